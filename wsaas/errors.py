@@ -1,0 +1,157 @@
+"""Each fault with the answer that it gives: an HTTP status, a code for programs and a sentence for people.
+
+Faults are plain values until they are raised or returned; `http1.answer` is the one place that turns them
+into bytes.
+"""
+
+
+class Fault(Exception):
+    """A request that cannot be served. `headers`: name and value pairs that the answer carries."""
+
+    status = 400
+    code = "BAD_REQUEST"
+
+    def __init__(self, message: str, *headers: tuple[str, str]) -> None:
+        """Explain the fault in one sentence that a person can act on."""
+        super().__init__(message)
+        self.message = message
+        self.headers = headers
+
+
+class BadRequest(Fault):
+    """Malformed HTTP, or a handshake that RFC 6455 section 4.2.1 does not allow."""
+
+
+class BadText(Fault):
+    """A text message that is not UTF-8."""
+
+    code = "BAD_TEXT"
+
+
+class BadClose(Fault):
+    """A close code or reason that may not be sent (RFC 6455 sections 5.5.1 and 7.4)."""
+
+    code = "BAD_CLOSE"
+
+
+class Unauthorized(Fault):
+    """No bearer token, or the wrong one."""
+
+    status = 401
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(Fault):
+    """The client may not connect."""
+
+    status = 403
+    code = "FORBIDDEN"
+
+
+class NotFound(Fault):
+    """No such thing here, and there never was."""
+
+    status = 404
+    code = "NOT_FOUND"
+
+
+class MethodNotAllowed(Fault):
+    """The thing is here but does not do that; carries `Allow`."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+
+
+class RequestTimeout(Fault):
+    """A request did not arrive whole in time."""
+
+    status = 408
+    code = "REQUEST_TIMEOUT"
+
+
+class Gone(Fault):
+    """The connection ended, or never was; its id will not come back."""
+
+    status = 410
+    code = "GONE"
+
+
+class TooLarge(Fault):
+    """A body over `MAX_MESSAGE_SIZE`."""
+
+    status = 413
+    code = "TOO_LARGE"
+
+
+class UriTooLong(Fault):
+    """A request target over the limit."""
+
+    status = 414
+    code = "URI_TOO_LONG"
+
+
+class ExpectationFailed(Fault):
+    """An `Expect` that is not `100-continue`."""
+
+    status = 417
+    code = "EXPECTATION_FAILED"
+
+
+class UpgradeRequired(Fault):
+    """A WebSocket version other than 13 (RFC 6455 section 4.2.2)."""
+
+    status = 426
+    code = "UPGRADE_REQUIRED"
+
+
+class SlowClient(Fault):
+    """The client does not take what waits for it already; nothing was sent."""
+
+    status = 429
+    code = "SLOW_CLIENT"
+
+
+class TooManyRequests(Fault):
+    """The backend has too many clients; carries its `Retry-After`."""
+
+    status = 429
+    code = "TOO_MANY_REQUESTS"
+
+
+class HeadTooLarge(Fault):
+    """A request head over the limit."""
+
+    status = 431
+    code = "HEAD_TOO_LARGE"
+
+
+class BadGateway(Fault):
+    """The backend's answer cannot be used."""
+
+    status = 502
+    code = "BAD_GATEWAY"
+
+
+class Unavailable(Fault):
+    """Not now: draining, full, or the backend cannot be reached; carries `Retry-After`."""
+
+    status = 503
+    code = "UNAVAILABLE"
+
+
+class GatewayTimeout(Fault):
+    """The backend did not answer in time."""
+
+    status = 504
+    code = "GATEWAY_TIMEOUT"
+
+
+class VersionNotSupported(Fault):
+    """An HTTP version other than 1.0 and 1.1."""
+
+    status = 505
+    code = "VERSION_NOT_SUPPORTED"
+
+
+class SettingError(Exception):
+    """A setting that cannot be used: the text names the variable, the value and what is accepted."""

@@ -1,0 +1,69 @@
+"""What happens to a client, in the words that every floor shares.
+
+`Opened`, `Message` and `Closed` are the three events that a backend is told of; `Reason` says why a
+client ended. Nothing here knows HTTP, WebSocket bytes, time or the loop.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(Enum):
+    """Every way in which a client can end.
+
+    `code`: the WebSocket close code (RFC 6455 section 7.4.1) that goes with it where the gateway decides
+    it; 1006 where nobody sent one. `drops`: messages that wait, or that still arrive, can no longer be
+    delivered in order and are given up (the client is told by the close code).
+    """
+
+    code: int
+    drops: bool
+
+    def __new__(cls, label: str, code: int, drops: bool = False) -> "Reason":  # noqa: PYI034 - Self needs 3.11
+        """Make a member whose value is its label."""
+        member = object.__new__(cls)
+        member._value_ = label
+        member.code = code
+        member.drops = drops
+        return member
+
+    CLIENT_CLOSED = ("client closed", 1005)
+    CLIENT_LOST = ("client lost", 1006)
+    TIMED_OUT = ("timeout", 1001)
+    VIOLATION = ("protocol violation", 1002)
+    BACKEND_CLOSED = ("closed by backend", 1000)
+    BACKEND_GONE = ("backend gone", 1000, True)
+    UNDELIVERED = ("message not delivered", 1011, True)
+    SHUTDOWN = ("going away", 1001)
+    REFUSED = ("refused", 1006)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A client wants in. `at`: seconds since the epoch; `number`: the event's number in its connection."""
+
+    body: bytes
+    at: float
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Message:
+    """A client sent a message: `data` as it is, which is valid UTF-8 when `text`."""
+
+    text: bool
+    data: bytes
+    at: float = 0.0
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Closed:
+    """A client is gone. `body`: the JSON that tells the backend how."""
+
+    body: bytes
+    at: float
+    number: int
+
+
+Event = Opened | Message | Closed
