@@ -1,0 +1,214 @@
+"""The events of one connection on their way to the backend: in order, one at a time, retried, and never too many."""
+
+import random
+from collections import deque
+from typing import Protocol
+
+from wsaas.clock import Clock, Timer
+from wsaas.events import Closed, Event, Message, Reason
+from wsaas.log import logger
+from wsaas.pool import Outcome
+from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
+
+OVERHEAD = 512
+"""Bytes that a waiting message is counted with beyond its data: about what its objects take."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+
+
+class Owner(Protocol):
+    """Whose events they are."""
+
+    def decided(self, verdict: Admitted | Denied) -> None:
+        """The backend answered the `Opened`."""
+
+    def replied(self, reply: Message) -> None:
+        """The backend answered a message with one for the client."""
+
+    def undelivered(self, reason: Reason, why: str) -> None:
+        """The backend will not take a message."""
+
+    def settled(self, why: str) -> None:
+        """The `Closed` is done; `why` is empty if the backend took it."""
+
+    def pause(self) -> None:
+        """Take no more messages from the client for now."""
+
+    def resume(self) -> None:
+        """Take messages from the client again."""
+
+
+class Backpressure:
+    """How much of something waits. Above `high` its source is paused, at half of it resumed."""
+
+    __slots__ = ("_high", "_owner", "level", "paused")
+
+    def __init__(self, high: int, owner: Owner) -> None:
+        """Pause and resume `owner`."""
+        self._high = high
+        self._owner = owner
+        self.level = 0
+        self.paused = False
+
+    def add(self, amount: int) -> None:
+        """Count what came to wait."""
+        self.level += amount
+        if self.level > self._high and not self.paused:
+            self.paused = True
+            self._owner.pause()
+
+    def remove(self, amount: int) -> None:
+        """Count off what waits no longer."""
+        self.level -= amount
+        if self.paused and self.level <= self._high // 2:
+            self.paused = False
+            self._owner.resume()
+
+
+class Outbox:
+    """Delivers events through `webhook`. One whose way is free goes at once; only those that wait are counted."""
+
+    __slots__ = (
+        "_clock",
+        "_current",
+        "_held",
+        "_inbox",
+        "_owner",
+        "_pressure",
+        "_timer",
+        "_tries",
+        "_until",
+        "_waiting",
+        "_webhook",
+        "subject",
+    )
+
+    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, owner: Owner, inbox: int) -> None:
+        """Deliver for `owner`, pausing it when more than `inbox` bytes wait."""
+        self._webhook = webhook
+        self._clock = clock
+        self._owner = owner
+        self._inbox = inbox
+        self.subject = subject
+        self._current: Event | None = None
+        # Made when something has to wait: a client that is quiet pays for neither.
+        self._waiting: deque[Event] | None = None
+        self._pressure: Backpressure | None = None
+        self._held = False
+        self._timer: Timer | None = None
+        self._tries = 0
+        self._until = 0.0
+
+    @property
+    def level(self) -> int:
+        """Bytes of messages that wait."""
+        return self._pressure.level if self._pressure else 0
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether the client is paused because the backend is slow: its silence is then not its own fault."""
+        return self._current is not None and self._pressure is not None and self._pressure.paused
+
+    def put(self, event: Event) -> None:
+        """Deliver `event` after those that came before."""
+        if self._current is None and not self._held:
+            self._start(event)
+            return
+        if self._waiting is None or self._pressure is None:
+            self._waiting = deque()
+            self._pressure = Backpressure(self._inbox, self._owner)
+        self._waiting.append(event)
+        self._pressure.add(_cost(event))
+
+    def hold(self) -> None:
+        """Start nothing more until `release`; what is on its way goes on."""
+        self._held = True
+
+    def release(self) -> None:
+        """Go on after `hold`; harmless without one."""
+        if self._held:
+            self._held = False
+            if self._current is None:
+                self._next()
+
+    def discard(self) -> int:
+        """Give up the messages that wait, but not the `Closed` behind them; return how many those were."""
+        waiting, pressure, self._waiting, self._pressure = self._waiting, self._pressure, None, None
+        if waiting is None or pressure is None:
+            return 0
+        kept = [event for event in waiting if isinstance(event, Closed)]
+        for event in kept:
+            self.put(event)
+        pressure.remove(pressure.level)
+        return len(waiting) - len(kept)
+
+    def abandon(self) -> list[Event]:
+        """Stop for good; return the events that are not delivered, that on its way first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        undelivered = [event for event in (self._current, *(self._waiting or ())) if event is not None]
+        self._current = self._waiting = self._pressure = None
+        return undelivered
+
+    def _start(self, event: Event) -> None:
+        self._current = event
+        self._tries = 0
+        self._webhook.call(self.subject, event, self._answered)
+
+    def _next(self) -> None:
+        self._current = None
+        if self._waiting and not self._held and self._pressure is not None:
+            event = self._waiting.popleft()
+            pressure = self._pressure
+            if not self._waiting:
+                self._waiting = self._pressure = None
+            self._start(event)
+            # Only now: a client that is resumed may put more, which has to come behind.
+            pressure.remove(_cost(event))
+
+    def _answered(self, outcome: Outcome) -> None:
+        event = self._current
+        if event is None:
+            return
+        verdict = self._webhook.judge(event, outcome)
+        if isinstance(verdict, Again):
+            self._retry_later(event, verdict)
+            return
+        if isinstance(verdict, Taken):
+            if verdict.reply is not None:
+                self._owner.replied(verdict.reply)
+        elif isinstance(verdict, Failed):
+            self._owner.undelivered(verdict.reason, verdict.why)
+        else:
+            self._owner.decided(verdict)
+        if isinstance(event, Closed):
+            self._owner.settled("")
+        else:
+            self._next()
+
+    def _retry_later(self, event: Event, verdict: Again) -> None:
+        """Try again after a pause with full jitter that doubles each time; a client never waits beyond its window."""
+        now = self._clock.now()
+        if self._tries == 0:
+            self._until = now + self._webhook.windows[type(event)]
+        self._tries += 1
+        if now < self._until:
+            pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._tries, 16)))  # noqa: S311
+            pause = min(max(pause, verdict.after), self._until - now)
+            logger.debug("%s.%d: %s; again in %.3f s", self.subject.id, event.number, verdict.why, pause)
+            self._timer = self._clock.call_later(pause, self._try_again, event)
+        elif isinstance(event, Closed):
+            self._owner.settled(verdict.why)
+        else:
+            self._owner.undelivered(Reason.UNDELIVERED, f"{verdict.why}, {self._tries} times")
+            self._next()
+
+    def _try_again(self, event: Event) -> None:
+        self._timer = None
+        self._webhook.call(self.subject, event, self._answered)
+
+
+def _cost(event: Event) -> int:
+    return OVERHEAD + len(event.data) if isinstance(event, Message) else 0

@@ -1,0 +1,238 @@
+"""Keep-alive connections to the backend: a request out, its response (or why there is none) back by a plain call.
+
+`Pool` decides, synchronously and without I/O of its own: which connection takes a request, when another is opened,
+who waits and for how long. `PooledConnection` is the protocol of one connection. Opening one needs a task, which
+belongs to the gateway: the pool asks for it through the `Opener` that it is given.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, cast
+
+from wsaas.clock import Clock
+from wsaas.http1 import BadResponse, Response, ResponseReader
+from wsaas.log import logger
+
+
+class Failure(Enum):
+    """Why there is no response. After `UNREACHABLE` and `CROWDED` it is certain that the backend saw nothing."""
+
+    UNREACHABLE = "cannot be reached"
+    CROWDED = "had no connection free in time"
+    BROKEN = "closed the connection without an answer"
+    TIMED_OUT = "did not answer in time"
+    GARBLED = "answered with something that is not HTTP"
+
+
+Outcome = Response | Failure
+
+
+class Exchange:
+    """A request on its way: `request` as bytes, `answered` called once with the outcome, never before `send` returned.
+
+    `patience`: seconds that it may wait for a connection. `fresh`: only a connection that served nobody will do.
+    """
+
+    __slots__ = ("answered", "deadline", "fresh", "patience", "request")
+
+    def __init__(self, request: bytes, answered: Callable[[Outcome], None], patience: float) -> None:
+        """Start where nothing was sent yet."""
+        self.request = request
+        self.answered = answered
+        self.patience = patience
+        self.deadline = 0.0
+        self.fresh = False
+
+
+class Opener(Protocol):
+    """Opens connections to the backend."""
+
+    def __call__(self, make: "Callable[[], PooledConnection]", failed: Callable[[Exception], None]) -> None:
+        """Start to connect what `make` makes, or call `failed`; return at once in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds for one `attempt` and for a connection to be `idle`; most `connections`; bytes of a `body` that are kept."""
+
+    connections: int
+    attempt: float
+    idle: float
+    body: int
+
+
+class PooledConnection(asyncio.Protocol):
+    """One connection to the backend, with at most one exchange on it.
+
+    `deadline`: when its answer is overdue or, without an exchange, when it was idle for too long.
+    """
+
+    __slots__ = ("_heard", "_pool", "_reader", "_served", "_transport", "deadline", "exchange")
+
+    def __init__(self, pool: "Pool") -> None:
+        """Belong to `pool`."""
+        self._pool = pool
+        self._reader = ResponseReader(pool.limits.body)
+        self._transport: asyncio.Transport | None = None
+        self._heard = False
+        self._served = False
+        self.deadline = 0.0
+        self.exchange: Exchange | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Offer itself to whoever waits."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._pool.opened(self)
+
+    def start(self, exchange: Exchange, deadline: float) -> None:
+        """Send the request; its answer has until `deadline`. Only for an open connection without an exchange."""
+        self.exchange = exchange
+        self.deadline = deadline
+        self._heard = False
+        cast(asyncio.Transport, self._transport).write(exchange.request)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the response."""
+        self._heard = True
+        try:
+            response = self._reader.feed(data)
+        except BadResponse as error:
+            logger.debug("the backend's answer cannot be read: %s", error)
+            self.end(Failure.GARBLED)
+            return
+        if self.exchange is None:
+            self.end(Failure.GARBLED)
+        elif response is not None:
+            self._answered(response)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Finish the response that the end makes whole, or tell whoever waits for one that none will come."""
+        if self.exchange is not None and (response := self._reader.eof()) is not None:
+            self._answered(response)
+        self.end(Failure.BROKEN)
+
+    def end(self, failure: Failure) -> None:
+        """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale."""
+        exchange, self.exchange = self.exchange, None
+        self._pool.closed(self)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+            self._reader.close()
+        if exchange is None:
+            return
+        if failure is Failure.BROKEN and self._served and not self._heard and not exchange.fresh:
+            # It served before and died without a byte of an answer: the backend had closed it while it was idle.
+            exchange.fresh = True
+            self._pool.send(exchange)
+        else:
+            exchange.answered(failure)
+
+    def _answered(self, response: Response) -> None:
+        exchange = cast(Exchange, self.exchange)
+        self.exchange = None
+        self._served = True
+        if response.keep_alive:
+            self._pool.idle(self)
+        else:
+            self.end(Failure.BROKEN)
+        exchange.answered(response)
+
+
+class Pool:
+    """The connections. The one used last is used first, so that sockets stay warm and spare ones can go."""
+
+    def __init__(self, clock: Clock, open_connection: Opener, limits: Limits) -> None:
+        """Open nothing before it is needed."""
+        self._clock = clock
+        self._open = open_connection
+        self.limits = limits
+        self._all: set[PooledConnection] = set()
+        self._idle: list[PooledConnection] = []
+        self._waiting: deque[Exchange] = deque()
+        self._fresh: deque[Exchange] = deque()
+        self._opening = 0
+
+    def __repr__(self) -> str:
+        """Say how many connections are in which state, and how many exchanges wait for one."""
+        busy = len(self._all) - len(self._idle)
+        waiting = len(self._waiting) + len(self._fresh)
+        return f"<Pool idle={len(self._idle)} busy={busy} opening={self._opening} waiting={waiting}>"
+
+    def send(self, exchange: Exchange) -> None:
+        """Start `exchange` on an idle connection, or as soon as there is one for it."""
+        if self._idle and not exchange.fresh:
+            self._idle.pop().start(exchange, self._clock.now() + self.limits.attempt)
+            return
+        exchange.deadline = self._clock.now() + exchange.patience
+        (self._fresh if exchange.fresh else self._waiting).append(exchange)
+        self._open_more()
+
+    def opened(self, connection: PooledConnection) -> None:
+        """Take in a connection that was just opened."""
+        self._opening -= 1
+        self._all.add(connection)
+        if self._fresh:
+            connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
+        else:
+            self.idle(connection)
+
+    def idle(self, connection: PooledConnection) -> None:
+        """Give `connection`, which has no exchange, to the exchange that waits longest, or keep it."""
+        now = self._clock.now()
+        if self._fresh and not self._opening:
+            # All connections are taken and somebody needs a new one: make room.
+            connection.end(Failure.BROKEN)
+        elif self._waiting:
+            connection.start(self._waiting.popleft(), now + self.limits.attempt)
+        else:
+            connection.deadline = now + self.limits.idle
+            self._idle.append(connection)
+
+    def closed(self, connection: PooledConnection) -> None:
+        """Forget `connection`; harmless when it was forgotten already."""
+        if connection in self._all:
+            self._all.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._open_more()
+
+    def sweep(self, now: float) -> None:
+        """End what is overdue: answers, waiting, and idle connections nobody needed for long."""
+        for connection in [each for each in self._all if now >= each.deadline]:
+            connection.end(Failure.TIMED_OUT)
+        late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
+        if late:
+            self._fresh = deque(exchange for exchange in self._fresh if now < exchange.deadline)
+            self._waiting = deque(exchange for exchange in self._waiting if now < exchange.deadline)
+            for exchange in late:
+                exchange.answered(Failure.CROWDED)
+
+    def close(self) -> None:
+        """Close every connection; whatever is on one, or waits for one, fails."""
+        for connection in list(self._all):
+            connection.end(Failure.TIMED_OUT)
+        self._fail_waiting(Failure.CROWDED)
+
+    def _open_more(self) -> None:
+        wanted = len(self._fresh) + len(self._waiting)
+        while self._opening < wanted and len(self._all) + self._opening < self.limits.connections:
+            self._opening += 1
+            self._open(lambda: PooledConnection(self), self._failed)
+
+    def _failed(self, error: Exception) -> None:
+        self._opening -= 1
+        logger.debug("cannot connect to the backend: %s", error)
+        if len(self._all) == len(self._idle):
+            # Otherwise others are being served, and their connections will come free for those that wait.
+            self._fail_waiting(Failure.UNREACHABLE)
+
+    def _fail_waiting(self, failure: Failure) -> None:
+        waiting = [*self._fresh, *self._waiting]
+        self._fresh.clear()
+        self._waiting.clear()
+        for exchange in waiting:
+            exchange.answered(failure)

@@ -1,0 +1,280 @@
+"""Events to the requests that tell the backend of them, and its answers to verdicts.
+
+Pure but for `Webhook.call`, which hands the request to the pool.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from wsaas import __version__, errors
+from wsaas.clock import rfc3339
+from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.framing import valid_text
+from wsaas.handshake import Handshake
+from wsaas.http1 import Response
+from wsaas.pool import Exchange, Failure, Outcome, Pool
+from wsaas.settings import Settings
+
+MAX_CONTEXT = 4096
+RETRY_AFTER = ("Retry-After", "1")
+"""What a client that meets a backend which is down is told: come back in a second."""
+
+DELETE_PATIENCE = 10
+"""A DELETE is retried this many times as long as a PUT."""
+
+_MULTIPLE_CHOICES = 300
+_SERVER_ERROR = 500
+_RETRIED = {408, 425, 429}
+_SETTLED = {404, 410}
+_UNKNOWN = {502, 504}
+"""Answers of a proxy before the backend that leave open whether the backend saw the request."""
+_GONE = 410
+_TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
+_METHODS = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
+_JSON = b"application/json"
+_TEXT = b"text/plain; charset=utf-8"
+_BINARY = b"application/octet-stream"
+
+
+@dataclass(slots=True)
+class Admitted:
+    """The backend lets the client in."""
+
+    subprotocol: str | None
+    context: str | None
+
+
+@dataclass(slots=True)
+class Denied:
+    """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE."""
+
+    fault: errors.Fault
+    told: bool
+
+
+@dataclass(slots=True)
+class Taken:
+    """The backend has the event; `reply` is to be sent to the client."""
+
+    reply: Message | None = None
+
+
+@dataclass(slots=True)
+class Again:
+    """The backend did not take the event but may later; not before `after` seconds."""
+
+    why: str
+    after: float = 0.0
+
+
+@dataclass(slots=True)
+class Failed:
+    """The backend will not take the event; the client ends for `reason`."""
+
+    why: str
+    reason: Reason
+
+
+Verdict = Admitted | Denied | Taken | Again | Failed
+
+TAKEN = Taken()
+
+
+class Subject:
+    """What all requests about one connection share. `lines`: its headers, ready to send."""
+
+    __slots__ = ("id", "lines")
+
+    def __init__(self, connection_id: str, ws_uri: str, authorization: bytes | None) -> None:
+        """Build the headers; `authorization` goes through as the bytes that it came in."""
+        self.id = connection_id
+        lines = f"Ws-Uri: {ws_uri}\r\nce-subject: {connection_id}\r\n".encode()
+        self.lines = lines if authorization is None else b"Authorization: " + authorization + b"\r\n" + lines
+
+    def remember(self, context: str) -> None:
+        """Send `context` along from now on."""
+        self.lines += f"Ws-Context: {context}\r\n".encode()
+
+
+class Webhook:
+    """Tells the backend of events."""
+
+    def __init__(self, settings: Settings, pool: Pool, wall: Callable[[], float]) -> None:
+        """Send through `pool`; `wall` gives seconds since the epoch."""
+        self._pool = pool
+        self._wall = wall
+        self._patience = settings.api_timeout / 1000
+        self._target = settings.api_uri.target
+        self.windows = {
+            Opened: 0.0,
+            Message: settings.api_retry / 1000,
+            Closed: DELETE_PATIENCE * settings.api_retry / 1000,
+        }
+        """For how many seconds a request of each event is retried."""
+        self._rest = {
+            kind: (
+                f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
+                f"ce-specversion: 1.0\r\nce-type: {_TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
+            ).encode()
+            for kind in _TYPES
+        }
+        templated = "{id}" in self._target
+        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
+
+    def _start(self, kind: type[Event], target: str) -> bytes:
+        return f"{_METHODS[kind]} {target}".encode() + self._rest[kind]
+
+    def call(self, subject: Subject, event: Event, answered: Callable[[Outcome], None]) -> None:
+        """Tell the backend of `event`; `answered` is called once with the outcome, which `judge` understands."""
+        patience = self._patience + self.windows[type(event)]
+        self._pool.send(Exchange(self.request(subject, event), answered, patience))
+
+    def request(self, subject: Subject, event: Event) -> bytes:
+        """Return the request that tells of `event`, the same for each try."""
+        kind = type(event)
+        start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
+        if isinstance(event, Message):
+            content, body = (_TEXT if event.text else _BINARY), event.data
+        else:
+            content, body = _JSON, event.body
+        return b"%b%bce-id: %b.%d\r\nce-time: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            start,
+            subject.lines,
+            subject.id.encode(),
+            event.number,
+            rfc3339(event.at).encode(),
+            content,
+            len(body),
+            body,
+        )
+
+    def judge(self, event: Event, outcome: Outcome) -> Verdict:
+        """Return what `outcome` means for `event`."""
+        if isinstance(event, Message):
+            return self._judge_message(outcome)
+        return judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
+
+    def _judge_message(self, outcome: Outcome) -> Verdict:
+        if isinstance(outcome, Failure):
+            return Again(f"the backend {outcome.value}")
+        if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
+            kind = outcome.headers.get(b"ws-reply")
+            return TAKEN if kind is None else _reply(kind.lower(), outcome)
+        if outcome.status == _GONE:
+            return Failed("the backend answered 410", Reason.BACKEND_GONE)
+        return self._judge_refusal(outcome)
+
+    def _judge_closed(self, outcome: Outcome) -> Verdict:
+        if isinstance(outcome, Failure):
+            return Again(f"the backend {outcome.value}")
+        if outcome.status // 100 == 2 or outcome.status in _SETTLED:  # noqa: PLR2004 - as above
+            return TAKEN
+        return Again(f"the backend answered {outcome.status}", self._retry_after(outcome))
+
+    def _judge_refusal(self, response: Response) -> Verdict:
+        why = f"the backend answered {response.status}"
+        if response.status in _RETRIED or response.status >= _SERVER_ERROR:
+            return Again(why, self._retry_after(response))
+        return Failed(why, Reason.UNDELIVERED)
+
+    def _retry_after(self, response: Response) -> float:
+        """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 where there is none or it is unreadable."""
+        value = response.headers.get(b"retry-after", b"").decode("latin-1")
+        if value.isascii() and value.isdigit():
+            return float(value[:9])
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - self._wall())
+        except (ValueError, OverflowError):
+            return 0.0
+
+
+def opened_body(connection_id: str, ws_uri: str, timeout: int, handshake: Handshake, remote_address: str) -> bytes:
+    """Return the JSON of a POST: who wants in."""
+    request = {
+        "path": handshake.path,
+        "query": handshake.query,
+        "headers": handshake.headers,
+        "subprotocols": handshake.subprotocols,
+        "remote_address": remote_address,
+    }
+    return orjson.dumps({"ws_uri": ws_uri, "id": connection_id, "timeout": timeout, "request": request})
+
+
+def judge_opened(outcome: Outcome) -> Admitted | Denied:
+    """Return whether the outcome of a POST lets the client in; else what it is told, and whether a DELETE is owed."""
+    if isinstance(outcome, Failure):
+        fault, told = _REFUSALS[outcome]
+        return Denied(fault, told)
+    if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
+        return _judge_code(outcome)
+    if (make := _PASSED_ON.get(outcome.status)) is not None:
+        names = (b"www-authenticate", b"retry-after")
+        headers = [
+            (name.title().decode(), outcome.headers[name].decode("latin-1"))
+            for name in names
+            if name in outcome.headers
+        ]
+        return Denied(make("The backend refused the connection.", *headers), told=False)
+    return Denied(errors.BadGateway(f"The backend answered {outcome.status}."), told=outcome.status in _UNKNOWN)
+
+
+def _judge_code(response: Response) -> Admitted | Denied:
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        body = None
+    code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(code, str):
+        return _unusable("no JSON with a code")
+    if code != "OK":
+        return Denied(errors.Forbidden("The backend refused the connection."), told=False)
+    subprotocol, context = body.get("subprotocol"), body.get("context")
+    if not isinstance(subprotocol, str | None):
+        return _unusable("a subprotocol that is not a string")
+    if context is not None and not _printable(context):
+        return _unusable(f"a context that is not at most {MAX_CONTEXT} characters of printable ASCII")
+    return Admitted(subprotocol, context)
+
+
+def _printable(context: object) -> bool:
+    """Return whether `context` survives as the value of a header: spaces may stand within, not around."""
+    return (
+        isinstance(context, str)
+        and len(context) <= MAX_CONTEXT
+        and context.isascii()
+        and context.isprintable()
+        and context == context.strip(" ")
+    )
+
+
+def _unusable(what: str) -> Denied:
+    return Denied(errors.BadGateway(f"The backend answered with {what}."), told=True)
+
+
+def _reply(kind: bytes, response: Response) -> Verdict:
+    """Judge a 2xx with `Ws-Reply`. It was taken: a reply that cannot be sent is no reason to send the message again."""
+    if kind not in {b"text", b"binary"}:
+        return Failed("the backend's Ws-Reply is neither text nor binary", Reason.UNDELIVERED)
+    if response.overflown:
+        return Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+    if kind == b"text" and not valid_text(response.body):
+        return Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
+    return Taken(Message(kind == b"text", response.body))
+
+
+_PASSED_ON: dict[int, type[errors.Fault]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    429: errors.TooManyRequests,
+}
+_REFUSALS = {
+    Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
+    Failure.CROWDED: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
+    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without an answer."), True),
+    Failure.GARBLED: (errors.BadGateway("The backend did not answer in HTTP."), True),
+    Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
+}
