@@ -1,0 +1,232 @@
+"""A client's edge: the protocols of its transport while its handshake waits for the backend, and from the 101 on."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from wsaas import errors, framing, handshake
+from wsaas.clock import Clock
+from wsaas.events import Message, Reason
+from wsaas.framing import Close, FrameStream, Ping, Received, Violation
+from wsaas.http1 import fault_answer
+from wsaas.session import Session, State
+from wsaas.settings import Settings
+
+MAX_EAGER = 64 * 1024
+"""Bytes that a client may send before it has its 101; past it, it is not read until then."""
+
+
+class Swept(Protocol):
+    """Something that has to be looked after from time to time."""
+
+    def sweep(self, now: float) -> None:
+        """Do what is due at `now` (monotonic seconds)."""
+
+    def finish(self) -> None:
+        """Send what is buffered, but not for ever, and close."""
+
+
+class Sweeper(Protocol):
+    """Looks after what is watched."""
+
+    def watch(self, what: Swept) -> None:
+        """Sweep `what` from now on."""
+
+    def forget(self, what: Swept) -> None:
+        """Sweep `what` no more; harmless when it is not watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all edges share."""
+
+    settings: Settings
+    clock: Clock
+    sweeper: Sweeper
+
+    def closing_deadline(self) -> float:
+        """Return when a client that is told to close has had its time."""
+        return self.clock.now() + self.settings.handshake_timeout / 1000
+
+
+class PendingProtocol(asyncio.Protocol):
+    """A client that waits for the backend's word. It has to wait for its 101 before it speaks; what it says is kept."""
+
+    __slots__ = ("_common", "_deadline", "_eager", "_key", "_transport", "session")
+
+    def __init__(self, common: Common, transport: asyncio.Transport, key: bytes, eager: bytes) -> None:
+        """Take over `transport`, whose client sent `key` and, behind the handshake, `eager`."""
+        self._common = common
+        self._deadline = 0.0
+        self._eager = eager
+        self._key = key
+        self._transport = transport
+        self.session: Session
+        common.sweeper.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes too early."""
+        self._eager += data
+        if len(self._eager) > MAX_EAGER:
+            self._transport.pause_reading()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The client did not wait, or was refused and is done."""
+        self._common.sweeper.forget(self)
+        self.session.lost()
+
+    def sweep(self, now: float) -> None:
+        """Drop a client that does not take its refusal."""
+        if self._deadline and now >= self._deadline:
+            self._transport.abort()
+
+    def accept(self, subprotocol: str | None, early: bytes) -> "SocketProtocol":
+        """Send the 101; the transport gets its WebSocket protocol."""
+        self._common.sweeper.forget(self)
+        transport = self._transport
+        edge = SocketProtocol(self._common, transport, self.session, self._eager)
+        transport.set_protocol(edge)
+        transport.write(handshake.accept(self._key, subprotocol) + early)
+        transport.resume_reading()
+        return edge
+
+    def refuse(self, fault: errors.Fault) -> None:
+        """Send the refusal and close."""
+        self._transport.write(fault_answer(fault, keep_alive=False))
+        self.finish()
+
+    def finish(self) -> None:
+        """Send what is buffered, but not for ever, and close."""
+        self._deadline = self._common.closing_deadline()
+        self._transport.close()
+
+
+class SocketProtocol(asyncio.Protocol):
+    """A client that is in: its frames become messages of its session, and the other way round."""
+
+    __slots__ = (
+        "_common",
+        "_deadline",
+        "_frames",
+        "_paused",
+        "_pinged",
+        "_transport",
+        "buffered",
+        "session",
+        "write",
+    )
+
+    def __init__(self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes) -> None:
+        """Take over `transport`, whose client sent `eager` behind its handshake."""
+        self._common = common
+        self._deadline = 0.0
+        self._frames = FrameStream(common.settings.max_message_size)
+        self._frames.receive(eager)
+        self._paused = False
+        self._pinged = 0.0
+        self._transport = transport
+        self.session = session
+        self.buffered = transport.get_write_buffer_size
+        self.write = transport.write
+        transport.set_write_buffer_limits(high=common.settings.send_buffer)
+        common.sweeper.watch(self)
+
+    # What the transport tells.
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames."""
+        self.session.last_seen = self._common.clock.now()
+        self._frames.receive(data)
+        self.start()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Deliver what was read before the end."""
+        self._common.sweeper.forget(self)
+        if self.session.state is not State.CLOSED:
+            self._paused = False
+            self.start()
+        self.session.lost()
+
+    def pause_writing(self) -> None:
+        """More than `SEND_BUFFER` waits: `Session.send` sees that for itself."""
+
+    def resume_writing(self) -> None:
+        """The client took what waited for it."""
+        self.session.drained()
+
+    # What the session wants.
+
+    def start(self) -> None:
+        """Hand on the messages that were read, until there are no more or the session has enough."""
+        frames, session = self._frames, self.session
+        while not self._paused and (received := frames.next()) is not None:
+            if type(received) is Message:
+                session.receive(received)
+            else:
+                self._control(received)
+
+    def expect_close(self) -> None:
+        """Wait for the client's Close, but not for ever."""
+        self._deadline = self._common.closing_deadline()
+
+    def finish(self) -> None:
+        """Send what is buffered, but not for ever, and close."""
+        self._deadline = self._common.closing_deadline()
+        self._transport.close()
+
+    def pause(self) -> None:
+        """Let TCP tell the client to wait."""
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on where reading stopped."""
+        self._paused = False
+        self.start()
+        if not self._paused:
+            self._transport.resume_reading()
+
+    # What the heartbeat wants.
+
+    def sweep(self, now: float) -> None:
+        """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
+        timeout = self._common.settings.ws_timeout / 1000
+        if self._deadline:
+            if now >= self._deadline:
+                self._transport.abort()
+            return
+        session = self.session
+        quiet = now - session.last_seen
+        if not timeout or quiet < timeout / 2:
+            return
+        if session.outbox.backlogged:
+            # It is not read, by our own decision: it cannot be blamed for its silence.
+            session.last_seen = now
+        elif quiet >= timeout:
+            session.close(Reason.TIMED_OUT)
+        elif self._pinged <= session.last_seen:
+            self._pinged = now
+            self.write(framing.encode(framing.PING, b""))
+
+    def _control(self, received: Received) -> None:
+        session = self.session
+        if isinstance(received, Ping):
+            # A client that pings and does not read must not make the gateway hoard pongs (RFC 6455 section
+            # 5.5.3 wants an answer to the latest ping only).
+            if self.buffered() < self._common.settings.send_buffer:
+                self.write(framing.encode(framing.PONG, received.payload))
+        elif isinstance(received, Close):
+            if session.state is State.OPEN:
+                self.write(framing.encode_close(received.code, received.reason))
+            self.finish()
+            session.closed_by_client(received.code, received.reason)
+        elif isinstance(received, Violation):
+            self._fail(received)
+
+    def _fail(self, violation: Violation) -> None:
+        """Say why, and go on reading for a while: a socket closed with bytes unread would take the Close with it."""
+        if self.session.state is State.OPEN:
+            self.write(framing.encode_close(violation.code, violation.reason))
+        self._deadline = self._common.closing_deadline()
+        self._transport.write_eof()
+        self.session.violated(violation.code, violation.reason)

@@ -1,0 +1,378 @@
+"""One client's life, from the handshake to the last word that the backend has of it.
+
+`Session` owns the state, the counters and the outbox; an *edge* (see `Edge`) owns the socket.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import orjson
+
+from wsaas import errors, framing
+from wsaas.clock import Clock, rfc3339
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.handshake import Handshake, select_subprotocol
+from wsaas.log import logger
+from wsaas.outbox import Outbox
+from wsaas.settings import Settings
+from wsaas.webhook import RETRY_AFTER, Admitted, Denied, Subject, Webhook, opened_body
+
+
+class State(Enum):
+    """How far a client is."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+MOVES = {
+    State.CONNECTING: {State.OPEN, State.CLOSED},
+    State.OPEN: {State.CLOSING, State.CLOSED},
+    State.CLOSING: {State.CLOSED},
+    State.CLOSED: set[State](),
+}
+"""CONNECTING: the backend is asked. OPEN: messages flow. CLOSING: the gateway's Close waits for the client's.
+CLOSED: it is gone; the backend may still have to be told."""
+
+
+class Door(Protocol):
+    """The socket of a client whose handshake waits for the backend's word."""
+
+    def accept(self, subprotocol: str | None, early: bytes) -> "Edge":
+        """Send the 101 and `early` behind it; return the edge that goes on from here."""
+
+    def refuse(self, fault: errors.Fault) -> None:
+        """Answer the handshake with `fault` instead, and close."""
+
+
+class Edge(Protocol):
+    """The socket of a client that is in."""
+
+    def start(self) -> None:
+        """Read what the client sent so far."""
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame, or buffer it."""
+
+    def buffered(self) -> int:
+        """Return how many bytes wait for the client."""
+
+    def expect_close(self) -> None:
+        """Give the client its time to answer a Close."""
+
+    def finish(self) -> None:
+        """Send what is buffered and end the connection."""
+
+    def pause(self) -> None:
+        """Do not read the client."""
+
+    def resume(self) -> None:
+        """Read the client again."""
+
+
+class Keeper(Protocol):
+    """Who is told that a session ends."""
+
+    def left(self, session: "Session") -> None:
+        """The client is gone, and its id with it."""
+
+    def settled(self, session: "Session") -> None:
+        """The backend's books are straight, or will never be: nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all sessions share."""
+
+    settings: Settings
+    clock: Clock
+    webhook: Webhook
+    keeper: Keeper
+
+
+class Session:
+    """A client. Made when its handshake was read; ends when the backend knows of its end.
+
+    Times: `connected_at` in seconds since the epoch, `last_seen` on the monotonic clock.
+    """
+
+    __slots__ = (
+        "_door",
+        "_early",
+        "_farewell",
+        "_number",
+        "_services",
+        "_since",
+        "_subprotocols",
+        "bytes_in",
+        "bytes_out",
+        "close_code",
+        "close_text",
+        "connected_at",
+        "context",
+        "edge",
+        "id",
+        "last_seen",
+        "messages_in",
+        "messages_out",
+        "outbox",
+        "path",
+        "query",
+        "reason",
+        "remote_address",
+        "state",
+        "subprotocol",
+    )
+
+    def __init__(
+        self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: Door
+    ) -> None:
+        """Ask the backend whether the client at `door` may come in."""
+        settings, clock = services.settings, services.clock
+        self._door: Door | None = door
+        self._early = b""
+        self._farewell: Closed | None = None
+        self._number = 0
+        self._services = services
+        self._since = self.last_seen = clock.now()
+        self._subprotocols: Sequence[str] = handshake.subprotocols
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.close_code = Reason.CLIENT_LOST.code
+        self.close_text = ""
+        self.connected_at = clock.wall()
+        self.context: str | None = None
+        self.edge: Edge
+        self.id = connection_id
+        self.path = handshake.path
+        self.query = handshake.query
+        self.reason: Reason | None = None
+        self.remote_address = remote_address
+        self.state = State.CONNECTING
+        self.subprotocol: str | None = None
+        subject = Subject(connection_id, self.ws_uri, handshake.authorization)
+        self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
+        body = opened_body(connection_id, self.ws_uri, settings.ws_timeout, handshake, remote_address)
+        self.outbox.put(Opened(body, self.connected_at))
+
+    @property
+    def ws_uri(self) -> str:
+        """Where the backend reaches this client."""
+        return f"{self._services.settings.ws_hostname.text}/{self.id}"
+
+    # What the client does, as its edge tells it.
+
+    def receive(self, message: Message) -> None:
+        """The client sent `message`: it goes to the backend behind those before it."""
+        self.messages_in += 1
+        self.bytes_in += len(message.data)
+        if self.reason is None or not self.reason.drops:
+            self._number += 1
+            message.number = self._number
+            message.at = self._services.clock.wall()
+            self.outbox.put(message)
+
+    def closed_by_client(self, code: int, text: str) -> None:
+        """The client sent a Close: its own, or its answer to the gateway's."""
+        if self.state is State.OPEN:
+            self.close_code, self.close_text = code, text
+        self._leave(Reason.CLIENT_CLOSED)
+
+    def violated(self, code: int, text: str) -> None:
+        """The client broke the protocol and was failed with `code`."""
+        if self.state is State.OPEN:
+            self.close_code, self.close_text = code, text
+        self._leave(Reason.VIOLATION)
+
+    def lost(self) -> None:
+        """The client's socket is gone, whatever came before."""
+        if self.state is not State.CLOSED:
+            self._leave(Reason.CLIENT_LOST)
+
+    def drained(self) -> None:
+        """What waited for the client has left: its messages may go on."""
+        self.outbox.release()
+
+    # What the backend, the heartbeat and the gateway want of the client.
+
+    def send(self, *, text: bool, data: bytes) -> None:
+        """Send a message to the client, or keep it until the handshake is done.
+
+        Raises `Gone`, `BadText` for text that is not UTF-8, `SlowClient` when `SEND_BUFFER` bytes would wait.
+        """
+        if self.state is State.CLOSING or self.state is State.CLOSED:
+            raise errors.Gone("This connection ended.")
+        if text and not framing.valid_text(data):
+            raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
+        frame = framing.encode(framing.TEXT if text else framing.BINARY, data)
+        waits = self.buffered
+        if waits and waits + len(frame) > self._services.settings.send_buffer:
+            raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+        self._write(frame, len(data))
+
+    def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
+        """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
+        if self.state is State.CONNECTING:
+            self._refuse(_refusal(reason), reason)
+        elif self.state is State.OPEN:
+            self.close_code = code or reason.code
+            self.close_text = reason.value if text is None else text
+            self.edge.write(framing.encode_close(self.close_code, self.close_text))
+            if reason is Reason.TIMED_OUT:
+                self.edge.finish()
+                self._leave(reason)
+                return
+            self._move(State.CLOSING, reason)
+            self.edge.expect_close()
+            if reason.drops:
+                self.outbox.discard()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the client."""
+        return len(self._early) if self.state is State.CONNECTING else self.edge.buffered()
+
+    def information(self) -> dict[str, Any]:
+        """Return what `GET ws_uri` tells."""
+        clock = self._services.clock
+        return {
+            "id": self.id,
+            "ws_uri": self.ws_uri,
+            "state": self.state.value,
+            "connected_at": rfc3339(self.connected_at),
+            "last_seen_at": rfc3339(clock.wall() - (clock.now() - self.last_seen)),
+            "remote_address": self.remote_address,
+            "path": self.path,
+            "query": self.query,
+            "subprotocol": self.subprotocol,
+            "context": self.context,
+            "messages_in": self.messages_in,
+            "messages_out": self.messages_out,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "inbox": self.outbox.level,
+            "buffered": self.buffered,
+        }
+
+    # What the outbox tells (see `outbox.Owner`).
+
+    def decided(self, verdict: Admitted | Denied) -> None:
+        """The backend answered the POST."""
+        if self.state is State.CONNECTING:
+            denied = self._enter(verdict) if isinstance(verdict, Admitted) else verdict
+            if denied is None:
+                return
+            self._refuse(denied.fault, Reason.REFUSED)
+            verdict = denied
+        told = isinstance(verdict, Admitted) or verdict.told
+        if told and self._farewell is not None:
+            self.outbox.put(self._farewell)
+        else:
+            self._services.keeper.settled(self)
+
+    def replied(self, reply: Message) -> None:
+        """The backend answered a message with one for the client."""
+        if self.state is not State.OPEN:
+            logger.debug("%s: a reply came after the client", self.ws_uri)
+            return
+        self._write(framing.encode(framing.TEXT if reply.text else framing.BINARY, reply.data), len(reply.data))
+        if self.buffered > self._services.settings.send_buffer:
+            self.outbox.hold()
+
+    def undelivered(self, reason: Reason, why: str) -> None:
+        """A message is given up: so are those behind it. The client is told, or the DELETE where it ends already."""
+        logger.warning("%s: message not delivered: %s", self.ws_uri, why)
+        self.close(reason)
+        self.outbox.discard()
+        if self.reason is not reason:
+            self.reason = reason
+            self.close_code, self.close_text = reason.code, reason.value
+            if self._farewell is not None:
+                self._farewell.body = self._farewell_body()
+
+    def settled(self, why: str) -> None:
+        """The DELETE is done, or given up."""
+        if why:
+            logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
+        self._services.keeper.settled(self)
+
+    def pause(self) -> None:
+        """Too much waits for the backend."""
+        self.edge.pause()
+
+    def resume(self) -> None:
+        """Little enough waits for the backend."""
+        if self.state is not State.CLOSED:
+            self.last_seen = self._services.clock.now()
+            self.edge.resume()
+
+    # Moves.
+
+    def _move(self, state: State, reason: Reason | None) -> None:
+        if state not in MOVES[self.state]:
+            raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
+        logger.debug("%s: %s, %s", self.ws_uri, state.value, reason.value if reason else "admitted")
+        self.state = state
+        self.reason = self.reason or reason
+
+    def _enter(self, verdict: Admitted) -> Denied | None:
+        """Let the client in; return why not where the backend's word cannot be carried out."""
+        preferred = self._services.settings.subprotocols
+        try:
+            self.subprotocol = select_subprotocol(verdict.subprotocol, self._subprotocols, preferred)
+        except ValueError:
+            return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
+        self._move(State.OPEN, None)
+        self.context = verdict.context
+        if verdict.context is not None:
+            self.outbox.subject.remember(verdict.context)
+        door, early = self._door, self._early
+        self._door, self._early, self._subprotocols = None, b"", ()
+        if door is not None:
+            self.edge = door.accept(self.subprotocol, early)
+            self.edge.start()
+        return None
+
+    def _refuse(self, fault: errors.Fault, reason: Reason) -> None:
+        if self._door is not None:
+            self._door.refuse(fault)
+        self._leave(reason)
+
+    def _leave(self, reason: Reason) -> None:
+        asked = self.state is not State.CONNECTING
+        self._move(State.CLOSED, reason)
+        self._services.keeper.left(self)
+        self.outbox.release()
+        self._farewell = Closed(self._farewell_body(), self._services.clock.wall(), self._number + 1)
+        if asked:
+            self.outbox.put(self._farewell)
+
+    def _farewell_body(self) -> bytes:
+        return orjson.dumps(
+            {
+                "ws_uri": self.ws_uri,
+                "code": self.close_code,
+                "reason": self.close_text,
+                "duration": round((self._services.clock.now() - self._since) * 1000),
+                "messages_in": self.messages_in,
+                "messages_out": self.messages_out,
+            }
+        )
+
+    def _write(self, frame: bytes, size: int) -> None:
+        self.messages_out += 1
+        self.bytes_out += size
+        if self.state is State.CONNECTING:
+            self._early += frame
+        else:
+            self.edge.write(frame)
+
+
+def _refusal(reason: Reason) -> errors.Fault:
+    """Return what a client is told that is refused while the backend is still asked."""
+    if reason is Reason.SHUTDOWN:
+        return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
+    return errors.Forbidden("The backend refused the connection.")
