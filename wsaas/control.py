@@ -1,0 +1,128 @@
+"""The REST surface: a request to its answer. Everything here is decided at once; nothing waits."""
+
+from functools import lru_cache
+from hmac import compare_digest
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import orjson
+
+from wsaas import errors
+from wsaas.events import Reason
+from wsaas.framing import MAX_REASON
+from wsaas.http1 import Request, answer, fault_answer
+from wsaas.registry import ID_FORM, Registry
+from wsaas.session import Session, State
+from wsaas.settings import Settings
+
+OK = orjson.dumps({"code": "OK"})
+DONE = answer(200, OK)
+HEALTH = frozenset({b"/healthz", b"/readyz"})
+"""Open to everybody: a load balancer has no token, and learns nothing from them."""
+
+_CLIENT_METHODS = "PUT, DELETE, GET, HEAD"
+_NORMAL = 1000
+_OWN_CODES = range(3000, 5000)
+
+
+class Control:
+    """Answers requests about the clients of `registry`."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        """Ask for `CONTROL_TOKEN` where there is one."""
+        self._registry = registry
+        self._prefix = settings.ws_hostname.prefix.encode() + b"/"
+        self._expected = b"Bearer " + settings.control_token if settings.control_token else None
+
+    def answer(self, request: Request) -> bytes:
+        """Return the whole response to `request`."""
+        keep_alive = request.keep_alive
+        try:
+            content = self._route(request)
+        except errors.Fault as fault:
+            response = fault_answer(fault, keep_alive=keep_alive)
+        else:
+            if content is OK and keep_alive:
+                return DONE
+            response = answer(200, content, keep_alive=keep_alive)
+        # The answer to a HEAD is that to a GET without its body (RFC 9110 section 9.3.2).
+        return response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if request.method == b"HEAD" else response
+
+    def _route(self, request: Request) -> bytes:
+        path = _path(request.target)
+        if self._expected is not None and path not in HEALTH:
+            self._authorize(request)
+        start = len(self._prefix) if path.startswith(self._prefix) else 1
+        name = path[start:].decode("latin-1")
+        if ID_FORM.fullmatch(name):
+            return self._client(request, name)
+        if path not in HEALTH:
+            raise errors.NotFound("There is nothing at this path.")
+        if request.method not in {b"GET", b"HEAD"}:
+            raise errors.MethodNotAllowed("This path is only for reading.", ("Allow", "GET, HEAD"))
+        if path == b"/readyz" and not self._registry.is_open:
+            raise errors.Unavailable("This node is about to stop.")
+        return OK
+
+    def _authorize(self, request: Request) -> None:
+        given = request.header(b"authorization") or b""
+        if self._expected is None or not compare_digest(given, self._expected):
+            raise errors.Unauthorized(
+                "This needs Authorization: Bearer and the token of CONTROL_TOKEN.",
+                ("WWW-Authenticate", "Bearer"),
+            )
+
+    def _client(self, request: Request, connection_id: str) -> bytes:
+        method = request.method
+        if method not in {b"PUT", b"DELETE", b"GET", b"HEAD"}:
+            raise errors.MethodNotAllowed(f"A connection knows {_CLIENT_METHODS}.", ("Allow", _CLIENT_METHODS))
+        session = self._registry.find(connection_id)
+        if session is None:
+            raise errors.Gone("This connection ended.")
+        if method == b"PUT":
+            session.send(text=is_text(request.header(b"content-type")), data=request.body)
+            return OK
+        if method == b"DELETE":
+            _close(session, request.body)
+            return OK
+        return orjson.dumps({"code": "OK", **session.information()})
+
+
+def _path(target: bytes) -> bytes:
+    """Return the path of a target in origin form or in absolute form (RFC 9112 section 3.2), decoded."""
+    if not target.startswith(b"/"):
+        target = urlsplit(target.decode("latin-1")).path.encode("latin-1")
+    path = target.partition(b"?")[0]
+    return unquote_to_bytes(path) if b"%" in path else path
+
+
+@lru_cache(maxsize=256)
+def is_text(content_type: bytes | None) -> bool:
+    """Return whether a body of `content_type` is sent as text: `text/*`, JSON types, and no type at all."""
+    if content_type is None:
+        return True
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type.startswith(b"text/") or media_type == b"application/json" or media_type.endswith(b"+json")
+
+
+def _close(session: Session, body: bytes) -> None:
+    if session.state is State.CLOSING:
+        raise errors.Gone("This connection is being closed already.")
+    code, reason = _close_order(body)
+    session.close(Reason.BACKEND_CLOSED, code, reason)
+
+
+def _close_order(body: bytes) -> tuple[int, str]:
+    """Return the code and reason that the body of a DELETE asks for. Raises `BadClose`."""
+    try:
+        order: Any = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        order = None
+    if not isinstance(order, dict):
+        raise errors.BadClose('The body has to be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
+    code, reason = order.get("code", _NORMAL), order.get("reason", "")
+    if type(code) is not int or (code != _NORMAL and code not in _OWN_CODES):
+        raise errors.BadClose("The code has to be 1000 or a number from 3000 to 4999.")
+    if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON:
+        raise errors.BadClose(f"The reason has to be a text of at most {MAX_REASON} bytes.")
+    return code, reason

@@ -1,0 +1,143 @@
+"""HTTP connections in: REST requests to their answers, handshakes on to a client's edge."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from wsaas import errors, handshake
+from wsaas.client import Common, PendingProtocol
+from wsaas.control import Control
+from wsaas.http1 import Phase, Request, RequestReader, fault_answer
+from wsaas.registry import Registry
+from wsaas.webhook import RETRY_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the connections of one listener share.
+
+    `control` is None where REST requests find nothing, `registry` where clients do. `crowded` tells whether no
+    descriptor is left for a further connection.
+    """
+
+    common: Common
+    control: Control | None
+    registry: Registry | None
+    crowded: Callable[[], bool]
+
+
+class HttpProtocol(asyncio.Protocol):
+    """One connection that speaks HTTP. Answers leave in the order of the requests; those to one read, in one write."""
+
+    __slots__ = ("_deadline", "_reader", "_site", "_transport")
+
+    def __init__(self, site: Site) -> None:
+        """Serve what `site` has."""
+        self._deadline = 0.0
+        self._reader = RequestReader(site.common.settings.max_message_size)
+        self._site = site
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, but not for ever."""
+        self._transport = cast(asyncio.Transport, transport)
+        common = self._site.common
+        self._deadline = common.clock.now() + common.settings.handshake_timeout / 1000
+        if self._site.crowded():
+            fault = errors.Unavailable("This node has as many connections as it takes.", RETRY_AFTER)
+            self._end(fault_answer(fault, keep_alive=False))
+        common.sweeper.watch(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Let go of everything."""
+        self._reader.close()
+        self._site.common.sweeper.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the requests that became whole."""
+        before = self._reader.phase
+        items = self._reader.feed(data)
+        answers: list[bytes] = []
+        last = False
+        for item in items:
+            if isinstance(item, Request):
+                last = not item.keep_alive
+                if handshake.is_handshake(item):
+                    if self._shake_hands(item, answers):
+                        return
+                    last = True
+                    break
+                answers.append(self._answer(item))
+            elif isinstance(item, errors.Fault):
+                answers.append(fault_answer(item, keep_alive=False))
+                last = True
+            else:
+                answers.append(item)
+        if last:
+            self._end(b"".join(answers))
+            return
+        if answers:
+            self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
+        if items or self._reader.phase is not before:
+            # Something new is waited for: the next sweep sets its deadline.
+            self._deadline = 0.0
+
+    def pause_writing(self) -> None:
+        """Who does not read answers gets no further ones."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._transport.resume_reading()
+
+    def sweep(self, now: float) -> None:
+        """Close a connection that is idle for too long, or whose request does not come to its end."""
+        if not self._deadline:
+            settings = self._site.common.settings
+            slow = self._reader.phase is Phase.HEAD
+            self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout) / 1000
+        elif now >= self._deadline:
+            if self._reader.phase in (Phase.IDLE, Phase.DEAD) or self._transport.is_closing():
+                self._transport.abort()
+            else:
+                fault = errors.RequestTimeout("The request did not arrive whole in time.")
+                self._end(fault_answer(fault, keep_alive=False))
+
+    def finish(self) -> None:
+        """Send what is buffered, but not for ever, and close."""
+        self._deadline = self._site.common.closing_deadline()
+        self._transport.close()
+
+    def _answer(self, request: Request) -> bytes:
+        if self._site.control is None:
+            fault = errors.NotFound("There is nothing but WebSockets here.")
+            return fault_answer(fault, keep_alive=request.keep_alive)
+        return self._site.control.answer(request)
+
+    def _shake_hands(self, request: Request, answers: list[bytes]) -> bool:
+        """Return whether the client is on its way in; otherwise why not is the last of `answers`."""
+        site = self._site
+        try:
+            if site.registry is None:
+                raise errors.NotFound("There are no WebSockets here.")
+            shaken = handshake.read(request, site.common.settings.allowed_origins)
+            site.registry.check()
+        except errors.Fault as fault:
+            answers.append(fault_answer(fault, keep_alive=False))
+            return False
+        transport = self._transport
+        transport.write(b"".join(answers))
+        site.common.sweeper.forget(self)
+        door = PendingProtocol(site.common, transport, shaken.key, self._reader.rest)
+        transport.set_protocol(door)
+        peer = transport.get_extra_info("peername")
+        door.session = site.registry.admit(shaken, peer[0] if isinstance(peer, tuple) else "", door)
+        return True
+
+    def _end(self, last_words: bytes) -> None:
+        """Send the last answer and end. Reading goes on for a while: a reset for unread bytes would take the answer."""
+        self._reader.close()
+        self._deadline = self._site.common.closing_deadline()
+        self._transport.write(last_words)
+        self._transport.write_eof()
