@@ -1,0 +1,1 @@
+"""Tests of the example backend and its page."""
