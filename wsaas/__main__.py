@@ -6,6 +6,7 @@ is wrong.
 
 import asyncio
 import os
+import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
@@ -14,35 +15,84 @@ import uvloop
 
 from wsaas import __version__, log, settings
 from wsaas.errors import SettingError
-from wsaas.gateway import Gateway
+from wsaas.gateway import Gateway, bind
+from wsaas.settings import Address
+
+DEMO_PORT = 8080
+DEMO_BACKEND_PORT = 8000
 
 
-async def serve(chosen: settings.Settings) -> int:
-    """Run a gateway until it is stopped; return the exit status."""
+async def serve(chosen: settings.Settings, greeting: str = "") -> int:
+    """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
     gateway = Gateway(chosen, asyncio.get_running_loop())
     try:
         await gateway.start()
     except OSError as error:
         log.logger.error("cannot listen: %s", error)
         return 1
+    if greeting:
+        print(greeting, flush=True)
     return 0 if await gateway.run() else 1
 
 
-def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
-    """Run the command; return its exit status."""
-    parser = ArgumentParser(
-        prog="wsaas", description="WebSocket as a Service: holds WebSockets for plain HTTP backends."
-    )
-    parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
-    settings.add_flags(parser)
-    flags = vars(parser.parse_args(arguments))
+def demo(flags: Mapping[str, str | None]) -> int:
+    """Run a gateway with the example backend behind it until it is stopped; return the exit status.
+
+    The environment is left aside: a demo works the same wherever it is started.
+    """
+    port = free_port(DEMO_PORT)
+    name = flags.get("ws_hostname") or f"localhost:{port}"
+    listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
+    command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
+    # A session of its own keeps Ctrl-C from the backend: it has to outlive the gateway, whose last words it hears.
+    with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as backend:
+        # Leaving the block closes the backend's input, which it takes for the end.
+        word, _, address = backend.stdout.readline().strip().partition(" ") if backend.stdout else ("", "", "")
+        if word != "listening":
+            print("wsaas: the example backend did not start", file=sys.stderr)
+            return 1
+        page = f"http://localhost:{address.rpartition(':')[2]}/"
+        greeting = f"\n  Open {page} in two browser tabs. Ctrl-C stops everything.\n"
+        return start({**flags, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
+
+
+def free_port(usual: int) -> int:
+    """Return `usual` if it is free on this machine's loopback addresses, else a port that is."""
+    try:
+        sockets = bind(Address("localhost", usual))
+    except OSError:
+        sockets = bind(Address("localhost", 0))
+    port = sockets[0].getsockname()[1]
+    for each in sockets:
+        each.close()
+    return int(port)
+
+
+def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greeting: str = "") -> int:
+    """Read the settings and serve; return the exit status."""
     try:
         chosen = settings.load(flags, environment)
     except SettingError as error:
         print(f"wsaas: {error}", file=sys.stderr)
         return 2
     log.configure(chosen.log_level, chosen.log_format)
-    return uvloop.run(serve(chosen))
+    return uvloop.run(serve(chosen, greeting))
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Run the command; return its exit status."""
+    parser = ArgumentParser(
+        prog="wsaas",
+        description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
+        epilog="Try `wsaas demo` first: it brings its own backend and needs no setting.",
+    )
+    parser.add_argument("command", nargs="?", choices=("serve", "demo"), default="serve", help="default: serve")
+    parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
+    settings.add_flags(parser)
+    flags = vars(parser.parse_args(arguments))
+    return demo(flags) if flags.pop("command") == "demo" else start(flags, environment)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The whole gateway: everything built and wired, listening, and stopped in order. The only owner of tasks."""
 
 import asyncio
+import errno
 import math
 import resource
 import signal
@@ -159,7 +160,7 @@ class Gateway:
             self._servers.append(await self._loop.create_unix_server(make, address.path, backlog=BACKLOG))
             bound = address
         else:
-            sockets = _bind(address)
+            sockets = bind(address)
             for listener in sockets:
                 self._servers.append(await self._loop.create_server(make, sock=listener, backlog=BACKLOG))
             bound = Address(address.host, sockets[0].getsockname()[1])
@@ -180,29 +181,44 @@ class Gateway:
             failed(error)
 
 
-def _bind(address: Address) -> list[socket.socket]:
-    """Return the listening sockets of `address`: one for each address family that its host has here."""
+def bind(address: Address) -> list[socket.socket]:
+    """Return the bound sockets of `address`: one for each address family that its host has here, all on one port.
+
+    Raises `OSError` when there is none, or when another program has one of them.
+    """
     found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
-    error: OSError | None = None
+    absent: OSError | None = None
     port = address.port
-    for family, kind, protocol, _, place in sorted(set(found)):
-        listener = socket.socket(family, kind, protocol)
+    for family, _, _, _, place in sorted(set(found)):
+        try:
+            listener = _bound(family, (place[0], port, *place[2:]))
+        except OSError as error:
+            # A name may stand for a family that this machine does not speak.
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                absent = error
+                continue
+            for other in sockets:
+                other.close()
+            raise
+        port = listener.getsockname()[1]
+        sockets.append(listener)
+    if absent and not sockets:
+        raise absent
+    return sockets
+
+
+def _bound(family: int, place: tuple[str | int, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            # A port chosen by the system is chosen once, for all families.
-            listener.bind((place[0], port, *place[2:]))
-        except OSError as problem:
-            listener.close()
-            error = problem
-        else:
-            port = listener.getsockname()[1]
-            sockets.append(listener)
-    if error is not None and not sockets:
-        raise error
-    return sockets
+        listener.bind(place)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _raise_descriptor_limit() -> int:
