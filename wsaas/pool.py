@@ -56,7 +56,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds for one `attempt` and for a connection to be `idle`; most `connections`; bytes of a `body` that are kept."""
+    """Most `connections`; seconds for one `attempt` and for being `idle`; bytes of a `body` that are kept."""
 
     connections: int
     attempt: float
