@@ -97,7 +97,7 @@ class Services:
 class Session:
     """A client. Made when its handshake was read; ends when the backend knows of its end.
 
-    Times: `connected_at` in seconds since the epoch, `last_seen` on the monotonic clock.
+    Times: `connected_at` in seconds since the epoch; `since`, the same, and `last_seen` on the monotonic clock.
     """
 
     __slots__ = (
@@ -106,7 +106,6 @@ class Session:
         "_farewell",
         "_number",
         "_services",
-        "_since",
         "_subprotocols",
         "bytes_in",
         "bytes_out",
@@ -124,6 +123,7 @@ class Session:
         "query",
         "reason",
         "remote_address",
+        "since",
         "state",
         "subprotocol",
     )
@@ -138,7 +138,7 @@ class Session:
         self._farewell: Closed | None = None
         self._number = 0
         self._services = services
-        self._since = self.last_seen = clock.now()
+        self.since = self.last_seen = clock.now()
         self._subprotocols: Sequence[str] = handshake.subprotocols
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
         self.close_code = Reason.CLIENT_LOST.code
@@ -237,25 +237,7 @@ class Session:
 
     def information(self) -> dict[str, Any]:
         """Return what `GET ws_uri` tells."""
-        clock = self._services.clock
-        return {
-            "id": self.id,
-            "ws_uri": self.ws_uri,
-            "state": self.state.value,
-            "connected_at": rfc3339(self.connected_at),
-            "last_seen_at": rfc3339(clock.wall() - (clock.now() - self.last_seen)),
-            "remote_address": self.remote_address,
-            "path": self.path,
-            "query": self.query,
-            "subprotocol": self.subprotocol,
-            "context": self.context,
-            "messages_in": self.messages_in,
-            "messages_out": self.messages_out,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "inbox": self.outbox.level,
-            "buffered": self.buffered,
-        }
+        return _information(self, self._services.clock)
 
     # What the outbox tells (see `outbox.Owner`).
 
@@ -291,7 +273,7 @@ class Session:
             self.reason = reason
             self.close_code, self.close_text = reason.code, reason.value
             if self._farewell is not None:
-                self._farewell.body = self._farewell_body()
+                self._farewell.body = _farewell(self, self._services.clock.now())
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
@@ -346,21 +328,11 @@ class Session:
         self._move(State.CLOSED, reason)
         self._services.keeper.left(self)
         self.outbox.release()
-        self._farewell = Closed(self._farewell_body(), self._services.clock.wall(), self._number + 1)
+        self._farewell = Closed(
+            _farewell(self, self._services.clock.now()), self._services.clock.wall(), self._number + 1
+        )
         if asked:
             self.outbox.put(self._farewell)
-
-    def _farewell_body(self) -> bytes:
-        return orjson.dumps(
-            {
-                "ws_uri": self.ws_uri,
-                "code": self.close_code,
-                "reason": self.close_text,
-                "duration": round((self._services.clock.now() - self._since) * 1000),
-                "messages_in": self.messages_in,
-                "messages_out": self.messages_out,
-            }
-        )
 
     def _write(self, frame: bytes, size: int) -> None:
         self.messages_out += 1
@@ -376,3 +348,39 @@ def _refusal(reason: Reason) -> errors.Fault:
     if reason is Reason.SHUTDOWN:
         return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")
+
+
+def _information(session: Session, clock: Clock) -> dict[str, Any]:
+    """Return what `GET ws_uri` tells."""
+    return {
+        "id": session.id,
+        "ws_uri": session.ws_uri,
+        "state": session.state.value,
+        "connected_at": rfc3339(session.connected_at),
+        "last_seen_at": rfc3339(clock.wall() - (clock.now() - session.last_seen)),
+        "remote_address": session.remote_address,
+        "path": session.path,
+        "query": session.query,
+        "subprotocol": session.subprotocol,
+        "context": session.context,
+        "messages_in": session.messages_in,
+        "messages_out": session.messages_out,
+        "bytes_in": session.bytes_in,
+        "bytes_out": session.bytes_out,
+        "inbox": session.outbox.level,
+        "buffered": session.buffered,
+    }
+
+
+def _farewell(session: Session, now: float) -> bytes:
+    """Return the JSON of a DELETE: how the client ended."""
+    return orjson.dumps(
+        {
+            "ws_uri": session.ws_uri,
+            "code": session.close_code,
+            "reason": session.close_text,
+            "duration": round((now - session.since) * 1000),
+            "messages_in": session.messages_in,
+            "messages_out": session.messages_out,
+        }
+    )

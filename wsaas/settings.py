@@ -20,6 +20,9 @@ LATER = ("API_SECRET", "COMPRESSION", "JOURNAL", "TLS_CERT", "TLS_KEY", "TRUSTED
 not believe that it is there."""
 
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
+_AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_VISIBLE = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
@@ -98,15 +101,28 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _host(text: str) -> str:
+    """Return the host that `text` names: a name that the resolver takes, or an IPv6 address in brackets."""
+    if text.startswith("["):
+        return str(ipaddress.IPv6Address(text[1:-1]))
+    if not _NAME.fullmatch(text):
+        raise ValueError
+    return text.lower()
+
+
 def _split(text: str) -> tuple[str, str, int, str]:
     scheme = text.split("://", 1)[0] if "://" in text else "http"
+    if scheme not in _PORTS or "#" in text or not _VISIBLE.fullmatch(text):
+        raise ValueError
     parts = urlsplit(text if "://" in text else f"http://{text}")
-    if scheme not in _PORTS or not parts.hostname or parts.fragment or "@" in parts.netloc or parts.port == 0:
-        raise ValueError
+    authority = _AUTHORITY.fullmatch(parts.netloc)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", parts.hostname) or not _TARGET.fullmatch(target):
+    if not authority or not _TARGET.fullmatch(target):
         raise ValueError
-    return scheme, parts.hostname, parts.port or _PORTS[scheme], target
+    port = int(authority[2] or _PORTS[scheme])
+    if not 0 < port <= MAX_PORT:
+        raise ValueError
+    return scheme, _host(authority[1]), port, target
 
 
 def _backend(text: str) -> Backend:
@@ -116,7 +132,7 @@ def _backend(text: str) -> Backend:
 
 def _public_name(text: str) -> PublicName:
     _, host, port, prefix = _split(text)
-    if prefix.endswith("/") or "?" in prefix or "{" in prefix:
+    if prefix.endswith("/") or "?" in text or "{" in prefix:
         raise ValueError
     return PublicName(text, host, port, prefix)
 
@@ -128,13 +144,13 @@ def _address(text: str) -> Address:
         return Address(path=text[5:])
     host, _, port = text.rpartition(":")
     number = _number(port)
-    if number > MAX_PORT or not re.fullmatch(r"[A-Za-z0-9._-]*|\*|\[[0-9A-Fa-f:.]+\]", host):
+    if number > MAX_PORT:
         raise ValueError
-    return Address("" if host == "*" else host.strip("[]"), number)
+    return Address("" if host in {"", "*"} else _host(host), number)
 
 
 def _secret(text: str) -> bytes:
-    if not re.fullmatch(r"[!-~]+", text):
+    if not _VISIBLE.fullmatch(text):
         raise ValueError
     return text.encode()
 
@@ -170,7 +186,7 @@ class Settings:
     api_uri: Backend = _setting(
         _backend,
         "",
-        "Required: host and path of the backend; `http://` without a scheme. `{id}` in it becomes the connection's id",
+        "Host and path of the backend; `http://` without a scheme. `{id}` in it becomes the connection's id",
         "host:port/path, or an http:// or https:// URL, without credentials or fragment",
     )
     ws_hostname: PublicName = _setting(
@@ -276,7 +292,8 @@ def add_flags(parser: ArgumentParser) -> None:
     """Give `parser` a flag for each setting (`--api-uri`), whose value stays text until `load` reads it."""
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
-        default = f" (default: {text})" if (text := setting.metadata["default"]) else ""
+        text = setting.metadata["default"]
+        default = f" (default: {text})" if text else " (required)" if setting.name == "api_uri" else ""
         meaning = setting.metadata["meaning"].replace("`", "").replace("%", "%%")
         group.add_argument(f"--{setting.name.replace('_', '-')}", metavar="VALUE", help=meaning + default)
 
@@ -288,13 +305,18 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     """
     for name in LATER:
         if environment.get(name):
-            raise SettingError(f"{name}={environment[name]!r}: not supported by this version; unset it")
+            raise SettingError(f"{name}={_shown(name, environment[name])}: not supported by this version; unset it")
     values: dict[str, Any] = {}
     for setting in fields(Settings):
         flag = flags.get(setting.name)
         text = flag if flag is not None else environment.get(variable(setting)) or setting.metadata["default"]
         values[setting.name] = _parse(setting, text, given=flag is not None)
     return Settings(**values)
+
+
+def _shown(name: str, text: str) -> str:
+    """Return a value as an error shows it."""
+    return "(hidden)" if name in {"CONTROL_TOKEN", "API_SECRET"} else repr(text)
 
 
 def _parse(setting: "Field[Any]", text: str, *, given: bool) -> Any:
@@ -309,8 +331,7 @@ def _parse(setting: "Field[Any]", text: str, *, given: bool) -> Any:
     try:
         return setting.metadata["parse"](text)
     except ValueError:
-        shown = "(hidden)" if name == "CONTROL_TOKEN" else repr(text)
-        raise SettingError(f"{name}={shown}: expected {setting.metadata['accepts']}") from None
+        raise SettingError(f"{name}={_shown(name, text)}: expected {setting.metadata['accepts']}") from None
 
 
 def listen_address(settings: Settings) -> Address:

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks CASE`. Not tests: they print figures and judge nothing."""

@@ -1,0 +1,131 @@
+"""What the cases share: a gateway in a process of its own, with this process as its backend and its clients."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+HOST = "127.0.0.1"
+AT_ONCE = 100
+
+
+class Seen:
+    """What the backend was told: the `ws_uris` in the order of their POSTs; `on_put` is called for each message."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.ws_uris: list[str] = []
+        self.on_put: Callable[[], None] = lambda: None
+
+
+class Backend(asyncio.Protocol):
+    """Answers OK to everything. One request is under way on a connection, and each arrives whole: they are small."""
+
+    def __init__(self, seen: Seen) -> None:
+        """Tell `seen`."""
+        self.seen = seen
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer."""
+        self.transport.write(OK)
+        if data.startswith(b"PUT"):
+            self.seen.on_put()
+        elif data.startswith(b"POST"):
+            self.seen.ws_uris.append(data.partition(b"Ws-Uri: ")[2].partition(b"\r\n")[0].decode())
+
+
+class Client(asyncio.Protocol):
+    """A WebSocket client that counts what it gets: `arrived(bytes)` is called with each piece."""
+
+    def __init__(self, arrived: Callable[[bytes], None]) -> None:
+        """Call `arrived` once the handshake is done."""
+        self.arrived = arrived
+        self.opened = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Shake hands."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(HANDSHAKE)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what comes."""
+        if self.opened.done():
+            self.arrived(data)
+        else:
+            self.opened.set_result(data.startswith(b"HTTP/1.1 101"))
+
+
+class Rig:
+    """A running gateway: its `process` and `port`, and what its backend has `seen`."""
+
+    def __init__(self, process: Process, port: int, seen: Seen) -> None:
+        """Hold what `gateway` made."""
+        self.process = process
+        self.port = port
+        self.seen = seen
+
+    async def connect(self, arrived: Callable[[bytes], None]) -> Client:
+        """Open one client."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(lambda: Client(arrived), HOST, self.port)
+        if not await client.opened:
+            raise ConnectionError("refused")
+        return client
+
+    async def connect_many(self, number: int, arrived: Callable[[bytes], None]) -> list[Client]:
+        """Open `number` clients, some at a time."""
+        clients: list[Client] = []
+        while len(clients) < number:
+            some = min(AT_ONCE, number - len(clients))
+            clients += await asyncio.gather(*(self.connect(arrived) for _ in range(some)))
+        return clients
+
+    def memory(self) -> int:
+        """Return the gateway's proportional set size in bytes."""
+        for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+        raise LookupError("no Pss")
+
+    def cpu(self) -> float:
+        """Return the gateway's user and system time so far, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@asynccontextmanager
+async def gateway(**settings: str) -> AsyncIterator[Rig]:
+    """Run a gateway with `settings` (variables) in front of a `Backend` in this process."""
+    seen = Seen()
+    server = await asyncio.get_running_loop().create_server(lambda: Backend(seen), HOST, 0)
+    with socket.create_server((HOST, 0)) as listener:
+        port = int(listener.getsockname()[1])
+    environment = {
+        **os.environ,
+        "API_URI": f"{HOST}:{server.sockets[0].getsockname()[1]}/",
+        "WS_HOSTNAME": f"{HOST}:{port}",
+        **settings,
+    }
+    command = (sys.executable, "-m", "wsaas")
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    try:
+        await cast(asyncio.StreamReader, process.stderr).readuntil(b"listening")
+        yield Rig(process, port, seen)
+    finally:
+        process.kill()
+        await process.wait()
+        server.close()

@@ -1,0 +1,169 @@
+"""The README is a contract: its tables, figures and commands are held against the code."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from wsaas import client, control, errors, http1, outbox, registry, webhook
+from wsaas.events import Reason
+from wsaas.settings import LATER, Settings, variable
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return the text under a heading."""
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert found, title
+    return found[1]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    expected = []
+    for setting in fields(Settings):
+        default = setting.metadata["default"]
+        shown = f"`{default}`" if default else "required" if setting.name == "api_uri" else "none"
+        expected.append(f"| `{variable(setting)}` | {shown} | {setting.metadata['meaning']} |")
+    assert section("Settings").strip().splitlines()[-len(expected) :] == expected
+
+
+def test_settings_that_are_refused_are_named():
+    refused = section("Deployment").split("Not there yet")[1]
+    assert set(re.findall(r"`([A-Z_]+)`", refused)) == set(LATER)
+
+
+def faults(parent: type[errors.Fault] = errors.Fault) -> set[tuple[int, str]]:
+    """Return status and code of each kind of fault."""
+    return {(each.status, each.code) for each in parent.__subclasses__()}
+
+
+def test_each_fault_is_named_with_its_status_and_no_other_is():
+    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("What your backend can ask"))
+    assert {(int(status), code) for status, code in named} == faults()
+
+
+def test_each_close_code_of_the_gateway_is_named_with_its_reason():
+    rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("What the client sees"), re.MULTILINE)
+    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.UNDELIVERED):
+        assert (str(reason.code), f"`{reason.value}`") in rows
+    assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011}
+
+
+def test_each_answer_of_a_post_is_judged_as_its_table_says():
+    table = section("POST: a client wants in")
+    for failure, (fault, told) in webhook._REFUSALS.items():
+        assert re.search(rf"\| {fault.status}\b.*\| {'yes' if told else 'no'} \|", table), failure
+    statuses = re.search(r"answers (\d+), (\d+), (\d+) or (\d+) \| the same", table)
+    assert statuses
+    assert {int(each) for each in statuses.groups()} == set(webhook._PASSED_ON)
+    unknown = re.search(r"answers (\d+) or (\d+) \(a proxy's word", table)
+    assert unknown
+    assert {int(each) for each in unknown.groups()} == webhook._UNKNOWN
+    assert webhook.MAX_CONTEXT == 4 * 1024
+    assert "4 KiB of printable ASCII" in table
+
+
+def test_retries_are_as_the_table_says():
+    table = section("PUT: a client sent a message")
+    statuses = re.search(r"answers (\d+), (\d+), (\d+) or 5xx", table)
+    assert statuses
+    assert {int(each) for each in statuses.groups()} == webhook._RETRIED
+    assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
+    assert "ten times `API_RETRY`" in section("DELETE: a client is gone")
+    assert webhook.DELETE_PATIENCE == 10
+
+
+def test_the_limits_are_those_of_the_code():
+    limits = section("Limits")
+    assert f"{http1.MAX_TARGET // 1024} KiB; {http1.MAX_HEAD // 1024} KiB; {http1.MAX_HEADERS}" in limits
+    assert f"each counted with {outbox.OVERHEAD} more" in limits
+    assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits
+
+
+def test_the_form_of_an_id_is_the_one_described():
+    assert "22 characters of `A-Z a-z 0-9 - _`" in section("What your backend can ask")
+    assert registry.ID_FORM.pattern == "[A-Za-z0-9_-]{22}"
+
+
+def test_information_is_listed_in_full():
+    row = re.search(r"\| `GET ws_uri` \| (.*?) \|", README)
+    assert row
+    source = (ROOT / "wsaas" / "session.py").read_text().split("def _information", 1)[1].split("}", 1)[0]
+    assert re.findall(r"`(\w+)`", row[1]) == re.findall(r'^ +"(\w+)":', source, re.MULTILINE)
+
+
+def test_ci_runs_the_command_of_the_readme():
+    (command,) = blocks("sh", section("Work on it"))
+    assert f"({command.strip()})" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_measured_cases_exist():
+    for case in re.findall(r"python -m benchmarks (\w+)", README):
+        assert (ROOT / "benchmarks" / f"{case}.py").exists()
+
+
+def test_the_body_of_a_close_is_as_long_as_said():
+    assert f"up to {control.MAX_REASON} bytes" in section("What your backend can ask")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_the_example_backend_echoes(tmp_path):
+    (source,) = blocks("python", section("A backend in fifteen lines"))
+    assert source.count("8000") == 1
+    backend_port, port = free_port(), free_port()
+    script = tmp_path / "backend.py"
+    script.write_text(source.replace("8000", str(backend_port)))
+    settings = {"API_URI": f"127.0.0.1:{backend_port}/websocket", "WS_HOSTNAME": f"127.0.0.1:{port}"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **settings}
+    start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with start([sys.executable, script]) as backend, start([sys.executable, "-m", "wsaas"]) as gateway:
+        try:
+            assert "listening" in gateway.stderr.readline()
+            wait_for(backend_port)
+            with connect(f"ws://127.0.0.1:{port}/any/path") as websocket:
+                websocket.send("hello")
+                assert websocket.recv(timeout=10) == "hello"
+            lines = [backend.stdout.readline() for _ in range(3)]
+            assert [line.split()[0] for line in lines] == ["POST", "PUT", "DELETE"]
+            assert len({line.split()[1] for line in lines}) == 1
+        finally:
+            gateway.kill()
+            backend.kill()
+
+
+def wait_for(port: int) -> None:
+    """Try until somebody listens on `port`."""
+    deadline = time.monotonic() + 20
+    while not listens(port):
+        assert time.monotonic() < deadline
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_links_into_the_repository_lead_somewhere(name):
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
