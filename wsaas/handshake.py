@@ -10,6 +10,7 @@ from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.http1 import Request
 
 VERSION = b"13"
+UPGRADE = b"websocket"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -29,7 +30,7 @@ class Handshake:
 
 def is_handshake(request: Request) -> bool:
     """Return whether `request` means to be a handshake, a valid one or not."""
-    return b"websocket" in [token.lower() for token in request.tokens(b"upgrade")]
+    return request.header(b"upgrade") is not None and UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
 def read(request: Request, allowed_origins: frozenset[str] = frozenset("*")) -> Handshake:
