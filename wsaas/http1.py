@@ -55,6 +55,11 @@ class Request:
         self.upgrade = False
         self.version = "1.1"
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of the head, about."""
+        return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header `name` (lower case), None where there is none."""
         for key, value in self.headers:
@@ -116,6 +121,8 @@ class RequestReader:
 
     __slots__ = (
         "_body",
+        "_connection",
+        "_fed",
         "_headers",
         "_hosts",
         "_items",
@@ -136,13 +143,16 @@ class RequestReader:
         self._target = b""
         self._headers: Headers = []
         self._hosts = 0
-        self._window = 0
+        self._connection = False
+        # Bytes of this feed; bytes of all feeds behind the one in which a head began or its body went on.
+        self._fed = self._window = 0
         self.phase = Phase.IDLE
         self.rest = b""
 
     def feed(self, data: bytes) -> list[Item]:
         """Take `data`; return what became whole by it."""
-        self._window = len(data) if self.phase is Phase.IDLE else self._window + len(data)
+        self._fed = len(data)
+        self._window += len(data)
         unread: bytes | memoryview = data
         while unread and self.phase is not Phase.DEAD:
             try:
@@ -151,9 +161,9 @@ class RequestReader:
             except httptools.HttpParserUpgrade as upgrade:
                 unread = self._upgraded(memoryview(unread)[upgrade.args[0] :])
             except httptools.HttpParserError as error:
-                self._fail(BadRequest(f"The request is not valid HTTP: {error}."))
-        if self.phase is Phase.HEAD and self._window > MAX_HEAD + len(data):
-            self._fail(HeadTooLarge(f"The request head is larger than {MAX_HEAD} bytes."))
+                self._fail(_malformed(error))
+        if self._window > MAX_HEAD and self.phase is not Phase.IDLE:
+            self._fail(HeadTooLarge(f"The request's head, or its trailer, is larger than {MAX_HEAD} bytes."))
         items, self._items = self._items, []
         return items
 
@@ -184,7 +194,10 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         start = request.method + b" " + request.target + b" HTTP/" + request.version.encode()
         lines = [name + b": " + value for name, value in request.headers if name != b"upgrade"]
-        self._parser.feed_data(b"\r\n".join([start, *lines, b"", b""]))
+        try:
+            self._parser.feed_data(b"\r\n".join([start, *lines, b"", b""]))
+        except httptools.HttpParserError as error:
+            self._fail(_malformed(error))
         return rest
 
     # What llhttp calls: these record and never raise.
@@ -196,6 +209,8 @@ class RequestReader:
             self._target = b""
             self._headers = []
             self._hosts = 0
+            self._connection = False
+            self._window = 0
 
     def on_url(self, piece: bytes) -> None:
         """Record a piece of the target."""
@@ -207,6 +222,8 @@ class RequestReader:
             name = name.lower()
             if name == b"host":
                 self._hosts += 1
+            elif name == b"connection":
+                self._connection = True
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -215,7 +232,7 @@ class RequestReader:
             return
         request = Request(self._parser.get_method(), self._target, self._headers)
         request.keep_alive = self._parser.should_keep_alive()
-        if self._parser.should_upgrade() or not request.keep_alive or self._hosts != 1:
+        if self._connection or not request.keep_alive or self._hosts != 1:
             request.version = self._parser.get_http_version()
         if fault := self._fault(request):
             self._fail(fault)
@@ -229,6 +246,7 @@ class RequestReader:
         """Record a piece of the body."""
         if self.phase is Phase.BODY:
             self._body.add(piece)
+            self._window = 0
             if self._body.overflown:
                 self._fail(too_large(self._body.limit))
 
@@ -249,7 +267,8 @@ class RequestReader:
             return VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
         if len(request.target) > MAX_TARGET:
             return UriTooLong(f"The request target is longer than {MAX_TARGET} bytes.")
-        if len(request.headers) > MAX_HEADERS or (self._window > MAX_HEAD and _size(request) > MAX_HEAD):
+        in_one_small_piece = self._window == 0 and self._fed <= MAX_HEAD
+        if len(request.headers) > MAX_HEADERS or (not in_one_small_piece and request.size > MAX_HEAD):
             return HeadTooLarge(f"The request head has more than {MAX_HEADERS} headers or {MAX_HEAD} bytes.")
         if self._hosts != 1 and (self._hosts or request.version == "1.1"):
             return BadRequest("The request needs exactly one Host header.")
@@ -271,8 +290,8 @@ class RequestReader:
             self._items.append(CONTINUE)
 
 
-def _size(request: Request) -> int:
-    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+def _malformed(error: Exception) -> BadRequest:
+    return BadRequest(f"The request is not valid HTTP: {error}.")
 
 
 def too_large(limit: int) -> TooLarge:
