@@ -191,7 +191,7 @@ class _SlowLane:
     message ends there is nothing left in wsproto that would be lost with it.
     """
 
-    __slots__ = ("_ended", "_head", "_limit", "_message", "_owed", "_protocol")
+    __slots__ = ("_ended", "_head", "_limit", "_message", "_owed", "_protocol", "_size")
 
     def __init__(self, limit: int) -> None:
         """Start at a frame's first byte."""
@@ -200,6 +200,7 @@ class _SlowLane:
         self._limit = limit
         self._message: bytearray | None = None
         self._owed = 0
+        self._size = 0
         self._protocol = FrameProtocol(client=False, extensions=[])
 
     @property
@@ -242,8 +243,9 @@ class _SlowLane:
         frames = list(self._protocol.received_frames())
         if not in_payload and self._missing() == 0:
             self._owed = _payload_size(self._head)
-            size = self._owed + len(self._message or b"")
-            if size > self._limit and not self._head[0] & _CONTROL:
+            # Counted as declared: the start of a character that was cut is in no payload yet.
+            self._size += 0 if self._head[0] & _CONTROL else self._owed
+            if self._size > self._limit:
                 return self.fail(TOO_BIG, f"message over {self._limit} bytes")
         if self._owed == 0 and self._missing() == 0:
             self._head = b""
@@ -266,6 +268,7 @@ class _SlowLane:
             return None
         message = Message(frame.opcode is Opcode.TEXT, bytes(self._message))
         self._message = None
+        self._size = 0
         return message
 
 

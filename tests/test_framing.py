@@ -1,0 +1,415 @@
+import tracemalloc
+from struct import pack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import (
+    BINARY,
+    CLOSE,
+    FIN,
+    PING,
+    PONG,
+    TEXT,
+    cut,
+    examples,
+    frame,
+    frame_streams,
+    good_streams,
+    masks,
+    places,
+    spoilt_text,
+    xor,
+)
+from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+
+from wsaas import framing
+from wsaas.events import Message
+from wsaas.framing import Close, FrameStream, Ping, Pong, Received, Violation
+
+UNLIMITED = 2**63
+PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
+MAX_REASON = 123
+SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMITED])
+
+
+def drain(stream: FrameStream) -> list[Received]:
+    return list(iter(stream.next, None))
+
+
+def receive_all(stream: FrameStream, pieces) -> list[Received]:
+    received = []
+    for piece in pieces:
+        stream.receive(piece)
+        received += drain(stream)
+    return received
+
+
+def receive(data: bytes, limit: int = UNLIMITED, *, fast: bool = True) -> list[Received]:
+    return receive_all(FrameStream(limit, fast=fast), [data])
+
+
+def bare(data: bytes) -> list[Received]:
+    """What wsproto alone makes of `data`."""
+    protocol = FrameProtocol(client=False, extensions=[])
+    protocol.receive_bytes(data)
+    received: list[Received] = []
+    message = b""
+    try:
+        for got in protocol.received_frames():
+            if got.opcode is Opcode.CLOSE:
+                received.append(Close(*got.payload))
+            elif got.opcode is Opcode.PING:
+                received.append(Ping(bytes(got.payload)))
+            elif got.opcode is Opcode.PONG:
+                received.append(Pong())
+            else:
+                message += got.payload.encode() if isinstance(got.payload, str) else got.payload
+                if got.message_finished:
+                    received.append(Message(got.opcode is Opcode.TEXT, message))
+                    message = b""
+    except ParseFailed as error:
+        received.append(Violation(int(error.code), ""))
+    return received
+
+
+def without_reasons(received: list[Received]) -> list[Received]:
+    return [Violation(each.code, "") if isinstance(each, Violation) else each for each in received]
+
+
+# The two lanes and wsproto
+
+
+@examples(400)
+@given(frame_streams, places)
+def test_any_bytes_cut_anywhere_mean_what_wsproto_makes_of_them(data, places):
+    expected = bare(data)
+    assert without_reasons(receive(data)) == expected
+    assert without_reasons(receive_all(FrameStream(UNLIMITED), cut(data, places))) == expected
+
+
+@examples(400)
+@given(frame_streams, places, SEVERAL_LIMITS)
+def test_the_fast_lane_gives_what_the_plain_lane_gives(data, places, limit):
+    expected = receive(data, limit, fast=False)
+    assert receive(data, limit) == expected
+    assert receive_all(FrameStream(limit), cut(data, places)) == expected
+    assert receive_all(FrameStream(limit, fast=False), cut(data, places)) == expected
+
+
+@examples(300)
+@given(frame_streams, SEVERAL_LIMITS)
+def test_a_limit_only_ever_takes_away_what_comes_from_the_first_message_over_it(data, limit):
+    everything, limited = receive(data), receive(data, limit)
+    over = [i for i, each in enumerate(everything) if isinstance(each, Message) and len(each.data) > limit]
+    if limited and limited[-1] == Violation(TOO_BIG, f"message over {limit} bytes"):
+        assert limited[:-1] == everything[: len(limited) - 1]
+        assert not over or len(limited) - 1 <= over[0]
+    else:
+        assert not over
+        assert limited == everything
+
+
+@examples(200)
+@given(good_streams, places, st.lists(st.integers(0, 3), min_size=1))
+def test_reading_may_stop_between_any_two_messages(data, places, turns):
+    expected = receive(data)
+    stream, received = FrameStream(UNLIMITED), []
+    for index, piece in enumerate(cut(data, places)):
+        stream.receive(piece)
+        received += [stream.next() for _ in range(turns[index % len(turns)])]
+    assert [each for each in received if each is not None] + drain(stream) == expected
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_frame_cut_anywhere_gives_the_same_messages(fast):
+    data = frame(TEXT, "añ🙂".encode()) + frame(BINARY, b"b" * 126) + frame(PING, b"p") + frame(TEXT)
+    expected = [Message(True, "añ🙂".encode()), Message(False, b"b" * 126), Ping(b"p"), Message(True, b"")]
+    for place in range(len(data) + 1):
+        assert receive_all(FrameStream(126, fast=fast), cut(data, [place])) == expected
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 100_000])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_of_every_size_comes_out_as_it_went_in(opcode, size, fast):
+    payload = b"x" * size
+    assert receive(frame(opcode, payload), fast=fast) == [Message(opcode == TEXT, payload)]
+
+
+def test_a_whole_message_needs_no_wsproto(monkeypatch):
+    monkeypatch.setattr(framing, "FrameProtocol", None)
+    sizes = [0, 1, 125, 126, 65535, 65536]
+    each_alone = [frame(TEXT, b"x" * size) for size in sizes]
+    for pieces in (each_alone, [b"".join(each_alone)]):
+        assert [len(each.data) for each in receive_all(FrameStream(65536), pieces)] == sizes
+    with pytest.raises(TypeError):
+        receive(each_alone[0], fast=False)
+
+
+def test_wsproto_is_let_go_when_nothing_is_left_in_it():
+    stream = FrameStream(UNLIMITED)
+    data = frame(TEXT, b"ab", first=0) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
+    for piece in cut(data, range(len(data))):
+        stream.receive(piece)
+        drain(stream)
+    assert stream._slow is None
+    assert stream._buffer == b""
+
+
+def test_a_message_that_was_read_is_not_kept():
+    stream = FrameStream(UNLIMITED)
+    stream.receive(frame(TEXT, b"a") + frame(TEXT, b"b"))
+    assert stream.next() == Message(True, b"a")
+    assert stream._buffer != b""
+    assert stream.next() == Message(True, b"b")
+    assert stream._buffer == b""
+
+
+def test_nothing_comes_of_nothing():
+    stream = FrameStream(10)
+    assert stream.next() is None
+    stream.receive(b"")
+    assert stream.next() is None
+
+
+# What a frame may be
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(0x3),
+        frame(0x7, b"x"),
+        frame(0xB),
+        frame(0xF),
+        frame(TEXT, b"x", first=FIN | 0x40),
+        frame(TEXT, b"x", first=FIN | 0x20),
+        frame(BINARY, b"x", first=FIN | 0x10),
+        frame(PING, b"x", first=FIN | 0x40),
+        frame(PING, b"x", first=0),
+        frame(CLOSE, first=0),
+        frame(0, b"x"),
+        frame(0, b"", first=0),
+        frame(TEXT, b"x", first=0) + frame(TEXT, b"y"),
+        frame(TEXT, b"x", first=0) + frame(BINARY, b"y"),
+        framing.encode(TEXT, b"not masked"),
+        framing.encode(PING, b""),
+        bytes([FIN | TEXT, 0xFE, 0, 125]) + b"mask" + bytes(125),
+        bytes([FIN | TEXT, 0xFF]) + pack("!Q", 65535) + b"mask" + bytes(65535),
+        bytes([FIN | TEXT, 0xFF]) + pack("!Q", 2**63) + b"mask",
+        bytes([FIN | PING, 0xFE, 0, 126]) + b"mask" + bytes(126),
+        frame(CLOSE, b"\x03"),
+        frame(CLOSE, pack("!H", 999)),
+        frame(CLOSE, pack("!H", 1005)),
+        frame(CLOSE, pack("!H", 1006)),
+        frame(CLOSE, pack("!H", 1015)),
+        frame(CLOSE, pack("!H", 2999)),
+        frame(CLOSE, pack("!H", 5000)),
+    ],
+)
+def test_a_broken_frame_is_a_protocol_error_and_the_last_of_its_stream(data, fast):
+    *before, last = receive(frame(PING, b"1") + data + frame(TEXT, b"after"), fast=fast)
+    assert before == [Ping(b"1")]
+    assert isinstance(last, Violation)
+    assert last.code == PROTOCOL_ERROR
+    assert last.reason
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@examples(30)
+@given(bad=spoilt_text, before=st.text(max_size=10), mask=masks)
+def test_text_that_is_not_utf8_is_refused_in_one_frame_and_in_many(fast, bad, before, mask):
+    text = before.encode()
+    refused = [Violation(BAD_TEXT, "text that is not UTF-8")]
+    assert receive(frame(TEXT, text + bad, mask) + frame(TEXT, b"after"), fast=fast) == refused
+    in_two = frame(TEXT, text, mask, first=0) + frame(0, bad, mask) + frame(TEXT, b"after")
+    assert receive(in_two, fast=fast) == refused
+    assert receive(frame(BINARY, bad), fast=fast) == [Message(False, bad)]
+
+
+def test_a_character_may_be_cut_by_fragments():
+    euro = "€".encode()
+    data = frame(TEXT, euro[:1], first=0) + frame(PING) + frame(0, euro[1:2], first=0) + frame(0, euro[2:])
+    assert receive(data) == [Ping(b""), Message(True, euro)]
+
+
+def test_bad_text_is_refused_before_its_frame_ends():
+    start = frame(TEXT, b"\xff" + b"x" * 100)[:7]
+    assert receive(start) == [Violation(BAD_TEXT, "text that is not UTF-8")]
+
+
+def test_a_ping_comes_at_once_with_its_payload_and_a_pong_without():
+    assert receive(frame(PING, b"x" * 125) + frame(PONG, b"y")) == [Ping(b"x" * 125), Pong()]
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"", Close(1005, "")),
+        (pack("!H", 1000), Close(1000, "")),
+        (pack("!H", 1001) + "bis später".encode(), Close(1001, "bis später")),
+        (pack("!H", 4999) + b"x" * 123, Close(4999, "x" * 123)),
+        (pack("!H", 1000) + b"\xff", Violation(1007, "text that is not UTF-8")),
+    ],
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_close_says_why_and_is_the_last_of_its_stream(payload, expected, fast):
+    stream = FrameStream(UNLIMITED, fast=fast)
+    assert receive_all(stream, [frame(CLOSE, payload) + frame(TEXT, b"x"), frame(CLOSE, payload)]) == [expected]
+    assert stream._buffer == b""
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_nothing_follows_a_violation_however_much_comes(fast):
+    stream = FrameStream(10, fast=fast)
+    stream.receive(frame(TEXT, b"\xff") + frame(TEXT, b"a"))
+    assert stream.next() == Violation(1007, "text that is not UTF-8")
+    for _ in range(3):
+        stream.receive(frame(TEXT, b"b") + frame(PING) + frame(CLOSE))
+        assert stream.next() is None
+        assert stream._buffer == b""
+
+
+# The limit
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_message_of_the_limit_passes_and_one_over_it_does_not(fast):
+    assert receive(frame(BINARY, bytes(200)), 200, fast=fast) == [Message(False, bytes(200))]
+    too_big = [Violation(TOO_BIG, "message over 200 bytes")]
+    assert receive(frame(BINARY, bytes(201)), 200, fast=fast) == too_big
+    assert receive(frame(TEXT, b"\xff" * 201), 200, fast=fast) == too_big
+    assert receive(frame(TEXT, b"x" * 100, first=0) + frame(0, b"x" * 101), 200, fast=fast) == too_big
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("size", [201, 70_000, 2**63 - 1])
+def test_an_oversized_message_is_refused_by_its_header_alone(size, fast):
+    whole = frame(BINARY, bytes(201))[:8] if size == 201 else b"\x82\xff" + pack("!Q", size) + b"mask"
+    stream = FrameStream(200, fast=fast)
+    assert receive_all(stream, cut(whole[:-1], range(20))) == []
+    assert receive_all(stream, [whole[-1:]]) == [Violation(TOO_BIG, "message over 200 bytes")]
+
+
+def test_the_start_of_a_character_counts_for_the_limit_too():
+    smile = "🙂".encode()
+    assert receive(frame(TEXT, smile[:3], first=0) + frame(0, smile[3:]), 4) == [Message(True, smile)]
+    too_big = [Violation(TOO_BIG, "message over 4 bytes")]
+    assert receive(frame(TEXT, smile[:3], first=0) + frame(0, smile[3:] + b"x"), 4) == too_big
+
+
+def test_a_limit_holds_for_each_message_and_not_for_control_frames():
+    data = b"".join(
+        [
+            frame(TEXT, b"ab", first=0),
+            frame(PING, b"x" * 125),
+            frame(0, b"cd"),
+            frame(TEXT, b"e", first=0),
+            frame(0, b"fgh"),
+        ]
+    )
+    assert receive(data, 4) == [Ping(b"x" * 125), Message(True, b"abcd"), Message(True, b"efgh")]
+    assert receive(data[:-1], 4, fast=False) == [Ping(b"x" * 125), Message(True, b"abcd")]
+
+
+def test_a_message_may_have_seventy_thousand_fragments():
+    data = frame(TEXT, b"x", first=0) + frame(0, b"y", first=0) * 69_998 + frame(0, b"z")
+    assert receive(data, 70_000) == [Message(True, b"x" + b"y" * 69_998 + b"z")]
+
+
+def test_empty_fragments_cost_no_memory():
+    stream = FrameStream(10)
+    stream.receive(frame(TEXT, b"", first=0))
+    assert stream.next() is None
+    many = frame(0, b"", first=0) * 5_000
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            stream.receive(many)
+            assert stream.next() is None
+            before, _ = tracemalloc.get_traced_memory()
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+        assert before < 10_000
+    finally:
+        tracemalloc.stop()
+    stream.receive(frame(0, b"end"))
+    assert stream.next() == Message(True, b"end")
+
+
+# What is sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 65537])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_an_encoded_message_is_one_frame_that_a_client_reads(opcode, size):
+    client = FrameProtocol(client=True, extensions=[])
+    data = framing.encode(opcode, b"x" * size)
+    client.receive_bytes(data)
+    (got,) = client.received_frames()
+    expected = "x" * size if opcode == TEXT else b"x" * size
+    assert (got.opcode, got.payload, got.message_finished) == (opcode, expected, True)
+    assert len(data) - size == (2 if size < 126 else 4 if size < 65536 else 10)
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+def test_an_encoded_control_frame_is_one_that_a_client_reads(opcode):
+    client = FrameProtocol(client=True, extensions=[])
+    client.receive_bytes(framing.encode(opcode, b"x" * 125))
+    assert [(got.opcode, got.payload) for got in client.received_frames()] == [(opcode, b"x" * 125)]
+
+
+def read_close(data: bytes) -> tuple[int, str]:
+    client = FrameProtocol(client=True, extensions=[])
+    client.receive_bytes(data)
+    (got,) = client.received_frames()
+    assert got.opcode is Opcode.CLOSE
+    return got.payload
+
+
+@examples(200)
+@given(st.sampled_from([1000, 1001, 1011, 3000, 4999]), st.text(max_size=200))
+def test_a_close_reason_is_cut_between_characters(code, reason):
+    read_code, read_reason = read_close(framing.encode_close(code, reason))
+    assert read_code == code
+    clean = reason.encode("utf-8", "replace").decode()
+    assert clean.startswith(read_reason)
+    size = len(read_reason.encode())
+    assert size <= MAX_REASON
+    if read_reason != clean:
+        assert size + len(clean[len(read_reason)].encode()) > MAX_REASON
+
+
+def test_a_close_reason_of_characters_of_two_bytes_is_cut_before_the_last_half():
+    assert read_close(framing.encode_close(1000, "é" * 62)) == (1000, "é" * 61)
+    assert read_close(framing.encode_close(1000, "x" + "é" * 62)) == (1000, "x" + "é" * 61)
+
+
+def test_a_reason_that_no_utf8_can_hold_is_sent_all_the_same():
+    assert read_close(framing.encode_close(1000, "a\udcffb")) == (1000, "a?b")
+
+
+def test_a_close_without_a_code_is_empty():
+    assert framing.encode_close(1005, "never sent") == b"\x88\x00"
+    assert read_close(framing.encode_close(1000)) == (1000, "")
+
+
+# Small things
+
+
+@examples(200)
+@given(st.one_of(st.binary(max_size=300), st.just(bytes(range(256)) * 300)), masks)
+def test_unmasking_is_what_a_naive_loop_does(payload, mask):
+    assert framing.unmask(payload, mask) == xor(payload, mask)
+
+
+@examples(300)
+@given(st.one_of(st.binary(max_size=12), st.text().map(str.encode), spoilt_text))
+def test_text_is_valid_when_it_decodes(data):
+    try:
+        data.decode("utf-8", "strict")
+        decodes = True
+    except UnicodeDecodeError:
+        decodes = False
+    assert framing.valid_text(data) is decodes
