@@ -202,11 +202,12 @@ class SocketProtocol(asyncio.Protocol):
         if session.outbox.backlogged:
             # It is not read, by our own decision: it cannot be blamed for its silence.
             session.last_seen = now
-        elif quiet >= timeout:
-            session.close(Reason.TIMED_OUT)
         elif self._pinged <= session.last_seen:
+            # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
             self._pinged = now
             self.write(framing.encode(framing.PING, b""))
+        elif now - self._pinged >= timeout / 2:
+            session.close(Reason.TIMED_OUT)
 
     def _control(self, received: Received) -> None:
         session = self.session

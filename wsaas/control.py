@@ -3,7 +3,7 @@
 from functools import lru_cache
 from hmac import compare_digest
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -42,7 +42,7 @@ class Control:
         except errors.Fault as fault:
             response = fault_answer(fault, keep_alive=keep_alive)
         else:
-            if content is OK and keep_alive:
+            if content is OK and keep_alive and request.method != b"HEAD":
                 return DONE
             response = answer(200, content, keep_alive=keep_alive)
         # The answer to a HEAD is that to a GET without its body (RFC 9110 section 9.3.2).
@@ -90,9 +90,9 @@ class Control:
 
 def _path(target: bytes) -> bytes:
     """Return the path of a target in origin form or in absolute form (RFC 9112 section 3.2), decoded."""
-    if not target.startswith(b"/"):
-        target = urlsplit(target.decode("latin-1")).path.encode("latin-1")
     path = target.partition(b"?")[0]
+    if not path.startswith(b"/"):
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     return unquote_to_bytes(path) if b"%" in path else path
 
 

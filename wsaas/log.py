@@ -41,11 +41,16 @@ class JsonFormatter(logging.Formatter):
         entry = {
             "time": rfc3339(record.created),
             "level": _NAMES[record.levelno],
-            "message": record.getMessage(),
+            "message": _encodable(record.getMessage()),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _encodable(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates: they stand for bytes that are not UTF-8 in paths and variables, and JSON has none."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(level: str, style: str) -> None:

@@ -202,14 +202,16 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """End what is overdue: answers, waiting, and idle connections nobody needed for long."""
-        for connection in [each for each in self._all if now >= each.deadline]:
-            connection.end(Failure.TIMED_OUT)
+        for connection in list(self._all):
+            # Asked now, not before: it may have been started again by what the end of another set off.
+            if now >= connection.deadline:
+                connection.end(Failure.TIMED_OUT)
         late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
         if late:
             self._fresh = deque(exchange for exchange in self._fresh if now < exchange.deadline)
             self._waiting = deque(exchange for exchange in self._waiting if now < exchange.deadline)
             for exchange in late:
-                exchange.answered(Failure.CROWDED)
+                _unsent(exchange, Failure.CROWDED)
 
     def close(self) -> None:
         """Close every connection; whatever is on one, or waits for one, fails."""
@@ -235,4 +237,9 @@ class Pool:
         self._fresh.clear()
         self._waiting.clear()
         for exchange in waiting:
-            exchange.answered(failure)
+            _unsent(exchange, failure)
+
+
+def _unsent(exchange: Exchange, failure: Failure) -> None:
+    """Fail `exchange`, which got no connection. A `fresh` one was sent on a stale one: the backend may have seen it."""
+    exchange.answered(Failure.BROKEN if exchange.fresh else failure)

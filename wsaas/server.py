@@ -30,11 +30,12 @@ class Site:
 class HttpProtocol(asyncio.Protocol):
     """One connection that speaks HTTP. Answers leave in the order of the requests; those to one read, in one write."""
 
-    __slots__ = ("_deadline", "_reader", "_site", "_transport")
+    __slots__ = ("_deadline", "_new", "_reader", "_site", "_transport")
 
     def __init__(self, site: Site) -> None:
         """Serve what `site` has."""
         self._deadline = 0.0
+        self._new = True
         self._reader = RequestReader(site.common.settings.max_message_size)
         self._site = site
         self._transport: asyncio.Transport
@@ -79,8 +80,10 @@ class HttpProtocol(asyncio.Protocol):
             return
         if answers:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        if items or self._reader.phase is not before:
-            # Something new is waited for: the next sweep sets its deadline.
+        phase = self._reader.phase
+        if items or (phase is not before and not (self._new and phase is Phase.HEAD)):
+            # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
+            self._new = False
             self._deadline = 0.0
 
     def pause_writing(self) -> None:

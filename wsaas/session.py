@@ -273,7 +273,8 @@ class Session:
             self.reason = reason
             self.close_code, self.close_text = reason.code, reason.value
             if self._farewell is not None:
-                self._farewell.body = _farewell(self, self._services.clock.now())
+                ended = {"code": reason.code, "reason": reason.value}
+                self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""

@@ -5,6 +5,7 @@ Pure but for `Webhook.call`, which hands the request to the pool.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 import orjson
@@ -186,7 +187,10 @@ class Webhook:
         if value.isascii() and value.isdigit():
             return float(value[:9])
         try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - self._wall())
+            moment = parsedate_to_datetime(value)
+            # The date of C's asctime names no zone: it is UTC all the same (RFC 9110 section 5.6.7).
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            return max(0.0, moment.timestamp() - self._wall())
         except (ValueError, OverflowError):
             return 0.0
 

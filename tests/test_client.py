@@ -1,0 +1,596 @@
+import orjson
+import pytest
+from fakes import (
+    ANSWER_TO_KEY,
+    KEY,
+    FakeClock,
+    FakeKeeper,
+    FakeSweeper,
+    FakeTransport,
+    FakeWebhook,
+    client_frame,
+    make_handshake,
+    make_settings,
+)
+
+from wsaas import errors, framing
+from wsaas.client import Common, PendingProtocol, SocketProtocol
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.session import Services, Session, State
+from wsaas.webhook import TAKEN, Admitted, Denied, Failed, Taken
+
+OK = Admitted(None, None)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n\r\n"
+)
+
+
+def text(data):
+    return client_frame(framing.TEXT, data)
+
+
+class Rig:
+    """A client behind a fake transport, in front of a fake backend."""
+
+    def __init__(self, eager=b"", offered=(), **values):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.keeper = FakeKeeper()
+        self.sweeper = FakeSweeper()
+        self.transport = FakeTransport()
+        settings = make_settings(**values)
+        self.common = Common(settings, self.clock, self.sweeper)
+        self.door = PendingProtocol(self.common, self.transport, KEY, eager)
+        self.transport.set_protocol(self.door)
+        services = Services(settings, self.clock, self.webhook, self.keeper)
+        self.session = self.door.session = Session(services, "i" * 22, make_handshake(offered), "", self.door)
+
+    def enter(self):
+        self.webhook.answer(OK)
+        assert self.transport.take() == SWITCH
+        return self
+
+    def receive(self, data):
+        self.transport.protocol.data_received(data)
+
+    def pass_time(self, seconds, beats=1):
+        for _ in range(beats):
+            self.clock.advance(seconds / beats)
+            self.sweeper.beat(self.clock.now())
+
+    def answer_all(self):
+        while self.webhook.calls:
+            self.webhook.answer(TAKEN)
+
+    @property
+    def messages(self):
+        return [event.data for event in self.webhook.told if isinstance(event, Message)]
+
+    @property
+    def end(self):
+        """What the one DELETE says: code and reason."""
+        (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
+        body = orjson.loads(event.body)
+        return body["code"], body["reason"]
+
+
+@pytest.fixture
+def rig():
+    return Rig().enter()
+
+
+def ping(payload=b""):
+    return client_frame(framing.PING, payload)
+
+
+def close(code=1000, reason=""):
+    return client_frame(framing.CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+# While the backend is asked.
+
+
+def test_a_pending_client_hears_nothing_and_is_watched():
+    rig = Rig()
+    assert rig.transport.writes == []
+    assert rig.sweeper.watched == [rig.door]
+    rig.pass_time(3600.0)
+    assert not rig.transport.closed
+
+
+def test_an_admitted_client_gets_its_101_and_another_protocol():
+    rig = Rig(offered=["chat"])
+    rig.webhook.answer(Admitted("chat", None))
+    assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
+    edge = rig.transport.protocol
+    assert isinstance(edge, SocketProtocol)
+    assert rig.session.edge is edge
+    assert rig.sweeper.watched == [edge]
+
+
+def test_early_pushes_leave_in_one_write_with_the_101():
+    rig = Rig()
+    rig.session.send(text=True, data=b"hello")
+    rig.session.send(text=False, data=b"bytes")
+    rig.webhook.answer(OK)
+    early = framing.encode(framing.TEXT, b"hello") + framing.encode(framing.BINARY, b"bytes")
+    assert rig.transport.writes == [SWITCH + early]
+
+
+def test_what_a_client_says_too_early_is_kept_and_delivered():
+    rig = Rig(eager=text(b"one")[:3])
+    rig.receive(text(b"one")[3:])
+    rig.receive(text(b"two") + text(b"three"))
+    assert [type(event) for event in rig.webhook.told] == [Opened]
+    rig.webhook.answer(OK)
+    rig.answer_all()
+    assert rig.messages == [b"one", b"two", b"three"]
+
+
+def test_what_came_with_the_handshake_is_delivered_without_another_byte():
+    rig = Rig(eager=text(b"one"))
+    rig.webhook.answer(OK)
+    assert rig.messages == [b"one"]
+
+
+def test_a_client_that_says_too_much_too_early_is_not_read_until_it_is_in():
+    rig = Rig(eager=b".")
+    rig.receive(b"." * (64 * 1024 - 1))
+    assert rig.transport.reading
+    rig.receive(b".")
+    assert not rig.transport.reading
+    rig.webhook.answer(OK)
+    assert rig.transport.reading
+
+
+def test_a_client_whose_early_words_fill_the_inbox_is_not_read():
+    rig = Rig(eager=text(b"." * 100) * 3, inbox="100")
+    rig.webhook.answer(OK)
+    assert not rig.transport.reading
+
+
+def test_a_refused_client_gets_the_fault_and_is_closed():
+    rig = Rig()
+    rig.webhook.answer(Denied(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
+    answer = rig.transport.take()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b"\r\nWWW-Authenticate: Basic\r\n" in answer
+    assert b"\r\nConnection: close\r\n" in answer
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_does_not_take_its_refusal_is_dropped():
+    rig = Rig()
+    rig.webhook.answer(Denied(errors.Forbidden("no"), told=False))
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_pending_client_that_leaves_is_forgotten_and_owed_a_delete_once_it_was_admitted():
+    rig = Rig()
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left"]
+    rig.webhook.answer(OK)
+    assert rig.end == (1006, "")
+    assert rig.transport.writes == []
+
+
+def test_a_pending_client_that_is_finished_has_its_time_to_take_what_is_buffered():
+    rig = Rig()
+    rig.door.finish()
+    assert rig.transport.closed
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Messages in.
+
+
+def test_a_frame_becomes_a_message_at_once(rig):
+    rig.receive(text(b"hello"))
+    assert rig.webhook.asked == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
+    rig.receive(client_frame(framing.BINARY, b"\xff"))
+    rig.answer_all()
+    assert rig.webhook.told[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
+
+
+def test_a_frame_may_come_in_pieces_and_a_piece_may_hold_many_frames(rig):
+    data = b"".join(text(b"%d" % number) for number in range(5))
+    for byte in data:
+        rig.receive(bytes([byte]))
+    rig.receive(data)
+    rig.answer_all()
+    assert rig.messages == [b"0", b"1", b"2", b"3", b"4"] * 2
+
+
+def test_the_first_bytes_of_a_frame_are_a_sign_of_life(rig):
+    rig.clock.advance(5.0)
+    rig.receive(text(b"hello")[:1])
+    assert rig.session.last_seen == rig.clock.now()
+
+
+def test_a_client_whose_messages_pile_up_is_not_read_until_the_backend_caught_up():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6)
+    assert not rig.transport.reading
+    assert rig.session.messages_in == 3
+    rig.webhook.answer(TAKEN)
+    assert not rig.transport.reading
+    rig.webhook.answer(TAKEN)
+    # What was read before is handed on, and is too much again.
+    assert rig.session.messages_in == 5
+    assert not rig.transport.reading
+    while rig.webhook.calls:
+        rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    assert len(rig.messages) == 6
+
+
+def test_what_was_read_is_delivered_though_the_client_is_lost_while_it_is_not_read():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6)
+    rig.transport.lose()
+    assert rig.session.messages_in == 6
+    rig.answer_all()
+    assert len(rig.messages) == 6
+    assert rig.end == (1006, "")
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_close_that_was_read_counts_though_the_client_is_lost_while_it_is_not_read():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6 + ping(b"x") + close(4000, "bye"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 6
+    assert rig.end == (4000, "bye")
+
+
+def test_a_violation_that_was_read_counts_though_the_client_is_lost_while_it_is_not_read():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6 + text(b"\xff"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 6
+    assert rig.end[0] == 1007
+
+
+def test_a_lost_client_is_watched_no_more(rig):
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.session.state is State.CLOSED
+    assert rig.end == (1006, "")
+
+
+# Messages out.
+
+
+def test_a_push_and_a_reply_are_written_at_once(rig):
+    rig.session.send(text=True, data=b"push")
+    rig.receive(text(b"hello"))
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert rig.transport.writes == [framing.encode(framing.TEXT, b"push"), framing.encode(framing.TEXT, b"reply")]
+
+
+def test_the_transport_pauses_writing_at_the_send_buffer():
+    rig = Rig(send_buffer="5000").enter()
+    assert rig.transport.high == 5000
+    rig.transport.backlog = 4998
+    rig.transport.protocol.pause_writing()
+    with pytest.raises(errors.SlowClient):
+        rig.session.send(text=True, data=b".")
+    assert rig.transport.writes == []
+
+
+def test_a_client_that_does_not_take_replies_goes_on_when_it_took_them():
+    rig = Rig(send_buffer="5000").enter()
+    rig.receive(text(b"1") + text(b"2"))
+    rig.transport.backlog = 5001
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert rig.messages == [b"1"]
+    rig.transport.protocol.resume_writing()
+    assert rig.messages == [b"1", b"2"]
+
+
+# Control frames.
+
+
+def test_a_ping_is_answered_at_once_while_a_message_waits_for_the_backend(rig):
+    rig.receive(text(b"slow") + ping(b"are you there?"))
+    assert rig.transport.writes == [framing.encode(framing.PONG, b"are you there?")]
+
+
+def test_a_pong_is_no_more_than_a_sign_of_life(rig):
+    rig.clock.advance(5.0)
+    rig.receive(client_frame(framing.PONG, b"x"))
+    assert rig.transport.writes == []
+    assert rig.session.last_seen == rig.clock.now()
+    assert rig.messages == []
+
+
+def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 999
+    rig.receive(ping(b"a"))
+    assert rig.transport.take() == framing.encode(framing.PONG, b"a")
+    rig.transport.backlog = 1000
+    rig.receive(ping(b"b") * 100)
+    assert rig.transport.writes == []
+    rig.transport.backlog = 0
+    rig.receive(ping(b"c"))
+    assert rig.transport.take() == framing.encode(framing.PONG, b"c")
+
+
+@pytest.mark.parametrize(
+    ("frame", "echo", "end"),
+    [
+        (close(1000, "bye"), framing.encode_close(1000, "bye"), (1000, "bye")),
+        (close(4999), framing.encode_close(4999), (4999, "")),
+        (client_frame(framing.CLOSE), framing.encode_close(1005), (1005, "")),
+    ],
+)
+def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, frame, echo, end):
+    rig.receive(text(b"slow") + frame)
+    assert rig.transport.writes == [echo]
+    assert rig.transport.closed
+    assert rig.session.state is State.CLOSED
+    assert rig.keeper.calls == ["left"]
+    assert len(rig.webhook.told) == 2
+    rig.webhook.answer(TAKEN)
+    assert rig.end == end
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
+    rig.receive(close())
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_what_comes_behind_a_close_is_ignored(rig):
+    rig.receive(close(1000) + text(b"more") + ping() + close(4000))
+    assert rig.transport.writes == [framing.encode_close(1000)]
+    rig.answer_all()
+    assert rig.messages == []
+    assert rig.end == (1000, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (text(b"\xff"), 1007),
+        (b"\x81\x05hello", 1002),
+        (client_frame(3), 1002),
+        (client_frame(framing.TEXT, b"." * 101), 1009),
+        (close(1005), 1002),
+    ],
+)
+def test_a_violation_is_answered_with_a_close_and_the_end_of_writing_while_reading_goes_on(data, code):
+    rig = Rig(max_message_size="100").enter()
+    rig.receive(data)
+    (frame,) = rig.transport.writes
+    assert (frame[0], frame[2:4]) == (0x88, code.to_bytes(2, "big"))
+    assert rig.transport.ended
+    assert not rig.transport.closed
+    assert rig.transport.reading
+    assert rig.session.state is State.CLOSED
+    assert rig.session.reason is Reason.VIOLATION
+    assert rig.end == (code, frame[4:].decode())
+    rig.receive(text(b"more") + ping())
+    assert rig.session.messages_in == 0
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_violated_may_close_by_itself(rig):
+    rig.receive(text(b"\xff"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+# Closing from here.
+
+
+def test_a_client_that_is_told_to_close_answers_and_is_gone(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    assert rig.transport.take() == framing.encode_close(1001, "going away")
+    assert not rig.transport.closed
+    rig.receive(close(1001))
+    # Its Close was the answer: there is no second one.
+    assert rig.transport.writes == []
+    assert rig.transport.closed
+    assert rig.end == (1001, "going away")
+
+
+def test_messages_on_their_way_when_a_client_is_told_to_close_still_count(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.receive(text(b"late") + close())
+    rig.answer_all()
+    assert rig.messages == [b"late"]
+    assert rig.end == (1001, "going away")
+
+
+def test_a_violation_while_closing_gets_no_second_close(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.receive(b"\x81\x05hello")
+    assert rig.transport.writes == []
+    assert rig.transport.ended
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_that_does_not_answer_a_close_is_dropped_when_its_time_is_over(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(9.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    assert not rig.transport.reading
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.transport.writes == [framing.encode_close(1011, "message not delivered")]
+    assert rig.transport.reading
+    rig.receive(close(1011))
+    assert rig.transport.closed
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
+    rig.transport.protocol.finish()
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Silence.
+
+
+def test_a_quiet_client_is_pinged_once_at_half_of_its_time(rig):
+    rig.pass_time(14.999)
+    assert rig.transport.writes == []
+    rig.pass_time(0.002)
+    assert rig.transport.writes == [framing.encode(framing.PING, b"")]
+    rig.pass_time(14.0, beats=14)
+    assert len(rig.transport.writes) == 1
+    assert rig.session.state is State.OPEN
+
+
+def test_a_client_that_answers_pings_is_never_closed(rig):
+    for _ in range(10):
+        rig.pass_time(15.0)
+        assert rig.transport.take() == framing.encode(framing.PING, b"")
+        rig.clock.advance(14.9)
+        rig.receive(client_frame(framing.PONG))
+    assert rig.session.state is State.OPEN
+
+
+def test_a_client_that_answers_a_ping_at_once_is_asked_again(rig):
+    rig.pass_time(15.0)
+    rig.receive(client_frame(framing.PONG))
+    rig.transport.take()
+    rig.pass_time(15.0)
+    assert rig.transport.writes == [framing.encode(framing.PING, b"")]
+
+
+def test_a_client_that_was_told_to_close_is_not_pinged():
+    rig = Rig(ws_timeout="5000").enter()
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.pass_time(9.0, beats=9)
+    assert rig.transport.writes == []
+
+
+def test_a_client_that_talks_is_not_pinged(rig):
+    for _ in range(10):
+        rig.pass_time(14.0)
+        rig.receive(text(b"hi"))
+    assert rig.transport.writes == []
+
+
+def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
+    rig.pass_time(15.0)
+    rig.transport.take()
+    rig.pass_time(15.0)
+    assert rig.transport.writes == [framing.encode_close(1001, "timeout")]
+    assert rig.transport.closed
+    assert rig.end == (1001, "timeout")
+    assert rig.session.reason is Reason.TIMED_OUT
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_given_up():
+    rig = Rig(ws_timeout="5000")
+    rig.clock.advance(9.0)
+    rig.enter()
+    rig.pass_time(0.5)
+    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    rig.pass_time(2.4)
+    assert rig.session.state is State.OPEN
+    rig.receive(client_frame(framing.PONG))
+    rig.pass_time(2.4)
+    assert rig.session.state is State.OPEN
+
+
+def test_a_node_that_stood_still_gives_up_nobody_whom_it_did_not_ask(rig):
+    rig.pass_time(3600.0)
+    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    rig.pass_time(14.9)
+    assert rig.session.state is State.OPEN
+    rig.pass_time(0.1)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 2)
+    assert not rig.transport.reading
+    rig.pass_time(300.0, beats=30)
+    assert rig.transport.writes == []
+    assert rig.session.state is State.OPEN
+    rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    rig.pass_time(15.0)
+    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    rig.pass_time(15.0)
+    assert rig.session.state is State.CLOSED
+
+
+def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
+    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.pass_time(300.0, beats=30)
+    rig.transport.backlog = 5000
+    reply = Message(text=True, data=b"reply")
+    rig.webhook.answer(Taken(reply))
+    assert not rig.transport.reading
+    rig.pass_time(14.0)
+    assert rig.transport.writes == [framing.encode(framing.TEXT, b"reply")]
+
+
+def test_a_client_that_takes_no_replies_is_blamed_for_its_silence():
+    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.transport.backlog = 5000
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert not rig.transport.reading
+    rig.pass_time(60.0, beats=6)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_without_a_timeout_a_client_may_be_silent_for_ever():
+    rig = Rig(ws_timeout="0").enter()
+    rig.pass_time(1e6, beats=100)
+    assert rig.transport.writes == []
+    assert rig.session.state is State.OPEN
+
+
+def test_without_a_timeout_a_client_still_has_to_close():
+    rig = Rig(ws_timeout="0").enter()
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(10.0)
+    assert rig.transport.aborted

@@ -1,0 +1,405 @@
+import orjson
+import pytest
+from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
+
+from wsaas import framing
+from wsaas.control import Control, is_text
+from wsaas.events import Closed, Reason
+from wsaas.http1 import Request, RequestReader
+from wsaas.registry import Registry
+from wsaas.session import State
+from wsaas.webhook import TAKEN, Admitted
+
+UNKNOWN = "/" + "a" * 22
+TOKEN = "Authorization: Bearer s3cret"
+
+
+class Answer:
+    """A response taken apart, which has to be one whole response."""
+
+    def __init__(self, data, *, head=False):
+        top, _, self.body = data.partition(b"\r\n\r\n")
+        start, *lines = top.decode().split("\r\n")
+        version, status, self.phrase = start.split(" ", 2)
+        assert version == "HTTP/1.1"
+        self.status = int(status)
+        self.headers = dict(line.split(": ", 1) for line in lines)
+        assert len(self.headers) == len(lines)
+        self.length = int(self.headers["Content-Length"])
+        assert len(self.body) == (0 if head else self.length)
+        self.json = orjson.loads(self.body) if self.body else None
+
+    @property
+    def said(self):
+        return self.status, self.json["code"]
+
+
+class Rig:
+    """A control with one client in it."""
+
+    def __init__(self, *, enters=True, **values):
+        settings = make_settings(**values)
+        self.webhook = FakeWebhook()
+        self.registry = Registry(settings, FakeClock(), self.webhook, 10)
+        self.control = Control(settings, self.registry)
+        self.door = FakeDoor()
+        self.edge = self.door.edge
+        self.session = self.registry.admit(make_handshake(), "192.0.2.7", self.door)
+        self.path = "/" + self.session.id
+        if enters:
+            self.webhook.answer(Admitted(None, None))
+
+    def raw(self, method, target, *headers, body=b""):
+        lines = [f"{method} {target} HTTP/1.1", "Host: node", f"Content-Length: {len(body)}", *headers, "", ""]
+        (request,) = RequestReader(1024 * 1024).feed("\r\n".join(lines).encode() + body)
+        assert isinstance(request, Request)
+        return self.control.answer(request)
+
+    def ask(self, method, target, *headers, body=b""):
+        return Answer(self.raw(method, target, *headers, body=body), head=method == "HEAD")
+
+    def put(self, body, content_type=None):
+        headers = [] if content_type is None else [f"Content-Type: {content_type}"]
+        return self.ask("PUT", self.path, *headers, body=body)
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+# PUT.
+
+
+def test_a_put_sends_its_body_as_one_message(rig):
+    answer = rig.put(b"hello")
+    assert (answer.status, answer.phrase) == (200, "OK")
+    assert answer.json == {"code": "OK"}
+    assert answer.headers["Content-Type"] == "application/json"
+    assert rig.edge.written == [framing.encode(framing.TEXT, b"hello")]
+
+
+def test_a_put_may_have_no_body(rig):
+    assert rig.put(b"").status == 200
+    assert rig.edge.written == [framing.encode(framing.TEXT, b"")]
+
+
+CONTENT_TYPES = [
+    (None, True),
+    ("text/plain", True),
+    ("text/plain; charset=utf-8", True),
+    ("TEXT/HTML", True),
+    ("application/json", True),
+    ("Application/JSON ; charset=utf-8", True),
+    ("application/cloudevents+json", True),
+    ("application/problem+json;x=y", True),
+    ("application/octet-stream", False),
+    ("application/jsonx", False),
+    ("application/x-json-seq", False),
+    ("image/png", False),
+    ("textual/plain", False),
+    ("image/svg; text/plain", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("content_type", "text"), CONTENT_TYPES)
+def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, content_type, text):
+    assert rig.put(b"{}", content_type).status == 200
+    assert rig.edge.written == [framing.encode(framing.TEXT if text else framing.BINARY, b"{}")]
+
+
+def test_is_text_takes_the_bytes_of_the_header():
+    assert is_text(b" text/plain ")
+    assert not is_text(b"\xff")
+
+
+def test_a_put_of_text_that_is_not_utf8_is_bad_text(rig):
+    assert rig.put(b"\xff").said == (400, "BAD_TEXT")
+    assert rig.edge.written == []
+    assert rig.put(b"\xff", "application/octet-stream").status == 200
+
+
+def test_a_put_to_a_slow_client_is_told_when_to_come_back(rig):
+    rig.edge.backlog = 1024 * 1024
+    answer = rig.put(b"more")
+    assert answer.said == (429, "SLOW_CLIENT")
+    assert answer.headers["Retry-After"] == "1"
+    assert rig.edge.written == []
+
+
+def test_a_put_during_the_handshake_is_kept():
+    rig = Rig(enters=False)
+    assert rig.put(b"hi").status == 200
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.door.accepted == (None, framing.encode(framing.TEXT, b"hi"))
+
+
+# DELETE.
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "reason"),
+    [
+        (b"", 1000, ""),
+        (b"{}", 1000, ""),
+        (b'{"code": 1000}', 1000, ""),
+        (b'{"code": 3000, "reason": "bye"}', 3000, "bye"),
+        (b'{"code": 4999, "reason": ""}', 4999, ""),
+        (b'{"reason": "' + b"x" * 123 + b'"}', 1000, "x" * 123),
+        (b'{"reason": "' + "€".encode() * 41 + b'", "more": 1}', 1000, "€" * 41),
+    ],
+)
+def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, reason):
+    assert rig.ask("DELETE", rig.path, body=body).json == {"code": "OK"}
+    assert rig.edge.written == [framing.encode_close(code, reason)]
+    assert rig.session.state is State.CLOSING
+    assert rig.session.reason is Reason.BACKEND_CLOSED
+    rig.session.lost()
+    told = orjson.loads(rig.webhook.asked.body)
+    assert (told["code"], told["reason"]) == (code, reason)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"nonsense",
+        b"[]",
+        b"null",
+        b"4000",
+        b'"bye"',
+        b"\xff",
+        b'{"code": 999}',
+        b'{"code": 1001}',
+        b'{"code": 1005}',
+        b'{"code": 1006}',
+        b'{"code": 2999}',
+        b'{"code": 5000}',
+        b'{"code": "4000"}',
+        b'{"code": 4000.0}',
+        b'{"code": true}',
+        b'{"code": null}',
+        b'{"reason": null}',
+        b'{"reason": 7}',
+        b'{"reason": "' + b"x" * 124 + b'"}',
+        b'{"reason": "' + "€".encode() * 42 + b'"}',
+        b'{"reason": "\\ud800"}',
+    ],
+)
+def test_a_delete_whose_body_cannot_be_followed_changes_nothing(rig, body):
+    answer = rig.ask("DELETE", rig.path, body=body)
+    assert answer.said == (400, "BAD_CLOSE")
+    assert answer.json["message"].startswith("The ")
+    assert rig.session.state is State.OPEN
+    assert rig.edge.written == []
+
+
+def test_a_delete_during_the_handshake_refuses_the_client():
+    rig = Rig(enters=False)
+    assert rig.ask("DELETE", rig.path).status == 200
+    assert rig.door.refused.status == 403
+    rig.webhook.answer(Admitted(None, None))
+    assert isinstance(rig.webhook.asked, Closed)
+    assert rig.ask("GET", rig.path).status == 410
+
+
+def test_a_second_delete_is_gone_and_closes_nothing(rig):
+    rig.ask("DELETE", rig.path, body=b'{"code": 4000}')
+    assert rig.ask("DELETE", rig.path).said == (410, "GONE")
+    assert len(rig.edge.written) == 1
+    assert rig.session.close_code == 4000
+
+
+def test_a_put_to_a_client_that_is_being_closed_is_gone(rig):
+    rig.ask("DELETE", rig.path)
+    assert rig.put(b"late").said == (410, "GONE")
+
+
+# GET and HEAD.
+
+
+def test_a_get_tells_about_the_client(rig):
+    answer = rig.ask("GET", rig.path)
+    assert answer.status == 200
+    assert answer.json == {"code": "OK", **rig.session.information()}
+    assert answer.json["id"] == rig.session.id
+
+
+def test_a_client_that_is_being_closed_is_still_there(rig):
+    rig.ask("DELETE", rig.path)
+    assert rig.ask("GET", rig.path).json["state"] == "closing"
+
+
+@pytest.mark.parametrize("path", ["client", "/healthz", "/readyz", UNKNOWN, "/nothing"])
+def test_a_head_is_answered_like_a_get_without_its_body(rig, path):
+    path = rig.path if path == "client" else path
+    got, head = rig.ask("GET", path), rig.ask("HEAD", path)
+    assert got.body != b""
+    assert head.body == b""
+    assert (head.status, head.headers) == (got.status, got.headers)
+
+
+# Paths.
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "HEAD"])
+def test_an_id_that_is_not_there_is_gone(rig, method):
+    answer = rig.ask(method, UNKNOWN)
+    assert answer.status == 410
+    assert method == "HEAD" or answer.said == (410, "GONE")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+def test_a_client_that_left_is_gone(rig, method):
+    rig.session.lost()
+    rig.webhook.answer(TAKEN)
+    assert rig.ask(method, rig.path).said == (410, "GONE")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/nothing",
+        "/" + "a" * 21,
+        "/" + "a" * 23,
+        UNKNOWN + "/",
+        "/x" + UNKNOWN,
+        "/" + UNKNOWN,
+        "/healthz/",
+        "/Healthz",
+        "/%ff" + "a" * 21,
+        "/groups",
+        "*",
+        "http://node",
+        "http://node?x=" + UNKNOWN,
+        "http://[/x",
+        "http://[nonsense]/x",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+def test_any_other_path_is_not_found(rig, method, path):
+    if path == "*" and method != "GET":
+        method = "OPTIONS"
+    assert rig.ask(method, path).said == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda path: path,
+        lambda path: path + "?",
+        lambda path: path + "?x=/y&z=http://h/",
+        lambda path: f"http://node{path}",
+        lambda path: f"https://node:8080{path}?x",
+        lambda path: f"http://[::1]:8080{path}",
+        lambda path: "/" + "".join(f"%{ord(character):02x}" for character in path[1:]),
+        lambda path: f"http://node/%{ord(path[1]):02X}{path[2:]}",
+    ],
+)
+def test_a_target_may_be_spelled_in_every_way_that_http_has(rig, spell):
+    assert rig.ask("GET", spell(rig.path)).json["id"] == rig.session.id
+
+
+@pytest.mark.parametrize("hostname", ["node/ws/v1", "https://node:1/ws/v1"])
+def test_the_prefix_of_ws_hostname_may_stand_before_an_id(hostname):
+    rig = Rig(ws_hostname=hostname)
+    assert rig.ask("GET", "/ws/v1" + rig.path).status == 200
+    assert rig.ask("GET", "/ws/v1" + UNKNOWN).status == 410
+    # A proxy may have taken the prefix off.
+    assert rig.ask("GET", rig.path).status == 200
+    assert rig.ask("GET", "/ws" + rig.path).status == 404
+    assert rig.ask("GET", "/ws/v1/").status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_method_that_a_connection_does_not_know_is_not_allowed(rig, method, known):
+    answer = rig.ask(method, rig.path if known else UNKNOWN)
+    assert answer.said == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "PUT, DELETE, GET, HEAD"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_only_for_reading(rig, method, path):
+    answer = rig.ask(method, path)
+    assert answer.said == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+# Health.
+
+
+def test_a_node_is_healthy_and_ready(rig):
+    assert rig.ask("GET", "/healthz").said == (200, "OK")
+    assert rig.ask("GET", "/readyz").said == (200, "OK")
+
+
+def test_a_node_that_stops_is_healthy_but_not_ready(rig):
+    rig.registry.shut(lambda: None)
+    assert rig.ask("GET", "/healthz").said == (200, "OK")
+    assert rig.ask("GET", "/readyz").said == (503, "UNAVAILABLE")
+
+
+# The token.
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "Authorization: Bearer",
+        "Authorization: Bearer wrong",
+        "Authorization: Bearer s3cre",
+        "Authorization: Bearer s3cret2",
+        "Authorization: Basic s3cret",
+        "Authorization: s3cret",
+        "X-Authorization: Bearer s3cret",
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "POST"])
+@pytest.mark.parametrize("path", ["client", UNKNOWN, "/nothing"])
+def test_without_the_token_nothing_is_told_nor_done(header, method, path):
+    rig = Rig(control_token="s3cret")
+    path = rig.path if path == "client" else path
+    answer = rig.ask(method, path, *([header] if header else []))
+    assert answer.said == (401, "UNAUTHORIZED")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert rig.session.state is State.OPEN
+    assert rig.edge.written == []
+
+
+def test_with_the_token_everything_is_as_without_one():
+    rig = Rig(control_token="s3cret")
+    assert rig.ask("PUT", rig.path, TOKEN, body=b"hi").status == 200
+    assert rig.ask("GET", rig.path, TOKEN).status == 200
+    assert rig.ask("GET", UNKNOWN, TOKEN).status == 410
+    assert rig.ask("GET", "/nothing", TOKEN).status == 404
+    assert rig.ask("DELETE", rig.path, TOKEN).status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/%68ealthz"])
+def test_health_needs_no_token(path):
+    assert Rig(control_token="s3cret").ask("GET", path).status == 200
+
+
+def test_where_no_token_is_set_a_given_one_does_not_matter(rig):
+    assert rig.ask("GET", rig.path, "Authorization: Bearer whatever").status == 200
+
+
+# The connection.
+
+
+@pytest.mark.parametrize("path", ["client", "/healthz", UNKNOWN])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_says_close_where_the_connection_will_be_closed(rig, method, path):
+    path = rig.path if path == "client" else path
+    assert "Connection" not in rig.ask(method, path).headers
+    assert rig.ask(method, path, "Connection: close").headers["Connection"] == "close"
+
+
+def test_a_put_that_closes_is_answered_with_close(rig):
+    answer = rig.ask("PUT", rig.path, "Connection: close", body=b"x")
+    assert answer.said == (200, "OK")
+    assert answer.headers["Connection"] == "close"

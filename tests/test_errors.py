@@ -1,0 +1,52 @@
+import pytest
+
+from wsaas import errors
+
+FAULTS = [
+    (errors.BadRequest, 400, "BAD_REQUEST"),
+    (errors.BadText, 400, "BAD_TEXT"),
+    (errors.BadClose, 400, "BAD_CLOSE"),
+    (errors.Unauthorized, 401, "UNAUTHORIZED"),
+    (errors.Forbidden, 403, "FORBIDDEN"),
+    (errors.NotFound, 404, "NOT_FOUND"),
+    (errors.MethodNotAllowed, 405, "METHOD_NOT_ALLOWED"),
+    (errors.RequestTimeout, 408, "REQUEST_TIMEOUT"),
+    (errors.Gone, 410, "GONE"),
+    (errors.TooLarge, 413, "TOO_LARGE"),
+    (errors.UriTooLong, 414, "URI_TOO_LONG"),
+    (errors.ExpectationFailed, 417, "EXPECTATION_FAILED"),
+    (errors.UpgradeRequired, 426, "UPGRADE_REQUIRED"),
+    (errors.SlowClient, 429, "SLOW_CLIENT"),
+    (errors.TooManyRequests, 429, "TOO_MANY_REQUESTS"),
+    (errors.HeadTooLarge, 431, "HEAD_TOO_LARGE"),
+    (errors.BadGateway, 502, "BAD_GATEWAY"),
+    (errors.Unavailable, 503, "UNAVAILABLE"),
+    (errors.GatewayTimeout, 504, "GATEWAY_TIMEOUT"),
+    (errors.VersionNotSupported, 505, "VERSION_NOT_SUPPORTED"),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "code"), FAULTS)
+def test_every_fault_has_its_status_and_its_code(kind, status, code):
+    fault = kind("Why.", ("Retry-After", "1"), ("Allow", "GET"))
+    assert (fault.status, fault.code) == (status, code)
+    assert fault.message == str(fault) == "Why."
+    assert fault.headers == (("Retry-After", "1"), ("Allow", "GET"))
+    assert kind("Why.").headers == ()
+
+
+def test_every_fault_is_known_here():
+    assert {kind for kind, _, _ in FAULTS} == set(errors.Fault.__subclasses__())
+
+
+def test_no_two_faults_have_the_same_code():
+    assert len({kind.code for kind in errors.Fault.__subclasses__()}) == len(FAULTS)
+
+
+def test_a_fault_can_be_raised():
+    with pytest.raises(errors.Fault, match="It ended"):
+        raise errors.Gone("It ended.")
+
+
+def test_a_wrong_setting_is_no_answer_to_a_request():
+    assert not issubclass(errors.SettingError, errors.Fault)

@@ -1,0 +1,38 @@
+import pytest
+
+from wsaas.events import Closed, Message, Opened, Reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "label", "code"),
+    [
+        (Reason.CLIENT_CLOSED, "client closed", 1005),
+        (Reason.CLIENT_LOST, "client lost", 1006),
+        (Reason.TIMED_OUT, "timeout", 1001),
+        (Reason.VIOLATION, "protocol violation", 1002),
+        (Reason.BACKEND_CLOSED, "closed by backend", 1000),
+        (Reason.BACKEND_GONE, "backend gone", 1000),
+        (Reason.UNDELIVERED, "message not delivered", 1011),
+        (Reason.SHUTDOWN, "going away", 1001),
+        (Reason.REFUSED, "refused", 1006),
+    ],
+)
+def test_every_reason_has_its_label_and_its_close_code(reason, label, code):
+    assert (reason.value, reason.code) == (label, code)
+    assert Reason(label) is reason
+
+
+def test_no_two_reasons_have_the_same_label():
+    assert len({reason.value for reason in Reason}) == len(Reason) == 9
+
+
+def test_only_a_backend_that_takes_no_messages_makes_them_drop():
+    assert {reason for reason in Reason if reason.drops} == {Reason.BACKEND_GONE, Reason.UNDELIVERED}
+
+
+def test_events_are_values():
+    assert Message(True, b"a") == Message(True, b"a", 0.0, 0)
+    assert Message(True, b"a") != Message(False, b"a")
+    assert Opened(b"{}", 1.0) == Opened(b"{}", 1.0, 0)
+    assert Opened(b"{}", 1.0) != Closed(b"{}", 1.0, 0)
+    assert Closed(b"{}", 1.0, 2) != Closed(b"{}", 1.0, 3)

@@ -1,0 +1,167 @@
+"""The gateway put together: where it listens, what it warns of, how it is stopped, and what it does at its limits."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sockets.harness import Node, Stage, free_port, until, upgrade
+
+from wsaas import gateway, settings
+from wsaas.gateway import Gateway
+from wsaas.settings import Address
+
+
+def choose(**chosen: Any) -> settings.Settings:
+    return settings.load({"api_uri": "127.0.0.1:9/hook", **{name: str(value) for name, value in chosen.items()}}, {})
+
+
+async def test_port_0_is_chosen_once_for_all_families(stage: Stage) -> None:
+    node = await stage.node(listen="localhost:0")
+    (address,) = node.gateway.addresses
+    assert address.host == "localhost"
+    assert address.port > 0
+    raw = await node.raw(address.port)
+    raw.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await raw.answer()).status == 200
+    assert any(f"listening on localhost:{address.port}" in text for text in stage.messages(logging.INFO))
+
+
+async def test_two_listeners_are_told_in_order(stage: Stage, tmp_path: Path) -> None:
+    path = str(tmp_path / "rest.sock")
+    node = await stage.node(listen="127.0.0.1:0", control_listen=f"unix:{path}")
+    clients, rest = node.gateway.addresses
+    assert clients.host == "127.0.0.1"
+    assert rest == Address(path=path)
+
+
+async def test_a_name_that_is_not_loopback_means_every_interface_and_a_warning(stage: Stage) -> None:
+    node = await stage.node(ws_hostname=f"gateway.example:{free_port()}")
+    assert node.gateway.addresses[0].host == ""
+    assert (await node.rest("GET", "/healthz")).status == 200
+    assert any("CONTROL_TOKEN" in text for text in stage.messages())
+
+
+@pytest.mark.parametrize(
+    "safe", [{"control_token": "secret"}, {"control_listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}]
+)
+async def test_no_warning_where_the_rest_surface_is_safe(stage: Stage, safe: dict[str, str]) -> None:
+    await stage.node(ws_hostname=f"gateway.example:{free_port()}", **safe)
+    assert not stage.messages()
+
+
+async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for chosen in (
+            {"listen": f"127.0.0.1:{port}"},
+            {"listen": "127.0.0.1:0", "control_listen": f"127.0.0.1:{port}"},
+        ):
+            node = Node(stage, choose(**chosen))
+            stage.nodes.append(node)
+            with pytest.raises(OSError, match="in use"):
+                await node.gateway.start()
+
+
+async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
+    node = Node(stage, choose(listen="203.0.113.1:0"))
+    stage.nodes.append(node)
+    with pytest.raises(OSError, match="assign"):
+        await node.gateway.start()
+
+
+def found(*hosts: str) -> Any:
+    """Stand in for `getaddrinfo`: a name that stands for `hosts`."""
+
+    def look_up(_host: str, port: int, **_more: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+    return look_up
+
+
+def test_one_address_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsaas.gateway.socket.getaddrinfo", found("127.0.0.1", "203.0.113.1"))
+    (only,) = gateway.bind(Address("anything", 0))
+    with only:
+        assert only.getsockname()[0] == "127.0.0.1"
+
+
+def test_all_addresses_have_one_port_or_none_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsaas.gateway.socket.getaddrinfo", found("127.0.0.1", "127.0.0.2"))
+    first, second = gateway.bind(Address("anything", 0))
+    with first, second:
+        assert first.getsockname()[1] == second.getsockname()[1]
+        second.listen()
+        first.close()
+        with pytest.raises(OSError, match="in use"):
+            gateway.bind(Address("anything", second.getsockname()[1]))
+
+
+async def test_run_ends_with_a_signal(stage: Stage) -> None:
+    node = await stage.node()
+    client, _ = await node.admit()
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10)
+    node.drained = True
+    assert client.close_code == 1001
+    assert stage.backend.count("DELETE") == 1
+
+
+async def test_a_second_signal_hurries_the_spread(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(drain_timeout=60_000)
+    stage.backend.hold("DELETE")
+    for _ in range(5):
+        await node.connect()
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await stage.backend.take("DELETE")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert not await asyncio.wait_for(running, 10)
+    node.drained = True
+
+
+async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
+    node = Node(stage, choose())
+    assert await node.drain()
+    assert stage.nodes == []
+
+
+async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "_raise_descriptor_limit", lambda: gateway.SPARE_DESCRIPTORS + 128 + 3)
+    node = await stage.node()
+    inside = [await node.upgraded() for _ in range(2)]
+    idle = await node.raw()
+    await until(lambda: len(node.gateway._heartbeat) == 3)
+    raw = await node.raw()
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    await raw.end()
+    raw.close()
+    idle.close()
+    await until(lambda: len(node.gateway._heartbeat) == 2)
+    last = await node.raw()
+    last.send(upgrade())
+    assert (await last.answer()).status == 101
+    assert len(inside) == 2
+
+
+async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        Gateway(choose(), asyncio.get_running_loop())
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert stage.nodes == []

@@ -1,0 +1,141 @@
+import pytest
+from fakes import FakeClock, make_settings
+
+from wsaas.heartbeat import Heartbeat, period
+
+
+class Watched:
+    def __init__(self):
+        self.sweeps = []
+
+    def sweep(self, now):
+        self.sweeps.append(now)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({}, 1.0),
+        ({"ws_timeout": "1000"}, 0.1),
+        ({"handshake_timeout": "2000"}, 0.2),
+        ({"keep_alive_timeout": "3000"}, 0.3),
+        ({"api_timeout": "4000"}, 0.4),
+        ({"api_timeout": "4000", "ws_timeout": "0"}, 0.4),
+        ({"api_timeout": "90000", "ws_timeout": "0", "handshake_timeout": "90000"}, 1.0),
+        ({"ws_timeout": "1", "api_timeout": "4000"}, 0.01),
+    ],
+)
+def test_the_period_is_a_tenth_of_the_shortest_timeout_within_bounds(values, seconds):
+    assert period(make_settings(**values)) == pytest.approx(seconds)
+
+
+def test_what_is_watched_is_swept_at_each_beat_with_the_time(clock):
+    heartbeat, watched = Heartbeat(clock, 0.5), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    clock.advance(0.4)
+    assert watched.sweeps == []
+    clock.advance(1.1)
+    assert watched.sweeps == [1000.5, 1001.0, 1001.5]
+
+
+def test_further_sweeps_are_made_after_those_of_what_is_watched(clock):
+    calls = []
+    heartbeat, watched = Heartbeat(clock, 1.0, calls.append, calls.append), Watched()
+    watched.sweep = lambda now: calls.append(("watched", now))
+    heartbeat.watch(watched)
+    heartbeat.start()
+    clock.advance(1.0)
+    assert calls == [("watched", 1001.0), 1001.0, 1001.0]
+
+
+def test_what_is_forgotten_is_swept_no_more(clock):
+    heartbeat, kept, forgotten = Heartbeat(clock, 1.0), Watched(), Watched()
+    heartbeat.watch(kept)
+    heartbeat.watch(forgotten)
+    assert len(heartbeat) == 2
+    assert set(heartbeat.watched()) == {kept, forgotten}
+    heartbeat.forget(forgotten)
+    heartbeat.forget(forgotten)
+    assert len(heartbeat) == 1
+    assert heartbeat.watched() == [kept]
+    heartbeat.start()
+    clock.advance(1.0)
+    assert (len(kept.sweeps), len(forgotten.sweeps)) == (1, 0)
+
+
+def test_what_is_watched_twice_is_swept_once(clock):
+    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat.watch(watched)
+    heartbeat.watch(watched)
+    assert len(heartbeat) == 1
+
+
+def test_a_sweep_may_forget_and_watch(clock):
+    heartbeat, first, second = Heartbeat(clock, 1.0), Watched(), Watched()
+
+    def replace(_now):
+        heartbeat.forget(first)
+        heartbeat.watch(second)
+
+    first.sweep = replace
+    heartbeat.watch(first)
+    heartbeat.start()
+    clock.advance(1.0)
+    assert heartbeat.watched() == [second]
+    assert second.sweeps == []
+
+
+def test_the_list_of_what_is_watched_is_a_copy(clock):
+    heartbeat = Heartbeat(clock, 1.0)
+    heartbeat.watch(Watched())
+    heartbeat.watched().clear()
+    assert len(heartbeat) == 1
+
+
+def test_a_fault_in_a_sweep_is_not_the_end_of_all(clock):
+    def fail(_now):
+        raise ZeroDivisionError
+
+    beats = []
+    heartbeat, watched = Heartbeat(clock, 1.0, beats.append), Watched()
+    watched.sweep = fail
+    heartbeat.watch(watched)
+    heartbeat.start()
+    with pytest.raises(ZeroDivisionError):
+        clock.advance(1.0)
+    heartbeat.forget(watched)
+    clock.advance(1.0)
+    assert len(beats) == 1
+
+
+def test_one_timer_serves_all(clock):
+    heartbeat = Heartbeat(clock, 1.0)
+    for _ in range(100):
+        heartbeat.watch(Watched())
+    assert clock.timers == []
+    heartbeat.start()
+    clock.advance(5.0)
+    assert len(clock.timers) == 1
+
+
+def test_a_stopped_heartbeat_beats_no_more(clock):
+    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    clock.advance(1.0)
+    heartbeat.stop()
+    assert clock.timers == []
+    clock.advance(5.0)
+    assert len(watched.sweeps) == 1
+
+
+def test_a_heartbeat_that_never_started_can_be_stopped(clock):
+    heartbeat = Heartbeat(clock, 1.0)
+    heartbeat.stop()
+    assert clock.timers == []

@@ -1,0 +1,603 @@
+import random
+
+import pytest
+from fakes import FakeClock, FakeWebhook
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox
+from wsaas.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken
+
+INBOX = 10_000
+AGAIN = Again("the backend is tired")
+ADMITTED = Admitted(None, None)
+
+
+class FakeOwner:
+    """Keeps what the outbox tells it, in order."""
+
+    def __init__(self):
+        self.calls = []
+        self.on_resume = lambda: None
+        self.on_undelivered = lambda: None
+
+    def decided(self, verdict):
+        self.calls.append(("decided", verdict))
+
+    def replied(self, reply):
+        self.calls.append(("replied", reply))
+
+    def undelivered(self, reason, why):
+        self.calls.append(("undelivered", reason, why))
+        self.on_undelivered()
+
+    def settled(self, why):
+        self.calls.append(("settled", why))
+
+    def pause(self):
+        self.calls.append("pause")
+
+    def resume(self):
+        self.calls.append("resume")
+        self.on_resume()
+
+
+class Rig:
+    def __init__(self, inbox=INBOX):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.owner = FakeOwner()
+        self.subject = Subject("id", "http://node/id", None)
+        self.outbox = Outbox(self.webhook, self.clock, self.subject, self.owner, inbox)
+
+    def put(self, *events):
+        for event in events:
+            self.outbox.put(event)
+
+    @property
+    def calls(self):
+        return self.owner.calls
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def message(number, size=10):
+    return Message(text=False, data=b"." * size, number=number)
+
+
+def opened():
+    return Opened(b"{}", 0.0)
+
+
+def closed(number=99):
+    return Closed(b"{}", 0.0, number)
+
+
+# Order.
+
+
+def test_an_event_whose_way_is_free_goes_at_once(rig):
+    rig.put(opened())
+    assert rig.webhook.told == [opened()]
+    assert rig.webhook.subject is rig.subject
+    assert rig.outbox.level == 0
+    assert rig.calls == []
+
+
+def test_events_go_one_by_one_in_their_order(rig):
+    events = [opened(), message(1), message(2), closed(3)]
+    rig.put(*events)
+    for count, verdict in enumerate([ADMITTED, TAKEN, TAKEN, TAKEN], 1):
+        assert rig.webhook.told == events[:count]
+        assert len(rig.webhook.calls) == 1
+        rig.webhook.answer(verdict)
+    assert rig.calls == [("decided", ADMITTED), ("settled", "")]
+
+
+def test_after_the_last_one_the_way_is_free_again(rig):
+    rig.put(message(1))
+    rig.webhook.answer(TAKEN)
+    rig.put(message(2))
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_reply_goes_to_the_owner_before_the_next_event_leaves(rig):
+    reply = Message(text=True, data=b"echo")
+    rig.put(message(1), message(2))
+    rig.owner.replied = lambda given: rig.calls.append((given, len(rig.webhook.told)))
+    rig.webhook.answer(Taken(reply))
+    assert rig.calls == [(reply, 1)]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_message_that_the_backend_refuses_is_undelivered_and_the_next_one_follows(rig):
+    rig.put(message(1), message(2))
+    rig.webhook.answer(Failed("no", Reason.BACKEND_GONE))
+    assert rig.calls == [("undelivered", Reason.BACKEND_GONE, "no")]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+# Retries.
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.5, 1.0])
+def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, monkeypatch, luck):
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + luck * (high - low))
+    rig.put(closed())
+    pauses = []
+    for _ in range(10):
+        rig.webhook.answer(AGAIN)
+        (timer,) = rig.clock.timers
+        pauses.append(timer.at - rig.clock.now())
+        rig.clock.advance(pauses[-1])
+    bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0, 10.0]
+    assert pauses == pytest.approx([luck * bound for bound in bounds])
+    assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 10.0)
+
+
+def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, monkeypatch):
+    bounds = []
+    monkeypatch.setattr(random, "uniform", lambda _low, high: bounds.append(high) or 0.0)
+    rig.put(closed())
+    for _ in range(5000):
+        rig.webhook.answer(AGAIN)
+        rig.clock.advance(0)
+    assert bounds[-1] == LONGEST_PAUSE
+
+
+def test_pauses_are_drawn_at_random(rig):
+    pauses = set()
+    for _ in range(20):
+        rig.put(message(1))
+        rig.webhook.answer(AGAIN)
+        pauses.add(round(rig.clock.timers[0].at - rig.clock.now(), 6))
+        rig.clock.advance(1.0)
+        rig.webhook.answer(TAKEN)
+    assert len(pauses) > 10
+
+
+def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
+    rig.put(message(1), message(2))
+    rig.webhook.answer(AGAIN)
+    assert rig.webhook.calls == []
+    rig.put(message(3))
+    assert rig.webhook.calls == []
+    rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.answer(TAKEN) == message(1)
+    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.tries == 3
+
+
+def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig.put(message(1), message(2))
+    while not rig.calls:
+        rig.webhook.answer(AGAIN)
+        rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.asked == message(2)
+    rig.webhook.answer(AGAIN)
+    assert rig.clock.timers[0].at - rig.clock.now() == pytest.approx(0.2)
+
+
+def test_retry_after_is_the_least_pause(rig):
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 7.0))
+    assert rig.clock.timers[0].at == rig.clock.now() + 7.0
+
+
+def test_retry_after_does_not_shorten_a_pause(rig, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 0.1))
+    assert rig.clock.timers[0].at == rig.clock.now() + 0.2
+
+
+def test_a_retry_after_beyond_the_window_ends_in_one_last_try_at_its_end(rig):
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 3600.0))
+    assert rig.clock.timers[0].at == rig.clock.now() + 30.0
+    rig.clock.advance(30.0)
+    assert rig.webhook.asked == message(1)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == []
+
+
+@pytest.mark.parametrize(("event", "window"), [(message(1), 30.0), (closed(), 300.0)])
+def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
+    start = rig.clock.now()
+    rig.put(event)
+    rig.webhook.answer(AGAIN)
+    while not rig.calls:
+        assert rig.clock.now() <= start + window
+        (timer,) = rig.clock.timers
+        rig.clock.advance(timer.at - rig.clock.now())
+        rig.webhook.answer(AGAIN)
+    assert rig.clock.now() == pytest.approx(start + window)
+    assert rig.clock.timers == []
+    if isinstance(event, Closed):
+        assert rig.calls == [("settled", AGAIN.why)]
+    else:
+        assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {rig.webhook.tries} times")]
+
+
+def test_the_window_starts_with_the_first_failure_not_with_the_first_try(rig):
+    rig.put(message(1))
+    rig.clock.advance(40.0)
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == []
+    assert len(rig.clock.timers) == 1
+
+
+def test_without_a_window_an_event_is_tried_once(rig):
+    rig.webhook.windows[Message] = 0.0
+    rig.put(message(1), message(2))
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, 1 times")]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_retry_says_what_went_wrong(rig, caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    rig.put(message(7))
+    rig.webhook.answer(Again("no luck", 2.0))
+    assert caplog.messages == ["id.7: no luck; again in 2.000 s"]
+
+
+# Backpressure.
+
+
+def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
+    owner = FakeOwner()
+    pressure = Backpressure(100, owner)
+    pressure.add(100)
+    assert owner.calls == []
+    pressure.add(1)
+    pressure.add(50)
+    assert owner.calls == ["pause"]
+    pressure.remove(100)
+    assert owner.calls == ["pause"]
+    pressure.remove(1)
+    assert owner.calls == ["pause", "resume"]
+    pressure.remove(50)
+    assert owner.calls == ["pause", "resume"]
+    assert pressure.level == 0
+
+
+def test_waiting_messages_are_counted_with_an_overhead_and_the_one_in_flight_is_not(rig):
+    rig.put(message(1, 1000), message(2, 20), message(3, 0))
+    assert rig.outbox.level == 2 * OVERHEAD + 20
+    rig.webhook.answer(TAKEN)
+    assert rig.outbox.level == OVERHEAD
+    rig.webhook.answer(TAKEN)
+    assert rig.outbox.level == 0
+
+
+def test_a_closed_does_not_count(rig):
+    rig.put(message(1), closed())
+    assert rig.outbox.level == 0
+
+
+def test_one_message_always_fits(rig):
+    rig.put(message(1, 100 * INBOX))
+    assert rig.calls == []
+    assert not rig.outbox.backlogged
+
+
+def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
+    rig.put(message(1))
+    size = INBOX // 4 - OVERHEAD
+    rig.put(*(message(number, size) for number in range(2, 6)))
+    assert rig.calls == []
+    rig.put(message(6, 0))
+    assert rig.calls == ["pause"]
+    assert rig.outbox.backlogged
+    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause"]
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause", "resume"]
+    assert not rig.outbox.backlogged
+
+
+def test_what_an_owner_puts_when_it_is_resumed_comes_behind_what_waits(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.calls == ["pause"]
+    rig.owner.on_resume = lambda: rig.put(message(3, INBOX))
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause", "resume", "pause"]
+    assert rig.webhook.told == [message(1), message(2, INBOX)]
+    rig.owner.on_resume = lambda: None
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told[-1] == message(3, INBOX)
+    assert rig.calls == ["pause", "resume", "pause", "resume"]
+
+
+# Hold and release.
+
+
+def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
+    rig.outbox.hold()
+    rig.put(message(1), message(2))
+    assert rig.webhook.told == []
+    assert rig.outbox.level == 2 * (OVERHEAD + 10)
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_what_is_on_its_way_when_the_outbox_is_held_goes_on(rig):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.webhook.answer(AGAIN)
+    rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.tries == 2
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_release_starts_nothing_while_something_is_on_its_way(rig):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_release_without_a_hold_is_harmless(rig):
+    rig.outbox.release()
+    rig.put(message(1), message(2))
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_release_with_nothing_that_waits_frees_the_way(rig):
+    rig.outbox.hold()
+    rig.outbox.release()
+    rig.put(message(1))
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
+    rig.outbox.hold()
+    rig.put(message(1, INBOX))
+    assert rig.calls == ["pause"]
+    assert not rig.outbox.backlogged
+
+
+# Giving up.
+
+
+def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
+    rig.put(message(1), message(2), message(3), closed(4))
+    assert rig.outbox.discard() == 2
+    assert rig.outbox.level == 0
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1), closed(4)]
+
+
+def test_a_discard_of_nothing_is_harmless(rig):
+    assert rig.outbox.discard() == 0
+    rig.put(message(1))
+    assert rig.outbox.discard() == 0
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_discard_resumes_a_paused_owner(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.outbox.discard() == 1
+    assert rig.calls == ["pause", "resume"]
+
+
+def test_what_an_owner_puts_when_a_discard_resumes_it_comes_behind_the_closed(rig):
+    rig.put(message(1), message(2, INBOX), closed(3))
+    rig.owner.on_resume = lambda: rig.put(message(4))
+    rig.outbox.discard()
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.asked == closed(3)
+    assert rig.outbox.level == OVERHEAD + 10
+
+
+def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
+    rig.outbox.hold()
+    rig.put(message(1), closed(2))
+    assert rig.outbox.discard() == 1
+    assert rig.webhook.told == []
+    rig.outbox.release()
+    assert rig.webhook.told == [closed(2)]
+
+
+def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
+    rig.put(message(1), message(2), closed(3))
+    rig.owner.on_undelivered = rig.outbox.discard
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.webhook.told == [message(1), closed(3)]
+
+
+def test_an_abandoned_outbox_returns_what_is_not_delivered_and_ignores_late_answers(rig):
+    rig.put(message(1), message(2), closed(3))
+    assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
+    rig.webhook.answer(Taken(message(0)))
+    assert rig.webhook.told == [message(1)]
+    assert rig.calls == []
+    assert rig.outbox.abandon() == []
+
+
+def test_an_abandoned_outbox_tries_nothing_again(rig):
+    rig.put(message(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.outbox.abandon() == [message(1)]
+    assert rig.clock.timers == []
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Whatever the backend answers and whenever events come: a plain queue says what has to be delivered."""
+
+    @initialize()
+    def start(self):
+        self.rig = Rig(inbox=3000)
+        self.outbox = self.rig.outbox
+        self.webhook = self.rig.webhook
+        self.number = 0
+        self.ended = False
+        self.held = False
+        self.current = None
+        self.queue = []
+        self.delivered = []
+        self.discards_when_undelivered = False
+        self.rig.owner.on_undelivered = self.undelivered
+        self.put(opened())
+
+    def put(self, event):
+        if self.current is None and not self.held:
+            self.begin(event)
+        else:
+            self.queue.append(event)
+        self.outbox.put(event)
+
+    def begin(self, event):
+        self.current = event
+        self.delivered.append(event)
+
+    def go_on(self):
+        self.current = None
+        if self.queue and not self.held:
+            self.begin(self.queue.pop(0))
+
+    def undelivered(self):
+        if self.discards_when_undelivered:
+            self.drop()
+            self.outbox.discard()
+
+    def drop(self):
+        self.queue = [event for event in self.queue if isinstance(event, Closed)]
+
+    def answer(self, verdict):
+        if not isinstance(self.webhook.asked, Closed):
+            is_over = self.current
+            self.webhook.answer(verdict)
+            assert self.current is is_over
+            self.go_on()
+        else:
+            self.webhook.answer(verdict)
+            self.current = "settled"
+
+    @precondition(lambda self: not self.ended)
+    @rule(size=st.sampled_from([0, 1, 100, 1000, 5000]))
+    def a_message_comes(self, size):
+        self.number += 1
+        self.put(message(self.number, size))
+
+    @precondition(lambda self: not self.ended and self.number > 3)
+    @rule()
+    def the_end_comes(self):
+        self.ended = True
+        self.put(closed(self.number + 1))
+
+    @precondition(lambda self: self.webhook.calls)
+    @rule(reply=st.booleans())
+    def the_backend_takes_it(self, reply):
+        if isinstance(self.webhook.asked, Opened):
+            self.answer(ADMITTED)
+        else:
+            reply = reply and isinstance(self.webhook.asked, Message)
+            self.answer(Taken(message(0)) if reply else TAKEN)
+
+    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message))
+    @rule(discards=st.booleans())
+    def the_backend_refuses_it(self, discards):
+        self.discards_when_undelivered = discards
+        self.answer(Failed("no", Reason.UNDELIVERED))
+
+    @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened))
+    @rule(after=st.sampled_from([0.0, 0.0, 1.0, 20.0, 1000.0]))
+    def the_backend_is_not_ready(self, after):
+        known = len(self.rig.calls)
+        event, answered = self.webhook.calls.pop(0)
+        self.discards_when_undelivered = False
+        answered(Again("not ready", after))
+        ends = [call[0] for call in self.rig.calls[known:] if call not in ("pause", "resume")]
+        if ends == ["undelivered"]:
+            self.go_on()
+        elif ends == ["settled"]:
+            self.current = "settled"
+        else:
+            assert ends == []
+            assert len(self.rig.clock.timers) == 1
+        assert not ends or isinstance(event, Closed) == (ends == ["settled"])
+
+    @precondition(lambda self: self.rig.clock.timers)
+    @rule()
+    def the_pause_is_over(self):
+        (timer,) = self.rig.clock.timers
+        pause = timer.at - self.rig.clock.now()
+        assert 0 <= pause <= (300.001 if isinstance(self.current, Closed) else 30.001)
+        self.rig.clock.advance(pause)
+
+    @rule()
+    def the_outbox_is_held(self):
+        self.held = True
+        self.outbox.hold()
+
+    @rule()
+    def the_outbox_is_released(self):
+        if self.held:
+            self.held = False
+            if self.current is None:
+                self.go_on()
+        self.outbox.release()
+
+    @rule()
+    def the_messages_are_discarded(self):
+        waiting = len(self.queue)
+        self.drop()
+        assert self.outbox.discard() == waiting - len(self.queue)
+
+    @invariant()
+    def what_has_to_be_delivered_is_delivered(self):
+        assert self.webhook.told == self.delivered
+        numbers = [event.number for event in self.delivered]
+        assert numbers == sorted(set(numbers))
+        assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
+
+    @invariant()
+    def at_most_one_is_on_its_way(self):
+        on_their_way = len(self.webhook.calls) + len(self.rig.clock.timers)
+        assert on_their_way == (self.current is not None and self.current != "settled")
+
+    @invariant()
+    def pauses_and_resumes_alternate_and_follow_the_level(self):
+        level = sum(OVERHEAD + len(event.data) for event in self.queue if isinstance(event, Message))
+        assert self.outbox.level == level
+        calls = [call for call in self.rig.calls if call in ("pause", "resume")]
+        assert calls == (["pause", "resume"] * len(calls))[: len(calls)]
+        paused = len(calls) % 2 == 1
+        assert paused or level <= 3000
+        assert not paused or level > 1500
+        assert self.outbox.backlogged == (paused and self.current is not None)
+
+    def teardown(self):
+        if not hasattr(self, "rig"):
+            return
+        if not self.ended:
+            self.the_end_comes()
+        self.the_outbox_is_released()
+        while self.current != "settled":
+            if self.rig.clock.timers:
+                self.the_pause_is_over()
+            self.the_backend_takes_it(reply=False)
+            self.what_has_to_be_delivered_is_delivered()
+            self.pauses_and_resumes_alternate_and_follow_the_level()
+        assert isinstance(self.webhook.told[-1], Closed)
+        assert self.queue == []
+
+
+OutboxMachine.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestOutboxMachine = OutboxMachine.TestCase

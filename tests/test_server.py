@@ -1,0 +1,387 @@
+import json
+
+import pytest
+from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
+
+from wsaas import framing
+from wsaas.client import Common, PendingProtocol, SocketProtocol
+from wsaas.control import DONE, Control
+from wsaas.http1 import CONTINUE
+from wsaas.registry import Registry
+from wsaas.server import HttpProtocol, Site
+from wsaas.session import State
+from wsaas.webhook import Admitted
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n"
+NOTHING = b"GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n"
+PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: node\r\nContent-Length: 5\r\n"
+HANDSHAKE = (
+    b"GET /room?a=b HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
+)
+
+
+def responses(data):
+    """Take responses apart: status, code, and whether the connection will be closed."""
+    found = []
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        size = int(headers["Content-Length"])
+        body, data = json.loads(data[:size]), data[size:]
+        found.append((int(lines[0].split()[1]), body["code"], headers.get("Connection") == "close"))
+    return found
+
+
+class Rig:
+    """A connection to a listener that has a `control`, a `registry`, or both."""
+
+    def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), crowded=False, limit=10, **values):
+        settings = make_settings(**values)
+        self.clock = FakeClock()
+        self.sweeper = FakeSweeper()
+        self.webhook = FakeWebhook()
+        self.registry = Registry(settings, self.clock, self.webhook, limit)
+        site = Site(
+            Common(settings, self.clock, self.sweeper),
+            Control(settings, self.registry) if control else None,
+            self.registry if registry else None,
+            lambda: crowded,
+        )
+        self.protocol = HttpProtocol(site)
+        self.transport = FakeTransport(self.protocol, peername)
+        self.protocol.connection_made(self.transport)
+
+    def receive(self, data):
+        self.transport.protocol.data_received(data)
+
+    def pass_time(self, seconds, beats=1):
+        for _ in range(beats):
+            self.clock.advance(seconds / beats)
+            self.sweeper.beat(self.clock.now())
+
+    def responses(self):
+        return responses(self.transport.take())
+
+    @property
+    def said_last_words(self):
+        return self.transport.ended and not self.transport.closed
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+@pytest.fixture
+def session(rig):
+    rig.receive(HANDSHAKE)
+    (session,) = rig.registry.live()
+    return session
+
+
+# REST requests.
+
+
+def test_a_new_connection_is_watched_and_hears_nothing(rig):
+    assert rig.transport.writes == []
+    assert rig.sweeper.watched == [rig.protocol]
+
+
+def test_a_request_is_answered_at_once(rig):
+    rig.receive(HEALTH)
+    assert rig.transport.writes == [DONE]
+    assert not rig.transport.ended
+
+
+def test_a_request_may_come_byte_by_byte(rig):
+    for byte in HEALTH[:-1]:
+        rig.receive(bytes([byte]))
+    assert rig.transport.writes == []
+    rig.receive(HEALTH[-1:])
+    assert rig.transport.writes == [DONE]
+
+
+def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
+    rig.receive(HEALTH + NOTHING + HEALTH + HEALTH[:10])
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), (404, "NOT_FOUND", False), (200, "OK", False)]
+    rig.transport.take()
+    rig.receive(HEALTH[10:])
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
+    rig.receive(HEALTH + PUT + b"Expect: 100-continue\r\n\r\n")
+    assert rig.transport.take() == DONE + CONTINUE
+    rig.receive(b"hello")
+    assert rig.responses() == [(410, "GONE", False)]
+
+
+def test_a_request_that_closes_is_the_last_one(rig):
+    rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + HEALTH)
+    assert rig.responses() == [(200, "OK", False), (200, "OK", True)]
+    assert rig.said_last_words
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_fault_is_answered_behind_what_came_before_and_is_the_last_one(rig):
+    rig.receive(HEALTH + b"nonsense\r\n\r\n")
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), (400, "BAD_REQUEST", True)]
+    assert rig.said_last_words
+    rig.transport.take()
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_body_over_the_limit_is_refused():
+    rig = Rig(max_message_size="4")
+    rig.receive(PUT + b"\r\nhello")
+    assert rig.responses() == [(413, "TOO_LARGE", True)]
+
+
+def test_where_rest_is_not_served_nothing_is_found():
+    rig = Rig(control=False)
+    rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert rig.responses() == [(404, "NOT_FOUND", False), (404, "NOT_FOUND", True)]
+    assert rig.said_last_words
+
+
+def test_a_lost_connection_is_forgotten(rig):
+    rig.receive(HEALTH[:10])
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    # Its parser is let go: what an unlucky loop still delivers is not read.
+    rig.receive(HEALTH[10:])
+    assert rig.transport.writes == []
+
+
+# Who does not read.
+
+
+def test_a_connection_that_does_not_take_its_answers_is_not_read_until_it_does(rig):
+    rig.protocol.pause_writing()
+    assert not rig.transport.reading
+    rig.protocol.resume_writing()
+    assert rig.transport.reading
+
+
+# Handshakes.
+
+
+def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
+    rig.receive(HANDSHAKE)
+    assert b"".join(rig.transport.writes) == b""
+    door = rig.transport.protocol
+    assert isinstance(door, PendingProtocol)
+    assert rig.sweeper.watched == [door]
+    (session,) = rig.registry.live()
+    assert door.session is session
+    assert session.state is State.CONNECTING
+    assert (session.path, session.query, session.remote_address) == ("/room", "a=b", "192.0.2.7")
+
+
+def test_an_admitted_client_is_switched(rig, session):
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.transport.take().startswith(b"HTTP/1.1 101 ")
+    assert isinstance(rig.transport.protocol, SocketProtocol)
+    assert session.state is State.OPEN
+
+
+def test_the_101_answers_the_key_of_the_client(rig):
+    rig.receive(HANDSHAKE)
+    rig.webhook.answer(Admitted(None, None))
+    assert b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n" in rig.transport.take()
+
+
+def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
+    frame = client_frame(framing.TEXT, b"early")
+    rig.receive(HANDSHAKE + frame[:4])
+    rig.receive(frame[4:])
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.webhook.asked.data == b"early"
+
+
+def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):
+    rig.receive(HEALTH + HANDSHAKE)
+    assert rig.transport.take() == DONE
+    assert len(rig.registry) == 1
+
+
+@pytest.mark.parametrize("peername", ["", "/run/wsaas.sock", b"", None])
+def test_a_client_on_a_unix_socket_has_no_address(peername):
+    rig = Rig(peername=peername)
+    rig.receive(HANDSHAKE)
+    (session,) = rig.registry.live()
+    assert session.remote_address == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b": 13", b": 12", (426, "UPGRADE_REQUIRED", True)),
+        (KEY, b"short", (400, "BAD_REQUEST", True)),
+        (b"Connection: Upgrade\r\n", b"", (400, "BAD_REQUEST", True)),
+        (b"GET", b"POST", (400, "BAD_REQUEST", True)),
+        (b"Host: node\r\n", b"Host: node\r\nOrigin: https://evil\r\n", (403, "FORBIDDEN", True)),
+    ],
+)
+def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):
+    rig = Rig(allowed_origins="https://good")
+    rig.receive(HEALTH + HANDSHAKE.replace(old, new) + HEALTH)
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), said]
+    assert rig.said_last_words
+    assert len(rig.registry) == 0
+    assert rig.webhook.calls == []
+    assert rig.sweeper.watched == [rig.protocol]
+
+
+def test_where_clients_are_not_served_a_handshake_finds_nothing():
+    rig = Rig(registry=False)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(404, "NOT_FOUND", True)]
+    assert rig.said_last_words
+
+
+def test_a_node_that_stops_takes_no_clients(rig):
+    rig.registry.shut(lambda: None)
+    rig.receive(HANDSHAKE)
+    assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_a_full_node_takes_no_clients():
+    rig = Rig(limit=0)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
+    rig = Rig(crowded=True)
+    assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+    assert rig.said_last_words
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Time.
+
+
+def test_a_connection_that_says_nothing_is_dropped(rig):
+    rig.pass_time(9.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []
+
+
+def test_a_head_that_does_not_come_to_its_end_is_timed_out(rig):
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+    assert rig.said_last_words
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_the_time_of_the_first_head_runs_since_the_accept(rig):
+    rig.pass_time(6.0)
+    rig.receive(HEALTH[:10])
+    rig.pass_time(3.9)
+    rig.receive(HEALTH[10:15])
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_the_body_of_the_first_request_has_time_of_its_own(rig):
+    rig.pass_time(9.0)
+    rig.receive(PUT + b"\r\n")
+    rig.pass_time(70.0, beats=70)
+    rig.receive(b"hello")
+    assert rig.responses() == [(410, "GONE", False)]
+
+
+def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
+    for number in range(12):
+        rig.receive(HEALTH[number : number + 1])
+        rig.pass_time(1.0)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_body_has_the_time_of_an_idle_connection(rig):
+    rig.receive(PUT + b"\r\nhell")
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_body_that_comes_drop_by_drop_gets_no_more_time(rig):
+    rig.receive(PUT + b"\r\n")
+    for _ in range(4):
+        rig.pass_time(20.0)
+        rig.receive(b".")
+    rig.pass_time(20.0)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_connection_between_requests_is_kept_for_a_while(rig):
+    rig.receive(HEALTH)
+    rig.pass_time(0.0)
+    rig.pass_time(74.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    assert rig.transport.take() == DONE
+
+
+def test_each_request_starts_its_time_anew(rig):
+    for _ in range(5):
+        rig.receive(HEALTH)
+        rig.pass_time(0.0)
+        rig.pass_time(70.0)
+    assert not rig.transport.closed
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    rig.receive(HEALTH[10:] + HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    assert not rig.transport.ended
+    rig.pass_time(0.1)
+    assert rig.transport.ended
+
+
+def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
+    rig.receive(b"nonsense\r\n\r\n")
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+@pytest.mark.parametrize("data", [b"", HEALTH[:10], PUT + b"\r\n"])
+def test_finish_closes_but_not_for_ever(rig, data):
+    if data:
+        rig.receive(data)
+    rig.protocol.finish()
+    assert rig.transport.closed
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []

@@ -1,0 +1,544 @@
+import argparse
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples
+
+from wsaas.errors import SettingError
+from wsaas.settings import (
+    LATER,
+    Address,
+    Backend,
+    PublicName,
+    Settings,
+    add_flags,
+    control_address,
+    listen_address,
+    load,
+    variable,
+)
+
+API_URI = "localhost:80/websocket"
+NAMES = [setting.name for setting in fields(Settings)]
+MILLISECONDS = ["ws_timeout", "api_retry", "drain_timeout", "max_connections"]
+POSITIVE = [
+    "api_timeout",
+    "api_connections",
+    "max_message_size",
+    "send_buffer",
+    "inbox",
+    "handshake_timeout",
+    "keep_alive_timeout",
+]
+
+
+def given_as_variables(**values: str) -> Settings:
+    return load({}, {name.upper(): value for name, value in ({"api_uri": API_URI} | values).items()})
+
+
+def given_as_flags(**values: str) -> Settings:
+    return load({"api_uri": API_URI} | values, {})
+
+
+def value_of(name: str, text: str):
+    value = getattr(given_as_variables(**{name: text}), name)
+    assert getattr(given_as_flags(**{name: text}), name) == value
+    return value
+
+
+def refusal(name: str, text: str) -> str:
+    """Return the one line that refuses `text` for the setting `name`."""
+    with pytest.raises(SettingError) as raised:
+        given_as_flags(**{name: text})
+    with pytest.raises(SettingError) as again:
+        given_as_variables(**{name: text})
+    message = str(raised.value)
+    assert message == str(again.value)
+    assert message.isprintable()
+    return message
+
+
+# Where values come from
+
+
+def test_defaults_are_those_of_the_contract():
+    settings = load({}, {"API_URI": API_URI})
+    assert settings == Settings(
+        api_uri=Backend("http", "localhost", 80, "/websocket"),
+        ws_hostname=PublicName("localhost:8080", "localhost", 8080, ""),
+        log_level="INFO",
+        log_format="text",
+        ws_timeout=30_000,
+        listen=None,
+        control_listen=None,
+        control_token=None,
+        api_timeout=10_000,
+        api_retry=30_000,
+        api_connections=128,
+        max_message_size=1_048_576,
+        max_connections=0,
+        send_buffer=1_048_576,
+        inbox=262_144,
+        handshake_timeout=10_000,
+        keep_alive_timeout=75_000,
+        drain_timeout=30_000,
+        allowed_origins=frozenset("*"),
+        subprotocols=(),
+    )
+
+
+def test_a_flag_beats_a_variable_and_a_variable_beats_the_default():
+    environment = {"API_URI": API_URI, "LOG_LEVEL": "WARN"}
+    assert load({}, environment).log_level == "WARN"
+    assert load({"log_level": None}, environment).log_level == "WARN"
+    assert load({"log_level": "DEBUG"}, environment).log_level == "DEBUG"
+
+
+def test_a_bad_variable_does_not_matter_where_a_flag_is_given():
+    assert load({"log_level": "DEBUG"}, {"API_URI": API_URI, "LOG_LEVEL": "?"}).log_level == "DEBUG"
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_an_empty_variable_counts_as_not_set(name):
+    assert given_as_variables(**{name: ""}) == given_as_variables()
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_an_empty_flag_is_a_value_and_a_wrong_one(name):
+    with pytest.raises(SettingError, match=f"^{name.upper()}="):
+        given_as_flags(**{name: ""})
+
+
+def test_other_variables_do_not_matter():
+    assert load({}, {"API_URI": API_URI, "PATH": "/bin", "api_timeout": "x"}) == given_as_variables()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [({}, {}), ({}, {"API_URI": ""}), ({"api_uri": ""}, {}), ({"api_uri": ""}, {"API_URI": API_URI})],
+)
+def test_without_a_backend_the_demo_is_offered(flags, environment):
+    with pytest.raises(SettingError) as raised:
+        load(flags, environment)
+    assert str(raised.value).startswith("API_URI is not set")
+    assert "wsaas demo" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_setting_of_a_later_version_is_refused(name):
+    with pytest.raises(SettingError, match=f"^{name}=.*not supported") as raised:
+        load({}, {"API_URI": API_URI, name: "whsec_c2VjcmV0"})
+    assert ("c2VjcmV0" in str(raised.value)) is (name != "API_SECRET")
+    assert load({}, {"API_URI": API_URI, name: ""}) == given_as_variables()
+
+
+def test_settings_of_later_versions_are_those_of_the_contract():
+    assert set(LATER) == {"API_SECRET", "COMPRESSION", "JOURNAL", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES"}
+
+
+# Flags
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="wsaas")
+    add_flags(made)
+    return made
+
+
+@pytest.mark.parametrize("setting", fields(Settings), ids=NAMES)
+def test_every_setting_has_a_variable_a_flag_and_help(setting):
+    flag = f"--{setting.name.replace('_', '-')}"
+    assert variable(setting) == setting.name.upper()
+    assert vars(parser().parse_args([flag, "text"]))[setting.name] == "text"
+    help_text = " ".join(parser().format_help().split())
+    assert f"{flag} VALUE" in help_text
+    start = " ".join(setting.metadata["meaning"].replace("`", "").split()[:4])
+    assert start in help_text
+    if setting.metadata["default"]:
+        assert f"(default: {setting.metadata['default']})" in help_text
+
+
+def test_a_flag_that_is_not_given_is_none():
+    assert set(vars(parser().parse_args([])).values()) == {None}
+
+
+def test_flags_lead_to_settings():
+    arguments = ["--api-uri", "backend/ws", "--ws-timeout=0", "--allowed-origins", "https://a.com"]
+    settings = load(vars(parser().parse_args(arguments)), {"WS_TIMEOUT": "5"})
+    assert (settings.api_uri.host, settings.ws_timeout) == ("backend", 0)
+    assert settings.allowed_origins == {"https://a.com"}
+
+
+# Numbers and choices
+
+
+@pytest.mark.parametrize("name", MILLISECONDS + POSITIVE)
+def test_a_number_is_a_number(name):
+    assert value_of(name, "1") == 1
+    assert value_of(name, "007") == 7
+    assert value_of(name, "9" * 15) == int("9" * 15)
+    for text in ("-1", "+1", "1.5", "1e3", "1_000", " 1", "1 ", "1\n", "ten", "0x10", "٣", "²", "9" * 16):
+        message = refusal(name, text)
+        assert message.startswith(f"{name.upper()}={text!r}: expected a number")
+
+
+@pytest.mark.parametrize("name", MILLISECONDS)
+def test_some_numbers_may_be_zero(name):
+    assert value_of(name, "0") == 0
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_other_numbers_may_not_be_zero(name):
+    assert refusal(name, "0").endswith("above 0")
+
+
+@pytest.mark.parametrize("text", ["ERROR", "WARN", "INFO", "DEBUG"])
+def test_a_log_level_is_one_of_four(text):
+    assert value_of("log_level", text) == text
+
+
+@pytest.mark.parametrize("text", ["info", "WARNING", "TRACE", " INFO", "10"])
+def test_a_log_level_is_none_but_these(text):
+    assert refusal("log_level", text) == f"LOG_LEVEL={text!r}: expected ERROR, WARN, INFO or DEBUG"
+
+
+def test_a_log_format_is_text_or_json():
+    assert [value_of("log_format", text) for text in ("text", "json")] == ["text", "json"]
+    assert refusal("log_format", "xml") == "LOG_FORMAT='xml': expected text or json"
+
+
+# Where the backend is
+
+
+@pytest.mark.parametrize(
+    ("text", "backend", "authority"),
+    [
+        ("localhost:80/websocket", Backend("http", "localhost", 80, "/websocket"), "localhost"),
+        ("localhost", Backend("http", "localhost", 80, "/"), "localhost"),
+        ("localhost:8000", Backend("http", "localhost", 8000, "/"), "localhost:8000"),
+        ("http://a.b-c.d/", Backend("http", "a.b-c.d", 80, "/"), "a.b-c.d"),
+        ("http://a:443/", Backend("http", "a", 443, "/"), "a:443"),
+        ("https://a/b/", Backend("https", "a", 443, "/b/"), "a"),
+        ("https://a:80/b", Backend("https", "a", 80, "/b"), "a:80"),
+        ("A.Example./Path", Backend("http", "a.example.", 80, "/Path"), "a.example."),
+        ("my_service:65535", Backend("http", "my_service", 65535, "/"), "my_service:65535"),
+        ("10.0.0.1:8000/x?y=z&a=%20", Backend("http", "10.0.0.1", 8000, "/x?y=z&a=%20"), "10.0.0.1:8000"),
+        ("a?key=1", Backend("http", "a", 80, "/?key=1"), "a"),
+        ("[::1]:8000/x", Backend("http", "::1", 8000, "/x"), "[::1]:8000"),
+        ("http://[2001:DB8::1]", Backend("http", "2001:db8::1", 80, "/"), "[2001:db8::1]"),
+        ("a/ws/{id}/x?i={id}", Backend("http", "a", 80, "/ws/{id}/x?i={id}"), "a"),
+        ("a//b/../c;d=1,2:@!$'()*+~", Backend("http", "a", 80, "//b/../c;d=1,2:@!$'()*+~"), "a"),
+    ],
+)
+def test_a_backend_is_host_and_path(text, backend, authority):
+    parsed = value_of("api_uri", text)
+    assert parsed == backend
+    assert parsed.authority == authority
+
+
+BAD_AUTHORITIES = [
+    "http://",
+    "https:///x",
+    "//a/b",
+    "/x",
+    ":80/x",
+    "://a/x",
+    "ftp://a/x",
+    "HTTP://a/x",
+    "ws://a/x",
+    "http:a/x",
+    "http://http://a",
+    "user@a/x",
+    "user:password@a/x",
+    "a:0/x",
+    "a:65536/x",
+    "a:123456/x",
+    "a:-1/x",
+    "a:+1/x",
+    "a:8o/x",
+    "a:\uff18\uff10/x",
+    "a:/x",
+    "a:80:90/x",
+    "a b/x",
+    " a/x",
+    "a/x ",
+    "a\t/x",
+    "a\r\nX: y/x",
+    "\x00a/x",
+    "a/\x85x",
+    "a..b/x",
+    ".a/x",
+    "a" * 64 + "/x",
+    "bücher.example/x",
+    "\uff41/x",
+    "a%41/x",
+    "{id}.a/x",
+    "a,b/x",
+    "[::1/x",
+    "::1/x",
+    "[::1]x:80/x",
+    "x[::1]:80/x",
+    "[a]/x",
+    "[1.2.3.4]/x",
+    "[::1]]/x",
+    "[]/x",
+    "a/x#fragment",
+    "a/x#",
+    "#",
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *BAD_AUTHORITIES,
+        "a/é",
+        "a/x y",
+        "a/x\\y",
+        'a/"x"',
+        "a/<x>",
+        "a/x|y",
+        "a/^x",
+        "a/`x`",
+        "a/{ID}",
+        "a/{}",
+        "a/{",
+        "a/}",
+        "a/{{id}}",
+        "a/{id",
+        "a/id}",
+        "a/x\r\nHost: y",
+        "a/x\ny",
+    ],
+)
+def test_a_backend_is_nothing_else(text):
+    message = refusal("api_uri", text)
+    assert message.startswith(f"API_URI={text!r}: expected host:port/path, or an http:// or https:// URL")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("node-1:8080", ("node-1", 8080, "")),
+        ("ws.example.com", ("ws.example.com", 80, "")),
+        ("http://ws.example.com:81", ("ws.example.com", 81, "")),
+        ("https://WS.example.com/prefix/a", ("ws.example.com", 443, "/prefix/a")),
+        ("[::1]:8080/x", ("::1", 8080, "/x")),
+    ],
+)
+def test_a_public_name_is_kept_as_it_was_set(text, expected):
+    assert value_of("ws_hostname", text) == PublicName(text, *expected)
+
+
+@pytest.mark.parametrize("text", [*BAD_AUTHORITIES, "a/", "a/x/", "a?x", "a?", "a/x?", "a/{id}", "a/é", "https://a/"])
+def test_a_public_name_is_nothing_else(text):
+    message = refusal("ws_hostname", text)
+    assert message.startswith(f"WS_HOSTNAME={text!r}: expected host:port, optionally with http://")
+
+
+# Listeners
+
+
+@pytest.mark.parametrize("name", ["listen", "control_listen"])
+@pytest.mark.parametrize(
+    ("text", "address", "loopback"),
+    [
+        ("localhost:8080", Address("localhost", 8080), True),
+        ("node.localhost:8080", Address("node.localhost", 8080), True),
+        ("notlocalhost:8080", Address("notlocalhost", 8080), False),
+        ("LocalHost:1", Address("localhost", 1), True),
+        ("127.0.0.1:0", Address("127.0.0.1", 0), True),
+        ("127.9.9.9:65535", Address("127.9.9.9", 65535), True),
+        ("0.0.0.0:80", Address("0.0.0.0", 80), False),
+        ("10.0.0.1:80", Address("10.0.0.1", 80), False),
+        ("[::1]:80", Address("::1", 80), True),
+        ("[::]:80", Address("::", 80), False),
+        ("[FE80::1]:80", Address("fe80::1", 80), False),
+        (":80", Address("", 80), False),
+        ("*:80", Address("", 80), False),
+        ("unix:/run/wsaas.sock", Address(path="/run/wsaas.sock"), True),
+        ("unix:/a b:80", Address(path="/a b:80"), True),
+    ],
+)
+def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loopback):
+    parsed = value_of(name, text)
+    assert parsed == address
+    assert parsed.is_loopback is loopback
+    assert value_of(name, str(parsed)) == address
+
+
+@pytest.mark.parametrize("name", ["listen", "control_listen"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "localhost",
+        "localhost:",
+        "localhost:http",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:+1",
+        "localhost: 80",
+        "localhost:\uff18\uff10",
+        "http://localhost:80",
+        "localhost:80/x",
+        "::1:80",
+        "[::1]",
+        "[]:80",
+        "[a]:80",
+        "[127.0.0.1]:80",
+        "a..b:80",
+        "a b:80",
+        "**:80",
+        "é:80",
+        "unix:",
+        "unix:run/wsaas.sock",
+        "unix:80",
+        "UNIX:/run/wsaas.sock",
+    ],
+)
+def test_a_listener_is_nothing_else(name, text):
+    assert refusal(name, text) == f"{name.upper()}={text!r}: expected host:port or unix:/path"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("localhost:8080", Address("localhost", 8080)),
+        ("http://127.0.0.1:81/x", Address("127.0.0.1", 81)),
+        ("[::1]:82", Address("::1", 82)),
+        ("ws.example.com", Address("", 80)),
+        ("https://10.0.0.1", Address("", 443)),
+    ],
+)
+def test_clients_are_listened_to_where_the_public_name_says(name, expected):
+    settings = given_as_variables(ws_hostname=name)
+    assert listen_address(settings) == control_address(settings) == expected
+
+
+def test_a_listener_that_is_set_beats_the_public_name():
+    settings = given_as_variables(ws_hostname="localhost:1", listen="a:2")
+    assert listen_address(settings) == control_address(settings) == Address("a", 2)
+    settings = given_as_variables(ws_hostname="localhost:1", listen="a:2", control_listen="b:3")
+    assert (listen_address(settings), control_address(settings)) == (Address("a", 2), Address("b", 3))
+    settings = given_as_variables(ws_hostname="localhost:1", control_listen="unix:/c")
+    assert (listen_address(settings), control_address(settings)) == (Address("localhost", 1), Address(path="/c"))
+
+
+# Lists and the token
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*", {"*"}),
+        ("null", {"null"}),
+        ("https://A.com", {"https://a.com"}),
+        ("https://a.com , http://b.com:8080,https://a.com", {"https://a.com", "http://b.com:8080"}),
+        ("chrome-extension://abc", {"chrome-extension://abc"}),
+        ("https://a.com,*", {"https://a.com", "*"}),
+    ],
+)
+def test_origins_are_a_list(text, expected):
+    assert value_of("allowed_origins", text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.com",
+        "https://",
+        "https://a.com/",
+        "https://a.com/x",
+        "https://a.com,",
+        ",",
+        " ",
+        "https://a b",
+        "**",
+        "*.a.com",
+    ],
+)
+def test_an_origin_is_a_scheme_and_a_host(text):
+    assert refusal("allowed_origins", text).startswith(f"ALLOWED_ORIGINS={text!r}: expected *, or origins such as")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("chat", ("chat",)), ("b, a ,c", ("b", "a", "c")), ("v1.x+json", ("v1.x+json",))],
+)
+def test_subprotocols_keep_their_order(text, expected):
+    assert value_of("subprotocols", text) == expected
+
+
+@pytest.mark.parametrize("text", [",", "a,", "a b", "a/b", "a;b", "é", '"a"', "a\r\nb", " "])
+def test_a_subprotocol_is_a_token(text):
+    assert refusal("subprotocols", text) == f"SUBPROTOCOLS={text!r}: expected subprotocol names separated by commas"
+
+
+def test_a_token_is_bytes():
+    assert value_of("control_token", "s3cret!~") == b"s3cret!~"
+
+
+@pytest.mark.parametrize("text", ["s3cret token", "s3cret\n", "s3crét", " s3cret", "s3cret\x7f"])
+def test_a_wrong_token_is_not_shown(text):
+    message = refusal("control_token", text)
+    assert message == "CONTROL_TOKEN=(hidden): expected visible ASCII characters without spaces"
+
+
+# Anything
+
+_pieces = st.sampled_from(
+    [
+        "http://", "https://", "ftp://", "://", "//", "/", "localhost", "a.b", "127.0.0.1", "[::1]", "[", "]", ":",
+        ":80", ":99999", ":0", "{id}", "{", "}", "?", "#", "@", "%", "..", "*", ",", " ", "\n", "\r", "\t", "\x00",
+        "unix:", "null", "é", "\uff18", "²", "0", "-", "+", "1e9", "_", "\udcff", "\u2100", "x" * 70,
+    ]
+)  # fmt: skip
+_any_text = st.one_of(
+    st.text(st.characters(exclude_categories=()), max_size=20),
+    st.lists(st.one_of(_pieces, _pieces, st.text(max_size=2)), max_size=7).map("".join),
+)
+
+
+@examples(1000)
+@given(st.sampled_from(NAMES), _any_text)
+def test_any_text_is_a_value_or_one_line_that_refuses_it(name, text):
+    try:
+        settings = given_as_flags(**{name: text})
+    except SettingError as error:
+        message = str(error)
+    else:
+        message = name.upper()
+        assert_usable(settings)
+    assert message.startswith(name.upper())
+    assert message.isprintable()
+
+
+@examples(1000)
+@given(_any_text, _any_text)
+def test_any_place_that_is_accepted_can_be_used(backend, name):
+    for flags in ({"api_uri": backend}, {"ws_hostname": name}, {"listen": name}):
+        try:
+            settings = given_as_flags(**flags)
+        except SettingError:
+            continue
+        assert_usable(settings)
+
+
+def assert_usable(settings: Settings) -> None:
+    """Check that names can be looked up and that nothing can break out of a header."""
+    backend, name = settings.api_uri, settings.ws_hostname
+    for text in (backend.target, backend.authority, name.text):
+        assert text.isascii()
+        assert text.isprintable()
+        assert " " not in text
+    assert backend.target.startswith("/")
+    assert "{" not in backend.target.replace("{id}", "")
+    for place in (backend, name, listen_address(settings)):
+        place.host.encode("idna")
+    assert 1 <= backend.port <= 65535
+    assert 1 <= name.port <= 65535
+    assert 0 <= listen_address(settings).port <= 65535
+    assert name.text.endswith(name.prefix)
+    assert not name.text.endswith(("/", "?", "#"))
