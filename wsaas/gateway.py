@@ -64,11 +64,15 @@ class Gateway:
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
         crowded = self._is_crowded
-        if clients == rest:
-            await self._listen(clients, Site(common, control, self._registry, crowded))
-        else:
-            await self._listen(clients, Site(common, None, self._registry, crowded))
-            await self._listen(rest, Site(common, control, None, crowded))
+        try:
+            if clients == rest:
+                await self._listen(clients, Site(common, control, self._registry, crowded))
+            else:
+                await self._listen(clients, Site(common, None, self._registry, crowded))
+                await self._listen(rest, Site(common, control, None, crowded))
+        except OSError:
+            await self._close()
+            raise
         if not (rest.is_loopback or settings.control_token):
             logger.warning("anybody who reaches %s can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN", rest)
         self._heartbeat.start()
@@ -100,6 +104,8 @@ class Gateway:
         logger.info("stopping: %d clients, at most %g s", len(self._registry), timeout)
         self._registry.shut(emptied.set)
         await self._dismiss(timeout / 2)
+        await self._either(emptied, max(0.0, deadline - self._clock.now()) / 2)
+        self._drop()
         await self._either(emptied, max(0.0, deadline - self._clock.now()))
         delivered = self._give_up()
         await self._close()
@@ -116,6 +122,12 @@ class Gateway:
             due += gap
             if due > self._clock.now():
                 await self._either(self._hurry, due - self._clock.now())
+
+    def _drop(self) -> None:
+        """Wait no longer for clients that do not answer their Close: the backend has still to be told of them."""
+        for session in list(self._registry.live()):
+            session.edge.finish()
+            session.lost()
 
     async def _either(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for `event`, for somebody in a hurry, or for `seconds`."""

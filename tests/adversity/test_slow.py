@@ -1,0 +1,184 @@
+"""Who does not read makes the other side wait or is refused; nobody makes the gateway hoard."""
+
+import asyncio
+import gc
+
+from sockets.backend import Call, within
+from sockets.harness import BINARY, PING, PONG, TEXT, Stage, frame, resident, standstill, until
+
+MIB = 1024 * 1024
+
+
+async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.upgraded(receive=4096)
+    name = (await stage.backend.take("POST")).client
+    neighbour, other = await node.admit()
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    body = b"x" * 200_000
+    gc.collect()
+    before = resident()
+    taken, most = 0, 0
+    for _ in range(100):
+        answer = await node.rest("PUT", name, body)
+        most = max(most, session.buffered)
+        if answer.status == 200:
+            taken += 1
+        else:
+            assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert (await node.rest("PUT", other, "quick")).status == 200
+        assert await within(neighbour.recv()) == "quick"
+    assert 5 <= taken < 90
+    assert most <= MIB + 14
+    assert resident() - before < 12 * MIB
+    told = await node.information(name)
+    assert told["buffered"] > MIB / 2
+    assert told["messages_out"] == taken
+    # Nothing of a refused push was sent; what was taken arrives.
+    for _ in range(taken):
+        assert await raw.frame() == (TEXT, body)
+    assert (await node.rest("PUT", name, "last")).status == 200
+    assert await raw.frame() == (TEXT, b"last")
+
+
+async def test_one_message_always_fits(stage: Stage) -> None:
+    node = await stage.node(send_buffer=1000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    sent = 0
+    while (await node.rest("PUT", name, b"x" * MIB)).status == 200:
+        sent += 1
+    assert sent >= 1
+    assert (await node.rest("PUT", name, "y")).status == 429
+    for _ in range(sent):
+        assert await raw.frame() == (TEXT, b"x" * MIB)
+    await until(lambda: node.gateway._registry.find(name).buffered == 0)
+    assert (await node.rest("PUT", name, "y")).status == 200
+    assert await raw.frame() == (TEXT, b"y")
+
+
+async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node(send_buffer=300_000)
+    stage.backend.on["PUT"] = lambda call: call.answer(200, call.body + b"." * 100_000, Ws_Reply="text")
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    count = 200
+    raw.send(b"".join(frame(TEXT, b"%03d" % number) for number in range(count)))
+    await until(lambda: session.buffered > 300_000)
+    assert await standstill(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
+    assert session.buffered <= 300_000 + 100_100
+    for number in range(count):
+        opcode, payload = await raw.frame()
+        assert opcode == TEXT
+        assert payload[:4] == b"%03d." % number
+    raw.close()
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["messages_in"], delete.json["messages_out"]) == (count, count)
+
+
+async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
+    node = await stage.node(send_buffer=100_000)
+    stage.backend.on["PUT"] = lambda call: call.answer(200, b"." * 1_000_000, Ws_Reply="binary")
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    raw.send(frame(TEXT, b"x") * 50)
+    await until(lambda: session.outbox._held)
+    raw.reset()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    assert stage.backend.count("PUT") == 50
+
+
+async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node(send_buffer=50_000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+
+    async def flood() -> None:
+        for _ in range(40):
+            raw.send(frame(PING, b"x" * 125) * 1000)
+            await raw.writer.drain()
+        raw.send(frame(TEXT, b"done"))
+
+    await within(flood(), 30)
+    assert (await stage.backend.take("PUT")).text == "done"
+    assert session.buffered <= 50_000 + 200
+    assert await raw.frame() == (PONG, b"x" * 125)
+
+
+async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage) -> None:
+    node = await stage.node()
+    client, name = await node.admit()
+    raw = await node.raw(receive=4096)
+    request = b"GET /%s HTTP/1.1\r\nHost: a\r\nX-Padding: %s\r\n\r\n" % (name.encode(), b"x" * 900)
+    count = 20_000
+    gc.collect()
+    before = resident()
+    sending = asyncio.ensure_future(pour(raw.writer, request * 100, count // 100))
+    await standstill(resident)
+    assert not sending.done()
+    assert resident() - before < 24 * MIB
+    await client.send("meanwhile")
+    await stage.backend.take("PUT")
+    for _ in range(count):
+        assert (await raw.answer()).status == 200
+    await within(sending)
+
+
+async def pour(writer: asyncio.StreamWriter, piece: bytes, times: int) -> None:
+    for _ in range(times):
+        writer.write(piece)
+        await writer.drain()
+
+
+async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
+    node = await stage.node(inbox=100_000)
+    held: list[Call] = []
+    stage.backend.on["PUT"] = held.append
+    clients = [await node.upgraded() for _ in range(20)]
+    gc.collect()
+    before = resident()
+    pouring = [asyncio.ensure_future(pour(client.writer, frame(BINARY, b"x" * 20_000), 500)) for client in clients]
+    await stage.backend.wait(lambda: len(held) == 20)
+    sessions = [node.gateway._registry.find(call.client) for call in held]
+    await until(lambda: all(session is not None and session.outbox.backlogged for session in sessions))
+    await asyncio.sleep(0.3)
+    assert all(session is not None and session.outbox.level < 250_000 for session in sessions)
+    assert resident() - before < 40 * MIB
+    assert not any(task.done() for task in pouring)
+    for client in clients:
+        client.reset()
+    await asyncio.gather(*pouring, return_exceptions=True)
+    stage.backend.relent()
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
+
+
+async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
+    node = await stage.node(send_buffer=100_000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    count, size = 200, 20_000
+
+    async def push() -> int:
+        refused = 0
+        for number in range(count):
+            body = b"%04d" % number + b"x" * size
+            while (await node.rest("PUT", name, body)).status == 429:
+                refused += 1
+                await asyncio.sleep(0.01)
+        return refused
+
+    pushing = asyncio.ensure_future(push())
+    for number in range(count):
+        opcode, payload = await raw.frame()
+        assert (opcode, payload[:4], len(payload)) == (TEXT, b"%04d" % number, size + 4)
+        if number % 20 == 0:
+            await asyncio.sleep(0.05)
+    await within(pushing)

@@ -1,0 +1,297 @@
+"""A backend on raw streams, which does what a test tells it to: answers, hangs, hangs up, or sends anything at all."""
+
+import asyncio
+import json
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes a close a reset."""
+
+PATIENCE = 10.0
+"""Seconds that a test waits for what has to happen: far more than it takes on a busy machine."""
+
+
+async def within(awaitable: Awaitable[Any], seconds: float = PATIENCE) -> Any:
+    """Wait for what has to happen, but not for ever."""
+    return await asyncio.wait_for(awaitable, seconds)
+
+
+class Call:
+    """One request that the gateway made, whole, and the way to answer it."""
+
+    def __init__(self, head: bytes, body: bytes, number: int, link: "Link") -> None:
+        lines = head.decode("latin-1").split("\r\n")
+        self.method, self.target, self.version = lines[0].split(" ")
+        self.raw_headers = [line.split(": ", 1) for line in lines[1:] if line]
+        self.headers = {name.lower(): value for name, value in self.raw_headers}
+        self.body = body
+        self.number = number
+        self.link = link
+        self.done = asyncio.Event()
+        """It was answered, or the test did something else instead."""
+        self.dropped = asyncio.Event()
+        """The gateway closed the connection before."""
+
+    def __repr__(self) -> str:
+        return f"<{self.method} {self.headers.get('ce-id')} {self.body[:60]!r}>"
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def client(self) -> str:
+        """The id of the connection that it is about."""
+        return self.headers["ce-subject"]
+
+    @property
+    def event(self) -> int:
+        """The number of the event within its connection."""
+        return int(self.headers["ce-id"].rpartition(".")[2])
+
+    @property
+    def ws_uri(self) -> str:
+        return self.headers["ws-uri"]
+
+    def answer(self, status: int = 200, body: bytes | str | dict[str, Any] = b"", **headers: str) -> None:
+        """Answer; `Ws_Reply="text"` becomes the header `Ws-Reply: text`."""
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode()
+        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send("\r\n".join([*lines, "", ""]).encode() + body)
+        if headers.get("Connection") == "close":
+            self.link.close()
+
+    def ok(self, **more: Any) -> None:
+        """Let the client in, or take the event."""
+        self.answer(200, {"code": "OK", **more})
+
+    def send(self, data: bytes) -> None:
+        """Send `data` instead of an answer, or as one."""
+        self.link.writer.write(data)
+        self.done.set()
+
+    def hang_up(self, last_words: bytes = b"") -> None:
+        """Close the connection with no more than `last_words`."""
+        if last_words:
+            self.link.writer.write(last_words)
+        self.link.close()
+        self.done.set()
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        self.link.reset()
+        self.done.set()
+
+
+class Link:
+    """One connection that the gateway holds to the backend."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.busy: Call | None = None
+        self.served = 0
+        self._reader = reader
+        self._buffer = b""
+        self._next = asyncio.ensure_future(reader.read(1 << 20))
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.writer.transport.abort()
+
+    def ended(self) -> None:
+        self._next.cancel()
+        self.writer.close()
+        if self.busy is not None:
+            self.busy.dropped.set()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its first request is still to be answered."""
+        return self.served == 0
+
+    async def answered(self, call: Call) -> None:
+        """Wait until `call` is answered. Nothing may come before, but the end of the connection."""
+        done = asyncio.ensure_future(call.done.wait())
+        try:
+            await asyncio.wait((done, self._next), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            done.cancel()
+        if not call.done.is_set():
+            await self._more()
+            raise AssertionError(f"a request came before the one before it was answered: {self._buffer!r}")
+        await self.writer.drain()
+
+    async def read_until(self, mark: bytes) -> bytes:
+        while mark not in self._buffer:
+            await self._more()
+        data, _, self._buffer = self._buffer.partition(mark)
+        return data
+
+    async def read_exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            await self._more()
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    async def _more(self) -> None:
+        data = await self._next
+        if not data:
+            raise EOFError
+        self._buffer += data
+        self._next = asyncio.ensure_future(self._reader.read(1 << 20))
+
+
+Policy = Callable[[Call], Awaitable[None] | None]
+
+
+class Backend:
+    """Listens on one port, for as many lives as a test gives it. Lets everybody in unless told otherwise.
+
+    `on[method]`: called with each request of that method; the default answers 200. `hold(method)` leaves those to
+    the test, which takes them with `take` and answers them itself.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.host = host
+        self.port = 0
+        self.calls: list[Call] = []
+        self.links: set[Link] = set()
+        self.accepted = 0
+        self.most_busy = 0
+        self.on: dict[str, Policy] = dict.fromkeys(("POST", "PUT", "DELETE"), Call.ok)
+        self._tls = tls
+        self._taken: set[int] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def start(self) -> "Backend":
+        """Listen: at first on any free port, later on the same one again."""
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Go away, and break off whatever is under way."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for link in list(self.links):
+            link.reset()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def hold(self, *methods: str) -> None:
+        """Leave requests of these methods to the test."""
+        for method in methods:
+            self.on[method] = lambda _call: None
+
+    def relent(self) -> None:
+        """Take everything from now on, and what was left unanswered too."""
+        self.on = dict.fromkeys(self.on, Call.ok)
+        for link in self.links:
+            if link.busy is not None and not link.busy.done.is_set():
+                link.busy.ok()
+
+    async def take(self, method: str | None = None, *, client: str | None = None) -> Call:
+        """Wait for the next request that no test took yet."""
+
+        def find() -> Call | None:
+            for call in self.calls:
+                if call.number in self._taken or method not in (None, call.method):
+                    continue
+                if client in (None, call.client):
+                    return call
+            return None
+
+        await self.wait(lambda: find() is not None)
+        call = find()
+        assert call is not None
+        self._taken.add(call.number)
+        return call
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds, which changes with a request or a connection."""
+
+        async def wait() -> None:
+            while not condition():
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
+
+        try:
+            await within(wait())
+        except asyncio.TimeoutError:
+            raise AssertionError(f"waited in vain; the last requests were {self.calls[-20:]}") from None
+
+    def of(self, client: str) -> list[Call]:
+        """The requests about one client, in the order in which they came."""
+        return [call for call in self.calls if call.client == client]
+
+    def count(self, method: Literal["POST", "PUT", "DELETE"]) -> int:
+        return sum(call.method == method for call in self.calls)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        link = Link(reader, writer)
+        self.links.add(link)
+        self.accepted += 1
+        self._tell()
+        try:
+            while True:
+                await self._serve_one(link)
+                self._tell()
+        except (EOFError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            link.ended()
+            self.links.discard(link)
+            self._tasks.discard(task)
+            self._tell()
+
+    async def _serve_one(self, link: "Link") -> None:
+        head = await link.read_until(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
+        body = await link.read_exactly(int(length[1]) if length else 0)
+        call = Call(head, body, len(self.calls), link)
+        self.calls.append(call)
+        link.busy = call
+        self.most_busy = max(self.most_busy, sum(each.busy is not None for each in self.links))
+        self._tell()
+        policy = self.on[call.method](call)
+        if policy is not None:
+            await policy
+        await link.answered(call)
+        link.served += 1
+        link.busy = None
+
+    def _tell(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
