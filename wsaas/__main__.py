@@ -10,12 +10,14 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import uvloop
 
 from wsaas import __version__, log, settings
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway, bind
+from wsaas.journal import JournalError
 from wsaas.settings import Address
 
 DEMO_PORT = 8080
@@ -30,6 +32,9 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     except OSError as error:
         log.logger.error("cannot listen: %s", error)
         return 1
+    except JournalError as error:
+        log.logger.error("cannot use the journal: %s", error)
+        return 1
     if greeting:
         print(greeting, flush=True)
     return 0 if await gateway.run() else 1
@@ -40,8 +45,9 @@ def demo(flags: Mapping[str, str | None]) -> int:
 
     The environment is left aside: a demo works the same wherever it is started.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     port = free_port(DEMO_PORT)
-    name = flags.get("ws_hostname") or f"localhost:{port}"
+    name = given.get("ws_hostname") or f"localhost:{port}"
     listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
     command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
     # A session of its own keeps Ctrl-C from the backend: it has to outlive the gateway, whose last words it hears.
@@ -55,7 +61,18 @@ def demo(flags: Mapping[str, str | None]) -> int:
             return 1
         page = f"http://localhost:{address.rpartition(':')[2]}/"
         greeting = f"\n  Open {page} in two browser tabs. Ctrl-C stops everything.\n"
-        return start({**flags, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
+        chosen = {"journal": state_file(f"demo-{port}.journal"), **given}
+        return start({**chosen, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
+
+
+def state_file(name: str) -> str | None:
+    """Return the path of a file of this user's that outlives the process; None where there is no place for one."""
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(folder / name)
 
 
 def free_port(usual: int) -> int:

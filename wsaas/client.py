@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wsaas import errors, framing, handshake
+from wsaas.answers import fault_answer
 from wsaas.clock import Clock
 from wsaas.events import Message, Reason
 from wsaas.framing import Close, FrameStream, Ping, Received, Violation
-from wsaas.http1 import fault_answer
 from wsaas.session import Session, State
 from wsaas.settings import Settings
 

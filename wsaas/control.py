@@ -1,16 +1,21 @@
 """The REST surface: a request to its answer. Everything here is decided at once; nothing waits."""
 
+import math
+from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from hmac import compare_digest
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 import orjson
 
 from wsaas import errors
+from wsaas.answers import answer, fault_answer
+from wsaas.clock import rfc3339
 from wsaas.events import Reason
 from wsaas.framing import MAX_REASON
-from wsaas.http1 import Request, answer, fault_answer
+from wsaas.http1 import Request
 from wsaas.registry import ID_FORM, Registry
 from wsaas.session import Session, State
 from wsaas.settings import Settings
@@ -20,8 +25,16 @@ DONE = answer(200, OK)
 HEALTH = frozenset({b"/healthz", b"/readyz"})
 """Open to everybody: a load balancer has no token, and learns nothing from them."""
 
+LIST = b"/connections"
+"""The live connections, for a backend to compare its books with."""
+
+PAGE, LONGEST_PAGE = 100, 1000
+"""Connections on a page, unless `limit` asks for another number, and at most."""
+
+_READ_ONLY = HEALTH | {LIST}
 _CLIENT_METHODS = "PUT, DELETE, GET, HEAD"
 _NORMAL = 1000
+MAX_DIGITS = 16
 _OWN_CODES = range(3000, 5000)
 
 
@@ -56,13 +69,13 @@ class Control:
         name = path[start:].decode("latin-1")
         if ID_FORM.fullmatch(name):
             return self._client(request, name)
-        if path not in HEALTH:
+        if path not in _READ_ONLY:
             raise errors.NotFound("There is nothing at this path.")
         if request.method not in {b"GET", b"HEAD"}:
             raise errors.MethodNotAllowed("This path is only for reading.", ("Allow", "GET, HEAD"))
         if path == b"/readyz" and not self._registry.is_open:
             raise errors.Unavailable("This node is about to stop.")
-        return OK
+        return _page(self._registry, request.target) if path == LIST else OK
 
     def _authorize(self, request: Request) -> None:
         given = request.header(b"authorization") or b""
@@ -94,6 +107,44 @@ def _path(target: bytes) -> bytes:
     if not path.startswith(b"/"):
         path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     return unquote_to_bytes(path) if b"%" in path else path
+
+
+def _page(registry: Registry, target: bytes) -> bytes:
+    """Return a page of the live connections, oldest first: at most `limit`, those `after` a page's `next`."""
+    query = dict(parse_qsl(urlsplit(target.decode("latin-1")).query))
+    limit = _whole(query, "limit", PAGE)
+    if not 0 < limit <= LONGEST_PAGE:
+        raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
+    before = _moment(query["connected_before"]) if "connected_before" in query else math.inf
+    page, more = registry.page(_whole(query, "after", 0), limit, before)
+    return orjson.dumps(
+        {
+            "code": "OK",
+            "node": registry.node,
+            "started_at": rfc3339(registry.started_at),
+            "total": len(registry),
+            "connections": [session.information() for session in page],
+            "next": page[-1].order if more else None,
+        }
+    )
+
+
+def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+        raise errors.BadRequest(f"{name} has to be a whole number.")
+    return int(text)
+
+
+def _moment(text: str) -> float:
+    """Return the seconds since the epoch of an RFC 3339 time."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise errors.BadRequest("connected_before has to be a time such as 2026-01-31T12:00:00.123Z.")
+    return moment.timestamp()
 
 
 @lru_cache(maxsize=256)

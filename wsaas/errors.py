@@ -1,7 +1,7 @@
 """Each fault with the answer that it gives: an HTTP status, a code for programs and a sentence for people.
 
-Faults are plain values until they are raised or returned; `http1.answer` is the one place that turns them
-into bytes.
+Faults are plain values until they are raised or returned; `answers.fault_answer` is the one place that turns
+them into bytes.
 """
 
 

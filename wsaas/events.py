@@ -36,6 +36,7 @@ class Reason(Enum):
     UNDELIVERED = ("message not delivered", 1011, True)
     SHUTDOWN = ("going away", 1001)
     REFUSED = ("refused", 1006)
+    GATEWAY_LOST = ("gateway lost", 1006)
 
 
 @dataclass(slots=True)

@@ -13,10 +13,13 @@ from wsaas import __version__
 from wsaas.client import Common
 from wsaas.clock import Clock
 from wsaas.control import Control
-from wsaas.events import Reason
+from wsaas.events import Message, Reason
+from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
+from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
 from wsaas.pool import Limits, Pool, PooledConnection
+from wsaas.recovery import Recovery
 from wsaas.registry import Registry
 from wsaas.server import HttpProtocol, Site
 from wsaas.settings import Address, Settings, control_address, listen_address
@@ -49,17 +52,25 @@ class Gateway:
             body=settings.max_message_size,
         )
         self._pool = Pool(self._clock, self._open, limits)
-        self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep)
+        health = Health(self._clock, self._pool.turn_away)
+        self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep, health.sweep)
         self._sockets = _raise_descriptor_limit() - settings.api_connections - SPARE_DESCRIPTORS
-        webhook = Webhook(settings, self._pool, self._clock.wall)
+        webhook = Webhook(settings, self._pool, health, self._clock.wall)
         limit = settings.max_connections or self._sockets
-        self._registry = Registry(settings, self._clock, webhook, limit)
+        self._journal: SqliteJournal | None = None
+        if settings.journal is not None:
+            full = settings.journal_sync == "full"
+            self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, power_proof=full)
+        self._registry = Registry(settings, self._clock, webhook, self._journal or NoJournal(), limit)
+        self._recovery = Recovery(self._registry.services, [])
         self._servers: list[asyncio.Server] = []
         self.addresses: list[Address] = []
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` where an address cannot be had."""
+        """Listen. Raises `OSError` where an address cannot be had, `JournalError` where the journal cannot."""
         settings = self._settings
+        if self._journal is not None:
+            self._recovery = Recovery(self._registry.services, self._journal.open())
         common = Common(settings, self._clock, self._heartbeat)
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
@@ -76,6 +87,7 @@ class Gateway:
         if not (rest.is_loopback or settings.control_token):
             logger.warning("anybody who reaches %s can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN", rest)
         self._heartbeat.start()
+        self._recovery.start()
 
     async def run(self) -> bool:
         """Serve until SIGTERM, SIGINT or `stop`, then drain; a second signal hurries.
@@ -98,15 +110,17 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        emptied = asyncio.Event()
+        deserted, emptied = asyncio.Event(), asyncio.Event()
         timeout = self._settings.drain_timeout / 1000
         deadline = self._clock.now() + timeout
-        logger.info("stopping: %d clients, at most %g s", len(self._registry), timeout)
-        self._registry.shut(emptied.set)
+        self._registry.shut(deserted.set, emptied.set)
+        logger.info("stopping within %g s: not ready any more, %d clients to close", timeout, len(self._registry))
         await self._dismiss(timeout / 2)
-        await self._either(emptied, max(0.0, deadline - self._clock.now()) / 2)
+        now = self._clock.now()
+        await self._either(deserted, now + (deadline - now) / 2)
         self._drop()
-        await self._either(emptied, max(0.0, deadline - self._clock.now()))
+        logger.info("stopping: no clients left, the backend has to be told of %d", len(self._registry.ending()))
+        await self._either(emptied, deadline)
         delivered = self._give_up()
         await self._close()
         logger.info("stopped")
@@ -121,7 +135,7 @@ class Gateway:
             session.close(Reason.SHUTDOWN)
             due += gap
             if due > self._clock.now():
-                await self._either(self._hurry, due - self._clock.now())
+                await self._either(self._hurry, due)
 
     def _drop(self) -> None:
         """Wait no longer for clients that do not answer their Close: the backend has still to be told of them."""
@@ -129,21 +143,31 @@ class Gateway:
             session.edge.finish()
             session.lost()
 
-    async def _either(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait for `event`, for somebody in a hurry, or for `seconds`."""
+    async def _either(self, event: asyncio.Event, deadline: float) -> None:
+        """Wait for `event`, for somebody in a hurry, or until `deadline`."""
         waits = [asyncio.ensure_future(each.wait()) for each in {event, self._hurry}]
+        seconds = max(0.0, deadline - self._clock.now())
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
 
     def _give_up(self) -> bool:
-        """Log what the backend was not told; return whether it was told everything."""
-        left = [*self._registry.live(), *self._registry.ending()]
+        """Log what was not delivered and is not in the journal either; return whether there is nothing of the kind."""
+        self._recovery.stop()
+        left = list(self._registry.ending())
+        lost = 0
         for session in left:
-            lost = len(session.outbox.abandon())
-            logger.error("%s: stopped before the backend was told of its end (%d events lost)", session.ws_uri, lost)
-        return not left
+            events = session.outbox.abandon()
+            messages = sum(isinstance(event, Message) for event in events)
+            if messages or self._journal is None:
+                lost += 1
+                logger.error(
+                    "%s: stopped before the backend was told of %d messages and its end", session.ws_uri, messages
+                )
+        if left and self._journal is not None:
+            logger.warning("the backend is told of the end of %d connections at the next start", len(left))
+        return not lost
 
     async def _close(self) -> None:
         for server in self._servers:
@@ -152,6 +176,8 @@ class Gateway:
         for each in self._heartbeat.watched():
             each.finish()
         self._pool.close()
+        if self._journal is not None:
+            self._journal.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -2,10 +2,9 @@
 
 import random
 from collections import deque
-from typing import Protocol
 
 from wsaas.clock import Clock, Timer
-from wsaas.events import Closed, Event, Message, Reason
+from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.log import logger
 from wsaas.pool import Outcome
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
@@ -17,8 +16,10 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 
 
-class Owner(Protocol):
-    """Whose events they are."""
+class Owner:
+    """Whose events they are. Hears nothing of what it does not ask for."""
+
+    __slots__ = ()
 
     def decided(self, verdict: Admitted | Denied) -> None:
         """The backend answered the `Opened`."""
@@ -72,6 +73,7 @@ class Outbox:
     __slots__ = (
         "_clock",
         "_current",
+        "_health",
         "_held",
         "_inbox",
         "_owner",
@@ -89,6 +91,7 @@ class Outbox:
         self._webhook = webhook
         self._clock = clock
         self._owner = owner
+        self._health = webhook.health
         self._inbox = inbox
         self.subject = subject
         self._current: Event | None = None
@@ -152,10 +155,30 @@ class Outbox:
         self._current = self._waiting = self._pressure = None
         return undelivered
 
+    def attempt(self) -> bool:
+        """Try to deliver what is first in line (see `health.Waiter`)."""
+        if self._current is None:
+            return False
+        self._webhook.call(self.subject, self._current, self._answered)
+        return True
+
+    def overdue(self, now: float) -> bool:
+        """Give up what waits for a backend that is down, once its window is over (see `health.Waiter`)."""
+        if self._current is not None and now < self._until:
+            return False
+        if self._current is not None:
+            self._give_up(self._current, "the backend is down")
+        return True
+
     def _start(self, event: Event) -> None:
         self._current = event
         self._tries = 0
-        self._webhook.call(self.subject, event, self._answered)
+        self._until = 0.0
+        if self._health.is_down and not isinstance(event, Opened):
+            self._until = self._clock.now() + self._webhook.windows[type(event)]
+            self._health.wait(self)
+        else:
+            self._webhook.call(self.subject, event, self._answered)
 
     def _next(self) -> None:
         self._current = None
@@ -169,6 +192,7 @@ class Outbox:
             pressure.remove(_cost(event))
 
     def _answered(self, outcome: Outcome) -> None:
+        self._health.observe(self, outcome)
         event = self._current
         if event is None:
             return
@@ -191,23 +215,32 @@ class Outbox:
     def _retry_later(self, event: Event, verdict: Again) -> None:
         """Try again after a pause with full jitter that doubles each time; a client never waits beyond its window."""
         now = self._clock.now()
-        if self._tries == 0:
+        if not self._until:
             self._until = now + self._webhook.windows[type(event)]
         self._tries += 1
-        if now < self._until:
+        if now >= self._until:
+            self._give_up(event, f"{verdict.why}, {self._tries} times")
+        elif self._health.is_down and not verdict.after:
+            self._health.wait(self)
+        else:
             pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._tries, 16)))  # noqa: S311
             pause = min(max(pause, verdict.after), self._until - now)
             logger.debug("%s.%d: %s; again in %.3f s", self.subject.id, event.number, verdict.why, pause)
-            self._timer = self._clock.call_later(pause, self._try_again, event)
-        elif isinstance(event, Closed):
-            self._owner.settled(verdict.why)
-        else:
-            self._owner.undelivered(Reason.UNDELIVERED, f"{verdict.why}, {self._tries} times")
-            self._next()
+            self._timer = self._clock.call_later(pause, self._try_again)
 
-    def _try_again(self, event: Event) -> None:
+    def _try_again(self) -> None:
         self._timer = None
-        self._webhook.call(self.subject, event, self._answered)
+        if self._health.is_down:
+            self._health.wait(self)
+        else:
+            self.attempt()
+
+    def _give_up(self, event: Event, why: str) -> None:
+        if isinstance(event, Closed):
+            self._owner.settled(why)
+        else:
+            self._owner.undelivered(Reason.UNDELIVERED, why)
+            self._next()
 
 
 def _cost(event: Event) -> int:

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
-from wsaas.http1 import BadResponse, Response, ResponseReader
 from wsaas.log import logger
+from wsaas.responses import BadResponse, Response, ResponseReader
 
 
 class Failure(Enum):
@@ -212,6 +212,10 @@ class Pool:
             self._waiting = deque(exchange for exchange in self._waiting if now < exchange.deadline)
             for exchange in late:
                 _unsent(exchange, Failure.CROWDED)
+
+    def turn_away(self) -> None:
+        """Fail whatever waits for a connection: the backend is down."""
+        self._fail_waiting(Failure.CROWDED)
 
     def close(self) -> None:
         """Close every connection; whatever is on one, or waits for one, fails."""

@@ -2,12 +2,17 @@
 
 import re
 import secrets
+from bisect import bisect_right
 from collections.abc import Callable, ValuesView
+from itertools import takewhile
+from operator import attrgetter
 
 from wsaas import errors
 from wsaas.clock import Clock
+from wsaas.edge import Door
 from wsaas.handshake import Handshake
-from wsaas.session import Door, Services, Session
+from wsaas.journal import Journal
+from wsaas.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.webhook import RETRY_AFTER, Webhook
 
@@ -20,12 +25,16 @@ ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
 class Registry:
     """The sessions by id while their clients are there, and those whose end the backend does not know yet."""
 
-    def __init__(self, settings: Settings, clock: Clock, webhook: Webhook, limit: int) -> None:
+    def __init__(self, settings: Settings, clock: Clock, webhook: Webhook, journal: Journal, limit: int) -> None:
         """Start empty and open; admit at most `limit` clients."""
-        self._services = Services(settings, clock, webhook, self)
+        self.services = Services(settings, clock, webhook, self, journal)
         self._limit = limit
+        self._count = 0
+        self.node = settings.ws_hostname.text
+        self.started_at = clock.wall()
         self._live: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}
+        self._deserted: Callable[[], None] | None = None
         self._emptied: Callable[[], None] | None = None
 
     def __len__(self) -> int:
@@ -47,13 +56,18 @@ class Registry:
     def admit(self, handshake: Handshake, remote_address: str, door: Door) -> Session:
         """Give the client at `door` an id and ask the backend about it; `check` comes first."""
         connection_id = secrets.token_urlsafe(ID_BYTES)
-        session = Session(self._services, connection_id, handshake, remote_address, door)
+        self._count += 1
+        session = Session(self.services, connection_id, handshake, remote_address, door)
+        session.order = self._count
         self._live[connection_id] = session
         return session
 
-    def shut(self, emptied: Callable[[], None]) -> None:
-        """Take no more clients; call `emptied` as soon as there are none and the backend knows of the end of each."""
-        self._emptied = emptied
+    def shut(self, deserted: Callable[[], None], emptied: Callable[[], None]) -> None:
+        """Take no more clients.
+
+        Call `deserted` as soon as there are none, and `emptied` as soon as the backend knows of the end of each.
+        """
+        self._deserted, self._emptied = deserted, emptied
         self._check()
 
     def find(self, connection_id: str) -> Session | None:
@@ -64,6 +78,16 @@ class Registry:
         """Return the sessions of the clients that are there, oldest first."""
         return self._live.values()
 
+    def page(self, after: int, limit: int, before: float) -> tuple[list[Session], bool]:
+        """Return up to `limit` sessions of clients that came `before` a time, behind the one whose `order` is `after`.
+
+        And whether there are more. Those that come and go meanwhile move no others to another page.
+        """
+        sessions = list(self._live.values())
+        start = bisect_right(sessions, after, key=attrgetter("order"))
+        page = list(takewhile(lambda session: session.connected_at < before, sessions[start : start + limit + 1]))
+        return page[:limit], len(page) > limit
+
     def ending(self) -> ValuesView[Session]:
         """Return the sessions whose client is gone and whose end the backend does not know yet."""
         return self._ending.values()
@@ -72,6 +96,7 @@ class Registry:
         """The client of `session` is gone."""
         del self._live[session.id]
         self._ending[session.id] = session
+        self._check()
 
     def settled(self, session: Session) -> None:
         """The backend knows of the end of `session`, or nothing more can be done about it."""
@@ -79,5 +104,7 @@ class Registry:
         self._check()
 
     def _check(self) -> None:
+        if self._deserted is not None and not self._live:
+            self._deserted()
         if self._emptied is not None and not self._live and not self._ending:
             self._emptied()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors, handshake
+from wsaas.answers import fault_answer
 from wsaas.client import Common, PendingProtocol
 from wsaas.control import Control
-from wsaas.http1 import Phase, Request, RequestReader, fault_answer
+from wsaas.http1 import Phase, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 

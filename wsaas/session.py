@@ -1,21 +1,24 @@
 """One client's life, from the handshake to the last word that the backend has of it.
 
-`Session` owns the state, the counters and the outbox; an *edge* (see `Edge`) owns the socket.
+`Session` owns the state, the counters and the outbox; an `Edge` owns the socket.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
 
 from wsaas import errors, framing
 from wsaas.clock import Clock, rfc3339
+from wsaas.edge import Door, Edge
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.handshake import Handshake, select_subprotocol
+from wsaas.journal import Entry, Journal
 from wsaas.log import logger
-from wsaas.outbox import Outbox
+from wsaas.outbox import Outbox, Owner
 from wsaas.settings import Settings
 from wsaas.webhook import RETRY_AFTER, Admitted, Denied, Subject, Webhook, opened_body
 
@@ -39,41 +42,6 @@ MOVES = {
 CLOSED: it is gone; the backend may still have to be told."""
 
 
-class Door(Protocol):
-    """The socket of a client whose handshake waits for the backend's word."""
-
-    def accept(self, subprotocol: str | None, early: bytes) -> "Edge":
-        """Send the 101 and `early` behind it; return the edge that goes on from here."""
-
-    def refuse(self, fault: errors.Fault) -> None:
-        """Answer the handshake with `fault` instead, and close."""
-
-
-class Edge(Protocol):
-    """The socket of a client that is in."""
-
-    def start(self) -> None:
-        """Read what the client sent so far."""
-
-    def write(self, frame: bytes) -> None:
-        """Send a frame, or buffer it."""
-
-    def buffered(self) -> int:
-        """Return how many bytes wait for the client."""
-
-    def expect_close(self) -> None:
-        """Give the client its time to answer a Close."""
-
-    def finish(self) -> None:
-        """Send what is buffered and end the connection."""
-
-    def pause(self) -> None:
-        """Do not read the client."""
-
-    def resume(self) -> None:
-        """Read the client again."""
-
-
 class Keeper(Protocol):
     """Who is told that a session ends."""
 
@@ -92,12 +60,14 @@ class Services:
     clock: Clock
     webhook: Webhook
     keeper: Keeper
+    journal: Journal
 
 
-class Session:
+class Session(Owner):
     """A client. Made when its handshake was read; ends when the backend knows of its end.
 
-    Times: `connected_at` in seconds since the epoch; `since`, the same, and `last_seen` on the monotonic clock.
+    `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
+    the same, and `last_seen` on the monotonic clock.
     """
 
     __slots__ = (
@@ -118,6 +88,7 @@ class Session:
         "last_seen",
         "messages_in",
         "messages_out",
+        "order",
         "outbox",
         "path",
         "query",
@@ -133,9 +104,9 @@ class Session:
     ) -> None:
         """Ask the backend whether the client at `door` may come in."""
         settings, clock = services.settings, services.clock
-        self._door: Door | None = door
+        self._door = door
         self._early = b""
-        self._farewell: Closed | None = None
+        self._farewell: Closed
         self._number = 0
         self._services = services
         self.since = self.last_seen = clock.now()
@@ -147,6 +118,7 @@ class Session:
         self.context: str | None = None
         self.edge: Edge
         self.id = connection_id
+        self.order = 0
         self.path = handshake.path
         self.query = handshake.query
         self.reason: Reason | None = None
@@ -156,7 +128,9 @@ class Session:
         subject = Subject(connection_id, self.ws_uri, handshake.authorization)
         self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
         body = opened_body(connection_id, self.ws_uri, settings.ws_timeout, handshake, remote_address)
-        self.outbox.put(Opened(body, self.connected_at))
+        opened = Opened(body, self.connected_at)
+        entry = Entry(connection_id, self.ws_uri, handshake.authorization, None, self.connected_at)
+        services.journal.opened(entry, partial(self._remembered, opened))
 
     @property
     def ws_uri(self) -> str:
@@ -249,11 +223,10 @@ class Session:
                 return
             self._refuse(denied.fault, Reason.REFUSED)
             verdict = denied
-        told = isinstance(verdict, Admitted) or verdict.told
-        if told and self._farewell is not None:
-            self.outbox.put(self._farewell)
+        if isinstance(verdict, Admitted) or verdict.told:
+            self._say_farewell()
         else:
-            self._services.keeper.settled(self)
+            self._settle()
 
     def replied(self, reply: Message) -> None:
         """The backend answered a message with one for the client."""
@@ -272,15 +245,19 @@ class Session:
         if self.reason is not reason:
             self.reason = reason
             self.close_code, self.close_text = reason.code, reason.value
-            if self._farewell is not None:
+            if self.state is State.CLOSED:
                 ended = {"code": reason.code, "reason": reason.value}
                 self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
+                self._services.journal.ended(self.id, self._farewell, lambda _written: None)
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
         if why:
+            # It stays in the journal: the next start tries again.
             logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
-        self._services.keeper.settled(self)
+            self._services.keeper.settled(self)
+        else:
+            self._settle()
 
     def pause(self) -> None:
         """Too much waits for the backend."""
@@ -291,6 +268,17 @@ class Session:
         if self.state is not State.CLOSED:
             self.last_seen = self._services.clock.now()
             self.edge.resume()
+
+    # What the journal tells.
+
+    def _remembered(self, opened: Opened, written: bool) -> None:
+        """Ask the backend, now that the connection outlives this process."""
+        if written and self.state is State.CONNECTING:
+            self.outbox.put(opened)
+            return
+        if self.state is State.CONNECTING:
+            self._refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
+        self._settle()
 
     # Moves.
 
@@ -312,16 +300,16 @@ class Session:
         self.context = verdict.context
         if verdict.context is not None:
             self.outbox.subject.remember(verdict.context)
-        door, early = self._door, self._early
-        self._door, self._early, self._subprotocols = None, b"", ()
-        if door is not None:
-            self.edge = door.accept(self.subprotocol, early)
-            self.edge.start()
+            self._services.journal.admitted(self.id, verdict.context)
+        early, self._early, self._subprotocols = self._early, b"", ()
+        self.edge = self._door.accept(self.subprotocol, early)
+        # Nothing of the door is needed any more, and it is not small.
+        del self._door
+        self.edge.start()
         return None
 
     def _refuse(self, fault: errors.Fault, reason: Reason) -> None:
-        if self._door is not None:
-            self._door.refuse(fault)
+        self._door.refuse(fault)
         self._leave(reason)
 
     def _leave(self, reason: Reason) -> None:
@@ -333,7 +321,15 @@ class Session:
             _farewell(self, self._services.clock.now()), self._services.clock.wall(), self._number + 1
         )
         if asked:
-            self.outbox.put(self._farewell)
+            self._say_farewell()
+
+    def _say_farewell(self) -> None:
+        """Tell the backend of the end, once it is remembered that this has to be."""
+        self._services.journal.ended(self.id, self._farewell, lambda _written: self.outbox.put(self._farewell))
+
+    def _settle(self) -> None:
+        self._services.journal.settled(self.id)
+        self._services.keeper.settled(self)
 
     def _write(self, frame: bytes, size: int) -> None:
         self.messages_out += 1

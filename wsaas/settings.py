@@ -9,13 +9,14 @@ import re
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from wsaas.errors import SettingError
 from wsaas.log import LEVELS
 
-LATER = ("API_SECRET", "COMPRESSION", "JOURNAL", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES")
+LATER = ("API_SECRET", "COMPRESSION", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES")
 """Settings that a later version will have. One that is set is refused: who asks for a signature or for TLS must
 not believe that it is there."""
 
@@ -169,6 +170,12 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tokens
 
 
+def _path(text: str) -> Path:
+    if not text.isprintable() or text.endswith("/"):
+        raise ValueError
+    return Path(text)
+
+
 _MILLISECONDS = "a number of milliseconds"
 _BYTES = "a number of bytes"
 
@@ -280,6 +287,18 @@ class Settings:
         "",
         "Comma-separated subprotocols in order of preference, for when the backend names none",
         "subprotocol names separated by commas",
+    )
+    journal: Path | None = _setting(
+        _path,
+        "",
+        "File that remembers live connections, so that those which a crash ended get their DELETE at the next start",
+        "the path of a file that may be made or written",
+    )
+    journal_sync: str = _setting(
+        _one_of("normal", "full"),
+        "normal",
+        "`full`: the journal survives a power failure too, at the disk's pace",
+        "normal or full",
     )
 
 

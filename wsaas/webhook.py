@@ -15,8 +15,9 @@ from wsaas.clock import rfc3339
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.framing import valid_text
 from wsaas.handshake import Handshake
-from wsaas.http1 import Response
+from wsaas.health import Health
 from wsaas.pool import Exchange, Failure, Outcome, Pool
+from wsaas.responses import Response
 from wsaas.settings import Settings
 
 MAX_CONTEXT = 4096
@@ -103,9 +104,10 @@ class Subject:
 class Webhook:
     """Tells the backend of events."""
 
-    def __init__(self, settings: Settings, pool: Pool, wall: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, pool: Pool, health: Health, wall: Callable[[], float]) -> None:
         """Send through `pool`; `wall` gives seconds since the epoch."""
         self._pool = pool
+        self.health = health
         self._wall = wall
         self._patience = settings.api_timeout / 1000
         self._target = settings.api_uri.target

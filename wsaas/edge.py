@@ -1,0 +1,40 @@
+"""What a session needs of its client's socket: before the 101 a `Door`, from then on an `Edge`."""
+
+from typing import Protocol
+
+from wsaas.errors import Fault
+
+
+class Door(Protocol):
+    """The socket of a client whose handshake waits for the backend's word."""
+
+    def accept(self, subprotocol: str | None, early: bytes) -> "Edge":
+        """Send the 101 and `early` behind it; return the edge that goes on from here."""
+
+    def refuse(self, fault: Fault) -> None:
+        """Answer the handshake with `fault` instead, and close."""
+
+
+class Edge(Protocol):
+    """The socket of a client that is in."""
+
+    def start(self) -> None:
+        """Read what the client sent so far."""
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame, or buffer it."""
+
+    def buffered(self) -> int:
+        """Return how many bytes wait for the client."""
+
+    def expect_close(self) -> None:
+        """Give the client its time to answer a Close."""
+
+    def finish(self) -> None:
+        """Send what is buffered and end the connection."""
+
+    def pause(self) -> None:
+        """Do not read the client."""
+
+    def resume(self) -> None:
+        """Read the client again."""
