@@ -1,5 +1,6 @@
 from wsaas import errors
 from wsaas.answers import answer, fault_answer
+from wsaas.responses import ResponseReader
 
 
 def respond(data: bytes):

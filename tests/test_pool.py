@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from wsaas.http1 import Response
+from wsaas.responses import Response
 from wsaas.pool import Exchange, Failure, Limits, Pool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

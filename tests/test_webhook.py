@@ -12,7 +12,8 @@ from strategies import examples
 from wsaas import __version__, errors, webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.handshake import Handshake
-from wsaas.http1 import Request, RequestReader, Response
+from wsaas.http1 import Request, RequestReader
+from wsaas.responses import Response
 from wsaas.pool import Failure
 from wsaas.settings import load
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook

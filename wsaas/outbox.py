@@ -67,6 +67,46 @@ class Backpressure:
             self._owner.resume()
 
 
+class Inbox:
+    """The events that wait. `pressure` weighs their messages, each with `OVERHEAD`."""
+
+    __slots__ = ("_events", "pressure")
+
+    def __init__(self, high: int, owner: Owner) -> None:
+        """Start empty; pause `owner` above `high` bytes."""
+        self._events: deque[Event] = deque()
+        self.pressure = Backpressure(high, owner)
+
+    def __bool__(self) -> bool:
+        """Whether any wait."""
+        return bool(self._events)
+
+    def add(self, event: Event) -> None:
+        """Let `event` wait behind the others."""
+        self._events.append(event)
+        self.pressure.add(_weight(event))
+
+    def pop(self) -> Event:
+        """Take the one that waits longest; it still weighs until `weigh_off`."""
+        return self._events.popleft()
+
+    def weigh_off(self, event: Event) -> None:
+        """Count off an event that was taken: its owner may be resumed, and add more, at once."""
+        self.pressure.remove(_weight(event))
+
+    def clear(self) -> list[Event]:
+        """Take all."""
+        events = list(self._events)
+        self._events.clear()
+        for event in events:
+            self.weigh_off(event)
+        return events
+
+
+def _weight(event: Event) -> int:
+    return OVERHEAD + len(event.data) if isinstance(event, Message) else 0
+
+
 class Outbox:
     """Delivers events through `webhook`. One whose way is free goes at once; only those that wait are counted."""
 
@@ -75,13 +115,12 @@ class Outbox:
         "_current",
         "_health",
         "_held",
+        "_high",
         "_inbox",
         "_owner",
-        "_pressure",
         "_timer",
         "_tries",
         "_until",
-        "_waiting",
         "_webhook",
         "subject",
     )
@@ -92,12 +131,11 @@ class Outbox:
         self._clock = clock
         self._owner = owner
         self._health = webhook.health
-        self._inbox = inbox
+        self._high = inbox
+        # Made when something has to wait: a client that is quiet does not pay for it.
+        self._inbox: Inbox | None = None
         self.subject = subject
         self._current: Event | None = None
-        # Made when something has to wait: a client that is quiet pays for neither.
-        self._waiting: deque[Event] | None = None
-        self._pressure: Backpressure | None = None
         self._held = False
         self._timer: Timer | None = None
         self._tries = 0
@@ -106,23 +144,21 @@ class Outbox:
     @property
     def level(self) -> int:
         """Bytes of messages that wait."""
-        return self._pressure.level if self._pressure else 0
+        return self._inbox.pressure.level if self._inbox else 0
 
     @property
     def backlogged(self) -> bool:
         """Whether the client is paused because the backend is slow: its silence is then not its own fault."""
-        return self._current is not None and self._pressure is not None and self._pressure.paused
+        return self._current is not None and self._inbox is not None and self._inbox.pressure.paused
 
     def put(self, event: Event) -> None:
         """Deliver `event` after those that came before."""
         if self._current is None and not self._held:
             self._start(event)
             return
-        if self._waiting is None or self._pressure is None:
-            self._waiting = deque()
-            self._pressure = Backpressure(self._inbox, self._owner)
-        self._waiting.append(event)
-        self._pressure.add(_cost(event))
+        if self._inbox is None:
+            self._inbox = Inbox(self._high, self._owner)
+        self._inbox.add(event)
 
     def hold(self) -> None:
         """Start nothing more until `release`; what is on its way goes on."""
@@ -137,23 +173,19 @@ class Outbox:
 
     def discard(self) -> int:
         """Give up the messages that wait, but not the `Closed` behind them; return how many those were."""
-        waiting, pressure, self._waiting, self._pressure = self._waiting, self._pressure, None, None
-        if waiting is None or pressure is None:
-            return 0
-        kept = [event for event in waiting if isinstance(event, Closed)]
+        events = self._inbox.clear() if self._inbox else []
+        kept = [event for event in events if isinstance(event, Closed)]
         for event in kept:
             self.put(event)
-        pressure.remove(pressure.level)
-        return len(waiting) - len(kept)
+        return len(events) - len(kept)
 
     def abandon(self) -> list[Event]:
         """Stop for good; return the events that are not delivered, that on its way first."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        undelivered = [event for event in (self._current, *(self._waiting or ())) if event is not None]
-        self._current = self._waiting = self._pressure = None
-        return undelivered
+        current, inbox, self._current, self._inbox = self._current, self._inbox, None, None
+        return ([] if current is None else [current]) + (inbox.clear() if inbox else [])
 
     def attempt(self) -> bool:
         """Try to deliver what is first in line (see `health.Waiter`)."""
@@ -182,14 +214,14 @@ class Outbox:
 
     def _next(self) -> None:
         self._current = None
-        if self._waiting and not self._held and self._pressure is not None:
-            event = self._waiting.popleft()
-            pressure = self._pressure
-            if not self._waiting:
-                self._waiting = self._pressure = None
+        inbox = self._inbox
+        if inbox and not self._held:
+            event = inbox.pop()
+            if not inbox:
+                self._inbox = None
             self._start(event)
             # Only now: a client that is resumed may put more, which has to come behind.
-            pressure.remove(_cost(event))
+            inbox.weigh_off(event)
 
     def _answered(self, outcome: Outcome) -> None:
         self._health.observe(self, outcome)
@@ -241,7 +273,3 @@ class Outbox:
         else:
             self._owner.undelivered(Reason.UNDELIVERED, why)
             self._next()
-
-
-def _cost(event: Event) -> int:
-    return OVERHEAD + len(event.data) if isinstance(event, Message) else 0

@@ -124,7 +124,7 @@ class PooledConnection(asyncio.Protocol):
             self._reader.close()
         if exchange is None:
             return
-        if failure is Failure.BROKEN and self._served and not self._heard and not exchange.fresh:
+        if failure is Failure.BROKEN and self._served and not self._heard:
             # It served before and died without a byte of an answer: the backend had closed it while it was idle.
             exchange.fresh = True
             self._pool.send(exchange)

@@ -201,8 +201,6 @@ class Session(Owner):
                 return
             self._move(State.CLOSING, reason)
             self.edge.expect_close()
-            if reason.drops:
-                self.outbox.discard()
 
     @property
     def buffered(self) -> int:
