@@ -4,6 +4,8 @@ from wsaas.errors import Fault
 from wsaas.events import Closed, Message, Opened
 from wsaas.framing import unmask
 from wsaas.handshake import Handshake
+from wsaas.journal import NoJournal
+from wsaas.session import Services
 from wsaas.settings import load
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -177,10 +179,27 @@ class FakePool:
         self.sent.pop(0).answered(outcome)
 
 
+class FakeHealth:
+    """A `Health` that believes what a test says. `line`: who waits; `observed`: what it was told, in order."""
+
+    def __init__(self):
+        self.is_down = False
+        self.line = []
+        self.observed = []
+
+    def wait(self, waiter):
+        assert self.is_down
+        self.line.append(waiter)
+
+    def observe(self, waiter, outcome):
+        self.observed.append((waiter, outcome))
+
+
 class FakeWebhook:
     """A `Webhook` that takes verdicts for outcomes. `told`: every event once, in the order of its first try."""
 
     def __init__(self):
+        self.health = FakeHealth()
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
         self.told = []
@@ -275,6 +294,74 @@ class FakeDoor:
         assert self.accepted is None
         assert self.refused is None
         self.refused = fault
+
+
+class FakeJournal:
+    """A `Journal` that a test writes by hand. `entries`: what is written, by id; `pending`: what is not yet, in order.
+
+    An entry is a dictionary of what a row of the real one holds.
+    """
+
+    def __init__(self):
+        self.entries = {}
+        self.pending = []
+
+    def opened(self, entry, done):
+        def write():
+            assert entry.id not in self.entries
+            self.entries[entry.id] = {
+                "ws_uri": entry.ws_uri,
+                "authorization": entry.authorization,
+                "context": None,
+                "connected_at": entry.connected_at,
+                "farewell": None,
+            }
+
+        self.pending.append(("opened", write, done))
+
+    def admitted(self, connection_id, context):
+        def write():
+            self.entries[connection_id]["context"] = context
+
+        self.pending.append(("admitted", write, None))
+
+    def ended(self, connection_id, farewell, done):
+        told = Closed(farewell.body, farewell.at, farewell.number)
+
+        def write():
+            self.entries[connection_id]["farewell"] = told
+
+        self.pending.append(("ended", write, done))
+
+    def settled(self, connection_id):
+        self.pending.append(("settled", lambda: self.entries.pop(connection_id, None), None))
+
+    @property
+    def waiting(self):
+        """What is not written yet."""
+        return [what for what, _, _ in self.pending]
+
+    def write(self):
+        """Write all that is pending, but not what comes of it; return what it was."""
+        batch, self.pending = self.pending, []
+        for _, write, done in batch:
+            write()
+            if done is not None:
+                done(True)
+        return [what for what, _, _ in batch]
+
+    def fail(self):
+        """Write nothing of what is pending. What was opened is gone; the rest is tried again, and nobody told."""
+        batch, self.pending = self.pending, []
+        for _, _, done in batch:
+            if done is not None:
+                done(False)
+        self.pending[:0] = [(what, write, None) for what, write, _ in batch if what != "opened"]
+
+
+def make_services(settings, clock, webhook, keeper, journal=None):
+    """Return what all sessions share, without a journal unless one is given."""
+    return Services(settings, clock, webhook, keeper, journal or NoJournal())
 
 
 class FakeKeeper:

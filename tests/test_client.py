@@ -10,13 +10,14 @@ from fakes import (
     FakeWebhook,
     client_frame,
     make_handshake,
+    make_services,
     make_settings,
 )
 
 from wsaas import errors, framing
 from wsaas.client import Common, PendingProtocol, SocketProtocol
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.session import Services, Session, State
+from wsaas.session import Session, State
 from wsaas.webhook import TAKEN, Admitted, Denied, Failed, Taken
 
 OK = Admitted(None, None)
@@ -43,7 +44,7 @@ class Rig:
         self.common = Common(settings, self.clock, self.sweeper)
         self.door = PendingProtocol(self.common, self.transport, KEY, eager)
         self.transport.set_protocol(self.door)
-        services = Services(settings, self.clock, self.webhook, self.keeper)
+        services = make_services(settings, self.clock, self.webhook, self.keeper)
         self.session = self.door.session = Session(services, "i" * 22, make_handshake(offered), "", self.door)
 
     def enter(self):

@@ -6,6 +6,7 @@ from wsaas import framing
 from wsaas.control import Control, is_text
 from wsaas.events import Closed, Reason
 from wsaas.http1 import Request, RequestReader
+from wsaas.journal import NoJournal
 from wsaas.registry import Registry
 from wsaas.session import State
 from wsaas.webhook import TAKEN, Admitted
@@ -39,8 +40,9 @@ class Rig:
 
     def __init__(self, *, enters=True, **values):
         settings = make_settings(**values)
+        self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.registry = Registry(settings, FakeClock(), self.webhook, 10)
+        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), 10)
         self.control = Control(settings, self.registry)
         self.door = FakeDoor()
         self.edge = self.door.edge
@@ -337,7 +339,7 @@ def test_a_node_is_healthy_and_ready(rig):
 
 
 def test_a_node_that_stops_is_healthy_but_not_ready(rig):
-    rig.registry.shut(lambda: None)
+    rig.registry.shut(lambda: None, lambda: None)
     assert rig.ask("GET", "/healthz").said == (200, "OK")
     assert rig.ask("GET", "/readyz").said == (503, "UNAVAILABLE")
 

@@ -15,6 +15,7 @@ from wsaas.events import Closed, Message, Opened, Reason
         (Reason.UNDELIVERED, "message not delivered", 1011),
         (Reason.SHUTDOWN, "going away", 1001),
         (Reason.REFUSED, "refused", 1006),
+        (Reason.GATEWAY_LOST, "gateway lost", 1006),
     ],
 )
 def test_every_reason_has_its_label_and_its_close_code(reason, label, code):
@@ -23,7 +24,7 @@ def test_every_reason_has_its_label_and_its_close_code(reason, label, code):
 
 
 def test_no_two_reasons_have_the_same_label():
-    assert len({reason.value for reason in Reason}) == len(Reason) == 9
+    assert len({reason.value for reason in Reason}) == len(Reason) == 10
 
 
 def test_only_a_backend_that_takes_no_messages_makes_them_drop():

@@ -286,7 +286,7 @@ def test_main_serves_until_a_signal(backend: Backend, capfd: pytest.CaptureFixtu
     thread.join()
     assert b"going away" in seen[0]
     assert backend.told == ["POST", "DELETE"]
-    assert capfd.readouterr().err.count(" INFO ") == 3
+    assert capfd.readouterr().err.count(" INFO ") == 4
 
 
 def test_main_returns_1_when_something_stays_undelivered(backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:

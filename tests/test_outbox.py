@@ -220,7 +220,7 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
     assert rig.clock.now() == pytest.approx(start + window)
     assert rig.clock.timers == []
     if isinstance(event, Closed):
-        assert rig.calls == [("settled", AGAIN.why)]
+        assert rig.calls == [("settled", f"{AGAIN.why}, {rig.webhook.tries} times")]
     else:
         assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {rig.webhook.tries} times")]
 

@@ -2,6 +2,7 @@ import pytest
 from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
 
 from wsaas import errors
+from wsaas.journal import NoJournal
 from wsaas.registry import ID_FORM, Registry
 from wsaas.session import State
 from wsaas.webhook import TAKEN, Admitted, Denied
@@ -12,8 +13,10 @@ REFUSED = Denied(errors.Forbidden("no"), told=False)
 
 class Rig:
     def __init__(self, limit=2):
+        self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.registry = Registry(make_settings(), FakeClock(), self.webhook, limit)
+        self.registry = Registry(make_settings(), self.clock, self.webhook, NoJournal(), limit)
+        self.deserted = []
         self.emptied = []
 
     def admit(self):
@@ -21,7 +24,7 @@ class Rig:
         return self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
 
     def shut(self):
-        self.registry.shut(lambda: self.emptied.append("emptied"))
+        self.registry.shut(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from wsaas import framing
 from wsaas.client import Common, PendingProtocol, SocketProtocol
 from wsaas.control import DONE, Control
 from wsaas.http1 import CONTINUE
+from wsaas.journal import NoJournal
 from wsaas.registry import Registry
 from wsaas.server import HttpProtocol, Site
 from wsaas.session import State
@@ -42,7 +43,7 @@ class Rig:
         self.clock = FakeClock()
         self.sweeper = FakeSweeper()
         self.webhook = FakeWebhook()
-        self.registry = Registry(settings, self.clock, self.webhook, limit)
+        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         site = Site(
             Common(settings, self.clock, self.sweeper),
             Control(settings, self.registry) if control else None,
@@ -248,7 +249,7 @@ def test_where_clients_are_not_served_a_handshake_finds_nothing():
 
 
 def test_a_node_that_stops_takes_no_clients(rig):
-    rig.registry.shut(lambda: None)
+    rig.registry.shut(lambda: None, lambda: None)
     rig.receive(HANDSHAKE)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]

@@ -1,6 +1,6 @@
 import orjson
 import pytest
-from fakes import FakeClock, FakeDoor, FakeKeeper, FakeWebhook, make_handshake, make_settings
+from fakes import FakeClock, FakeDoor, FakeKeeper, FakeWebhook, make_handshake, make_services, make_settings
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from wsaas import errors, framing
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.session import MOVES, Services, Session, State
+from wsaas.journal import NoJournal
+from wsaas.session import MOVES, Session, State
 from wsaas.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
 
 ID = "abcdefghijklmnopqrstuv"
@@ -23,7 +24,7 @@ GONE = Failed("gone", Reason.BACKEND_GONE)
 class Rig:
     """A session whose door, edge, keeper and backend are fakes."""
 
-    def __init__(self, offered=(), preferred="", authorization=None, **values):
+    def __init__(self, offered=(), preferred="", authorization=None, journal=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.keeper = FakeKeeper()
@@ -31,7 +32,8 @@ class Rig:
         self.edge = self.door.edge
         if preferred:
             values["subprotocols"] = preferred
-        services = Services(make_settings(**values), self.clock, self.webhook, self.keeper)
+        self.journal = journal or NoJournal()
+        services = make_services(make_settings(**values), self.clock, self.webhook, self.keeper, self.journal)
         handshake = make_handshake(offered, authorization)
         self.session = Session(services, ID, handshake, "192.0.2.7", self.door)
 
@@ -468,7 +470,9 @@ def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog
     while rig.keeper.calls != ["left", "settled"]:
         rig.webhook.answer(Again("the backend is down", 1000.0))
         rig.clock.advance(300.0)
-    assert caplog.messages == [f"{WS_URI}: the backend was not told that this connection ended: the backend is down"]
+    assert caplog.messages == [
+        f"{WS_URI}: the backend was not told that this connection ended: the backend is down, 2 times"
+    ]
 
 
 # Messages that are not delivered.

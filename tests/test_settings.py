@@ -86,6 +86,8 @@ def test_defaults_are_those_of_the_contract():
         drain_timeout=30_000,
         allowed_origins=frozenset("*"),
         subprotocols=(),
+        journal=None,
+        journal_sync="normal",
     )
 
 
@@ -135,7 +137,7 @@ def test_a_setting_of_a_later_version_is_refused(name):
 
 
 def test_settings_of_later_versions_are_those_of_the_contract():
-    assert set(LATER) == {"API_SECRET", "COMPRESSION", "JOURNAL", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES"}
+    assert set(LATER) == {"API_SECRET", "COMPRESSION", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES"}
 
 
 # Flags

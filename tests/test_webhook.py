@@ -5,6 +5,7 @@ from email.utils import format_datetime, formatdate
 
 import orjson
 import pytest
+from fakes import FakeHealth
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -13,8 +14,8 @@ from wsaas import __version__, errors, webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.handshake import Handshake
 from wsaas.http1 import Request, RequestReader
-from wsaas.responses import Response
 from wsaas.pool import Failure
+from wsaas.responses import Response
 from wsaas.settings import load
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
 
@@ -39,7 +40,7 @@ class FakePool:
 
 def make(**settings: str) -> Webhook:
     flags = {"api_uri": "localhost:80/websocket"} | settings
-    return Webhook(load(flags, {}), FakePool(), lambda: NOW)
+    return Webhook(load(flags, {}), FakePool(), FakeHealth(), lambda: NOW)
 
 
 def subject(authorization: bytes | None = None) -> Subject:
@@ -161,7 +162,9 @@ def test_a_request_is_the_same_for_each_try(event):
 )
 def test_a_call_hands_the_request_to_the_pool(event, patience):
     pool, outcomes = FakePool(), []
-    hook = Webhook(load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, lambda: NOW)
+    hook = Webhook(
+        load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeHealth(), lambda: NOW
+    )
     one = subject(b"Basic x")
     hook.call(one, event, outcomes.append)
     (exchange,) = pool.sent

@@ -63,12 +63,50 @@ class Services:
     journal: Journal
 
 
-class Session(Owner):
-    """A client. Made when its handshake was read; ends when the backend knows of its end.
+class Facts:
+    """What is known of a client.
 
     `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
     the same, and `last_seen` on the monotonic clock.
     """
+
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "close_code",
+        "close_text",
+        "connected_at",
+        "context",
+        "id",
+        "last_seen",
+        "messages_in",
+        "messages_out",
+        "order",
+        "path",
+        "query",
+        "remote_address",
+        "since",
+        "subprotocol",
+    )
+
+    def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
+        """Take down what the handshake of a client tells."""
+        self.since = self.last_seen = clock.now()
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.close_code = Reason.CLIENT_LOST.code
+        self.close_text = ""
+        self.connected_at = clock.wall()
+        self.context: str | None = None
+        self.id = connection_id
+        self.order = 0
+        self.path = handshake.path
+        self.query = handshake.query
+        self.remote_address = remote_address
+        self.subprotocol: str | None = None
+
+
+class Session(Facts, Owner):
+    """A client. Made when its handshake was read; ends when the backend knows of its end."""
 
     __slots__ = (
         "_door",
@@ -77,26 +115,10 @@ class Session(Owner):
         "_number",
         "_services",
         "_subprotocols",
-        "bytes_in",
-        "bytes_out",
-        "close_code",
-        "close_text",
-        "connected_at",
-        "context",
         "edge",
-        "id",
-        "last_seen",
-        "messages_in",
-        "messages_out",
-        "order",
         "outbox",
-        "path",
-        "query",
         "reason",
-        "remote_address",
-        "since",
         "state",
-        "subprotocol",
     )
 
     def __init__(
@@ -104,27 +126,16 @@ class Session(Owner):
     ) -> None:
         """Ask the backend whether the client at `door` may come in."""
         settings, clock = services.settings, services.clock
+        super().__init__(connection_id, handshake, remote_address, clock)
         self._door = door
         self._early = b""
         self._farewell: Closed
         self._number = 0
         self._services = services
-        self.since = self.last_seen = clock.now()
         self._subprotocols: Sequence[str] = handshake.subprotocols
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
-        self.close_code = Reason.CLIENT_LOST.code
-        self.close_text = ""
-        self.connected_at = clock.wall()
-        self.context: str | None = None
         self.edge: Edge
-        self.id = connection_id
-        self.order = 0
-        self.path = handshake.path
-        self.query = handshake.query
         self.reason: Reason | None = None
-        self.remote_address = remote_address
         self.state = State.CONNECTING
-        self.subprotocol: str | None = None
         subject = Subject(connection_id, self.ws_uri, handshake.authorization)
         self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
         body = opened_body(connection_id, self.ws_uri, settings.ws_timeout, handshake, remote_address)

@@ -171,7 +171,7 @@ def _tokens(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str) -> Path:
-    if not text.isprintable() or text.endswith("/"):
+    if not text or not text.isprintable() or text.endswith("/"):
         raise ValueError
     return Path(text)
 
