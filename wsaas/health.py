@@ -61,7 +61,7 @@ class Health:
         elif outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._failed(waiter, 1)
         elif self._failures or self._line:
-            self._worked(waiter)
+            self._worked()
 
     def sweep(self, now: float) -> None:
         """Let go of those that wait in vain."""
@@ -78,15 +78,16 @@ class Health:
             self._went_down()
         if not self.is_down:
             self._release(1)
-        elif waiter is self._probe:
-            self._probe = None
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
-            self._probe_later()
-
-    def _worked(self, waiter: Waiter) -> None:
-        self._failures = 0
+            return
         if waiter is self._probe:
             self._probe = None
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        self._probe_later()
+
+    def _worked(self) -> None:
+        self._failures = 0
+        # Whoever was the probe is one of many now, whose failure says no more than that of others.
+        self._probe = None
         if self.is_down:
             self.is_down = False
             logger.info("the backend answers again: %d wait", len(self._line))
