@@ -94,13 +94,17 @@ class Inbox:
         """Count off an event that was taken: its owner may be resumed, and add more, at once."""
         self.pressure.remove(_weight(event))
 
-    def clear(self) -> list[Event]:
-        """Take all."""
-        events = list(self._events)
-        self._events.clear()
-        for event in events:
-            self.weigh_off(event)
-        return events
+    def discard(self) -> int:
+        """Let go of the messages; return how many those were. Their owner may be resumed."""
+        messages = [event for event in self._events if isinstance(event, Message)]
+        self._events = deque(event for event in self._events if not isinstance(event, Message))
+        for message in messages:
+            self.weigh_off(message)
+        return len(messages)
+
+    def left(self) -> list[Event]:
+        """Return all, the one that waits longest first."""
+        return [*self._events]
 
 
 def _weight(event: Event) -> int:
@@ -173,19 +177,17 @@ class Outbox:
 
     def discard(self) -> int:
         """Give up the messages that wait, but not the `Closed` behind them; return how many those were."""
-        events = self._inbox.clear() if self._inbox else []
-        kept = [event for event in events if isinstance(event, Closed)]
-        for event in kept:
-            self.put(event)
-        return len(events) - len(kept)
+        return self._inbox.discard() if self._inbox else 0
 
     def abandon(self) -> list[Event]:
         """Stop for good; return the events that are not delivered, that on its way first."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        # Nothing starts any more, whoever puts something late.
+        self._held = True
         current, inbox, self._current, self._inbox = self._current, self._inbox, None, None
-        return ([] if current is None else [current]) + (inbox.clear() if inbox else [])
+        return ([] if current is None else [current]) + (inbox.left() if inbox else [])
 
     def attempt(self) -> bool:
         """Try to deliver what is first in line (see `health.Waiter`)."""
