@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from hmac import compare_digest
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
@@ -111,7 +111,7 @@ def _path(target: bytes) -> bytes:
 
 def _page(registry: Registry, target: bytes) -> bytes:
     """Return a page of the live connections, oldest first: at most `limit`, those `after` a page's `next`."""
-    query = dict(parse_qsl(urlsplit(target.decode("latin-1")).query))
+    query = dict(parse_qsl(target.partition(b"?")[2].decode("latin-1")))
     limit = _whole(query, "limit", PAGE)
     if not 0 < limit <= LONGEST_PAGE:
         raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
