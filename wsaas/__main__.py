@@ -67,10 +67,10 @@ def demo(flags: Mapping[str, str | None]) -> int:
 
 def state_file(name: str) -> str | None:
     """Return the path of a file of this user's that outlives the process; None where there is no place for one."""
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
     try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):
         return None
     return str(folder / name)
 
