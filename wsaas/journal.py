@@ -8,6 +8,7 @@ A thread of its own does the writing. Whatever comes while it is busy goes into 
 is, the more connections share a commit.
 """
 
+import errno
 import os
 import sqlite3
 import threading
@@ -32,16 +33,11 @@ RETRY_PAUSE = 1.0
 
 APPLICATION = 0x57536161
 VERSION = 1
-_SCHEMA = (
-    """
-    CREATE TABLE connections (
-        id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
-        number INTEGER, ended_at REAL, farewell BLOB
-    ) WITHOUT ROWID
-    """,
-    f"PRAGMA application_id = {APPLICATION}",
-    f"PRAGMA user_version = {VERSION}",
-)
+_TABLE = """CREATE TABLE connections (
+    id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
+    number INTEGER, ended_at REAL, farewell BLOB
+) WITHOUT ROWID"""
+_SCHEMA = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
 _OPENED = "INSERT INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
 _ADMITTED = "UPDATE connections SET context = ? WHERE id = ?"
 _ENDED = "UPDATE connections SET number = ?, ended_at = ?, farewell = ? WHERE id = ?"
@@ -136,18 +132,16 @@ class SqliteJournal:
         A file that is damaged is set aside. Raises `JournalError` where another process has it or it is no journal.
         """
         try:
-            self._connection = self._connect()
-            entries = [Entry(*row) for row in self._connection.execute(_ALL)]
+            entries = self._connect()
         except (OSError, sqlite3.OperationalError) as error:
             what = "another process uses it" if "locked" in str(error) else error
             raise JournalError(f"{self._path}: {what}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             aside = self._set_aside()
             logger.error(
                 "%s: damaged (%s): set aside as %s; the DELETEs that it remembered are lost", self._path, error, aside
             )
-            self._connection = self._connect()
-            entries = []
+            entries = self._connect()
         self._thread.start()
         return entries
 
@@ -157,7 +151,7 @@ class SqliteJournal:
             self._batches.put(self._pending)
             self._batches.put([])
             self._thread.join()
-        self._connection.close()
+            self._connection.close()
 
     def opened(self, entry: Entry, done: Done) -> None:
         """Remember a connection."""
@@ -176,36 +170,49 @@ class SqliteJournal:
         """Forget a connection."""
         self._add(_Write(_SETTLED, (connection_id,)))
 
-    def _connect(self) -> sqlite3.Connection:
-        # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
+    def _connect(self) -> list[Entry]:
+        if self._path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a symbolic link")
+        # Made here, for nobody else to read. One that is there is not opened: closing it would let go of SQLite's lock
+        # on it, if this process has one.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        # Raises UnicodeDecodeError where SQLite's own would raise an operational error: spoilt text is damage.
+        connection.text_factory = bytes.decode
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            is_new = self._check(connection)
+            # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
+            self._path.chmod(0o600)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
-            self._check(connection)
+            for statement in _SCHEMA if is_new else ():
+                connection.execute(statement)
             connection.execute("COMMIT")
+            entries = [Entry(*row) for row in connection.execute(_ALL)]
         except BaseException:
             connection.close()
             raise
-        return connection
+        self._connection = connection
+        return entries
 
-    def _check(self, connection: sqlite3.Connection) -> None:
+    def _check(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the file is empty. Changes nothing: it may be somebody else's."""
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        tables = connection.execute("SELECT sql FROM sqlite_master").fetchall()
         if not tables and not application:
-            for statement in _SCHEMA:
-                connection.execute(statement)
-        elif (application, version) != (APPLICATION, VERSION):
+            return True
+        if (application, version) != (APPLICATION, VERSION):
             raise JournalError(f"{self._path} is not a journal of this version of wsaas")
+        if tables != [(_TABLE,)]:
+            raise sqlite3.DatabaseError("its table is not what it was")
+        return False
 
     def _set_aside(self) -> Path:
         stamp = rfc3339(time.time()).replace(":", "")
