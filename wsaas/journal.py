@@ -136,12 +136,6 @@ class SqliteJournal:
         except (OSError, sqlite3.OperationalError) as error:
             what = "another process uses it" if "locked" in str(error) else error
             raise JournalError(f"{self._path}: {what}") from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            aside = self._set_aside()
-            logger.error(
-                "%s: damaged (%s): set aside as %s; the DELETEs that it remembered are lost", self._path, error, aside
-            )
-            entries = self._connect()
         self._thread.start()
         return entries
 
@@ -181,22 +175,33 @@ class SqliteJournal:
         # Raises UnicodeDecodeError where SQLite's own would raise an operational error: spoilt text is damage.
         connection.text_factory = bytes.decode
         try:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            is_new = self._check(connection)
-            # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
-            self._path.chmod(0o600)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA if is_new else ():
-                connection.execute(statement)
-            connection.execute("COMMIT")
-            entries = [Entry(*row) for row in connection.execute(_ALL)]
-        except BaseException:
+            entries = self._prepare(connection)
+        except (JournalError, OSError, sqlite3.OperationalError):
             connection.close()
             raise
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # In this order: to close it may take away what SQLite keeps beside the file, if it is there.
+            aside = self._set_aside()
+            connection.close()
+            logger.error(
+                "%s: damaged (%s): set aside as %s; the DELETEs that it remembered are lost", self._path, error, aside
+            )
+            return self._connect()
         self._connection = connection
         return entries
+
+    def _prepare(self, connection: sqlite3.Connection) -> list[Entry]:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        is_new = self._check(connection)
+        # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
+        self._path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA if is_new else ():
+            connection.execute(statement)
+        connection.execute("COMMIT")
+        return [Entry(*row) for row in connection.execute(_ALL)]
 
     def _check(self, connection: sqlite3.Connection) -> bool:
         """Return whether the file is empty. Changes nothing: it may be somebody else's."""
