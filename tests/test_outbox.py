@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox
+from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
 from wsaas.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken
 
 INBOX = 10_000
@@ -22,6 +22,7 @@ class FakeOwner:
         self.calls = []
         self.on_resume = lambda: None
         self.on_undelivered = lambda: None
+        self.leave = lambda go: go()
 
     def decided(self, verdict):
         self.calls.append(("decided", verdict))
@@ -32,6 +33,9 @@ class FakeOwner:
     def undelivered(self, reason, why):
         self.calls.append(("undelivered", reason, why))
         self.on_undelivered()
+
+    def leaving(self, _farewell, go):
+        self.leave(go)
 
     def settled(self, why):
         self.calls.append(("settled", why))
@@ -435,6 +439,34 @@ def test_an_abandoned_outbox_tries_nothing_again(rig):
     rig.webhook.answer(AGAIN)
     assert rig.outbox.abandon() == [message(1)]
     assert rig.clock.timers == []
+
+
+def test_a_closed_leaves_when_all_before_it_is_done_with_and_its_owner_lets_it(rig):
+    leaving = []
+    rig.owner.leave = leaving.append
+    rig.put(message(1), closed(2))
+    assert leaving == []
+    rig.webhook.answer(TAKEN)
+    (go,) = leaving
+    assert rig.webhook.told == [message(1)]
+    go()
+    assert rig.webhook.told == [message(1), closed(2)]
+
+
+def test_a_closed_that_was_abandoned_does_not_leave(rig):
+    leaving = []
+    rig.owner.leave = leaving.append
+    rig.put(closed(1))
+    assert rig.outbox.abandon() == [closed(1)]
+    (go,) = leaving
+    go()
+    assert rig.webhook.told == []
+
+
+def test_an_owner_that_does_not_care_lets_a_closed_leave_at_once():
+    left = []
+    Owner().leaving(closed(1), lambda: left.append(True))
+    assert left == [True]
 
 
 class OutboxMachine(RuleBasedStateMachine):

@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from collections.abc import Callable
 
 from wsaas.clock import Clock, Timer
 from wsaas.events import Closed, Event, Message, Opened, Reason
@@ -29,6 +30,10 @@ class Owner:
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """The backend will not take a message."""
+
+    def leaving(self, _farewell: Closed, go: Callable[[], None]) -> None:
+        """All before the `Closed` is done with; `go` sends it."""
+        go()
 
     def settled(self, why: str) -> None:
         """The `Closed` is done; `why` is empty if the backend took it."""
@@ -208,6 +213,16 @@ class Outbox:
         self._current = event
         self._tries = 0
         self._until = 0.0
+        if isinstance(event, Closed):
+            self._owner.leaving(event, self._go)
+        else:
+            self._send(event)
+
+    def _go(self) -> None:
+        if self._current is not None:
+            self._send(self._current)
+
+    def _send(self, event: Event) -> None:
         if self._health.is_down and not isinstance(event, Opened):
             self._until = self._clock.now() + self._webhook.windows[type(event)]
             self._health.wait(self)

@@ -1,7 +1,7 @@
 """The DELETEs that an earlier process owed, sent beside normal service."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -20,18 +20,25 @@ class _Orphan(Owner):
     """A connection whose gateway is gone. Of all that an outbox tells, it hears only the last."""
 
     def __init__(self, services: Services, entry: Entry, recovery: "Recovery") -> None:
-        """Write down what is about to be sent, unless the earlier process did, and send it."""
+        """Send what the earlier process was about to send, or else what is left to be said."""
         self.entry = entry
+        self._journal = services.journal
         self._recovery = recovery
         subject = Subject(entry.id, entry.ws_uri, entry.authorization)
         if entry.context is not None:
             subject.remember(entry.context)
         self.outbox = Outbox(services.webhook, services.clock, subject, self, services.settings.inbox)
         if entry.number is None or entry.ended_at is None or entry.farewell is None:
-            farewell = _farewell(entry, services.clock.wall())
-            services.journal.ended(entry.id, farewell, lambda _written: self.outbox.put(farewell))
+            self.outbox.put(_farewell(entry, services.clock.wall()))
         else:
             self.outbox.put(Closed(entry.farewell, entry.ended_at, entry.number))
+
+    def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
+        """Write down what is about to be sent, unless the earlier process did."""
+        if self.entry.farewell is None:
+            self._journal.ended(self.entry.id, farewell, lambda _written: go())
+        else:
+            go()
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""

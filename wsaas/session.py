@@ -3,7 +3,7 @@
 `Session` owns the state, the counters and the outbox; an `Edge` owns the socket.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -233,7 +233,7 @@ class Session(Facts, Owner):
             self._refuse(denied.fault, Reason.REFUSED)
             verdict = denied
         if isinstance(verdict, Admitted) or verdict.told:
-            self._say_farewell()
+            self.outbox.put(self._farewell)
         else:
             self._settle()
 
@@ -257,7 +257,10 @@ class Session(Facts, Owner):
             if self.state is State.CLOSED:
                 ended = {"code": reason.code, "reason": reason.value}
                 self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
-                self._services.journal.ended(self.id, self._farewell, lambda _written: None)
+
+    def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
+        """The DELETE is next: from now on, not before, a crash may leave it to the next start as it is."""
+        self._services.journal.ended(self.id, farewell, lambda _written: go())
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
@@ -330,11 +333,7 @@ class Session(Facts, Owner):
             _farewell(self, self._services.clock.now()), self._services.clock.wall(), self._number + 1
         )
         if asked:
-            self._say_farewell()
-
-    def _say_farewell(self) -> None:
-        """Tell the backend of the end, once it is remembered that this has to be."""
-        self._services.journal.ended(self.id, self._farewell, lambda _written: self.outbox.put(self._farewell))
+            self.outbox.put(self._farewell)
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
