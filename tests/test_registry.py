@@ -1,5 +1,7 @@
+import math
+
 import pytest
-from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
+from fakes import FakeClock, FakeDoor, FakeJournal, FakeWebhook, make_handshake, make_settings
 
 from wsaas import errors
 from wsaas.journal import NoJournal
@@ -12,10 +14,11 @@ REFUSED = Denied(errors.Forbidden("no"), told=False)
 
 
 class Rig:
-    def __init__(self, limit=2):
+    def __init__(self, limit=2, journal=None):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.registry = Registry(make_settings(), self.clock, self.webhook, NoJournal(), limit)
+        self.journal = journal or NoJournal()
+        self.registry = Registry(make_settings(), self.clock, self.webhook, self.journal, limit)
         self.deserted = []
         self.emptied = []
 
@@ -123,6 +126,23 @@ def test_an_empty_registry_is_emptied_as_soon_as_it_is_shut(rig):
     assert rig.emptied == ["emptied"]
 
 
+def test_an_empty_registry_is_deserted_as_soon_as_it_is_shut(rig):
+    rig.shut()
+    assert rig.deserted == ["deserted"]
+
+
+def test_a_registry_is_deserted_when_the_last_client_is_gone_and_before_the_backend_knows(rig):
+    first, second = rig.admit(), rig.admit()
+    rig.webhook.answer(OK)
+    rig.webhook.answer(OK)
+    rig.shut()
+    first.lost()
+    assert rig.deserted == []
+    second.lost()
+    assert rig.deserted == ["deserted"]
+    assert rig.emptied == []
+
+
 def test_a_registry_is_emptied_when_the_backend_knows_of_every_end(rig):
     first, second = rig.admit(), rig.admit()
     rig.webhook.answer(OK)
@@ -151,5 +171,99 @@ def test_a_registry_with_a_client_left_is_not_emptied(rig):
 def test_a_registry_that_stays_open_is_never_emptied(rig):
     rig.admit().lost()
     rig.webhook.answer(REFUSED)
-    assert rig.emptied == []
+    assert (rig.deserted, rig.emptied) == ([], [])
     assert rig.registry.is_open
+
+
+def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
+    assert rig.registry.node == "localhost:8080"
+    assert rig.registry.started_at == rig.clock.wall()
+    rig.clock.advance(5.0)
+    assert rig.registry.started_at == rig.clock.wall() - 5.0
+
+
+# Pages.
+
+
+def orders(page):
+    """Return the orders of a page, and whether there is more."""
+    sessions, more = page
+    return [session.order for session in sessions], more
+
+
+def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
+    rig = Rig(limit=10)
+    first, second = rig.admit(), rig.admit()
+    first.lost()
+    third = rig.admit()
+    assert [first.order, second.order, third.order] == [1, 2, 3]
+
+
+def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
+    rig = Rig(limit=10)
+    for _ in range(5):
+        rig.admit()
+    assert orders(rig.registry.page(0, 2, math.inf)) == ([1, 2], True)
+    assert orders(rig.registry.page(2, 2, math.inf)) == ([3, 4], True)
+    assert orders(rig.registry.page(4, 2, math.inf)) == ([5], False)
+    assert orders(rig.registry.page(3, 2, math.inf)) == ([4, 5], False)
+    assert orders(rig.registry.page(0, 5, math.inf)) == ([1, 2, 3, 4, 5], False)
+    assert orders(rig.registry.page(5, 5, math.inf)) == ([], False)
+    assert orders(rig.registry.page(99, 1, math.inf)) == ([], False)
+
+
+def test_a_page_goes_on_behind_a_client_that_is_gone():
+    rig = Rig(limit=10)
+    clients = [rig.admit() for _ in range(5)]
+    clients[1].lost()
+    clients[2].lost()
+    assert orders(rig.registry.page(2, 2, math.inf)) == ([4, 5], False)
+    assert orders(rig.registry.page(0, 2, math.inf)) == ([1, 4], True)
+
+
+def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
+    rig = Rig(limit=10)
+    for _ in range(4):
+        rig.admit()
+        rig.clock.advance(10.0)
+    start = rig.registry.started_at
+    assert orders(rig.registry.page(0, 10, start)) == ([], False)
+    assert orders(rig.registry.page(0, 10, start + 20.0)) == ([1, 2], False)
+    assert orders(rig.registry.page(0, 2, start + 20.1)) == ([1, 2], True)
+    assert orders(rig.registry.page(0, 3, start + 20.1)) == ([1, 2, 3], False)
+
+
+def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_back():
+    rig = Rig(limit=10)
+    early, late, early_again = rig.admit(), rig.admit(), rig.admit()
+    late.connected_at = early.connected_at + 3600.0
+    time = early.connected_at + 1.0
+    assert orders(rig.registry.page(0, 2, time)) == ([early.order, early_again.order], False)
+    assert orders(rig.registry.page(0, 1, time)) == ([early.order], True)
+
+
+# The journal.
+
+
+def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
+    rig = Rig(limit=1, journal=FakeJournal())
+    session = rig.admit()
+    assert len(rig.registry) == 1
+    rig.journal.fail()
+    assert session.state is State.CLOSED
+    assert len(rig.registry) == 0
+    assert list(rig.registry.ending()) == []
+    assert rig.webhook.told == []
+    rig.registry.check()
+
+
+def test_a_client_that_leaves_before_it_is_remembered_is_ending_until_that_is_settled():
+    rig = Rig(journal=FakeJournal())
+    session = rig.admit()
+    session.lost()
+    rig.shut()
+    assert list(rig.registry.ending()) == [session]
+    assert (rig.deserted, rig.emptied) == (["deserted"], [])
+    rig.journal.write()
+    assert list(rig.registry.ending()) == []
+    assert rig.emptied == ["emptied"]

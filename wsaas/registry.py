@@ -4,7 +4,7 @@ import re
 import secrets
 from bisect import bisect_right
 from collections.abc import Callable, ValuesView
-from itertools import takewhile
+from itertools import islice
 from operator import attrgetter
 
 from wsaas import errors
@@ -85,7 +85,8 @@ class Registry:
         """
         sessions = list(self._live.values())
         start = bisect_right(sessions, after, key=attrgetter("order"))
-        page = list(takewhile(lambda session: session.connected_at < before, sessions[start : start + limit + 1]))
+        # Not only up to the first that came later: the clock of the wall may have stepped back.
+        page = list(islice((each for each in sessions[start:] if each.connected_at < before), limit + 1))
         return page[:limit], len(page) > limit
 
     def ending(self) -> ValuesView[Session]:
