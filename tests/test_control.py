@@ -1,9 +1,13 @@
 import orjson
 import pytest
 from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples
 
 from wsaas import framing
-from wsaas.control import Control, is_text
+from wsaas.clock import rfc3339
+from wsaas.control import LONGEST_PAGE, PAGE, Control, is_text
 from wsaas.events import Closed, Reason
 from wsaas.http1 import Request, RequestReader
 from wsaas.journal import NoJournal
@@ -38,18 +42,29 @@ class Answer:
 class Rig:
     """A control with one client in it."""
 
-    def __init__(self, *, enters=True, **values):
+    def __init__(self, *, enters=True, limit=10, **values):
         settings = make_settings(**values)
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), 10)
+        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.control = Control(settings, self.registry)
-        self.door = FakeDoor()
+        self.sessions = []
+        self.session = self.admit(enters=enters)
         self.edge = self.door.edge
-        self.session = self.registry.admit(make_handshake(), "192.0.2.7", self.door)
         self.path = "/" + self.session.id
+
+    def admit(self, *, enters=True):
+        self.door = FakeDoor()
+        session = self.registry.admit(make_handshake(), "192.0.2.7", self.door)
+        self.sessions.append(session)
         if enters:
-            self.webhook.answer(Admitted(None, None))
+            self.webhook.calls.pop()[1](Admitted(None, None))
+        return session
+
+    def crowd(self, count):
+        """Let clients in until there are `count`."""
+        while len(self.registry) < count:
+            self.admit()
 
     def raw(self, method, target, *headers, body=b""):
         lines = [f"{method} {target} HTTP/1.1", "Host: node", f"Content-Length: {len(body)}", *headers, "", ""]
@@ -232,7 +247,9 @@ def test_a_client_that_is_being_closed_is_still_there(rig):
     assert rig.ask("GET", rig.path).json["state"] == "closing"
 
 
-@pytest.mark.parametrize("path", ["client", "/healthz", "/readyz", UNKNOWN, "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["client", "/healthz", "/readyz", UNKNOWN, "/nothing", "/connections", "/connections?limit=0"]
+)
 def test_a_head_is_answered_like_a_get_without_its_body(rig, path):
     path = rig.path if path == "client" else path
     got, head = rig.ask("GET", path), rig.ask("HEAD", path)
@@ -323,11 +340,189 @@ def test_a_method_that_a_connection_does_not_know_is_not_allowed(rig, method, kn
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_is_only_for_reading(rig, method, path):
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/connections"])
+def test_health_and_the_list_are_only_for_reading(rig, method, path):
     answer = rig.ask(method, path)
     assert answer.said == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["Allow"] == "GET, HEAD"
+
+
+# The list.
+
+
+def listed(rig, query=""):
+    """Return the clients on a page, by order, and its `next`."""
+    answer = rig.ask("GET", f"/connections{query}")
+    assert answer.status == 200, answer.json
+    orders = {each.id: each.order for each in rig.sessions}
+    return [orders[each["id"]] for each in answer.json["connections"]], answer.json["next"]
+
+
+def test_the_list_tells_of_the_node_and_of_each_client_what_a_get_tells(rig):
+    rig.admit(enters=False)
+    rig.clock.advance(90.0)
+    answer = rig.ask("GET", "/connections")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json == {
+        "code": "OK",
+        "node": "localhost:8080",
+        "started_at": rfc3339(rig.clock.wall() - 90.0),
+        "total": 2,
+        "connections": [session.information() for session in rig.sessions],
+        "next": None,
+    }
+    for session in rig.sessions:
+        told = rig.ask("GET", f"/{session.id}").json
+        assert told.pop("code") == "OK"
+        assert told in answer.json["connections"]
+
+
+def test_the_list_of_an_empty_node_is_empty(rig):
+    rig.session.lost()
+    answer = rig.ask("GET", "/connections")
+    assert (answer.json["total"], answer.json["connections"], answer.json["next"]) == (0, [], None)
+
+
+def test_clients_whose_end_the_backend_does_not_know_yet_are_not_listed(rig):
+    rig.session.lost()
+    rig.admit()
+    assert listed(rig) == ([2], None)
+
+
+def test_the_list_has_pages_each_of_which_names_the_next(rig):
+    rig.crowd(5)
+    assert listed(rig, "?limit=2") == ([1, 2], 2)
+    assert listed(rig, "?limit=2&after=2") == ([3, 4], 4)
+    assert listed(rig, "?after=4&limit=2") == ([5], None)
+    assert listed(rig, "?limit=5") == ([1, 2, 3, 4, 5], None)
+    assert listed(rig, "?after=5") == ([], None)
+    assert listed(rig, "?after=999999999999999") == ([], None)
+    assert rig.ask("GET", "/connections?limit=1&after=3").json["total"] == 5
+
+
+def test_a_page_holds_a_hundred_unless_it_is_told_otherwise_and_a_thousand_at_most():
+    rig = Rig(limit=2000)
+    rig.crowd(1002)
+    orders, following = listed(rig)
+    assert (orders, following) == (list(range(1, 101)), 100)
+    orders, following = listed(rig, "?limit=1000&after=1")
+    assert (orders, following) == (list(range(2, 1002)), 1001)
+    assert listed(rig, f"?after={following}") == ([1002], None)
+    assert (PAGE, LONGEST_PAGE) == (100, 1000)
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "+1", "1.0", "many", "1e2", "%D9%A1", "9" * 16])
+def test_a_limit_that_is_none_is_refused(rig, limit):
+    answer = rig.ask("GET", f"/connections?limit={limit}")
+    assert answer.said == (400, "BAD_REQUEST")
+    assert answer.json["message"].startswith("limit has to be a ")
+
+
+@pytest.mark.parametrize("after", ["-1", "+1", "0x1", "last", "%D9%A1", "%C2%B2", "9" * 16, "9" * 5000])
+def test_an_after_that_is_no_number_is_refused(rig, after):
+    answer = rig.ask("GET", f"/connections?after={after}")
+    assert answer.said == (400, "BAD_REQUEST")
+    assert answer.json["message"] == "after has to be a whole number."
+
+
+@pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&=#"])
+def test_what_is_not_asked_for_does_not_matter(rig, query):
+    assert listed(rig, query) == ([1], None)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://node/connections", "http://[nonsense]/connections", "http://[/connections", "/%63onnections"]
+)
+def test_the_list_may_be_asked_for_in_every_way_that_http_has(rig, target):
+    rig.crowd(3)
+    answer = rig.ask("GET", f"{target}?after=1&x=http://h/?&limit=1")
+    assert answer.status == 200
+    assert answer.json["next"] == 2
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2023-11-14T22:30:00Z", []),
+        ("2023-11-14T22:30:00.000Z", []),
+        ("2023-11-14T22:30:00.001Z", [1]),
+        ("2023-11-14T22:30:10Z", [1]),
+        ("2023-11-14T22:30:10.500Z", [1, 2]),
+        ("2023-11-14T23:30:10.500%2B01:00", [1, 2]),
+        ("2023-11-14T20:30:20.001-02:00", [1, 2, 3]),
+        ("2023-11-14T22:30:20.000001%2B00:00", [1, 2, 3]),
+        ("9999-12-31T23:59:59.999-23:59", [1, 2, 3]),
+        ("0001-01-01T00:00:00%2B23:59", []),
+    ],
+)
+def test_the_list_may_be_of_those_that_came_before_a_time(rig, time, expected):
+    start = 1_700_001_000.0
+    assert rfc3339(start) == "2023-11-14T22:30:00.000Z"
+    rig.crowd(3)
+    for number, session in enumerate(rig.sessions):
+        session.connected_at = start + number * 10.0
+    assert listed(rig, f"?connected_before={time}") == (expected, None)
+    if expected == [1, 2, 3]:
+        assert listed(rig, f"?limit=2&connected_before={time}") == ([1, 2], 2)
+        assert listed(rig, f"?limit=2&connected_before={time}&after=2") == ([3], None)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "now",
+        "1700001000",
+        "2023-11-14",
+        "2023-11-14T22:30:00",
+        "2023-11-14T22:30:00+01:00",
+        "2023-11-14T25:30:00Z",
+        "2023-02-30T22:30:00Z",
+        "2023-11-14T22:30:00ZZ",
+        "%FF",
+        "Z",
+    ],
+)
+def test_a_time_that_is_none_is_refused(rig, time):
+    answer = rig.ask("GET", f"/connections?connected_before={time}")
+    assert answer.said == (400, "BAD_REQUEST")
+    assert answer.json["message"].startswith("connected_before has to be a time such as 2026-01-31T12:00:00.123Z")
+
+
+@examples(200)
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40))
+def test_any_query_is_answered_with_a_page_or_a_fault(query):
+    answer = Rig().ask("GET", f"/connections?{query}")
+    assert answer.said in {(200, "OK"), (400, "BAD_REQUEST")}
+
+
+@examples(100)
+@given(
+    st.integers(0, 12),
+    st.integers(1, 5),
+    st.lists(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=4), max_size=20),
+)
+def test_clients_that_come_and_go_between_pages_hide_no_others_and_show_none_twice(count, limit, changes):
+    rig = Rig(limit=200)
+    rig.crowd(max(1, count))
+    stayed = {session.order for session in rig.sessions}
+    seen, after = [], 0
+    for page in range(100):
+        orders, following = listed(rig, f"?limit={limit}&after={after}")
+        assert len(orders) <= limit
+        seen += orders
+        if following is None:
+            break
+        assert following == orders[-1]
+        after = following
+        for comes, which in changes[page] if page < len(changes) else ():
+            if comes:
+                rig.admit()
+            elif rig.registry.live():
+                left = list(rig.registry.live())[which % len(rig.registry)]
+                stayed.discard(left.order)
+                left.lost()
+    assert seen == sorted(set(seen))
+    assert stayed <= set(seen)
 
 
 # Health.
@@ -361,7 +556,7 @@ def test_a_node_that_stops_is_healthy_but_not_ready(rig):
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "POST"])
-@pytest.mark.parametrize("path", ["client", UNKNOWN, "/nothing"])
+@pytest.mark.parametrize("path", ["client", UNKNOWN, "/nothing", "/connections", "/connections?limit=0"])
 def test_without_the_token_nothing_is_told_nor_done(header, method, path):
     rig = Rig(control_token="s3cret")
     path = rig.path if path == "client" else path
@@ -378,6 +573,7 @@ def test_with_the_token_everything_is_as_without_one():
     assert rig.ask("GET", rig.path, TOKEN).status == 200
     assert rig.ask("GET", UNKNOWN, TOKEN).status == 410
     assert rig.ask("GET", "/nothing", TOKEN).status == 404
+    assert [each["id"] for each in rig.ask("GET", "/connections", TOKEN).json["connections"]] == [rig.session.id]
     assert rig.ask("DELETE", rig.path, TOKEN).status == 200
 
 
