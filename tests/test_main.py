@@ -93,7 +93,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "wsaas", *arguments],
         env=environment(**variables),
         capture_output=True,

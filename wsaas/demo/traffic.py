@@ -103,10 +103,11 @@ class Traffic:
         answer, error = None, ""
         try:
             answer = call()
-            return answer
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             raise
+        else:
+            return answer
         finally:
             with self._changed:
                 exchange.answer = answer and answer._replace(body=answer.body[: LONGEST_BODY + 1])
