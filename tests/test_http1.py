@@ -346,7 +346,10 @@ def test_a_head_may_have_thirty_two_kibibytes():
     size = MAX_HEAD - len(b"/Host: x\r\nX: \r\n")
     (item,) = read(request(b"X: " + b"x" * size))
     assert item.size == MAX_HEAD
-    assert fault(request(b"X: " + b"x" * (size + 1)) + GET).status == 431
+    too_much = request(b"X: " + b"x" * (size + 1))
+    assert fault(too_much + GET).status == 431
+    assert fault(too_much[:20_000], too_much[20_000:]).status == 431
+    assert fault(too_much[:-1], too_much[-1:]).status == 431
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\nX"])
@@ -385,6 +388,12 @@ def test_a_large_piece_before_it_does_not_count_for_a_head():
     assert len(reader.feed(GET * 3000 + b"GET / ")) == 3000
     assert reader.feed(b"HTTP/1.1\r\n") == []
     assert len(reader.feed(b"Host: x\r\n\r\n")) == 1
+
+
+def test_empty_lines_before_a_request_do_not_count_for_its_head():
+    reader = RequestReader(LIMIT)
+    assert feed_all(reader, [b"\r\n" * MAX_HEAD] * 2) == []
+    assert len(reader.feed(GET)) == 1
 
 
 @pytest.mark.parametrize("name", [b"X: ", b"X"])
@@ -434,6 +443,16 @@ def test_a_body_in_tiny_chunks_costs_its_size():
         tracemalloc.stop()
     assert body.take() == b"x" * 50_000
     assert body.take() == b""
+
+
+def test_a_body_in_tiny_chunks_is_not_copied_for_each():
+    body = Body(10)
+    body.add(b"a")
+    body.add(b"b")
+    kept = body._data
+    body.add(b"c")
+    assert body._data is kept
+    assert body.take() == b"abc"
 
 
 def test_a_body_that_overflows_keeps_nothing():

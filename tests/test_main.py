@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+import wsaas.__main__
 from wsaas import __version__
 from wsaas.__main__ import main
 
@@ -93,7 +95,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "wsaas", *arguments],
         env=environment(**variables),
         capture_output=True,
@@ -183,6 +185,14 @@ def test_api_uri_is_required_as_a_command() -> None:
 def test_version() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wsaas {__version__}\n", "")
+
+
+def test_the_module_run_as_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsaas", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(wsaas.__main__.__file__, run_name="__main__")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"wsaas {__version__}\n"
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

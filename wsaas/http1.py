@@ -230,7 +230,7 @@ class RequestReader:
             return
         request = Request(self._parser.get_method(), self._target, self._headers)
         request.keep_alive = self._parser.should_keep_alive()
-        if self._connection or not request.keep_alive or self._hosts != 1:
+        if self._connection or not request.keep_alive:
             request.version = self._parser.get_http_version()
         if fault := self._fault(request):
             self._fail(fault)

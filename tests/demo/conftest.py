@@ -79,7 +79,7 @@ class Answered(NamedTuple):
     headers: HTTPMessage
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - it is JSON
+    def json(self) -> Any:
         """Reads the body."""
         return json.loads(self.body)
 
@@ -98,7 +98,7 @@ class Backend:
             response = connection.getresponse()
             return Answered(response.status, response.headers, response.read())
 
-    def connect(self, client: str, path: str, query: str = "") -> Any:  # noqa: ANN401 - it is JSON
+    def connect(self, client: str, path: str, query: str = "") -> Any:
         """Tells that a client wants in."""
         event = {"ws_uri": self.gateway.ws_uri(client), "request": {"path": path, "query": query}}
         headers = {"Ws-Uri": self.gateway.ws_uri(client), "Content-Type": "application/json"}

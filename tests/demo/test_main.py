@@ -74,7 +74,7 @@ def test_it_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     stdin: TextIO
-    with open(reading) as stdin, open(writing, "w") as parent:
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as parent:
 
         def die(_: str) -> None:
             parent.write("what is written to it is of no interest")

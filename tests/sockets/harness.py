@@ -35,26 +35,23 @@ MASK = b"\x01\x02\x03\x04"
 
 
 class Loop(uvloop.Loop):
-    """Remembers the timers that the gateway sets."""
+    """Remembers the timers that the gateway sets, and when they are due."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.timers: list[asyncio.TimerHandle] = []
+        self._timers: list[tuple[float, asyncio.Handle]] = []
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **more: Any) -> asyncio.TimerHandle:
-        timer = super().call_later(delay, callback, *args, **more)
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **more: Any) -> asyncio.Handle:
+        timer: asyncio.Handle = super().call_later(delay, callback, *args, **more)
         owner = getattr(callback, "__self__", callback)
         if type(owner).__module__.startswith("wsaas."):
-            self.timers = [each for each in self.timers if self._is_due(each)]
-            self.timers.append(timer)
+            self._timers = [*self.pending(), (self.time() + delay, timer)]
         return timer
 
-    def pending(self) -> list[asyncio.TimerHandle]:
+    def pending(self) -> list[tuple[float, asyncio.Handle]]:
         """The timers of the gateway that will go off."""
-        return [each for each in self.timers if self._is_due(each)]
-
-    def _is_due(self, timer: asyncio.TimerHandle) -> bool:
-        return not timer.cancelled() and timer.when() > self.time()
+        now = self.time()
+        return [(due, timer) for due, timer in self._timers if due > now and not timer.cancelled()]
 
 
 def free_port(host: str = "127.0.0.1") -> int:

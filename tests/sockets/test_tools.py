@@ -31,9 +31,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(file, folder)
     command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1", "--loglevel=error"]
     try:
-        done = subprocess.run(  # noqa: S603
-            command, cwd=folder, capture_output=True, text=True, timeout=LONGEST, check=False
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST, check=False)
     except subprocess.TimeoutExpired:
         pytest.skip("npm did not get the package ws in time")
     if done.returncode:
