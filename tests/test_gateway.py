@@ -165,3 +165,23 @@ async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert stage.nodes == []
+
+
+def test_few_descriptors_leave_half_of_them_for_clients(caplog: pytest.LogCaptureFixture) -> None:
+    assert gateway.most_sockets(20_000, 128) == 20_000 - 128 - 64
+    assert not caplog.records
+    assert gateway.most_sockets(150, 128) == 75
+    assert [record.getMessage() for record in caplog.records] == [
+        "only 75 connections at a time: raise the limit of open files (150)"
+    ]
+
+
+@pytest.mark.parametrize(("hard", "taken_for"), [(1234, 1234), (resource.RLIM_INFINITY, 1 << 20)])
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch, hard: int, taken_for: int
+) -> None:
+    limits = [(100, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    assert gateway._raise_descriptor_limit() == taken_for
+    assert limits[-1] == (hard, hard)

@@ -73,7 +73,12 @@ def test_connection_may_list_more_than_upgrade(connection):
     assert handshake.read(request(Connection=connection)).key == KEY
 
 
-@pytest.mark.parametrize("version", [None, b"", b"8", b"12", b"14", b"13, 8", b"013", b"x"])
+def test_a_handshake_names_a_version():
+    with pytest.raises(errors.BadRequest):
+        handshake.read(request(Sec_WebSocket_Version=None))
+
+
+@pytest.mark.parametrize("version", [b"", b"8", b"12", b"14", b"13, 8", b"013", b"x"])
 def test_only_version_13_is_spoken(version):
     with pytest.raises(UpgradeRequired) as raised:
         handshake.read(request(Sec_WebSocket_Version=version))

@@ -29,6 +29,12 @@ BACKLOG = 4096
 SPARE_DESCRIPTORS = 64
 """Descriptors that are kept free for files, listeners and REST requests when the table is full of clients."""
 
+MANY_DESCRIPTORS = 1 << 20
+"""What no limit of open files is taken for."""
+
+FEW_SOCKETS = 1000
+"""A limit of open files that leaves fewer than this is worth a warning."""
+
 LONGEST_GAP = 0.05
 """Most seconds between two clients that are told to go: a few are not kept waiting."""
 
@@ -54,7 +60,7 @@ class Gateway:
         self._pool = Pool(self._clock, self._open, limits)
         health = Health(self._clock, self._pool.turn_away)
         self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep, health.sweep)
-        self._sockets = _raise_descriptor_limit() - settings.api_connections - SPARE_DESCRIPTORS
+        self._sockets = most_sockets(_raise_descriptor_limit(), settings.api_connections)
         webhook = Webhook(settings, self._pool, health, self._clock.wall)
         limit = settings.max_connections or self._sockets
         self._journal: SqliteJournal | None = None
@@ -263,4 +269,12 @@ def _raise_descriptor_limit() -> int:
     """Raise the soft limit of open files to the hard one; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+
+
+def most_sockets(descriptors: int, backend_connections: int) -> int:
+    """Return how many accepted sockets `descriptors` allow, half of them at least where there are few."""
+    sockets = max(descriptors // 2, descriptors - backend_connections - SPARE_DESCRIPTORS)
+    if sockets < FEW_SOCKETS:
+        logger.warning("only %d connections at a time: raise the limit of open files (%d)", sockets, descriptors)
+    return sockets

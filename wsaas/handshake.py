@@ -43,7 +43,10 @@ def read(request: Request, allowed_origins: frozenset[str] = frozenset("*")) -> 
         raise BadRequest("A WebSocket handshake is a GET of HTTP/1.1.")
     if not request.upgrade:
         raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
-    if request.values(b"sec-websocket-version") != [VERSION]:
+    versions = request.values(b"sec-websocket-version")
+    if not versions:
+        raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
+    if versions != [VERSION]:
         raise UpgradeRequired("Only WebSocket version 13 is spoken here.", ("Sec-WebSocket-Version", "13"))
     keys = request.values(b"sec-websocket-key")
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
