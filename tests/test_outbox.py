@@ -1,14 +1,17 @@
 import random
 
 import pytest
-from fakes import FakeClock, FakeWebhook
+from fakes import FakeClock, FakePool, FakeWebhook, make_settings
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.health import Health
 from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
-from wsaas.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken
+from wsaas.pool import Failure
+from wsaas.responses import Response
+from wsaas.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken, Webhook
 
 INBOX = 10_000
 AGAIN = Again("the backend is tired")
@@ -467,6 +470,231 @@ def test_an_owner_that_does_not_care_lets_a_closed_leave_at_once():
     left = []
     Owner().leaving(closed(1), lambda: left.append(True))
     assert left == [True]
+
+
+def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.outbox.abandon() == [message(1), message(2, INBOX)]
+    rig.put(closed(3))
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+    assert rig.outbox.level == 0
+
+
+# A backend that is down, for all connections together.
+
+
+class SharedRig:
+    """Several outboxes in front of one backend, whose health is real."""
+
+    def __init__(self, count=3, **values):
+        self.clock = FakeClock()
+        self.pool = FakePool()
+        self.health = Health(self.clock, lambda: None)
+        self.webhook = Webhook(make_settings(**values), self.pool, self.health, self.clock.wall)
+        self.owners = [FakeOwner() for _ in range(count)]
+        self.outboxes = [
+            Outbox(self.webhook, self.clock, Subject(f"id{number}", f"node/id{number}", None), owner, INBOX)
+            for number, owner in enumerate(self.owners)
+        ]
+
+    def fall(self):
+        """Let the backend be down, as somebody else found out."""
+        self.health.observe(object(), Failure.UNREACHABLE)
+        return self
+
+    def answer(self, outcome):
+        """Answer the request that waits longest."""
+        self.pool.answer(outcome if isinstance(outcome, Failure) else Response(outcome, {}))
+
+    def answer_later(self, status, seconds):
+        self.pool.answer(Response(status, {b"retry-after": b"%d" % seconds}))
+
+    @property
+    def sent(self):
+        """Method and `ce-id` of each request that is under way."""
+        heads = [exchange.request.partition(b"\r\n\r\n")[0].decode() for exchange in self.pool.sent]
+        return [f"{head.split()[0]} {head.partition('ce-id: ')[2].split()[0]}" for head in heads]
+
+    def sweep(self, seconds):
+        """Let time pass, and let go of those that wait in vain."""
+        self.clock.advance(seconds)
+        self.health.sweep(self.clock.now())
+
+
+@pytest.fixture
+def down():
+    return SharedRig().fall()
+
+
+def test_an_opened_never_waits_for_a_backend_that_is_down(down):
+    for outbox in down.outboxes:
+        outbox.put(opened())
+    assert down.sent == ["POST id0.0", "POST id1.0", "POST id2.0"]
+    assert len(down.health) == 0
+    for owner in down.owners:
+        down.answer(Failure.UNREACHABLE)
+        ((said, verdict),) = owner.calls
+        assert said == "decided"
+        assert verdict.fault.status == 503
+    assert down.sent == []
+
+
+def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
+    for number, outbox in enumerate(down.outboxes):
+        outbox.put(message(number + 1))
+    assert down.sent == []
+    assert len(down.health) == 3
+    down.clock.advance(0.1)
+    assert down.sent == ["PUT id0.1"]
+    down.clock.advance(10.0)
+    assert down.sent == ["PUT id0.1"]
+    down.answer(200)
+    assert down.sent == ["PUT id1.2", "PUT id2.3"]
+    assert [owner.calls for owner in down.owners] == [[], [], []]
+
+
+def test_a_closed_that_comes_while_the_backend_is_down_waits_too_once_its_owner_lets_it(down):
+    leaving = []
+    down.owners[0].leave = leaving.append
+    down.outboxes[0].put(closed(9))
+    assert len(down.health) == 0
+    (go,) = leaving
+    go()
+    assert down.sent == []
+    assert len(down.health) == 1
+    down.clock.advance(0.1)
+    assert down.sent == ["DELETE id0.9"]
+    down.answer(204)
+    assert down.owners[0].calls == [("settled", "")]
+
+
+def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_own():
+    rig = SharedRig()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    for _ in range(3):
+        rig.answer(Failure.UNREACHABLE)
+    assert len(rig.health) == 3
+    # One timer for all: that of the probe.
+    assert len(rig.clock.timers) == 1
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0.1"]
+
+
+def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig = SharedRig()
+    rig.outboxes[0].put(message(1))
+    rig.answer(503)
+    assert len(rig.health) == 0
+    rig.fall()
+    rig.clock.advance(0.2)
+    assert rig.sent == []
+    assert len(rig.health) == 1
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0.1"]
+
+
+def test_a_probe_that_fails_lines_up_behind_the_others(down):
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    for name in ("id0", "id1", "id2", "id0"):
+        down.clock.advance(1.0)
+        assert down.sent == [f"PUT {name}.1"]
+        down.answer(Failure.UNREACHABLE)
+    assert [owner.calls for owner in down.owners] == [[], [], []]
+
+
+def test_retry_after_is_honoured_while_the_backend_is_down(down):
+    first, second, _ = down.outboxes
+    first.put(message(1))
+    second.put(message(1))
+    down.clock.advance(0.1)
+    down.answer_later(503, 7)
+    # It waits for itself, and lets the others find out.
+    assert len(down.health) == 1
+    down.clock.advance(0.2)
+    assert down.sent == ["PUT id1.1"]
+    down.answer(Failure.UNREACHABLE)
+    down.clock.advance(6.7)
+    down.answer(Failure.UNREACHABLE)
+    assert len(down.health) == 1
+    down.clock.advance(0.2)
+    assert len(down.health) + len(down.sent) == 2
+
+
+def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_window_is_over(down):
+    outbox, owner = down.outboxes[0], down.owners[0]
+    # Nobody else probes: that one is under way and never answered.
+    down.outboxes[1].put(message(1))
+    down.clock.advance(0.1)
+    outbox.put(message(1))
+    outbox.put(message(2))
+    down.sweep(29.9)
+    assert owner.calls == []
+    down.sweep(0.1)
+    assert owner.calls == [("undelivered", Reason.UNDELIVERED, "the backend is down")]
+    # The next one waits with a window of its own.
+    down.sweep(29.9)
+    assert len(owner.calls) == 1
+    down.sweep(0.1)
+    assert len(owner.calls) == 2
+    assert len(down.health) == 0
+
+
+def test_a_window_runs_on_from_the_first_failure_through_the_line():
+    rig = SharedRig(api_retry="5000")
+    rig.outboxes[0].put(message(1))
+    rig.answer_later(503, 2)
+    rig.clock.advance(2.0)
+    rig.answer(Failure.UNREACHABLE)
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0.1"]
+    rig.sweep(2.85)
+    assert rig.owners[0].calls == []
+    rig.clock.advance(0.1)
+    rig.answer(Failure.TIMED_OUT)
+    assert rig.owners[0].calls == [
+        ("undelivered", Reason.UNDELIVERED, "the backend did not answer in time, 3 times"),
+    ]
+    assert len(rig.health) == 0
+
+
+def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
+    down.outboxes[1].put(message(1))
+    down.clock.advance(0.1)
+    down.outboxes[0].put(closed())
+    down.sweep(299.9)
+    assert down.owners[0].calls == []
+    down.sweep(0.1)
+    assert down.owners[0].calls == [("settled", "the backend is down")]
+
+
+def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
+    first, second, third = down.outboxes
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    first.abandon()
+    down.clock.advance(0.1)
+    assert down.sent == ["PUT id1.1"]
+    third.abandon()
+    down.sweep(0.0)
+    assert len(down.health) == 0
+    assert down.owners[2].calls == []
+    assert second.abandon() == [message(1)]
+
+
+def test_a_late_answer_to_what_was_abandoned_still_tells_of_the_backend(down):
+    first, second, third = down.outboxes
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    down.clock.advance(0.1)
+    first.abandon()
+    down.answer(200)
+    assert down.sent == ["PUT id1.1", "PUT id2.1"]
+    assert down.owners[0].calls == []
+    assert (second.level, third.level) == (0, 0)
 
 
 class OutboxMachine(RuleBasedStateMachine):
