@@ -138,7 +138,7 @@ async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
 
 
 async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "_raise_descriptor_limit", lambda: gateway.SPARE_DESCRIPTORS + 128 + 3)
+    monkeypatch.setattr(gateway, "most_sockets", lambda *_: 3)
     node = await stage.node()
     inside = [await node.upgraded() for _ in range(2)]
     idle = await node.raw()

@@ -74,7 +74,7 @@ def test_connection_may_list_more_than_upgrade(connection):
 
 
 def test_a_handshake_names_a_version():
-    with pytest.raises(errors.BadRequest):
+    with pytest.raises(BadRequest):
         handshake.read(request(Sec_WebSocket_Version=None))
 
 
