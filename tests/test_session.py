@@ -1,6 +1,15 @@
 import orjson
 import pytest
-from fakes import FakeClock, FakeDoor, FakeKeeper, FakeWebhook, make_handshake, make_services, make_settings
+from fakes import (
+    FakeClock,
+    FakeDoor,
+    FakeJournal,
+    FakeKeeper,
+    FakeWebhook,
+    make_handshake,
+    make_services,
+    make_settings,
+)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -538,6 +547,183 @@ def test_a_client_that_left_before_its_message_was_refused_is_told_by_the_delete
     assert rig.keeper.calls == ["left", "settled"]
 
 
+# The journal.
+
+
+@pytest.fixture
+def journalled():
+    return Rig(authorization=b"Bearer x", journal=FakeJournal())
+
+
+def enter_journal(rig):
+    """Bring a client in, with nothing left to be written."""
+    assert rig.journal.write() == ["opened"]
+    return rig.enter()
+
+
+def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
+    rig = journalled
+    assert rig.journal.waiting == ["opened"]
+    assert rig.webhook.told == []
+    assert rig.session.state is State.CONNECTING
+    rig.clock.advance(1.0)
+    rig.journal.write()
+    (asked,) = rig.webhook.told
+    assert isinstance(asked, Opened)
+    assert asked.at == rig.session.connected_at == rig.clock.wall() - 1.0
+    assert rig.journal.entries == {
+        ID: {
+            "ws_uri": WS_URI,
+            "authorization": b"Bearer x",
+            "context": None,
+            "connected_at": rig.session.connected_at,
+            "farewell": None,
+        }
+    }
+
+
+def test_a_client_that_cannot_be_remembered_is_told_to_come_back_and_the_backend_is_not_asked(journalled):
+    rig = journalled
+    rig.journal.fail()
+    assert isinstance(rig.door.refused, errors.Unavailable)
+    assert rig.door.refused.headers == (("Retry-After", "1"),)
+    assert rig.session.state is State.CLOSED
+    assert rig.session.reason is Reason.REFUSED
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.webhook.told == []
+    rig.session.lost()
+    assert rig.keeper.calls == ["left", "settled"]
+    # Should it be in the file after all, it is not for long.
+    rig.journal.write()
+    assert rig.journal.entries == {}
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("end", [lambda s: s.lost(), lambda s: s.close(Reason.SHUTDOWN)])
+def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_and_forgotten(journalled, end, written):
+    rig = journalled
+    end(rig.session)
+    assert rig.keeper.calls == ["left"]
+    if written:
+        rig.journal.write()
+    else:
+        rig.journal.fail()
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.webhook.told == []
+    rig.journal.write()
+    assert rig.journal.entries == {}
+    assert rig.journal.pending == []
+
+
+def test_what_is_pushed_before_the_client_is_remembered_is_kept(journalled):
+    rig = journalled
+    rig.session.send(text=True, data=b"early")
+    rig.journal.write()
+    rig.enter()
+    assert rig.door.accepted == (None, framing.encode(framing.TEXT, b"early"))
+
+
+def test_a_client_that_the_backend_refused_is_forgotten(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(FORBIDDEN)
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_the_context_is_remembered(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(Admitted(None, "cart=7"))
+    assert rig.journal.write() == ["admitted"]
+    assert rig.journal.entries[ID]["context"] == "cart=7"
+
+
+def test_messages_do_not_wait_for_the_journal(journalled):
+    rig = enter_journal(journalled)
+    rig.receive()
+    assert isinstance(rig.webhook.asked, Message)
+    rig.session.send(text=True, data=b"hi")
+    rig.webhook.answer(Taken(Message(text=True, data=b"ho")))
+    assert len(rig.edge.written) == 2
+    assert rig.journal.pending == []
+
+
+def test_the_delete_leaves_only_once_it_is_remembered(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    assert rig.journal.waiting == ["ended"]
+    assert rig.ends == []
+    assert rig.keeper.calls == ["left"]
+    rig.journal.write()
+    assert rig.end == (4000, "bye")
+    assert rig.journal.entries[ID]["farewell"] == rig.webhook.asked
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_the_delete_leaves_though_it_cannot_be_remembered(journalled):
+    rig = enter_journal(journalled)
+    rig.session.lost()
+    rig.journal.fail()
+    assert rig.end == (1006, "")
+    rig.webhook.answer(TAKEN)
+    rig.journal.write()
+    assert rig.journal.entries == {}
+
+
+def test_a_delete_is_written_down_when_it_is_next_and_not_while_messages_are_before_it(journalled):
+    rig = enter_journal(journalled)
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.session.lost()
+    for _ in range(2):
+        assert rig.journal.pending == []
+        rig.webhook.answer(TAKEN)
+    assert rig.journal.write() == ["ended"]
+    assert rig.journal.entries[ID]["farewell"].number == 3
+    assert rig.end == (1006, "")
+
+
+@pytest.mark.parametrize("verdict", [OK, TIMED_OUT])
+def test_the_delete_of_a_client_that_left_early_is_remembered_after_the_answer(journalled, verdict):
+    rig = journalled
+    rig.journal.write()
+    rig.session.lost()
+    assert rig.journal.pending == []
+    rig.webhook.answer(verdict)
+    assert rig.ends == []
+    assert rig.journal.write() == ["ended"]
+    assert rig.end == (1006, "")
+
+
+def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered(journalled):
+    rig = enter_journal(journalled)
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.session.closed_by_client(1000, "bye")
+    rig.webhook.answer(UNDELIVERED)
+    rig.journal.write()
+    remembered = rig.journal.entries[ID]["farewell"]
+    assert remembered == rig.webhook.asked
+    assert orjson.loads(remembered.body)["code"] == 1011
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journalled, caplog):
+    rig = enter_journal(journalled)
+    rig.webhook.windows[Closed] = 0.0
+    rig.session.lost()
+    rig.journal.write()
+    rig.webhook.answer(Again("the backend is broken"))
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.journal.pending == []
+    assert list(rig.journal.entries) == [ID]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 # What GET tells.
 
 
@@ -674,13 +860,15 @@ def test_every_move_is_logged_with_its_reason(caplog):
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """A client, a backend and a node that do whatever they may, in any order."""
+    """A client, a backend, a journal and a node that do whatever they may, in any order."""
 
     @initialize(offers=st.sampled_from([(), ("a",)]))
     def start(self, offers):
-        self.rig = Rig(offers, inbox="2000", send_buffer="50")
+        self.rig = Rig(offers, inbox="2000", send_buffer="50", journal=FakeJournal())
         self.session = self.rig.session
         self.webhook = self.rig.webhook
+        self.journal = self.rig.journal
+        self.journal_failed = False
         self.maybe_accepted = None
         self.received = 0
         self.pushed = []
@@ -690,7 +878,16 @@ class SessionMachine(RuleBasedStateMachine):
     def state_is(self, *states):
         return self.session.state in states
 
-    @precondition(lambda self: self.maybe_accepted is None)
+    @rule()
+    def the_journal_writes(self):
+        self.journal.write()
+
+    @rule()
+    def the_journal_fails(self):
+        self.journal_failed = True
+        self.journal.fail()
+
+    @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
     @rule(verdict=st.sampled_from([OK, OK, OK, FORBIDDEN, TIMED_OUT, Admitted("a", "x")]))
     def the_backend_decides(self, verdict):
         self.maybe_accepted = isinstance(verdict, Admitted) or verdict.told
@@ -775,7 +972,7 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def the_backend_hears_everything_in_order_and_the_end_last(self):
         told = self.webhook.told
-        assert isinstance(told[0], Opened)
+        assert not told or isinstance(told[0], Opened)
         ends = [event for event in told if isinstance(event, Closed)]
         assert len(ends) <= 1
         assert not ends or (told[-1] is ends[0] and self.maybe_accepted and self.state_is(State.CLOSED))
@@ -784,6 +981,18 @@ class SessionMachine(RuleBasedStateMachine):
         assert [int(event.data.partition(b".")[0]) for event in messages] == [event.number for event in messages]
         if ends and self.failed:
             assert orjson.loads(ends[0].body)["code"] == self.session.reason.code
+
+    @invariant()
+    def what_is_owed_is_remembered(self):
+        told = self.webhook.told
+        ends = [event for event in told if isinstance(event, Closed)]
+        is_owed = self.maybe_accepted is not False and "settled" not in self.rig.keeper.calls
+        if told and is_owed:
+            assert ID in self.journal.entries
+        if ends and is_owed and not self.journal_failed:
+            assert self.journal.entries[ID]["farewell"] == ends[0]
+        if "settled" in self.rig.keeper.calls and not self.journal.pending:
+            assert self.journal.entries == {}
 
     @invariant()
     def the_client_gets_everything_in_order(self):
@@ -807,15 +1016,19 @@ class SessionMachine(RuleBasedStateMachine):
         if not hasattr(self, "rig"):
             return
         self.session.lost()
-        if self.maybe_accepted is None:
+        self.journal.write()
+        if self.maybe_accepted is None and self.webhook.calls:
             self.the_backend_decides(OK)
-        while self.webhook.calls or self.rig.clock.timers:
+        while self.webhook.calls or self.rig.clock.timers or self.journal.pending:
             self.rig.clock.advance(5.0)
+            self.journal.write()
             if self.webhook.calls:
                 self.the_backend_answers(TAKEN)
             self.the_backend_hears_everything_in_order_and_the_end_last()
+            self.what_is_owed_is_remembered()
         assert self.rig.keeper.calls == ["left", "settled"]
-        assert len(self.rig.ends) == self.maybe_accepted
+        assert len(self.rig.ends) == bool(self.maybe_accepted)
+        assert self.journal.entries == {}
         if not self.failed:
             told = [event for event in self.webhook.told if isinstance(event, Message)]
             assert len(told) == self.received
