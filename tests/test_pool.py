@@ -478,6 +478,41 @@ def test_close_ends_every_connection_and_fails_what_waits():
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=1 waiting=0>"
 
 
+def test_turning_away_fails_what_waits_and_lets_what_is_on_its_way_go_on(rig):
+    for name in "abc":
+        rig.send(name)
+    transport = rig.opener.open()
+    rig.pool.turn_away()
+    assert [rig.outcome(name) for name in "abc"] == [None, Failure.CROWDED, Failure.CROWDED]
+    assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=0>"
+    transport.protocol.data_received(OK)
+    assert rig.outcome("a") == 200
+    rig.send("d")
+    assert transport.take() == b"ad"
+
+
+def test_what_may_have_been_seen_is_turned_away_as_that(rig):
+    (stale,) = served(rig)
+    rig.send("a")
+    stale.lose()
+    rig.pool.turn_away()
+    assert rig.outcome("a") is Failure.BROKEN
+
+
+def test_turning_away_when_nobody_waits_does_nothing(rig):
+    served(rig)
+    rig.pool.turn_away()
+    assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=0 waiting=0>"
+
+
+def test_who_is_turned_away_may_send_again_at_once(rig):
+    again = []
+    rig.pool.send(Exchange(b"a", lambda _: rig.pool.send(Exchange(b"b", again.append, 30.0)), 30.0))
+    rig.pool.turn_away()
+    assert rig.opener.open().take() == b"b"
+    assert again == []
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Any number of exchanges, and a backend that answers, dies, hangs and cannot be reached, in any order."""
 
@@ -545,6 +580,10 @@ class PoolMachine(RuleBasedStateMachine):
         transport = data.draw(st.sampled_from(idle))
         transport.protocol.data_received(OK)
         assert transport.aborted
+
+    @rule()
+    def those_that_wait_are_turned_away(self):
+        self.rig.pool.turn_away()
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 10.0, 30.0, 60.0]))
     def time_passes(self, seconds):

@@ -1,5 +1,6 @@
 import argparse
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -486,6 +487,29 @@ def test_a_token_is_bytes():
 def test_a_wrong_token_is_not_shown(text):
     message = refusal("control_token", text)
     assert message == "CONTROL_TOKEN=(hidden): expected visible ASCII characters without spaces"
+
+
+# The journal
+
+
+@pytest.mark.parametrize("text", ["journal", "/var/lib/wsaas/journal", "./a b/ü.db", "..x", "~/journal", "C:\\x"])
+def test_a_journal_is_a_path_as_it_is(text):
+    assert value_of("journal", text) == Path(text)
+
+
+@pytest.mark.parametrize("text", ["folder/", "/", "a\nb", "a\0b", "\x7f", "\udcff"])
+def test_a_journal_is_no_folder_and_has_no_control_characters(text):
+    assert "expected the path of a file" in refusal("journal", text)
+
+
+@pytest.mark.parametrize("text", ["normal", "full"])
+def test_a_journal_is_synchronised_normally_or_fully(text):
+    assert value_of("journal_sync", text) == text
+
+
+@pytest.mark.parametrize("text", ["off", "1", "yes", "full normal"])
+def test_a_journal_is_synchronised_in_no_other_way(text):
+    assert "expected normal or full" in refusal("journal_sync", text)
 
 
 # Anything
