@@ -478,7 +478,7 @@ else:
 
 
 def open_elsewhere(path):
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert done.stderr == ""
@@ -525,7 +525,7 @@ while True:
 
 
 def test_what_was_written_survives_a_kill(rig):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(rig.path)], check=False, timeout=PATIENCE)  # noqa: S603
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(rig.path)], check=False, timeout=PATIENCE)
     assert killed.returncode == -9
     assert (rig.path.parent / "journal-wal").stat().st_size > 0
     assert names(rig.open()) == ["a"]

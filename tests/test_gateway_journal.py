@@ -1,0 +1,342 @@
+"""The gateway with a journal: what it remembers, what it tells of an earlier one, and how it stops."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sqlite3
+from pathlib import Path
+
+import orjson
+import pytest
+from sockets.backend import within
+from sockets.harness import Node, Stage, until, upgrade
+
+from wsaas import settings
+from wsaas.clock import Clock
+from wsaas.events import Closed
+from wsaas.journal import LAST_NUMBER, Entry, JournalError, SqliteJournal
+
+
+def remembered(path: Path) -> list[Entry]:
+    """Return what a journal that nobody uses holds."""
+    loop = asyncio.get_running_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    entries = journal.open()
+    journal.close()
+    return entries
+
+
+async def leave(path: Path, *entries: Entry) -> None:
+    """Leave a journal as an earlier gateway did."""
+    loop = asyncio.get_running_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    journal.open()
+    for entry in entries:
+        journal.opened(entry, lambda _: None)
+        if entry.context is not None:
+            journal.admitted(entry.id, entry.context)
+        if entry.farewell is not None and entry.ended_at is not None and entry.number is not None:
+            journal.ended(entry.id, Closed(entry.farewell, entry.ended_at, entry.number), lambda _: None)
+    journal.close()
+    await asyncio.sleep(0)
+
+
+def unstarted(stage: Stage, **chosen: object) -> Node:
+    """Return a node that the test starts itself, if at all."""
+    given = {"api_uri": "127.0.0.1:9/hook", "listen": "127.0.0.1:0"}
+    node = Node(stage, settings.load({**given, **{name: str(value) for name, value in chosen.items()}}, {}))
+    stage.nodes.append(node)
+    return node
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+# What is remembered.
+
+
+async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_its_delete_was_answered(
+    stage: Stage, path: Path
+) -> None:
+    stage.backend.hold("POST", "DELETE")
+    node = await stage.node(journal=path)
+    connecting = asyncio.ensure_future(node.connect(additional_headers={"Authorization": "Bearer x"}))
+    post = await stage.backend.take("POST")
+    journal = node.gateway._journal
+    assert journal is not None
+
+    def rows() -> list[tuple[object, ...]]:
+        # Between two writes of its thread: nothing is under way where this looks.
+        return journal._connection.execute("SELECT id, authorization, context, number FROM connections").fetchall()
+
+    assert rows() == [(post.client, b"Bearer x", None, None)]
+    post.ok(context="cart=7")
+    client = await within(connecting)
+    await until(lambda: rows() == [(post.client, b"Bearer x", "cart=7", None)])
+    await client.close()
+    delete = await stage.backend.take("DELETE")
+    assert rows() == [(post.client, b"Bearer x", "cart=7", 1)]
+    delete.ok()
+    await until(lambda: rows() == [])
+    assert await node.drain()
+    assert remembered(path) == []
+    assert path.stat().st_mode & 0o777 == 0o600  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize(("sync", "synchronous"), [("normal", 1), ("full", 2)])
+async def test_journal_sync_says_whether_the_disk_is_waited_for(
+    stage: Stage, path: Path, sync: str, synchronous: int
+) -> None:
+    node = await stage.node(journal=path, journal_sync=sync)
+    assert node.gateway._journal is not None
+    assert node.gateway._journal._connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+
+
+class Full:
+    """A disk without room."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.is_full = True
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if self.is_full and not statement.startswith("ROLLBACK"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.connection.execute(statement, *values)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not_asked(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["cannot be written: database or disk is full"]
+    node = await stage.node(journal=path)
+    assert node.gateway._journal is not None
+    disk = Full(node.gateway._journal._connection)
+    node.gateway._journal._connection = disk  # type: ignore[assignment]
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "1")
+    disk.is_full = False
+    client, name = await node.admit()
+    assert stage.backend.count("POST") == 1
+    await client.close()
+    assert (await stage.backend.take("DELETE")).client == name
+    await until(lambda: not node.gateway._journal._is_writing)  # type: ignore[union-attr]
+
+
+# An earlier gateway.
+
+
+async def test_what_an_earlier_gateway_left_is_told_beside_normal_service(stage: Stage, path: Path) -> None:
+    await leave(
+        path,
+        Entry("lost", "old/lost", b"Bearer x", "cart=7", 1_700_000_000.0),
+        Entry("ended", "old/ended", None, None, 1_700_000_001.0, 4, 1_700_000_002.0, b'{"code":1000}'),
+    )
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    lost = await stage.backend.take("DELETE", client="lost")
+    assert lost.headers["ce-id"] == f"lost.{LAST_NUMBER}"
+    assert lost.headers["authorization"] == "Bearer x"
+    assert lost.headers["ws-context"] == "cart=7"
+    assert lost.ws_uri == "old/lost"
+    assert (lost.json["code"], lost.json["reason"]) == (1006, "gateway lost")
+    ended = await stage.backend.take("DELETE", client="ended")
+    assert ended.headers["ce-id"] == "ended.4"
+    assert ended.body == b'{"code":1000}'
+    await client.close()
+    assert (await stage.backend.take("DELETE", client=name)).event == 1
+    assert await node.drain()
+    assert remembered(path) == []
+    assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
+
+
+async def test_what_an_earlier_gateway_left_stays_for_the_next_one_when_this_one_stops_first(
+    stage: Stage, path: Path
+) -> None:
+    await leave(path, *(Entry(f"c{number}", f"old/c{number}", None, None, float(number)) for number in range(20)))
+    stage.backend.hold("DELETE")
+    node = await stage.node(journal=path)
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 16)
+    (first, *_) = stage.backend.calls
+    first.ok()
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17)
+    assert await node.drain()
+    left = remembered(path)
+    assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
+    # What was on its way comes again as it was.
+    assert {entry.number for entry in left} == {None, LAST_NUMBER}
+    stage.backend.relent()
+    again = await stage.node(journal=path)
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
+    assert await again.drain()
+    assert remembered(path) == []
+
+
+# A journal that cannot be used.
+
+
+async def test_a_journal_that_another_gateway_uses_stops_the_start(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path)
+    second = unstarted(stage, journal=path)
+    with pytest.raises(JournalError, match="another process uses it"):
+        await second.gateway.start()
+    assert second.gateway.addresses == []
+    assert (await node.rest("GET", "/readyz")).status == 200
+
+
+async def test_a_damaged_journal_is_set_aside_and_the_gateway_starts(stage: Stage, path: Path) -> None:
+    stage.expected_errors = [f"{path}: damaged"]
+    path.write_bytes(b"nonsense" * 1000)  # noqa: ASYNC240
+    node = await stage.node(journal=path)
+    client, _ = await node.admit()
+    await client.close()
+    await stage.backend.take("DELETE")
+    (aside,) = path.parent.glob("journal.damaged-*")
+    assert aside.read_bytes() == b"nonsense" * 1000
+
+
+async def test_a_taken_port_lets_go_of_the_journal(stage: Stage, path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        node = unstarted(stage, journal=path, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(OSError, match="in use"):
+            await node.gateway.start()
+    assert remembered(path) == []
+
+
+async def test_a_gateway_with_a_journal_may_be_drained_before_it_was_started(stage: Stage, path: Path) -> None:
+    assert await unstarted(stage, journal=path).drain()
+    assert not path.exists()  # noqa: ASYNC240
+
+
+# Drain.
+
+
+async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=4000)
+    stage.backend.hold("DELETE")
+    clients = [(await node.admit())[0] for _ in range(3)]
+    before = len(stage.messages(logging.INFO))
+    draining = asyncio.ensure_future(node.gateway.drain())
+    for client in clients:
+        await within(client.wait_closed())
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 3)
+    await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
+    assert stage.messages(logging.INFO)[before:] == [
+        "stopping within 4 s: not ready any more, 3 clients to close",
+        "stopping: no clients left, the backend has to be told of 3",
+    ]
+    stage.backend.relent()
+    assert await within(draining)
+    node.drained = True
+    assert stage.messages(logging.INFO)[before + 2 :] == ["stopped"]
+
+
+async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tells_the_backend(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path)
+    idle = await node.raw()
+    stage.backend.hold("DELETE")
+    await node.connect()
+    draining = asyncio.ensure_future(node.gateway.drain())
+    await stage.backend.take("DELETE")
+    idle.send(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await idle.answer()).status == 503
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    stage.backend.relent()
+    assert await within(draining)
+    node.drained = True
+
+
+async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=60_000)
+    stage.backend.hold("DELETE")
+    names = {(await node.admit())[1] for _ in range(5)}
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stage.backend.take("DELETE")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await within(running)
+    node.drained = True
+    stage.nodes.remove(node)
+    left = remembered(path)
+    assert {entry.id for entry in left} == names
+    assert "the backend is told of the end of 5 connections at the next start" in stage.messages()
+    assert stage.messages(logging.ERROR) == []
+    # And so it is.
+    stage.backend.relent()
+    again = await stage.node(journal=path)
+    await stage.backend.wait(lambda: {call.client for call in stage.backend.calls if call.done.is_set()} >= names)
+    assert await again.drain()
+    assert remembered(path) == []
+
+
+async def test_what_is_in_the_journal_when_time_is_over_is_no_error(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("DELETE")
+    _, name = await node.admit()
+    assert await node.drain()
+    stage.nodes.remove(node)
+    (left,) = remembered(path)
+    assert left.id == name
+    assert left.farewell is not None
+    assert orjson.loads(left.farewell)["code"] == 1001
+    assert stage.messages(logging.ERROR) == []
+
+
+async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_in_the_journal(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("PUT")
+    client, name = await node.admit()
+    for number in range(3):
+        await client.send(str(number))
+    await stage.backend.take("PUT")
+    await until(lambda: node.gateway._registry.find(name).messages_in == 3)  # type: ignore[union-attr]
+    stage.expected_errors = [f"/{name}: stopped before the backend was told of 3 messages and its end"]
+    assert not await node.drain()
+    assert len(stage.messages(logging.ERROR)) == 1
+    (left,) = remembered(path)
+    # Its number and its words were never final: the next start says that the gateway was lost.
+    assert (left.id, left.number) == (name, None)
+
+
+async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_the_next_start(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    assert await node.drain()
+    stage.nodes.remove(node)
+    assert (await raw.answer()).status == 503
+    assert [entry.id for entry in remembered(path)] == [post.client]
+
+
+async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_client(stage: Stage) -> None:
+    node = await stage.node(drain_timeout=200)
+    stage.backend.hold("DELETE")
+    names = [(await node.admit())[1] for _ in range(2)]
+    stage.expected_errors = ["stopped before the backend was told of 0 messages and its end"]
+    assert not await node.drain()
+    errors = stage.messages(logging.ERROR)
+    assert len(errors) == 2
+    assert all(any(name in error for error in errors) for name in names)
