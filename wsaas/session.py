@@ -128,7 +128,7 @@ class Session(Facts, Owner):
         settings, clock = services.settings, services.clock
         super().__init__(connection_id, handshake, remote_address, clock)
         self._door = door
-        self._early = b""
+        self._early = bytearray()
         self._farewell: Closed
         self._number = 0
         self._services = services
@@ -313,10 +313,9 @@ class Session(Facts, Owner):
         if verdict.context is not None:
             self.outbox.subject.remember(verdict.context)
             self._services.journal.admitted(self.id, verdict.context)
-        early, self._early, self._subprotocols = self._early, b"", ()
-        self.edge = self._door.accept(self.subprotocol, early)
-        # Nothing of the door is needed any more, and it is not small.
-        del self._door
+        self.edge = self._door.accept(self.subprotocol, bytes(self._early))
+        # What the handshake needed is not small, and most clients stay for long.
+        del self._door, self._early, self._subprotocols
         self.edge.start()
         return None
 
