@@ -56,7 +56,7 @@ class Program:
         assert not self.is_up
         self.runs += 1
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own programs
+            self._process = subprocess.Popen(
                 [*self._command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
             )
 

@@ -1,0 +1,261 @@
+"""A backend that can be killed at any moment. What it was asked, and what it asked, stands in a file: its books.
+
+    python backend.py PORT GATEWAY-PORT BOOKS LIFE SEED
+
+Each request is written down before it is answered, with one system call: no kill takes it back. It has no other memory:
+started again, it reads there who is connected. Beside the kills it has failings of its own: it answers late, or 503, or
+not at all, hangs up before it wrote a request down or after, and closes connections that are kept alive.
+
+A line of the books: a word, the connection's id, the event's number (of a push: its own), what was answered, the
+`Authorization` and `Ws-Context` that came with it ("-" for none), and the body without spaces around it. A full stop
+ends it: a line without one was not written to its end, so that nothing was answered either.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+BUSY_FOR_A_SECOND = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+
+PUSHERS = 8
+PUSH_PAUSE = 0.02
+"""Seconds on average between two pushes of one pusher."""
+
+GREETED = 10
+"""Percent of the clients that get a push before they get their 101."""
+
+BUSY_PERCENT, UNSEEN_PERCENT, MUTE_PERCENT, HUNG_PERCENT, SLOW_PERCENT, CLOSING_PERCENT = 0.5, 0.3, 0.3, 0.02, 1, 0.5
+
+
+def shown(body: str) -> str:
+    """Return a body as it stands in the books, without what only makes it long."""
+    return body.rstrip(".\n")
+
+
+def answered(body: bytes, kind: str = "") -> bytes:
+    reply = f"Ws-Reply: {kind}\r\n" if kind else ""
+    return f"HTTP/1.1 200 OK\r\n{reply}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Books:
+    """What outlives a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self.clients: dict[str, str] = {}
+        if path.exists():
+            for line in path.read_bytes().decode().splitlines():
+                self._remember(line)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(self._file, b"\n")
+
+    def _remember(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word in ("POST", "DELETE"):
+            client, _, verdict, name, *_ = rest.split(" ")
+            if word == "DELETE":
+                self.clients.pop(client, None)
+            elif verdict == "ok":
+                self.clients[client] = name
+
+    def write(self, *fields: object) -> None:
+        line = " ".join([*map(str, fields), "."])
+        os.write(self._file, line.encode() + b"\n")
+        self._remember(line)
+
+
+class Request:
+    def __init__(self, head: bytes, body: bytes) -> None:
+        start, *lines = head.decode("latin-1").split("\r\n")
+        self.method = start.split(" ", 1)[0]
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        self.client, _, self.event = dict(line.split(": ", 1) for line in lines)["ce-id"].rpartition(".")
+        self.name = headers.get("authorization", "-").removeprefix("bearer ")
+        self.context = headers.get("ws-context", "-")
+        self.body = body.decode()
+
+
+class Backend:
+    def __init__(self, gateway: int, books: Books, life: int, chance: random.Random) -> None:
+        self.books = books
+        self.chance = chance
+        self._gateway = gateway
+        self._busy: set[str] = set()
+        self._numbers = iter(range(life * 1_000_000, (life + 1) * 1_000_000))
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        for _ in range(PUSHERS):
+            self.do(self._push_for_ever())
+
+    def do(self, what: "asyncio.Future[None]") -> None:
+        task = asyncio.ensure_future(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def percent(self, share: float) -> bool:
+        return self.chance.random() * 100 < share
+
+    def verdict(self, request: Request) -> str:
+        """Decide what becomes of a request, and write it down, unless it is to be as if it had never come."""
+        if request.method == "POST":
+            # A refusal is for good: were the POST repeated, its answer would be the same.
+            fate = zlib.crc32(request.name.encode()) % 1000
+            verdict = "no" if fate < 30 else "busy" if fate < 35 else "mute" if fate < 45 else "ok"
+        elif self.percent(BUSY_PERCENT):
+            verdict = "busy"
+        elif self.percent(UNSEEN_PERCENT):
+            return "unseen"
+        else:
+            verdict = "mute" if self.percent(MUTE_PERCENT) else "hung" if self.percent(HUNG_PERCENT) else "ok"
+        body = request.body if request.method != "POST" else ""
+        self.books.write(
+            request.method, request.client, request.event, verdict, request.name, request.context, shown(body)
+        )
+        return verdict
+
+    async def push(self, client: str, link: "Link") -> None:
+        """Push the next number to a client; one at a time, so that they are in order."""
+        if client in self._busy:
+            return
+        self._busy.add(client)
+        number, status = next(self._numbers), "unknown"
+        name = self.books.clients.get(client, "-")
+        padding = "." * (30_000 if self.percent(1) else 10)
+        try:
+            status = await link.put(client, f"p {number} {name} {padding}".encode())
+        except (OSError, EOFError, ValueError):
+            link.close()
+        finally:
+            self.books.write("PUSH", client, number, status, name)
+            self._busy.discard(client)
+        if status == "410":
+            self.books.clients.pop(client, None)
+
+    async def _push_for_ever(self) -> None:
+        link = Link(self._gateway)
+        while True:
+            await asyncio.sleep(self.chance.expovariate(1 / PUSH_PAUSE))
+            if self.books.clients:
+                await self.push(self.chance.choice(list(self.books.clients)), link)
+
+    async def greet(self, request: Request) -> None:
+        """Push to a client that waits for its 101."""
+        link = Link(self._gateway)
+        try:
+            await self.push(request.client, link)
+        finally:
+            link.close()
+
+
+class Link:
+    """A connection to the gateway's REST surface, made when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def put(self, client: str, body: bytes) -> str:
+        """Return the status that a push was answered with."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        head = f"PUT /{client} HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        lines = dict(line.split(": ", 1) for line in answer.split("\r\n")[1:] if line)
+        await reader.readexactly(int(lines["Content-Length"]))
+        return answer.split(" ")[1]
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+class Server(asyncio.Protocol):
+    """A connection of the gateway. It has one request at a time on it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._buffer = b""
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, mark, rest = self._buffer.partition(b"\r\n\r\n")
+        if mark:
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            if len(rest) >= length:
+                assert len(rest) == length, "a second request came before the first was answered"
+                self._buffer = b""
+                self._take(Request(head, rest))
+
+    def _take(self, request: Request) -> None:
+        backend = self._backend
+        verdict = backend.verdict(request)
+        if verdict in ("mute", "unseen"):
+            self._transport.close()
+        elif verdict == "busy":
+            self._transport.write(BUSY_FOR_A_SECOND if backend.percent(10) else BUSY)
+            self._tell_refusal(request)
+        elif verdict == "no":
+            self._transport.write(answered(b'{"code":"NO"}'))
+            self._tell_refusal(request)
+        elif verdict == "ok":
+            if request.method == "POST" and backend.percent(GREETED):
+                backend.do(self._greet(request))
+            elif backend.percent(SLOW_PERCENT):
+                pause = backend.chance.uniform(0, 0.1)
+                asyncio.get_running_loop().call_later(pause, self._answer, request)
+            else:
+                self._answer(request)
+
+    def _tell_refusal(self, request: Request) -> None:
+        """Write down, once it is so, that the gateway has the refusal: it owes no DELETE then."""
+        if request.method == "POST":
+            # What is written leaves at the end of the loop's turn.
+            asyncio.get_running_loop().call_later(0.02, self._backend.books.write, "TOLD", request.client, 0)
+
+    async def _greet(self, request: Request) -> None:
+        await self._backend.greet(request)
+        self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        if self._transport.is_closing():
+            # Its gateway was killed.
+            return
+        if request.method == "POST":
+            self._transport.write(answered(json.dumps({"code": "OK", "context": request.name}).encode()))
+        elif request.method == "PUT" and request.body.split(" ")[2:3] == ["?"]:
+            self._transport.write(answered(f"r {request.event} {request.name}".encode(), "text"))
+        else:
+            self._transport.write(OK)
+        if self._backend.percent(CLOSING_PERCENT):
+            self._transport.close()
+
+
+async def main(port: int, gateway: int, books: str, life: int, seed: int) -> None:
+    chance = random.Random(seed * 1000 + life)  # noqa: S311
+    backend = Backend(gateway, Books(Path(books)), life, chance)
+    server = await asyncio.get_running_loop().create_server(lambda: Server(backend), "127.0.0.1", port, backlog=4096)
+    backend.start()
+    print("listening", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))

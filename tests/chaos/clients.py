@@ -1,0 +1,239 @@
+"""Clients that know what they did and what became of it. Each is one connection; it may end in any way there is."""
+
+import asyncio
+import socket
+import struct
+from random import Random
+from typing import cast
+
+from sockets.backend import RESET
+from sockets.harness import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
+
+from .audit import Life
+
+PATIENCE = 60.0
+"""Seconds that a client waits for what has to come, through kills and restarts."""
+
+PAUSE = 0.05
+"""Seconds on average between two messages of one client."""
+
+
+class Client(asyncio.Protocol):
+    """A WebSocket client on bare TCP, which writes down what it sends and gets."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """What the handshake was answered with, 0 if it was not."""
+        self.ended = asyncio.Event()
+        self._buffer = b""
+        self._close = b""
+        self._heard = asyncio.Event()
+        self._is_closing = False
+        self._is_mute = False
+        self._transport: asyncio.Transport
+
+    # What comes.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(upgrade(f"/{self.life.name}", f"Authorization: Bearer {self.life.name}"))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if not self.life.admitted:
+            head, mark, rest = self._buffer.partition(b"\r\n\r\n")
+            if not mark or self.status.done():
+                return
+            status = int(head.split(b" ", 2)[1])
+            self.status.set_result(status)
+            if status != 101:
+                self.life.end = f"refused {status}"
+                return
+            self.life.admitted = True
+            self._buffer = rest
+        while self._take_frame():
+            pass
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.life.end:
+            self.life.end = self._close.decode() or "lost"
+        if not self.status.done():
+            self.status.set_result(0)
+        self.ended.set()
+        self._heard.set()
+
+    def _take_frame(self) -> bool:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return False
+        opcode, length, start = buffer[0] & 0xF, buffer[1], 2
+        if length > 125:
+            size, form = (2, "!H") if length == 126 else (8, "!Q")
+            if len(buffer) < 2 + size:
+                return False
+            (length,) = struct.unpack_from(form, buffer, 2)
+            start += size
+        if len(buffer) < start + length:
+            return False
+        payload, self._buffer = buffer[start : start + length], buffer[start + length :]
+        self._take(opcode, payload)
+        return True
+
+    def _take(self, opcode: int, payload: bytes) -> None:
+        life = self.life
+        if self._close:
+            life.faults.append(f"a frame {opcode} came after the Close")
+        elif opcode == TEXT:
+            kind, number, name = payload.decode().split(" ")[:3]
+            if name != life.name:
+                life.faults.append(f"it got what was for {name}")
+            (life.pushes if kind == "p" else life.replies).append(int(number))
+            self._heard.set()
+        elif opcode == CLOSE:
+            code = int.from_bytes(payload[:2], "big")
+            self._close = b"clean" if self._is_closing and code == 1000 else b"closed %d" % code
+            if not self._is_closing:
+                self._transport.write(close_frame(code))
+        elif opcode == PING and not self._is_mute:
+            self._transport.write(frame(PONG, payload))
+
+    # What it does.
+
+    def send(self, *, ask: bool = False, padding: int = 10) -> None:
+        """Send the next message, perhaps one that is to be answered."""
+        life = self.life
+        life.sent += 1
+        if ask:
+            life.asked.append(life.sent)
+        message = f"{life.sent} {life.name} {'?' if ask else '!'} {'.' * padding}"
+        self._transport.write(frame(TEXT, message.encode()))
+
+    async def confirm(self) -> None:
+        """Ask, and wait for the answer: all before is then in the backend's books."""
+        self.send(ask=True)
+        number = self.life.sent
+        while not self.ended.is_set() and number not in self.life.replies and not self._close:
+            self._heard.clear()
+            await asyncio.wait_for(self._heard.wait(), PATIENCE)
+
+    async def close(self) -> None:
+        """Close, and wait for the gateway to do the same."""
+        if not self._close:
+            self._is_closing = True
+            self._transport.write(close_frame(1000))
+        await asyncio.wait_for(self.ended.wait(), PATIENCE)
+
+    def leave(self) -> None:
+        """Send what was sent, and go without a Close."""
+        self._give_up()
+        self._transport.close()
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        if self.ended.is_set():
+            return
+        self._give_up()
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport.abort()
+
+    def reset_within_a_frame(self) -> None:
+        self._transport.write(frame(TEXT, b"." * 5000)[:2000])
+        self.reset()
+
+    async def fall_silent(self) -> None:
+        """Say nothing any more, not even a pong, and wait until the gateway notices."""
+        self._is_mute = True
+        await asyncio.wait_for(self.ended.wait(), PATIENCE)
+
+    def _give_up(self) -> None:
+        if not self.life.end and not self._close:
+            self.life.end = "left"
+
+
+class Crowd:
+    """Many clients, one life after the other, until they are told to stop."""
+
+    def __init__(self, port: int, seed: int) -> None:
+        self.lives: list[Life] = []
+        self.knocks = 0
+        self._port = port
+        self._seed = seed
+        self._is_stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waves = 0
+
+    def start(self, number: int) -> None:
+        """Let `number` clients come, over and over."""
+        self._is_stopping = False
+        self._waves += 1
+        self._tasks = [asyncio.ensure_future(self._come_and_go(f"{self._waves}-{each}")) for each in range(number)]
+
+    async def stop(self) -> None:
+        """Let each come to its end, and no more come."""
+        self._is_stopping = True
+        await asyncio.gather(*self._tasks)
+
+    def check(self) -> None:
+        """Raise what one of them fell over."""
+        for task in self._tasks:
+            if task.done() and not self._is_stopping:
+                task.result()
+                raise AssertionError("a client stopped by itself")
+
+    async def _come_and_go(self, name: str) -> None:
+        chance = Random(f"{self._seed} {name}")  # noqa: S311
+        await asyncio.sleep(chance.uniform(0, 1))
+        number = 0
+        while not self._is_stopping:
+            number += 1
+            life = Life(f"{name}-{number}")
+            client = Client(life)
+            try:
+                await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self._port)  # noqa: B023
+            except OSError:
+                self.knocks += 1
+                await asyncio.sleep(chance.uniform(0.05, 0.3))
+                continue
+            self.lives.append(life)
+            try:
+                await self._live(client, chance)
+            except asyncio.TimeoutError:
+                life.faults.append("it waited in vain")
+                client.reset()
+            await client.ended.wait()
+
+    async def _live(self, client: Client, chance: Random) -> None:
+        if chance.random() < 0.03:
+            await asyncio.sleep(chance.choice((0, 0, 0.002, 0.01)))
+            client.leave() if chance.random() < 0.5 else client.reset()
+            return
+        if await asyncio.wait_for(asyncio.shield(client.status), PATIENCE) != 101:
+            client.leave()
+            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            return
+        for _ in range(chance.randrange(30)):
+            if client.ended.is_set() or self._is_stopping:
+                break
+            big = chance.random() < 0.02
+            client.send(ask=chance.random() < 0.1, padding=chance.randrange(70_000) if big else 10)
+            if chance.random() < 0.8:
+                await asyncio.sleep(chance.expovariate(1 / PAUSE))
+        await self._end(client, chance)
+
+    async def _end(self, client: Client, chance: Random) -> None:
+        way = chance.random()
+        if way < 0.5:
+            await client.confirm()
+            await client.close()
+        elif way < 0.75:
+            # With messages on their way.
+            await client.close()
+        elif way < 0.83:
+            client.leave()
+        elif way < 0.91:
+            client.reset()
+        elif way < 0.99:
+            client.reset_within_a_frame()
+        else:
+            await client.fall_silent()

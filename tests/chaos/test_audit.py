@@ -1,0 +1,177 @@
+"""The audit finds each kind of wrong, and nothing where all is right."""
+
+import json
+
+import pytest
+
+from .audit import LOST, Ledger, Life, audit
+
+
+def delete(number: int, messages: int | None, code: int = 1000, reason: str = "", verdict: str = "ok") -> str:
+    body = json.dumps({"code": code, "reason": reason, "messages_in": messages}, separators=(",", ":"))
+    return f"DELETE id {number} {verdict} ada ada {body} ."
+
+
+def put(number: int, verdict: str = "ok", message: int | None = None, name: str = "ada", context: str = "ada") -> str:
+    return f"PUT id {number} {verdict} ada {context} {message or number} {name} ! ."
+
+
+RIGHT = [
+    "",
+    "POST id 0 ok ada -  .",
+    put(1, "busy"),
+    put(1),
+    "PUSH id 5 200 ada .",
+    put(2, "mute"),
+    put(2),
+    "PUSH id 6 unknown ada .",
+    "PUSH id 7 200 ada .",
+    "PUSH id 8 410 ada .",
+    delete(3, 2, verdict="busy"),
+    delete(3, 2),
+]
+
+
+def life(**values: object) -> Life:
+    given = {"sent": 2, "asked": [2], "replies": [2], "pushes": [5, 6, 7], "admitted": True, "end": "clean", **values}
+    return Life("ada", **given)  # type: ignore[arg-type]
+
+
+def swapped(lines: list[str], one: int, other: int) -> list[str]:
+    lines = list(lines)
+    lines[one], lines[other] = lines[other], lines[one]
+    return lines
+
+
+def without(*numbers: int) -> list[str]:
+    return [line for number, line in enumerate(RIGHT) if number not in numbers]
+
+
+def findings(lines: list[str], *lives: Life) -> list[str]:
+    ledger = Ledger()
+    ledger.read(lines)
+    return audit(ledger, lives).violations
+
+
+LOST_DELETE = delete(LOST, None, 1006, "gateway lost")
+
+FINE: dict[str, tuple[list[str], Life]] = {
+    "a life": (RIGHT, life()),
+    "a line cut by a kill": ([*RIGHT, "DELETE id 3 o"], life()),
+    "a message that the client knows to be lost": (
+        ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
+        life(end="lost", replies=[], pushes=[]),
+    ),
+    "a message of whose loss the DELETE tells": (
+        ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
+        life(replies=[], pushes=[]),
+    ),
+    "messages given up": (
+        ["POST id 0 ok ada -  .", put(1, "busy"), delete(6, 5, 1011)],
+        life(sent=5, end="closed 1011", replies=[], pushes=[]),
+    ),
+    "a kill after a push that was not written down": (RIGHT[:8] + RIGHT[9:], life(pushes=[5, 6, 7])),
+    "a push that came too late": (RIGHT, life(end="left", pushes=[5])),
+    "a gateway lost twice": (["POST id 0 ok ada -  .", LOST_DELETE, LOST_DELETE], life(end="lost", sent=0, pushes=[])),
+    "a POST that a kill kept from the books": ([delete(1, 0, 1006)], life(end="refused 502", admitted=False, sent=0)),
+    "a refusal that a kill of the gateway kept from it": (
+        ["POST id 0 no ada -  .", LOST_DELETE],
+        life(end="lost", admitted=False, sent=0, pushes=[]),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FINE)
+def test_nothing_is_found_where_all_is_right(what: str) -> None:
+    lines, known = FINE[what]
+    if what == "a POST that a kill kept from the books":
+        known.pushes = []
+    assert findings(lines, known) == []
+
+
+WRONG: dict[str, tuple[list[str], Life, str]] = {
+    "no DELETE": (RIGHT[:-2], life(), "its DELETE is missing"),
+    "a DELETE that was never taken": (RIGHT[:-1], life(), "its DELETE is missing"),
+    "two DELETEs": ([*RIGHT, LOST_DELETE], life(), "more than one DELETE"),
+    "two DELETEs of lost gateways": (
+        ["POST id 0 ok ada -  .", LOST_DELETE, delete(LOST - 1, None, 1006, "gateway lost")],
+        life(end="lost", sent=0, pushes=[]),
+        "more than one DELETE",
+    ),
+    "a DELETE for a refused client": (
+        ["POST id 0 no ada -  .", "TOLD id 0 .", delete(1, 0, 1006)],
+        life(end="refused 403", admitted=False, sent=0, pushes=[]),
+        "refused, and got a DELETE",
+    ),
+    "a message lost on the way": (
+        ["POST id 0 ok ada -  .", put(1), delete(2, 1)],
+        life(replies=[], pushes=[]),
+        r"messages \[2\] are lost, and nobody was told",
+    ),
+    "a message lost in the middle": (without(2, 3), life(), "PUT 2 came after POST 0"),
+    "a message lost behind its acknowledgement": (
+        ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
+        life(end="lost", pushes=[]),
+        "acknowledged, and the backend has them not",
+    ),
+    "a DELETE that is silent about a loss": (
+        ["POST id 0 ok ada -  .", put(1), delete(3, 2, 1001)],
+        life(end="closed 1001", replies=[], pushes=[]),
+        "were not taken",
+    ),
+    "messages in another order": (swapped(RIGHT, 3, 6), life(), "PUT 2 began before"),
+    "contents swapped": (
+        ["POST id 0 ok ada -  .", put(1, message=2), put(2, message=1), delete(3, 2)],
+        life(pushes=[]),
+        "event 1 is message 2",
+    ),
+    "a message of somebody else": (
+        ["POST id 0 ok ada -  .", put(1, name="bob"), put(2), delete(3, 2)],
+        life(pushes=[]),
+        "message 1 of bob",
+    ),
+    "a repeat with another number": (
+        ["POST id 0 ok ada -  .", put(1, "busy"), put(2, message=1), put(3, message=2), delete(4, 2)],
+        life(pushes=[]),
+        "event 2 is message 1",
+    ),
+    "a repeat with another body": (
+        ["POST id 0 ok ada -  .", put(1, "busy"), put(1, message=2), delete(2, 1)],
+        life(sent=1, asked=[], replies=[], pushes=[]),
+        "repeated with another body",
+    ),
+    "a late repeat": ([*RIGHT[:7], put(1), *RIGHT[7:]], life(), "PUT 1 came after PUT 2"),
+    "the next before the answer": (without(3), life(), "PUT 2 began before PUT 1 was answered"),
+    "a message after the DELETE": ([*RIGHT, put(3)], life(), "was a DELETE and is a PUT"),
+    "a message that was long ago given up": ([*RIGHT, put(4)], life(), "PUT 4 came after the DELETE"),
+    "another's authorization": ([*RIGHT[:3], put(1).replace("ok ada", "ok bob")], life(), "that of bob"),
+    "no context": (["POST id 0 ok ada -  .", put(1, context="-")], life(), "the Ws-Context of"),
+    "one client under two ids": ([*RIGHT, "POST other 0 ok ada -  ."], life(), "ada is id too"),
+    "a client that nobody asked about": ([], life(sent=0, asked=[], replies=[], pushes=[]), "knows nothing of it"),
+    "a push lost before a Close": (RIGHT, life(pushes=[5, 6]), r"pushes \[7\] were answered 200"),
+    "a push lost in the middle": (RIGHT, life(end="lost", pushes=[7]), r"pushes \[5\] were answered 200"),
+    "pushes in another order": (RIGHT, life(pushes=[6, 5, 7]), "out of order"),
+    "a push that came twice": (RIGHT, life(pushes=[5, 5, 6, 7]), "out of order"),
+    "a push that was refused": (RIGHT, life(pushes=[5, 6, 7, 8]), "that were refused"),
+    "pushes that nobody made": (RIGHT, life(pushes=[5, 6, 7, 20, 21]), "that nobody made"),
+    "a push with a strange answer": ([*RIGHT[:8], "PUSH id 7 500 ada .", *RIGHT[9:]], life(pushes=[5, 6]), "500"),
+    "a reply that nobody asked for": (RIGHT, life(replies=[1, 2]), "replies came to"),
+    "a reply that came twice": (RIGHT, life(replies=[2, 2]), "replies came to"),
+    "a client that lives on": (RIGHT, life(end=""), "did not come to an end"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_each_wrong_is_found(what: str) -> None:
+    lines, known, expected = WRONG[what]
+    found = findings(lines, known)
+    with pytest.raises(AssertionError, match=expected):
+        raise AssertionError("\n".join(found))
+
+
+def test_what_is_owed_is_known_at_any_time() -> None:
+    ledger = Ledger()
+    ledger.read(RIGHT[:2])
+    assert [account.name for account in ledger.unsettled] == ["ada"]
+    ledger.read(RIGHT[2:])
+    assert ledger.unsettled == []
