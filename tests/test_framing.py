@@ -218,6 +218,24 @@ def test_a_broken_frame_is_a_protocol_error_and_the_last_of_its_stream(data, fas
 
 
 @pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    "header",
+    [
+        bytes([FIN | BINARY, 0xFE, 0, 0]),
+        bytes([FIN | BINARY, 0xFE, 0, 5]),
+        bytes([FIN | TEXT, 0xFE, 0, 125]),
+        bytes([FIN | TEXT, 0xFF]) + pack("!Q", 5),
+        bytes([FIN | TEXT, 0xFF]) + pack("!Q", 65535),
+    ],
+)
+def test_a_length_in_more_bytes_than_it_needs_is_a_protocol_error_at_the_start_of_a_stream(header, fast):
+    size = int.from_bytes(header[2:], "big")
+    (only,) = receive(header + b"mask" + bytes(size) + frame(TEXT, b"after"), fast=fast)
+    assert isinstance(only, Violation)
+    assert only.code == PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("fast", [True, False])
 @examples(30)
 @given(bad=spoilt_text, before=st.text(max_size=10), mask=masks)
 def test_text_that_is_not_utf8_is_refused_in_one_frame_and_in_many(fast, bad, before, mask):

@@ -13,7 +13,7 @@ import pytest
 from sockets.backend import within
 from sockets.harness import Node, Stage, until, upgrade
 
-from wsaas import settings
+from wsaas import gateway, settings
 from wsaas.clock import Clock
 from wsaas.events import Closed
 from wsaas.journal import LAST_NUMBER, Entry, JournalError, SqliteJournal
@@ -340,3 +340,55 @@ async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_c
     errors = stage.messages(logging.ERROR)
     assert len(errors) == 2
     assert all(any(name in error for error in errors) for name in names)
+
+
+# What is in the way of an end.
+
+
+async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "LONGEST_GAP", 0.0)
+    node = await stage.node()
+    clients = [await node.connect() for _ in range(5)]
+    assert await node.drain()
+    assert {client.close_code for client in clients} == {1001}
+    assert stage.backend.count("DELETE") == 5
+
+
+async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of 0 messages and its end"]
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        # Connections that nobody accepts: there is no room for one more, whose opening hangs.
+        for _ in range(3):
+            filler = socket.socket()
+            stage.stack.callback(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        port = deaf.getsockname()[1]
+        node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
+        raw = await node.raw()
+        raw.send(upgrade())
+        await until(lambda: node.gateway._tasks)
+        assert not await node.drain()
+        assert node.gateway._tasks == set()
+        assert (await raw.answer()).status == 503
+
+
+async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw(receive=4096)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def waits() -> int:
+        (protocol,) = node.gateway._heartbeat.watched()
+        return protocol._transport.get_write_buffer_size()  # type: ignore[attr-defined, no-any-return]
+
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    for _ in range(1000):
+        raw.send(request * 1000)
+        await asyncio.sleep(0)
+        if waits():
+            break
+    assert waits()
+    assert await node.drain()
+    assert len(node.gateway._heartbeat) == 0
