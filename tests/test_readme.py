@@ -10,10 +10,11 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 from websockets.sync.client import connect
 
-from wsaas import client, control, errors, http1, outbox, registry, webhook
+from wsaas import client, control, errors, health, http1, journal, outbox, recovery, registry, webhook
 from wsaas.events import Reason
 from wsaas.settings import LATER, Settings, variable
 
@@ -86,6 +87,35 @@ def test_retries_are_as_the_table_says():
     assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
     assert "ten times `API_RETRY`" in section("DELETE: a client is gone")
     assert webhook.DELETE_PATIENCE == 10
+
+
+def test_the_delete_of_a_lost_connection_is_the_one_described():
+    text = section("DELETE: a client is gone")
+    assert f"is {journal.LAST_NUMBER}, as the true one is lost" in " ".join(text.split())
+    lost = recovery._farewell(journal.Entry("id", "node/id", None, None, 0.0), 1.0)
+    body = orjson.loads(lost.body)
+    assert f"`code`\n{body['code']}, `reason` `{body['reason']}`" in text
+    assert "`messages_in` and `messages_out`\nnull" in text
+    assert [name for name, value in body.items() if value is None] == ["messages_in", "messages_out"]
+    (example,) = blocks("json", text)
+    assert list(body) == re.findall(r'"(\w+)":', example)
+
+
+def test_a_backend_that_is_down_is_tried_as_often_as_said():
+    assert health.LONGEST_PAUSE == 1.0
+    assert "one request at a time, one a second;" in section("Why")
+
+
+def test_the_list_of_connections_is_paged_as_its_row_says():
+    (row,) = [line for line in README.splitlines() if line.startswith("| `GET /connections`")]
+    assert f"`limit` ({control.PAGE}, at most {control.LONGEST_PAGE:,}) a page" in row
+    source = (ROOT / "wsaas" / "control.py").read_text().split("def _page", 1)[1].split("\n    )", 1)[0]
+    for name in ("node", "started_at", "next"):
+        assert f"`{name}`" in row
+        assert f'"{name}":' in source
+    for name in ("limit", "after", "connected_before"):
+        assert f"`{name}`" in row
+        assert f'"{name}"' in source
 
 
 def test_the_limits_are_those_of_the_code():
