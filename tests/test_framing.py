@@ -431,3 +431,15 @@ def test_text_is_valid_when_it_decodes(data):
     except UnicodeDecodeError:
         decodes = False
     assert framing.valid_text(data) is decodes
+
+
+@pytest.mark.parametrize("length", [0, 1, 125])
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_length_in_more_bytes_than_it_needs_is_a_violation_on_both_lanes(size, length):
+    head = bytes([0x82, 0x80 | (126 if size == 2 else 127)]) + length.to_bytes(size, "big") + b"\0\0\0\0"
+    for fast in (True, False):
+        stream = FrameStream(1000, fast=fast)
+        stream.receive(head + b"x" * length + b"x" * 8)
+        received = stream.next()
+        assert isinstance(received, Violation)
+        assert received.code == 1002

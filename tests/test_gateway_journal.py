@@ -309,7 +309,7 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
         await client.send(str(number))
     await stage.backend.take("PUT")
     await until(lambda: node.gateway._registry.find(name).messages_in == 3)  # type: ignore[union-attr]
-    stage.expected_errors = [f"/{name}: stopped before the backend was told of 3 messages and its end"]
+    stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
     (left,) = remembered(path)
@@ -335,7 +335,7 @@ async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_c
     node = await stage.node(drain_timeout=200)
     stage.backend.hold("DELETE")
     names = [(await node.admit())[1] for _ in range(2)]
-    stage.expected_errors = ["stopped before the backend was told of 0 messages and its end"]
+    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
     assert not await node.drain()
     errors = stage.messages(logging.ERROR)
     assert len(errors) == 2
@@ -355,7 +355,7 @@ async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, m
 
 
 async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of 0 messages and its end"]
+    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         # Connections that nobody accepts: there is no room for one more, whose opening hangs.
         for _ in range(3):

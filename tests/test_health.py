@@ -570,3 +570,15 @@ class HealthMachine(RuleBasedStateMachine):
 
 HealthMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=50)
 TestHealthMachine = HealthMachine.TestCase
+
+
+# The end.
+
+
+def test_once_stopped_nobody_tries_any_more(rig):
+    rig.health.stop()
+    rig.fall().line_up(2)
+    rig.health.stop()
+    rig.clock.advance(10 * LONGEST_PAUSE)
+    assert rig.take() == []
+    assert len(rig.health) == 0

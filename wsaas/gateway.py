@@ -58,10 +58,10 @@ class Gateway:
             body=settings.max_message_size,
         )
         self._pool = Pool(self._clock, self._open, limits)
-        health = Health(self._clock, self._pool.turn_away)
-        self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep, health.sweep)
+        self._health = Health(self._clock, self._pool.turn_away)
+        self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep, self._health.sweep)
         self._sockets = most_sockets(_raise_descriptor_limit(), settings.api_connections)
-        webhook = Webhook(settings, self._pool, health, self._clock.wall)
+        webhook = Webhook(settings, self._pool, self._health, self._clock.wall)
         limit = settings.max_connections or self._sockets
         self._journal: SqliteJournal | None = None
         if settings.journal is not None:
@@ -169,7 +169,7 @@ class Gateway:
             if messages or self._journal is None:
                 lost += 1
                 logger.error(
-                    "%s: stopped before the backend was told of %d messages and its end", session.ws_uri, messages
+                    "%s: stopped before the backend was told of its end (%d messages lost)", session.ws_uri, messages
                 )
         if left and self._journal is not None:
             logger.warning("the backend is told of the end of %d connections at the next start", len(left))
@@ -179,6 +179,7 @@ class Gateway:
         for server in self._servers:
             server.close()
         self._heartbeat.stop()
+        self._health.stop()
         for each in self._heartbeat.watched():
             each.finish()
         self._pool.close()

@@ -69,6 +69,12 @@ class Health:
             line, self._line = self._line, deque()
             self._line.extendleft(reversed([waiter for waiter in line if not waiter.overdue(now)]))
 
+    def stop(self) -> None:
+        """Let nobody try any more."""
+        self._line.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _failed(self, waiter: Waiter, weight: int) -> None:
         self._failures += weight
         if self._failures >= PATIENCE and not self.is_down:
