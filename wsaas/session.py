@@ -290,7 +290,11 @@ class Session(Facts, Owner):
             return
         if self.state is State.CONNECTING:
             self._refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
-        self._settle()
+        if written:
+            self._settle()
+        else:
+            # There is nothing to take out of the journal: no write may pile up while it cannot be written.
+            self._services.keeper.settled(self)
 
     # Moves.
 
