@@ -137,6 +137,15 @@ def test_a_message_of_every_size_comes_out_as_it_went_in(opcode, size, fast):
     assert receive(frame(opcode, payload), fast=fast) == [Message(opcode == TEXT, payload)]
 
 
+@pytest.mark.parametrize("size", [126, 65535, 65536])
+def test_a_header_cut_anywhere_waits_for_its_rest(size):
+    data = frame(BINARY, b"x" * size)
+    for place in range(1, 16):
+        stream = FrameStream(UNLIMITED)
+        assert receive_all(stream, [data[:place]]) == []
+        assert receive_all(stream, [data[place:]]) == [Message(False, b"x" * size)]
+
+
 def test_a_whole_message_needs_no_wsproto(monkeypatch):
     monkeypatch.setattr(framing, "FrameProtocol", None)
     sizes = [0, 1, 125, 126, 65535, 65536]

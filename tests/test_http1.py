@@ -428,6 +428,11 @@ def test_a_body_over_the_limit_is_refused_as_soon_as_its_chunks_are():
     assert item.body == b"aaaaabbbbb"
 
 
+def test_of_a_body_over_the_limit_nothing_more_is_read():
+    chunks = b"6\r\naaaaaa\r\n" * 5
+    assert fault(request(b"Transfer-Encoding: chunked", body=chunks + b"0\r\n\r\n" + GET), limit=10).status == 413
+
+
 def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
     assert (too_large(10).status, too_large(10).message) == (413, "A message may have at most 10 bytes.")
 

@@ -161,6 +161,7 @@ def test_every_setting_has_a_variable_a_flag_and_help(setting):
     assert start in help_text
     if setting.metadata["default"]:
         assert f"(default: {setting.metadata['default']})" in help_text
+    assert help_text.count("(required)") == 1
 
 
 def test_a_flag_that_is_not_given_is_none():

@@ -27,7 +27,6 @@ RETRY_AFTER = ("Retry-After", "1")
 DELETE_PATIENCE = 10
 """A DELETE is retried this many times as long as a PUT."""
 
-_MULTIPLE_CHOICES = 300
 _SERVER_ERROR = 500
 _RETRIED = {408, 425, 429}
 _SETTLED = {404, 410}
