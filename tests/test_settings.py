@@ -569,3 +569,9 @@ def assert_usable(settings: Settings) -> None:
     assert 0 <= listen_address(settings).port <= 65535
     assert name.text.endswith(name.prefix)
     assert not name.text.endswith(("/", "?", "#"))
+
+
+def test_compression_may_be_off():
+    assert load({"api_uri": "x"}, {"COMPRESSION": "off"}) == load({"api_uri": "x"}, {})
+    with pytest.raises(SettingError, match="COMPRESSION='on'"):
+        load({"api_uri": "x"}, {"COMPRESSION": "on"})

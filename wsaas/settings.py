@@ -20,6 +20,9 @@ LATER = ("API_SECRET", "COMPRESSION", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES")
 """Settings that a later version will have. One that is set is refused: who asks for a signature or for TLS must
 not believe that it is there."""
 
+_HARMLESS = {("COMPRESSION", "off")}
+"""Of those, what this version does anyway."""
+
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -323,7 +326,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     An empty variable counts as not set. Raises `SettingError` for the first value that cannot be used.
     """
     for name in LATER:
-        if environment.get(name):
+        if environment.get(name) and (name, environment[name]) not in _HARMLESS:
             raise SettingError(f"{name}={_shown(name, environment[name])}: not supported by this version; unset it")
     values: dict[str, Any] = {}
     for setting in fields(Settings):
