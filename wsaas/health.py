@@ -7,18 +7,20 @@ others follow, two more for each answer.
 
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Protocol
 
 from wsaas.clock import Clock, Timer
 from wsaas.log import logger
 from wsaas.pool import Failure, Outcome
+from wsaas.responses import Response
 
 PATIENCE = 16
 """So many failures in a row, of whatever clients, and the backend counts as down. One refused connection suffices."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds before the first probe of a backend that is down, and between two later ones at most."""
+
+_SERVER_ERROR = 500
 
 
 class Waiter(Protocol):
@@ -56,9 +58,9 @@ class Health:
 
     def observe(self, waiter: Waiter, outcome: Outcome) -> None:
         """Learn from what became of a request of `waiter`."""
-        if isinstance(outcome, Failure):
+        if not isinstance(outcome, Response):
             self._failed(waiter, _WEIGHTS[outcome])
-        elif outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        elif outcome.status >= _SERVER_ERROR:
             self._failed(waiter, 1)
         elif self._failures or self._line:
             self._worked()

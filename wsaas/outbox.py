@@ -213,7 +213,9 @@ class Outbox:
         self._current = event
         self._tries = 0
         self._until = 0.0
-        if isinstance(event, Closed):
+        if isinstance(event, Message) and not self._health.is_down:
+            self._webhook.call(self.subject, event, self._answered)
+        elif isinstance(event, Closed):
             self._owner.leaving(event, self._go)
         else:
             self._send(event)

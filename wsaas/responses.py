@@ -1,11 +1,13 @@
 """HTTP/1.1: the bytes of a backend to its responses (RFC 9112, parsed by llhttp through httptools)."""
 
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 
 from wsaas.http1 import MAX_HEAD, MAX_HEADERS, Body, Phase
+
+_FIRST_FINAL = 200
+"""Statuses below are interim (RFC 9110 section 15.2)."""
 
 
 class BadResponse(Exception):
@@ -109,5 +111,5 @@ class ResponseReader:
         if self._done is not None:
             # Nobody asked for a second one: the connection cannot be trusted any more.
             self._done.keep_alive = False
-        elif self._parser.get_status_code() >= HTTPStatus.OK:
+        elif self._parser.get_status_code() >= _FIRST_FINAL:
             self._complete()

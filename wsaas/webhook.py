@@ -160,7 +160,7 @@ class Webhook:
         return judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
 
     def _judge_message(self, outcome: Outcome) -> Verdict:
-        if isinstance(outcome, Failure):
+        if not isinstance(outcome, Response):
             return Again(f"the backend {outcome.value}")
         if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
             kind = outcome.headers.get(b"ws-reply")
