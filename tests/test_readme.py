@@ -157,7 +157,7 @@ def free_port() -> int:
 
 
 def test_the_example_backend_echoes(tmp_path):
-    (source,) = blocks("python", section("A backend in fifteen lines"))
+    (source,) = blocks("python", section("A whole backend"))
     assert source.count("8000") == 1
     backend_port, port = free_port(), free_port()
     script = tmp_path / "backend.py"
