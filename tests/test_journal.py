@@ -758,3 +758,20 @@ def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
 
     Machine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
     Machine.TestCase().runTest()
+
+
+def test_a_journal_of_this_version_is_read_by_it_however_its_table_is_written_down(tmp_path):
+    path = tmp_path / "journal"
+    with closing(sqlite3.connect(path)) as connection:
+        # To change these words is to make what an earlier gateway left unreadable: that wants another VERSION.
+        connection.execute(
+            "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
+            " connected_at REAL NOT NULL, number INTEGER, ended_at REAL, farewell BLOB ) WITHOUT ROWID"
+        )
+        connection.execute("INSERT INTO connections (id, ws_uri, connected_at) VALUES ('a', 'node/a', 1.5)")
+        connection.execute("PRAGMA application_id = 1465082209")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    rig = Rig(path)
+    assert rig.open() == [Entry("a", "node/a", None, None, 1.5)]
+    rig.journal.close()

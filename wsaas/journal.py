@@ -210,12 +210,12 @@ class SqliteJournal:
             raise sqlite3.DatabaseError(found)
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+        tables = [_words(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
         if not tables and not application:
             return True
         if (application, version) != (APPLICATION, VERSION):
             raise JournalError(f"{self._path} is not a journal of this version of wsaas")
-        if tables != [(_TABLE,)]:
+        if tables != [_words(_TABLE)]:
             raise sqlite3.DatabaseError("its table is not what it was")
         return False
 
@@ -269,6 +269,11 @@ class SqliteJournal:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
             self._call_soon(self._written, batch, error)
+
+
+def _words(sql: str | None) -> list[str]:
+    """Return the words of a statement: how it is laid out is no part of what it says."""
+    return (sql or "").split()
 
 
 @dataclass(frozen=True, slots=True)
