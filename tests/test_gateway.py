@@ -185,3 +185,12 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
     assert gateway._raise_descriptor_limit() == taken_for
     assert limits[-1] == (hard, hard)
+
+
+async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(stage: Stage) -> None:
+    node = await stage.node()
+    node.gateway.heed_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(node.gateway._stop.is_set)
+    assert await asyncio.wait_for(node.gateway.run(), 10)
+    node.drained = True

@@ -27,6 +27,7 @@ DEMO_BACKEND_PORT = 8000
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
     gateway = Gateway(chosen, asyncio.get_running_loop())
+    gateway.heed_signals()
     try:
         await gateway.start()
     except OSError as error:

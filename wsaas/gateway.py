@@ -100,10 +100,14 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop)
+        self.heed_signals()
         await self._stop.wait()
         return await self.drain()
+
+    def heed_signals(self) -> None:
+        """Let SIGTERM and SIGINT stop this node from now on; before `run`, as soon as it runs."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
 
     def stop(self) -> None:
         """Ask `run` to stop; asked again, to waste no time on it."""
