@@ -20,16 +20,20 @@ AT_ONCE = 100
 
 
 class Seen:
-    """What the backend was told: the `ws_uris` in the order of their POSTs; `on_put` is called for each message."""
+    """What the backend was told, and says.
+
+    The `ws_uris` in the order of their POSTs; `on_put` is called for each message, behind its `answer`.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self.ws_uris: list[str] = []
+        self.answer = OK
         self.on_put: Callable[[], None] = lambda: None
+        self.ws_uris: list[str] = []
 
 
 class Backend(asyncio.Protocol):
-    """Answers OK to everything. One request is under way on a connection, and each arrives whole: they are small."""
+    """Takes every client. One request is under way on a connection, and each arrives whole: they are small."""
 
     def __init__(self, seen: Seen) -> None:
         """Tell `seen`."""
@@ -41,10 +45,12 @@ class Backend(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer."""
-        self.transport.write(OK)
         if data.startswith(b"PUT"):
+            self.transport.write(self.seen.answer)
             self.seen.on_put()
-        elif data.startswith(b"POST"):
+            return
+        self.transport.write(OK)
+        if data.startswith(b"POST"):
             self.seen.ws_uris.append(data.partition(b"Ws-Uri: ")[2].partition(b"\r\n")[0].decode())
 
 
