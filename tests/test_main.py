@@ -243,10 +243,11 @@ def test_a_taken_port_is_status_1_and_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = run(API_URI="localhost:8000/x", WS_HOSTNAME=f"127.0.0.1:{taken.getsockname()[1]}")
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run(API_URI="localhost:8000/x", WS_HOSTNAME=address)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(r"\S+ ERROR cannot listen: .*in use.*\n", done.stderr)
+    assert re.fullmatch(rf"\S+ ERROR cannot listen: .*in use: '{re.escape(address)}'\n", done.stderr)
 
 
 def test_a_taken_control_port_is_status_1_too(capfd: pytest.CaptureFixture[str]) -> None:

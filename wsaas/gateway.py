@@ -205,14 +205,17 @@ class Gateway:
         def make() -> HttpProtocol:
             return HttpProtocol(site)
 
-        if address.path:
-            self._servers.append(await self._loop.create_unix_server(make, address.path, backlog=BACKLOG))
-            bound = address
-        else:
-            sockets = bind(address)
-            for listener in sockets:
-                self._servers.append(await self._loop.create_server(make, sock=listener, backlog=BACKLOG))
-            bound = Address(address.host, sockets[0].getsockname()[1])
+        try:
+            if address.path:
+                self._servers.append(await self._loop.create_unix_server(make, address.path, backlog=BACKLOG))
+                bound = address
+            else:
+                sockets = bind(address)
+                for listener in sockets:
+                    self._servers.append(await self._loop.create_server(make, sock=listener, backlog=BACKLOG))
+                bound = Address(address.host, sockets[0].getsockname()[1])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(address)) from error
         self.addresses.append(bound)
         logger.info("wsaas %s listening on %s", __version__, bound)
 
