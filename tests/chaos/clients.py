@@ -134,7 +134,8 @@ class Client(asyncio.Protocol):
         if self.ended.is_set():
             return
         self._give_up()
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        if (sock := self._transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._transport.abort()
 
     def reset_within_a_frame(self) -> None:

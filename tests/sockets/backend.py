@@ -111,8 +111,9 @@ class Link:
         self.writer.close()
 
     def reset(self) -> None:
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        # A connection that the other side just ended has no socket any more.
+        if (sock := self.writer.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
     def ended(self) -> None:

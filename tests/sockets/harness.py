@@ -347,8 +347,8 @@ class Raw:
 
     def reset(self) -> None:
         """Break the connection off, as a network that is gone does."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        if (sock := self.writer.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
     async def answer(self, *, head: bool = False) -> Answer:
