@@ -44,7 +44,7 @@ class Account:
     id: str
     name: str = "-"
     requests: list[tuple[str, int, str]] = field(default_factory=list)
-    bodies: dict[int, str] = field(default_factory=dict)
+    bodies: dict[tuple[str, int], str] = field(default_factory=dict)
     pushes: list[tuple[int, str]] = field(default_factory=list)
     told: bool = False
     faults: list[str] = field(default_factory=list)
@@ -75,7 +75,9 @@ class Account:
     @property
     def says_so(self) -> bool:
         """Whether its DELETE tells that messages may be missing."""
-        return any(event == LOST or json.loads(self.bodies[event])["code"] == UNDELIVERED for event in self.deletes)
+        return any(
+            event == LOST or json.loads(self.bodies["DELETE", event])["code"] == UNDELIVERED for event in self.deletes
+        )
 
 
 class Ledger:
@@ -107,7 +109,7 @@ class Ledger:
         account.name = name
         if method == "PUT" and context != name:
             account.faults.append(f"the Ws-Context of {request} is {context}")
-        if account.bodies.setdefault(event, body) != body:
+        if account.bodies.setdefault((method, event), body) != body:
             account.faults.append(f"event {event} was repeated with another body")
         account.requests.append(request)
 
@@ -200,11 +202,11 @@ def _contents(account: Account) -> list[str]:
     """Each message is the one that its number says; a DELETE that says nothing of a loss comes when there is none."""
     faults: list[str] = []
     for event in account.events("PUT", {"ok", "mute", "hung", "busy"}):
-        said = account.bodies[event].split(" ")[:2]
+        said = account.bodies["PUT", event].split(" ")[:2]
         if said != [str(event), account.name]:
             faults.append(f"event {event} is message {' of '.join(said)}")
     for event in account.deletes:
-        told = json.loads(account.bodies[event])
+        told = json.loads(account.bodies["DELETE", event])
         if event == LOST:
             if (told["code"], told["reason"], told["messages_in"]) != (1006, "gateway lost", None):
                 faults.append(f"the DELETE of a lost gateway says {told}")

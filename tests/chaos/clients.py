@@ -11,7 +11,7 @@ from sockets.harness import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
 
 from .audit import Life
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds that a client waits for what has to come, through kills and restarts."""
 
 PAUSE = 0.05
@@ -112,10 +112,12 @@ class Client(asyncio.Protocol):
     async def confirm(self) -> None:
         """Ask, and wait for the answer: all before is then in the backend's books."""
         self.send(ask=True)
-        number = self.life.sent
+        await asyncio.wait_for(self._answered(self.life.sent), PATIENCE)
+
+    async def _answered(self, number: int) -> None:
         while not self.ended.is_set() and number not in self.life.replies and not self._close:
             self._heard.clear()
-            await asyncio.wait_for(self._heard.wait(), PATIENCE)
+            await self._heard.wait()
 
     async def close(self) -> None:
         """Close, and wait for the gateway to do the same."""

@@ -34,7 +34,7 @@ between. It has its level after some thousands of connections and keeps it, give
 which a part is used, the C library's heap, the page cache of the journal (2 MiB). Tens of thousands come in the third
 act of a whole run, each of which takes 2.5 KB while it is there: a tenth of that, kept of each, is above it."""
 
-ACTS = (0.55, 0.2, 0.25)
+ACTS = (0.5, 0.25, 0.25)
 """Shares of the time."""
 
 WARM_UP = 12
@@ -200,9 +200,9 @@ def count(journal: Path) -> int:
         return number
 
 
+BACKEND_FAULTS = [*[Play.kill_backend] * 8, Play.kill_backend_for_long]
 FAULTS = [
-    *[Play.kill_backend] * 8,
-    Play.kill_backend_for_long,
+    *BACKEND_FAULTS,
     *[Play.kill_gateway] * 7,
     *[Play.stop_gateway] * 3,
     *[Play.kill_both] * 2,
@@ -217,9 +217,9 @@ async def play(stage: Play, seconds: float) -> tuple[Findings, int, int, int]:
         before = after = came = 0
         with suppress(RestlessError):
             await stage.act(ACTS[0] * seconds, *FAULTS)
-            await stage.act(max(WARM_UP, ACTS[1] * seconds), Play.kill_backend_for_long, Play.kill_backend)
+            await stage.act(max(WARM_UP, ACTS[1] * seconds), *BACKEND_FAULTS)
             before, came = stage.gateway.memory(), len(stage.crowd.lives)
-            await stage.act(ACTS[2] * seconds, Play.kill_backend)
+            await stage.act(ACTS[2] * seconds, *BACKEND_FAULTS)
             after, came = stage.gateway.memory(), len(stage.crowd.lives) - came
         return await stage.end(), before, after, came
     finally:
