@@ -79,8 +79,9 @@ class Call:
         self.answer(200, {"code": "OK", **more})
 
     def send(self, data: bytes) -> None:
-        """Send `data` instead of an answer, or as one."""
-        self.link.writer.write(data)
+        """Send `data` instead of an answer, or as one, unless the gateway is gone already."""
+        if not self.link.writer.is_closing():
+            self.link.writer.write(data)
         self.done.set()
 
     def hang_up(self, last_words: bytes = b"") -> None:
