@@ -577,6 +577,19 @@ def test_with_the_token_everything_is_as_without_one():
     assert rig.ask("DELETE", rig.path, TOKEN).status == 200
 
 
+@pytest.mark.parametrize("header", ["authorization: bearer s3cret", "Authorization: BEARER  s3cret"])
+def test_the_scheme_of_a_token_is_in_any_case(header):
+    # RFC 9110 section 11.1
+    rig = Rig(control_token="s3cret")
+    assert rig.ask("GET", rig.path, header).status == 200
+
+
+@pytest.mark.parametrize(("token", "status"), [("new", 200), ("old", 200), ("older", 401), ("new,old", 401)])
+def test_while_tokens_are_changed_each_of_them_is_good(token, status):
+    rig = Rig(control_token="new,old")
+    assert rig.ask("GET", rig.path, f"Authorization: Bearer {token}").status == status
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/%68ealthz"])
 def test_health_needs_no_token(path):
     assert Rig(control_token="s3cret").ask("GET", path).status == 200

@@ -14,7 +14,7 @@ from sockets.harness import Node, Stage, free_port, until, upgrade
 
 from wsaas import gateway, settings
 from wsaas.gateway import Gateway
-from wsaas.settings import Address
+from wsaas.values import Address
 
 
 def choose(**chosen: Any) -> settings.Settings:

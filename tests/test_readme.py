@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from wsaas import client, control, errors, health, http1, journal, outbox, recovery, registry, webhook
 from wsaas.events import Reason
-from wsaas.settings import LATER, Settings, variable
+from wsaas.settings import Settings, variable
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,11 +41,6 @@ def test_the_table_of_settings_is_that_of_the_code():
         shown = f"`{default}`" if default else "required" if setting.name == "api_uri" else "none"
         expected.append(f"| `{variable(setting)}` | {shown} | {setting.metadata['meaning']} |")
     assert section("Settings").strip().splitlines()[-len(expected) :] == expected
-
-
-def test_settings_that_are_refused_are_named():
-    refused = section("Deployment").split("Not there yet")[1]
-    assert set(re.findall(r"`([A-Z_]+)`", refused)) == set(LATER)
 
 
 def faults(parent: type[errors.Fault] = errors.Fault) -> set[tuple[int, str]]:

@@ -1,5 +1,7 @@
 import argparse
+from base64 import b64encode
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -7,23 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
+from wsaas.access import ANY_ORIGIN, Origins, Proxies
 from wsaas.errors import SettingError
-from wsaas.settings import (
-    LATER,
-    Address,
-    Backend,
-    PublicName,
-    Settings,
-    add_flags,
-    control_address,
-    listen_address,
-    load,
-    variable,
-)
+from wsaas.settings import MAX_SECRETS, Settings, add_flags, control_address, listen_address, load, variable
+from wsaas.values import Address, Backend, PublicName
 
 API_URI = "localhost:80/websocket"
 NAMES = [setting.name for setting in fields(Settings)]
-MILLISECONDS = ["ws_timeout", "api_retry", "drain_timeout", "max_connections"]
+MILLISECONDS = [
+    "ws_timeout",
+    "api_retry",
+    "drain_timeout",
+    "max_connections",
+    "max_connections_per_address",
+    "max_message_rate",
+]
 POSITIVE = [
     "api_timeout",
     "api_connections",
@@ -61,6 +61,12 @@ def refusal(name: str, text: str) -> str:
     return message
 
 
+def shown(text: str) -> str:
+    """Return a refused value as the message has it: who and a password before an @ are hidden."""
+    start, at, end = text.rpartition("@")
+    return repr(f"{start[: start.rfind('/') + 1]}(hidden)@{end}" if at else text)
+
+
 # Where values come from
 
 
@@ -74,7 +80,16 @@ def test_defaults_are_those_of_the_contract():
         ws_timeout=30_000,
         listen=None,
         control_listen=None,
-        control_token=None,
+        control_token=(),
+        api_secret=(),
+        max_connections_per_address=0,
+        max_message_rate=0,
+        compression=False,
+        tls_cert=None,
+        tls_key=None,
+        control_tls_ca=None,
+        api_tls_ca=None,
+        trusted_proxies=Proxies(),
         api_timeout=10_000,
         api_retry=30_000,
         api_connections=128,
@@ -85,7 +100,7 @@ def test_defaults_are_those_of_the_contract():
         handshake_timeout=10_000,
         keep_alive_timeout=75_000,
         drain_timeout=30_000,
-        allowed_origins=frozenset("*"),
+        allowed_origins=ANY_ORIGIN,
         subprotocols=(),
         journal=None,
         journal_sync="normal",
@@ -129,18 +144,6 @@ def test_without_a_backend_the_demo_is_offered(flags, environment):
     assert "wsaas demo" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", LATER)
-def test_a_setting_of_a_later_version_is_refused(name):
-    with pytest.raises(SettingError, match=f"^{name}=.*not supported") as raised:
-        load({}, {"API_URI": API_URI, name: "whsec_c2VjcmV0"})
-    assert ("c2VjcmV0" in str(raised.value)) is (name != "API_SECRET")
-    assert load({}, {"API_URI": API_URI, name: ""}) == given_as_variables()
-
-
-def test_settings_of_later_versions_are_those_of_the_contract():
-    assert set(LATER) == {"API_SECRET", "COMPRESSION", "TLS_CERT", "TLS_KEY", "TRUSTED_PROXIES"}
-
-
 # Flags
 
 
@@ -172,7 +175,7 @@ def test_flags_lead_to_settings():
     arguments = ["--api-uri", "backend/ws", "--ws-timeout=0", "--allowed-origins", "https://a.com"]
     settings = load(vars(parser().parse_args(arguments)), {"WS_TIMEOUT": "5"})
     assert (settings.api_uri.host, settings.ws_timeout) == ("backend", 0)
-    assert settings.allowed_origins == {"https://a.com"}
+    assert settings.allowed_origins == Origins(frozenset({"https://a.com"}))
 
 
 # Numbers and choices
@@ -319,7 +322,7 @@ BAD_AUTHORITIES = [
 )
 def test_a_backend_is_nothing_else(text):
     message = refusal("api_uri", text)
-    assert message.startswith(f"API_URI={text!r}: expected host:port/path, or an http:// or https:// URL")
+    assert message.startswith(f"API_URI={shown(text)}: expected host:port/path, or an http:// or https:// URL")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +342,7 @@ def test_a_public_name_is_kept_as_it_was_set(text, expected):
 @pytest.mark.parametrize("text", [*BAD_AUTHORITIES, "a/", "a/x/", "a?x", "a?", "a/x?", "a/{id}", "a/é", "https://a/"])
 def test_a_public_name_is_nothing_else(text):
     message = refusal("ws_hostname", text)
-    assert message.startswith(f"WS_HOSTNAME={text!r}: expected host:port, optionally with http://")
+    assert message.startswith(f"WS_HOSTNAME={shown(text)}: expected host:port, optionally with http://")
 
 
 # Listeners
@@ -436,12 +439,18 @@ def test_a_listener_that_is_set_beats_the_public_name():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("*", {"*"}),
-        ("null", {"null"}),
-        ("https://A.com", {"https://a.com"}),
-        ("https://a.com , http://b.com:8080,https://a.com", {"https://a.com", "http://b.com:8080"}),
-        ("chrome-extension://abc", {"chrome-extension://abc"}),
-        ("https://a.com,*", {"https://a.com", "*"}),
+        ("*", ANY_ORIGIN),
+        ("null", Origins(frozenset({"null"}))),
+        ("https://A.com", Origins(frozenset({"https://a.com"}))),
+        (
+            "https://a.com , http://b.com:8080,https://a.com",
+            Origins(frozenset({"https://a.com", "http://b.com:8080"})),
+        ),
+        ("https://a.com:443,http://a.com:80", Origins(frozenset({"https://a.com", "http://a.com"}))),
+        ("https://a.com:80,http://[::1]:443", Origins(frozenset({"https://a.com:80", "http://[::1]:443"}))),
+        ("https://*.A.com, http://*.b.com:81", Origins(domains=(("https", ".a.com"), ("http", ".b.com:81")))),
+        ("chrome-extension://abc", Origins(frozenset({"chrome-extension://abc"}))),
+        ("https://a.com,*", Origins(frozenset({"https://a.com"}), everyone=True)),
     ],
 )
 def test_origins_are_a_list(text, expected):
@@ -461,10 +470,17 @@ def test_origins_are_a_list(text, expected):
         "https://a b",
         "**",
         "*.a.com",
+        "https://*",
+        "https://*a.com",
+        "https://a.*.com",
+        "https://*.*.com",
+        "https://me@a.com",
+        "https://a.com:",
+        "https://a.com:port",
     ],
 )
 def test_an_origin_is_a_scheme_and_a_host(text):
-    assert refusal("allowed_origins", text).startswith(f"ALLOWED_ORIGINS={text!r}: expected *, or origins such as")
+    assert refusal("allowed_origins", text).startswith(f"ALLOWED_ORIGINS={shown(text)}: expected *, or origins such as")
 
 
 @pytest.mark.parametrize(
@@ -480,14 +496,129 @@ def test_a_subprotocol_is_a_token(text):
     assert refusal("subprotocols", text) == f"SUBPROTOCOLS={text!r}: expected subprotocol names separated by commas"
 
 
-def test_a_token_is_bytes():
-    assert value_of("control_token", "s3cret!~") == b"s3cret!~"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("s3cret!~", (b"s3cret!~",)), ("new, old", (b"new", b"old")), ("new\r\nold", (b"new", b"old"))],
+)
+def test_tokens_are_bytes(text, expected):
+    assert value_of("control_token", text) == expected
 
 
-@pytest.mark.parametrize("text", ["s3cret token", "s3cret\n", "s3crét", " s3cret", "s3cret\x7f"])
+@pytest.mark.parametrize("text", ["s3cret token", "s3cret\n", "s3crét", " s3cret", "s3cret\x7f", "a,,b", ","])
 def test_a_wrong_token_is_not_shown(text):
     message = refusal("control_token", text)
-    assert message == "CONTROL_TOKEN=(hidden): expected visible ASCII characters without spaces"
+    assert message == "CONTROL_TOKEN=(hidden): expected tokens of visible ASCII characters, separated by commas"
+
+
+def signing_secret(size: int) -> str:
+    return "whsec_" + b64encode(bytes(range(size))).decode()
+
+
+@pytest.mark.parametrize("size", [24, 32, 64])
+def test_a_signing_secret_is_what_its_base64_stands_for(size):
+    assert value_of("api_secret", signing_secret(size)) == (bytes(range(size)),)
+
+
+def test_several_signing_secrets_keep_their_order():
+    text = f"{signing_secret(32)}, {signing_secret(24)}"
+    assert value_of("api_secret", text) == (bytes(range(32)), bytes(range(24)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        signing_secret(23),
+        signing_secret(65),
+        signing_secret(32)[6:],
+        signing_secret(32)[:-1],
+        signing_secret(32) + "!",
+        "whsec_" + "é" * 40,
+        "whsk_" + signing_secret(32)[6:],
+        signing_secret(32) + ",",
+        "",
+    ],
+)
+def test_a_wrong_signing_secret_is_not_shown(text):
+    message = refusal("api_secret", text) if text else refusal("api_secret", ",")
+    assert message.startswith("API_SECRET=(hidden): expected whsec_ and 24 to 64 random bytes in base64")
+
+
+SECRETS = [("control_token", "s3cret", (b"s3cret",)), ("api_secret", signing_secret(32), (bytes(range(32)),))]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), SECRETS)
+@pytest.mark.parametrize("end", ["", "\n", " \r\n"])
+def test_a_secret_may_be_in_a_file(tmp_path, name, text, expected, end):
+    (tmp_path / "secret").write_text(text + end)
+    path = str(tmp_path / "secret")
+    assert getattr(load({}, {"API_URI": API_URI, f"{name.upper()}_FILE": path}), name) == expected
+    assert getattr(load({"api_uri": API_URI, f"{name}_file": path}, {}), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"\xff\xfe", "cannot be read: not a text"),
+        (b"\n", "the file is empty"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_a_file_without_a_secret_is_named(tmp_path, content, why):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingError) as raised:
+        load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": str(path)})
+    assert str(raised.value) == f"CONTROL_TOKEN_FILE={str(path)!r}: {why}"
+
+
+def test_a_file_that_never_ends_is_not_read_to_its_end():
+    with pytest.raises(SettingError, match=r"^CONTROL_TOKEN=\(hidden\)"):
+        load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": "/dev/zero"})
+    assert MAX_SECRETS == 65536
+
+
+def test_a_secret_is_in_one_place(tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+    with pytest.raises(SettingError, match=r"^CONTROL_TOKEN and CONTROL_TOKEN_FILE are both set"):
+        load({"control_token": "x"}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": str(tmp_path / "secret")})
+
+
+def test_settings_do_not_show_secrets():
+    settings = given_as_flags(control_token="t0ken", api_secret=signing_secret(32))
+    assert "t0ken" not in repr(settings)
+    assert repr(bytes(range(32))) not in repr(settings)
+
+
+def test_the_password_of_a_backend_is_refused_without_being_shown():
+    message = refusal("api_uri", "http://me:pa55@host/x")
+    assert message.startswith("API_URI='http://(hidden)@host/x': expected host:port/path")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.1.2.3", Proxies((ip_network("10.1.2.3"),))),
+        ("10.0.0.0/8, fd00::/8", Proxies((ip_network("10.0.0.0/8"), ip_network("fd00::/8")))),
+        ("10.1.2.3/8", Proxies((ip_network("10.0.0.0/8"),))),
+        ("unix:", Proxies(unix=True)),
+        ("unix:,::1", Proxies((ip_network("::1"),), unix=True)),
+    ],
+)
+def test_proxies_are_addresses_and_networks(text, expected):
+    assert value_of("trusted_proxies", text) == expected
+
+
+@pytest.mark.parametrize("text", ["proxy", "10.0.0.0/33", "10.0.0.1:80", "*", "10.0.0.1,", "unix:/x"])
+def test_a_proxy_is_not_a_name(text):
+    assert "expected addresses or networks such as 10.0.0.0/8" in refusal("trusted_proxies", text)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("on", True), ("off", False)])
+def test_compression_is_on_or_off(text, expected):
+    assert value_of("compression", text) is expected
+    assert "expected on or off" in refusal("compression", text.upper())
 
 
 # The journal
@@ -569,9 +700,3 @@ def assert_usable(settings: Settings) -> None:
     assert 0 <= listen_address(settings).port <= 65535
     assert name.text.endswith(name.prefix)
     assert not name.text.endswith(("/", "?", "#"))
-
-
-def test_compression_may_be_off():
-    assert load({"api_uri": "x"}, {"COMPRESSION": "off"}) == load({"api_uri": "x"}, {})
-    with pytest.raises(SettingError, match="COMPRESSION='on'"):
-        load({"api_uri": "x"}, {"COMPRESSION": "on"})

@@ -18,7 +18,7 @@ from wsaas import __version__, log, settings
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway, bind
 from wsaas.journal import JournalError
-from wsaas.settings import Address
+from wsaas.values import Address
 
 DEMO_PORT = 8080
 DEMO_BACKEND_PORT = 8000

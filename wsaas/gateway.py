@@ -22,7 +22,8 @@ from wsaas.pool import Limits, Pool, PooledConnection
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
 from wsaas.server import HttpProtocol, Site
-from wsaas.settings import Address, Settings, control_address, listen_address
+from wsaas.settings import Settings, control_address, listen_address
+from wsaas.values import Address
 from wsaas.webhook import Webhook
 
 BACKLOG = 4096

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 
+from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.http1 import Request
 
@@ -33,11 +34,11 @@ def is_handshake(request: Request) -> bool:
     return request.header(b"upgrade") is not None and UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
-def read(request: Request, allowed_origins: frozenset[str] = frozenset("*")) -> Handshake:
+def read(request: Request, origins: Origins = ANY_ORIGIN) -> Handshake:
     """Return the handshake that `request` is.
 
     Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13, `Forbidden` for an
-    `Origin` (RFC 6454) that is not among `allowed_origins` (lower case, `*` for any).
+    `Origin` (RFC 6454) that is not among `origins`.
     """
     if request.method != b"GET" or request.version != "1.1":
         raise BadRequest("A WebSocket handshake is a GET of HTTP/1.1.")
@@ -55,7 +56,7 @@ def read(request: Request, allowed_origins: frozenset[str] = frozenset("*")) -> 
     if not all(map(_TOKEN.fullmatch, subprotocols)) or len(set(subprotocols)) < len(subprotocols):
         raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
     origin = request.header(b"origin")
-    if origin is not None and "*" not in allowed_origins and origin.decode("latin-1").lower() not in allowed_origins:
+    if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
