@@ -1,5 +1,6 @@
 import json
 import time
+from base64 import b64encode
 from datetime import timezone
 from email.utils import format_datetime, formatdate
 
@@ -17,6 +18,7 @@ from wsaas.http1 import Request, RequestReader
 from wsaas.pool import Failure
 from wsaas.responses import Response
 from wsaas.settings import load
+from wsaas.signature import Signer
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
 
 NOW = 1769860800.0
@@ -155,6 +157,25 @@ def test_the_id_may_stand_in_the_path(event):
 def test_a_request_is_the_same_for_each_try(event):
     hook, one = make(), subject(b"Basic x")
     assert hook.request(one, event) == hook.request(one, event)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
+    keys = [bytes(32), bytes(range(24))]
+    text = ",".join("whsec_" + b64encode(key).decode() for key in keys)
+    now = [NOW]
+    settings = load({"api_uri": "a", "api_secret": text}, {})
+    hook = Webhook(settings, FakePool(), FakeHealth(), lambda: now[0])
+    request = read(hook.request(subject(), event))
+    signed = Signer(keys).lines(request.header(b"ce-id"), NOW, request.body)
+    assert [line for line in signed.split(b"\r\n") if line] == [
+        name + b": " + value for name, value in request.headers if name.startswith(b"webhook-")
+    ]
+    now[0] += 5
+    again = read(hook.request(subject(), event))
+    assert again.header(b"webhook-timestamp") == b"%d" % (NOW + 5)
+    assert again.header(b"webhook-signature") != request.header(b"webhook-signature")
+    assert again.header(b"webhook-id") == request.header(b"webhook-id")
 
 
 @pytest.mark.parametrize(

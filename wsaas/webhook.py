@@ -19,6 +19,7 @@ from wsaas.health import Health
 from wsaas.pool import Exchange, Failure, Outcome, Pool
 from wsaas.responses import Response
 from wsaas.settings import Settings
+from wsaas.signature import Signer
 
 MAX_CONTEXT = 4096
 RETRY_AFTER = ("Retry-After", "1")
@@ -109,6 +110,7 @@ class Webhook:
         self.health = health
         self._wall = wall
         self._patience = settings.api_timeout / 1000
+        self._signer = Signer(settings.api_secret) if settings.api_secret else None
         self._target = settings.api_uri.target
         self.windows = {
             Opened: 0.0,
@@ -135,18 +137,20 @@ class Webhook:
         self._pool.send(Exchange(self.request(subject, event), answered, patience))
 
     def request(self, subject: Subject, event: Event) -> bytes:
-        """Return the request that tells of `event`, the same for each try."""
+        """Return the request that tells of `event`: the same for each try, but for the signature and its time."""
         kind = type(event)
         start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
         if isinstance(event, Message):
             content, body = (_TEXT if event.text else _BINARY), event.data
         else:
             content, body = _JSON, event.body
-        return b"%b%bce-id: %b.%d\r\nce-time: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+        number = b"%b.%d" % (subject.id.encode(), event.number)
+        signature = b"" if self._signer is None else self._signer.lines(number, self._wall(), body)
+        return b"%b%b%bce-id: %b\r\nce-time: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
             start,
             subject.lines,
-            subject.id.encode(),
-            event.number,
+            signature,
+            number,
             rfc3339(event.at).encode(),
             content,
             len(body),

@@ -1,0 +1,29 @@
+"""Signatures by which the backend knows that a request is the gateway's own (Standard Webhooks 1.0.0)."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from hmac import digest
+
+
+class Signer:
+    """Signs with each of `secrets`, so that the backend may know either while one is changed."""
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        """Keep the secrets, as bytes."""
+        self._secrets = tuple(secrets)
+
+    def lines(self, message_id: bytes, at: float, body: bytes) -> bytes:
+        """Return the three headers for a `body` that is sent `at` (seconds since the epoch).
+
+        The time is that of this attempt, not of the event: a verifier takes an old one for a replay.
+        """
+        seconds = b"%d" % at
+        content = b".".join((message_id, seconds, body))
+        signatures = b" ".join(b"v1," + b64encode(digest(secret, content, "sha256")) for secret in self._secrets)
+        return b"webhook-id: %b\r\nwebhook-timestamp: %b\r\nwebhook-signature: %b\r\n" % (
+            message_id,
+            seconds,
+            signatures,
+        )
