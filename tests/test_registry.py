@@ -14,17 +14,17 @@ REFUSED = Denied(errors.Forbidden("no"), told=False)
 
 
 class Rig:
-    def __init__(self, limit=2, journal=None):
+    def __init__(self, limit=2, journal=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.journal = journal or NoJournal()
-        self.registry = Registry(make_settings(), self.clock, self.webhook, self.journal, limit)
+        self.registry = Registry(make_settings(**values), self.clock, self.webhook, self.journal, limit)
         self.deserted = []
         self.emptied = []
 
-    def admit(self):
-        self.registry.check()
-        return self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
+    def admit(self, address="192.0.2.7"):
+        self.registry.check(address)
+        return self.registry.admit(make_handshake(), address, FakeDoor())
 
     def shut(self):
         self.registry.shut(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
@@ -40,7 +40,7 @@ def test_a_new_registry_is_open_and_empty(rig):
     assert len(rig.registry) == 0
     assert list(rig.registry.live()) == []
     assert list(rig.registry.ending()) == []
-    rig.registry.check()
+    rig.registry.check("192.0.2.7")
 
 
 def test_ids_are_128_random_bits_in_url_safe_characters():
@@ -57,6 +57,49 @@ def test_ids_are_128_random_bits_in_url_safe_characters():
 @pytest.mark.parametrize("text", ["", "healthz", "a" * 21, "a" * 23, "a" * 21 + "/", "a" * 21 + "\n", "a" * 22 + "\n"])
 def test_only_an_id_has_the_form_of_an_id(text):
     assert not ID_FORM.fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("192.0.2.7", "192.0.2.8"),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1"),
+        ("192.0.2.7", "2001:db8:1:2::1"),
+    ],
+)
+def test_an_address_has_at_most_as_many_clients_as_one_may_have(one, other):
+    rig = Rig(limit=10, max_connections_per_address="2")
+    first, _ = rig.admit(one), rig.admit(one)
+    with pytest.raises(errors.TooManyRequests) as refused:
+        rig.admit(one)
+    assert refused.value.headers == (("Retry-After", "1"),)
+    assert rig.admit(other).state is State.CONNECTING
+    first.lost()
+    rig.admit(one)
+    with pytest.raises(errors.TooManyRequests):
+        rig.admit(one)
+
+
+def test_addresses_of_one_ipv6_network_count_together():
+    rig = Rig(max_connections_per_address="1")
+    rig.admit("2001:db8:1:2::1")
+    with pytest.raises(errors.TooManyRequests):
+        rig.admit("2001:db8:1:2:ffff::1")
+
+
+def test_clients_without_an_address_are_not_counted():
+    rig = Rig(limit=10, max_connections_per_address="1")
+    sessions = [rig.admit("") for _ in range(3)]
+    sessions[0].lost()
+    assert len(rig.registry) == 2
+
+
+def test_addresses_are_forgotten_with_their_last_client():
+    rig = Rig(limit=1000, max_connections_per_address="1")
+    sessions = [rig.admit(f"192.0.2.{number}") for number in range(200)]
+    for session in sessions:
+        session.lost()
+    assert not rig.registry._customers
 
 
 def test_a_client_is_found_from_the_first_moment_until_it_is_gone(rig):
@@ -107,17 +150,17 @@ def test_a_client_that_was_refused_is_in_no_list(rig):
 def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
     first, _ = rig.admit(), rig.admit()
     with pytest.raises(errors.Unavailable, match="as many clients") as caught:
-        rig.registry.check()
+        rig.registry.check("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
     first.lost()
-    rig.registry.check()
+    rig.registry.check("192.0.2.7")
 
 
 def test_a_shut_registry_takes_no_more(rig):
     rig.shut()
     assert not rig.registry.is_open
     with pytest.raises(errors.Unavailable, match="about to stop") as caught:
-        rig.registry.check()
+        rig.registry.check("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
 
 
@@ -254,7 +297,7 @@ def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
     assert len(rig.registry) == 0
     assert list(rig.registry.ending()) == []
     assert rig.webhook.told == []
-    rig.registry.check()
+    rig.registry.check("192.0.2.7")
 
 
 def test_a_client_that_leaves_before_it_is_remembered_is_ending_until_that_is_settled():

@@ -386,3 +386,39 @@ def test_finish_closes_but_not_for_ever(rig, data):
     rig.pass_time(0.1)
     assert rig.transport.aborted
     assert rig.transport.writes == []
+
+
+# Who a client is.
+
+
+@pytest.mark.parametrize(
+    ("peername", "forwarded", "address"),
+    [
+        (("10.0.0.1", 1), b"203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        (("10.0.0.1", 1), b"203.0.113.9\r\nX-Forwarded-For: 198.51.100.1", "198.51.100.1"),
+        (("10.0.0.1", 1), b"\xff", "10.0.0.1"),
+        (("192.0.2.7", 1), b"198.51.100.1", "192.0.2.7"),
+        (("2001:db8::1", 1, 0, 0), b"198.51.100.1", "2001:db8::1"),
+        ("", b"198.51.100.1", "198.51.100.1"),
+    ],
+)
+def test_a_trusted_proxy_tells_who_its_client_is(peername, forwarded, address):
+    rig = Rig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
+    rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: " + forwarded + b"\r\n\r\n")
+    assert rig.transport.protocol.session.remote_address == address
+
+
+def test_a_proxy_is_not_trusted_unasked():
+    rig = Rig(peername=("127.0.0.1", 1))
+    rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+    assert rig.transport.protocol.session.remote_address == "127.0.0.1"
+
+
+def test_one_client_too_many_of_an_address_is_told_to_come_later():
+    rig = Rig(max_connections_per_address="1")
+    rig.receive(HANDSHAKE)
+    rig.transport = FakeTransport(HttpProtocol(rig.protocol._site))
+    rig.transport.protocol.connection_made(rig.transport)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", True)]
+    assert len(rig.registry) == 1

@@ -112,7 +112,7 @@ class SlowClient(Fault):
 
 
 class TooManyRequests(Fault):
-    """The backend has too many clients; carries its `Retry-After`."""
+    """The backend has too many clients, or this address has; carries `Retry-After`."""
 
     status = 429
     code = "TOO_MANY_REQUESTS"

@@ -126,7 +126,8 @@ class HttpProtocol(asyncio.Protocol):
             if site.registry is None:
                 raise errors.NotFound("There are no WebSockets here.")
             shaken = handshake.read(request, site.common.settings.allowed_origins)
-            site.registry.check()
+            address = self._remote_address(request)
+            site.registry.check(address)
         except errors.Fault as fault:
             answers.append(fault_answer(fault, keep_alive=False))
             return False
@@ -135,9 +136,14 @@ class HttpProtocol(asyncio.Protocol):
         site.common.sweeper.forget(self)
         door = PendingProtocol(site.common, transport, shaken.key, self._reader.rest)
         transport.set_protocol(door)
-        peer = transport.get_extra_info("peername")
-        door.session = site.registry.admit(shaken, peer[0] if isinstance(peer, tuple) else "", door)
+        door.session = site.registry.admit(shaken, address, door)
         return True
+
+    def _remote_address(self, request: Request) -> str:
+        """Return the address of whoever sent `request`, empty where a Unix socket hides it."""
+        peer = self._transport.get_extra_info("peername")
+        forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
+        return self._site.common.settings.trusted_proxies.client(peer[0] if isinstance(peer, tuple) else "", forwarded)
 
     def _end(self, last_words: bytes) -> None:
         """Send the last answer and end. Reading goes on for a while: a reset for unread bytes would take the answer."""
