@@ -2,7 +2,6 @@ import orjson
 import pytest
 from fakes import (
     ANSWER_TO_KEY,
-    KEY,
     FakeClock,
     FakeKeeper,
     FakeSweeper,
@@ -42,10 +41,11 @@ class Rig:
         self.transport = FakeTransport()
         settings = make_settings(**values)
         self.common = Common(settings, self.clock, self.sweeper)
-        self.door = PendingProtocol(self.common, self.transport, KEY, eager)
+        shaken = make_handshake(offered)
+        self.door = PendingProtocol(self.common, self.transport, shaken, eager)
         self.transport.set_protocol(self.door)
         services = make_services(settings, self.clock, self.webhook, self.keeper)
-        self.session = self.door.session = Session(services, "i" * 22, make_handshake(offered), "", self.door)
+        self.session = self.door.session = Session(services, "i" * 22, shaken, "", self.door)
 
     def enter(self):
         self.webhook.answer(OK)

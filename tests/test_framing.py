@@ -30,6 +30,7 @@ from wsaas.framing import Close, FrameStream, Ping, Pong, Received, Violation
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
 MAX_REASON = 123
+LATE_CODE = pack("!H", 1014)
 SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMITED])
 
 
@@ -49,9 +50,19 @@ def receive(data: bytes, limit: int = UNLIMITED, *, fast: bool = True) -> list[R
     return receive_all(FrameStream(limit, fast=fast), [data])
 
 
+class Bare(FrameProtocol):
+    """wsproto, which does not know a code that was registered late."""
+
+    def _process_close(self, got):
+        if bytes(got.payload[:2]) != LATE_CODE:
+            return super()._process_close(got)
+        known = super()._process_close(got._replace(payload=pack("!H", 1013) + got.payload[2:]))
+        return known._replace(payload=(1014, known.payload[1]))
+
+
 def bare(data: bytes) -> list[Received]:
     """What wsproto alone makes of `data`."""
-    protocol = FrameProtocol(client=False, extensions=[])
+    protocol = Bare(client=False, extensions=[])
     protocol.receive_bytes(data)
     received: list[Received] = []
     message = b""
@@ -273,7 +284,7 @@ def test_a_ping_comes_at_once_with_its_payload_and_a_pong_without():
         (pack("!H", 1000), Close(1000, "")),
         (pack("!H", 1001) + "bis später".encode(), Close(1001, "bis später")),
         (pack("!H", 4999) + b"x" * 123, Close(4999, "x" * 123)),
-        (pack("!H", 1000) + b"\xff", Violation(1007, "text that is not UTF-8")),
+        (pack("!H", 1000) + b"\xff", Violation(1007, "a reason that is not UTF-8")),
     ],
 )
 @pytest.mark.parametrize("fast", [True, False])
@@ -281,6 +292,23 @@ def test_a_close_says_why_and_is_the_last_of_its_stream(payload, expected, fast)
     stream = FrameStream(UNLIMITED, fast=fast)
     assert receive_all(stream, [frame(CLOSE, payload) + frame(TEXT, b"x"), frame(CLOSE, payload)]) == [expected]
     assert stream._buffer == b""
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
+def test_a_close_with_a_code_that_may_not_be_sent_is_a_violation(code):
+    expected = Violation(1002, "a Close with a code that may not be sent")
+    assert receive(frame(CLOSE, pack("!H", code))) == [expected]
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1012, 1013, 1014, 3000, 4999])
+def test_a_close_may_carry_any_code_that_is_registered_or_free(code):
+    data = frame(CLOSE, pack("!H", code) + b"bye")
+    assert receive(data) == [Close(code, "bye")]
+    assert receive_all(FrameStream(0), cut(data, range(len(data)))) == [Close(code, "bye")]
+
+
+def test_half_a_close_code_is_a_violation():
+    assert receive(frame(CLOSE, b"\x03")) == [Violation(1002, "a Close with a code that may not be sent")]
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -1,10 +1,12 @@
 import pytest
+from fakes import make_handshake
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
 from wsaas import handshake
 from wsaas.access import Origins
+from wsaas.deflate import Agreement
 from wsaas.errors import BadRequest, Fault, Forbidden, UpgradeRequired
 from wsaas.http1 import Request, RequestReader
 
@@ -231,7 +233,7 @@ def test_the_backend_may_only_name_a_subprotocol_on_offer(named):
 
 
 def test_the_key_of_the_rfc_gives_the_answer_of_the_rfc():
-    assert handshake.accept(KEY, None) == (
+    assert handshake.accept(make_handshake(), None) == (
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"Upgrade: websocket\r\n"
         b"Connection: Upgrade\r\n"
@@ -241,5 +243,39 @@ def test_the_key_of_the_rfc_gives_the_answer_of_the_rfc():
 
 
 def test_an_answer_names_the_subprotocol():
-    lines = handshake.accept(KEY, "chat").split(b"\r\n")
+    lines = handshake.accept(make_handshake(), "chat").split(b"\r\n")
     assert lines[4:] == [b"Sec-WebSocket-Protocol: chat", b"", b""]
+
+
+# Extensions (the offers are read in test_deflate.py)
+
+
+def test_deflated_messages_are_agreed_on_where_they_are_wanted():
+    offer = (b"Sec-WebSocket-Extensions", b"x-other, permessage-deflate; client_max_window_bits")
+    assert handshake.read(request(offer)).agreement is None
+    shaken = handshake.read(request(offer), compression=True)
+    assert shaken.agreement == Agreement()
+    lines = handshake.accept(shaken, None).split(b"\r\n")
+    assert lines[4:] == [b"Sec-WebSocket-Extensions: " + Agreement().response.encode(), b"", b""]
+
+
+def test_offers_in_several_headers_are_one_list():
+    offers = [
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate; x"),
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate"),
+    ]
+    assert handshake.read(request(*offers), compression=True).agreement == Agreement()
+
+
+@pytest.mark.parametrize("compression", [True, False])
+@pytest.mark.parametrize("value", [b"a b", b"a;", b"a; b=", b'a; b="', b'a; b="c d"', b"a/b", b"=", b"\xe9"])
+def test_extensions_that_cannot_be_read_are_refused(value, compression):
+    # RFC 6455 section 9.1
+    with pytest.raises(BadRequest, match="Extensions"):
+        handshake.read(request((b"Sec-WebSocket-Extensions", value)), compression=compression)
+
+
+@pytest.mark.parametrize("values", [[], [b""], [b" , "], [b"x-other"]])
+def test_without_an_offer_there_is_no_agreement(values):
+    offers = [(b"Sec-WebSocket-Extensions", value) for value in values]
+    assert handshake.read(request(*offers), compression=True).agreement is None

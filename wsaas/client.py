@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from wsaas import errors, framing, handshake
+from wsaas import errors, framing
 from wsaas.answers import fault_answer
 from wsaas.clock import Clock
 from wsaas.events import Message, Reason
 from wsaas.framing import Close, FrameStream, Ping, Received, Violation
+from wsaas.handshake import Handshake, accept
 from wsaas.session import Session, State
 from wsaas.settings import Settings
 
@@ -52,14 +53,14 @@ class Common:
 class PendingProtocol(asyncio.Protocol):
     """A client that waits for the backend's word. It has to wait for its 101 before it speaks; what it says is kept."""
 
-    __slots__ = ("_common", "_deadline", "_eager", "_key", "_transport", "session")
+    __slots__ = ("_common", "_deadline", "_eager", "_handshake", "_transport", "session")
 
-    def __init__(self, common: Common, transport: asyncio.Transport, key: bytes, eager: bytes) -> None:
-        """Take over `transport`, whose client sent `key` and, behind the handshake, `eager`."""
+    def __init__(self, common: Common, transport: asyncio.Transport, handshake: Handshake, eager: bytes) -> None:
+        """Take over `transport`, whose client sent `handshake` and, behind it, `eager`."""
         self._common = common
         self._deadline = 0.0
         self._eager = eager
-        self._key = key
+        self._handshake = handshake
         self._transport = transport
         self.session: Session
         common.sweeper.watch(self)
@@ -84,9 +85,10 @@ class PendingProtocol(asyncio.Protocol):
         """Send the 101; the transport gets its WebSocket protocol."""
         self._common.sweeper.forget(self)
         transport = self._transport
-        edge = SocketProtocol(self._common, transport, self.session, self._eager)
+        deflated = self._handshake.agreement is not None
+        edge = SocketProtocol(self._common, transport, self.session, self._eager, deflated=deflated)
         transport.set_protocol(edge)
-        transport.write(handshake.accept(self._key, subprotocol) + early)
+        transport.write(accept(self._handshake, subprotocol) + early)
         transport.resume_reading()
         return edge
 
@@ -116,11 +118,13 @@ class SocketProtocol(asyncio.Protocol):
         "write",
     )
 
-    def __init__(self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes) -> None:
-        """Take over `transport`, whose client sent `eager` behind its handshake."""
+    def __init__(
+        self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
+    ) -> None:
+        """Take over `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
         self._common = common
         self._deadline = 0.0
-        self._frames = FrameStream(common.settings.max_message_size)
+        self._frames = FrameStream(common.settings.max_message_size, deflated=deflated)
         self._frames.receive(eager)
         self._paused = False
         self._pinged = 0.0

@@ -6,11 +6,14 @@ fragmented, control, wrong) goes to wsproto, which is made when it is needed and
 against by `python -m benchmarks framing`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import pack, unpack_from
 
 from wsproto.frame_protocol import Frame, FrameProtocol, Opcode, ParseFailed
 
+from wsaas.deflate import MIN_DEFLATED, Agreement, Inflation, deflate
 from wsaas.events import Message
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
@@ -20,12 +23,21 @@ PROTOCOL_ERROR = 1002
 BAD_TEXT = 1007
 TOO_BIG = 1009
 
+CLOSE_CODES = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
+"""The codes that a Close may carry: those registered (RFC 6455 section 7.4.1, IANA) and those left to everybody."""
+
 MAX_CONTROL = 125
 MAX_REASON = MAX_CONTROL - 2
 
+_DEFLATED_SHARE = 12
+"""Bytes of a deflated message for each that it inflates to, at most: one stored byte and a flush behind it take 11."""
+
 _FIN = 0x80
+_DEFLATED = 0x40
 _MASKED = 0x80
+_OPCODE = 0xF
 _CONTROL = 0x8
+_CODE_SIZE = 2
 _TWO_BYTES = 126
 _EIGHT_BYTES = 127
 _MAX_TWO_BYTES = 0xFFFF
@@ -85,9 +97,38 @@ def encode(opcode: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < _TWO_BYTES:
         return _SHORT_HEADS[opcode][length] + payload
+    return _long_frame(_FIN | opcode, payload)
+
+
+def _long_frame(first: int, payload: bytes) -> bytes:
+    """Return a frame for a `payload` of 126 bytes at least."""
+    length = len(payload)
     if length <= _MAX_TWO_BYTES:
-        return pack("!BBH", _FIN | opcode, _TWO_BYTES, length) + payload
-    return pack("!BBQ", _FIN | opcode, _EIGHT_BYTES, length) + payload
+        return pack("!BBH", first, _TWO_BYTES, length) + payload
+    return pack("!BBQ", first, _EIGHT_BYTES, length) + payload
+
+
+Encoder = Callable[[int, bytes], bytes]
+
+
+@lru_cache
+def deflating(agreement: Agreement) -> Encoder:
+    """Return what makes frames for a client with `agreement`, like `encode`; the same for all with the same one.
+
+    A message that is short, or that does not shrink, goes as it is: each message says for itself (RFC 7692 section 6).
+    """
+
+    def encode_deflated(opcode: int, payload: bytes) -> bytes:
+        if len(payload) >= MIN_DEFLATED:
+            deflated = deflate(payload, agreement.bits)
+            if len(deflated) < len(payload):
+                first = _FIN | _DEFLATED | opcode
+                if len(deflated) < _TWO_BYTES:
+                    return bytes((first, len(deflated))) + deflated
+                return _long_frame(first, deflated)
+        return encode(opcode, payload)
+
+    return encode_deflated
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
@@ -109,13 +150,15 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
 class FrameStream:
     """One client's bytes in (`receive`), what they mean out (`next`), one at a time, so that a reader may stop between.
 
-    `limit`: most bytes of a message. After a Close or a Violation the rest is ignored: nothing may follow.
+    `limit`: most bytes of a message, inflated where `deflated` messages were agreed on. After a Close or a Violation
+    the rest is ignored: nothing may follow.
     """
 
-    __slots__ = ("_at", "_buffer", "_fast", "_limit", "_slow")
+    __slots__ = ("_at", "_buffer", "_deflated", "_fast", "_limit", "_slow")
 
-    def __init__(self, limit: int, *, fast: bool = True) -> None:
+    def __init__(self, limit: int, *, fast: bool = True, deflated: bool = False) -> None:
         """Start at a frame's first byte."""
+        self._deflated = deflated
         self._buffer = b""
         self._at = 0
         self._fast = fast
@@ -134,7 +177,7 @@ class FrameStream:
         if self._at == len(self._buffer):
             return None
         if self._slow is None:
-            self._slow = _SlowLane(self._limit)
+            self._slow = _SlowLane(self._limit, deflated=self._deflated)
         received, self._at = self._slow.next(self._buffer, self._at)
         if self._at == len(self._buffer):
             self._buffer = b""
@@ -180,7 +223,7 @@ class FrameStream:
         return Message(first == _FIN_TEXT, payload)
 
     def _fail(self) -> Violation:
-        self._slow = _SlowLane(self._limit)
+        self._slow = _SlowLane(self._limit, deflated=False)
         return self._slow.fail(BAD_TEXT, "text that is not UTF-8")
 
 
@@ -191,17 +234,19 @@ class _SlowLane:
     message ends there is nothing left in wsproto that would be lost with it.
     """
 
-    __slots__ = ("_ended", "_head", "_limit", "_message", "_owed", "_protocol", "_size")
+    __slots__ = ("_ended", "_farewell", "_head", "_inflation", "_limit", "_message", "_owed", "_protocol", "_size")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, deflated: bool) -> None:
         """Start at a frame's first byte."""
+        self._inflation = Inflation(limit) if deflated else None
         self._ended = False
+        self._farewell = b""
         self._head = b""
         self._limit = limit
         self._message: bytearray | None = None
         self._owed = 0
         self._size = 0
-        self._protocol = FrameProtocol(client=False, extensions=[])
+        self._protocol = FrameProtocol(client=False, extensions=[self._inflation] if self._inflation else [])
 
     @property
     def idle(self) -> bool:
@@ -224,7 +269,7 @@ class _SlowLane:
             try:
                 received = self._feed(piece)
             except ParseFailed as error:
-                received = self.fail(int(error.code), _explain(error))
+                received = self.fail(int(error.code), self._explain(error))
             if received is not None:
                 return received, at
         return None, at
@@ -237,6 +282,8 @@ class _SlowLane:
         in_payload = self._owed > 0
         if in_payload:
             self._owed -= len(piece)
+            if self._head[0] & _OPCODE == CLOSE:
+                return self._feed_close(piece)
         else:
             self._head += piece
         self._protocol.receive_bytes(piece)
@@ -245,17 +292,50 @@ class _SlowLane:
             self._owed = _payload_size(self._head)
             # Counted as declared: the start of a character that was cut is in no payload yet.
             self._size += 0 if self._head[0] & _CONTROL else self._owed
-            if self._size > self._limit:
-                return self.fail(TOO_BIG, f"message over {self._limit} bytes")
+            if self._size > self._most():
+                return self.fail(TOO_BIG, self._too_big)
         if self._owed == 0 and self._missing() == 0:
             self._head = b""
         return self._received(frames[0]) if frames else None
 
+    def _feed_close(self, piece: bytes) -> Received | None:
+        """Read what a Close says, whose header wsproto has judged. It does not know all of the registered codes."""
+        self._farewell += piece
+        if self._owed:
+            return None
+        self._ended = True
+        payload = unmask(self._farewell, self._head[-4:])
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) < _CODE_SIZE or not any(code in codes for codes in CLOSE_CODES):
+            return Violation(PROTOCOL_ERROR, "a Close with a code that may not be sent")
+        if not valid_text(payload[_CODE_SIZE:]):
+            return Violation(BAD_TEXT, "a reason that is not UTF-8")
+        return Close(code, payload[_CODE_SIZE:].decode())
+
+    def _most(self) -> int:
+        """Return how many bytes the frames of the message under way may have."""
+        if self._inflation and self._inflation.under_way:
+            # It is the inflated size that counts, but no message may go on without end by inflating to nothing.
+            return _DEFLATED_SHARE * self._limit + MAX_CONTROL
+        return self._limit
+
+    @property
+    def _too_big(self) -> str:
+        return f"message over {self._limit} bytes"
+
+    def _explain(self, error: ParseFailed) -> str:
+        if error.code == TOO_BIG:
+            return self._too_big
+        if error.code == BAD_TEXT:
+            return (self._inflation.why if self._inflation else "") or "text that is not UTF-8"
+        return str(error)
+
     def _received(self, frame: Frame) -> Received | None:
         payload = frame.payload
         if isinstance(payload, tuple):
+            # Only one without a payload gets here.
             self._ended = True
-            return Close(int(payload[0]), payload[1])
+            return Close(NO_STATUS, "")
         data = payload.encode() if isinstance(payload, str) else payload
         if frame.opcode is Opcode.PING:
             return Ping(data)
@@ -286,7 +366,3 @@ def _payload_size(head: bytes) -> int:
     if length == _TWO_BYTES:
         return int.from_bytes(head[2:4], "big")
     return int.from_bytes(head[2:10], "big") if length == _EIGHT_BYTES else length
-
-
-def _explain(error: ParseFailed) -> str:
-    return "text that is not UTF-8" if error.code == BAD_TEXT else str(error)

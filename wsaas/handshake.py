@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 
 from wsaas.access import ANY_ORIGIN, Origins
+from wsaas.deflate import Agreement, negotiate, offers
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.http1 import Request
 
@@ -19,7 +20,10 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(slots=True)
 class Handshake:
-    """A client's valid request for a WebSocket. `headers`: lower-case names, repeated ones joined."""
+    """A client's valid request for a WebSocket.
+
+    `headers`: lower-case names, repeated ones joined; `agreement`: on deflated messages, None where there are none.
+    """
 
     key: bytes
     path: str
@@ -27,6 +31,7 @@ class Handshake:
     headers: dict[str, str]
     subprotocols: list[str]
     authorization: bytes | None
+    agreement: Agreement | None = None
 
 
 def is_handshake(request: Request) -> bool:
@@ -34,8 +39,8 @@ def is_handshake(request: Request) -> bool:
     return request.header(b"upgrade") is not None and UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
-def read(request: Request, origins: Origins = ANY_ORIGIN) -> Handshake:
-    """Return the handshake that `request` is.
+def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
+    """Return the handshake that `request` is, its messages deflated if it offers that and `compression` is on.
 
     Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13, `Forbidden` for an
     `Origin` (RFC 6454) that is not among `origins`.
@@ -58,6 +63,10 @@ def read(request: Request, origins: Origins = ANY_ORIGIN) -> Handshake:
     origin = request.header(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
+    try:
+        extensions = offers(",".join(value.decode("latin-1") for value in request.values(b"sec-websocket-extensions")))
+    except ValueError:
+        raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
         key=keys[0],
@@ -66,6 +75,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN) -> Handshake:
         headers=_joined(request),
         subprotocols=[name.decode() for name in subprotocols],
         authorization=request.header(b"authorization"),
+        agreement=negotiate(extensions) if compression else None,
     )
 
 
@@ -91,10 +101,12 @@ def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Seq
     return next((name for name in preferred if name in offered), None)
 
 
-def accept(key: bytes, subprotocol: str | None) -> bytes:
-    """Return the 101 that answers `key` (RFC 6455 section 4.2.2)."""
-    digest = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+def accept(handshake: Handshake, subprotocol: str | None) -> bytes:
+    """Return the 101 that answers `handshake` (RFC 6455 section 4.2.2)."""
+    digest = b64encode(sha1(handshake.key + _GUID, usedforsecurity=False).digest())
     chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n".encode() if subprotocol else b""
+    if handshake.agreement:
+        chosen += f"Sec-WebSocket-Extensions: {handshake.agreement.response}\r\n".encode()
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         + digest

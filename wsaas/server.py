@@ -125,7 +125,8 @@ class HttpProtocol(asyncio.Protocol):
         try:
             if site.registry is None:
                 raise errors.NotFound("There are no WebSockets here.")
-            shaken = handshake.read(request, site.common.settings.allowed_origins)
+            settings = site.common.settings
+            shaken = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._remote_address(request)
             site.registry.check(address)
         except errors.Fault as fault:
@@ -134,7 +135,7 @@ class HttpProtocol(asyncio.Protocol):
         transport = self._transport
         transport.write(b"".join(answers))
         site.common.sweeper.forget(self)
-        door = PendingProtocol(site.common, transport, shaken.key, self._reader.rest)
+        door = PendingProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)
         door.session = site.registry.admit(shaken, address, door)
         return True

@@ -111,6 +111,7 @@ class Session(Facts, Owner):
     __slots__ = (
         "_door",
         "_early",
+        "_encode",
         "_farewell",
         "_number",
         "_services",
@@ -129,6 +130,8 @@ class Session(Facts, Owner):
         super().__init__(connection_id, handshake, remote_address, clock)
         self._door = door
         self._early = bytearray()
+        agreement = handshake.agreement
+        self._encode: framing.Encoder = framing.deflating(agreement) if agreement else framing.encode
         self._farewell: Closed
         self._number = 0
         self._services = services
@@ -192,7 +195,7 @@ class Session(Facts, Owner):
             raise errors.Gone("This connection ended.")
         if text and not framing.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
-        frame = framing.encode(framing.TEXT if text else framing.BINARY, data)
+        frame = self._encode(framing.TEXT if text else framing.BINARY, data)
         waits = self.buffered
         if waits and waits + len(frame) > self._services.settings.send_buffer:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
@@ -242,7 +245,7 @@ class Session(Facts, Owner):
         if self.state is not State.OPEN:
             logger.debug("%s: a reply came after the client", self.ws_uri)
             return
-        self._write(framing.encode(framing.TEXT if reply.text else framing.BINARY, reply.data), len(reply.data))
+        self._write(self._encode(framing.TEXT if reply.text else framing.BINARY, reply.data), len(reply.data))
         if self.buffered > self._services.settings.send_buffer:
             self.outbox.hold()
 

@@ -225,8 +225,7 @@ async def test_a_broken_protocol_is_answered_with_its_code(stage: Stage, code: i
     assert [call.method for call in stage.backend.calls] == ["POST", "PUT", "DELETE"]
 
 
-@pytest.mark.xfail(reason="wsproto does not know 1014, which was registered after RFC 6455, and answers 1002")
-async def test_close_code_1014_is_known(stage: Stage) -> None:
+async def test_a_close_code_that_was_registered_late_is_known(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(CLOSE, struct.pack("!H", 1014)))

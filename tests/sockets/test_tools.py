@@ -105,19 +105,20 @@ async def test_curl_through_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
     assert await within(client.recv()) == b""
 
 
-async def test_the_ws_package_of_node(stage: Stage, node_folder: Path) -> None:
+@pytest.mark.parametrize(("compression", "extensions"), [("off", ""), ("on", "permessage-deflate")])
+async def test_the_ws_package_of_node(stage: Stage, node_folder: Path, compression: str, extensions: str) -> None:
     def echo(call: Call) -> None:
         kind = "text" if call.headers["content-type"].startswith("text/") else "binary"
         call.answer(200, call.body, Ws_Reply=kind)
 
     stage.backend.on["POST"] = lambda call: call.ok(subprotocol="soap")
     stage.backend.on["PUT"] = echo
-    node = await stage.node()
+    node = await stage.node(compression=compression)
     done = await run("node", "echo.mjs", f"ws://127.0.0.1:{node.port}/path?query=1", cwd=node_folder)
     seen: Any = json.loads(done.stdout)
     assert seen == {
         "protocol": "soap",
-        "extensions": "",
+        "extensions": extensions,
         "same": ["text:hello", "text:Grüße 🎉", "text:", "binary:4", "binary:1048576", "text:fragmented"],
         "pong": "payload",
         "close": [4000, "done"],
