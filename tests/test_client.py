@@ -595,3 +595,120 @@ def test_without_a_timeout_a_client_still_has_to_close():
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(10.0)
     assert rig.transport.aborted
+
+
+# A limited rate
+
+
+def burst(first, last):
+    return b"".join(text(b"%d" % number) for number in range(first, last))
+
+
+def numbers(first, last):
+    return [b"%d" % number for number in range(first, last)]
+
+
+@pytest.fixture
+def throttled():
+    return Rig(max_message_rate="2").enter()
+
+
+def test_who_keeps_to_the_rate_is_never_made_to_wait(throttled):
+    for number in range(10):
+        throttled.receive(burst(number, number + 1))
+        assert throttled.transport.reading
+        throttled.clock.advance(0.5)
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 10)
+
+
+def test_who_sends_more_is_read_more_slowly_and_loses_nothing(throttled):
+    throttled.receive(burst(0, 5))
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 2)
+    assert not throttled.transport.reading
+    for taken in (3, 4, 5):
+        throttled.clock.advance(0.5)
+        throttled.answer_all()
+        assert throttled.messages == numbers(0, taken)
+        assert not throttled.transport.reading
+    throttled.clock.advance(0.5)
+    assert throttled.transport.reading
+    assert throttled.clock.timers == []
+
+
+def test_what_comes_with_the_handshake_counts():
+    rig = Rig(eager=burst(0, 5), max_message_rate="2").enter()
+    rig.answer_all()
+    assert rig.messages == numbers(0, 2)
+    assert not rig.transport.reading
+
+
+def test_pings_do_not_count(throttled):
+    for _ in range(5):
+        throttled.receive(client_frame(framing.PING))
+    assert len(throttled.transport.take()) == 10
+    assert throttled.transport.reading
+
+
+def test_who_has_to_wait_is_not_blamed_for_its_silence():
+    rig = Rig(max_message_rate="1", ws_timeout="400").enter()
+    rig.receive(burst(0, 4))
+    rig.pass_time(3.9, beats=39)
+    assert rig.session.state is State.OPEN
+    assert rig.transport.take() == b""
+    rig.pass_time(1.0, beats=10)
+    rig.answer_all()
+    assert rig.end == (1001, "timeout")
+
+
+def test_a_throttled_client_may_be_paused_for_the_backend_too():
+    rig = Rig(max_message_rate="1", inbox="1").enter()
+    rig.receive(burst(0, 4))
+    rig.clock.advance(1)
+    rig.clock.advance(1)
+    # One is on its way and one waits: that is more than the inbox holds.
+    assert rig.session.outbox.backlogged
+    rig.clock.advance(10)
+    assert not rig.transport.reading
+    rig.answer_all()
+    rig.clock.advance(1)
+    rig.answer_all()
+    assert rig.messages == numbers(0, 4)
+    rig.clock.advance(1)
+    assert rig.transport.reading
+
+
+def test_a_client_that_rests_is_not_read_when_the_backend_is_free_again():
+    rig = Rig(max_message_rate="2", inbox="1").enter()
+    rig.receive(burst(0, 4))
+    assert not rig.transport.reading
+    rig.answer_all()
+    assert rig.messages == numbers(0, 2)
+    assert not rig.transport.reading
+
+
+def test_what_a_throttled_client_sent_before_it_vanished_is_delivered(throttled):
+    throttled.receive(burst(0, 5))
+    throttled.transport.lose()
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.end == (1006, "")
+    assert throttled.clock.timers == []
+
+
+def test_a_client_that_is_told_to_close_need_not_wait(throttled):
+    throttled.receive(burst(0, 5) + client_frame(framing.CLOSE, b"\x03\xe8"))
+    throttled.session.close(Reason.SHUTDOWN)
+    throttled.clock.advance(0)
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.end == (1001, "going away")
+
+
+def test_a_client_that_never_had_to_wait_is_told_to_close(throttled):
+    throttled.session.close(Reason.SHUTDOWN)
+    throttled.receive(burst(0, 5))
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.clock.timers == []

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from wsaas import errors, framing
 from wsaas.answers import fault_answer
-from wsaas.clock import Clock
+from wsaas.clock import NO_LIMIT, Allowance, Clock, Timer
 from wsaas.events import Message, Reason
 from wsaas.framing import Close, FrameStream, Ping, Received, Violation
 from wsaas.handshake import Handshake, accept
@@ -86,7 +86,8 @@ class PendingProtocol(asyncio.Protocol):
         self._common.sweeper.forget(self)
         transport = self._transport
         deflated = self._handshake.agreement is not None
-        edge = SocketProtocol(self._common, transport, self.session, self._eager, deflated=deflated)
+        kind = ThrottledProtocol if self._common.settings.max_message_rate else SocketProtocol
+        edge = kind(self._common, transport, self.session, self._eager, deflated=deflated)
         transport.set_protocol(edge)
         transport.write(accept(self._handshake, subprotocol) + early)
         transport.resume_reading()
@@ -187,8 +188,18 @@ class SocketProtocol(asyncio.Protocol):
         """Go on where reading stopped."""
         self._paused = False
         self.start()
-        if not self._paused:
+        if not self._waits:
             self._transport.resume_reading()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the client is not read now."""
+        return self._paused
+
+    @property
+    def _excused(self) -> bool:
+        """Whether it is by the gateway's own decision that nothing is heard of the client."""
+        return self.session.outbox.backlogged
 
     # What the heartbeat wants.
 
@@ -203,8 +214,7 @@ class SocketProtocol(asyncio.Protocol):
         quiet = now - session.last_seen
         if not timeout or quiet < timeout / 2:
             return
-        if session.outbox.backlogged:
-            # It is not read, by our own decision: it cannot be blamed for its silence.
+        if self._excused:
             session.last_seen = now
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
@@ -235,3 +245,63 @@ class SocketProtocol(asyncio.Protocol):
         self._deadline = self._common.closing_deadline()
         self._transport.write_eof()
         self.session.violated(violation.code, violation.reason)
+
+
+class ThrottledProtocol(SocketProtocol):
+    """A client that may send `MAX_MESSAGE_RATE` messages a second, and as many at once after a quiet second.
+
+    One that sends more is not read for a moment, and TCP makes it wait: nothing is dropped.
+    """
+
+    __slots__ = ("_allowance", "_rest")
+
+    def __init__(
+        self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
+    ) -> None:
+        """Take over `transport` (see `SocketProtocol`)."""
+        super().__init__(common, transport, session, eager, deflated=deflated)
+        self._allowance = Allowance(common.settings.max_message_rate, common.clock.now())
+        self._rest: Timer | None = None
+
+    def start(self) -> None:
+        """Hand on the messages that were read, as far as the rate allows."""
+        frames, session = self._frames, self.session
+        while not self._waits and (received := frames.next()) is not None:
+            if type(received) is Message:
+                session.receive(received)
+                if wait := self._allowance.spend(self._common.clock.now()):
+                    self._transport.pause_reading()
+                    self._rest = self._common.clock.call_later(wait, self._go_on)
+            else:
+                self._control(received)
+
+    def expect_close(self) -> None:
+        """Wait for the client's Close, which is behind all that it sent before."""
+        super().expect_close()
+        self._allowance = NO_LIMIT
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = self._common.clock.call_later(0, self._go_on)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Deliver what was read before the end, all at once."""
+        self._allowance = NO_LIMIT
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        super().connection_lost(exc)
+
+    @property
+    def _waits(self) -> bool:
+        return self._paused or self._rest is not None
+
+    @property
+    def _excused(self) -> bool:
+        return self._rest is not None or super()._excused
+
+    def _go_on(self) -> None:
+        self._rest = None
+        # What it sent may have waited here for long: that is no silence of the client's.
+        self.session.last_seen = self._common.clock.now()
+        if not self._paused:
+            self.resume()
