@@ -9,6 +9,9 @@ from strategies import examples
 
 from wsaas import log
 from wsaas.clock import rfc3339
+from wsaas.events import Opened
+from wsaas.handshake import Handshake
+from wsaas.journal import Entry
 
 AT = 1769860800.125
 any_text = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -130,3 +133,16 @@ def test_the_logs_of_others_are_left_alone(stderr, caplog):
     logging.getLogger("other").error("theirs")
     assert [entry.message for entry in caplog.records] == ["theirs"]
     assert "theirs" not in stderr()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        Handshake(b"key", "/", "t=s3cret", {"cookie": "s3cret"}, [], b"s3cret"),
+        Opened(b"s3cret", 0.0),
+        Entry("id", "uri", b"s3cret", "s3cret", 0.0),
+    ],
+)
+def test_what_is_shown_of_a_client_is_nothing_secret(thing):
+    # Tracebacks and the loop's own messages show what a call was given.
+    assert "s3cret" not in repr(thing)

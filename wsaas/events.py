@@ -4,7 +4,7 @@
 client ended. Nothing here knows HTTP, WebSocket bytes, time or the loop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -43,7 +43,7 @@ class Reason(Enum):
 class Opened:
     """A client wants in. `at`: seconds since the epoch; `number`: the event's number in its connection."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     at: float
     number: int = 0
 

@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha1
 
 from wsaas.access import ANY_ORIGIN, Origins
@@ -27,10 +27,10 @@ class Handshake:
 
     key: bytes
     path: str
-    query: str
-    headers: dict[str, str]
+    query: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
     subprotocols: list[str]
-    authorization: bytes | None
+    authorization: bytes | None = field(repr=False)
     agreement: Agreement | None = None
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -58,13 +58,13 @@ class JournalError(Exception):
 class Entry:
     """A connection as it is remembered; `number`, `ended_at` and `farewell` are its DELETE, None before its end.
 
-    Times are seconds since the epoch.
+    Times are seconds since the epoch. Shown, as in a traceback's line, it does not tell what is secret.
     """
 
     id: str
     ws_uri: str
-    authorization: bytes | None
-    context: str | None
+    authorization: bytes | None = field(repr=False)
+    context: str | None = field(repr=False)
     connected_at: float
     number: int | None = None
     ended_at: float | None = None
