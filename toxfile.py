@@ -1,0 +1,19 @@
+"""What tox.ini cannot say: that a run is to be skipped where Python 2.7 is missing."""
+
+import runpy
+from pathlib import Path
+
+from tox.plugin import impl
+from tox.tox_env.api import ToxEnv
+from tox.tox_env.errors import Skip
+
+PYTHON2 = Path(__file__).parent / "tests" / "autobahn" / "python2.py"
+
+
+@impl
+def tox_before_run_commands(tox_env: ToxEnv) -> None:
+    """Skip what is run along with the tests; who asks for the whole suite is told by the suite."""
+    if tox_env.name == "autobahn-fast":
+        python2 = runpy.run_path(str(PYTHON2))
+        if python2["find"]() is None:
+            raise Skip(python2["HOW_TO_GET_IT"])
