@@ -14,7 +14,8 @@ import struct
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,31 @@ MASK = b"\x01\x02\x03\x04"
 
 
 class Loop(uvloop.Loop):
-    """Remembers the timers that the gateway sets, and when they are due."""
+    """Remembers the timers that the gateway sets, until they go off."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._timers: list[tuple[float, asyncio.Handle]] = []
+        self._timers: dict[int, asyncio.Handle] = {}
+        self._numbers = count()
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **more: Any) -> asyncio.Handle:
-        timer: asyncio.Handle = super().call_later(delay, callback, *args, **more)
         owner = getattr(callback, "__self__", callback)
-        if type(owner).__module__.startswith("wsaas."):
-            self._timers = [*self.pending(), (self.time() + delay, timer)]
+        if not type(owner).__module__.startswith("wsaas."):
+            handle: asyncio.Handle = super().call_later(delay, callback, *args, **more)
+            return handle
+        number = next(self._numbers)
+
+        def go_off() -> None:
+            del self._timers[number]
+            callback(*args)
+
+        timer: asyncio.Handle = super().call_later(delay, go_off, **more)
+        self._timers[number] = timer
         return timer
 
-    def pending(self) -> list[tuple[float, asyncio.Handle]]:
+    def pending(self) -> list[asyncio.Handle]:
         """The timers of the gateway that will go off."""
-        now = self.time()
-        return [(due, timer) for due, timer in self._timers if due > now and not timer.cancelled()]
+        return [timer for timer in self._timers.values() if not timer.cancelled()]
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -216,6 +225,12 @@ class Node:
         self.drained = True
         delivered: bool = await within(self.gateway.drain(), 20)
         return delivered
+
+    def lose_patience(self, seconds: float) -> None:
+        """Let `API_TIMEOUT` be so short from now on: what a test needs first may take its time on a busy machine."""
+        pool = self.gateway._pool
+        pool.limits = replace(pool.limits, attempt=seconds)
+        self.gateway._registry.services.webhook._patience = seconds
 
     async def connect(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a real client."""

@@ -86,12 +86,13 @@ async def test_connections_to_the_backend_are_kept_and_reused(stage: Stage) -> N
 
 
 async def test_a_post_that_finds_no_connection_free_is_503(stage: Stage) -> None:
-    node = await stage.node(api_connections=1, api_timeout=400)
+    node = await stage.node(api_connections=1)
     others = [await node.upgraded() for _ in range(5)]
     stage.backend.hold("PUT")
     for other in others:
         other.send(frame(TEXT, b"slow"))
     await until(lambda: "waiting=4" in repr(node.gateway._pool))
+    node.lose_patience(0.2)
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
