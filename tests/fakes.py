@@ -134,13 +134,17 @@ class FakeTransport:
     def set_protocol(self, protocol):
         self.protocol = protocol
 
-    def get_extra_info(self, name):
-        return self.peername if name == "peername" else None
+    def get_extra_info(self, name, default=None):
+        return self.peername if name == "peername" else default
 
     def get_write_buffer_size(self):
         return self.backlog
 
-    def set_write_buffer_limits(self, high):
+    def get_write_buffer_limits(self):
+        return 0, self.high or 65536
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        assert low is None
         self.high = high
 
 

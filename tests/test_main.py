@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,23 @@ def test_a_bad_setting_as_a_command() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"wsaas: INBOX='-1': expected .*\n", done.stderr)
+
+
+def test_a_file_that_cannot_be_used_is_status_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"TLS_CERT": "/nowhere/cert.pem", "TLS_KEY": "/nowhere/key.pem"}
+    assert main([], {"API_URI": "localhost:8000/x", **files}) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "wsaas: TLS_CERT='/nowhere/cert.pem': cannot be read: No such file or directory\n"
+
+
+def test_a_locked_key_as_a_command_asks_nobody(tmp_path: Path) -> None:
+    locked = tmp_path / "locked.pem"
+    locked.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    done = run("--tls-cert", str(locked), "--tls-key", str(locked), API_URI="localhost:8000/x")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"wsaas: TLS_KEY={str(locked)!r}: is locked with a password: give the key without one\n"
 
 
 def test_api_uri_is_required_as_a_command() -> None:

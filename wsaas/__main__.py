@@ -26,7 +26,10 @@ DEMO_BACKEND_PORT = 8000
 
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
-    gateway = Gateway(chosen, asyncio.get_running_loop())
+    try:
+        gateway = Gateway(chosen, asyncio.get_running_loop())
+    except SettingError as error:
+        return refuse(error)
     gateway.heed_signals()
     try:
         await gateway.start()
@@ -93,10 +96,15 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
     try:
         chosen = settings.load(flags, environment)
     except SettingError as error:
-        print(f"wsaas: {error}", file=sys.stderr)
-        return 2
+        return refuse(error)
     log.configure(chosen.log_level, chosen.log_format)
     return uvloop.run(serve(chosen, greeting))
+
+
+def refuse(error: SettingError) -> int:
+    """Say what is wrong with a setting; return the exit status."""
+    print(f"wsaas: {error}", file=sys.stderr)
+    return 2
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:

@@ -8,11 +8,14 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from wsaas import __version__
+from wsaas.certificates import Certificates
 from wsaas.client import Common
 from wsaas.clock import Clock
 from wsaas.control import Control
+from wsaas.errors import SettingError
 from wsaas.events import Message, Reason
 from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
@@ -23,6 +26,7 @@ from wsaas.recovery import Recovery
 from wsaas.registry import Registry
 from wsaas.server import HttpProtocol, Site
 from wsaas.settings import Settings, control_address, listen_address
+from wsaas.tls import Accepted, Reached
 from wsaas.values import Address
 from wsaas.webhook import Webhook
 
@@ -36,22 +40,34 @@ MANY_DESCRIPTORS = 1 << 20
 FEW_SOCKETS = 1000
 """A limit of open files that leaves fewer than this is worth a warning."""
 
+CROWD_SILENCE = 60.0
+"""Seconds after a warning that all descriptors are taken before there is another."""
+
 LONGEST_GAP = 0.05
 """Most seconds between two clients that are told to go: a few are not kept waiting."""
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection for which there is no room at all, not even for the time that a refusal takes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        cast(asyncio.Transport, transport).abort()
 
 
 class Gateway:
     """One node. `start`, then `run` until a signal or `stop`; or `start` and `drain` by hand."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        """Build everything; listen to nothing yet."""
+        """Build everything; listen to nothing yet. Raises `SettingError` where the files of TLS cannot be used."""
+        self._certificates = Certificates(settings)
+        self._crowd_told = -math.inf
         self._loop = loop
         self._settings = settings
         self._clock = Clock(loop)
         self._tasks: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
-        self._tls = ssl.create_default_context() if settings.api_uri.scheme == "https" else None
         limits = Limits(
             connections=settings.api_connections,
             attempt=settings.api_timeout / 1000,
@@ -84,14 +100,14 @@ class Gateway:
         crowded = self._is_crowded
         try:
             if clients == rest:
-                await self._listen(clients, Site(common, control, self._registry, crowded))
+                await self._listen(clients, Site(common, control, self._registry, crowded), self._client_tls)
             else:
-                await self._listen(clients, Site(common, None, self._registry, crowded))
-                await self._listen(rest, Site(common, control, None, crowded))
+                await self._listen(clients, Site(common, None, self._registry, crowded), self._client_tls)
+                await self._listen(rest, Site(common, control, None, crowded), self._control_tls)
         except OSError:
             await self._close()
             raise
-        if not (rest.is_loopback or settings.control_token):
+        if not (rest.is_loopback or settings.control_token or settings.control_tls_ca):
             logger.warning("anybody who reaches %s can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN", rest)
         self._heartbeat.start()
         self._recovery.start()
@@ -106,9 +122,23 @@ class Gateway:
         return await self.drain()
 
     def heed_signals(self) -> None:
-        """Let SIGTERM and SIGINT stop this node from now on; before `run`, as soon as it runs."""
+        """Let SIGTERM and SIGINT stop this node from now on; before `run`, as soon as it runs.
+
+        SIGHUP reloads the files of TLS, where there are some.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
+        if self._certificates.from_files:
+            self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def reload(self) -> None:
+        """Use the files of TLS as they are now, from the next handshake on; not if one of them cannot be used."""
+        try:
+            self._certificates.load()
+        except SettingError as error:
+            logger.error("TLS stays as it was: %s", error)
+        else:
+            logger.info("TLS files are loaded again")
 
     def stop(self) -> None:
         """Ask `run` to stop; asked again, to waste no time on it."""
@@ -202,9 +232,15 @@ class Gateway:
     def _is_crowded(self) -> bool:
         return len(self._heartbeat) >= self._sockets
 
-    async def _listen(self, address: Address, site: Site) -> None:
-        def make() -> HttpProtocol:
-            return HttpProtocol(site)
+    def _client_tls(self) -> ssl.SSLContext | None:
+        return self._certificates.clients
+
+    def _control_tls(self) -> ssl.SSLContext | None:
+        return self._certificates.control
+
+    async def _listen(self, address: Address, site: Site, tls: Callable[[], ssl.SSLContext | None]) -> None:
+        def make() -> asyncio.Protocol:
+            return self._receive(site, tls())
 
         try:
             if address.path:
@@ -218,7 +254,18 @@ class Gateway:
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(address)) from error
         self.addresses.append(bound)
-        logger.info("wsaas %s listening on %s", __version__, bound)
+        logger.info("wsaas %s listening on %s%s", __version__, bound, " with TLS" if tls() else "")
+
+    def _receive(self, site: Site, tls: ssl.SSLContext | None) -> asyncio.Protocol:
+        """Return who takes a connection that was just accepted."""
+        if self._is_crowded():
+            if (now := self._clock.now()) >= self._crowd_told + CROWD_SILENCE:
+                self._crowd_told = now
+                logger.warning("%d connections are all that open files allow: others are refused", self._sockets)
+            if len(self._heartbeat) >= self._sockets + SPARE_DESCRIPTORS // 2:
+                return TurnedAway()
+        protocol = HttpProtocol(site)
+        return protocol if tls is None else Accepted(protocol, tls, site.common)
 
     def _open(self, make: Callable[[], PooledConnection], failed: Callable[[Exception], None]) -> None:
         task = self._loop.create_task(self._connect(make, failed))
@@ -226,12 +273,30 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, make: Callable[[], PooledConnection], failed: Callable[[Exception], None]) -> None:
-        backend = self._settings.api_uri
-        opening = self._loop.create_connection(make, backend.host, backend.port, ssl=self._tls)
         try:
-            await asyncio.wait_for(opening, self._settings.api_timeout / 1000)
+            await asyncio.wait_for(self._reach(make), self._settings.api_timeout / 1000)
         except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for this connection
             failed(error)
+
+    async def _reach(self, make: Callable[[], PooledConnection]) -> None:
+        backend, tls = self._settings.api_uri, self._certificates.backend
+        if tls is None:
+            await self._loop.create_connection(make, backend.host, backend.port)
+            return
+        shaken = self._loop.create_future()
+        name = self._certificates.backend_name
+        transport: asyncio.Transport | None = None
+        try:
+            transport, _ = await self._loop.create_connection(
+                lambda: Reached(make(), tls, name, shaken), backend.host, backend.port
+            )
+            await shaken
+        except asyncio.CancelledError:
+            # Too late for an error that nobody would ask for.
+            shaken.cancel()
+            if transport is not None:
+                transport.abort()
+            raise
 
 
 def bind(address: Address) -> list[socket.socket]:

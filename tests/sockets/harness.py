@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import struct
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -85,7 +86,11 @@ def is_socket(descriptor: Path) -> bool:
 
 
 class Stage:
-    """What one test works with. `expected_errors`: substrings of errors that it means to have logged."""
+    """What one test works with.
+
+    `expected_errors`: substrings of errors that it means to have logged. `tls`: what the clients of its nodes trust,
+    and show; None where nodes speak without TLS.
+    """
 
     def __init__(self) -> None:
         self.backend = Backend()
@@ -93,6 +98,7 @@ class Stage:
         self.nodes: list[Node] = []
         self.logged: list[logging.LogRecord] = []
         self.expected_errors: list[str] = []
+        self.tls: ssl.SSLContext | None = None
         self.surprises: list[dict[str, Any]] = []
 
     def run(self, test: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
@@ -234,7 +240,9 @@ class Node:
 
     async def connect(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a real client."""
-        connecting = websockets.connect(f"ws://127.0.0.1:{self.port}{path}", ping_interval=None, **options)
+        options.setdefault("ssl", self.stage.tls)
+        scheme = "wss" if options["ssl"] else "ws"
+        connecting = websockets.connect(f"{scheme}://127.0.0.1:{self.port}{path}", ping_interval=None, **options)
         client: websockets.ClientConnection = await within(connecting)
         self.stage.stack.push_async_callback(close_quietly, client)
         return client
@@ -245,8 +253,13 @@ class Node:
         call = await self.stage.backend.take("POST")
         return client, call.client
 
-    async def raw(self, port: int | None = None, *, host: str = "127.0.0.1", receive: int = 0) -> "Raw":
-        """Open a bare TCP connection. `receive`: its receive buffer, for one that is slow to read."""
+    async def raw(
+        self, port: int | None = None, *, host: str = "127.0.0.1", receive: int = 0, tls: bool = True
+    ) -> "Raw":
+        """Open a bare connection. `receive`: its receive buffer, for one that is slow to read.
+
+        `tls`: with TLS, where the node speaks it; otherwise bare TCP.
+        """
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setblocking(False)
         if receive:
@@ -256,12 +269,14 @@ class Node:
         except OSError:
             sock.close()
             raise
-        raw = Raw(*await asyncio.open_connection(sock=sock, limit=64 * 1024))
+        context = self.stage.tls if tls else None
+        secured = {"ssl": context, "server_hostname": host} if context else {}
+        raw = Raw(*await within(asyncio.open_connection(sock=sock, limit=64 * 1024, **secured)))
         self.stage.stack.callback(raw.close)
         return raw
 
     async def upgraded(self, **options: Any) -> "Raw":
-        """Open a bare TCP connection that has its 101."""
+        """Open a bare connection that has its 101."""
         raw = await self.raw(**options)
         raw.send(upgrade())
         answer = await raw.answer()
@@ -275,20 +290,23 @@ class Node:
         body: bytes | str = b"",
         *,
         port: int | None = None,
+        tls: ssl.SSLContext | None = None,
         **headers: str,
     ) -> Answer:
-        """Make one REST request with a real client; `path` may be an id."""
+        """Make one REST request with a real client; `path` may be an id. `tls`: instead of that of the stage."""
         if not path.startswith("/"):
             path = "/" + path
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         skip = () if "Content-Type" in given else ("Content-Type",)
+        context = tls or self.stage.tls
         async with (
             aiohttp.ClientSession(skip_auto_headers=skip) as http,
             http.request(
                 method,
-                f"http://127.0.0.1:{port or self.port}{path}",
+                f"{'https' if context else 'http'}://127.0.0.1:{port or self.port}{path}",
                 data=body or None,
                 headers=given,
+                ssl=context or True,
                 timeout=aiohttp.ClientTimeout(PATIENCE),
             ) as response,
         ):

@@ -1,0 +1,43 @@
+"""Certificates for tests: an authority of one's own, and what it signed, in files."""
+
+import ssl
+from datetime import datetime
+from pathlib import Path
+
+import trustme
+
+
+class Authority:
+    """Signs certificates, and puts them into `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.issuer = trustme.CA()
+        self.path = folder / "authority.pem"
+        self.publish()
+
+    def publish(self) -> Path:
+        """Write the authority's own certificate, over another one's if there is one."""
+        self.issuer.cert_pem.write_to_path(self.path)
+        return self.path
+
+    def issue(self, *names: str, not_after: datetime | None = None) -> dict[str, Path]:
+        """Sign a certificate for `names`; return the settings of a node that shows it."""
+        leaf = self.issuer.issue_cert(*names or ("localhost", "127.0.0.1", "::1"), not_after=not_after)
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        cert.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(key)
+        return {"tls_cert": cert, "tls_key": key}
+
+    def client(self, *, signed_by: "Authority | None" = None) -> ssl.SSLContext:
+        """Return what a client speaks TLS with that trusts this one, and shows a certificate `signed_by` another."""
+        context = ssl.create_default_context(cadata=self.issuer.cert_pem.bytes().decode())
+        if signed_by is not None:
+            signed_by.issuer.issue_cert("client@example.com").configure_cert(context)
+        return context
+
+    def server(self, *names: str, not_after: datetime | None = None) -> ssl.SSLContext:
+        """Return what a server with a certificate for `names` speaks TLS with."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.issuer.issue_cert(*names, not_after=not_after).configure_cert(context)
+        return context

@@ -1,0 +1,143 @@
+"""What the TLS settings name, as contexts of the `ssl` module: made at the start, and anew when the files changed."""
+
+import re
+import ssl
+from pathlib import Path
+from typing import NoReturn
+
+from wsaas.errors import SettingError
+from wsaas.settings import Settings, control_address, listen_address
+
+PROTOCOLS = ["http/1.1"]
+"""What is offered (RFC 7301): a browser must not take this for HTTP/2."""
+
+_CERTIFICATE = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
+_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")  # of any algorithm, or an encrypted one
+_LOCKED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+
+
+class Certificates:
+    """The contexts of one node: of its listeners for `clients` and for `control`, and that of the `backend`.
+
+    None where a side speaks without TLS. A context is replaced as a whole: who has one already keeps it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `SettingError` where the settings do not fit together, or a file cannot be used."""
+        self._settings = settings
+        self._check()
+        self.clients: ssl.SSLContext | None = None
+        self.control: ssl.SSLContext | None = None
+        self.backend: ssl.SSLContext | None = None
+        self.load()
+
+    @property
+    def backend_name(self) -> str:
+        """What the backend's certificate has to name. A final dot is the resolver's (RFC 6066 section 3)."""
+        return self._settings.api_uri.host.removesuffix(".")
+
+    @property
+    def from_files(self) -> bool:
+        """Whether there is anything to load again."""
+        return bool(self._settings.tls_cert or self._settings.api_tls_ca)
+
+    def load(self) -> None:
+        """Read every file. Raises `SettingError` for the first that cannot be used; all is then as before."""
+        settings = self._settings
+        clients = control = backend = None
+        if settings.tls_cert and settings.tls_key:
+            clients = control = _server(settings.tls_cert, settings.tls_key)
+            if settings.control_tls_ca:
+                control = _server(settings.tls_cert, settings.tls_key)
+                control.verify_mode = ssl.CERT_REQUIRED
+                _trust(control, "CONTROL_TLS_CA", settings.control_tls_ca)
+        if settings.api_uri.scheme == "https":
+            backend = ssl.create_default_context() if settings.api_tls_ca is None else _private(settings.api_tls_ca)
+            backend.minimum_version = ssl.TLSVersion.TLSv1_2
+            backend.set_alpn_protocols(PROTOCOLS)
+        self.clients, self.control, self.backend = clients, control, backend
+
+    def _check(self) -> None:
+        settings = self._settings
+        cert, key, authorities = settings.tls_cert, settings.tls_key, settings.control_tls_ca
+        if cert and not key:
+            _refuse("TLS_CERT", cert, "needs the certificate's key: set TLS_KEY")
+        if key and not cert:
+            _refuse("TLS_KEY", key, "needs the key's certificate: set TLS_CERT")
+        if authorities and not cert:
+            _refuse("CONTROL_TLS_CA", authorities, "needs TLS: set TLS_CERT and TLS_KEY")
+        if authorities and control_address(settings) == listen_address(settings):
+            _refuse("CONTROL_TLS_CA", authorities, "would ask clients for certificates too: set CONTROL_LISTEN")
+        if settings.api_tls_ca and settings.api_uri.scheme != "https":
+            _refuse("API_TLS_CA", settings.api_tls_ca, "needs a backend with TLS: an API_URI with https://")
+
+
+def _server(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(PROTOCOLS)
+    chain = _read("TLS_CERT", cert, _CERTIFICATE, "certificate")
+    if _LOCKED.search(_read("TLS_KEY", key, _KEY, "private key")):
+        _refuse("TLS_KEY", key, "is locked with a password: give the key without one")
+    try:
+        # Whatever the file says, nobody is asked for a password on a terminal.
+        context.load_cert_chain(cert, key, password="")
+    except OSError as error:
+        if _mentions(error, "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            _refuse("TLS_KEY", key, f"is not the key of the certificate in TLS_CERT={str(cert)!r}")
+        if _mentions(error, "TOO_SMALL", "TOO_WEAK") or not _is_readable(chain):
+            _refuse("TLS_CERT", cert, f"cannot be used: {_reason(error)}")
+        _refuse("TLS_KEY", key, f"cannot be used: {_reason(error)}")
+    return context
+
+
+def _private(authorities: Path) -> ssl.SSLContext:
+    """Return a context for a backend that trusts `authorities` and nobody else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust(context, "API_TLS_CA", authorities)
+    return context
+
+
+def _trust(context: ssl.SSLContext, name: str, authorities: Path) -> None:
+    """Trust `authorities`: roots, or others, which need no root then."""
+    text = _read(name, authorities, _CERTIFICATE, "certificate")
+    try:
+        context.load_verify_locations(cadata=text)
+    except ssl.SSLError as error:
+        _refuse(name, authorities, f"cannot be used: {_reason(error)}")
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def _is_readable(chain: str) -> bool:
+    """Return whether certificates can be read, whatever is wrong with their key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=chain)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _read(name: str, path: Path, mark: re.Pattern[str], what: str) -> str:
+    """Return the text of a PEM file, which has to hold a `what`, shown by its `mark`."""
+    try:
+        # PEM is ASCII (RFC 7468). Around it there may be anything.
+        text = path.read_bytes().decode("ascii", "ignore")
+    except OSError as error:
+        _refuse(name, path, f"cannot be read: {error.strerror}")
+    if not mark.search(text):
+        _refuse(name, path, f"holds no {what} in PEM form")
+    return text
+
+
+def _refuse(name: str, path: Path, why: str) -> NoReturn:
+    raise SettingError(f"{name}={str(path)!r}: {why}") from None
+
+
+def _mentions(error: OSError, *reasons: str) -> bool:
+    return any(reason in (getattr(error, "reason", None) or "") for reason in reasons)
+
+
+def _reason(error: OSError) -> str:
+    """Say what OpenSSL says, without the file and line of its source."""
+    return (getattr(error, "reason", None) or "damaged, or not in PEM form").replace("_", " ").lower()

@@ -1,0 +1,342 @@
+"""TLS between a plain transport and a protocol: to the one it is the protocol, to the other the transport.
+
+The event loop has TLS of its own, but nobody sees its connections before their handshake is done, its contexts cannot
+be changed, what waits for a slow client is not all counted, and it costs a multiple of memory and time
+(`python -m benchmarks idle --tls` and `paths --tls` show what this one costs).
+"""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from enum import Enum
+from typing import Any, cast
+
+from wsaas.answers import fault_answer
+from wsaas.client import Common
+from wsaas.errors import BadRequest
+from wsaas.log import logger
+
+SLICE = 4096
+"""Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held, so that each client
+with one large message would cost that much for good."""
+
+RECORD = 16 * 1024
+"""Most bytes in one record (RFC 8446 section 5.1)."""
+
+
+class State(Enum):
+    """How far a connection is."""
+
+    SILENT = "nothing came yet"
+    SHAKING = "the handshake is under way"
+    FAILED = "the handshake came to nothing"
+    OPEN = "both sides may speak"
+    ENDED = "this side has said all: what comes is dropped"
+
+
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
+    """One connection, of which `protocol` hears as soon as the handshake is done."""
+
+    __slots__ = ("_incoming", "_outgoing", "_paused", "_protocol", "_raw", "_rest", "_session", "_state")
+
+    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str | None) -> None:
+        """Speak as `context` says. `name`: of the server that was called; None for one that is called itself."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._paused = False
+        self._protocol = protocol
+        self._raw: asyncio.Transport
+        self._rest = b""
+        self._session = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
+        self._state = State.SILENT
+
+    # What the plain transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._raw = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Decrypt what came."""
+        if self._state is State.OPEN:
+            self._feed(data)
+        elif self._state in (State.SILENT, State.SHAKING):
+            self._begin(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        if self._state in (State.SILENT, State.SHAKING):
+            self._fail(exc or ConnectionResetError("closed within the handshake"))
+        elif self._state is not State.FAILED:
+            self._state = State.ENDED
+            self._protocol.connection_lost(exc)
+        del self._protocol, self._session, self._incoming, self._outgoing
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        if self._state in (State.OPEN, State.ENDED):
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        if self._state in (State.OPEN, State.ENDED):
+            self._protocol.resume_writing()
+
+    # What the protocol wants.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data`, or buffer it; after the end of this side, nothing."""
+        if self._state is not State.OPEN or not data:
+            return
+        try:
+            if len(data) <= SLICE:
+                self._session.write(data)
+                sealed = self._outgoing.read()
+            else:
+                view = memoryview(data)
+                pieces = []
+                for at in range(0, len(view), SLICE):
+                    self._session.write(view[at : at + SLICE])
+                    pieces.append(self._outgoing.read())
+                sealed = b"".join(pieces)
+        except ssl.SSLError as error:
+            self._break(error)
+        else:
+            self._raw.write(sealed)
+
+    def write_eof(self) -> None:
+        """Send what is buffered, and that there is no more.
+
+        What still comes is dropped: the other side has to end too now (RFC 5246 section 7.2.1), or may (RFC 8446
+        section 6.1).
+        """
+        self._say_goodbye()
+        self._raw.write_eof()
+
+    def can_write_eof(self) -> bool:
+        """Say yes."""
+        return True
+
+    def close(self) -> None:
+        """Send what is buffered, and close."""
+        self._say_goodbye()
+        self._raw.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._raw.abort()
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
+        return self._raw.is_closing()
+
+    def pause_reading(self) -> None:
+        """Call `data_received` no more. At most what one call of the plain transport brought is kept."""
+        self._paused = True
+        self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Call it again, but not before this returns."""
+        if self._paused:
+            self._paused = False
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let `protocol` have everything from now on."""
+        self._protocol = cast(asyncio.Protocol, protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return who has it."""
+        return self._protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Ask the plain transport."""
+        return self._raw.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Return the encrypted bytes that wait."""
+        return self._raw.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set how many encrypted bytes may wait before `pause_writing`."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    # The handshake.
+
+    def _begin(self, data: bytes) -> None:
+        """Take what comes before the handshake is done."""
+        self._feed(data)
+
+    def _shake_hands(self) -> None:
+        try:
+            self._session.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError as error:
+            # The alert that tells the other side why.
+            self._flush()
+            self._fail(error)
+        else:
+            self._flush()
+            self._state = State.OPEN
+            self._open()
+
+    def _open(self) -> None:
+        """The handshake is done."""
+        self._protocol.connection_made(self)
+
+    def _fail(self, error: Exception) -> None:
+        """The handshake came to nothing."""
+        logger.debug("TLS handshake failed: %s", error)
+        self._state = State.FAILED
+
+    # Everything else.
+
+    def _feed(self, data: bytes) -> None:
+        """Give `data` to OpenSSL, and to the protocol what comes of it, until it has enough."""
+        for at in range(0, len(data), SLICE):
+            if self._paused:
+                self._rest += data[at:]
+                return
+            self._incoming.write(data[at : at + SLICE])
+            if self._state is State.SHAKING:
+                self._shake_hands()
+            if self._state is State.OPEN:
+                self._read()
+            elif self._state is not State.SHAKING:
+                return
+
+    def _read(self) -> None:
+        """Hand on what is complete."""
+        incoming, session = self._incoming, self._session
+        while incoming.pending and not self._paused and self._state is State.OPEN:
+            try:
+                data = session.read(RECORD)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError as error:
+                self._break(error)
+                return
+            if not data:
+                # The other side has said all.
+                self.close()
+                return
+            self._protocol.data_received(data)
+        if self._outgoing.pending:
+            # TLS itself has to answer, which costs the other side next to nothing to ask for (RFC 8446 section
+            # 4.6.3): not for one that does not read.
+            if self._raw.get_write_buffer_size() <= self._raw.get_write_buffer_limits()[1]:
+                self._flush()
+            else:
+                self._raw.abort()
+
+    def _go_on(self) -> None:
+        """Take up what was left when reading stopped."""
+        if self._state is State.OPEN:
+            rest, self._rest = self._rest, b""
+            self._read()
+            self._feed(rest)
+        if not (self._paused or self._raw.is_closing()):
+            self._raw.resume_reading()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._raw.write(self._outgoing.read())
+
+    def _say_goodbye(self) -> None:
+        """Tell the other side that nothing follows, as long as it would understand."""
+        if self._state is State.OPEN:
+            self._state = State.ENDED
+            # The answer is not there yet, and is not waited for.
+            with suppress(ssl.SSLError):
+                self._session.unwrap()
+            self._flush()
+
+    def _break(self, error: ssl.SSLError) -> None:
+        """What came is not what was sent, or not TLS at all."""
+        logger.debug("TLS connection broken: %s", error)
+        self._state = State.ENDED
+        self._flush()
+        self._raw.close()
+
+
+class Accepted(TlsTransport):
+    """A connection that somebody made to this node, watched until its handshake is done."""
+
+    __slots__ = ("_common", "_deadline")
+
+    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: Common) -> None:
+        """Show what `context` has."""
+        super().__init__(protocol, context, None)
+        self._common = common
+        self._deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a handshake, but not for ever."""
+        super().connection_made(transport)
+        self._deadline = self._common.closing_deadline()
+        self._common.sweeper.watch(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        self._common.sweeper.forget(self)
+        super().connection_lost(exc)
+
+    def sweep(self, now: float) -> None:
+        """Drop who does not get on with the handshake, or does not take its refusal."""
+        if now >= self._deadline:
+            self._raw.abort()
+
+    def finish(self) -> None:
+        """Close: nothing was said yet."""
+        self._raw.abort()
+
+    def _begin(self, data: bytes) -> None:
+        if self._state is State.SILENT:
+            self._state = State.SHAKING
+            if data[:1].isalpha():
+                fault = BadRequest("This port speaks TLS: come with https:// or wss://.")
+                self._raw.write(fault_answer(fault, keep_alive=False))
+                self._fail(fault)
+                return
+        self._feed(data)
+
+    def _open(self) -> None:
+        self._common.sweeper.forget(self)
+        super()._open()
+
+    def _fail(self, error: Exception) -> None:
+        super()._fail(error)
+        if not self._raw.is_closing():
+            # Reading goes on for a while: a reset for unread bytes would take the alert.
+            self._deadline = self._common.closing_deadline()
+            self._raw.write_eof()
+
+
+class Reached(TlsTransport):
+    """A connection that this node made: `shaken` tells what became of its handshake."""
+
+    __slots__ = ("_shaken",)
+
+    def __init__(
+        self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]"
+    ) -> None:
+        """Take only the server `name` (a host or an address) for an answer."""
+        super().__init__(protocol, context, name)
+        self._shaken = shaken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._state = State.SHAKING
+        self._shake_hands()
+
+    def _open(self) -> None:
+        super()._open()
+        if not self._shaken.done():
+            self._shaken.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        super()._fail(error)
+        self._raw.abort()
+        if not self._shaken.done():
+            self._shaken.set_exception(error)
