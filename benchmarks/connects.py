@@ -31,7 +31,7 @@ async def come_and_go(rig: Rig, times: int) -> None:
 
 async def measure(clients: int, settings: dict[str, str]) -> tuple[float, float]:
     """Return the CPU time per client in microseconds, and clients per second."""
-    async with gateway(**settings) as rig:
+    async with gateway(tls=False, **settings) as rig:
         await asyncio.gather(*(come_and_go(rig, 10) for _ in range(UNDER_WAY)))
         cpu, begin = rig.cpu(), time.perf_counter()
         await asyncio.gather(*(come_and_go(rig, clients // UNDER_WAY) for _ in range(UNDER_WAY)))

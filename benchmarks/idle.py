@@ -1,31 +1,50 @@
 """What an idle client costs: the gateway's own memory, before and after many clients came."""
 
+import asyncio
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
 import uvloop
 
-from benchmarks.rig import AT_ONCE, gateway
+from benchmarks.framing import frame
+from benchmarks.rig import AT_ONCE, Client, Rig, gateway
 
 MESSAGE = b"\x81\x85\x00\x00\x00\x00hello"
 
 
-async def measure(number: int, *, talk: bool) -> None:
+async def join(rig: Rig, number: int, *, talk: bool, size: int) -> None:
+    """Open `number` clients, which stay. `talk`: each sends a message, all at once; `size`: one of so many bytes."""
+    clients = await rig.connect_many(number, lambda _: None)
+    for client in clients if talk else ():
+        client.transport.write(MESSAGE)
+    for first in range(0, number if size else 0, AT_ONCE):
+        await send(rig, clients[first : first + AT_ONCE], frame(size))
+    # One more handshake behind all messages: they are done when it is.
+    await rig.connect(lambda _: None)
+
+
+async def send(rig: Rig, clients: list[Client], message: bytes) -> None:
+    """Let each of `clients` send `message`, and the backend take it."""
+    taken = asyncio.Semaphore(0)
+    rig.seen.on_put = taken.release
+    for client in clients:
+        client.transport.write(message)
+    for _ in clients:
+        await taken.acquire()
+
+
+async def measure(number: int, *, talk: bool, size: int, tls: bool) -> None:
     """Print what `number` idle clients cost."""
-    async with gateway(WS_TIMEOUT="0") as rig:
+    async with gateway(tls=tls, WS_TIMEOUT="0") as rig:
         # The first few make what all share: buffers, the pool's connections, imported code.
-        clients = await rig.connect_many(AT_ONCE, lambda _: None)
-        for client in clients if talk else ():
-            client.transport.write(MESSAGE)
+        await join(rig, AT_ONCE, talk=talk, size=size)
         before = rig.memory()
-        clients = await rig.connect_many(number, lambda _: None)
-        for client in clients if talk else ():
-            client.transport.write(MESSAGE)
-        # One more handshake behind all messages: they are done when it is.
-        await rig.connect(lambda _: None)
+        await join(rig, number, talk=talk, size=size)
         after = rig.memory()
-    talked = " that each sent a message" if talk else ""
-    print(f"{number} idle clients{talked}: {(after - before) / number:.0f} bytes each")
+    said = ["with TLS"] if tls else []
+    if talk or size:
+        said.append(f"that each sent a message of {size or 5} bytes")
+    print(f"{' '.join([str(number), 'idle clients', *said])}: {(after - before) / number:.0f} bytes each")
     print(f"(gateway {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after; proportional set size)")
 
 
@@ -33,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the case."""
     parser = ArgumentParser(prog="python -m benchmarks idle", description="Memory per idle client.")
     parser.add_argument("--clients", type=int, default=10_000)
-    parser.add_argument("--talk", action="store_true", help="each client sends one message first")
+    parser.add_argument("--talk", action="store_true", help="each client sends a short message first, all at once")
+    parser.add_argument("--size", type=int, default=0, help="each sends one of so many bytes, a hundred at a time")
+    parser.add_argument("--tls", action="store_true", help="clients come by TLS")
     chosen = parser.parse_args(arguments)
-    uvloop.run(measure(chosen.clients, talk=chosen.talk))
+    uvloop.run(measure(chosen.clients, talk=chosen.talk, size=chosen.size, tls=chosen.tls))

@@ -63,9 +63,8 @@ async def push(rig: Rig, _clients: list[Client], size: int, run: Run) -> None:
     head = f"Host: {HOST}\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
     paths = [uri.partition("/")[2] for uri in rig.seen.ws_uris]
     requests = cycle([f"PUT /{path} HTTP/1.1\r\n{head}{'x' * size}".encode() for path in paths])
-    loop = asyncio.get_running_loop()
     for _ in range(UNDER_WAY):
-        await loop.create_connection(lambda: Pusher(requests, run), HOST, rig.port)
+        await rig.reach(lambda: Pusher(requests, run))
     await run.finished.wait()
 
 
@@ -87,9 +86,9 @@ async def message(rig: Rig, clients: list[Client], size: int, run: Run) -> None:
 CASES: dict[str, Callable[[Rig, list[Client], int, Run], Awaitable[None]]] = {"push": push, "message": message}
 
 
-async def measure(case: str, clients: int, size: int, messages: int) -> tuple[float, float]:
+async def measure(case: str, clients: int, size: int, messages: int, *, tls: bool) -> tuple[float, float]:
     """Return the gateway's CPU time per message in microseconds, and messages per second."""
-    async with gateway() as rig:
+    async with gateway(tls=tls) as rig:
         opened = await rig.connect_many(clients, lambda _: None)
         await CASES[case](rig, opened, size, Run(messages // 10))
         cpu, begin = rig.cpu(), time.perf_counter()
@@ -97,13 +96,13 @@ async def measure(case: str, clients: int, size: int, messages: int) -> tuple[fl
         return (rig.cpu() - cpu) / messages * 1e6, messages / (time.perf_counter() - begin)
 
 
-async def repeat(clients: int, size: int, messages: int, repeats: int) -> None:
+async def repeat(clients: int, size: int, messages: int, repeats: int, *, tls: bool) -> None:
     """Print the medians of `repeats` runs, the cases in turn."""
     print("| path | CPU per message | messages per second |\n| --- | --- | --- |")
     results: dict[str, list[tuple[float, float]]] = {case: [] for case in CASES}
     for _ in range(repeats):
         for case, values in results.items():
-            values.append(await measure(case, clients, size, messages))
+            values.append(await measure(case, clients, size, messages, tls=tls))
     for case, values in results.items():
         cpu, rate = (median(column) for column in zip(*values, strict=True))
         print(f"| {case} | {cpu:.1f} µs | {rate:.0f} |")
@@ -116,5 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tls", action="store_true", help="clients and pushes come by TLS")
     chosen = parser.parse_args(arguments)
-    uvloop.run(repeat(chosen.clients, chosen.size, chosen.messages, chosen.repeats))
+    uvloop.run(repeat(chosen.clients, chosen.size, chosen.messages, chosen.repeats, tls=chosen.tls))

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import socket
+import ssl
+import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from tempfile import TemporaryDirectory
+from typing import TypeVar, cast
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
 HANDSHAKE = (
@@ -17,6 +20,7 @@ HANDSHAKE = (
 )
 HOST = "127.0.0.1"
 AT_ONCE = 100
+P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Seen:
@@ -33,25 +37,33 @@ class Seen:
 
 
 class Backend(asyncio.Protocol):
-    """Takes every client. One request is under way on a connection, and each arrives whole: they are small."""
+    """Takes every client. One request is under way on a connection, and its head arrives whole: it is small."""
 
     def __init__(self, seen: Seen) -> None:
         """Tell `seen`."""
         self.seen = seen
+        self.head = b""
+        self.left = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer."""
-        if data.startswith(b"PUT"):
+        """Answer what is whole."""
+        if not self.left:
+            self.head, _, data = data.partition(b"\r\n\r\n")
+            self.left = int(self.head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
+        self.left -= len(data)
+        if self.left:
+            return
+        if self.head.startswith(b"PUT"):
             self.transport.write(self.seen.answer)
             self.seen.on_put()
             return
         self.transport.write(OK)
-        if data.startswith(b"POST"):
-            self.seen.ws_uris.append(data.partition(b"Ws-Uri: ")[2].partition(b"\r\n")[0].decode())
+        if self.head.startswith(b"POST"):
+            self.seen.ws_uris.append(self.head.partition(b"Ws-Uri: ")[2].partition(b"\r\n")[0].decode())
 
 
 class Client(asyncio.Protocol):
@@ -76,18 +88,24 @@ class Client(asyncio.Protocol):
 
 
 class Rig:
-    """A running gateway: its `process` and `port`, and what its backend has `seen`."""
+    """A running gateway: its `process` and `port`, what its backend has `seen`, and how to speak `tls` with it."""
 
-    def __init__(self, process: Process, port: int, seen: Seen) -> None:
+    def __init__(self, process: Process, port: int, seen: Seen, tls: ssl.SSLContext | None) -> None:
         """Hold what `gateway` made."""
         self.process = process
         self.port = port
         self.seen = seen
+        self.tls = tls
+
+    async def reach(self, make: Callable[[], P]) -> P:
+        """Open a connection of what `make` makes."""
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_connection(make, HOST, self.port, ssl=self.tls)
+        return protocol
 
     async def connect(self, arrived: Callable[[bytes], None]) -> Client:
         """Open one client."""
-        loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(lambda: Client(arrived), HOST, self.port)
+        client = await self.reach(lambda: Client(arrived))
         if not await client.opened:
             raise ConnectionError("refused")
         return client
@@ -113,25 +131,37 @@ class Rig:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def certificate(folder: Path) -> tuple[dict[str, str], ssl.SSLContext]:
+    """Return the settings of a gateway with a certificate of its own, made in `folder`, and what its clients speak."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    making = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    names = ("-days", "1", "-subj", "/CN=benchmark", "-addext", f"subjectAltName=IP:{HOST}")
+    subprocess.run((*making, "-keyout", key, "-out", cert, *names), check=True, capture_output=True)  # noqa: S603
+    return {"TLS_CERT": str(cert), "TLS_KEY": str(key)}, ssl.create_default_context(cafile=str(cert))
+
+
 @asynccontextmanager
-async def gateway(**settings: str) -> AsyncIterator[Rig]:
+async def gateway(*, tls: bool = False, **settings: str) -> AsyncIterator[Rig]:
     """Run a gateway with `settings` (variables) in front of a `Backend` in this process."""
     seen = Seen()
     server = await asyncio.get_running_loop().create_server(lambda: Backend(seen), HOST, 0)
     with socket.create_server((HOST, 0)) as listener:
         port = int(listener.getsockname()[1])
-    environment = {
-        **os.environ,
-        "API_URI": f"{HOST}:{server.sockets[0].getsockname()[1]}/",
-        "WS_HOSTNAME": f"{HOST}:{port}",
-        **settings,
-    }
-    command = (sys.executable, "-m", "wsaas")
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
-    try:
-        await cast(asyncio.StreamReader, process.stderr).readuntil(b"listening")
-        yield Rig(process, port, seen)
-    finally:
-        process.kill()
-        await process.wait()
-        server.close()
+    with TemporaryDirectory() as folder:
+        files, context = certificate(Path(folder)) if tls else ({}, None)
+        environment = {
+            **os.environ,
+            "API_URI": f"{HOST}:{server.sockets[0].getsockname()[1]}/",
+            "WS_HOSTNAME": f"{HOST}:{port}",
+            **files,
+            **settings,
+        }
+        command = (sys.executable, "-m", "wsaas")
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        try:
+            await cast(asyncio.StreamReader, process.stderr).readuntil(b"listening")
+            yield Rig(process, port, seen, context)
+        finally:
+            process.kill()
+            await process.wait()
+            server.close()
