@@ -69,6 +69,8 @@ class Backend(asyncio.Protocol):
 class Client(asyncio.Protocol):
     """A WebSocket client that counts what it gets: `arrived(bytes)` is called with each piece."""
 
+    handshake = HANDSHAKE
+
     def __init__(self, arrived: Callable[[bytes], None]) -> None:
         """Call `arrived` once the handshake is done."""
         self.arrived = arrived
@@ -77,7 +79,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Shake hands."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(HANDSHAKE)
+        self.transport.write(self.handshake)
 
     def data_received(self, data: bytes) -> None:
         """Take what comes."""
