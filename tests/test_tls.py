@@ -506,7 +506,16 @@ def test_nobody_asks_for_the_outcome_of_a_call_that_was_given_up(call):
     assert call.shaken.cancelled()
 
 
-def test_a_call_that_is_given_up_at_its_last_moment(call):
+def test_a_call_that_is_given_up_at_its_last_moment_is_broken_off(call):
     call.shaken.cancel()
     call.shake_hands()
     assert call.shaken.cancelled()
+    assert not call.raw.aborted
+    call.loop.run_until_complete(asyncio.sleep(0))
+    assert call.raw.aborted
+
+
+def test_a_call_that_came_through_is_not_broken_off(call):
+    call.shake_hands()
+    call.loop.run_until_complete(asyncio.sleep(0))
+    assert not call.raw.aborted

@@ -285,18 +285,12 @@ class Gateway:
             return
         shaken = self._loop.create_future()
         name = self._certificates.backend_name
-        transport: asyncio.Transport | None = None
         try:
-            transport, _ = await self._loop.create_connection(
-                lambda: Reached(make(), tls, name, shaken), backend.host, backend.port
-            )
+            await self._loop.create_connection(lambda: Reached(make(), tls, name, shaken), backend.host, backend.port)
             await shaken
-        except asyncio.CancelledError:
-            # Too late for an error that nobody would ask for.
+        finally:
+            # Nobody asks any more.
             shaken.cancel()
-            if transport is not None:
-                transport.abort()
-            raise
 
 
 def bind(address: Address) -> list[socket.socket]:

@@ -313,7 +313,7 @@ class Accepted(TlsTransport):
 
 
 class Reached(TlsTransport):
-    """A connection that this node made: `shaken` tells what became of its handshake."""
+    """A connection that this node made: `shaken` tells what became of its handshake, or is cancelled to give it up."""
 
     __slots__ = ("_shaken",)
 
@@ -327,8 +327,13 @@ class Reached(TlsTransport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
+        self._shaken.add_done_callback(self._settled)
         self._state = State.SHAKING
         self._shake_hands()
+
+    def _settled(self, shaken: "asyncio.Future[None]") -> None:
+        if shaken.cancelled():
+            self._raw.abort()
 
     def _open(self) -> None:
         super()._open()
