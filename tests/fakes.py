@@ -22,6 +22,15 @@ def make_handshake(subprotocols=(), authorization=None):
     return Handshake(KEY, "/room", "a=b", {"host": "localhost:8080"}, list(subprotocols), authorization)
 
 
+def read_all(reader, *pieces):
+    """Return what a `RequestReader` makes of `pieces`."""
+    items = []
+    for piece in pieces:
+        reader.receive(piece)
+        items += iter(reader.next, None)
+    return items
+
+
 def client_frame(opcode, payload=b"", *, fin=True, mask=b"\x01\x02\x03\x04"):
     """Return a frame as a client sends it: masked."""
     first = bytes([(0x80 if fin else 0) | opcode])

@@ -167,6 +167,15 @@ def chunked(body: bytes, places: Sequence[int], trailer: bytes = b"") -> bytes:
     return chunks + b"0\r\n" + trailer + b"\r\n"
 
 
+def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers as they are read: names in lower case, values of repeated ones joined."""
+    values: dict[bytes, bytes] = {}
+    for name, value in ((name.lower(), value) for name, value in headers):
+        before = values.get(name)
+        values[name] = before + (b"; " if name == b"cookie" else b", ") + value if before and value else before or value
+    return values
+
+
 def head(start: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return a start line and headers."""
     return b"".join([start, b"\r\n", *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n"])
@@ -203,7 +212,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, tuple[Any, ...]]:
             (b"HTTP2-Settings", b"AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"),
         ]
     headers = draw(st.permutations(headers))
-    expected = [(name.lower(), value) for name, value in headers if name != b"Upgrade"]
+    expected = joined([(name, value) for name, value in headers if name != b"Upgrade"])
     return head(method + b" " + target + b" HTTP/1.1", headers) + sent, (method, target, expected, body)
 
 
@@ -226,7 +235,7 @@ def responses(draw: st.DrawFn) -> tuple[bytes, tuple[Any, ...]]:
     interim = draw(
         st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"])
     )
-    expected = {name.lower(): value for name, value in headers}
+    expected = joined(headers)
     return interim + head(b"HTTP/1.1 %d Any Phrase" % status, headers) + sent, (status, expected, body, keep_alive)
 
 

@@ -1,6 +1,6 @@
 import orjson
 import pytest
-from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
+from fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -68,7 +68,7 @@ class Rig:
 
     def raw(self, method, target, *headers, body=b""):
         lines = [f"{method} {target} HTTP/1.1", "Host: node", f"Content-Length: {len(body)}", *headers, "", ""]
-        (request,) = RequestReader(1024 * 1024).feed("\r\n".join(lines).encode() + body)
+        (request,) = read_all(RequestReader(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
         return self.control.answer(request)
 
@@ -292,13 +292,18 @@ def test_a_client_that_left_is_gone(rig, method):
         "*",
         "http://node",
         "http://node?x=" + UNKNOWN,
-        "http://[/x",
-        "http://[nonsense]/x",
+        "/.." + UNKNOWN,
+        "/x/.." + UNKNOWN,
+        "/." + UNKNOWN,
+        UNKNOWN + "%00",
+        UNKNOWN[:-1] + "%2B",
+        UNKNOWN[:-1] + "%",
+        UNKNOWN[:-1] + "%6",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
 def test_any_other_path_is_not_found(rig, method, path):
-    if path == "*" and method != "GET":
+    if path == "*":
         method = "OPTIONS"
     assert rig.ask(method, path).said == (404, "NOT_FOUND")
 
@@ -425,13 +430,13 @@ def test_an_after_that_is_no_number_is_refused(rig, after):
     assert answer.json["message"] == "after has to be a whole number."
 
 
-@pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&=#"])
+@pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&="])
 def test_what_is_not_asked_for_does_not_matter(rig, query):
     assert listed(rig, query) == ([1], None)
 
 
 @pytest.mark.parametrize(
-    "target", ["http://node/connections", "http://[nonsense]/connections", "http://[/connections", "/%63onnections"]
+    "target", ["http://node/connections", "http://other:1/connections", "https://[::1]/connections", "/%63onnections"]
 )
 def test_the_list_may_be_asked_for_in_every_way_that_http_has(rig, target):
     rig.crowd(3)
@@ -489,7 +494,7 @@ def test_a_time_that_is_none_is_refused(rig, time):
 
 
 @examples(200)
-@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40))
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=40))
 def test_any_query_is_answered_with_a_page_or_a_fault(query):
     answer = Rig().ask("GET", f"/connections?{query}")
     assert answer.said in {(200, "OK"), (400, "BAD_REQUEST")}

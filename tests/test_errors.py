@@ -19,6 +19,7 @@ FAULTS = [
     (errors.SlowClient, 429, "SLOW_CLIENT"),
     (errors.TooManyRequests, 429, "TOO_MANY_REQUESTS"),
     (errors.HeadTooLarge, 431, "HEAD_TOO_LARGE"),
+    (errors.Unsupported, 501, "NOT_IMPLEMENTED"),
     (errors.BadGateway, 502, "BAD_GATEWAY"),
     (errors.Unavailable, 503, "UNAVAILABLE"),
     (errors.GatewayTimeout, 504, "GATEWAY_TIMEOUT"),
@@ -48,5 +49,6 @@ def test_a_fault_can_be_raised():
         raise errors.Gone("It ended.")
 
 
-def test_a_wrong_setting_is_no_answer_to_a_request():
-    assert not issubclass(errors.SettingError, errors.Fault)
+@pytest.mark.parametrize("kind", [errors.SettingError, errors.Malformed, errors.Oversized, errors.UnknownCoding])
+def test_what_is_no_answer_to_a_request_is_no_fault(kind):
+    assert not issubclass(kind, errors.Fault)

@@ -440,8 +440,7 @@ def test_an_answer_that_was_given_up_is_not_made_whole_by_the_end_of_the_connect
     rig.sweep(10.0)
     transport.lose()
     assert rig.outcome("a") is Failure.TIMED_OUT
-    # Its parser refers back to it: the circle is broken.
-    assert transport.protocol._reader._parser is None
+    assert transport.protocol._reader._body is None
 
 
 def test_a_connection_that_the_backend_will_close_takes_no_more(rig):

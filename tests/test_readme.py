@@ -14,7 +14,20 @@ import orjson
 import pytest
 from websockets.sync.client import connect
 
-from wsaas import client, control, errors, health, http1, journal, outbox, recovery, registry, webhook
+from wsaas import (
+    bodies,
+    client,
+    control,
+    errors,
+    heads,
+    health,
+    http1,
+    journal,
+    outbox,
+    recovery,
+    registry,
+    webhook,
+)
 from wsaas.events import Reason
 from wsaas.settings import Settings, variable
 
@@ -115,7 +128,8 @@ def test_the_list_of_connections_is_paged_as_its_row_says():
 
 def test_the_limits_are_those_of_the_code():
     limits = section("Limits")
-    assert f"{http1.MAX_TARGET // 1024} KiB; {http1.MAX_HEAD // 1024} KiB; {http1.MAX_HEADERS}" in limits
+    assert f"{http1.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
+    assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
     assert f"each counted with {outbox.OVERHEAD} more" in limits
     assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits
 

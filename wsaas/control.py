@@ -104,10 +104,8 @@ class Control:
 
 
 def _path(target: bytes) -> bytes:
-    """Return the path of a target in origin form or in absolute form (RFC 9112 section 3.2), decoded."""
+    """Return the path of a target in origin form, decoded."""
     path = target.partition(b"?")[0]
-    if not path.startswith(b"/"):
-        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
     return unquote_to_bytes(path) if b"%" in path else path
 
 

@@ -125,6 +125,13 @@ class HeadTooLarge(Fault):
     code = "HEAD_TOO_LARGE"
 
 
+class Unsupported(Fault):
+    """A method or a transfer coding that nothing here knows."""
+
+    status = 501
+    code = "NOT_IMPLEMENTED"
+
+
 class BadGateway(Fault):
     """The backend's answer cannot be used."""
 
@@ -151,6 +158,18 @@ class VersionNotSupported(Fault):
 
     status = 505
     code = "VERSION_NOT_SUPPORTED"
+
+
+class Malformed(Exception):
+    """Bytes that are not HTTP/1.1, or can be read in two ways: the text says why, after a colon."""
+
+
+class Oversized(Malformed):
+    """A message that is well formed so far, but too long in what is not its body."""
+
+
+class UnknownCoding(Malformed):
+    """A body in a transfer coding other than `chunked` alone."""
 
 
 class SettingError(Exception):

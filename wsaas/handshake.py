@@ -49,13 +49,15 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         raise BadRequest("A WebSocket handshake is a GET of HTTP/1.1.")
     if not request.upgrade:
         raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
-    versions = request.values(b"sec-websocket-version")
-    if not versions:
+    version = request.header(b"sec-websocket-version")
+    if version is None:
         raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
-    if versions != [VERSION]:
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", ("Sec-WebSocket-Version", "13"))
-    keys = request.values(b"sec-websocket-key")
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+    if version != VERSION:
+        # RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
+        headers = ("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *headers)
+    key = request.header(b"sec-websocket-key")
+    if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
     subprotocols = request.tokens(b"sec-websocket-protocol")
     if not all(map(_TOKEN.fullmatch, subprotocols)) or len(set(subprotocols)) < len(subprotocols):
@@ -64,29 +66,19 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
     try:
-        extensions = offers(",".join(value.decode("latin-1") for value in request.values(b"sec-websocket-extensions")))
+        extensions = offers((request.header(b"sec-websocket-extensions") or b"").decode("latin-1"))
     except ValueError:
         raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
-        key=keys[0],
+        key=key,
         path=path,
         query=query,
-        headers=_joined(request),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()},
         subprotocols=[name.decode() for name in subprotocols],
         authorization=request.header(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
     )
-
-
-def _joined(request: Request) -> dict[str, str]:
-    """Join repeated headers as RFC 9110 section 5.2 allows, cookies as RFC 6265 section 5.4 writes them."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        separator = "; " if name == "cookie" else ", "
-        headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
-    return headers
 
 
 def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:

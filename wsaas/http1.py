@@ -1,32 +1,49 @@
-"""HTTP/1.1: bytes to requests (RFC 9112, parsed by llhttp through httptools).
+"""HTTP/1.1: bytes to requests (RFC 9112).
 
-`RequestReader` takes bytes as they arrive and gives values; it knows no socket and no time. llhttp sets no limit on a
-start line, on the number or the size of headers or on a body: the limits are here.
+`RequestReader` takes bytes as they arrive and gives values; it knows no socket and no time.
 """
 
+import re
 from enum import Enum
-from typing import Any
+from functools import lru_cache
+from typing import cast
 
 import httptools
 
+from wsaas import heads
+from wsaas.bodies import Body
 from wsaas.errors import (
     BadRequest,
     ExpectationFailed,
     Fault,
     HeadTooLarge,
-    MethodNotAllowed,
+    Malformed,
+    Oversized,
     TooLarge,
+    UnknownCoding,
+    Unsupported,
     UriTooLong,
     VersionNotSupported,
 )
+from wsaas.heads import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head
 
 MAX_TARGET = 8 * 1024
-MAX_HEADERS = 100
-MAX_HEAD = 32 * 1024
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-Headers = list[tuple[bytes, bytes]]
+METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
+"""What a resource here does, or refuses with an `Allow`. Others, `CONNECT` among them, are unknown to all of them."""
+
+_METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
+_LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
+_PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
+_HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+"""RFC 3986 section 3.2.2, without the IP addresses of the future."""
+_AUTHORITY = re.compile(_HOST)
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
+_ONCE = {b"authorization", b"content-type", b"host", b"origin"}
+"""Headers of which two would have two meanings."""
 
 
 class Phase(Enum):
@@ -39,71 +56,27 @@ class Phase(Enum):
 
 
 class Request:
-    """A whole request. Header names are lower case, values as they came; `upgrade`: it asks for a WebSocket."""
+    """A whole request; `upgrade`: it asks for a WebSocket. `target` is in origin form, or `*`."""
 
     __slots__ = ("body", "headers", "keep_alive", "method", "target", "upgrade", "version")
 
-    def __init__(self, method: bytes, target: bytes, headers: Headers) -> None:
-        """Start with an empty body, kept alive."""
+    def __init__(self, method: bytes, target: bytes, head: Head) -> None:
+        """Start with an empty body."""
         self.method = method
         self.target = target
-        self.headers = headers
+        self.version = head.version
+        self.headers = head.headers
         self.body = b""
-        self.keep_alive = True
-        self.upgrade = False
-        self.version = "1.1"
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of the head, about."""
-        return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self.keep_alive = head.keep_alive
+        self.upgrade = head.upgrade
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the first value of the header `name` (lower case), None where there is none."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Return every value of the header `name` (lower case)."""
-        return [value for key, value in self.headers if key == name]
+        """Return the value of the header `name` (lower case), None where there is none."""
+        return self.headers.get(name)
 
     def tokens(self, name: bytes) -> list[bytes]:
-        """Return the members of the comma-separated list header `name` (RFC 9110 section 5.6.1)."""
-        members = b",".join(self.values(name)).split(b",")
-        return [member.strip(b" \t") for member in members if member.strip(b" \t")]
-
-
-class Body:
-    """Collects a body of at most `limit` bytes, whatever the number of pieces it comes in."""
-
-    __slots__ = ("_data", "limit", "overflown")
-
-    def __init__(self, limit: int) -> None:
-        """Start empty."""
-        self._data: bytes | bytearray = b""
-        self.limit = limit
-        self.overflown = False
-
-    def add(self, piece: bytes) -> None:
-        """Add a piece; once the limit is passed nothing is kept any more."""
-        if self.overflown or len(self._data) + len(piece) > self.limit:
-            self._data = b""
-            self.overflown = True
-        elif not self._data:
-            self._data = piece
-        elif isinstance(self._data, bytearray):
-            self._data += piece
-        else:
-            self._data = bytearray(self._data) + piece
-
-    def take(self) -> bytes:
-        """Return what was collected and start again."""
-        data = self._data
-        self._data = b""
-        self.overflown = False
-        return data if isinstance(data, bytes) else bytes(data)
+        """Return the members of the comma-separated list header `name` (lower case)."""
+        return heads.members(self.headers, name)
 
 
 Item = Request | Fault | bytes
@@ -112,184 +85,186 @@ Item = Request | Fault | bytes
 class RequestReader:
     """Bytes of one connection in, requests in order out.
 
-    `feed` returns the whole requests, `CONTINUE` where a client waits to be told to send its body (RFC 9110 section
+    `next` gives the whole requests, `CONTINUE` where a client waits to be told to send its body (RFC 9110 section
     10.1.1), and at last the `Fault` after which nothing can be read any more. A request for a WebSocket ends the
     HTTP on a connection too: what came behind it is in `rest`.
     """
 
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_fed",
-        "_headers",
-        "_hosts",
-        "_items",
-        "_parser",
-        "_request",
-        "_target",
-        "_window",
-        "phase",
-        "rest",
-    )
+    __slots__ = ("_at", "_body", "_data", "_limit", "_request", "phase", "rest")
 
     def __init__(self, max_body: int) -> None:
         """Read requests with bodies of at most `max_body` bytes."""
-        self._body = Body(max_body)
-        self._items: list[Item] = []
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._limit = max_body
+        self._data = b""
+        self._at = 0
         self._request: Request | None = None
-        self._target = b""
-        self._headers: Headers = []
-        self._hosts = 0
-        self._connection = False
-        # Bytes of this feed; bytes of all feeds behind the one in which a head began or its body went on.
-        self._fed = self._window = 0
+        self._body: Body | None = None
         self.phase = Phase.IDLE
         self.rest = b""
 
-    def feed(self, data: bytes) -> list[Item]:
-        """Take `data`; return what became whole by it."""
-        self._fed = len(data)
-        self._window += len(data)
-        unread: bytes | memoryview = data
-        while unread and self.phase is not Phase.DEAD:
-            try:
-                self._parser.feed_data(unread)
-                break
-            except httptools.HttpParserUpgrade as upgrade:
-                unread = self._upgraded(memoryview(unread)[upgrade.args[0] :])
-            except httptools.HttpParserError as error:
-                self._fail(_malformed(error))
-        if self._window > MAX_HEAD and self.phase is not Phase.IDLE:
-            self._fail(HeadTooLarge(f"The request's head, or its trailer, is larger than {MAX_HEAD} bytes."))
-        items, self._items = self._items, []
-        return items
+    def receive(self, data: bytes) -> None:
+        """Take bytes, for `next` to read."""
+        if self.phase is not Phase.DEAD:
+            self._data = self._data[self._at :] + data
+            self._at = 0
+
+    def next(self) -> Item | None:
+        """Return what comes next, None until more bytes make something whole."""
+        try:
+            item = self._begin() if self._body is None else self._go_on(self._body)
+        except Oversized as error:
+            fault: Fault = HeadTooLarge(f"The request is too large: {error}.")
+        except UnknownCoding as error:
+            fault = Unsupported(f"The request cannot be read: {error}.")
+        except Malformed as error:
+            fault = BadRequest(f"The request is not valid HTTP: {error}.")
+        except Fault as error:
+            fault = error.with_traceback(None)
+        else:
+            if item is None and self._at:
+                # What was read is let go.
+                self._data = self._data[self._at :]
+                self._at = 0
+            return item
+        self.close()
+        return fault
 
     def close(self) -> None:
-        """Read no more. Breaks the circle of references between this object and its parser."""
+        """Read no more."""
         self.phase = Phase.DEAD
-        self._parser = None
+        self._request = self._body = None
+        self._data = b""
+        self._at = 0
 
-    def _fail(self, fault: Fault) -> None:
-        if self.phase is not Phase.DEAD:
-            self._items.append(fault)
-            self.close()
-
-    def _upgraded(self, rest: memoryview) -> memoryview:
-        """Return what is still HTTP of the bytes behind a request with `Upgrade`."""
-        request = self._items[-1] if self._items else None
-        if not isinstance(request, Request):
-            return rest
-        if request.upgrade:
-            self.rest = bytes(rest)
-            self.close()
-            return rest
-        # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8; Java's client makes
-        # one with each first request). llhttp has skipped the body by now: let it read the head once more
-        # without the offer.
-        self._items.pop()
-        self.phase = Phase.IDLE
-        self._parser = httptools.HttpRequestParser(self)
-        start = request.method + b" " + request.target + b" HTTP/" + request.version.encode()
-        lines = [name + b": " + value for name, value in request.headers if name != b"upgrade"]
-        try:
-            self._parser.feed_data(b"\r\n".join([start, *lines, b"", b""]))
-        except httptools.HttpParserError as error:
-            self._fail(_malformed(error))
-        return rest
-
-    # What llhttp calls: these record and never raise.
-
-    def on_message_begin(self) -> None:
-        """Start a request."""
-        if self.phase is not Phase.DEAD:
+    def _begin(self) -> Item | None:
+        """Read a head, and the body behind it if that is there."""
+        data, start = self._data, self._at
+        if data.startswith(b"\r", start):
+            start = self._skip_empty_lines()
+        if start == len(data):
+            return None
+        end = heads.find_end(data, start)
+        if not end:
             self.phase = Phase.HEAD
-            self._target = b""
-            self._headers = []
-            self._hosts = 0
-            self._connection = False
-            self._window = 0
-
-    def on_url(self, piece: bytes) -> None:
-        """Record a piece of the target."""
-        self._target += piece
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Record a header, but not a trailer."""
-        if self.phase is Phase.HEAD:
-            name = name.lower()
-            if name == b"host":
-                self._hosts += 1
-            elif name == b"connection":
-                self._connection = True
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Judge the head."""
-        if self.phase is not Phase.HEAD:
-            return
-        request = Request(self._parser.get_method(), self._target, self._headers)
-        request.keep_alive = self._parser.should_keep_alive()
-        if self._connection or not request.keep_alive:
-            request.version = self._parser.get_http_version()
-        if fault := self._fault(request):
-            self._fail(fault)
-            return
-        self._request = request
+            _check_part(data, start)
+            return None
+        method, target, rest = _read_line(data, start)
+        head = (_common_head if method == b"PUT" and end - rest <= COMMON_SIZE else _read_head)(data[rest:end])
+        request = Request(method, target, head)
+        size = head.size or 0
+        self._at = end
+        if 0 <= size <= min(self._limit, len(data) - end):
+            self._at += size
+            request.body = data[end : self._at]
+            return self._give(request)
+        self._request, self._body = request, head.body(self._limit)
         self.phase = Phase.BODY
-        if (expect := request.header(b"expect")) is not None:
-            self._expected(request, expect)
+        if end == len(data) and b"expect" in head.headers and head.version == "1.1" and not self._body.overflown:
+            return CONTINUE
+        return self._go_on(self._body)
 
-    def on_body(self, piece: bytes) -> None:
-        """Record a piece of the body."""
-        if self.phase is Phase.BODY:
-            self._body.add(piece)
-            self._window = 0
-            if self._body.overflown:
-                self._fail(too_large(self._body.limit))
+    def _go_on(self, body: Body) -> Item | None:
+        """Read a body."""
+        self._at = body.feed(self._data, self._at)
+        if body.overflown:
+            raise too_large(self._limit)
+        if not body.whole:
+            return None
+        request = cast(Request, self._request)
+        request.body = body.take()
+        return self._give(request)
 
-    def on_message_complete(self) -> None:
-        """Give the request out."""
-        request = self._request
-        if self.phase is Phase.BODY and request is not None:
-            request.body = self._body.take()
-            if self._items and self._items[-1] is CONTINUE:
-                # The body came without waiting: nothing is left to ask for.
-                self._items.pop()
-            self._items.append(request)
-            self._request = None
-            self.phase = Phase.IDLE if request.keep_alive else Phase.DEAD
+    def _give(self, request: Request) -> Request:
+        """Give a whole request out."""
+        if request.upgrade:
+            self.rest = self._data[self._at :]
+        if request.upgrade or not request.keep_alive:
+            self.close()
+        else:
+            self._request = self._body = None
+            self.phase = Phase.IDLE
+        return request
 
-    def _fault(self, request: Request) -> Fault | None:  # noqa: PLR0911 - a list of rules
-        if request.version not in {"1.0", "1.1"}:
-            return VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-        if len(request.target) > MAX_TARGET:
-            return UriTooLong(f"The request target is longer than {MAX_TARGET} bytes.")
-        in_one_small_piece = self._window == 0 and self._fed <= MAX_HEAD
-        if len(request.headers) > MAX_HEADERS or (not in_one_small_piece and request.size > MAX_HEAD):
-            return HeadTooLarge(f"The request head has more than {MAX_HEADERS} headers or {MAX_HEAD} bytes.")
-        if self._hosts != 1 and (self._hosts or request.version == "1.1"):
-            return BadRequest("The request needs exactly one Host header.")
-        if request.method == b"CONNECT":
-            return MethodNotAllowed("This is not a proxy.", ("Allow", "GET"))
-        length = request.header(b"content-length")
-        if length is not None and int(length) > self._body.limit:
-            return too_large(self._body.limit)
-        if self._parser.should_upgrade():
-            request.upgrade = b"websocket" in [token.lower() for token in request.tokens(b"upgrade")]
-            if request.upgrade and ((length or b"0") != b"0" or request.header(b"transfer-encoding") is not None):
-                return BadRequest("A WebSocket handshake has no body.")
-        return None
-
-    def _expected(self, request: Request, expect: bytes) -> None:
-        if expect.lower() != b"100-continue":
-            self._fail(ExpectationFailed("Only Expect: 100-continue is understood."))
-        elif request.version == "1.1":
-            self._items.append(CONTINUE)
+    def _skip_empty_lines(self) -> int:
+        """Return where the next request begins: there may be empty lines before it (RFC 9112 section 2.2)."""
+        start = cast("re.Match[bytes]", _EMPTY_LINES.match(self._data, self._at)).end()
+        if start - self._at > MAX_HEAD:
+            raise Oversized(f"more than {MAX_HEAD} bytes of empty lines are before it")
+        return start
 
 
-def _malformed(error: Exception) -> BadRequest:
-    return BadRequest(f"The request is not valid HTTP: {error}.")
+def _check_part(data: bytes, start: int) -> None:
+    """Refuse, without waiting for the rest, what will never be the beginning of a request."""
+    if data.find(b"\n", start) >= 0:
+        _read_line(data, start)
+        heads.check_part(data, start)
+    elif (part := _PART_OF_LINE.fullmatch(data, start)) is None:
+        raise _not_a_line()
+    elif part[1] and len(part[1]) > MAX_TARGET:
+        raise _too_long()
+
+
+def _read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
+    """Return method and target of the request line at `start` (RFC 9112 section 3), and where its version begins."""
+    line = _LINE.match(data, start)
+    if line is None:
+        raise _not_a_line()
+    method, target, version = line.groups()
+    if method not in METHODS:
+        raise Unsupported("Nothing here knows this method.")
+    if len(target) > MAX_TARGET:
+        raise _too_long()
+    if version not in heads.VERSIONS:
+        raise VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    if not target.startswith(b"/") or b"#" in target:
+        target = _origin(method, target)
+    return method, target, line.end()
+
+
+def _origin(method: bytes, target: bytes) -> bytes:
+    """Return in origin form (RFC 9112 section 3.2) a target that is not, or `*`."""
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise Malformed("its target is neither a path nor a URL")
+    path = absolute[1] or b"/"
+    return path if path.startswith(b"/") else b"/" + path
+
+
+def _read_head(rest: bytes) -> Head:
+    """Judge a head by its bytes from the version on."""
+    head = heads.read(httptools.HttpRequestParser, heads.VERSIONS[rest[5:8]], b"GET / " + rest)
+    headers = head.headers
+    if not _ONCE.isdisjoint(head.repeated):
+        raise Malformed("a header is repeated that has one value")
+    host = headers.get(b"host")
+    if host is None and head.version == "1.1":
+        raise Malformed("it has no Host")
+    if host is not None and not _AUTHORITY.fullmatch(host):
+        raise Malformed("its Host is not a host")
+    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise ExpectationFailed("Only Expect: 100-continue is understood.")
+    if b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
+        head.upgrade = b"websocket" in head.members(b"upgrade")
+        if head.upgrade and head.size:
+            raise BadRequest("A WebSocket handshake has no body.")
+        if not head.upgrade:
+            # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes
+            # one with each first request.
+            head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
+    return head
+
+
+_common_head = lru_cache(COMMON_HEADS)(_read_head)
+
+
+def _not_a_line() -> Malformed:
+    return Malformed("its first line is not a method, a target and a version")
+
+
+def _too_long() -> UriTooLong:
+    return UriTooLong(f"The request target is longer than {MAX_TARGET} bytes.")
 
 
 def too_large(limit: int) -> TooLarge:

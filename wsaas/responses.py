@@ -1,17 +1,25 @@
-"""HTTP/1.1: the bytes of a backend to its responses (RFC 9112, parsed by llhttp through httptools)."""
+"""HTTP/1.1: the bytes of a backend to its responses (RFC 9112)."""
 
-from typing import Any
+import re
+from functools import lru_cache
 
 import httptools
 
-from wsaas.http1 import MAX_HEAD, MAX_HEADERS, Body, Phase
+from wsaas import heads
+from wsaas.bodies import Body
+from wsaas.errors import Malformed, Oversized
+from wsaas.heads import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head, Headers
 
+_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
+_BEGINNING = b"HTTP/1."
+_SWITCHING = 101
 _FIRST_FINAL = 200
 """Statuses below are interim (RFC 9110 section 15.2)."""
+_BODILESS = {204, 304}
 
 
 class BadResponse(Exception):
-    """The backend sent what is not an HTTP response to the request."""
+    """The backend sent what is not an HTTP response to the request, or could be read as two different ones."""
 
 
 class Response:
@@ -19,7 +27,7 @@ class Response:
 
     __slots__ = ("body", "headers", "keep_alive", "overflown", "status")
 
-    def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, status: int, headers: Headers) -> None:
         """Start with an empty body, kept alive."""
         self.status = status
         self.headers = headers
@@ -31,85 +39,119 @@ class Response:
 class ResponseReader:
     """Bytes of one connection to the backend in, the response to the one request that is under way out."""
 
-    __slots__ = ("_body", "_done", "_headers", "_parser", "_window", "phase")
+    __slots__ = ("_body", "_data", "_limit", "_response", "_spent")
 
     def __init__(self, max_body: int) -> None:
         """Keep bodies of at most `max_body` bytes."""
-        self._body = Body(max_body)
-        self._done: Response | None = None
-        self._headers: dict[bytes, bytes] = {}
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._window = 0
-        self.phase = Phase.IDLE
+        self._limit = max_body
+        self._data = b""
+        self._body: Body | None = None
+        self._response: Response | None = None
+        # Bytes of interim responses so far.
+        self._spent = 0
 
     def feed(self, data: bytes) -> Response | None:
         """Take `data`; return the response once it is whole. Raises `BadResponse`."""
-        if self.phase is not Phase.BODY:
-            self._window += len(data)
-        fault = ""
+        data, self._data = self._data + data, b""
+        at = 0
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            fault = "it switches to another protocol, which nobody asked for"
-        except httptools.HttpParserError as error:
-            fault = str(error)
-        if self._done is None and self._body.overflown:
-            self._complete()
-        response, self._done = self._done, None
-        if response is not None:
-            self._window = 0
-            if fault or self.phase is not Phase.IDLE:
-                response.keep_alive = False
-        elif fault:
-            raise BadResponse(fault)
-        elif self.phase is Phase.HEAD and self._window > MAX_HEAD + len(data):
-            raise BadResponse("its head is too large")
-        return response
+            if self._response is None:
+                at = self._begin(data)
+            if self._body is not None:
+                at = self._body.feed(data, at)
+        except Malformed as error:
+            raise BadResponse(str(error)) from None
+        return self._complete(spoilt=at < len(data))
 
     def eof(self) -> Response | None:
         """Return the response that the connection's end makes whole (RFC 9112 section 6.3), None where none is."""
-        chunked = b"chunked" in self._headers.get(b"transfer-encoding", b"").lower()
-        if self.phase is not Phase.BODY or chunked or b"content-length" in self._headers:
-            return None
-        self._complete()
-        return self._done
+        if type(self._body) is Body:
+            self._body.whole = True
+        return self._complete(spoilt=True)
 
     def close(self) -> None:
-        """Read no more. Breaks the circle of references between this object and its parser."""
-        self._parser = None
+        """Read no more."""
+        self._data = b""
+        self._body = self._response = None
 
-    def _complete(self) -> None:
-        response = Response(self._parser.get_status_code(), self._headers)
-        response.keep_alive = self._parser.should_keep_alive()
-        response.overflown = self._body.overflown
-        response.body = self._body.take()
-        self._done = response
+    def _begin(self, data: bytes) -> int:
+        """Read heads, until one is not that of an interim response; return where the body begins."""
+        at = 0
+        while self._response is None:
+            end = heads.find_end(data, at)
+            if not end:
+                _check_part(data, at)
+                self._data = data[at:]
+                return len(data)
+            self._read_head(data[at:end])
+            at = end
+        return at
 
-    # What llhttp calls: these record and never raise.
+    def _read_head(self, head: bytes) -> None:
+        """Read one head. That of an interim response is passed over."""
+        status, said = (_common_head if len(head) <= COMMON_SIZE else _read_head)(head)
+        if status < _FIRST_FINAL:
+            self._spent += len(head)
+            if self._spent > MAX_HEAD:
+                raise Oversized(f"its interim responses have more than {MAX_HEAD} bytes")
+            return
+        self._response = Response(status, said.headers)
+        self._response.keep_alive = said.keep_alive
+        if status not in _BODILESS:
+            self._body = said.body(self._limit)
 
-    def on_message_begin(self) -> None:
-        """Start a response."""
-        self.phase = Phase.HEAD
-        self._headers = {}
+    def _complete(self, *, spoilt: bool) -> Response | None:
+        """Return the response if it is whole. `spoilt`: the connection is of no use any more."""
+        response, body = self._response, self._body
+        if response is None:
+            return None
+        if body is not None:
+            if not (body.whole or body.overflown):
+                return None
+            response.body = body.take()
+            response.overflown = body.overflown
+            spoilt = spoilt or not body.whole
+        if spoilt:
+            response.keep_alive = False
+        self._response = self._body = None
+        self._spent = 0
+        return response
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Record a header, the last of its name, but not a trailer."""
-        if self.phase is Phase.HEAD and len(self._headers) < MAX_HEADERS:
-            self._headers[name.lower()] = value
 
-    def on_headers_complete(self) -> None:
-        """Go on to the body."""
-        self.phase = Phase.BODY
+def _check_part(data: bytes, start: int) -> None:
+    """Refuse, without waiting for the rest, what will never be the beginning of a response."""
+    if data.find(b"\n", start) >= 0:
+        _read_line(data, start)
+        heads.check_part(data, start)
+    elif not _BEGINNING.startswith(data[start : start + len(_BEGINNING)]):
+        raise _not_a_line()
 
-    def on_body(self, piece: bytes) -> None:
-        """Record a piece of the body."""
-        self._body.add(piece)
 
-    def on_message_complete(self) -> None:
-        """Keep the response, unless it is an interim one (RFC 9110 section 15.2)."""
-        self.phase = Phase.IDLE
-        if self._done is not None:
-            # Nobody asked for a second one: the connection cannot be trusted any more.
-            self._done.keep_alive = False
-        elif self._parser.get_status_code() >= _FIRST_FINAL:
-            self._complete()
+def _read_line(data: bytes, start: int) -> tuple[int, str]:
+    """Return status and version of the status line at `start` (RFC 9112 section 4)."""
+    line = _LINE.match(data, start)
+    if line is None:
+        raise _not_a_line()
+    status = int(line[2])
+    if status == _SWITCHING:
+        raise Malformed("it switches to another protocol, which nobody asked for")
+    return status, heads.VERSIONS[line[1]]
+
+
+def _read_head(head: bytes) -> tuple[int, Head]:
+    """Return the status of a whole head, and what else it says."""
+    status, version = _read_line(head, 0)
+    said = heads.read(httptools.HttpResponseParser, version, head)
+    if status < _FIRST_FINAL and said.size:
+        raise Malformed("an interim response has a body")
+    # Nothing but its end ends a body of unknown size. Whoever announces one where there can be none may send it.
+    if said.size if status in _BODILESS else said.size is None:
+        said.keep_alive = False
+    return status, said
+
+
+_common_head = lru_cache(COMMON_HEADS)(_read_head)
+
+
+def _not_a_line() -> Malformed:
+    return Malformed("its first line is not a version of HTTP/1 and a status")

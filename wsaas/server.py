@@ -9,7 +9,7 @@ from wsaas import errors, handshake
 from wsaas.answers import fault_answer
 from wsaas.client import Common, PendingProtocol
 from wsaas.control import Control
-from wsaas.http1 import Phase, Request, RequestReader
+from wsaas.http1 import Item, Phase, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 
@@ -59,7 +59,10 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer the requests that became whole."""
         before = self._reader.phase
-        items = self._reader.feed(data)
+        self._reader.receive(data)
+        items: list[Item] = []
+        while (item := self._reader.next()) is not None:
+            items.append(item)
         answers: list[bytes] = []
         last = False
         for item in items:

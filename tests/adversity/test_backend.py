@@ -110,19 +110,34 @@ async def test_it_hangs_and_others_are_served(stage: Stage) -> None:
     assert all(call.dropped.is_set() for call in hung)
 
 
-async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+    ],
+)
+async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage, start: bytes) -> None:
     node = await stage.node(api_timeout=400)
+    drops = b"HTTP/1.1 200 " + b"x" * 1000 if not start else b"x" * 1000
+    took: list[float] = []
 
     async def drip(call: Call) -> None:
         if stage.backend.count("PUT") > 1:
             call.ok()
             return
-        call.link.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        for _ in range(1000):
-            if call.link.writer.is_closing():
+        began = asyncio.get_running_loop().time()
+        call.link.writer.write(start)
+        for at in range(1000):
+            if call.link.writer.is_closing() or call.dropped.is_set():
                 break
-            call.link.writer.write(b"x")
+            call.link.writer.write(drops[at : at + 1])
             await asyncio.sleep(0.01)
+        took.append(asyncio.get_running_loop().time() - began)
         call.hang_up()
 
     stage.backend.on["PUT"] = drip
@@ -208,7 +223,9 @@ BABBLE = {
     "a body behind 204": b"HTTP/1.1 204 No Content\r\n\r\nbody",
     "a body far over the limit": b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 3_000_000,
     "interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 50 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"Content-Length: 0\r\n\r\n",
+    "a length where there is no body": b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\n",
+    "the length of a body over the limit": b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 99 + b"Content-Length: 0\r\n\r\n",
     "a strange reason": b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: 0\r\n\r\n",
 }
 
@@ -238,7 +255,15 @@ GARBAGE = {
     "an endless head": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000,
     "an endless name": b"HTTP/1.1 200 OK\r\n" + b"y" * 300_000,
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a coding below the chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "a bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a huge extension": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;" + b"x" * 300_000,
+    "endless trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 50_000,
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100 + b"Content-Length: 0\r\n\r\n",
+    "a flood of interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
+    "lines that end without CR": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "an empty line before the answer": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 }
 
 
@@ -250,6 +275,19 @@ async def test_a_handshake_that_meets_garbage_is_502_and_told(stage: Stage, what
     post = await stage.backend.take("POST")
     assert (await stage.backend.take("DELETE")).client == post.client
     assert not stage.messages()
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+async def test_a_connection_that_brought_garbage_is_not_used_again(stage: Stage, what: str) -> None:
+    node = await stage.node()
+    client, name = await node.admit()
+    stage.backend.on["PUT"] = lambda call: call.ok() if stage.backend.count("PUT") > 1 else call.send(GARBAGE[what])
+    await client.send("hello")
+    await stage.backend.wait(lambda: stage.backend.count("PUT") == 2)
+    first, second = (call for call in stage.backend.of(name) if call.method == "PUT")
+    assert first.link is not second.link
+    assert (first.event, first.text) == (second.event, second.text)
+    assert first.link not in stage.backend.links
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 2", b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"code": '])

@@ -143,6 +143,43 @@ async def test_a_target_in_absolute_form_and_with_escapes(stage: Stage) -> None:
     assert (await raw.answer()).status == 200
 
 
+HIDDEN = b"DELETE /%s HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "start", "body"),
+    [
+        (400, b"PUT /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"),
+        (400, b"PUT /x HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 50", b""),
+        (400, b"PUT /x HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked", b"0\r\n\r\n"),
+        (501, b"PUT /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked", b"0\r\n\r\n"),
+        (400, b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked", b"0\n\r\n"),
+        (400, b"GET /x HTTP/1.1\r\nX: y\n", b""),
+        (400, b"GET /x  HTTP/1.1", b""),
+        (501, b"CONNECT a:80 HTTP/1.1", b""),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_request_behind_one_that_could_be_read_in_two_ways_is_not_heeded(
+    stage: Stage, status: int, start: bytes, body: bytes, apart: bool
+) -> None:
+    control = free_port()
+    node = await stage.node(control_listen=f"127.0.0.1:{control}")
+    client = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    for port in (node.port, control):
+        raw = await node.raw(port)
+        raw.send(start + b"\r\nHost: a\r\n\r\n" + body)
+        if apart:
+            assert (await raw.answer()).status == status
+        raw.send(HIDDEN % name.encode())
+        if not apart:
+            assert (await raw.answer()).status == status
+        await raw.end()
+    assert (await node.rest("PUT", name, "still here", port=control)).status == 200
+    assert await client.frame() == (TEXT, b"still here")
+
+
 async def test_an_idle_connection_is_closed_after_its_time(stage: Stage) -> None:
     node = await stage.node(keep_alive_timeout=300)
     raw = await node.raw()

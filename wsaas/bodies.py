@@ -1,0 +1,162 @@
+"""The bodies of HTTP/1.1 messages: where one ends, and what is in it (RFC 9112 sections 6 and 7).
+
+A body takes its bytes as they come, wherever they are cut, and none of those behind it.
+"""
+
+import re
+from collections.abc import Callable
+
+from wsaas.errors import Malformed, Oversized
+
+MAX_EXTRA = 32 * 1024
+"""Bytes of extensions and trailers that may come with a chunked body."""
+
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN, TOKEN, _QUOTED))
+_TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN)
+
+
+class Body:
+    """A body that the end of the connection ends. At most `limit` bytes are kept, whatever the number of pieces.
+
+    `whole`: its end was seen. `overflown`: it passed the limit, and nothing of it is kept.
+    """
+
+    __slots__ = ("_data", "_limit", "overflown", "whole")
+
+    def __init__(self, limit: int) -> None:
+        """Start empty."""
+        self._data: bytes | bytearray = b""
+        self._limit = limit
+        self.overflown = False
+        self.whole = False
+
+    def feed(self, data: bytes, at: int) -> int:
+        """Take what belongs to this body of `data` from `at` on; return where that ends. Raises `Malformed`."""
+        self._add(data[at:])
+        return len(data)
+
+    def take(self) -> bytes:
+        """Return what was collected."""
+        return bytes(self._data)
+
+    def _add(self, piece: bytes) -> None:
+        if self.overflown or len(self._data) + len(piece) > self._limit:
+            self._overflow()
+        elif not self._data:
+            self._data = piece
+        elif isinstance(self._data, bytearray):
+            self._data += piece
+        else:
+            self._data = bytearray(self._data) + piece
+
+    def _overflow(self) -> None:
+        self._data = b""
+        self.overflown = True
+
+
+class Sized(Body):
+    """A body of `size` bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, limit: int, size: int) -> None:
+        """Expect `size` bytes."""
+        super().__init__(limit)
+        self._left = size
+        self.whole = not size
+        if size > limit:
+            self._overflow()
+
+    def feed(self, data: bytes, at: int) -> int:
+        """Take what is missing."""
+        end = min(at + self._left, len(data))
+        self._add(data[at:end])
+        self._left -= end - at
+        self.whole = not self._left
+        return end
+
+
+class Chunked(Body):
+    """A body in chunks. Extensions and trailers have to be well formed, and are ignored."""
+
+    __slots__ = ("_begun", "_expected", "_extra", "_left")
+
+    def __init__(self, limit: int) -> None:
+        """Expect the first chunk."""
+        super().__init__(limit)
+        self._begun = b""
+        self._expected: Callable[[Chunked, bytes], None] = Chunked._size
+        self._extra = 0
+        self._left = 0
+
+    def feed(self, data: bytes, at: int) -> int:
+        """Take chunks. Raises `Malformed`."""
+        if self._expected is Chunked._size and not self._begun:
+            at = self._whole_chunks(data, at)
+        while at < len(data) and not self.whole:
+            if self._left:
+                end = min(at + self._left, len(data))
+                self._add(data[at:end])
+                self._left -= end - at
+                at = end
+            else:
+                at = self._line(data, at)
+        return at
+
+    def _whole_chunks(self, data: bytes, at: int) -> int:
+        """Take the chunks that are there in full, but the last: tiny ones would cost four times as much by line."""
+        while (found := _SIZE.match(data, at)) is not None:
+            start = found.end()
+            end = start + int(found[1], 16)
+            if start == end or data[end : end + 2] != b"\r\n":
+                break
+            if found[2]:
+                self._spend(len(found[2]))
+            self._add(data[start:end])
+            at = end + 2
+        return at
+
+    def _line(self, data: bytes, at: int) -> int:
+        """Take a line, or the beginning of one."""
+        end = data.find(b"\n", at) + 1
+        line = self._begun + data[at : end or len(data)]
+        if len(line) > MAX_EXTRA:
+            raise Oversized(f"a line of its chunks or trailers has more than {MAX_EXTRA} bytes")
+        if not end:
+            self._begun = line
+            return len(data)
+        self._begun = b""
+        self._expected(self, line)
+        return end
+
+    # What a line may be.
+
+    def _size(self, line: bytes) -> None:
+        found = _SIZE.fullmatch(line)
+        if found is None:
+            raise Malformed("a chunk does not begin with its size")
+        self._left = int(found[1], 16)
+        self._spend(len(found[2]))
+        if len(self._data) + self._left > self._limit:
+            self._overflow()
+        self._expected = Chunked._end if self._left else Chunked._trailer
+
+    def _end(self, line: bytes) -> None:
+        if line != b"\r\n":
+            raise Malformed("a chunk does not end where its size says")
+        self._expected = Chunked._size
+
+    def _trailer(self, line: bytes) -> None:
+        if line == b"\r\n":
+            self.whole = True
+        elif _TRAILER.fullmatch(line):
+            self._spend(len(line))
+        else:
+            raise Malformed("a trailer is not a header")
+
+    def _spend(self, extra: int) -> None:
+        self._extra += extra
+        if self._extra > MAX_EXTRA:
+            raise Oversized(f"its chunks have more than {MAX_EXTRA} bytes of extensions and trailers")
