@@ -26,6 +26,7 @@ from wsaas import (
     outbox,
     recovery,
     registry,
+    server,
     webhook,
 )
 from wsaas.events import Reason
@@ -130,6 +131,7 @@ def test_the_limits_are_those_of_the_code():
     limits = section("Limits")
     assert f"{http1.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
     assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
+    assert f"{server.BURST}, or one answer of {server.LARGE // 1024} KiB" in limits
     assert f"each counted with {outbox.OVERHEAD} more" in limits
     assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
 
-from wsaas import framing
+from wsaas import framing, server
 from wsaas.client import Common, PendingProtocol, SocketProtocol
 from wsaas.control import DONE, Control
 from wsaas.http1 import CONTINUE
@@ -158,6 +158,170 @@ def test_a_lost_connection_is_forgotten(rig):
     # Its parser is let go: what an unlucky loop still delivers is not read.
     rig.receive(HEALTH[10:])
     assert rig.transport.writes == []
+
+
+# Bursts.
+
+
+def numbered(numbers):
+    """Return requests that are answered with 410 or 404, so that their order shows."""
+    paths = [b"/" + b"a" * 22 if number % 3 else b"/nothing" for number in numbers]
+    return b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: node\r\n\r\n" for path in paths)
+
+
+def statuses(rig):
+    return [status for status, _, _ in rig.responses()]
+
+
+def turn(rig):
+    """Let the loop turn once."""
+    (timer,) = rig.clock.timers
+    assert timer.at == rig.clock.now()
+    rig.clock._timers.remove(timer)
+    timer.callback(*timer.args)
+
+
+EXPECTED = [410 if number % 3 else 404 for number in range(100)]
+BURST = 32
+
+
+def test_a_burst_of_requests_is_answered_a_few_at_a_time(rig):
+    rig.receive(numbered(range(2 * BURST + 8)))
+    for end in (BURST, 2 * BURST):
+        assert statuses(rig) == EXPECTED[end - BURST : end]
+        assert not rig.transport.reading
+        turn(rig)
+    assert statuses(rig) == EXPECTED[2 * BURST : 2 * BURST + 8]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_a_burst_that_is_answered_at_once_waits_for_nothing(rig):
+    rig.receive(numbered(range(BURST - 1)) + HEALTH[:10])
+    assert statuses(rig) == EXPECTED[: BURST - 1]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_after_a_burst_of_just_so_many_nothing_is_left(rig):
+    rig.receive(numbered(range(BURST)))
+    assert statuses(rig) == EXPECTED[:BURST]
+    rig.clock.advance(0.0)
+    assert rig.transport.reading
+    assert rig.transport.writes == []
+    assert rig.clock.timers == []
+
+
+def test_others_have_their_turn_behind_a_large_answer(rig, monkeypatch):
+    monkeypatch.setattr(server, "LARGE", 130)
+    rig.receive(HEALTH * 3 + NOTHING + HEALTH)
+    assert statuses(rig) == [200, 200, 200, 404]
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [200]
+
+
+def test_what_comes_before_the_rest_of_a_burst_is_behind_it(rig):
+    rig.receive(numbered(range(BURST + 4)))
+    # Paused, a transport may still have something to give.
+    rig.receive(numbered(range(BURST + 4, BURST + 10)))
+    rig.clock.advance(0.0)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == EXPECTED[: BURST + 10]
+    assert rig.transport.reading
+
+
+class Brimful(FakeTransport):
+    """A transport whose buffer is full with each write."""
+
+    def write(self, data):
+        super().write(data)
+        self.protocol.pause_writing()
+
+
+@pytest.fixture
+def brimful(rig):
+    rig.transport = Brimful(rig.protocol)
+    rig.protocol._transport = rig.transport
+    return rig
+
+
+def test_the_rest_of_a_burst_waits_until_its_answers_are_taken(brimful):
+    brimful.receive(numbered(range(2 * BURST + 8)))
+    for end in (BURST, 2 * BURST):
+        assert statuses(brimful) == EXPECTED[end - BURST : end]
+        assert not brimful.transport.reading
+        assert brimful.clock.timers == []
+        brimful.protocol.resume_writing()
+    assert statuses(brimful) == EXPECTED[2 * BURST : 2 * BURST + 8]
+    assert not brimful.transport.reading
+    brimful.protocol.resume_writing()
+    assert brimful.transport.reading
+    assert brimful.transport.writes == []
+
+
+def test_a_client_that_takes_nothing_is_not_told_that_its_request_is_slow(brimful):
+    brimful.receive(numbered(range(1)) + HEALTH[:10])
+    brimful.transport.take()
+    brimful.pass_time(0.0)
+    brimful.pass_time(74.9, beats=10)
+    assert not brimful.transport.aborted
+    brimful.pass_time(0.2)
+    assert brimful.transport.aborted
+    assert brimful.transport.writes == []
+
+
+@pytest.mark.parametrize("end", [FakeTransport.lose, FakeTransport.close, FakeTransport.abort])
+def test_the_rest_of_a_burst_is_left_when_its_connection_ends(rig, end):
+    rig.receive(numbered(range(2 * BURST + 8)))
+    rig.transport.take()
+    end(rig.transport)
+    rig.transport.closed, before = True, rig.transport.reading
+    rig.clock.advance(0.0)
+    assert (rig.transport.writes, rig.transport.reading) == ([], before)
+
+
+def test_the_last_request_may_stand_anywhere_in_a_burst(rig):
+    last = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    rig.receive(numbered(range(BURST - 1)) + last + HEALTH)
+    assert statuses(rig) == [*EXPECTED[: BURST - 1], 200]
+    assert rig.said_last_words
+    assert rig.clock.timers == []
+    rig = Rig()
+    rig.receive(numbered(range(BURST + 4)) + last + HEALTH)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [*EXPECTED[: BURST + 4], 200]
+    assert rig.said_last_words
+    rig.clock.advance(0.0)
+    assert rig.transport.writes == []
+
+
+def test_a_fault_may_stand_behind_a_burst(rig):
+    rig.receive(numbered(range(BURST + 4)) + b"nonsense\r\n" + HEALTH)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [*EXPECTED[: BURST + 4], 400]
+    assert rig.said_last_words
+
+
+def test_a_handshake_may_stand_behind_a_burst(rig):
+    frame = client_frame(framing.TEXT, b"early")
+    rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + frame)
+    assert len(rig.registry) == 0
+    rig.clock.advance(0.0)
+    assert statuses(rig) == EXPECTED[: BURST + 4]
+    assert len(rig.registry) == 1
+    assert rig.transport.reading
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.webhook.asked.data == b"early"
+
+
+def test_a_burst_is_no_reason_to_be_late(rig):
+    rig.receive(numbered(range(BURST + 4)))
+    rig.clock.advance(0.0)
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.2)
+    assert rig.transport.aborted
 
 
 # Who does not read.

@@ -13,6 +13,12 @@ from wsaas.http1 import Item, Phase, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 
+BURST = 32
+"""Requests of one connection that are answered before others have their turn."""
+
+LARGE = 64 * 1024
+"""Bytes of an answer behind which others have their turn too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -29,14 +35,15 @@ class Site:
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One connection that speaks HTTP. Answers leave in the order of the requests; those to one read, in one write."""
+    """One connection that speaks HTTP. Answers leave in the order of the requests, those to one burst in one write."""
 
-    __slots__ = ("_deadline", "_new", "_reader", "_site", "_transport")
+    __slots__ = ("_deadline", "_new", "_paused", "_reader", "_site", "_transport")
 
     def __init__(self, site: Site) -> None:
         """Serve what `site` has."""
         self._deadline = 0.0
         self._new = True
+        self._paused = False
         self._reader = RequestReader(site.common.settings.max_message_size)
         self._site = site
         self._transport: asyncio.Transport
@@ -58,54 +65,27 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer the requests that became whole."""
-        before = self._reader.phase
         self._reader.receive(data)
-        items: list[Item] = []
-        while (item := self._reader.next()) is not None:
-            items.append(item)
-        answers: list[bytes] = []
-        last = False
-        for item in items:
-            if isinstance(item, Request):
-                last = not item.keep_alive
-                if handshake.is_handshake(item):
-                    if self._shake_hands(item, answers):
-                        return
-                    last = True
-                    break
-                answers.append(self._answer(item))
-            elif isinstance(item, errors.Fault):
-                answers.append(fault_answer(item, keep_alive=False))
-                last = True
-            else:
-                answers.append(item)
-        if last:
-            self._end(b"".join(answers))
-            return
-        if answers:
-            self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        phase = self._reader.phase
-        if items or (phase is not before and not (self._new and phase is Phase.HEAD)):
-            # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
-            self._new = False
-            self._deadline = 0.0
+        self._serve()
 
     def pause_writing(self) -> None:
         """Who does not read answers gets no further ones."""
+        self._paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._transport.resume_reading()
+        self._paused = False
+        self._go_on()
 
     def sweep(self, now: float) -> None:
         """Close a connection that is idle for too long, or whose request does not come to its end."""
         if not self._deadline:
             settings = self._site.common.settings
-            slow = self._reader.phase is Phase.HEAD
+            slow = self._reader.phase is Phase.HEAD and not self._paused
             self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout) / 1000
         elif now >= self._deadline:
-            if self._reader.phase in (Phase.IDLE, Phase.DEAD) or self._transport.is_closing():
+            if self._paused or self._reader.phase in (Phase.IDLE, Phase.DEAD) or self._transport.is_closing():
                 self._transport.abort()
             else:
                 fault = errors.RequestTimeout("The request did not arrive whole in time.")
@@ -116,11 +96,52 @@ class HttpProtocol(asyncio.Protocol):
         self._deadline = self._site.common.closing_deadline()
         self._transport.close()
 
-    def _answer(self, request: Request) -> bytes:
+    def _serve(self) -> None:
+        """Answer requests that were read, no more at a time than others can wait for and this client takes."""
+        reader = self._reader
+        before = reader.phase
+        answers: list[bytes] = []
+        while (item := reader.next()) is not None:
+            if isinstance(item, Request) and handshake.is_handshake(item):
+                if self._shake_hands(item, answers):
+                    return
+            else:
+                answers.append(self._answer(item))
+            if len(answers) == BURST or len(answers[-1]) >= LARGE:
+                break
+        phase = reader.phase
+        if answers and phase is Phase.DEAD:
+            self._end(b"".join(answers))
+        elif answers:
+            self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
+            if item is not None:
+                self._wait_for_turn()
+        if phase is not Phase.DEAD and (answers or (phase is not before and not (self._new and phase is Phase.HEAD))):
+            # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
+            self._new = False
+            self._deadline = 0.0
+
+    def _wait_for_turn(self) -> None:
+        """Leave the rest of what was read, which may be more requests, until others had their turn."""
+        self._transport.pause_reading()
+        if not self._paused:
+            self._site.common.clock.call_later(0.0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Serve what was read and left alone."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._serve()
+
+    def _answer(self, item: Item) -> bytes:
+        if isinstance(item, bytes):
+            return item
+        if isinstance(item, errors.Fault):
+            return fault_answer(item, keep_alive=False)
         if self._site.control is None:
             fault = errors.NotFound("There is nothing but WebSockets here.")
-            return fault_answer(fault, keep_alive=request.keep_alive)
-        return self._site.control.answer(request)
+            return fault_answer(fault, keep_alive=item.keep_alive)
+        return self._site.control.answer(item)
 
     def _shake_hands(self, request: Request, answers: list[bytes]) -> bool:
         """Return whether the client is on its way in; otherwise why not is the last of `answers`."""
@@ -134,6 +155,7 @@ class HttpProtocol(asyncio.Protocol):
             site.registry.check(address)
         except errors.Fault as fault:
             answers.append(fault_answer(fault, keep_alive=False))
+            self._reader.close()
             return False
         transport = self._transport
         transport.write(b"".join(answers))

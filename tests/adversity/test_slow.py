@@ -3,6 +3,7 @@
 import asyncio
 import gc
 
+import pytest
 from sockets.backend import Call, within
 from sockets.harness import BINARY, PING, PONG, TEXT, Stage, frame, resident, standstill, until
 
@@ -130,6 +131,46 @@ async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage
     for _ in range(count):
         assert (await raw.answer()).status == 200
     await within(sending)
+
+
+async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) -> None:
+    node = await stage.node()
+    for _ in range(100):
+        await node.upgraded()
+    client, name = await node.admit()
+    raw = await node.raw(receive=4096)
+    request = b"GET /connections HTTP/1.1\r\nHost: a\r\n\r\n"
+    count = 3000
+    gc.collect()
+    before = resident()
+    raw.send(request * count)
+    await standstill(resident)
+    # Its answers have a hundred megabytes; what waits for it is one of them and what the transport may hold.
+    assert resident() - before < 16 * MIB
+    await client.send("meanwhile")
+    await stage.backend.take("PUT")
+    assert (await node.rest("PUT", name, "meanwhile too")).status == 200
+    for _ in range(50):
+        assert len((await raw.answer()).json["connections"]) == 100
+    assert resident() - before < 16 * MIB
+    raw.reset()
+
+
+async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = await stage.node()
+    pages: list[None] = []
+    page = node.gateway._registry.page
+    monkeypatch.setattr(node.gateway._registry, "page", lambda *given: (pages.append(None), page(*given))[1])
+    raw, other = await node.raw(), await node.raw()
+    count = 5000
+    raw.send(b"HEAD /connections HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+    for _ in range(5):
+        other.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await other.answer()).status == 200
+    # Each of these took some turns of the loop, which this test shares.
+    assert 0 < len(pages) < count / 2
+    for _ in range(count):
+        assert (await raw.answer(head=True)).status == 200
 
 
 async def pour(writer: asyncio.StreamWriter, piece: bytes, times: int) -> None:
