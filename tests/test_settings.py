@@ -63,8 +63,9 @@ def refusal(name: str, text: str) -> str:
 
 def shown(text: str) -> str:
     """Return a refused value as the message has it: who and a password before an @ are hidden."""
-    start, at, end = text.rpartition("@")
-    return repr(f"{start[: start.rfind('/') + 1]}(hidden)@{end}" if at else text)
+    before, at, behind = text.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return repr(f"{scheme + slashes if slashes else ''}(hidden)@{behind}" if at else text)
 
 
 # Where values come from
@@ -581,8 +582,20 @@ def test_a_file_that_never_ends_is_not_read_to_its_end():
 
 def test_a_secret_is_in_one_place(tmp_path):
     (tmp_path / "secret").write_text("s3cret")
-    with pytest.raises(SettingError, match=r"^CONTROL_TOKEN and CONTROL_TOKEN_FILE are both set"):
-        load({"control_token": "x"}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": str(tmp_path / "secret")})
+    both = {"control_token": "x", "control_token_file": str(tmp_path / "secret")}
+    as_variables = {name.upper(): value for name, value in both.items()}
+    for flags, environment in ((both, {}), ({}, as_variables), (both, as_variables)):
+        with pytest.raises(SettingError, match=r"^CONTROL_TOKEN and CONTROL_TOKEN_FILE are both set"):
+            load({"api_uri": API_URI, **flags}, environment)
+
+
+def test_a_flag_wins_over_a_variable_wherever_the_secret_is(tmp_path):
+    (tmp_path / "secret").write_text("in-file")
+    file = str(tmp_path / "secret")
+    given = load({"api_uri": API_URI, "control_token": "flag"}, {"CONTROL_TOKEN_FILE": file})
+    assert given.control_token == (b"flag",)
+    given = load({"api_uri": API_URI, "control_token_file": file}, {"CONTROL_TOKEN": "variable"})
+    assert given.control_token == (b"in-file",)
 
 
 def test_settings_do_not_show_secrets():
@@ -591,8 +604,9 @@ def test_settings_do_not_show_secrets():
     assert repr(bytes(range(32))) not in repr(settings)
 
 
-def test_the_password_of_a_backend_is_refused_without_being_shown():
-    message = refusal("api_uri", "http://me:pa55@host/x")
+@pytest.mark.parametrize("credentials", ["me:pa55", "me:pa/55", "me:pa@55", "//me:pa55", ":"])
+def test_the_password_of_a_backend_is_refused_without_being_shown(credentials):
+    message = refusal("api_uri", f"http://{credentials}@host/x")
     assert message.startswith("API_URI='http://(hidden)@host/x': expected host:port/path")
 
 

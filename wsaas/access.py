@@ -78,6 +78,9 @@ def _address(entry: str) -> str | None:
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
+    if "%" in entry:
+        # A zone is a name of the sender's own, and may hold anything.
+        return None
     try:
         address = ip_address(entry)
     except ValueError:

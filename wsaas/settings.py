@@ -21,7 +21,7 @@ _MILLISECONDS = "a number of milliseconds"
 _BYTES = "a number of bytes"
 _USUAL = {"empty": None, "secret": False}
 _FILE = "_file"
-_CREDENTIALS = re.compile(r"[^/@]*@")
+_CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 MAX_SECRETS = 64 * 1024
 """Bytes of a file of secrets that are read."""
 
@@ -248,13 +248,10 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     """
     found: dict[str, Any] = {}
     for setting in fields(Settings):
-        text = _given(setting.name, flags, environment)
         if setting.metadata["secret"]:
-            file = _given(setting.name + _FILE, flags, environment)
-            if text and file:
-                name = variable(setting)
-                raise SettingError(f"{name} and {name}{_FILE.upper()} are both set: one of them has to go")
-            text = _read(setting, file) if file else text
+            text = _secret(setting, flags, environment)
+        else:
+            text = _given(setting.name, flags, environment)
         found[setting.name] = _parse(setting, text)
     return Settings(**found)
 
@@ -263,6 +260,18 @@ def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str,
     """Return the text of a flag, else that of a variable, None where neither is set."""
     flag = flags.get(name)
     return flag if flag is not None else environment.get(name.upper()) or None
+
+
+def _secret(setting: "Field[Any]", flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str | None:
+    """Return the text of a secret, itself or out of its file; of either, a flag wins over a variable."""
+    name, file_name = setting.name, setting.name + _FILE
+    for source in (flags, {each: environment.get(each.upper()) or None for each in (name, file_name)}):
+        text, file = source.get(name), source.get(file_name)
+        if text is not None and file is not None:
+            raise SettingError(f"{variable(setting)} and {file_name.upper()} are both set: one of them has to go")
+        if text is not None or file is not None:
+            return text if file is None else _read(setting, file)
+    return None
 
 
 def _read(setting: "Field[Any]", path: str) -> str:
@@ -294,7 +303,7 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
     try:
         return setting.metadata["parse"](text)
     except ValueError:
-        shown = "(hidden)" if setting.metadata["secret"] else repr(_CREDENTIALS.sub("(hidden)@", text))
+        shown = "(hidden)" if setting.metadata["secret"] else repr(_CREDENTIALS.sub(r"\1(hidden)@", text))
         raise SettingError(f"{name}={shown}: expected {setting.metadata['accepts']}") from None
 
 
