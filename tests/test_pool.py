@@ -1,5 +1,5 @@
 import pytest
-from fakes import FakeClock, FakeOpener
+from fakes import FakeClock, FakeOpener, FakeTransport
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -52,6 +52,36 @@ def served(rig, count=1):
         transport.protocol.data_received(OK)
         transport.take()
     return transports
+
+
+def test_a_connection_that_opens_in_the_moment_of_its_time_out_counts_once(rig):
+    rig.send("a")
+    make, failed = rig.opener.pending[0]
+    transport = rig.opener.open()
+    failed(TimeoutError())
+    assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=0 waiting=0>"
+    transport.protocol.data_received(OK)
+    assert rig.outcome("a") == 200
+    assert make() is transport.protocol
+
+
+def test_a_connection_that_opens_after_it_was_given_up_is_closed(rig):
+    rig.send("a")
+    make, _ = rig.opener.pending[0]
+    rig.opener.fail()
+    late = FakeTransport(make())
+    late.protocol.connection_made(late)
+    assert late.aborted
+    assert rig.outcome("a") is Failure.UNREACHABLE
+    assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
+
+
+def test_an_end_that_is_an_error_makes_no_response_whole(rig):
+    rig.send("a")
+    transport = rig.opener.open()
+    transport.protocol.data_received(b"HTTP/1.1 200 OK\r\n\r\npay 100")
+    transport.protocol.connection_lost(ConnectionResetError())
+    assert rig.outcome("a") is Failure.BROKEN
 
 
 def test_nothing_is_opened_before_it_is_needed(rig):

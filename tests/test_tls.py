@@ -264,8 +264,9 @@ def test_another_protocol_has_everything_from_the_next_piece_on(rig):
     rig.tls.data_received(rig.peer.outgoing.read())
     assert (rig.app.data, other.data) == ([b"first"], [b"second"])
     assert rig.tls.get_protocol() is other
-    rig.raw.lose()
-    assert other.events == [("lost", None)]
+    error = ConnectionResetError()
+    rig.tls.connection_lost(error)
+    assert other.events == [("lost", error)]
     assert rig.app.events == ["made"]
 
 
@@ -394,6 +395,41 @@ def test_an_abort_says_nothing(rig):
     rig.tls.abort()
     assert rig.raw.aborted
     assert rig.raw.writes == []
+
+
+def test_nothing_is_heard_behind_an_abort(rig):
+    rig.app.on_data = lambda _: rig.tls.abort()
+    rig.send(b"a" * RECORD + b"b" * RECORD)
+    assert b"".join(rig.app.data) == b"a" * RECORD
+    rig.send(b"c")
+    assert b"c" not in rig.app.data
+    rig.tls.connection_lost(None)
+    assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_what_came_while_it_was_paused_is_delivered_at_the_end(rig):
+    sent = bytes(range(256)) * 300
+    rig.app.on_data = lambda _: rig.tls.pause_reading()
+    rig.send(sent, 10_000)
+    assert b"".join(rig.app.data) == sent[:RECORD]
+    rig.tls.connection_lost(ConnectionResetError())
+    assert b"".join(rig.app.data) == sent
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
+
+
+def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
+    rig.tls.pause_reading()
+    rig.send(b"a" * RECORD + b"b" * RECORD)
+    rig.app.on_data = lambda _: rig.tls.close()
+    rig.tls.connection_lost(None)
+    assert b"".join(rig.app.data) == b"a" * RECORD
+    assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_an_end_without_a_goodbye_is_an_error(rig):
+    rig.tls.connection_lost(None)
+    (_, (_, error)) = rig.app.events
+    assert isinstance(error, ssl.SSLEOFError)
 
 
 def test_a_connection_that_is_lost_is_let_go(rig):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
@@ -108,9 +109,12 @@ class PooledConnection(asyncio.Protocol):
         elif response is not None:
             self._answered(response)
 
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """Finish the response that the end makes whole, or tell whoever waits for one that none will come."""
-        if self.exchange is not None and (response := self._reader.eof()) is not None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Finish the response that the end makes whole, or tell whoever waits for one that none will come.
+
+        An end that is an error makes nothing whole (RFC 9112 section 8).
+        """
+        if self.exchange is not None and exc is None and (response := self._reader.eof()) is not None:
             self._answered(response)
         self.end(Failure.BROKEN)
 
@@ -154,13 +158,13 @@ class Pool:
         self._idle: list[PooledConnection] = []
         self._waiting: deque[Exchange] = deque()
         self._fresh: deque[Exchange] = deque()
-        self._opening = 0
+        self._opening: set[PooledConnection] = set()
 
     def __repr__(self) -> str:
         """Say how many connections are in which state, and how many exchanges wait for one."""
         busy = len(self._all) - len(self._idle)
         waiting = len(self._waiting) + len(self._fresh)
-        return f"<Pool idle={len(self._idle)} busy={busy} opening={self._opening} waiting={waiting}>"
+        return f"<Pool idle={len(self._idle)} busy={busy} opening={len(self._opening)} waiting={waiting}>"
 
     def send(self, exchange: Exchange) -> None:
         """Start `exchange` on an idle connection, or as soon as there is one for it."""
@@ -172,8 +176,11 @@ class Pool:
         self._open_more()
 
     def opened(self, connection: PooledConnection) -> None:
-        """Take in a connection that was just opened."""
-        self._opening -= 1
+        """Take in a connection that was just opened; one that was given up for failed is closed."""
+        if connection not in self._opening:
+            connection.end(Failure.BROKEN)
+            return
+        self._opening.remove(connection)
         self._all.add(connection)
         if self._fresh:
             connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
@@ -225,12 +232,16 @@ class Pool:
 
     def _open_more(self) -> None:
         wanted = len(self._fresh) + len(self._waiting)
-        while self._opening < wanted and len(self._all) + self._opening < self.limits.connections:
-            self._opening += 1
-            self._open(lambda: PooledConnection(self), self._failed)
+        while len(self._opening) < wanted and len(self._all) + len(self._opening) < self.limits.connections:
+            connection = PooledConnection(self)
+            self._opening.add(connection)
+            self._open(partial(_itself, connection), partial(self._failed, connection))
 
-    def _failed(self, error: Exception) -> None:
-        self._opening -= 1
+    def _failed(self, connection: PooledConnection, error: Exception) -> None:
+        """Give up `connection`; not one that was opened in the meantime, as its time-out may come a moment late."""
+        if connection not in self._opening:
+            return
+        self._opening.remove(connection)
         logger.debug("cannot connect to the backend: %s", error)
         if len(self._all) == len(self._idle):
             # Otherwise others are being served, and their connections will come free for those that wait.
@@ -242,6 +253,10 @@ class Pool:
         self._waiting.clear()
         for exchange in waiting:
             _unsent(exchange, failure)
+
+
+def _itself(connection: PooledConnection) -> PooledConnection:
+    return connection
 
 
 def _unsent(exchange: Exchange, failure: Failure) -> None:

@@ -67,6 +67,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._state in (State.SILENT, State.SHAKING):
             self._fail(exc or ConnectionResetError("closed within the handshake"))
         elif self._state is not State.FAILED:
+            if self._state is State.OPEN:
+                self._deliver()
+            if self._state is State.OPEN:
+                # Without a goodbye, somebody on the way may have cut off what was to come (RFC 9112 section 9.8).
+                exc = exc or ssl.SSLEOFError("closed without a close_notify")
             self._state = State.ENDED
             self._protocol.connection_lost(exc)
         del self._protocol, self._session, self._incoming, self._outgoing
@@ -122,7 +127,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._raw.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once: whoever asks for it hears of nothing more but the end."""
+        if self._state is State.OPEN:
+            self._state = State.ENDED
         self._raw.abort()
 
     def is_closing(self) -> bool:
@@ -228,6 +235,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._flush()
             else:
                 self._raw.abort()
+
+    def _deliver(self) -> None:
+        """Hand on all that came: there is nobody left to make wait."""
+        self._paused = True
+        while self._paused:
+            self._paused = False
+            rest, self._rest = self._rest, b""
+            self._read()
+            self._feed(rest)
 
     def _go_on(self) -> None:
         """Take up what was left when reading stopped."""
