@@ -14,7 +14,7 @@ from fakes import (
 )
 
 from wsaas import errors, framing
-from wsaas.client import Common, PendingProtocol, SocketProtocol
+from wsaas.client import BURST, Common, PendingProtocol, SocketProtocol
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.session import Session, State
 from wsaas.webhook import TAKEN, Admitted, Denied, Failed, Taken
@@ -324,7 +324,8 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     rig.receive(ping(b"a"))
     assert rig.transport.take() == framing.encode(framing.PONG, b"a")
     rig.transport.backlog = 1000
-    rig.receive(ping(b"b") * 100)
+    rig.receive(ping(b"b") * BURST)
+    rig.clock.advance(0)
     assert rig.transport.writes == []
     rig.transport.backlog = 0
     rig.receive(ping(b"c"))
@@ -595,6 +596,57 @@ def test_without_a_timeout_a_client_still_has_to_close():
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(10.0)
     assert rig.transport.aborted
+
+
+# Others have their turn
+
+
+@pytest.mark.parametrize("flood", [ping(b""), client_frame(framing.PONG), ping(b"x" * 125)])
+def test_a_flood_of_control_frames_is_taken_in_turns(flood):
+    rig = Rig().enter()
+    rig.receive(flood * (2 * BURST) + text(b"at last"))
+    turns = 0
+    while not rig.messages:
+        assert not rig.transport.reading
+        (timer,) = rig.clock.timers
+        assert timer.at == rig.clock.now()
+        timer.cancel()
+        timer.callback()
+        turns += 1
+    assert turns == 2
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_a_flood_of_fragments_is_taken_in_turns():
+    rig = Rig().enter()
+    fragments = client_frame(framing.TEXT, fin=False) + client_frame(0, fin=False) * (BURST * BURST)
+    rig.receive(fragments + client_frame(0, b"at last"))
+    assert not rig.transport.reading
+    assert rig.messages == []
+    rig.clock.advance(0)
+    assert rig.messages == [b"at last"]
+    assert rig.transport.reading
+
+
+def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is():
+    rig = Rig(inbox="600").enter()
+    rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
+    assert not rig.transport.reading
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == [*numbers(0, 10), b"last"]
+    assert rig.end == (1006, "")
+    assert rig.clock.timers == []
+
+
+def test_a_client_that_vanishes_between_two_turns_leaves_no_timer():
+    rig = Rig().enter()
+    rig.receive(ping(b"") * (3 * BURST) + text(b"last"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == [b"last"]
+    assert rig.clock.timers == []
 
 
 # A limited rate

@@ -25,7 +25,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
 from wsaas import framing
 from wsaas.events import Message
-from wsaas.framing import Close, FrameStream, Ping, Pong, Received, Violation
+from wsaas.framing import BURST, Close, FrameStream, Ping, Pong, Received, Violation
 
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
@@ -35,7 +35,10 @@ SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMIT
 
 
 def drain(stream: FrameStream) -> list[Received]:
-    return list(iter(stream.next, None))
+    received = []
+    while (one := stream.next()) is not None or stream.is_busy:
+        received += [one] if one is not None else []
+    return received
 
 
 def receive_all(stream: FrameStream, pieces) -> list[Received]:
@@ -378,7 +381,7 @@ def test_empty_fragments_cost_no_memory():
     try:
         for _ in range(2):
             stream.receive(many)
-            assert stream.next() is None
+            assert drain(stream) == []
             before, _ = tracemalloc.get_traced_memory()
         assert tracemalloc.get_traced_memory()[0] < 10_000
         assert before < 10_000
@@ -386,6 +389,20 @@ def test_empty_fragments_cost_no_memory():
         tracemalloc.stop()
     stream.receive(frame(0, b"end"))
     assert stream.next() == Message(True, b"end")
+
+
+@pytest.mark.parametrize(("fragments", "turns"), [(BURST - 1, 0), (BURST, 0), (BURST + 1, 1), (3 * BURST + 1, 3)])
+def test_many_fragments_are_taken_in_turns(fragments, turns):
+    stream = FrameStream(10)
+    stream.receive(frame(TEXT, b"", first=0) + frame(0, b"", first=0) * (fragments - 1))
+    for _ in range(turns):
+        assert stream.next() is None
+        assert stream.is_busy
+    assert stream.next() is None
+    assert not stream.is_busy
+    stream.receive(frame(0, b"end"))
+    assert stream.next() == Message(True, b"end")
+    assert not stream.is_busy
 
 
 # What is sent

@@ -80,7 +80,11 @@ def test_messages_in_fragments_arrive_whole_however_their_bytes_are_cut(stream, 
 @examples(300)
 @given(frame_streams, places)
 def test_any_bytes_mean_the_same_however_they_are_cut(data, pieces):
-    assert receive(data, 300, pieces) == receive(data, 300)
+    def meaning(received):
+        # What is too long and broken too is refused for what comes to light first.
+        return ["refused" if isinstance(each, Violation) and each.code != 1002 else each for each in received]
+
+    assert meaning(receive(data, 300, pieces)) == meaning(receive(data, 300))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +145,13 @@ def test_a_message_of_the_limit_that_grew_by_being_deflated_passes():
     data = b"".join(pieces)[:-4]
     assert len(data) > 6 * len(payload)
     assert receive(frame(BINARY, data, first=FIN | RSV1), 1024) == [Message(False, payload)]
+
+
+@pytest.mark.parametrize("payload", [bytes(range(256)), b"ab"])
+def test_a_message_of_the_limit_may_end_with_an_empty_frame(payload):
+    data = frame(BINARY, deflate(payload), first=RSV1) + frame(0)
+    assert len(deflate(payload)) > len(payload)
+    assert receive(data, len(payload)) == [Message(False, payload)]
 
 
 def test_a_message_does_not_go_on_for_ever_by_inflating_to_nothing():

@@ -17,6 +17,10 @@ MAX_EAGER = 64 * 1024
 """Bytes that a client may send before it has its 101; past it, it is not read until then."""
 
 
+BURST = 64
+"""Frames of one client that are not messages, before others have their turn."""
+
+
 class Swept(Protocol):
     """Something that has to be looked after from time to time."""
 
@@ -113,6 +117,7 @@ class SocketProtocol(asyncio.Protocol):
         "_frames",
         "_paused",
         "_pinged",
+        "_rest",
         "_transport",
         "buffered",
         "session",
@@ -129,6 +134,7 @@ class SocketProtocol(asyncio.Protocol):
         self._frames.receive(eager)
         self._paused = False
         self._pinged = 0.0
+        self._rest: Timer | None = None
         self._transport = transport
         self.session = session
         self.buffered = transport.get_write_buffer_size
@@ -145,12 +151,18 @@ class SocketProtocol(asyncio.Protocol):
         self.start()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Deliver what was read before the end."""
+        """Deliver what was read before the end: there is nobody left to make wait."""
         self._common.sweeper.forget(self)
-        if self.session.state is not State.CLOSED:
-            self._paused = False
-            self.start()
-        self.session.lost()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        frames, session = self._frames, self.session
+        while session.state is not State.CLOSED and ((received := frames.next()) is not None or frames.is_busy):
+            if type(received) is Message:
+                session.receive(received)
+            elif received is not None:
+                self._control(received)
+        session.lost()
 
     def pause_writing(self) -> None:
         """More than `SEND_BUFFER` waits: `Session.send` sees that for itself."""
@@ -162,13 +174,22 @@ class SocketProtocol(asyncio.Protocol):
     # What the session wants.
 
     def start(self) -> None:
-        """Hand on the messages that were read, until there are no more or the session has enough."""
-        frames, session = self._frames, self.session
-        while not self._paused and (received := frames.next()) is not None:
+        """Hand on the messages that were read, until there are no more, the session has enough, or others wait."""
+        frames = self._frames
+        others = 0
+        while not (self._paused or self._rest):
+            received = frames.next()
             if type(received) is Message:
-                session.receive(received)
+                self._take(received)
+            elif received is None and not frames.is_busy:
+                break
             else:
-                self._control(received)
+                if received is not None:
+                    self._control(received)
+                # A million pings or empty fragments fill no inbox.
+                others += 1
+                if others == BURST:
+                    self._wait(0.0)
 
     def expect_close(self) -> None:
         """Wait for the client's Close, but not for ever."""
@@ -188,18 +209,8 @@ class SocketProtocol(asyncio.Protocol):
         """Go on where reading stopped."""
         self._paused = False
         self.start()
-        if not self._waits:
+        if not (self._paused or self._rest):
             self._transport.resume_reading()
-
-    @property
-    def _waits(self) -> bool:
-        """Whether the client is not read now."""
-        return self._paused
-
-    @property
-    def _excused(self) -> bool:
-        """Whether it is by the gateway's own decision that nothing is heard of the client."""
-        return self.session.outbox.backlogged
 
     # What the heartbeat wants.
 
@@ -214,7 +225,8 @@ class SocketProtocol(asyncio.Protocol):
         quiet = now - session.last_seen
         if not timeout or quiet < timeout / 2:
             return
-        if self._excused:
+        if self._rest or session.outbox.backlogged:
+            # It is not read, by our own decision: it cannot be blamed for its silence.
             session.last_seen = now
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
@@ -222,6 +234,21 @@ class SocketProtocol(asyncio.Protocol):
             self.write(framing.encode(framing.PING, b""))
         elif now - self._pinged >= timeout / 2:
             session.close(Reason.TIMED_OUT)
+
+    def _take(self, message: Message) -> None:
+        self.session.receive(message)
+
+    def _wait(self, seconds: float) -> None:
+        """Do not read the client for so long."""
+        self._transport.pause_reading()
+        self._rest = self._common.clock.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._rest = None
+        # What it sent may have waited here for long: that is no silence of the client's.
+        self.session.last_seen = self._common.clock.now()
+        if not self._paused:
+            self.resume()
 
     def _control(self, received: Received) -> None:
         session = self.session
@@ -253,7 +280,7 @@ class ThrottledProtocol(SocketProtocol):
     One that sends more is not read for a moment, and TCP makes it wait: nothing is dropped.
     """
 
-    __slots__ = ("_allowance", "_rest")
+    __slots__ = ("_allowance",)
 
     def __init__(
         self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
@@ -261,19 +288,6 @@ class ThrottledProtocol(SocketProtocol):
         """Take over `transport` (see `SocketProtocol`)."""
         super().__init__(common, transport, session, eager, deflated=deflated)
         self._allowance = Allowance(common.settings.max_message_rate, common.clock.now())
-        self._rest: Timer | None = None
-
-    def start(self) -> None:
-        """Hand on the messages that were read, as far as the rate allows."""
-        frames, session = self._frames, self.session
-        while not self._waits and (received := frames.next()) is not None:
-            if type(received) is Message:
-                session.receive(received)
-                if wait := self._allowance.spend(self._common.clock.now()):
-                    self._transport.pause_reading()
-                    self._rest = self._common.clock.call_later(wait, self._go_on)
-            else:
-                self._control(received)
 
     def expect_close(self) -> None:
         """Wait for the client's Close, which is behind all that it sent before."""
@@ -283,25 +297,7 @@ class ThrottledProtocol(SocketProtocol):
             self._rest.cancel()
             self._rest = self._common.clock.call_later(0, self._go_on)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Deliver what was read before the end, all at once."""
-        self._allowance = NO_LIMIT
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-        super().connection_lost(exc)
-
-    @property
-    def _waits(self) -> bool:
-        return self._paused or self._rest is not None
-
-    @property
-    def _excused(self) -> bool:
-        return self._rest is not None or super()._excused
-
-    def _go_on(self) -> None:
-        self._rest = None
-        # What it sent may have waited here for long: that is no silence of the client's.
-        self.session.last_seen = self._common.clock.now()
-        if not self._paused:
-            self.resume()
+    def _take(self, message: Message) -> None:
+        super()._take(message)
+        if wait := self._allowance.spend(self._common.clock.now()):
+            self._wait(wait)

@@ -29,6 +29,9 @@ CLOSE_CODES = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
 MAX_CONTROL = 125
 MAX_REASON = MAX_CONTROL - 2
 
+BURST = 64
+"""Fragments that one call takes."""
+
 _DEFLATED_SHARE = 12
 """Bytes of a deflated message for each that it inflates to, at most: one stored byte and a flush behind it take 11."""
 
@@ -171,7 +174,7 @@ class FrameStream:
         self._at = 0
 
     def next(self) -> Received | None:
-        """Return what comes next, None when more bytes are needed."""
+        """Return what comes next, None when more bytes are needed or when others should have their turn (`is_busy`)."""
         if self._slow is None and self._fast and (message := self._fast_lane()) is not None:
             return message
         if self._at == len(self._buffer):
@@ -185,6 +188,11 @@ class FrameStream:
         if self._slow.idle:
             self._slow = None
         return received
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `next` returned None for having done enough, not for having no more to do."""
+        return self._slow is not None and self._slow.is_busy
 
     def _fast_lane(self) -> Message | Violation | None:  # noqa: C901, PLR0911 - one run of code is the point
         """Decode a whole unfragmented data frame within the limit; leave anything else where it is."""
@@ -234,11 +242,23 @@ class _SlowLane:
     message ends there is nothing left in wsproto that would be lost with it.
     """
 
-    __slots__ = ("_ended", "_farewell", "_head", "_inflation", "_limit", "_message", "_owed", "_protocol", "_size")
+    __slots__ = (
+        "_ended",
+        "_farewell",
+        "_head",
+        "_inflation",
+        "_limit",
+        "_message",
+        "_owed",
+        "_protocol",
+        "_size",
+        "is_busy",
+    )
 
     def __init__(self, limit: int, *, deflated: bool) -> None:
         """Start at a frame's first byte."""
         self._inflation = Inflation(limit) if deflated else None
+        self.is_busy = False
         self._ended = False
         self._farewell = b""
         self._head = b""
@@ -260,6 +280,8 @@ class _SlowLane:
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         """Return what comes next in `buffer` from `at` on, and where to go on."""
+        self.is_busy = False
+        fragments = 0
         while at < len(buffer):
             if self._ended:
                 return None, len(buffer)
@@ -272,6 +294,10 @@ class _SlowLane:
                 received = self.fail(int(error.code), self._explain(error))
             if received is not None:
                 return received, at
+            fragments += not self._head
+            if fragments == BURST:
+                self.is_busy = at < len(buffer)
+                break
         return None, at
 
     def _missing(self) -> int:
@@ -292,7 +318,8 @@ class _SlowLane:
             self._owed = _payload_size(self._head)
             # Counted as declared: the start of a character that was cut is in no payload yet.
             self._size += 0 if self._head[0] & _CONTROL else self._owed
-            if self._size > self._most():
+            # A frame without a payload adds nothing, and may have ended the message by now.
+            if self._owed and self._size > self._most():
                 return self.fail(TOO_BIG, self._too_big)
         if self._owed == 0 and self._missing() == 0:
             self._head = b""
