@@ -1,5 +1,7 @@
+import pytest
+
 from wsaas import errors
-from wsaas.answers import answer, fault_answer
+from wsaas.answers import answer, dated, fault_answer, kept_alive, without_body
 from wsaas.responses import ResponseReader
 
 
@@ -31,3 +33,32 @@ def test_every_fault_can_be_answered():
     for kind in errors.Fault.__subclasses__():
         response = respond(fault_answer(kind("Why.")))
         assert response.status == kind.status
+
+
+def test_the_answer_to_a_head_has_no_body():
+    data = answer(200, b"{}")
+    assert without_body(data) + b"{}" == data
+    assert without_body(answer(200, b"\r\n\r\n")) + b"\r\n\r\n" == answer(200, b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("at", "date"),
+    [
+        (784111777.0, b"Sun, 06 Nov 1994 08:49:37 GMT"),
+        (784111777.999, b"Sun, 06 Nov 1994 08:49:37 GMT"),
+        (784111778.0, b"Sun, 06 Nov 1994 08:49:38 GMT"),
+        (0.5, b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (784111777.1, b"Sun, 06 Nov 1994 08:49:37 GMT"),
+    ],
+)
+def test_an_answer_may_have_a_date(at, date):
+    data = dated(answer(200, b"a\r\nb"), at)
+    response = respond(data)
+    assert data.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
+    assert (response.headers[b"date"], response.body) == (date, b"a\r\nb")
+
+
+def test_a_client_of_http_1_0_is_told_that_its_connection_stays():
+    data = kept_alive(answer(200, b"a\r\nb"))
+    response = respond(data)
+    assert (response.headers[b"connection"], response.body) == (b"keep-alive", b"a\r\nb")

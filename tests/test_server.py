@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
@@ -20,6 +21,11 @@ HANDSHAKE = (
     b"GET /room?a=b HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
 )
+
+
+def undated(data):
+    """Return answers without their dates."""
+    return re.sub(rb"\r\nDate: [^\r]*", b"", data)
 
 
 def responses(data):
@@ -92,7 +98,7 @@ def test_a_new_connection_is_watched_and_hears_nothing(rig):
 
 def test_a_request_is_answered_at_once(rig):
     rig.receive(HEALTH)
-    assert rig.transport.writes == [DONE]
+    assert [undated(data) for data in rig.transport.writes] == [DONE]
     assert not rig.transport.ended
 
 
@@ -101,7 +107,7 @@ def test_a_request_may_come_byte_by_byte(rig):
         rig.receive(bytes([byte]))
     assert rig.transport.writes == []
     rig.receive(HEALTH[-1:])
-    assert rig.transport.writes == [DONE]
+    assert [undated(data) for data in rig.transport.writes] == [DONE]
 
 
 def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
@@ -115,7 +121,7 @@ def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
 
 def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
     rig.receive(HEALTH + PUT + b"Expect: 100-continue\r\n\r\n")
-    assert rig.transport.take() == DONE + CONTINUE
+    assert undated(rig.transport.take()) == DONE + CONTINUE
     rig.receive(b"hello")
     assert rig.responses() == [(410, "GONE", False)]
 
@@ -158,6 +164,75 @@ def test_a_lost_connection_is_forgotten(rig):
     # Its parser is let go: what an unlucky loop still delivers is not read.
     rig.receive(HEALTH[10:])
     assert rig.transport.writes == []
+
+
+# What every answer has.
+
+
+def test_each_answer_has_the_date_at_which_it_was_made(rig):
+    rig.receive(HEALTH + NOTHING)
+    rig.clock.advance(60.0)
+    rig.receive(HEALTH + PUT + b"Expect: 100-continue\r\n\r\n")
+    rig.clock.advance(60.0)
+    rig.receive(b"hello" + b"nonsense\r\n\r\n")
+    data = rig.transport.take()
+    times = ["22:30:00", "22:30:00", "22:31:00", "22:32:00", "22:32:00"]
+    assert re.findall(rb"Date: (.*)\r\n", data) == [f"Tue, 14 Nov 2023 {time} GMT".encode() for time in times]
+    assert data.count(b"HTTP/1.1 ") == len(times) + 1
+
+
+def test_the_last_answer_has_a_date_whatever_it_is(rig):
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(10.0)
+    for other in (rig, Rig(crowded=True)):
+        assert b"\r\nDate: Tue, 14 Nov 2023 22:30:" in other.transport.take()
+    other = Rig()
+    other.receive(HANDSHAKE.replace(b": 13", b": 12"))
+    assert b"\r\nDate: Tue, 14 Nov 2023 22:30:00 GMT\r\n" in other.transport.take()
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize(
+    ("lines", "connection"),
+    [
+        (b"", [b"close"]),
+        (b"Connection: keep-alive\r\n", [b"keep-alive"]),
+        (b"Connection: keep-alive, close\r\n", [b"close"]),
+    ],
+)
+def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(control, lines, connection):
+    rig = Rig(control=control)
+    rig.receive(b"GET /healthz HTTP/1.0\r\n" + lines + b"\r\n")
+    assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == connection
+
+
+def test_a_client_of_http_1_1_knows_that_its_connection_stays(rig):
+    rig.receive(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"))
+    assert undated(rig.transport.take()) == DONE
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("path", [b"/healthz", b"/nothing", b"/" + b"a" * 22])
+def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
+    rig = Rig(control=control)
+    answers = []
+    for method in (b"GET", b"HEAD"):
+        rig.receive(method + b" " + path + b" HTTP/1.1\r\nHost: node\r\n\r\n")
+        answers.append(rig.transport.take().partition(b"\r\n\r\n"))
+    assert answers[0][2]
+    assert answers[1] == (answers[0][0], b"\r\n\r\n", b"")
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize(("line", "closes"), [(b"", False), (b"Connection: close\r\n", True)])
+def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
+    rig = Rig(control=control)
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: node\r\n" + line + b"\r\n")
+    end = b"Connection: close\r\n" if closes else b""
+    allowed = b"Content-Length: 0\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"
+    assert undated(rig.transport.take()) == b"HTTP/1.1 200 OK\r\n" + allowed + end + b"\r\n"
+    assert rig.said_last_words is closes
 
 
 # Bursts.
@@ -372,7 +447,7 @@ def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
 
 def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):
     rig.receive(HEALTH + HANDSHAKE)
-    assert rig.transport.take() == DONE
+    assert undated(rig.transport.take()) == DONE
     assert len(rig.registry) == 1
 
 
@@ -511,7 +586,7 @@ def test_a_connection_between_requests_is_kept_for_a_while(rig):
     assert not rig.transport.aborted
     rig.pass_time(0.002)
     assert rig.transport.aborted
-    assert rig.transport.take() == DONE
+    assert undated(rig.transport.take()) == DONE
 
 
 def test_each_request_starts_its_time_anew(rig):

@@ -1,5 +1,6 @@
 """HTTP responses that are sent, as bytes: what went well, and each fault at the one place that words it."""
 
+from email.utils import formatdate
 from http import HTTPStatus
 
 import orjson
@@ -22,3 +23,29 @@ def fault_answer(fault: Fault, *, keep_alive: bool = True) -> bytes:
     """Return the response that tells of `fault`."""
     body = orjson.dumps({"code": fault.code, "message": fault.message})
     return answer(fault.status, body, *fault.headers, keep_alive=keep_alive)
+
+
+def without_body(answer: bytes) -> bytes:
+    """Return what answers a HEAD where `answer` answers the GET (RFC 9110 section 9.3.2)."""
+    return answer[: answer.index(b"\r\n\r\n") + 4]
+
+
+def kept_alive(answer: bytes) -> bytes:
+    """Return `answer` for a client of HTTP/1.0, which has to be told that the connection stays (RFC 9112, 9.3)."""
+    return answer.replace(b"\r\n", b"\r\nConnection: keep-alive\r\n", 1)
+
+
+class _Second:
+    """The line for the second that was asked for last: most answers share theirs with the one before."""
+
+    number = -1
+    line = b""
+
+
+def dated(answer: bytes, at: float) -> bytes:
+    """Return `answer` with its `Date`, which is `at` seconds since the epoch (RFC 9110 section 6.6.1)."""
+    number = int(at)
+    if number != _Second.number:
+        _Second.line = f"\r\nDate: {formatdate(number, usegmt=True)}\r\n".encode()
+        _Second.number = number
+    return answer.replace(b"\r\n", _Second.line, 1)

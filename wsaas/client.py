@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wsaas import errors, framing
-from wsaas.answers import fault_answer
+from wsaas.answers import dated, fault_answer
 from wsaas.clock import NO_LIMIT, Allowance, Clock, Timer
 from wsaas.events import Message, Reason
 from wsaas.framing import Close, FrameStream, Ping, Received, Violation
@@ -99,7 +99,7 @@ class PendingProtocol(asyncio.Protocol):
 
     def refuse(self, fault: errors.Fault) -> None:
         """Send the refusal and close."""
-        self._transport.write(fault_answer(fault, keep_alive=False))
+        self._transport.write(dated(fault_answer(fault, keep_alive=False), self._common.clock.wall()))
         self.finish()
 
     def finish(self) -> None:

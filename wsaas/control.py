@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import orjson
 
 from wsaas import errors
-from wsaas.answers import answer, fault_answer
+from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
 from wsaas.events import Reason
 from wsaas.framing import MAX_REASON
@@ -58,8 +58,7 @@ class Control:
             if content is OK and keep_alive and request.method != b"HEAD":
                 return DONE
             response = answer(200, content, keep_alive=keep_alive)
-        # The answer to a HEAD is that to a GET without its body (RFC 9110 section 9.3.2).
-        return response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if request.method == b"HEAD" else response
+        return without_body(response) if request.method == b"HEAD" else response
 
     def _route(self, request: Request) -> bytes:
         path = _path(request.target)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors, handshake
-from wsaas.answers import fault_answer
+from wsaas.answers import answer, dated, fault_answer, kept_alive, without_body
 from wsaas.client import Common, PendingProtocol
 from wsaas.control import Control
-from wsaas.http1 import Item, Phase, Request, RequestReader
+from wsaas.http1 import Phase, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 
@@ -55,7 +55,7 @@ class HttpProtocol(asyncio.Protocol):
         self._deadline = common.clock.now() + common.settings.handshake_timeout / 1000
         if self._site.crowded():
             fault = errors.Unavailable("This node has as many connections as it takes.", RETRY_AFTER)
-            self._end(fault_answer(fault, keep_alive=False))
+            self._end(self._fault(fault))
         common.sweeper.watch(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -89,7 +89,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.abort()
             else:
                 fault = errors.RequestTimeout("The request did not arrive whole in time.")
-                self._end(fault_answer(fault, keep_alive=False))
+                self._end(self._fault(fault))
 
     def finish(self) -> None:
         """Send what is buffered, but not for ever, and close."""
@@ -133,15 +133,29 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
             self._serve()
 
-    def _answer(self, item: Item) -> bytes:
+    def _answer(self, item: Request | errors.Fault | bytes) -> bytes:
         if isinstance(item, bytes):
             return item
         if isinstance(item, errors.Fault):
-            return fault_answer(item, keep_alive=False)
-        if self._site.control is None:
-            fault = errors.NotFound("There is nothing but WebSockets here.")
-            return fault_answer(fault, keep_alive=item.keep_alive)
-        return self._site.control.answer(item)
+            return self._fault(item)
+        said = self._say(item)
+        if item.keep_alive and item.version == "1.0":
+            said = kept_alive(said)
+        return dated(said, self._site.common.clock.wall())
+
+    def _say(self, request: Request) -> bytes:
+        if request.target == b"*":
+            # About no resource: a ping (RFC 9110 section 9.3.7).
+            return answer(200, b"", ("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"), keep_alive=request.keep_alive)
+        if self._site.control is not None:
+            return self._site.control.answer(request)
+        fault = errors.NotFound("There is nothing but WebSockets here.")
+        said = fault_answer(fault, keep_alive=request.keep_alive)
+        return without_body(said) if request.method == b"HEAD" else said
+
+    def _fault(self, fault: errors.Fault) -> bytes:
+        """Return the last answer."""
+        return dated(fault_answer(fault, keep_alive=False), self._site.common.clock.wall())
 
     def _shake_hands(self, request: Request, answers: list[bytes]) -> bool:
         """Return whether the client is on its way in; otherwise why not is the last of `answers`."""
@@ -154,7 +168,7 @@ class HttpProtocol(asyncio.Protocol):
             address = self._remote_address(request)
             site.registry.check(address)
         except errors.Fault as fault:
-            answers.append(fault_answer(fault, keep_alive=False))
+            answers.append(self._fault(fault))
             self._reader.close()
             return False
         transport = self._transport

@@ -1,6 +1,8 @@
 """HTTP/1.1 as it comes: pipelined, chunked, kept alive or not, with expectations and offers of other protocols."""
 
 import asyncio
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -61,7 +63,8 @@ async def test_keep_alive_and_close(stage: Stage, request_: bytes, closes: bool)
     raw.send(request_)
     answer = await raw.answer()
     assert answer.status == 200
-    assert (answer.headers.get("Connection") == "close") is closes
+    stays = "keep-alive" if b"HTTP/1.0" in request_ else None
+    assert answer.headers.get("Connection") == ("close" if closes else stays)
     if closes:
         await raw.end()
     else:
@@ -141,6 +144,35 @@ async def test_a_target_in_absolute_form_and_with_escapes(stage: Stage) -> None:
     assert (await raw.answer()).status == 200
     raw.send(b"GET /health%7a HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await raw.answer()).status == 200
+
+
+async def test_every_answer_says_when_it_was_made(stage: Stage) -> None:
+    node = await stage.node()
+    stage.backend.on["POST"] = lambda call: call.answer(403)
+    start = int(time.time())
+    for request in (
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"nonsense\r\n",
+        upgrade("/", version="12"),
+        upgrade(),
+    ):
+        raw = await node.raw()
+        raw.send(request)
+        date = (await raw.answer()).headers["Date"]
+        assert date.endswith(" GMT")
+        assert start <= parsedate_to_datetime(date).timestamp() <= time.time()
+
+
+async def test_head_and_options(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(control_listen=f"127.0.0.1:{control}")
+    for port in (node.port, control):
+        raw = await node.raw(port)
+        raw.send(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await raw.answer(head=True)).status == (200 if port == control else 404)
+        answer = await raw.answer()
+        assert (answer.status, answer.headers["Allow"]) == (200, "GET, HEAD, PUT, DELETE, OPTIONS")
 
 
 HIDDEN = b"DELETE /%s HTTP/1.1\r\nHost: a\r\n\r\n"
