@@ -295,6 +295,9 @@ def test_a_client_that_left_is_gone(rig, method):
         "/.." + UNKNOWN,
         "/x/.." + UNKNOWN,
         "/." + UNKNOWN,
+        "/%2f" + UNKNOWN[1:],
+        "/%2F" + UNKNOWN[1:],
+        UNKNOWN + "%2f",
         UNKNOWN + "%00",
         UNKNOWN[:-1] + "%2B",
         UNKNOWN[:-1] + "%",
@@ -334,6 +337,9 @@ def test_the_prefix_of_ws_hostname_may_stand_before_an_id(hostname):
     assert rig.ask("GET", rig.path).status == 200
     assert rig.ask("GET", "/ws" + rig.path).status == 404
     assert rig.ask("GET", "/ws/v1/").status == 404
+    # An encoded slash is no slash to a proxy, and so to nobody.
+    for path in ("/ws/v1%2F", "/ws%2fv1/", "/%2fws/v1/"):
+        assert rig.ask("GET", path + rig.path[1:]).status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "TRACE"])

@@ -103,9 +103,9 @@ class Control:
 
 
 def _path(target: bytes) -> bytes:
-    """Return the path of a target in origin form, decoded."""
+    """Return the path of a target in origin form, decoded. A slash that is encoded separates nothing: it stays so."""
     path = target.partition(b"?")[0]
-    return unquote_to_bytes(path) if b"%" in path else path
+    return unquote_to_bytes(path) if b"%" in path and b"%2f" not in path.lower() else path
 
 
 def _page(registry: Registry, target: bytes) -> bytes:
