@@ -59,14 +59,14 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     key = request.header(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
-    subprotocols = request.tokens(b"sec-websocket-protocol")
+    subprotocols = _listed(request, "Sec-WebSocket-Protocol")
     if not all(map(_TOKEN.fullmatch, subprotocols)) or len(set(subprotocols)) < len(subprotocols):
         raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
     origin = request.header(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
     try:
-        extensions = offers((request.header(b"sec-websocket-extensions") or b"").decode("latin-1"))
+        extensions = offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
     except ValueError:
         raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
     path, _, query = request.target.decode("latin-1").partition("?")
@@ -79,6 +79,15 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         authorization=request.header(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
     )
+
+
+def _listed(request: Request, name: str) -> list[bytes]:
+    """Return the members of a list header that may be absent but not empty (RFC 6455 section 4.3)."""
+    key = name.lower().encode()
+    members = request.tokens(key)
+    if not members and request.header(key) is not None:
+        raise BadRequest(f"{name} has to name something.")
+    return members
 
 
 def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:
