@@ -1,0 +1,42 @@
+"""What the tests of several sections share."""
+
+import struct
+
+from sockets.harness import MASK, Node, Raw, close_frame
+
+from wsaas.framing import FrameStream, Received
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+EVERY_OPCODE = [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG]
+PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
+MANY = [0, 1, 125, 126, 127, 65535, 65536]
+
+
+async def failure(node: Node, sent: bytes) -> int:
+    """Return the code that a connection is failed with for `sent`. Nothing else comes, and it is closed."""
+    raw = await node.upgraded()
+    raw.send(sent)
+    code, _ = await raw.closing()
+    await raw.end()
+    raw.close()
+    return code
+
+
+async def closing(raw: Raw, code: int = 1000) -> None:
+    """Close from the client's side; nothing but the answer comes."""
+    raw.send(close_frame(code))
+    assert await raw.closing() == (code, "")
+    await raw.end()
+
+
+def received(data: bytes, *, fast: bool = True) -> list[Received]:
+    """What `data` means to a server that has it at once."""
+    stream = FrameStream(1 << 20, fast=fast)
+    stream.receive(data)
+    return list(iter(stream.next, None))
+
+
+def with_length(opcode: int, size: int, form: str, payload: bytes = b"") -> bytes:
+    """Return a frame whose length is written in the form that `struct` calls `form`, needed or not."""
+    short = {"!H": b"\xfe", "!Q": b"\xff"}[form]
+    return bytes([0x80 | opcode]) + short + struct.pack(form, size) + MASK + payload
