@@ -320,16 +320,31 @@ def test_a_pong_is_no_more_than_a_sign_of_life(rig):
 
 def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     rig = Rig(send_buffer="1000").enter()
-    rig.transport.backlog = 999
+    rig.transport.backlog = 1000
     rig.receive(ping(b"a"))
     assert rig.transport.take() == framing.encode(framing.PONG, b"a")
-    rig.transport.backlog = 1000
+    rig.transport.backlog = 1001
     rig.receive(ping(b"b") * BURST)
     rig.clock.advance(0)
+    rig.receive(ping(b"c"))
     assert rig.transport.writes == []
     rig.transport.backlog = 0
-    rig.receive(ping(b"c"))
+    rig.transport.protocol.resume_writing()
     assert rig.transport.take() == framing.encode(framing.PONG, b"c")
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == b""
+    rig.receive(ping(b"d"))
+    assert rig.transport.take() == framing.encode(framing.PONG, b"d")
+
+
+def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 1001
+    rig.receive(ping(b"a"))
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == b""
 
 
 @pytest.mark.parametrize(

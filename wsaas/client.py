@@ -115,6 +115,7 @@ class SocketProtocol(asyncio.Protocol):
         "_common",
         "_deadline",
         "_frames",
+        "_owed",
         "_paused",
         "_pinged",
         "_rest",
@@ -132,6 +133,7 @@ class SocketProtocol(asyncio.Protocol):
         self._deadline = 0.0
         self._frames = FrameStream(common.settings.max_message_size, deflated=deflated)
         self._frames.receive(eager)
+        self._owed: bytes | None = None
         self._paused = False
         self._pinged = 0.0
         self._rest: Timer | None = None
@@ -169,6 +171,9 @@ class SocketProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The client took what waited for it."""
+        owed, self._owed = self._owed, None
+        if owed is not None and self.session.state is State.OPEN:
+            self.write(framing.encode(framing.PONG, owed))
         self.session.drained()
 
     # What the session wants.
@@ -253,9 +258,11 @@ class SocketProtocol(asyncio.Protocol):
     def _control(self, received: Received) -> None:
         session = self.session
         if isinstance(received, Ping):
-            # A client that pings and does not read must not make the gateway hoard pongs (RFC 6455 section
-            # 5.5.3 wants an answer to the latest ping only).
-            if self.buffered() < self._common.settings.send_buffer:
+            # A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to
+            # its latest ping, once it reads (RFC 6455 section 5.5.3).
+            if self.buffered() > self._common.settings.send_buffer:
+                self._owed = received.payload
+            else:
                 self.write(framing.encode(framing.PONG, received.payload))
         elif isinstance(received, Close):
             if session.state is State.OPEN:
