@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-CASES = ("connects", "framing", "idle", "outage", "paths", "slow", "stalls")
+CASES = ("connects", "framing", "idle", "micro", "outage", "paths", "slow", "stalls")
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in CASES:  # noqa: PLR2004 - the program and the case
