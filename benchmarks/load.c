@@ -212,12 +212,12 @@ static void bury(void) {
 static struct conn *dial(enum kind kind, const struct sockaddr_in *where, int number) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) die("socket");
-    if (kind == CLIENT) {  /* source addresses in turn, as one address has ports for 28,000 connections only */
-        int one = 1;
-        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002u + (unsigned)number % 250)};
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        if (bind(fd, (struct sockaddr *)&from, sizeof from)) die("bind");
-    }
+    /* Source addresses in turn, as one address has ports for 28,000 connections only. */
+    static unsigned turns;
+    int one = 1;
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002u + turns++ % 250)};
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&from, sizeof from)) die("bind");
     if (connect(fd, (const struct sockaddr *)where, sizeof *where)) die("connect");
     struct conn *conn = watch(kind, fd);
     conn->number = number;
@@ -582,6 +582,7 @@ struct head {
     size_t length, body;    /* bytes of the head, of the body */
     const char *uri;        /* value of Ws-Uri, or NULL */
     size_t uri_length;
+    bool closes;            /* Connection: close */
 };
 
 static bool read_head(const char *data, size_t length, struct head *head) {
@@ -593,6 +594,7 @@ static bool read_head(const char *data, size_t length, struct head *head) {
         next = memchr(line, '\n', (size_t)(end + 2 - line));
         if (!next) break;
         if ((*line | 32) == 'c' && !strncasecmp(line, "Content-Length:", 15)) head->body = strtoul(line + 15, NULL, 10);
+        else if ((*line | 32) == 'c' && !strncasecmp(line, "Connection: close", 17)) head->closes = true;
         else if ((*line | 32) == 'w' && !strncasecmp(line, "Ws-Uri: ", 8)) {
             head->uri = line + 8;
             head->uri_length = (size_t)(next - 1 - head->uri);
@@ -609,6 +611,12 @@ static size_t take_answer(struct conn *conn, const char *data, size_t length, si
     if (!read_head(data, length, &head)) return 0;
     *need = head.length + head.body;
     if (length < *need) return 0;
+    if (head.closes) {  /* the next push needs a new one */
+        struct conn *next = dial(PUSHER, &settings.pusher, -1);
+        next->slot = conn->slot;
+        drop(conn);
+        conn = next;
+    }
     pushed(conn, data[9] == '2');
     return *need;
 }

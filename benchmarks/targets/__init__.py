@@ -3,10 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.targets.aiohttp import Aiohttp
 from benchmarks.targets.base import Target
+from benchmarks.targets.nchan import Nchan
+from benchmarks.targets.node import Node
+from benchmarks.targets.pushpin import Pushpin
 from benchmarks.targets.wsaas import Wsaas
 
-TARGETS: dict[str, Callable[[], Target]] = {"wsaas": Wsaas}
+TARGETS: dict[str, Callable[[], Target]] = {
+    "wsaas": Wsaas,
+    "node": Node,
+    "aiohttp": Aiohttp,
+    "nchan": Nchan,
+    "pushpin": Pushpin,
+}
 
 
 def named(name: str) -> Target:

@@ -1,0 +1,131 @@
+"""Nchan, a module of nginx, set up for speed: one worker, no regular expressions, nothing stored, nothing logged.
+
+A client that connects is authorised by the backend (POST), each of its messages is forwarded to it (PUT), and it is
+told when the client has left (DELETE). A push is a POST to the channel that has the client's number.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.targets.base import HANDSHAKE, HOST, PUSH, Place, Target
+
+MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+CONFIGURATION = """
+load_module {module};
+daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 19900; multi_accept on; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_requests 1000000000;
+    client_max_body_size 16m;
+    client_body_buffer_size 1200k;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    nchan_shared_memory_size 1024M;
+    nchan_store_messages off;
+    upstream backend {{
+        server {host}:{backend};
+        keepalive {connections};
+        keepalive_requests 1000000000;
+    }}
+    proxy_http_version 1.1;
+    proxy_pass_request_headers off;
+    proxy_set_header Host localhost;
+    proxy_set_header Connection "";
+    proxy_set_header Authorization $http_authorization;
+    proxy_set_header X-Channel-Id /c/$nchan_channel_id;
+    server {{
+        listen {host}:{client} backlog=4096;
+        location = /sub {{
+            nchan_pubsub websocket;
+            nchan_channel_id $arg_id;
+            nchan_authorize_request /authorize;
+            nchan_unsubscribe_request /unsubscribe;
+            nchan_publisher_upstream_request /message;
+        }}
+        location = /authorize {{
+            internal;
+            proxy_pass http://backend/;
+            proxy_method POST;
+            proxy_pass_request_body off;
+            proxy_set_header Host localhost;
+            proxy_set_header Connection "";
+            proxy_set_header Authorization $http_authorization;
+            proxy_set_header X-Channel-Id /c/$nchan_channel_id;
+            proxy_set_header Content-Length "";
+        }}
+        location = /unsubscribe {{
+            internal;
+            proxy_pass http://backend/;
+            proxy_method DELETE;
+            proxy_ignore_client_abort on;
+            proxy_pass_request_body off;
+            proxy_set_header Host localhost;
+            proxy_set_header Connection "";
+            proxy_set_header Authorization $http_authorization;
+            proxy_set_header X-Channel-Id /c/$nchan_channel_id;
+            proxy_set_header Content-Length "";
+        }}
+        location = /message {{
+            internal;
+            proxy_pass http://backend/;
+            proxy_method PUT;
+        }}
+    }}
+    server {{
+        listen {host}:{control} backlog=4096;
+        location = /pub {{
+            nchan_publisher http;
+            nchan_channel_id $arg_id;
+        }}
+    }}
+}}
+"""
+
+
+class Nchan(Target):
+    """nginx with Nchan."""
+
+    name = "nchan"
+    install = "apt-get install nginx-light libnginx-mod-nchan"
+    handshake = HANDSHAKE.replace("/c/{n}", "/sub?id={n}")
+    push = PUSH.replace("PUT {id}", "POST /pub?id={n}")
+
+    def missing(self) -> bool:
+        """Look for nginx and its module."""
+        return shutil.which("nginx") is None or not MODULE.exists()
+
+    def version(self) -> str:
+        """Return nginx's version and the module's."""
+        nginx = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr.strip()  # noqa: S607
+        return f"{nginx}, Nchan"
+
+    def command(self, place: Place) -> Sequence[str]:
+        """Write the configuration, return the command."""
+        path = place.folder / "nginx.conf"
+        path.write_text(
+            CONFIGURATION.format(
+                module=MODULE,
+                host=HOST,
+                backend=place.backend,
+                client=place.client,
+                control=place.control,
+                connections=place.connections,
+            )
+        )
+        return ["nginx", "-p", str(place.folder), "-c", str(path)]
+
+    def pushes_to(self, place: Place) -> int:
+        """Return the publisher's port."""
+        return place.control

@@ -1,0 +1,1 @@
+"""A gateway in Python, to compare with."""
