@@ -941,10 +941,10 @@ static void open_pushers(int number) {
 
 static void report(uint64_t elapsed) {
     const char *comma = "";
-    printf("{\"case\":\"%s\",\"seconds\":%.6f,\"messages\":%" PRIu64 ",\"busy\":%.4f,\"turns\":%" PRIu64
+    printf("{\"case\":\"%s\",\"clients\":%d,\"seconds\":%.6f,\"messages\":%" PRIu64 ",\"busy\":%.4f,\"turns\":%" PRIu64
            ",\"turns_with_events\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"unexpected\":%" PRIu64
            ",\"corrupted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"broken\":%" PRIu64 ",\"behind\":%.6f,\"latency\":[",
-           names[run.which], (double)elapsed / 1e9, run.finished, 1 - (double)run.idle_time / (double)elapsed, run.turns,
+           names[run.which], opened, (double)elapsed / 1e9, run.finished, 1 - (double)run.idle_time / (double)elapsed, run.turns,
            run.turns - run.idle_turns, run.lost, run.reordered, run.unexpected, run.corrupted, run.refused, run.broken,
            run.rate && run.due < run.end && !run.count ? (double)(run.end - run.due) / 1e9 : 0.0);
     for (unsigned i = 0; i < BUCKETS; i++) {

@@ -43,6 +43,8 @@ class Target:
     name = ""
     install = ""
     cases: Sequence[str] = CASES
+    largest = 16 << 20
+    """Bytes of the largest message that it takes."""
     handshake = HANDSHAKE
     push = PUSH
     grip = False
