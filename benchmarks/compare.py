@@ -177,9 +177,7 @@ def main(cases: Sequence[str], arguments: Sequence[str]) -> None:
     chosen = parser_of(",".join(cases), __doc__ or "").parse_args(arguments)
     prepare()
     targets = present(chosen.target)
-    runs = [
-        (target, case) for case in cases for _ in range(chosen.repeats) for target in targets if case in target.cases
-    ]
+    runs = [(target, case) for case in cases for _ in range(chosen.repeats) for target in targets]
     series = Series(len(runs))
     for target, case in runs:
         series.add(target, case, arguments_of(case, chosen))

@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
         for case in SERIES[name][1]
         for _ in range(chosen.repeats)
         for target in targets
-        if options.get("size", 0) <= target.largest
+        if options.get("size", 0) <= target.largest and options.get("clients", 0) <= target.most
     ]
     series = Series(len(runs))
     for target, case, name, options in runs:

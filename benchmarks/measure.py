@@ -170,6 +170,7 @@ RUNS: dict[str, Run] = {
 def once(target: Target, case: str, chosen: Namespace) -> list[Measurement]:
     """Start `target`, measure it once and stop it. TargetError: it did not start, or ended."""
     target_core, load_core = cores()
+    chosen = Namespace(**{**vars(chosen), "clients": min(chosen.clients, target.most)})
     with place(chosen.api_connections) as where:
         settings = [f"core={load_core}", *target.load_settings(where)]
         with closing(Load(settings)) as load, running(target, where, target_core) as root:

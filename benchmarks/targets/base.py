@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 HOST = "127.0.0.1"
 PATIENCE = 20
-CASES = ("push", "message", "echo", "connect", "idle", "large")
 HANDSHAKE = (
     "GET /c/{n} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Authorization: Bearer 0123456789abcdef\r\n"
@@ -42,9 +41,10 @@ class Target:
 
     name = ""
     install = ""
-    cases: Sequence[str] = CASES
     largest = 16 << 20
     """Bytes of the largest message that it takes."""
+    most = 65_000
+    """Clients that it takes: no more are opened."""
     handshake = HANDSHAKE
     push = PUSH
     grip = False

@@ -20,7 +20,7 @@ worker_processes 1;
 worker_rlimit_nofile 20000;
 pid nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 19900; multi_accept on; }}
+events {{ worker_connections 24000; multi_accept on; }}
 http {{
     access_log off;
     tcp_nodelay on;

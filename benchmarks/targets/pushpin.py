@@ -47,7 +47,7 @@ push_in_http_max_headers_size=10000
 push_in_http_max_body_size=20000000
 stats_spec=
 command_spec=
-message_rate=1000000
+message_rate=0
 message_hwm=1000000
 stats_connection_ttl=120
 stats_subscription_ttl=60
@@ -56,11 +56,13 @@ stats_report_interval=10
 
 
 class Pushpin(Target):
-    """Pushpin as Debian has it, without its limit on messages a second."""
+    """Pushpin as Debian has it, without its limit on messages a second, with which it collects for 25 ms."""
 
     name = "pushpin"
     install = "apt-get install pushpin"
     grip = True
+    most = 5000
+    largest = 1 << 16
     push = (
         "POST /publish/ HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
