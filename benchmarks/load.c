@@ -37,7 +37,6 @@
 #define MOST_SLOTS 65536
 #define MOST_EVENTS 256
 #define READ_SIZE (256 * 1024)
-#define PATIENCE 10000000000u  /* nanoseconds without any progress after which a run is given up */
 #define AT_ONCE 64             /* handshakes under way while clients are opened */
 #define BUCKETS (64 << 7)
 
@@ -67,7 +66,8 @@ static struct {
     const char *handshake;  /* with {n}, the client's number in five digits */
     const char *push;       /* the request that pushes, with {n}, {id} (path of the ws_uri), {length}, {body} */
     bool grip;              /* the backend speaks WebSocket-over-HTTP instead of POST, PUT, DELETE */
-} settings = {.core = -1};
+    uint64_t patience;      /* nanoseconds without any progress after which a run is given up */
+} settings = {.core = -1, .patience = 10000000000u};
 
 enum which { PUSH, MESSAGE, ECHO, CONNECT };
 static const char *names[] = {"push", "message", "echo", "connect"};
@@ -120,6 +120,7 @@ static struct slot {
     uint64_t begun, pushed, answered;
     uint32_t sequence;
     int client, waits;      /* waits: for which of the above; 0: free */
+    bool overtaken;         /* one that was pushed after this one was answered has come first */
 } slots[MOST_SLOTS];
 
 static int free_slots[MOST_SLOTS], free_count, under_way;
@@ -398,6 +399,7 @@ static void push(int slot) {
     idle_pushers = conn->next;
     slots[slot].sequence = client->pushed++;
     slots[slot].waits = FRAME | ANSWER;
+    slots[slot].overtaken = false;
     slots[slot].pushed = now();
     send_push(conn, slot);
 }
@@ -416,11 +418,13 @@ static void idle_pusher(struct conn *conn) {
 
 /* A push that was answered before this one began has to be there before this one. */
 static void check_order(int slot) {
-    struct slot *late = &slots[slot];
-    if (clients[late->client].under_way < 2) return;
+    struct slot *this = &slots[slot];
+    if (this->overtaken) run.reordered++;
+    if (clients[this->client].under_way < 2) return;
     for (int i = 0; i < run.window; i++) {
-        if (i != slot && slots[i].waits == FRAME && slots[i].client == late->client && slots[i].answered < late->pushed) {
-            run.reordered++;
+        struct slot *other = &slots[i];
+        if (i != slot && other->waits == FRAME && other->client == this->client && other->answered < this->pushed) {
+            other->overtaken = true;
         }
     }
 }
@@ -683,8 +687,8 @@ static void told_of_message(int number, const char *data, size_t length, int *sl
         run.unexpected++;
         return;
     }
-    if (client->told != slots[taken].sequence) run.reordered++;
-    client->told = slots[taken].sequence + 1;
+    if (slots[taken].sequence < client->told) run.reordered++;
+    else client->told = slots[taken].sequence + 1;
     if (run.which == MESSAGE) record(now() - slots[taken].begun);
     *slot = taken;
 }
@@ -978,7 +982,7 @@ static void measure(void) {
         uint64_t after = now();
         if (run.idle_turns > idle) run.idle_time += after - time;
         time = after;
-        if (time > run.progress && time - run.progress > PATIENCE + run.delay && (under_way || !run.rate)) break;
+        if (time > run.progress && time - run.progress > settings.patience + run.delay && (under_way || !run.rate)) break;
     }
     uint64_t last = under_way ? time : run.progress;
     for (uint64_t calm = now() + 2000000; now() < calm;) turn(0);  /* what comes twice, comes now */
@@ -1029,7 +1033,7 @@ static void open_clients(int number) {
         turn(0);
         if (opened > before) before = opened, progress = now();
         while (told < opened && clients[told].posted) told++;
-        if (now() - progress > PATIENCE || lost_clients) die("clients could not connect, or the backend was not told");
+        if (now() - progress > settings.patience || lost_clients) die("clients could not connect, or the backend was not told");
     }
     printf("{\"open\":%d,\"seconds\":%.6f}\n", opened, (double)(now() - begin) / 1e9);
     fflush(stdout);
@@ -1085,6 +1089,7 @@ static void set(int count, char **pairs) {
         else if (is(pairs[i], "handshake", &value)) settings.handshake = value;
         else if (is(pairs[i], "push", &value)) settings.push = value;
         else if (is(pairs[i], "grip", &value)) settings.grip = atoi(value);
+        else if (is(pairs[i], "patience", &value)) settings.patience = (uint64_t)(atof(value) * 1e9);
         else die(pairs[i]);
     }
 }
