@@ -177,10 +177,17 @@ def main(cases: Sequence[str], arguments: Sequence[str]) -> None:
     chosen = parser_of(",".join(cases), __doc__ or "").parse_args(arguments)
     prepare()
     targets = present(chosen.target)
-    runs = [(target, case) for case in cases for _ in range(chosen.repeats) for target in targets]
+    runs = []
+    for case in cases:
+        own = arguments_of(case, chosen)
+        for target in targets:
+            if own.size > target.largest:
+                tell(f"{target.name} takes messages of {target.largest} bytes at most, and is left out of {case}")
+        able = [target for target in targets if own.size <= target.largest]
+        runs += [(target, case, own) for _ in range(chosen.repeats) for target in able]
     series = Series(len(runs))
-    for target, case in runs:
-        series.add(target, case, arguments_of(case, chosen))
+    for target, case, own in runs:
+        series.add(target, case, own)
     print(table(series.results))
     from benchmarks.plots import compared  # noqa: PLC0415 - needs matplotlib only to draw
 

@@ -125,6 +125,7 @@ def large(load: Load, root: int, name: str, chosen: Namespace) -> list[Measureme
     for case in ("push", "message"):
         warm_up(load, case, chosen)
         one = measure(load, root, name, case, options(chosen))
+        one.case = f"large {case}"
         one.extra["MiB a second"] = one.rate * chosen.size / (1 << 20)
         results.append(one)
     return results
