@@ -16,11 +16,16 @@ from statistics import median
 from typing import Any
 
 from benchmarks.load import LoadError, NoCompilerError, build
-from benchmarks.measure import Measurement, once, problems
+from benchmarks.measure import Measurement, once, problems, wait_for_calm
 from benchmarks.targets import TARGETS, named
 from benchmarks.targets.base import Target, TargetError
 
 MEBIBYTE = 1 << 20
+TRIES = 10
+"""Most runs for one that nobody disturbed."""
+PATIENCE = 60
+"""Seconds to wait before a run for others to be done."""
+
 DEFAULTS: dict[str, dict[str, int]] = {
     "idle": {"clients": 10_000},
     "large": {"clients": 100, "size": MEBIBYTE, "window": 8},
@@ -36,6 +41,7 @@ COLUMNS: tuple[tuple[str, Callable[[Measurement], float], str], ...] = (
     ("memory", lambda one: one.memory / MEBIBYTE, "{:.1f} MiB"),
     ("target busy", lambda one: one.target_busy * 100, "{:.0f} %"),
     ("load busy", lambda one: one.load_busy * 100, "{:.0f} %"),
+    ("others", lambda one: one.others * 100, "{:.0f} %"),
 )
 
 
@@ -79,20 +85,30 @@ class Series:
         self._runs = runs
         self._done = 0
 
-    def add(self, target: Target, case: str, chosen: Namespace) -> None:
-        """Do one run, and show how it went."""
+    def add(self, target: Target, case: str, chosen: Namespace, turn: int) -> None:
+        """Do one run, again while others disturb it, and show how it went."""
         self._done += 1
         head = f"[{self._done}/{self._runs}] {target.name}"
-        try:
-            measured = once(target, case, chosen)
-        except (LoadError, TargetError) as error:
-            tell(f"{head} {case}: {error}")
-            self.well = False
-            return
+        measured: list[Measurement] = []
+        for left in reversed(range(TRIES)):
+            if chosen.calm < 1:
+                wait_for_calm(chosen.calm, PATIENCE)
+            try:
+                measured = once(target, case, chosen)
+            except (LoadError, TargetError) as error:
+                tell(f"{head} {case}: {error}")
+                self.well = False
+                return
+            others = max(one.others for one in measured)
+            if others <= chosen.calm:
+                break
+            tell(f"{head} {case}: others had {others:.0%} of a core{', again' if left else ''}")
         for one in measured:
+            one.turn = turn
             tell(
                 f"{head} {one.case}, {one.clients} clients, {one.size} B: {one.cpu:.1f} us, {one.rate:.0f}/s, "
-                f"p50 {one.p50:.0f} us, p99 {one.p99:.0f} us, target {one.target_busy:.0%}, load {one.load_busy:.0%}"
+                f"p50 {one.p50:.0f} us, p99 {one.p99:.0f} us, "
+                f"target {one.target_busy:.0%}, load {one.load_busy:.0%}, others {one.others:.0%}"
             )
             self.well = self.well and not one.faults
         for problem in problems(measured):
@@ -101,14 +117,20 @@ class Series:
 
 
 def table(results: Sequence[Measurement]) -> str:
-    """Return Markdown tables of the medians; of the CPU time the least and the most, too."""
-    heads = ["case", "target", *(name for name, _, _ in COLUMNS), "CPU least", "most"]
+    """Return Markdown tables of the medians; of the CPU time the least and the most, too.
+
+    The last column is the median of the ratios within a turn: of a machine whose speed drifts it says the most.
+    """
+    heads = ["case", "target", *(name for name, _, _ in COLUMNS), "CPU least", "most", "times the first"]
     rows, extras = [], []
     for case, target in dict.fromkeys((one.case, one.target) for one in results):
         mine = [one for one in results if (one.case, one.target) == (case, target)]
         cells = [form.format(median(value(one) for one in mine)) for _, value, form in COLUMNS]
         cpus = [one.cpu for one in mine]
-        rows.append([case, target, *cells, f"{min(cpus):.1f}", f"{max(cpus):.1f}"])
+        first = {one.turn: one.cpu for one in results if (one.case, one.target) == (case, results[0].target)}
+        ratios = [one.cpu / first[one.turn] for one in mine if one.turn in first]
+        ratio = f"{median(ratios):.2f}" if ratios else ""
+        rows.append([case, target, *cells, f"{min(cpus):.1f}", f"{max(cpus):.1f}", ratio])
         extras += [[case, target, name, f"{median(one.extra[name] for one in mine):,.0f}"] for name in mine[0].extra]
     text = markdown(heads, rows)
     return f"{text}\n\n{markdown(['case', 'target', '', ''], extras)}" if extras else text
@@ -156,6 +178,12 @@ def parser_of(program: str, description: str) -> ArgumentParser:
     parser.add_argument("--api-connections", type=int, default=128, help="most of the target to the backend")
     parser.add_argument("--rate", type=float, default=0, help="messages a second, whatever is answered (open loop)")
     parser.add_argument("--delay", type=float, default=0, help="seconds that the backend takes to answer")
+    parser.add_argument(
+        "--calm",
+        type=float,
+        default=1,
+        help="wait for, and repeat a run without, others having less than this share of a core",
+    )
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     parser.add_argument("--plots", type=Path, help="folder for pictures")
     return parser
@@ -184,10 +212,10 @@ def main(cases: Sequence[str], arguments: Sequence[str]) -> None:
             if own.size > target.largest:
                 tell(f"{target.name} takes messages of {target.largest} bytes at most, and is left out of {case}")
         able = [target for target in targets if own.size <= target.largest]
-        runs += [(target, case, own) for _ in range(chosen.repeats) for target in able]
+        runs += [(target, case, own, turn) for turn in range(chosen.repeats) for target in able]
     series = Series(len(runs))
-    for target, case, own in runs:
-        series.add(target, case, own)
+    for run in runs:
+        series.add(*run)
     print(table(series.results))
     from benchmarks.plots import compared  # noqa: PLC0415 - needs matplotlib only to draw
 

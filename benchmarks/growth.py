@@ -117,18 +117,18 @@ def main(arguments: Sequence[str]) -> None:
     prepare()
     targets = present(chosen.target)
     runs = [
-        (target, case, name, options)
+        (target, case, name, options, turn)
         for name in names
         for options in SERIES[name][2]
         for case in SERIES[name][1]
-        for _ in range(chosen.repeats)
+        for turn in range(chosen.repeats)
         for target in targets
         if options.get("size", 0) <= target.largest and options.get("clients", 0) <= target.most
     ]
     series = Series(len(runs))
-    for target, case, name, options in runs:
+    for target, case, name, options, turn in runs:
         before = len(series.results)
-        series.add(target, case, arguments_of(case, Namespace(**{**vars(chosen), **options})))
+        series.add(target, case, arguments_of(case, Namespace(**{**vars(chosen), **options})), turn)
         for one in series.results[before:]:
             one.extra[f"series {name}"] = step_of(options)[1]
     print(tables(series.results, names))

@@ -1,6 +1,7 @@
 """One run of one target: start it, load it, and say what that cost."""
 
 import os
+import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -39,11 +40,15 @@ class Measurement:
     """Share of the time in which the target was running: at most 1, as it has one core."""
     load_busy: float
     """Share of the time in which the load generator found something to do."""
+    others: float
+    """Share of the time that others had, of the target's core or of the load generator's, whichever is more."""
     memory: int
     """Proportional set size at the end."""
     behind: float
     """Seconds by which an open loop was late in the end."""
     faults: dict[str, int]
+    turn: int = 0
+    """Which of the repeats: the runs of one turn followed each other, so that the machine was much the same."""
     extra: dict[str, float] = field(default_factory=dict)
     """Further figures of this case, by what they are."""
     latency: Histogram = field(default=(), repr=False)
@@ -60,13 +65,27 @@ def cores() -> tuple[int, int]:
     return mine[0], mine[1]
 
 
+def wait_for_calm(share: float, patience: float) -> None:
+    """Return when both cores were left alone for a second, but for `share` of it, or after `patience` seconds."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        before = [processes.core_busy(core) for core in cores()]
+        time.sleep(1)
+        if max(processes.core_busy(core) - was for core, was in zip(cores(), before, strict=True)) <= share:
+            return
+
+
 def measure(load: Load, root: int, name: str, case: str, options: Options) -> Measurement:
     """Do one run and return what it cost the processes below `root`."""
-    tree = processes.tree(root)
-    cpu, (user, system) = processes.cpu(tree), processes.user_and_system(tree)
+    tree, both = processes.tree(root), cores()
+    busy = [processes.core_busy(core) for core in both]
+    cpu, mine = processes.cpu(tree), processes.cpu([load.pid])
+    (user, system), begin = processes.user_and_system(tree), time.monotonic()
     answer = load.run(case, **options)
-    spent, (user_after, system_after) = processes.cpu(tree) - cpu, processes.user_and_system(tree)
-    ticks = user_after - user + system_after - system
+    spent, mine = processes.cpu(tree) - cpu, processes.cpu([load.pid]) - mine
+    user_after, system_after = processes.user_and_system(tree)
+    ticks, took = user_after - user + system_after - system, time.monotonic() - begin
+    busy = [processes.core_busy(core) - before for core, before in zip(both, busy, strict=True)]
     histogram = [(int(value), int(count)) for value, count in answer["latency"]]
     return Measurement(
         target=name,
@@ -81,6 +100,7 @@ def measure(load: Load, root: int, name: str, case: str, options: Options) -> Me
         p999=percentile(histogram, 0.999),
         target_busy=spent / 1e9 / answer["seconds"],
         load_busy=answer["busy"],
+        others=max(0.0, busy[0] - spent / 1e9, busy[1] - mine / 1e9) / took,
         memory=processes.memory(tree),
         behind=answer["behind"],
         faults={fault: answer[fault] for fault in FAULTS if answer[fault]},

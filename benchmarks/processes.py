@@ -44,6 +44,16 @@ def user_and_system(processes: list[int]) -> tuple[float, float]:
     return ticks[0] / os.sysconf("SC_CLK_TCK"), ticks[1] / os.sysconf("SC_CLK_TCK")
 
 
+def core_busy(core: int) -> float:
+    """Return how long a core was busy so far, or another machine had it, in seconds, in steps of 10 ms."""
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    raise LookupError(f"no core {core}")
+
+
 def memory(processes: list[int]) -> int:
     """Return the proportional set size of `processes` in bytes: shared pages are divided among those that share."""
     total = 0
