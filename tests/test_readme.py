@@ -14,6 +14,7 @@ import orjson
 import pytest
 from websockets.sync.client import connect
 
+from benchmarks.measure import RUNS
 from wsaas import (
     bodies,
     client,
@@ -155,7 +156,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 def test_the_measured_cases_exist():
     for case in re.findall(r"python -m benchmarks (\w+)", README):
-        assert (ROOT / "benchmarks" / f"{case}.py").exists()
+        assert case in RUNS or (ROOT / "benchmarks" / f"{case}.py").exists()
 
 
 def test_the_body_of_a_close_is_as_long_as_said():
