@@ -101,10 +101,14 @@ def steps(size: int) -> dict[str, Step]:
         stream.next()
         stream.next()
 
+    def read() -> None:
+        requests.receive(put)
+        requests.next()
+
     return {
         "a frame decoded": decode,
         "a frame encoded": lambda: encode(BINARY, event.data),
-        "a request read": lambda: requests.feed(put),
+        "a request read": read,
         "a response read": lambda: responses.feed(TAKEN),
         "a webhook built": lambda: node.webhook.request(subject, event),
         "message: client to backend and its answer": node.message(data),
