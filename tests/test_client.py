@@ -644,6 +644,16 @@ def test_a_flood_of_fragments_is_taken_in_turns():
     assert rig.transport.reading
 
 
+def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
+    rig = Rig().enter()
+    more = client_frame(0, fin=False) * (BURST * BURST + 2 * BURST)
+    rig.receive(client_frame(framing.TEXT, fin=False) + more + client_frame(0, b"at last"))
+    assert not rig.transport.reading
+    rig.transport.lose()
+    assert rig.messages == [b"at last"]
+    assert rig.clock.timers == []
+
+
 def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is():
     rig = Rig(inbox="600").enter()
     rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
