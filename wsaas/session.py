@@ -253,13 +253,14 @@ class Session(Facts, Owner):
         """A message is given up: so are those behind it. The client is told, or the DELETE where it ends already."""
         logger.warning("%s: message not delivered: %s", self.ws_uri, why)
         self.close(reason)
-        self.outbox.discard()
         if self.reason is not reason:
             self.reason = reason
             self.close_code, self.close_text = reason.code, reason.value
             if self.state is State.CLOSED:
                 ended = {"code": reason.code, "reason": reason.value}
                 self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
+        # Only now: it may resume the client, what of it is read then is given up too.
+        self.outbox.discard()
 
     def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
         """The DELETE is next: from now on, not before, a crash may leave it to the next start as it is."""
