@@ -1,0 +1,107 @@
+"""Target: the frames of a client, by the fast lane, by the slow one and by the reference."""
+
+from collections.abc import Iterator
+
+from wsaas import framing
+from wsaas.deflate import Agreement
+from wsaas.events import Message
+from wsaas.framing import Close, FrameStream, Ping, Received, Violation
+
+from .cutting import pieces
+from .reference import CLOSE, PING, PONG, Decoder, Meaning, sent
+
+LIMITS = [1 << 40, 0, 1, 5, 125, 126, 300, 70_000]
+TURNS = [[99], [0, 1], [1], [2, 0, 3]]
+"""How many values are taken after each piece: a reader that has enough may stop at any."""
+
+ANY_HEADER = bytes(15)
+"""Enough for whatever header began before it, and a byte of its payload."""
+
+
+def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
+    """The tuples of the reference for all but a violation."""
+    for each in received:
+        if isinstance(each, Message):
+            yield (framing.TEXT if each.text else framing.BINARY, each.data)
+        elif isinstance(each, Ping):
+            yield (PING, each.payload)
+        elif isinstance(each, Close):
+            yield (CLOSE, each.code, each.reason)
+        elif not isinstance(each, Violation):
+            yield (PONG,)
+
+
+def taken(stream: FrameStream, most: int = 1_000_000) -> Iterator[Received]:
+    """Take up to `most` values. One that has nothing may still be busy with frames that give none."""
+    while most and ((received := stream.next()) is not None or stream.is_busy):
+        if received is not None:
+            most -= 1
+            yield received
+
+
+def read(stream: FrameStream, data: Iterator[bytes], turns: list[int]) -> list[Received]:
+    """Read as slowly as `turns` say."""
+    received: list[Received] = []
+    for index, piece in enumerate(data):
+        stream.receive(piece)
+        received += taken(stream, turns[index % len(turns)])
+    return received + list(taken(stream))
+
+
+def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit: int) -> None:
+    """Hold what came out of a stream against its meaning."""
+    assert list(plain(received)) == meaning.received
+    ends = [each for each in received if isinstance(each, Close | Violation)]
+    assert ends in ([], received[-1:])
+    if not ends and meaning.failed:
+        # It may wait for the rest of the header in which the fault is, or for the payload behind it, but not longer.
+        stream.receive(ANY_HEADER)
+        ends = list(taken(stream))
+        assert len(ends) == 1
+    if ends and isinstance(ends[0], Violation):
+        assert ends[0].code in meaning.failed
+        framing.encode_close(ends[0].code, ends[0].reason)
+    else:
+        assert not meaning.failed
+    if ends:
+        stream.receive(b"\x89\x80\0\0\0\0" * 3)
+        assert stream.next() is None, "nothing follows the end"
+    for each in received:
+        assert not isinstance(each, Message) or len(each.data) <= limit
+        answer(each)
+
+
+def answer(received: Received) -> None:
+    """Send it back: a client has to get the same."""
+    if isinstance(received, Message):
+        opcode = framing.TEXT if received.text else framing.BINARY
+        plain_frame = framing.encode(opcode, received.data)
+        assert sent(plain_frame) == (opcode, received.data)
+        assert plain_frame[0] == 0x80 | opcode
+        deflated = framing.deflating(Agreement())(opcode, received.data)
+        assert sent(deflated) == (opcode, received.data)
+        assert len(deflated) <= len(plain_frame)
+    elif isinstance(received, Ping):
+        assert sent(framing.encode(framing.PONG, received.payload)) == (PONG, received.payload)
+    elif isinstance(received, Close | Violation):
+        opcode, payload = sent(framing.encode_close(received.code, received.reason))
+        assert opcode == CLOSE
+        assert payload[:2] == (b"" if received.code == framing.NO_STATUS else received.code.to_bytes(2, "big"))
+        assert received.reason.startswith(payload[2:].decode())
+
+
+def frames(data: bytes) -> None:
+    """Any cut, any limit, any pace, either lane, deflated messages or none: one meaning."""
+    if len(data) < 2:
+        return
+    how, chosen, stream = data[0], data[1], data[2:]
+    limit, turns, deflated = LIMITS[chosen % 8], TURNS[chosen // 8 % 4], bool(chosen // 32 % 2)
+    meaning = Decoder(stream, limit, deflated=deflated).read()
+    results = []
+    for fast, whole in ((True, True), (True, False), (False, bool(chosen // 64 % 2))):
+        reader = FrameStream(limit, fast=fast, deflated=deflated)
+        received = read(reader, iter([stream]) if whole else pieces(stream, how), turns)
+        check(reader, received, meaning, limit)
+        results.append(received)
+    # Of two faults in a deflated message, it depends on the cut which is met first.
+    assert deflated or all(received == results[0] for received in results)

@@ -1,0 +1,126 @@
+"""Target: from a client's handshake to the 101 that it gets and the requests that the backend does."""
+
+import json
+from base64 import b64decode
+from ipaddress import ip_address, ip_network
+
+from wsaas.access import Origins, Proxies, customer
+from wsaas.answers import fault_answer
+from wsaas.errors import Fault
+from wsaas.events import Closed, Event, Message, Opened
+from wsaas.handshake import Handshake, accept, is_handshake, read, select_subprotocol
+from wsaas.health import Health
+from wsaas.http1 import Request, RequestReader
+from wsaas.pool import Pool
+from wsaas.responses import ResponseReader
+from wsaas.settings import load
+from wsaas.webhook import Subject, Webhook, opened_body
+
+from .http import head_of, joined, pairs
+from .requests import feed
+
+AT = 1769860800.125
+ID = "abcdefghijklmnopqrstuv"
+WS_URI = f"localhost:8080/{ID}"
+BEFORE = (
+    b"GET /room?a=b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+ORIGINS = [Origins(everyone=True), Origins(frozenset({"https://a.example"}), (("https", ".a.example"),))]
+PROXIES = Proxies((ip_network("0.0.0.0/0"), ip_network("2001:db8::/32")), unix=True)
+PLAIN, SIGNED = (
+    Webhook(load({"api_uri": "backend:8000/hook", **more}, {}), Pool.__new__(Pool), Health.__new__(Health), lambda: AT)
+    for more in ({}, {"api_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
+)
+EVERY_REQUEST = [
+    b"host", b"user-agent", b"ce-specversion", b"ce-type", b"ce-source", b"ws-uri", b"ce-subject", b"ce-id",
+    b"ce-time", b"content-type", b"content-length",
+]  # fmt: skip
+SIGNATURE = [b"webhook-id", b"webhook-timestamp", b"webhook-signature"]
+
+
+def check_answer(data: bytes, status: int, names: list[bytes]) -> None:
+    """One response and nothing else, with these header fields and no others."""
+    start, headers, body = head_of(data)
+    assert start.startswith(b"HTTP/1.1 %d " % status)
+    assert sorted(name for name, _ in headers) == sorted(names)
+    if status != 101:
+        response = ResponseReader(1 << 20).feed(data)
+        assert response is not None
+        assert (response.status, response.headers, response.body) == (status, joined(headers), body)
+        assert set(json.loads(body)) == {"code", "message"}
+    else:
+        assert body == b""
+
+
+def check_request(webhook: Webhook, subject: Subject, event: Event, own: dict[bytes, bytes]) -> None:
+    """One request and nothing else, with the header fields of every request and those that are its client's `own`."""
+    data = webhook.request(subject, event)
+    start, headers, body = head_of(data)
+    assert start in {b"POST /hook HTTP/1.1", b"PUT /hook HTTP/1.1", b"DELETE /hook HTTP/1.1"}
+    signature = SIGNATURE if webhook is SIGNED else []
+    assert sorted(name for name, _ in headers) == sorted([*EVERY_REQUEST, *signature, *own])
+    assert own.items() <= dict(headers).items()
+    assert body == (event.data if isinstance(event, Message) else event.body)
+    (request,) = feed(RequestReader(1 << 20), data)
+    assert isinstance(request, Request)
+    assert (pairs(request.headers), request.body, request.keep_alive) == (headers, body, True)
+
+
+def check(request: Request, shaken: Handshake) -> None:
+    """What holds of a handshake that was accepted."""
+    assert len(b64decode(shaken.key, validate=True)) == 16
+    assert request.version == "1.1"
+    assert shaken.path.startswith("/")
+    assert not {"#", "?"} & set(shaken.path)
+    assert len(set(shaken.subprotocols)) == len(shaken.subprotocols)
+    for subprotocol in [None, *shaken.subprotocols]:
+        chosen = select_subprotocol(subprotocol, shaken.subprotocols, ["chat"])
+        names = [b"upgrade", b"connection", b"sec-websocket-accept"]
+        names += [b"sec-websocket-protocol"] * (chosen is not None)
+        names += [b"sec-websocket-extensions"] * (shaken.agreement is not None)
+        check_answer(accept(shaken, chosen), 101, names)
+    body = opened_body(ID, WS_URI, 30_000, shaken, "192.0.2.7")
+    told = json.loads(body.decode())["request"]
+    assert (told["path"], told["query"], told["headers"]) == (shaken.path, shaken.query, shaken.headers)
+    assert set(told["headers"]) == {name.decode() for name, _ in pairs(request.headers)}
+    own = {} if shaken.authorization is None else {b"authorization": shaken.authorization}
+    subject = Subject(ID, WS_URI, shaken.authorization)
+    for webhook in (PLAIN, SIGNED):
+        for event in (Opened(body, AT), Message(False, request.target, AT, 1), Closed(b"{}", AT, 2)):
+            check_request(webhook, subject, event, own)
+
+
+def check_refusal(fault: Fault) -> None:
+    """A handshake that is refused gets one answer."""
+    assert 400 <= fault.status <= 499
+    names = [b"content-length", b"content-type", b"connection"]
+    names += [b"sec-websocket-version", b"upgrade", b"connection"] * (fault.status == 426)
+    check_answer(fault_answer(fault, keep_alive=False), fault.status, names)
+
+
+def check_address(request: Request) -> None:
+    """Whoever is said to have sent it, it has an address."""
+    forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
+    for peer in ("192.0.2.7", "2001:db8::1", "2001:db9::1", ""):
+        address = PROXIES.client(peer, forwarded)
+        assert address == peer or ip_address(address)
+        assert address == "" or ip_address(customer(address).partition("/")[0])
+
+
+def handshakes(data: bytes) -> None:
+    """What a client sends, or lines that it adds to a handshake, never become more than they are."""
+    if not data:
+        return
+    chosen, sent = data[0], data[1:]
+    stream = sent if chosen & 4 else BEFORE + sent + b"\r\n\r\n"
+    for request in feed(RequestReader(1000), stream):
+        if not isinstance(request, Request) or not is_handshake(request):
+            continue
+        check_address(request)
+        try:
+            shaken = read(request, ORIGINS[chosen & 1], compression=bool(chosen & 2))
+        except Fault as fault:
+            check_refusal(fault)
+        else:
+            check(request, shaken)

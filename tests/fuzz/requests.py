@@ -1,0 +1,155 @@
+"""Target: the requests of clients and of the backend."""
+
+from collections.abc import Iterator
+
+from wsaas.errors import Fault, HeadTooLarge, UriTooLong
+from wsaas.http1 import CONTINUE, Item, Phase, Request, RequestReader
+
+from .cutting import pieces
+from .http import NAME, check_headers, limits, pairs, written
+
+LIMITS = [1000, 0, 1, 10]
+MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768
+SMALL_TARGET, SMALL_HEADERS, SMALL_HEAD = 20, 6, 160
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def feed(reader: RequestReader, data: bytes) -> list[Item]:
+    """Give `data` to `reader`; return all that comes of it."""
+    reader.receive(data)
+    return list(iter(reader.next, None))
+
+
+class Reading:
+    """A reader that has got `cut`. `items`: what came of it but `CONTINUE`; `behind`: what is no HTTP any more."""
+
+    def __init__(self, cut: Iterator[bytes], limit: int, max_head: int = MAX_HEAD) -> None:
+        self.reader = RequestReader(limit)
+        self.items: list[Item] = []
+        self.behind = b""
+        waits_for_body = False
+        in_head, most = 0, 2 * max_head
+        for piece in cut:
+            if self.reader.phase is Phase.DEAD:
+                self.behind += piece
+                continue
+            items = feed(self.reader, piece)
+            in_head = in_head + len(piece) if self.reader.phase is Phase.HEAD and not items else 0
+            assert in_head <= most + len(piece), "a head without an end"
+            for item in items:
+                if item is CONTINUE:
+                    assert not waits_for_body
+                    waits_for_body = True
+                else:
+                    waits_for_body = False
+                    self.items.append(item)
+        self.behind = self.reader.rest + self.behind
+        self.told = [told(item) for item in self.items]
+
+
+def told(item: Item) -> object:
+    """Return what there is to know of an item, to compare it. Which of two faults is met may depend on the cut."""
+    if not isinstance(item, Request):
+        return Fault
+    facts = (item.method, item.target, item.headers, item.body)
+    return (*facts, item.version, item.keep_alive, item.upgrade)
+
+
+def check(reading: Reading, limit: int) -> None:
+    """What holds of whatever was read."""
+    reader = reading.reader
+    for item in reading.items:
+        if isinstance(item, Request):
+            check_request(item, limit)
+        else:
+            assert isinstance(item, Fault)
+            assert item is reading.items[-1]
+            assert 400 <= item.status <= 599
+            assert reader.phase is Phase.DEAD
+    last = reading.items[-1] if reading.items else None
+    if reader.phase is Phase.DEAD:
+        assert isinstance(last, Fault) or (isinstance(last, Request) and (last.upgrade or not last.keep_alive))
+        assert feed(reader, GET) == []
+    reader.close()
+    assert feed(reader, GET) == []
+
+
+def check_request(request: Request, limit: int) -> None:
+    """What holds of a request that was accepted."""
+    headers = pairs(request.headers)
+    assert NAME.fullmatch(request.method)
+    assert request.target
+    assert not any(byte <= 0x20 or byte >= 0x7F for byte in request.target)
+    assert len(request.body) <= limit
+    check_headers(headers)
+    hosts, lengths, codings = (
+        [value for name, value in headers if name == wanted]
+        for wanted in (b"host", b"content-length", b"transfer-encoding")
+    )
+    assert len(hosts) == 1 or (not hosts and request.version == "1.0")
+    assert not (lengths and codings)
+    assert len(lengths) <= 1
+    if lengths:
+        assert lengths[0].isdigit()
+        assert int(lengths[0]) == len(request.body)
+    if codings:
+        assert request.tokens(b"transfer-encoding")[-1].lower() == b"chunked"
+    elif not lengths:
+        assert request.body == b""
+    if request.upgrade:
+        assert request.body == b""
+    again(request, limit)
+
+
+def check_size(request: Request, max_target: int, max_headers: int, max_head: int) -> None:
+    """What a request may have. A space behind each colon is counted, whether it was there or not."""
+    headers = pairs(request.headers)
+    assert len(request.target) <= max_target
+    assert len(headers) <= max_headers
+    assert len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers) <= max_head + max_headers
+
+
+def again(request: Request, limit: int) -> None:
+    """Write it down and read it: nothing may have been lost, or have been read into it."""
+    start = b"%b %b HTTP/%b" % (request.method, request.target, request.version.encode())
+    reader = RequestReader(limit)
+    items = feed(reader, written(start, pairs(request.headers), request.body) + b"\r\n")
+    assert [told(item) for item in items] == [told(request)]
+    if request.keep_alive and not request.upgrade:
+        assert reader.phase is Phase.IDLE
+
+
+def requests(data: bytes) -> None:
+    """A stream is the same requests however it is cut."""
+    if len(data) < 2:
+        return
+    how, chosen, stream = data[0], data[1], data[2:]
+    limit = LIMITS[chosen % 4]
+    whole, cut = Reading(iter([stream]), limit), Reading(pieces(stream, how), limit)
+    assert whole.told == cut.told
+    assert (whole.reader.phase is Phase.DEAD) is (cut.reader.phase is Phase.DEAD)
+    last = whole.items[-1] if whole.items else None
+    if isinstance(last, Request) and last.upgrade:
+        assert whole.behind == cut.behind
+    for reading in (whole, cut):
+        check(reading, limit)
+        for item in reading.items:
+            if isinstance(item, Request):
+                check_size(item, MAX_TARGET, MAX_HEADERS, MAX_HEAD)
+    within_small_limits(stream, how, limit)
+
+
+def within_small_limits(stream: bytes, how: int, limit: int) -> None:
+    """A limit holds however a stream is cut; but by how much a head may be over it may depend on that."""
+    with limits(MAX_TARGET=SMALL_TARGET, MAX_HEADERS=SMALL_HEADERS, MAX_HEAD=SMALL_HEAD):
+        whole = Reading(iter([stream]), limit, SMALL_HEAD)
+        cut = Reading(pieces(stream, how), limit, SMALL_HEAD)
+        if whole.told != cut.told:
+            index = next(i for i in range(10_000) if whole.told[i : i + 1] != cut.told[i : i + 1])
+            there = [type(item) for item in whole.items[index : index + 1] + cut.items[index : index + 1]]
+            assert HeadTooLarge in there or UriTooLong in there
+        for reading in (whole, cut):
+            check(reading, limit)
+            for item in reading.items:
+                if isinstance(item, Request):
+                    check_size(item, SMALL_TARGET, SMALL_HEADERS, SMALL_HEAD)

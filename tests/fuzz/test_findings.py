@@ -1,0 +1,58 @@
+"""What the fuzzer found, one test for each, with the smallest input that shows it."""
+
+import pytest
+
+from wsaas.events import Message
+from wsaas.framing import FrameStream
+from wsaas.handshake import read as read_handshake
+from wsaas.http1 import Request, RequestReader
+
+from .frames import taken
+from .handshakes import BEFORE
+from .requests import feed
+from .responses import Outcome, read
+
+DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
+
+
+def unmasked_frame(first: int, payload: bytes) -> bytes:
+    """A client's frame with a mask that changes nothing."""
+    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+def respond(data: bytes) -> Outcome:
+    return read(iter([data]), 1000)
+
+
+def test_a_deflated_message_within_the_limit_may_end_in_an_empty_frame():
+    stream = FrameStream(5, deflated=True)
+    stream.receive(unmasked_frame(0x42, DEFLATED_HELLO) + unmasked_frame(0x80, b""))
+    assert list(taken(stream)) == [Message(False, b"Hello")]
+
+
+def test_a_handshake_may_have_spaces_behind_its_values():
+    (request,) = feed(
+        RequestReader(1000), BEFORE.replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1") + b"\r\n"
+    )
+    assert isinstance(request, Request)
+    assert read_handshake(request).path == "/room"
+
+
+@pytest.mark.parametrize("status", [b"000", b"104", b"199"])
+def test_the_body_of_an_interim_response_is_not_that_of_the_next_one(status):
+    interim = b"HTTP/1.1 " + status + b" X\r\nContent-Length: 5\r\n\r\nfirst"
+    outcome = respond(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsec")
+    assert outcome.fault or outcome.response.body == b"sec"
+
+
+@pytest.mark.parametrize("status", [b"000", b"099"])
+def test_a_status_below_100_is_no_response(status):
+    outcome = respond(b"HTTP/1.1 " + status + b" X\r\n\r\nbody")
+    assert outcome.fault or outcome.response is None
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 50", b"Transfer-Encoding: chunked"])
+def test_a_response_that_was_cut_off_is_none_however_many_headers_it_has(length):
+    headers = b"".join(b"X-%d: y\r\n" % number for number in range(100))
+    outcome = respond(b"HTTP/1.1 200 OK\r\n" + headers + length + b"\r\n\r\n5\r\nonly ")
+    assert outcome.fault or outcome.response is None

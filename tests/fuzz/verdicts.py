@@ -1,0 +1,86 @@
+"""Target: from the backend's answer to what it means, and to what its client gets and it itself is sent later."""
+
+from math import isfinite
+
+from wsaas import framing
+from wsaas.answers import fault_answer
+from wsaas.events import Closed, Message
+from wsaas.handshake import select_subprotocol
+from wsaas.responses import Response
+from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, judge_opened
+
+from .handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
+from .reference import is_text, sent
+from .responses import read
+
+OFFERED = ["chat", "v2"]
+MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT, 2)
+PASSED_ON = [b"www-authenticate", b"retry-after"]
+
+
+def answered(data: bytes) -> bytes:
+    """Return the bytes of a response: any, or one whose body or header fields are any."""
+    kind, given = data[0] % 4, data[1:]
+    if kind == 0:
+        return given
+    if kind == 1:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(given) + given
+    if kind == 2:
+        return b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n" + given + b"\r\n\r\n"
+    return b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: " + given + b"\r\n\r\n"
+
+
+def check_opened(response: Response) -> None:
+    """Let the client in or turn it away with one answer; what is remembered of it goes into no more than one header."""
+    verdict = judge_opened(response)
+    if isinstance(verdict, Denied):
+        assert 400 <= verdict.fault.status <= 504
+        passed_on = [name for name in PASSED_ON if name in response.headers and response.status in {401, 403, 404, 429}]
+        names = [b"content-length", b"content-type", b"connection", *passed_on]
+        check_answer(fault_answer(verdict.fault, keep_alive=False), verdict.fault.status, names)
+        return
+    assert isinstance(verdict, Admitted)
+    assert response.status // 100 == 2
+    try:
+        assert select_subprotocol(verdict.subprotocol, OFFERED, []) in {None, *OFFERED}
+    except ValueError:
+        assert verdict.subprotocol not in OFFERED
+    own = {}
+    subject = Subject(ID, WS_URI, None)
+    if verdict.context is not None:
+        subject.remember(verdict.context)
+        own[b"ws-context"] = verdict.context.encode()
+    check_request(PLAIN, subject, MESSAGE, own)
+
+
+def check_message(response: Response) -> None:
+    """A message is taken, refused or wanted again; a reply is one that can be sent."""
+    verdict = PLAIN.judge(MESSAGE, response)
+    if isinstance(verdict, Taken):
+        assert response.status // 100 == 2
+        if verdict.reply is not None:
+            opcode = framing.TEXT if verdict.reply.text else framing.BINARY
+            assert not verdict.reply.text or is_text(verdict.reply.data, final=True)
+            assert sent(framing.encode(opcode, verdict.reply.data)) == (opcode, response.body)
+    elif isinstance(verdict, Again):
+        assert isfinite(verdict.after)
+        assert verdict.after >= 0
+    else:
+        assert isinstance(verdict, Failed)
+        assert verdict.why
+
+
+def verdicts(data: bytes) -> None:
+    """Whatever a backend answers means something, and is no header of anybody's."""
+    if not data:
+        return
+    response = read(iter([answered(data)]), 5000).response
+    if response is None:
+        return
+    check_opened(response)
+    check_message(response)
+    verdict = PLAIN.judge(CLOSED, response)
+    assert isinstance(verdict, Taken | Again)
+    if isinstance(verdict, Again):
+        assert isfinite(verdict.after)
+        assert verdict.after >= 0
