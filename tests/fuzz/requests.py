@@ -98,7 +98,6 @@ def check_request(request: Request, limit: int) -> None:
         assert request.body == b""
     if request.upgrade:
         assert request.body == b""
-    again(request, limit)
 
 
 def check_size(request: Request, max_target: int, max_headers: int, max_head: int) -> None:
@@ -136,6 +135,7 @@ def requests(data: bytes) -> None:
         for item in reading.items:
             if isinstance(item, Request):
                 check_size(item, MAX_TARGET, MAX_HEADERS, MAX_HEAD)
+                again(item, limit)
     within_small_limits(stream, how, limit)
 
 

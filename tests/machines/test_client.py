@@ -103,10 +103,6 @@ class ClientMachine(RuleBasedStateMachine):
     def may_end(self):
         return self.calm <= 0
 
-    def meets_a_known_fault(self):
-        """Whether a message that is given up now may not be the last one: see `test_findings.py`."""
-        return self.state_is(State.CLOSING) and self.transport.protocol._paused
-
     def state_is(self, *states):
         return self.session.state in states
 
@@ -170,7 +166,7 @@ class ClientMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.maybe_accepted is not None and self.webhook.calls)
     @rule(verdict=st.sampled_from([TAKEN, TAKEN, TAKEN, REPLY, REPLY, AGAIN, UNDELIVERED, GONE]))
     def the_backend_answers(self, verdict):
-        if isinstance(verdict, Failed) and (not self.may_end or self.meets_a_known_fault()):
+        if isinstance(verdict, Failed) and not self.may_end:
             verdict = TAKEN
         if isinstance(self.webhook.asked, Closed) and verdict is not AGAIN:
             verdict = TAKEN
