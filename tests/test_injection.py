@@ -14,6 +14,7 @@ from strategies import examples, extra_headers, head, header_values, spoilt
 from wsaas import __version__, handshake
 from wsaas.answers import dated, fault_answer
 from wsaas.clock import rfc3339
+from wsaas.errors import Fault
 from wsaas.events import Closed, Message, Opened
 from wsaas.http1 import Request, RequestReader
 from wsaas.responses import BadResponse, ResponseReader
@@ -83,7 +84,7 @@ def shake(data: bytes) -> handshake.Handshake | None:
         return None
     try:
         return handshake.read(items[0])
-    except handshake.BadRequest:
+    except Fault:
         return None
 
 
