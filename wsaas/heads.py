@@ -25,6 +25,9 @@ Headers = Mapping[bytes, bytes]
 """Lower-case names to values without space around them; those of a repeated name are joined (RFC 9110 section 5.3)."""
 
 _NONE: frozenset[bytes] = frozenset()
+_FRAMING = {b"content-length", b"transfer-encoding"}
+_MAX_DIGITS = 19
+"""Of a length: any such number has 64 bits."""
 
 
 class Head:
@@ -42,6 +45,8 @@ class Head:
         self.headers = headers
         self.repeated = repeated
         self.keep_alive = version == "1.1"
+        if not _FRAMING.isdisjoint(repeated):
+            raise Malformed("its length is told twice")
         self.size = _size(headers, version)
         self.upgrade = False
         if b"connection" in headers:
@@ -130,8 +135,11 @@ def _size(headers: Headers, version: str) -> int | None:
     """Return the size of the body as `Head` has it (RFC 9112 section 6.3)."""
     coding, size = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     if coding is None:
-        # llhttp has let nothing but digits pass, no more of them than 64 bits have.
-        return None if size is None else int(size)
+        if size is None:
+            return None
+        if not size.isdigit() or len(size) > _MAX_DIGITS:
+            raise Malformed("its Content-Length is not a length")
+        return int(size)
     if size is not None:
         raise Malformed("it has both a Content-Length and a Transfer-Encoding")
     if version != "1.1":
