@@ -108,7 +108,7 @@ class Nchan(Target):
 
     def version(self) -> str:
         """Return nginx's version and the module's."""
-        nginx = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr.strip()  # noqa: S607
+        nginx = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr.strip()  # noqa: S607 - wherever it is installed
         return f"{nginx}, Nchan"
 
     def command(self, place: Place) -> Sequence[str]:
