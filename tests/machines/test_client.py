@@ -91,6 +91,8 @@ class ClientMachine(RuleBasedStateMachine):
         self.pushed = []
         self.maybe_accepted = None
         self.gave_up = False
+        self.failing = None
+        """What the backend put off, and when it first did."""
         self.held = False
         self.lost = False
         self.ended_at = None
@@ -166,15 +168,23 @@ class ClientMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.maybe_accepted is not None and self.webhook.calls)
     @rule(verdict=st.sampled_from([TAKEN, TAKEN, TAKEN, REPLY, REPLY, AGAIN, UNDELIVERED, GONE]))
     def the_backend_answers(self, verdict):
-        if isinstance(verdict, Failed) and not self.may_end:
-            verdict = TAKEN
+        gives_up = isinstance(verdict, Failed) or (verdict is AGAIN and self.is_too_late_for_another_try())
+        if gives_up and not self.may_end:
+            verdict, gives_up = TAKEN, False
         if isinstance(self.webhook.asked, Closed) and verdict is not AGAIN:
-            verdict = TAKEN
+            verdict, gives_up = TAKEN, False
         if verdict is REPLY and self.state_is(State.OPEN):
             self.pushed.append((BINARY, b"reply"))
             self.held = self.transport.backlog > SEND_BUFFER
-        self.gave_up = self.gave_up or isinstance(verdict, Failed)
+        self.gave_up = self.gave_up or gives_up
         self.webhook.answer(verdict)
+
+    def is_too_late_for_another_try(self):
+        """Whether the window of what the backend is asked, which begins with its first failure, is over."""
+        now, asked = self.rig.clock.now(), self.webhook.asked
+        if self.failing is None or self.failing[0] is not asked:
+            self.failing = (asked, now)
+        return now >= self.failing[1] + self.webhook.windows[type(asked)]
 
     @rule(text=st.booleans(), data=st.sampled_from([b"", b"push", b"\xff", b"p" * SEND_BUFFER]))
     def the_backend_pushes(self, text, data):
