@@ -1,9 +1,17 @@
-"""An `async` test is run by the stage that it asks for."""
+"""An `async` test is run by the stage that it asks for; tests by properties try the same examples each time.
+
+A run that fails then blames the change that it judges. `--hypothesis-profile search` tries other examples each time.
+"""
 
 from inspect import iscoroutinefunction
 
 import pytest
+from hypothesis import settings
 from sockets.harness import Stage
+
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [TARGET...] [--seconds N]`: try inputs that nobody thought of, guided by coverage.
+"""`python -m tests.fuzz [TARGET...] [--seconds N] [--seed N]`: try inputs that nobody thought of, guided by coverage.
 
 Needs atheris, which takes libFuzzer to Python; where that cannot be installed, says so and does nothing.
 A finding is printed with its bytes and left in the current folder; `test_corpus.py` replays it once it is kept.
@@ -31,10 +31,11 @@ SLOW_START = 120
 _STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
 
 
-def fuzz(name: str, seconds: int, grown: Path) -> bool:
+def fuzz(name: str, seconds: int, seed: int, grown: Path) -> bool:
     """Fuzz one target, adding what is new to `grown`; return whether it withstood."""
     flags = {
         "max_total_time": seconds,
+        "seed": seed,
         "max_len": MAX_FRAMES if name == "frames" else MAX_LENGTH,
         "timeout": LONGEST,
         "print_final_stats": 1,
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(NAMES)}; all of them without any")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    parser.add_argument("--seed", type=int, default=0, help="start with the same inputs each time; 0: with others")
     parser.add_argument(
         "--keep", action="store_true", help="add what is new to the corpus, and drop what is not needed"
     )
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     withstood = True
     for name in names:
         with tempfile.TemporaryDirectory() as grown:
-            withstood &= fuzz(name, max(1, options.seconds // len(names)), Path(grown))
+            withstood &= fuzz(name, max(1, options.seconds // len(names)), options.seed, Path(grown))
             if options.keep:
                 corpus.keep(name, Path(grown))
     return 0 if withstood else 1
