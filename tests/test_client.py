@@ -337,6 +337,17 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     assert rig.transport.take() == framing.encode(framing.PONG, b"d")
 
 
+def test_a_pong_never_overtakes_the_one_that_is_owed():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 1001
+    rig.receive(ping(b"a"))
+    rig.transport.backlog = 500
+    rig.receive(ping(b"b"))
+    assert rig.transport.writes == []
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == framing.encode(framing.PONG, b"b")
+
+
 def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it():
     rig = Rig(send_buffer="1000").enter()
     rig.transport.backlog = 1001

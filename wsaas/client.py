@@ -259,8 +259,8 @@ class SocketProtocol(asyncio.Protocol):
         session = self.session
         if isinstance(received, Ping):
             # A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to
-            # its latest ping, once it reads (RFC 6455 section 5.5.3).
-            if self.buffered() > self._common.settings.send_buffer:
+            # its latest ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
+            if self._owed is not None or self.buffered() > self._common.settings.send_buffer:
                 self._owed = received.payload
             else:
                 self.write(framing.encode(framing.PONG, received.payload))
