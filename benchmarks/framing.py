@@ -6,7 +6,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from statistics import median
 
-from wsaas.framing import FrameStream, unmask
+from websockets.speedups import apply_mask
+
+from wsaas.framing import FrameStream
 
 FIN_TEXT = b"\x81"
 MASKED = 0x80
@@ -17,7 +19,7 @@ def frame(size: int) -> bytes:
     """Return one masked text frame of `size` bytes (below 65,536)."""
     mask = os.urandom(4)
     head = bytes([MASKED | size]) if size < 126 else bytes([MASKED | 126]) + size.to_bytes(2, "big")  # noqa: PLR2004
-    return FIN_TEXT + head + mask + unmask(b"x" * size, mask)
+    return FIN_TEXT + head + mask + apply_mask(b"x" * size, mask)
 
 
 def per_frame(stream: FrameStream, data: bytes, times: int) -> float:
