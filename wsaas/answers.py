@@ -1,11 +1,15 @@
 """HTTP responses that are sent, as bytes: what went well, and each fault at the one place that words it."""
 
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 import orjson
 
 from wsaas.errors import Fault
+
+_COMMON_SIZE = 1024
+"""Bytes of an answer that may be kept for the next ones of its second: most are alike."""
 
 
 def answer(status: int, body: bytes, *headers: tuple[str, str], keep_alive: bool = True) -> bytes:
@@ -35,17 +39,20 @@ def kept_alive(answer: bytes) -> bytes:
     return answer.replace(b"\r\n", b"\r\nConnection: keep-alive\r\n", 1)
 
 
-class _Second:
-    """The line for the second that was asked for last: most answers share theirs with the one before."""
-
-    number = -1
-    line = b""
-
-
 def dated(answer: bytes, at: float) -> bytes:
     """Return `answer` with its `Date`, which is `at` seconds since the epoch (RFC 9110 section 6.6.1)."""
-    number = int(at)
-    if number != _Second.number:
-        _Second.line = f"\r\nDate: {formatdate(number, usegmt=True)}\r\n".encode()
-        _Second.number = number
-    return answer.replace(b"\r\n", _Second.line, 1)
+    if len(answer) > _COMMON_SIZE:
+        return _dated(answer, int(at))
+    return _common_dated(answer, int(at))
+
+
+@lru_cache(maxsize=1)
+def _date_line(second: int) -> bytes:
+    return f"\r\nDate: {formatdate(second, usegmt=True)}\r\n".encode()
+
+
+def _dated(answer: bytes, second: int) -> bytes:
+    return answer.replace(b"\r\n", _date_line(second), 1)
+
+
+_common_dated = lru_cache(maxsize=16)(_dated)

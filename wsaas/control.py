@@ -61,7 +61,15 @@ class Control:
         return without_body(response) if request.method == b"HEAD" else response
 
     def _route(self, request: Request) -> bytes:
-        path = _path(request.target)
+        target = request.target
+        if request.method == b"PUT" and target.startswith(self._prefix):
+            # Nearly all are of this kind: an id needs no decoding, and what is not one finds nobody.
+            session = self._registry.find(target[len(self._prefix) :].decode("latin-1"))
+            if session is not None:
+                if self._tokens:
+                    self._authorize(request)
+                return _push(session, request)
+        path = _path(target)
         if self._tokens and path not in HEALTH:
             self._authorize(request)
         start = len(self._prefix) if path.startswith(self._prefix) else 1
@@ -94,12 +102,16 @@ class Control:
         if session is None:
             raise errors.Gone("This connection ended.")
         if method == b"PUT":
-            session.send(text=is_text(request.header(b"content-type")), data=request.body)
-            return OK
+            return _push(session, request)
         if method == b"DELETE":
             _close(session, request.body)
             return OK
         return orjson.dumps({"code": "OK", **session.information()})
+
+
+def _push(session: Session, request: Request) -> bytes:
+    session.send(text=is_text(request.headers.get(b"content-type")), data=request.body)
+    return OK
 
 
 def _path(target: bytes) -> bytes:

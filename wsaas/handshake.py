@@ -36,7 +36,7 @@ class Handshake:
 
 def is_handshake(request: Request) -> bool:
     """Return whether `request` means to be a handshake, a valid one or not."""
-    return request.header(b"upgrade") is not None and UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
+    return UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
 def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:

@@ -36,6 +36,8 @@ METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OP
 
 _METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
 _LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
+_PUSH_LINE = re.compile(rb"PUT (/[!\"$-~]{0,255}) (?=HTTP/1\.1\r\n)")
+"""What nearly every request begins with; the same as `_LINE` and all that is asked of it, in one look."""
 _PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
 _HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
@@ -110,6 +112,8 @@ class RequestReader:
 
     def next(self) -> Item | None:
         """Return what comes next, None until more bytes make something whole."""
+        if not self._data and self._body is None:
+            return None
         try:
             item = self._begin() if self._body is None else self._go_on(self._body)
         except Oversized as error:
@@ -156,6 +160,9 @@ class RequestReader:
         if 0 <= size <= min(self._limit, len(data) - end):
             self._at += size
             request.body = data[end : self._at]
+            if self._at == len(data):
+                self._data = b""
+                self._at = 0
             return self._give(request)
         self._request, self._body = request, head.body(self._limit)
         self.phase = Phase.BODY
@@ -206,6 +213,9 @@ def _check_part(data: bytes, start: int) -> None:
 
 def _read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
     """Return method and target of the request line at `start` (RFC 9112 section 3), and where its version begins."""
+    line = _PUSH_LINE.match(data, start)
+    if line is not None:
+        return b"PUT", line[1], line.end()
     line = _LINE.match(data, start)
     if line is None:
         raise _not_a_line()

@@ -102,7 +102,7 @@ class HttpProtocol(asyncio.Protocol):
         before = reader.phase
         answers: list[bytes] = []
         while (item := reader.next()) is not None:
-            if isinstance(item, Request) and handshake.is_handshake(item):
+            if type(item) is Request and b"upgrade" in item.headers and handshake.is_handshake(item):
                 if self._shake_hands(item, answers):
                     return
             else:
@@ -134,10 +134,8 @@ class HttpProtocol(asyncio.Protocol):
             self._serve()
 
     def _answer(self, item: Request | errors.Fault | bytes) -> bytes:
-        if isinstance(item, bytes):
-            return item
-        if isinstance(item, errors.Fault):
-            return self._fault(item)
+        if type(item) is not Request:
+            return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
         said = self._say(item)
         if item.keep_alive and item.version == "1.0":
             said = kept_alive(said)

@@ -32,6 +32,8 @@ class State(Enum):
     CLOSED = "closed"
 
 
+CONNECTING, OPEN, CLOSING, CLOSED = State
+
 MOVES = {
     State.CONNECTING: {State.OPEN, State.CLOSED},
     State.OPEN: {State.CLOSING, State.CLOSED},
@@ -191,12 +193,12 @@ class Session(Facts, Owner):
 
         Raises `Gone`, `BadText` for text that is not UTF-8, `SlowClient` when `SEND_BUFFER` bytes would wait.
         """
-        if self.state is State.CLOSING or self.state is State.CLOSED:
+        if (state := self.state) is CLOSING or state is CLOSED:
             raise errors.Gone("This connection ended.")
-        if text and not framing.valid_text(data):
+        if text and not (data.isascii() or framing.valid_text(data)):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(framing.TEXT if text else framing.BINARY, data)
-        waits = self.buffered
+        waits = self.edge.buffered() if state is OPEN else len(self._early)
         if waits and waits + len(frame) > self._services.settings.send_buffer:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
         self._write(frame, len(data))
@@ -336,9 +338,8 @@ class Session(Facts, Owner):
         self._move(State.CLOSED, reason)
         self._services.keeper.left(self)
         self.outbox.release()
-        self._farewell = Closed(
-            _farewell(self, self._services.clock.now()), self._services.clock.wall(), self._number + 1
-        )
+        clock = self._services.clock
+        self._farewell = Closed(_farewell(self, clock.now()), clock.wall(), self._number + 1)
         if asked:
             self.outbox.put(self._farewell)
 
@@ -349,7 +350,7 @@ class Session(Facts, Owner):
     def _write(self, frame: bytes, size: int) -> None:
         self.messages_out += 1
         self.bytes_out += size
-        if self.state is State.CONNECTING:
+        if self.state is CONNECTING:
             self._early += frame
         else:
             self.edge.write(frame)

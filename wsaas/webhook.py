@@ -36,9 +36,10 @@ _UNKNOWN = {502, 504}
 _GONE = 410
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _METHODS = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
-_JSON = b"application/json"
-_TEXT = b"text/plain; charset=utf-8"
-_BINARY = b"application/octet-stream"
+_JSON, _TEXT, _BINARY = (
+    f"Content-Type: {name}\r\nContent-Length: "
+    for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
+)
 
 
 @dataclass(slots=True)
@@ -144,18 +145,11 @@ class Webhook:
             content, body = (_TEXT if event.text else _BINARY), event.data
         else:
             content, body = _JSON, event.body
-        number = b"%b.%d" % (subject.id.encode(), event.number)
-        signature = b"" if self._signer is None else self._signer.lines(number, self._wall(), body)
-        return b"%b%b%bce-id: %b\r\nce-time: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
-            start,
-            subject.lines,
-            signature,
-            number,
-            rfc3339(event.at).encode(),
-            content,
-            len(body),
-            body,
-        )
+        number = f"{subject.id}.{event.number}"
+        told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
+        if self._signer is None:
+            return start + subject.lines + told + body
+        return start + subject.lines + self._signer.lines(number.encode(), self._wall(), body) + told + body
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return what `outcome` means for `event`."""
