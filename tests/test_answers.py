@@ -51,11 +51,12 @@ def test_the_answer_to_a_head_has_no_body():
         (784111777.1, b"Sun, 06 Nov 1994 08:49:37 GMT"),
     ],
 )
-def test_an_answer_may_have_a_date(at, date):
-    data = dated(answer(200, b"a\r\nb"), at)
+@pytest.mark.parametrize("body", [b"a\r\nb", b"a\r\nb" * 1000], ids=["short", "long"])
+def test_an_answer_may_have_a_date(at, date, body):
+    data = dated(answer(200, body), at)
     response = respond(data)
     assert data.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
-    assert (response.headers[b"date"], response.body) == (date, b"a\r\nb")
+    assert (response.headers[b"date"], response.body) == (date, body)
 
 
 def test_a_client_of_http_1_0_is_told_that_its_connection_stays():

@@ -101,6 +101,36 @@ def test_a_put_may_have_no_body(rig):
     assert rig.edge.written == [framing.encode(framing.TEXT, b"")]
 
 
+def test_a_put_is_told_by_its_path_however_that_is_written():
+    rig = Rig(ws_hostname="node/ws")
+    rig.path = "/ws/" + rig.session.id
+    rig.put(b"usual")
+    rig.path = "/" + rig.session.id
+    rig.put(b"without the prefix, which a proxy took off")
+    rig.path = f"/ws/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}?query"
+    rig.put(b"odd")
+    texts = [b"usual", b"without the prefix, which a proxy took off", b"odd"]
+    assert rig.edge.written == [framing.encode(framing.TEXT, text) for text in texts]
+
+
+@pytest.mark.parametrize("prefix", ["/xx/", "/ws", "//", "/ws/ws/", "/ws//"])
+def test_a_put_under_another_path_reaches_nobody(prefix):
+    rig = Rig(ws_hostname="node/ws")
+    rig.path = prefix + rig.session.id
+    assert rig.put(b"lost").status == 404
+    assert rig.edge.written == []
+
+
+def test_a_put_needs_the_token_wherever_it_goes():
+    rig = Rig(control_token="s3cret")
+    for path in (rig.path, f"/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}", UNKNOWN, "/"):
+        assert rig.ask("PUT", path, body=b"x").said == (401, "UNAUTHORIZED")
+        assert rig.ask("PUT", path, TOKEN + "x", body=b"x").said == (401, "UNAUTHORIZED")
+    assert rig.edge.written == []
+    assert rig.ask("PUT", rig.path, TOKEN, body=b"x").status == 200
+    assert rig.edge.written == [framing.encode(framing.TEXT, b"x")]
+
+
 CONTENT_TYPES = [
     (None, True),
     ("text/plain", True),
