@@ -32,6 +32,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# On the way of each message: a member of an enumeration is searched for, a name is there.
 CONNECTING, OPEN, CLOSING, CLOSED = State
 
 MOVES = {
