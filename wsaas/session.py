@@ -196,7 +196,7 @@ class Session(Facts, Owner):
         """
         if (state := self.state) is CLOSING or state is CLOSED:
             raise errors.Gone("This connection ended.")
-        if text and not (data.isascii() or framing.valid_text(data)):
+        if text and not framing.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(framing.TEXT if text else framing.BINARY, data)
         waits = self.edge.buffered() if state is OPEN else len(self._early)
