@@ -12,6 +12,14 @@ from pathlib import Path
 from benchmarks.targets.base import HANDSHAKE, HOST, PUSH, Place, Target
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+ABOUT_CLIENT = """proxy_pass_request_body off;
+            proxy_set_header Host localhost;
+            proxy_set_header Connection "";
+            proxy_set_header Authorization $http_authorization;
+            proxy_set_header X-Channel-Id /c/$nchan_channel_id;
+            proxy_set_header Content-Length "";"""
+"""What the backend is told of a client that comes or goes."""
+
 CONFIGURATION = """
 load_module {module};
 daemon off;
@@ -58,24 +66,14 @@ http {{
             internal;
             proxy_pass http://backend/;
             proxy_method POST;
-            proxy_pass_request_body off;
-            proxy_set_header Host localhost;
-            proxy_set_header Connection "";
-            proxy_set_header Authorization $http_authorization;
-            proxy_set_header X-Channel-Id /c/$nchan_channel_id;
-            proxy_set_header Content-Length "";
+            {about_client}
         }}
         location = /unsubscribe {{
             internal;
             proxy_pass http://backend/;
             proxy_method DELETE;
             proxy_ignore_client_abort on;
-            proxy_pass_request_body off;
-            proxy_set_header Host localhost;
-            proxy_set_header Connection "";
-            proxy_set_header Authorization $http_authorization;
-            proxy_set_header X-Channel-Id /c/$nchan_channel_id;
-            proxy_set_header Content-Length "";
+            {about_client}
         }}
         location = /message {{
             internal;
@@ -122,6 +120,7 @@ class Nchan(Target):
                 client=place.client,
                 control=place.control,
                 connections=place.connections,
+                about_client=ABOUT_CLIENT,
             )
         )
         return ["nginx", "-p", str(place.folder), "-c", str(path)]
