@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Place:
     connections: int
 
 
-class Target:
+class Target(ABC):
     """One gateway. `install` is the command that installs what `missing` finds missing."""
 
     name = ""
@@ -57,9 +58,9 @@ class Target:
         """Return which version is measured, in a few words."""
         return ""
 
+    @abstractmethod
     def command(self, place: Place) -> Sequence[str]:
         """Return what starts it; write what it needs into the folder."""
-        raise NotImplementedError
 
     def environment(self, _place: Place) -> Mapping[str, str]:
         """Return variables to set."""
