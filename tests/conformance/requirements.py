@@ -97,7 +97,7 @@ def covers(*numbers: str) -> Callable[[Tested], Tested]:
         REQUIREMENTS[number]
 
     def mark(test: Tested) -> Tested:
-        test.covers = numbers  # type: ignore[attr-defined]
+        test.covers = numbers
         return test
 
     return mark

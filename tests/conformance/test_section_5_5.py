@@ -131,10 +131,10 @@ async def test_two_that_close_at_the_same_time_send_one_close_each(stage: Stage)
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
-    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    raw.writer.transport.pause_reading()
     await node.rest("DELETE", client, '{"code": 4000}')
     raw.send(close_frame(4001))
-    raw.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    raw.writer.transport.resume_reading()
     assert await raw.closing() == (4000, "")
     await raw.end()
 
