@@ -347,8 +347,9 @@ def test_what_may_become_a_request_is_waited_for(part):
 # Limits
 
 
-def test_a_target_may_have_eight_kibibytes():
-    start = b"GET /%b HTTP/1.1" % (b"a" * (MAX_TARGET - 1))
+@pytest.mark.parametrize("method", [b"GET", b"PUT"])
+def test_a_target_may_have_eight_kibibytes(method):
+    start = b"%b /%b HTTP/1.1" % (method, b"a" * (MAX_TARGET - 1))
     (item,) = read(request(start=start))
     assert len(item.target) == MAX_TARGET
     assert fault(request(start=start.replace(b"/a", b"/aa")) + GET).status == 414

@@ -36,8 +36,6 @@ METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OP
 
 _METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
 _LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
-_PUSH_LINE = re.compile(rb"PUT (/[!\"$-~]{0,255}) (?=HTTP/1\.1\r\n)")
-"""What nearly every request begins with; the same as `_LINE` and all that is asked of it, in one look."""
 _PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
 _HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
@@ -46,6 +44,14 @@ _AUTHORITY = re.compile(_HOST)
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
 _ONCE = {b"authorization", b"content-type", b"host", b"origin"}
 """Headers of which two would have two meanings."""
+
+
+def push_line(max_target: int) -> re.Pattern[bytes]:
+    """Return what nearly every request begins with; the same as `_LINE` and all that is asked of it, in one look."""
+    return re.compile(rb"PUT (/[!\"$-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
+
+
+_PUSH_LINE = push_line(MAX_TARGET)
 
 
 class Phase(Enum):

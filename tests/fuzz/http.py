@@ -30,7 +30,7 @@ def joined(headers: Headers) -> dict[bytes, bytes]:
 
 
 @lru_cache
-def places(names: tuple[str, ...]) -> tuple[list[tuple[ModuleType, str, int]], list[Any]]:
+def places(names: tuple[str, ...]) -> tuple[list[tuple[ModuleType, str, object]], list[Any]]:
     """Return where limits stand in the gateway, with their values, and what remembers results that depend on them."""
     modules = [module for name, module in sys.modules.items() if name.startswith("wsaas.")]
     found = [(module, name, getattr(module, name)) for module in modules for name in names if hasattr(module, name)]
@@ -38,8 +38,8 @@ def places(names: tuple[str, ...]) -> tuple[list[tuple[ModuleType, str, int]], l
 
 
 @contextmanager
-def limits(**values: int) -> Iterator[None]:
-    """Set limits that an input of a fuzzer can reach."""
+def limits(**values: object) -> Iterator[None]:
+    """Set limits that an input of a fuzzer can reach, and what was made of them when their module was loaded."""
     found, caches = places(tuple(values))
     assert {name for _, name, _ in found} == set(values)
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from wsaas.errors import Fault, HeadTooLarge, UriTooLong
-from wsaas.http1 import CONTINUE, Item, Phase, Request, RequestReader
+from wsaas.http1 import CONTINUE, Item, Phase, Request, RequestReader, push_line
 
 from .cutting import pieces
 from .http import NAME, check_headers, limits, pairs, written
@@ -141,7 +141,8 @@ def requests(data: bytes) -> None:
 
 def within_small_limits(stream: bytes, how: int, limit: int) -> None:
     """A limit holds however a stream is cut; but by how much a head may be over it may depend on that."""
-    with limits(MAX_TARGET=SMALL_TARGET, MAX_HEADERS=SMALL_HEADERS, MAX_HEAD=SMALL_HEAD):
+    small = {"MAX_TARGET": SMALL_TARGET, "_PUSH_LINE": push_line(SMALL_TARGET), "MAX_HEADERS": SMALL_HEADERS}
+    with limits(MAX_HEAD=SMALL_HEAD, **small):
         whole = Reading(iter([stream]), limit, SMALL_HEAD)
         cut = Reading(pieces(stream, how), limit, SMALL_HEAD)
         if whole.told != cut.told:
