@@ -14,7 +14,8 @@ from benchmarks.framing import frame
 from wsaas.client import Common
 from wsaas.control import Control
 from wsaas.events import Message
-from wsaas.framing import BINARY, FrameStream, encode
+from wsaas.frames import BINARY, encode
+from wsaas.framing import FrameStream
 from wsaas.health import Health
 from wsaas.http1 import RequestReader
 from wsaas.journal import NoJournal

@@ -13,7 +13,7 @@ from fakes import (
     make_settings,
 )
 
-from wsaas import errors, framing
+from wsaas import errors, frames
 from wsaas.client import BURST, Common, PendingProtocol, SocketProtocol
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.session import Session, State
@@ -27,7 +27,7 @@ SWITCH = (
 
 
 def text(data):
-    return client_frame(framing.TEXT, data)
+    return client_frame(frames.TEXT, data)
 
 
 class Rig:
@@ -82,11 +82,11 @@ def rig():
 
 
 def ping(payload=b""):
-    return client_frame(framing.PING, payload)
+    return client_frame(frames.PING, payload)
 
 
 def close(code=1000, reason=""):
-    return client_frame(framing.CLOSE, code.to_bytes(2, "big") + reason.encode())
+    return client_frame(frames.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
 # While the backend is asked.
@@ -115,7 +115,7 @@ def test_early_pushes_leave_in_one_write_with_the_101():
     rig.session.send(text=True, data=b"hello")
     rig.session.send(text=False, data=b"bytes")
     rig.webhook.answer(OK)
-    early = framing.encode(framing.TEXT, b"hello") + framing.encode(framing.BINARY, b"bytes")
+    early = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
     assert rig.transport.writes == [SWITCH + early]
 
 
@@ -199,7 +199,7 @@ def test_a_pending_client_that_is_finished_has_its_time_to_take_what_is_buffered
 def test_a_frame_becomes_a_message_at_once(rig):
     rig.receive(text(b"hello"))
     assert rig.webhook.asked == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
-    rig.receive(client_frame(framing.BINARY, b"\xff"))
+    rig.receive(client_frame(frames.BINARY, b"\xff"))
     rig.answer_all()
     assert rig.webhook.told[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
 
@@ -279,7 +279,7 @@ def test_a_push_and_a_reply_are_written_at_once(rig):
     rig.session.send(text=True, data=b"push")
     rig.receive(text(b"hello"))
     rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
-    assert rig.transport.writes == [framing.encode(framing.TEXT, b"push"), framing.encode(framing.TEXT, b"reply")]
+    assert rig.transport.writes == [frames.encode(frames.TEXT, b"push"), frames.encode(frames.TEXT, b"reply")]
 
 
 def test_the_transport_pauses_writing_at_the_send_buffer():
@@ -307,12 +307,12 @@ def test_a_client_that_does_not_take_replies_goes_on_when_it_took_them():
 
 def test_a_ping_is_answered_at_once_while_a_message_waits_for_the_backend(rig):
     rig.receive(text(b"slow") + ping(b"are you there?"))
-    assert rig.transport.writes == [framing.encode(framing.PONG, b"are you there?")]
+    assert rig.transport.writes == [frames.encode(frames.PONG, b"are you there?")]
 
 
 def test_a_pong_is_no_more_than_a_sign_of_life(rig):
     rig.clock.advance(5.0)
-    rig.receive(client_frame(framing.PONG, b"x"))
+    rig.receive(client_frame(frames.PONG, b"x"))
     assert rig.transport.writes == []
     assert rig.session.last_seen == rig.clock.now()
     assert rig.messages == []
@@ -322,7 +322,7 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     rig = Rig(send_buffer="1000").enter()
     rig.transport.backlog = 1000
     rig.receive(ping(b"a"))
-    assert rig.transport.take() == framing.encode(framing.PONG, b"a")
+    assert rig.transport.take() == frames.encode(frames.PONG, b"a")
     rig.transport.backlog = 1001
     rig.receive(ping(b"b") * BURST)
     rig.clock.advance(0)
@@ -330,11 +330,11 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     assert rig.transport.writes == []
     rig.transport.backlog = 0
     rig.transport.protocol.resume_writing()
-    assert rig.transport.take() == framing.encode(framing.PONG, b"c")
+    assert rig.transport.take() == frames.encode(frames.PONG, b"c")
     rig.transport.protocol.resume_writing()
     assert rig.transport.take() == b""
     rig.receive(ping(b"d"))
-    assert rig.transport.take() == framing.encode(framing.PONG, b"d")
+    assert rig.transport.take() == frames.encode(frames.PONG, b"d")
 
 
 def test_a_pong_never_overtakes_the_one_that_is_owed():
@@ -345,7 +345,7 @@ def test_a_pong_never_overtakes_the_one_that_is_owed():
     rig.receive(ping(b"b"))
     assert rig.transport.writes == []
     rig.transport.protocol.resume_writing()
-    assert rig.transport.take() == framing.encode(framing.PONG, b"b")
+    assert rig.transport.take() == frames.encode(frames.PONG, b"b")
 
 
 def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it():
@@ -361,9 +361,9 @@ def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it()
 @pytest.mark.parametrize(
     ("frame", "echo", "end"),
     [
-        (close(1000, "bye"), framing.encode_close(1000, "bye"), (1000, "bye")),
-        (close(4999), framing.encode_close(4999), (4999, "")),
-        (client_frame(framing.CLOSE), framing.encode_close(1005), (1005, "")),
+        (close(1000, "bye"), frames.encode_close(1000, "bye"), (1000, "bye")),
+        (close(4999), frames.encode_close(4999), (4999, "")),
+        (client_frame(frames.CLOSE), frames.encode_close(1005), (1005, "")),
     ],
 )
 def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, frame, echo, end):
@@ -390,7 +390,7 @@ def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
 
 def test_what_comes_behind_a_close_is_ignored(rig):
     rig.receive(close(1000) + text(b"more") + ping() + close(4000))
-    assert rig.transport.writes == [framing.encode_close(1000)]
+    assert rig.transport.writes == [frames.encode_close(1000)]
     rig.answer_all()
     assert rig.messages == []
     assert rig.end == (1000, "")
@@ -402,7 +402,7 @@ def test_what_comes_behind_a_close_is_ignored(rig):
         (text(b"\xff"), 1007),
         (b"\x81\x05hello", 1002),
         (client_frame(3), 1002),
-        (client_frame(framing.TEXT, b"." * 101), 1009),
+        (client_frame(frames.TEXT, b"." * 101), 1009),
         (close(1005), 1002),
     ],
 )
@@ -438,7 +438,7 @@ def test_a_client_that_violated_may_close_by_itself(rig):
 
 def test_a_client_that_is_told_to_close_answers_and_is_gone(rig):
     rig.session.close(Reason.SHUTDOWN)
-    assert rig.transport.take() == framing.encode_close(1001, "going away")
+    assert rig.transport.take() == frames.encode_close(1001, "going away")
     assert not rig.transport.closed
     rig.receive(close(1001))
     # Its Close was the answer: there is no second one.
@@ -479,7 +479,7 @@ def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
     rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
-    assert rig.transport.writes == [framing.encode_close(1011, "message not delivered")]
+    assert rig.transport.writes == [frames.encode_close(1011, "message not delivered")]
     assert rig.transport.reading
     rig.receive(close(1011))
     assert rig.transport.closed
@@ -501,7 +501,7 @@ def test_a_quiet_client_is_pinged_once_at_half_of_its_time(rig):
     rig.pass_time(14.999)
     assert rig.transport.writes == []
     rig.pass_time(0.002)
-    assert rig.transport.writes == [framing.encode(framing.PING, b"")]
+    assert rig.transport.writes == [frames.encode(frames.PING, b"")]
     rig.pass_time(14.0, beats=14)
     assert len(rig.transport.writes) == 1
     assert rig.session.state is State.OPEN
@@ -510,18 +510,18 @@ def test_a_quiet_client_is_pinged_once_at_half_of_its_time(rig):
 def test_a_client_that_answers_pings_is_never_closed(rig):
     for _ in range(10):
         rig.pass_time(15.0)
-        assert rig.transport.take() == framing.encode(framing.PING, b"")
+        assert rig.transport.take() == frames.encode(frames.PING, b"")
         rig.clock.advance(14.9)
-        rig.receive(client_frame(framing.PONG))
+        rig.receive(client_frame(frames.PONG))
     assert rig.session.state is State.OPEN
 
 
 def test_a_client_that_answers_a_ping_at_once_is_asked_again(rig):
     rig.pass_time(15.0)
-    rig.receive(client_frame(framing.PONG))
+    rig.receive(client_frame(frames.PONG))
     rig.transport.take()
     rig.pass_time(15.0)
-    assert rig.transport.writes == [framing.encode(framing.PING, b"")]
+    assert rig.transport.writes == [frames.encode(frames.PING, b"")]
 
 
 def test_a_client_that_was_told_to_close_is_not_pinged():
@@ -543,7 +543,7 @@ def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
     rig.pass_time(15.0)
     rig.transport.take()
     rig.pass_time(15.0)
-    assert rig.transport.writes == [framing.encode_close(1001, "timeout")]
+    assert rig.transport.writes == [frames.encode_close(1001, "timeout")]
     assert rig.transport.closed
     assert rig.end == (1001, "timeout")
     assert rig.session.reason is Reason.TIMED_OUT
@@ -556,17 +556,17 @@ def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_given_up()
     rig.clock.advance(9.0)
     rig.enter()
     rig.pass_time(0.5)
-    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
     rig.pass_time(2.4)
     assert rig.session.state is State.OPEN
-    rig.receive(client_frame(framing.PONG))
+    rig.receive(client_frame(frames.PONG))
     rig.pass_time(2.4)
     assert rig.session.state is State.OPEN
 
 
 def test_a_node_that_stood_still_gives_up_nobody_whom_it_did_not_ask(rig):
     rig.pass_time(3600.0)
-    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
     rig.pass_time(14.9)
     assert rig.session.state is State.OPEN
     rig.pass_time(0.1)
@@ -583,7 +583,7 @@ def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
     rig.webhook.answer(TAKEN)
     assert rig.transport.reading
     rig.pass_time(15.0)
-    assert rig.transport.take() == framing.encode(framing.PING, b"")
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
     rig.pass_time(15.0)
     assert rig.session.state is State.CLOSED
 
@@ -597,7 +597,7 @@ def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
     rig.webhook.answer(Taken(reply))
     assert not rig.transport.reading
     rig.pass_time(14.0)
-    assert rig.transport.writes == [framing.encode(framing.TEXT, b"reply")]
+    assert rig.transport.writes == [frames.encode(frames.TEXT, b"reply")]
 
 
 def test_a_client_that_takes_no_replies_is_blamed_for_its_silence():
@@ -627,7 +627,7 @@ def test_without_a_timeout_a_client_still_has_to_close():
 # Others have their turn
 
 
-@pytest.mark.parametrize("flood", [ping(b""), client_frame(framing.PONG), ping(b"x" * 125)])
+@pytest.mark.parametrize("flood", [ping(b""), client_frame(frames.PONG), ping(b"x" * 125)])
 def test_a_flood_of_control_frames_is_taken_in_turns(flood):
     rig = Rig().enter()
     rig.receive(flood * (2 * BURST) + text(b"at last"))
@@ -646,7 +646,7 @@ def test_a_flood_of_control_frames_is_taken_in_turns(flood):
 
 def test_a_flood_of_fragments_is_taken_in_turns():
     rig = Rig().enter()
-    fragments = client_frame(framing.TEXT, fin=False) + client_frame(0, fin=False) * (BURST * BURST)
+    fragments = client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * (BURST * BURST)
     rig.receive(fragments + client_frame(0, b"at last"))
     assert not rig.transport.reading
     assert rig.messages == []
@@ -658,7 +658,7 @@ def test_a_flood_of_fragments_is_taken_in_turns():
 def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
     rig = Rig().enter()
     more = client_frame(0, fin=False) * (BURST * BURST + 2 * BURST)
-    rig.receive(client_frame(framing.TEXT, fin=False) + more + client_frame(0, b"at last"))
+    rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
     assert not rig.transport.reading
     rig.transport.lose()
     assert rig.messages == [b"at last"]
@@ -734,7 +734,7 @@ def test_what_comes_with_the_handshake_counts():
 
 def test_pings_do_not_count(throttled):
     for _ in range(5):
-        throttled.receive(client_frame(framing.PING))
+        throttled.receive(client_frame(frames.PING))
     assert len(throttled.transport.take()) == 10
     assert throttled.transport.reading
 
@@ -786,7 +786,7 @@ def test_what_a_throttled_client_sent_before_it_vanished_is_delivered(throttled)
 
 
 def test_a_client_that_is_told_to_close_need_not_wait(throttled):
-    throttled.receive(burst(0, 5) + client_frame(framing.CLOSE, b"\x03\xe8"))
+    throttled.receive(burst(0, 5) + client_frame(frames.CLOSE, b"\x03\xe8"))
     throttled.session.close(Reason.SHUTDOWN)
     throttled.clock.advance(0)
     throttled.answer_all()

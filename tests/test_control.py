@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from wsaas import framing
+from wsaas import frames
 from wsaas.clock import rfc3339
 from wsaas.control import LONGEST_PAGE, PAGE, Control, is_text
 from wsaas.events import Closed, Reason
@@ -93,12 +93,12 @@ def test_a_put_sends_its_body_as_one_message(rig):
     assert (answer.status, answer.phrase) == (200, "OK")
     assert answer.json == {"code": "OK"}
     assert answer.headers["Content-Type"] == "application/json"
-    assert rig.edge.written == [framing.encode(framing.TEXT, b"hello")]
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"hello")]
 
 
 def test_a_put_may_have_no_body(rig):
     assert rig.put(b"").status == 200
-    assert rig.edge.written == [framing.encode(framing.TEXT, b"")]
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"")]
 
 
 def test_a_put_is_told_by_its_path_however_that_is_written():
@@ -110,7 +110,7 @@ def test_a_put_is_told_by_its_path_however_that_is_written():
     rig.path = f"/ws/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}?query"
     rig.put(b"odd")
     texts = [b"usual", b"without the prefix, which a proxy took off", b"odd"]
-    assert rig.edge.written == [framing.encode(framing.TEXT, text) for text in texts]
+    assert rig.edge.written == [frames.encode(frames.TEXT, text) for text in texts]
 
 
 @pytest.mark.parametrize("prefix", ["/xx/", "/ws", "//", "/ws/ws/", "/ws//"])
@@ -128,7 +128,7 @@ def test_a_put_needs_the_token_wherever_it_goes():
         assert rig.ask("PUT", path, TOKEN + "x", body=b"x").said == (401, "UNAUTHORIZED")
     assert rig.edge.written == []
     assert rig.ask("PUT", rig.path, TOKEN, body=b"x").status == 200
-    assert rig.edge.written == [framing.encode(framing.TEXT, b"x")]
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"x")]
 
 
 CONTENT_TYPES = [
@@ -153,7 +153,7 @@ CONTENT_TYPES = [
 @pytest.mark.parametrize(("content_type", "text"), CONTENT_TYPES)
 def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, content_type, text):
     assert rig.put(b"{}", content_type).status == 200
-    assert rig.edge.written == [framing.encode(framing.TEXT if text else framing.BINARY, b"{}")]
+    assert rig.edge.written == [frames.encode(frames.TEXT if text else frames.BINARY, b"{}")]
 
 
 def test_is_text_takes_the_bytes_of_the_header():
@@ -179,7 +179,7 @@ def test_a_put_during_the_handshake_is_kept():
     rig = Rig(enters=False)
     assert rig.put(b"hi").status == 200
     rig.webhook.answer(Admitted(None, None))
-    assert rig.door.accepted == (None, framing.encode(framing.TEXT, b"hi"))
+    assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"hi"))
 
 
 # DELETE.
@@ -199,7 +199,7 @@ def test_a_put_during_the_handshake_is_kept():
 )
 def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, reason):
     assert rig.ask("DELETE", rig.path, body=body).json == {"code": "OK"}
-    assert rig.edge.written == [framing.encode_close(code, reason)]
+    assert rig.edge.written == [frames.encode_close(code, reason)]
     assert rig.session.state is State.CLOSING
     assert rig.session.reason is Reason.BACKEND_CLOSED
     rig.session.lost()

@@ -23,13 +23,13 @@ from strategies import (
 )
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from wsaas import framing
+from wsaas import frames, framing
 from wsaas.events import Message
-from wsaas.framing import BURST, Close, FrameStream, Ping, Pong, Received, Violation
+from wsaas.frames import Close, Ping, Pong, Received, Violation
+from wsaas.framing import BURST, LONG, SHORT_PIECE, FrameStream
 
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
-MAX_REASON = 123
 LATE_CODE = pack("!H", 1014)
 SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMITED])
 
@@ -170,13 +170,19 @@ def test_a_whole_message_needs_no_wsproto(monkeypatch):
         receive(each_alone[0], fast=False)
 
 
+def test_a_whole_control_frame_needs_no_wsproto(monkeypatch):
+    monkeypatch.setattr(framing, "FrameProtocol", None)
+    data = frame(PING, b"p" * 125) + frame(PONG) + frame(CLOSE, pack("!H", 1000) + b"bye") + frame(PING)
+    assert receive(data) == [Ping(b"p" * 125), Pong(), Close(1000, "bye")]
+
+
 def test_wsproto_is_let_go_when_nothing_is_left_in_it():
     stream = FrameStream(UNLIMITED)
     data = frame(TEXT, b"ab", first=0) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
     for piece in cut(data, range(len(data))):
         stream.receive(piece)
         drain(stream)
-    assert stream._slow is None
+    assert stream._lane is None
     assert stream._buffer == b""
 
 
@@ -217,8 +223,8 @@ def test_nothing_comes_of_nothing():
         frame(0, b"", first=0),
         frame(TEXT, b"x", first=0) + frame(TEXT, b"y"),
         frame(TEXT, b"x", first=0) + frame(BINARY, b"y"),
-        framing.encode(TEXT, b"not masked"),
-        framing.encode(PING, b""),
+        frames.encode(TEXT, b"not masked"),
+        frames.encode(PING, b""),
         bytes([FIN | TEXT, 0xFE, 0, 125]) + b"mask" + bytes(125),
         bytes([FIN | TEXT, 0xFF]) + pack("!Q", 65535) + b"mask" + bytes(65535),
         bytes([FIN | TEXT, 0xFF]) + pack("!Q", 2**63) + b"mask",
@@ -405,61 +411,64 @@ def test_many_fragments_are_taken_in_turns(fragments, turns):
     assert not stream.is_busy
 
 
-# What is sent
+# Long messages
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 65537])
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_an_encoded_message_is_one_frame_that_a_client_reads(opcode, size):
-    client = FrameProtocol(client=True, extensions=[])
-    data = framing.encode(opcode, b"x" * size)
-    client.receive_bytes(data)
-    (got,) = client.received_frames()
-    expected = "x" * size if opcode == TEXT else b"x" * size
-    assert (got.opcode, got.payload, got.message_finished) == (opcode, expected, True)
-    assert len(data) - size == (2 if size < 126 else 4 if size < 65536 else 10)
+long_payloads = st.builds(
+    lambda text, size: text * (size // max(1, len(text)) + 1),
+    st.text(min_size=1, max_size=20).map(str.encode),
+    st.integers(LONG, 3 * LONG),
+)
+long_places = st.one_of(
+    st.lists(st.integers(0, 4 * LONG), max_size=8),
+    st.builds(lambda start, step: range(start, 4 * LONG, step), st.integers(0, 20), st.integers(500, 5000)),
+)
 
 
-@pytest.mark.parametrize("opcode", [PING, PONG])
-def test_an_encoded_control_frame_is_one_that_a_client_reads(opcode):
-    client = FrameProtocol(client=True, extensions=[])
-    client.receive_bytes(framing.encode(opcode, b"x" * 125))
-    assert [(got.opcode, got.payload) for got in client.received_frames()] == [(opcode, b"x" * 125)]
+@examples(100)
+@given(long_payloads, st.sampled_from([TEXT, BINARY]), masks, long_places, st.booleans())
+def test_a_long_message_cut_anywhere_is_what_wsproto_makes_of_it(payload, opcode, mask, places, spoil):
+    payload = payload[: len(payload) // 2] + b"\xff" + payload if spoil else payload
+    data = frame(opcode, payload, mask) + frame(PING, b"behind")
+    expected = without_reasons(receive(data, fast=False))
+    assert without_reasons(receive_all(FrameStream(UNLIMITED), cut(data, places))) == expected
 
 
-def read_close(data: bytes) -> tuple[int, str]:
-    client = FrameProtocol(client=True, extensions=[])
-    client.receive_bytes(data)
-    (got,) = client.received_frames()
-    assert got.opcode is Opcode.CLOSE
-    return got.payload
+@pytest.mark.parametrize("step", [1, 1000, SHORT_PIECE, SHORT_PIECE + 1, LONG])
+def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step):
+    monkeypatch.setattr(framing, "FrameProtocol", None)
+    header, payload = 8, bytes(range(256)) * (2 * LONG // 256)
+    data = frame(BINARY, payload) + frame(TEXT, b"behind")
+    stream = FrameStream(len(payload))
+    end = header + len(payload)
+    pieces = cut(data, [*range(header, end, step), end])
+    assert receive_all(stream, pieces) == [Message(False, payload), Message(True, b"behind")]
+    assert stream._lane is None
 
 
-@examples(200)
-@given(st.sampled_from([1000, 1001, 1011, 3000, 4999]), st.text(max_size=200))
-def test_a_close_reason_is_cut_between_characters(code, reason):
-    read_code, read_reason = read_close(framing.encode_close(code, reason))
-    assert read_code == code
-    clean = reason.encode("utf-8", "replace").decode()
-    assert clean.startswith(read_reason)
-    size = len(read_reason.encode())
-    assert size <= MAX_REASON
-    if read_reason != clean:
-        assert size + len(clean[len(read_reason)].encode()) > MAX_REASON
+def test_nothing_follows_a_long_text_that_is_none():
+    data = frame(TEXT, b"x" * LONG + b"\xff")
+    stream = FrameStream(UNLIMITED)
+    assert receive_all(stream, [data[:100], data[100:-1]]) == []
+    assert receive_all(stream, [data[-1:], frame(PING)]) == [Violation(BAD_TEXT, "text that is not UTF-8")]
 
 
-def test_a_close_reason_of_characters_of_two_bytes_is_cut_before_the_last_half():
-    assert read_close(framing.encode_close(1000, "é" * 62)) == (1000, "é" * 61)
-    assert read_close(framing.encode_close(1000, "x" + "é" * 62)) == (1000, "x" + "é" * 61)
-
-
-def test_a_reason_that_no_utf8_can_hold_is_sent_all_the_same():
-    assert read_close(framing.encode_close(1000, "a\udcffb")) == (1000, "a?b")
-
-
-def test_a_close_without_a_code_is_empty():
-    assert framing.encode_close(1005, "never sent") == b"\x88\x00"
-    assert read_close(framing.encode_close(1000)) == (1000, "")
+@pytest.mark.parametrize("large", [0, SHORT_PIECE + 1])
+def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(large):
+    data = frame(BINARY, bytes(3 * LONG))
+    step = max(1, large)
+    places = [place for start in range(10, len(data), step + 1) for place in (start, start + 1)]
+    stream = FrameStream(UNLIMITED)
+    pieces = list(cut(data, places))
+    tracemalloc.start()
+    for piece in pieces[:-1]:
+        stream.receive(bytes(bytearray(piece)))
+        assert stream.next() is None
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1.3 * len(data)
+    stream.receive(pieces[-1])
+    assert stream.next() == Message(False, bytes(3 * LONG))
 
 
 # Small things
@@ -469,17 +478,6 @@ def test_a_close_without_a_code_is_empty():
 @given(st.one_of(st.binary(max_size=300), st.just(bytes(range(256)) * 300)), masks)
 def test_unmasking_is_what_a_naive_loop_does(payload, mask):
     assert framing.unmask(payload, mask) == xor(payload, mask)
-
-
-@examples(300)
-@given(st.one_of(st.binary(max_size=12), st.text().map(str.encode), spoilt_text))
-def test_text_is_valid_when_it_decodes(data):
-    try:
-        data.decode("utf-8", "strict")
-        decodes = True
-    except UnicodeDecodeError:
-        decodes = False
-    assert framing.valid_text(data) is decodes
 
 
 @pytest.mark.parametrize("length", [0, 1, 125])

@@ -12,10 +12,11 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame
 from wsproto.frame_protocol import FrameProtocol
 
-from wsaas import framing
+from wsaas import frames
 from wsaas.deflate import MIN_DEFLATED, Agreement, deflate
 from wsaas.events import Message
-from wsaas.framing import Close, FrameStream, Ping, Violation, deflating, encode
+from wsaas.frames import Close, Ping, Violation, deflating, encode
+from wsaas.framing import FrameStream
 
 RSV1 = 0x40
 UNLIMITED = 2**62
@@ -182,7 +183,7 @@ def test_nothing_is_kept_between_two_messages():
     stream = FrameStream(UNLIMITED, deflated=True)
     stream.receive(deflated_frame(TEXT, b"a" * 1000))
     assert stream.next() == Message(True, b"a" * 1000)
-    assert stream._slow is None
+    assert stream._lane is None
 
 
 # What a client is sent
@@ -219,7 +220,7 @@ def test_a_message_that_shrinks_is_sent_deflated(size, bits):
 
 @pytest.mark.parametrize("shrunk", [0, 125, 126, 65_535, 65_536])
 def test_a_deflated_message_of_each_size_is_a_frame_that_a_client_reads(monkeypatch, shrunk):
-    monkeypatch.setattr(framing, "deflate", lambda _payload, _bits: b"x" * shrunk)
+    monkeypatch.setattr(frames, "deflate", lambda _payload, _bits: b"x" * shrunk)
     data = deflating(Agreement())(BINARY, bytes(shrunk + MIN_DEFLATED))
     assert take_apart(data) == (RSV1, BINARY, b"x" * shrunk)
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
 
-from wsaas import framing, server
+from wsaas import frames, server
 from wsaas.client import Common, PendingProtocol, SocketProtocol
 from wsaas.control import DONE, Control
 from wsaas.http1 import CONTINUE
@@ -378,7 +378,7 @@ def test_a_fault_may_stand_behind_a_burst(rig):
 
 
 def test_a_handshake_may_stand_behind_a_burst(rig):
-    frame = client_frame(framing.TEXT, b"early")
+    frame = client_frame(frames.TEXT, b"early")
     rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + frame)
     assert len(rig.registry) == 0
     rig.clock.advance(0.0)
@@ -438,7 +438,7 @@ def test_the_101_answers_the_key_of_the_client(rig):
 
 
 def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
-    frame = client_frame(framing.TEXT, b"early")
+    frame = client_frame(frames.TEXT, b"early")
     rig.receive(HANDSHAKE + frame[:4])
     rig.receive(frame[4:])
     rig.webhook.answer(Admitted(None, None))

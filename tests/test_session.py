@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from wsaas import errors, framing
+from wsaas import errors, frames
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.journal import NoJournal
@@ -85,7 +85,7 @@ def rig():
 
 
 def close_frame(code, text):
-    return framing.encode_close(code, text)
+    return frames.encode_close(code, text)
 
 
 # The way in.
@@ -278,23 +278,23 @@ def test_a_client_that_is_gone_is_not_resumed(rig):
 # Messages out.
 
 
-@pytest.mark.parametrize(("text", "opcode"), [(True, framing.TEXT), (False, framing.BINARY)])
+@pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_push_is_one_frame(rig, text, opcode):
     rig.enter().session.send(text=text, data=b"hi")
-    assert rig.edge.written == [framing.encode(opcode, b"hi")]
+    assert rig.edge.written == [frames.encode(opcode, b"hi")]
 
 
-@pytest.mark.parametrize(("text", "opcode"), [(True, framing.TEXT), (False, framing.BINARY)])
+@pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_reply_is_one_frame(rig, text, opcode):
     rig.enter().receive()
     rig.webhook.answer(Taken(Message(text=text, data=b"hi")))
-    assert rig.edge.written == [framing.encode(opcode, b"hi")]
+    assert rig.edge.written == [frames.encode(opcode, b"hi")]
 
 
 def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
     rig.session.send(text=True, data=b"one")
     rig.session.send(text=False, data=b"two")
-    early = framing.encode(framing.TEXT, b"one") + framing.encode(framing.BINARY, b"two")
+    early = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
     assert rig.session.buffered == len(early)
     rig.enter()
     assert rig.door.accepted == (None, early)
@@ -302,7 +302,7 @@ def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
     assert rig.session.buffered == 0
     assert (rig.session.messages_out, rig.session.bytes_out) == (2, 6)
     rig.session.send(text=True, data=b"three")
-    assert rig.edge.written == [framing.encode(framing.TEXT, b"three")]
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"three")]
 
 
 @pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
@@ -619,7 +619,7 @@ def test_what_is_pushed_before_the_client_is_remembered_is_kept(journalled):
     rig.session.send(text=True, data=b"early")
     rig.journal.write()
     rig.enter()
-    assert rig.door.accepted == (None, framing.encode(framing.TEXT, b"early"))
+    assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"early"))
 
 
 def test_a_client_that_the_backend_refused_is_forgotten(journalled):
@@ -917,7 +917,7 @@ class SessionMachine(RuleBasedStateMachine):
         except errors.SlowClient:
             assert self.session.buffered > 0
         else:
-            self.pushed.append(framing.encode(framing.BINARY, data))
+            self.pushed.append(frames.encode(frames.BINARY, data))
 
     @precondition(lambda self: not self.state_is(State.CONNECTING))
     @rule(reason=st.sampled_from([Reason.BACKEND_CLOSED, Reason.SHUTDOWN, Reason.TIMED_OUT]))
@@ -939,7 +939,7 @@ class SessionMachine(RuleBasedStateMachine):
         if isinstance(event, Closed) and not isinstance(verdict, Again):
             verdict = TAKEN
         if isinstance(verdict, Taken) and verdict.reply and self.state_is(State.OPEN):
-            self.pushed.append(framing.encode(framing.BINARY, verdict.reply.data))
+            self.pushed.append(frames.encode(frames.BINARY, verdict.reply.data))
         self.failed = self.failed or isinstance(verdict, Failed)
         self.webhook.answer(verdict)
 

@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from wsaas import errors, framing
+from wsaas import errors, frames
 from wsaas.answers import dated, fault_answer
 from wsaas.clock import NO_LIMIT, Allowance, Clock, Timer
 from wsaas.events import Message, Reason
-from wsaas.framing import Close, FrameStream, Ping, Received, Violation
+from wsaas.frames import Close, Ping, Received, Violation
+from wsaas.framing import FrameStream
 from wsaas.handshake import Handshake, accept
 from wsaas.session import Session, State
 from wsaas.settings import Settings
@@ -158,8 +159,8 @@ class SocketProtocol(asyncio.Protocol):
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        frames, session = self._frames, self.session
-        while session.state is not State.CLOSED and ((received := frames.next()) is not None or frames.is_busy):
+        stream, session = self._frames, self.session
+        while session.state is not State.CLOSED and ((received := stream.next()) is not None or stream.is_busy):
             if type(received) is Message:
                 session.receive(received)
             elif received is not None:
@@ -173,20 +174,20 @@ class SocketProtocol(asyncio.Protocol):
         """The client took what waited for it."""
         owed, self._owed = self._owed, None
         if owed is not None and self.session.state is State.OPEN:
-            self.write(framing.encode(framing.PONG, owed))
+            self.write(frames.encode(frames.PONG, owed))
         self.session.drained()
 
     # What the session wants.
 
     def start(self) -> None:
         """Hand on the messages that were read, until there are no more, the session has enough, or others wait."""
-        frames = self._frames
+        stream = self._frames
         others = 0
         while not (self._paused or self._rest):
-            received = frames.next()
+            received = stream.next()
             if type(received) is Message:
                 self._take(received)
-            elif received is None and not frames.is_busy:
+            elif received is None and not stream.is_busy:
                 break
             else:
                 if received is not None:
@@ -236,7 +237,7 @@ class SocketProtocol(asyncio.Protocol):
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
             self._pinged = now
-            self.write(framing.encode(framing.PING, b""))
+            self.write(frames.encode(frames.PING, b""))
         elif now - self._pinged >= timeout / 2:
             session.close(Reason.TIMED_OUT)
 
@@ -263,10 +264,10 @@ class SocketProtocol(asyncio.Protocol):
             if self._owed is not None or self.buffered() > self._common.settings.send_buffer:
                 self._owed = received.payload
             else:
-                self.write(framing.encode(framing.PONG, received.payload))
+                self.write(frames.encode(frames.PONG, received.payload))
         elif isinstance(received, Close):
             if session.state is State.OPEN:
-                self.write(framing.encode_close(received.code, received.reason))
+                self.write(frames.encode_close(received.code, received.reason))
             self.finish()
             session.closed_by_client(received.code, received.reason)
         elif isinstance(received, Violation):
@@ -275,7 +276,7 @@ class SocketProtocol(asyncio.Protocol):
     def _fail(self, violation: Violation) -> None:
         """Say why, and go on reading for a while: a socket closed with bytes unread would take the Close with it."""
         if self.session.state is State.OPEN:
-            self.write(framing.encode_close(violation.code, violation.reason))
+            self.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._common.closing_deadline()
         self._transport.write_eof()
         self.session.violated(violation.code, violation.reason)

@@ -14,7 +14,7 @@ from wsaas import errors
 from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
 from wsaas.events import Reason
-from wsaas.framing import MAX_REASON
+from wsaas.frames import MAX_REASON
 from wsaas.http1 import Request
 from wsaas.registry import ID_FORM, Registry
 from wsaas.session import Session, State

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from wsaas import errors, framing
+from wsaas import errors, frames
 from wsaas.clock import Clock, rfc3339
 from wsaas.edge import Door, Edge
 from wsaas.events import Closed, Message, Opened, Reason
@@ -134,7 +134,7 @@ class Session(Facts, Owner):
         self._door = door
         self._early = bytearray()
         agreement = handshake.agreement
-        self._encode: framing.Encoder = framing.deflating(agreement) if agreement else framing.encode
+        self._encode: frames.Encoder = frames.deflating(agreement) if agreement else frames.encode
         self._farewell: Closed
         self._number = 0
         self._services = services
@@ -196,9 +196,9 @@ class Session(Facts, Owner):
         """
         if (state := self.state) is CLOSING or state is CLOSED:
             raise errors.Gone("This connection ended.")
-        if text and not framing.valid_text(data):
+        if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
-        frame = self._encode(framing.TEXT if text else framing.BINARY, data)
+        frame = self._encode(frames.TEXT if text else frames.BINARY, data)
         waits = self.edge.buffered() if state is OPEN else len(self._early)
         if waits and waits + len(frame) > self._services.settings.send_buffer:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
@@ -211,7 +211,7 @@ class Session(Facts, Owner):
         elif self.state is State.OPEN:
             self.close_code = code or reason.code
             self.close_text = reason.value if text is None else text
-            self.edge.write(framing.encode_close(self.close_code, self.close_text))
+            self.edge.write(frames.encode_close(self.close_code, self.close_text))
             if reason is Reason.TIMED_OUT:
                 self.edge.finish()
                 self._leave(reason)
@@ -248,7 +248,7 @@ class Session(Facts, Owner):
         if self.state is not State.OPEN:
             logger.debug("%s: a reply came after the client", self.ws_uri)
             return
-        self._write(self._encode(framing.TEXT if reply.text else framing.BINARY, reply.data), len(reply.data))
+        self._write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data), len(reply.data))
         if self.buffered > self._services.settings.send_buffer:
             self.outbox.hold()
 

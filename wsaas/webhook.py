@@ -13,7 +13,7 @@ import orjson
 from wsaas import __version__, errors
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Event, Message, Opened, Reason
-from wsaas.framing import valid_text
+from wsaas.frames import valid_text
 from wsaas.handshake import Handshake
 from wsaas.health import Health
 from wsaas.pool import Exchange, Failure, Outcome, Pool

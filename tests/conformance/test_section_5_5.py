@@ -6,7 +6,7 @@ import pytest
 from sockets.harness import MASK, Stage, close_frame, frame
 
 from wsaas.events import Message
-from wsaas.framing import Violation
+from wsaas.frames import Violation
 
 from .requirements import covers
 from .wire import BAD_TEXT, BINARY, CLOSE, CONTINUATION, PING, PONG, PROTOCOL_ERROR, TEXT, closing, failure, received

@@ -8,7 +8,8 @@ from sockets.backend import within
 from sockets.harness import BINARY, CLOSE, PING, PONG, TEXT, Stage, frame, upgrade
 
 from wsaas.events import Message
-from wsaas.framing import FrameStream, Received
+from wsaas.frames import Received
+from wsaas.framing import FrameStream
 
 from .requirements import covers
 from .wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_BIG, failure

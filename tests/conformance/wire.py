@@ -4,7 +4,8 @@ import struct
 
 from sockets.harness import MASK, Node, Raw, close_frame
 
-from wsaas.framing import FrameStream, Received
+from wsaas.frames import Received
+from wsaas.framing import FrameStream
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 EVERY_OPCODE = [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from wsaas import framing
 from wsaas.deflate import Agreement
 from wsaas.events import Message
-from wsaas.framing import Close, FrameStream, Ping, Received, Violation
+from wsaas.frames import BINARY, NO_STATUS, TEXT, Close, Ping, Received, Violation, deflating, encode, encode_close
+from wsaas.framing import FrameStream
 
 from .cutting import pieces
 from .reference import CLOSE, PING, PONG, Decoder, Meaning, sent
@@ -22,7 +22,7 @@ def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
     """The tuples of the reference for all but a violation."""
     for each in received:
         if isinstance(each, Message):
-            yield (framing.TEXT if each.text else framing.BINARY, each.data)
+            yield (TEXT if each.text else BINARY, each.data)
         elif isinstance(each, Ping):
             yield (PING, each.payload)
         elif isinstance(each, Close):
@@ -60,7 +60,7 @@ def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit
         assert len(ends) == 1
     if ends and isinstance(ends[0], Violation):
         assert ends[0].code in meaning.failed
-        framing.encode_close(ends[0].code, ends[0].reason)
+        encode_close(ends[0].code, ends[0].reason)
     else:
         assert not meaning.failed
     if ends:
@@ -74,19 +74,19 @@ def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit
 def answer(received: Received) -> None:
     """Send it back: a client has to get the same."""
     if isinstance(received, Message):
-        opcode = framing.TEXT if received.text else framing.BINARY
-        plain_frame = framing.encode(opcode, received.data)
+        opcode = TEXT if received.text else BINARY
+        plain_frame = encode(opcode, received.data)
         assert sent(plain_frame) == (opcode, received.data)
         assert plain_frame[0] == 0x80 | opcode
-        deflated = framing.deflating(Agreement())(opcode, received.data)
+        deflated = deflating(Agreement())(opcode, received.data)
         assert sent(deflated) == (opcode, received.data)
         assert len(deflated) <= len(plain_frame)
     elif isinstance(received, Ping):
-        assert sent(framing.encode(framing.PONG, received.payload)) == (PONG, received.payload)
+        assert sent(encode(PONG, received.payload)) == (PONG, received.payload)
     elif isinstance(received, Close | Violation):
-        opcode, payload = sent(framing.encode_close(received.code, received.reason))
+        opcode, payload = sent(encode_close(received.code, received.reason))
         assert opcode == CLOSE
-        assert payload[:2] == (b"" if received.code == framing.NO_STATUS else received.code.to_bytes(2, "big"))
+        assert payload[:2] == (b"" if received.code == NO_STATUS else received.code.to_bytes(2, "big"))
         assert received.reason.startswith(payload[2:].decode())
 
 

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from wsaas import framing
+from wsaas import frames
 from wsaas.answers import fault_answer
 from wsaas.events import Closed, Message
 from wsaas.handshake import select_subprotocol
@@ -59,9 +59,9 @@ def check_message(response: Response) -> None:
     if isinstance(verdict, Taken):
         assert response.status // 100 == 2
         if verdict.reply is not None:
-            opcode = framing.TEXT if verdict.reply.text else framing.BINARY
+            opcode = frames.TEXT if verdict.reply.text else frames.BINARY
             assert not verdict.reply.text or is_text(verdict.reply.data, final=True)
-            assert sent(framing.encode(opcode, verdict.reply.data)) == (opcode, response.body)
+            assert sent(frames.encode(opcode, verdict.reply.data)) == (opcode, response.body)
     elif isinstance(verdict, Again):
         assert isfinite(verdict.after)
         assert verdict.after >= 0

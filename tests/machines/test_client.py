@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from strategies import FIN, frame
 from test_client import SWITCH, Rig
 
-from wsaas import errors, framing
+from wsaas import errors, frames
 from wsaas.client import MAX_EAGER, PendingProtocol
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.outbox import OVERHEAD
@@ -190,7 +190,7 @@ class ClientMachine(RuleBasedStateMachine):
     def the_backend_pushes(self, text, data):
         ended = self.state_is(State.CLOSING, State.CLOSED)
         waits = 0 if ended else self.session.buffered
-        size = len(framing.encode(BINARY, data))
+        size = len(frames.encode(BINARY, data))
         try:
             self.session.send(text=text, data=data)
         except errors.Gone:

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from strategies import CLOSE, FIN, frame, requests, requests_or_not
 
 from wsaas.errors import Fault
-from wsaas.framing import Close, FrameStream, Violation
+from wsaas.frames import Close, Violation
+from wsaas.framing import FrameStream
 from wsaas.http1 import CONTINUE, Phase, Request, RequestReader
 
 UPGRADE = (
