@@ -11,7 +11,7 @@ from wsaas.events import Message, Reason
 from wsaas.frames import Close, Ping, Received, Violation
 from wsaas.framing import FrameStream
 from wsaas.handshake import Handshake, accept
-from wsaas.session import Session, State
+from wsaas.session import CLOSED, OPEN, Session
 from wsaas.settings import Settings
 
 MAX_EAGER = 64 * 1024
@@ -160,7 +160,7 @@ class SocketProtocol(asyncio.Protocol):
             self._rest.cancel()
             self._rest = None
         stream, session = self._frames, self.session
-        while session.state is not State.CLOSED and ((received := stream.next()) is not None or stream.is_busy):
+        while session.state is not CLOSED and ((received := stream.next()) is not None or stream.is_busy):
             if type(received) is Message:
                 session.receive(received)
             elif received is not None:
@@ -173,7 +173,7 @@ class SocketProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client took what waited for it."""
         owed, self._owed = self._owed, None
-        if owed is not None and self.session.state is State.OPEN:
+        if owed is not None and self.session.state is OPEN:
             self.write(frames.encode(frames.PONG, owed))
         self.session.drained()
 
@@ -266,7 +266,7 @@ class SocketProtocol(asyncio.Protocol):
             else:
                 self.write(frames.encode(frames.PONG, received.payload))
         elif isinstance(received, Close):
-            if session.state is State.OPEN:
+            if session.state is OPEN:
                 self.write(frames.encode_close(received.code, received.reason))
             self.finish()
             session.closed_by_client(received.code, received.reason)
@@ -275,7 +275,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _fail(self, violation: Violation) -> None:
         """Say why, and go on reading for a while: a socket closed with bytes unread would take the Close with it."""
-        if self.session.state is State.OPEN:
+        if self.session.state is OPEN:
             self.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._common.closing_deadline()
         self._transport.write_eof()

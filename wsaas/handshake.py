@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 
 from wsaas.access import ANY_ORIGIN, Origins
-from wsaas.deflate import Agreement, negotiate, offers
+from wsaas.deflate import Agreement, Offer, negotiate, offers
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.http1 import Request
 
@@ -36,7 +36,7 @@ class Handshake:
 
 def is_handshake(request: Request) -> bool:
     """Return whether `request` means to be a handshake, a valid one or not."""
-    return UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
+    return request.upgrade or UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
 def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
@@ -59,33 +59,45 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     key = request.header(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
-    subprotocols = _listed(request, "Sec-WebSocket-Protocol")
-    if not all(map(_TOKEN.fullmatch, subprotocols)) or len(set(subprotocols)) < len(subprotocols):
-        raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
+    subprotocols = _subprotocols(request)
     origin = request.header(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
-    try:
-        extensions = offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
-    except ValueError:
-        raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
+    extensions = _extensions(request)
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
         key=key,
         path=path,
         query=query,
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()},
-        subprotocols=[name.decode() for name in subprotocols],
+        subprotocols=subprotocols,
         authorization=request.header(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
     )
 
 
+def _subprotocols(request: Request) -> list[str]:
+    if b"sec-websocket-protocol" not in request.headers:
+        return []
+    names = _listed(request, "Sec-WebSocket-Protocol")
+    if not all(map(_TOKEN.fullmatch, names)) or len(set(names)) < len(names):
+        raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
+    return [name.decode() for name in names]
+
+
+def _extensions(request: Request) -> list[Offer]:
+    if b"sec-websocket-extensions" not in request.headers:
+        return []
+    try:
+        return offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
+    except ValueError:
+        raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
+
+
 def _listed(request: Request, name: str) -> list[bytes]:
-    """Return the members of a list header that may be absent but not empty (RFC 6455 section 4.3)."""
-    key = name.lower().encode()
-    members = request.tokens(key)
-    if not members and request.header(key) is not None:
+    """Return the members of a list header that is not absent, and may not be empty (RFC 6455 section 4.3)."""
+    members = request.tokens(name.lower().encode())
+    if not members:
         raise BadRequest(f"{name} has to name something.")
     return members
 

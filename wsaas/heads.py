@@ -90,8 +90,12 @@ def read(parser: type[Any], version: str, head: bytes) -> Head:
 
 def members(headers: Headers, name: bytes) -> list[bytes]:
     """Return the members of the comma-separated list header `name` (RFC 9110 section 5.6.1)."""
-    found = headers.get(name, b"").split(b",")
-    return [member.strip(b" \t") for member in found if member.strip(b" \t")]
+    found = headers.get(name)
+    if not found:
+        return []
+    if b"," not in found:
+        return [found]
+    return [member for each in found.split(b",") if (member := each.strip(b" \t"))]
 
 
 class _Judge:

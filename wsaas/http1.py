@@ -63,6 +63,10 @@ class Phase(Enum):
     DEAD = "dead"
 
 
+# A member of an enumeration is searched for each time, a name is there.
+IDLE, HEAD, BODY, DEAD = Phase
+
+
 class Request:
     """A whole request; `upgrade`: it asks for a WebSocket. `target` is in origin form, or `*`."""
 
@@ -107,12 +111,12 @@ class RequestReader:
         self._at = 0
         self._request: Request | None = None
         self._body: Body | None = None
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.rest = b""
 
     def receive(self, data: bytes) -> None:
         """Take bytes, for `next` to read."""
-        if self.phase is not Phase.DEAD:
+        if self.phase is not DEAD:
             self._data = self._data[self._at :] + data
             self._at = 0
 
@@ -141,7 +145,7 @@ class RequestReader:
 
     def close(self) -> None:
         """Read no more."""
-        self.phase = Phase.DEAD
+        self.phase = DEAD
         self._request = self._body = None
         self._data = b""
         self._at = 0
@@ -155,7 +159,7 @@ class RequestReader:
             return None
         end = heads.find_end(data, start)
         if not end:
-            self.phase = Phase.HEAD
+            self.phase = HEAD
             _check_part(data, start)
             return None
         method, target, rest = _read_line(data, start)
@@ -171,7 +175,7 @@ class RequestReader:
                 self._at = 0
             return self._give(request)
         self._request, self._body = request, head.body(self._limit)
-        self.phase = Phase.BODY
+        self.phase = BODY
         if end == len(data) and b"expect" in head.headers and head.version == "1.1" and not self._body.overflown:
             return CONTINUE
         return self._go_on(self._body)
@@ -195,7 +199,7 @@ class RequestReader:
             self.close()
         else:
             self._request = self._body = None
-            self.phase = Phase.IDLE
+            self.phase = IDLE
         return request
 
     def _skip_empty_lines(self) -> int:

@@ -9,7 +9,7 @@ from wsaas import errors, handshake
 from wsaas.answers import answer, dated, fault_answer, kept_alive, without_body
 from wsaas.client import Common, PendingProtocol
 from wsaas.control import Control
-from wsaas.http1 import Phase, Request, RequestReader
+from wsaas.http1 import DEAD, HEAD, IDLE, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 
@@ -82,10 +82,10 @@ class HttpProtocol(asyncio.Protocol):
         """Close a connection that is idle for too long, or whose request does not come to its end."""
         if not self._deadline:
             settings = self._site.common.settings
-            slow = self._reader.phase is Phase.HEAD and not self._paused
+            slow = self._reader.phase is HEAD and not self._paused
             self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout) / 1000
         elif now >= self._deadline:
-            if self._paused or self._reader.phase in (Phase.IDLE, Phase.DEAD) or self._transport.is_closing():
+            if self._paused or self._reader.phase in (IDLE, DEAD) or self._transport.is_closing():
                 self._transport.abort()
             else:
                 fault = errors.RequestTimeout("The request did not arrive whole in time.")
@@ -110,13 +110,13 @@ class HttpProtocol(asyncio.Protocol):
             if len(answers) == BURST or len(answers[-1]) >= LARGE:
                 break
         phase = reader.phase
-        if answers and phase is Phase.DEAD:
+        if answers and phase is DEAD:
             self._end(b"".join(answers))
         elif answers:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
             if item is not None:
                 self._wait_for_turn()
-        if phase is not Phase.DEAD and (answers or (phase is not before and not (self._new and phase is Phase.HEAD))):
+        if phase is not DEAD and (answers or (phase is not before and not (self._new and phase is HEAD))):
             # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
             self._new = False
             self._deadline = 0.0

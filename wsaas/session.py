@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from logging import DEBUG
 from typing import Any, Protocol
 
 import orjson
@@ -32,14 +33,14 @@ class State(Enum):
     CLOSED = "closed"
 
 
-# On the way of each message: a member of an enumeration is searched for, a name is there.
+# A member of an enumeration is searched for each time, a name is there.
 CONNECTING, OPEN, CLOSING, CLOSED = State
 
-MOVES = {
-    State.CONNECTING: {State.OPEN, State.CLOSED},
-    State.OPEN: {State.CLOSING, State.CLOSED},
-    State.CLOSING: {State.CLOSED},
-    State.CLOSED: set[State](),
+MOVES: dict[State, set[State]] = {
+    CONNECTING: {OPEN, CLOSED},
+    OPEN: {CLOSING, CLOSED},
+    CLOSING: {CLOSED},
+    CLOSED: set(),
 }
 """CONNECTING: the backend is asked. OPEN: messages flow. CLOSING: the gateway's Close waits for the client's.
 CLOSED: it is gone; the backend may still have to be told."""
@@ -141,13 +142,13 @@ class Session(Facts, Owner):
         self._subprotocols: Sequence[str] = handshake.subprotocols
         self.edge: Edge
         self.reason: Reason | None = None
-        self.state = State.CONNECTING
-        subject = Subject(connection_id, self.ws_uri, handshake.authorization)
+        self.state = CONNECTING
+        ws_uri = self.ws_uri
+        subject = Subject(connection_id, ws_uri, handshake.authorization)
         self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
-        body = opened_body(connection_id, self.ws_uri, settings.ws_timeout, handshake, remote_address)
-        opened = Opened(body, self.connected_at)
-        entry = Entry(connection_id, self.ws_uri, handshake.authorization, None, self.connected_at)
-        services.journal.opened(entry, partial(self._remembered, opened))
+        body = opened_body(connection_id, ws_uri, settings.ws_timeout, handshake, remote_address)
+        entry = Entry(connection_id, ws_uri, handshake.authorization, None, self.connected_at)
+        services.journal.opened(entry, partial(self._remembered, Opened(body, self.connected_at)))
 
     @property
     def ws_uri(self) -> str:
@@ -168,19 +169,15 @@ class Session(Facts, Owner):
 
     def closed_by_client(self, code: int, text: str) -> None:
         """The client sent a Close: its own, or its answer to the gateway's."""
-        if self.state is State.OPEN:
-            self.close_code, self.close_text = code, text
-        self._leave(Reason.CLIENT_CLOSED)
+        self._leave(Reason.CLIENT_CLOSED, code, text)
 
     def violated(self, code: int, text: str) -> None:
         """The client broke the protocol and was failed with `code`."""
-        if self.state is State.OPEN:
-            self.close_code, self.close_text = code, text
-        self._leave(Reason.VIOLATION)
+        self._leave(Reason.VIOLATION, code, text)
 
     def lost(self) -> None:
         """The client's socket is gone, whatever came before."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._leave(Reason.CLIENT_LOST)
 
     def drained(self) -> None:
@@ -206,9 +203,9 @@ class Session(Facts, Owner):
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
-        if self.state is State.CONNECTING:
+        if self.state is CONNECTING:
             self._refuse(_refusal(reason), reason)
-        elif self.state is State.OPEN:
+        elif self.state is OPEN:
             self.close_code = code or reason.code
             self.close_text = reason.value if text is None else text
             self.edge.write(frames.encode_close(self.close_code, self.close_text))
@@ -216,13 +213,13 @@ class Session(Facts, Owner):
                 self.edge.finish()
                 self._leave(reason)
                 return
-            self._move(State.CLOSING, reason)
+            self._move(CLOSING, reason)
             self.edge.expect_close()
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client."""
-        return len(self._early) if self.state is State.CONNECTING else self.edge.buffered()
+        return len(self._early) if self.state is CONNECTING else self.edge.buffered()
 
     def information(self) -> dict[str, Any]:
         """Return what `GET ws_uri` tells."""
@@ -232,7 +229,7 @@ class Session(Facts, Owner):
 
     def decided(self, verdict: Admitted | Denied) -> None:
         """The backend answered the POST."""
-        if self.state is State.CONNECTING:
+        if self.state is CONNECTING:
             denied = self._enter(verdict) if isinstance(verdict, Admitted) else verdict
             if denied is None:
                 return
@@ -245,7 +242,7 @@ class Session(Facts, Owner):
 
     def replied(self, reply: Message) -> None:
         """The backend answered a message with one for the client."""
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             logger.debug("%s: a reply came after the client", self.ws_uri)
             return
         self._write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data), len(reply.data))
@@ -259,7 +256,7 @@ class Session(Facts, Owner):
         if self.reason is not reason:
             self.reason = reason
             self.close_code, self.close_text = reason.code, reason.value
-            if self.state is State.CLOSED:
+            if self.state is CLOSED:
                 ended = {"code": reason.code, "reason": reason.value}
                 self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
         # Only now: it may resume the client, what of it is read then is given up too.
@@ -284,7 +281,7 @@ class Session(Facts, Owner):
 
     def resume(self) -> None:
         """Little enough waits for the backend."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self.last_seen = self._services.clock.now()
             self.edge.resume()
 
@@ -292,10 +289,10 @@ class Session(Facts, Owner):
 
     def _remembered(self, opened: Opened, written: bool) -> None:
         """Ask the backend, now that the connection outlives this process."""
-        if written and self.state is State.CONNECTING:
+        if written and self.state is CONNECTING:
             self.outbox.put(opened)
             return
-        if self.state is State.CONNECTING:
+        if self.state is CONNECTING:
             self._refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
         if written:
             self._settle()
@@ -308,7 +305,8 @@ class Session(Facts, Owner):
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in MOVES[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
-        logger.debug("%s: %s, %s", self.ws_uri, state.value, reason.value if reason else "admitted")
+        if logger.isEnabledFor(DEBUG):
+            logger.debug("%s: %s, %s", self.ws_uri, state.value, reason.value if reason else "admitted")
         self.state = state
         self.reason = self.reason or reason
 
@@ -319,7 +317,7 @@ class Session(Facts, Owner):
             self.subprotocol = select_subprotocol(verdict.subprotocol, self._subprotocols, preferred)
         except ValueError:
             return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
-        self._move(State.OPEN, None)
+        self._move(OPEN, None)
         self.context = verdict.context
         if verdict.context is not None:
             self.outbox.subject.remember(verdict.context)
@@ -334,9 +332,11 @@ class Session(Facts, Owner):
         self._door.refuse(fault)
         self._leave(reason)
 
-    def _leave(self, reason: Reason) -> None:
-        asked = self.state is not State.CONNECTING
-        self._move(State.CLOSED, reason)
+    def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
+        asked = self.state is not CONNECTING
+        if code and self.state is OPEN:
+            self.close_code, self.close_text = code, text
+        self._move(CLOSED, reason)
         self._services.keeper.left(self)
         self.outbox.release()
         clock = self._services.clock
