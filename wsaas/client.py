@@ -79,7 +79,10 @@ class PendingProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client did not wait, or was refused and is done."""
         self._common.sweeper.forget(self)
-        self.session.lost()
+        session = self.session
+        # They know each other: nothing but the garbage collector would ever find them.
+        del self.session
+        session.lost()
 
     def sweep(self, now: float) -> None:
         """Drop a client that does not take its refusal."""
@@ -165,6 +168,7 @@ class SocketProtocol(asyncio.Protocol):
                 session.receive(received)
             elif received is not None:
                 self._control(received)
+        del self.session
         session.lost()
 
     def pause_writing(self) -> None:

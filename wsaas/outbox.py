@@ -45,6 +45,9 @@ class Owner:
         """Take messages from the client again."""
 
 
+_NOBODY = Owner()
+
+
 class Backpressure:
     """How much of something waits. Above `high` its source is paused, at half of it resumed."""
 
@@ -193,6 +196,10 @@ class Outbox:
         self._held = True
         current, inbox, self._current, self._inbox = self._current, self._inbox, None, None
         return ([] if current is None else [current]) + (inbox.left() if inbox else [])
+
+    def leave(self) -> None:
+        """Tell the owner nothing more: they know each other, and one that is done with has to be let go."""
+        self._owner = _NOBODY
 
     def attempt(self) -> bool:
         """Try to deliver what is first in line (see `health.Waiter`)."""

@@ -74,6 +74,7 @@ class Recovery:
     def settled(self, orphan: _Orphan, why: str) -> None:
         """One is done, or given up until the next start."""
         self._under_way.remove(orphan)
+        orphan.outbox.leave()
         if why:
             logger.error("%s: the backend was not told that this connection ended: %s", orphan.entry.ws_uri, why)
         else:

@@ -16,6 +16,7 @@ from wsaas import errors, frames
 from wsaas.clock import Clock, rfc3339
 from wsaas.edge import Door, Edge
 from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.facts import Facts
 from wsaas.handshake import Handshake, select_subprotocol
 from wsaas.journal import Entry, Journal
 from wsaas.log import logger
@@ -65,48 +66,6 @@ class Services:
     webhook: Webhook
     keeper: Keeper
     journal: Journal
-
-
-class Facts:
-    """What is known of a client.
-
-    `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
-    the same, and `last_seen` on the monotonic clock.
-    """
-
-    __slots__ = (
-        "bytes_in",
-        "bytes_out",
-        "close_code",
-        "close_text",
-        "connected_at",
-        "context",
-        "id",
-        "last_seen",
-        "messages_in",
-        "messages_out",
-        "order",
-        "path",
-        "query",
-        "remote_address",
-        "since",
-        "subprotocol",
-    )
-
-    def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
-        """Take down what the handshake of a client tells."""
-        self.since = self.last_seen = clock.now()
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
-        self.close_code = Reason.CLIENT_LOST.code
-        self.close_text = ""
-        self.connected_at = clock.wall()
-        self.context: str | None = None
-        self.id = connection_id
-        self.order = 0
-        self.path = handshake.path
-        self.query = handshake.query
-        self.remote_address = remote_address
-        self.subprotocol: str | None = None
 
 
 class Session(Facts, Owner):
@@ -271,7 +230,7 @@ class Session(Facts, Owner):
         if why:
             # It stays in the journal: the next start tries again.
             logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
-            self._services.keeper.settled(self)
+            self._forget()
         else:
             self._settle()
 
@@ -298,7 +257,7 @@ class Session(Facts, Owner):
             self._settle()
         else:
             # There is nothing to take out of the journal: no write may pile up while it cannot be written.
-            self._services.keeper.settled(self)
+            self._forget()
 
     # Moves.
 
@@ -340,12 +299,16 @@ class Session(Facts, Owner):
         self._services.keeper.left(self)
         self.outbox.release()
         clock = self._services.clock
-        self._farewell = Closed(_farewell(self, clock.now()), clock.wall(), self._number + 1)
+        self._farewell = Closed(self.farewell(self.ws_uri, clock.now()), clock.wall(), self._number + 1)
         if asked:
             self.outbox.put(self._farewell)
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.outbox.leave()
         self._services.keeper.settled(self)
 
     def _write(self, frame: bytes, size: int) -> None:
@@ -384,17 +347,3 @@ def _information(session: Session, clock: Clock) -> dict[str, Any]:
         "inbox": session.outbox.level,
         "buffered": session.buffered,
     }
-
-
-def _farewell(session: Session, now: float) -> bytes:
-    """Return the JSON of a DELETE: how the client ended."""
-    return orjson.dumps(
-        {
-            "ws_uri": session.ws_uri,
-            "code": session.close_code,
-            "reason": session.close_text,
-            "duration": round((now - session.since) * 1000),
-            "messages_in": session.messages_in,
-            "messages_out": session.messages_out,
-        }
-    )

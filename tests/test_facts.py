@@ -1,0 +1,30 @@
+import json
+
+from fakes import FakeClock
+
+from wsaas.facts import Facts
+from wsaas.handshake import Handshake
+
+SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=[], authorization=None)
+
+
+def test_a_client_of_which_nothing_is_heard_was_lost():
+    clock = FakeClock(now=5.0)
+    facts = Facts("id", SHAKEN, "192.0.2.7", clock)
+    clock.advance(1.2345)
+    assert json.loads(facts.farewell("node/id", clock.now())) == {
+        "ws_uri": "node/id",
+        "code": 1006,
+        "reason": "client lost",
+        "duration": 1234,
+        "messages_in": 0,
+        "messages_out": 0,
+    }
+
+
+def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
+    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    assert (facts.path, facts.query, facts.remote_address, facts.order) == ("/room", "a=1", "192.0.2.7", 0)
+    assert facts.since == facts.last_seen == 5.0
+    assert facts.connected_at == 1_700_000_005.0
+    assert (facts.context, facts.subprotocol) == (None, None)

@@ -1,0 +1,62 @@
+"""What is known of a client, and what the backend is told of it at its end."""
+
+import orjson
+
+from wsaas.clock import Clock
+from wsaas.events import Reason
+from wsaas.handshake import Handshake
+
+
+class Facts:
+    """What is known of a client.
+
+    `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
+    the same, and `last_seen` on the monotonic clock.
+    """
+
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "close_code",
+        "close_text",
+        "connected_at",
+        "context",
+        "id",
+        "last_seen",
+        "messages_in",
+        "messages_out",
+        "order",
+        "path",
+        "query",
+        "remote_address",
+        "since",
+        "subprotocol",
+    )
+
+    def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
+        """Take down what the handshake of a client tells."""
+        self.since = self.last_seen = clock.now()
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.close_code = Reason.CLIENT_LOST.code
+        self.close_text = ""
+        self.connected_at = clock.wall()
+        self.context: str | None = None
+        self.id = connection_id
+        self.order = 0
+        self.path = handshake.path
+        self.query = handshake.query
+        self.remote_address = remote_address
+        self.subprotocol: str | None = None
+
+    def farewell(self, ws_uri: str, now: float) -> bytes:
+        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended at `now`."""
+        return orjson.dumps(
+            {
+                "ws_uri": ws_uri,
+                "code": self.close_code,
+                "reason": self.close_text,
+                "duration": round((now - self.since) * 1000),
+                "messages_in": self.messages_in,
+                "messages_out": self.messages_out,
+            }
+        )
