@@ -1,7 +1,7 @@
 import pytest
 from fakes import FakeClock, make_settings
 
-from wsaas.heartbeat import Heartbeat, period
+from wsaas.heartbeat import SLICE, Heartbeat, period
 
 
 class Watched:
@@ -112,6 +112,75 @@ def test_a_fault_in_a_sweep_is_not_the_end_of_all(clock):
     heartbeat.forget(watched)
     clock.advance(1.0)
     assert len(beats) == 1
+
+
+@pytest.fixture
+def many(clock):
+    """A heartbeat with more to sweep than it does at once, and what it sweeps."""
+    heartbeat, all_watched = Heartbeat(clock, 1.0), [Watched() for _ in range(3 * SLICE)]
+    for watched in all_watched:
+        heartbeat.watch(watched)
+    heartbeat.start()
+    return heartbeat, all_watched
+
+
+def swept(all_watched):
+    return sum(len(watched.sweeps) for watched in all_watched)
+
+
+def test_others_have_their_turn_after_a_few_sweeps(clock, many):
+    _, all_watched = many
+    seen = []
+    call_later = clock.call_later
+
+    def look(delay, callback, *args):
+        if not delay:
+            call_later(0, lambda: seen.append(swept(all_watched)))
+        return call_later(delay, callback, *args)
+
+    clock.call_later = look
+    clock.advance(1.0)
+    assert seen == [SLICE, 2 * SLICE]
+    assert all(watched.sweeps == [1001.0] for watched in all_watched)
+
+
+def test_what_is_forgotten_between_two_turns_is_not_swept(clock, many):
+    heartbeat, all_watched = many
+    call_later = clock.call_later
+
+    def forget_those_not_swept(delay, callback, *args):
+        if not delay:
+            call_later(0, lambda: [heartbeat.forget(each) for each in all_watched if not each.sweeps])
+        return call_later(delay, callback, *args)
+
+    clock.call_later = forget_those_not_swept
+    clock.advance(1.0)
+    assert swept(all_watched) == SLICE == len(heartbeat)
+
+
+def test_a_heartbeat_that_is_stopped_between_two_turns_sweeps_no_more(clock, many):
+    heartbeat, all_watched = many
+    call_later = clock.call_later
+
+    def stop(delay, callback, *args):
+        if not delay:
+            call_later(0, heartbeat.stop)
+        return call_later(delay, callback, *args)
+
+    clock.call_later = stop
+    clock.advance(5.0)
+    assert swept(all_watched) == SLICE
+    assert clock.timers == []
+
+
+def test_a_beat_that_finds_the_one_before_not_done_goes_on_with_it(clock, many):
+    _, all_watched = many
+    call_later = clock.call_later
+    clock.call_later = lambda delay, callback, *args: call_later(delay or 0.6, callback, *args)
+    clock.advance(2.3)
+    assert all(len(watched.sweeps) == 1 for watched in all_watched)
+    clock.advance(2.0)
+    assert all(len(watched.sweeps) == 2 for watched in all_watched)
 
 
 def test_one_timer_serves_all(clock):

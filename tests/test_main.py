@@ -1,5 +1,6 @@
 """The command: what it says, what it listens to, and with what status it ends."""
 
+import gc
 import logging
 import os
 import re
@@ -26,8 +27,9 @@ PATIENCE = 20
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """The command sets up logging for good; a test does not."""
+def _process_as_before() -> Iterator[None]:
+    """The command sets up logging and the garbage collector for good; a test does not."""
+    thresholds = gc.get_threshold()
     loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio")]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
     yield
@@ -35,6 +37,8 @@ def _logging_as_before() -> Iterator[None]:
         each.handlers[:] = handlers
         each.setLevel(level)
         each.propagate = propagate
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
 
 
 class Backend(ThreadingHTTPServer):

@@ -20,7 +20,7 @@ import pytest
 from test_main import (
     PATIENCE,
     Backend,
-    _logging_as_before,  # noqa: F401
+    _process_as_before,  # noqa: F401
     backend,  # noqa: F401
     environment,
     free_port,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from wsaas import __version__, log, settings
+from wsaas import __version__, log, memory, settings
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway, bind
 from wsaas.journal import JournalError
@@ -39,6 +39,7 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     except JournalError as error:
         log.logger.error("cannot use the journal: %s", error)
         return 1
+    memory.rest_collector()
     if greeting:
         print(greeting, flush=True)
     return 0 if await gateway.run() else 1
@@ -98,6 +99,7 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
     except SettingError as error:
         return refuse(error)
     log.configure(chosen.log_level, chosen.log_format)
+    memory.keep_freed()
     return uvloop.run(serve(chosen, greeting))
 
 

@@ -21,6 +21,7 @@ from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
+from wsaas.memory import Collector
 from wsaas.pool import Limits, Pool, PooledConnection
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
@@ -76,7 +77,9 @@ class Gateway:
         )
         self._pool = Pool(self._clock, self._open, limits)
         self._health = Health(self._clock, self._pool.turn_away)
-        self._heartbeat = Heartbeat(self._clock, period(settings), self._pool.sweep, self._health.sweep)
+        collector = Collector(lambda: len(self._heartbeat))
+        sweeps = self._pool.sweep, self._health.sweep, collector.sweep
+        self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._sockets = most_sockets(_raise_descriptor_limit(), settings.api_connections)
         webhook = Webhook(settings, self._pool, self._health, self._clock.wall)
         limit = settings.max_connections or self._sockets
