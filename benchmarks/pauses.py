@@ -43,13 +43,16 @@ LEAVE = b"\x88\x82\0\0\0\0\x03\xe8"
 """A Close, masked with what changes nothing."""
 
 
+PING, PONG = b"\x89\x00", b"\x8a\x80\0\0\0\0"
+
+
 class Crowd:
     """A gateway with `clients` of them, and everything that happens to it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clients: int) -> None:
         """Let them in."""
         self._fakes: Any = import_module("tests.fakes")
-        settings = self._fakes.make_settings(ws_timeout="20000")
+        settings = self._fakes.make_settings()
         self.clock = Clock(loop)
         self._opener = self._fakes.FakeOpener()
         pool = Pool(self.clock, self._opener, Limits(connections=CONNECTIONS, attempt=10, idle=3600, body=LIMIT))
@@ -62,6 +65,7 @@ class Crowd:
         self._site = Site(common, Control(settings, self._registry), self._registry, lambda: False)
         self._rest = self._visit()
         self.clients: deque[Any] = deque()
+        self._pinged: deque[Any] = deque()
         while len(self.clients) < clients:
             self.enter()
 
@@ -69,6 +73,11 @@ class Crowd:
         transport = self._fakes.FakeTransport(HttpProtocol(self._site))
         transport.protocol.connection_made(transport)
         return transport
+
+    def pong(self) -> None:
+        """Let a client answer that was pinged: one of them, as a loop would come to them one by one."""
+        if self._pinged:
+            self._pinged.popleft().protocol.data_received(PONG)
 
     def _answer(self, answer: bytes) -> None:
         """Let the backend answer all that it was asked."""
@@ -87,7 +96,7 @@ class Crowd:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         self._answer(OK)
-        client.writes.clear()
+        client.writes = Taken(lambda: self._pinged.append(client))
         self.clients.append(client)
 
     def leave(self) -> None:
@@ -95,8 +104,8 @@ class Crowd:
         client = self.clients.popleft()
         client.protocol.data_received(LEAVE)
         client.lose()
-        # A transport forgets its protocol, as those of a real loop do.
-        client.protocol = None
+        # What is on its way to a client that is gone goes nowhere; and it knows its protocol no more.
+        client.protocol = asyncio.Protocol()
         self._answer(TAKEN)
 
     def message(self) -> None:
@@ -108,7 +117,6 @@ class Crowd:
         """Push to any client."""
         client = random.choice(self.clients)  # noqa: S311 - no secret
         self._rest.protocol.data_received(push_request(client.protocol.session.id, 128))
-        client.writes.clear()
         self._rest.writes.clear()
 
     def list(self) -> None:
@@ -120,6 +128,19 @@ class Crowd:
         """Ask for the number of clients."""
         self._rest.protocol.data_received(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self._rest.writes.clear()
+
+
+class Taken(list[bytes]):
+    """What is written to a client, which keeps nothing of it but answers pings."""
+
+    def __init__(self, pinged: Callable[[], None]) -> None:
+        """Call `pinged` for each ping."""
+        self._pinged = pinged
+
+    def append(self, data: bytes) -> None:
+        """Take `data`."""
+        if data == PING:
+            self._pinged()
 
 
 class Watch:
@@ -169,6 +190,7 @@ async def watch(clients: int, seconds: float, *, plain: bool) -> tuple[list[floa
         crowd.push: 2000,
         crowd.enter: 200,
         crowd.leave: 200,
+        crowd.pong: 20_000,
         crowd.list: 1,
         crowd.metrics: 1,
     }
@@ -177,7 +199,7 @@ async def watch(clients: int, seconds: float, *, plain: bool) -> tuple[list[floa
     while (now := loop.time()) < end:
         for act, rate in rates.items():
             # No more than a few at once, or what is done here would itself be the pause.
-            for _ in range(min(8, int((now - start) * rate) - done[act])):
+            for _ in range(min(max(8, int(rate * TICK)), int((now - start) * rate) - done[act])):
                 act()
                 done[act] += 1
         await asyncio.sleep(0.0005)

@@ -1,7 +1,7 @@
 import pytest
 from fakes import FakeClock, make_settings
 
-from wsaas.heartbeat import SLICE, Heartbeat, period
+from wsaas.heartbeat import SLICE, SPREAD, TICK, Heartbeat, period
 
 
 class Watched:
@@ -128,59 +128,61 @@ def swept(all_watched):
     return sum(len(watched.sweeps) for watched in all_watched)
 
 
-def test_others_have_their_turn_after_a_few_sweeps(clock, many):
+def test_many_are_swept_a_few_at_a_time(clock, many):
     _, all_watched = many
-    seen = []
-    call_later = clock.call_later
-
-    def look(delay, callback, *args):
-        if not delay:
-            call_later(0, lambda: seen.append(swept(all_watched)))
-        return call_later(delay, callback, *args)
-
-    clock.call_later = look
+    before = 0
     clock.advance(1.0)
-    assert seen == [SLICE, 2 * SLICE]
-    assert all(watched.sweeps == [1001.0] for watched in all_watched)
+    for _ in range(3):
+        # A group is swept whole: those here have one or two members, few have more.
+        assert before < swept(all_watched) <= before + SLICE + 20
+        before = swept(all_watched)
+        clock.advance(TICK)
+    clock.advance(0.5)
+    assert all(len(watched.sweeps) == 1 for watched in all_watched)
+
+
+def test_very_many_are_swept_within_a_part_of_the_time_between_two_beats(clock):
+    seconds, count = 0.1, 10 * SLICE
+    heartbeat, all_watched = Heartbeat(clock, seconds), [Watched() for _ in range(count)]
+    for watched in all_watched:
+        heartbeat.watch(watched)
+    heartbeat.start()
+    clock.advance(seconds)
+    assert 0 < swept(all_watched) < count
+    clock.advance(seconds / SPREAD)
+    assert swept(all_watched) == count
 
 
 def test_what_is_forgotten_between_two_turns_is_not_swept(clock, many):
     heartbeat, all_watched = many
-    call_later = clock.call_later
-
-    def forget_those_not_swept(delay, callback, *args):
-        if not delay:
-            call_later(0, lambda: [heartbeat.forget(each) for each in all_watched if not each.sweeps])
-        return call_later(delay, callback, *args)
-
-    clock.call_later = forget_those_not_swept
     clock.advance(1.0)
-    assert swept(all_watched) == SLICE == len(heartbeat)
+    for watched in all_watched:
+        if not watched.sweeps:
+            heartbeat.forget(watched)
+    before = swept(all_watched)
+    clock.advance(0.9)
+    assert swept(all_watched) == before == len(heartbeat)
 
 
 def test_a_heartbeat_that_is_stopped_between_two_turns_sweeps_no_more(clock, many):
     heartbeat, all_watched = many
-    call_later = clock.call_later
-
-    def stop(delay, callback, *args):
-        if not delay:
-            call_later(0, heartbeat.stop)
-        return call_later(delay, callback, *args)
-
-    clock.call_later = stop
+    clock.advance(1.0)
+    heartbeat.stop()
+    before = swept(all_watched)
+    assert before < len(all_watched)
     clock.advance(5.0)
-    assert swept(all_watched) == SLICE
+    assert swept(all_watched) == before
     assert clock.timers == []
 
 
 def test_a_beat_that_finds_the_one_before_not_done_goes_on_with_it(clock, many):
     _, all_watched = many
     call_later = clock.call_later
-    clock.call_later = lambda delay, callback, *args: call_later(delay or 0.6, callback, *args)
+    clock.call_later = lambda delay, callback, *args: call_later(0.6 if delay == TICK else delay, callback, *args)
     clock.advance(2.3)
-    assert all(len(watched.sweeps) == 1 for watched in all_watched)
+    assert [len(watched.sweeps) for watched in all_watched] == [1] * len(all_watched)
     clock.advance(2.0)
-    assert all(len(watched.sweeps) == 2 for watched in all_watched)
+    assert [len(watched.sweeps) for watched in all_watched] == [2] * len(all_watched)
 
 
 def test_one_timer_serves_all(clock):

@@ -1,7 +1,9 @@
 """A client's edge: the protocols of its transport while its handshake waits for the backend, and from the 101 on."""
 
 import asyncio
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from wsaas import errors, frames
@@ -42,13 +44,18 @@ class Sweeper(Protocol):
         """Sweep `what` no more; harmless when it is not watched."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Common:
     """What all edges share."""
 
     settings: Settings
     clock: Clock
     sweeper: Sweeper
+
+    @cached_property
+    def patience(self) -> float:
+        """Seconds after which a quiet client is pinged, and after which one that does not answer is given up."""
+        return self.settings.ws_timeout / 2000 or math.inf
 
     def closing_deadline(self) -> float:
         """Return when a client that is told to close has had its time."""
@@ -226,14 +233,13 @@ class SocketProtocol(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
-        timeout = self._common.settings.ws_timeout / 1000
         if self._deadline:
             if now >= self._deadline:
                 self._transport.abort()
             return
         session = self.session
-        quiet = now - session.last_seen
-        if not timeout or quiet < timeout / 2:
+        patience = self._common.patience
+        if now - session.last_seen < patience:
             return
         if self._rest or session.outbox.backlogged:
             # It is not read, by our own decision: it cannot be blamed for its silence.
@@ -242,7 +248,7 @@ class SocketProtocol(asyncio.Protocol):
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
             self._pinged = now
             self.write(frames.encode(frames.PING, b""))
-        elif now - self._pinged >= timeout / 2:
+        elif now - self._pinged >= patience:
             session.close(Reason.TIMED_OUT)
 
     def _take(self, message: Message) -> None:

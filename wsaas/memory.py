@@ -12,7 +12,7 @@ pages taken from the kernel, and cleared by it, again and again: four fifths of 
 MAPPED = 8 << 20
 """Bytes from which on a block is mapped on its own, and given back when it is freed."""
 
-YOUNG, MIDDLE, NEVER = 5_000, 5, 1 << 30
+YOUNG, MIDDLE, NEVER = 2_000, 3, 1 << 30
 """Thresholds of the three generations: objects of the first two are few, a collection of them takes a millisecond.
 One of the third looks at every object of every client, while all stand still; there is none but by `Collector`."""
 
