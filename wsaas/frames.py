@@ -135,5 +135,7 @@ def encode_close(code: int, reason: str = "") -> bytes:
     """Return a Close frame; 1005 stands for none. A `reason` over 123 bytes is cut between characters."""
     if code == NO_STATUS:
         return encode(CLOSE, b"")
+    if not reason:
+        return encode(CLOSE, pack("!H", code))
     text = reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
     return encode(CLOSE, pack("!H", code) + text.encode())

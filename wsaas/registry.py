@@ -4,7 +4,7 @@ import re
 import secrets
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, ValuesView
+from collections.abc import Callable, Iterable, ValuesView
 from itertools import islice
 from operator import attrgetter
 
@@ -94,10 +94,12 @@ class Registry:
 
         And whether there are more. Those that come and go meanwhile move no others to another page.
         """
-        sessions = list(self._live.values())
-        start = bisect_right(sessions, after, key=attrgetter("order"))
+        sessions: Iterable[Session] = self._live.values()
+        if after:
+            sessions = [*sessions]
+            sessions = islice(sessions, bisect_right(sessions, after, key=attrgetter("order")), None)
         # Not only up to the first that came later: the clock of the wall may have stepped back.
-        page = list(islice((each for each in sessions[start:] if each.connected_at < before), limit + 1))
+        page = list(islice((each for each in sessions if each.connected_at < before), limit + 1))
         return page[:limit], len(page) > limit
 
     def ending(self) -> ValuesView[Session]:

@@ -180,8 +180,11 @@ class HttpProtocol(asyncio.Protocol):
     def _remote_address(self, request: Request) -> str:
         """Return the address of whoever sent `request`, empty where a Unix socket hides it."""
         peer = self._transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        if b"x-forwarded-for" not in request.headers:
+            return address
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
-        return self._site.common.settings.trusted_proxies.client(peer[0] if isinstance(peer, tuple) else "", forwarded)
+        return self._site.common.settings.trusted_proxies.client(address, forwarded)
 
     def _end(self, last_words: bytes) -> None:
         """Send the last answer and end. Reading goes on for a while: a reset for unread bytes would take the answer."""
