@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
 from pathlib import Path
 
@@ -47,6 +47,13 @@ async def read_frame(reader):
     data = await reader.readexactly(size)
     mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
     return first & 15, (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
+
+
+async def closed(writer):
+    """Close `writer`, and let its transport see to it before the loop ends."""
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 class Gateway:
@@ -91,7 +98,7 @@ class Gateway:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            writer.close()
+            await closed(writer)
 
     async def socket(self, head, reader, writer):
         client_id = f"id{next(self.ids)}"
@@ -127,7 +134,7 @@ async def loaded(gateway, clients):
         finally:
             load.close()
             server.close()
-            gateway.backend[1].close()
+            await closed(gateway.backend[1])
             await asyncio.wait_for(asyncio.gather(*gateway.tasks), 10)
 
 
