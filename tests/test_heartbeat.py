@@ -91,6 +91,20 @@ def test_a_sweep_may_forget_and_watch(clock):
     assert second.sweeps == []
 
 
+def test_what_the_sweep_of_another_forgets_is_not_swept_in_the_same_turn(clock):
+    heartbeat, one, other = Heartbeat(clock, 1.0), Watched(), Watched()
+    calls = []
+    one.sweep = lambda _now: (calls.append(one), heartbeat.forget(other))
+    other.sweep = lambda _now: (calls.append(other), heartbeat.forget(one))
+    heartbeat.watch(one)
+    heartbeat.watch(other)
+    heartbeat.start()
+    clock.advance(1.0)
+    # Which of them comes first is up to their hashes: it stays, alone.
+    assert calls == heartbeat.watched()
+    assert len(calls) == 1
+
+
 def test_the_list_of_what_is_watched_is_a_copy(clock):
     heartbeat = Heartbeat(clock, 1.0)
     heartbeat.watch(Watched())
