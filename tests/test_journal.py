@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from wsaas import journal
 from wsaas.events import Closed
-from wsaas.journal import LAST_NUMBER, RETRY_PAUSE, Entry, JournalError, NoJournal, SqliteJournal
+from wsaas.journal import GAP, LAST_NUMBER, RETRY_PAUSE, Entry, JournalError, NoJournal, SqliteJournal
 
 PATIENCE = 20.0
 FAREWELL = Closed(b'{"code":1006}', 1_700_000_005.5, 7)
@@ -70,11 +70,16 @@ class Rig:
         return self.journal._connection
 
     def turn(self):
-        """Turn the loop until nothing is being written; return how many calls were made."""
+        """Turn the loop until nothing is being written, or only later; return how many calls were made."""
         turns = 0
-        while self.journal._is_writing and not self.clock.timers:
-            self.step()
-            turns += 1
+        while self.journal._is_writing:
+            if not self.clock.timers:
+                self.step()
+                turns += 1
+            elif self.clock.timers[0].at - self.clock.now() > 2 * GAP:
+                break
+            else:
+                self.clock.advance(GAP)
         return turns
 
     def step(self):
@@ -266,6 +271,30 @@ def test_what_comes_while_something_is_written_shares_the_next_commit(opened):
     assert spy.statements.count("BEGIN") == spy.statements.count("COMMIT") == 2
     assert len(opened.told) == 1001
     assert len(opened.reopen()) == 501
+
+
+def test_the_first_for_a_while_is_written_at_once(opened):
+    for name in ("first", "later"):
+        opened.clock.advance(GAP)
+        opened.opened(name)
+        assert opened.clock.timers == []
+        opened.turn()
+    assert opened.told == [("first", True), ("later", True)]
+
+
+def test_what_comes_soon_after_a_commit_waits_a_moment_for_more(opened):
+    spy = opened.spy()
+    opened.opened("first")
+    opened.turn()
+    spy.statements.clear()
+    opened.opened("second")
+    opened.clock.advance(GAP / 4)
+    opened.ended("first")
+    assert spy.statements == []
+    assert [timer.at - opened.clock.now() for timer in opened.clock.timers] == [pytest.approx(GAP * 3 / 4)]
+    opened.turn()
+    assert spy.statements == ["BEGIN", "INSERT", "UPDATE", "COMMIT"]
+    assert opened.told[1:] == [("second", True), ("end of first", True)]
 
 
 def test_what_a_done_brings_is_written_next(opened):
@@ -511,11 +540,13 @@ def test_a_second_journal_on_the_same_file_is_refused_and_takes_no_lock_away(ope
 
 
 KILLED = """
-import os, sys
+import asyncio, os, sys
 from pathlib import Path
+from wsaas.clock import Clock
 from wsaas.journal import Entry, SqliteJournal
 calls = __import__("queue").SimpleQueue()
-journal = SqliteJournal(Path(sys.argv[1]), None, lambda *call: calls.put(call))
+clock = Clock(asyncio.new_event_loop())
+journal = SqliteJournal(Path(sys.argv[1]), clock, lambda *call: calls.put(call))
 journal.open()
 journal.opened(Entry("a", "node/a", None, None, 1.0), lambda written: os.kill(os.getpid(), 9))
 while True:

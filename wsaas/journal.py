@@ -28,6 +28,10 @@ LAST_NUMBER = 2**53 - 1
 """The event number of a DELETE whose true number was lost with the gateway: the last that a JSON number can hold, so
 that no other event of the connection ever had it."""
 
+GAP = 0.001
+"""Seconds, at least, from one hand-over to the writer to the next: what comes meanwhile shares a commit. Without it the
+threads of a busy node take the interpreter's lock from each other several times for each client."""
+
 RETRY_PAUSE = 1.0
 """Seconds before what could not be written is tried again."""
 
@@ -122,6 +126,7 @@ class SqliteJournal:
         self._power_proof = power_proof
         self._pending: list[_Write] = []
         self._is_writing = False
+        self._handed_over = 0.0
         self._batches: SimpleQueue[list[_Write]] = SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._connection: sqlite3.Connection
@@ -232,10 +237,18 @@ class SqliteJournal:
         self._pending.append(write)
         if not self._is_writing:
             self._is_writing = True
-            # What else comes in this turn of the loop shares the commit.
+            self._hand_over_soon()
+
+    def _hand_over_soon(self) -> None:
+        wait = self._handed_over + GAP - self._clock.now()
+        if wait > 0:
+            self._clock.call_later(wait, self._hand_over)
+        else:
+            # What else comes in this turn of the loop goes along.
             self._call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
+        self._handed_over = self._clock.now()
         batch, self._pending = self._pending, []
         self._batches.put(batch)
 
@@ -252,7 +265,7 @@ class SqliteJournal:
         if error and self._pending:
             self._clock.call_later(RETRY_PAUSE, self._hand_over)
         elif self._pending:
-            self._hand_over()
+            self._hand_over_soon()
 
     # In the writer's thread.
 
@@ -276,10 +289,12 @@ def _words(sql: str | None) -> list[str]:
     return (sql or "").split()
 
 
-@dataclass(frozen=True, slots=True)
 class _Write:
     """One statement, and who is told when it is committed."""
 
-    statement: str
-    values: tuple[Any, ...]
-    done: Done | None = None
+    __slots__ = ("done", "statement", "values")
+
+    def __init__(self, statement: str, values: tuple[Any, ...], done: Done | None = None) -> None:
+        self.statement = statement
+        self.values = values
+        self.done = done
