@@ -1,6 +1,7 @@
 """The gateways that are measured."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.targets.aiohttp import Aiohttp
@@ -10,8 +11,9 @@ from benchmarks.targets.node import Node
 from benchmarks.targets.pushpin import Pushpin
 from benchmarks.targets.wsaas import Wsaas
 
-TARGETS: dict[str, Callable[[], Target]] = {
+TARGETS: dict[str, Callable[..., Target]] = {
     "wsaas": Wsaas,
+    "wsaas+journal": partial(Wsaas, journal=True),
     "node": Node,
     "aiohttp": Aiohttp,
     "nchan": Nchan,
@@ -21,6 +23,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
 
 def named(name: str) -> Target:
     """Return the target of that name; `wsaas@FOLDER` is WSaaS as it is in another checkout. KeyError: there is none."""
-    if name.startswith("wsaas@"):
-        return Wsaas(Path(name.partition("@")[2]))
+    kind, _, checkout = name.partition("@")
+    if checkout and kind.startswith("wsaas"):
+        return TARGETS[kind](Path(checkout))
     return TARGETS[name]()

@@ -10,15 +10,18 @@ HERE = Path(__file__).parents[2]
 
 
 class Wsaas(Target):
-    """`python -m wsaas`, with its defaults; `checkout` is the folder that the package is taken from."""
+    """`python -m wsaas`, with its defaults, or with a `journal`; the package is taken from the folder `checkout`."""
 
     name = "wsaas"
 
-    def __init__(self, checkout: Path | None = None) -> None:
-        """Take the package from `checkout`."""
+    def __init__(self, checkout: Path | None = None, *, journal: bool = False) -> None:
+        """Take the package from `checkout`, by default from where this is."""
         self.checkout = (checkout or HERE).resolve()
+        self.journal = journal
+        if journal:
+            self.name += "+journal"
         if checkout is not None:
-            self.name = f"wsaas@{checkout.name}"
+            self.name += f"@{checkout.name}"
 
     def version(self) -> str:
         """Return the interpreter's version."""
@@ -35,4 +38,5 @@ class Wsaas(Target):
             "API_URI": f"{HOST}:{place.backend}/",
             "WS_HOSTNAME": f"{HOST}:{place.client}",
             "API_CONNECTIONS": str(place.connections),
+            **({"JOURNAL": str(place.folder / "journal")} if self.journal else {}),
         }
