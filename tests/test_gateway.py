@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,26 @@ async def test_a_name_that_is_not_loopback_means_every_interface_and_a_warning(s
 async def test_no_warning_where_the_rest_surface_is_safe(stage: Stage, safe: dict[str, str]) -> None:
     await stage.node(ws_hostname=f"gateway.example:{free_port()}", **safe)
     assert not stage.messages()
+
+
+async def turns_to_let_in(node: Node, crowd: int) -> int:
+    """Return the turns of the loop that it takes to accept a crowd that stands at the door."""
+    with ExitStack() as stack:
+        for _ in range(crowd):
+            # The kernel says yes by itself: the loop does not turn meanwhile.
+            stack.enter_context(socket.create_connection(("127.0.0.1", node.gateway.addresses[0].port)))
+        turns = 0
+        while len(node.gateway._heartbeat) < crowd:
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+
+async def test_a_crowd_is_let_in_by_few_turns_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = 4 * gateway.ACCEPTORS
+    quick = await turns_to_let_in(await stage.node(), crowd)
+    monkeypatch.setattr(gateway, "ACCEPTORS", 1)
+    assert quick <= await turns_to_let_in(await stage.node(), crowd) // 2
 
 
 async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:

@@ -32,6 +32,10 @@ from wsaas.values import Address
 from wsaas.webhook import Webhook
 
 BACKLOG = 4096
+ACCEPTORS = 4
+"""Times that one socket is listened on for clients. The loop accepts one connection of each listener in a turn: a crowd
+that comes at once is let in by fewer turns. Each is woken for nothing by one that comes alone, hence not many."""
+
 SPARE_DESCRIPTORS = 64
 """Descriptors that are kept free for files, listeners and REST requests when the table is full of clients."""
 
@@ -251,7 +255,8 @@ class Gateway:
                 bound = address
             else:
                 sockets = bind(address)
-                for listener in sockets:
+                more = 0 if site.registry is None else ACCEPTORS - 1
+                for listener in [each.dup() for each in sockets for _ in range(more)] + sockets:
                     self._servers.append(await self._loop.create_server(make, sock=listener, backlog=BACKLOG))
                 bound = Address(address.host, sockets[0].getsockname()[1])
         except OSError as error:
