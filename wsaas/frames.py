@@ -15,7 +15,7 @@ PROTOCOL_ERROR = 1002
 BAD_TEXT = 1007
 TOO_BIG = 1009
 
-CLOSE_CODES = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
+CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 """The codes that a Close may carry: those registered (RFC 6455 section 7.4.1, IANA) and those left to everybody."""
 
 MAX_CONTROL = 125
@@ -85,7 +85,7 @@ def read_close(payload: bytes) -> Close | Violation:
     if not payload:
         return Close(NO_STATUS, "")
     code = int.from_bytes(payload[:_CODE_SIZE], "big")
-    if len(payload) < _CODE_SIZE or not any(code in codes for codes in CLOSE_CODES):
+    if len(payload) < _CODE_SIZE or code not in CLOSE_CODES:
         return Violation(PROTOCOL_ERROR, "a Close with a code that may not be sent")
     if not valid_text(payload[_CODE_SIZE:]):
         return Violation(BAD_TEXT, "a reason that is not UTF-8")

@@ -49,18 +49,19 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         raise BadRequest("A WebSocket handshake is a GET of HTTP/1.1.")
     if not request.upgrade:
         raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
-    version = request.header(b"sec-websocket-version")
+    headers = request.headers
+    version = headers.get(b"sec-websocket-version")
     if version is None:
         raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
     if version != VERSION:
         # RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
-        headers = ("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *headers)
-    key = request.header(b"sec-websocket-key")
+        spoken = ("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *spoken)
+    key = headers.get(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
     subprotocols = _subprotocols(request)
-    origin = request.header(b"origin")
+    origin = headers.get(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
     extensions = _extensions(request)
@@ -69,9 +70,9 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         key=key,
         path=path,
         query=query,
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()},
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()},
         subprotocols=subprotocols,
-        authorization=request.header(b"authorization"),
+        authorization=headers.get(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
     )
 

@@ -52,10 +52,11 @@ class Head:
         if b"connection" in headers:
             options = self.members(b"connection")
             self.keep_alive = b"close" not in options and (self.keep_alive or b"keep-alive" in options)
+            self.upgrade = b"upgrade" in options and b"websocket" in self.members(b"upgrade")
 
     def members(self, name: bytes) -> list[bytes]:
         """Return the members, in lower case, of the list header `name`."""
-        return [member.lower() for member in members(self.headers, name)]
+        return _split(self.headers.get(name, b"").lower())
 
     def body(self, limit: int) -> Body:
         """Return the body, still to be read."""
@@ -90,12 +91,14 @@ def read(parser: type[Any], version: str, head: bytes) -> Head:
 
 def members(headers: Headers, name: bytes) -> list[bytes]:
     """Return the members of the comma-separated list header `name` (RFC 9110 section 5.6.1)."""
-    found = headers.get(name)
-    if not found:
-        return []
-    if b"," not in found:
-        return [found]
-    return [member for each in found.split(b",") if (member := each.strip(b" \t"))]
+    return _split(headers.get(name, b""))
+
+
+def _split(value: bytes) -> list[bytes]:
+    """Return the members of a list header's `value`."""
+    if b"," not in value:
+        return [value] if value else []
+    return [member for each in value.split(b",") if (member := each.strip(b" \t"))]
 
 
 class _Judge:

@@ -265,14 +265,13 @@ def _read_head(rest: bytes) -> Head:
         raise Malformed("its Host is not a host")
     if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
         raise ExpectationFailed("Only Expect: 100-continue is understood.")
-    if b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
-        head.upgrade = b"websocket" in head.members(b"upgrade")
-        if head.upgrade and head.size:
+    if head.upgrade:
+        if head.size:
             raise BadRequest("A WebSocket handshake has no body.")
-        if not head.upgrade:
-            # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes
-            # one with each first request.
-            head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
+    elif b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
+        # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes one with
+        # each first request.
+        head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
     return head
 
 

@@ -58,7 +58,7 @@ class JournalError(Exception):
     """The journal cannot be used: another process has it, or it is something else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A connection as it is remembered; `number`, `ended_at` and `farewell` are its DELETE, None before its end.
 

@@ -83,22 +83,31 @@ class ResponseReader:
                 _check_part(data, at)
                 self._data = data[at:]
                 return len(data)
-            self._read_head(data[at:end])
-            at = end
+            at = self._read_head(data, at, end)
         return at
 
-    def _read_head(self, head: bytes) -> None:
-        """Read one head. That of an interim response is passed over."""
-        status, said = (_common_head if len(head) <= COMMON_SIZE else _read_head)(head)
+    def _read_head(self, data: bytes, start: int, end: int) -> int:
+        """Read one head, and the body behind it if that is there; return where to go on.
+
+        An interim response is passed over.
+        """
+        size = end - start
+        status, said = (_common_head if size <= COMMON_SIZE else _read_head)(data[start:end])
         if status < _FIRST_FINAL:
-            self._spent += len(head)
+            self._spent += size
             if self._spent > MAX_HEAD:
                 raise Oversized(f"its interim responses have more than {MAX_HEAD} bytes")
-            return
-        self._response = Response(status, said.headers)
-        self._response.keep_alive = said.keep_alive
-        if status not in _BODILESS:
-            self._body = said.body(self._limit)
+            return end
+        response = self._response = Response(status, said.headers)
+        response.keep_alive = said.keep_alive
+        if status in _BODILESS:
+            return end
+        if said.size is not None and 0 <= said.size <= min(self._limit, len(data) - end):
+            stop = end + said.size
+            response.body = data[end:stop]
+            return stop
+        self._body = said.body(self._limit)
+        return end
 
     def _complete(self, *, spoilt: bool) -> Response | None:
         """Return the response if it is whole. `spoilt`: the connection is of no use any more."""

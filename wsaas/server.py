@@ -170,7 +170,8 @@ class HttpProtocol(asyncio.Protocol):
             self._reader.close()
             return False
         transport = self._transport
-        transport.write(b"".join(answers))
+        if answers:
+            transport.write(b"".join(answers))
         site.common.sweeper.forget(self)
         door = PendingProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)

@@ -33,6 +33,9 @@ class State(Enum):
     CLOSING = "closing"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__
+    """There is one of each: `Enum` hashes names, in Python."""
+
 
 # A member of an enumeration is searched for each time, a name is there.
 CONNECTING, OPEN, CLOSING, CLOSED = State
