@@ -514,3 +514,64 @@ def test_a_closed_reader_reads_no_more():
     assert reader.phase is Phase.DEAD
     assert read_all(reader, GET) == []
     assert reader._data == b""
+
+
+# The shorter way of a push
+
+
+PUSH = request(b"Content-Length: 2", body=b"hi")
+
+
+@examples(300)
+@given(st.one_of(requests().map(lambda made: made[0]), requests_or_not, st.sampled_from([PUSH, request()])))
+def test_the_shorter_way_of_a_push_says_what_the_other_one_says_or_takes_nothing(data):
+    reader, other = RequestReader(LIMIT), RequestReader(LIMIT)
+    push = reader.whole(data)
+    items = read_all(other, data)
+    assert told(read_all(reader, data) if push is None else [push]) == told(items)
+    assert (reader.phase, reader.rest) == (other.phase, other.rest)
+
+
+@pytest.mark.parametrize(
+    "data", [PUSH, request(), request(b"Content-Length: 0"), request(b"Expect: 100-continue", b"Content-Length: 0")]
+)
+def test_a_whole_push_takes_the_shorter_way(data):
+    reader = RequestReader(LIMIT)
+    (item,) = read(data)
+    for _ in range(2):
+        assert told([reader.whole(data)]) == told([item])
+    assert told(read_all(reader, data)) == told([item])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        PUSH[:-1],
+        PUSH[:20],
+        PUSH + b"P",
+        PUSH + PUSH,
+        b"\r\n" + PUSH,
+        PUSH.replace(b"PUT", b"POST"),
+        PUSH.replace(b"1.1", b"1.0"),
+        request(b"Content-Length: 101", body=b"x" * 101),
+        request(b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+        request(b"Connection: close"),
+        request(b"Upgrade: websocket"),
+        request(b"Connection: upgrade", b"Upgrade: websocket"),
+        request(b"Expect: miracles"),
+        request(b"Content-Length: 1", b"Content-Length: 1", body=b"x"),
+        request(b"X: " + b"y" * 2000),
+    ],
+)
+def test_anything_else_is_left_to_the_longer_way(data):
+    reader = RequestReader(100)
+    assert reader.whole(data) is None
+    assert told(read_all(reader, data)) == told(read(data, limit=100))
+
+
+@pytest.mark.parametrize("before", [PUSH[:10], PUSH[:-1], request(b"Connection: close")])
+def test_the_shorter_way_is_closed_while_something_is_read_and_at_the_end(before):
+    reader = RequestReader(LIMIT)
+    read_all(reader, before)
+    assert reader.whole(PUSH) is None

@@ -120,6 +120,27 @@ class RequestReader:
             self._data = self._data[self._at :] + data
             self._at = 0
 
+    def whole(self, data: bytes) -> Request | None:
+        """Return the request that `data` is, if nothing came before it and it is a push, whole and like most others.
+
+        Otherwise take nothing: `data` is for `receive`, which is for any. This way is the shorter one.
+        """
+        line = _PUSH_LINE.match(data)
+        found = data.find(b"\r\n\r\n")
+        if line is None or self._data or self.phase is not IDLE or not 0 <= found < COMMON_SIZE:
+            return None
+        end = found + 4
+        try:
+            head = _common_head(data[line.end() : end])
+        except (Malformed, Fault):
+            return None
+        size = len(data) - end
+        if (head.size or 0) != size or size > self._limit or not head.keep_alive or b"upgrade" in head.headers:
+            return None
+        request = Request(b"PUT", line[1], head)
+        request.body = data[end:]
+        return request
+
     def next(self) -> Item | None:
         """Return what comes next, None until more bytes make something whole."""
         if not self._data and self._body is None:

@@ -52,6 +52,8 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> Response | None:
         """Take `data`; return the response once it is whole. Raises `BadResponse`."""
+        if self._response is None and not self._data and (response := self._whole(data)) is not None:
+            return response
         data, self._data = self._data + data, b""
         at = 0
         try:
@@ -74,6 +76,25 @@ class ResponseReader:
         self._data = b""
         self._body = self._response = None
 
+    def _whole(self, data: bytes) -> Response | None:
+        """Return the response that `data` is, if it is whole and like most others: the shorter way."""
+        found = data.find(b"\r\n\r\n")
+        if not 0 <= found < COMMON_SIZE:
+            return None
+        end = found + 4
+        try:
+            status, said = _common_head(data[:end])
+        except Malformed:
+            return None
+        size = len(data) - end
+        if status < _FIRST_FINAL or size > self._limit or size != (0 if status in _BODILESS else said.size):
+            return None
+        response = Response(status, said.headers)
+        response.body = data[end:]
+        response.keep_alive = said.keep_alive
+        self._spent = 0
+        return response
+
     def _begin(self, data: bytes) -> int:
         """Read heads, until one is not that of an interim response; return where the body begins."""
         at = 0
@@ -83,31 +104,22 @@ class ResponseReader:
                 _check_part(data, at)
                 self._data = data[at:]
                 return len(data)
-            at = self._read_head(data, at, end)
+            self._read_head(data[at:end])
+            at = end
         return at
 
-    def _read_head(self, data: bytes, start: int, end: int) -> int:
-        """Read one head, and the body behind it if that is there; return where to go on.
-
-        An interim response is passed over.
-        """
-        size = end - start
-        status, said = (_common_head if size <= COMMON_SIZE else _read_head)(data[start:end])
+    def _read_head(self, head: bytes) -> None:
+        """Read one head. That of an interim response is passed over."""
+        status, said = (_common_head if len(head) <= COMMON_SIZE else _read_head)(head)
         if status < _FIRST_FINAL:
-            self._spent += size
+            self._spent += len(head)
             if self._spent > MAX_HEAD:
                 raise Oversized(f"its interim responses have more than {MAX_HEAD} bytes")
-            return end
-        response = self._response = Response(status, said.headers)
-        response.keep_alive = said.keep_alive
-        if status in _BODILESS:
-            return end
-        if said.size is not None and 0 <= said.size <= min(self._limit, len(data) - end):
-            stop = end + said.size
-            response.body = data[end:stop]
-            return stop
-        self._body = said.body(self._limit)
-        return end
+            return
+        self._response = Response(status, said.headers)
+        self._response.keep_alive = said.keep_alive
+        if status not in _BODILESS:
+            self._body = said.body(self._limit)
 
     def _complete(self, *, spoilt: bool) -> Response | None:
         """Return the response if it is whole. `spoilt`: the connection is of no use any more."""

@@ -65,8 +65,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer the requests that became whole."""
-        self._reader.receive(data)
-        self._serve()
+        push = self._reader.whole(data)
+        if push is not None:
+            self._transport.write(dated(self._say(push), self._site.common.clock.wall()))
+            self._new = False
+            self._deadline = 0.0
+        else:
+            self._reader.receive(data)
+            self._serve()
 
     def pause_writing(self) -> None:
         """Who does not read answers gets no further ones."""
