@@ -126,8 +126,10 @@ class RequestReader:
         Otherwise take nothing: `data` is for `receive`, which is for any. This way is the shorter one.
         """
         line = _PUSH_LINE.match(data)
-        found = data.find(b"\r\n\r\n")
-        if line is None or self._data or self.phase is not IDLE or not 0 <= found < COMMON_SIZE:
+        if line is None or self._data or self.phase is not IDLE:
+            return None
+        found = data.find(b"\r\n\r\n", 0, COMMON_SIZE)
+        if found < 0:
             return None
         end = found + 4
         try:

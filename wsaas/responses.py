@@ -78,8 +78,8 @@ class ResponseReader:
 
     def _whole(self, data: bytes) -> Response | None:
         """Return the response that `data` is, if it is whole and like most others: the shorter way."""
-        found = data.find(b"\r\n\r\n")
-        if not 0 <= found < COMMON_SIZE:
+        found = data.find(b"\r\n\r\n", 0, COMMON_SIZE)
+        if found < 0:
             return None
         end = found + 4
         try:

@@ -145,7 +145,7 @@ def requests(data: bytes) -> None:
 def within_small_limits(stream: bytes, how: int, limit: int) -> None:
     """A limit holds however a stream is cut; but by how much a head may be over it may depend on that."""
     small = {"MAX_TARGET": SMALL_TARGET, "_PUSH_LINE": push_line(SMALL_TARGET), "MAX_HEADERS": SMALL_HEADERS}
-    with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD - 4, **small):
+    with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD, **small):
         whole = Reading(iter([stream]), limit, SMALL_HEAD)
         cut = Reading(pieces(stream, how), limit, SMALL_HEAD)
         if whole.told != cut.told:

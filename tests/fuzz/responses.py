@@ -106,6 +106,6 @@ def responses(data: bytes) -> None:
         assert whole.response.keep_alive == (cut.response.keep_alive and not cut.is_more)
     check(whole, limit, MAX_HEADERS)
     check(cut, limit, MAX_HEADERS)
-    with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD - 4, MAX_HEADERS=SMALL_HEADERS):
+    with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD, MAX_HEADERS=SMALL_HEADERS):
         for small in (read(iter([stream]), limit), read(pieces(stream, how), limit)):
             check(small, limit, SMALL_HEADERS)
