@@ -4,13 +4,25 @@ from collections.abc import Iterator
 
 from wsaas.deflate import Agreement
 from wsaas.events import Message
-from wsaas.frames import BINARY, NO_STATUS, TEXT, Close, Ping, Received, Violation, deflating, encode, encode_close
-from wsaas.framing import FrameStream
+from wsaas.frames import (
+    BAD_TEXT,
+    BINARY,
+    NO_STATUS,
+    TEXT,
+    Close,
+    Ping,
+    Received,
+    Violation,
+    deflating,
+    encode,
+    encode_close,
+)
+from wsaas.framing import LONG, FrameStream
 
 from .cutting import pieces
 from .reference import CLOSE, PING, PONG, Decoder, Meaning, sent
 
-LIMITS = [1 << 40, 0, 1, 5, 125, 126, 300, 70_000]
+LIMITS = [1 << 20, 0, 1, 5, 125, 126, 300, 70_000]
 TURNS = [[99], [0, 1], [1], [2, 0, 3]]
 """How many values are taken after each piece: a reader that has enough may stop at any."""
 
@@ -48,8 +60,8 @@ def read(stream: FrameStream, data: Iterator[bytes], turns: list[int]) -> list[R
     return received + list(taken(stream))
 
 
-def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit: int) -> None:
-    """Hold what came out of a stream against its meaning."""
+def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit: int) -> list[Received]:
+    """Hold what came out of a stream against its meaning; return it, with a fault that came late."""
     assert list(plain(received)) == meaning.received
     ends = [each for each in received if isinstance(each, Close | Violation)]
     assert ends in ([], received[-1:])
@@ -57,7 +69,13 @@ def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit
         # It may wait for the rest of the header in which the fault is, or for the payload behind it, but not longer.
         stream.receive(ANY_HEADER)
         ends = list(taken(stream))
+        if not ends and limit >= LONG:
+            # Or for the rest of a long text, which is looked at when it is whole.
+            stream.receive(bytes(limit))
+            ends = list(taken(stream))
+            assert [each.code for each in ends if isinstance(each, Violation)] == [BAD_TEXT]
         assert len(ends) == 1
+        received = received + ends
     if ends and isinstance(ends[0], Violation):
         assert ends[0].code in meaning.failed
         encode_close(ends[0].code, ends[0].reason)
@@ -69,6 +87,7 @@ def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit
     for each in received:
         assert not isinstance(each, Message) or len(each.data) <= limit
         answer(each)
+    return received
 
 
 def answer(received: Received) -> None:
@@ -101,7 +120,6 @@ def frames(data: bytes) -> None:
     for fast, whole in ((True, True), (True, False), (False, bool(chosen // 64 % 2))):
         reader = FrameStream(limit, fast=fast, deflated=deflated)
         received = read(reader, iter([stream]) if whole else pieces(stream, how), turns)
-        check(reader, received, meaning, limit)
-        results.append(received)
+        results.append(check(reader, received, meaning, limit))
     # Of two faults in a deflated message, it depends on the cut which is met first.
     assert deflated or all(received == results[0] for received in results)
