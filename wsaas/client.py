@@ -13,6 +13,7 @@ from wsaas.events import Message, Reason
 from wsaas.frames import Close, Ping, Received, Violation
 from wsaas.framing import FrameStream
 from wsaas.handshake import Handshake, accept
+from wsaas.run_queue import RunQueue
 from wsaas.session import CLOSED, OPEN, Session
 from wsaas.settings import Settings
 
@@ -56,6 +57,11 @@ class Common:
     def patience(self) -> float:
         """Seconds after which a quiet client is pinged, and after which one that does not answer is given up."""
         return self.settings.ws_timeout / 2000 or math.inf
+
+    @cached_property
+    def run_queue(self) -> RunQueue:
+        """Where connections with more work than their share of a turn of the loop wait for the next."""
+        return RunQueue(self.clock)
 
     def closing_deadline(self) -> float:
         """Return when a client that is told to close has had its time."""
