@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.framing import frame
-from wsaas.client import Common
+from wsaas.common import Common
 from wsaas.control import Control
 from wsaas.events import Message
 from wsaas.frames import BINARY, encode

@@ -20,8 +20,8 @@ import uvloop
 from benchmarks.framing import frame
 from benchmarks.micro import LIMIT, OK, TAKEN, push_request
 from wsaas import memory
-from wsaas.client import Common
 from wsaas.clock import Clock
+from wsaas.common import Common
 from wsaas.control import Control
 from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat

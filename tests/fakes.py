@@ -91,6 +91,18 @@ class FakeClock:
         self._now = end
 
 
+class Stopwatch:
+    """The timer of a `RunQueue`: it advances by `step` seconds whenever it is read, and by what is added to `now`."""
+
+    def __init__(self, step=0.0):
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
 class FakeTransport:
     """An `asyncio.Transport` that keeps what is written. `backlog`: bytes that the peer has not taken yet."""
 
@@ -260,9 +272,13 @@ class FakeSweeper:
 
 
 class FakeEdge:
-    """The edge of a client that is in. `calls`: what the session wanted, in order; `backlog`: bytes that wait."""
+    """The edge of a client that is in. `calls`: what the session wanted, in order; `backlog`: bytes that wait.
+
+    `ended` is called when it is finished, as the edge tells its session of the end.
+    """
 
     def __init__(self):
+        self.ended = lambda: None
         self.calls = []
         self.written = []
         self.backlog = 0
@@ -281,6 +297,7 @@ class FakeEdge:
 
     def finish(self):
         self.calls.append("finish")
+        self.ended()
 
     def pause(self):
         self.calls.append("pause")

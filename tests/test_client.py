@@ -7,6 +7,7 @@ from fakes import (
     FakeSweeper,
     FakeTransport,
     FakeWebhook,
+    Stopwatch,
     client_frame,
     make_handshake,
     make_services,
@@ -14,8 +15,10 @@ from fakes import (
 )
 
 from wsaas import errors, frames
-from wsaas.client import BURST, Common, PendingProtocol, SocketProtocol
+from wsaas.client import PendingProtocol, SocketProtocol
+from wsaas.common import Common
 from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.session import Session, State
 from wsaas.webhook import TAKEN, Admitted, Denied, Failed, Taken
 
@@ -41,6 +44,8 @@ class Rig:
         self.transport = FakeTransport()
         settings = make_settings(**values)
         self.common = Common(settings, self.clock, self.sweeper)
+        self.stopwatch = Stopwatch()
+        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         shaken = make_handshake(offered)
         self.door = PendingProtocol(self.common, self.transport, shaken, eager)
         self.transport.set_protocol(self.door)
@@ -60,9 +65,23 @@ class Rig:
             self.clock.advance(seconds / beats)
             self.sweeper.beat(self.clock.now())
 
+    def slices_of(self, frames):
+        """Let a slice of time suffice for so many frames."""
+        self.stopwatch.step = SLICE_S / frames * 1.0001
+        return self
+
+    def turn(self):
+        """Let everything that is queued have its turn, once."""
+        assert all(timer.at == self.clock.now() for timer in self.clock.timers)
+        due, self.clock._timers = self.clock.timers, []
+        for timer in due:
+            timer.callback(*timer.args)
+
     def answer_all(self):
-        while self.webhook.calls:
-            self.webhook.answer(TAKEN)
+        while self.webhook.calls or self.common.run_queue:
+            self.clock.advance(0)
+            if self.webhook.calls:
+                self.webhook.answer(TAKEN)
 
     @property
     def messages(self):
@@ -240,9 +259,14 @@ def test_what_was_read_is_delivered_though_the_client_is_lost_while_it_is_not_re
     rig = Rig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     rig.transport.lose()
-    assert rig.session.messages_in == 6
+    assert rig.session.state is State.DISCONNECTED
+    assert rig.keeper.calls == ["left"]
+    with pytest.raises(errors.Gone):
+        rig.session.send(text=True, data=b"too late")
+    # The backend is not told faster than it takes them, nor is more than the inbox kept.
+    assert rig.session.messages_in == 3
     rig.answer_all()
-    assert len(rig.messages) == 6
+    assert len(rig.messages) == rig.session.messages_in == 6
     assert rig.end == (1006, "")
     assert rig.keeper.calls == ["left", "settled"]
 
@@ -256,13 +280,14 @@ def test_a_close_that_was_read_counts_though_the_client_is_lost_while_it_is_not_
     assert rig.end == (4000, "bye")
 
 
-def test_a_violation_that_was_read_counts_though_the_client_is_lost_while_it_is_not_read():
+def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_on():
     rig = Rig(inbox="2000").enter()
-    rig.receive(text(b"." * 1000) * 6 + text(b"\xff"))
+    rig.receive(text(b"." * 1000) * 6 + text(b"\xff") + text(b"more"))
     rig.transport.lose()
     rig.answer_all()
     assert len(rig.messages) == 6
-    assert rig.end[0] == 1007
+    # No Close went over the wire.
+    assert rig.end == (1006, "")
 
 
 def test_a_lost_client_is_watched_no_more(rig):
@@ -324,8 +349,7 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     rig.receive(ping(b"a"))
     assert rig.transport.take() == frames.encode(frames.PONG, b"a")
     rig.transport.backlog = 1001
-    rig.receive(ping(b"b") * BURST)
-    rig.clock.advance(0)
+    rig.receive(ping(b"b") * 64)
     rig.receive(ping(b"c"))
     assert rig.transport.writes == []
     rig.transport.backlog = 0
@@ -381,6 +405,7 @@ def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, 
 
 
 def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
+    rig.transport.backlog = 4
     rig.receive(close())
     rig.pass_time(9.9)
     assert not rig.transport.aborted
@@ -487,6 +512,7 @@ def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
 
 
 def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
+    rig.transport.backlog = 100
     rig.transport.protocol.finish()
     assert rig.transport.closed
     assert not rig.transport.aborted
@@ -547,6 +573,15 @@ def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
     assert rig.transport.closed
     assert rig.end == (1001, "timeout")
     assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_that_is_given_up_has_its_time_to_take_what_waits_for_it(rig):
+    rig.pass_time(15.0)
+    rig.transport.backlog = 100
+    rig.pass_time(15.0)
+    assert rig.end == (1001, "timeout")
+    assert rig.transport.closed
+    assert not rig.transport.aborted
     rig.pass_time(10.0)
     assert rig.transport.aborted
 
@@ -627,40 +662,123 @@ def test_without_a_timeout_a_client_still_has_to_close():
 # Others have their turn
 
 
-@pytest.mark.parametrize("flood", [ping(b""), client_frame(frames.PONG), ping(b"x" * 125)])
-def test_a_flood_of_control_frames_is_taken_in_turns(flood):
-    rig = Rig().enter()
-    rig.receive(flood * (2 * BURST) + text(b"at last"))
+FLOODS = {
+    "pings": ping(b""),
+    "large pings": ping(b"x" * 125),
+    "pongs": client_frame(frames.PONG),
+    "messages": text(b"hi"),
+    "messages of two empty fragments": client_frame(frames.TEXT, fin=False) + client_frame(0),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
+    rig = Rig().enter().slices_of(10)
+    frames_of_flood = 40
+    rig.receive(flood * frames_of_flood + text(b"at last"))
     turns = 0
-    while not rig.messages:
+    while rig.common.run_queue:
         assert not rig.transport.reading
-        (timer,) = rig.clock.timers
-        assert timer.at == rig.clock.now()
-        timer.cancel()
-        timer.callback()
+        rig.turn()
         turns += 1
-    assert turns == 2
+    # The first frame and the ten of a slice are read at once, ten more in each turn.
+    assert turns == 3
     assert rig.transport.reading
     assert rig.clock.timers == []
+    rig.answer_all()
+    assert rig.messages[-1] == b"at last"
+    assert rig.session.messages_in == len(rig.messages)
 
 
 def test_a_flood_of_fragments_is_taken_in_turns():
-    rig = Rig().enter()
-    fragments = client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * (BURST * BURST)
-    rig.receive(fragments + client_frame(0, b"at last"))
-    assert not rig.transport.reading
-    assert rig.messages == []
-    rig.clock.advance(0)
+    rig = Rig().enter().slices_of(2)
+    rig.receive(client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * 100 + client_frame(0, b"at last"))
+    turns = 0
+    while not rig.messages:
+        assert not rig.transport.reading
+        rig.turn()
+        turns += 1
+    # Eight fragments and the sixteen of a slice at once, sixteen more in each turn.
+    assert turns == 5
     assert rig.messages == [b"at last"]
     assert rig.transport.reading
 
 
-def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
+def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
     rig = Rig().enter()
-    more = client_frame(0, fin=False) * (BURST * BURST + 2 * BURST)
+    served = []
+    rig.common.run_queue.add(lambda: served.append(rig.session.messages_in))
+    rig.receive(burst(0, 5))
+    assert rig.session.messages_in == 1
+    assert not rig.transport.reading
+    rig.turn()
+    assert served == [1]
+    assert rig.session.messages_in == 5
+    assert rig.transport.reading
+
+
+def test_a_client_with_a_single_frame_is_not_held_up_by_others(rig):
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(text(b"hi"))
+    assert rig.messages == [b"hi"]
+    assert rig.transport.reading
+
+
+def test_a_client_that_is_paused_for_the_backend_does_not_queue():
+    rig = Rig(inbox="1").enter()
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(burst(0, 2))
+    rig.turn()
+    assert not rig.common.run_queue
+    rig.receive(burst(2, 4))
+    assert not rig.common.run_queue
+    rig.answer_all()
+    assert rig.messages == numbers(0, 4)
+
+
+def test_pongs_of_one_slice_leave_in_one_write_before_whatever_ends_it(rig):
+    rig.receive(ping(b"0") + ping(b"1") + ping(b"2") + close(1000))
+    pongs = [frames.encode(frames.PONG, payload) for payload in (b"0", b"1", b"2")]
+    assert rig.transport.writes == [pongs[0], pongs[1] + pongs[2], frames.encode_close(1000)]
+
+
+def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_messages_are_counted():
+    rig = Rig().enter().slices_of(10)
+    rig.receive(text(b"refused"))
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.receive(burst(0, 41))
+    turns = 0
+    while rig.common.run_queue:
+        rig.turn()
+        turns += 1
+    assert turns == 3
+    assert rig.messages == [b"refused"]
+    assert rig.session.messages_undelivered == 42
+    rig.receive(close(1011))
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_what_a_client_sent_before_it_vanished_is_handed_on_in_slices():
+    rig = Rig().enter().slices_of(10)
+    rig.receive(burst(0, 41))
+    assert rig.session.messages_in == 11
+    rig.transport.lose()
+    assert rig.session.messages_in == 11
+    for _ in range(3):
+        rig.turn()
+    assert rig.session.messages_in == 41
+    rig.answer_all()
+    assert rig.messages == numbers(0, 41)
+    assert rig.end == (1006, "")
+
+
+def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
+    rig = Rig().enter().slices_of(2)
+    more = client_frame(0, fin=False) * 200
     rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
     assert not rig.transport.reading
     rig.transport.lose()
+    rig.answer_all()
     assert rig.messages == [b"at last"]
     assert rig.clock.timers == []
 
@@ -676,13 +794,144 @@ def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is()
     assert rig.clock.timers == []
 
 
+def test_a_message_that_was_cut_when_its_client_vanished_is_no_message():
+    rig = Rig(inbox="600").enter()
+    rig.receive(burst(0, 5) + text(b"cut")[:-1])
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == numbers(0, 5)
+    assert rig.end == (1006, "")
+
+
 def test_a_client_that_vanishes_between_two_turns_leaves_no_timer():
-    rig = Rig().enter()
-    rig.receive(ping(b"") * (3 * BURST) + text(b"last"))
+    rig = Rig().enter().slices_of(10)
+    rig.receive(ping(b"") * 100 + text(b"last"))
     rig.transport.lose()
     rig.answer_all()
     assert rig.messages == [b"last"]
     assert rig.clock.timers == []
+
+
+# A connection that ends while bytes wait for the client
+
+
+def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_waits(rig):
+    rig.receive(text(b"slow"))
+    rig.transport.backlog = 1000
+    rig.transport.protocol.eof_received()
+    assert rig.keeper.calls == ["left"]
+    with pytest.raises(errors.Gone):
+        rig.session.send(text=True, data=b"too late")
+    assert not rig.transport.aborted
+    assert rig.sweeper.watched == [rig.transport.protocol]
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    rig.answer_all()
+    assert rig.end == (1006, "")
+
+
+def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig):
+    rig.transport.protocol.eof_received()
+    assert rig.sweeper.watched == []
+    rig.transport.lose()
+    assert rig.end == (1006, "")
+
+
+def test_what_waits_is_sent_for_as_long_as_the_client_takes_some_of_it_up_to_a_bound():
+    rig = Rig(keep_alive_timeout="75000").enter()
+    rig.transport.backlog = 1000
+    rig.receive(close())
+    for _ in range(7):
+        rig.transport.backlog -= 1
+        rig.pass_time(10.0)
+        assert not rig.transport.aborted
+    rig.transport.backlog -= 1
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+    assert rig.transport.protocol.finish() is None
+
+
+# Slow readers
+
+
+def test_a_slow_client_that_takes_messages_is_not_given_up_though_its_pong_is_late(rig):
+    rig.session.send(text=True, data=b"x")
+    rig.transport.backlog = 100_000
+    for _ in range(10):
+        rig.pass_time(15.0)
+        rig.transport.backlog -= 1000
+    assert rig.session.state is State.OPEN
+    assert rig.transport.take().count(frames.encode(frames.PING, b"")) == 1
+    rig.pass_time(15.0)
+    rig.pass_time(15.0)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_time(rig):
+    rig.session.send(text=True, data=b"x")
+    rig.pass_time(15.0)
+    rig.transport.backlog = 100
+    rig.pass_time(10.0)
+    rig.transport.backlog = 50
+    rig.pass_time(5.0)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+# A client that is held back while it is told to close
+
+
+def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    assert not rig.transport.reading
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(60.0, beats=60)
+    assert not rig.transport.aborted
+    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    rig.receive(close(1001))
+    rig.answer_all()
+    assert len(rig.messages) == 3
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_that_is_held_back_while_it_is_told_to_close_is_dropped_after_a_bound():
+    rig = Rig(inbox="1000", api_retry="2000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(19.0, beats=19)
+    assert not rig.transport.aborted
+    rig.pass_time(10.0, beats=10)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 3
+
+
+# A stop that takes too long
+
+
+def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 5)
+    rig.session.close(Reason.SHUTDOWN)
+    rig.session.abandon()
+    assert rig.transport.reading
+    rig.receive(burst(0, 3) + close(1001))
+    rig.answer_all()
+    assert rig.session.messages_undelivered == 8
+    assert len(rig.messages) == 1
+
+
+def test_what_a_vanished_client_sent_is_counted_when_it_is_abandoned():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 5)
+    rig.transport.lose()
+    rig.session.abandon()
+    rig.clock.advance(0)
+    assert rig.session.state is State.CLOSED
+    assert rig.session.messages_undelivered == 5
 
 
 # A limited rate

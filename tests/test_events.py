@@ -27,10 +27,6 @@ def test_no_two_reasons_have_the_same_label():
     assert len({reason.value for reason in Reason}) == len(Reason) == 10
 
 
-def test_only_a_backend_that_takes_no_messages_makes_them_drop():
-    assert {reason for reason in Reason if reason.drops} == {Reason.BACKEND_GONE, Reason.UNDELIVERED}
-
-
 def test_events_are_values():
     assert Message(True, b"a") == Message(True, b"a", 0.0, 0)
     assert Message(True, b"a") != Message(False, b"a")

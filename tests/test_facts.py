@@ -9,16 +9,15 @@ SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=
 
 
 def test_a_client_of_which_nothing_is_heard_was_lost():
-    clock = FakeClock(now=5.0)
-    facts = Facts("id", SHAKEN, "192.0.2.7", clock)
-    clock.advance(1.234)
-    assert json.loads(facts.farewell("node/id", clock.now())) == {
+    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    assert json.loads(facts.farewell("node/id", 1.234)) == {
         "ws_uri": "node/id",
         "code": 1006,
         "reason": "",
         "duration": 1234,
         "messages_in": 0,
         "messages_out": 0,
+        "undelivered": 0,
     }
 
 

@@ -26,7 +26,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from wsaas import frames, framing
 from wsaas.events import Message
 from wsaas.frames import Close, Ping, Pong, Received, Violation
-from wsaas.framing import BURST, LONG, SHORT_PIECE, FrameStream
+from wsaas.framing import LONG, MAX_FRAGMENTS, SHORT_PIECE, FrameStream
 
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
@@ -36,7 +36,7 @@ SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMIT
 
 def drain(stream: FrameStream) -> list[Received]:
     received = []
-    while (one := stream.next()) is not None or stream.is_busy:
+    while (one := stream.next()) is not None or stream.pending:
         received += [one] if one is not None else []
     return received
 
@@ -397,18 +397,21 @@ def test_empty_fragments_cost_no_memory():
     assert stream.next() == Message(True, b"end")
 
 
-@pytest.mark.parametrize(("fragments", "turns"), [(BURST - 1, 0), (BURST, 0), (BURST + 1, 1), (3 * BURST + 1, 3)])
+@pytest.mark.parametrize(
+    ("fragments", "turns"),
+    [(MAX_FRAGMENTS - 1, 0), (MAX_FRAGMENTS, 0), (MAX_FRAGMENTS + 1, 1), (3 * MAX_FRAGMENTS + 1, 3)],
+)
 def test_many_fragments_are_taken_in_turns(fragments, turns):
     stream = FrameStream(10)
     stream.receive(frame(TEXT, b"", first=0) + frame(0, b"", first=0) * (fragments - 1))
     for _ in range(turns):
         assert stream.next() is None
-        assert stream.is_busy
+        assert stream.pending
     assert stream.next() is None
-    assert not stream.is_busy
+    assert not stream.pending
     stream.receive(frame(0, b"end"))
     assert stream.next() == Message(True, b"end")
-    assert not stream.is_busy
+    assert not stream.pending
 
 
 # Long messages

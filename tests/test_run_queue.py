@@ -1,21 +1,11 @@
 """Fair scheduling, with a clock and a timer that are turned by hand."""
 
 import pytest
-from fakes import FakeClock
+from fakes import FakeClock, Stopwatch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
-
-
-class Stopwatch:
-    """A timer that advances only when work says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 def make_queue():

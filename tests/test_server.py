@@ -5,7 +5,8 @@ import pytest
 from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
 
 from wsaas import frames, server
-from wsaas.client import Common, PendingProtocol, SocketProtocol
+from wsaas.client import PendingProtocol, SocketProtocol
+from wsaas.common import Common
 from wsaas.control import DONE, Control
 from wsaas.http1 import CONTINUE
 from wsaas.journal import NoJournal

@@ -3,6 +3,7 @@ import pytest
 from fakes import (
     FakeClock,
     FakeDoor,
+    FakeEdge,
     FakeJournal,
     FakeKeeper,
     FakeWebhook,
@@ -45,6 +46,7 @@ class Rig:
         services = make_services(make_settings(**values), self.clock, self.webhook, self.keeper, self.journal)
         handshake = make_handshake(offered, authorization)
         self.session = Session(services, ID, handshake, "192.0.2.7", self.door)
+        self.edge.ended = self.session.lost
 
     def enter(self):
         self.webhook.answer(OK)
@@ -55,6 +57,8 @@ class Rig:
             self.enter()
         if state is State.CLOSING:
             self.session.close(Reason.SHUTDOWN)
+        elif state is State.DISCONNECTED:
+            self.session.disconnected(FakeEdge())
         elif state is State.CLOSED:
             self.session.lost()
         assert self.session.state is state
@@ -450,7 +454,15 @@ def test_the_delete_tells_duration_and_counts(rig):
     rig.clock.advance(10.0)
     rig.answer_all()
     assert rig.ends == [
-        {"ws_uri": WS_URI, "code": 1006, "reason": "", "duration": 1500, "messages_in": 1, "messages_out": 2}
+        {
+            "ws_uri": WS_URI,
+            "code": 1006,
+            "reason": "",
+            "duration": 1500,
+            "messages_in": 1,
+            "messages_out": 2,
+            "undelivered": 0,
+        }
     ]
     assert rig.webhook.told[-1].at == rig.clock.wall() - 10.0
 
@@ -518,20 +530,22 @@ def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(ri
     assert rig.session.outbox.level == 0
 
 
-def test_a_closing_client_whose_message_is_refused_is_told_by_the_delete(rig):
+def test_the_delete_says_how_many_messages_were_given_up_while_the_client_was_closing(rig):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"2")
-    rig.session.close(Reason.SHUTDOWN)
+    rig.session.close(Reason.BACKEND_CLOSED, 4001, "bye")
     rig.webhook.answer(UNDELIVERED)
-    assert rig.edge.written == [close_frame(1001, "going away")]
+    assert rig.edge.written == [close_frame(4001, "bye")]
     rig.receive(b"3")
     assert rig.webhook.calls == []
-    rig.session.lost()
-    assert rig.end == (1011, "message not delivered")
+    rig.session.closed_by_client(4001, "")
+    # What went over the wire was 4001, whatever became of the messages.
+    assert rig.end == (4001, "bye")
+    assert (rig.ends[0]["messages_in"], rig.ends[0]["undelivered"]) == (3, 3)
 
 
-def test_a_client_that_left_before_its_message_was_refused_is_told_by_the_delete(rig):
+def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_left(rig):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"2")
@@ -539,10 +553,11 @@ def test_a_client_that_left_before_its_message_was_refused_is_told_by_the_delete
     rig.session.closed_by_client(1000, "bye")
     rig.clock.advance(5.0)
     rig.webhook.answer(UNDELIVERED)
-    assert rig.end == (1011, "message not delivered")
+    assert rig.end == (1000, "bye")
     assert rig.ends[0]["duration"] == 2000
+    assert rig.ends[0]["undelivered"] == 2
     assert [event.number for event in rig.webhook.told] == [0, 1, 3]
-    assert rig.session.reason is Reason.UNDELIVERED
+    assert rig.session.reason is Reason.CLIENT_CLOSED
     rig.webhook.answer(TAKEN)
     assert rig.keeper.calls == ["left", "settled"]
 
@@ -707,8 +722,8 @@ def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered
     rig.journal.write()
     remembered = rig.journal.entries[ID]["farewell"]
     assert remembered == rig.webhook.asked
-    assert orjson.loads(remembered.body)["code"] == 1011
-    assert rig.end == (1011, "message not delivered")
+    assert orjson.loads(remembered.body)["undelivered"] == 2
+    assert rig.end == (1000, "bye")
 
 
 def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journalled, caplog):
@@ -773,23 +788,25 @@ def test_the_information_of_a_client_that_is_in():
 
 # The table.
 
-C, O, G, X = State  # noqa: E741 - connecting, open, closing, closed
+C, O, G, D, X = State  # noqa: E741 - connecting, open, closing, disconnected, closed
 
 TABLE = {
     "admitted": {C: O, X: X},
     "denied": {C: X, X: X},
     "denied though told": {C: X, X: X},
-    "message": {O: O, G: G},
+    "message": {O: O, G: G, D: D},
     "push": {C: C, O: O},
-    "client closes": {O: X, G: X},
+    "client closes": {O: X, G: X, D: X},
     "violation": {O: X, G: X},
-    "lost": {C: X, O: X, G: X, X: X},
-    "backend closes": {C: X, O: G, G: G, X: X},
-    "shutdown": {C: X, O: G, G: G, X: X},
-    "timeout": {O: X, G: G, X: X},
-    "undelivered": {O: G, G: G, X: X},
-    "backend gone": {O: G, G: G, X: X},
-    "reply": {O: O, G: G, X: X},
+    "disconnected": {O: D, G: D},
+    "lost": {C: X, O: X, G: X, D: X, X: X},
+    "backend closes": {C: X, O: G, G: G, D: D, X: X},
+    "shutdown": {C: X, O: G, G: G, D: D, X: X},
+    "timeout": {O: X, G: G, D: D, X: X},
+    "undelivered": {O: G, G: G, D: D, X: X},
+    "backend gone": {O: G, G: G, D: D, X: X},
+    "abandoned": {O: O, G: G, D: D, X: X},
+    "reply": {O: O, G: G, D: D, X: X},
     "drained": {O: O, G: G, X: X},
 }
 
@@ -801,7 +818,9 @@ EVENTS = {
     "push": lambda s: s.send(text=True, data=b"p"),
     "client closes": lambda s: s.closed_by_client(1000, ""),
     "violation": lambda s: s.violated(1002, "oops"),
+    "disconnected": lambda s: s.disconnected(FakeEdge()),
     "lost": lambda s: s.lost(),
+    "abandoned": lambda s: s.abandon(),
     "backend closes": lambda s: s.close(Reason.BACKEND_CLOSED),
     "shutdown": lambda s: s.close(Reason.SHUTDOWN),
     "timeout": lambda s: s.close(Reason.TIMED_OUT),
@@ -825,7 +844,7 @@ def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state
     left = rig.keeper.calls.count("left")
     EVENTS[event](rig.session)
     assert rig.session.state is after
-    assert rig.keeper.calls.count("left") == left + (after is X and state is not X)
+    assert rig.keeper.calls.count("left") == left + (after in (D, X) and state not in (D, X))
     assert rig.session.reason is not None or after in (C, O)
 
 
@@ -845,9 +864,10 @@ def test_a_move_that_the_table_does_not_have_is_a_mistake(rig, state, after):
 def test_states_only_go_forward():
     order = list(State)
     assert {state: {order.index(after) for after in moves} for state, moves in MOVES.items()} == {
-        State.CONNECTING: {1, 3},
-        State.OPEN: {2, 3},
-        State.CLOSING: {3},
+        State.CONNECTING: {1, 4},
+        State.OPEN: {2, 3, 4},
+        State.CLOSING: {3, 4},
+        State.DISCONNECTED: {4},
         State.CLOSED: set(),
     }
 
@@ -873,6 +893,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.pushed = []
         self.states = [State.CONNECTING]
         self.failed = False
+        self.taken = 0
+        self.close_code = 1006
+        """What the first Close that went over the wire said."""
 
     def state_is(self, *states):
         return self.session.state in states
@@ -892,7 +915,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.maybe_accepted = isinstance(verdict, Admitted) or verdict.told
         self.webhook.answer(verdict)
 
-    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING))
+    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING, State.DISCONNECTED))
     @rule(size=st.sampled_from([0, 10, 1000]))
     def the_client_sends(self, size):
         self.received += 1
@@ -902,7 +925,21 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(violates=st.booleans())
     def the_client_ends(self, violates):
         end = self.session.violated if violates else self.session.closed_by_client
+        if self.state_is(State.OPEN):
+            self.close_code = 1002
         end(1002, "its own")
+
+    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING))
+    @rule()
+    def the_client_is_disconnected_and_frames_are_left(self):
+        self.session.disconnected(FakeEdge())
+
+    @precondition(lambda self: self.state_is(State.DISCONNECTED))
+    @rule()
+    def a_close_is_among_the_frames_that_are_left(self):
+        if self.close_code == 1006:
+            self.close_code = 4000
+        self.session.closed_by_client(4000, "left")
 
     @rule()
     def the_client_is_lost(self):
@@ -913,7 +950,7 @@ class SessionMachine(RuleBasedStateMachine):
         try:
             self.session.send(text=False, data=data)
         except errors.Gone:
-            assert self.state_is(State.CLOSING, State.CLOSED)
+            assert self.state_is(State.CLOSING, State.DISCONNECTED, State.CLOSED)
         except errors.SlowClient:
             assert self.session.buffered > 0
         else:
@@ -941,6 +978,7 @@ class SessionMachine(RuleBasedStateMachine):
         if isinstance(verdict, Taken) and verdict.reply and self.state_is(State.OPEN):
             self.pushed.append(frames.encode(frames.BINARY, verdict.reply.data))
         self.failed = self.failed or isinstance(verdict, Failed)
+        self.taken += isinstance(event, Message) and isinstance(verdict, Taken)
         self.webhook.answer(verdict)
 
     @rule(seconds=st.sampled_from([1.0, 5.0]))
@@ -954,6 +992,11 @@ class SessionMachine(RuleBasedStateMachine):
             self.session.drained()
 
     @invariant()
+    def the_first_close_on_the_wire_is_noted(self):
+        if self.close_code == 1006 and (closes := [each for each in self.rig.edge.written if each[0] == 0x88]):
+            self.close_code = int.from_bytes(closes[0][2:4], "big")
+
+    @invariant()
     def states_only_go_forward(self):
         if self.session.state is not self.states[-1]:
             assert list(State).index(self.session.state) > list(State).index(self.states[-1])
@@ -963,7 +1006,7 @@ class SessionMachine(RuleBasedStateMachine):
     def the_keeper_is_told_once(self):
         calls = self.rig.keeper.calls
         assert calls in ([], ["left"], ["left", "settled"])
-        assert ("left" in calls) == self.state_is(State.CLOSED)
+        assert ("left" in calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
         if "settled" in calls:
             assert self.webhook.calls == []
             assert self.rig.clock.timers == []
@@ -978,8 +1021,11 @@ class SessionMachine(RuleBasedStateMachine):
         messages = [event for event in told if isinstance(event, Message)]
         assert [event.number for event in messages] == list(range(1, len(messages) + 1))
         assert [int(event.data.partition(b".")[0]) for event in messages] == [event.number for event in messages]
-        if ends and self.failed:
-            assert orjson.loads(ends[0].body)["code"] == self.session.reason.code
+        if ends:
+            body = orjson.loads(ends[0].body)
+            assert body["code"] == self.close_code
+            assert body["messages_in"] == self.received
+            assert body["undelivered"] == self.received - self.taken
 
     @invariant()
     def what_is_owed_is_remembered(self):
@@ -996,6 +1042,11 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def the_client_gets_everything_in_order(self):
         accepted = self.rig.door.accepted
+        if accepted is None and self.state_is(State.CLOSED):
+            # It never got in, and what waited for it is let go.
+            assert self.session.buffered == 0
+            assert self.rig.edge.written == []
+            return
         got = (accepted[1] if accepted else self.session._early) + b"".join(self.rig.edge.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)

@@ -9,7 +9,7 @@ import pytest
 import trustme
 from fakes import FakeClock, FakeSweeper, FakeTransport, make_settings
 
-from wsaas.client import Common
+from wsaas.common import Common
 from wsaas.tls import RECORD, SLICE, Accepted, Reached, State
 
 

@@ -1,71 +1,32 @@
 """A client's edge: the protocols of its transport while its handshake waits for the backend, and from the 101 on."""
 
 import asyncio
-import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
 
 from wsaas import errors, frames
 from wsaas.answers import dated, fault_answer
-from wsaas.clock import NO_LIMIT, Allowance, Clock, Timer
+from wsaas.clock import NO_LIMIT, Allowance, Timer
+from wsaas.common import Common
+from wsaas.departed import FlushingProtocol, UnreadFrames
 from wsaas.events import Message, Reason
 from wsaas.frames import Close, Ping, Received, Violation
 from wsaas.framing import FrameStream
 from wsaas.handshake import Handshake, accept
-from wsaas.run_queue import RunQueue
-from wsaas.session import CLOSED, OPEN, Session
-from wsaas.settings import Settings
+from wsaas.progress import SendProgress
+from wsaas.run_queue import SLICE_S
+from wsaas.session import CLOSING, OPEN, Session
 
 MAX_EAGER = 64 * 1024
 """Bytes that a client may send before it has its 101; past it, it is not read until then."""
 
 
-BURST = 64
-"""Frames of one client that are not messages, before others have their turn."""
+class _Queued:
+    """Stands for the timer of a connection that waits in the run queue."""
+
+    def cancel(self) -> None:
+        """Do nothing: who is called when its turn comes finds that it waits no longer."""
 
 
-class Swept(Protocol):
-    """Something that has to be looked after from time to time."""
-
-    def sweep(self, now: float) -> None:
-        """Do what is due at `now` (monotonic seconds)."""
-
-    def finish(self) -> None:
-        """Send what is buffered, but not for ever, and close."""
-
-
-class Sweeper(Protocol):
-    """Looks after what is watched."""
-
-    def watch(self, what: Swept) -> None:
-        """Sweep `what` from now on."""
-
-    def forget(self, what: Swept) -> None:
-        """Sweep `what` no more; harmless when it is not watched."""
-
-
-@dataclass(frozen=True)
-class Common:
-    """What all edges share."""
-
-    settings: Settings
-    clock: Clock
-    sweeper: Sweeper
-
-    @cached_property
-    def patience(self) -> float:
-        """Seconds after which a quiet client is pinged, and after which one that does not answer is given up."""
-        return self.settings.ws_timeout / 2000 or math.inf
-
-    @cached_property
-    def run_queue(self) -> RunQueue:
-        """Where connections with more work than their share of a turn of the loop wait for the next."""
-        return RunQueue(self.clock)
-
-    def closing_deadline(self) -> float:
-        """Return when a client that is told to close has had its time."""
-        return self.clock.now() + self.settings.handshake_timeout / 1000
+_QUEUED = _Queued()
 
 
 class PendingProtocol(asyncio.Protocol):
@@ -92,10 +53,7 @@ class PendingProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client did not wait, or was refused and is done."""
         self._common.sweeper.forget(self)
-        session = self.session
-        # They know each other: nothing but the garbage collector would ever find them.
-        del self.session
-        session.lost()
+        self.session.lost()
 
     def sweep(self, now: float) -> None:
         """Drop a client that does not take its refusal."""
@@ -132,9 +90,11 @@ class SocketProtocol(asyncio.Protocol):
         "_common",
         "_deadline",
         "_frames",
+        "_last_deadline",
         "_owed",
         "_paused",
         "_pinged",
+        "_progress",
         "_rest",
         "_transport",
         "buffered",
@@ -150,9 +110,11 @@ class SocketProtocol(asyncio.Protocol):
         self._deadline = 0.0
         self._frames = FrameStream(common.settings.max_message_size, deflated=deflated)
         self._frames.receive(eager)
+        self._last_deadline = 0.0
         self._owed: bytes | None = None
         self._paused = False
         self._pinged = 0.0
+        self._progress: SendProgress | None = None
         self._rest: Timer | None = None
         self._transport = transport
         self.session = session
@@ -169,20 +131,15 @@ class SocketProtocol(asyncio.Protocol):
         self._frames.receive(data)
         self.start()
 
+    def eof_received(self) -> None:
+        """End: a client that closes its side without a Close is gone. What waits for it is still sent."""
+        self._detach()
+        if self.buffered():
+            FlushingProtocol(self._common, self._transport)
+
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Deliver what was read before the end: there is nobody left to make wait."""
-        self._common.sweeper.forget(self)
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-        stream, session = self._frames, self.session
-        while session.state is not CLOSED and ((received := stream.next()) is not None or stream.is_busy):
-            if type(received) is Message:
-                session.receive(received)
-            elif received is not None:
-                self._control(received)
-        del self.session
-        session.lost()
+        """End; what was read before is still handed on."""
+        self._detach()
 
     def pause_writing(self) -> None:
         """More than `SEND_BUFFER` waits: `Session.send` sees that for itself."""
@@ -197,31 +154,29 @@ class SocketProtocol(asyncio.Protocol):
     # What the session wants.
 
     def start(self) -> None:
-        """Hand on the messages that were read, until there are no more, the session has enough, or others wait."""
+        """Hand on what was read: one frame, and as many more as time allows while no other connection waits for it."""
+        if self._paused or self._rest:
+            return
         stream = self._frames
-        others = 0
-        while not (self._paused or self._rest):
-            received = stream.next()
-            if type(received) is Message:
-                self._take(received)
-            elif received is None and not stream.is_busy:
-                break
-            else:
-                if received is not None:
-                    self._control(received)
-                # A million pings or empty fragments fill no inbox.
-                others += 1
-                if others == BURST:
-                    self._wait(0.0)
+        received = stream.next()
+        if type(received) is Message:
+            self._take(received)
+        elif received is not None:
+            self._control(received)
+        if stream.pending:
+            self._read_on()
 
     def expect_close(self) -> None:
         """Wait for the client's Close, but not for ever."""
         self._deadline = self._common.closing_deadline()
+        self._last_deadline = self._common.clock.now() + self._common.last_messages_window
 
     def finish(self) -> None:
-        """Send what is buffered, but not for ever, and close."""
-        self._deadline = self._common.closing_deadline()
+        """Close: what is buffered is still sent, but not for ever, and what was read is still handed on."""
         self._transport.close()
+        self._detach()
+        if self.buffered():
+            FlushingProtocol(self._common, self._transport)
 
     def pause(self) -> None:
         """Let TCP tell the client to wait."""
@@ -232,7 +187,7 @@ class SocketProtocol(asyncio.Protocol):
         """Go on where reading stopped."""
         self._paused = False
         self.start()
-        if not (self._paused or self._rest):
+        if not (self._paused or self._rest or self._transport.is_closing()):
             self._transport.resume_reading()
 
     # What the heartbeat wants.
@@ -241,7 +196,7 @@ class SocketProtocol(asyncio.Protocol):
         """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
         if self._deadline:
             if now >= self._deadline:
-                self._transport.abort()
+                self._overdue(now)
             return
         session = self.session
         patience = self._common.patience
@@ -253,12 +208,56 @@ class SocketProtocol(asyncio.Protocol):
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
             self._pinged = now
+            self._progress = None
+            if session.messages_out:
+                progress = SendProgress(self._transport)
+                self._progress = progress if progress.waiting else None
             self.write(frames.encode(frames.PING, b""))
         elif now - self._pinged >= patience:
-            session.close(Reason.TIMED_OUT)
+            if self._progress is not None and self._progress.made():
+                # The ping waits behind messages that the client is taking, if slowly.
+                self._pinged = now
+            else:
+                session.close(Reason.TIMED_OUT)
+
+    # Everything else.
 
     def _take(self, message: Message) -> None:
         self.session.receive(message)
+
+    def _read_on(self) -> None:
+        """Read the frames behind the first one, unless others wait for their turn."""
+        if self._common.run_queue:
+            if not (self._paused or self._rest):
+                self._wait_for_turn()
+        else:
+            self._read_slice()
+
+    def _read_slice(self) -> None:
+        """Hand on frames for a slice of time. Pongs leave in one write: a million pings may have come at once."""
+        stream, timer = self._frames, self._common.run_queue.timer
+        pongs: list[bytes] = []
+        end = timer() + SLICE_S
+        while stream.pending and not (self._paused or self._rest):
+            received = stream.next()
+            if type(received) is Message:
+                self._take(received)
+            elif isinstance(received, Ping):
+                pongs.append(self._pong(received))
+            elif received is not None:
+                self._send_pongs(pongs)
+                self._control(received)
+            if timer() >= end:
+                if stream.pending and not (self._paused or self._rest):
+                    self._wait_for_turn()
+                break
+        self._send_pongs(pongs)
+
+    def _wait_for_turn(self) -> None:
+        """Do not read the client until others had their turn."""
+        self._transport.pause_reading()
+        self._rest = _QUEUED
+        self._common.run_queue.add(self._go_on)
 
     def _wait(self, seconds: float) -> None:
         """Do not read the client for so long."""
@@ -266,26 +265,42 @@ class SocketProtocol(asyncio.Protocol):
         self._rest = self._common.clock.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
+        if self._rest is None:
+            # The connection ended meanwhile.
+            return
         self._rest = None
         # What it sent may have waited here for long: that is no silence of the client's.
         self.session.last_seen = self._common.clock.now()
         if not self._paused:
-            self.resume()
+            self._read_slice()
+            if not (self._paused or self._rest or self._transport.is_closing()):
+                self._transport.resume_reading()
+
+    def _pong(self, ping: Ping) -> bytes:
+        """Return the answer to `ping`, empty where it has to wait.
+
+        A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to its latest
+        ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
+        """
+        if self._owed is not None or self.buffered() > self._common.settings.send_buffer:
+            self._owed = ping.payload
+            return b""
+        return frames.encode(frames.PONG, ping.payload)
+
+    def _send_pongs(self, pongs: list[bytes]) -> None:
+        if joined := b"".join(pongs):
+            self.write(joined)
+            pongs.clear()
 
     def _control(self, received: Received) -> None:
         session = self.session
         if isinstance(received, Ping):
-            # A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to
-            # its latest ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
-            if self._owed is not None or self.buffered() > self._common.settings.send_buffer:
-                self._owed = received.payload
-            else:
-                self.write(frames.encode(frames.PONG, received.payload))
+            self._send_pongs([self._pong(received)])
         elif isinstance(received, Close):
             if session.state is OPEN:
                 self.write(frames.encode_close(received.code, received.reason))
-            self.finish()
             session.closed_by_client(received.code, received.reason)
+            self.finish()
         elif isinstance(received, Violation):
             self._fail(received)
 
@@ -294,8 +309,29 @@ class SocketProtocol(asyncio.Protocol):
         if self.session.state is OPEN:
             self.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._common.closing_deadline()
+        self._last_deadline = 0.0
         self._transport.write_eof()
         self.session.violated(violation.code, violation.reason)
+
+    def _overdue(self, now: float) -> None:
+        """Drop a client that did not close in time, unless its Close may wait behind what is not read here."""
+        if now < self._last_deadline and (self._paused or self._rest):
+            self._deadline = self._common.closing_deadline()
+        else:
+            self._transport.abort()
+
+    def _detach(self) -> None:
+        """Leave the session, whose client is gone, to the frames that were read and not handed on, if there are any."""
+        self._common.sweeper.forget(self)
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        session = self.session
+        if session.state is OPEN or session.state is CLOSING:
+            if self._frames.pending:
+                session.disconnected(UnreadFrames(self._common, session, self._frames, paused=self._paused))
+            else:
+                session.lost()
 
 
 class ThrottledProtocol(SocketProtocol):

@@ -38,3 +38,43 @@ class Edge(Protocol):
 
     def resume(self) -> None:
         """Read the client again."""
+
+
+class _NoDoor:
+    """What is left of a handshake that was decided: nothing to answer any more."""
+
+    def accept(self, _subprotocol: str | None, _early: bytes) -> Edge:
+        raise AssertionError("a handshake was answered twice")
+
+    def refuse(self, _fault: Fault) -> None:
+        raise AssertionError("a handshake was answered twice")
+
+
+class _NoEdge:
+    """What is left of the socket of a client that is gone, or not in yet: there is nothing to read or to write."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def write(self, _frame: bytes) -> None:
+        """Do nothing."""
+
+    def buffered(self) -> int:
+        """Return 0."""
+        return 0
+
+    def expect_close(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+    def pause(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
+
+NO_DOOR: Door = _NoDoor()
+NO_EDGE: Edge = _NoEdge()

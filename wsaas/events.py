@@ -11,20 +11,17 @@ from enum import Enum
 class Reason(Enum):
     """Every way in which a client can end.
 
-    `code`: the WebSocket close code (RFC 6455 section 7.4.1) that goes with it where the gateway decides
-    it; 1006 where nobody sent one. `drops`: messages that wait, or that still arrive, can no longer be
-    delivered in order and are given up (the client is told by the close code).
+    `code`: the WebSocket close code (RFC 6455 section 7.4.1) that goes with it where the gateway decides it; 1006 where
+    nobody sent one.
     """
 
     code: int
-    drops: bool
 
-    def __new__(cls, label: str, code: int, drops: bool = False) -> "Reason":  # noqa: PYI034 - Self needs 3.11
+    def __new__(cls, label: str, code: int) -> "Reason":  # noqa: PYI034 - Self needs 3.11
         """Make a member whose value is its label."""
         member = object.__new__(cls)
         member._value_ = label
         member.code = code
-        member.drops = drops
         return member
 
     CLIENT_CLOSED = ("client closed", 1005)
@@ -32,8 +29,8 @@ class Reason(Enum):
     TIMED_OUT = ("timeout", 1001)
     VIOLATION = ("protocol violation", 1002)
     BACKEND_CLOSED = ("closed by backend", 1000)
-    BACKEND_GONE = ("backend gone", 1000, True)
-    UNDELIVERED = ("message not delivered", 1011, True)
+    BACKEND_GONE = ("backend gone", 1000)
+    UNDELIVERED = ("message not delivered", 1011)
     SHUTDOWN = ("going away", 1001)
     REFUSED = ("refused", 1006)
     GATEWAY_LOST = ("gateway lost", 1006)

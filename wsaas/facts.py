@@ -11,7 +11,7 @@ class Facts:
     """What is known of a client.
 
     `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
-    the same, and `last_seen` on the monotonic clock.
+    the same, and `last_seen` on the monotonic clock. `messages_undelivered`: those of `messages_in` that were given up.
     """
 
     __slots__ = (
@@ -25,6 +25,7 @@ class Facts:
         "last_seen",
         "messages_in",
         "messages_out",
+        "messages_undelivered",
         "order",
         "path",
         "query",
@@ -36,7 +37,7 @@ class Facts:
     def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
         """Take down what the handshake of a client tells."""
         self.since = self.last_seen = clock.now()
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
+        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.messages_undelivered = 0
         self.close_code = Reason.CLIENT_LOST.code
         self.close_text = ""
         self.connected_at = clock.wall()
@@ -48,15 +49,16 @@ class Facts:
         self.remote_address = remote_address
         self.subprotocol: str | None = None
 
-    def farewell(self, ws_uri: str, now: float) -> bytes:
-        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended at `now`."""
+    def farewell(self, ws_uri: str, duration: float) -> bytes:
+        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended after `duration` s."""
         return orjson.dumps(
             {
                 "ws_uri": ws_uri,
                 "code": self.close_code,
                 "reason": self.close_text,
-                "duration": round((now - self.since) * 1000),
+                "duration": round(duration * 1000),
                 "messages_in": self.messages_in,
                 "messages_out": self.messages_out,
+                "undelivered": self.messages_undelivered,
             }
         )

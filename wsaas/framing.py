@@ -47,8 +47,8 @@ from wsaas.frames import (
     valid_text,
 )
 
-BURST = 64
-"""Fragments that one call takes."""
+MAX_FRAGMENTS = 8
+"""Fragments of a message that one call of `next` decodes: as many as take about a tenth of a millisecond."""
 
 LONG = 16 * 1024
 """Bytes of a payload from which on it is put together before it is looked at."""
@@ -72,16 +72,15 @@ class Lane(Protocol):
     def idle(self) -> bool:
         """Whether nothing would be lost by letting this lane go."""
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether `next` returned None for having done enough, not for having no more to do."""
-
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         """Return what comes next in `buffer` from `at` on, and where to go on."""
 
 
 class FrameStream:
     """One client's bytes in (`receive`), what they mean out (`next`), one at a time, so that a reader may stop between.
+
+    `next` does a bounded amount of work: it also returns None in the middle of a message in many fragments. `pending`
+    tells whether there is more to decode.
 
     `limit`: most bytes of a message, inflated where `deflated` messages were agreed on. After a Close or a Violation
     the rest is ignored: nothing may follow.
@@ -104,7 +103,7 @@ class FrameStream:
         self._at = 0
 
     def next(self) -> Received | None:
-        """Return what comes next, None when more bytes are needed or when others should have their turn (`is_busy`)."""
+        """Return what comes next, None when more bytes are needed or, if `pending`, another call is."""
         if self._at == len(self._buffer):
             return None
         received = self._whole() if self._lane is None and self._fast else None
@@ -122,9 +121,9 @@ class FrameStream:
         return received
 
     @property
-    def is_busy(self) -> bool:
-        """Whether `next` returned None for having done enough, not for having no more to do."""
-        return self._lane is not None and self._lane.is_busy
+    def pending(self) -> bool:
+        """Whether there are bytes that `next` did not look at yet."""
+        return self._at < len(self._buffer)
 
     def _whole(self) -> Received | None:  # noqa: C901, PLR0911 - one run of code is the point
         """Decode a frame that is a message within the limit, or a control frame; leave anything else where it is."""
@@ -186,7 +185,6 @@ class _Ended:
     """What comes behind the end, of which nothing is read."""
 
     idle = False
-    is_busy = False
 
     def next(self, buffer: bytes, _at: int) -> tuple[None, int]:
         return None, len(buffer)
@@ -199,8 +197,6 @@ class _LongLane:
     """One unfragmented message, whose many bytes come in pieces."""
 
     __slots__ = ("_mask", "_missing", "_pieces", "_text", "idle")
-
-    is_busy = False
 
     def __init__(self, text: bool, length: int, mask: bytes) -> None:
         """Start at the first byte of the payload."""
@@ -245,13 +241,11 @@ class _SlowLane:
         "_owed",
         "_protocol",
         "_size",
-        "is_busy",
     )
 
     def __init__(self, limit: int, *, deflated: bool) -> None:
         """Start at a frame's first byte."""
         self._inflation = Inflation(limit) if deflated else None
-        self.is_busy = False
         self._farewell = b""
         self._head = b""
         self._limit = limit
@@ -265,7 +259,6 @@ class _SlowLane:
         return not (self._head or self._owed or self._message is not None)
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
-        self.is_busy = False
         fragments = 0
         while at < len(buffer):
             take = self._owed or self._missing()
@@ -278,8 +271,7 @@ class _SlowLane:
             if received is not None:
                 return received, at
             fragments += not self._head
-            if fragments == BURST:
-                self.is_busy = at < len(buffer)
+            if fragments == MAX_FRAGMENTS:
                 break
         return None, at
 

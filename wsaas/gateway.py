@@ -12,8 +12,8 @@ from typing import cast
 
 from wsaas import __version__
 from wsaas.certificates import Certificates
-from wsaas.client import Common
 from wsaas.clock import Clock
+from wsaas.common import Common
 from wsaas.control import Control
 from wsaas.errors import SettingError
 from wsaas.events import Message, Reason

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-from wsaas.client import Swept
 from wsaas.clock import Clock, Timer
+from wsaas.common import Swept
 from wsaas.settings import Settings
 
 BEATS = 10

@@ -7,7 +7,8 @@ from typing import cast
 
 from wsaas import errors, handshake
 from wsaas.answers import answer, dated, fault_answer, kept_alive, without_body
-from wsaas.client import Common, PendingProtocol
+from wsaas.client import PendingProtocol
+from wsaas.common import Common
 from wsaas.control import Control
 from wsaas.http1 import DEAD, HEAD, IDLE, Request, RequestReader
 from wsaas.registry import Registry

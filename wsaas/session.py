@@ -10,11 +10,9 @@ from functools import partial
 from logging import DEBUG
 from typing import Any, Protocol
 
-import orjson
-
 from wsaas import errors, frames
 from wsaas.clock import Clock, rfc3339
-from wsaas.edge import Door, Edge
+from wsaas.edge import NO_DOOR, NO_EDGE, Door, Edge
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.facts import Facts
 from wsaas.handshake import Handshake, select_subprotocol
@@ -31,6 +29,7 @@ class State(Enum):
     CONNECTING = "connecting"
     OPEN = "open"
     CLOSING = "closing"
+    DISCONNECTED = "disconnected"
     CLOSED = "closed"
 
     __hash__ = object.__hash__
@@ -38,16 +37,21 @@ class State(Enum):
 
 
 # A member of an enumeration is searched for each time, a name is there.
-CONNECTING, OPEN, CLOSING, CLOSED = State
+CONNECTING, OPEN, CLOSING, DISCONNECTED, CLOSED = State
 
 MOVES: dict[State, set[State]] = {
     CONNECTING: {OPEN, CLOSED},
-    OPEN: {CLOSING, CLOSED},
-    CLOSING: {CLOSED},
+    OPEN: {CLOSING, DISCONNECTED, CLOSED},
+    CLOSING: {DISCONNECTED, CLOSED},
+    DISCONNECTED: {CLOSED},
     CLOSED: set(),
 }
 """CONNECTING: the backend is asked. OPEN: messages flow. CLOSING: the gateway's Close waits for the client's.
-CLOSED: it is gone; the backend may still have to be told."""
+DISCONNECTED: the client is gone, but some of what it sent was not handed on yet. CLOSED: all of it was; the backend may
+still have to be told."""
+
+
+_NO_BYTES = bytearray()
 
 
 class Keeper(Protocol):
@@ -78,10 +82,11 @@ class Session(Facts, Owner):
         "_door",
         "_early",
         "_encode",
-        "_farewell",
+        "_ended_at",
         "_number",
         "_services",
         "_subprotocols",
+        "drops_messages",
         "edge",
         "outbox",
         "reason",
@@ -98,11 +103,12 @@ class Session(Facts, Owner):
         self._early = bytearray()
         agreement = handshake.agreement
         self._encode: frames.Encoder = frames.deflating(agreement) if agreement else frames.encode
-        self._farewell: Closed
+        self._ended_at = 0.0
         self._number = 0
         self._services = services
         self._subprotocols: Sequence[str] = handshake.subprotocols
-        self.edge: Edge
+        self.drops_messages = False
+        self.edge: Edge = NO_EDGE
         self.reason: Reason | None = None
         self.state = CONNECTING
         ws_uri = self.ws_uri
@@ -123,11 +129,13 @@ class Session(Facts, Owner):
         """The client sent `message`: it goes to the backend behind those before it."""
         self.messages_in += 1
         self.bytes_in += len(message.data)
-        if self.reason is None or not self.reason.drops:
-            self._number += 1
-            message.number = self._number
-            message.at = self._services.clock.wall()
-            self.outbox.put(message)
+        if self.drops_messages:
+            self.messages_undelivered += 1
+            return
+        self._number += 1
+        message.number = self._number
+        message.at = self._services.clock.wall()
+        self.outbox.put(message)
 
     def closed_by_client(self, code: int, text: str) -> None:
         """The client sent a Close: its own, or its answer to the gateway's."""
@@ -137,8 +145,15 @@ class Session(Facts, Owner):
         """The client broke the protocol and was failed with `code`."""
         self._leave(Reason.VIOLATION, code, text)
 
+    def disconnected(self, unread: Edge) -> None:
+        """The client's socket is gone; `unread` hands on what was read of it, and then reports the end."""
+        self._move(DISCONNECTED, Reason.CLIENT_LOST)
+        self.edge = unread
+        self._depart()
+        unread.start()
+
     def lost(self) -> None:
-        """The client's socket is gone, whatever came before."""
+        """The client's socket is gone, and all that was read of it was handed on."""
         if self.state is not CLOSED:
             self._leave(Reason.CLIENT_LOST)
 
@@ -153,7 +168,7 @@ class Session(Facts, Owner):
 
         Raises `Gone`, `BadText` for text that is not UTF-8, `SlowClient` when `SEND_BUFFER` bytes would wait.
         """
-        if (state := self.state) is CLOSING or state is CLOSED:
+        if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection ended.")
         if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
@@ -172,11 +187,17 @@ class Session(Facts, Owner):
             self.close_text = reason.value if text is None else text
             self.edge.write(frames.encode_close(self.close_code, self.close_text))
             if reason is Reason.TIMED_OUT:
+                self.reason = reason
                 self.edge.finish()
-                self._leave(reason)
                 return
             self._move(CLOSING, reason)
             self.edge.expect_close()
+
+    def abandon(self) -> None:
+        """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
+        self.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
+        self.drops_messages = True
+        self.edge.resume()
 
     @property
     def buffered(self) -> int:
@@ -198,7 +219,7 @@ class Session(Facts, Owner):
             self._refuse(denied.fault, Reason.REFUSED)
             verdict = denied
         if isinstance(verdict, Admitted) or verdict.told:
-            self.outbox.put(self._farewell)
+            self._owe_delete()
         else:
             self._settle()
 
@@ -212,20 +233,19 @@ class Session(Facts, Owner):
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
-        """A message is given up: so are those behind it. The client is told, or the DELETE where it ends already."""
+        """A message is given up, and so are those behind it.
+
+        The client is closed, unless it ends already; how many there were, the DELETE says.
+        """
         logger.warning("%s: message not delivered: %s", self.ws_uri, why)
+        self.drops_messages = True
         self.close(reason)
-        if self.reason is not reason:
-            self.reason = reason
-            self.close_code, self.close_text = reason.code, reason.value
-            if self.state is CLOSED:
-                ended = {"code": reason.code, "reason": reason.value}
-                self._farewell.body = orjson.dumps(orjson.loads(self._farewell.body) | ended)
         # Only now: it may resume the client, what of it is read then is given up too.
-        self.outbox.discard()
+        self.messages_undelivered += 1 + self.outbox.discard()
 
     def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
         """The DELETE is next: from now on, not before, a crash may leave it to the next start as it is."""
+        farewell.body = self.farewell(self.ws_uri, self._ended_at - self.since)
         self._services.journal.ended(self.id, farewell, lambda _written: go())
 
     def settled(self, why: str) -> None:
@@ -268,7 +288,8 @@ class Session(Facts, Owner):
         if state not in MOVES[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
         if logger.isEnabledFor(DEBUG):
-            logger.debug("%s: %s, %s", self.ws_uri, state.value, reason.value if reason else "admitted")
+            why = self.reason or reason
+            logger.debug("%s: %s, %s", self.ws_uri, state.value, why.value if why else "admitted")
         self.state = state
         self.reason = self.reason or reason
 
@@ -285,8 +306,7 @@ class Session(Facts, Owner):
             self.outbox.subject.remember(verdict.context)
             self._services.journal.admitted(self.id, verdict.context)
         self.edge = self._door.accept(self.subprotocol, bytes(self._early))
-        # What the handshake needed is not small, and most clients stay for long.
-        del self._door, self._early, self._subprotocols
+        self._forget_handshake()
         self.edge.start()
         return None
 
@@ -295,16 +315,35 @@ class Session(Facts, Owner):
         self._leave(reason)
 
     def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
-        asked = self.state is not CONNECTING
-        if code and self.state is OPEN:
+        """End; `code` and `text` are those of the Close that went over the wire, if no other did before."""
+        before = self.state
+        if code and self.close_code == Reason.CLIENT_LOST.code:
             self.close_code, self.close_text = code, text
         self._move(CLOSED, reason)
+        self.edge = NO_EDGE
+        if before is not DISCONNECTED:
+            self._depart()
+        if before is CONNECTING:
+            self._forget_handshake()
+        else:
+            self._owe_delete()
+
+    def _depart(self) -> None:
+        """The client is gone: from now on its id is not found."""
+        self._ended_at = self._services.clock.now()
         self._services.keeper.left(self)
         self.outbox.release()
+
+    def _owe_delete(self) -> None:
+        """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
         clock = self._services.clock
-        self._farewell = Closed(self.farewell(self.ws_uri, clock.now()), clock.wall(), self._number + 1)
-        if asked:
-            self.outbox.put(self._farewell)
+        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self._ended_at), self._number + 1))
+
+    def _forget_handshake(self) -> None:
+        """Let go of what the handshake needed: it is not small, and clients stay for long, and so may their DELETEs."""
+        self._door = NO_DOOR
+        self._early = _NO_BYTES
+        self._subprotocols = ()
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, cast
 
 from wsaas.answers import fault_answer
-from wsaas.client import Common
+from wsaas.common import Common
 from wsaas.errors import BadRequest
 from wsaas.log import logger
 

@@ -45,7 +45,7 @@ def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
 
 def taken(stream: FrameStream, most: int = 1_000_000) -> Iterator[Received]:
     """Take up to `most` values. One that has nothing may still be busy with frames that give none."""
-    while most and ((received := stream.next()) is not None or stream.is_busy):
+    while most and ((received := stream.next()) is not None or stream.pending):
         if received is not None:
             most -= 1
             yield received
