@@ -13,7 +13,7 @@ import pytest
 from sockets.backend import within
 from sockets.harness import Node, Stage, until, upgrade
 
-from wsaas import gateway, settings
+from wsaas import drain, settings
 from wsaas.clock import Clock
 from wsaas.events import Closed
 from wsaas.journal import LAST_NUMBER, Entry, JournalError, SqliteJournal
@@ -234,7 +234,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
     assert stage.messages(logging.INFO)[before:] == [
         "stopping within 4 s: not ready any more, 3 clients to close",
-        "stopping: no clients left, the backend has to be told of 3",
+        "stopping: the backend has to be told of 3 connections",
     ]
     stage.backend.relent()
     assert await within(draining)
@@ -346,7 +346,7 @@ async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_c
 
 
 async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "LONGEST_GAP", 0.0)
+    monkeypatch.setattr(drain, "LONGEST_GAP", 0.0)
     node = await stage.node()
     clients = [await node.connect() for _ in range(5)]
     assert await node.drain()

@@ -481,6 +481,23 @@ def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
     assert rig.outbox.level == 0
 
 
+@pytest.mark.parametrize("late", ["release", "hold", "put", "release after put"])
+def test_an_abandoned_outbox_never_sends_again(rig, late):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.outbox.abandon()
+    if late == "hold":
+        rig.outbox.hold()
+    if "put" in late:
+        rig.put(message(3), closed(4))
+    if late != "put":
+        rig.outbox.release()
+    rig.webhook.answer(TAKEN)
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+    assert rig.clock.timers == []
+
+
 # A backend that is down, for all connections together.
 
 

@@ -236,14 +236,14 @@ class SocketProtocol(asyncio.Protocol):
     def _read_slice(self) -> None:
         """Hand on frames for a slice of time. Pongs leave in one write: a million pings may have come at once."""
         stream, timer = self._frames, self._common.run_queue.timer
-        pongs: list[bytes] = []
+        pongs = bytearray()
         end = timer() + SLICE_S
         while stream.pending and not (self._paused or self._rest):
             received = stream.next()
             if type(received) is Message:
                 self._take(received)
             elif isinstance(received, Ping):
-                pongs.append(self._pong(received))
+                pongs += self._pong(received, len(pongs))
             elif received is not None:
                 self._send_pongs(pongs)
                 self._control(received)
@@ -276,26 +276,27 @@ class SocketProtocol(asyncio.Protocol):
             if not (self._paused or self._rest or self._transport.is_closing()):
                 self._transport.resume_reading()
 
-    def _pong(self, ping: Ping) -> bytes:
-        """Return the answer to `ping`, empty where it has to wait.
+    def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
+        """Return the answer to `ping`, behind `unsent` bytes of other answers; empty where it has to wait.
 
         A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to its latest
         ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
         """
-        if self._owed is not None or self.buffered() > self._common.settings.send_buffer:
+        if self._owed is not None or self.buffered() + unsent > self._common.settings.send_buffer:
             self._owed = ping.payload
             return b""
         return frames.encode(frames.PONG, ping.payload)
 
-    def _send_pongs(self, pongs: list[bytes]) -> None:
-        if joined := b"".join(pongs):
-            self.write(joined)
+    def _send_pongs(self, pongs: bytearray) -> None:
+        if pongs:
+            self.write(bytes(pongs))
             pongs.clear()
 
     def _control(self, received: Received) -> None:
         session = self.session
         if isinstance(received, Ping):
-            self._send_pongs([self._pong(received)])
+            if pong := self._pong(received):
+                self.write(pong)
         elif isinstance(received, Close):
             if session.state is OPEN:
                 self.write(frames.encode_close(received.code, received.reason))

@@ -15,8 +15,8 @@ from wsaas.certificates import Certificates
 from wsaas.clock import Clock
 from wsaas.common import Common
 from wsaas.control import Control
+from wsaas.drain import Drain
 from wsaas.errors import SettingError
-from wsaas.events import Message, Reason
 from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
@@ -47,9 +47,6 @@ FEW_SOCKETS = 1000
 
 CROWD_SILENCE = 60.0
 """Seconds after a warning that all descriptors are taken before there is another."""
-
-LONGEST_GAP = 0.05
-"""Most seconds between two clients that are told to go: a few are not kept waiting."""
 
 
 class TurnedAway(asyncio.Protocol):
@@ -158,64 +155,13 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        deserted, emptied = asyncio.Event(), asyncio.Event()
-        timeout = self._settings.drain_timeout / 1000
-        deadline = self._clock.now() + timeout
-        self._registry.shut(deserted.set, emptied.set)
-        logger.info("stopping within %g s: not ready any more, %d clients to close", timeout, len(self._registry))
-        await self._dismiss(timeout / 2)
-        now = self._clock.now()
-        await self._either(deserted, now + (deadline - now) / 2)
-        self._drop()
-        logger.info("stopping: no clients left, the backend has to be told of %d", len(self._registry.ending()))
-        await self._either(emptied, deadline)
-        delivered = self._give_up()
+        drain = Drain(self._registry, self._clock, self._settings.drain_timeout / 1000, self._hurry)
+        await drain.run()
+        self._recovery.stop()
+        delivered = await drain.give_up(journaled=self._journal is not None)
         await self._close()
         logger.info("stopped")
         return delivered
-
-    async def _dismiss(self, within: float) -> None:
-        """Tell every client to go, spread so that they do not all come back at once."""
-        sessions = list(self._registry.live())
-        gap = min(LONGEST_GAP, within / max(1, len(sessions)))
-        due = self._clock.now()
-        for session in sessions:
-            session.close(Reason.SHUTDOWN)
-            due += gap
-            if due > self._clock.now():
-                await self._either(self._hurry, due)
-
-    def _drop(self) -> None:
-        """Wait no longer for clients that do not answer their Close: the backend has still to be told of them."""
-        for session in list(self._registry.live()):
-            session.edge.finish()
-            session.lost()
-
-    async def _either(self, event: asyncio.Event, deadline: float) -> None:
-        """Wait for `event`, for somebody in a hurry, or until `deadline`."""
-        waits = [asyncio.ensure_future(each.wait()) for each in {event, self._hurry}]
-        seconds = max(0.0, deadline - self._clock.now())
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-
-    def _give_up(self) -> bool:
-        """Log what was not delivered and is not in the journal either; return whether there is nothing of the kind."""
-        self._recovery.stop()
-        left = list(self._registry.ending())
-        lost = 0
-        for session in left:
-            events = session.outbox.abandon()
-            messages = sum(isinstance(event, Message) for event in events)
-            if messages or self._journal is None:
-                lost += 1
-                logger.error(
-                    "%s: stopped before the backend was told of its end (%d messages lost)", session.ws_uri, messages
-                )
-        if left and self._journal is not None:
-            logger.warning("the backend is told of the end of %d connections at the next start", len(left))
-        return not lost
 
     async def _close(self) -> None:
         for server in self._servers:

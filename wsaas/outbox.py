@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 
 from wsaas.clock import Clock, Timer
 from wsaas.events import Closed, Event, Message, Opened, Reason
@@ -46,6 +47,18 @@ class Owner:
 
 
 _NOBODY = Owner()
+
+
+class Flow(Enum):
+    """Whether the next event starts when the one before it is done."""
+
+    RUNNING = "running"
+    HELD = "held until the client takes what waits for it"
+    ABANDONED = "nothing starts any more"
+
+
+# A member of an enumeration is searched for each time, a name is there.
+RUNNING, HELD, ABANDONED = Flow
 
 
 class Backpressure:
@@ -125,8 +138,8 @@ class Outbox:
     __slots__ = (
         "_clock",
         "_current",
+        "_flow",
         "_health",
-        "_held",
         "_high",
         "_inbox",
         "_owner",
@@ -148,7 +161,7 @@ class Outbox:
         self._inbox: Inbox | None = None
         self.subject = subject
         self._current: Event | None = None
-        self._held = False
+        self._flow = RUNNING
         self._timer: Timer | None = None
         self._tries = 0
         self._until = 0.0
@@ -164,9 +177,11 @@ class Outbox:
         return self._current is not None and self._inbox is not None and self._inbox.pressure.paused
 
     def put(self, event: Event) -> None:
-        """Deliver `event` after those that came before."""
-        if self._current is None and not self._held:
+        """Deliver `event` after those that came before; after `abandon`, not at all."""
+        if self._current is None and self._flow is RUNNING:
             self._start(event)
+            return
+        if self._flow is ABANDONED:
             return
         if self._inbox is None:
             self._inbox = Inbox(self._high, self._owner)
@@ -174,12 +189,13 @@ class Outbox:
 
     def hold(self) -> None:
         """Start nothing more until `release`; what is on its way goes on."""
-        self._held = True
+        if self._flow is RUNNING:
+            self._flow = HELD
 
     def release(self) -> None:
         """Go on after `hold`; harmless without one."""
-        if self._held:
-            self._held = False
+        if self._flow is HELD:
+            self._flow = RUNNING
             if self._current is None:
                 self._next()
 
@@ -192,8 +208,7 @@ class Outbox:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # Nothing starts any more, whoever puts something late.
-        self._held = True
+        self._flow = ABANDONED
         current, inbox, self._current, self._inbox = self._current, self._inbox, None, None
         return ([] if current is None else [current]) + (inbox.left() if inbox else [])
 
@@ -241,7 +256,7 @@ class Outbox:
     def _next(self) -> None:
         self._current = None
         inbox = self._inbox
-        if inbox and not self._held:
+        if inbox and self._flow is RUNNING:
             event = inbox.pop()
             if not inbox:
                 self._inbox = None

@@ -62,6 +62,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         elif self._state in (State.SILENT, State.SHAKING):
             self._begin(data)
 
+    def eof_received(self) -> None:
+        """Report the end of the other side, without a close_notify; what waits for it is still sent."""
+        if self._state is State.OPEN:
+            self._deliver()
+        if self._state is State.OPEN:
+            self._protocol.eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
         if self._state in (State.SILENT, State.SHAKING):
@@ -224,7 +231,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._break(error)
                 return
             if not data:
-                # The other side has said all.
+                # The other side has said all. The protocol learns it now: what waits here may take its time, and
+                # nothing can be written behind it.
+                self._protocol.eof_received()
                 self.close()
                 return
             self._protocol.data_received(data)
@@ -272,6 +281,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         logger.debug("TLS connection broken: %s", error)
         self._state = State.ENDED
         self._flush()
+        self._protocol.eof_received()
         self._raw.close()
 
 

@@ -1,6 +1,7 @@
 """A stop, whatever is going on: everybody is told, everything is delivered, and nothing is left."""
 
 import asyncio
+import logging
 import socket
 from contextlib import ExitStack
 
@@ -8,7 +9,7 @@ import pytest
 from sockets.backend import Call, within
 from sockets.harness import BINARY, PING, TEXT, Node, Stage, close_frame, frame, until, upgrade
 
-from wsaas import gateway
+from wsaas import drain
 
 
 def stopping(node: Node) -> "asyncio.Task[bool]":
@@ -58,7 +59,7 @@ async def test_the_spread_does_not_take_more_than_half_of_the_time(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With all the time that it likes, it would take 8 s for so many.
-    monkeypatch.setattr(gateway, "LONGEST_GAP", 1.0)
+    monkeypatch.setattr(drain, "LONGEST_GAP", 1.0)
     node = await stage.node(drain_timeout=2000)
     for _ in range(8):
         await node.connect()
@@ -163,6 +164,70 @@ async def test_with_a_client_that_is_not_read_for_its_full_inbox(stage: Stage) -
     assert [int(call.text) for call in calls[1:-1]] == list(range(100))
     assert calls[-1].method == "DELETE"
     assert not stage.messages()
+
+
+async def test_with_more_messages_than_were_read_everything_is_delivered_in_time(stage: Stage) -> None:
+    node = await stage.node(inbox=20_000, handshake_timeout=100, drain_timeout=20_000)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.002)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    raw = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)) + close_frame(1001))
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    await until(lambda: session.outbox.backlogged)
+    # The client's Close waits behind what is not read: it is not late, however long the backend takes.
+    assert await node.drain()
+    calls = stage.backend.of(name)
+    assert [int(call.text) for call in calls[1:-1]] == list(range(2000))
+    assert (calls[-1].method, calls[-1].json["undelivered"]) == ("DELETE", 0)
+    assert not stage.messages()
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Stage, vanishes: bool) -> None:
+    stage.expected_errors = ["stopped before"]
+    node = await stage.node(inbox=20_000, drain_timeout=500)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.02)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    raw = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    await until(lambda: session.outbox.backlogged)
+    if vanishes:
+        raw.close()
+    else:
+        raw.send(close_frame(1001))
+    assert not await node.drain()
+    delivered = [call for call in stage.backend.of(name) if call.method == "PUT" and call.done.is_set()]
+    (told,) = [text for text in stage.messages(logging.ERROR) if name in text]
+    lost = int(told.partition("(")[2].partition(" ")[0])
+    # The one that was on its way may have arrived, but its answer came too late.
+    assert 2000 <= len(delivered) + lost <= 2001
+    assert f"stopping: {lost} messages of 1 connections were not delivered" in stage.messages()
+
+
+async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost_by_it(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before"]
+    node = await stage.node(drain_timeout=300)
+    stage.backend.hold("DELETE")
+    stage.backend.on["PUT"] = lambda call: call.answer(400)
+    client, name = await node.admit()
+    await client.send("refused")
+    await within(client.wait_closed())
+    assert (await stage.backend.take("DELETE")).json["undelivered"] == 1
+    assert not await node.drain()
+    assert any(f"{name}: stopped before" in text and "(0 messages lost)" in text for text in stage.messages())
 
 
 async def test_with_a_message_that_is_retried(stage: Stage) -> None:

@@ -2,10 +2,31 @@
 
 import asyncio
 import gc
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sockets.authority import Authority
 from sockets.backend import Call, within
-from sockets.harness import BINARY, PING, PONG, TEXT, Stage, frame, resident, standstill, until
+from sockets.harness import (
+    BINARY,
+    PING,
+    PONG,
+    TEXT,
+    Raw,
+    Stage,
+    close_frame,
+    frame,
+    resident,
+    standstill,
+    until,
+    upgrade,
+)
+
+from wsaas.outbox import HELD
 
 MIB = 1024 * 1024
 
@@ -89,7 +110,7 @@ async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
     session = node.gateway._registry.find(name)
     assert session is not None
     raw.send(frame(TEXT, b"x") * 50)
-    await until(lambda: session.outbox._held)
+    await until(lambda: session.outbox._flow is HELD)
     raw.reset()
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
     assert stage.backend.count("PUT") == 50
@@ -223,3 +244,111 @@ async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
         if number % 20 == 0:
             await asyncio.sleep(0.05)
     await within(pushing)
+
+
+async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_behind_messages(stage: Stage) -> None:
+    node = await stage.node(ws_timeout=600, send_buffer=4 * MIB)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    for _ in range(3):
+        assert (await node.rest("PUT", name, b"x" * MIB)).status == 200
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 2.5
+    taken = 0
+    # So slow that the pings of four time-outs are all behind the messages.
+    while loop.time() < end:
+        taken += len(await within(raw.reader.read(10_000)))
+        await asyncio.sleep(0.02)
+    assert taken < 2 * MIB
+    information = await node.information(name)
+    assert information["state"] == "open"
+    await within(raw.reader.readexactly(3 * (10 + MIB) - taken), 20)
+    assert (await raw.frame())[0] == PING
+    raw.send(close_frame(1000))
+    assert (await stage.backend.take("DELETE")).json["code"] == 1000
+
+
+async def test_a_client_that_takes_nothing_is_given_up_though_messages_wait_for_it(stage: Stage) -> None:
+    node = await stage.node(ws_timeout=600, handshake_timeout=300)
+    await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    while (await node.rest("PUT", name, b"x" * MIB)).status == 200:
+        pass
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
+
+
+async def test_pushes_to_a_client_that_ended_its_side_are_gone_and_earlier_ones_arrive(stage: Stage) -> None:
+    node = await stage.node(send_buffer=8 * MIB)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    body = b"x" * MIB
+    for _ in range(6):
+        assert (await node.rest("PUT", name, body)).status == 200
+    raw.half_close()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    # The client still reads, but nothing that is pushed now would reach it.
+    assert (await node.rest("PUT", name, "late")).status == 410
+    for _ in range(6):
+        assert await within(raw.frame(), 20) == (TEXT, body)
+    assert await raw.rest() == b""
+
+
+class TlsClient:
+    """A client that speaks TLS over a bare connection, and can end its side alone."""
+
+    def __init__(self, raw: Raw, context: ssl.SSLContext) -> None:
+        self._raw = raw
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
+
+    async def attempt(self, step: Callable[[], Any]) -> Any:
+        """Take a step of TLS, with whatever it needs to hear first."""
+        while True:
+            with suppress(ssl.SSLWantReadError):
+                result = step()
+                self._raw.send(self._outgoing.read())
+                return result
+            self._raw.send(self._outgoing.read())
+            self._incoming.write(await within(self._raw.reader.read(1 << 16)))
+
+    async def upgrade(self) -> None:
+        await self.attempt(self._session.do_handshake)
+        await self.attempt(lambda: self._session.write(upgrade()))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await self.read(1)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+
+    async def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; none behind the other side's close_notify."""
+        try:
+            data: bytes = await self.attempt(lambda: self._session.read(size))
+        except ssl.SSLZeroReturnError:
+            return b""
+        return data
+
+    def end_writing(self) -> None:
+        """Send the close_notify, and do not wait for the other one."""
+        with suppress(ssl.SSLWantReadError):
+            self._session.unwrap()
+        self._raw.send(self._outgoing.read())
+
+
+async def test_pushes_behind_a_close_notify_are_gone_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    stage.tls = authority.client()
+    node = await stage.node(**authority.issue(), send_buffer=8 * MIB)
+    client = TlsClient(await node.raw(receive=4096, tls=False), stage.tls)
+    await client.upgrade()
+    name = stage.backend.calls[0].client
+    for _ in range(6):
+        assert (await node.rest("PUT", name, b"x" * MIB)).status == 200
+    client.end_writing()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    for _ in range(5):
+        assert (await node.rest("PUT", name, "late")).status == 410
+    arrived = 0
+    while data := await client.read(1 << 16):
+        arrived += len(data)
+    assert arrived == 6 * (10 + MIB)

@@ -231,3 +231,18 @@ async def test_a_close_code_that_was_registered_late_is_known(stage: Stage) -> N
     raw.send(frame(CLOSE, struct.pack("!H", 1014)))
     assert (await raw.closing())[0] == 1014
     assert (await stage.backend.take("DELETE")).json["code"] == 1014
+
+
+async def test_the_delete_tells_the_close_that_the_client_saw_and_what_was_not_delivered(stage: Stage) -> None:
+    node = await stage.node(api_retry=300)
+    stage.backend.on["PUT"] = lambda call: call.answer(500)
+    client, name = await node.admit()
+    await client.send("1")
+    await client.send("2")
+    await stage.backend.take("PUT")
+    assert (await node.rest("DELETE", name, '{"code": 4001, "reason": "moved"}')).status == 200
+    await within(client.wait_closed())
+    assert (client.close_code, client.close_reason) == (4001, "moved")
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["code"], delete.json["reason"]) == (4001, "moved")
+    assert (delete.json["messages_in"], delete.json["undelivered"]) == (2, 2)
