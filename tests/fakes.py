@@ -27,7 +27,9 @@ def read_all(reader, *pieces):
     items = []
     for piece in pieces:
         reader.receive(piece)
-        items += iter(reader.next, None)
+        while (item := reader.next()) is not None or reader.is_busy:
+            if item is not None:
+                items.append(item)
     return items
 
 

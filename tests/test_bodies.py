@@ -204,3 +204,24 @@ def test_whole_chunks_are_a_shortcut_to_what_their_lines_say():
     end = time.process_time()
     assert quick.take() == plain.take() == b"x" * 20_000
     assert between - start < end - between
+
+
+@examples(100)
+@given(bodies, places, places)
+def test_a_discarded_body_ends_where_it_would_and_keeps_nothing(data, chunks, places):
+    for body, sent in ((Sized(LIMIT, len(data)), data), (Chunked(LIMIT), chunked(data, chunks))):
+        body.discard()
+        for piece in cut(sent, places):
+            body.feed(piece, 0)
+            assert body._data == b""
+        assert body.whole
+        assert body.take() == b""
+
+
+def test_a_discarded_body_has_its_limit():
+    body = Chunked(4)
+    body.discard()
+    body.feed(b"3\r\nabc\r\n", 0)
+    assert not body.overflown
+    body.feed(b"2\r\nab\r\n", 0)
+    assert body.overflown

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from strategies import chunked, cut, examples, places, requests, requests_or_not
 
 from wsaas import errors
-from wsaas.http1 import CONTINUE, Phase, Request, RequestReader, too_large
+from wsaas.http1 import CHUNKS, CONTINUE, Phase, Refused, Request, RequestReader, too_large
 
 LIMIT = 100_000
 MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768
@@ -474,7 +474,7 @@ def test_of_a_body_over_the_limit_nothing_more_is_read():
 
 
 def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
-    assert (too_large(10).status, too_large(10).message) == (413, "A message may have at most 10 bytes.")
+    assert (too_large(10).status, too_large(10).message) == (413, "The body may have at most 10 bytes.")
 
 
 def test_what_was_read_is_let_go():
@@ -575,3 +575,72 @@ def test_the_shorter_way_is_closed_while_something_is_read_and_at_the_end(before
     reader = RequestReader(LIMIT)
     read_all(reader, before)
     assert reader.whole(PUSH) is None
+
+
+# What is decided at the head
+
+
+def decide(request):
+    """Refuse some requests, need no body of others; those that wait to send theirs would end the connection."""
+    kind = len(request.target) % 3
+    if b"expect" in request.headers or kind == 2:
+        return LIMIT
+    if kind:
+        return 0
+    raise errors.NotFound("There is nothing at this path.")
+
+
+@examples(300)
+@given(st.lists(requests(), max_size=5), places)
+def test_what_is_refused_at_its_head_leaves_the_others_as_they_are(pipelined, places):
+    data = b"".join(sent for sent, _ in pipelined)
+    reader = RequestReader(LIMIT, decide)
+    items = [item for item in read_all(reader, *cut(data, places)) if item is not CONTINUE]
+    assert reader.phase is Phase.IDLE
+    assert len(items) == len(pipelined)
+    for item, (_, (method, target, headers, body)) in zip(items, pipelined, strict=True):
+        request = item.request if isinstance(item, Refused) else item
+        assert (request.method, request.target, request.headers, request.keep_alive) == (method, target, headers, True)
+        needed = b"expect" in headers or len(target) % 3 == 2
+        # What came whole is given out whole: it takes no memory that is not let go at once.
+        assert request.body == body or (not needed and request.body == b"")
+        assert not needed or type(item) is Request
+
+
+@examples(300)
+@given(requests_or_not, places)
+def test_garbage_behind_a_head_is_answered_once_at_most(data, places):
+    def refuse(_request):
+        raise errors.NotFound("There is nothing at this path.")
+
+    reader = RequestReader(1000, refuse)
+    for piece in cut(data, places):
+        for item in read_all(reader, piece):
+            assert isinstance(item, Request | Refused | errors.Fault)
+            assert not isinstance(item, Refused) or item.request.body == b""
+        assert len(reader._data) <= MAX_HEAD + len(piece)
+        assert reader._body is None or reader._body.take() == b""
+
+
+def test_many_tiny_chunks_are_read_a_few_at_a_time():
+    reader = RequestReader(LIMIT)
+    reader.receive(request(b"Transfer-Encoding: chunked", body=b"1\r\na\r\n" * 200 + b"0\r\n\r\n") + GET)
+    rounds = 0
+    while (item := reader.next()) is None:
+        assert reader.is_busy
+        rounds += 1
+    assert (rounds, item.body) == (200 // CHUNKS, b"a" * 200)
+    assert reader.next().method == b"GET"
+    assert reader.next() is None
+    assert not reader.is_busy
+
+
+def test_lines_of_chunks_that_are_cut_count_as_chunks():
+    reader = RequestReader(LIMIT)
+    assert read_all(reader, request(b"Transfer-Encoding: chunked", body=b"1")) == []
+    reader.receive(b"\r\na\r\n" + b"1;x\r\na\r\n" * 100)
+    rounds = 1
+    while reader.next() is None and reader.is_busy:
+        rounds += 1
+    # Cut, each has a line for its size and one for its end; whole, it counts as one.
+    assert rounds == 1 + -(-(101 - CHUNKS // 2) // CHUNKS)

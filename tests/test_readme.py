@@ -132,6 +132,8 @@ def test_the_limits_are_those_of_the_code():
     limits = section("Limits")
     assert f"{http1.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
     assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
+    assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
+    assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
     assert f"{server.BURST}, or one answer of {server.LARGE // 1024} KiB" in limits
     assert f"each counted with {outbox.OVERHEAD} more" in limits
     assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits

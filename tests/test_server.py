@@ -2,7 +2,18 @@ import json
 import re
 
 import pytest
-from fakes import ANSWER_TO_KEY, KEY, FakeClock, FakeSweeper, FakeTransport, FakeWebhook, client_frame, make_settings
+from fakes import (
+    ANSWER_TO_KEY,
+    KEY,
+    FakeClock,
+    FakeDoor,
+    FakeSweeper,
+    FakeTransport,
+    FakeWebhook,
+    client_frame,
+    make_handshake,
+    make_settings,
+)
 
 from wsaas import frames, server
 from wsaas.client import PendingProtocol, SocketProtocol
@@ -64,6 +75,15 @@ class Rig:
     def receive(self, data):
         self.transport.protocol.data_received(data)
 
+    def push(self, *lines, start=b"PUT", size=5, body=b""):
+        """Return a push, whose body has `size` bytes, to a client that is there."""
+        if not len(self.registry):
+            self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
+        (session,) = self.registry.live()
+        head = b"%b /%b HTTP/1.1\r\nHost: node\r\n" % (start, session.id.encode())
+        length = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size
+        return head + b"\r\n".join([length, *lines, b"", body])
+
     def pass_time(self, seconds, beats=1):
         for _ in range(beats):
             self.clock.advance(seconds / beats)
@@ -121,10 +141,10 @@ def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
 
 
 def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
-    rig.receive(HEALTH + PUT + b"Expect: 100-continue\r\n\r\n")
+    rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
     assert undated(rig.transport.take()) == DONE + CONTINUE
     rig.receive(b"hello")
-    assert rig.responses() == [(410, "GONE", False)]
+    assert rig.responses() == [(200, "OK", False)]
 
 
 def test_a_request_that_closes_is_the_last_one(rig):
@@ -147,7 +167,7 @@ def test_a_fault_is_answered_behind_what_came_before_and_is_the_last_one(rig):
 
 def test_a_body_over_the_limit_is_refused():
     rig = Rig(max_message_size="4")
-    rig.receive(PUT + b"\r\nhello")
+    rig.receive(rig.push(body=b"hello"))
     assert rig.responses() == [(413, "TOO_LARGE", True)]
 
 
@@ -167,13 +187,148 @@ def test_a_lost_connection_is_forgotten(rig):
     assert rig.transport.writes == []
 
 
+# What is decided at the head.
+
+
+def grows(rig, number=100):
+    """Return the bytes that the reader keeps of a body of which most has come, in pieces."""
+    for _ in range(number):
+        rig.receive(b"x" * 100)
+    reader = rig.protocol._reader
+    return len(reader._data) + (len(reader._body._data) if reader._body else 0)
+
+
+@pytest.mark.parametrize("size", [20_000, None])
+@pytest.mark.parametrize(
+    ("values", "start", "said"),
+    [
+        ({}, b"PUT /nothing", (404, "NOT_FOUND", False)),
+        ({"control": False}, b"PUT /nothing", (404, "NOT_FOUND", False)),
+        ({"control": False}, b"PUT /" + b"a" * 22, (404, "NOT_FOUND", False)),
+        ({"control_token": "s3cret"}, b"PUT /" + b"a" * 22, (401, "UNAUTHORIZED", False)),
+        ({}, b"PUT /" + b"a" * 22, (410, "GONE", False)),
+        ({}, b"DELETE /" + b"a" * 22, (410, "GONE", False)),
+        ({}, b"POST /" + b"a" * 22, (405, "METHOD_NOT_ALLOWED", False)),
+        ({}, b"PUT /healthz", (405, "METHOD_NOT_ALLOWED", False)),
+        ({}, b"GET /healthz", (200, "OK", False)),
+        ({}, b"GET /connections", (200, "OK", False)),
+    ],
+)
+def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, start, said, size):
+    rig = Rig(**values)
+    length = b"Transfer-Encoding: chunked\r\n\r\n2710\r\n" if size is None else b"Content-Length: 10000\r\n\r\n"
+    rig.receive(start + b" HTTP/1.1\r\nHost: node\r\n" + length)
+    assert rig.responses() == [said]
+    assert grows(rig, 99) == 0
+    # The connection survives, and what comes behind the body is read.
+    end = b"" if size else b"\r\n0\r\n\r\n"
+    rig.receive(b"x" * 100 + end + HEALTH)
+    assert rig.responses() == [(404, "NOT_FOUND", False) if "control" in values else (200, "OK", False)]
+
+
+def test_the_answer_to_a_head_request_that_is_refused_has_no_body(rig):
+    rig.receive(b"HEAD /nothing HTTP/1.1\r\nHost: node\r\nContent-Length: 10\r\n\r\n")
+    assert rig.transport.take().endswith(b"\r\n\r\n")
+
+
+def test_a_client_of_http_1_0_that_is_refused_keeps_its_connection(rig):
+    rig.receive(b"PUT /nothing HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 10\r\n\r\n")
+    assert b"\r\nConnection: keep-alive\r\n" in rig.transport.take()
+
+
+def test_the_server_as_a_whole_may_be_pinged_with_a_body_that_nobody_keeps(rig):
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: node\r\nContent-Length: 20000\r\n\r\n")
+    assert rig.transport.take().startswith(b"HTTP/1.1 200 ")
+    assert grows(rig) == 0
+
+
+def test_a_body_is_kept_for_a_client_that_is_there(rig):
+    rig.receive(rig.push(size=20_000))
+    assert grows(rig, 100) == 10_000
+    assert grows(rig, 100) == 0
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
+    rig.receive(rig.push(size=200))
+    rig.receive(b"x" * 100)
+    (session,) = rig.registry.live()
+    session.lost()
+    assert rig.transport.take() == b""
+    rig.receive(b"x" * 100 + HEALTH)
+    assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
+
+
+def test_a_slow_client_is_told_of_before_the_body(rig):
+    push = rig.push(size=20_000)
+    (session,) = rig.registry.live()
+    session._early += b"x" * 1024 * 1024
+    rig.receive(push)
+    assert rig.responses() == [(429, "SLOW_CLIENT", False)]
+    assert grows(rig) == 0
+
+
+@pytest.mark.parametrize(("size", "closes"), [(4097, False), (2_000_000, True)])
+def test_a_close_order_is_small(rig, size, closes):
+    rig.receive(rig.push(start=b"DELETE", size=size))
+    assert rig.responses() == [(413, "TOO_LARGE", closes)]
+
+
+def test_a_close_order_that_is_there_at_once_is_small_too(rig):
+    rig.receive(
+        rig.push(start=b"DELETE", size=4097, body=b" " * 4097) + rig.push(start=b"DELETE", size=9, body=b'{"code":1')
+    )
+    assert rig.responses() == [(413, "TOO_LARGE", False), (400, "BAD_CLOSE", False)]
+
+
+def test_a_close_order_in_chunks_is_small(rig):
+    rig.receive(rig.push(start=b"DELETE", size=None, body=b"1000\r\n" + b"x" * 4096 + b"\r\n1\r\n"))
+    assert rig.responses() == [(413, "TOO_LARGE", True)]
+
+
+def test_who_waits_to_be_told_to_send_a_body_is_refused_instead(rig):
+    rig.receive(PUT + b"Expect: 100-continue\r\n\r\n")
+    assert rig.responses() == [(410, "GONE", True)]
+    assert rig.said_last_words
+    rig.receive(b"hello" + HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_body_that_is_too_large_to_be_discarded_ends_the_connection():
+    rig = Rig(max_message_size="4")
+    rig.receive(PUT + b"\r\nhello" + HEALTH)
+    assert rig.responses() == [(410, "GONE", True)]
+    assert rig.said_last_words
+
+
+@pytest.mark.parametrize("rest", [b"5\r\nhello\r\n", b"zz\r\n"])
+def test_a_discarded_body_with_a_fault_ends_the_connection_without_a_second_answer(rest):
+    rig = Rig(max_message_size="8")
+    rig.receive(rig.push(start=b"GET", size=None, body=b"5\r\nhello\r\n"))
+    assert rig.responses() == [(200, "OK", False)]
+    rig.receive(rest + HEALTH)
+    assert rig.transport.writes == []
+    assert rig.said_last_words
+
+
+def test_a_discarded_body_that_does_not_come_to_its_end_gets_no_second_answer(rig):
+    rig.receive(PUT + b"\r\nhell")
+    assert rig.responses() == [(410, "GONE", False)]
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.2)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []
+
+
 # What every answer has.
 
 
 def test_each_answer_has_the_date_at_which_it_was_made(rig):
     rig.receive(HEALTH + NOTHING)
     rig.clock.advance(60.0)
-    rig.receive(HEALTH + PUT + b"Expect: 100-continue\r\n\r\n")
+    rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
     rig.clock.advance(60.0)
     rig.receive(b"hello" + b"nonsense\r\n\r\n")
     data = rig.transport.take()
@@ -549,10 +704,10 @@ def test_the_time_of_the_first_head_runs_since_the_accept(rig):
 
 def test_the_body_of_the_first_request_has_time_of_its_own(rig):
     rig.pass_time(9.0)
-    rig.receive(PUT + b"\r\n")
+    rig.receive(rig.push())
     rig.pass_time(70.0, beats=70)
     rig.receive(b"hello")
-    assert rig.responses() == [(410, "GONE", False)]
+    assert rig.responses() == [(200, "OK", False)]
 
 
 def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
@@ -563,7 +718,7 @@ def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
 
 
 def test_a_body_has_the_time_of_an_idle_connection(rig):
-    rig.receive(PUT + b"\r\nhell")
+    rig.receive(rig.push(body=b"hell"))
     rig.pass_time(0.0)
     rig.pass_time(74.9)
     assert rig.transport.writes == []
@@ -572,7 +727,7 @@ def test_a_body_has_the_time_of_an_idle_connection(rig):
 
 
 def test_a_body_that_comes_drop_by_drop_gets_no_more_time(rig):
-    rig.receive(PUT + b"\r\n")
+    rig.receive(rig.push())
     for _ in range(4):
         rig.pass_time(20.0)
         rig.receive(b".")
@@ -615,10 +770,10 @@ def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
     assert rig.transport.aborted
 
 
-@pytest.mark.parametrize("data", [b"", HEALTH[:10], PUT + b"\r\n"])
+@pytest.mark.parametrize("data", [b"", HEALTH[:10], Rig.push])
 def test_finish_closes_but_not_for_ever(rig, data):
     if data:
-        rig.receive(data)
+        rig.receive(data if isinstance(data, bytes) else data(rig))
     rig.protocol.finish()
     assert rig.transport.closed
     rig.pass_time(9.9)

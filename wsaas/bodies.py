@@ -4,12 +4,15 @@ A body takes its bytes as they come, wherever they are cut, and none of those be
 """
 
 import re
+import sys
 from collections.abc import Callable
 
 from wsaas.errors import Malformed, Oversized
 
 MAX_EXTRA = 32 * 1024
 """Bytes of extensions and trailers that may come with a chunked body."""
+
+NO_LIMIT = sys.maxsize
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -20,20 +23,32 @@ _TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN)
 class Body:
     """A body that the end of the connection ends. At most `limit` bytes are kept, whatever the number of pieces.
 
-    `whole`: its end was seen. `overflown`: it passed the limit, and nothing of it is kept.
+    `whole`: its end was seen. `overflown`: it passed the limit, and nothing of it is kept. `discarded`: it is
+    read, and nothing kept.
     """
 
-    __slots__ = ("_data", "_limit", "overflown", "whole")
+    __slots__ = ("_count", "_data", "discarded", "limit", "overflown", "whole")
 
     def __init__(self, limit: int) -> None:
         """Start empty."""
+        self._count = 0
         self._data: bytes | bytearray = b""
-        self._limit = limit
+        self.discarded = False
+        self.limit = limit
         self.overflown = False
         self.whole = False
 
-    def feed(self, data: bytes, at: int) -> int:
-        """Take what belongs to this body of `data` from `at` on; return where that ends. Raises `Malformed`."""
+    def discard(self) -> None:
+        """Keep nothing. The limit still holds."""
+        self._data = b""
+        self.discarded = True
+
+    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:  # noqa: ARG002 - of a body in chunks
+        """Take what belongs to this body of `data` from `at` on; return where that ends. Raises `Malformed`.
+
+        `chunks`: the most chunks (and lines outside of them) that are taken, so that many tiny ones cannot take long.
+        Then the return value is less than the length of `data` although the body is not `whole`.
+        """
         self._add(data[at:])
         return len(data)
 
@@ -42,8 +57,11 @@ class Body:
         return bytes(self._data)
 
     def _add(self, piece: bytes) -> None:
-        if self.overflown or len(self._data) + len(piece) > self._limit:
+        self._count += len(piece)
+        if self.overflown or self._count > self.limit:
             self._overflow()
+        elif self.discarded:
+            return
         elif not self._data:
             self._data = piece
         elif isinstance(self._data, bytearray):
@@ -69,7 +87,7 @@ class Sized(Body):
         if size > limit:
             self._overflow()
 
-    def feed(self, data: bytes, at: int) -> int:
+    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:  # noqa: ARG002 - of a body in chunks
         """Take what is missing."""
         end = min(at + self._left, len(data))
         self._add(data[at:end])
@@ -91,11 +109,11 @@ class Chunked(Body):
         self._extra = 0
         self._left = 0
 
-    def feed(self, data: bytes, at: int) -> int:
+    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:
         """Take chunks. Raises `Malformed`."""
         if self._expected is Chunked._size and not self._begun:
-            at = self._whole_chunks(data, at)
-        while at < len(data) and not self.whole:
+            at, chunks = self._whole_chunks(data, at, chunks)
+        while at < len(data) and not self.whole and chunks > 0:
             if self._left:
                 end = min(at + self._left, len(data))
                 self._add(data[at:end])
@@ -103,11 +121,15 @@ class Chunked(Body):
                 at = end
             else:
                 at = self._line(data, at)
+                chunks -= 1
         return at
 
-    def _whole_chunks(self, data: bytes, at: int) -> int:
-        """Take the chunks that are there in full, but the last: tiny ones would cost four times as much by line."""
-        while (found := _SIZE.match(data, at)) is not None:
+    def _whole_chunks(self, data: bytes, at: int, chunks: int) -> tuple[int, int]:
+        """Take the chunks that are there in full, but the last: tiny ones would cost four times as much by line.
+
+        Return where they end, and how many of `chunks` are left.
+        """
+        while chunks > 0 and (found := _SIZE.match(data, at)) is not None:
             start = found.end()
             end = start + int(found[1], 16)
             if start == end or data[end : end + 2] != b"\r\n":
@@ -116,7 +138,8 @@ class Chunked(Body):
                 self._spend(len(found[2]))
             self._add(data[start:end])
             at = end + 2
-        return at
+            chunks -= 1
+        return at, chunks
 
     def _line(self, data: bytes, at: int) -> int:
         """Take a line, or the beginning of one."""
@@ -139,7 +162,7 @@ class Chunked(Body):
             raise Malformed("a chunk does not begin with its size")
         self._left = int(found[1], 16)
         self._spend(len(found[2]))
-        if len(self._data) + self._left > self._limit:
+        if self._count + self._left > self.limit:
             self._overflow()
         self._expected = Chunked._end if self._left else Chunked._trailer
 

@@ -15,10 +15,11 @@ from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
 from wsaas.events import Reason
 from wsaas.frames import MAX_REASON
-from wsaas.http1 import Request
+from wsaas.http1 import Request, too_large
 from wsaas.registry import ID_FORM, Registry
 from wsaas.session import Session, State
 from wsaas.settings import Settings
+from wsaas.webhook import RETRY_AFTER
 
 OK = orjson.dumps({"code": "OK"})
 DONE = answer(200, OK)
@@ -30,6 +31,9 @@ LIST = b"/connections"
 
 PAGE, LONGEST_PAGE = 100, 1000
 """Connections on a page, unless `limit` asks for another number, and at most."""
+
+MAX_CLOSE_ORDER = 4096
+"""Bytes that the body of a DELETE may have."""
 
 _READ_ONLY = HEALTH | {LIST}
 _CLIENT_METHODS = "PUT, DELETE, GET, HEAD"
@@ -43,6 +47,8 @@ class Control:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         """Ask for `CONTROL_TOKEN` where there is one."""
+        self._max_message_size = settings.max_message_size
+        self._send_buffer = settings.send_buffer
         self._registry = registry
         self._prefix = settings.ws_hostname.prefix.encode() + b"/"
         self._tokens = settings.control_token
@@ -53,12 +59,29 @@ class Control:
         try:
             content = self._route(request)
         except errors.Fault as fault:
-            response = fault_answer(fault, keep_alive=keep_alive)
-        else:
-            if content is OK and keep_alive and request.method != b"HEAD":
-                return DONE
-            response = answer(200, content, keep_alive=keep_alive)
+            return refuse(request, fault)
+        if content is OK and keep_alive and request.method != b"HEAD":
+            return DONE
+        response = answer(200, content, keep_alive=keep_alive)
         return without_body(response) if request.method == b"HEAD" else response
+
+    def body_limit(self, request: Request) -> int:
+        """Return how many bytes of its body are needed to answer `request`, whose head is all that is known yet.
+
+        Raises the `Fault` that refuses it: what a request may do is decided before any of its body is kept.
+        """
+        connection_id = self._find(request)
+        if connection_id is None:
+            return 0
+        method = request.method
+        session = self._session(method, connection_id)
+        if method == b"DELETE":
+            return MAX_CLOSE_ORDER
+        if method != b"PUT":
+            return 0
+        if session.buffered >= self._send_buffer:
+            raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+        return self._max_message_size
 
     def _route(self, request: Request) -> bytes:
         target = request.target
@@ -69,20 +92,31 @@ class Control:
                 if self._tokens:
                     self._authorize(request)
                 return _push(session, request)
+        connection_id = self._find(request)
+        if connection_id is not None:
+            return self._client(request, connection_id)
         path = _path(target)
+        if path == b"/readyz" and not self._registry.is_open:
+            raise errors.Unavailable("This node is about to stop.")
+        return _page(self._registry, target) if path == LIST else OK
+
+    def _find(self, request: Request) -> str | None:
+        """Return the connection that `request` is about, None where it is about something else that is here.
+
+        Raises the `Fault` of a request that is not authorized, or whose path or method is not served.
+        """
+        path = _path(request.target)
         if self._tokens and path not in HEALTH:
             self._authorize(request)
         start = len(self._prefix) if path.startswith(self._prefix) else 1
         name = path[start:].decode("latin-1")
         if ID_FORM.fullmatch(name):
-            return self._client(request, name)
+            return name
         if path not in _READ_ONLY:
             raise errors.NotFound("There is nothing at this path.")
         if request.method not in {b"GET", b"HEAD"}:
             raise errors.MethodNotAllowed("This path is only for reading.", ("Allow", "GET, HEAD"))
-        if path == b"/readyz" and not self._registry.is_open:
-            raise errors.Unavailable("This node is about to stop.")
-        return _page(self._registry, request.target) if path == LIST else OK
+        return None
 
     def _authorize(self, request: Request) -> None:
         scheme, _, given = (request.header(b"authorization") or b"").partition(b" ")
@@ -96,17 +130,28 @@ class Control:
 
     def _client(self, request: Request, connection_id: str) -> bytes:
         method = request.method
-        if method not in {b"PUT", b"DELETE", b"GET", b"HEAD"}:
-            raise errors.MethodNotAllowed(f"A connection knows {_CLIENT_METHODS}.", ("Allow", _CLIENT_METHODS))
-        session = self._registry.find(connection_id)
-        if session is None:
-            raise errors.Gone("This connection ended.")
+        session = self._session(method, connection_id)
         if method == b"PUT":
             return _push(session, request)
         if method == b"DELETE":
             _close(session, request.body)
             return OK
         return orjson.dumps({"code": "OK", **session.information()})
+
+    def _session(self, method: bytes, connection_id: str) -> Session:
+        """Return the session that `method` is asked of. Raises `MethodNotAllowed`, `Gone`."""
+        if method not in {b"PUT", b"DELETE", b"GET", b"HEAD"}:
+            raise errors.MethodNotAllowed(f"A connection knows {_CLIENT_METHODS}.", ("Allow", _CLIENT_METHODS))
+        session = self._registry.find(connection_id)
+        if session is None:
+            raise errors.Gone("This connection ended.")
+        return session
+
+
+def refuse(request: Request, fault: errors.Fault) -> bytes:
+    """Return the whole response that refuses `request` with `fault`."""
+    response = fault_answer(fault, keep_alive=request.keep_alive)
+    return without_body(response) if request.method == b"HEAD" else response
 
 
 def _push(session: Session, request: Request) -> bytes:
@@ -170,6 +215,8 @@ def is_text(content_type: bytes | None) -> bool:
 def _close(session: Session, body: bytes) -> None:
     if session.state is State.CLOSING:
         raise errors.Gone("This connection is being closed already.")
+    if len(body) > MAX_CLOSE_ORDER:
+        raise too_large(MAX_CLOSE_ORDER)
     code, reason = _close_order(body)
     session.close(Reason.BACKEND_CLOSED, code, reason)
 

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import cast
@@ -28,6 +29,9 @@ from wsaas.errors import (
 from wsaas.heads import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head
 
 MAX_TARGET = 8 * 1024
+
+CHUNKS = 64
+"""Chunks of a body that are read before `RequestReader.next` returns, for others to have their turn."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -55,16 +59,20 @@ _PUSH_LINE = push_line(MAX_TARGET)
 
 
 class Phase(Enum):
-    """How far a message got: nothing of it yet, within its head, within its body, or no further ever."""
+    """How far a message got: nothing of it yet, within its head, within its body, or no further ever.
+
+    DISCARD: within the body of a request that was given out without it.
+    """
 
     IDLE = "idle"
     HEAD = "head"
     BODY = "body"
+    DISCARD = "discard"
     DEAD = "dead"
 
 
 # A member of an enumeration is searched for each time, a name is there.
-IDLE, HEAD, BODY, DEAD = Phase
+IDLE, HEAD, BODY, DISCARD, DEAD = Phase
 
 
 class Request:
@@ -91,7 +99,22 @@ class Request:
         return heads.members(self.headers, name)
 
 
-Item = Request | Fault | bytes
+class Refused:
+    """A request whose head is enough to refuse it with `fault`. Nothing of its body is kept."""
+
+    __slots__ = ("fault", "request")
+
+    def __init__(self, request: Request, fault: Fault) -> None:
+        """Refuse `request`, whose body is empty here."""
+        self.fault = fault
+        self.request = request
+
+
+Item = Request | Refused | Fault | bytes
+
+BodyLimit = Callable[[Request], int]
+"""Returns how many bytes of its body are needed to answer a request whose head is complete. 0: it is answered without.
+Raises the `Fault` with which it is refused at once."""
 
 
 class RequestReader:
@@ -100,16 +123,24 @@ class RequestReader:
     `next` gives the whole requests, `CONTINUE` where a client waits to be told to send its body (RFC 9110 section
     10.1.1), and at last the `Fault` after which nothing can be read any more. A request for a WebSocket ends the
     HTTP on a connection too: what came behind it is in `rest`.
+
+    A request whose body has not arrived yet, or comes in chunks, is decided as soon as its head is complete, by
+    `body_limit`. One that is refused comes out as `Refused`, one that needs no body as a request with an empty one.
+    The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3), but not where the
+    client waits to be told to send it or where it is over `max_body`: then the request's `keep_alive` is false and
+    nothing more is read. If a discarded body turns out to be malformed or too large later on, the phase becomes `DEAD`
+    without a `Fault`, as its request was answered already.
     """
 
-    __slots__ = ("_at", "_body", "_data", "_limit", "_request", "phase", "rest")
+    __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "rest")
 
-    def __init__(self, max_body: int) -> None:
-        """Read requests with bodies of at most `max_body` bytes."""
+    def __init__(self, max_body: int, body_limit: BodyLimit | None = None) -> None:
+        """Read requests with bodies of at most `max_body` bytes, less where `body_limit` says so."""
+        self._body_limit = body_limit
         self._limit = max_body
         self._data = b""
         self._at = 0
-        self._request: Request | None = None
+        self._request: Request | Refused | None = None
         self._body: Body | None = None
         self.phase = IDLE
         self.rest = b""
@@ -158,13 +189,19 @@ class RequestReader:
         except Fault as error:
             fault = error.with_traceback(None)
         else:
-            if item is None and self._at:
+            if item is None and self._at and not self.is_busy:
                 # What was read is let go.
                 self._data = self._data[self._at :]
                 self._at = 0
             return item
+        answered = self.phase is DISCARD
         self.close()
-        return fault
+        return None if answered else fault
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `next` returned None although there is more to read: a body of many tiny chunks."""
+        return self._body is not None and self._at < len(self._data)
 
     def close(self) -> None:
         """Read no more."""
@@ -197,22 +234,63 @@ class RequestReader:
                 self._data = b""
                 self._at = 0
             return self._give(request)
-        self._request, self._body = request, head.body(self._limit)
+        return self._begin_body(request, head)
+
+    def _begin_body(self, request: Request, head: Head) -> Item | None:
+        """Decide a request by its head, and begin to read its body."""
+        limit = self._limit
+        if self._body_limit is not None:
+            try:
+                limit = min(limit, self._body_limit(request))
+            except Fault as fault:
+                return self._give_early(request, head, Refused(request, fault.with_traceback(None)))
+            if not limit:
+                return self._give_early(request, head, request)
+        body = head.body(limit)
+        if body.overflown and limit < self._limit:
+            return self._give_early(request, head, Refused(request, too_large(limit)))
+        if body.overflown:
+            raise too_large(limit)
+        self._request, self._body = request, body
         self.phase = BODY
-        if end == len(data) and b"expect" in head.headers and head.version == "1.1" and not self._body.overflown:
+        if self._at == len(self._data) and b"expect" in head.headers and head.version == "1.1":
             return CONTINUE
-        return self._go_on(self._body)
+        return self._go_on(body)
+
+    def _give_early(self, request: Request, head: Head, item: Request | Refused) -> Item | None:
+        """Give `item` out without the body of its `request`, which is discarded."""
+        body = head.body(self._limit)
+        if body.overflown or b"expect" in head.headers:
+            request.keep_alive = False
+        if not request.keep_alive:
+            self.close()
+            return item
+        body.discard()
+        self._request, self._body = item, body
+        self.phase = BODY
+        return self._go_on(body)
 
     def _go_on(self, body: Body) -> Item | None:
         """Read a body."""
-        self._at = body.feed(self._data, self._at)
+        self._at = body.feed(self._data, self._at, CHUNKS)
         if body.overflown:
-            raise too_large(self._limit)
+            raise too_large(body.limit)
+        item = self._request
         if not body.whole:
-            return None
-        request = cast(Request, self._request)
-        request.body = body.take()
-        return self._give(request)
+            if not body.discarded or item is None or self.is_busy:
+                return None
+            # What arrived of it so far is well formed: the answer does not wait for the rest.
+            self._request = None
+            self.phase = DISCARD
+            return item
+        self._request = self._body = None
+        self.phase = IDLE
+        if item is None:
+            return self._begin()
+        if type(item) is Request and not body.discarded:
+            item.body = body.take()
+            return self._give(item)
+        return item
 
     def _give(self, request: Request) -> Request:
         """Give a whole request out."""
@@ -311,4 +389,4 @@ def _too_long() -> UriTooLong:
 
 def too_large(limit: int) -> TooLarge:
     """Return the fault of a body over `limit` bytes."""
-    return TooLarge(f"A message may have at most {limit} bytes.")
+    return TooLarge(f"The body may have at most {limit} bytes.")

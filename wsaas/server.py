@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors, handshake
-from wsaas.answers import answer, dated, fault_answer, kept_alive, without_body
+from wsaas.answers import answer, dated, fault_answer, kept_alive
 from wsaas.client import PendingProtocol
 from wsaas.common import Common
-from wsaas.control import Control
-from wsaas.http1 import DEAD, HEAD, IDLE, Request, RequestReader
+from wsaas.control import Control, refuse
+from wsaas.http1 import BODY, DEAD, HEAD, Item, Refused, Request, RequestReader
 from wsaas.registry import Registry
 from wsaas.webhook import RETRY_AFTER
 
 BURST = 32
 """Requests of one connection that are answered before others have their turn."""
+
+_NOT_HERE = "There is nothing but WebSockets here."
 
 LARGE = 64 * 1024
 """Bytes of an answer behind which others have their turn too."""
@@ -34,6 +36,14 @@ class Site:
     registry: Registry | None
     crowded: Callable[[], bool]
 
+    def body_limit(self, request: Request) -> int:
+        """Return how many bytes of its body are needed to answer `request`; see `http1.BodyLimit`."""
+        if request.target == b"*":
+            return 0
+        if self.control is None:
+            raise errors.NotFound(_NOT_HERE)
+        return self.control.body_limit(request)
+
 
 class HttpProtocol(asyncio.Protocol):
     """One connection that speaks HTTP. Answers leave in the order of the requests, those to one burst in one write."""
@@ -45,7 +55,7 @@ class HttpProtocol(asyncio.Protocol):
         self._deadline = 0.0
         self._new = True
         self._paused = False
-        self._reader = RequestReader(site.common.settings.max_message_size)
+        self._reader = RequestReader(site.common.settings.max_message_size, site.body_limit)
         self._site = site
         self._transport: asyncio.Transport
 
@@ -92,7 +102,7 @@ class HttpProtocol(asyncio.Protocol):
             slow = self._reader.phase is HEAD and not self._paused
             self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout) / 1000
         elif now >= self._deadline:
-            if self._paused or self._reader.phase in (IDLE, DEAD) or self._transport.is_closing():
+            if self._paused or self._reader.phase not in (HEAD, BODY) or self._transport.is_closing():
                 self._transport.abort()
             else:
                 fault = errors.RequestTimeout("The request did not arrive whole in time.")
@@ -117,13 +127,15 @@ class HttpProtocol(asyncio.Protocol):
             if len(answers) == BURST or len(answers[-1]) >= LARGE:
                 break
         phase = reader.phase
-        if answers and phase is DEAD:
-            self._end(b"".join(answers))
-        elif answers:
+        if phase is DEAD:
+            if before is not DEAD:
+                self._end(b"".join(answers))
+            return
+        if answers:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-            if item is not None:
-                self._wait_for_turn()
-        if phase is not DEAD and (answers or (phase is not before and not (self._new and phase is HEAD))):
+        if item is not None or reader.is_busy:
+            self._wait_for_turn()
+        if answers or (phase is not before and not (self._new and phase is HEAD)):
             # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
             self._new = False
             self._deadline = 0.0
@@ -140,11 +152,14 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
             self._serve()
 
-    def _answer(self, item: Request | errors.Fault | bytes) -> bytes:
-        if type(item) is not Request:
+    def _answer(self, item: Item) -> bytes:
+        if type(item) is Request:
+            said = self._say(request := item)
+        elif type(item) is Refused:
+            said = refuse(request := item.request, item.fault)
+        else:
             return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
-        said = self._say(item)
-        if item.keep_alive and item.version == "1.0":
+        if request.keep_alive and request.version == "1.0":
             said = kept_alive(said)
         return dated(said, self._site.common.clock.wall())
 
@@ -154,9 +169,7 @@ class HttpProtocol(asyncio.Protocol):
             return answer(200, b"", ("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"), keep_alive=request.keep_alive)
         if self._site.control is not None:
             return self._site.control.answer(request)
-        fault = errors.NotFound("There is nothing but WebSockets here.")
-        said = fault_answer(fault, keep_alive=request.keep_alive)
-        return without_body(said) if request.method == b"HEAD" else said
+        return refuse(request, errors.NotFound(_NOT_HERE))
 
     def _fault(self, fault: errors.Fault) -> bytes:
         """Return the last answer."""
@@ -198,5 +211,6 @@ class HttpProtocol(asyncio.Protocol):
         """Send the last answer and end. Reading goes on for a while: a reset for unread bytes would take the answer."""
         self._reader.close()
         self._deadline = self._site.common.closing_deadline()
-        self._transport.write(last_words)
+        if last_words:
+            self._transport.write(last_words)
         self._transport.write_eof()

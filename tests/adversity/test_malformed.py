@@ -24,10 +24,10 @@ NOBODY = b"A" * 22
 
 
 @asynccontextmanager
-async def bystander(stage: Stage, node: Node) -> AsyncIterator[None]:
-    """A client to whom nothing may happen meanwhile."""
+async def bystander(stage: Stage, node: Node) -> AsyncIterator[str]:
+    """A client to whom nothing may happen meanwhile: its id."""
     client, name = await node.admit()
-    yield
+    yield name
     await client.send("still here")
     assert (await stage.backend.take("PUT", client=name)).text == "still here"
     assert (await node.rest("PUT", name, "so are we")).status == 200
@@ -131,9 +131,9 @@ async def test_good_requests_before_a_malformed_one_are_answered(stage: Stage, w
 )
 async def test_what_does_not_come_to_an_end_is_ended(stage: Stage, endless: bytes) -> None:
     node = await stage.node(handshake_timeout=300, keep_alive_timeout=300)
-    async with bystander(stage, node):
+    async with bystander(stage, node) as name:
         raw = await node.raw()
-        raw.send(endless)
+        raw.send(endless.replace(NOBODY, name.encode()))
         answer = await raw.rest()
         assert answer == b"" or answer.startswith((b"HTTP/1.1 40", b"HTTP/1.1 43"))
     assert not stage.messages()

@@ -20,7 +20,11 @@ def feed(reader: RequestReader, data: bytes, *, shorter: bool = True) -> list[It
     if push is not None:
         return [push]
     reader.receive(data)
-    return list(iter(reader.next, None))
+    items = []
+    while (item := reader.next()) is not None or reader.is_busy:
+        if item is not None:
+            items.append(item)
+    return items
 
 
 class Reading:

@@ -260,9 +260,29 @@ async def test_the_time_for_a_further_head_runs_from_its_first_byte(stage: Stage
 
 async def test_a_body_that_does_not_come_to_its_end_is_408(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=200, keep_alive_timeout=300)
+    _, name = await node.admit()
     raw = await node.raw()
-    raw.send(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+    raw.send(b"PUT /%s HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello" % name.encode())
     assert (await raw.answer()).status == 408
+    await raw.end()
+
+
+async def test_a_request_is_refused_before_its_body_and_its_connection_stays(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(b"PUT /%s HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n" % (b"A" * 22))
+    answer = await raw.answer()
+    assert (answer.status, answer.headers.get("Connection")) == (410, None)
+    raw.send(b"x" * 300_000 + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await raw.answer()).status == 200
+
+
+async def test_a_client_that_waits_to_send_its_body_is_refused_instead(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Connection"]) == (404, "close")
     await raw.end()
 
 
