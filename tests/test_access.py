@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from wsaas.access import ANY_ORIGIN, Origins, Proxies, customer
+from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxies, customer, from_web_page
 
 # Origins
 
@@ -105,3 +105,85 @@ def test_whatever_is_forwarded_the_client_has_an_address_and_a_stranger_cannot_c
 )
 def test_an_ipv6_customer_is_a_network(address, expected):
     assert customer(address) == expected
+
+
+# Hosts
+
+LOCAL = HostCheck(["gateway.example", "192.0.2.7", "2001:db8::7"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"localhost", b"localhost:8080", b"LocalHost:1", b"localhost:", b"localhost.", b"localhost.:8080",
+        b"app.localhost:3000", b"a.b.localhost", b"127.0.0.1", b"127.0.0.1:8080", b"127.255.0.9", b"127.0.0.1.:80",
+        b"[::1]", b"[::1]:8080", b"[0:0:0:0:0:0:0:1]", b"[::ffff:127.0.0.1]",
+        b"gateway.example", b"Gateway.Example.:443", b"192.0.2.7:80", b"[2001:DB8:0::7]:80", b"[::ffff:192.0.2.7]",
+    ],
+)  # fmt: skip
+def test_a_host_of_this_machine_or_of_the_settings_is_answered(host):
+    for _ in range(2):
+        assert LOCAL.allow(host)
+        assert host in LOCAL.known
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None, b"", b":8080", b"evil.example", b"evil.example:8080", b"localhost.evil.example", b"notlocalhost",
+        b"127.0.0.1.evil.example", b"127.1", b"2130706433", b"0x7f.0.0.1", b"0.0.0.0", b"0.0.0.0:8080", b"[::]",
+        b"10.0.0.1", b"[::1%eth0]", b"[::1%25lo]", b"[localhost]", b"::1", b"localhost:80:80", b"localhost..",
+        b"x.gateway.example", b"gateway.example.evil", b"user@localhost", b"localhost/", b"localhost ", b"\xff",
+        b"localhost:http",
+    ],
+)  # fmt: skip
+def test_any_other_host_is_not(host):
+    assert not LOCAL.allow(host)
+    assert host not in LOCAL.known
+
+
+@pytest.mark.parametrize("name", ["", "0.0.0.0", "::"])
+def test_what_stands_for_every_interface_names_no_host(name):
+    for host in (b"", b"0.0.0.0", b"[::]", b"evil.example"):
+        assert not HostCheck([name]).allow(host)
+
+
+def test_where_no_browser_comes_any_host_is_answered():
+    check = HostCheck([], any_host=True)
+    assert check.allow(b"gateway.test")
+    assert check.allow(b"")
+    assert not check.allow(None)
+
+
+def test_the_hosts_that_are_remembered_are_bounded():
+    check = HostCheck([])
+    for port in range(3 * MAX_KNOWN_HOSTS):
+        assert check.allow(b"localhost:%d" % port)
+        assert len(check.known) <= MAX_KNOWN_HOSTS
+
+
+@examples(300)
+@given(st.binary(max_size=30))
+def test_whatever_the_host_it_is_judged(host):
+    check = HostCheck([])
+    assert check.allow(host) is (host in check.known)
+
+
+# Web pages
+
+
+@pytest.mark.parametrize(
+    ("headers", "page"),
+    [
+        ({}, False),
+        ({b"origin": b"http://localhost:8080"}, True),
+        ({b"origin": b"null"}, True),
+        ({b"origin": b""}, True),
+        ({b"sec-fetch-site": b"cross-site"}, True),
+        ({b"sec-fetch-site": b"Cross-Site"}, True),
+        ({b"sec-fetch-site": b"none"}, False),
+        ({b"sec-fetch-site": b"same-origin"}, False),
+    ],
+)
+def test_a_web_page_tells_itself(headers, page):
+    assert from_web_page(headers) is page

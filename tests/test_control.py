@@ -66,14 +66,14 @@ class Rig:
         while len(self.registry) < count:
             self.admit()
 
-    def raw(self, method, target, *headers, body=b""):
-        lines = [f"{method} {target} HTTP/1.1", "Host: node", f"Content-Length: {len(body)}", *headers, "", ""]
+    def raw(self, method, target, *headers, body=b"", host="localhost"):
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
         (request,) = read_all(RequestReader(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
         return self.control.answer(request)
 
-    def ask(self, method, target, *headers, body=b""):
-        return Answer(self.raw(method, target, *headers, body=body), head=method == "HEAD")
+    def ask(self, method, target, *headers, body=b"", host="localhost"):
+        return Answer(self.raw(method, target, *headers, body=body, host=host), head=method == "HEAD")
 
     def put(self, body, content_type=None):
         headers = [] if content_type is None else [f"Content-Type: {content_type}"]
@@ -655,3 +655,89 @@ def test_a_put_that_closes_is_answered_with_close(rig):
     answer = rig.ask("PUT", rig.path, "Connection: close", body=b"x")
     assert answer.said == (200, "OK")
     assert answer.headers["Connection"] == "close"
+
+
+# Who may ask, where nothing proves who asks.
+
+
+EVERYTHING = [("PUT", None), ("DELETE", None), ("GET", None), ("GET", "/connections"), ("GET", UNKNOWN), ("GET", "/x")]
+
+
+@pytest.mark.parametrize(("method", "path"), EVERYTHING)
+@pytest.mark.parametrize(
+    ("host", "header"),
+    [
+        ("evil.example:8080", ()),
+        ("localhost", ("Origin: http://localhost:8080",)),
+        ("localhost", ("Origin: null",)),
+        ("localhost", ("Sec-Fetch-Site: cross-site",)),
+    ],
+)
+def test_a_web_page_may_do_nothing(rig, method, path, host, header):
+    # Also behind requests that are good, and of a Host that is known to be.
+    assert rig.put(b"good").status == 200
+    answer = rig.ask(method, path or rig.path, *header, body=b"bad", host=host)
+    assert answer.said == (403, "FORBIDDEN")
+    assert "CONTROL_TOKEN" in answer.json["message"]
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"good")]
+
+
+@pytest.mark.parametrize(
+    ("values", "host"),
+    [
+        ({}, "localhost:8080"),
+        ({}, "[::1]:8080"),
+        ({"ws_hostname": "https://Gateway.Example/ws", "listen": "0.0.0.0:80"}, "gateway.example:8443"),
+        ({"ws_hostname": "gateway.example", "control_listen": "control.internal:81"}, "control.internal"),
+        ({"ws_hostname": "gateway.example", "listen": "10.0.0.7:81"}, "10.0.0.7:81"),
+        ({"listen": "unix:/run/wsaas.sock"}, "anything"),
+    ],
+)
+def test_a_backend_asks_by_a_name_of_the_settings(values, host):
+    rig = Rig(**values)
+    for _ in range(2):
+        assert rig.ask("PUT", rig.path, "Sec-Fetch-Site: none", body=b"x", host=host).status == 200
+        assert rig.ask("PUT", rig.path, body=b"x", host=host).status == 200
+        assert rig.ask("GET", "/connections", host=host).status == 200
+
+
+def test_a_web_page_does_not_reach_a_unix_socket_but_is_refused_all_the_same():
+    rig = Rig(listen="unix:/run/wsaas.sock")
+    assert rig.ask("PUT", rig.path, "Origin: http://a", body=b"x").said == (403, "FORBIDDEN")
+
+
+def test_with_a_control_listener_the_address_of_the_clients_is_none_of_its_names():
+    rig = Rig(ws_hostname="gateway.example", listen="10.0.0.7:80", control_listen="10.0.0.8:80")
+    assert rig.ask("GET", "/connections", host="10.0.0.7").status == 403
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_open_to_web_pages_too(rig, path):
+    assert rig.ask("GET", path, "Origin: http://evil.example", host="evil.example").status == 200
+
+
+def test_a_token_is_proof_enough():
+    rig = Rig(control_token="s3cret")
+    page = "Origin: http://evil.example", "Sec-Fetch-Site: cross-site"
+    assert rig.ask("PUT", rig.path, TOKEN, *page, body=b"x", host="evil.example").status == 200
+    assert rig.ask("PUT", rig.path, *page, body=b"x", host="localhost").said == (401, "UNAUTHORIZED")
+    # Whatever was good before: no Host stands for a token.
+    assert rig.ask("PUT", rig.path, body=b"x", host="evil.example").said == (401, "UNAUTHORIZED")
+
+
+def test_a_client_certificate_is_proof_enough():
+    rig = Rig(control_tls_ca="/ca.pem", control_listen="127.0.0.1:1", tls_cert="/cert.pem", tls_key="/key.pem")
+    answer = rig.ask("PUT", rig.path, "Origin: http://evil.example", body=b"x", host="evil.example")
+    assert answer.status == 200
+
+
+def test_http_1_0_without_a_host_proves_nothing(rig):
+    (request,) = read_all(RequestReader(0), b"GET /connections HTTP/1.0\r\n\r\n")
+    assert Answer(rig.control.answer(request)).said == (403, "FORBIDDEN")
+
+
+def test_a_web_page_is_refused_before_its_body(rig):
+    lines = [f"PUT {rig.path} HTTP/1.1", "Host: evil.example", "Content-Length: 100", "", ""]
+    reader = RequestReader(1000, rig.control.body_limit)
+    (refused,) = read_all(reader, "\r\n".join(lines).encode())
+    assert refused.fault.status == 403

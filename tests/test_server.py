@@ -26,11 +26,11 @@ from wsaas.server import HttpProtocol, Site
 from wsaas.session import State
 from wsaas.webhook import Admitted
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n"
-NOTHING = b"GET /nothing HTTP/1.1\r\nHost: node\r\n\r\n"
-PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: node\r\nContent-Length: 5\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+NOTHING = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
 HANDSHAKE = (
-    b"GET /room?a=b HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /room?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
 )
 
@@ -80,7 +80,7 @@ class Rig:
         if not len(self.registry):
             self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
         (session,) = self.registry.live()
-        head = b"%b /%b HTTP/1.1\r\nHost: node\r\n" % (start, session.id.encode())
+        head = b"%b /%b HTTP/1.1\r\nHost: localhost\r\n" % (start, session.id.encode())
         length = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size
         return head + b"\r\n".join([length, *lines, b"", body])
 
@@ -217,7 +217,7 @@ def grows(rig, number=100):
 def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, start, said, size):
     rig = Rig(**values)
     length = b"Transfer-Encoding: chunked\r\n\r\n2710\r\n" if size is None else b"Content-Length: 10000\r\n\r\n"
-    rig.receive(start + b" HTTP/1.1\r\nHost: node\r\n" + length)
+    rig.receive(start + b" HTTP/1.1\r\nHost: localhost\r\n" + length)
     assert rig.responses() == [said]
     assert grows(rig, 99) == 0
     # The connection survives, and what comes behind the body is read.
@@ -227,7 +227,7 @@ def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, 
 
 
 def test_the_answer_to_a_head_request_that_is_refused_has_no_body(rig):
-    rig.receive(b"HEAD /nothing HTTP/1.1\r\nHost: node\r\nContent-Length: 10\r\n\r\n")
+    rig.receive(b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
     assert rig.transport.take().endswith(b"\r\n\r\n")
 
 
@@ -237,7 +237,7 @@ def test_a_client_of_http_1_0_that_is_refused_keeps_its_connection(rig):
 
 
 def test_the_server_as_a_whole_may_be_pinged_with_a_body_that_nobody_keeps(rig):
-    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: node\r\nContent-Length: 20000\r\n\r\n")
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n")
     assert rig.transport.take().startswith(b"HTTP/1.1 200 ")
     assert grows(rig) == 0
 
@@ -374,7 +374,7 @@ def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
     rig = Rig(control=control)
     answers = []
     for method in (b"GET", b"HEAD"):
-        rig.receive(method + b" " + path + b" HTTP/1.1\r\nHost: node\r\n\r\n")
+        rig.receive(method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answers.append(rig.transport.take().partition(b"\r\n\r\n"))
     assert answers[0][2]
     assert answers[1] == (answers[0][0], b"\r\n\r\n", b"")
@@ -384,7 +384,7 @@ def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
 @pytest.mark.parametrize(("line", "closes"), [(b"", False), (b"Connection: close\r\n", True)])
 def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
     rig = Rig(control=control)
-    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: node\r\n" + line + b"\r\n")
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
     end = b"Connection: close\r\n" if closes else b""
     allowed = b"Content-Length: 0\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"
     assert undated(rig.transport.take()) == b"HTTP/1.1 200 OK\r\n" + allowed + end + b"\r\n"
@@ -397,7 +397,7 @@ def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
 def numbered(numbers):
     """Return requests that are answered with 410 or 404, so that their order shows."""
     paths = [b"/" + b"a" * 22 if number % 3 else b"/nothing" for number in numbers]
-    return b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: node\r\n\r\n" for path in paths)
+    return b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths)
 
 
 def statuses(rig):
@@ -622,7 +622,7 @@ def test_a_client_on_a_unix_socket_has_no_address(peername):
         (KEY, b"short", (400, "BAD_REQUEST", True)),
         (b"Connection: Upgrade\r\n", b"", (400, "BAD_REQUEST", True)),
         (b"GET", b"POST", (400, "BAD_REQUEST", True)),
-        (b"Host: node\r\n", b"Host: node\r\nOrigin: https://evil\r\n", (403, "FORBIDDEN", True)),
+        (b"Host: localhost\r\n", b"Host: localhost\r\nOrigin: https://evil\r\n", (403, "FORBIDDEN", True)),
     ],
 )
 def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import orjson
 
 from wsaas import errors
+from wsaas.access import HostCheck, from_web_page
 from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
 from wsaas.events import Reason
@@ -18,7 +19,7 @@ from wsaas.frames import MAX_REASON
 from wsaas.http1 import Request, too_large
 from wsaas.registry import ID_FORM, Registry
 from wsaas.session import Session, State
-from wsaas.settings import Settings
+from wsaas.settings import Settings, control_address
 from wsaas.webhook import RETRY_AFTER
 
 OK = orjson.dumps({"code": "OK"})
@@ -46,7 +47,17 @@ class Control:
     """Answers requests about the clients of `registry`."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
-        """Ask for `CONTROL_TOKEN` where there is one."""
+        """Ask for `CONTROL_TOKEN` where there is one.
+
+        Without it, and without `CONTROL_TLS_CA`, nothing proves who makes a request: then those that a web page may
+        have made a browser send are refused. A browser reaches no Unix socket, so there any `Host` will do.
+        """
+        address = control_address(settings)
+        names = settings.ws_hostname.host, address.host
+        self._has_proof = bool(settings.control_token or settings.control_tls_ca)
+        self._hosts = HostCheck(names, any_host=bool(address.path))
+        # Only `_authorize` fills it.
+        self._known_hosts = self._hosts.known
         self._max_message_size = settings.max_message_size
         self._send_buffer = settings.send_buffer
         self._registry = registry
@@ -89,7 +100,12 @@ class Control:
             # Nearly all are of this kind: an id needs no decoding, and what is not one finds nobody.
             session = self._registry.find(target[len(self._prefix) :].decode("latin-1"))
             if session is not None:
-                if self._tokens:
+                headers = request.headers
+                if (
+                    headers.get(b"host") not in self._known_hosts
+                    or b"origin" in headers
+                    or b"sec-fetch-site" in headers
+                ):
                     self._authorize(request)
                 return _push(session, request)
         connection_id = self._find(request)
@@ -106,7 +122,7 @@ class Control:
         Raises the `Fault` of a request that is not authorized, or whose path or method is not served.
         """
         path = _path(request.target)
-        if self._tokens and path not in HEALTH:
+        if path not in HEALTH:
             self._authorize(request)
         start = len(self._prefix) if path.startswith(self._prefix) else 1
         name = path[start:].decode("latin-1")
@@ -119,6 +135,21 @@ class Control:
         return None
 
     def _authorize(self, request: Request) -> None:
+        """Raise `Unauthorized`, or `Forbidden` where nothing proves that no web page made the request."""
+        if self._tokens:
+            self._ask_for_token(request)
+        elif not self._has_proof:
+            headers = request.headers
+            if from_web_page(headers):
+                raise errors.Forbidden(
+                    "Web pages may not use the REST surface: set CONTROL_TOKEN, and send it as a bearer token."
+                )
+            if not self._hosts.allow(headers.get(b"host")):
+                raise errors.Forbidden(
+                    "The REST surface does not answer to this Host: set CONTROL_TOKEN, or let WS_HOSTNAME name it."
+                )
+
+    def _ask_for_token(self, request: Request) -> None:
         scheme, _, given = (request.header(b"authorization") or b"").partition(b" ")
         # All are compared, whichever it is: the time tells nothing.
         found = sum(compare_digest(given.strip(b" "), token) for token in self._tokens)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsaas import values
-from wsaas.access import ANY_ORIGIN, Origins, Proxies
+from wsaas.access import ANY_ORIGIN, Origins, Proxies, names_loopback
 from wsaas.errors import SettingError
 from wsaas.log import LEVELS
 from wsaas.values import Address, Backend, PublicName
@@ -310,7 +310,7 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
 def listen_address(settings: Settings) -> Address:
     """Return the client-facing address: `LISTEN`, or the one that follows from `WS_HOSTNAME`."""
     name = settings.ws_hostname
-    return settings.listen or Address(name.host if values.names_loopback(name.host) else "", name.port)
+    return settings.listen or Address(name.host if names_loopback(name.host) else "", name.port)
 
 
 def control_address(settings: Settings) -> Address:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wsaas.access import UNIX, Origins, Proxies
+from wsaas.access import UNIX, Origins, Proxies, names_loopback
 
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
@@ -72,14 +72,6 @@ class PublicName:
     host: str
     port: int
     prefix: str
-
-
-def names_loopback(host: str) -> bool:
-    """Return whether only this machine is reached by `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def whole(text: str) -> int:

@@ -292,12 +292,13 @@ async def test_with_a_client_that_does_not_read(stage: Stage) -> None:
 
 async def test_with_rest_connections_open(stage: Stage) -> None:
     node = await stage.node()
+    _, name = await node.admit()
     idle, halfway, slow = await node.raw(), await node.raw(), await node.raw(receive=4096)
-    idle.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    idle.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await idle.answer()).status == 200
-    halfway.send(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
-    slow.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 100_000)
-    await until(lambda: len(node.gateway._heartbeat) == 3)
+    halfway.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello" % name.encode())
+    slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
+    await until(lambda: len(node.gateway._heartbeat) == 4)
     assert await node.drain()
     for raw in (idle, halfway):
         assert await raw.rest() == b""

@@ -139,7 +139,7 @@ async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage
     node = await stage.node()
     client, name = await node.admit()
     raw = await node.raw(receive=4096)
-    request = b"GET /%s HTTP/1.1\r\nHost: a\r\nX-Padding: %s\r\n\r\n" % (name.encode(), b"x" * 900)
+    request = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nX-Padding: %s\r\n\r\n" % (name.encode(), b"x" * 900)
     count = 20_000
     gc.collect()
     before = resident()
@@ -160,7 +160,7 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
         await node.upgraded()
     client, name = await node.admit()
     raw = await node.raw(receive=4096)
-    request = b"GET /connections HTTP/1.1\r\nHost: a\r\n\r\n"
+    request = b"GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n"
     count = 3000
     gc.collect()
     before = resident()
@@ -184,9 +184,9 @@ async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkey
     monkeypatch.setattr(node.gateway._registry, "page", lambda *given: (pages.append(None), page(*given))[1])
     raw, other = await node.raw(), await node.raw()
     count = 5000
-    raw.send(b"HEAD /connections HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+    raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
     for _ in range(5):
-        other.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        other.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await other.answer()).status == 200
     # Each of these took some turns of the loop, which this test shares.
     assert 0 < len(pages) < count / 2

@@ -11,7 +11,7 @@ from sockets.harness import ACCEPT, KEY, TEXT, Answer, Stage, frame, free_port, 
 from .requirements import covers
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-BEHIND = b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n"
+BEHIND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def without(line: str) -> bytes:
@@ -103,9 +103,9 @@ async def test_any_other_target_is_refused(stage: Stage, target: str) -> None:
 
 
 @covers("4.2.1-1", "4.2.1-4")
-@pytest.mark.parametrize("hosts", [(), ("Host: gateway", "Host: gateway"), ("Host: a", "Host: b")])
+@pytest.mark.parametrize("hosts", [(), ("Host: localhost", "Host: localhost"), ("Host: a", "Host: b")])
 async def test_a_handshake_without_a_host_or_with_two_is_refused(stage: Stage, hosts: tuple[str, ...]) -> None:
-    assert (await refusal(stage, instead_of("Host: gateway", *hosts))).status == 400
+    assert (await refusal(stage, instead_of("Host: localhost", *hosts))).status == 400
 
 
 @covers("4.2.1-5")

@@ -327,7 +327,7 @@ async def close_quietly(client: websockets.ClientConnection) -> None:
 
 def upgrade(path: str = "/", *more: str, key: str | None = KEY, version: str | None = "13") -> bytes:
     """Return a handshake with further header lines."""
-    lines = [f"GET {path} HTTP/1.1", "Host: gateway", "Upgrade: websocket", "Connection: Upgrade"]
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
     if key is not None:
         lines.append(f"Sec-WebSocket-Key: {key}")
     if version is not None:

@@ -171,3 +171,21 @@ async def test_no_secret_is_logged_whatever_happens(stage: Stage) -> None:
     lines = [style().format(record) for record in stage.logged for style in (TextFormatter, JsonFormatter)]
     assert len(lines) > 10
     assert not [line for line in lines for secret in secrets if secret in line]
+
+
+# Web pages
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"Host": "evil.example"}, {"Origin": "http://localhost:3000"}, {"Sec-Fetch-Site": "cross-site"}],
+)
+async def test_a_web_page_can_neither_list_clients_nor_push_to_them(stage: Stage, page: dict[str, str]) -> None:
+    node = await stage.node()
+    client, name = await node.admit()
+    for method, path in (("GET", "/connections"), ("PUT", name), ("DELETE", name)):
+        answer = await node.rest(method, path, **page)
+        assert (answer.status, answer.code) == (403, "FORBIDDEN")
+    assert (await node.rest("GET", "/healthz", **page)).status == 200
+    assert (await node.rest("PUT", name, "from the backend")).status == 200
+    assert await within(client.recv()) == "from the backend"

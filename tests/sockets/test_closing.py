@@ -207,7 +207,7 @@ async def test_a_timed_out_client_that_does_not_read_is_dropped(stage: Stage) ->
         (1002, close_frame(1006)),
         (1002, close_frame(2999)),
         (1002, close_frame(5000)),
-        (1002, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (1002, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         (1002, b"\x81\xfe\0\x05\0\0\0\0hello"),
         (1002, b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"),
     ],

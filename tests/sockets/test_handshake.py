@@ -372,7 +372,7 @@ MALFORMED = {
     "HTTP/1.0": upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"),
     "a body": upgrade("/", "Content-Length: 5") + b"hello",
     "a chunked body": upgrade("/", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
-    "no Host": upgrade().replace(b"Host: gateway\r\n", b""),
+    "no Host": upgrade().replace(b"Host: localhost\r\n", b""),
     "two Hosts": upgrade("/", "Host: other"),
     "a subprotocol that is not a token": upgrade("/", "Sec-WebSocket-Protocol: a b"),
     "a subprotocol twice": upgrade("/", "Sec-WebSocket-Protocol: a, a"),

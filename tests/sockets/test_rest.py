@@ -70,11 +70,11 @@ async def test_a_body_over_the_limit_is_too_large(stage: Stage) -> None:
     assert (answer.status, answer.code) == (413, "TOO_LARGE")
     # Whoever declares it is told before a byte of it came; whoever does not, when it is too much.
     declared = await node.raw()
-    declared.send(b"PUT /%s HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n" % name.encode())
+    declared.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" % name.encode())
     assert (await declared.answer()).status == 413
     await declared.end()
     chunked = await node.raw()
-    chunked.send(b"PUT /%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % name.encode())
+    chunked.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % name.encode())
     chunked.send((b"200\r\n" + b"x" * 512 + b"\r\n") * 2)
     assert (await chunked.answer()).status == 413
     await chunked.end()
@@ -116,11 +116,11 @@ async def test_head_tells_what_get_tells_without_a_body(stage: Stage) -> None:
     node = await stage.node()
     _, name = await node.admit()
     raw = await node.raw()
-    raw.send(b"HEAD /%s HTTP/1.1\r\nHost: a\r\n\r\n" % name.encode())
+    raw.send(b"HEAD /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % name.encode())
     assert (await raw.answer(head=True)).status == 200
-    raw.send(b"HEAD /%s HTTP/1.1\r\nHost: a\r\n\r\n" % NOBODY.encode())
+    raw.send(b"HEAD /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % NOBODY.encode())
     assert (await raw.answer(head=True)).status == 410
-    raw.send(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    raw.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (await raw.answer(head=True)).status == 200
     await raw.end()
 

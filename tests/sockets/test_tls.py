@@ -158,7 +158,7 @@ async def test_what_comes_behind_the_upgrade_is_not_lost(stage: Stage, secured: 
 async def test_a_head_in_records_of_one_byte(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
     raw = await node.raw()
-    await raw.send_slowly(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    await raw.send_slowly(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await raw.answer()).status == 200
 
 
@@ -318,7 +318,7 @@ async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, 
 async def test_plain_http_is_told_to_come_with_tls(stage: Stage, secured: dict[str, Any], request_: bytes) -> None:
     node = await stage.node(**secured)
     raw = await node.raw(tls=False)
-    raw.send(request_ + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    raw.send(request_ + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = await raw.answer()
     assert (answer.status, answer.code) == (400, "BAD_REQUEST")
     assert "https://" in answer.json["message"]
