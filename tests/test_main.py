@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import wsaas.__main__
-from wsaas import __version__
+from wsaas import __version__, log
 from wsaas.__main__ import main
 
 PATIENCE = 20
@@ -30,9 +30,13 @@ PATIENCE = 20
 def _process_as_before() -> Iterator[None]:
     """The command sets up logging and the garbage collector for good; a test does not."""
     thresholds = gc.get_threshold()
-    loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio")]
+    loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio", "py.warnings")]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort
     yield
+    log.close()
+    logging.captureWarnings(False)
+    sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort = hooks
     for each, (handlers, level, propagate) in zip(loggers, before, strict=True):
         each.handlers[:] = handlers
         each.setLevel(level)

@@ -255,15 +255,15 @@ def chat(port: int) -> socket.socket:
 
 
 class Visit:
-    """What is done to a demo in this process once it greets: the greeting is what `print` got."""
+    """What is done to a demo in this process once it greets: the greeting is what `log.announce` got."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
         self.failures: list[BaseException] = []
         self.act = act
         self.thread: threading.Thread | None = None
-        monkeypatch.setattr(command, "print", self.print, raising=False)
+        monkeypatch.setattr(command.log, "announce", self.announce)
 
-    def print(self, text: str, **_: object) -> None:
+    def announce(self, text: str) -> None:
         self.thread = threading.Thread(target=self.visit, args=(text,))
         self.thread.start()
 

@@ -24,6 +24,7 @@ from wsaas import (
     health,
     http1,
     journal,
+    log,
     outbox,
     recovery,
     registry,
@@ -114,6 +115,13 @@ def test_the_delete_of_a_lost_connection_is_the_one_described():
 def test_a_backend_that_is_down_is_tried_as_often_as_said():
     assert health.LONGEST_PAUSE == 1.0
     assert "one request at a time, one a second;" in section("Why")
+
+
+def test_the_log_is_bounded_as_said():
+    limits = section("Limits")
+    row = f"| log lines that wait to be written | {log.QUEUE_LINES:,}, and {log.QUEUE_BYTES >> 20} MiB;"
+    assert row in limits
+    assert f"| time for the log at the end of the process | {log.FLUSH_TIMEOUT:g} s," in limits
 
 
 def test_the_list_of_connections_is_paged_as_its_row_says():

@@ -41,7 +41,7 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
         return 1
     memory.rest_collector()
     if greeting:
-        print(greeting, flush=True)
+        log.announce(greeting)
     return 0 if await gateway.run() else 1
 
 
@@ -100,7 +100,9 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
         return refuse(error)
     log.configure(chosen.log_level, chosen.log_format)
     memory.keep_freed()
-    return uvloop.run(serve(chosen, greeting))
+    status = uvloop.run(serve(chosen, greeting))
+    log.flush()
+    return status
 
 
 def refuse(error: SettingError) -> int:
