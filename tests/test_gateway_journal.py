@@ -367,9 +367,9 @@ async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(s
         node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
         raw = await node.raw()
         raw.send(upgrade())
-        await until(lambda: node.gateway._tasks)
+        await until(lambda: node.gateway._connector.pending)
         assert not await node.drain()
-        assert node.gateway._tasks == set()
+        assert node.gateway._connector.pending == 0
         assert (await raw.answer()).status == 503
 
 

@@ -1,4 +1,4 @@
-"""The whole gateway: everything built and wired, listening, and stopped in order. The only owner of tasks."""
+"""The whole gateway: everything built and wired, listening, and stopped in order."""
 
 import asyncio
 import errno
@@ -14,6 +14,7 @@ from wsaas import __version__
 from wsaas.certificates import Certificates
 from wsaas.clock import Clock
 from wsaas.common import Common
+from wsaas.connector import Connector
 from wsaas.control import Control
 from wsaas.drain import Drain
 from wsaas.errors import SettingError
@@ -22,12 +23,12 @@ from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
 from wsaas.memory import Collector
-from wsaas.pool import Limits, Pool, PooledConnection
+from wsaas.pool import Limits, Pool
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
 from wsaas.server import HttpProtocol, Site
 from wsaas.settings import Settings, control_address, listen_address
-from wsaas.tls import Accepted, Reached
+from wsaas.tls import Accepted
 from wsaas.values import Address
 from wsaas.webhook import Webhook
 
@@ -67,7 +68,7 @@ class Gateway:
         self._loop = loop
         self._settings = settings
         self._clock = Clock(loop)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connector = Connector(loop, settings, self._certificates)
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
         limits = Limits(
@@ -76,7 +77,7 @@ class Gateway:
             idle=settings.keep_alive_timeout / 1000,
             body=settings.max_message_size,
         )
-        self._pool = Pool(self._clock, self._open, limits)
+        self._pool = Pool(self._clock, self._connector.open, limits)
         self._health = Health(self._clock, self._pool.turn_away)
         collector = Collector(lambda: len(self._heartbeat))
         sweeps = self._pool.sweep, self._health.sweep, collector.sweep
@@ -173,9 +174,7 @@ class Gateway:
         self._pool.close()
         if self._journal is not None:
             self._journal.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connector.close()
         # One turn of the loop for what is buffered; then whatever is left is overdue.
         await asyncio.sleep(0)
         for each in self._heartbeat.watched():
@@ -220,31 +219,6 @@ class Gateway:
                 return TurnedAway()
         protocol = HttpProtocol(site)
         return protocol if tls is None else Accepted(protocol, tls, site.common)
-
-    def _open(self, make: Callable[[], PooledConnection], failed: Callable[[Exception], None]) -> None:
-        task = self._loop.create_task(self._connect(make, failed))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, make: Callable[[], PooledConnection], failed: Callable[[Exception], None]) -> None:
-        try:
-            await asyncio.wait_for(self._reach(make), self._settings.api_timeout / 1000)
-        except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for this connection
-            failed(error)
-
-    async def _reach(self, make: Callable[[], PooledConnection]) -> None:
-        backend, tls = self._settings.api_uri, self._certificates.backend
-        if tls is None:
-            await self._loop.create_connection(make, backend.host, backend.port)
-            return
-        shaken = self._loop.create_future()
-        name = self._certificates.backend_name
-        try:
-            await self._loop.create_connection(lambda: Reached(make(), tls, name, shaken), backend.host, backend.port)
-            await shaken
-        finally:
-            # Nobody asks any more.
-            shaken.cancel()
 
 
 def bind(address: Address) -> list[socket.socket]:

@@ -370,4 +370,5 @@ class Reached(TlsTransport):
         super()._fail(error)
         self._raw.abort()
         if not self._shaken.done():
-            self._shaken.set_exception(error)
+            # Without its traceback, whose frames refer to this transport: that would be a reference cycle.
+            self._shaken.set_exception(error.with_traceback(None))

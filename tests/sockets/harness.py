@@ -148,7 +148,7 @@ class Stage:
                 assert not record.exc_info, text
                 assert any(expected in text for expected in self.expected_errors), text
         for node in self.nodes:
-            assert not node.gateway._tasks
+            assert not node.gateway._connector.pending
             assert len(node.gateway._registry) == 0
             assert self.expected_errors or not node.gateway._registry.ending()
             assert len(node.gateway._heartbeat) == 0

@@ -1,7 +1,10 @@
 """What is done with is let go at once: the garbage collector has nothing to find, and seldom has to look."""
 
 import gc
+import logging
 from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -74,6 +77,21 @@ async def waits_for_a_slow_backend(stage: Stage, node: Node) -> None:
     stage.backend.relent()
 
 
+async def meets_a_backend_that_is_down(stage: Stage, node: Node) -> None:
+    await stage.backend.stop()
+    raw = await node.raw()
+    raw.send(upgrade())
+    assert (await raw.answer()).status == 503
+    raw.close()
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether it is an object, or a call on the stack, of the gateway."""
+    if isinstance(thing, FrameType):
+        return "/wsaas/" in thing.f_code.co_filename
+    return type(thing).__module__.startswith("wsaas.")
+
+
 @pytest.mark.parametrize(
     "life",
     [
@@ -84,9 +102,14 @@ async def waits_for_a_slow_backend(stage: Stage, node: Node) -> None:
         is_refused,
         leaves_before_its_101,
         waits_for_a_slow_backend,
+        meets_a_backend_that_is_down,
     ],
 )
-async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(stage: Stage, life: Life) -> None:
+async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
+    stage: Stage, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A log record would keep what it tells of alive.
+    monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
     node = await stage.node()
     registry, heartbeat = node.gateway._registry, node.gateway._heartbeat
     gc.collect()
@@ -96,7 +119,7 @@ async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(sta
         await life(stage, node)
         await within(until(lambda: not (registry or registry.ending() or len(heartbeat))))
         gc.collect()
-        left = sorted({type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("wsaas.")})
+        left = sorted({type(each).__qualname__ for each in gc.garbage if is_ours(each)})
     finally:
         gc.set_debug(0)
         gc.enable()

@@ -1,0 +1,221 @@
+"""Connections to the backend: opened, or failed in every way that there is, without anything left for the collector."""
+
+import asyncio
+import gc
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsaas import settings
+from wsaas.certificates import Certificates
+from wsaas.connector import Connector
+
+from .authority import Authority
+from .harness import Stage, free_port, until
+
+ATTEMPTS = 5
+
+
+class Peer(asyncio.Protocol):
+    """What a connector makes when a connection is open."""
+
+    def __init__(self) -> None:
+        self.made: asyncio.Future[asyncio.BaseTransport] = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made.set_result(transport)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.lost.set()
+
+
+def connector(api_uri: str, **chosen: Any) -> Connector:
+    given = {name: str(value) for name, value in chosen.items()}
+    loaded = settings.load({"api_uri": api_uri, **given}, {})
+    return Connector(asyncio.get_running_loop(), loaded, Certificates(loaded))
+
+
+async def failure(opening: Connector) -> type[Exception]:
+    """Let a connection fail; return the type of the error."""
+    errors: list[type[Exception]] = []
+    failed = asyncio.Event()
+
+    def fail(error: Exception) -> None:
+        errors.append(type(error))
+        failed.set()
+
+    opening.open(Peer, fail)
+    await failed.wait()
+    await opening.close()
+    (only,) = errors
+    return only
+
+
+@asynccontextmanager
+async def full_backlog() -> AsyncIterator[int]:
+    """Yield a port that answers no connection: its queue of connections to accept is full."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for each in waiting:
+                each.setblocking(False)
+                each.connect_ex(("127.0.0.1", port))
+            # The kernel fills the queue by itself; from then on it drops what comes.
+            await asyncio.sleep(0.05)
+            yield port
+        finally:
+            for each in waiting:
+                each.close()
+
+
+Way = Callable[[Stage, Path], Awaitable[tuple[Connector, Any]]]
+"""Returns a connector that fails, and with what."""
+
+
+async def refused(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector(f"127.0.0.1:{free_port()}/"), ConnectionRefusedError
+
+
+async def refused_at_each_address(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector(f"localhost:{free_port()}/"), OSError
+
+
+async def no_address(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector("nowhere.invalid:80/"), OSError
+
+
+async def timed_out(stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    port = await stage.stack.enter_async_context(full_backlog())
+    return connector(f"127.0.0.1:{port}/", api_timeout=50), TimeoutError
+
+
+async def untrusted(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    (folder / "other").mkdir()
+    context = Authority(folder / "other").server("localhost")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    stage.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    trusted = Authority(folder).path
+    return connector(f"https://localhost:{port}/", api_tls_ca=trusted), ssl.SSLCertVerificationError
+
+
+class Silent(asyncio.Protocol):
+    """A server that takes a connection and says nothing, or hangs up at the first byte."""
+
+    def __init__(self, *, hangs_up: bool) -> None:
+        self._hangs_up = hangs_up
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, _data: bytes) -> None:
+        if self._hangs_up:
+            self._transport.close()
+
+
+async def behind_tls(stage: Stage, folder: Path, *, hangs_up: bool) -> str:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Silent(hangs_up=hangs_up), "127.0.0.1", 0)
+    stage.stack.callback(server.close)
+    Authority(folder)
+    return f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+
+
+async def hung_up_within_the_tls_handshake(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    uri = await behind_tls(stage, folder, hangs_up=True)
+    return connector(uri, api_tls_ca=folder / "authority.pem"), ConnectionResetError
+
+
+async def timed_out_within_the_tls_handshake(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    uri = await behind_tls(stage, folder, hangs_up=False)
+    return connector(uri, api_tls_ca=folder / "authority.pem", api_timeout=50), TimeoutError
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        refused,
+        refused_at_each_address,
+        no_address,
+        timed_out,
+        untrusted,
+        hung_up_within_the_tls_handshake,
+        timed_out_within_the_tls_handshake,
+    ],
+)
+async def test_a_failed_connection_leaves_nothing_to_the_garbage_collector(
+    stage: Stage, tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, expected = await way(stage, tmp_path)
+    # A log record would keep its error alive.
+    monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
+    # Once for what is made only once.
+    assert issubclass(await failure(opening), expected)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(ATTEMPTS):
+            assert issubclass(await failure(opening), expected)
+        # Transports are closed in a later turn.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gc.collect()
+        left = sorted(type(each).__qualname__ for each in gc.garbage if not is_ours(each))
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+    assert left == []
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether it belongs to the server in this test."""
+    return type(thing).__module__.startswith(("sockets", "asyncio.streams"))
+
+
+async def test_a_connection_is_opened(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/")
+    peer = Peer()
+    opening.open(lambda: peer, lambda error: pytest.fail(str(error)))
+    assert opening.pending == 1
+    transport = await peer.made
+    await backend.wait(lambda: backend.accepted == 1)
+    await until(lambda: opening.pending == 0)
+    transport.close()
+    await peer.lost.wait()
+
+
+async def test_a_connector_that_is_closed_opens_nothing_and_fails_nothing(stage: Stage) -> None:
+    port = await stage.stack.enter_async_context(full_backlog())
+    opening = connector(f"127.0.0.1:{port}/")
+    for _ in range(3):
+        opening.open(Peer, lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0)
+    assert opening.pending == 3
+    await opening.close()
+    assert opening.pending == 0
+
+
+async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/")
+    errors: asyncio.Queue[Exception] = asyncio.Queue()
+
+    def make() -> asyncio.Protocol:
+        raise ValueError("broken")
+
+    opening.open(make, errors.put_nowait)
+    assert isinstance(await errors.get(), ValueError)
+    await opening.close()

@@ -1,0 +1,91 @@
+"""Opens connections to the backend, over TCP or TLS, each within `API_TIMEOUT`.
+
+The only owner of the tasks that this takes. A connect that fails leaves no reference cycle: while the backend is down
+there may be thousands a second, and a full garbage collection is rare (see `memory.GcScheduler`). Hence no
+`asyncio.wait_for` (up to Python 3.11 its frame holds the future whose exception holds the frame), and no exception
+that is both stored in a future and raised with that future in a local variable.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from wsaas.certificates import Certificates
+from wsaas.settings import Settings
+from wsaas.tls import Reached
+
+Make = Callable[[], asyncio.Protocol]
+Failed = Callable[[Exception], None]
+
+
+class Connector:
+    """Connects to the host and port of `API_URI`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, certificates: Certificates) -> None:
+        """Open nothing yet. `certificates` says whether the backend speaks TLS, and whom to trust."""
+        self._loop = loop
+        self._backend = settings.api_uri
+        self._timeout = settings.api_timeout / 1000
+        self._certificates = certificates
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timed_out: set[asyncio.Task[None]] = set()
+
+    @property
+    def pending(self) -> int:
+        """How many connections are neither open nor failed."""
+        return len(self._tasks)
+
+    def open(self, make: Make, failed: Failed) -> None:
+        """Start to connect; return at once.
+
+        `make` is called for a protocol when the TCP connection is open. `failed` is called with the error: `OSError`
+        (refused, unreachable, no address), `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`.
+        """
+        task = self._loop.create_task(self._connect(make, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        timer = self._loop.call_later(self._timeout, self._time_out, task)
+        task.add_done_callback(lambda _: timer.cancel())
+
+    async def close(self) -> None:
+        """Stop whatever is under way. Neither `make` nor `failed` is called for it any more."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _time_out(self, task: asyncio.Task[None]) -> None:
+        if task.cancel():
+            self._timed_out.add(task)
+
+    async def _connect(self, make: Make, failed: Failed) -> None:
+        try:
+            if (tls := self._certificates.backend) is None:
+                await self._loop.create_connection(make, self._backend.host, self._backend.port)
+            else:
+                await self._connect_tls(make, tls)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task not in self._timed_out:
+                raise
+            self._timed_out.discard(task)
+            failed(TimeoutError(f"no connection within {self._timeout:g} s"))
+        except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
+            failed(error)
+
+    async def _connect_tls(self, make: Make, tls: ssl.SSLContext) -> None:
+        backend, name = self._backend, self._certificates.backend_name
+        shaken = self._loop.create_future()
+        try:
+            await self._loop.create_connection(partial(_over_tls, make, tls, name, shaken), backend.host, backend.port)
+            await shaken
+        finally:
+            # Aborts a handshake that is still under way.
+            shaken.cancel()
+            # An error from it refers to this frame, which must not refer to it.
+            del shaken
+
+
+def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> Reached:
+    return Reached(make(), tls, name, shaken)
