@@ -28,7 +28,7 @@ class Connector:
         self._backend = settings.api_uri
         self._timeout = settings.api_timeout / 1000
         self._certificates = certificates
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._timed_out: set[asyncio.Task[None]] = set()
 
     @property
@@ -43,10 +43,8 @@ class Connector:
         (refused, unreachable, no address), `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`.
         """
         task = self._loop.create_task(self._connect(make, failed))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        timer = self._loop.call_later(self._timeout, self._time_out, task)
-        task.add_done_callback(lambda _: timer.cancel())
+        self._tasks[task] = self._loop.call_later(self._timeout, self._time_out, task)
+        task.add_done_callback(self._done)
 
     async def close(self) -> None:
         """Stop whatever is under way. Neither `make` nor `failed` is called for it any more."""
@@ -56,8 +54,12 @@ class Connector:
             await asyncio.wait(self._tasks)
 
     def _time_out(self, task: asyncio.Task[None]) -> None:
-        if task.cancel():
-            self._timed_out.add(task)
+        self._timed_out.add(task)
+        task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task).cancel()
+        self._timed_out.discard(task)
 
     async def _connect(self, make: Make, failed: Failed) -> None:
         try:
@@ -66,10 +68,8 @@ class Connector:
             else:
                 await self._connect_tls(make, tls)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task not in self._timed_out:
+            if asyncio.current_task() not in self._timed_out:
                 raise
-            self._timed_out.discard(task)
             failed(TimeoutError(f"no connection within {self._timeout:g} s"))
         except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
             failed(error)

@@ -22,7 +22,7 @@ from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
-from wsaas.memory import Collector
+from wsaas.memory import GcScheduler
 from wsaas.pool import Limits, Pool
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
@@ -79,8 +79,8 @@ class Gateway:
         )
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._health = Health(self._clock, self._pool.turn_away)
-        collector = Collector(lambda: len(self._heartbeat))
-        sweeps = self._pool.sweep, self._health.sweep, collector.sweep
+        gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
+        sweeps = self._pool.sweep, self._health.sweep, gc_scheduler.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._sockets = most_sockets(_raise_descriptor_limit(), settings.api_connections)
         webhook = Webhook(settings, self._pool, self._health, self._clock.wall)

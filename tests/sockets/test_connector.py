@@ -193,6 +193,7 @@ async def test_a_connection_is_opened(stage: Stage) -> None:
     transport = await peer.made
     await backend.wait(lambda: backend.accepted == 1)
     await until(lambda: opening.pending == 0)
+    await opening.close()
     transport.close()
     await peer.lost.wait()
 
