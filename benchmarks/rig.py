@@ -6,9 +6,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
@@ -19,20 +21,25 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 HOST = "127.0.0.1"
+HERE = Path(__file__).parents[1]
 AT_ONCE = 100
+START_TIMEOUT = 20.0
+"""Seconds that a gateway may take to start."""
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Seen:
     """What the backend was told, and says.
 
-    The `ws_uris` in the order of their POSTs; `on_put` is called for each message, behind its `answer`.
+    The `ws_uris` in the order of their POSTs; `on_put` is called for each message, behind its `answer`; `on_close` with
+    the `ws_uri` of a client that is to be closed.
     """
 
     def __init__(self) -> None:
         """Start with nothing."""
         self.answer = OK
         self.on_put: Callable[[], None] = lambda: None
+        self.on_close: Callable[[str], None] = lambda _: None
         self.ws_uris: list[str] = []
 
 
@@ -90,12 +97,18 @@ class Client(asyncio.Protocol):
 
 
 class Rig:
-    """A running gateway: its `process` and `port`, what its backend has `seen`, and how to speak `tls` with it."""
+    """A running gateway: its `process` and `port`, what its backend has `seen`, and how to speak `tls` with it.
 
-    def __init__(self, process: Process, port: int, seen: Seen, tls: ssl.SSLContext | None) -> None:
+    `control` is the port of the REST surface: `port`, unless the two listen apart. `log` is what it wrote to stderr.
+    """
+
+    def __init__(
+        self, process: Process, ports: tuple[int, int], log: Path, seen: Seen, tls: ssl.SSLContext | None
+    ) -> None:
         """Hold what `gateway` made."""
         self.process = process
-        self.port = port
+        self.port, self.control = ports
+        self.log = log
         self.seen = seen
         self.tls = tls
 
@@ -127,6 +140,11 @@ class Rig:
                 return int(line.split()[1]) * 1024
         raise LookupError("no Pss")
 
+    def resident(self) -> int:
+        """Return the gateway's resident memory in bytes. Unlike `memory` this does not hold the gateway up."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def cpu(self) -> float:
         """Return the gateway's user and system time so far, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -142,28 +160,100 @@ def certificate(folder: Path) -> tuple[dict[str, str], ssl.SSLContext]:
     return {"TLS_CERT": str(cert), "TLS_KEY": str(key)}, ssl.create_default_context(cafile=str(cert))
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How a gateway is started.
+
+    `checkout`: the folder that the package is taken from. `core`: the only core that it runs on. `descriptors`: its
+    hard limit of open files. `apart`: the REST surface listens on a port of its own.
+    """
+
+    checkout: Path = HERE
+    core: int | None = None
+    descriptors: int = 0
+    apart: bool = False
+
+
+def free_ports(number: int) -> list[int]:
+    """Return so many different ports on which nobody listens."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(number)]
+        return [int(listener.getsockname()[1]) for listener in listeners]
+
+
+async def start(command: Sequence[str], launch: Launch, environment: Mapping[str, str], log: Path) -> Process:
+    """Start a gateway whose stderr goes to the file `log`; return once it listens.
+
+    Raises `ConnectionError` if it ends before, `TimeoutError` if it takes too long. The log is a file because a pipe
+    that nobody reads would fill up and stop the gateway.
+    """
+    if launch.descriptors:
+        command = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(launch.descriptors), *command)
+    cores = os.sched_getaffinity(0) if launch.core is not None else set()
+    with log.open("wb") as output:
+        if launch.core is not None:
+            os.sched_setaffinity(0, {launch.core})  # a child inherits it
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, cwd=log.parent, stdin=asyncio.subprocess.DEVNULL, stderr=output
+            )
+        finally:
+            if cores:
+                os.sched_setaffinity(0, cores)
+    await listening(process, log, 1 + launch.apart)
+    return process
+
+
+async def listening(process: Process, log: Path, listeners: int) -> None:
+    """Return once `log` says that `process` has so many listeners."""
+
+    def said() -> str:
+        return log.read_text(errors="replace")
+
+    deadline = time.monotonic() + START_TIMEOUT
+    while said().count("listening") < listeners:
+        if process.returncode is not None:
+            raise ConnectionError(f"the gateway did not start: {said()[-2000:]}")
+        if time.monotonic() > deadline:
+            process.kill()
+            raise TimeoutError("the gateway does not listen")
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
-async def gateway(*, tls: bool = False, **settings: str) -> AsyncIterator[Rig]:
-    """Run a gateway with `settings` (variables) in front of a `Backend` in this process."""
+async def gateway(
+    launch: Launch = Launch(),
+    backend: Callable[[Seen], asyncio.Protocol] = Backend,
+    /,
+    *,
+    tls: bool = False,
+    **settings: str,
+) -> AsyncIterator[Rig]:
+    """Run a gateway with `settings` (variables) in front of a `backend` in this process."""
     seen = Seen()
-    server = await asyncio.get_running_loop().create_server(lambda: Backend(seen), HOST, 0)
-    with socket.create_server((HOST, 0)) as listener:
-        port = int(listener.getsockname()[1])
+    server = await asyncio.get_running_loop().create_server(lambda: backend(seen), HOST, 0, backlog=4096)
+    port, other = free_ports(2)
+    control = other if launch.apart else port
     with TemporaryDirectory() as folder:
         files, context = certificate(Path(folder)) if tls else ({}, None)
+        apart = {"LISTEN": f"{HOST}:{port}", "CONTROL_LISTEN": f"{HOST}:{control}"} if launch.apart else {}
         environment = {
             **os.environ,
+            "PYTHONPATH": str(launch.checkout),
             "API_URI": f"{HOST}:{server.sockets[0].getsockname()[1]}/",
-            "WS_HOSTNAME": f"{HOST}:{port}",
+            "WS_HOSTNAME": f"{HOST}:{control}",
+            **apart,
             **files,
             **settings,
         }
-        command = (sys.executable, "-m", "wsaas")
-        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        log = Path(folder) / "log"
         try:
-            await cast(asyncio.StreamReader, process.stderr).readuntil(b"listening")
-            yield Rig(process, port, seen, context)
+            process = await start((sys.executable, "-m", "wsaas"), launch, environment, log)
+            try:
+                yield Rig(process, (port, control), log, seen, context)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
         finally:
-            process.kill()
-            await process.wait()
             server.close()
