@@ -6,7 +6,7 @@ from importlib import import_module
 from benchmarks import compare
 from benchmarks.measure import RUNS
 
-ALONE = ("connects", "framing", "growth", "idle", "micro", "outage", "paths", "pauses", "slow", "stalls")
+ALONE = ("connects", "framing", "growth", "hostile", "idle", "micro", "outage", "paths", "pauses", "slow", "stalls")
 """Cases with a module of their own. `idle` is one of them when no target is named."""
 
 if __name__ == "__main__":
