@@ -26,10 +26,10 @@ from benchmarks import processes
 from benchmarks.attacks import FAILING, FULL, KINDS, Kind, request
 from benchmarks.compare import markdown, tell
 from benchmarks.measure import cores
-from benchmarks.rig import HANDSHAKE, HERE, HOST, Launch, Rig, gateway
+from benchmarks.rig import HANDSHAKE, HERE, Launch, Rig, gateway
 from benchmarks.targets import named
 from benchmarks.targets.wsaas import Wsaas
-from benchmarks.victims import ECHOES, FEW, Echo, Fresh, Judge, Latencies, Lateness
+from benchmarks.victims import ECHOES, FEW, Closer, Echo, Fresh, Judge, Latencies, Lateness
 
 ALONE_SECONDS = 2.0
 """Most seconds that are measured before the hostile clients come."""
@@ -75,14 +75,6 @@ class Measurement:
     kept: int = 0
     """The same at the end."""
     error: str = ""
-
-
-class Discarding(asyncio.Protocol):
-    """Takes whatever comes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = cast(asyncio.Transport, transport)
 
 
 @asynccontextmanager
@@ -143,7 +135,8 @@ class Trial:
         await echo.open()
         await rig.connect(lambda _: None)
         _, sink = (uri.partition("/")[2] for uri in rig.seen.ws_uris)
-        closer = await self._closer(rig)
+        closer = Closer(rig)
+        rig.seen.on_close = closer.close
         probes: dict[str, Probe] = {"echo": echo, **self._fresh(rig, sink)}
         self.result.alone = {
             name: one.taken for name, one in (await run(probes, min(ALONE_SECONDS, self._seconds))).items()
@@ -171,7 +164,7 @@ class Trial:
         self.result.failed = {name: one.failed for name, one in found.items()}
         self.result.lateness = percentile(Lateness.taken, 0.99)
         echo.close()
-        closer.close()
+        closer.stop()
 
     def _fresh(self, rig: Rig, sink: str) -> dict[str, Probe]:
         probes: dict[str, Probe] = {"/healthz": Fresh(rig.control, request("GET", "/healthz"))}
@@ -181,16 +174,6 @@ class Trial:
         if self.kind.group == FAILING and not self.kind.attack.once:
             probes["handshake"] = Fresh(rig.port, HANDSHAKE, b"HTTP/1.1 101", FEW)
         return probes
-
-    async def _closer(self, rig: Rig) -> asyncio.Transport:
-        """Let the backend close clients by `DELETE ws_uri`."""
-        _, link = await asyncio.get_running_loop().create_connection(Discarding, HOST, rig.control)
-
-        def close(ws_uri: str) -> None:
-            link.transport.write(request("DELETE", f"/{ws_uri.partition('/')[2]}"))
-
-        rig.seen.on_close = close
-        return link.transport
 
     async def _sample(self, rig: Rig, before: int) -> None:
         with suppress(OSError):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import cast
 
 from benchmarks.attackers import RESET
+from benchmarks.attacks import request
 from benchmarks.rig import HANDSHAKE, HOST, OK, Backend, Rig, Seen
 
 ECHOES, CHECKS, FEW = 100, 50, 10
@@ -94,6 +95,45 @@ class Judge(Backend):
 
     def _ws_uri(self) -> str:
         return self.head.partition(b"\r\nWs-Uri: ")[2].partition(b"\r\n")[0].decode()
+
+
+class Discarding(asyncio.Protocol):
+    """Takes whatever comes."""
+
+
+class Closer:
+    """The backend's connection by which it closes clients, each once, made again when the gateway closed it."""
+
+    def __init__(self, rig: Rig) -> None:
+        """Close clients of the gateway of `rig`."""
+        self._closed: set[str] = set()
+        self._rig = rig
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._waiting: list[bytes] = []
+
+    def close(self, ws_uri: str) -> None:
+        """Close a client by `DELETE ws_uri`."""
+        if ws_uri in self._closed:
+            return
+        self._closed.add(ws_uri)
+        self._waiting.append(request("DELETE", f"/{ws_uri.partition('/')[2]}"))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_connection(Discarding, HOST, self._rig.control)
+        waiting, self._waiting = self._waiting, []
+        self._transport.write(b"".join(waiting))
+
+    def stop(self) -> None:
+        """Close no more."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Latencies:
