@@ -10,7 +10,8 @@ SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=
 
 def test_a_client_of_which_nothing_is_heard_was_lost():
     facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
-    assert json.loads(facts.farewell("node/id", 1.234)) == {
+    facts.ended = 6.234
+    assert json.loads(facts.farewell("node/id")) == {
         "ws_uri": "node/id",
         "code": 1006,
         "reason": "",
@@ -27,3 +28,10 @@ def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
     assert facts.since == facts.last_seen == 5.0
     assert facts.connected_at == 1_700_000_005.0
     assert (facts.context, facts.subprotocol) == (None, None)
+
+
+def test_the_first_close_on_the_wire_counts():
+    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock())
+    facts.note_close(4001, "first")
+    facts.note_close(1000, "second")
+    assert (facts.close_code, facts.close_text) == (4001, "first")

@@ -380,7 +380,7 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     rig.webhook.answer(Taken(Message(text=True, data=b"b")))
     assert rig.webhook.calls == []
     assert rig.session.messages_out == 2
-    rig.session.drained()
+    rig.session.outbox.release()
     assert rig.webhook.asked.data == b"3"
 
 
@@ -827,7 +827,7 @@ EVENTS = {
     "undelivered": lambda s: s.undelivered(Reason.UNDELIVERED, "no"),
     "backend gone": lambda s: s.undelivered(Reason.BACKEND_GONE, "gone"),
     "reply": lambda s: s.replied(Message(text=True, data=b"r")),
-    "drained": lambda s: s.drained(),
+    "drained": lambda s: s.outbox.release(),
 }
 
 
@@ -989,7 +989,7 @@ class SessionMachine(RuleBasedStateMachine):
     def the_client_takes_what_waits_or_does_not(self, backlog):
         self.rig.edge.backlog = backlog
         if backlog == 0 and not self.state_is(State.CONNECTING):
-            self.session.drained()
+            self.session.outbox.release()
 
     @invariant()
     def the_first_close_on_the_wire_is_noted(self):
@@ -1047,7 +1047,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.session.buffered == 0
             assert self.rig.edge.written == []
             return
-        got = (accepted[1] if accepted else self.session._early) + b"".join(self.rig.edge.written)
+        got = (accepted[1] if accepted else self.session.edge._frames) + b"".join(self.rig.edge.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)
         rest = got[len(pushed) :]

@@ -149,7 +149,7 @@ class SocketProtocol(asyncio.Protocol):
         owed, self._owed = self._owed, None
         if owed is not None and self.session.state is OPEN:
             self.write(frames.encode(frames.PONG, owed))
-        self.session.drained()
+        self.session.outbox.release()
 
     # What the session wants.
 

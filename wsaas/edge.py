@@ -1,5 +1,6 @@
 """What a session needs of its client's socket: before the 101 a `Door`, from then on an `Edge`."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from wsaas.errors import Fault
@@ -40,23 +41,15 @@ class Edge(Protocol):
         """Read the client again."""
 
 
-class _NoDoor:
-    """What is left of a handshake that was decided: nothing to answer any more."""
-
-    def accept(self, _subprotocol: str | None, _early: bytes) -> Edge:
-        raise AssertionError("a handshake was answered twice")
-
-    def refuse(self, _fault: Fault) -> None:
-        raise AssertionError("a handshake was answered twice")
-
-
 class _NoEdge:
-    """What is left of the socket of a client that is gone, or not in yet: there is nothing to read or to write."""
+    """Stands in where there is no socket: nothing can be read, and what is written is lost."""
+
+    __slots__ = ()
 
     def start(self) -> None:
         """Do nothing."""
 
-    def write(self, _frame: bytes) -> None:
+    def write(self, frame: bytes) -> None:
         """Do nothing."""
 
     def buffered(self) -> int:
@@ -76,5 +69,33 @@ class _NoEdge:
         """Do nothing."""
 
 
-NO_DOOR: Door = _NoDoor()
 NO_EDGE: Edge = _NoEdge()
+"""The edge of a client that is gone."""
+
+
+class EarlyFrames(_NoEdge):
+    """The edge of a client that waits for the backend's word: frames for it are kept until it gets its 101."""
+
+    __slots__ = ("_door", "_frames", "subprotocols")
+
+    def __init__(self, door: Door, subprotocols: Sequence[str]) -> None:
+        """Keep frames for the client at `door`, which offered `subprotocols`."""
+        self._door = door
+        self._frames = bytearray()
+        self.subprotocols = subprotocols
+
+    def write(self, frame: bytes) -> None:
+        """Keep a frame."""
+        self._frames += frame
+
+    def buffered(self) -> int:
+        """Return how many bytes are kept."""
+        return len(self._frames)
+
+    def accept(self, subprotocol: str | None) -> Edge:
+        """Send the 101 and what was kept; return the edge that goes on from here."""
+        return self._door.accept(subprotocol, bytes(self._frames))
+
+    def refuse(self, fault: Fault) -> None:
+        """Answer the handshake with `fault` instead, and close."""
+        self._door.refuse(fault)

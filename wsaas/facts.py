@@ -11,7 +11,8 @@ class Facts:
     """What is known of a client.
 
     `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
-    the same, and `last_seen` on the monotonic clock. `messages_undelivered`: those of `messages_in` that were given up.
+    the same, `last_seen` and `ended` (0 before) on the monotonic clock. `messages_undelivered`: those of `messages_in`
+    that were given up.
     """
 
     __slots__ = (
@@ -21,6 +22,7 @@ class Facts:
         "close_text",
         "connected_at",
         "context",
+        "ended",
         "id",
         "last_seen",
         "messages_in",
@@ -42,6 +44,7 @@ class Facts:
         self.close_text = ""
         self.connected_at = clock.wall()
         self.context: str | None = None
+        self.ended = 0.0
         self.id = connection_id
         self.order = 0
         self.path = handshake.path
@@ -49,14 +52,19 @@ class Facts:
         self.remote_address = remote_address
         self.subprotocol: str | None = None
 
-    def farewell(self, ws_uri: str, duration: float) -> bytes:
-        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended after `duration` s."""
+    def note_close(self, code: int, text: str) -> None:
+        """Remember what a Close said that went over the wire, in whichever direction; only the first one counts."""
+        if self.close_code == Reason.CLIENT_LOST.code:
+            self.close_code, self.close_text = code, text
+
+    def farewell(self, ws_uri: str) -> bytes:
+        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended."""
         return orjson.dumps(
             {
                 "ws_uri": ws_uri,
                 "code": self.close_code,
                 "reason": self.close_text,
-                "duration": round(duration * 1000),
+                "duration": round((self.ended - self.since) * 1000),
                 "messages_in": self.messages_in,
                 "messages_out": self.messages_out,
                 "undelivered": self.messages_undelivered,

@@ -3,16 +3,16 @@
 `Session` owns the state, the counters and the outbox; an `Edge` owns the socket.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from logging import DEBUG
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from wsaas import errors, frames
 from wsaas.clock import Clock, rfc3339
-from wsaas.edge import NO_DOOR, NO_EDGE, Door, Edge
+from wsaas.edge import NO_EDGE, Door, EarlyFrames, Edge
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.facts import Facts
 from wsaas.handshake import Handshake, select_subprotocol
@@ -51,9 +51,6 @@ DISCONNECTED: the client is gone, but some of what it sent was not handed on yet
 still have to be told."""
 
 
-_NO_BYTES = bytearray()
-
-
 class Keeper(Protocol):
     """Who is told that a session ends."""
 
@@ -78,20 +75,7 @@ class Services:
 class Session(Facts, Owner):
     """A client. Made when its handshake was read; ends when the backend knows of its end."""
 
-    __slots__ = (
-        "_door",
-        "_early",
-        "_encode",
-        "_ended_at",
-        "_number",
-        "_services",
-        "_subprotocols",
-        "drops_messages",
-        "edge",
-        "outbox",
-        "reason",
-        "state",
-    )
+    __slots__ = ("_encode", "_number", "_services", "drops_messages", "edge", "outbox", "reason", "state")
 
     def __init__(
         self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: Door
@@ -99,24 +83,18 @@ class Session(Facts, Owner):
         """Ask the backend whether the client at `door` may come in."""
         settings, clock = services.settings, services.clock
         super().__init__(connection_id, handshake, remote_address, clock)
-        self._door = door
-        self._early = bytearray()
         agreement = handshake.agreement
         self._encode: frames.Encoder = frames.deflating(agreement) if agreement else frames.encode
-        self._ended_at = 0.0
         self._number = 0
         self._services = services
-        self._subprotocols: Sequence[str] = handshake.subprotocols
         self.drops_messages = False
-        self.edge: Edge = NO_EDGE
+        self.edge: Edge = EarlyFrames(door, handshake.subprotocols)
         self.reason: Reason | None = None
         self.state = CONNECTING
-        ws_uri = self.ws_uri
-        subject = Subject(connection_id, ws_uri, handshake.authorization)
+        subject = Subject(connection_id, self.ws_uri, handshake.authorization)
         self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
-        body = opened_body(connection_id, ws_uri, settings.ws_timeout, handshake, remote_address)
-        entry = Entry(connection_id, ws_uri, handshake.authorization, None, self.connected_at)
-        services.journal.opened(entry, partial(self._remembered, Opened(body, self.connected_at)))
+        entry = Entry(connection_id, self.ws_uri, handshake.authorization, None, self.connected_at)
+        services.journal.opened(entry, partial(self._remembered, _opened(self, handshake, settings.ws_timeout)))
 
     @property
     def ws_uri(self) -> str:
@@ -147,19 +125,13 @@ class Session(Facts, Owner):
 
     def disconnected(self, unread: Edge) -> None:
         """The client's socket is gone; `unread` hands on what was read of it, and then reports the end."""
-        self._move(DISCONNECTED, Reason.CLIENT_LOST)
-        self.edge = unread
-        self._depart()
+        self._end(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
 
     def lost(self) -> None:
         """The client's socket is gone, and all that was read of it was handed on."""
         if self.state is not CLOSED:
             self._leave(Reason.CLIENT_LOST)
-
-    def drained(self) -> None:
-        """What waited for the client has left: its messages may go on."""
-        self.outbox.release()
 
     # What the backend, the heartbeat and the gateway want of the client.
 
@@ -173,18 +145,19 @@ class Session(Facts, Owner):
         if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(frames.TEXT if text else frames.BINARY, data)
-        waits = self.edge.buffered() if state is OPEN else len(self._early)
+        waits = self.edge.buffered()
         if waits and waits + len(frame) > self._services.settings.send_buffer:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
-        self._write(frame, len(data))
+        self.messages_out += 1
+        self.bytes_out += len(data)
+        self.edge.write(frame)
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
         if self.state is CONNECTING:
             self._refuse(_refusal(reason), reason)
         elif self.state is OPEN:
-            self.close_code = code or reason.code
-            self.close_text = reason.value if text is None else text
+            self.note_close(code or reason.code, reason.value if text is None else text)
             self.edge.write(frames.encode_close(self.close_code, self.close_text))
             if reason is Reason.TIMED_OUT:
                 self.reason = reason
@@ -194,7 +167,7 @@ class Session(Facts, Owner):
             self.edge.expect_close()
 
     def abandon(self) -> None:
-        """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
+        """Deliver nothing more, but read on, to count in `messages_undelivered` what is lost."""
         self.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
         self.drops_messages = True
         self.edge.resume()
@@ -202,7 +175,7 @@ class Session(Facts, Owner):
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client."""
-        return len(self._early) if self.state is CONNECTING else self.edge.buffered()
+        return self.edge.buffered()
 
     def information(self) -> dict[str, Any]:
         """Return what `GET ws_uri` tells."""
@@ -228,7 +201,9 @@ class Session(Facts, Owner):
         if self.state is not OPEN:
             logger.debug("%s: a reply came after the client", self.ws_uri)
             return
-        self._write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data), len(reply.data))
+        self.messages_out += 1
+        self.bytes_out += len(reply.data)
+        self.edge.write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
         if self.buffered > self._services.settings.send_buffer:
             self.outbox.hold()
 
@@ -245,7 +220,7 @@ class Session(Facts, Owner):
 
     def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
         """The DELETE is next: from now on, not before, a crash may leave it to the next start as it is."""
-        farewell.body = self.farewell(self.ws_uri, self._ended_at - self.since)
+        farewell.body = self.farewell(self.ws_uri)
         self._services.journal.ended(self.id, farewell, lambda _written: go())
 
     def settled(self, why: str) -> None:
@@ -295,9 +270,10 @@ class Session(Facts, Owner):
 
     def _enter(self, verdict: Admitted) -> Denied | None:
         """Let the client in; return why not where the backend's word cannot be carried out."""
+        early = cast(EarlyFrames, self.edge)
         preferred = self._services.settings.subprotocols
         try:
-            self.subprotocol = select_subprotocol(verdict.subprotocol, self._subprotocols, preferred)
+            self.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, preferred)
         except ValueError:
             return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
         self._move(OPEN, None)
@@ -305,45 +281,37 @@ class Session(Facts, Owner):
         if verdict.context is not None:
             self.outbox.subject.remember(verdict.context)
             self._services.journal.admitted(self.id, verdict.context)
-        self.edge = self._door.accept(self.subprotocol, bytes(self._early))
-        self._forget_handshake()
+        self.edge = early.accept(self.subprotocol)
         self.edge.start()
         return None
 
     def _refuse(self, fault: errors.Fault, reason: Reason) -> None:
-        self._door.refuse(fault)
+        cast(EarlyFrames, self.edge).refuse(fault)
         self._leave(reason)
 
     def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
-        """End; `code` and `text` are those of the Close that went over the wire, if no other did before."""
-        before = self.state
-        if code and self.close_code == Reason.CLIENT_LOST.code:
-            self.close_code, self.close_text = code, text
-        self._move(CLOSED, reason)
-        self.edge = NO_EDGE
-        if before is not DISCONNECTED:
-            self._depart()
-        if before is CONNECTING:
-            self._forget_handshake()
-        else:
+        """End; `code` and `text` are those of a Close that went over the wire."""
+        if code:
+            self.note_close(code, text)
+        asked = self.state is not CONNECTING
+        self._end(CLOSED, reason, NO_EDGE)
+        if asked:
             self._owe_delete()
 
-    def _depart(self) -> None:
+    def _end(self, state: State, reason: Reason, edge: Edge) -> None:
         """The client is gone: from now on its id is not found."""
-        self._ended_at = self._services.clock.now()
-        self._services.keeper.left(self)
-        self.outbox.release()
+        is_first = self.state is not DISCONNECTED
+        self._move(state, reason)
+        self.edge = edge
+        if is_first:
+            self.ended = self._services.clock.now()
+            self._services.keeper.left(self)
+            self.outbox.release()
 
     def _owe_delete(self) -> None:
         """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
         clock = self._services.clock
-        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self._ended_at), self._number + 1))
-
-    def _forget_handshake(self) -> None:
-        """Let go of what the handshake needed: it is not small, and clients stay for long, and so may their DELETEs."""
-        self._door = NO_DOOR
-        self._early = _NO_BYTES
-        self._subprotocols = ()
+        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), self._number + 1))
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
@@ -353,13 +321,11 @@ class Session(Facts, Owner):
         self.outbox.leave()
         self._services.keeper.settled(self)
 
-    def _write(self, frame: bytes, size: int) -> None:
-        self.messages_out += 1
-        self.bytes_out += size
-        if self.state is CONNECTING:
-            self._early += frame
-        else:
-            self.edge.write(frame)
+
+def _opened(session: Session, handshake: Handshake, timeout: int) -> Opened:
+    """Return the event that asks the backend about a client."""
+    body = opened_body(session.id, session.ws_uri, timeout, handshake, session.remote_address)
+    return Opened(body, session.connected_at)
 
 
 def _refusal(reason: Reason) -> errors.Fault:
