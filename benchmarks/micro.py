@@ -44,7 +44,12 @@ class Node:
         pool = Pool(clock, opener, Limits(connections=1, attempt=10, idle=60, body=LIMIT))
         self.webhook = Webhook(settings, pool, Health(clock, pool.turn_away), clock.wall)
         registry = Registry(settings, clock, self.webhook, NoJournal(), 10)
-        site = Site(Common(settings, clock, sweeper), Control(settings, registry), registry, lambda: False)
+        site = Site(
+            Common(settings, clock, sweeper),
+            Control(settings, registry),
+            registry,
+            fakes.make_gate(clock, registry, sweeper),
+        )
 
         def visit() -> Any:
             transport = fakes.FakeTransport(HttpProtocol(site))

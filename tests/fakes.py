@@ -1,5 +1,7 @@
 """Stand-ins for time, transports and the backend: everything happens when a test says so, and nothing otherwise."""
 
+from wsaas.access import Proxies
+from wsaas.admission import ConnectionTable, DescriptorBudget, SharedGate
 from wsaas.errors import Fault
 from wsaas.events import Closed, Message, Opened
 from wsaas.framing import unmask
@@ -264,6 +266,9 @@ class FakeSweeper:
         assert what not in self.watched
         self.watched.append(what)
 
+    def __len__(self):
+        return len(self.watched)
+
     def forget(self, what):
         if what in self.watched:
             self.watched.remove(what)
@@ -271,6 +276,12 @@ class FakeSweeper:
     def beat(self, now):
         for what in list(self.watched):
             what.sweep(now)
+
+
+def make_gate(clock, registry, sweeper, *, clients=10, kind=SharedGate):
+    """Return a gate before `registry` with room for `clients` and for one REST connection."""
+    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), sweeper.__len__, clock)
+    return kind(table, registry.addresses, Proxies())
 
 
 class FakeEdge:

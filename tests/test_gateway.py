@@ -14,6 +14,7 @@ import pytest
 from sockets.harness import Node, Stage, free_port, until, upgrade
 
 from wsaas import gateway, settings
+from wsaas.admission import DescriptorBudget
 from wsaas.gateway import Gateway
 from wsaas.values import Address
 
@@ -159,17 +160,15 @@ async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
 
 
 async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "most_sockets", lambda *_: 3)
-    node = await stage.node()
-    inside = [await node.upgraded() for _ in range(2)]
-    idle = await node.raw()
-    await until(lambda: len(node.gateway._heartbeat) == 3)
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(3, 1, 1, 1))
+    node = await stage.node(control_listen="127.0.0.1:0")
+    inside = [await node.upgraded() for _ in range(3)]
     raw = await node.raw()
     answer = await raw.answer()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     await raw.end()
     raw.close()
-    idle.close()
+    inside.pop().close()
     await until(lambda: len(node.gateway._heartbeat) == 2)
     last = await node.raw()
     last.send(upgrade())
@@ -186,15 +185,6 @@ async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert stage.nodes == []
-
-
-def test_few_descriptors_leave_half_of_them_for_clients(caplog: pytest.LogCaptureFixture) -> None:
-    assert gateway.most_sockets(20_000, 128) == 20_000 - 128 - 64
-    assert not caplog.records
-    assert gateway.most_sockets(150, 128) == 75
-    assert [record.getMessage() for record in caplog.records] == [
-        "only 75 connections at a time: raise the limit of open files (150)"
-    ]
 
 
 @pytest.mark.parametrize(("hard", "taken_for"), [(1234, 1234), (resource.RLIM_INFINITY, 1 << 20)])

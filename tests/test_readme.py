@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from benchmarks.measure import RUNS
 from wsaas import (
+    admission,
     bodies,
     client,
     control,
@@ -143,6 +144,10 @@ def test_the_limits_are_those_of_the_code():
     assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
     assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
     assert f"{server.BURST}, or one answer of {server.LARGE // 1024} KiB" in limits
+    assert f"{admission.CONTROL_RESERVE} for the REST surface + {admission.SPARE_DESCRIPTORS} to spare" in limits
+    assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
+    assert admission.REFUSAL_S == 1.0
+    assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
     assert f"each counted with {outbox.OVERHEAD} more" in limits
     assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits
 

@@ -11,11 +11,13 @@ from fakes import (
     FakeTransport,
     FakeWebhook,
     client_frame,
+    make_gate,
     make_handshake,
     make_settings,
 )
 
 from wsaas import frames, server
+from wsaas.admission import MAX_REFUSED, Gate, SharedGate
 from wsaas.client import PendingProtocol, SocketProtocol
 from wsaas.common import Common
 from wsaas.control import DONE, Control
@@ -27,6 +29,7 @@ from wsaas.session import State
 from wsaas.webhook import Admitted
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TOKEN = b"\r\nAuthorization: Bearer s3cret"
 NOTHING = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
 HANDSHAKE = (
@@ -56,7 +59,7 @@ def responses(data):
 class Rig:
     """A connection to a listener that has a `control`, a `registry`, or both."""
 
-    def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), crowded=False, limit=10, **values):
+    def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), room=10, limit=10, **values):
         settings = make_settings(**values)
         self.clock = FakeClock()
         self.sweeper = FakeSweeper()
@@ -66,11 +69,17 @@ class Rig:
             Common(settings, self.clock, self.sweeper),
             Control(settings, self.registry) if control else None,
             self.registry if registry else None,
-            lambda: crowded,
+            make_gate(self.clock, self.registry, self.sweeper, clients=room, kind=Gate if not control else SharedGate),
         )
         self.protocol = HttpProtocol(site)
         self.transport = FakeTransport(self.protocol, peername)
         self.protocol.connection_made(self.transport)
+
+    def visit(self):
+        """Make one more connection; return its transport."""
+        transport = FakeTransport(HttpProtocol(self.protocol._site))
+        transport.protocol.connection_made(transport)
+        return transport
 
     def receive(self, data):
         self.transport.protocol.data_received(data)
@@ -341,7 +350,7 @@ def test_the_last_answer_has_a_date_whatever_it_is(rig):
     rig.receive(HEALTH[:10])
     rig.pass_time(0.0)
     rig.pass_time(10.0)
-    for other in (rig, Rig(crowded=True)):
+    for other in (rig, Rig(room=0, control=False)):
         assert b"\r\nDate: Tue, 14 Nov 2023 22:30:" in other.transport.take()
     other = Rig()
     other.receive(HANDSHAKE.replace(b": 13", b": 12"))
@@ -657,13 +666,62 @@ def test_a_full_node_takes_no_clients():
 
 
 def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
-    rig = Rig(crowded=True)
+    rig = Rig(room=0, control=False)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
     assert rig.said_last_words
     rig.receive(HEALTH)
     assert rig.transport.writes == []
-    rig.pass_time(10.0)
+    rig.pass_time(0.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_without_time_to_say_why_a_connection_is_closed():
+    rig = Rig(room=0, control=False)
+    for _ in range(MAX_REFUSED):
+        transport = rig.visit()
+    assert transport.aborted
+    assert transport.writes == []
+    assert not rig.transport.aborted
+
+
+def test_a_node_full_of_clients_answers_their_backend_and_no_further_handshake():
+    rig = Rig(room=0)
+    rig.receive(HEALTH)
+    assert rig.responses() == [(200, "OK", False)]
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_an_authorized_connection_stays_when_there_is_no_room_and_another_one_goes():
+    rig = Rig(room=1, control_token="s3cret")
+    rig.receive(HEALTH)
+    transports = [rig.transport, rig.visit()]
+    transports[1].protocol.data_received(HEALTH.replace(b"healthz", b"x").replace(b"\r\n\r\n", TOKEN + b"\r\n\r\n"))
+    transports += [rig.visit(), rig.visit()]
+    assert [transport.aborted for transport in transports] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("request_", ["a refused push", "a whole push", "a list"])
+def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request_):
+    rig = Rig(room=0)
+    if request_ == "a refused push":
+        rig.receive(PUT + b"\r\n")
+        rig.receive(b"hello")
+    else:
+        rig.receive(
+            rig.push(body=b"hello") if request_ == "a whole push" else NOTHING.replace(b"nothing", b"connections")
+        )
+    # Idle, it has to go for another all the same, but not within a request.
+    assert rig.protocol._proven
+    rig.receive(rig.push(body=b"hell"))
+    second = rig.visit()
+    assert not rig.transport.aborted
+    assert second.ended
+    rig.receive(b"o")
+    rig.visit()
     assert rig.transport.aborted
 
 

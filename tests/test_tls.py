@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import math
 import os
 import ssl
 
 import pytest
 import trustme
-from fakes import FakeClock, FakeSweeper, FakeTransport, make_settings
+from fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, make_gate, make_settings
 
+from wsaas import admission
 from wsaas.common import Common
+from wsaas.journal import NoJournal
+from wsaas.registry import Registry
 from wsaas.tls import RECORD, SLICE, Accepted, Reached, State
 
 
@@ -77,12 +81,15 @@ class Peer:
 class Rig:
     """A connection that a client made to this node, its handshake still to come."""
 
-    def __init__(self, contexts, **values):
+    def __init__(self, contexts, *, room=10, **values):
         server, client = contexts
         self.clock = FakeClock()
         self.sweeper = FakeSweeper()
         self.app = App()
-        self.tls = Accepted(self.app, server, Common(make_settings(**values), self.clock, self.sweeper))
+        settings = make_settings(**values)
+        registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
+        self.gate = make_gate(self.clock, registry, self.sweeper, clients=room)
+        self.tls = Accepted(self.app, server, Common(settings, self.clock, self.sweeper), self.gate)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(client, server_hostname="localhost")
         self.tls.connection_made(self.raw)
@@ -555,3 +562,36 @@ def test_a_call_that_came_through_is_not_broken_off(call):
     call.shake_hands()
     call.loop.run_until_complete(asyncio.sleep(0))
     assert not call.raw.aborted
+
+
+# Room.
+
+
+def test_one_within_its_handshake_makes_room_for_another(contexts):
+    rig = Rig(contexts)
+    assert rig.gate._undecided == {rig.tls: ""}
+    assert rig.tls.peer_address() == "192.0.2.7"
+    assert rig.tls.idle_since() == math.inf
+    rig.tls.evict()
+    assert rig.raw.aborted
+    rig.raw.lose()
+    assert rig.gate._undecided == {}
+
+
+def test_behind_the_handshake_the_protocol_asks_for_itself(contexts):
+    rig = Rig(contexts)
+    rig.shake_hands()
+    assert rig.gate._undecided == {}
+
+
+def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
+    rig = Rig(contexts, room=-1)
+    for seconds, aborted in ((0.9, False), (0.1, True)):
+        rig.clock.advance(seconds)
+        rig.sweeper.beat(rig.clock.now())
+        assert rig.raw.aborted is aborted
+
+
+def test_one_that_is_refused_without_time_to_say_why_is_closed(contexts, monkeypatch):
+    monkeypatch.setattr(admission, "MAX_REFUSED", 0)
+    assert Rig(contexts, room=-1).raw.aborted

@@ -65,12 +65,13 @@ class Proxies:
         """
         address = peer
         for entry in reversed(forwarded):
-            if not self._trust(address) or (further := _address(entry)) is None:
+            if not self.trusts(address) or (further := _address(entry)) is None:
                 break
             address = further
         return address
 
-    def _trust(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Return whether `address`, empty for a Unix socket, is that of one of these proxies."""
         if not address:
             return self.unix
         known = ip_address(address)

@@ -1,5 +1,6 @@
 """What the protocols of all client-facing sockets share: settings, time, and who sweeps them."""
 
+import asyncio
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,3 +61,9 @@ class Common:
     def closing_deadline(self) -> float:
         """Return when a client that is told to close has had its time."""
         return self.clock.now() + self.settings.handshake_timeout / 1000
+
+
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """Return the address of the other end of a connection, empty where a Unix socket hides it."""
+    peer = transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else ""

@@ -94,6 +94,16 @@ class Control:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
         return self._max_message_size
 
+    def authorizes(self, request: Request) -> bool:
+        """Return whether `request` comes from whom the REST surface is for, whatever it asks. Health says nothing."""
+        if _path(request.target) in HEALTH:
+            return False
+        try:
+            self._authorize(request)
+        except errors.Fault:
+            return False
+        return True
+
     def _route(self, request: Request) -> bytes:
         target = request.target
         if request.method == b"PUT" and target.startswith(self._prefix):

@@ -8,9 +8,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
 
 from wsaas import __version__
+from wsaas.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
 from wsaas.certificates import Certificates
 from wsaas.clock import Clock
 from wsaas.common import Common
@@ -37,25 +37,8 @@ ACCEPTORS = 4
 """Times that one socket is listened on for clients. The loop accepts one connection of each listener in a turn: a crowd
 that comes at once is let in by fewer turns. Each is woken for nothing by one that comes alone, hence not many."""
 
-SPARE_DESCRIPTORS = 64
-"""Descriptors that are kept free for files, listeners and REST requests when the table is full of clients."""
-
 MANY_DESCRIPTORS = 1 << 20
 """What no limit of open files is taken for."""
-
-FEW_SOCKETS = 1000
-"""A limit of open files that leaves fewer than this is worth a warning."""
-
-CROWD_SILENCE = 60.0
-"""Seconds after a warning that all descriptors are taken before there is another."""
-
-
-class TurnedAway(asyncio.Protocol):
-    """A connection for which there is no room at all, not even for the time that a refusal takes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        cast(asyncio.Transport, transport).abort()
 
 
 class Gateway:
@@ -64,15 +47,15 @@ class Gateway:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         """Build everything; listen to nothing yet. Raises `SettingError` where the files of TLS cannot be used."""
         self._certificates = Certificates(settings)
-        self._crowd_told = -math.inf
         self._loop = loop
         self._settings = settings
         self._clock = Clock(loop)
         self._connector = Connector(loop, settings, self._certificates)
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
+        budget = divide(_raise_descriptor_limit(), settings.api_connections)
         limits = Limits(
-            connections=settings.api_connections,
+            connections=budget.backend,
             attempt=settings.api_timeout / 1000,
             idle=settings.keep_alive_timeout / 1000,
             body=settings.max_message_size,
@@ -82,9 +65,9 @@ class Gateway:
         gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
         sweeps = self._pool.sweep, self._health.sweep, gc_scheduler.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
-        self._sockets = most_sockets(_raise_descriptor_limit(), settings.api_connections)
+        self._connections = ConnectionTable(budget, lambda: len(self._heartbeat), self._clock)
         webhook = Webhook(settings, self._pool, self._health, self._clock.wall)
-        limit = settings.max_connections or self._sockets
+        limit = settings.max_connections or budget.clients
         self._journal: SqliteJournal | None = None
         if settings.journal is not None:
             full = settings.journal_sync == "full"
@@ -102,13 +85,13 @@ class Gateway:
         common = Common(settings, self._clock, self._heartbeat)
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
-        crowded = self._is_crowded
+        seats = self._connections, self._registry.addresses, settings.trusted_proxies
         try:
             if clients == rest:
-                await self._listen(clients, Site(common, control, self._registry, crowded), self._client_tls)
+                await self._listen(clients, Site(common, control, self._registry, SharedGate(*seats)), self._client_tls)
             else:
-                await self._listen(clients, Site(common, None, self._registry, crowded), self._client_tls)
-                await self._listen(rest, Site(common, control, None, crowded), self._control_tls)
+                await self._listen(clients, Site(common, None, self._registry, Gate(*seats)), self._client_tls)
+                await self._listen(rest, Site(common, control, None, ControlGate(*seats)), self._control_tls)
         except OSError:
             await self._close()
             raise
@@ -181,9 +164,6 @@ class Gateway:
             each.sweep(math.inf)
         await asyncio.sleep(0)
 
-    def _is_crowded(self) -> bool:
-        return len(self._heartbeat) >= self._sockets
-
     def _client_tls(self) -> ssl.SSLContext | None:
         return self._certificates.clients
 
@@ -211,14 +191,8 @@ class Gateway:
 
     def _receive(self, site: Site, tls: ssl.SSLContext | None) -> asyncio.Protocol:
         """Return who takes a connection that was just accepted."""
-        if self._is_crowded():
-            if (now := self._clock.now()) >= self._crowd_told + CROWD_SILENCE:
-                self._crowd_told = now
-                logger.warning("%d connections are all that open files allow: others are refused", self._sockets)
-            if len(self._heartbeat) >= self._sockets + SPARE_DESCRIPTORS // 2:
-                return TurnedAway()
         protocol = HttpProtocol(site)
-        return protocol if tls is None else Accepted(protocol, tls, site.common)
+        return protocol if tls is None else Accepted(protocol, tls, site.common, site.gate)
 
 
 def bind(address: Address) -> list[socket.socket]:
@@ -266,11 +240,3 @@ def _raise_descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
-
-
-def most_sockets(descriptors: int, backend_connections: int) -> int:
-    """Return how many accepted sockets `descriptors` allow, half of them at least where there are few."""
-    sockets = max(descriptors // 2, descriptors - backend_connections - SPARE_DESCRIPTORS)
-    if sockets < FEW_SOCKETS:
-        logger.warning("only %d connections at a time: raise the limit of open files (%d)", sockets, descriptors)
-    return sockets

@@ -3,13 +3,13 @@
 import re
 import secrets
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, ValuesView
 from itertools import islice
 from operator import attrgetter
 
 from wsaas import errors
 from wsaas.access import customer
+from wsaas.admission import AddressLimit
 from wsaas.clock import Clock
 from wsaas.edge import Door
 from wsaas.handshake import Handshake
@@ -31,8 +31,7 @@ class Registry:
         """Start empty and open; admit at most `limit` clients."""
         self.services = Services(settings, clock, webhook, self, journal)
         self._limit = limit
-        self._limit_per_address = settings.max_connections_per_address
-        self._customers: Counter[str] = Counter()
+        self.addresses = AddressLimit(settings.max_connections_per_address)
         self._count = 0
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
@@ -50,17 +49,18 @@ class Registry:
         """Whether clients are taken."""
         return self._emptied is None
 
-    def check(self, remote_address: str) -> None:
+    def check(self, remote_address: str, own: int = 0) -> None:
         """Raise `Unavailable` when no more clients are taken, `TooManyRequests` when none of `remote_address` is.
 
-        Clients whose address is not known (empty) are not counted.
+        Clients whose address is not known (empty) are not counted. `own`: how many connections of this address the
+        client already is.
         """
         if not self.is_open:
             raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
         if len(self._live) >= self._limit:
             raise errors.Unavailable("This node has as many clients as it takes.", RETRY_AFTER)
-        if self._limit_per_address and self._customers[customer(remote_address)] >= self._limit_per_address:
-            raise errors.TooManyRequests("This address has as many clients as one may have.", RETRY_AFTER)
+        if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
+            raise errors.TooManyRequests("This address has as many connections as one may have.", RETRY_AFTER)
 
     def admit(self, handshake: Handshake, remote_address: str, door: Door) -> Session:
         """Give the client at `door` an id and ask the backend about it; `check` comes first."""
@@ -68,8 +68,8 @@ class Registry:
         self._count += 1
         session = Session(self.services, connection_id, handshake, remote_address, door)
         session.order = self._count
-        if self._limit_per_address and remote_address:
-            self._customers[customer(remote_address)] += 1
+        if self.addresses.limit and remote_address:
+            self.addresses.add(customer(remote_address))
         self._live[connection_id] = session
         return session
 
@@ -109,8 +109,8 @@ class Registry:
     def left(self, session: Session) -> None:
         """The client of `session` is gone."""
         del self._live[session.id]
-        if self._limit_per_address and session.remote_address:
-            self._forget_customer(customer(session.remote_address))
+        if self.addresses.limit and session.remote_address:
+            self.addresses.remove(customer(session.remote_address))
         self._ending[session.id] = session
         self._check()
 
@@ -118,11 +118,6 @@ class Registry:
         """The backend knows of the end of `session`, or nothing more can be done about it."""
         del self._ending[session.id]
         self._check()
-
-    def _forget_customer(self, name: str) -> None:
-        self._customers[name] -= 1
-        if not self._customers[name]:
-            del self._customers[name]
 
     def _check(self) -> None:
         if self._deserted is not None and not self._live:

@@ -1,18 +1,19 @@
 """HTTP connections in: REST requests to their answers, handshakes on to a client's edge."""
 
 import asyncio
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors, handshake
+from wsaas.access import customer
+from wsaas.admission import REFUSAL_S, Gate
 from wsaas.answers import answer, dated, fault_answer, kept_alive
 from wsaas.client import PendingProtocol
-from wsaas.common import Common
+from wsaas.common import Common, peer_address
 from wsaas.control import Control, refuse
-from wsaas.http1 import BODY, DEAD, HEAD, Item, Refused, Request, RequestReader
+from wsaas.http1 import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
 from wsaas.registry import Registry
-from wsaas.webhook import RETRY_AFTER
 
 BURST = 32
 """Requests of one connection that are answered before others have their turn."""
@@ -27,14 +28,13 @@ LARGE = 64 * 1024
 class Site:
     """What the connections of one listener share.
 
-    `control` is None where REST requests find nothing, `registry` where clients do. `crowded` tells whether no
-    descriptor is left for a further connection.
+    `control` is None where REST requests find nothing, `registry` where clients do.
     """
 
     common: Common
     control: Control | None
     registry: Registry | None
-    crowded: Callable[[], bool]
+    gate: Gate
 
     def body_limit(self, request: Request) -> int:
         """Return how many bytes of its body are needed to answer `request`; see `http1.BodyLimit`."""
@@ -48,13 +48,14 @@ class Site:
 class HttpProtocol(asyncio.Protocol):
     """One connection that speaks HTTP. Answers leave in the order of the requests, those to one burst in one write."""
 
-    __slots__ = ("_deadline", "_new", "_paused", "_reader", "_site", "_transport")
+    __slots__ = ("_deadline", "_new", "_paused", "_proven", "_reader", "_site", "_transport")
 
     def __init__(self, site: Site) -> None:
         """Serve what `site` has."""
         self._deadline = 0.0
         self._new = True
         self._paused = False
+        self._proven = False
         self._reader = RequestReader(site.common.settings.max_message_size, site.body_limit)
         self._site = site
         self._transport: asyncio.Transport
@@ -64,20 +65,23 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         common = self._site.common
         self._deadline = common.clock.now() + common.settings.handshake_timeout / 1000
-        if self._site.crowded():
-            fault = errors.Unavailable("This node has as many connections as it takes.", RETRY_AFTER)
-            self._end(self._fault(fault))
+        fault = self._site.gate.enter(self)
+        if fault is not None:
+            self._turn_away(fault)
         common.sweeper.watch(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Let go of everything."""
         self._reader.close()
+        self._site.gate.leave(self)
         self._site.common.sweeper.forget(self)
 
     def data_received(self, data: bytes) -> None:
         """Answer the requests that became whole."""
         push = self._reader.whole(data)
         if push is not None:
+            if not self._proven:
+                self._prove(push)
             self._transport.write(dated(self._say(push), self._site.common.clock.wall()))
             self._new = False
             self._deadline = 0.0
@@ -112,6 +116,40 @@ class HttpProtocol(asyncio.Protocol):
         """Send what is buffered, but not for ever, and close."""
         self._deadline = self._site.common.closing_deadline()
         self._transport.close()
+
+    # What the gate asks.
+
+    def peer_address(self) -> str:
+        """Return the address of the other end, empty for a Unix socket."""
+        return peer_address(self._transport)
+
+    def idle_since(self) -> float:
+        """Return a time by which idle connections can be ordered, infinity for one that is within a request."""
+        if self._reader.phase is not IDLE:
+            return math.inf
+        settings = self._site.common.settings
+        return self._deadline or self._site.common.clock.now() + settings.keep_alive_timeout / 1000
+
+    def evict(self) -> None:
+        """Close at once, for want of descriptors."""
+        self._reader.close()
+        self._transport.abort()
+
+    def _prove(self, request: Request) -> None:
+        """Let a connection stay that is the backend's, as an authorized request shows."""
+        control = self._site.control
+        if control is not None and control.authorizes(request):
+            self._proven = True
+            self._site.gate.prove(self)
+
+    def _turn_away(self, fault: errors.Fault) -> None:
+        """Refuse a connection that was just accepted, without a descriptor for long."""
+        if self._site.gate.turn_away(self):
+            self._end(self._fault(fault))
+            self._deadline = self._site.common.clock.now() + REFUSAL_S
+        else:
+            self._reader.close()
+            self._transport.abort()
 
     def _serve(self) -> None:
         """Answer requests that were read, no more at a time than others can wait for and this client takes."""
@@ -159,6 +197,8 @@ class HttpProtocol(asyncio.Protocol):
             said = refuse(request := item.request, item.fault)
         else:
             return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
+        if not self._proven:
+            self._prove(request)
         if request.keep_alive and request.version == "1.0":
             said = kept_alive(said)
         return dated(said, self._site.common.clock.wall())
@@ -184,7 +224,8 @@ class HttpProtocol(asyncio.Protocol):
             settings = site.common.settings
             shaken = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._remote_address(request)
-            site.registry.check(address)
+            site.gate.check_client()
+            site.registry.check(address, site.gate.counted(self, customer(address)))
         except errors.Fault as fault:
             answers.append(self._fault(fault))
             self._reader.close()
@@ -192,6 +233,7 @@ class HttpProtocol(asyncio.Protocol):
         transport = self._transport
         if answers:
             transport.write(b"".join(answers))
+        site.gate.leave(self)
         site.common.sweeper.forget(self)
         door = PendingProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)
@@ -200,8 +242,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _remote_address(self, request: Request) -> str:
         """Return the address of whoever sent `request`, empty where a Unix socket hides it."""
-        peer = self._transport.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else ""
+        address = self.peer_address()
         if b"x-forwarded-for" not in request.headers:
             return address
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]

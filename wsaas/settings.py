@@ -119,8 +119,8 @@ class Settings:
     max_connections_per_address: int = _setting(
         values.whole,
         "0",
-        "Most clients of one remote address (of one /64 network for IPv6); past it, handshakes are answered 429. "
-        "`0`: any number",
+        "Most connections of one remote address (of one /64 network for IPv6), counted from accept on, but for those "
+        "that made an authorized REST request; past it, they are answered 429. `0`: any number",
         "a number, or 0 for any number",
     )
     max_message_rate: int = _setting(

@@ -6,13 +6,15 @@ be changed, what waits for a slow client is not all counted, and it costs a mult
 """
 
 import asyncio
+import math
 import ssl
 from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
 
+from wsaas.admission import REFUSAL_S, Gate
 from wsaas.answers import fault_answer
-from wsaas.common import Common
+from wsaas.common import Common, peer_address
 from wsaas.errors import BadRequest
 from wsaas.log import logger
 
@@ -288,11 +290,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 class Accepted(TlsTransport):
     """A connection that somebody made to this node, watched until its handshake is done."""
 
-    __slots__ = ("_common", "_deadline")
+    __slots__ = ("_common", "_deadline", "_gate")
 
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: Common) -> None:
-        """Show what `context` has."""
+    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: Common, gate: Gate) -> None:
+        """Show what `context` has. `gate`: decides from accept on; then `protocol` asks it anew."""
         super().__init__(protocol, context, None)
+        self._gate = gate
         self._common = common
         self._deadline = 0.0
 
@@ -300,10 +303,15 @@ class Accepted(TlsTransport):
         """Wait for a handshake, but not for ever."""
         super().connection_made(transport)
         self._deadline = self._common.closing_deadline()
+        if self._gate.enter(self) is not None:
+            if not self._gate.turn_away(self):
+                self._raw.abort()
+            self._deadline = self._common.clock.now() + REFUSAL_S
         self._common.sweeper.watch(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
+        self._gate.leave(self)
         self._common.sweeper.forget(self)
         super().connection_lost(exc)
 
@@ -314,6 +322,18 @@ class Accepted(TlsTransport):
 
     def finish(self) -> None:
         """Close: nothing was said yet."""
+        self._raw.abort()
+
+    def peer_address(self) -> str:
+        """Return the address of the other end, empty for a Unix socket."""
+        return peer_address(self._raw)
+
+    def idle_since(self) -> float:
+        """Return infinity: it is within a handshake."""
+        return math.inf
+
+    def evict(self) -> None:
+        """Close at once, for want of descriptors."""
         self._raw.abort()
 
     def _begin(self, data: bytes) -> None:
@@ -327,6 +347,7 @@ class Accepted(TlsTransport):
         self._feed(data)
 
     def _open(self) -> None:
+        self._gate.leave(self)
         self._common.sweeper.forget(self)
         super()._open()
 

@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 import websockets
 
-from wsaas import gateway
+from wsaas import admission, gateway
+from wsaas.admission import DescriptorBudget
 from wsaas.tls import SLICE
 
 from .authority import Authority
@@ -358,27 +359,35 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
 async def test_those_within_their_handshake_count_as_connections(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "most_sockets", lambda *_: 3)
-    monkeypatch.setattr(gateway, "SPARE_DESCRIPTORS", 4)
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(2, 1, 1, 1))
     node = await stage.node(**secured)
     stalled = [await node.raw(tls=False) for _ in range(3)]
     await until(lambda: len(node.gateway._heartbeat) == 3)
-    assert not stage.messages()
-    # There is room to say why, for two.
-    answer = await node.rest("GET", "/healthz")
-    assert (answer.status, answer.code) == (503, "UNAVAILABLE")
-    await until(lambda: len(node.gateway._heartbeat) == 3)
-    for number in (4, 5):
-        stalled.append(await node.raw(tls=False))
-        await until(lambda number=number: len(node.gateway._heartbeat) == number)
-    turned_away = await node.raw(tls=False)
-    assert await turned_away.rest() == b""
-    assert len(node.gateway._heartbeat) == 5
-    assert stage.messages() == ["3 connections are all that open files allow: others are refused"]
+    # The oldest of them makes room for somebody who speaks.
+    assert (await node.rest("GET", "/healthz")).status == 200
+    assert await stalled.pop(0).rest() == b""
     for raw in stalled:
         raw.close()
     await until(lambda: not len(node.gateway._heartbeat))
-    assert (await node.rest("GET", "/healthz")).status == 200
+
+
+async def test_who_finds_a_node_full_is_told_so_by_tls(
+    stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(1, 1, 1, 1))
+    monkeypatch.setattr(admission, "MAX_REFUSED", 1)
+    node = await stage.node(**secured, control_listen=f"127.0.0.1:{free_port()}")
+    await node.upgraded()
+    answer = await node.rest("GET", "/healthz")
+    assert (answer.status, answer.code) == (503, "UNAVAILABLE")
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    stalled = await node.raw(tls=False)
+    await until(lambda: len(node.gateway._heartbeat) == 2)
+    turned_away = await node.raw(tls=False)
+    assert await turned_away.rest() == b""
+    assert stage.messages() == ["1 connections are all that open files allow: others are refused"]
+    # It has a second to take part in the handshake.
+    assert await stalled.rest() == b""
 
 
 # Files that change.
