@@ -424,6 +424,30 @@ def test_the_list_of_an_empty_node_is_empty(rig):
     assert (answer.json["total"], answer.json["connections"], answer.json["next"]) == (0, [], None)
 
 
+def test_connections_whose_delete_is_owed_are_listed_in_the_order_of_their_ends(rig):
+    first, second, third = rig.session, rig.admit(), rig.admit()
+    second.closed_by_client(4001, "bye")
+    rig.clock.advance(10.0)
+    first.lost()
+    answer = rig.ask("GET", "/connections?state=ending")
+    assert answer.json["total"] == 2
+    assert [each["id"] for each in answer.json["connections"]] == [second.id, first.id]
+    told = answer.json["connections"][0]
+    assert (told["state"], told["code"], told["reason"], told["undelivered"]) == ("closed", 4001, "bye", 0)
+    assert told["ended_at"] == rfc3339(rig.clock.wall() - 10.0)
+    page = rig.ask("GET", "/connections?state=ending&limit=1").json
+    assert [each["id"] for each in page["connections"]] == [second.id]
+    page = rig.ask("GET", f"/connections?state=ending&after={page['next']}").json
+    assert [each["id"] for each in page["connections"]] == [first.id]
+    assert page["next"] is None
+    assert [each["id"] for each in rig.ask("GET", "/connections").json["connections"]] == [third.id]
+
+
+def test_another_state_than_ending_cannot_be_listed(rig):
+    answer = rig.ask("GET", "/connections?state=open")
+    assert (answer.status, answer.json["code"]) == (400, "BAD_REQUEST")
+
+
 def test_clients_whose_end_the_backend_does_not_know_yet_are_not_listed(rig):
     rig.session.lost()
     rig.admit()

@@ -5,7 +5,7 @@ from fakes import FakeClock, FakeDoor, FakeJournal, FakeWebhook, make_handshake,
 
 from wsaas import errors
 from wsaas.journal import NoJournal
-from wsaas.registry import ID_FORM, Registry
+from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import State
 from wsaas.webhook import TAKEN, Admitted, Denied
 
@@ -57,6 +57,19 @@ def test_ids_are_128_random_bits_in_url_safe_characters():
 @pytest.mark.parametrize("text", ["", "healthz", "a" * 21, "a" * 23, "a" * 21 + "/", "a" * 21 + "\n", "a" * 22 + "\n"])
 def test_only_an_id_has_the_form_of_an_id(text):
     assert not ID_FORM.fullmatch(text)
+
+
+def test_no_client_is_taken_while_too_many_deletes_are_owed():
+    rig = Rig(limit=10, max_owed_disconnects="2")
+    sessions = [rig.admit(), rig.admit()]
+    for session in sessions:
+        session.lost()
+    with pytest.raises(errors.Unavailable) as refused:
+        rig.admit()
+    assert refused.value.headers == (("Retry-After", "1"),)
+    assert len(rig.registry) == 0
+    rig.registry.settled(sessions[0])
+    rig.admit()
 
 
 @pytest.mark.parametrize(
@@ -246,13 +259,13 @@ def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
     rig = Rig(limit=10)
     for _ in range(5):
         rig.admit()
-    assert orders(rig.registry.page(0, 2, math.inf)) == ([1, 2], True)
-    assert orders(rig.registry.page(2, 2, math.inf)) == ([3, 4], True)
-    assert orders(rig.registry.page(4, 2, math.inf)) == ([5], False)
-    assert orders(rig.registry.page(3, 2, math.inf)) == ([4, 5], False)
-    assert orders(rig.registry.page(0, 5, math.inf)) == ([1, 2, 3, 4, 5], False)
-    assert orders(rig.registry.page(5, 5, math.inf)) == ([], False)
-    assert orders(rig.registry.page(99, 1, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live(), 0, 2, math.inf)) == ([1, 2], True)
+    assert orders(page(rig.registry.live(), 2, 2, math.inf)) == ([3, 4], True)
+    assert orders(page(rig.registry.live(), 4, 2, math.inf)) == ([5], False)
+    assert orders(page(rig.registry.live(), 3, 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live(), 0, 5, math.inf)) == ([1, 2, 3, 4, 5], False)
+    assert orders(page(rig.registry.live(), 5, 5, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live(), 99, 1, math.inf)) == ([], False)
 
 
 def test_a_page_goes_on_behind_a_client_that_is_gone():
@@ -260,8 +273,8 @@ def test_a_page_goes_on_behind_a_client_that_is_gone():
     clients = [rig.admit() for _ in range(5)]
     clients[1].lost()
     clients[2].lost()
-    assert orders(rig.registry.page(2, 2, math.inf)) == ([4, 5], False)
-    assert orders(rig.registry.page(0, 2, math.inf)) == ([1, 4], True)
+    assert orders(page(rig.registry.live(), 2, 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live(), 0, 2, math.inf)) == ([1, 4], True)
 
 
 def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
@@ -270,10 +283,10 @@ def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
         rig.admit()
         rig.clock.advance(10.0)
     start = rig.registry.started_at
-    assert orders(rig.registry.page(0, 10, start)) == ([], False)
-    assert orders(rig.registry.page(0, 10, start + 20.0)) == ([1, 2], False)
-    assert orders(rig.registry.page(0, 2, start + 20.1)) == ([1, 2], True)
-    assert orders(rig.registry.page(0, 3, start + 20.1)) == ([1, 2, 3], False)
+    assert orders(page(rig.registry.live(), 0, 10, start)) == ([], False)
+    assert orders(page(rig.registry.live(), 0, 10, start + 20.0)) == ([1, 2], False)
+    assert orders(page(rig.registry.live(), 0, 2, start + 20.1)) == ([1, 2], True)
+    assert orders(page(rig.registry.live(), 0, 3, start + 20.1)) == ([1, 2, 3], False)
 
 
 def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_back():
@@ -281,8 +294,8 @@ def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_bac
     early, late, early_again = rig.admit(), rig.admit(), rig.admit()
     late.connected_at = early.connected_at + 3600.0
     time = early.connected_at + 1.0
-    assert orders(rig.registry.page(0, 2, time)) == ([early.order, early_again.order], False)
-    assert orders(rig.registry.page(0, 1, time)) == ([early.order], True)
+    assert orders(page(rig.registry.live(), 0, 2, time)) == ([early.order, early_again.order], False)
+    assert orders(page(rig.registry.live(), 0, 1, time)) == ([early.order], True)
 
 
 # The journal.

@@ -17,7 +17,7 @@ from wsaas.clock import rfc3339
 from wsaas.events import Reason
 from wsaas.frames import MAX_REASON
 from wsaas.http1 import Request, too_large
-from wsaas.registry import ID_FORM, Registry
+from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import Session, State
 from wsaas.settings import Settings, control_address
 from wsaas.webhook import RETRY_AFTER
@@ -207,21 +207,27 @@ def _path(target: bytes) -> bytes:
 
 
 def _page(registry: Registry, target: bytes) -> bytes:
-    """Return a page of the live connections, oldest first: at most `limit`, those `after` a page's `next`."""
+    """Return a page of connections: at most `limit`, those `after` a page's `next`.
+
+    They are the live ones, oldest first, or with `state=ending` those whose DELETE is owed, in the order of their ends.
+    """
     query = dict(parse_qsl(target.partition(b"?")[2].decode("latin-1")))
     limit = _whole(query, "limit", PAGE)
     if not 0 < limit <= LONGEST_PAGE:
         raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
     before = _moment(query["connected_before"]) if "connected_before" in query else math.inf
-    page, more = registry.page(_whole(query, "after", 0), limit, before)
+    if query.get("state", "ending") != "ending":
+        raise errors.BadRequest("state has to be ending, or left out for live connections.")
+    sessions = registry.ending() if "state" in query else registry.live()
+    found, more = page(sessions, _whole(query, "after", 0), limit, before)
     return orjson.dumps(
         {
             "code": "OK",
             "node": registry.node,
             "started_at": rfc3339(registry.started_at),
-            "total": len(registry),
-            "connections": [session.information() for session in page],
-            "next": page[-1].order if more else None,
+            "total": len(sessions),
+            "connections": [session.information() for session in found],
+            "next": found[-1].order if more else None,
         }
     )
 

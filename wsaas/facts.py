@@ -10,9 +10,9 @@ from wsaas.handshake import Handshake
 class Facts:
     """What is known of a client.
 
-    `order`: its number among the clients of this process. Times: `connected_at` in seconds since the epoch; `since`,
-    the same, `last_seen` and `ended` (0 before) on the monotonic clock. `messages_undelivered`: those of `messages_in`
-    that were given up.
+    `order`: its number among the clients of this process, and after its end among those that ended. Times:
+    `connected_at` in seconds since the epoch; `since`, the same, `last_seen` and `ended` (0 before) on the monotonic
+    clock. `messages_undelivered`: those of `messages_in` that were given up.
     """
 
     __slots__ = (

@@ -3,7 +3,7 @@
 import re
 import secrets
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, ValuesView
+from collections.abc import Callable, Collection, Iterable, ValuesView
 from itertools import islice
 from operator import attrgetter
 
@@ -31,8 +31,10 @@ class Registry:
         """Start empty and open; admit at most `limit` clients."""
         self.services = Services(settings, clock, webhook, self, journal)
         self._limit = limit
+        self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
         self._count = 0
+        self._ended_count = 0
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
         self._live: dict[str, Session] = {}
@@ -59,6 +61,8 @@ class Registry:
             raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
         if len(self._live) >= self._limit:
             raise errors.Unavailable("This node has as many clients as it takes.", RETRY_AFTER)
+        if len(self._ending) >= self._limit_ending:
+            raise errors.Unavailable("The backend has to be told of too many ended connections first.", RETRY_AFTER)
         if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
             raise errors.TooManyRequests("This address has as many connections as one may have.", RETRY_AFTER)
 
@@ -89,21 +93,8 @@ class Registry:
         """Return the sessions of the clients that are there, oldest first."""
         return self._live.values()
 
-    def page(self, after: int, limit: int, before: float) -> tuple[list[Session], bool]:
-        """Return up to `limit` sessions of clients that came `before` a time, behind the one whose `order` is `after`.
-
-        And whether there are more. Those that come and go meanwhile move no others to another page.
-        """
-        sessions: Iterable[Session] = self._live.values()
-        if after:
-            sessions = [*sessions]
-            sessions = islice(sessions, bisect_right(sessions, after, key=attrgetter("order")), None)
-        # Not only up to the first that came later: the clock of the wall may have stepped back.
-        page = list(islice((each for each in sessions if each.connected_at < before), limit + 1))
-        return page[:limit], len(page) > limit
-
     def ending(self) -> ValuesView[Session]:
-        """Return the sessions whose client is gone and whose end the backend does not know yet."""
+        """Return the sessions whose client is gone and whose end the backend does not know yet, in the order of it."""
         return self._ending.values()
 
     def left(self, session: Session) -> None:
@@ -111,6 +102,8 @@ class Registry:
         del self._live[session.id]
         if self.addresses.limit and session.remote_address:
             self.addresses.remove(customer(session.remote_address))
+        self._ended_count += 1
+        session.order = self._ended_count
         self._ending[session.id] = session
         self._check()
 
@@ -124,3 +117,18 @@ class Registry:
             self._deserted()
         if self._emptied is not None and not self._live and not self._ending:
             self._emptied()
+
+
+def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:
+    """Return up to `limit` of `sessions`, which `Registry.live` or `ending` gave, and whether there are more.
+
+    Those of clients that came `before` a time (seconds since the epoch), behind the one whose `order` is `after`.
+    Others that come and go meanwhile move none to another page.
+    """
+    rest: Iterable[Session] = sessions
+    if after:
+        ordered = [*sessions]
+        rest = islice(ordered, bisect_right(ordered, after, key=attrgetter("order")), None)
+    # Not only up to the first that came later: the clock of the wall may have stepped back.
+    found = list(islice((each for each in rest if each.connected_at < before), limit + 1))
+    return found[:limit], len(found) > limit

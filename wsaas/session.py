@@ -336,8 +336,8 @@ def _refusal(reason: Reason) -> errors.Fault:
 
 
 def _information(session: Session, clock: Clock) -> dict[str, Any]:
-    """Return what `GET ws_uri` tells."""
-    return {
+    """Return what `GET ws_uri` tells, and of a client that is gone, how it ended."""
+    told = {
         "id": session.id,
         "ws_uri": session.ws_uri,
         "state": session.state.value,
@@ -355,3 +355,11 @@ def _information(session: Session, clock: Clock) -> dict[str, Any]:
         "inbox": session.outbox.level,
         "buffered": session.buffered,
     }
+    if session.ended:
+        told |= {
+            "ended_at": rfc3339(clock.wall() - (clock.now() - session.ended)),
+            "code": session.close_code,
+            "reason": session.close_text,
+            "undelivered": session.messages_undelivered,
+        }
+    return told

@@ -123,6 +123,12 @@ class Settings:
         "that made an authorized REST request; past it, they are answered 429. `0`: any number",
         "a number, or 0 for any number",
     )
+    max_owed_disconnects: int = _setting(
+        values.positive,
+        "100000",
+        "Most ended connections whose DELETE the backend did not take yet; past it, handshakes are answered 503",
+        "a number above 0",
+    )
     max_message_rate: int = _setting(
         values.whole,
         "0",
