@@ -33,6 +33,7 @@ from wsaas import (
     webhook,
 )
 from wsaas.events import Reason
+from wsaas.run_queue import SLICE_S
 from wsaas.settings import Settings, variable
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +144,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
     assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
     assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
-    assert f"{server.BURST}, or one answer of {server.LARGE // 1024} KiB" in limits
+    assert f"{server.BURST}, what takes {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB" in limits
     assert f"{admission.CONTROL_RESERVE} for the REST surface + {admission.SPARE_DESCRIPTORS} to spare" in limits
     assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
     assert admission.REFUSAL_S == 1.0

@@ -21,9 +21,10 @@ from wsaas.admission import MAX_REFUSED, Gate, SharedGate
 from wsaas.client import PendingProtocol, SocketProtocol
 from wsaas.common import Common
 from wsaas.control import DONE, Control
-from wsaas.http1 import CONTINUE
+from wsaas.http1 import CHUNKS, CONTINUE
 from wsaas.journal import NoJournal
 from wsaas.registry import Registry
+from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.server import HttpProtocol, Site
 from wsaas.session import State
 from wsaas.webhook import Admitted
@@ -65,8 +66,13 @@ class Rig:
         self.sweeper = FakeSweeper()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
+        self.common = Common(settings, self.clock, self.sweeper)
+        self.seconds = 0.0
+        """How long each look at the time takes."""
+        self.elapsed = 0.0
+        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         site = Site(
-            Common(settings, self.clock, self.sweeper),
+            self.common,
             Control(settings, self.registry) if control else None,
             self.registry if registry else None,
             make_gate(self.clock, self.registry, self.sweeper, clients=room, kind=Gate if not control else SharedGate),
@@ -74,6 +80,10 @@ class Rig:
         self.protocol = HttpProtocol(site)
         self.transport = FakeTransport(self.protocol, peername)
         self.protocol.connection_made(self.transport)
+
+    def stopwatch(self):
+        self.elapsed += self.seconds
+        return self.elapsed
 
     def visit(self):
         """Make one more connection; return its transport."""
@@ -562,6 +572,70 @@ def test_a_burst_is_no_reason_to_be_late(rig):
     assert not rig.transport.aborted
     rig.pass_time(0.2)
     assert rig.transport.aborted
+
+
+def test_a_slow_request_ends_the_slice_of_its_connection(rig):
+    rig.seconds = SLICE_S / 4
+    rig.receive(numbered(range(10)))
+    assert statuses(rig) == EXPECTED[:4]
+    assert not rig.transport.reading
+    turn(rig)
+    assert statuses(rig) == EXPECTED[4:8]
+    turn(rig)
+    assert statuses(rig) == EXPECTED[8:10]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_while_others_wait_one_request_is_answered_at_once_and_the_rest_behind_them(rig):
+    served = []
+    rig.common.run_queue.add(lambda: served.append(len(rig.transport.writes)))
+    rig.seconds = SLICE_S / 100
+    rig.receive(numbered(range(5)))
+    assert statuses(rig) == EXPECTED[:1]
+    assert not rig.transport.reading
+    turn(rig)
+    assert served == [0]
+    assert statuses(rig) == EXPECTED[1:5]
+    assert rig.transport.reading
+
+
+def test_while_others_wait_a_single_request_waits_for_nothing(rig):
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(NOTHING)
+    assert statuses(rig) == [404]
+    assert len(rig.common.run_queue) == 1
+    assert rig.transport.reading
+
+
+def test_tiny_chunks_are_read_a_few_at_a_time(rig):
+    rig.receive(rig.push(size=None, body=b"1\r\na\r\n" * 200 + b"0\r\n\r\n") + NOTHING)
+    for _ in range(200 // CHUNKS):
+        assert rig.transport.writes == []
+        assert not rig.transport.reading
+        turn(rig)
+    assert statuses(rig) == [200, 404]
+    assert rig.transport.reading
+
+
+def test_a_turn_that_comes_while_answers_are_not_taken_waits_for_that(rig):
+    rig.receive(numbered(range(2 * BURST)))
+    assert statuses(rig) == EXPECTED[:BURST]
+    rig.protocol.pause_writing()
+    turn(rig)
+    assert rig.transport.writes == []
+    rig.protocol.resume_writing()
+    assert statuses(rig) == EXPECTED[BURST : 2 * BURST]
+    assert rig.transport.reading
+
+
+def test_a_connection_has_one_place_in_the_queue(rig):
+    rig.receive(numbered(range(2 * BURST)))
+    rig.protocol.pause_writing()
+    rig.protocol.resume_writing()
+    rig.receive(numbered(range(BURST)))
+    assert len(rig.common.run_queue) == 1
+    assert statuses(rig) == EXPECTED[:BURST]
 
 
 # Who does not read.

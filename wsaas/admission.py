@@ -191,8 +191,11 @@ class Gate:
     def check_client(self) -> None:
         """Raise `Unavailable` where no descriptor may go to a further client."""
 
-    def counted(self, connection: Connection, name: str) -> int:
-        """Return how many (0 or 1) of the connections of the customer `name` `connection` is."""
+    def counted(self, connection: Connection, address: str) -> int:
+        """Return how many (0 or 1) of the connections that are counted for `address` `connection` is."""
+        if not self._addresses.limit or not address:
+            return 0
+        name = customer(address)
         return int(self._undecided.get(connection) == name and connection not in self._over_limit.get(name, ()))
 
     def _customer(self, connection: Connection) -> str:

@@ -199,6 +199,11 @@ class RequestReader:
         return None if answered else fault
 
     @property
+    def pending(self) -> bool:
+        """Whether there are bytes behind what `next` returned last."""
+        return self._at < len(self._data)
+
+    @property
     def is_busy(self) -> bool:
         """Whether `next` returned None although there is more to read: a body of many tiny chunks."""
         return self._body is not None and self._at < len(self._data)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors, handshake
-from wsaas.access import customer
 from wsaas.admission import REFUSAL_S, Gate
 from wsaas.answers import answer, dated, fault_answer, kept_alive
 from wsaas.client import PendingProtocol
@@ -14,6 +13,7 @@ from wsaas.common import Common, peer_address
 from wsaas.control import Control, refuse
 from wsaas.http1 import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
 from wsaas.registry import Registry
+from wsaas.run_queue import SLICE_S
 
 BURST = 32
 """Requests of one connection that are answered before others have their turn."""
@@ -48,7 +48,7 @@ class Site:
 class HttpProtocol(asyncio.Protocol):
     """One connection that speaks HTTP. Answers leave in the order of the requests, those to one burst in one write."""
 
-    __slots__ = ("_deadline", "_new", "_paused", "_proven", "_reader", "_site", "_transport")
+    __slots__ = ("_deadline", "_new", "_paused", "_proven", "_queued", "_reader", "_site", "_transport")
 
     def __init__(self, site: Site) -> None:
         """Serve what `site` has."""
@@ -56,6 +56,7 @@ class HttpProtocol(asyncio.Protocol):
         self._new = True
         self._paused = False
         self._proven = False
+        self._queued = False
         self._reader = RequestReader(site.common.settings.max_message_size, site.body_limit)
         self._site = site
         self._transport: asyncio.Transport
@@ -87,7 +88,9 @@ class HttpProtocol(asyncio.Protocol):
             self._deadline = 0.0
         else:
             self._reader.receive(data)
-            self._serve()
+            if not self._queued:
+                # While others wait for their turn one request is answered at once, and the rest is queued behind them.
+                self._serve(0.0 if self._site.common.run_queue else SLICE_S)
 
     def pause_writing(self) -> None:
         """Who does not read answers gets no further ones."""
@@ -97,7 +100,8 @@ class HttpProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._paused = False
-        self._go_on()
+        if not self._queued:
+            self._go_on()
 
     def sweep(self, now: float) -> None:
         """Close a connection that is idle for too long, or whose request does not come to its end."""
@@ -151,9 +155,10 @@ class HttpProtocol(asyncio.Protocol):
             self._reader.close()
             self._transport.abort()
 
-    def _serve(self) -> None:
-        """Answer requests that were read, no more at a time than others can wait for and this client takes."""
-        reader = self._reader
+    def _serve(self, seconds: float) -> None:
+        """Answer requests that were read: one at least, others for `seconds`, and no more than this client takes."""
+        reader, timer = self._reader, self._site.common.run_queue.timer
+        end = timer() + seconds
         before = reader.phase
         answers: list[bytes] = []
         while (item := reader.next()) is not None:
@@ -162,7 +167,7 @@ class HttpProtocol(asyncio.Protocol):
                     return
             else:
                 answers.append(self._answer(item))
-            if len(answers) == BURST or len(answers[-1]) >= LARGE:
+            if len(answers) == BURST or len(answers[-1]) >= LARGE or timer() >= end:
                 break
         phase = reader.phase
         if phase is DEAD:
@@ -171,7 +176,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         if answers:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
-        if item is not None or reader.is_busy:
+        if reader.is_busy or (item is not None and reader.pending):
             self._wait_for_turn()
         if answers or (phase is not before and not (self._new and phase is HEAD)):
             # Something new is waited for: the next sweep sets its deadline. The first head's runs since the accept.
@@ -182,13 +187,20 @@ class HttpProtocol(asyncio.Protocol):
         """Leave the rest of what was read, which may be more requests, until others had their turn."""
         self._transport.pause_reading()
         if not self._paused:
-            self._site.common.clock.call_later(0.0, self._go_on)
+            self._queued = True
+            self._site.common.run_queue.add(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        if not self._paused:
+            self._go_on()
 
     def _go_on(self) -> None:
-        """Serve what was read and left alone."""
+        """Serve what was read and left alone, and read again when that is done."""
         if not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._serve()
+            self._serve(SLICE_S)
+            if not (self._queued or self._paused):
+                self._transport.resume_reading()
 
     def _answer(self, item: Item) -> bytes:
         if type(item) is Request:
@@ -225,7 +237,7 @@ class HttpProtocol(asyncio.Protocol):
             shaken = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._remote_address(request)
             site.gate.check_client()
-            site.registry.check(address, site.gate.counted(self, customer(address)))
+            site.registry.check(address, site.gate.counted(self, address))
         except errors.Fault as fault:
             answers.append(self._fault(fault))
             self._reader.close()
