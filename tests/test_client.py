@@ -1,3 +1,5 @@
+import math
+
 import orjson
 import pytest
 from fakes import (
@@ -15,9 +17,11 @@ from fakes import (
 )
 
 from wsaas import errors, frames
-from wsaas.client import PendingProtocol, SocketProtocol
+from wsaas.client import SocketProtocol
 from wsaas.common import Common
 from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.memory_limit import NONE, THROTTLING, MemoryLimit
+from wsaas.pending import PendingProtocol
 from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.session import Session, State
 from wsaas.webhook import TAKEN, Admitted, Denied, Failed, Taken
@@ -875,6 +879,99 @@ def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_tim
     rig.transport.backlog = 50
     rig.pass_time(5.0)
     assert rig.session.reason is Reason.TIMED_OUT
+
+
+# Little memory
+
+
+@pytest.fixture
+def tight():
+    """A client of a node that is over its memory limit: 1,000 bytes a client may hold."""
+    rig = Rig().enter()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.common.__dict__["memory"] = memory
+    rig.memory = memory
+    return rig
+
+
+def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until_there_is_memory(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    assert tight.transport.reading
+    tight.pass_time(1.0)
+    assert not tight.transport.reading
+    tight.pass_time(20.0, beats=20)
+    assert not tight.transport.reading
+    tight.memory.allowance = math.inf
+    tight.memory.pressure = NONE
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    tight.receive(text(b"x" * 3000)[2000:])
+    assert tight.messages == [b"x" * 3000]
+
+
+def test_a_client_that_holds_little_is_read_as_before(tight):
+    tight.receive(text(b"x" * 900)[:-1])
+    tight.pass_time(10.0, beats=10)
+    assert tight.transport.reading
+
+
+def test_a_client_that_was_throttled_for_long_within_a_message_is_closed(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.pass_time(29.0, beats=29)
+    assert tight.session.state is State.OPEN
+    tight.pass_time(1.0)
+    assert tight.transport.take() == frames.encode_close(1013, "out of memory")
+    assert tight.transport.closed
+    assert tight.end == (1013, "out of memory")
+
+
+def test_a_client_whose_messages_wait_for_the_backend_is_throttled_but_never_closed_for_it(tight):
+    tight.receive(burst(0, 5))
+    assert tight.session.outbox.level > 1000
+    tight.pass_time(60.0, beats=60)
+    assert not tight.transport.reading
+    assert tight.session.state is State.OPEN
+    tight.answer_all()
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    assert tight.messages == numbers(0, 5)
+
+
+def test_a_throttled_client_that_is_told_to_close_has_its_time_and_no_more(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.session.close(Reason.SHUTDOWN)
+    tight.pass_time(10.0)
+    assert tight.transport.aborted
+    tight.transport.lose()
+    assert tight.end == (1001, "going away")
+
+
+def test_a_throttled_client_that_vanishes_leaves_nothing(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.transport.lose()
+    assert tight.end == (1006, "")
+    assert tight.clock.timers == []
+
+
+def test_long_messages_are_noted(tight):
+    noted = []
+
+    class Noting(MemoryLimit):
+        def note(self, size):
+            noted.append(size)
+
+    tight.common.__dict__["memory"] = Noting(math.inf, lambda: 0)
+    message = text(b"x" * 100_000)
+    tight.receive(message[:40_000])
+    tight.receive(message[40_000:70_000])
+    tight.receive(message[70_000:])
+    tight.receive(text(b"short"))
+    assert len(noted) == 2
+    assert noted[0] <= 40_000 < noted[1] <= 70_000
 
 
 # A client that is held back while it is told to close

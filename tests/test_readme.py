@@ -18,7 +18,6 @@ from benchmarks.measure import RUNS
 from wsaas import (
     admission,
     bodies,
-    client,
     control,
     errors,
     heads,
@@ -26,14 +25,16 @@ from wsaas import (
     http1,
     journal,
     log,
+    memory_limit,
     outbox,
+    pending,
     recovery,
     registry,
     server,
     webhook,
 )
 from wsaas.events import Reason
-from wsaas.run_queue import SLICE_S
+from wsaas.run_queue import SLICE_S, TURN_S
 from wsaas.settings import Settings, variable
 
 ROOT = Path(__file__).parent.parent
@@ -73,9 +74,9 @@ def test_each_fault_is_named_with_its_status_and_no_other_is():
 
 def test_each_close_code_of_the_gateway_is_named_with_its_reason():
     rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("What the client sees"), re.MULTILINE)
-    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.UNDELIVERED):
+    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.UNDELIVERED, Reason.OUT_OF_MEMORY):
         assert (str(reason.code), f"`{reason.value}`") in rows
-    assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011}
+    assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011, 1013}
 
 
 def test_each_answer_of_a_post_is_judged_as_its_table_says():
@@ -150,7 +151,13 @@ def test_the_limits_are_those_of_the_code():
     assert admission.REFUSAL_S == 1.0
     assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
     assert f"each counted with {outbox.OVERHEAD} more" in limits
-    assert f"{client.MAX_EAGER // 1024} KiB, then it is not read" in limits
+    assert f"more for {SLICE_S * 1000:g} ms, unless others wait." in limits
+    assert f"take {TURN_S * 1000:g} ms of each turn of the loop together" in limits
+    largest, smallest = memory_limit.LARGEST_ALLOWANCE >> 20, memory_limit.SMALLEST_ALLOWANCE >> 10
+    assert f"falls from {largest} MiB to {smallest} KiB" in limits
+    assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that come" in limits
+    assert f"not read for {memory_limit.THROTTLE_TIMEOUT_S:g} s in the middle of a message" in limits
+    assert f"{pending.MAX_EAGER // 1024} KiB, then it is not read" in limits
 
 
 def test_the_form_of_an_id_is_the_one_described():

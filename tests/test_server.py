@@ -18,11 +18,12 @@ from fakes import (
 
 from wsaas import frames, server
 from wsaas.admission import MAX_REFUSED, Gate, SharedGate
-from wsaas.client import PendingProtocol, SocketProtocol
+from wsaas.client import SocketProtocol
 from wsaas.common import Common
 from wsaas.control import DONE, Control
 from wsaas.http1 import CHUNKS, CONTINUE
 from wsaas.journal import NoJournal
+from wsaas.pending import PendingProtocol
 from wsaas.registry import Registry
 from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.server import HttpProtocol, Site
@@ -281,7 +282,7 @@ def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
 def test_a_slow_client_is_told_of_before_the_body(rig):
     push = rig.push(size=20_000)
     (session,) = rig.registry.live()
-    session._early += b"x" * 1024 * 1024
+    session.edge.write(b"x" * 1024 * 1024)
     rig.receive(push)
     assert rig.responses() == [(429, "SLOW_CLIENT", False)]
     assert grows(rig) == 0

@@ -97,6 +97,7 @@ def test_defaults_are_those_of_the_contract():
         api_connections=128,
         max_message_size=1_048_576,
         max_connections=0,
+        max_memory=None,
         max_owed_disconnects=100_000,
         send_buffer=1_048_576,
         inbox=262_144,

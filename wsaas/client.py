@@ -1,123 +1,37 @@
-"""A client's edge: the protocols of its transport while its handshake waits for the backend, and from the 101 on."""
+"""A client that is in: the protocol of its transport from the 101 on."""
 
 import asyncio
 
-from wsaas import errors, frames
-from wsaas.answers import dated, fault_answer
-from wsaas.clock import NO_LIMIT, Allowance, Timer
+from wsaas import frames
+from wsaas.clock import NO_LIMIT, Allowance
 from wsaas.common import Common
 from wsaas.departed import FlushingProtocol, UnreadFrames
 from wsaas.events import Message, Reason
 from wsaas.frames import Close, Ping, Received, Violation
 from wsaas.framing import FrameStream
-from wsaas.handshake import Handshake, accept
+from wsaas.memory_limit import NONE
+from wsaas.paced_reader import PacedReader
 from wsaas.progress import SendProgress
-from wsaas.run_queue import SLICE_S
 from wsaas.session import CLOSING, OPEN, Session
 
-MAX_EAGER = 64 * 1024
-"""Bytes that a client may send before it has its 101; past it, it is not read until then."""
 
-
-class _Queued:
-    """Stands for the timer of a connection that waits in the run queue."""
-
-    def cancel(self) -> None:
-        """Do nothing: who is called when its turn comes finds that it waits no longer."""
-
-
-_QUEUED = _Queued()
-
-
-class PendingProtocol(asyncio.Protocol):
-    """A client that waits for the backend's word. It has to wait for its 101 before it speaks; what it says is kept."""
-
-    __slots__ = ("_common", "_deadline", "_eager", "_handshake", "_transport", "session")
-
-    def __init__(self, common: Common, transport: asyncio.Transport, handshake: Handshake, eager: bytes) -> None:
-        """Take over `transport`, whose client sent `handshake` and, behind it, `eager`."""
-        self._common = common
-        self._deadline = 0.0
-        self._eager = eager
-        self._handshake = handshake
-        self._transport = transport
-        self.session: Session
-        common.sweeper.watch(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what comes too early."""
-        self._eager += data
-        if len(self._eager) > MAX_EAGER:
-            self._transport.pause_reading()
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """The client did not wait, or was refused and is done."""
-        self._common.sweeper.forget(self)
-        self.session.lost()
-
-    def sweep(self, now: float) -> None:
-        """Drop a client that does not take its refusal."""
-        if self._deadline and now >= self._deadline:
-            self._transport.abort()
-
-    def accept(self, subprotocol: str | None, early: bytes) -> "SocketProtocol":
-        """Send the 101; the transport gets its WebSocket protocol."""
-        self._common.sweeper.forget(self)
-        transport = self._transport
-        deflated = self._handshake.agreement is not None
-        kind = ThrottledProtocol if self._common.settings.max_message_rate else SocketProtocol
-        edge = kind(self._common, transport, self.session, self._eager, deflated=deflated)
-        transport.set_protocol(edge)
-        transport.write(accept(self._handshake, subprotocol) + early)
-        transport.resume_reading()
-        return edge
-
-    def refuse(self, fault: errors.Fault) -> None:
-        """Send the refusal and close."""
-        self._transport.write(dated(fault_answer(fault, keep_alive=False), self._common.clock.wall()))
-        self.finish()
-
-    def finish(self) -> None:
-        """Send what is buffered, but not for ever, and close."""
-        self._deadline = self._common.closing_deadline()
-        self._transport.close()
-
-
-class SocketProtocol(asyncio.Protocol):
+class SocketProtocol(PacedReader):
     """A client that is in: its frames become messages of its session, and the other way round."""
 
-    __slots__ = (
-        "_common",
-        "_deadline",
-        "_frames",
-        "_last_deadline",
-        "_owed",
-        "_paused",
-        "_pinged",
-        "_progress",
-        "_rest",
-        "_transport",
-        "buffered",
-        "session",
-        "write",
-    )
+    __slots__ = ("_deadline", "_last_deadline", "_owed", "_pinged", "_progress", "buffered", "write")
 
     def __init__(
         self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
     ) -> None:
         """Take over `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
-        self._common = common
+        stream = FrameStream(common.settings.max_message_size, deflated=deflated)
+        stream.receive(eager)
+        super().__init__(common, transport, session, stream)
         self._deadline = 0.0
-        self._frames = FrameStream(common.settings.max_message_size, deflated=deflated)
-        self._frames.receive(eager)
         self._last_deadline = 0.0
         self._owed: bytes | None = None
-        self._paused = False
         self._pinged = 0.0
         self._progress: SendProgress | None = None
-        self._rest: Timer | None = None
-        self._transport = transport
-        self.session = session
         self.buffered = transport.get_write_buffer_size
         self.write = transport.write
         transport.set_write_buffer_limits(high=common.settings.send_buffer)
@@ -153,19 +67,6 @@ class SocketProtocol(asyncio.Protocol):
 
     # What the session wants.
 
-    def start(self) -> None:
-        """Hand on what was read: one frame, and as many more as time allows while no other connection waits for it."""
-        if self._paused or self._rest:
-            return
-        stream = self._frames
-        received = stream.next()
-        if type(received) is Message:
-            self._take(received)
-        elif received is not None:
-            self._control(received)
-        if stream.pending:
-            self._read_on()
-
     def expect_close(self) -> None:
         """Wait for the client's Close, but not for ever."""
         self._deadline = self._common.closing_deadline()
@@ -178,18 +79,6 @@ class SocketProtocol(asyncio.Protocol):
         if self.buffered():
             FlushingProtocol(self._common, self._transport)
 
-    def pause(self) -> None:
-        """Let TCP tell the client to wait."""
-        self._paused = True
-        self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Go on where reading stopped."""
-        self._paused = False
-        self.start()
-        if not (self._paused or self._rest or self._transport.is_closing()):
-            self._transport.resume_reading()
-
     # What the heartbeat wants.
 
     def sweep(self, now: float) -> None:
@@ -199,6 +88,8 @@ class SocketProtocol(asyncio.Protocol):
                 self._overdue(now)
             return
         session = self.session
+        if self._common.memory.pressure is not NONE or self._is_throttled:
+            self._sweep_memory(now)
         patience = self._common.patience
         if now - session.last_seen < patience:
             return
@@ -222,62 +113,8 @@ class SocketProtocol(asyncio.Protocol):
 
     # Everything else.
 
-    def _take(self, message: Message) -> None:
-        self.session.receive(message)
-
-    def _read_on(self) -> None:
-        """Read the frames behind the first one, unless others wait for their turn."""
-        if self._common.run_queue:
-            if not (self._paused or self._rest):
-                self._wait_for_turn()
-        else:
-            self._read_slice()
-
-    def _read_slice(self) -> None:
-        """Hand on frames for a slice of time. Pongs leave in one write: a million pings may have come at once."""
-        stream, timer = self._frames, self._common.run_queue.timer
-        pongs = bytearray()
-        end = timer() + SLICE_S
-        while stream.pending and not (self._paused or self._rest):
-            received = stream.next()
-            if type(received) is Message:
-                self._take(received)
-            elif isinstance(received, Ping):
-                pongs += self._pong(received, len(pongs))
-            elif received is not None:
-                self._send_pongs(pongs)
-                self._control(received)
-            if timer() >= end:
-                if stream.pending and not (self._paused or self._rest):
-                    self._wait_for_turn()
-                break
-        self._send_pongs(pongs)
-
-    def _wait_for_turn(self) -> None:
-        """Do not read the client until others had their turn."""
-        self._transport.pause_reading()
-        self._rest = _QUEUED
-        self._common.run_queue.add(self._go_on)
-
-    def _wait(self, seconds: float) -> None:
-        """Do not read the client for so long."""
-        self._transport.pause_reading()
-        self._rest = self._common.clock.call_later(seconds, self._go_on)
-
-    def _go_on(self) -> None:
-        if self._rest is None:
-            # The connection ended meanwhile.
-            return
-        self._rest = None
-        # What it sent may have waited here for long: that is no silence of the client's.
-        self.session.last_seen = self._common.clock.now()
-        if not self._paused:
-            self._read_slice()
-            if not (self._paused or self._rest or self._transport.is_closing()):
-                self._transport.resume_reading()
-
     def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
-        """Return the answer to `ping`, behind `unsent` bytes of other answers; empty where it has to wait.
+        """Return the answer to `ping`; see `PacedReader`.
 
         A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to its latest
         ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
@@ -316,7 +153,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def _overdue(self, now: float) -> None:
         """Drop a client that did not close in time, unless its Close may wait behind what is not read here."""
-        if now < self._last_deadline and (self._paused or self._rest):
+        if now < self._last_deadline and (self._paused or self._rest) and not self._is_throttled:
             self._deadline = self._common.closing_deadline()
         else:
             self._transport.abort()

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Protocol
 
 from wsaas.clock import Clock
+from wsaas.memory_limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.run_queue import RunQueue
 from wsaas.settings import Settings
 from wsaas.webhook import DELETE_PATIENCE
@@ -39,6 +40,7 @@ class Common:
     settings: Settings
     clock: Clock
     sweeper: Sweeper
+    memory: MemoryLimit = NO_MEMORY_LIMIT
 
     @cached_property
     def patience(self) -> float:

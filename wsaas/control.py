@@ -59,7 +59,6 @@ class Control:
         # Only `_authorize` fills it.
         self._known_hosts = self._hosts.known
         self._max_message_size = settings.max_message_size
-        self._send_buffer = settings.send_buffer
         self._registry = registry
         self._prefix = settings.ws_hostname.prefix.encode() + b"/"
         self._tokens = settings.control_token
@@ -90,8 +89,11 @@ class Control:
             return MAX_CLOSE_ORDER
         if method != b"PUT":
             return 0
-        if session.buffered >= self._send_buffer:
+        services = self._registry.services
+        if session.buffered >= services.send_limit:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+        if services.memory.allowance < self._max_message_size:
+            raise errors.TooManyRequests("This node has little memory left: push it again later.", RETRY_AFTER)
         return self._max_message_size
 
     def authorizes(self, request: Request) -> bool:

@@ -12,21 +12,24 @@ class Reason(Enum):
     """Every way in which a client can end.
 
     `code`: the WebSocket close code (RFC 6455 section 7.4.1) that goes with it where the gateway decides it; 1006 where
-    nobody sent one.
+    nobody sent one. `is_final`: the connection is closed right behind the Close, whose answer is not waited for.
     """
 
     code: int
+    is_final: bool
 
-    def __new__(cls, label: str, code: int) -> "Reason":  # noqa: PYI034 - Self needs 3.11
+    def __new__(cls, label: str, code: int, is_final: bool = False) -> "Reason":  # noqa: PYI034 - Self needs 3.11
         """Make a member whose value is its label."""
         member = object.__new__(cls)
         member._value_ = label
         member.code = code
+        member.is_final = is_final
         return member
 
     CLIENT_CLOSED = ("client closed", 1005)
     CLIENT_LOST = ("client lost", 1006)
-    TIMED_OUT = ("timeout", 1001)
+    TIMED_OUT = ("timeout", 1001, True)
+    OUT_OF_MEMORY = ("out of memory", 1013, True)
     VIOLATION = ("protocol violation", 1002)
     BACKEND_CLOSED = ("closed by backend", 1000)
     BACKEND_GONE = ("backend gone", 1000)

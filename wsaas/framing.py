@@ -72,6 +72,10 @@ class Lane(Protocol):
     def idle(self) -> bool:
         """Whether nothing would be lost by letting this lane go."""
 
+    @property
+    def held(self) -> int:
+        """Bytes of an unfinished message that are kept."""
+
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         """Return what comes next in `buffer` from `at` on, and where to go on."""
 
@@ -124,6 +128,11 @@ class FrameStream:
     def pending(self) -> bool:
         """Whether there are bytes that `next` did not look at yet."""
         return self._at < len(self._buffer)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept of an unfinished message, and of what was not looked at yet."""
+        return len(self._buffer) - self._at + (0 if self._lane is None else self._lane.held)
 
     def _whole(self) -> Received | None:  # noqa: C901, PLR0911 - one run of code is the point
         """Decode a frame that is a message within the limit, or a control frame; leave anything else where it is."""
@@ -185,6 +194,7 @@ class _Ended:
     """What comes behind the end, of which nothing is read."""
 
     idle = False
+    held = 0
 
     def next(self, buffer: bytes, _at: int) -> tuple[None, int]:
         return None, len(buffer)
@@ -196,7 +206,7 @@ _ENDED = _Ended()
 class _LongLane:
     """One unfragmented message, whose many bytes come in pieces."""
 
-    __slots__ = ("_mask", "_missing", "_pieces", "_text", "idle")
+    __slots__ = ("_mask", "_missing", "_pieces", "_text", "held", "idle")
 
     def __init__(self, text: bool, length: int, mask: bytes) -> None:
         """Start at the first byte of the payload."""
@@ -204,12 +214,14 @@ class _LongLane:
         self._missing = length
         self._pieces: list[bytes | bytearray] = []
         self._text = text
+        self.held = 0
         self.idle = False
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         piece = buffer[at : at + self._missing]
         self._add(piece)
         self._missing -= len(piece)
+        self.held += len(piece)
         at += len(piece)
         if self._missing:
             return None, at
@@ -257,6 +269,10 @@ class _SlowLane:
     @property
     def idle(self) -> bool:
         return not (self._head or self._owed or self._message is not None)
+
+    @property
+    def held(self) -> int:
+        return len(self._message or b"")
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         fragments = 0

@@ -8,8 +8,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
-from wsaas import __version__
+from wsaas import __version__, memory_usage
 from wsaas.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
 from wsaas.certificates import Certificates
 from wsaas.clock import Clock
@@ -23,6 +24,7 @@ from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
 from wsaas.memory import GcScheduler
+from wsaas.memory_limit import MemoryLimit
 from wsaas.pool import Limits, Pool
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
@@ -63,7 +65,9 @@ class Gateway:
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._health = Health(self._clock, self._pool.turn_away)
         gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
-        sweeps = self._pool.sweep, self._health.sweep, gc_scheduler.sweep
+        most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
+        self._memory = MemoryLimit(most, partial(memory_usage.in_use, most), memory_usage.trim)
+        sweeps = self._pool.sweep, self._health.sweep, gc_scheduler.sweep, self._memory.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._connections = ConnectionTable(budget, lambda: len(self._heartbeat), self._clock)
         webhook = Webhook(settings, self._pool, self._health, self._clock.wall)
@@ -72,7 +76,8 @@ class Gateway:
         if settings.journal is not None:
             full = settings.journal_sync == "full"
             self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, power_proof=full)
-        self._registry = Registry(settings, self._clock, webhook, self._journal or NoJournal(), limit)
+        journal = self._journal or NoJournal()
+        self._registry = Registry(settings, self._clock, webhook, journal, limit, memory=self._memory)
         self._recovery = Recovery(self._registry.services, [])
         self._servers: list[asyncio.Server] = []
         self.addresses: list[Address] = []
@@ -82,7 +87,7 @@ class Gateway:
         settings = self._settings
         if self._journal is not None:
             self._recovery = Recovery(self._registry.services, self._journal.open())
-        common = Common(settings, self._clock, self._heartbeat)
+        common = Common(settings, self._clock, self._heartbeat, self._memory)
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
         seats = self._connections, self._registry.addresses, settings.trusted_proxies

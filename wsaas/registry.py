@@ -14,6 +14,7 @@ from wsaas.clock import Clock
 from wsaas.edge import Door
 from wsaas.handshake import Handshake
 from wsaas.journal import Journal
+from wsaas.memory_limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.webhook import RETRY_AFTER, Webhook
@@ -27,9 +28,18 @@ ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
 class Registry:
     """The sessions by id while their clients are there, and those whose end the backend does not know yet."""
 
-    def __init__(self, settings: Settings, clock: Clock, webhook: Webhook, journal: Journal, limit: int) -> None:
-        """Start empty and open; admit at most `limit` clients."""
-        self.services = Services(settings, clock, webhook, self, journal)
+    def __init__(  # noqa: PLR0913 - the parts that all sessions share come together here
+        self,
+        settings: Settings,
+        clock: Clock,
+        webhook: Webhook,
+        journal: Journal,
+        limit: int,
+        *,
+        memory: MemoryLimit = NO_MEMORY_LIMIT,
+    ) -> None:
+        """Start empty and open; admit at most `limit` clients, and none while `memory` refuses them."""
+        self.services = Services(settings, clock, webhook, self, journal, memory)
         self._limit = limit
         self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
@@ -61,6 +71,8 @@ class Registry:
             raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
         if len(self._live) >= self._limit:
             raise errors.Unavailable("This node has as many clients as it takes.", RETRY_AFTER)
+        if self.services.memory.pressure is REFUSING:
+            raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
         if len(self._ending) >= self._limit_ending:
             raise errors.Unavailable("The backend has to be told of too many ended connections first.", RETRY_AFTER)
         if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):

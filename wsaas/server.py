@@ -8,10 +8,10 @@ from typing import cast
 from wsaas import errors, handshake
 from wsaas.admission import REFUSAL_S, Gate
 from wsaas.answers import answer, dated, fault_answer, kept_alive
-from wsaas.client import PendingProtocol
 from wsaas.common import Common, peer_address
 from wsaas.control import Control, refuse
 from wsaas.http1 import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
+from wsaas.pending import PendingProtocol
 from wsaas.registry import Registry
 from wsaas.run_queue import SLICE_S
 
@@ -91,6 +91,8 @@ class HttpProtocol(asyncio.Protocol):
             if not self._queued:
                 # While others wait for their turn one request is answered at once, and the rest is queued behind them.
                 self._serve(0.0 if self._site.common.run_queue else SLICE_S)
+            if self._reader.phase is BODY:
+                self._site.common.memory.note(len(data))
 
     def pause_writing(self) -> None:
         """Who does not read answers gets no further ones."""

@@ -18,6 +18,7 @@ from wsaas.facts import Facts
 from wsaas.handshake import Handshake, select_subprotocol
 from wsaas.journal import Entry, Journal
 from wsaas.log import logger
+from wsaas.memory_limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.outbox import Outbox, Owner
 from wsaas.settings import Settings
 from wsaas.webhook import RETRY_AFTER, Admitted, Denied, Subject, Webhook, opened_body
@@ -70,6 +71,12 @@ class Services:
     webhook: Webhook
     keeper: Keeper
     journal: Journal
+    memory: MemoryLimit = NO_MEMORY_LIMIT
+
+    @property
+    def send_limit(self) -> float:
+        """Bytes that may wait for one client before a push is refused."""
+        return min(self.settings.send_buffer, self.memory.allowance)
 
 
 class Session(Facts, Owner):
@@ -81,10 +88,8 @@ class Session(Facts, Owner):
         self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: Door
     ) -> None:
         """Ask the backend whether the client at `door` may come in."""
-        settings, clock = services.settings, services.clock
-        super().__init__(connection_id, handshake, remote_address, clock)
-        agreement = handshake.agreement
-        self._encode: frames.Encoder = frames.deflating(agreement) if agreement else frames.encode
+        super().__init__(connection_id, handshake, remote_address, services.clock)
+        self._encode = frames.encoder(handshake.agreement)
         self._number = 0
         self._services = services
         self.drops_messages = False
@@ -92,9 +97,9 @@ class Session(Facts, Owner):
         self.reason: Reason | None = None
         self.state = CONNECTING
         subject = Subject(connection_id, self.ws_uri, handshake.authorization)
-        self.outbox = Outbox(services.webhook, clock, subject, self, settings.inbox)
+        self.outbox = Outbox(services.webhook, services.clock, subject, self, services.settings.inbox)
         entry = Entry(connection_id, self.ws_uri, handshake.authorization, None, self.connected_at)
-        services.journal.opened(entry, partial(self._remembered, _opened(self, handshake, settings.ws_timeout)))
+        services.journal.opened(entry, partial(self._remembered, _opened(self, handshake, services.settings)))
 
     @property
     def ws_uri(self) -> str:
@@ -146,8 +151,10 @@ class Session(Facts, Owner):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(frames.TEXT if text else frames.BINARY, data)
         waits = self.edge.buffered()
-        if waits and waits + len(frame) > self._services.settings.send_buffer:
-            raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+        if waits:
+            if waits + len(frame) > self._services.send_limit:
+                raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+            self._services.memory.note(len(frame))
         self.messages_out += 1
         self.bytes_out += len(data)
         self.edge.write(frame)
@@ -159,7 +166,7 @@ class Session(Facts, Owner):
         elif self.state is OPEN:
             self.note_close(code or reason.code, reason.value if text is None else text)
             self.edge.write(frames.encode_close(self.close_code, self.close_text))
-            if reason is Reason.TIMED_OUT:
+            if reason.is_final:
                 self.reason = reason
                 self.edge.finish()
                 return
@@ -204,7 +211,7 @@ class Session(Facts, Owner):
         self.messages_out += 1
         self.bytes_out += len(reply.data)
         self.edge.write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
-        if self.buffered > self._services.settings.send_buffer:
+        if self.buffered > self._services.send_limit:
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
@@ -234,6 +241,7 @@ class Session(Facts, Owner):
 
     def pause(self) -> None:
         """Too much waits for the backend."""
+        self._services.memory.note(self._services.settings.inbox)
         self.edge.pause()
 
     def resume(self) -> None:
@@ -322,9 +330,9 @@ class Session(Facts, Owner):
         self._services.keeper.settled(self)
 
 
-def _opened(session: Session, handshake: Handshake, timeout: int) -> Opened:
+def _opened(session: Session, handshake: Handshake, settings: Settings) -> Opened:
     """Return the event that asks the backend about a client."""
-    body = opened_body(session.id, session.ws_uri, timeout, handshake, session.remote_address)
+    body = opened_body(session.id, session.ws_uri, settings.ws_timeout, handshake, session.remote_address)
     return Opened(body, session.connected_at)
 
 

@@ -15,6 +15,7 @@ from wsaas import values
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, names_loopback
 from wsaas.errors import SettingError
 from wsaas.log import LEVELS
+from wsaas.memory_limit import MIN_LIMIT
 from wsaas.values import Address, Backend, PublicName
 
 _MILLISECONDS = "a number of milliseconds"
@@ -109,6 +110,14 @@ class Settings:
     )
     max_message_size: int = _setting(
         values.positive, "1048576", "Largest message, either way (bytes)", f"{_BYTES} above 0"
+    )
+    max_memory: int | None = _setting(
+        values.memory,
+        "",
+        "Bytes of memory that the process may take; past it the clients that hold the most are not read and pushes to "
+        "them are answered 429, then handshakes are answered 503. Without it: half of what the machine or the cgroup "
+        "has. `0`: any number",
+        f"{_BYTES} from {MIN_LIMIT}, or 0 for any number",
     )
     max_connections: int = _setting(
         values.whole,

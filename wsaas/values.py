@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wsaas.access import UNIX, Origins, Proxies, names_loopback
+from wsaas.memory_limit import MIN_LIMIT
 
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
@@ -84,6 +85,14 @@ def whole(text: str) -> int:
 def positive(text: str) -> int:
     """Read a number above 0."""
     if not (number := whole(text)):
+        raise ValueError
+    return number
+
+
+def memory(text: str) -> int:
+    """Read a number of bytes that Python itself fits into, or 0."""
+    number = whole(text)
+    if 0 < number < MIN_LIMIT:
         raise ValueError
     return number
 

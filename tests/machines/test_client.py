@@ -13,9 +13,9 @@ from strategies import FIN, frame
 from test_client import SWITCH, Rig
 
 from wsaas import errors, frames
-from wsaas.client import MAX_EAGER, PendingProtocol
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.outbox import OVERHEAD
+from wsaas.pending import MAX_EAGER, PendingProtocol
 from wsaas.session import State
 from wsaas.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
 
