@@ -11,12 +11,12 @@ from statistics import median
 from typing import Any
 
 from benchmarks.framing import frame
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.common import Common
 from wsaas.control import Control
 from wsaas.events import Message
 from wsaas.frames import BINARY, encode
 from wsaas.framing import FrameStream
-from wsaas.health import Health
 from wsaas.http1 import RequestReader
 from wsaas.journal import NoJournal
 from wsaas.pool import Limits, Pool
@@ -42,7 +42,7 @@ class Node:
         clock, sweeper = fakes.FakeClock(), fakes.FakeSweeper()
         opener = fakes.FakeOpener()
         pool = Pool(clock, opener, Limits(connections=1, attempt=10, idle=60, body=LIMIT))
-        self.webhook = Webhook(settings, pool, Health(clock, pool.turn_away), clock.wall)
+        self.webhook = Webhook(settings, pool, CircuitBreaker(clock, pool), clock.wall)
         registry = Registry(settings, clock, self.webhook, NoJournal(), 10)
         site = Site(
             Common(settings, clock, sweeper),

@@ -20,10 +20,10 @@ import uvloop
 from benchmarks.framing import frame
 from benchmarks.micro import LIMIT, OK, TAKEN, push_request
 from wsaas import memory
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.clock import Clock
 from wsaas.common import Common
 from wsaas.control import Control
-from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat
 from wsaas.journal import NoJournal
 from wsaas.pool import Limits, Pool
@@ -56,11 +56,11 @@ class Crowd:
         self.clock = Clock(loop)
         self._opener = self._fakes.FakeOpener()
         pool = Pool(self.clock, self._opener, Limits(connections=CONNECTIONS, attempt=10, idle=3600, body=LIMIT))
-        health = Health(self.clock, pool.turn_away)
+        breaker = CircuitBreaker(self.clock, pool)
         self._registry = Registry(
-            settings, self.clock, Webhook(settings, pool, health, self.clock.wall), NoJournal(), 2 * clients
+            settings, self.clock, Webhook(settings, pool, breaker, self.clock.wall), NoJournal(), 2 * clients
         )
-        self.heartbeat = Heartbeat(self.clock, 1.0, pool.sweep, health.sweep)
+        self.heartbeat = Heartbeat(self.clock, 1.0, pool.sweep, breaker.sweep)
         common = Common(settings, self.clock, self.heartbeat)
         gate = self._fakes.make_gate(self.clock, self._registry, self.heartbeat, clients=2 * clients)
         self._site = Site(common, Control(settings, self._registry), self._registry, gate)

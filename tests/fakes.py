@@ -2,6 +2,7 @@
 
 from wsaas.access import Proxies
 from wsaas.admission import ConnectionTable, DescriptorBudget, SharedGate
+from wsaas.circuit_breaker import CLOSED
 from wsaas.errors import Fault
 from wsaas.events import Closed, Message, Opened
 from wsaas.framing import unmask
@@ -204,31 +205,41 @@ class FakePool:
     def send(self, exchange):
         self.sent.append(exchange)
 
+    def turn_away(self):
+        """Nothing waits for a connection."""
+
+    def return_retried(self):
+        """Nothing waits for a connection."""
+
     def answer(self, outcome):
         self.sent.pop(0).answered(outcome)
 
 
-class FakeHealth:
-    """A `Health` that believes what a test says. `line`: who waits; `observed`: what it was told, in order."""
+class FakeBreaker:
+    """A `CircuitBreaker` whose state a test sets. `waiting`: who waits; `observed`: what it was told, in order."""
 
     def __init__(self):
-        self.is_down = False
-        self.line = []
+        self.state = CLOSED
+        self.unreachable_s = 0.0
+        self.waiting = []
         self.observed = []
 
-    def wait(self, waiter):
-        assert self.is_down
-        self.line.append(waiter)
+    def unreachable_for(self, _now):
+        return self.unreachable_s
 
-    def observe(self, waiter, outcome):
-        self.observed.append((waiter, outcome))
+    def wait(self, delivery):
+        assert self.state is not CLOSED
+        self.waiting.append(delivery)
+
+    def observe(self, delivery, outcome):
+        self.observed.append((delivery, outcome))
 
 
 class FakeWebhook:
     """A `Webhook` that takes verdicts for outcomes. `told`: every event once, in the order of its first try."""
 
     def __init__(self):
-        self.health = FakeHealth()
+        self.breaker = FakeBreaker()
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
         self.told = []

@@ -6,7 +6,7 @@ h11, a strict reader of another making, takes apart what the gateway sends.
 import json
 
 import h11
-from fakes import KEY, FakeHealth, FakePool, read_all
+from fakes import KEY, FakeBreaker, FakePool, read_all
 from hypothesis import event, given
 from hypothesis import strategies as st
 from strategies import examples, extra_headers, head, header_values, spoilt
@@ -110,7 +110,7 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
     event("refused" if shaken is None else "taken")
     if shaken is None:
         return
-    hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeHealth(), lambda: AT)
+    hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
     subject = Subject(ID, WS_URI, shaken.authorization)
     opened = opened_body(ID, WS_URI, 1000, shaken, "192.0.2.1")
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
@@ -204,7 +204,7 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
     names = [b"upgrade", b"connection", b"sec-websocket-accept", *([b"sec-websocket-protocol"] if chosen else [])]
     assert [name for name, _ in found.headers] == names
     if verdict.context is not None:
-        hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeHealth(), lambda: AT)
+        hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
         subject = Subject(ID, WS_URI, None)
         subject.remember(verdict.context)
         lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode()), (b"ws-context", verdict.context.encode())]

@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import pytest
 from fakes import FakeClock, FakePool, FakeWebhook, make_settings
@@ -6,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from wsaas.circuit_breaker import FAILURE_THRESHOLD, MAX_TRIALS, CircuitBreaker, State
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.health import Health
 from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
 from wsaas.pool import Failure
 from wsaas.responses import Response
@@ -502,13 +503,13 @@ def test_an_abandoned_outbox_never_sends_again(rig, late):
 
 
 class SharedRig:
-    """Several outboxes in front of one backend, whose health is real."""
+    """Several outboxes in front of one backend, behind a real circuit breaker."""
 
     def __init__(self, count=3, **values):
         self.clock = FakeClock()
         self.pool = FakePool()
-        self.health = Health(self.clock, lambda: None)
-        self.webhook = Webhook(make_settings(**values), self.pool, self.health, self.clock.wall)
+        self.breaker = CircuitBreaker(self.clock, self.pool)
+        self.webhook = Webhook(make_settings(**values), self.pool, self.breaker, self.clock.wall)
         self.owners = [FakeOwner() for _ in range(count)]
         self.outboxes = [
             Outbox(self.webhook, self.clock, Subject(f"id{number}", f"node/id{number}", None), owner, INBOX)
@@ -517,7 +518,16 @@ class SharedRig:
 
     def fall(self):
         """Let the backend be down, as somebody else found out."""
-        self.health.observe(object(), Failure.UNREACHABLE)
+        self.breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
+        return self
+
+    def fail(self):
+        """Let the breaker be half-open: requests of other connections failed."""
+        for number in range(FAILURE_THRESHOLD):
+            subject = Subject(f"other{number}", f"node/other{number}", None)
+            other = Outbox(self.webhook, self.clock, subject, FakeOwner(), INBOX)
+            self.breaker.observe(other, Failure.BROKEN)
+        assert self.breaker.state is State.HALF_OPEN
         return self
 
     def answer(self, outcome):
@@ -536,7 +546,7 @@ class SharedRig:
     def sweep(self, seconds):
         """Let time pass, and let go of those that wait in vain."""
         self.clock.advance(seconds)
-        self.health.sweep(self.clock.now())
+        self.breaker.sweep(self.clock.now())
 
 
 @pytest.fixture
@@ -544,11 +554,16 @@ def down():
     return SharedRig().fall()
 
 
+@pytest.fixture
+def half_open():
+    return SharedRig().fail()
+
+
 def test_an_opened_never_waits_for_a_backend_that_is_down(down):
     for outbox in down.outboxes:
         outbox.put(opened())
     assert down.sent == ["POST id0.0", "POST id1.0", "POST id2.0"]
-    assert len(down.health) == 0
+    assert len(down.breaker) == 0
     for owner in down.owners:
         down.answer(Failure.UNREACHABLE)
         ((said, verdict),) = owner.calls
@@ -561,7 +576,7 @@ def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
     for number, outbox in enumerate(down.outboxes):
         outbox.put(message(number + 1))
     assert down.sent == []
-    assert len(down.health) == 3
+    assert len(down.breaker) == 3
     down.clock.advance(0.1)
     assert down.sent == ["PUT id0.1"]
     down.clock.advance(10.0)
@@ -575,11 +590,11 @@ def test_a_closed_that_comes_while_the_backend_is_down_waits_too_once_its_owner_
     leaving = []
     down.owners[0].leave = leaving.append
     down.outboxes[0].put(closed(9))
-    assert len(down.health) == 0
+    assert len(down.breaker) == 0
     (go,) = leaving
     go()
     assert down.sent == []
-    assert len(down.health) == 1
+    assert len(down.breaker) == 1
     down.clock.advance(0.1)
     assert down.sent == ["DELETE id0.9"]
     down.answer(204)
@@ -592,7 +607,7 @@ def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_
         outbox.put(message(1))
     for _ in range(3):
         rig.answer(Failure.UNREACHABLE)
-    assert len(rig.health) == 3
+    assert len(rig.breaker) == 3
     # One timer for all: that of the probe.
     assert len(rig.clock.timers) == 1
     rig.clock.advance(0.1)
@@ -604,11 +619,11 @@ def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
     rig = SharedRig()
     rig.outboxes[0].put(message(1))
     rig.answer(503)
-    assert len(rig.health) == 0
+    assert len(rig.breaker) == 0
     rig.fall()
     rig.clock.advance(0.2)
     assert rig.sent == []
-    assert len(rig.health) == 1
+    assert len(rig.breaker) == 1
     rig.clock.advance(0.1)
     assert rig.sent == ["PUT id0.1"]
 
@@ -623,22 +638,20 @@ def test_a_probe_that_fails_lines_up_behind_the_others(down):
     assert [owner.calls for owner in down.owners] == [[], [], []]
 
 
-def test_retry_after_is_honoured_while_the_backend_is_down(down):
-    first, second, _ = down.outboxes
+def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
+    first, second, _ = half_open.outboxes
     first.put(message(1))
+    half_open.answer_later(503, 7)
     second.put(message(1))
-    down.clock.advance(0.1)
-    down.answer_later(503, 7)
-    # It waits for itself, and lets the others find out.
-    assert len(down.health) == 1
-    down.clock.advance(0.2)
-    assert down.sent == ["PUT id1.1"]
-    down.answer(Failure.UNREACHABLE)
-    down.clock.advance(6.7)
-    down.answer(Failure.UNREACHABLE)
-    assert len(down.health) == 1
-    down.clock.advance(0.2)
-    assert len(down.health) + len(down.sent) == 2
+    half_open.answer(Failure.TIMED_OUT)
+    # The first one waits for itself, the second one for its turn.
+    assert len(half_open.breaker) == 1
+    half_open.clock.advance(6.9)
+    assert half_open.sent == ["PUT id1.1"]
+    half_open.answer(Failure.TIMED_OUT)
+    assert len(half_open.breaker) == 1
+    half_open.clock.advance(0.2)
+    assert len(half_open.breaker) + len(half_open.sent) == 2
 
 
 def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_window_is_over(down):
@@ -651,13 +664,13 @@ def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_wi
     down.sweep(29.9)
     assert owner.calls == []
     down.sweep(0.1)
-    assert owner.calls == [("undelivered", Reason.UNDELIVERED, "the backend is down")]
+    assert owner.calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
     # The next one waits with a window of its own.
     down.sweep(29.9)
     assert len(owner.calls) == 1
     down.sweep(0.1)
     assert len(owner.calls) == 2
-    assert len(down.health) == 0
+    assert len(down.breaker) == 0
 
 
 def test_a_window_runs_on_from_the_first_failure_through_the_line():
@@ -673,9 +686,113 @@ def test_a_window_runs_on_from_the_first_failure_through_the_line():
     rig.clock.advance(0.1)
     rig.answer(Failure.TIMED_OUT)
     assert rig.owners[0].calls == [
-        ("undelivered", Reason.UNDELIVERED, "the backend did not answer in time, 3 times"),
+        ("undelivered", Reason.UNDELIVERED, "the backend did not answer in time, 2 times"),
     ]
-    assert len(rig.health) == 0
+    assert len(rig.breaker) == 0
+
+
+def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
+    half_open.outboxes[0].put(message(1))
+    half_open.answer(Failure.BROKEN)
+    assert len(half_open.breaker) == 1
+    # As if so many waited that its turn never came.
+    half_open.breaker._stop_timer()
+    half_open.sweep(29.9)
+    assert half_open.owners[0].calls == []
+    half_open.sweep(0.1)
+    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "it failed 1 times")]
+
+
+# What was never tried.
+
+
+def test_a_message_is_untried_until_an_exchange_failed():
+    rig = SharedRig()
+    outbox = rig.outboxes[0]
+    outbox.put(message(1))
+    assert outbox.untried
+    assert outbox.connection_id == "id0"
+    for failure in (Failure.CROWDED, Failure.UNREACHABLE):
+        rig.answer(failure)
+        rig.clock.advance(0.1)
+        assert outbox.untried
+    rig.answer(Failure.BROKEN)
+    assert not outbox.untried
+
+
+def test_each_message_is_untried_at_first():
+    rig = SharedRig()
+    outbox = rig.outboxes[0]
+    outbox.put(message(1))
+    outbox.put(message(2))
+    rig.answer(500)
+    assert not outbox.untried
+    rig.clock.advance(1.0)
+    rig.answer(200)
+    assert rig.sent == ["PUT id0.2"]
+    assert outbox.untried
+
+
+def test_what_is_new_goes_at_once_while_others_fail(half_open):
+    half_open.outboxes[0].put(message(1))
+    assert half_open.sent == ["PUT id0.1"]
+    half_open.outboxes[1].put(closed(1))
+    assert half_open.sent == ["PUT id0.1", "DELETE id1.1"]
+    half_open.outboxes[2].put(opened())
+    assert half_open.sent[2] == "POST id2.0"
+
+
+def test_what_is_untried_is_not_given_up_while_connecting_works():
+    rig = SharedRig(count=MAX_TRIALS + 1, api_retry="1000").fail()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    assert len(rig.sent) == MAX_TRIALS
+    rig.breaker._stop_timer()
+    for _ in range(100):
+        rig.sweep(1.0)
+    assert rig.owners[-1].calls == []
+    rig.answer(200)
+    assert rig.sent[-1] == f"PUT id{MAX_TRIALS}.1"
+
+
+def test_what_is_untried_is_given_up_when_the_backend_was_unreachable_for_a_whole_window():
+    rig = SharedRig(api_retry="5000").fail()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    rig.clock.advance(60.0)
+    # It is unreachable from here on.
+    for _ in range(3):
+        rig.answer(Failure.UNREACHABLE)
+    rig.clock.advance(0.1)
+    rig.sweep(4.8)
+    assert [owner.calls for owner in rig.owners] == [[], [], []]
+    rig.sweep(0.2)
+    assert rig.owners[1].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    rig.answer(Failure.UNREACHABLE)
+    assert rig.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+
+
+def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
+    down.outboxes[0].put(message(1))
+    down.sweep(29.9)
+    assert down.sent == ["PUT id0.1"]
+    down.answer(Failure.BROKEN)
+    assert down.breaker.state is State.HALF_OPEN
+    down.clock.advance(0.1)
+    down.sweep(29.5)
+    down.answer(200)
+    assert down.owners[0].calls == []
+
+
+def test_what_found_no_connection_in_time_is_sent_again_and_not_given_up():
+    rig = SharedRig(api_retry="1000")
+    rig.outboxes[0].put(message(1))
+    for _ in range(100):
+        rig.answer(Failure.CROWDED)
+        assert len(rig.clock.timers) == 1
+        rig.clock.advance(1.0)
+        assert rig.sent == ["PUT id0.1"]
+    assert rig.owners[0].calls == []
 
 
 def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
@@ -685,7 +802,7 @@ def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     down.sweep(299.9)
     assert down.owners[0].calls == []
     down.sweep(0.1)
-    assert down.owners[0].calls == [("settled", "the backend is down")]
+    assert down.owners[0].calls == [("settled", "the backend cannot be reached")]
 
 
 def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
@@ -697,7 +814,7 @@ def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
     assert down.sent == ["PUT id1.1"]
     third.abandon()
     down.sweep(0.0)
-    assert len(down.health) == 0
+    assert len(down.breaker) == 0
     assert down.owners[2].calls == []
     assert second.abandon() == [message(1)]
 

@@ -20,9 +20,9 @@ class Rig:
         self.pool = Pool(self.clock, self.opener, Limits(connections, attempt=10.0, idle=60.0, body=100))
         self.outcomes = {}
 
-    def send(self, name, patience=30.0):
+    def send(self, name, patience=30.0, *, retried=True):
         outcomes = self.outcomes[name] = []
-        exchange = Exchange(name.encode(), outcomes.append, patience)
+        exchange = Exchange(name.encode(), outcomes.append, patience, retried=retried)
         self.pool.send(exchange)
         return exchange
 
@@ -542,6 +542,35 @@ def test_who_is_turned_away_may_send_again_at_once(rig):
     assert again == []
 
 
+def test_only_what_is_retried_and_was_not_sent_is_returned(rig):
+    for name, retried in (("a", True), ("b", True), ("c", False), ("d", True)):
+        rig.send(name, retried=retried)
+    transport = rig.opener.open()
+    rig.pool.return_retried()
+    assert [rig.outcome(name) for name in "abcd"] == [None, Failure.CROWDED, None, Failure.CROWDED]
+    assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=1>"
+    transport.protocol.data_received(OK)
+    assert transport.take() == b"ac"
+
+
+def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
+    (stale,) = served(rig)
+    rig.send("a", retried=True)
+    stale.lose()
+    rig.pool.return_retried()
+    assert rig.outcome("a") is None
+    rig.opener.open().protocol.data_received(OK)
+    assert rig.outcome("a") == 200
+
+
+def test_what_is_returned_may_be_sent_again_at_once(rig):
+    again = []
+    rig.pool.send(Exchange(b"a", lambda _: rig.pool.send(Exchange(b"b", again.append, 30.0)), 30.0, retried=True))
+    rig.pool.return_retried()
+    assert rig.opener.open().take() == b"b"
+    assert again == []
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Any number of exchanges, and a backend that answers, dies, hangs and cannot be reached, in any order."""
 
@@ -567,7 +596,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.send(follow_up - 1)
 
         before, self.sending = self.sending, True
-        self.rig.pool.send(Exchange(name.encode(), answered, 30.0))
+        self.rig.pool.send(Exchange(name.encode(), answered, 30.0, retried=self.count % 3 > 0))
         self.sending = before
 
     def alive(self):
@@ -613,6 +642,13 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def those_that_wait_are_turned_away(self):
         self.rig.pool.turn_away()
+
+    @rule()
+    def those_that_are_retried_are_returned(self):
+        waiting = [*self.rig.pool._waiting]
+        self.rig.pool.return_retried()
+        left = set(map(id, self.rig.pool._waiting))
+        assert all((id(exchange) in left) is not exchange.retried for exchange in waiting)
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 10.0, 30.0, 60.0]))
     def time_passes(self, seconds):

@@ -18,10 +18,10 @@ from benchmarks.measure import RUNS
 from wsaas import (
     admission,
     bodies,
+    circuit_breaker,
     control,
     errors,
     heads,
-    health,
     http1,
     journal,
     log,
@@ -116,7 +116,7 @@ def test_the_delete_of_a_lost_connection_is_the_one_described():
 
 
 def test_a_backend_that_is_down_is_tried_as_often_as_said():
-    assert health.LONGEST_PAUSE == 1.0
+    assert circuit_breaker.LONGEST_PAUSE == 1.0
     assert "one request at a time, one a second;" in section("Why")
 
 
@@ -125,6 +125,16 @@ def test_the_log_is_bounded_as_said():
     row = f"| log lines that wait to be written | {log.QUEUE_LINES:,}, and {log.QUEUE_BYTES >> 20} MiB;"
     assert row in limits
     assert f"| time for the log at the end of the process | {log.FLUSH_TIMEOUT:g} s," in limits
+
+
+def test_the_circuit_breaker_is_as_described():
+    text = section("When requests fail")
+    assert f"requests of {circuit_breaker.FAILURE_THRESHOLD} different clients failed in a row (502, 503, 504," in text
+    assert {502, 503, 504} == circuit_breaker.UNAVAILABLE
+    assert f"up to {circuit_breaker.MAX_TRIALS} at a time, each counting for a second at most" in text
+    assert circuit_breaker.TRIAL_SLOT_S == 1.0
+    assert f"requests of {circuit_breaker.SUSTAINED_FAILURES} clients failed" in text
+    assert f"tried after {circuit_breaker.FIRST_PAUSE:g} s, and later one a second" in text
 
 
 def test_the_list_of_connections_is_paged_as_its_row_says():

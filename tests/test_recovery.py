@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import orjson
 import pytest
 from fakes import FakeClock, FakeJournal, FakeKeeper, FakePool, FakeWebhook, make_services, make_settings
@@ -5,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.events import Closed
-from wsaas.health import Health
 from wsaas.journal import LAST_NUMBER, Entry
 from wsaas.pool import Failure
 from wsaas.recovery import AT_ONCE, Recovery
@@ -128,7 +130,7 @@ def requests(*entries):
     pool = FakePool()
     clock = FakeClock()
     settings = make_settings(ws_hostname="new:1")
-    rig = Rig(*entries, webhook=Webhook(settings, pool, Health(clock, lambda: None), clock.wall))
+    rig = Rig(*entries, webhook=Webhook(settings, pool, CircuitBreaker(clock, pool), clock.wall))
     rig.start().journal.write()
     return [exchange.request for exchange in pool.sent]
 
@@ -219,13 +221,13 @@ def test_one_that_is_given_up_makes_way_for_the_next():
 def test_while_the_backend_is_down_they_line_up_like_everybody():
     clock = FakeClock()
     pool = FakePool()
-    health = Health(clock, lambda: None)
+    breaker = CircuitBreaker(clock, pool)
     settings = make_settings()
-    rig = Rig(*(ended(f"{number:02}") for number in range(40)), webhook=Webhook(settings, pool, health, clock.wall))
-    health.observe(object(), Failure.UNREACHABLE)
+    rig = Rig(*(ended(f"{number:02}") for number in range(40)), webhook=Webhook(settings, pool, breaker, clock.wall))
+    breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
     rig.start()
     assert pool.sent == []
-    assert len(health) == AT_ONCE
+    assert len(breaker) == AT_ONCE
     clock.advance(0.1)
     pool.answer(Response(200, {}))
     while pool.sent:

@@ -6,7 +6,7 @@ from email.utils import format_datetime, formatdate
 
 import orjson
 import pytest
-from fakes import FakeHealth, read_all
+from fakes import FakeBreaker, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -42,7 +42,7 @@ class FakePool:
 
 def make(**settings: str) -> Webhook:
     flags = {"api_uri": "localhost:80/websocket"} | settings
-    return Webhook(load(flags, {}), FakePool(), FakeHealth(), lambda: NOW)
+    return Webhook(load(flags, {}), FakePool(), FakeBreaker(), lambda: NOW)
 
 
 def subject(authorization: bytes | None = None) -> Subject:
@@ -165,7 +165,7 @@ def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
     text = ",".join("whsec_" + b64encode(key).decode() for key in keys)
     now = [NOW]
     settings = load({"api_uri": "a", "api_secret": text}, {})
-    hook = Webhook(settings, FakePool(), FakeHealth(), lambda: now[0])
+    hook = Webhook(settings, FakePool(), FakeBreaker(), lambda: now[0])
     request = read(hook.request(subject(), event))
     signed = Signer(keys).lines(request.header(b"ce-id"), NOW, request.body)
     assert [line for line in signed.split(b"\r\n") if line] == [
@@ -184,13 +184,14 @@ def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
 def test_a_call_hands_the_request_to_the_pool(event, patience):
     pool, outcomes = FakePool(), []
     hook = Webhook(
-        load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeHealth(), lambda: NOW
+        load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeBreaker(), lambda: NOW
     )
     one = subject(b"Basic x")
     hook.call(one, event, outcomes.append)
     (exchange,) = pool.sent
     assert exchange.request == hook.request(one, event)
     assert exchange.patience == patience
+    assert exchange.retried is not isinstance(event, Opened)
     assert not exchange.fresh
     assert outcomes == []
     exchange.answered(Failure.BROKEN)

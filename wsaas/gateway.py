@@ -13,13 +13,13 @@ from functools import partial
 from wsaas import __version__, memory_usage
 from wsaas.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
 from wsaas.certificates import Certificates
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.clock import Clock
 from wsaas.common import Common
 from wsaas.connector import Connector
 from wsaas.control import Control
 from wsaas.drain import Drain
 from wsaas.errors import SettingError
-from wsaas.health import Health
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
@@ -63,14 +63,14 @@ class Gateway:
             body=settings.max_message_size,
         )
         self._pool = Pool(self._clock, self._connector.open, limits)
-        self._health = Health(self._clock, self._pool.turn_away)
+        self._breaker = CircuitBreaker(self._clock, self._pool)
         gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
         most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
         self._memory = MemoryLimit(most, partial(memory_usage.in_use, most), memory_usage.trim)
-        sweeps = self._pool.sweep, self._health.sweep, gc_scheduler.sweep, self._memory.sweep
+        sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._connections = ConnectionTable(budget, lambda: len(self._heartbeat), self._clock)
-        webhook = Webhook(settings, self._pool, self._health, self._clock.wall)
+        webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         limit = settings.max_connections or budget.clients
         self._journal: SqliteJournal | None = None
         if settings.journal is not None:
@@ -156,7 +156,7 @@ class Gateway:
         for server in self._servers:
             server.close()
         self._heartbeat.stop()
-        self._health.stop()
+        self._breaker.stop()
         for each in self._heartbeat.watched():
             each.finish()
         self._pool.close()

@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
+from wsaas.circuit_breaker import CLOSED
 from wsaas.clock import Clock, Timer
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.log import logger
-from wsaas.pool import Outcome
+from wsaas.pool import UNSENT, Outcome
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
 
 OVERHEAD = 512
@@ -136,10 +137,10 @@ class Outbox:
     """Delivers events through `webhook`. One whose way is free goes at once; only those that wait are counted."""
 
     __slots__ = (
+        "_breaker",
         "_clock",
         "_current",
         "_flow",
-        "_health",
         "_high",
         "_inbox",
         "_owner",
@@ -155,7 +156,7 @@ class Outbox:
         self._webhook = webhook
         self._clock = clock
         self._owner = owner
-        self._health = webhook.health
+        self._breaker = webhook.breaker
         self._high = inbox
         # Made when something has to wait: a client that is quiet does not pay for it.
         self._inbox: Inbox | None = None
@@ -216,26 +217,39 @@ class Outbox:
         """Tell the owner nothing more: they know each other, and one that is done with has to be let go."""
         self._owner = _NOBODY
 
+    # What the circuit breaker needs (see `circuit_breaker.QueuedDelivery`).
+
+    @property
+    def connection_id(self) -> str:
+        """The id of the connection whose events these are."""
+        return self.subject.id
+
+    @property
+    def untried(self) -> bool:
+        """Whether the backend cannot have seen the event on its way: nothing of it was sent yet."""
+        return not self._tries
+
     def attempt(self) -> bool:
-        """Try to deliver what is first in line (see `health.Waiter`)."""
+        """Send the event on its way; return whether there is one."""
         if self._current is None:
             return False
         self._webhook.call(self.subject, self._current, self._answered)
         return True
 
     def overdue(self, now: float) -> bool:
-        """Give up what waits for a backend that is down, once its window is over (see `health.Waiter`)."""
-        if self._current is not None and now < self._until:
-            return False
+        """Give up the event on its way if that is due; return whether there is none any more."""
         if self._current is not None:
-            self._give_up(self._current, "the backend is down")
+            if not self._is_spent(self._current, now):
+                return False
+            why = "the backend cannot be reached" if self.untried else f"it failed {self._tries} times"
+            self._give_up(self._current, why)
         return True
 
     def _start(self, event: Event) -> None:
         self._current = event
         self._tries = 0
         self._until = 0.0
-        if isinstance(event, Message) and not self._health.is_down:
+        if isinstance(event, Message) and self._breaker.state is CLOSED:
             self._webhook.call(self.subject, event, self._answered)
         elif isinstance(event, Closed):
             self._owner.leaving(event, self._go)
@@ -247,11 +261,11 @@ class Outbox:
             self._send(self._current)
 
     def _send(self, event: Event) -> None:
-        if self._health.is_down and not isinstance(event, Opened):
-            self._until = self._clock.now() + self._webhook.windows[type(event)]
-            self._health.wait(self)
-        else:
+        if self._breaker.state is CLOSED or isinstance(event, Opened):
             self._webhook.call(self.subject, event, self._answered)
+        else:
+            self._until = self._clock.now() + self._webhook.windows[type(event)]
+            self._breaker.wait(self)
 
     def _next(self) -> None:
         self._current = None
@@ -265,13 +279,13 @@ class Outbox:
             inbox.weigh_off(event)
 
     def _answered(self, outcome: Outcome) -> None:
-        self._health.observe(self, outcome)
+        self._breaker.observe(self, outcome)
         event = self._current
         if event is None:
             return
         verdict = self._webhook.judge(event, outcome)
         if isinstance(verdict, Again):
-            self._retry_later(event, verdict)
+            self._retry_later(event, verdict, sent=outcome not in UNSENT)
             return
         if isinstance(verdict, Taken):
             if verdict.reply is not None:
@@ -285,28 +299,43 @@ class Outbox:
         else:
             self._next()
 
-    def _retry_later(self, event: Event, verdict: Again) -> None:
-        """Try again after a pause with full jitter that doubles each time; a client never waits beyond its window."""
+    def _retry_later(self, event: Event, verdict: Again, *, sent: bool) -> None:
+        """Try again after a pause with full jitter that doubles each time; a client never waits beyond its window.
+
+        While the breaker is not closed it decides instead, but no sooner than the backend asked for.
+        """
         now = self._clock.now()
-        if not self._until:
+        if not self._until or (sent and self.untried):
             self._until = now + self._webhook.windows[type(event)]
-        self._tries += 1
-        if now >= self._until:
-            self._give_up(event, f"{verdict.why}, {self._tries} times")
-        elif self._health.is_down and not verdict.after:
-            self._health.wait(self)
+        self._tries += sent
+        if self._is_spent(event, now):
+            self._give_up(event, verdict.why if self.untried else f"{verdict.why}, {self._tries} times")
+        elif self._breaker.state is not CLOSED and not verdict.after:
+            self._breaker.wait(self)
         else:
             pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._tries, 16)))  # noqa: S311
-            pause = min(max(pause, verdict.after), self._until - now)
+            pause = max(pause, verdict.after)
+            if not self.untried:
+                pause = min(pause, self._until - now)
             logger.debug("%s.%d: %s; again in %.3f s", self.subject.id, event.number, verdict.why, pause)
             self._timer = self._clock.call_later(pause, self._try_again)
 
+    def _is_spent(self, event: Event, now: float) -> bool:
+        """Return whether `event` is to be given up at `now`.
+
+        After a failure that is so when its window is over; untried, only when the backend could not be reached during
+        a whole window.
+        """
+        if now < self._until:
+            return False
+        return not self.untried or self._breaker.unreachable_for(now) >= self._webhook.windows[type(event)]
+
     def _try_again(self) -> None:
         self._timer = None
-        if self._health.is_down:
-            self._health.wait(self)
-        else:
+        if self._breaker.state is CLOSED:
             self.attempt()
+        else:
+            self._breaker.wait(self)
 
     def _give_up(self, event: Event, why: str) -> None:
         if isinstance(event, Closed):

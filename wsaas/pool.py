@@ -30,20 +30,27 @@ class Failure(Enum):
 
 Outcome = Response | Failure
 
+UNSENT = (Failure.UNREACHABLE, Failure.CROWDED)
+"""Failures after which it is certain that the backend saw nothing."""
+
 
 class Exchange:
     """A request on its way: `request` as bytes, `answered` called once with the outcome, never before `send` returned.
 
-    `patience`: seconds that it may wait for a connection. `fresh`: only a connection that served nobody will do.
+    `patience`: seconds that it may wait for a connection. `retried`: whoever sends it tries again after a failure.
+    `fresh`: only a connection that served nobody will do.
     """
 
-    __slots__ = ("answered", "deadline", "fresh", "patience", "request")
+    __slots__ = ("answered", "deadline", "fresh", "patience", "request", "retried")
 
-    def __init__(self, request: bytes, answered: Callable[[Outcome], None], patience: float) -> None:
+    def __init__(
+        self, request: bytes, answered: Callable[[Outcome], None], patience: float, retried: bool = False
+    ) -> None:
         """Start where nothing was sent yet."""
         self.request = request
         self.answered = answered
         self.patience = patience
+        self.retried = retried
         self.deadline = 0.0
         self.fresh = False
 
@@ -221,8 +228,15 @@ class Pool:
                 _unsent(exchange, Failure.CROWDED)
 
     def turn_away(self) -> None:
-        """Fail whatever waits for a connection: the backend is down."""
+        """Fail whatever waits for a connection: there will be none."""
         self._fail_waiting(Failure.CROWDED)
+
+    def return_retried(self) -> None:
+        """Fail what waits for a connection and is retried: it is to wait elsewhere. The rest waits on."""
+        returned = [exchange for exchange in self._waiting if exchange.retried]
+        self._waiting = deque(exchange for exchange in self._waiting if not exchange.retried)
+        for exchange in returned:
+            _unsent(exchange, Failure.CROWDED)
 
     def close(self) -> None:
         """Close every connection; whatever is on one, or waits for one, fails."""

@@ -11,11 +11,11 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from wsaas import __version__, errors
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.frames import valid_text
 from wsaas.handshake import Handshake
-from wsaas.health import Health
 from wsaas.pool import Exchange, Failure, Outcome, Pool
 from wsaas.responses import Response
 from wsaas.settings import Settings
@@ -105,10 +105,10 @@ class Subject:
 class Webhook:
     """Tells the backend of events."""
 
-    def __init__(self, settings: Settings, pool: Pool, health: Health, wall: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, pool: Pool, breaker: CircuitBreaker, wall: Callable[[], float]) -> None:
         """Send through `pool`; `wall` gives seconds since the epoch."""
         self._pool = pool
-        self.health = health
+        self.breaker = breaker
         self._wall = wall
         self._patience = settings.api_timeout / 1000
         self._signer = Signer(settings.api_secret) if settings.api_secret else None
@@ -134,8 +134,8 @@ class Webhook:
 
     def call(self, subject: Subject, event: Event, answered: Callable[[Outcome], None]) -> None:
         """Tell the backend of `event`; `answered` is called once with the outcome, which `judge` understands."""
-        patience = self._patience + self.windows[type(event)]
-        self._pool.send(Exchange(self.request(subject, event), answered, patience))
+        window = self.windows[type(event)]
+        self._pool.send(Exchange(self.request(subject, event), answered, self._patience + window, window > 0))
 
     def request(self, subject: Subject, event: Event) -> bytes:
         """Return the request that tells of `event`: the same for each try, but for the signature and its time."""

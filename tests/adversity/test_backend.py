@@ -43,7 +43,7 @@ async def test_down_at_the_start_and_up_later(stage: Stage) -> None:
     assert (await node.rest("GET", "/readyz")).status == 200
     await stage.backend.start()
     assert await status_of(stage, node) == 101
-    assert stage.messages() == ["the backend is down: requests wait"]
+    assert stage.messages() == ["circuit breaker open: the backend cannot be reached; deliveries wait"]
 
 
 async def test_it_goes_away_and_comes_back(stage: Stage) -> None:
@@ -332,4 +332,4 @@ async def test_a_full_pool_that_breaks_down_at_once(stage: Stage) -> None:
     names = {call.client for call in stage.backend.calls}
     await stage.backend.wait(lambda: all(distinct(stage.backend.of(name)) == [0, 1, 2] for name in names))
     assert stage.backend.most_busy <= 4
-    assert stage.messages() == ["the backend is down: requests wait"]
+    assert stage.messages() == ["circuit breaker open: the backend cannot be reached; deliveries wait"]

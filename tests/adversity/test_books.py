@@ -209,7 +209,7 @@ async def test_many_that_wait_do_not_hammer_a_backend_that_is_down(
     down = Flaky(stage, refuse)
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: len(node.gateway._registry.services.webhook.health) == 500)
+    await until(lambda: len(node.gateway._registry.services.webhook.breaker) == 500)
     first = len(down.times)
     assert first < 100, "it is found to be down by as many as there are connections"
     await asyncio.sleep(3)
@@ -233,7 +233,7 @@ async def test_many_that_wait_for_a_backend_that_is_not_there(stage: Stage) -> N
     await stage.backend.stop()
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: len(node.gateway._registry.services.webhook.health) >= 499)
+    await until(lambda: len(node.gateway._registry.services.webhook.breaker) >= 499)
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 1500)
     for client in clients:
@@ -542,7 +542,7 @@ async def test_a_backend_that_is_down_when_a_killed_gateway_starts(stage: Stage,
     node.program.kill()
     await stage.backend.stop()
     await node.program.start()
-    await until(lambda: "the backend is down" in node.program.said())
+    await until(lambda: "the backend cannot be reached" in node.program.said())
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 50)
     assert {call.client for call in stage.backend.calls if call.method == "DELETE"} == names

@@ -327,7 +327,7 @@ async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
     await stage.backend.start()
     assert await stop
     assert len(clients) == stage.backend.count("DELETE") == 3
-    assert stage.messages() == ["the backend is down: requests wait"]
+    assert stage.messages() == ["circuit breaker open: the backend cannot be reached; deliveries wait"]
 
 
 async def test_with_a_backend_that_hangs(stage: Stage) -> None:

@@ -6,10 +6,10 @@ from ipaddress import ip_address, ip_network
 
 from wsaas.access import Origins, Proxies, customer
 from wsaas.answers import fault_answer
+from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.errors import Fault
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.handshake import Handshake, accept, is_handshake, read, select_subprotocol
-from wsaas.health import Health
 from wsaas.http1 import Request, RequestReader
 from wsaas.pool import Pool
 from wsaas.responses import ResponseReader
@@ -28,8 +28,14 @@ BEFORE = (
 )
 ORIGINS = [Origins(everyone=True), Origins(frozenset({"https://a.example"}), (("https", ".a.example"),))]
 PROXIES = Proxies((ip_network("0.0.0.0/0"), ip_network("2001:db8::/32")), unix=True)
+BREAKER = CircuitBreaker.__new__(CircuitBreaker)
 PLAIN, SIGNED = (
-    Webhook(load({"api_uri": "backend:8000/hook", **more}, {}), Pool.__new__(Pool), Health.__new__(Health), lambda: AT)
+    Webhook(
+        load({"api_uri": "backend:8000/hook", **more}, {}),
+        Pool.__new__(Pool),
+        CircuitBreaker.__new__(CircuitBreaker),
+        lambda: AT,
+    )
     for more in ({}, {"api_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
 )
 EVERY_REQUEST = [
