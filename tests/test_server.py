@@ -21,6 +21,7 @@ from wsaas.admission import MAX_REFUSED, Gate, SharedGate
 from wsaas.client import SocketProtocol
 from wsaas.common import Common
 from wsaas.control import DONE, Control
+from wsaas.events import Reason
 from wsaas.http1 import CHUNKS, CONTINUE
 from wsaas.journal import NoJournal
 from wsaas.pending import PendingProtocol
@@ -282,10 +283,18 @@ def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
 def test_a_slow_client_is_told_of_before_the_body(rig):
     push = rig.push(size=20_000)
     (session,) = rig.registry.live()
-    session.edge.write(b"x" * 1024 * 1024)
+    session.send(text=False, data=b"x" * 1024 * 1024)
     rig.receive(push)
     assert rig.responses() == [(429, "SLOW_CLIENT", False)]
     assert grows(rig) == 0
+
+
+def test_a_client_that_is_being_closed_takes_no_body(rig, session):
+    rig.webhook.answer(Admitted(None, None))
+    session.close(Reason.BACKEND_CLOSED)
+    other = rig.visit()
+    other.protocol.data_received(rig.push(size=20_000))
+    assert responses(other.take()) == [(410, "GONE", False)]
 
 
 @pytest.mark.parametrize(("size", "closes"), [(4097, False), (2_000_000, True)])

@@ -33,6 +33,7 @@ LIST = b"/connections"
 PAGE, LONGEST_PAGE = 100, 1000
 """Connections on a page, unless `limit` asks for another number, and at most."""
 
+_TAKES_MESSAGES = frozenset({State.CONNECTING, State.OPEN})
 MAX_CLOSE_ORDER = 4096
 """Bytes that the body of a DELETE may have."""
 
@@ -89,6 +90,8 @@ class Control:
             return MAX_CLOSE_ORDER
         if method != b"PUT":
             return 0
+        if session.state not in _TAKES_MESSAGES:
+            raise errors.Gone("This connection ended.")
         services = self._registry.services
         if session.buffered >= services.send_limit:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
