@@ -4,9 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-LOST = 2**53 - 1
-"""The number of a DELETE whose gateway was lost."""
+LAST = 2**53 - 1
+"""The number of an event that is the last, whatever came before: `end`, or what a gateway gives the DELETEs of one that
+was lost."""
+
+HOSTILE = "hostile-"
+"""What names of hostile clients begin with."""
 
 UNDELIVERED = 1011
 SEEN = {"ok", "mute", "hung"}
@@ -35,6 +40,82 @@ class Life:
     def has_seen_all(self) -> bool:
         """Whether all that was sent to it came before its end: a Close is the last that is sent."""
         return self.end == "clean" or self.end.startswith("closed")
+
+
+def number_of(event: str) -> int:
+    """Return the number of an event, as it stands in the books behind the id."""
+    return LAST if event == "end" else int(event)
+
+
+def is_lost(told: dict[str, Any]) -> bool:
+    """Return whether a DELETE is that of a gateway that was lost: it does not know how many messages came."""
+    return told["messages_in"] is None
+
+
+def tells_of_loss(told: dict[str, Any]) -> bool:
+    """Return whether a DELETE says that messages may be missing."""
+    return is_lost(told) or told["code"] == UNDELIVERED or bool(told.get("undelivered"))
+
+
+class Order:
+    """POST, then each message, then the DELETE: each begins when the one before was answered, and repeats only then."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._last, self._method, self._is_taken = -1, "", True
+
+    def take(self, method: str, event: int, verdict: str, told: dict[str, Any] | None) -> None:
+        """Look at the next request. `told`: the body of a DELETE."""
+        last, is_taken = self._last, verdict == "ok"
+        if told is not None and event == LAST and not is_lost(told):
+            event = told["messages_in"] + 1
+        if event == last:
+            self._is_taken = self._is_taken or is_taken
+            if method != self._method:
+                self.faults.append(f"event {event} was a {self._method} and is a {method}")
+            return
+        if self._method == "DELETE" and not (told is not None and is_lost(told)):
+            self.faults.append(f"{method} {event} came after the DELETE")
+        elif told is not None and (last == -1 or is_lost(told)):
+            # Its gateway was killed, or its POST before it was written down.
+            pass
+        elif event != last + 1 and not (told is not None and tells_of_loss(told)):
+            self.faults.append(f"{method} {event} came after {self._method} {last}")
+        elif not self._is_taken and method == "PUT":
+            self.faults.append(f"PUT {event} began before {self._method} {last} was answered")
+        self._last, self._method, self._is_taken = event, method, is_taken
+
+
+class HostileAccount:
+    """A hostile client's connection as the backend knows it: only what it is owed is kept."""
+
+    def __init__(self, client: str, name: str) -> None:
+        self.id = client
+        self.name = name
+        self.deletes: set[int] = set()
+        self.is_owed = False
+        self.is_settled = False
+        self.messages = 0
+        self._order = Order()
+
+    def take(self, method: str, event: int, verdict: str, body: str) -> None:
+        """Look at the next request."""
+        self.is_owed = self.is_owed or (method == "POST" and verdict in SEEN)
+        self.messages += method == "PUT"
+        if method == "DELETE":
+            self.deletes.add(event)
+            self.is_settled = self.is_settled or verdict == "ok"
+        self._order.take(method, event, verdict, json.loads(body) if method == "DELETE" else None)
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, in sentences."""
+        faults = self._order.faults[:3]
+        if self.is_owed and not self.is_settled:
+            faults.append("its DELETE is missing")
+        if len(self.deletes) > 1:
+            faults.append(f"it has more than one DELETE: {sorted(self.deletes)}")
+        return faults
 
 
 @dataclass
@@ -72,12 +153,20 @@ class Account:
     def repeats(self) -> int:
         return len(self.requests) - len({event for _, event, _ in self.requests})
 
+    def told_by(self, event: int) -> dict[str, Any]:
+        """Return what the DELETE of this number tells."""
+        told: dict[str, Any] = json.loads(self.bodies["DELETE", event])
+        return told
+
+    @property
+    def deletes_told(self) -> list[tuple[int, dict[str, Any]]]:
+        """The number of each DELETE, and what it tells."""
+        return [(event, self.told_by(event)) for event in sorted(self.deletes)]
+
     @property
     def says_so(self) -> bool:
         """Whether its DELETE tells that messages may be missing."""
-        return any(
-            event == LOST or json.loads(self.bodies["DELETE", event])["code"] == UNDELIVERED for event in self.deletes
-        )
+        return any(tells_of_loss(told) for _, told in self.deletes_told)
 
 
 class Ledger:
@@ -85,13 +174,18 @@ class Ledger:
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
+        self.hostile: dict[str, HostileAccount] = {}
 
     def read(self, lines: Iterable[str]) -> None:
         for line in lines:
             words = line.split(" ")
             if words[-1] != ".":
                 continue
-            word, client, number = words[0], words[1], int(words[2])
+            word, client, number = words[0], words[1], number_of(words[2])
+            if word not in ("PUSH", "TOLD") and words[4].startswith(HOSTILE):
+                hostile = self.hostile.setdefault(client, HostileAccount(client, words[4]))
+                hostile.take(word, number, words[3], " ".join(words[6:-1]))
+                continue
             account = self.accounts.setdefault(client, Account(client))
             if word == "PUSH":
                 account.pushes.append((number, words[3]))
@@ -109,14 +203,17 @@ class Ledger:
         account.name = name
         if method == "PUT" and context != name:
             account.faults.append(f"the Ws-Context of {request} is {context}")
-        if account.bodies.setdefault((method, event), body) != body:
+        # The successor of a lost gateway does not know what that one said, only that it is the same event.
+        is_end = method == "DELETE" and event == LAST and is_lost(json.loads(body))
+        if account.bodies.setdefault((method, event), body) != body and not is_end:
             account.faults.append(f"event {event} was repeated with another body")
         account.requests.append(request)
 
     @property
-    def unsettled(self) -> list[Account]:
+    def unsettled(self) -> list[Account | HostileAccount]:
         """Who is still owed a DELETE."""
-        return [each for each in self.accounts.values() if each.is_owed and not each.is_settled]
+        everybody = [*self.accounts.values(), *self.hostile.values()]
+        return [each for each in everybody if each.is_owed and not each.is_settled]
 
 
 @dataclass
@@ -139,6 +236,11 @@ def audit(ledger: Ledger, lives: Iterable[Life]) -> Findings:
         faults = [*account.faults, *_order(account), *_deletes(account), *_contents(account)]
         violations += [f"{account.id} ({account.name}): {fault}" for fault in faults]
         _count(account, counts)
+    for hostile in ledger.hostile.values():
+        violations += [f"{hostile.id} ({hostile.name}): {fault}" for fault in hostile.faults]
+        counts["hostile connections"] += 1
+        counts["hostile messages"] += hostile.messages
+        counts["DELETEs missing"] += hostile.is_owed and not hostile.is_settled
     for life in lives:
         account = by_name.get(life.name, Account("nobody"))
         faults = [*life.faults, *_delivered(life, account, counts), *_replies(life), *_pushes(life, account)]
@@ -157,33 +259,17 @@ def _count(account: Account, counts: Counter[str]) -> None:
     counts["requests"] += len(account.requests)
     counts["repeats"] += account.repeats
     counts["DELETEs"] += len(account.deletes)
-    counts["DELETEs of a lost gateway"] += LOST in account.deletes
+    counts["DELETEs of a lost gateway"] += any(is_lost(told) for _, told in account.deletes_told)
     counts["DELETEs missing"] += account.is_owed and not account.is_settled
     for _, status in account.pushes:
         counts[f"pushes {status}"] += 1
 
 
 def _order(account: Account) -> list[str]:
-    """POST, then each message, then the DELETE: each begins when the one before was answered, and repeats only then."""
-    faults: list[str] = []
-    last, last_method, is_taken = -1, "", True
+    order = Order()
     for method, event, verdict in account.requests:
-        if event == last:
-            is_taken = is_taken or verdict == "ok"
-            if method != last_method:
-                faults.append(f"event {event} was a {last_method} and is a {method}")
-            continue
-        if last_method == "DELETE":
-            faults.append(f"{method} {event} came after the DELETE")
-        elif event == LOST or (last == -1 and method == "DELETE"):
-            # Its gateway was killed, or its POST before it was written down.
-            pass
-        elif event != last + 1 and not (method == "DELETE" and account.says_so):
-            faults.append(f"{method} {event} came after {last_method} {last}")
-        elif not is_taken and method == "PUT":
-            faults.append(f"PUT {event} began before {last_method} {last} was answered")
-        last, last_method, is_taken = event, method, verdict == "ok"
-    return faults
+        order.take(method, event, verdict, account.told_by(event) if method == "DELETE" else None)
+    return order.faults
 
 
 def _deletes(account: Account) -> list[str]:
@@ -193,7 +279,7 @@ def _deletes(account: Account) -> list[str]:
         faults.append("its DELETE is missing")
     if len(account.deletes) > 1:
         faults.append(f"it has more than one DELETE: {sorted(account.deletes)}")
-    if account.told and not account.is_owed and account.deletes - {LOST}:
+    if account.told and not account.is_owed and not all(is_lost(told) for _, told in account.deletes_told):
         faults.append("it was refused, and got a DELETE all the same")
     return faults
 
@@ -205,19 +291,17 @@ def _contents(account: Account) -> list[str]:
         said = account.bodies["PUT", event].split(" ")[:2]
         if said != [str(event), account.name]:
             faults.append(f"event {event} is message {' of '.join(said)}")
-    for event in account.deletes:
-        told = json.loads(account.bodies["DELETE", event])
-        if event == LOST:
-            if (told["code"], told["reason"], told["messages_in"]) != (1006, "gateway lost", None):
-                faults.append(f"the DELETE of a lost gateway says {told}")
-        elif told["messages_in"] is None:
-            faults.append(f"DELETE {event} says {told}")
-        elif told["code"] != UNDELIVERED:
-            missing = set(range(1, told["messages_in"] + 1)) - account.events("PUT", {"ok"})
-            if missing:
-                faults.append(f"the DELETE says {told}, but messages {sorted(missing)} were not taken")
-            if event != told["messages_in"] + 1:
-                faults.append(f"the DELETE is event {event}, but says {told}")
+    for event, told in account.deletes_told:
+        if is_lost(told):
+            if (told["code"], told["reason"], event) != (1006, "gateway lost", LAST):
+                faults.append(f"DELETE {event} of a lost gateway says {told}")
+            continue
+        missing = set(range(1, told["messages_in"] + 1)) - account.events("PUT", {"ok"})
+        given_up = told.get("undelivered", len(missing) if told["code"] == UNDELIVERED else 0)
+        if len(missing) > given_up:
+            faults.append(f"the DELETE says {told}, but messages {sorted(missing)} were not taken")
+        if event not in (LAST, told["messages_in"] + 1) and not tells_of_loss(told):
+            faults.append(f"the DELETE is event {event}, but says {told}")
     return faults
 
 

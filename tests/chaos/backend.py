@@ -9,12 +9,18 @@ not at all, hangs up before it wrote a request down or after, and closes connect
 A line of the books: a word, the connection's id, the event's number (of a push: its own), what was answered, the
 `Authorization` and `Ws-Context` that came with it ("-" for none), and the body without spaces around it. A full stop
 ends it: a line without one was not written to its end, so that nothing was answered either.
+
+What a hostile client gets is said by its name (`FATES`). Of its messages the books have no bodies, and no pushes.
+
+With CHAOS_CA in the environment, the file of an authority, pushes go by TLS.
 """
 
 import asyncio
 import json
 import os
 import random
+import re
+import ssl
 import sys
 import zlib
 from contextlib import suppress
@@ -25,6 +31,7 @@ import uvloop
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+BAD = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 BUSY_FOR_A_SECOND = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 PUSHERS = 8
@@ -33,6 +40,24 @@ PUSH_PAUSE = 0.02
 
 GREETED = 10
 """Percent of the clients that get a push before they get their 101."""
+
+CE_ID = re.compile(r"([\w-]+)[.:](\d+|end)")
+"""The connection's id, and the number of the event in it, or `end`."""
+
+HOSTILE = "hostile-"
+FATES = {
+    "poison500": ("PUT", "busy"),
+    "poisonhung": ("PUT", "hung"),
+    "poisonmute": ("PUT", "mute"),
+    "dropped": ("PUT", "bad"),
+    "post500": ("POST", "busy"),
+    "posthung": ("POST", "hung"),
+}
+"""Verdicts on requests about hostile clients, by their kind. Others fare as honest ones do."""
+
+DEAF = "hostile-deaf-"
+DEAF_PUSH = b"." * 30_000
+DEAF_PAUSE = 0.02
 
 BUSY_PERCENT, UNSEEN_PERCENT, MUTE_PERCENT, HUNG_PERCENT, SLOW_PERCENT, CLOSING_PERCENT = 0.5, 0.3, 0.3, 0.02, 1, 0.5
 
@@ -48,29 +73,38 @@ def answered(body: bytes, kind: str = "") -> bytes:
 
 
 class Books:
-    """What outlives a kill."""
+    """What outlives a kill. Who is connected stands in a second file, which is soon read: the books become long."""
 
     def __init__(self, path: Path) -> None:
         self.clients: dict[str, str] = {}
-        if path.exists():
-            for line in path.read_bytes().decode().splitlines():
-                self._remember(line)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.deaf: dict[str, str] = {}
+        clients = path.with_suffix(".clients")
+        if clients.exists():
+            for line in clients.read_bytes().decode().splitlines():
+                if line.endswith(" ."):
+                    self._remember(line)
+        self._file, self._clients = (
+            os.open(each, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for each in (path, clients)
+        )
         os.write(self._file, b"\n")
+        os.write(self._clients, b"\n")
 
     def _remember(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word in ("POST", "DELETE"):
             client, _, verdict, name, *_ = rest.split(" ")
+            clients = self.deaf if name.startswith(DEAF) else self.clients
             if word == "DELETE":
-                self.clients.pop(client, None)
-            elif verdict == "ok":
-                self.clients[client] = name
+                clients.pop(client, None)
+            elif verdict == "ok" and (clients is self.deaf or not name.startswith(HOSTILE)):
+                clients[client] = name
 
     def write(self, *fields: object) -> None:
         line = " ".join([*map(str, fields), "."])
         os.write(self._file, line.encode() + b"\n")
-        self._remember(line)
+        if fields[0] in ("POST", "DELETE"):
+            os.write(self._clients, line.encode() + b"\n")
+            self._remember(line)
 
 
 class Request:
@@ -78,10 +112,16 @@ class Request:
         start, *lines = head.decode("latin-1").split("\r\n")
         self.method = start.split(" ", 1)[0]
         headers = dict(line.lower().split(": ", 1) for line in lines)
-        self.client, _, self.event = dict(line.split(": ", 1) for line in lines)["ce-id"].rpartition(".")
+        matched = CE_ID.fullmatch(dict(line.split(": ", 1) for line in lines)["ce-id"])
+        assert matched is not None, head
+        self.client, self.event = matched.groups()
         self.name = headers.get("authorization", "-").removeprefix("bearer ")
         self.context = headers.get("ws-context", "-")
         self.body = body.decode()
+
+    @property
+    def is_hostile(self) -> bool:
+        return self.name.startswith(HOSTILE)
 
 
 class Backend:
@@ -96,6 +136,7 @@ class Backend:
     def start(self) -> None:
         for _ in range(PUSHERS):
             self.do(self._push_for_ever())
+        self.do(self._push_to_the_deaf())
 
     def do(self, what: "asyncio.Future[None]") -> None:
         task = asyncio.ensure_future(what)
@@ -107,7 +148,12 @@ class Backend:
 
     def verdict(self, request: Request) -> str:
         """Decide what becomes of a request, and write it down, unless it is to be as if it had never come."""
-        if request.method == "POST":
+        method, fate_of_hostile = FATES.get(request.name.split("-")[1], ("", "")) if request.is_hostile else ("", "")
+        if request.method == method:
+            verdict = fate_of_hostile
+        elif request.is_hostile and request.method == "POST":
+            verdict = "ok"
+        elif request.method == "POST":
             # A refusal is for good: were the POST repeated, its answer would be the same.
             fate = zlib.crc32(request.name.encode()) % 1000
             verdict = "no" if fate < 30 else "busy" if fate < 35 else "mute" if fate < 45 else "ok"
@@ -117,7 +163,7 @@ class Backend:
             return "unseen"
         else:
             verdict = "mute" if self.percent(MUTE_PERCENT) else "hung" if self.percent(HUNG_PERCENT) else "ok"
-        body = request.body if request.method != "POST" else ""
+        body = "" if request.method == "POST" or (request.is_hostile and request.method == "PUT") else request.body
         self.books.write(
             request.method, request.client, request.event, verdict, request.name, request.context, shown(body)
         )
@@ -148,6 +194,19 @@ class Backend:
             if self.books.clients:
                 await self.push(self.chance.choice(list(self.books.clients)), link)
 
+    async def _push_to_the_deaf(self) -> None:
+        """Push to clients that never read; what that is answered is nobody's business."""
+        link = Link(self._gateway)
+        while True:
+            await asyncio.sleep(DEAF_PAUSE)
+            if self.books.deaf:
+                client = self.chance.choice(list(self.books.deaf))
+                try:
+                    if await link.put(client, DEAF_PUSH) == "410":
+                        self.books.deaf.pop(client, None)
+                except (OSError, EOFError, ValueError):
+                    link.close()
+
     async def greet(self, request: Request) -> None:
         """Push to a client that waits for its 101."""
         link = Link(self._gateway)
@@ -155,6 +214,9 @@ class Backend:
             await self.push(request.client, link)
         finally:
             link.close()
+
+
+TLS = ssl.create_default_context(cafile=os.environ["CHAOS_CA"]) if "CHAOS_CA" in os.environ else None
 
 
 class Link:
@@ -167,9 +229,9 @@ class Link:
     async def put(self, client: str, body: bytes) -> str:
         """Return the status that a push was answered with."""
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=TLS)
         reader, writer = self._streams
-        head = f"PUT /{client} HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"PUT /{client} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         lines = dict(line.split(": ", 1) for line in answer.split("\r\n")[1:] if line)
@@ -211,11 +273,13 @@ class Server(asyncio.Protocol):
         elif verdict == "busy":
             self._transport.write(BUSY_FOR_A_SECOND if backend.percent(10) else BUSY)
             self._tell_refusal(request)
+        elif verdict == "bad":
+            self._transport.write(BAD)
         elif verdict == "no":
             self._transport.write(answered(b'{"code":"NO"}'))
             self._tell_refusal(request)
         elif verdict == "ok":
-            if request.method == "POST" and backend.percent(GREETED):
+            if request.method == "POST" and not request.is_hostile and backend.percent(GREETED):
                 backend.do(self._greet(request))
             elif backend.percent(SLOW_PERCENT):
                 pause = backend.chance.uniform(0, 0.1)
@@ -225,7 +289,7 @@ class Server(asyncio.Protocol):
 
     def _tell_refusal(self, request: Request) -> None:
         """Write down, once it is so, that the gateway has the refusal: it owes no DELETE then."""
-        if request.method == "POST":
+        if request.method == "POST" and not request.is_hostile:
             # What is written leaves at the end of the loop's turn.
             asyncio.get_running_loop().call_later(0.02, self._backend.books.write, "TOLD", request.client, 0)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from random import Random
 from typing import cast
@@ -157,11 +158,12 @@ class Client(asyncio.Protocol):
 class Crowd:
     """Many clients, one life after the other, until they are told to stop."""
 
-    def __init__(self, port: int, seed: int) -> None:
+    def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
         self.lives: list[Life] = []
         self.knocks = 0
         self._port = port
         self._seed = seed
+        self._tls = tls
         self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._waves = 0
@@ -193,7 +195,8 @@ class Crowd:
             life = Life(f"{name}-{number}")
             client = Client(life)
             try:
-                await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self._port)  # noqa: B023
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(lambda: client, "127.0.0.1", self._port, ssl=self._tls)  # noqa: B023
             except OSError:
                 self.knocks += 1
                 await asyncio.sleep(chance.uniform(0.05, 0.3))

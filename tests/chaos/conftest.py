@@ -10,6 +10,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--chaos-seconds", type=float, help="how long to kill and restart backend and gateway")
     group.addoption("--chaos-clients", type=int, default=200, help="how many clients there are at a time")
+    group.addoption("--chaos-hostile", type=int, default=48, help="how many hostile connections there are at a time")
+    group.addoption("--chaos-tls", action="store_true", help="clients and pushes come by TLS")
     group.addoption("--chaos-seed", type=int, help="repeat the choices of an earlier run")
 
 

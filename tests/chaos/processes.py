@@ -96,9 +96,24 @@ class Program:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no Pss in smaps_rollup")
 
+    def resident(self) -> int:
+        """Return the bytes of memory that it has resident, 0 when it is not there. This does not hold it up."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def knows(flag: str) -> bool:
+    """Return whether the gateway has a setting of this flag."""
+    helped = subprocess.run([sys.executable, "-m", "wsaas", "--help"], capture_output=True, text=True, check=True)
+    return flag in helped.stdout.split()
+
 
 def gateway(api_uri: str, port: int, log: Path, **settings: object) -> Program:
     """Return a gateway on `port`, as a user starts it, which is not running yet."""
     given = {name.upper(): str(value) for name, value in settings.items()}
-    environment = {"API_URI": api_uri, "WS_HOSTNAME": f"127.0.0.1:{port}", **given}
+    scheme = "https://" if "tls_cert" in settings else ""
+    environment = {"API_URI": api_uri, "WS_HOSTNAME": f"{scheme}127.0.0.1:{port}", **given}
     return Program([sys.executable, "-m", "wsaas"], log, environment)

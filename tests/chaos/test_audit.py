@@ -4,11 +4,18 @@ import json
 
 import pytest
 
-from .audit import LOST, Ledger, Life, audit
+from .audit import LAST, Ledger, Life, audit
 
 
-def delete(number: int, messages: int | None, code: int = 1000, reason: str = "", verdict: str = "ok") -> str:
-    body = json.dumps({"code": code, "reason": reason, "messages_in": messages}, separators=(",", ":"))
+def delete(
+    number: int | str,
+    messages: int | None,
+    code: int = 1000,
+    reason: str = "",
+    verdict: str = "ok",
+    **more: int | None,
+) -> str:
+    body = json.dumps({"code": code, "reason": reason, "messages_in": messages, **more}, separators=(",", ":"))
     return f"DELETE id {number} {verdict} ada ada {body} ."
 
 
@@ -53,7 +60,7 @@ def findings(lines: list[str], *lives: Life) -> list[str]:
     return audit(ledger, lives).violations
 
 
-LOST_DELETE = delete(LOST, None, 1006, "gateway lost")
+LOST_DELETE = delete(LAST, None, 1006, "gateway lost")
 
 FINE: dict[str, tuple[list[str], Life]] = {
     "a life": (RIGHT, life()),
@@ -74,6 +81,15 @@ FINE: dict[str, tuple[list[str], Life]] = {
     "a push that came too late": (RIGHT, life(end="left", pushes=[5])),
     "a gateway lost twice": (["POST id 0 ok ada -  .", LOST_DELETE, LOST_DELETE], life(end="lost", sent=0, pushes=[])),
     "a POST that a kill kept from the books": ([delete(1, 0, 1006)], life(end="refused 502", admitted=False, sent=0)),
+    "a DELETE whose event is the end": ([*RIGHT[:-2], delete("end", 2, verdict="busy"), delete("end", 2)], life()),
+    "the end that a later gateway tells anew": (
+        [*RIGHT[:-2], delete("end", 2, verdict="mute"), delete("end", None, 1006, "gateway lost")],
+        life(),
+    ),
+    "messages given up, as many as the DELETE says": (
+        ["POST id 0 ok ada -  .", put(1), delete("end", 5, 4001, undelivered=4)],
+        life(sent=5, end="closed 4001", replies=[], pushes=[]),
+    ),
     "a refusal that a kill of the gateway kept from it": (
         ["POST id 0 no ada -  .", LOST_DELETE],
         life(end="lost", admitted=False, sent=0, pushes=[]),
@@ -94,7 +110,7 @@ WRONG: dict[str, tuple[list[str], Life, str]] = {
     "a DELETE that was never taken": (RIGHT[:-1], life(), "its DELETE is missing"),
     "two DELETEs": ([*RIGHT, LOST_DELETE], life(), "more than one DELETE"),
     "two DELETEs of lost gateways": (
-        ["POST id 0 ok ada -  .", LOST_DELETE, delete(LOST - 1, None, 1006, "gateway lost")],
+        ["POST id 0 ok ada -  .", LOST_DELETE, delete(LAST - 1, None, 1006, "gateway lost")],
         life(end="lost", sent=0, pushes=[]),
         "more than one DELETE",
     ),
@@ -119,6 +135,22 @@ WRONG: dict[str, tuple[list[str], Life, str]] = {
         life(end="closed 1001", replies=[], pushes=[]),
         "were not taken",
     ),
+    "a loss of which the end does not tell": (
+        ["POST id 0 ok ada -  .", put(1), delete("end", 5, 4001, undelivered=3)],
+        life(sent=5, end="closed 4001", replies=[], pushes=[]),
+        "were not taken",
+    ),
+    "an end that says something else the second time": (
+        [*RIGHT[:-2], delete("end", 2, verdict="busy"), delete("end", 2, 1001)],
+        life(),
+        "repeated with another body",
+    ),
+    "an end before the last message": (
+        [*RIGHT[:5], delete("end", 2), put(2)],
+        life(pushes=[5]),
+        "DELETE 3 came after PUT 1",
+    ),
+    "an end and another one": ([*RIGHT, delete("end", 2)], life(), "more than one DELETE"),
     "messages in another order": (swapped(RIGHT, 3, 6), life(), "PUT 2 began before"),
     "contents swapped": (
         ["POST id 0 ok ada -  .", put(1, message=2), put(2, message=1), delete(3, 2)],
@@ -167,6 +199,37 @@ def test_each_wrong_is_found(what: str) -> None:
     found = findings(lines, known)
     with pytest.raises(AssertionError, match=expected):
         raise AssertionError("\n".join(found))
+
+
+def hostile(*lines: str) -> list[str]:
+    """Findings about a hostile client whose requests are `lines`."""
+    return findings([line.replace(" ada ada ", " hostile-a-1 - ").replace(" ada ", " hostile-a-1 ") for line in lines])
+
+
+HOSTILE_RIGHT = ["POST id 0 ok ada -  .", "PUT id 1 busy ada -  .", "PUT id 1 ok ada -  .", "PUT id 2 bad ada -  ."]
+
+
+def test_a_hostile_client_is_owed_its_order_and_one_delete() -> None:
+    assert hostile(*HOSTILE_RIGHT, delete("end", 900, 1011, verdict="busy"), delete("end", 900, 1011)) == []
+    assert hostile(*HOSTILE_RIGHT[:2], delete("end", None, 1006, "gateway lost")) == []
+    assert hostile("POST id 0 busy ada -  .") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (HOSTILE_RIGHT, "its DELETE is missing"),
+        ([*HOSTILE_RIGHT, delete("end", 2, 1011, verdict="busy")], "its DELETE is missing"),
+        (["POST id 0 hung ada -  ."], "its DELETE is missing"),
+        ([*HOSTILE_RIGHT, delete("end", 2, 1011), delete(3, 2, 1011)], "more than one DELETE"),
+        ([*HOSTILE_RIGHT, delete("end", 2, 1011), "PUT id 3 ok ada -  ."], "PUT 3 was a DELETE|is a PUT"),
+        ([HOSTILE_RIGHT[0], HOSTILE_RIGHT[3], delete("end", 2, 1011)], "PUT 2 came after POST 0"),
+        ([*HOSTILE_RIGHT[:2], HOSTILE_RIGHT[3], delete("end", 2, 1011)], "PUT 2 began before PUT 1 was answered"),
+    ],
+)
+def test_what_a_hostile_client_is_owed_is_missed(lines: list[str], expected: str) -> None:
+    with pytest.raises(AssertionError, match=expected):
+        raise AssertionError("\n".join(hostile(*lines)))
 
 
 def test_what_is_owed_is_known_at_any_time() -> None:

@@ -10,18 +10,22 @@ import json
 import random
 import shutil
 import sqlite3
+import ssl
 import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sockets.authority import Authority
 
 from . import processes
 from .audit import Findings, Ledger, audit
 from .clients import Crowd
+from .hostile import Cast
 from .processes import Program, quiet_port
 
 PATIENCE = 45.0
@@ -48,6 +52,19 @@ SETTINGS = {
 }
 
 
+MAX_MEMORY = 64 * 1024 * 1024
+"""Bytes that the gateway may take, where it has such a setting."""
+
+MEMORY_SLACK = 1.1
+"""Share of that which it may have resident at its most: it acts when it notices."""
+
+ANSWER_PATIENCE = 10
+"""Seconds for the gateway to say who is connected."""
+
+SAMPLE_PAUSE = 0.1
+"""Seconds between two looks at the gateway's memory, and at who is connected."""
+
+
 class RestlessError(Exception):
     """Something is missing: the audit will tell."""
 
@@ -55,11 +72,13 @@ class RestlessError(Exception):
 class Play:
     """The stage, the actors, and what happens to them."""
 
-    def __init__(self, folder: Path, clients: int, seed: int) -> None:
+    def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool) -> None:
         self.chance = random.Random(seed)  # noqa: S311
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger()
+        self.peak = 0
         self._clients = clients
+        self._hostile = hostile
         self._folder = folder
         self._seed = seed
         gateway, backend = quiet_port(), quiet_port()
@@ -69,10 +88,21 @@ class Play:
         self.journal = folder / "journal"
         script = str(Path(__file__).with_name("backend.py"))
         command = [sys.executable, script, str(backend), str(gateway), str(self._books)]
-        self.backend = Program(command, folder / "backend.log", {})
-        uri = f"127.0.0.1:{backend}/hook"
-        self.gateway = processes.gateway(uri, gateway, folder / "gateway.log", journal=self.journal, **SETTINGS)
-        self.crowd = Crowd(gateway, seed)
+        self._tls: ssl.SSLContext | None = None
+        settings: dict[str, object] = {**SETTINGS, "journal": self.journal}
+        environment = {}
+        if tls:
+            authority = Authority(folder)
+            settings |= authority.issue()
+            self._tls = authority.client()
+            environment["CHAOS_CA"] = str(authority.path)
+        self.is_bounded = processes.knows("--max-memory")
+        if self.is_bounded:
+            settings["max_memory"] = MAX_MEMORY
+        self.backend = Program(command, folder / "backend.log", environment)
+        self.gateway = processes.gateway(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", **settings)
+        self.crowd = Crowd(gateway, seed, self._tls)
+        self.cast = Cast(gateway, seed, self._tls)
 
     async def raise_backend(self) -> None:
         await self.backend.start(str(self.backend.runs + 1), str(self._seed))
@@ -134,15 +164,32 @@ class Play:
         """Let clients come for a while, and faults happen, each at least once; then wait until all is at rest."""
         loop = asyncio.get_running_loop()
         self.crowd.start(self._clients)
+        self.cast.start(self._hostile)
+        watching = asyncio.ensure_future(self._watch())
         end = loop.time() + seconds
         first = self.chance.sample(sorted(set(faults), key=lambda fault: fault.__name__), len(set(faults)))
         while first or loop.time() < end:
             await self._pause(0.2, 1.2)
             self.crowd.check()
+            self.cast.check()
             fault = first.pop() if first else self.chance.choice(faults)
             await fault(self)
         await self.crowd.stop()
+        await self.cast.stop()
+        watching.cancel()
         await self._rest()
+
+    async def _watch(self) -> None:
+        """Note the gateway's memory at its most, and ids of clients for those who park bodies there."""
+        turns = 0
+        while True:
+            self.peak = max(self.peak, self.gateway.resident())
+            turns += 1
+            if turns % 10 == 0:
+                with suppress(OSError, ValueError):
+                    listed = await asyncio.to_thread(self._listed, 5)
+                    self.cast.live = [each["id"] for each in listed["connections"]]
+            await asyncio.sleep(SAMPLE_PAUSE)
 
     async def _rest(self) -> None:
         deadline = asyncio.get_running_loop().time() + PATIENCE
@@ -154,9 +201,19 @@ class Play:
         await asyncio.sleep(0.5)
 
     def _connected(self) -> int:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/connections") as answer:
-            total: int = json.load(answer)["total"]
-            return total
+        try:
+            total: int = self._listed(1)["total"]
+        except OSError:
+            # It does not answer: it is not at rest.
+            return 1
+        return total
+
+    def _listed(self, limit: int) -> Any:
+        """Return what the gateway says of who is connected."""
+        scheme = "https" if self._tls else "http"
+        url = f"{scheme}://127.0.0.1:{self._port}/connections?limit={limit}"
+        with urllib.request.urlopen(url, timeout=ANSWER_PATIENCE, context=self._tls) as answer:  # noqa: S310 - ours
+            return json.load(answer)
 
     def _journalled(self) -> int:
         """Return how many are in the journal, from a copy of it: nobody else may open a journal in use."""
@@ -169,9 +226,12 @@ class Play:
     def _read_books(self) -> Ledger:
         with self._books.open("rb") as file:
             file.seek(self._read)
-            whole, mark, _ = file.read().rpartition(b"\n")
-        self._read += len(whole + mark)
-        self.ledger.read(whole.decode().splitlines())
+            # By and by: hostile clients make them long.
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self.ledger.read([line[:-1].decode()])
         return self.ledger
 
     async def end(self) -> Findings:
@@ -184,6 +244,8 @@ class Play:
             findings.violations.append(f"the last stop ended with {status}")
         if left := count(self.journal):
             findings.violations.append(f"{left} connections are in the journal still")
+        if self.is_bounded and self.peak > MAX_MEMORY * MEMORY_SLACK:
+            findings.violations.append(f"the gateway took {self.peak} bytes of memory, and may take {MAX_MEMORY}")
         for program in (self.gateway, self.backend):
             said = program.said()
             if "Traceback" in said:
@@ -246,7 +308,13 @@ def table(stage: Play, findings: Findings, before: int, after: int) -> str:
         ("  DELETEs, by ce-id", counts["DELETEs"]),
         ("    that a later gateway sent for a lost one", counts["DELETEs of a lost gateway"]),
         ("  DELETEs missing", counts["DELETEs missing"]),
+        ("hostile connections", sum(stage.cast.counts.values())),
+        *[(f"  {name}", number) for name, number in sorted(stage.cast.counts.items())],
+        ("  known to the backend", counts["hostile connections"]),
+        ("  their messages, repeats counted", counts["hostile messages"]),
         ("gateway's memory before and after (KiB)", f"{before >> 10} {after >> 10}"),
+        ("  at its most, resident (KiB)", stage.peak >> 10),
+        ("  MAX_MEMORY (KiB)", MAX_MEMORY >> 10 if stage.is_bounded else "none"),
         ("violations", len(findings.violations)),
     ]
     return "\n".join(f"{name:48}{number:>12}" for name, number in rows)
@@ -255,7 +323,8 @@ def table(stage: Play, findings: Findings, before: int, after: int) -> str:
 def test_the_books_are_right_whatever_dies(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     seconds = pytestconfig.getoption("--chaos-seconds")
     seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)  # noqa: S311
-    stage = Play(tmp_path, pytestconfig.getoption("--chaos-clients"), seed)
+    clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
+    stage = Play(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
     print(f"\nchaos for {seconds:g} s and until all is at rest, --chaos-seed {seed}, in {tmp_path}", flush=True)
     findings, before, after, came = asyncio.run(play(stage, seconds))
     print(table(stage, findings, before, after), flush=True)

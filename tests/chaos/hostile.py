@@ -1,0 +1,293 @@
+"""Hostile clients beside the honest ones: floods, poison, stalls, parked bodies, half-closed connections, abrupt ends.
+
+Nobody asks what they got. Their connections are audited for what they are owed: the order of their events, and one
+DELETE for each that may have been accepted. What the backend does to one is said by its name, `hostile-KIND-NUMBER`.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
+from random import Random
+from typing import cast
+
+from sockets.backend import RESET
+from sockets.harness import PING, TEXT, frame, upgrade
+
+BURST = 32 * 1024
+"""Bytes of a flood that are written at once. More follows only when the gateway took them."""
+
+FEW = 6 * 1024
+"""The same of a flood whose frames each cost the backend a request."""
+
+BODY = (1 << 20) - 1
+LONGEST = 6.0
+"""Seconds that a hostile connection lasts at most; the gateway's time-outs are shorter."""
+
+TINY = frame(TEXT, b"x")
+EMPTY_PAIR = b"\x01\x80" + bytes(4) + b"\x80\x80" + bytes(4)
+EMPTY_MANY = b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 500 + b"\x80\x80" + bytes(4)
+
+
+class Connection(asyncio.Protocol):
+    """A connection that looks at the first answer and at nothing else. `blocked`: the gateway does not read it."""
+
+    def __init__(self, *, is_deaf: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self.answered: asyncio.Future[bytes] = loop.create_future()
+        self.ended = asyncio.Event()
+        self.transport: asyncio.Transport
+        self._is_deaf = is_deaf
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=0)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.answered.done():
+            self.answered.set_result(data)
+            if self._is_deaf:
+                self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.answered.done():
+            self.answered.set_result(b"")
+        self.ended.set()
+        self._writable.set()
+
+    async def write(self, data: bytes) -> None:
+        """Write; return when the socket took it all, or is gone."""
+        if not self.ended.is_set():
+            self.transport.write(data)
+            await self._writable.wait()
+
+    def reset(self) -> None:
+        """Break it off, whatever is unread."""
+        if (sock := self.transport.get_extra_info("socket")) is not None and not self.ended.is_set():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
+
+
+class HalfClosedTls(Connection):
+    """A client of TLS that ends its own half (close_notify) behind a few messages, and keeps the connection."""
+
+    def __init__(self, name: str, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
+        self._steps = iter((self._tls.do_handshake, self._ask, self._tell, self._tls.unwrap))
+        self._step: Callable[[], object] = next(self._steps)
+        self._name = name
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        self._go_on()
+
+    def _ask(self) -> None:
+        self._tls.write(upgrade("/", f"Authorization: Bearer {self._name}"))
+
+    def _tell(self) -> None:
+        if b"\r\n\r\n" not in self._tls.read(1 << 16):
+            raise ssl.SSLWantReadError
+        self._tls.write(TINY * 20)
+
+    def _go_on(self) -> None:
+        with suppress(ssl.SSLError, StopIteration):
+            while True:
+                self._step()
+                self._step = next(self._steps)
+        if data := self._outgoing.read():
+            self.transport.write(data)
+
+
+class Cast:
+    """All hostile clients: `number` connections at a time, of all kinds in turn, until they are told to stop."""
+
+    def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.live: list[str] = []
+        """Ids of connections, of which some are there."""
+        self._numbers = count()
+        self._port = port
+        self._seed = seed
+        self._tls = tls
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, number: int) -> None:
+        kinds = [*KINDS, "halftls"] if self._tls else [*KINDS]
+        self._tasks = [asyncio.ensure_future(self._keep(kinds[each % len(kinds)], each)) for each in range(number)]
+
+    async def stop(self) -> None:
+        """End all at once."""
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    def check(self) -> None:
+        """Raise what one of them fell over."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _keep(self, kind: str, place: int) -> None:
+        chance = Random(f"hostile {self._seed} {place}")  # noqa: S311
+        while True:
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            name = f"hostile-{kind}-{next(self._numbers)}"
+            made = (lambda: HalfClosedTls(name, self._tls)) if kind == "halftls" else None  # noqa: B023
+            try:
+                connection = await self.connect(kind, made)
+            except OSError:
+                continue
+            self.counts[kind] += 1
+            try:
+                await asyncio.wait_for(self._act(kind, connection, name, chance), LONGEST)
+            except asyncio.TimeoutError:
+                pass
+            finally:
+                connection.reset() if chance.random() < 0.5 else connection.transport.abort()
+
+    async def connect(self, kind: str, make: Callable[[], Connection] | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = None if kind == "halftls" else self._tls
+        _, connection = await loop.create_connection(
+            make or (lambda: Connection(is_deaf=kind == "deaf")), "127.0.0.1", self._port, ssl=tls
+        )
+        return connection
+
+    async def _act(self, kind: str, connection: Connection, name: str, chance: Random) -> None:
+        if kind == "halftls":
+            await connection.ended.wait()
+        elif kind in HTTP:
+            await HTTP[kind](self, connection, chance)
+        else:
+            await connection.write(upgrade("/", f"Authorization: Bearer {name}"))
+            if (await connection.answered).startswith(b"HTTP/1.1 101"):
+                await SOCKETS[kind](connection, chance)
+
+    # Without a handshake.
+
+    async def half_a_handshake(self, connection: Connection, chance: Random) -> None:
+        request = upgrade("/")
+        await connection.write(request[: chance.randrange(len(request))])
+        await connection.ended.wait()
+
+    async def parked_body(self, connection: Connection, chance: Random) -> None:
+        target = chance.choice(("no/such/path", "A" * 22, *self.live[:5]))
+        head = f"PUT /{target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {BODY}\r\n\r\n"
+        await connection.write(head.encode() + b"." * (BODY - 1))
+        await connection.ended.wait()
+
+    async def requests(self, connection: Connection, chance: Random) -> None:
+        request = b"GET /no/such/path HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        await flood(connection, chance, request, BURST // 4)
+
+    async def chunks(self, connection: Connection, chance: Random) -> None:
+        head = b"PUT /no/such/path HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await connection.write(head)
+        await flood(connection, chance, b"1\r\n.\r\n", BURST)
+
+    async def half_a_connection(self, connection: Connection, _chance: Random) -> None:
+        await connection.write(b"GET /no/such/path HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nPUT ")
+        if connection.transport.can_write_eof():
+            connection.transport.write_eof()
+        await connection.ended.wait()
+
+
+# With one.
+
+
+async def flood(connection: Connection, chance: Random, data: bytes, size: int = BURST) -> None:
+    """Write `data` over and over in bursts, then end, perhaps in the middle of one."""
+    for _ in range(chance.randrange(1, 6)):
+        await connection.write(data * (size // len(data)))
+        await asyncio.sleep(chance.uniform(0, 0.6))
+    if chance.random() < 0.5:
+        connection.transport.write(data * (size // len(data)))
+
+
+async def pings(connection: Connection, chance: Random) -> None:
+    await flood(connection, chance, frame(PING))
+
+
+async def fragments(connection: Connection, chance: Random) -> None:
+    await flood(connection, chance, EMPTY_MANY)
+
+
+async def empty_messages(connection: Connection, chance: Random) -> None:
+    await flood(connection, chance, EMPTY_PAIR, 2 * FEW)
+
+
+async def messages(connection: Connection, chance: Random) -> None:
+    await flood(connection, chance, TINY, FEW)
+
+
+async def mixed(connection: Connection, chance: Random) -> None:
+    """Break off where the gateway has much unread, and finds out while it answers a ping."""
+    await flood(connection, chance, frame(PING) + TINY * 20, FEW)
+
+
+async def dropped(connection: Connection, _chance: Random) -> None:
+    """Go on while the connection is being closed, as the backend refused the first message."""
+    while not connection.ended.is_set():
+        await connection.write(TINY * (BURST // len(TINY)))
+        await asyncio.sleep(0.1)
+
+
+async def one_message(connection: Connection, _chance: Random) -> None:
+    await connection.write(TINY * 3)
+    await connection.ended.wait()
+
+
+async def wait(connection: Connection, _chance: Random) -> None:
+    await connection.ended.wait()
+
+
+async def half_a_socket(connection: Connection, chance: Random) -> None:
+    await connection.write(TINY * chance.randrange(20))
+    if connection.transport.can_write_eof():
+        connection.transport.write_eof()
+    await connection.ended.wait()
+
+
+HTTP: dict[str, Callable[[Cast, Connection, Random], Awaitable[None]]] = {
+    "stall": Cast.half_a_handshake,
+    "parked": Cast.parked_body,
+    "requests": Cast.requests,
+    "chunks": Cast.chunks,
+    "halfhttp": Cast.half_a_connection,
+}
+SOCKETS: dict[str, Callable[[Connection, Random], Awaitable[None]]] = {
+    "pings": pings,
+    "fragments": fragments,
+    "empty": empty_messages,
+    "messages": messages,
+    "mixed": mixed,
+    "dropped": dropped,
+    "poison500": one_message,
+    "poisonhung": one_message,
+    "poisonmute": one_message,
+    "post500": wait,
+    "posthung": wait,
+    "deaf": wait,
+    "halfsocket": half_a_socket,
+}
+KINDS = (*SOCKETS, *HTTP, *["parked"] * 4, *["deaf"] * 2)
+"""As many connections of each as it is named: those that hold memory are to be many."""
