@@ -78,6 +78,8 @@ def test_a_table_for_each_group_has_a_row_without_hostile_clients_for_each_targe
         Measurement("wsaas", "post-500", FAILING, 60, error="the gateway ended with status -9"),
     ]
     flooding, failing = tables(results).split("\n\nFailing (ms):")
+    for table in (flooding, failing):
+        assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
     assert "| none | wsaas | 1.0 | 1.0 | 1.0 | - |" in flooding
     assert "| none | wsaas@base | 1.0 | 1.0 | 1.0 | - |" in flooding
     assert "| 50 x `pings` | wsaas | 500.0 | never | never | 1 |" in flooding
