@@ -7,6 +7,7 @@ The scheduler runs it only when nothing else wants the core (SCHED_IDLE), so tha
 import asyncio
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -23,7 +24,7 @@ from benchmarks.attacks import KINDS, TARGET, Attack
 from benchmarks.rig import HOST
 
 AGAIN = 0.1
-"""Seconds from the end of a hostile connection to the next one."""
+"""Seconds on average from the end of a hostile connection to the next one."""
 
 BEFORE_RESET = 0.02
 """Seconds from the moment that the socket takes no more to the reset: the gateway has read what it will."""
@@ -185,7 +186,7 @@ class Crowd:
         while True:
             with suppress(OSError):
                 await self._connect()
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * AGAIN)  # noqa: S311
 
     async def _keep_rate(self) -> None:
         begin = time.monotonic()

@@ -5,6 +5,7 @@ not from the moment when it was due: this process may be late itself, and says b
 """
 
 import asyncio
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -162,14 +163,18 @@ class Lateness:
 
 
 async def ticks(rate: float, seconds: float) -> AsyncIterator[int]:
-    """Count up, `rate` times a second, for so long; what was missed by being late is caught up on at once."""
+    """Count up, `rate` times a second, for so long; what was missed by being late is caught up on at once.
+
+    The gaps are random, so that no probe is in step with another one or with the hostile clients.
+    """
     begin = time.perf_counter()
+    due = begin
     for number in range(int(rate * seconds)):
-        due = begin + number / rate
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
             Lateness.taken.append(time.perf_counter() - due)
         yield number
+        due = begin + (number + 1 + random.uniform(-0.5, 0.5)) / rate  # noqa: S311
 
 
 class Echoing(asyncio.Protocol):

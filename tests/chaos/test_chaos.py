@@ -172,6 +172,8 @@ class Play:
             await self._pause(0.2, 1.2)
             self.crowd.check()
             self.cast.check()
+            if watching.done():
+                watching.result()
             fault = first.pop() if first else self.chance.choice(faults)
             await fault(self)
         await self.crowd.stop()
@@ -192,6 +194,8 @@ class Play:
             await asyncio.sleep(SAMPLE_PAUSE)
 
     async def _rest(self) -> None:
+        # The books of a long act are not read in a moment.
+        self._read_books()
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while self._read_books().unsettled or await asyncio.to_thread(self._connected) or self._journalled():
             if asyncio.get_running_loop().time() > deadline:
