@@ -325,12 +325,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.sched_setaffinity(0, {both[1]})
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    results = []
-    for name in chosen.kinds:
-        for target in chosen.targets:
+    results: list[Measurement] = []
+    try:
+        for name in chosen.kinds:
             clients = KINDS[name].clients if chosen.clients is None else chosen.clients
-            results.append(one := calmest(chosen, target, both, name, clients))
-            tell(f"{target.name} {name}: {progress(one)}")
-    print(tables(results))
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(one) for one in results]))
+            for target in chosen.targets:
+                one = calmest(chosen, target, both, name, clients)
+                results.append(one)
+                tell(f"{target.name} {name}: {progress(one)}")
+    finally:
+        # What was measured before an interrupt was measured.
+        print(tables(results))
+        if chosen.json:
+            chosen.json.write_text(json.dumps([asdict(one) for one in results]))
