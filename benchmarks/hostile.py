@@ -231,7 +231,8 @@ def heads(probes: Sequence[str]) -> list[str]:
 
 def row(one: Measurement, probes: Sequence[str]) -> list[str]:
     """Return the cells of one measurement."""
-    cells = [f"{one.clients} x `{one.kind}`" if one.clients else f"`{one.kind}`", one.target]
+    rate = KINDS[one.kind].attack.rate
+    cells = [f"{rate} a second, `{one.kind}`" if rate else f"{one.clients} x `{one.kind}`", one.target]
     for probe in probes:
         failed = one.failed.get(probe, 0)
         cells += [*milliseconds(one.beside.get(probe, []), failed), str(failed) if probe in one.failed else "-"]
