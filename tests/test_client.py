@@ -900,7 +900,7 @@ def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until
     assert tight.transport.reading
     tight.pass_time(1.0)
     assert not tight.transport.reading
-    tight.pass_time(20.0, beats=20)
+    tight.pass_time(8.0, beats=8)
     assert not tight.transport.reading
     tight.memory.allowance = math.inf
     tight.memory.pressure = NONE
@@ -919,7 +919,7 @@ def test_a_client_that_holds_little_is_read_as_before(tight):
 def test_a_client_that_was_throttled_for_long_within_a_message_is_closed(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)
-    tight.pass_time(29.0, beats=29)
+    tight.pass_time(9.0, beats=9)
     assert tight.session.state is State.OPEN
     tight.pass_time(1.0)
     assert tight.transport.take() == frames.encode_close(1013, "out of memory")

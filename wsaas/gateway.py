@@ -24,7 +24,7 @@ from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, SqliteJournal
 from wsaas.log import logger
 from wsaas.memory import GcScheduler
-from wsaas.memory_limit import MemoryLimit
+from wsaas.memory_limit import RELIEF, MemoryLimit
 from wsaas.pool import Limits, Pool
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
@@ -66,7 +66,7 @@ class Gateway:
         self._breaker = CircuitBreaker(self._clock, self._pool)
         gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
         most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
-        self._memory = MemoryLimit(most, partial(memory_usage.in_use, most), memory_usage.trim)
+        self._memory = MemoryLimit(most, partial(memory_usage.in_use, most * RELIEF), memory_usage.trim)
         sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._connections = ConnectionTable(budget, lambda: len(self._heartbeat), self._clock)

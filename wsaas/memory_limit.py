@@ -20,9 +20,6 @@ SAMPLE_BYTES = 8 << 20
 RELIEF = 0.9
 """Part of the limit below which clients may hold more again."""
 
-THROTTLE_TIMEOUT_S = 30.0
-"""Seconds that a client may be throttled in the middle of a message; then it is closed: what it holds is needed."""
-
 MIN_LIMIT = 64 << 20
 """Least bytes that the limit may be: Python and the libraries take half of that."""
 

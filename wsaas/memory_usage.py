@@ -59,14 +59,14 @@ def allocated() -> int:
     return int(info.uordblks + info.hblkhd) + sys.getallocatedblocks() * BLOCK_SIZE + INTERPRETER_SIZE
 
 
-def in_use(limit: float) -> int:
-    """Return the bytes of memory that are resident or, when those are over `limit`, allocated.
+def in_use(much: float) -> int:
+    """Return the bytes of memory that are resident or, where those are more than `much`, allocated if that is less.
 
     What was freed but not given back to the system, because other objects lie between, is used again before the process
     grows: it may not keep new clients out.
     """
     size = resident()
-    return min(size, allocated()) if size > limit else size
+    return min(size, allocated()) if size > much else size
 
 
 def trim() -> None:

@@ -12,7 +12,6 @@ from wsaas.common import Common
 from wsaas.events import Message, Reason
 from wsaas.frames import Ping, Received
 from wsaas.framing import FrameStream
-from wsaas.memory_limit import THROTTLE_TIMEOUT_S
 from wsaas.run_queue import SLICE_S
 from wsaas.session import Session
 
@@ -148,7 +147,9 @@ class PacedReader(asyncio.Protocol, ABC):
         if isinstance(self._rest, _Throttled):
             if not too_much:
                 self._go_on()
-            elif unfinished > allowance / 2 and now - self._rest.since >= THROTTLE_TIMEOUT_S:
+            elif (
+                unfinished > allowance / 2 and now - self._rest.since >= self._common.settings.handshake_timeout / 1000
+            ):
                 # What waits for the backend is on its way out. But a message that is not read will never be whole.
                 session.close(Reason.OUT_OF_MEMORY)
         elif too_much and self._rest is None:
