@@ -27,7 +27,7 @@ def received(flood, deflated=False):
     stream = FrameStream(1 << 20, deflated=deflated)
     stream.receive(flood)
     found = []
-    while (one := stream.next()) is not None or stream.is_busy:
+    while (one := stream.next()) is not None or stream.pending:
         if one is not None:
             found.append(one)
     return found
