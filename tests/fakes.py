@@ -379,13 +379,13 @@ class FakeJournal:
 
         self.pending.append(("admitted", write, None))
 
-    def ended(self, connection_id, farewell, done):
-        told = Closed(farewell.body, farewell.at, farewell.number)
+    def ended(self, connection_id, farewell):
+        told = Closed(farewell.body, farewell.at)
 
         def write():
             self.entries[connection_id]["farewell"] = told
 
-        self.pending.append(("ended", write, done))
+        self.pending.append(("ended", write, None))
 
     def settled(self, connection_id):
         self.pending.append(("settled", lambda: self.entries.pop(connection_id, None), None))
@@ -419,10 +419,15 @@ def make_services(settings, clock, webhook, keeper, journal=None):
 
 
 class FakeKeeper:
-    """A registry that only counts."""
+    """A registry that only counts. `owed`: what was given up."""
 
     def __init__(self):
         self.calls = []
+        self.is_open = True
+        self.owed = []
+
+    def given_up(self, session):
+        self.owed.append(session.entry())
 
     def left(self, _session):
         self.calls.append("left")

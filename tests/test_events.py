@@ -31,5 +31,9 @@ def test_events_are_values():
     assert Message(True, b"a") == Message(True, b"a", 0.0, 0)
     assert Message(True, b"a") != Message(False, b"a")
     assert Opened(b"{}", 1.0) == Opened(b"{}", 1.0, 0)
-    assert Opened(b"{}", 1.0) != Closed(b"{}", 1.0, 0)
-    assert Closed(b"{}", 1.0, 2) != Closed(b"{}", 1.0, 3)
+    assert Opened(b"{}", 1.0) != Closed(b"{}", 1.0)
+    assert Closed(b"{}", 1.0) != Closed(b"{}", 2.0)
+
+
+def test_the_number_of_an_end_needs_nothing_to_be_known_of_what_was_before():
+    assert Closed(b"{}", 1.0).number == Closed(b"[]", 2.0).number == "end"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from sockets.backend import within
+from sockets.backend import Call, within
 from sockets.harness import Node, Stage, until, upgrade
 
-from wsaas import drain, settings
+from wsaas import drain, recovery, settings
 from wsaas.clock import Clock
 from wsaas.events import Closed
-from wsaas.journal import LAST_NUMBER, Entry, JournalError, SqliteJournal
+from wsaas.journal import Entry, JournalError, SqliteJournal
 
 
 def remembered(path: Path) -> list[Entry]:
@@ -37,8 +37,8 @@ async def leave(path: Path, *entries: Entry) -> None:
         journal.opened(entry, lambda _: None)
         if entry.context is not None:
             journal.admitted(entry.id, entry.context)
-        if entry.farewell is not None and entry.ended_at is not None and entry.number is not None:
-            journal.ended(entry.id, Closed(entry.farewell, entry.ended_at, entry.number), lambda _: None)
+        if entry.farewell is not None and entry.ended_at is not None:
+            journal.ended(entry.id, Closed(entry.farewell, entry.ended_at))
     journal.close()
     await asyncio.sleep(0)
 
@@ -71,7 +71,9 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
 
     def rows() -> list[tuple[object, ...]]:
         # Between two writes of its thread: nothing is under way where this looks.
-        return journal._connection.execute("SELECT id, authorization, context, number FROM connections").fetchall()
+        return journal._file.connection.execute(
+            "SELECT id, authorization, context, farewell FROM connections"
+        ).fetchall()
 
     assert rows() == [(post.client, b"Bearer x", None, None)]
     post.ok(context="cart=7")
@@ -79,7 +81,7 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
     await until(lambda: rows() == [(post.client, b"Bearer x", "cart=7", None)])
     await client.close()
     delete = await stage.backend.take("DELETE")
-    assert rows() == [(post.client, b"Bearer x", "cart=7", 1)]
+    assert rows() == [(post.client, b"Bearer x", "cart=7", None)]
     delete.ok()
     await until(lambda: rows() == [])
     assert await node.drain()
@@ -93,7 +95,7 @@ async def test_journal_sync_says_whether_the_disk_is_waited_for(
 ) -> None:
     node = await stage.node(journal=path, journal_sync=sync)
     assert node.gateway._journal is not None
-    assert node.gateway._journal._connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    assert node.gateway._journal._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
 
 
 class Full:
@@ -118,8 +120,8 @@ async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not
     stage.expected_errors = ["cannot be written: database or disk is full"]
     node = await stage.node(journal=path)
     assert node.gateway._journal is not None
-    disk = Full(node.gateway._journal._connection)
-    node.gateway._journal._connection = disk  # type: ignore[assignment]
+    disk = Full(node.gateway._journal._file.connection)
+    node.gateway._journal._file.connection = disk  # type: ignore[assignment]
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
@@ -139,21 +141,21 @@ async def test_what_an_earlier_gateway_left_is_told_beside_normal_service(stage:
     await leave(
         path,
         Entry("lost", "old/lost", b"Bearer x", "cart=7", 1_700_000_000.0),
-        Entry("ended", "old/ended", None, None, 1_700_000_001.0, 4, 1_700_000_002.0, b'{"code":1000}'),
+        Entry("ended", "old/ended", None, None, 1_700_000_001.0, 1_700_000_002.0, b'{"code":1000}'),
     )
     node = await stage.node(journal=path)
     client, name = await node.admit()
     lost = await stage.backend.take("DELETE", client="lost")
-    assert lost.headers["ce-id"] == f"lost.{LAST_NUMBER}"
+    assert lost.headers["ce-id"] == "lost:end"
     assert lost.headers["authorization"] == "Bearer x"
     assert lost.headers["ws-context"] == "cart=7"
     assert lost.ws_uri == "old/lost"
     assert (lost.json["code"], lost.json["reason"]) == (1006, "gateway lost")
     ended = await stage.backend.take("DELETE", client="ended")
-    assert ended.headers["ce-id"] == "ended.4"
+    assert ended.headers["ce-id"] == "ended:end"
     assert ended.body == b'{"code":1000}'
     await client.close()
-    assert (await stage.backend.take("DELETE", client=name)).event == 1
+    assert (await stage.backend.take("DELETE", client=name)).event == "end"
     assert await node.drain()
     assert remembered(path) == []
     assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
@@ -172,8 +174,8 @@ async def test_what_an_earlier_gateway_left_stays_for_the_next_one_when_this_one
     assert await node.drain()
     left = remembered(path)
     assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
-    # What was on its way comes again as it was.
-    assert {entry.number for entry in left} == {None, LAST_NUMBER}
+    # None of them failed: there is nothing to repeat as it was.
+    assert {entry.farewell for entry in left} == {None}
     stage.backend.relent()
     again = await stage.node(journal=path)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
@@ -313,8 +315,8 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
     (left,) = remembered(path)
-    # Its number and its words were never final: the next start says that the gateway was lost.
-    assert (left.id, left.number) == (name, None)
+    # Its words were never final: the next start says that the gateway was lost.
+    assert (left.id, left.farewell) == (name, None)
 
 
 async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_the_next_start(
@@ -388,3 +390,132 @@ async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stag
     await until(waits)
     assert await node.drain()
     assert len(node.gateway._heartbeat) == 0
+
+
+# A file that somebody took away.
+
+
+async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clients_go_on(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["is damaged: journal was removed"]
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    stage.backend.hold("DELETE")
+    gone, ended = await node.admit()
+    await gone.close()
+    await stage.backend.take("DELETE", client=ended)
+    path.unlink()  # noqa: ASYNC240
+    start = asyncio.get_running_loop().time()
+    await until(lambda: any("is whole again" in message for message in stage.messages()))
+    assert asyncio.get_running_loop().time() - start < 1.5
+    await client.send("still here")
+    assert (await stage.backend.take("PUT")).client == name
+    _, new = await node.admit()
+    copy = path.with_name("copy")
+    for suffix in ("", "-wal"):
+        copy.with_name(f"copy{suffix}").write_bytes(path.with_name(f"journal{suffix}").read_bytes())
+    assert {entry.id for entry in remembered(copy)} == {name, ended, new}
+    stage.backend.relent()
+    assert await node.drain()
+    assert remembered(path) == []
+
+
+async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and_a_stop_says_so(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["was replaced by another file", "is another file now", "is not what it should be"]
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    path.unlink()  # noqa: ASYNC240
+    path.write_bytes(b"precious")  # noqa: ASYNC240
+    await until(lambda: any("cannot be mended" in message for message in stage.messages()))
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    await client.send("still here")
+    assert (await stage.backend.take("PUT")).client == name
+    assert not await node.drain()
+    stage.nodes.remove(node)
+    assert path.read_bytes() == b"precious"  # noqa: ASYNC240
+    (last,) = [message for message in stage.messages(logging.ERROR) if "is not what it should be" in message]
+    assert "1 changes are not written" in last
+
+
+# Given up, and still owed.
+
+
+async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
+    stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "OWED_RETRY_INTERVAL", 0.2)
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(journal=path, api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, name = await node.admit(additional_headers={"Authorization": "Bearer x"})
+    await client.close(4001, "tired")
+    first = await stage.backend.take("DELETE")
+    await until(node.gateway._recovery.entries)
+    assert not node.gateway._registry.ending()
+    stage.backend.on["DELETE"] = Call.ok
+    await until(lambda: not node.gateway._recovery.entries())
+    last = [call for call in stage.backend.of(name) if call.method == "DELETE"][-1]
+    assert (last.headers["ce-id"], last.body) == (f"{name}:end", first.body)
+    assert last.headers["ce-time"] == first.headers["ce-time"]
+    assert last.headers["authorization"] == "Bearer x"
+    assert await node.drain()
+    assert remembered(path) == []
+
+
+async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: Stage, path: Path) -> None:
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(journal=path, api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, name = await node.admit()
+    await client.close(4001, "tired")
+    await until(node.gateway._recovery.entries)
+    assert await node.drain()
+    (left,) = remembered(path)
+    assert (left.id, left.farewell is not None) == (name, True)
+
+
+async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: Stage) -> None:
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, _ = await node.admit()
+    await client.close()
+    await until(lambda: stage.messages(logging.ERROR))
+    assert node.gateway._recovery.entries() == []
+    assert await node.drain()
+
+
+# A POST that outlasts API_TIMEOUT.
+
+
+async def test_a_post_that_outlasts_its_time_is_not_overtaken_by_its_delete(stage: Stage) -> None:
+    node = await stage.node(api_timeout=300)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    loop = asyncio.get_running_loop()
+    assert (await raw.answer()).status == 504
+    refused = loop.time()
+    delete = await stage.backend.take("DELETE")
+    assert loop.time() - refused >= 0.25
+    assert (delete.client, delete.event) == (post.client, "end")
+
+
+async def test_a_stop_does_not_wait_for_the_delete_of_a_post_that_outlasted_its_time(stage: Stage) -> None:
+    node = await stage.node(api_timeout=60_000)
+    node.lose_patience(0.1)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    await stage.backend.take("POST")
+    assert (await raw.answer()).status == 504
+    assert stage.backend.count("DELETE") == 0
+    assert await node.drain()
+    assert stage.backend.count("DELETE") == 1

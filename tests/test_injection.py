@@ -96,7 +96,7 @@ def expected(subject_headers, number, kind, content, body):
         (b"ce-type", b"wsaas." + kind),
         (b"ce-source", b"localhost:8080"),
         *subject_headers,
-        (b"ce-id", b"%b.%d" % (ID.encode(), number)),
+        (b"ce-id", b"%b:%b" % (ID.encode(), number)),
         (b"ce-time", rfc3339(AT).encode()),
         (b"content-type", content),
         (b"content-length", b"%d" % len(body)),
@@ -115,16 +115,15 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
     opened = opened_body(ID, WS_URI, 1000, shaken, "192.0.2.1")
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
     stream = b"".join(
-        hook.request(subject, told)
-        for told in (Opened(opened, AT), Message(False, message, AT, 1), Closed(closed, AT, 2))
+        hook.request(subject, told) for told in (Opened(opened, AT), Message(False, message, AT, 1), Closed(closed, AT))
     )
     lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode())]
     if shaken.authorization is not None:
         lines.insert(0, (b"authorization", shaken.authorization))
     assert requests_to_backend(stream) == [
-        ("POST", expected(lines, 0, b"connect", b"application/json", opened), opened),
-        ("PUT", expected(lines, 1, b"message", b"application/octet-stream", message), message),
-        ("DELETE", expected(lines, 2, b"disconnect", b"application/json", closed), closed),
+        ("POST", expected(lines, b"0", b"connect", b"application/json", opened), opened),
+        ("PUT", expected(lines, b"1", b"message", b"application/octet-stream", message), message),
+        ("DELETE", expected(lines, b"end", b"disconnect", b"application/json", closed), closed),
     ]
     told = json.loads(opened)["request"]
     assert (told["path"], told["query"], told["headers"]) == (shaken.path, shaken.query, shaken.headers)
@@ -209,5 +208,5 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
         subject.remember(verdict.context)
         lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode()), (b"ws-context", verdict.context.encode())]
         assert requests_to_backend(hook.request(subject, Message(False, b"x", AT, 1))) == [
-            ("PUT", expected(lines, 1, b"message", b"application/octet-stream", b"x"), b"x")
+            ("PUT", expected(lines, b"1", b"message", b"application/octet-stream", b"x"), b"x")
         ]

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from wsaas.circuit_breaker import FAILURE_THRESHOLD, MAX_TRIALS, CircuitBreaker, State
+from wsaas.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker, State
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
 from wsaas.pool import Failure
@@ -26,7 +26,8 @@ class FakeOwner:
         self.calls = []
         self.on_resume = lambda: None
         self.on_undelivered = lambda: None
-        self.leave = lambda go: go()
+        self.on_delayed = lambda: None
+        self.leaving_events = []
 
     def decided(self, verdict):
         self.calls.append(("decided", verdict))
@@ -38,8 +39,12 @@ class FakeOwner:
         self.calls.append(("undelivered", reason, why))
         self.on_undelivered()
 
-    def leaving(self, _farewell, go):
-        self.leave(go)
+    def leaving(self, farewell):
+        self.leaving_events.append(farewell)
+
+    def delayed(self, farewell):
+        self.calls.append(("delayed", farewell))
+        self.on_delayed()
 
     def settled(self, why):
         self.calls.append(("settled", why))
@@ -82,8 +87,8 @@ def opened():
     return Opened(b"{}", 0.0)
 
 
-def closed(number=99):
-    return Closed(b"{}", 0.0, number)
+def closed(number=99, pause=0.0):
+    return Closed(b"{%d}" % number, 0.0, pause)
 
 
 # Order.
@@ -220,6 +225,8 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
     start = rig.clock.now()
     rig.put(event)
     rig.webhook.answer(AGAIN)
+    if isinstance(event, Closed):
+        assert rig.calls.pop() == ("delayed", event)
     while not rig.calls:
         assert rig.clock.now() <= start + window
         (timer,) = rig.clock.timers
@@ -253,7 +260,7 @@ def test_a_retry_says_what_went_wrong(rig, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig.put(message(7))
     rig.webhook.answer(Again("no luck", 2.0))
-    assert caplog.messages == ["id.7: no luck; again in 2.000 s"]
+    assert caplog.messages == ["id:7: no luck; again in 2.000 s"]
 
 
 # Backpressure.
@@ -445,32 +452,77 @@ def test_an_abandoned_outbox_tries_nothing_again(rig):
     assert rig.clock.timers == []
 
 
-def test_a_closed_leaves_when_all_before_it_is_done_with_and_its_owner_lets_it(rig):
-    leaving = []
-    rig.owner.leave = leaving.append
+def test_an_owner_hears_that_a_closed_is_next_when_all_before_it_is_done_with(rig):
     rig.put(message(1), closed(2))
-    assert leaving == []
+    assert rig.owner.leaving_events == []
     rig.webhook.answer(TAKEN)
-    (go,) = leaving
-    assert rig.webhook.told == [message(1)]
-    go()
+    assert rig.owner.leaving_events == [closed(2)]
     assert rig.webhook.told == [message(1), closed(2)]
 
 
-def test_a_closed_that_was_abandoned_does_not_leave(rig):
-    leaving = []
-    rig.owner.leave = leaving.append
+def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
     rig.put(closed(1))
-    assert rig.outbox.abandon() == [closed(1)]
-    (go,) = leaving
-    go()
-    assert rig.webhook.told == []
+    assert rig.outbox.late is None
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1))]
+    assert rig.outbox.late == closed(1)
+    rig.clock.advance(10.0)
+    rig.webhook.answer(AGAIN)
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == [("delayed", closed(1)), ("settled", "")]
+    assert rig.owner.leaving_events == [closed(1)]
 
 
-def test_an_owner_that_does_not_care_lets_a_closed_leave_at_once():
-    left = []
-    Owner().leaving(closed(1), lambda: left.append(True))
-    assert left == [True]
+def test_a_message_that_is_late_is_no_closed(rig):
+    rig.put(message(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.outbox.late is None
+    assert rig.calls == []
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_an_owner_may_abandon_a_closed_that_is_late(rig, is_down):
+    rig.owner.on_delayed = rig.outbox.abandon
+    rig.webhook.breaker.state = OPEN if is_down else CLOSED
+    rig.put(closed(1))
+    if not is_down:
+        rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1))]
+    assert rig.clock.timers == []
+    assert rig.webhook.breaker.waiting == []
+
+
+def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
+    rig.webhook.windows[Closed] = 0.0
+    rig.put(closed(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 times")]
+
+
+def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
+    rig.put(message(1), closed(2, 5.0))
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.owner.leaving_events == []
+    rig.clock.advance(4.9)
+    assert rig.webhook.told == [message(1)]
+    rig.clock.advance(0.2)
+    assert rig.webhook.told == [message(1), closed(2)]
+
+
+def test_nothing_but_a_pause_is_hurried(rig):
+    rig.outbox.hurry()
+    rig.put(closed(1))
+    rig.outbox.hurry()
+    rig.webhook.answer(AGAIN)
+    rig.outbox.hurry()
+    assert rig.webhook.tries == 1
+
+
+def test_an_owner_that_does_not_care_hears_nothing():
+    Owner().leaving(closed(1))
+    Owner().delayed(closed(1))
 
 
 def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
@@ -562,7 +614,7 @@ def half_open():
 def test_an_opened_never_waits_for_a_backend_that_is_down(down):
     for outbox in down.outboxes:
         outbox.put(opened())
-    assert down.sent == ["POST id0.0", "POST id1.0", "POST id2.0"]
+    assert down.sent == ["POST id0:0", "POST id1:0", "POST id2:0"]
     assert len(down.breaker) == 0
     for owner in down.owners:
         down.answer(Failure.UNREACHABLE)
@@ -578,27 +630,22 @@ def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
     assert down.sent == []
     assert len(down.breaker) == 3
     down.clock.advance(0.1)
-    assert down.sent == ["PUT id0.1"]
+    assert down.sent == ["PUT id0:1"]
     down.clock.advance(10.0)
-    assert down.sent == ["PUT id0.1"]
+    assert down.sent == ["PUT id0:1"]
     down.answer(200)
-    assert down.sent == ["PUT id1.2", "PUT id2.3"]
+    assert down.sent == ["PUT id1:2", "PUT id2:3"]
     assert [owner.calls for owner in down.owners] == [[], [], []]
 
 
-def test_a_closed_that_comes_while_the_backend_is_down_waits_too_once_its_owner_lets_it(down):
-    leaving = []
-    down.owners[0].leave = leaving.append
+def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
     down.outboxes[0].put(closed(9))
-    assert len(down.breaker) == 0
-    (go,) = leaving
-    go()
     assert down.sent == []
     assert len(down.breaker) == 1
     down.clock.advance(0.1)
-    assert down.sent == ["DELETE id0.9"]
+    assert down.sent == ["DELETE id0:end"]
     down.answer(204)
-    assert down.owners[0].calls == [("settled", "")]
+    assert down.owners[0].calls == [("delayed", closed(9)), ("settled", "")]
 
 
 def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_own():
@@ -611,7 +658,7 @@ def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_
     # One timer for all: that of the probe.
     assert len(rig.clock.timers) == 1
     rig.clock.advance(0.1)
-    assert rig.sent == ["PUT id0.1"]
+    assert rig.sent == ["PUT id0:1"]
 
 
 def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
@@ -625,7 +672,7 @@ def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
     assert rig.sent == []
     assert len(rig.breaker) == 1
     rig.clock.advance(0.1)
-    assert rig.sent == ["PUT id0.1"]
+    assert rig.sent == ["PUT id0:1"]
 
 
 def test_a_probe_that_fails_lines_up_behind_the_others(down):
@@ -633,7 +680,7 @@ def test_a_probe_that_fails_lines_up_behind_the_others(down):
         outbox.put(message(1))
     for name in ("id0", "id1", "id2", "id0"):
         down.clock.advance(1.0)
-        assert down.sent == [f"PUT {name}.1"]
+        assert down.sent == [f"PUT {name}:1"]
         down.answer(Failure.UNREACHABLE)
     assert [owner.calls for owner in down.owners] == [[], [], []]
 
@@ -647,7 +694,7 @@ def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
     # The first one waits for itself, the second one for its turn.
     assert len(half_open.breaker) == 1
     half_open.clock.advance(6.9)
-    assert half_open.sent == ["PUT id1.1"]
+    assert half_open.sent == ["PUT id1:1"]
     half_open.answer(Failure.TIMED_OUT)
     assert len(half_open.breaker) == 1
     half_open.clock.advance(0.2)
@@ -680,7 +727,7 @@ def test_a_window_runs_on_from_the_first_failure_through_the_line():
     rig.clock.advance(2.0)
     rig.answer(Failure.UNREACHABLE)
     rig.clock.advance(0.1)
-    assert rig.sent == ["PUT id0.1"]
+    assert rig.sent == ["PUT id0:1"]
     rig.sweep(2.85)
     assert rig.owners[0].calls == []
     rig.clock.advance(0.1)
@@ -729,17 +776,17 @@ def test_each_message_is_untried_at_first():
     assert not outbox.untried
     rig.clock.advance(1.0)
     rig.answer(200)
-    assert rig.sent == ["PUT id0.2"]
+    assert rig.sent == ["PUT id0:2"]
     assert outbox.untried
 
 
 def test_what_is_new_goes_at_once_while_others_fail(half_open):
     half_open.outboxes[0].put(message(1))
-    assert half_open.sent == ["PUT id0.1"]
+    assert half_open.sent == ["PUT id0:1"]
     half_open.outboxes[1].put(closed(1))
-    assert half_open.sent == ["PUT id0.1", "DELETE id1.1"]
+    assert half_open.sent == ["PUT id0:1", "DELETE id1:end"]
     half_open.outboxes[2].put(opened())
-    assert half_open.sent[2] == "POST id2.0"
+    assert half_open.sent[2] == "POST id2:0"
 
 
 def test_what_is_untried_is_not_given_up_while_connecting_works():
@@ -752,7 +799,7 @@ def test_what_is_untried_is_not_given_up_while_connecting_works():
         rig.sweep(1.0)
     assert rig.owners[-1].calls == []
     rig.answer(200)
-    assert rig.sent[-1] == f"PUT id{MAX_TRIALS}.1"
+    assert rig.sent[-1] == f"PUT id{MAX_TRIALS}:1"
 
 
 def test_what_is_untried_is_given_up_when_the_backend_was_unreachable_for_a_whole_window():
@@ -775,7 +822,7 @@ def test_what_is_untried_is_given_up_when_the_backend_was_unreachable_for_a_whol
 def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
     down.outboxes[0].put(message(1))
     down.sweep(29.9)
-    assert down.sent == ["PUT id0.1"]
+    assert down.sent == ["PUT id0:1"]
     down.answer(Failure.BROKEN)
     assert down.breaker.state is State.HALF_OPEN
     down.clock.advance(0.1)
@@ -791,7 +838,7 @@ def test_what_found_no_connection_in_time_is_sent_again_and_not_given_up():
         rig.answer(Failure.CROWDED)
         assert len(rig.clock.timers) == 1
         rig.clock.advance(1.0)
-        assert rig.sent == ["PUT id0.1"]
+        assert rig.sent == ["PUT id0:1"]
     assert rig.owners[0].calls == []
 
 
@@ -799,6 +846,7 @@ def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     down.outboxes[0].put(closed())
+    assert down.owners[0].calls.pop() == ("delayed", closed())
     down.sweep(299.9)
     assert down.owners[0].calls == []
     down.sweep(0.1)
@@ -811,7 +859,7 @@ def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
         outbox.put(message(1))
     first.abandon()
     down.clock.advance(0.1)
-    assert down.sent == ["PUT id1.1"]
+    assert down.sent == ["PUT id1:1"]
     third.abandon()
     down.sweep(0.0)
     assert len(down.breaker) == 0
@@ -826,7 +874,7 @@ def test_a_late_answer_to_what_was_abandoned_still_tells_of_the_backend(down):
     down.clock.advance(0.1)
     first.abandon()
     down.answer(200)
-    assert down.sent == ["PUT id1.1", "PUT id2.1"]
+    assert down.sent == ["PUT id1:1", "PUT id2:1"]
     assert down.owners[0].calls == []
     assert (second.level, third.level) == (0, 0)
 
@@ -917,7 +965,7 @@ class OutboxMachine(RuleBasedStateMachine):
         event, answered = self.webhook.calls.pop(0)
         self.discards_when_undelivered = False
         answered(Again("not ready", after))
-        ends = [call[0] for call in self.rig.calls[known:] if call not in ("pause", "resume")]
+        ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "settled")]
         if ends == ["undelivered"]:
             self.go_on()
         elif ends == ["settled"]:
@@ -957,7 +1005,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def what_has_to_be_delivered_is_delivered(self):
         assert self.webhook.told == self.delivered
-        numbers = [event.number for event in self.delivered]
+        numbers = [event.number for event in self.delivered if not isinstance(event, Closed)]
         assert numbers == sorted(set(numbers))
         assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
 

@@ -105,12 +105,11 @@ def test_retries_are_as_the_table_says():
 
 def test_the_delete_of_a_lost_connection_is_the_one_described():
     text = section("DELETE: a client is gone")
-    assert f"is {journal.LAST_NUMBER}, as the true one is lost" in " ".join(text.split())
     lost = recovery._farewell(journal.Entry("id", "node/id", None, None, 0.0), 1.0)
     body = orjson.loads(lost.body)
     assert f"`code`\n{body['code']}, `reason` `{body['reason']}`" in text
-    assert "`messages_in` and `messages_out`\nnull" in text
-    assert [name for name, value in body.items() if value is None] == ["messages_in", "messages_out"]
+    assert "`messages_in`, `messages_out` and `undelivered` null" in " ".join(text.split())
+    assert [name for name, value in body.items() if value is None] == ["messages_in", "messages_out", "undelivered"]
     (example,) = blocks("json", text)
     assert list(body) == re.findall(r'"(\w+)":', example)
 
@@ -118,6 +117,15 @@ def test_the_delete_of_a_lost_connection_is_the_one_described():
 def test_a_backend_that_is_down_is_tried_as_often_as_said():
     assert circuit_breaker.LONGEST_PAUSE == 1.0
     assert "one request at a time, one a second;" in section("Why")
+
+
+def test_what_is_owed_is_bounded_and_tried_again_as_said():
+    limits = section("Limits")
+    assert f"that an earlier gateway owed, or that were given up | {recovery.AT_ONCE} |" in limits
+    row = f"tried again every {recovery.OWED_RETRY_INTERVAL:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
+    assert row in limits
+    assert f"| time for the journal's disk at a stop | {journal.CLOSE_TIMEOUT:g} s," in limits
+    assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in section("DELETE: a client is gone")
 
 
 def test_the_log_is_bounded_as_said():

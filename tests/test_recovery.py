@@ -3,15 +3,16 @@ from types import SimpleNamespace
 import orjson
 import pytest
 from fakes import FakeClock, FakeJournal, FakeKeeper, FakePool, FakeWebhook, make_services, make_settings
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from strategies import examples
 
-from wsaas.circuit_breaker import CircuitBreaker
+from wsaas import recovery
+from wsaas.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
 from wsaas.events import Closed
-from wsaas.journal import LAST_NUMBER, Entry
+from wsaas.journal import Entry
 from wsaas.pool import Failure
-from wsaas.recovery import AT_ONCE, Recovery
+from wsaas.recovery import AT_ONCE, OWED_RETRY_INTERVAL, Recovery
 from wsaas.responses import Response
 from wsaas.webhook import TAKEN, Again, Webhook
 
@@ -23,14 +24,14 @@ def lost(name="a", context=None, connected_at=1_700_000_000.0):
     return Entry(name, f"old/{name}", b"Bearer " + name.encode(), context, connected_at)
 
 
-def ended(name="a", number=4, farewell=FAREWELL):
-    """Return what is left of a connection whose DELETE was on its way."""
-    return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, number, 1_700_000_123.0, farewell)
+def ended(name="a", farewell=FAREWELL):
+    """Return what is left of a connection whose DELETE was retried."""
+    return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, 1_700_000_123.0, farewell)
 
 
 def some(count):
     """Return what is left of connections of either kind, each different."""
-    return [lost(f"{each:02}") if each % 2 else ended(f"{each:02}", each, b"%d" % each) for each in range(count)]
+    return [lost(f"{each:02}") if each % 2 else ended(f"{each:02}", b"%d" % each) for each in range(count)]
 
 
 class Rig:
@@ -76,12 +77,10 @@ def test_nothing_is_sent_before_the_start():
     assert rig.journal.pending == []
 
 
-def test_a_lost_connection_is_told_of_with_the_last_number_and_what_is_known():
+def test_a_lost_connection_is_told_of_with_what_is_known():
     rig = Rig(lost(connected_at=FakeClock().wall() - 90.25)).start()
-    rig.journal.write()
     (told,) = rig.webhook.told
     assert isinstance(told, Closed)
-    assert told.number == LAST_NUMBER == 9007199254740991
     assert told.at == rig.clock.wall()
     assert orjson.loads(told.body) == {
         "ws_uri": "old/a",
@@ -90,35 +89,35 @@ def test_a_lost_connection_is_told_of_with_the_last_number_and_what_is_known():
         "duration": 90_250,
         "messages_in": None,
         "messages_out": None,
+        "undelivered": None,
     }
 
 
 def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
     rig = Rig(lost(connected_at=FakeClock().wall() + 3600.0)).start()
-    rig.journal.write()
     assert orjson.loads(rig.webhook.asked.body)["duration"] == 0
 
 
-def test_it_is_written_down_before_it_is_sent():
-    rig = Rig(lost()).start()
-    assert rig.journal.waiting == ["ended"]
-    assert rig.webhook.told == []
-    rig.journal.write()
-    assert rig.webhook.told == [rig.journal.entries["a"]["farewell"]]
+def test_it_is_written_down_only_if_it_is_not_taken_at_once():
+    rig = Rig(lost("a"), lost("b")).start()
+    assert rig.journal.pending == []
+    rig.webhook.answer(TAKEN)
+    assert rig.journal.write() == ["settled"]
+    asked = rig.webhook.answer(Again("no", 1.0))
+    assert rig.journal.write() == ["ended"]
+    assert rig.journal.entries["b"]["farewell"] == asked
+    rig.clock.advance(10.0)
+    rig.webhook.answer(Again("no", 1.0))
+    assert rig.journal.pending == []
 
 
-def test_it_is_sent_though_it_cannot_be_written_down():
-    rig = Rig(lost()).start()
-    rig.journal.fail()
-    assert len(rig.webhook.told) == 1
+# Retried already.
 
 
-# On their way already.
-
-
-def test_what_was_on_its_way_is_sent_again_as_it_was():
-    rig = Rig(ended(number=7)).start()
-    assert rig.webhook.told == [Closed(FAREWELL, 1_700_000_123.0, 7)]
+def test_what_was_retried_is_sent_again_as_it_was():
+    rig = Rig(ended()).start()
+    assert rig.webhook.told == [Closed(FAREWELL, 1_700_000_123.0)]
+    rig.webhook.answer(Again("no"))
     assert rig.journal.pending == []
 
 
@@ -145,7 +144,7 @@ def test_the_request_has_the_headers_of_the_connection_as_it_was():
         b"Ws-Uri: old/abc",
         b"Ws-Context: cart=7",
         b"ce-subject: abc",
-        b"ce-id: abc.9007199254740991",
+        b"ce-id: abc:end",
         b"ce-type: wsaas.disconnect",
     ):
         assert lines.count(line) == 1
@@ -156,7 +155,7 @@ def test_without_context_and_authorization_there_are_no_such_headers():
     (request,) = requests(ended())
     assert b"Ws-Context" not in request
     assert b"Authorization" not in request
-    assert b"\r\nce-id: a.4\r\n" in request
+    assert b"\r\nce-id: a:end\r\n" in request
     assert request.endswith(b"\r\n\r\n" + FAREWELL)
 
 
@@ -164,10 +163,10 @@ def test_without_context_and_authorization_there_are_no_such_headers():
 
 
 def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done():
-    entries = [ended(f"{number:02}", number) for number in range(AT_ONCE + 3)]
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 3)]
     rig = Rig(*entries).start()
     for done in range(4):
-        assert [event.number for event in rig.webhook.told] == list(range(AT_ONCE + done))
+        assert [int(event.body) for event in rig.webhook.told] == list(range(AT_ONCE + done))
         assert len(rig.recovery) == AT_ONCE + 3 - done
         if done < 3:
             rig.webhook.answer(TAKEN)
@@ -177,7 +176,6 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
 def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig(ended("a"), lost("b")).start()
-    rig.journal.write()
     assert caplog.messages == ["an earlier gateway left 2 connections: telling the backend"]
     rig.webhook.answer(TAKEN)
     assert rig.remembered == ["b"]
@@ -185,11 +183,11 @@ def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
     rig.webhook.answer(TAKEN)
     assert rig.remembered == []
     assert len(rig.recovery) == 0
-    assert caplog.messages[1:] == ["all connections that an earlier gateway left are dealt with"]
+    assert caplog.messages[1:] == ["all ended connections that the backend had still to be told of are dealt with"]
 
 
 def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
-    rig = Rig(*(ended(f"{number:02}", number) for number in range(AT_ONCE + 1))).start()
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
     rig.webhook.answer(Again("no", 5.0))
     assert len(rig.webhook.told) == AT_ONCE
     rig.clock.advance(5.0)
@@ -198,8 +196,8 @@ def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
     assert len(rig.remembered) == AT_ONCE + 1
 
 
-def test_what_is_given_up_stays_for_the_next_start_and_is_logged(caplog):
-    rig = Rig(ended("a"), ended("b")).start()
+def test_what_is_given_up_stays_and_is_logged(caplog):
+    rig = Rig(ended("a", b"a"), ended("b", b"b")).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Again("the backend is broken"))
     assert caplog.messages == [
@@ -212,10 +210,10 @@ def test_what_is_given_up_stays_for_the_next_start_and_is_logged(caplog):
 
 
 def test_one_that_is_given_up_makes_way_for_the_next():
-    rig = Rig(*(ended(f"{number:02}", number) for number in range(AT_ONCE + 1))).start()
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Again("no"))
-    assert [event.number for event in rig.webhook.told][-1] == AT_ONCE
+    assert int(rig.webhook.told[-1].body) == AT_ONCE
 
 
 def test_while_the_backend_is_down_they_line_up_like_everybody():
@@ -240,7 +238,7 @@ def test_while_the_backend_is_down_they_line_up_like_everybody():
 
 @pytest.mark.parametrize("retries", [False, True])
 def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
-    entries = [ended(f"{number:02}", number) for number in range(AT_ONCE + 5)]
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 5)]
     rig = Rig(*entries).start()
     rig.webhook.answer(TAKEN)
     if retries:
@@ -254,12 +252,126 @@ def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
     assert rig.remembered == [entry.id for entry in entries[1:]]
 
 
-def test_what_is_written_down_only_after_a_stop_is_not_sent():
-    rig = Rig(lost()).start()
+def test_what_an_earlier_gateway_left_may_come_later_than_the_recovery():
+    rig = Rig()
+    rig.recovery.add([ended()])
+    rig.start()
+    assert len(rig.webhook.told) == 1
+
+
+def test_what_was_given_up_is_not_tried_again_after_a_stop():
+    rig = owing("a")
     rig.recovery.stop()
-    rig.journal.write()
+    assert rig.clock.timers == []
+    rig.recovery.keep(ended("b"))
+    assert rig.clock.timers == []
     assert rig.webhook.told == []
+
+
+# Given up, and tried again.
+
+
+def owing(*names):
+    """A recovery to which sessions left what the backend did not take."""
+    rig = Rig()
+    for name in names:
+        rig.journal.entries[name] = {}
+        rig.recovery.keep(ended(name, name.encode()))
+    return rig
+
+
+def bodies(rig):
+    return [event.body.decode() for event in rig.webhook.told]
+
+
+def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig = owing("a", "b")
+    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    assert bodies(rig) == []
+    assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
+    rig.clock.advance(1)
+    assert bodies(rig) == ["a", "b"]
+    rig.webhook.answer(Again("no", 1.0))
+    rig.webhook.answer(TAKEN)
     assert rig.remembered == ["a"]
+    # Not before the next time, and then once.
+    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    assert rig.webhook.calls == []
+    rig.clock.advance(1)
+    assert rig.webhook.tries == 3
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == []
+    assert rig.recovery.entries() == []
+    assert rig.clock.timers == []
+    assert caplog.messages == [
+        "the backend has still to be told of the end of 2 connections: trying again",
+        "the backend has still to be told of the end of 1 connections: trying again",
+        "all ended connections that the backend had still to be told of are dealt with",
+    ]
+
+
+def test_only_some_that_were_given_up_are_tried_at_a_time():
+    rig = owing(*(f"{number:02}" for number in range(AT_ONCE + 5)))
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.webhook.calls) == AT_ONCE
+    rig.webhook.answer(Again("no"))
+    assert len(rig.webhook.told) == AT_ONCE + 1
+
+
+def test_what_was_given_up_is_not_tried_while_the_backend_is_down():
+    rig = owing("a", "b")
+    rig.webhook.breaker.state = OPEN
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert rig.webhook.breaker.waiting == []
+    assert len(rig.recovery.entries()) == 2
+    rig.webhook.breaker.state = CLOSED
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert bodies(rig) == ["a", "b"]
+
+
+def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
+    rig = owing("a")
+    rig.webhook.breaker.state = HALF_OPEN
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    # The breaker decides when.
+    (delivery,) = rig.webhook.breaker.waiting
+    assert delivery.attempt()
+    rig.webhook.answer(Again("no"))
+    assert rig.webhook.breaker.waiting == [delivery]
+    assert not delivery.attempt()
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.webhook.breaker.waiting) == 2
+
+
+def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
+    class Down(FakeWebhook):
+        def call(self, _subject, _event, answered):
+            answered(Again("no"))
+
+    rig = Rig(webhook=Down())
+    for number in range(5000):
+        rig.recovery.keep(ended(str(number)))
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.recovery.entries()) == 5000
+
+
+def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
+    rig = Rig(lost()).start()
+    rig.webhook.windows[Closed] = 0.0
+    rig.webhook.answer(Again("no"))
+    assert rig.journal.write() == ["ended"]
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert rig.webhook.told[0] == rig.webhook.asked
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == []
+
+
+def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(recovery, "MAX_OWED", 2)
+    rig = owing("a", "b", "c")
+    assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
+    assert caplog.messages == ["old/c: the backend is told of its end at the next start"]
 
 
 # Whatever happens.
@@ -273,7 +385,7 @@ def test_what_is_written_down_only_after_a_stop_is_not_sent():
 def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count, outcomes):
     rig = Rig(*some(count)).start()
     given_up = 0
-    for outcome in [*outcomes, *["write", "taken", "time"] * (count + len(outcomes))]:
+    for outcome in [*outcomes, *["write", "taken", "time"] * (count + len(outcomes) + 30)]:
         if outcome == "write":
             rig.journal.write()
         elif outcome == "fail":
@@ -285,7 +397,8 @@ def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count,
             was_there = len(rig.recovery)
             rig.webhook.answer(TAKEN if outcome == "taken" else Again(outcome, 1.0))
             given_up += outcome != "taken" and len(rig.recovery) < was_there
-        assert len(rig.webhook.calls) + len(rig.clock.timers) <= AT_ONCE
+        assert len(rig.webhook.calls) + len(rig.clock.timers) <= AT_ONCE + 1
     assert len(rig.recovery) == 0
     assert len(rig.webhook.told) == count
-    assert len(rig.remembered) == given_up
+    assert rig.remembered == []
+    event(f"given up: {given_up > 0}")

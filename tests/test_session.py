@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wsaas import errors, frames
+from wsaas.circuit_breaker import OPEN
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.journal import NoJournal
+from wsaas.journal import Entry, NoJournal
 from wsaas.session import MOVES, Session, State
 from wsaas.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
 
@@ -27,6 +28,7 @@ WS_URI = f"localhost:8080/{ID}"
 OK = Admitted(None, None)
 FORBIDDEN = Denied(errors.Forbidden("no"), told=False)
 TIMED_OUT = Denied(errors.GatewayTimeout("late"), told=True)
+AGAIN = Again("the backend is tired")
 UNDELIVERED = Failed("no", Reason.UNDELIVERED)
 GONE = Failed("gone", Reason.BACKEND_GONE)
 
@@ -183,6 +185,8 @@ def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(
 def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
     rig.webhook.answer(TIMED_OUT)
     assert rig.door.refused is TIMED_OUT.fault
+    assert rig.ends == []
+    rig.clock.advance(10.0)
     assert rig.end == (1006, "")
     rig.session.lost()
     rig.webhook.answer(TAKEN)
@@ -203,6 +207,7 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
     assert rig.ends == []
     rig.webhook.answer(verdict)
     assert (rig.door.accepted, rig.door.refused) == (None, None)
+    rig.clock.advance(10.0)
     if owed:
         assert rig.end == (1006, "")
         assert rig.keeper.calls == ["left"]
@@ -222,6 +227,7 @@ def test_a_client_that_is_turned_away_early_is_told_at_once(rig, reason, fault, 
     assert rig.keeper.calls == ["left"]
     rig.session.lost()
     rig.webhook.answer(verdict)
+    rig.clock.advance(10.0)
     rig.answer_all()
     assert len(rig.ends) == owed
     assert rig.keeper.calls == ["left", "settled"]
@@ -243,7 +249,7 @@ def test_messages_are_numbered_and_stamped_in_their_order(rig):
         rig.receive(b"." * number)
     rig.session.lost()
     rig.answer_all()
-    assert [event.number for event in rig.webhook.told] == [0, 1, 2, 3, 4]
+    assert [event.number for event in rig.webhook.told] == [0, 1, 2, 3, "end"]
     start = rig.webhook.told[0].at
     assert [event.at for event in rig.webhook.told[1:4]] == [start + 1, start + 2, start + 3]
     assert [event.data for event in rig.webhook.told[1:4]] == [b".", b"..", b"..."]
@@ -391,7 +397,7 @@ def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
     rig.webhook.answer(Taken(Message(text=True, data=b"a")))
     rig.session.lost()
     rig.answer_all()
-    assert [event.number for event in rig.webhook.told] == [0, 1, 2, 3]
+    assert [event.number for event in rig.webhook.told] == [0, 1, 2, "end"]
     assert rig.keeper.calls == ["left", "settled"]
 
 
@@ -518,7 +524,7 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     assert rig.session.messages_in == 3
     rig.session.closed_by_client(code, text)
     assert rig.end == (code, text)
-    assert rig.webhook.told[-1].number == 3
+    assert rig.webhook.told[-1].number == "end"
 
 
 def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(rig):
@@ -556,7 +562,7 @@ def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_le
     assert rig.end == (1000, "bye")
     assert rig.ends[0]["duration"] == 2000
     assert rig.ends[0]["undelivered"] == 2
-    assert [event.number for event in rig.webhook.told] == [0, 1, 3]
+    assert [event.number for event in rig.webhook.told] == [0, 1, "end"]
     assert rig.session.reason is Reason.CLIENT_CLOSED
     rig.webhook.answer(TAKEN)
     assert rig.keeper.calls == ["left", "settled"]
@@ -663,54 +669,78 @@ def test_messages_do_not_wait_for_the_journal(journalled):
     assert rig.journal.pending == []
 
 
-def test_the_delete_leaves_only_once_it_is_remembered(journalled):
+def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
-    assert rig.journal.waiting == ["ended"]
-    assert rig.ends == []
-    assert rig.keeper.calls == ["left"]
-    rig.journal.write()
     assert rig.end == (4000, "bye")
-    assert rig.journal.entries[ID]["farewell"] == rig.webhook.asked
+    assert rig.journal.pending == []
     rig.webhook.answer(TAKEN)
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.journal.write() == ["settled"]
     assert rig.journal.entries == {}
 
 
-def test_the_delete_leaves_though_it_cannot_be_remembered(journalled):
+def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_once(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    asked = rig.webhook.answer(AGAIN)
+    assert rig.journal.write() == ["ended"]
+    assert rig.journal.entries[ID]["farewell"] == asked
+    rig.clock.advance(10.0)
+    rig.webhook.answer(AGAIN)
+    assert rig.journal.pending == []
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journalled):
+    rig = enter_journal(journalled)
+    rig.webhook.breaker.state = OPEN
+    rig.session.lost()
+    assert rig.ends == []
+    assert rig.journal.write() == ["ended"]
+    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 1006
+
+
+def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journalled):
     rig = enter_journal(journalled)
     rig.session.lost()
+    rig.webhook.answer(AGAIN)
     rig.journal.fail()
-    assert rig.end == (1006, "")
+    rig.clock.advance(10.0)
     rig.webhook.answer(TAKEN)
     rig.journal.write()
     assert rig.journal.entries == {}
 
 
-def test_a_delete_is_written_down_when_it_is_next_and_not_while_messages_are_before_it(journalled):
+def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    rig.session.abandon()
+    assert rig.journal.write() == ["ended"]
+    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 4000
+
+
+def test_a_delete_behind_messages_that_a_stop_cuts_short_is_not_written_down(journalled):
     rig = enter_journal(journalled)
     rig.receive(b"1")
-    rig.receive(b"2")
     rig.session.lost()
-    for _ in range(2):
-        assert rig.journal.pending == []
-        rig.webhook.answer(TAKEN)
-    assert rig.journal.write() == ["ended"]
-    assert rig.journal.entries[ID]["farewell"].number == 3
-    assert rig.end == (1006, "")
+    rig.session.abandon()
+    assert rig.journal.pending == []
 
 
-@pytest.mark.parametrize("verdict", [OK, TIMED_OUT])
-def test_the_delete_of_a_client_that_left_early_is_remembered_after_the_answer(journalled, verdict):
+def test_the_entry_of_a_session_is_what_the_journal_has(journalled):
     rig = journalled
     rig.journal.write()
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at)
+    rig.webhook.answer(Admitted(None, "cart=7"))
     rig.session.lost()
-    assert rig.journal.pending == []
-    rig.webhook.answer(verdict)
-    assert rig.ends == []
-    assert rig.journal.write() == ["ended"]
-    assert rig.end == (1006, "")
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", "cart=7", rig.session.connected_at)
+    asked = rig.webhook.answer(AGAIN)
+    entry = rig.session.entry()
+    assert (entry.ended_at, entry.farewell) == (asked.at, asked.body)
 
 
 def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered(journalled):
@@ -719,9 +749,10 @@ def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered
     rig.receive(b"2")
     rig.session.closed_by_client(1000, "bye")
     rig.webhook.answer(UNDELIVERED)
+    asked = rig.webhook.answer(AGAIN)
     rig.journal.write()
     remembered = rig.journal.entries[ID]["farewell"]
-    assert remembered == rig.webhook.asked
+    assert remembered == asked
     assert orjson.loads(remembered.body)["undelivered"] == 2
     assert rig.end == (1000, "bye")
 
@@ -731,11 +762,68 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     rig.webhook.windows[Closed] = 0.0
     rig.session.lost()
     rig.journal.write()
-    rig.webhook.answer(Again("the backend is broken"))
+    asked = rig.webhook.answer(Again("the backend is broken"))
     assert rig.keeper.calls == ["left", "settled"]
-    assert rig.journal.pending == []
+    assert rig.journal.write() == ["ended"]
     assert list(rig.journal.entries) == [ID]
+    # Whoever tries again needs nothing of the session.
+    assert rig.keeper.owed == [
+        Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at, asked.at, asked.body),
+    ]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# A POST that was not answered in time.
+
+
+def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again():
+    rig = Rig(api_timeout="4000")
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.door.refused is TIMED_OUT.fault
+    rig.clock.advance(3.99)
+    assert rig.ends == []
+    rig.clock.advance(0.02)
+    assert (rig.end, rig.ends[0]["duration"]) == ((1006, ""), 0)
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.clock.timers == []
+
+
+def test_so_does_that_of_a_client_which_left_before():
+    rig = Rig(api_timeout="4000")
+    rig.session.lost()
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.ends == []
+    rig.clock.advance(4.0)
+    assert rig.end == (1006, "")
+
+
+def test_a_stop_does_not_wait_for_it():
+    rig = Rig(api_timeout="4000")
+    rig.webhook.answer(TIMED_OUT)
+    rig.session.outbox.hurry()
+    assert rig.end == (1006, "")
+    assert rig.clock.timers == []
+    rig.session.outbox.hurry()
+    rig.webhook.answer(TAKEN)
+    assert len(rig.ends) == 1
+
+
+def test_while_a_node_stops_it_is_sent_at_once():
+    rig = Rig(api_timeout="4000")
+    rig.keeper.is_open = False
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.end == (1006, "")
+
+
+def test_one_that_is_abandoned_meanwhile_is_not_sent(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(TIMED_OUT)
+    rig.session.abandon()
+    assert rig.clock.timers == []
+    # What it would have said was not final.
+    assert rig.journal.pending == []
 
 
 # What GET tells.
@@ -887,7 +975,6 @@ class SessionMachine(RuleBasedStateMachine):
         self.session = self.rig.session
         self.webhook = self.rig.webhook
         self.journal = self.rig.journal
-        self.journal_failed = False
         self.maybe_accepted = None
         self.received = 0
         self.pushed = []
@@ -906,7 +993,6 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule()
     def the_journal_fails(self):
-        self.journal_failed = True
         self.journal.fail()
 
     @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
@@ -1013,6 +1099,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_backend_hears_everything_in_order_and_the_end_last(self):
+        self.the_first_close_on_the_wire_is_noted()
         told = self.webhook.told
         assert not told or isinstance(told[0], Opened)
         ends = [event for event in told if isinstance(event, Closed)]
@@ -1030,12 +1117,12 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_owed_is_remembered(self):
         told = self.webhook.told
-        ends = [event for event in told if isinstance(event, Closed)]
         is_owed = self.maybe_accepted is not False and "settled" not in self.rig.keeper.calls
         if told and is_owed:
             assert ID in self.journal.entries
-        if ends and is_owed and not self.journal_failed:
-            assert self.journal.entries[ID]["farewell"] == ends[0]
+        if told and is_owed and not self.journal.pending:
+            # What it says is, once somebody may have to repeat it.
+            assert self.journal.entries[ID]["farewell"] == self.session.outbox.late
         if "settled" in self.rig.keeper.calls and not self.journal.pending:
             assert self.journal.entries == {}
 

@@ -25,7 +25,7 @@ NOW = 1769860800.0
 AT = 1769860800.125
 ID = "c0ffee"
 WS_URI = f"localhost:8080/{ID}"
-OPENED, MESSAGE, CLOSED = Opened(b"{}", AT), Message(True, b"hi", AT, 1), Closed(b"{}", AT, 2)
+OPENED, MESSAGE, CLOSED = Opened(b"{}", AT), Message(True, b"hi", AT, 1), Closed(b"{}", AT)
 EVENTS = [OPENED, MESSAGE, CLOSED]
 ANSWERS = [200, 201, 202, 204, 299]
 
@@ -75,7 +75,7 @@ def test_a_post_is_these_bytes():
         b"ce-source: localhost:8080\r\n"
         b"Ws-Uri: localhost:8080/c0ffee\r\n"
         b"ce-subject: c0ffee\r\n"
-        b"ce-id: c0ffee.0\r\n"
+        b"ce-id: c0ffee:0\r\n"
         b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
         b"Content-Type: application/json\r\n"
         b"Content-Length: 14\r\n"
@@ -101,7 +101,7 @@ def test_a_put_is_these_bytes():
         b"Ws-Uri: localhost:8080/c0ffee\r\n"
         b"ce-subject: c0ffee\r\n"
         b"Ws-Context: user=1; room 2\r\n"
-        b"ce-id: c0ffee.12\r\n"
+        b"ce-id: c0ffee:12\r\n"
         b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
         b"Content-Type: text/plain; charset=utf-8\r\n"
         b"Content-Length: 7\r\n"
@@ -111,7 +111,7 @@ def test_a_put_is_these_bytes():
 
 
 def test_a_delete_is_these_bytes():
-    data = make(api_uri="[::1]:8000").request(subject(b""), Closed(b"{}", AT, 7))
+    data = make(api_uri="[::1]:8000").request(subject(b""), Closed(b"{}", AT))
     assert data == (
         b"DELETE / HTTP/1.1\r\n"
         b"Host: [::1]:8000\r\n"
@@ -122,7 +122,7 @@ def test_a_delete_is_these_bytes():
         b"Authorization: \r\n"
         b"Ws-Uri: localhost:8080/c0ffee\r\n"
         b"ce-subject: c0ffee\r\n"
-        b"ce-id: c0ffee.7\r\n"
+        b"ce-id: c0ffee:end\r\n"
         b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
         b"Content-Type: application/json\r\n"
         b"Content-Length: 2\r\n"
@@ -142,8 +142,15 @@ def test_a_binary_message_is_sent_as_it_is():
 def test_any_message_can_be_read_back(text, data, number):
     request = read(make().request(subject(), Message(text, data, AT, number)))
     assert (request.method, request.target, request.body) == (b"PUT", b"/websocket", data)
-    assert request.header(b"ce-id") == b"c0ffee.%d" % number
+    assert request.header(b"ce-id") == b"c0ffee:%d" % number
     assert request.keep_alive
+
+
+@pytest.mark.parametrize("authorization", [None, b"", b"Bearer \xe9: x", b"Ws-Uri: y"])
+def test_a_subject_knows_its_authorization(authorization):
+    one = Subject("c0ffee", "node/c0ffee", authorization)
+    one.remember("user=1")
+    assert one.authorization == authorization
 
 
 @pytest.mark.parametrize("event", EVENTS)

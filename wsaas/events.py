@@ -6,6 +6,7 @@ client ended. Nothing here knows HTTP, WebSocket bytes, time or the loop.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 
 class Reason(Enum):
@@ -60,11 +61,15 @@ class Message:
 
 @dataclass(slots=True)
 class Closed:
-    """A client is gone. `body`: the JSON that tells the backend how."""
+    """A client is gone. `body`: the JSON that tells the backend how. `pause`: seconds before it is sent.
+
+    Its number is the same whoever sends it, be it a gateway that knows nothing of the events before.
+    """
 
     body: bytes
     at: float
-    number: int
+    pause: float = 0.0
+    number: ClassVar[str] = "end"
 
 
 Event = Opened | Message | Closed

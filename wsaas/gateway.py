@@ -21,7 +21,7 @@ from wsaas.control import Control
 from wsaas.drain import Drain
 from wsaas.errors import SettingError
 from wsaas.heartbeat import Heartbeat, period
-from wsaas.journal import NoJournal, SqliteJournal
+from wsaas.journal import NoJournal, Remembered, SqliteJournal
 from wsaas.log import logger
 from wsaas.memory import GcScheduler
 from wsaas.memory_limit import RELIEF, MemoryLimit
@@ -78,7 +78,10 @@ class Gateway:
             self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, power_proof=full)
         journal = self._journal or NoJournal()
         self._registry = Registry(settings, self._clock, webhook, journal, limit, memory=self._memory)
-        self._recovery = Recovery(self._registry.services, [])
+        self._recovery = Recovery(self._registry.services)
+        if self._journal is not None:
+            self._journal.remembered = self._remembered
+            self._registry.owe = self._recovery.keep
         self._servers: list[asyncio.Server] = []
         self.addresses: list[Address] = []
 
@@ -86,7 +89,7 @@ class Gateway:
         """Listen. Raises `OSError` where an address cannot be had, `JournalError` where the journal cannot."""
         settings = self._settings
         if self._journal is not None:
-            self._recovery = Recovery(self._registry.services, self._journal.open())
+            self._recovery.add(self._journal.open())
         common = Common(settings, self._clock, self._heartbeat, self._memory)
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
@@ -146,11 +149,18 @@ class Gateway:
         """
         drain = Drain(self._registry, self._clock, self._settings.drain_timeout / 1000, self._hurry)
         await drain.run()
+        remembered = self._remembered()
         self._recovery.stop()
         delivered = await drain.give_up(journaled=self._journal is not None)
+        if self._journal is not None and not self._journal.close(remembered):
+            delivered = False
         await self._close()
         logger.info("stopped")
         return delivered
+
+    def _remembered(self) -> list[Remembered]:
+        """Return all that belongs into the journal."""
+        return [*self._registry.live(), *self._registry.ending(), *self._recovery.entries()]
 
     async def _close(self) -> None:
         for server in self._servers:

@@ -1,32 +1,27 @@
-"""The connections that the backend is owed a DELETE for, in a file that outlives the process (SQLite).
+"""The connections that the backend is owed a DELETE for, in a file that outlives the process.
 
-A connection is written before its POST leaves, and once more, with the words of its DELETE, before that leaves; it is
-taken out when the DELETE is done. So a gateway that was killed at any moment sends, when it starts again, every DELETE
-that its predecessor owed, with the `ce-id` that it would have had.
+A connection is written before its POST leaves, and taken out when its DELETE is done. Between the two its DELETE is
+written only where its first attempt failed: so a gateway that was killed at any moment sends, when it starts again,
+every DELETE that its predecessor owed, with the same `ce-id`.
 
 A thread of its own does the writing. Whatever comes while it is busy goes into the next transaction: the busier it
-is, the more connections share a commit.
+is, the more connections share a commit. It also looks after the file: one that was removed, replaced or truncated is
+written anew from what the process knows.
 """
 
-import errno
-import os
+import queue
 import sqlite3
 import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
-from wsaas.clock import Clock, rfc3339
+from wsaas.clock import Clock, Timer
 from wsaas.events import Closed
+from wsaas.journal_file import Entry, JournalError, JournalFile
 from wsaas.log import logger
 
-LAST_NUMBER = 2**53 - 1
-"""The event number of a DELETE whose true number was lost with the gateway: the last that a JSON number can hold, so
-that no other event of the connection ever had it."""
+__all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
 GAP = 0.001
 """Seconds, at least, from one hand-over to the writer to the next: what comes meanwhile shares a commit. Without it the
@@ -35,57 +30,38 @@ threads of a busy node take the interpreter's lock from each other several times
 RETRY_PAUSE = 1.0
 """Seconds before what could not be written is tried again."""
 
-APPLICATION = 0x57536161
-VERSION = 1
-_TABLE = """CREATE TABLE connections (
-    id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
-    number INTEGER, ended_at REAL, farewell BLOB
-) WITHOUT ROWID"""
-_SCHEMA = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
-_OPENED = "INSERT INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
+CHECK_INTERVAL = 0.5
+"""Seconds between two looks at the file while nothing is written."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds, at most, that a stop waits for a disk that does not answer."""
+
+_OPENED = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
 _ADMITTED = "UPDATE connections SET context = ? WHERE id = ?"
-_ENDED = "UPDATE connections SET number = ?, ended_at = ?, farewell = ? WHERE id = ?"
+_ENDED = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
 _SETTLED = "DELETE FROM connections WHERE id = ?"
-_ALL = (
-    "SELECT id, ws_uri, authorization, context, connected_at, number, ended_at, farewell FROM connections "
-    "ORDER BY connected_at"
-)
 
 Done = Callable[[bool], None]
 
 
-class JournalError(Exception):
-    """The journal cannot be used: another process has it, or it is something else."""
+class Remembered(Protocol):
+    """A connection that belongs into the journal."""
 
-
-@dataclass(slots=True)
-class Entry:
-    """A connection as it is remembered; `number`, `ended_at` and `farewell` are its DELETE, None before its end.
-
-    Times are seconds since the epoch. Shown, as in a traceback's line, it does not tell what is secret.
-    """
-
-    id: str
-    ws_uri: str
-    authorization: bytes | None = field(repr=False)
-    context: str | None = field(repr=False)
-    connected_at: float
-    number: int | None = None
-    ended_at: float | None = None
-    farewell: bytes | None = None
+    def entry(self) -> Entry:
+        """Return what is to be remembered of it. Called in the writer's thread."""
 
 
 class Journal(Protocol):
-    """Where connections are remembered. `done` is called with whether it was written."""
+    """Where connections are remembered."""
 
     def opened(self, entry: Entry, done: Done) -> None:
-        """Remember a connection."""
+        """Remember a connection; `done` is called with whether it was written."""
 
     def admitted(self, connection_id: str, context: str) -> None:
         """Remember the context that the backend gave."""
 
-    def ended(self, connection_id: str, farewell: Closed, done: Done) -> None:
-        """Remember the DELETE that is owed."""
+    def ended(self, connection_id: str, farewell: Closed) -> None:
+        """Remember the DELETE that is owed, as its first attempt failed."""
 
     def settled(self, connection_id: str) -> None:
         """Forget a connection."""
@@ -101,19 +77,18 @@ class NoJournal:
     def admitted(self, _connection_id: str, _context: str) -> None:
         """Go on."""
 
-    def ended(self, _connection_id: str, _farewell: Closed, done: Done) -> None:
+    def ended(self, _connection_id: str, _farewell: Closed) -> None:
         """Go on."""
-        done(True)
 
     def settled(self, _connection_id: str) -> None:
         """Go on."""
 
 
 class SqliteJournal:
-    """Remembers in the file `path`, which only this process may use while it is open, and only its user may read.
+    """Remembers in the file `path` (see `JournalFile`).
 
-    `power_proof`: wait for the disk at each commit, so that nothing is lost with the power either. `call_soon` brings a
-    call to the loop, from whichever thread.
+    `call_soon` brings a call to the loop, from whichever thread. `remembered`, to be set before `open`, returns all
+    that belongs into the file but for what is not written yet.
     """
 
     def __init__(
@@ -123,34 +98,51 @@ class SqliteJournal:
         self._path = path
         self._clock = clock
         self._call_soon = call_soon
-        self._power_proof = power_proof
+        self._file = JournalFile(path, power_proof=power_proof)
         self._pending: list[_Write] = []
         self._is_writing = False
+        self._fault = ""
         self._handed_over = 0.0
-        self._batches: SimpleQueue[list[_Write]] = SimpleQueue()
+        self._timer: Timer | None = None
+        self._is_closed = False
+        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
-        self._connection: sqlite3.Connection
+        self.remembered: Callable[[], Iterable[Remembered]] = tuple
 
     def open(self) -> list[Entry]:
         """Open the file, or make it; return what an earlier process left in it, oldest first. Blocks.
 
         A file that is damaged is set aside. Raises `JournalError` where another process has it or it is no journal.
         """
-        try:
-            entries = self._connect()
-        except (OSError, sqlite3.OperationalError) as error:
-            what = "another process uses it" if "locked" in str(error) else error
-            raise JournalError(f"{self._path}: {what}") from error
+        entries = self._file.open()
         self._thread.start()
         return entries
 
-    def close(self) -> None:
-        """Write what is pending and close. Blocks."""
+    def close(self, remembered: Iterable[Remembered] = ()) -> bool:
+        """Write what is pending and close. Blocks, for `CLOSE_TIMEOUT` at most.
+
+        Returns whether the file is what it should be; a last attempt to mend it takes `remembered`.
+        """
+        if not self._thread.is_alive():
+            return True
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        last = _Batch(self._pending, [*remembered])
+        self._batches.put(last)
+        self._batches.put(None)
+        self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
-            self._batches.put(self._pending)
-            self._batches.put([])
-            self._thread.join()
-            self._connection.close()
+            last.error = "its disk does not answer"
+        if last.error:
+            logger.error(
+                "the journal %s is not what it should be: %s; %d changes are not written: after the next start the "
+                "backend may be told of an end again, or not at all",
+                self._path,
+                last.error,
+                len(last.writes),
+            )
+        return not last.error
 
     def opened(self, entry: Entry, done: Done) -> None:
         """Remember a connection."""
@@ -161,132 +153,113 @@ class SqliteJournal:
         """Remember the context that the backend gave."""
         self._add(_Write(_ADMITTED, (context, connection_id)))
 
-    def ended(self, connection_id: str, farewell: Closed, done: Done) -> None:
+    def ended(self, connection_id: str, farewell: Closed) -> None:
         """Remember the DELETE that is owed."""
-        self._add(_Write(_ENDED, (farewell.number, farewell.at, farewell.body, connection_id), done))
+        self._add(_Write(_ENDED, (farewell.at, farewell.body, connection_id)))
 
     def settled(self, connection_id: str) -> None:
         """Forget a connection."""
         self._add(_Write(_SETTLED, (connection_id,)))
 
-    def _connect(self) -> list[Entry]:
-        if self._path.is_symlink():
-            raise OSError(errno.ELOOP, "it is a symbolic link")
-        # Made here, for nobody else to read. One that is there is not opened: closing it would let go of SQLite's lock
-        # on it, if this process has one.
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        # Raises UnicodeDecodeError where SQLite's own would raise an operational error: spoilt text is damage.
-        connection.text_factory = bytes.decode
-        try:
-            entries = self._prepare(connection)
-        except (JournalError, OSError, sqlite3.OperationalError):
-            connection.close()
-            raise
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # In this order: to close it may take away what SQLite keeps beside the file, if it is there.
-            aside = self._set_aside()
-            connection.close()
-            logger.error(
-                "%s: damaged (%s): set aside as %s; the DELETEs that it remembered are lost", self._path, error, aside
-            )
-            return self._connect()
-        self._connection = connection
-        return entries
-
-    def _prepare(self, connection: sqlite3.Connection) -> list[Entry]:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        is_new = self._check(connection)
-        # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
-        self._path.chmod(0o600)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA if is_new else ():
-            connection.execute(statement)
-        connection.execute("COMMIT")
-        return [Entry(*row) for row in connection.execute(_ALL)]
-
-    def _check(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the file is empty. Changes nothing: it may be somebody else's."""
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = [_words(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
-        if not tables and not application:
-            return True
-        if (application, version) != (APPLICATION, VERSION):
-            raise JournalError(f"{self._path} is not a journal of this version of wsaas")
-        if tables != [_words(_TABLE)]:
-            raise sqlite3.DatabaseError("its table is not what it was")
-        return False
-
-    def _set_aside(self) -> Path:
-        stamp = rfc3339(time.time()).replace(":", "")
-        aside = self._path.with_name(f"{self._path.name}.damaged-{stamp}")
-        self._path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
-
     def _add(self, write: "_Write") -> None:
         self._pending.append(write)
-        if not self._is_writing:
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if not (self._is_writing or self._is_closed):
             self._is_writing = True
             self._hand_over_soon()
 
     def _hand_over_soon(self) -> None:
         wait = self._handed_over + GAP - self._clock.now()
         if wait > 0:
-            self._clock.call_later(wait, self._hand_over)
+            self._timer = self._clock.call_later(wait, self._hand_over)
         else:
             # What else comes in this turn of the loop goes along.
             self._call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
+        self._timer = None
+        if self._is_closed:
+            return
         self._handed_over = self._clock.now()
-        batch, self._pending = self._pending, []
+        batch = _Batch(self._pending, [*self.remembered()] if self._fault else None)
+        self._pending = []
         self._batches.put(batch)
 
-    def _written(self, batch: list["_Write"], error: str) -> None:
-        for write in batch:
+    def _written(self, batch: "_Batch") -> None:
+        batch.is_told = True
+        for write in batch.writes:
             if write.done is not None:
-                write.done(not error)
-        if error:
+                write.done(not batch.error)
+        if batch.error:
             # What was opened is refused now. The rest is about connections that are in the file: it is tried again.
-            logger.error("the journal %s cannot be written: %s", self._path, error)
-            again = [_Write(each.statement, each.values) for each in batch if each.statement is not _OPENED]
-            self._pending[:0] = again
-        self._is_writing = bool(self._pending)
-        if error and self._pending:
-            self._clock.call_later(RETRY_PAUSE, self._hand_over)
-        elif self._pending:
+            self._pending[:0] = _again(batch)
+        is_news = not (batch.is_whole or self._fault)
+        self._tell(batch)
+        self._is_writing = bool(self._pending or self._fault)
+        if not self._is_writing or self._is_closed:
+            return
+        if batch.error and not is_news:
+            self._timer = self._clock.call_later(RETRY_PAUSE, self._hand_over)
+        else:
             self._hand_over_soon()
+
+    def _tell(self, batch: "_Batch") -> None:
+        if not batch.is_whole:
+            self._damaged(batch.error)
+            return
+        if self._fault:
+            self._fault = ""
+            logger.warning("the journal %s is whole again: %d connections are written anew", self._path, batch.count)
+        if batch.error:
+            logger.error("the journal %s cannot be written: %s", self._path, batch.error)
+
+    def _noticed(self, fault: str) -> None:
+        """The file is not whole any more."""
+        if not (self._is_writing or self._is_closed):
+            self._damaged(fault)
+            self._write_soon()
+
+    def _damaged(self, fault: str) -> None:
+        if not self._fault:
+            logger.error("the journal %s is damaged: %s: clients are refused until it is mended", self._path, fault)
+        elif fault != self._fault:
+            logger.error("the journal %s cannot be mended: %s; tried again every second", self._path, fault)
+        self._fault = fault
 
     # In the writer's thread.
 
     def _write_batches(self) -> None:
-        while batch := self._batches.get():
-            error = ""
+        last: _Batch | None = None
+        while True:
             try:
-                self._connection.execute("BEGIN")
-                for write in batch:
-                    self._connection.execute(write.statement, write.values)
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as problem:
-                error = str(problem)
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-            self._call_soon(self._written, batch, error)
+                batch = self._batches.get(timeout=CHECK_INTERVAL)
+            except queue.Empty:
+                if fault := self._file.fault():
+                    self._call_soon(self._noticed, fault)
+                continue
+            if batch is None:
+                self._file.close()
+                return
+            if self._is_closed and last is not None and last.error and not last.is_told:
+                # The loop waits for this thread: it cannot give back what it was not told of.
+                batch.writes[:0] = _again(last)
+            self._write(batch)
+            self._call_soon(self._written, batch)
+            last = batch
 
-
-def _words(sql: str | None) -> list[str]:
-    """Return the words of a statement: how it is laid out is no part of what it says."""
-    return (sql or "").split()
+    def _write(self, batch: "_Batch") -> None:
+        batch.error = self._file.fault()
+        batch.is_whole = not batch.error
+        try:
+            if batch.error and batch.remembered is not None:
+                batch.count = self._file.mend(each.entry() for each in batch.remembered)
+                batch.error, batch.is_whole = "", True
+            if batch.is_whole:
+                self._file.write((write.statement, write.values) for write in batch.writes)
+        except (OSError, sqlite3.Error, JournalError) as error:
+            batch.error = str(error)
 
 
 class _Write:
@@ -298,3 +271,30 @@ class _Write:
         self.statement = statement
         self.values = values
         self.done = done
+
+
+class _Batch:
+    """What is written together, and what came of it.
+
+    `remembered`: what the file is written anew from where it is not whole, None to leave it. `count`: how many
+    connections were then. `is_told`: the loop knows of it.
+    """
+
+    __slots__ = ("count", "error", "is_told", "is_whole", "remembered", "writes")
+
+    def __init__(self, writes: list[_Write], remembered: list[Remembered] | None) -> None:
+        self.count = 0
+        self.error = ""
+        self.is_told = False
+        self.is_whole = True
+        self.remembered = remembered
+        self.writes = writes
+
+
+def _again(batch: _Batch) -> list[_Write]:
+    """Return what has to be written of a batch that was not: a connection that was opened is refused now."""
+    opened = [write for write in batch.writes if write.statement is _OPENED]
+    others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _OPENED]
+    # It is in the file all the same if that was written anew just before.
+    is_anew = batch.is_whole and batch.remembered is not None
+    return others + ([_Write(_SETTLED, write.values[:1]) for write in opened] if is_anew else [])

@@ -2,7 +2,6 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
 from enum import Enum
 
 from wsaas.circuit_breaker import CLOSED
@@ -33,9 +32,11 @@ class Owner:
     def undelivered(self, reason: Reason, why: str) -> None:
         """The backend will not take a message."""
 
-    def leaving(self, _farewell: Closed, go: Callable[[], None]) -> None:
-        """All before the `Closed` is done with; `go` sends it."""
-        go()
+    def leaving(self, farewell: Closed) -> None:
+        """All before the `Closed` is done with: it is about to be sent."""
+
+    def delayed(self, farewell: Closed) -> None:
+        """The `Closed` was not taken at its first attempt, or may have to wait for that; it may be told again."""
 
     def settled(self, why: str) -> None:
         """The `Closed` is done; `why` is empty if the backend took it."""
@@ -188,6 +189,17 @@ class Outbox:
             self._inbox = Inbox(self._high, self._owner)
         self._inbox.add(event)
 
+    def hurry(self) -> None:
+        """Wait no longer for the pause before a `Closed`."""
+        if self._timer is not None and isinstance(self._current, Closed) and self._current.pause:
+            self._timer.cancel()
+            self._end_pause(self._current)
+
+    @property
+    def late(self) -> Closed | None:
+        """The `Closed` that was not taken at its first attempt, if that is under way."""
+        return self._current if isinstance(self._current, Closed) and self._until else None
+
     def hold(self) -> None:
         """Start nothing more until `release`; what is on its way goes on."""
         if self._flow is RUNNING:
@@ -252,20 +264,32 @@ class Outbox:
         if isinstance(event, Message) and self._breaker.state is CLOSED:
             self._webhook.call(self.subject, event, self._answered)
         elif isinstance(event, Closed):
-            self._owner.leaving(event, self._go)
+            if event.pause:
+                self._timer = self._clock.call_later(event.pause, self._end_pause, event)
+                return
+            self._owner.leaving(event)
+            self._send(event)
         else:
             self._send(event)
 
-    def _go(self) -> None:
-        if self._current is not None:
-            self._send(self._current)
+    def _end_pause(self, event: Closed) -> None:
+        self._timer = None
+        event.pause = 0.0
+        self._start(event)
 
     def _send(self, event: Event) -> None:
         if self._breaker.state is CLOSED or isinstance(event, Opened):
             self._webhook.call(self.subject, event, self._answered)
         else:
             self._until = self._clock.now() + self._webhook.windows[type(event)]
-            self._breaker.wait(self)
+            if not self._is_abandoned_late(event):
+                self._breaker.wait(self)
+
+    def _is_abandoned_late(self, event: Event) -> bool:
+        """Tell the owner that `event` is late, where that is of interest; return whether it gave up then."""
+        if isinstance(event, Closed):
+            self._owner.delayed(event)
+        return self._current is None
 
     def _next(self) -> None:
         self._current = None
@@ -305,9 +329,12 @@ class Outbox:
         While the breaker is not closed it decides instead, but no sooner than the backend asked for.
         """
         now = self._clock.now()
-        if not self._until or (sent and self.untried):
-            self._until = now + self._webhook.windows[type(event)]
+        begins = not self._until or (sent and self.untried)
         self._tries += sent
+        if begins:
+            self._until = now + self._webhook.windows[type(event)]
+            if self._is_abandoned_late(event):
+                return
         if self._is_spent(event, now):
             self._give_up(event, verdict.why if self.untried else f"{verdict.why}, {self._tries} times")
         elif self._breaker.state is not CLOSED and not verdict.after:
@@ -317,7 +344,7 @@ class Outbox:
             pause = max(pause, verdict.after)
             if not self.untried:
                 pause = min(pause, self._until - now)
-            logger.debug("%s.%d: %s; again in %.3f s", self.subject.id, event.number, verdict.why, pause)
+            logger.debug("%s:%s: %s; again in %.3f s", self.subject.id, event.number, verdict.why, pause)
             self._timer = self._clock.call_later(pause, self._try_again)
 
     def _is_spent(self, event: Event, now: float) -> bool:

@@ -13,7 +13,7 @@ from wsaas.admission import AddressLimit
 from wsaas.clock import Clock
 from wsaas.edge import Door
 from wsaas.handshake import Handshake
-from wsaas.journal import Journal
+from wsaas.journal import Entry, Journal
 from wsaas.memory_limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.session import Services, Session
 from wsaas.settings import Settings
@@ -51,6 +51,8 @@ class Registry:
         self._ending: dict[str, Session] = {}
         self._deserted: Callable[[], None] | None = None
         self._emptied: Callable[[], None] | None = None
+        self.owe: Callable[[Entry], object] = _owe_nothing
+        """Called with what the backend was not told in time."""
 
     def __len__(self) -> int:
         """Return how many clients there are, those that wait for the backend's word included."""
@@ -95,6 +97,8 @@ class Registry:
         Call `deserted` as soon as there are none, and `emptied` as soon as the backend knows of the end of each.
         """
         self._deserted, self._emptied = deserted, emptied
+        for session in list(self._ending.values()):
+            session.outbox.hurry()
         self._check()
 
     def find(self, connection_id: str) -> Session | None:
@@ -104,6 +108,10 @@ class Registry:
     def live(self) -> ValuesView[Session]:
         """Return the sessions of the clients that are there, oldest first."""
         return self._live.values()
+
+    def given_up(self, session: Session) -> None:
+        """The backend was not told of the end of `session` within its time: it is still owed that."""
+        self.owe(session.entry())
 
     def ending(self) -> ValuesView[Session]:
         """Return the sessions whose client is gone and whose end the backend does not know yet, in the order of it."""
@@ -144,3 +152,7 @@ def page(sessions: Collection[Session], after: int, limit: int, before: float) -
     # Not only up to the first that came later: the clock of the wall may have stepped back.
     found = list(islice((each for each in rest if each.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
+
+
+def _owe_nothing(_entry: Entry) -> None:
+    """Give it up: without a journal it is not kept."""

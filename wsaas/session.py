@@ -3,7 +3,6 @@
 `Session` owns the state, the counters and the outbox; an `Edge` owns the socket.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -54,6 +53,13 @@ still have to be told."""
 
 class Keeper(Protocol):
     """Who is told that a session ends."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the node goes on."""
+
+    def given_up(self, session: "Session") -> None:
+        """The DELETE of a session, which is settled, was given up: the backend is still owed it."""
 
     def left(self, session: "Session") -> None:
         """The client is gone, and its id with it."""
@@ -174,8 +180,11 @@ class Session(Facts, Owner):
             self.edge.expect_close()
 
     def abandon(self) -> None:
-        """Deliver nothing more, but read on, to count in `messages_undelivered` what is lost."""
-        self.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
+        """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
+        events = self.outbox.abandon()
+        if events and isinstance(final := events[0], Closed) and final.body:
+            self._services.journal.ended(self.id, final)
+        self.messages_undelivered += sum(isinstance(event, Message) for event in events)
         self.drops_messages = True
         self.edge.resume()
 
@@ -188,7 +197,7 @@ class Session(Facts, Owner):
         """Return what `GET ws_uri` tells."""
         return _information(self, self._services.clock)
 
-    # What the outbox tells (see `outbox.Owner`).
+    # What the outbox tells (see `outbox.Owner`), and the journal.
 
     def decided(self, verdict: Admitted | Denied) -> None:
         """The backend answered the POST."""
@@ -199,7 +208,7 @@ class Session(Facts, Owner):
             self._refuse(denied.fault, Reason.REFUSED)
             verdict = denied
         if isinstance(verdict, Admitted) or verdict.told:
-            self._owe_delete()
+            self._owe_delete(_grace(verdict, self._services))
         else:
             self._settle()
 
@@ -215,29 +224,33 @@ class Session(Facts, Owner):
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
-        """A message is given up, and so are those behind it.
-
-        The client is closed, unless it ends already; how many there were, the DELETE says.
-        """
+        """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
         logger.warning("%s: message not delivered: %s", self.ws_uri, why)
         self.drops_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too.
         self.messages_undelivered += 1 + self.outbox.discard()
 
-    def leaving(self, farewell: Closed, go: Callable[[], None]) -> None:
-        """The DELETE is next: from now on, not before, a crash may leave it to the next start as it is."""
+    def leaving(self, farewell: Closed) -> None:
+        """The DELETE is next: what it says is final."""
         farewell.body = self.farewell(self.ws_uri)
-        self._services.journal.ended(self.id, farewell, lambda _written: go())
+
+    def delayed(self, farewell: Closed) -> None:
+        """The DELETE was not taken at once: from now on, a crash leaves it to the next start as it is."""
+        self._services.journal.ended(self.id, farewell)
 
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
         if why:
-            # It stays in the journal: the next start tries again.
             logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
             self._forget()
+            self._services.keeper.given_up(self)
         else:
             self._settle()
+
+    def entry(self) -> Entry:
+        """Return what the journal has to hold of it."""
+        return _entry(self)
 
     def pause(self) -> None:
         """Too much waits for the backend."""
@@ -250,14 +263,12 @@ class Session(Facts, Owner):
             self.last_seen = self._services.clock.now()
             self.edge.resume()
 
-    # What the journal tells.
-
     def _remembered(self, opened: Opened, written: bool) -> None:
         """Ask the backend, now that the connection outlives this process."""
-        if written and self.state is CONNECTING:
-            self.outbox.put(opened)
-            return
         if self.state is CONNECTING:
+            if written:
+                self.outbox.put(opened)
+                return
             self._refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
         if written:
             self._settle()
@@ -265,23 +276,19 @@ class Session(Facts, Owner):
             # There is nothing to take out of the journal: no write may pile up while it cannot be written.
             self._forget()
 
-    # Moves.
-
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in MOVES[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
-        if logger.isEnabledFor(DEBUG):
-            why = self.reason or reason
-            logger.debug("%s: %s, %s", self.ws_uri, state.value, why.value if why else "admitted")
         self.state = state
         self.reason = self.reason or reason
+        if logger.isEnabledFor(DEBUG):
+            logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
 
     def _enter(self, verdict: Admitted) -> Denied | None:
         """Let the client in; return why not where the backend's word cannot be carried out."""
-        early = cast(EarlyFrames, self.edge)
-        preferred = self._services.settings.subprotocols
+        early, ours = cast(EarlyFrames, self.edge), self._services.settings.subprotocols
         try:
-            self.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, preferred)
+            self.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, ours)
         except ValueError:
             return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
         self._move(OPEN, None)
@@ -316,10 +323,10 @@ class Session(Facts, Owner):
             self._services.keeper.left(self)
             self.outbox.release()
 
-    def _owe_delete(self) -> None:
+    def _owe_delete(self, pause: float = 0.0) -> None:
         """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
         clock = self._services.clock
-        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), self._number + 1))
+        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), pause))
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
@@ -371,3 +378,16 @@ def _information(session: Session, clock: Clock) -> dict[str, Any]:
             "undelivered": session.messages_undelivered,
         }
     return told
+
+
+def _grace(verdict: Admitted | Denied, services: Services) -> float:
+    """Return how many seconds a DELETE waits: it must not overtake a POST that the backend may still be handling."""
+    is_unanswered = isinstance(verdict, Denied) and isinstance(verdict.fault, errors.GatewayTimeout)
+    return services.settings.api_timeout / 1000 if is_unanswered and services.keeper.is_open else 0.0
+
+
+def _entry(session: Session) -> Entry:
+    subject, late = session.outbox.subject, session.outbox.late
+    ended_at, farewell = (None, None) if late is None else (late.at, late.body)
+    authorization, context = subject.authorization, session.context
+    return Entry(session.id, session.ws_uri, authorization, context, session.connected_at, ended_at, farewell)

@@ -97,6 +97,12 @@ class Subject:
         lines = f"Ws-Uri: {ws_uri}\r\nce-subject: {connection_id}\r\n".encode()
         self.lines = lines if authorization is None else b"Authorization: " + authorization + b"\r\n" + lines
 
+    @property
+    def authorization(self) -> bytes | None:
+        """The value of `Authorization`, None without one."""
+        name, _, rest = self.lines.partition(b": ")
+        return rest.partition(b"\r\n")[0] if name == b"Authorization" else None
+
     def remember(self, context: str) -> None:
         """Send `context` along from now on."""
         self.lines += f"Ws-Context: {context}\r\n".encode()
@@ -145,7 +151,7 @@ class Webhook:
             content, body = (_TEXT if event.text else _BINARY), event.data
         else:
             content, body = _JSON, event.body
-        number = f"{subject.id}.{event.number}"
+        number = f"{subject.id}:{event.number}"
         told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
         if self._signer is None:
             return start + subject.lines + told + body

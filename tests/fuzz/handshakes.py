@@ -93,7 +93,7 @@ def check(request: Request, shaken: Handshake) -> None:
     own = {} if shaken.authorization is None else {b"authorization": shaken.authorization}
     subject = Subject(ID, WS_URI, shaken.authorization)
     for webhook in (PLAIN, SIGNED):
-        for event in (Opened(body, AT), Message(False, request.target, AT, 1), Closed(b"{}", AT, 2)):
+        for event in (Opened(body, AT), Message(False, request.target, AT, 1), Closed(b"{}", AT)):
             check_request(webhook, subject, event, own)
 
 

@@ -14,7 +14,7 @@ from .reference import is_text, sent
 from .responses import read
 
 OFFERED = ["chat", "v2"]
-MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT, 2)
+MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT)
 PASSED_ON = [b"www-authenticate", b"retry-after"]
 
 

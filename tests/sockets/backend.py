@@ -54,9 +54,10 @@ class Call:
         return self.headers["ce-subject"]
 
     @property
-    def event(self) -> int:
-        """The number of the event within its connection."""
-        return int(self.headers["ce-id"].rpartition(".")[2])
+    def event(self) -> int | str:
+        """The number of the event within its connection; `end` for the last one."""
+        number = self.headers["ce-id"].rpartition(":")[2]
+        return int(number) if self.method != "DELETE" else number
 
     @property
     def ws_uri(self) -> str:

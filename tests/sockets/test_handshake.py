@@ -72,7 +72,7 @@ async def test_the_post_tells_the_backend_who_wants_in(stage: Stage) -> None:
     assert call.headers["ce-type"] == "wsaas.connect"
     assert call.headers["ce-source"] == f"127.0.0.1:{node.port}"
     assert call.headers["ce-subject"] == body["id"]
-    assert call.headers["ce-id"] == f"{body['id']}.0"
+    assert call.headers["ce-id"] == f"{body['id']}:0"
     assert "ws-context" not in call.headers
     at = datetime.fromisoformat(call.headers["ce-time"].replace("Z", "+00:00"))
     assert before <= at <= datetime.now(timezone.utc) + timedelta(seconds=1)
@@ -86,11 +86,11 @@ async def test_the_headers_of_all_three_requests(stage: Stage) -> None:
     await client.close()
     await stage.backend.take("DELETE")
     post, put, delete = stage.backend.of(name)
-    for number, (call, kind) in enumerate([(post, "connect"), (put, "message"), (delete, "disconnect")]):
+    for number, call, kind in ((0, post, "connect"), (1, put, "message"), ("end", delete, "disconnect")):
         assert call.headers["authorization"] == "Basic dTpw"
         assert call.headers["ws-uri"] == f"127.0.0.1:{node.port}/{name}"
         assert call.headers["ce-type"] == f"wsaas.{kind}"
-        assert call.headers["ce-id"] == f"{name}.{number}"
+        assert call.headers["ce-id"] == f"{name}:{number}"
         assert call.headers["content-length"] == str(len(call.body))
         assert call.target == "/hook"
     assert "ws-context" not in post.headers
@@ -209,7 +209,7 @@ async def test_no_answer_in_time_is_504_and_the_backend_is_told_of_the_end(stage
     delete = await stage.backend.take("DELETE")
     assert delete.client == post.client
     assert delete.json["code"] == 1006
-    assert delete.event == 1
+    assert delete.event == "end"
     assert stage.backend.count("POST") == 1
 
 
