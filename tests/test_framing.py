@@ -414,6 +414,34 @@ def test_many_fragments_are_taken_in_turns(fragments, turns):
     assert not stream.pending
 
 
+@pytest.mark.parametrize("last", [frame(CLOSE, pack("!H", 1000)), frame(TEXT, b"\xff"), frame(3)])
+def test_nothing_is_pending_behind_an_end(last):
+    stream = FrameStream(10)
+    stream.receive(last + frame(TEXT, b"more") * 10)
+    assert stream.next() is not None
+    assert not stream.pending
+    assert stream.held == 0
+    stream.receive(frame(TEXT, b"more"))
+    assert stream.next() is None
+    assert not stream.pending
+
+
+def test_what_is_held_is_what_an_unfinished_message_takes():
+    stream = FrameStream(1 << 20)
+    assert stream.held == 0
+    whole = frame(BINARY, b"x" * 100_000)
+    stream.receive(whole[:40_000])
+    assert stream.next() is None
+    assert 39_980 < stream.held <= 40_000
+    stream.receive(whole[40_000:])
+    assert stream.held == 100_000 or stream.pending
+    assert stream.next() == Message(False, b"x" * 100_000)
+    assert stream.held == 0
+    stream.receive(frame(TEXT, b"abc", first=0) + frame(0, b"def", first=0))
+    assert stream.next() is None
+    assert stream.held == 6
+
+
 # Long messages
 
 

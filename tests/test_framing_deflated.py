@@ -27,7 +27,8 @@ def receive(data, limit=UNLIMITED, pieces=None):
     received = []
     for piece in cut(data, pieces or []):
         stream.receive(piece)
-        received += iter(stream.next, None)
+        while (one := stream.next()) is not None or stream.pending:
+            received += [one] if one is not None else []
     return received
 
 

@@ -122,6 +122,8 @@ class FrameStream:
             self._at = 0
         if type(received) is not Message and isinstance(received, Close | Violation):
             self._lane = _ENDED
+            self._buffer = b""
+            self._at = 0
         return received
 
     @property

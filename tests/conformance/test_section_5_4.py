@@ -9,7 +9,7 @@ from wsaas.events import Message
 from wsaas.framing import FrameStream
 
 from .requirements import covers
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, PROTOCOL_ERROR, TEXT, closing, failure
+from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, PROTOCOL_ERROR, TEXT, closing, everything, failure
 
 
 @covers("5.4-1")
@@ -66,7 +66,7 @@ def test_a_message_is_the_same_wherever_its_frames_and_reads_begin_and_end() -> 
         stream, messages = FrameStream(100), []
         for at in range(0, len(data), cut % 5 + 1):
             stream.receive(data[at : at + cut % 5 + 1])
-            messages += list(iter(stream.next, None))
+            messages += everything(stream)
         assert messages == [Message(True, payload)]
 
 

@@ -1,6 +1,7 @@
 """What the tests of several sections share."""
 
 import struct
+from collections.abc import Iterator
 
 from sockets.harness import MASK, Node, Raw, close_frame
 
@@ -34,7 +35,14 @@ def received(data: bytes, *, fast: bool = True) -> list[Received]:
     """What `data` means to a server that has it at once."""
     stream = FrameStream(1 << 20, fast=fast)
     stream.receive(data)
-    return list(iter(stream.next, None))
+    return list(everything(stream))
+
+
+def everything(stream: FrameStream) -> Iterator[Received]:
+    """What is left in `stream`, which takes several calls where a message has many fragments."""
+    while (one := stream.next()) is not None or stream.pending:
+        if one is not None:
+            yield one
 
 
 def with_length(opcode: int, size: int, form: str, payload: bytes = b"") -> bytes:
