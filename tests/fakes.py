@@ -360,7 +360,9 @@ class FakeJournal:
         self.entries = {}
         self.pending = []
 
-    def opened(self, entry, done):
+    def opened(self, connection, done):
+        entry = connection.entry()
+
         def write():
             assert entry.id not in self.entries
             self.entries[entry.id] = {

@@ -48,11 +48,11 @@ class SocketProtocol(PacedReader):
     def eof_received(self) -> None:
         """End: a client that closes its side without a Close is gone. What waits for it is still sent."""
         self._detach()
-        if self.buffered():
-            FlushingProtocol(self._common, self._transport)
+        self._flush()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """End; what was read before is still handed on."""
+        self._common.sweeper.forget(self)
         self._detach()
 
     def pause_writing(self) -> None:
@@ -76,8 +76,7 @@ class SocketProtocol(PacedReader):
         """Close: what is buffered is still sent, but not for ever, and what was read is still handed on."""
         self._transport.close()
         self._detach()
-        if self.buffered():
-            FlushingProtocol(self._common, self._transport)
+        self._flush()
 
     # What the heartbeat wants.
 
@@ -158,9 +157,15 @@ class SocketProtocol(PacedReader):
         else:
             self._transport.abort()
 
+    def _flush(self) -> None:
+        """Leave the transport, which is closed, to what waits for the client; else its end is next."""
+        self._deadline = self._common.closing_deadline()
+        if self.buffered():
+            self._common.sweeper.forget(self)
+            FlushingProtocol(self._common, self._transport)
+
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were read and not handed on, if there are any."""
-        self._common.sweeper.forget(self)
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None

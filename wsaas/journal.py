@@ -48,13 +48,13 @@ class Remembered(Protocol):
     """A connection that belongs into the journal."""
 
     def entry(self) -> Entry:
-        """Return what is to be remembered of it. Called in the writer's thread."""
+        """Return what is to be remembered of it. Called in the writer's thread too."""
 
 
 class Journal(Protocol):
     """Where connections are remembered."""
 
-    def opened(self, entry: Entry, done: Done) -> None:
+    def opened(self, connection: Remembered, done: Done) -> None:
         """Remember a connection; `done` is called with whether it was written."""
 
     def admitted(self, connection_id: str, context: str) -> None:
@@ -70,7 +70,7 @@ class Journal(Protocol):
 class NoJournal:
     """Remembers nothing, and says so at once."""
 
-    def opened(self, _entry: Entry, done: Done) -> None:
+    def opened(self, _connection: Remembered, done: Done) -> None:
         """Go on."""
         done(True)
 
@@ -144,8 +144,9 @@ class SqliteJournal:
             )
         return not last.error
 
-    def opened(self, entry: Entry, done: Done) -> None:
+    def opened(self, connection: Remembered, done: Done) -> None:
         """Remember a connection."""
+        entry = connection.entry()
         values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at)
         self._add(_Write(_OPENED, values, done))
 

@@ -102,10 +102,11 @@ class Session(Facts, Owner):
         self.edge: Edge = EarlyFrames(door, handshake.subprotocols)
         self.reason: Reason | None = None
         self.state = CONNECTING
-        subject = Subject(connection_id, self.ws_uri, handshake.authorization)
-        self.outbox = Outbox(services.webhook, services.clock, subject, self, services.settings.inbox)
-        entry = Entry(connection_id, self.ws_uri, handshake.authorization, None, self.connected_at)
-        services.journal.opened(entry, partial(self._remembered, _opened(self, handshake, services.settings)))
+        settings, ws_uri = services.settings, self.ws_uri
+        subject = Subject(connection_id, ws_uri, handshake.authorization)
+        self.outbox = Outbox(services.webhook, services.clock, subject, self, settings.inbox)
+        body = opened_body(connection_id, ws_uri, settings.ws_timeout, handshake, remote_address)
+        services.journal.opened(self, partial(self._remembered, Opened(body, self.connected_at)))
 
     @property
     def ws_uri(self) -> str:
@@ -335,12 +336,6 @@ class Session(Facts, Owner):
     def _forget(self) -> None:
         self.outbox.leave()
         self._services.keeper.settled(self)
-
-
-def _opened(session: Session, handshake: Handshake, settings: Settings) -> Opened:
-    """Return the event that asks the backend about a client."""
-    body = opened_body(session.id, session.ws_uri, settings.ws_timeout, handshake, session.remote_address)
-    return Opened(body, session.connected_at)
 
 
 def _refusal(reason: Reason) -> errors.Fault:
