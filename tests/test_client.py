@@ -836,8 +836,9 @@ def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_wait
 
 def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig):
     rig.transport.protocol.eof_received()
-    assert rig.sweeper.watched == []
+    assert rig.session.state is State.CLOSED
     rig.transport.lose()
+    assert rig.sweeper.watched == []
     assert rig.end == (1006, "")
 
 

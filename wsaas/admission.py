@@ -117,12 +117,12 @@ class ConnectionTable:
     of room; they take of `spare`.
     """
 
-    __slots__ = ("_clock", "_opened", "_warned", "budget", "control", "leaving")
+    __slots__ = ("_clock", "_warned", "budget", "control", "leaving", "opened")
 
     def __init__(self, budget: DescriptorBudget, opened: Callable[[], int], clock: Clock) -> None:
-        """Ask `opened` for the number of accepted connections that are not closed."""
+        """`opened` returns the number of accepted connections that are not closed."""
         self._clock = clock
-        self._opened = opened
+        self.opened = opened
         self._warned = -math.inf
         self.budget = budget
         self.control = 0
@@ -131,7 +131,7 @@ class ConnectionTable:
     @property
     def used(self) -> int:
         """Accepted connections that stay."""
-        return self._opened() - len(self.leaving)
+        return self.opened() - len(self.leaving)
 
     def warn(self) -> None:
         """Log, now and then, that connections are refused."""
@@ -157,6 +157,10 @@ class Gate:
 
     def enter(self, connection: Connection) -> Fault | None:
         """Take a connection that was just accepted; return the fault with which it is refused instead."""
+        if not self._addresses.limit and self._has_room():
+            # What nearly all come by.
+            self._undecided[connection] = ""
+            return None
         name = self._customer(connection)
         over_limit = bool(name) and self._addresses.is_reached(name)
         if over_limit and not self._may_be_rest(name):
@@ -179,14 +183,20 @@ class Gate:
 
     def leave(self, connection: Connection) -> None:
         """A connection is closed, or is that of a client from now on."""
-        if not self._decide(connection):
+        name = self._undecided.pop(connection, None)
+        if name is None:
             self._rest.pop(connection, None)
             self._table.leaving.discard(connection)
+        elif name:
+            self._uncount(connection, name)
 
     def prove(self, connection: Connection) -> None:
         """A connection made an authorized REST request: it is not counted for its address any more."""
-        if self._decide(connection):
+        name = self._undecided.pop(connection, None)
+        if name is not None:
             self._rest[connection] = None
+            if name:
+                self._uncount(connection, name)
 
     def check_client(self) -> None:
         """Raise `Unavailable` where no descriptor may go to a further client."""
@@ -205,18 +215,15 @@ class Gate:
         address = connection.peer_address()
         return "" if not address or self._proxies.trusts(address) else customer(address)
 
-    def _decide(self, connection: Connection) -> bool:
-        """Let go of an undecided connection; return whether it was one."""
-        name = self._undecided.pop(connection, None)
-        if name:
-            over_limit = self._over_limit.get(name, {})
-            if connection in over_limit:
-                del over_limit[connection]
-                if not over_limit:
-                    del self._over_limit[name]
-            else:
-                self._addresses.remove(name)
-        return name is not None
+    def _uncount(self, connection: Connection, name: str) -> None:
+        """Count a connection for its customer `name` no more."""
+        over_limit = self._over_limit.get(name, {})
+        if connection in over_limit:
+            del over_limit[connection]
+            if not over_limit:
+                del self._over_limit[name]
+        else:
+            self._addresses.remove(name)
 
     def _may_be_rest(self, name: str) -> bool:  # noqa: ARG002 - some listeners know
         """Return whether a connection of a customer at its limit may be one of the backend's."""
@@ -254,7 +261,8 @@ class SharedGate(Gate):
     def check_client(self) -> None:
         """Raise `Unavailable` where only the descriptors of the REST surface are left."""
         table = self._table
-        if table.used - len(self._undecided) - len(self._rest) >= table.budget.clients:
+        others = len(table.leaving) + len(self._undecided) + len(self._rest)
+        if table.opened() - others >= table.budget.clients:
             table.warn()
             raise Unavailable("This node has as many clients as it takes.", _RETRY_AFTER)
 

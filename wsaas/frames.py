@@ -131,11 +131,6 @@ def deflating(agreement: Agreement) -> Encoder:
     return encode_deflated
 
 
-def encoder(agreement: Agreement | None) -> Encoder:
-    """Return what makes frames for a client with `agreement`, or with none."""
-    return encode if agreement is None else deflating(agreement)
-
-
 def encode_close(code: int, reason: str = "") -> bytes:
     """Return a Close frame; 1005 stands for none. A `reason` over 123 bytes is cut between characters."""
     if code == NO_STATUS:

@@ -69,7 +69,7 @@ class Gateway:
         self._memory = MemoryLimit(most, partial(memory_usage.in_use, most * RELIEF), memory_usage.trim)
         sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
-        self._connections = ConnectionTable(budget, lambda: len(self._heartbeat), self._clock)
+        self._connections = ConnectionTable(budget, self._heartbeat.__len__, self._clock)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         limit = settings.max_connections or budget.clients
         self._journal: SqliteJournal | None = None

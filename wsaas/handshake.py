@@ -60,11 +60,11 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     key = headers.get(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
-    subprotocols = _subprotocols(request)
+    subprotocols = _subprotocols(request) if b"sec-websocket-protocol" in headers else []
     origin = headers.get(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
-    extensions = _extensions(request)
+    extensions = _extensions(request) if b"sec-websocket-extensions" in headers else []
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
         key=key,
@@ -78,8 +78,6 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
 
 
 def _subprotocols(request: Request) -> list[str]:
-    if b"sec-websocket-protocol" not in request.headers:
-        return []
     names = _listed(request, "Sec-WebSocket-Protocol")
     if not all(map(_TOKEN.fullmatch, names)) or len(set(names)) < len(names):
         raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
@@ -87,8 +85,6 @@ def _subprotocols(request: Request) -> list[str]:
 
 
 def _extensions(request: Request) -> list[Offer]:
-    if b"sec-websocket-extensions" not in request.headers:
-        return []
     try:
         return offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
     except ValueError:

@@ -87,9 +87,11 @@ class PacedReader(asyncio.Protocol, ABC):
             self._take(received)
         elif received is not None:
             self._control(received)
-        elif not stream.pending:
+        elif held := stream.held:
             # A message that is longer than a read.
-            self._common.memory.note(min(READ_SIZE, stream.held))
+            self._common.memory.note(min(READ_SIZE, held))
+        else:
+            return
         if stream.pending:
             self._read_on()
 

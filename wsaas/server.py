@@ -256,7 +256,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _remote_address(self, request: Request) -> str:
         """Return the address of whoever sent `request`, empty where a Unix socket hides it."""
-        address = self.peer_address()
+        address = peer_address(self._transport)
         if b"x-forwarded-for" not in request.headers:
             return address
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]

@@ -95,7 +95,7 @@ class Session(Facts, Owner):
     ) -> None:
         """Ask the backend whether the client at `door` may come in."""
         super().__init__(connection_id, handshake, remote_address, services.clock)
-        self._encode = frames.encoder(handshake.agreement)
+        self._encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._number = 0
         self._services = services
         self.drops_messages = False
@@ -112,8 +112,6 @@ class Session(Facts, Owner):
     def ws_uri(self) -> str:
         """Where the backend reaches this client."""
         return f"{self._services.settings.ws_hostname.text}/{self.id}"
-
-    # What the client does, as its edge tells it.
 
     def receive(self, message: Message) -> None:
         """The client sent `message`: it goes to the backend behind those before it."""
