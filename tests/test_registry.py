@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 from fakes import FakeClock, FakeDoor, FakeJournal, FakeWebhook, make_handshake, make_settings
 
 from wsaas import errors
 from wsaas.journal import NoJournal
+from wsaas.memory_limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import State
 from wsaas.webhook import TAKEN, Admitted, Denied
@@ -57,6 +59,18 @@ def test_ids_are_128_random_bits_in_url_safe_characters():
 @pytest.mark.parametrize("text", ["", "healthz", "a" * 21, "a" * 23, "a" * 21 + "/", "a" * 21 + "\n", "a" * 22 + "\n"])
 def test_only_an_id_has_the_form_of_an_id(text):
     assert not ID_FORM.fullmatch(text)
+
+
+def test_no_client_is_taken_while_there_is_no_memory_for_it():
+    rig = Rig()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure = THROTTLING
+    rig.admit()
+    memory.pressure = REFUSING
+    with pytest.raises(errors.Unavailable) as refused:
+        rig.admit()
+    assert refused.value.headers == (("Retry-After", "1"),)
 
 
 def test_no_client_is_taken_while_too_many_deletes_are_owed():

@@ -1,5 +1,7 @@
 import json
+import math
 import re
+from dataclasses import replace
 
 import pytest
 from fakes import (
@@ -24,6 +26,7 @@ from wsaas.control import DONE, Control
 from wsaas.events import Reason
 from wsaas.http1 import CHUNKS, CONTINUE
 from wsaas.journal import NoJournal
+from wsaas.memory_limit import THROTTLING, MemoryLimit
 from wsaas.pending import PendingProtocol
 from wsaas.registry import Registry
 from wsaas.run_queue import SLICE_S, RunQueue
@@ -278,6 +281,15 @@ def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
     assert rig.transport.take() == b""
     rig.receive(b"x" * 100 + HEALTH)
     assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
+
+
+def test_a_long_push_is_put_off_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=20_000))
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", False)]
+    assert grows(rig) == 0
 
 
 def test_a_slow_client_is_told_of_before_the_body(rig):

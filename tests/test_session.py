@@ -1,3 +1,5 @@
+import math
+
 import orjson
 import pytest
 from fakes import (
@@ -327,6 +329,20 @@ def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     assert rig.session.messages_out == 1
     rig.answer_all()
     assert len(rig.door.accepted[1] + b"".join(rig.edge.written)) == 504
+
+
+def test_while_there_is_little_memory_less_may_wait_for_a_client():
+    rig = Rig(send_buffer="1000").enter()
+    memory = rig.session._services.memory
+    rig.edge.backlog = 48
+    rig.session.send(text=True, data=b"." * 500)
+    try:
+        memory.allowance = 100
+        with pytest.raises(errors.SlowClient):
+            rig.session.send(text=True, data=b"." * 51)
+        rig.session.send(text=True, data=b"." * 50)
+    finally:
+        memory.allowance = math.inf
 
 
 def test_the_send_buffer_may_be_filled_to_its_last_byte():

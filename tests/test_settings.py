@@ -717,3 +717,11 @@ def assert_usable(settings: Settings) -> None:
     assert 0 <= listen_address(settings).port <= 65535
     assert name.text.endswith(name.prefix)
     assert not name.text.endswith(("/", "?", "#"))
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), (str(1 << 26), 1 << 26)])
+def test_a_limit_of_memory_leaves_room_for_python_itself(text, value):
+    assert given_as_variables(max_memory=text).max_memory == value
+    for wrong in ("1", str((1 << 26) - 1), "-1", "1G"):
+        with pytest.raises(SettingError, match=r"MAX_MEMORY=.*: expected a number of bytes from 67108864, or 0"):
+            given_as_variables(max_memory=wrong)

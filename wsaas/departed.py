@@ -3,6 +3,7 @@
 import asyncio
 
 from wsaas.common import Common
+from wsaas.edge import NoEdge
 from wsaas.events import Message
 from wsaas.frames import Close, Violation
 from wsaas.framing import FrameStream
@@ -11,11 +12,11 @@ from wsaas.run_queue import SLICE_S
 from wsaas.session import Session
 
 
-class UnreadFrames:
+class UnreadFrames(NoEdge):
     """Frames that were received before the connection ended, and that are still to be handed to the session.
 
     They are decoded a slice at a time, and no faster than the backend takes the messages. The session owes its DELETE
-    when the last one was handed on. This stands in for the connection: see `edge.Edge`.
+    when the last one was handed on. There is nothing to write to any more.
     """
 
     __slots__ = ("_common", "_paused", "_queued", "_session", "_stream")
@@ -42,19 +43,6 @@ class UnreadFrames:
         """Go on."""
         self._paused = False
         self.start()
-
-    def write(self, frame: bytes) -> None:
-        """Do nothing: there is no connection any more."""
-
-    def buffered(self) -> int:
-        """Return 0: nothing is sent any more."""
-        return 0
-
-    def expect_close(self) -> None:
-        """Do nothing: no Close will come."""
-
-    def finish(self) -> None:
-        """Do nothing: the connection is closed."""
 
     def _hand_on(self) -> None:
         session, stream, timer = self._session, self._stream, self._common.run_queue.timer

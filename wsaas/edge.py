@@ -41,7 +41,7 @@ class Edge(Protocol):
         """Read the client again."""
 
 
-class _NoEdge:
+class NoEdge:
     """Stands in where there is no socket: nothing can be read, and what is written is lost."""
 
     __slots__ = ()
@@ -69,11 +69,11 @@ class _NoEdge:
         """Do nothing."""
 
 
-NO_EDGE: Edge = _NoEdge()
+NO_EDGE: Edge = NoEdge()
 """The edge of a client that is gone."""
 
 
-class EarlyFrames(_NoEdge):
+class EarlyFrames(NoEdge):
     """The edge of a client that waits for the backend's word: frames for it are kept until it gets its 101."""
 
     __slots__ = ("_door", "_frames", "subprotocols")

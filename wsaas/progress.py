@@ -50,6 +50,7 @@ def _sent(transport: asyncio.Transport) -> _Sent:
         return _Sent(0, waiting=False)
     info = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _SIZE)
     if len(info) < _SIZE:
+        # An older kernel, which tells less.
         return _Sent(0, waiting=False)
     (segments,) = unpack_from("=I", info, _UNACKED)
     (acknowledged,) = unpack_from("=Q", info, _BYTES_ACKED)
