@@ -971,6 +971,7 @@ def test_a_truncated_file_is_set_aside(whole, caplog):
 
 def test_whoever_comes_while_the_file_is_away_is_taken_once_it_is_back(whole):
     remove(whole.path)
+    whole.journal._next_look = 0.0
     whole.opened("d")
     whole.turn()
     # The first look found it gone, and what was to be written was refused with it.
@@ -1108,6 +1109,17 @@ def test_a_write_that_fails_right_after_the_file_was_written_anew_leaves_nobody_
     whole.clock.advance(RETRY_PAUSE)
     whole.turn()
     assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
+    looks = []
+    real = journal_file.JournalFile.fault
+    monkeypatch.setattr(journal_file.JournalFile, "fault", lambda self: looks.append(1) or real(self))
+    monkeypatch.setattr(journal, "CHECK_INTERVAL", 1000.0)
+    for name in "defghijklm":
+        whole.opened(name)
+        whole.turn()
+    assert len(looks) <= 2
 
 
 # A stop.

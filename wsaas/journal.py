@@ -12,6 +12,7 @@ written anew from what the process knows.
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ RETRY_PAUSE = 1.0
 """Seconds before what could not be written is tried again."""
 
 CHECK_INTERVAL = 0.5
-"""Seconds between two looks at the file while nothing is written."""
+"""Seconds between two looks at the file. Not at each write: a look gives the interpreter's lock away twice."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds, at most, that a stop waits for a disk that does not answer."""
@@ -105,6 +106,7 @@ class SqliteJournal:
         self._handed_over = 0.0
         self._timer: Timer | None = None
         self._is_closed = False
+        self._next_look = 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
@@ -237,7 +239,7 @@ class SqliteJournal:
             try:
                 batch = self._batches.get(timeout=CHECK_INTERVAL)
             except queue.Empty:
-                if fault := self._file.fault():
+                if fault := self._look():
                     self._call_soon(self._noticed, fault)
                 continue
             if batch is None:
@@ -250,8 +252,13 @@ class SqliteJournal:
             self._call_soon(self._written, batch)
             last = batch
 
+    def _look(self) -> str:
+        self._next_look = time.monotonic() + CHECK_INTERVAL
+        return self._file.fault()
+
     def _write(self, batch: "_Batch") -> None:
-        batch.error = self._file.fault()
+        is_due = batch.remembered is not None or time.monotonic() >= self._next_look
+        batch.error = self._look() if is_due else ""
         batch.is_whole = not batch.error
         try:
             if batch.error and batch.remembered is not None:
