@@ -56,7 +56,11 @@ class FakeRegistry:
 
 def make_drain(*sessions: FakeSession) -> Drain:
     clock = Clock(asyncio.get_running_loop())
-    return Drain(FakeRegistry(*sessions), clock, 1.0, asyncio.Event())  # type: ignore[arg-type]
+    registry = FakeRegistry(*sessions)
+    made = Drain(registry, clock, 1.0, asyncio.Event())  # type: ignore[arg-type]
+    if not registry.live():
+        made._no_clients.set()
+    return made
 
 
 @pytest.fixture(autouse=True)
