@@ -762,6 +762,17 @@ def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_m
     assert rig.end == (1011, "message not delivered")
 
 
+def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(burst(0, 40))
+    assert not rig.transport.reading
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.messages == numbers(0, 1)
+    assert (rig.session.messages_in, rig.session.messages_undelivered) == (40, 40)
+    rig.receive(close(1011))
+    assert rig.end == (1011, "message not delivered")
+
+
 def test_what_a_client_sent_before_it_vanished_is_handed_on_in_slices():
     rig = Rig().enter().slices_of(10)
     rig.receive(burst(0, 41))

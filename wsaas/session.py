@@ -227,8 +227,9 @@ class Session(Facts, Owner):
         logger.warning("%s: message not delivered: %s", self.ws_uri, why)
         self.drops_messages = True
         self.close(reason)
-        # Only now: it may resume the client, what of it is read then is given up too.
-        self.messages_undelivered += 1 + self.outbox.discard()
+        # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
+        given_up = 1 + self.outbox.discard()
+        self.messages_undelivered += given_up
 
     def leaving(self, farewell: Closed) -> None:
         """The DELETE is next: what it says is final."""
