@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -959,6 +960,20 @@ def test_a_throttled_client_that_is_told_to_close_has_its_time_and_no_more(tight
     assert tight.transport.aborted
     tight.transport.lose()
     assert tight.end == (1001, "going away")
+
+
+def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_took_what_waited(tight):
+    tight.session._services = replace(tight.session._services, memory=tight.memory)
+    tight.receive(text(b"first") + text(b"second"))
+    # Less than `SEND_BUFFER`: the transport never tells that this was too much, nor that it is gone.
+    tight.transport.backlog = 2000
+    tight.webhook.answer(Taken(Message(True, b"." * 2000)))
+    tight.transport.backlog = 501
+    tight.pass_time(1.0)
+    assert tight.messages == [b"first"]
+    tight.transport.backlog = 500
+    tight.pass_time(1.0)
+    assert tight.messages == [b"first", b"second"]
 
 
 def test_a_throttled_client_that_vanishes_leaves_nothing(tight):

@@ -87,6 +87,8 @@ class SocketProtocol(PacedReader):
                 self._overdue(now)
             return
         session = self.session
+        if session.outbox.held:
+            self._release_outbox()
         if self._common.memory.pressure is not NONE or self._is_throttled:
             self._sweep_memory(now)
         patience = self._common.patience
@@ -97,12 +99,7 @@ class SocketProtocol(PacedReader):
             session.last_seen = now
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
-            self._pinged = now
-            self._progress = None
-            if session.messages_out:
-                progress = SendProgress(self._transport)
-                self._progress = progress if progress.waiting else None
-            self.write(frames.encode(frames.PING, b""))
+            self._ping(now)
         elif now - self._pinged >= patience:
             if self._progress is not None and self._progress.made():
                 # The ping waits behind messages that the client is taking, if slowly.
@@ -156,6 +153,23 @@ class SocketProtocol(PacedReader):
             self._deadline = self._common.closing_deadline()
         else:
             self._transport.abort()
+
+    def _ping(self, now: float) -> None:
+        self._pinged = now
+        self._progress = None
+        if self.session.messages_out:
+            progress = SendProgress(self._transport)
+            self._progress = progress if progress.waiting else None
+        self.write(frames.encode(frames.PING, b""))
+
+    def _release_outbox(self) -> None:
+        """Go on with replies when few bytes wait.
+
+        While memory is short, the outbox is held for less than `SEND_BUFFER`: no `resume_writing` follows.
+        """
+        common = self._common
+        if self.buffered() <= min(common.settings.send_buffer, common.memory.allowance) / 2:
+            self.session.outbox.release()
 
     def _flush(self) -> None:
         """Leave the transport, which is closed, to what waits for the client; else its end is next."""

@@ -200,6 +200,11 @@ class Outbox:
         """The `Closed` that was not taken at its first attempt, if that is under way."""
         return self._current if isinstance(self._current, Closed) and self._until else None
 
+    @property
+    def held(self) -> bool:
+        """Whether `hold` was called and `release` was not since."""
+        return self._flow is HELD
+
     def hold(self) -> None:
         """Start nothing more until `release`; what is on its way goes on."""
         if self._flow is RUNNING:
