@@ -976,6 +976,44 @@ def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_too
     assert tight.messages == [b"first", b"second"]
 
 
+def test_a_throttled_client_that_is_told_to_close_is_read_when_there_is_memory(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.session.close(Reason.BACKEND_CLOSED)
+    tight.pass_time(1.0)
+    assert not tight.transport.reading
+    tight.memory.pressure, tight.memory.allowance = NONE, math.inf
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    tight.receive(text(b"x" * 3000)[2000:] + close(1000))
+    assert tight.messages == [b"x" * 3000]
+    assert not tight.transport.aborted
+
+
+def test_a_throttled_client_with_a_limited_rate_that_is_told_to_close_is_not_read_for_want_of_memory():
+    rig = Rig(max_message_rate="2").enter()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.common.__dict__["memory"] = memory
+    rig.receive(text(b"x" * 3000)[:2000])
+    rig.pass_time(1.0)
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.pass_time(1.0)
+    assert not rig.transport.reading
+    memory.pressure, memory.allowance = NONE, math.inf
+    rig.pass_time(1.0)
+    assert rig.transport.reading
+
+
+def test_a_queued_client_with_a_limited_rate_that_is_told_to_close_is_served_once_a_turn():
+    rig = Rig(max_message_rate="1000").enter().slices_of(10)
+    rig.receive(burst(0, 41))
+    rig.session.close(Reason.BACKEND_CLOSED)
+    before = rig.session.messages_in
+    rig.turn()
+    assert rig.session.messages_in - before == 10
+
+
 def test_a_throttled_client_that_vanishes_leaves_nothing(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)

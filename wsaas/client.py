@@ -83,8 +83,7 @@ class SocketProtocol(PacedReader):
     def sweep(self, now: float) -> None:
         """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
         if self._deadline:
-            if now >= self._deadline:
-                self._overdue(now)
+            self._sweep_closing(now)
             return
         session = self.session
         if session.outbox.held:
@@ -147,9 +146,12 @@ class SocketProtocol(PacedReader):
         self._transport.write_eof()
         self.session.violated(violation.code, violation.reason)
 
-    def _overdue(self, now: float) -> None:
+    def _sweep_closing(self, now: float) -> None:
         """Drop a client that did not close in time, unless its Close may wait behind what is not read here."""
-        if now < self._last_deadline and (self._paused or self._rest) and not self._is_throttled:
+        if now < self._deadline:
+            if self._is_throttled:
+                self._sweep_memory(now)
+        elif now < self._last_deadline and (self._paused or self._rest) and not self._is_throttled:
             self._deadline = self._common.closing_deadline()
         else:
             self._transport.abort()
@@ -210,7 +212,7 @@ class ThrottledProtocol(SocketProtocol):
         """Wait for the client's Close, which is behind all that it sent before."""
         super().expect_close()
         self._allowance = NO_LIMIT
-        if self._rest is not None:
+        if self._rest is not None and self._is_waiting:
             self._rest.cancel()
             self._rest = self._common.clock.call_later(0, self._go_on)
 

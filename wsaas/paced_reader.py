@@ -162,6 +162,11 @@ class PacedReader(asyncio.Protocol, ABC):
     def _is_throttled(self) -> bool:
         return isinstance(self._rest, _Throttled)
 
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether it is not read until a time comes."""
+        return self._rest is not None and not isinstance(self._rest, _Queued | _Throttled)
+
     def _wait(self, seconds: float) -> None:
         """Do not read the client for so long."""
         self._transport.pause_reading()
