@@ -161,7 +161,7 @@ class SocketProtocol(PacedReader):
         self._progress = None
         if self.session.messages_out:
             progress = SendProgress(self._transport)
-            self._progress = progress if progress.waiting else None
+            self._progress = progress if progress.left else None
         self.write(frames.encode(frames.PING, b""))
 
     def _release_outbox(self) -> None:

@@ -205,7 +205,7 @@ class Crowd:
             try:
                 await self._live(client, chance)
             except asyncio.TimeoutError:
-                life.faults.append("it waited in vain")
+                life.faults.append(f"it waited in vain, having sent {life.sent} and got {len(life.replies)} replies")
                 client.reset()
             await client.ended.wait()
 

@@ -246,3 +246,15 @@ async def test_the_delete_tells_the_close_that_the_client_saw_and_what_was_not_d
     delete = await stage.backend.take("DELETE")
     assert (delete.json["code"], delete.json["reason"]) == (4001, "moved")
     assert (delete.json["messages_in"], delete.json["undelivered"]) == (2, 2)
+
+
+async def test_a_client_that_answers_no_ping_is_given_up_though_it_takes_what_is_pushed(stage: Stage) -> None:
+    node = await stage.node(ws_timeout=400)
+    raw = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    delete = asyncio.ensure_future(stage.backend.take("DELETE"))
+    while not delete.done():
+        # It reads all of this, pings too, and says nothing.
+        await node.rest("PUT", name, b"x" * 10_000)
+        await within(raw.reader.read(1 << 20))
+    assert (delete.result().json["code"], delete.result().json["reason"]) == (1001, "timeout")
