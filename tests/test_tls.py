@@ -12,9 +12,10 @@ from fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, make_gate,
 
 from wsaas import admission
 from wsaas.common import Common
+from wsaas.connector import Reached
 from wsaas.journal import NoJournal
 from wsaas.registry import Registry
-from wsaas.tls import RECORD, SLICE, Accepted, Reached, State
+from wsaas.tls import RECORD, SLICE, Accepted, State
 
 
 @pytest.fixture(scope="module")
