@@ -8,13 +8,14 @@ import ssl
 
 import pytest
 import trustme
-from fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, make_gate, make_settings
+from fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, Stopwatch, make_gate, make_settings
 
 from wsaas import admission
 from wsaas.common import Common
 from wsaas.connector import Reached
 from wsaas.journal import NoJournal
 from wsaas.registry import Registry
+from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.tls import RECORD, SLICE, Accepted, State
 
 
@@ -90,7 +91,10 @@ class Rig:
         settings = make_settings(**values)
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
         self.gate = make_gate(self.clock, registry, self.sweeper, clients=room)
-        self.tls = Accepted(self.app, server, Common(settings, self.clock, self.sweeper), self.gate)
+        self.stopwatch = Stopwatch()
+        common = Common(settings, self.clock, self.sweeper)
+        common.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
+        self.tls = Accepted(self.app, server, common, self.gate)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(client, server_hostname="localhost")
         self.tls.connection_made(self.raw)
@@ -423,6 +427,89 @@ def test_what_came_while_it_was_paused_is_delivered_at_the_end(rig):
     rig.tls.connection_lost(ConnectionResetError())
     assert b"".join(rig.app.data) == sent
     assert [event[0] for event in rig.app.events] == ["m", "lost"]
+
+
+def seal(rig, *pieces):
+    """Return what the client sends for `pieces`, each in a record of its own."""
+    for piece in pieces:
+        rig.peer.session.write(piece)
+    return rig.peer.outgoing.read()
+
+
+def numbers(first, last):
+    return [b"%03d" % number for number in range(first, last)]
+
+
+def test_many_short_records_are_read_a_slice_of_time_at_a_time(rig):
+    rig.stopwatch.step = SLICE_S / 10 * 1.0001
+    rig.tls.data_received(seal(rig, *numbers(0, 100)))
+    assert rig.app.data == numbers(0, 11)
+    assert not rig.raw.reading
+    (timer,) = rig.clock.timers
+    timer.cancel()
+    timer.callback()
+    # The slice of a turn begins with the turn.
+    assert rig.app.data == numbers(0, 21)
+    assert not rig.raw.reading
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 100)
+    assert rig.raw.reading
+
+
+def test_one_record_is_read_at_once_while_others_wait_for_their_turn(rig):
+    order = []
+    rig.run_queue.add(lambda: order.append("other"))
+    rig.app.on_data = order.append
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    assert order == [b"000"]
+    rig.clock.advance(0)
+    assert order == [b"000", "other", b"001", b"002"]
+    assert rig.raw.reading
+
+
+def test_who_is_paused_while_it_waits_for_its_turn_goes_on_when_it_is_resumed(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    rig.tls.pause_reading()
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 1)
+    assert not rig.raw.reading
+
+    async def resume():
+        rig.tls.resume_reading()
+        await asyncio.sleep(0)
+
+    asyncio.run(resume())
+    assert rig.app.data == numbers(0, 3)
+    assert rig.raw.reading
+
+
+def test_who_is_resumed_while_it_waits_for_its_turn_waits_for_it(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    rig.tls.pause_reading()
+
+    async def resume():
+        rig.tls.resume_reading()
+        await asyncio.sleep(0)
+
+    asyncio.run(resume())
+    assert rig.app.data == numbers(0, 1)
+    assert not rig.raw.reading
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 3)
+    assert rig.raw.reading
+
+
+def test_short_records_that_wait_for_their_turn_when_the_connection_is_lost_are_delivered_as_one(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 100)))
+    rig.tls.connection_lost(ConnectionResetError())
+    assert rig.app.data == [b"000", b"".join(numbers(1, 100))]
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
+    rig.raw.closed = True
+    rig.clock.advance(0)
+    assert len(rig.app.data) == 2
 
 
 def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):

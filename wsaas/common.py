@@ -4,7 +4,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from wsaas.clock import Clock
 from wsaas.memory_limit import NO_MEMORY_LIMIT, MemoryLimit
@@ -63,6 +63,30 @@ class Common:
     def closing_deadline(self) -> float:
         """Return when a client that is told to close has had its time."""
         return self.clock.now() + self.settings.handshake_timeout / 1000
+
+
+class TransportWrapper(asyncio.Transport):
+    """What a transport over another one passes on to that, which is `_raw`."""
+
+    __slots__ = ("_raw",)
+
+    _raw: asyncio.Transport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Ask the transport below."""
+        return self._raw.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait in the transport below."""
+        return self._raw.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set how many bytes may wait there before `pause_writing`."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def can_write_eof(self) -> bool:
+        """Say yes."""
+        return True
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:

@@ -10,13 +10,14 @@ import math
 import ssl
 from contextlib import suppress
 from enum import Enum
-from typing import Any, cast
+from typing import cast
 
 from wsaas.admission import REFUSAL_S, Gate
 from wsaas.answers import fault_answer
-from wsaas.common import Common, peer_address
+from wsaas.common import Common, TransportWrapper, peer_address
 from wsaas.errors import BadRequest
 from wsaas.log import logger
+from wsaas.run_queue import SLICE_S
 
 SLICE = 4096
 """Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held, so that each client
@@ -36,17 +37,17 @@ class State(Enum):
     ENDED = "this side has said all: what comes is dropped"
 
 
-class TlsTransport(asyncio.Transport, asyncio.Protocol):
+class TlsTransport(TransportWrapper, asyncio.Protocol):
     """One connection, of which `protocol` hears as soon as the handshake is done."""
 
-    __slots__ = ("_incoming", "_outgoing", "_paused", "_protocol", "_raw", "_rest", "_session", "_state")
+    __slots__ = ("_incoming", "_outgoing", "_paused", "_protocol", "_queued", "_rest", "_session", "_state")
 
     def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str | None) -> None:
         """Speak as `context` says. `name`: of the server that was called; None for one that is called itself."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._paused = False
         self._protocol = protocol
-        self._raw: asyncio.Transport
+        self._queued = False
         self._rest = b""
         self._session = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
         self._state = State.SILENT
@@ -126,10 +127,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._say_goodbye()
         self._raw.write_eof()
 
-    def can_write_eof(self) -> bool:
-        """Say yes."""
-        return True
-
     def close(self) -> None:
         """Send what is buffered, and close."""
         self._say_goodbye()
@@ -163,18 +160,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return who has it."""
         return self._protocol
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Ask the plain transport."""
-        return self._raw.get_extra_info(name, default)
-
-    def get_write_buffer_size(self) -> int:
-        """Return the encrypted bytes that wait."""
-        return self._raw.get_write_buffer_size()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set how many encrypted bytes may wait before `pause_writing`."""
-        self._raw.set_write_buffer_limits(high, low)
 
     # The handshake.
 
@@ -210,7 +195,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         """Give `data` to OpenSSL, and to the protocol what comes of it, until it has enough."""
         for at in range(0, len(data), SLICE):
-            if self._paused:
+            if self._paused or self._queued:
                 self._rest += data[at:]
                 return
             self._incoming.write(data[at : at + SLICE])
@@ -224,7 +209,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def _read(self) -> None:
         """Hand on what is complete."""
         incoming, session = self._incoming, self._session
-        while incoming.pending and not self._paused and self._state is State.OPEN:
+        while incoming.pending and not (self._paused or self._queued) and self._state is State.OPEN:
             try:
                 data = session.read(RECORD)
             except ssl.SSLWantReadError:
@@ -239,6 +224,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self.close()
                 return
             self._protocol.data_received(data)
+            if incoming.pending:
+                self._check_time()
         if self._outgoing.pending:
             # TLS itself has to answer, which costs the other side next to nothing to ask for (RFC 8446 section
             # 4.6.3): not for one that does not read.
@@ -247,22 +234,37 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             else:
                 self._raw.abort()
 
+    def _check_time(self) -> None:
+        """Set `_queued` when what follows has to wait for the turn of others."""
+
     def _deliver(self) -> None:
         """Hand on all that came: there is nobody left to make wait."""
-        self._paused = True
-        while self._paused:
-            self._paused = False
-            rest, self._rest = self._rest, b""
-            self._read()
-            self._feed(rest)
+        self._incoming.write(self._rest)
+        self._rest = b""
+        while self._state is State.OPEN and (data := self._gather()):
+            self._protocol.data_received(data)
+        with suppress(ssl.SSLError):
+            if self._state is State.OPEN and not self._session.read(RECORD):
+                self._protocol.eof_received()
+                self.close()
+
+    def _gather(self) -> bytes:
+        """Decrypt short records as one: the protocol takes what is in it a slice of time at a time."""
+        data = bytearray()
+        with suppress(ssl.SSLError):
+            while len(data) < RECORD and (record := self._session.read(RECORD)):
+                data += record
+        return bytes(data)
 
     def _go_on(self) -> None:
         """Take up what was left when reading stopped."""
+        if self._queued:
+            return
         if self._state is State.OPEN:
             rest, self._rest = self._rest, b""
             self._read()
             self._feed(rest)
-        if not (self._paused or self._raw.is_closing()):
+        if not (self._paused or self._queued or self._raw.is_closing()):
             self._raw.resume_reading()
 
     def _flush(self) -> None:
@@ -290,7 +292,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 class Accepted(TlsTransport):
     """A connection that somebody made to this node, watched until its handshake is done."""
 
-    __slots__ = ("_common", "_deadline", "_gate")
+    __slots__ = ("_common", "_deadline", "_gate", "_turn_end")
 
     def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: Common, gate: Gate) -> None:
         """Show what `context` has. `gate`: decides from accept on; then `protocol` asks it anew."""
@@ -298,6 +300,7 @@ class Accepted(TlsTransport):
         self._gate = gate
         self._common = common
         self._deadline = 0.0
+        self._turn_end = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a handshake, but not for ever."""
@@ -308,6 +311,11 @@ class Accepted(TlsTransport):
                 self._raw.abort()
             self._deadline = self._common.clock.now() + REFUSAL_S
         self._common.sweeper.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Decrypt what came: one record at once, and others for a slice of time."""
+        self._turn_end = 0.0
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
@@ -345,6 +353,21 @@ class Accepted(TlsTransport):
                 self._fail(fault)
                 return
         self._feed(data)
+
+    def _check_time(self) -> None:
+        queue = self._common.run_queue
+        now = queue.timer()
+        if not self._turn_end and not queue:
+            self._turn_end = now + SLICE_S
+        elif now >= self._turn_end:
+            self._raw.pause_reading()
+            self._queued = True
+            queue.add(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        self._turn_end = self._common.run_queue.timer() + SLICE_S
+        self._go_on()
 
     def _open(self) -> None:
         self._gate.leave(self)
