@@ -512,6 +512,16 @@ def test_short_records_that_wait_for_their_turn_when_the_connection_is_lost_are_
     assert len(rig.app.data) == 2
 
 
+def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
+    rig.tls.pause_reading()
+    rig.peer.session.write(b"last words")
+    rig.peer.attempt(rig.peer.session.unwrap)
+    rig.tls.data_received(rig.peer.outgoing.read())
+    rig.tls.connection_lost(None)
+    assert rig.app.data == [b"last words"]
+    assert rig.app.events == ["made", ("lost", None)]
+
+
 def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
     rig.tls.pause_reading()
     rig.send(b"a" * RECORD + b"b" * RECORD)
