@@ -109,6 +109,22 @@ class AddressLimit:
         if not self._counts[name]:
             del self._counts[name]
 
+    def linger(self, address: str) -> str:
+        """Count a connection of `address` that is no client any more; return for whom, empty for nobody."""
+        if not self.limit or not address:
+            return ""
+        name = customer(address)
+        self.add(name)
+        return name
+
+    def end(self, name: str) -> None:
+        """A connection is closed that was counted by `linger`, which returned `name`."""
+        if name:
+            self.remove(name)
+
+
+NO_ADDRESS_LIMIT = AddressLimit(0)
+
 
 class ConnectionTable:
     """The descriptors of all connections that were accepted.

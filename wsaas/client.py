@@ -18,7 +18,7 @@ from wsaas.session import CLOSING, OPEN, Session
 class SocketProtocol(PacedReader):
     """A client that is in: its frames become messages of its session, and the other way round."""
 
-    __slots__ = ("_deadline", "_last_deadline", "_owed", "_pinged", "_progress", "buffered", "write")
+    __slots__ = ("_deadline", "_last_deadline", "_lingers_for", "_owed", "_pinged", "_progress", "buffered", "write")
 
     def __init__(
         self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
@@ -29,6 +29,7 @@ class SocketProtocol(PacedReader):
         super().__init__(common, transport, session, stream)
         self._deadline = 0.0
         self._last_deadline = 0.0
+        self._lingers_for = ""
         self._owed: bytes | None = None
         self._pinged = 0.0
         self._progress: SendProgress | None = None
@@ -53,6 +54,7 @@ class SocketProtocol(PacedReader):
     def connection_lost(self, _exc: Exception | None) -> None:
         """End; what was read before is still handed on."""
         self._common.sweeper.forget(self)
+        self._common.addresses.end(self._lingers_for)
         self._detach()
 
     def pause_writing(self) -> None:
@@ -145,6 +147,7 @@ class SocketProtocol(PacedReader):
         self._last_deadline = 0.0
         self._transport.write_eof()
         self.session.violated(violation.code, violation.reason)
+        self._linger()
 
     def _sweep_closing(self, now: float) -> None:
         """Drop a client that did not close in time, unless its Close may wait behind what is not read here."""
@@ -176,9 +179,15 @@ class SocketProtocol(PacedReader):
     def _flush(self) -> None:
         """Leave the transport, which is closed, to what waits for the client; else its end is next."""
         self._deadline = self._common.closing_deadline()
+        self._linger()
         if self.buffered():
             self._common.sweeper.forget(self)
-            FlushingProtocol(self._common, self._transport)
+            FlushingProtocol(self._common, self._transport, self._lingers_for)
+
+    def _linger(self) -> None:
+        """Count the connection for its address until it is closed, although its session ended."""
+        if not self._lingers_for:
+            self._lingers_for = self._common.addresses.linger(self.session.remote_address)
 
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were read and not handed on, if there are any."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from wsaas.admission import NO_ADDRESS_LIMIT, AddressLimit
 from wsaas.clock import Clock
 from wsaas.memory_limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.run_queue import RunQueue
@@ -41,6 +42,7 @@ class Common:
     clock: Clock
     sweeper: Sweeper
     memory: MemoryLimit = NO_MEMORY_LIMIT
+    addresses: AddressLimit = NO_ADDRESS_LIMIT
 
     @cached_property
     def patience(self) -> float:

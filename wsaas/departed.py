@@ -67,10 +67,10 @@ class UnreadFrames(NoEdge):
 class FlushingProtocol(asyncio.Protocol):
     """A connection that was closed here while bytes wait for the client: they are still sent, but not for ever."""
 
-    __slots__ = ("_common", "_deadline", "_last_deadline", "_progress", "_transport")
+    __slots__ = ("_common", "_deadline", "_last_deadline", "_lingers_for", "_progress", "_transport")
 
-    def __init__(self, common: Common, transport: asyncio.Transport) -> None:
-        """Take over `transport`, which is closed or about to be.
+    def __init__(self, common: Common, transport: asyncio.Transport, lingers_for: str = "") -> None:
+        """Take over `transport`, which is closed or about to be, and is counted for the customer `lingers_for`.
 
         The client has `HANDSHAKE_TIMEOUT`, again and again while it takes some of the bytes, and `KEEP_ALIVE_TIMEOUT`
         in all.
@@ -78,6 +78,7 @@ class FlushingProtocol(asyncio.Protocol):
         self._common = common
         self._deadline = common.closing_deadline()
         self._last_deadline = common.clock.now() + common.settings.keep_alive_timeout / 1000
+        self._lingers_for = lingers_for
         self._progress = SendProgress(transport)
         self._transport = transport
         transport.set_protocol(self)
@@ -86,6 +87,7 @@ class FlushingProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Everything was sent, or the client is gone."""
         self._common.sweeper.forget(self)
+        self._common.addresses.end(self._lingers_for)
 
     def sweep(self, now: float) -> None:
         """Drop a client that takes nothing any more."""

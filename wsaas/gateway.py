@@ -90,7 +90,7 @@ class Gateway:
         settings = self._settings
         if self._journal is not None:
             self._recovery.add(self._journal.open())
-        common = Common(settings, self._clock, self._heartbeat, self._memory)
+        common = Common(settings, self._clock, self._heartbeat, self._memory, self._registry.addresses)
         control = Control(settings, self._registry)
         clients, rest = listen_address(settings), control_address(settings)
         seats = self._connections, self._registry.addresses, settings.trusted_proxies

@@ -10,7 +10,7 @@ import pytest
 
 from .apart import Apart, apart
 from .backend import within
-from .harness import TEXT, Answer, Raw, Stage, free_port, until, upgrade
+from .harness import TEXT, Answer, Node, Raw, Stage, close_frame, frame, free_port, until, upgrade
 
 DESCRIPTORS = 256
 MANY = 300
@@ -173,6 +173,45 @@ async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
     await client.close()
     await stage.backend.take("DELETE")
     await node.connect()
+
+
+async def handshake_status(node: Node) -> int:
+    raw = await node.raw()
+    raw.send(upgrade())
+    status = (await raw.answer()).status
+    if status != 101:
+        raw.close()
+    return status
+
+
+async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_client_broke_the_protocol(
+    stage: Stage,
+) -> None:
+    node = await stage.node(max_connections_per_address=2)
+    failed = [await node.upgraded() for _ in range(2)]
+    for raw in failed:
+        raw.send(frame(TEXT, b"x", masked=False))
+        assert (await raw.closing())[0] == 1002
+    assert await handshake_status(node) == 429
+    failed[0].close()
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    assert await handshake_status(node) == 101
+    assert await handshake_status(node) == 429
+
+
+async def test_a_connection_counts_for_its_address_while_its_last_messages_are_not_taken(stage: Stage) -> None:
+    node = await stage.node(max_connections_per_address=1, send_buffer=8_000_000)
+    raw = await node.upgraded(receive=4096)
+    post = await stage.backend.take("POST")
+    gateway = node.gateway
+    while not gateway._registry.find(post.client).buffered:
+        assert (await node.rest("PUT", post.client, "x" * 1_000_000)).status == 200
+    raw.send(close_frame(1000))
+    await stage.backend.take("DELETE")
+    assert await handshake_status(node) == 429
+    raw.reset()
+    await until(lambda: len(node.gateway._heartbeat) == 0)
+    assert await handshake_status(node) == 101
 
 
 async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stage) -> None:
