@@ -19,6 +19,32 @@ def test_the_limit_of_the_cgroup_counts(tmp_path, name):
     assert memory_usage.available(tmp_path) == 100 * MIB
 
 
+@pytest.mark.parametrize(
+    ("membership", "folder", "name"),
+    [
+        ("0::/system.slice/wsaas.service\n", "system.slice/wsaas.service", "memory.max"),
+        ("0::/system.slice/wsaas.service\n", "system.slice", "memory.max"),
+        ("2:cpu,cpuacct:/other\n4:memory:/units/one\n0::/\n", "memory/units/one", "memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_the_cgroup_that_the_process_is_in_counts(tmp_path, membership, folder, name):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / name).write_text(f"{100 * MIB}\n")
+    (tmp_path / "membership").write_text(membership)
+    assert memory_usage.available(tmp_path, tmp_path / "membership") == 100 * MIB
+
+
+def test_the_path_of_a_cgroup_outside_of_a_container_is_no_hindrance(tmp_path):
+    (tmp_path / "memory.max").write_text(str(100 * MIB))
+    (tmp_path / "membership").write_text("0::/kubepods/pod/container\n")
+    assert memory_usage.available(tmp_path, tmp_path / "membership") == 100 * MIB
+
+
+def test_a_system_that_tells_no_cgroup_has_those_at_the_top(tmp_path):
+    (tmp_path / "memory.max").write_text(str(100 * MIB))
+    assert memory_usage.available(tmp_path, tmp_path / "absent") == 100 * MIB
+
+
 @pytest.mark.parametrize("text", ["max\n", str(1 << 63)])
 def test_without_a_limit_of_the_cgroup_the_machine_counts(tmp_path, text):
     (tmp_path / "memory.max").write_text(text)

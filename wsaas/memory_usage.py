@@ -14,6 +14,7 @@ INTERPRETER_SIZE = 32 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 _CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 _MALLINFO2 = (
@@ -28,17 +29,43 @@ class _Mallinfo2(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_size_t) for name in _MALLINFO2)
 
 
-def available(cgroups: Path = _CGROUPS) -> int:
-    """Return the bytes of memory that this process may use: of its cgroup, if that has a limit, else of the machine."""
+def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """Return the bytes of memory that this process may use.
+
+    That is the least limit of its cgroup and those around it, if one has a limit, else what the machine has.
+    """
     found = [os.sysconf("SC_PHYS_PAGES") * _PAGE]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (cgroups / name).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            found.append(int(text))
+    for top, path, name in _cgroups(cgroups, membership):
+        for group in (path, *path.parents):
+            try:
+                text = (top / group / name).read_text().strip()
+            except OSError:
+                # In a container, the path may be that outside of it.
+                continue
+            if text.isdigit():
+                found.append(int(text))
     return min(found)
+
+
+def _cgroups(cgroups: Path, membership: Path) -> list[tuple[Path, Path, str]]:
+    """Return where a cgroup of this process may have a limit: below which folder, its path, and the file's name.
+
+    Both versions are looked for: lines of `membership` are `0::path`, or `number:controllers:path` (cgroups(7)).
+    """
+    paths = {"": Path(), "memory": Path()}
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            if controller in paths:
+                paths[controller] = Path(path.lstrip("/"))
+    return [
+        (cgroups, paths[""], "memory.max"),
+        (cgroups / "memory", paths["memory"], "memory.limit_in_bytes"),
+    ]
 
 
 def resident(statm: Path = _STATM) -> int:
