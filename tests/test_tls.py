@@ -45,6 +45,9 @@ class App(asyncio.Protocol):
         self.data.append(data)
         self.on_data(data)
 
+    def eof_received(self):
+        self.events.append("eof")
+
     def connection_lost(self, exc):
         self.events.append(("lost", exc))
 
@@ -519,7 +522,7 @@ def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
     rig.tls.data_received(rig.peer.outgoing.read())
     rig.tls.connection_lost(None)
     assert rig.app.data == [b"last words"]
-    assert rig.app.events == ["made", ("lost", None)]
+    assert rig.app.events == ["made", "eof", ("lost", None)]
 
 
 def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
@@ -529,6 +532,30 @@ def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
     rig.tls.connection_lost(None)
     assert b"".join(rig.app.data) == b"a" * RECORD
     assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_what_cannot_be_decrypted_is_an_error_that_makes_nothing_whole(rig):
+    rig.peer.session.write(b"fine")
+    rig.tls.data_received(rig.peer.outgoing.read() + b"\x17\x03\x03\0\x20" + b"?" * 32)
+    assert rig.app.data == [b"fine"]
+    assert rig.app.events == ["made", "eof"]
+    assert rig.raw.closed
+    rig.tls.connection_lost(None)
+    (_, _, (_, error)) = rig.app.events
+    assert isinstance(error, ssl.SSLError)
+
+
+def test_a_protocol_hears_nothing_within_a_write_that_cannot_be_encrypted(rig):
+    class Broken:
+        def write(self, _data):
+            raise ssl.SSLError(1, "broken")
+
+    rig.tls._session = Broken()
+    rig.tls.write(b"x")
+    assert rig.app.events == ["made"]
+    assert rig.raw.closed
+    rig.tls.connection_lost(None)
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
 
 
 def test_an_end_without_a_goodbye_is_an_error(rig):
@@ -566,7 +593,7 @@ def test_a_write_that_fails_ends_the_connection(rig):
         rig.tls._session.unwrap()
     rig.tls.write(b"hello")
     assert rig.raw.closed
-    assert rig.tls._state is State.ENDED
+    assert rig.tls._state is State.BROKEN
 
 
 @pytest.mark.parametrize(("waiting", "dropped"), [(0, False), (1000, False), (1001, True)])

@@ -86,6 +86,10 @@ class TransportWrapper(asyncio.Transport):
         """Set how many bytes may wait there before `pause_writing`."""
         self._raw.set_write_buffer_limits(high, low)
 
+    def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
+        return self._raw.is_closing()
+
     def can_write_eof(self) -> bool:
         """Say yes."""
         return True

@@ -35,6 +35,7 @@ class State(Enum):
     FAILED = "the handshake came to nothing"
     OPEN = "both sides may speak"
     ENDED = "this side has said all: what comes is dropped"
+    BROKEN = "OpenSSL failed: neither side is understood any more"
 
 
 class TlsTransport(TransportWrapper, asyncio.Protocol):
@@ -82,6 +83,8 @@ class TlsTransport(TransportWrapper, asyncio.Protocol):
             if self._state is State.OPEN:
                 # Without a goodbye, somebody on the way may have cut off what was to come (RFC 9112 section 9.8).
                 exc = exc or ssl.SSLEOFError("closed without a close_notify")
+            elif self._state is State.BROKEN:
+                exc = exc or ssl.SSLError("closed after a failure of TLS")
             self._state = State.ENDED
             self._protocol.connection_lost(exc)
         del self._protocol, self._session, self._incoming, self._outgoing
@@ -137,10 +140,6 @@ class TlsTransport(TransportWrapper, asyncio.Protocol):
         if self._state is State.OPEN:
             self._state = State.ENDED
         self._raw.abort()
-
-    def is_closing(self) -> bool:
-        """Return whether it is closed, or about to be."""
-        return self._raw.is_closing()
 
     def pause_reading(self) -> None:
         """Call `data_received` no more. At most what one call of the plain transport brought is kept."""
@@ -216,6 +215,7 @@ class TlsTransport(TransportWrapper, asyncio.Protocol):
                 break
             except ssl.SSLError as error:
                 self._break(error)
+                self._protocol.eof_received()
                 return
             if not data:
                 # The other side has said all. The protocol learns it now: what waits here may take its time, and
@@ -283,9 +283,8 @@ class TlsTransport(TransportWrapper, asyncio.Protocol):
     def _break(self, error: ssl.SSLError) -> None:
         """What came is not what was sent, or not TLS at all."""
         logger.debug("TLS connection broken: %s", error)
-        self._state = State.ENDED
+        self._state = State.BROKEN
         self._flush()
-        self._protocol.eof_received()
         self._raw.close()
 
 
