@@ -20,6 +20,7 @@ from fakes import (
 from wsaas import errors, frames
 from wsaas.client import SocketProtocol
 from wsaas.common import Common
+from wsaas.departed import FlushingProtocol
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.memory_limit import NONE, THROTTLING, MemoryLimit
 from wsaas.pending import PendingProtocol
@@ -893,6 +894,32 @@ def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_tim
     rig.transport.backlog = 50
     rig.pass_time(5.0)
     assert rig.session.reason is Reason.TIMED_OUT
+
+
+# A Close behind much that the client has still to take
+
+
+def test_a_client_that_takes_what_waits_before_the_close_gets_all_of_it(rig):
+    rig.transport.backlog = 3000
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.transport.backlog = 2000
+    rig.pass_time(10.0)
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    assert isinstance(rig.transport.protocol, FlushingProtocol)
+    assert rig.end == (1000, "closed by backend")
+    rig.transport.backlog = 1000
+    rig.pass_time(10.0)
+    assert not rig.transport.aborted
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_takes_nothing_of_what_waits_before_the_close_is_dropped(rig):
+    rig.transport.backlog = 3000
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
 
 
 # Little memory

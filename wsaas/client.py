@@ -73,6 +73,7 @@ class SocketProtocol(PacedReader):
         """Wait for the client's Close, but not for ever."""
         self._deadline = self._common.closing_deadline()
         self._last_deadline = self._common.clock.now() + self._common.last_messages_window
+        self._progress = SendProgress(self._transport)
 
     def finish(self) -> None:
         """Close: what is buffered is still sent, but not for ever, and what was read is still handed on."""
@@ -156,6 +157,9 @@ class SocketProtocol(PacedReader):
                 self._sweep_memory(now)
         elif now < self._last_deadline and (self._paused or self._rest) and not self._is_throttled:
             self._deadline = self._common.closing_deadline()
+        elif self.buffered() and self._progress is not None and self._progress.made():
+            # It cannot answer a Close that waits behind messages which it is still taking.
+            self.finish()
         else:
             self._transport.abort()
 
