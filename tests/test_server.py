@@ -292,6 +292,26 @@ def test_a_long_push_is_put_off_while_there_is_little_memory(rig):
     assert grows(rig) == 0
 
 
+def test_a_short_push_in_pieces_is_taken_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=900))
+    rig.receive(b"x" * 900)
+    rig.receive(rig.push(size=1001))
+    rig.receive(b"x" * 1001)
+    assert rig.responses() == [(200, "OK", False), (429, "TOO_MANY_REQUESTS", False)]
+
+
+def test_a_push_in_chunks_is_put_off_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+    rig.receive(b"1\r\nx\r\n0\r\n\r\n")
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", False)]
+
+
 def test_a_slow_client_is_told_of_before_the_body(rig):
     push = rig.push(size=20_000)
     (session,) = rig.registry.live()

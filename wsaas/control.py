@@ -95,7 +95,7 @@ class Control:
         services = self._registry.services
         if session.buffered >= services.send_limit:
             raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
-        if services.memory.allowance < self._max_message_size:
+        if services.memory.allowance < min(self._max_message_size, _announced(request)):
             raise errors.TooManyRequests("This node has little memory left: push it again later.", RETRY_AFTER)
         return self._max_message_size
 
@@ -198,6 +198,12 @@ def refuse(request: Request, fault: errors.Fault) -> bytes:
     """Return the whole response that refuses `request` with `fault`."""
     response = fault_answer(fault, keep_alive=request.keep_alive)
     return without_body(response) if request.method == b"HEAD" else response
+
+
+def _announced(request: Request) -> float:
+    """Return how many bytes the body of `request` has, infinity for one in chunks."""
+    headers = request.headers
+    return math.inf if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
 
 
 def _push(session: Session, request: Request) -> bytes:
