@@ -12,7 +12,7 @@ from sockets.backend import Call
 from sockets.harness import BINARY, TEXT, Raw, Stage, frame, until, upgrade
 
 MIB = 1 << 20
-LIMIT = 128 * MIB
+LIMIT = 80 * MIB
 
 
 class Node:
