@@ -10,6 +10,7 @@ from sockets.backend import Call, within
 from sockets.harness import BINARY, PING, TEXT, Node, Stage, close_frame, frame, until, upgrade
 
 from wsaas import drain
+from wsaas.http1 import CONTINUE
 
 
 def stopping(node: Node) -> "asyncio.Task[bool]":
@@ -296,7 +297,11 @@ async def test_with_rest_connections_open(stage: Stage) -> None:
     idle, halfway, slow = await node.raw(), await node.raw(), await node.raw(receive=4096)
     idle.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await idle.answer()).status == 200
-    halfway.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello" % name.encode())
+    head = b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
+    halfway.send(head % name.encode())
+    # Once it is told to go on, its head was decided.
+    assert await within(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
+    halfway.send(b"hello")
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
     await until(lambda: len(node.gateway._heartbeat) == 4)
     assert await node.drain()
