@@ -704,8 +704,8 @@ def test_a_flood_of_fragments_is_taken_in_turns():
         assert not rig.transport.reading
         rig.turn()
         turns += 1
-    # Eight fragments and the sixteen of a slice at once, sixteen more in each turn.
-    assert turns == 5
+    # Four fragments and the eight of a slice at once, eight more in each turn.
+    assert turns == 12
     assert rig.messages == [b"at last"]
     assert rig.transport.reading
 

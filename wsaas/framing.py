@@ -47,8 +47,8 @@ from wsaas.frames import (
     valid_text,
 )
 
-MAX_FRAGMENTS = 8
-"""Fragments of a message that one call of `next` decodes: as many as take about a tenth of a millisecond."""
+MAX_FRAGMENTS = 4
+"""Fragments of a message that one call of `next` decodes: as many as take some 50 µs."""
 
 LONG = 16 * 1024
 """Bytes of a payload from which on it is put together before it is looked at."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wsaas.clock import Clock
 
-TURN_S = 0.001
+TURN_S = 0.0005
 """Seconds of one turn of the loop that all queued connections together may take."""
 
 SLICE_S = 0.0001
