@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 from fakes import FakeClock
 
@@ -35,3 +36,14 @@ def test_the_first_close_on_the_wire_counts():
     facts.note_close(4001, "first")
     facts.note_close(1000, "second")
     assert (facts.close_code, facts.close_text) == (4001, "first")
+
+
+def test_a_delete_that_is_kept_takes_no_more_than_it_says():
+    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock())
+    tracemalloc.start()
+    try:
+        kept = [facts.farewell("node/id") for _ in range(100)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / len(kept) < len(kept[0]) + 100

@@ -59,7 +59,7 @@ class Facts:
 
     def farewell(self, ws_uri: str) -> bytes:
         """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended."""
-        return orjson.dumps(
+        body = orjson.dumps(
             {
                 "ws_uri": ws_uri,
                 "code": self.close_code,
@@ -70,3 +70,5 @@ class Facts:
                 "undelivered": self.messages_undelivered,
             }
         )
+        # orjson leaves its buffer of some kilobytes behind the bytes: a copy may be kept for long.
+        return bytes(memoryview(body))
