@@ -1162,7 +1162,9 @@ def test_a_close_tries_again_what_failed_before(opened, is_told):
         opened.turn()
     else:
         opened.clock.advance(GAP)
+        deadline = time.monotonic() + PATIENCE
         while "ROLLBACK" not in spy.statements:
+            assert time.monotonic() < deadline
             time.sleep(0.001)
     spy.fails_at = None
     assert opened.reopen() == []
