@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from sockets.harness import Stage
 
+from wsaas.log_throttle import throttle
+
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("search", print_blob=True)
 settings.load_profile("repeatable")
@@ -18,6 +20,12 @@ settings.load_profile("repeatable")
 def stage() -> Stage:
     """Everything that a test works with."""
     return Stage()
+
+
+@pytest.fixture(autouse=True)
+def fresh_throttle() -> None:
+    """Let no test's log lines count as repetitions of those of another."""
+    throttle.flush()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -42,7 +42,7 @@ from enum import Enum
 from typing import Protocol
 
 from wsaas.clock import Clock, Timer
-from wsaas.log import logger
+from wsaas.log_throttle import throttle
 from wsaas.pool import Failure, Outcome
 from wsaas.responses import Response
 
@@ -60,9 +60,6 @@ TRIAL_SLOT_S = 1.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds before the first probe, and between two later ones at most; each pause is twice the one before."""
-
-LOG_INTERVAL_S = 60.0
-"""Least seconds between two warnings that the breaker is half-open."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
 """Statuses that a proxy answers for a backend that is not there or does not answer, or the backend for itself."""
@@ -148,8 +145,7 @@ class CircuitBreaker:
         self._probe: QueuedDelivery | None = None
         self._pause = FIRST_PAUSE
         self._timer: Timer | None = None
-        self._next_log = 0.0
-        self._is_logged = False
+        self._left_closed_at = 0.0
 
     def __len__(self) -> int:
         """Return how many deliveries wait."""
@@ -239,32 +235,32 @@ class CircuitBreaker:
         state = TRANSITIONS.get((self.state, evidence))
         if state is None:
             return
+        change = self.state, state
+        if self.state is CLOSED:
+            self._left_closed_at = self._clock.now()
         self.state = state
         self._stop_timer()
         self._pause = FIRST_PAUSE
         # Its outcome says no more than that of any other request from now on.
         self._probe = None
         self._trials.clear()
-        self._log(evidence)
+        self._log(change, evidence)
         if state is OPEN:
             self._opened_at = self._clock.now()
             self._waiting.turn_away()
         elif state is HALF_OPEN:
             self._waiting.return_retried()
 
-    def _log(self, evidence: Evidence) -> None:
-        """Log a change. Where some clients' requests always fail, HALF_OPEN comes and goes: not each time."""
-        now = self._clock.now()
+    def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
+        """Log a change. Where some clients' requests always fail, HALF_OPEN comes and goes: hence the throttle."""
         if self.state is OPEN:
-            logger.warning("circuit breaker open: %s; deliveries wait", evidence.value)
-        elif self.state is HALF_OPEN and now >= self._next_log:
-            self._next_log = now + LOG_INTERVAL_S
-            logger.warning("circuit breaker half-open: %s; they are retried one at a time", evidence.value)
-        elif self.state is CLOSED and self._is_logged:
-            logger.info("circuit breaker closed: %s; %d deliveries waited", evidence.value, len(self))
+            throttle.warning(change, "circuit breaker open: %s; messages and DELETEs wait for it", evidence.value)
+        elif self.state is HALF_OPEN:
+            throttle.warning(change, "circuit breaker half-open: %s; they are retried one at a time", evidence.value)
         else:
-            return
-        self._is_logged = self.state is not CLOSED
+            seconds = self._clock.now() - self._left_closed_at
+            message = "circuit breaker closed: %s again after %.1f s; deliveries that waited: %d"
+            throttle.info(change, message, evidence.value, seconds, len(self))
 
     # Deliveries.
 

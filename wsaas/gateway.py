@@ -23,6 +23,7 @@ from wsaas.errors import SettingError
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, Remembered, SqliteJournal
 from wsaas.log import logger
+from wsaas.log_throttle import throttle
 from wsaas.memory import GcScheduler
 from wsaas.memory_limit import RELIEF, MemoryLimit
 from wsaas.pool import Limits, Pool
@@ -67,7 +68,7 @@ class Gateway:
         gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
         most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
         self._memory = MemoryLimit(most, partial(memory_usage.in_use, most * RELIEF), memory_usage.trim)
-        sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep
+        sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep, throttle.sweep
         self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
         self._connections = ConnectionTable(budget, self._heartbeat.__len__, self._clock)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
@@ -155,6 +156,7 @@ class Gateway:
         if self._journal is not None and not self._journal.close(remembered):
             delivered = False
         await self._close()
+        throttle.flush()
         logger.info("stopped")
         return delivered
 

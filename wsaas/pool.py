@@ -14,7 +14,8 @@ from functools import partial
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
-from wsaas.log import logger
+from wsaas.failure_report import log_unanswered
+from wsaas.log_throttle import throttle
 from wsaas.responses import BadResponse, Response, ResponseReader
 
 
@@ -29,6 +30,18 @@ class Failure(Enum):
 
 
 Outcome = Response | Failure
+
+_ADVICE = {
+    Failure.CROWDED: "answer sooner, or raise API_CONNECTIONS",
+    Failure.BROKEN: "the backend's log may say why",
+    Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
+    Failure.GARBLED: "check that API_URI leads to an HTTP server",
+}
+EXCERPT_SIZE = 80
+"""Bytes that are quoted of what is not HTTP."""
+
+_TLS_ALERT = b"\x15\x03"
+"""How a record starts with which a TLS server answers a request that is not encrypted (RFC 8446 section 5.1)."""
 
 UNSENT = (Failure.UNREACHABLE, Failure.CROWDED)
 """Failures after which it is certain that the backend saw nothing."""
@@ -108,8 +121,7 @@ class PooledConnection(asyncio.Protocol):
         try:
             response = self._reader.feed(data)
         except BadResponse as error:
-            logger.debug("the backend's answer cannot be read: %s", error)
-            self.end(Failure.GARBLED)
+            self.end(Failure.GARBLED, _unreadable(error, data))
             return
         if self.exchange is None:
             self.end(Failure.GARBLED)
@@ -123,10 +135,13 @@ class PooledConnection(asyncio.Protocol):
         """
         if self.exchange is not None and exc is None and (response := self._reader.eof()) is not None:
             self._answered(response)
-        self.end(Failure.BROKEN)
+        self.end(Failure.BROKEN, f" ({exc})" if exc else "")
 
-    def end(self, failure: Failure) -> None:
-        """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale."""
+    def end(self, failure: Failure, detail: str = "") -> None:
+        """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale.
+
+        `detail`: what else is known of the failure, for the log.
+        """
         exchange, self.exchange = self.exchange, None
         self._pool.closed(self)
         if self._transport is not None:
@@ -140,6 +155,8 @@ class PooledConnection(asyncio.Protocol):
             exchange.fresh = True
             self._pool.send(exchange)
         else:
+            if not self._pool.is_closed:
+                _log(exchange, failure, detail)
             exchange.answered(failure)
 
     def _answered(self, response: Response) -> None:
@@ -166,6 +183,7 @@ class Pool:
         self._waiting: deque[Exchange] = deque()
         self._fresh: deque[Exchange] = deque()
         self._opening: set[PooledConnection] = set()
+        self.is_closed = False
 
     def __repr__(self) -> str:
         """Say how many connections are in which state, and how many exchanges wait for one."""
@@ -225,6 +243,7 @@ class Pool:
             self._fresh = deque(exchange for exchange in self._fresh if now < exchange.deadline)
             self._waiting = deque(exchange for exchange in self._waiting if now < exchange.deadline)
             for exchange in late:
+                _log(exchange, Failure.CROWDED)
                 _unsent(exchange, Failure.CROWDED)
 
     def turn_away(self) -> None:
@@ -240,6 +259,7 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection; whatever is on one, or waits for one, fails."""
+        self.is_closed = True
         for connection in list(self._all):
             connection.end(Failure.TIMED_OUT)
         self._fail_waiting(Failure.CROWDED)
@@ -256,7 +276,8 @@ class Pool:
         if connection not in self._opening:
             return
         self._opening.remove(connection)
-        logger.debug("cannot connect to the backend: %s", error)
+        cause = "connect", type(error), getattr(error, "errno", None)
+        throttle.warning(cause, "cannot connect to the backend: %s; start it, or correct API_URI", error)
         if len(self._all) == len(self._idle):
             # Otherwise others are being served, and their connections will come free for those that wait.
             self._fail_waiting(Failure.UNREACHABLE)
@@ -267,6 +288,19 @@ class Pool:
         self._waiting.clear()
         for exchange in waiting:
             _unsent(exchange, failure)
+
+
+def _log(exchange: Exchange, failure: Failure, detail: str = "") -> None:
+    """Log that `exchange` failed for the reason `failure`."""
+    what = "it is sent again" if exchange.retried else "a client was refused"
+    log_unanswered(exchange.request, failure.value, f"{what}; {_ADVICE[failure]}", detail)
+
+
+def _unreadable(error: BadResponse, data: bytes) -> str:
+    """Return what is wrong with `data`, which is not HTTP."""
+    if data.startswith(_TLS_ALERT):
+        return ": it speaks TLS, so API_URI has to start with https://"
+    return f": {error}, in {data[:EXCERPT_SIZE].decode('latin-1')!r}"
 
 
 def _itself(connection: PooledConnection) -> PooledConnection:

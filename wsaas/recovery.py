@@ -10,6 +10,7 @@ from wsaas.clock import Timer
 from wsaas.events import Closed, Reason
 from wsaas.journal import Entry
 from wsaas.log import logger
+from wsaas.log_throttle import throttle
 from wsaas.outbox import Outbox, Owner
 from wsaas.session import Services
 from wsaas.webhook import Subject
@@ -60,7 +61,8 @@ class _Orphan(Owner):
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
         if why:
-            logger.error("%s: the backend was not told that this connection ended: %s", self.entry.ws_uri, why)
+            message = "%s: the backend was not told that this connection ended: %s"
+            throttle.error("untold", message, self.entry.ws_uri, why)
             self._recovery.postpone(self)
         else:
             self._recovery.settled(self)
@@ -98,7 +100,7 @@ class Recovery:
             self._owed.append(entry)
             self._retry_later()
         else:
-            logger.warning("%s: the backend is told of its end at the next start", entry.ws_uri)
+            throttle.warning("at next start", "%s: the backend is told of its end at the next start", entry.ws_uri)
 
     def start(self) -> None:
         """Send."""

@@ -17,6 +17,7 @@ from wsaas.facts import Facts
 from wsaas.handshake import Handshake, select_subprotocol
 from wsaas.journal import Entry, Journal
 from wsaas.log import logger
+from wsaas.log_throttle import throttle
 from wsaas.memory_limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.outbox import Outbox, Owner
 from wsaas.settings import Settings
@@ -224,7 +225,7 @@ class Session(Facts, Owner):
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
-        logger.warning("%s: message not delivered: %s", self.ws_uri, why)
+        throttle.warning(("undelivered", reason), "%s: message not delivered: %s", self.ws_uri, why)
         self.drops_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
@@ -242,7 +243,7 @@ class Session(Facts, Owner):
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
         if why:
-            logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
+            throttle.error("untold", "%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
             self._forget()
             self._services.keeper.given_up(self)
         else:
@@ -290,7 +291,7 @@ class Session(Facts, Owner):
         try:
             self.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, ours)
         except ValueError:
-            return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
+            return _not_offered(self.ws_uri, verdict.subprotocol)
         self._move(OPEN, None)
         self.context = verdict.context
         if verdict.context is not None:
@@ -342,6 +343,13 @@ def _refusal(reason: Reason) -> errors.Fault:
     if reason is Reason.SHUTDOWN:
         return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")
+
+
+def _not_offered(ws_uri: str, subprotocol: str | None) -> Denied:
+    """Return how a client is refused for which the backend chose a `subprotocol` that it did not offer; log it."""
+    message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
+    throttle.warning("subprotocol", message, ws_uri, subprotocol)
+    return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
 
 
 def _information(session: Session, clock: Clock) -> dict[str, Any]:

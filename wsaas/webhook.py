@@ -1,6 +1,6 @@
 """Events to the requests that tell the backend of them, and its answers to verdicts.
 
-Pure but for `Webhook.call`, which hands the request to the pool.
+Pure but for `Webhook.call`, which hands the request to the pool, and for the log of answers that nobody wants.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,10 @@ from wsaas import __version__, errors
 from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.failure_report import METHODS, Excerpt, advice, is_deliberate
 from wsaas.frames import valid_text
 from wsaas.handshake import Handshake
+from wsaas.log_throttle import throttle
 from wsaas.pool import Exchange, Failure, Outcome, Pool
 from wsaas.responses import Response
 from wsaas.settings import Settings
@@ -35,7 +37,6 @@ _UNKNOWN = {502, 504}
 """Answers of a proxy before the backend that leave open whether the backend saw the request."""
 _GONE = 410
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
-_METHODS = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
     for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
@@ -52,10 +53,14 @@ class Admitted:
 
 @dataclass(slots=True)
 class Denied:
-    """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE."""
+    """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE.
+
+    `unusable`: what the backend answered with instead of what was expected of it, for the log.
+    """
 
     fault: errors.Fault
     told: bool
+    unusable: str = ""
 
 
 @dataclass(slots=True)
@@ -125,6 +130,7 @@ class Webhook:
             Closed: DELETE_PATIENCE * settings.api_retry / 1000,
         }
         """For how many seconds a request of each event is retried."""
+        self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}
         self._rest = {
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
@@ -136,7 +142,7 @@ class Webhook:
         self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
 
     def _start(self, kind: type[Event], target: str) -> bytes:
-        return f"{_METHODS[kind]} {target}".encode() + self._rest[kind]
+        return f"{METHODS[kind]} {target}".encode() + self._rest[kind]
 
     def call(self, subject: Subject, event: Event, answered: Callable[[Outcome], None]) -> None:
         """Tell the backend of `event`; `answered` is called once with the outcome, which `judge` understands."""
@@ -158,10 +164,31 @@ class Webhook:
         return start + subject.lines + self._signer.lines(number.encode(), self._wall(), body) + told + body
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
-        """Return what `outcome` means for `event`."""
+        """Return what `outcome` means for `event`; log a response that is no success."""
         if isinstance(event, Message):
-            return self._judge_message(outcome)
-        return judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
+            verdict = self._judge_message(outcome)
+            if verdict is TAKEN:
+                return verdict
+        else:
+            verdict = judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
+        if isinstance(outcome, Response):
+            self._log(type(event), outcome, verdict)
+        return verdict
+
+    def _log(self, kind: type[Event], response: Response, verdict: Verdict) -> None:
+        """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
+        if isinstance(verdict, Denied):
+            why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
+            what = f"a client was refused with {verdict.fault.status}"
+        elif isinstance(verdict, Again):
+            why, what = verdict.why, f"it is sent again for up to {self.windows[kind]:g} s"
+        elif isinstance(verdict, Failed):
+            why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
+        else:
+            return
+        is_expected = isinstance(verdict, Denied) and not verdict.unusable and is_deliberate(response)
+        log = throttle.info if is_expected else throttle.warning
+        log((kind, why), "%s: %s%s; %s%s", self._names[kind], why, Excerpt(response), what, advice(response))
 
     def _judge_message(self, outcome: Outcome) -> Verdict:
         if not isinstance(outcome, Response):
@@ -260,7 +287,7 @@ def _printable(context: object) -> bool:
 
 
 def _unusable(what: str) -> Denied:
-    return Denied(errors.BadGateway(f"The backend answered with {what}."), told=True)
+    return Denied(errors.BadGateway(f"The backend answered with {what}."), told=True, unusable=what)
 
 
 def _reply(kind: bytes, response: Response) -> Verdict:

@@ -1,0 +1,227 @@
+"""What the log says of requests to the backend that failed."""
+
+import pytest
+from fakes import FakeBreaker
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsaas.events import Closed, Message, Opened
+from wsaas.failure_report import EXCERPT_LENGTH, EXCERPT_SOURCE, Excerpt, advice
+from wsaas.pool import Failure
+from wsaas.responses import Response
+from wsaas.settings import load
+from wsaas.webhook import Webhook
+
+POST, PUT, DELETE = Opened(b"{}", 0.0), Message(True, b"hi", 0.0, 1), Closed(b"{}", 0.0)
+
+DJANGO = b"""<!DOCTYPE html>
+<html lang="en">
+<head><title>403 Forbidden</title><style type="text/css">html * { padding:0; }</style></head>
+<body><!-- a comment
+of two lines --><div id="summary">
+  <h1>Forbidden <span>(403)</span></h1>
+  <p>CSRF verification failed. Request aborted.</p>
+</div></body></html>"""
+
+
+def response(status, body=b"", **headers):
+    made = Response(status, {name.replace("_", "-").encode(): value for name, value in headers.items()})
+    made.body = body
+    return made
+
+
+def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
+    """Return the level and the text of what is logged of `answer`, None where nothing is."""
+    caplog.set_level("INFO", "wsaas")
+    Webhook(load({"api_uri": uri}, {}), None, FakeBreaker(), lambda: 0.0).judge(event, answer)
+    if not caplog.records:
+        return None
+    (record,) = caplog.records
+    return record.levelname, record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("event", "answer", "level", "text"),
+    [
+        (
+            POST,
+            response(301, location=b"https://example.com/hook"),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 301; a client was refused with 502; redirects are not followed: "
+                "API_URI has to name https://example.com/hook directly"
+            ),
+        ),
+        (
+            POST,
+            response(302),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 302; a client was refused with 502; redirects are not followed: "
+                "API_URI has to name the final address directly"
+            ),
+        ),
+        (
+            POST,
+            response(200, b"<h1>Hello</h1>", content_type=b"text/html"),
+            "WARNING",
+            "POST /hook: the backend answered 200 with no JSON with a code: 'Hello'; a client was refused with 502",
+        ),
+        (
+            POST,
+            response(200, b'{"code":"OK","subprotocol":7}'),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 200 with a subprotocol that is not a string: "
+                """'{"code":"OK","subprotocol":7}'; a client was refused with 502"""
+            ),
+        ),
+        (
+            POST,
+            response(403, DJANGO, content_type=b"text/html; charset=utf-8"),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 403: 'Forbidden (403) CSRF verification failed. Request aborted.'; "
+                "a client was refused with 403; if the backend checks CSRF tokens, exempt this path"
+            ),
+        ),
+        (
+            POST,
+            response(415),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 415; a client was refused with 502; a message comes as text/plain or "
+                "application/octet-stream, POST and DELETE as application/json"
+            ),
+        ),
+        (
+            POST,
+            response(500, b"Traceback"),
+            "WARNING",
+            (
+                "POST /hook: the backend answered 500: 'Traceback'; a client was refused with 502; "
+                "the backend's log says why"
+            ),
+        ),
+        (
+            POST,
+            response(418),
+            "WARNING",
+            "POST /hook: the backend answered 418; a client was refused with 502",
+        ),
+        (
+            POST,
+            response(200, b'{"code":"ok"}'),
+            "WARNING",
+            (
+                """POST /hook: the backend answered 200: '{"code":"ok"}'; a client was refused with 403; """
+                'only {"code": "OK"}, in capitals, lets a client in'
+            ),
+        ),
+        (
+            POST,
+            response(200, b'{"code":"BANNED"}'),
+            "INFO",
+            """POST /hook: the backend answered 200: '{"code":"BANNED"}'; a client was refused with 403""",
+        ),
+        (
+            POST,
+            response(401),
+            "INFO",
+            (
+                "POST /hook: the backend answered 401; a client was refused with 401; "
+                "the handshake's Authorization is passed on as it is"
+            ),
+        ),
+        (
+            PUT,
+            response(500, b"  KeyError:\n\t'user'  "),
+            "WARNING",
+            (
+                "PUT /hook: the backend answered 500: \"KeyError: 'user'\"; it is sent again for up to 30 s; "
+                "the backend's log says why"
+            ),
+        ),
+        (
+            PUT,
+            response(404, b"Not Found"),
+            "WARNING",
+            (
+                "PUT /hook: the backend answered 404: 'Not Found'; the client is closed with 1011; "
+                "check the path in API_URI"
+            ),
+        ),
+        (
+            PUT,
+            response(200, b"hi", ws_reply=b"json"),
+            "WARNING",
+            "PUT /hook: the backend's Ws-Reply is neither text nor binary: 'hi'; the client is closed with 1011",
+        ),
+        (
+            DELETE,
+            response(405),
+            "WARNING",
+            (
+                "DELETE /hook: the backend answered 405; it is sent again for up to 300 s; "
+                "the backend has to take POST, PUT and DELETE at the path in API_URI"
+            ),
+        ),
+    ],
+)
+def test_an_answer_that_is_wrong_is_logged_with_what_is_wrong_and_what_to_do(caplog, event, answer, level, text):
+    assert logged(caplog, event, answer) == (level, text)
+
+
+@pytest.mark.parametrize(
+    ("event", "answer"),
+    [
+        (POST, response(200, b'{"code":"OK"}')),
+        (PUT, response(200)),
+        (PUT, response(204, ws_reply=b"text")),
+        (DELETE, response(200)),
+        (DELETE, response(404)),
+        # Logged by the pool, which knows more of it.
+        (POST, Failure.TIMED_OUT),
+        (PUT, Failure.UNREACHABLE),
+    ],
+)
+def test_what_is_right_or_no_answer_is_not_logged(caplog, event, answer):
+    assert logged(caplog, event, answer) is None
+
+
+def test_the_path_is_logged_with_the_id_still_to_be_put_in(caplog):
+    _, text = logged(caplog, POST, response(404), "localhost:8000/clients/{id}/hook")
+    assert text.startswith("POST /clients/{id}/hook: the backend answered 404; ")
+
+
+def test_a_long_answer_is_quoted_up_to_a_limit():
+    quoted = str(Excerpt(response(500, b"abc " * 10_000)))
+    assert quoted == f": '{('abc ' * 100)[: EXCERPT_LENGTH - 3]}...'"
+
+
+def test_only_the_start_of_an_answer_is_kept_for_the_log():
+    assert Excerpt(response(500, b"x" * 1_000_000))._body == b"x" * EXCERPT_SOURCE
+
+
+def test_an_answer_that_is_no_text_is_quoted_on_one_line():
+    assert str(Excerpt(response(500, b"\x00\xff\r\nInjected: 1"))) == ": '\\x00\ufffd Injected: 1'"
+
+
+def test_html_that_is_cut_off_within_a_tag_or_a_script_shows_nothing_of_it():
+    assert str(Excerpt(response(500, b"<p>Oh no</p><script>var a = 1;"))) == ": 'Oh no'"
+    assert str(Excerpt(response(500, b"<p>Oh no</p><img src='"))) == ": 'Oh no'"
+    assert str(Excerpt(response(500, b"<p>Oh no</p><!-- x"))) == ": 'Oh no'"
+    assert str(Excerpt(response(500, b"<html></html>"))) == ""
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"text/html", b"text/plain", b""]))
+def test_any_answer_can_be_quoted_on_one_printable_line(body, content_type):
+    quoted = str(Excerpt(response(500, body, content_type=content_type)))
+    assert "\n" not in quoted
+    assert len(quoted.encode("unicode_escape")) < 20 * EXCERPT_LENGTH
+
+
+@given(st.integers(100, 999), st.binary(max_size=100))
+def test_any_answer_has_some_advice_or_none(status, body):
+    text = advice(response(status, body))
+    assert not text or text.startswith("; ")
