@@ -721,7 +721,10 @@ def test_a_failed_connect_is_logged_with_its_cause(rig, caplog):
     ("data", "found"),
     [
         (b"SSH-2.0-OpenSSH\r\n", "its first line is not a version of HTTP/1 and a status, in 'SSH-2.0-OpenSSH\\r\\n'"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "it speaks TLS, so API_URI has to start with https://"),
+        (
+            b"\x15\x03\x01\x00\x02\x02F",
+            "its first line is not a version of HTTP/1 and a status, in '\\x15\\x03\\x01\\x00\\x02\\x02F'",
+        ),
         (b"\xff" * 1000, "its first line is not a version of HTTP/1 and a status, in '" + "\xff" * 80 + "'"),
     ],
     ids=["ssh", "tls", "long"],
@@ -732,7 +735,7 @@ def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found)
     assert caplog.messages == [
         (
             f"PUT /hook: the backend answered with something that is not HTTP: {found}; it is sent again; "
-            "check that API_URI leads to an HTTP server"
+            "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
         )
     ]
 
@@ -755,7 +758,7 @@ def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
             "PUT /b: the backend closed the connection without an answer (Connection lost); it is sent again; "
             "the backend's log may say why"
         ),
-        "DELETE /c: the backend did not answer in time; it is sent again; answer sooner, or raise API_TIMEOUT",
+        "DELETE /c: the backend did not answer in time (10 s); it is sent again; answer sooner, or raise API_TIMEOUT",
     ]
 
 

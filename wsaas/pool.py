@@ -35,13 +35,10 @@ _ADVICE = {
     Failure.CROWDED: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
-    Failure.GARBLED: "check that API_URI leads to an HTTP server",
+    Failure.GARBLED: "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS",
 }
 EXCERPT_SIZE = 80
 """Bytes that are quoted of what is not HTTP."""
-
-_TLS_ALERT = b"\x15\x03"
-"""How a record starts with which a TLS server answers a request that is not encrypted (RFC 8446 section 5.1)."""
 
 UNSENT = (Failure.UNREACHABLE, Failure.CROWDED)
 """Failures after which it is certain that the backend saw nothing."""
@@ -121,7 +118,7 @@ class PooledConnection(asyncio.Protocol):
         try:
             response = self._reader.feed(data)
         except BadResponse as error:
-            self.end(Failure.GARBLED, _unreadable(error, data))
+            self.end(Failure.GARBLED, f": {error}, in {data[:EXCERPT_SIZE].decode('latin-1')!r}")
             return
         if self.exchange is None:
             self.end(Failure.GARBLED)
@@ -237,7 +234,7 @@ class Pool:
         for connection in list(self._all):
             # Asked now, not before: it may have been started again by what the end of another set off.
             if now >= connection.deadline:
-                connection.end(Failure.TIMED_OUT)
+                connection.end(Failure.TIMED_OUT, f" ({self.limits.attempt:g} s)")
         late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
         if late:
             self._fresh = deque(exchange for exchange in self._fresh if now < exchange.deadline)
@@ -294,13 +291,6 @@ def _log(exchange: Exchange, failure: Failure, detail: str = "") -> None:
     """Log that `exchange` failed for the reason `failure`."""
     what = "it is sent again" if exchange.retried else "a client was refused"
     log_unanswered(exchange.request, failure.value, f"{what}; {_ADVICE[failure]}", detail)
-
-
-def _unreadable(error: BadResponse, data: bytes) -> str:
-    """Return what is wrong with `data`, which is not HTTP."""
-    if data.startswith(_TLS_ALERT):
-        return ": it speaks TLS, so API_URI has to start with https://"
-    return f": {error}, in {data[:EXCERPT_SIZE].decode('latin-1')!r}"
 
 
 def _itself(connection: PooledConnection) -> PooledConnection:

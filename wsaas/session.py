@@ -225,7 +225,7 @@ class Session(Facts, Owner):
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
-        throttle.warning(("undelivered", reason), "%s: message not delivered: %s", self.ws_uri, why)
+        throttle.warning(("undelivered", why), "%s: message not delivered: %s", self.ws_uri, why)
         self.drops_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
@@ -243,7 +243,7 @@ class Session(Facts, Owner):
     def settled(self, why: str) -> None:
         """The DELETE is done, or given up."""
         if why:
-            throttle.error("untold", "%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
+            logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
             self._forget()
             self._services.keeper.given_up(self)
         else:
