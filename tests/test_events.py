@@ -12,6 +12,7 @@ from wsaas.events import Closed, Message, Opened, Reason
         (Reason.VIOLATION, "protocol violation", 1002),
         (Reason.BACKEND_CLOSED, "closed by backend", 1000),
         (Reason.BACKEND_GONE, "backend gone", 1000),
+        (Reason.TOO_LARGE, "message too large", 1009),
         (Reason.UNDELIVERED, "message not delivered", 1011),
         (Reason.SHUTDOWN, "going away", 1001),
         (Reason.REFUSED, "refused", 1006),
@@ -24,7 +25,7 @@ def test_every_reason_has_its_label_and_its_close_code(reason, label, code):
 
 
 def test_no_two_reasons_have_the_same_label():
-    assert len({reason.value for reason in Reason}) == len(Reason) == 11
+    assert len({reason.value for reason in Reason}) == len(Reason) == 12
 
 
 def test_events_are_values():

@@ -74,7 +74,7 @@ def test_each_fault_is_named_with_its_status_and_no_other_is():
 
 def test_each_close_code_of_the_gateway_is_named_with_its_reason():
     rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("What the client sees"), re.MULTILINE)
-    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.UNDELIVERED, Reason.OUT_OF_MEMORY):
+    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.TOO_LARGE, Reason.UNDELIVERED, Reason.OUT_OF_MEMORY):
         assert (str(reason.code), f"`{reason.value}`") in rows
     assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011, 1013}
 
@@ -83,7 +83,7 @@ def test_each_answer_of_a_post_is_judged_as_its_table_says():
     table = section("POST: a client wants in")
     for failure, (fault, told) in webhook._REFUSALS.items():
         assert re.search(rf"\| {fault.status}\b.*\| {'yes' if told else 'no'} \|", table), failure
-    statuses = re.search(r"answers (\d+), (\d+), (\d+) or (\d+) \| the same", table)
+    statuses = re.search(r"answers (\d+), (\d+), (\d+), (\d+) or (\d+) \| the same", table)
     assert statuses
     assert {int(each) for each in statuses.groups()} == set(webhook._PASSED_ON)
     unknown = re.search(r"answers (\d+) or (\d+) \(a proxy's word", table)

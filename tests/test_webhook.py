@@ -317,7 +317,13 @@ def test_a_context_that_is_accepted_survives_in_a_header(context):
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(401, errors.Unauthorized), (403, errors.Forbidden), (404, errors.NotFound), (429, errors.TooManyRequests)],
+    [
+        (401, errors.Unauthorized),
+        (403, errors.Forbidden),
+        (404, errors.NotFound),
+        (429, errors.TooManyRequests),
+        (503, errors.Unavailable),
+    ],
 )
 def test_some_refusals_are_passed_on_as_they_are(status, kind):
     verdict = judge_post(response(status, b'{"code":"OK"}'))
@@ -325,16 +331,14 @@ def test_some_refusals_are_passed_on_as_they_are(status, kind):
     assert denial(response(status)) == (status, (), False)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429])
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_a_refusal_keeps_what_it_asks_for(status):
     refused = response(status, www_authenticate=b'Basic realm="\xe9"', retry_after=b"7", set_cookie=b"a=b")
     assert denial(refused) == (status, (("Www-Authenticate", 'Basic realm="é"'), ("Retry-After", "7")), False)
     assert denial(response(status, retry_after=b"8")) == (status, (("Retry-After", "8"),), False)
 
 
-@pytest.mark.parametrize(
-    "status", [300, 301, 304, 307, 400, 402, 405, 408, 409, 410, 413, 418, 500, 501, 503, 505, 599]
-)
+@pytest.mark.parametrize("status", [300, 301, 304, 307, 400, 402, 405, 408, 409, 410, 413, 418, 500, 501, 505, 599])
 def test_any_other_answer_is_a_bad_gateway(status):
     assert denial(response(status, b'{"code":"OK"}', retry_after=b"7")) == (502, (), False)
 
@@ -411,7 +415,7 @@ def test_a_message_is_sent_again_when_the_backend_may_take_it_later(status):
     assert judge_put(response(status, retry_after=b"3")) == Again(f"the backend answered {status}", 3.0)
 
 
-@pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 401, 403, 404, 405, 409, 413, 422, 424, 426, 499])
+@pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 401, 403, 404, 405, 409, 422, 424, 426, 499])
 def test_a_message_that_the_backend_will_not_take_ends_the_client(status):
     verdict = judge_put(response(status, retry_after=b"3"))
     assert verdict == Failed(f"the backend answered {status}", Reason.UNDELIVERED)
@@ -419,6 +423,10 @@ def test_a_message_that_the_backend_will_not_take_ends_the_client(status):
 
 def test_gone_ends_the_client_normally():
     assert judge_put(response(410)) == Failed("the backend answered 410", Reason.BACKEND_GONE)
+
+
+def test_a_message_that_is_too_large_for_the_backend_is_too_large_for_the_client():
+    assert judge_put(response(413, retry_after=b"3")) == Failed("the backend answered 413", Reason.TOO_LARGE)
 
 
 # What an answer to a DELETE means

@@ -34,6 +34,7 @@ class Reason(Enum):
     VIOLATION = ("protocol violation", 1002)
     BACKEND_CLOSED = ("closed by backend", 1000)
     BACKEND_GONE = ("backend gone", 1000)
+    TOO_LARGE = ("message too large", 1009)
     UNDELIVERED = ("message not delivered", 1011)
     SHUTDOWN = ("going away", 1001)
     REFUSED = ("refused", 1006)

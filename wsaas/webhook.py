@@ -35,7 +35,9 @@ _RETRIED = {408, 425, 429}
 _SETTLED = {404, 410}
 _UNKNOWN = {502, 504}
 """Answers of a proxy before the backend that leave open whether the backend saw the request."""
-_GONE = 410
+_ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
+"""Answers to a message that say more than that it was not taken. A proxy before the backend may answer 413 too: it
+means the same."""
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
@@ -196,8 +198,6 @@ class Webhook:
         if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
             kind = outcome.headers.get(b"ws-reply")
             return TAKEN if kind is None else _reply(kind.lower(), outcome)
-        if outcome.status == _GONE:
-            return Failed("the backend answered 410", Reason.BACKEND_GONE)
         return self._judge_refusal(outcome)
 
     def _judge_closed(self, outcome: Outcome) -> Verdict:
@@ -211,7 +211,7 @@ class Webhook:
         why = f"the backend answered {response.status}"
         if response.status in _RETRIED or response.status >= _SERVER_ERROR:
             return Again(why, self._retry_after(response))
-        return Failed(why, Reason.UNDELIVERED)
+        return Failed(why, _ENDS.get(response.status, Reason.UNDELIVERED))
 
     def _retry_after(self, response: Response) -> float:
         """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 where there is none or it is unreadable."""
@@ -306,6 +306,7 @@ _PASSED_ON: dict[int, type[errors.Fault]] = {
     403: errors.Forbidden,
     404: errors.NotFound,
     429: errors.TooManyRequests,
+    503: errors.Unavailable,
 }
 _REFUSALS = {
     Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
