@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from wsaas import frames
+from wsaas import errors, frames
 from wsaas.clock import rfc3339
 from wsaas.control import LONGEST_PAGE, PAGE, Control, is_text
 from wsaas.events import Closed, Reason
@@ -159,6 +159,33 @@ def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, cont
 def test_is_text_takes_the_bytes_of_the_header():
     assert is_text(b" text/plain ")
     assert not is_text(b"\xff")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "BR", "identity, zstd"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_body_with_a_content_coding_is_refused(rig, method, coding):
+    answer = rig.ask(method, rig.path, f"Content-Encoding: {coding}", body=b"\x1f\x8b")
+    assert answer.said == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert answer.headers["Accept-Encoding"] == "identity"
+    assert "Connection" not in answer.headers
+    assert rig.session.state is State.OPEN
+    assert rig.edge.written == []
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "Identity"])
+def test_a_body_may_say_that_it_has_no_content_coding(rig, coding):
+    assert rig.ask("PUT", rig.path, f"Content-Encoding: {coding}", body=b"hi").status == 200
+    assert rig.ask("GET", rig.path, "Content-Encoding: gzip").status == 200
+    assert rig.ask("DELETE", rig.path, f"Content-Encoding: {coding}", body=b"{}").status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
+    reader = RequestReader(1000, rig.control.body_limit)
+    head = f"{method} {rig.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\n"
+    (refused,) = read_all(reader, head.encode())
+    assert isinstance(refused.fault, errors.UnsupportedMediaType)
+    assert refused.request.keep_alive
 
 
 def test_a_put_of_text_that_is_not_utf8_is_bad_text(rig):

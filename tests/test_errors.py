@@ -14,6 +14,7 @@ FAULTS = [
     (errors.Gone, 410, "GONE"),
     (errors.TooLarge, 413, "TOO_LARGE"),
     (errors.UriTooLong, 414, "URI_TOO_LONG"),
+    (errors.UnsupportedMediaType, 415, "UNSUPPORTED_MEDIA_TYPE"),
     (errors.ExpectationFailed, 417, "EXPECTATION_FAILED"),
     (errors.UpgradeRequired, 426, "UPGRADE_REQUIRED"),
     (errors.SlowClient, 429, "SLOW_CLIENT"),

@@ -92,6 +92,7 @@ def expected(subject_headers, number, kind, content, body):
     return [
         (b"host", b"backend:8000"),
         (b"user-agent", b"wsaas/" + __version__.encode()),
+        (b"accept-encoding", b"identity"),
         (b"ce-specversion", b"1.0"),
         (b"ce-type", b"wsaas." + kind),
         (b"ce-source", b"localhost:8080"),

@@ -70,6 +70,7 @@ def test_a_post_is_these_bytes():
         b"POST /websocket HTTP/1.1\r\n"
         b"Host: localhost\r\n"
         b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
         b"ce-specversion: 1.0\r\n"
         b"ce-type: wsaas.connect\r\n"
         b"ce-source: localhost:8080\r\n"
@@ -94,6 +95,7 @@ def test_a_put_is_these_bytes():
         b"PUT /a?b=c HTTP/1.1\r\n"
         b"Host: backend:8443\r\n"
         b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
         b"ce-specversion: 1.0\r\n"
         b"ce-type: wsaas.message\r\n"
         b"ce-source: http://node/x\r\n"
@@ -116,6 +118,7 @@ def test_a_delete_is_these_bytes():
         b"DELETE / HTTP/1.1\r\n"
         b"Host: [::1]:8000\r\n"
         b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
         b"ce-specversion: 1.0\r\n"
         b"ce-type: wsaas.disconnect\r\n"
         b"ce-source: localhost:8080\r\n"
@@ -362,6 +365,29 @@ def test_only_a_backend_that_saw_nothing_is_owed_nothing(failure, expected):
     assert denial(failure) == expected
 
 
+CODED = [b"gzip", b"GZIP", b"br", b"identity, deflate", b"\xff" * 100]
+PLAIN = [b"", b"identity", b"Identity", b"identity , ,identity"]
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_answer_to_a_post_cannot_be_used(coding):
+    answered = response(200, b'{"code":"OK"}', content_encoding=coding)
+    assert denial(answered) == (502, (), True)
+    message = judge_post(answered).fault.message
+    assert message.startswith("The backend answered with a body in Content-Encoding ")
+    assert len(message) < 120
+
+
+@pytest.mark.parametrize("coding", PLAIN)
+def test_an_answer_to_a_post_may_say_that_it_is_not_coded(coding):
+    assert judge_post(response(200, b'{"code":"OK"}', content_encoding=coding)) == Admitted(None, None)
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_the_coding_of_an_answer_whose_body_is_not_read_does_not_matter(status):
+    assert denial(response(status, b"\x1f\x8b", content_encoding=b"gzip")) == (status, (), False)
+
+
 # What an answer to a PUT means
 
 
@@ -401,6 +427,25 @@ def test_a_reply_that_was_too_large_to_keep_is_not_sent_empty(kind):
     answered = response(200, ws_reply=kind)
     answered.overflown = True
     assert judge_put(answered) == Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+
+
+@pytest.mark.parametrize("kind", [b"text", b"binary"])
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_reply_is_not_sent_to_the_client(kind, coding):
+    verdict = judge_put(response(200, b"x", ws_reply=kind, content_encoding=coding))
+    shown = coding[:40].decode("latin-1")
+    assert verdict == Failed(f"the backend's reply is in Content-Encoding {shown}", Reason.UNDELIVERED)
+
+
+@pytest.mark.parametrize("coding", PLAIN)
+def test_a_reply_may_say_that_it_is_not_coded(coding):
+    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Taken(Message(True, b"x"))
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_answer_that_is_no_reply_does_not_matter(coding):
+    assert judge_put(response(200, b"x", content_encoding=coding)) == Taken(None)
+    assert make().judge(CLOSED, response(200, b"x", content_encoding=coding)) == Taken(None)
 
 
 def test_a_large_answer_that_is_no_reply_does_not_matter():

@@ -16,6 +16,7 @@ from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
 from wsaas.events import Reason
 from wsaas.frames import MAX_REASON
+from wsaas.heads import content_coding
 from wsaas.http1 import Request, too_large
 from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import Session, State
@@ -38,6 +39,7 @@ MAX_CLOSE_ORDER = 4096
 """Bytes that the body of a DELETE may have."""
 
 _READ_ONLY = HEALTH | {LIST}
+_WITH_BODY = frozenset({b"PUT", b"DELETE"})
 _CLIENT_METHODS = "PUT, DELETE, GET, HEAD"
 _NORMAL = 1000
 MAX_DIGITS = 16
@@ -86,10 +88,11 @@ class Control:
             return 0
         method = request.method
         session = self._session(method, connection_id)
+        if method not in _WITH_BODY:
+            return 0
+        _refuse_coded(request)
         if method == b"DELETE":
             return MAX_CLOSE_ORDER
-        if method != b"PUT":
-            return 0
         if session.state not in _TAKES_MESSAGES:
             raise errors.Gone("This connection ended.")
         services = self._registry.services
@@ -180,6 +183,7 @@ class Control:
         if method == b"PUT":
             return _push(session, request)
         if method == b"DELETE":
+            _refuse_coded(request)
             _close(session, request.body)
             return OK
         return orjson.dumps({"code": "OK", **session.information()})
@@ -206,8 +210,19 @@ def _announced(request: Request) -> float:
     return math.inf if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
 
 
+def _refuse_coded(request: Request) -> None:
+    """Raise `UnsupportedMediaType` for a body in a content coding (RFC 9110 section 15.5.16)."""
+    if coding := content_coding(request.headers):
+        raise errors.UnsupportedMediaType(
+            f"The body has Content-Encoding {coding}: send it as it is.", ("Accept-Encoding", "identity")
+        )
+
+
 def _push(session: Session, request: Request) -> bytes:
-    session.send(text=is_text(request.headers.get(b"content-type")), data=request.body)
+    headers = request.headers
+    if b"content-encoding" in headers:
+        _refuse_coded(request)
+    session.send(text=is_text(headers.get(b"content-type")), data=request.body)
     return OK
 
 

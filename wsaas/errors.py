@@ -90,6 +90,13 @@ class UriTooLong(Fault):
     code = "URI_TOO_LONG"
 
 
+class UnsupportedMediaType(Fault):
+    """A body in a content coding or a charset that is not read here."""
+
+    status = 415
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+
 class ExpectationFailed(Fault):
     """An `Expect` that is not `100-continue`."""
 

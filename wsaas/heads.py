@@ -26,6 +26,8 @@ Headers = Mapping[bytes, bytes]
 
 _NONE: frozenset[bytes] = frozenset()
 _FRAMING = {b"content-length", b"transfer-encoding"}
+_MAX_SHOWN = 40
+"""Bytes of a header that are shown to people."""
 _MAX_DIGITS = 19
 """Of a length: any such number has 64 bits."""
 
@@ -92,6 +94,13 @@ def read(parser: type[Any], version: str, head: bytes) -> Head:
 def members(headers: Headers, name: bytes) -> list[bytes]:
     """Return the members of the comma-separated list header `name` (RFC 9110 section 5.6.1)."""
     return _split(headers.get(name, b""))
+
+
+def content_coding(headers: Headers) -> str:
+    """Return the `Content-Encoding` (RFC 9110 section 8.4), cut short to be shown; empty where a body is as it is."""
+    if all(each.lower() == b"identity" for each in members(headers, b"content-encoding")):
+        return ""
+    return headers[b"content-encoding"][:_MAX_SHOWN].decode("latin-1")
 
 
 def _split(value: bytes) -> list[bytes]:

@@ -17,6 +17,7 @@ from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.failure_report import METHODS, Excerpt, advice, is_deliberate
 from wsaas.frames import valid_text
 from wsaas.handshake import Handshake
+from wsaas.heads import content_coding
 from wsaas.log_throttle import throttle
 from wsaas.pool import Exchange, Failure, Outcome, Pool
 from wsaas.responses import Response
@@ -136,6 +137,7 @@ class Webhook:
         self._rest = {
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
+                f"Accept-Encoding: identity\r\n"
                 f"ce-specversion: 1.0\r\nce-type: {_TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
             ).encode()
             for kind in _TYPES
@@ -258,6 +260,8 @@ def judge_opened(outcome: Outcome) -> Admitted | Denied:
 
 
 def _judge_code(response: Response) -> Admitted | Denied:
+    if coding := content_coding(response.headers):
+        return _unusable(f"a body in Content-Encoding {coding}")
     try:
         body = orjson.loads(response.body)
     except orjson.JSONDecodeError:
@@ -296,6 +300,8 @@ def _reply(kind: bytes, response: Response) -> Verdict:
         return Failed("the backend's Ws-Reply is neither text nor binary", Reason.UNDELIVERED)
     if response.overflown:
         return Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+    if coding := content_coding(response.headers):
+        return Failed(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)
     if kind == b"text" and not valid_text(response.body):
         return Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
     return Taken(Message(kind == b"text", response.body))

@@ -15,6 +15,7 @@ from .responses import read
 
 OFFERED = ["chat", "v2"]
 MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT)
+UNCODED = {b"", b"identity"}
 PASSED_ON = [b"www-authenticate", b"retry-after"]
 
 
@@ -35,7 +36,8 @@ def check_opened(response: Response) -> None:
     verdict = judge_opened(response)
     if isinstance(verdict, Denied):
         assert 400 <= verdict.fault.status <= 504
-        passed_on = [name for name in PASSED_ON if name in response.headers and response.status in {401, 403, 404, 429}]
+        is_passed_on = response.status in {401, 403, 404, 429, 503}
+        passed_on = [name for name in PASSED_ON if name in response.headers and is_passed_on]
         names = [b"content-length", b"content-type", b"connection", *passed_on]
         check_answer(fault_answer(verdict.fault, keep_alive=False), verdict.fault.status, names)
         return
@@ -60,6 +62,9 @@ def check_message(response: Response) -> None:
         assert response.status // 100 == 2
         if verdict.reply is not None:
             opcode = frames.TEXT if verdict.reply.text else frames.BINARY
+            assert {
+                each.strip() for each in response.headers.get(b"content-encoding", b"").lower().split(b",")
+            } <= UNCODED
             assert not verdict.reply.text or is_text(verdict.reply.data, final=True)
             assert sent(frames.encode(opcode, verdict.reply.data)) == (opcode, response.body)
     elif isinstance(verdict, Again):

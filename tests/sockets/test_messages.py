@@ -1,6 +1,7 @@
 """Messages, both ways, whole and unchanged."""
 
 import asyncio
+import gzip
 
 import pytest
 import websockets
@@ -209,6 +210,22 @@ async def test_a_reply_that_cannot_be_sent_ends_the_client_with_1011(stage: Stag
     assert caught.value.rcvd.code == 1011
     assert (await stage.backend.take("DELETE")).json["code"] == 1011
     assert stage.backend.count("PUT") == 1
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+async def test_a_compressed_reply_never_reaches_the_client(stage: Stage, kind: str) -> None:
+    # As a framework's middleware or a proxy makes it, whatever Accept-Encoding said.
+    body = gzip.compress(b"hello")
+    stage.backend.on["PUT"] = lambda call: call.answer(200, body, Ws_Reply=kind, Content_Encoding="gzip")
+    node = await stage.node()
+    client, _ = await node.admit()
+    await client.send("?")
+    with pytest.raises(websockets.ConnectionClosedError) as caught:
+        await within(client.recv())
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1011
+    assert "Content-Encoding gzip" in stage.messages()[-1]
+    assert {call.headers["accept-encoding"] for call in stage.backend.calls} == {"identity"}
 
 
 async def test_a_reply_to_a_client_that_is_gone_is_dropped(stage: Stage) -> None:

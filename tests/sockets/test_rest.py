@@ -1,6 +1,7 @@
 """The REST surface: every answer that the contract promises, to clients that others wrote."""
 
 import asyncio
+import gzip
 import http.client
 import json
 import urllib.error
@@ -59,6 +60,27 @@ async def test_text_that_is_not_utf_8_is_bad_text(stage: Stage) -> None:
     assert answer.json["message"]
     assert (await node.rest("PUT", name, b"\xff\xfe", Content_Type="application/octet-stream")).status == 200
     assert await raw.frame() == (BINARY, b"\xff\xfe")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_body_with_a_content_coding_is_refused_and_the_connection_kept(stage: Stage, method: str) -> None:
+    node = await stage.node()
+    socket = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    body = gzip.compress(b"hello")
+    head = (
+        f"{method} /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nContent-Encoding: gzip\r\n\r\n"
+    )
+    for cut in (0, 5, len(body)):
+        raw = await node.raw()
+        raw.send(head.encode() + body[:cut])
+        answer = await raw.answer()
+        assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        assert answer.headers["Accept-Encoding"] == "identity"
+        raw.send(body[cut:] + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await raw.answer()).status == 200
+    assert (await node.rest("PUT", name, "plain", Content_Encoding="identity")).status == 200
+    assert await socket.frame() == (TEXT, b"plain")
 
 
 async def test_a_body_over_the_limit_is_too_large(stage: Stage) -> None:
