@@ -16,6 +16,7 @@ from sockets.harness import Node, Stage, free_port, until, upgrade
 from wsaas import gateway, settings
 from wsaas.admission import DescriptorBudget
 from wsaas.gateway import Gateway
+from wsaas.listener import ACCEPTORS
 from wsaas.values import Address
 
 
@@ -71,7 +72,7 @@ async def turns_to_let_in(node: Node, crowd: int) -> int:
 
 
 async def test_a_crowd_is_let_in_by_few_turns_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = 4 * gateway.ACCEPTORS
+    crowd = 4 * ACCEPTORS
     quick = await turns_to_let_in(await stage.node(), crowd)
     monkeypatch.setattr(gateway, "ACCEPTORS", 1)
     assert quick <= await turns_to_let_in(await stage.node(), crowd) // 2
@@ -97,33 +98,6 @@ async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
     stage.nodes.append(node)
     with pytest.raises(OSError, match="assign"):
         await node.gateway.start()
-
-
-def found(*hosts: str) -> Any:
-    """Stand in for `getaddrinfo`: a name that stands for `hosts`."""
-
-    def look_up(_host: str, port: int, **_more: Any) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
-
-    return look_up
-
-
-def test_one_address_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsaas.gateway.socket.getaddrinfo", found("127.0.0.1", "203.0.113.1"))
-    (only,) = gateway.bind(Address("anything", 0))
-    with only:
-        assert only.getsockname()[0] == "127.0.0.1"
-
-
-def test_all_addresses_have_one_port_or_none_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsaas.gateway.socket.getaddrinfo", found("127.0.0.1", "127.0.0.2"))
-    first, second = gateway.bind(Address("anything", 0))
-    with first, second:
-        assert first.getsockname()[1] == second.getsockname()[1]
-        second.listen()
-        first.close()
-        with pytest.raises(OSError, match="in use"):
-            gateway.bind(Address("anything", second.getsockname()[1]))
 
 
 async def test_run_ends_with_a_signal(stage: Stage) -> None:

@@ -106,6 +106,7 @@ def test_defaults_are_those_of_the_contract():
         drain_timeout=30_000,
         allowed_origins=ANY_ORIGIN,
         subprotocols=(),
+        listen_mode=0o666,
         journal=None,
         journal_sync="normal",
     )
@@ -411,6 +412,16 @@ def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loo
 )
 def test_a_listener_is_nothing_else(name, text):
     assert refusal(name, text) == f"{name.upper()}={text!r}: expected host:port or unix:/path"
+
+
+@pytest.mark.parametrize(("text", "mode"), [("666", 0o666), ("0660", 0o660), ("7", 7), ("0", 0), ("777", 0o777)])
+def test_the_mode_of_a_unix_socket_is_octal(text, mode):
+    assert value_of("listen_mode", text) == mode
+
+
+@pytest.mark.parametrize("text", ["778", "1777", "0o666", "rw", "-1", "00666", " 666", "\u0666"])
+def test_the_mode_of_a_unix_socket_is_nothing_else(text):
+    assert refusal("listen_mode", text) == f"LISTEN_MODE={text!r}: expected an octal number from 0 to 777"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import uvloop
 
 from wsaas import __version__, log, memory, settings
 from wsaas.errors import SettingError
-from wsaas.gateway import Gateway, bind
+from wsaas.gateway import Gateway
 from wsaas.journal import JournalError
+from wsaas.listener import bind
 from wsaas.values import Address
 
 DEMO_PORT = 8080
@@ -34,7 +35,7 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     try:
         await gateway.start()
     except OSError as error:
-        log.logger.error("cannot listen: %s", error)
+        log.logger.error("cannot listen on %s: %s", error.filename, error.strerror)
         return 1
     except JournalError as error:
         log.logger.error("cannot use the journal: %s", error)

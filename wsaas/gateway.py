@@ -1,11 +1,9 @@
 """The whole gateway: everything built and wired, listening, and stopped in order."""
 
 import asyncio
-import errno
 import math
 import resource
 import signal
-import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +20,7 @@ from wsaas.drain import Drain
 from wsaas.errors import SettingError
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, Remembered, SqliteJournal
+from wsaas.listener import ACCEPTORS, Listener
 from wsaas.log import logger
 from wsaas.log_throttle import throttle
 from wsaas.memory import GcScheduler
@@ -34,11 +33,6 @@ from wsaas.settings import Settings, control_address, listen_address
 from wsaas.tls import Accepted
 from wsaas.values import Address
 from wsaas.webhook import Webhook
-
-BACKLOG = 4096
-ACCEPTORS = 4
-"""Times that one socket is listened on for clients. The loop accepts one connection of each listener in a turn: a crowd
-that comes at once is let in by fewer turns. Each is woken for nothing by one that comes alone, hence not many."""
 
 MANY_DESCRIPTORS = 1 << 20
 """What no limit of open files is taken for."""
@@ -83,8 +77,12 @@ class Gateway:
         if self._journal is not None:
             self._journal.remembered = self._remembered
             self._registry.owe = self._recovery.keep
-        self._servers: list[asyncio.Server] = []
-        self.addresses: list[Address] = []
+        self._listeners: list[Listener] = []
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens: for clients, then for REST requests if that is elsewhere."""
+        return [each.address for each in self._listeners]
 
     async def start(self) -> None:
         """Listen. Raises `OSError` where an address cannot be had, `JournalError` where the journal cannot."""
@@ -165,8 +163,8 @@ class Gateway:
         return [*self._registry.live(), *self._registry.ending(), *self._recovery.entries()]
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         self._heartbeat.stop()
         self._breaker.stop()
         for each in self._heartbeat.watched():
@@ -188,68 +186,16 @@ class Gateway:
         return self._certificates.control
 
     async def _listen(self, address: Address, site: Site, tls: Callable[[], ssl.SSLContext | None]) -> None:
-        def make() -> asyncio.Protocol:
-            return self._receive(site, tls())
-
-        try:
-            if address.path:
-                self._servers.append(await self._loop.create_unix_server(make, address.path, backlog=BACKLOG))
-                bound = address
-            else:
-                sockets = bind(address)
-                more = 0 if site.registry is None else ACCEPTORS - 1
-                for listener in [each.dup() for each in sockets for _ in range(more)] + sockets:
-                    self._servers.append(await self._loop.create_server(make, sock=listener, backlog=BACKLOG))
-                bound = Address(address.host, sockets[0].getsockname()[1])
-        except OSError as error:
-            raise OSError(error.errno, error.strerror or str(error), str(address)) from error
-        self.addresses.append(bound)
-        logger.info("wsaas %s listening on %s%s", __version__, bound, " with TLS" if tls() else "")
+        acceptors = 1 if site.registry is None else ACCEPTORS
+        listener = Listener(address, mode=self._settings.listen_mode, acceptors=acceptors)
+        await listener.start(lambda: self._receive(site, tls()))
+        self._listeners.append(listener)
+        logger.info("wsaas %s listening on %s%s", __version__, listener.address, " with TLS" if tls() else "")
 
     def _receive(self, site: Site, tls: ssl.SSLContext | None) -> asyncio.Protocol:
         """Return who takes a connection that was just accepted."""
         protocol = HttpProtocol(site)
         return protocol if tls is None else Accepted(protocol, tls, site.common, site.gate)
-
-
-def bind(address: Address) -> list[socket.socket]:
-    """Return the bound sockets of `address`: one for each address family that its host has here, all on one port.
-
-    Raises `OSError` when there is none, or when another program has one of them.
-    """
-    found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    absent: OSError | None = None
-    port = address.port
-    for family, _, _, _, place in sorted(set(found)):
-        try:
-            listener = _bound(family, (place[0], port, *place[2:]))
-        except OSError as error:
-            # A name may stand for a family that this machine does not speak.
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                absent = error
-                continue
-            for other in sockets:
-                other.close()
-            raise
-        port = listener.getsockname()[1]
-        sockets.append(listener)
-    if absent and not sockets:
-        raise absent
-    return sockets
-
-
-def _bound(family: int, place: tuple[str | int, ...]) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(place)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _raise_descriptor_limit() -> int:

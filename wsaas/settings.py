@@ -75,6 +75,12 @@ class Settings:
         "Address of the REST surface. Without it: the same as `LISTEN`",
         "host:port or unix:/path",
     )
+    listen_mode: int = _setting(
+        values.file_mode,
+        "666",
+        "Mode (octal) of the file of a Unix socket that is listened on: who may write to it may connect",
+        "an octal number from 0 to 777",
+    )
     control_token: tuple[bytes, ...] = _setting(
         values.tokens,
         "",

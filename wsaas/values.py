@@ -97,6 +97,13 @@ def memory(text: str) -> int:
     return number
 
 
+def file_mode(text: str) -> int:
+    """Read the permissions of a file: octal, at most 777."""
+    if not re.fullmatch(r"0?[0-7]{1,3}", text):
+        raise ValueError
+    return int(text, 8)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return a function that reads one of `choices`."""
 
