@@ -43,7 +43,6 @@ def complaint(**values):
 def test_without_files_nothing_speaks_tls():
     certificates = make()
     assert (certificates.clients, certificates.control, certificates.backend) == (None, None, None)
-    assert not certificates.from_files
 
 
 def test_listeners_speak_tls_1_2_and_above_without_renegotiation(authority):
@@ -54,7 +53,6 @@ def test_listeners_speak_tls_1_2_and_above_without_renegotiation(authority):
     assert certificates.clients.options & ssl.OP_NO_RENEGOTIATION
     assert certificates.clients.verify_mode is ssl.CERT_NONE
     assert certificates.backend is None
-    assert certificates.from_files
 
 
 def test_certificate_and_key_may_be_in_one_file(authority):
@@ -80,7 +78,6 @@ def test_a_backend_is_always_verified(authority, private):
     assert certificates.backend.check_hostname
     assert certificates.backend.minimum_version is ssl.TLSVersion.TLSv1_2
     assert certificates.clients is None
-    assert certificates.from_files is private
 
 
 def test_a_private_authority_is_the_only_one(authority, monkeypatch):

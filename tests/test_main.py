@@ -32,8 +32,10 @@ def _process_as_before() -> Iterator[None]:
     thresholds = gc.get_threshold()
     loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio", "py.warnings")]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort
     yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     log.close()
     logging.captureWarnings(False)
     sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort = hooks

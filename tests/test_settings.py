@@ -1,4 +1,5 @@
 import argparse
+import os
 from base64 import b64encode
 from dataclasses import fields
 from ipaddress import ip_network
@@ -11,7 +12,16 @@ from strategies import examples
 
 from wsaas.access import ANY_ORIGIN, Origins, Proxies
 from wsaas.errors import SettingError
-from wsaas.settings import MAX_SECRETS, Settings, add_flags, control_address, listen_address, load, variable
+from wsaas.settings import (
+    MAX_SECRETS,
+    Settings,
+    add_flags,
+    control_address,
+    listen_address,
+    load,
+    read_secret,
+    variable,
+)
 from wsaas.values import Address, Backend, PublicName
 
 API_URI = "localhost:80/websocket"
@@ -83,7 +93,9 @@ def test_defaults_are_those_of_the_contract():
         listen=None,
         control_listen=None,
         control_token=(),
+        control_token_file=None,
         api_secret=(),
+        api_secret_file=None,
         max_connections_per_address=0,
         max_message_rate=0,
         compression=False,
@@ -589,9 +601,35 @@ def test_a_file_without_a_secret_is_named(tmp_path, content, why):
 
 
 def test_a_file_that_never_ends_is_not_read_to_its_end():
-    with pytest.raises(SettingError, match=r"^CONTROL_TOKEN=\(hidden\)"):
+    with pytest.raises(SettingError) as raised:
         load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": "/dev/zero"})
+    accepted = "tokens of visible ASCII characters, separated by commas"
+    assert str(raised.value) == f"CONTROL_TOKEN_FILE='/dev/zero': expected {accepted}"
     assert MAX_SECRETS == 65536
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), SECRETS)
+def test_the_file_of_a_secret_is_read_again(tmp_path, name, text, expected):
+    path = tmp_path / "secret"
+    path.write_text(text + "\n")
+    assert read_secret(f"{name}_file", path) == expected
+    path.write_text("not one of these, é")
+    with pytest.raises(SettingError, match=rf"^{name.upper()}_FILE='{path}': expected "):
+        read_secret(f"{name}_file", path)
+    path.unlink()
+    with pytest.raises(SettingError, match=rf"^{name.upper()}_FILE='{path}': cannot be read: No such file"):
+        read_secret(f"{name}_file", path)
+
+
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_the_reading_again_of_a_pipe_waits_for_nobody(tmp_path, has_writer):
+    path = tmp_path / "secret"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR) if has_writer else None
+    with pytest.raises(SettingError, match=f"^CONTROL_TOKEN_FILE='{path}': the file is empty$"):
+        read_secret("control_token_file", path)
+    if writer is not None:
+        os.close(writer)
 
 
 def test_a_secret_is_in_one_place(tmp_path):
@@ -608,7 +646,9 @@ def test_a_flag_wins_over_a_variable_wherever_the_secret_is(tmp_path):
     file = str(tmp_path / "secret")
     given = load({"api_uri": API_URI, "control_token": "flag"}, {"CONTROL_TOKEN_FILE": file})
     assert given.control_token == (b"flag",)
+    assert given.control_token_file is None
     given = load({"api_uri": API_URI, "control_token_file": file}, {"CONTROL_TOKEN": "variable"})
+    assert given.control_token_file == tmp_path / "secret"
     assert given.control_token == (b"in-file",)
 
 

@@ -6,6 +6,7 @@ is wrong.
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -23,6 +24,7 @@ from wsaas.values import Address
 
 DEMO_PORT = 8080
 DEMO_BACKEND_PORT = 8000
+HANGUP = {signal.SIGHUP}
 
 
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
@@ -32,6 +34,16 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     except SettingError as error:
         return refuse(error)
     gateway.heed_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
+    try:
+        return await run(gateway, greeting)
+    finally:
+        # The loop takes its handlers along when it closes.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
+
+
+async def run(gateway: Gateway, greeting: str) -> int:
+    """Start `gateway`, serve until it is stopped, and return the exit status."""
     try:
         await gateway.start()
     except OSError as error:
@@ -113,7 +125,11 @@ def refuse(error: SettingError) -> int:
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
-    """Run the command; return its exit status."""
+    """Run the command; return its exit status.
+
+    SIGHUP would end the process while nothing handles it: it is kept back until the loop does, and at the end.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
     parser = ArgumentParser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",

@@ -36,11 +36,6 @@ class Certificates:
         """What the backend's certificate has to name. A final dot is the resolver's (RFC 6066 section 3)."""
         return self._settings.api_uri.host.removesuffix(".")
 
-    @property
-    def from_files(self) -> bool:
-        """Whether there is anything to load again."""
-        return bool(self._settings.tls_cert or self._settings.api_tls_ca)
-
     def load(self) -> None:
         """Read every file. Raises `SettingError` for the first that cannot be used; all is then as before."""
         settings = self._settings

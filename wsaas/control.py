@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from hmac import compare_digest
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -21,6 +20,7 @@ from wsaas.http1 import Request, too_large
 from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import Session, State
 from wsaas.settings import Settings, control_address
+from wsaas.tokens import BearerTokens
 from wsaas.webhook import RETRY_AFTER
 
 OK = orjson.dumps({"code": "OK"})
@@ -64,7 +64,8 @@ class Control:
         self._max_message_size = settings.max_message_size
         self._registry = registry
         self._prefix = settings.ws_hostname.prefix.encode() + b"/"
-        self._tokens = settings.control_token
+        self._needs_token = bool(settings.control_token)
+        self.tokens = BearerTokens(settings.control_token)
 
     def answer(self, request: Request) -> bytes:
         """Return the whole response to `request`."""
@@ -154,8 +155,11 @@ class Control:
 
     def _authorize(self, request: Request) -> None:
         """Raise `Unauthorized`, or `Forbidden` where nothing proves that no web page made the request."""
-        if self._tokens:
-            self._ask_for_token(request)
+        if self._needs_token:
+            if not self.tokens.accept(request.headers.get(b"authorization")):
+                raise errors.Unauthorized(
+                    "This needs Authorization: Bearer and the token of CONTROL_TOKEN.", ("WWW-Authenticate", "Bearer")
+                )
         elif not self._has_proof:
             headers = request.headers
             if from_web_page(headers):
@@ -166,16 +170,6 @@ class Control:
                 raise errors.Forbidden(
                     "The REST surface does not answer to this Host: set CONTROL_TOKEN, or let WS_HOSTNAME name it."
                 )
-
-    def _ask_for_token(self, request: Request) -> None:
-        scheme, _, given = (request.header(b"authorization") or b"").partition(b" ")
-        # All are compared, whichever it is: the time tells nothing.
-        found = sum(compare_digest(given.strip(b" "), token) for token in self._tokens)
-        if not found or scheme.lower() != b"bearer":
-            raise errors.Unauthorized(
-                "This needs Authorization: Bearer and the token of CONTROL_TOKEN.",
-                ("WWW-Authenticate", "Bearer"),
-            )
 
     def _client(self, request: Request, connection_id: str) -> bytes:
         method = request.method

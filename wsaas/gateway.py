@@ -17,7 +17,6 @@ from wsaas.common import Common
 from wsaas.connector import Connector
 from wsaas.control import Control
 from wsaas.drain import Drain
-from wsaas.errors import SettingError
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, Remembered, SqliteJournal
 from wsaas.listener import ACCEPTORS, Listener
@@ -28,6 +27,7 @@ from wsaas.memory_limit import RELIEF, MemoryLimit
 from wsaas.pool import Limits, Pool
 from wsaas.recovery import Recovery
 from wsaas.registry import Registry
+from wsaas.reload import file_sources, reload
 from wsaas.server import HttpProtocol, Site
 from wsaas.settings import Settings, control_address, listen_address
 from wsaas.tls import Accepted
@@ -77,6 +77,8 @@ class Gateway:
         if self._journal is not None:
             self._journal.remembered = self._remembered
             self._registry.owe = self._recovery.keep
+        self._control = Control(settings, self._registry)
+        self._file_sources = file_sources(settings, self._certificates, self._control.tokens, webhook.signer)
         self._listeners: list[Listener] = []
 
     @property
@@ -90,7 +92,7 @@ class Gateway:
         if self._journal is not None:
             self._recovery.add(self._journal.open())
         common = Common(settings, self._clock, self._heartbeat, self._memory, self._registry.addresses)
-        control = Control(settings, self._registry)
+        control = self._control
         clients, rest = listen_address(settings), control_address(settings)
         seats = self._connections, self._registry.addresses, settings.trusted_proxies
         try:
@@ -119,21 +121,18 @@ class Gateway:
     def heed_signals(self) -> None:
         """Let SIGTERM and SIGINT stop this node from now on; before `run`, as soon as it runs.
 
-        SIGHUP reloads the files of TLS, where there are some.
+        SIGHUP loads files again from now on (see `reload`); its default action would end the process.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
-        if self._certificates.from_files:
-            self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
 
     def reload(self) -> None:
-        """Use the files of TLS as they are now, from the next handshake on; not if one of them cannot be used."""
-        try:
-            self._certificates.load()
-        except SettingError as error:
-            logger.error("TLS stays as it was: %s", error)
-        else:
-            logger.info("TLS files are loaded again")
+        """Load the files of TLS and of secrets again: they count from the next handshake or request on.
+
+        A file that cannot be used changes nothing.
+        """
+        reload(self._file_sources)
 
     def stop(self) -> None:
         """Ask `run` to stop; asked again, to waste no time on it."""

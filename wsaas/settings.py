@@ -4,6 +4,7 @@ A field of `Settings` is the variable, the flag, its help, the README's row and 
 module is the only reader of the environment, and of the files that it names for secrets.
 """
 
+import os
 import re
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
@@ -90,6 +91,12 @@ class Settings:
         empty=(),
         secret=True,
     )
+    control_token_file: Path | None = _setting(
+        Path,
+        "",
+        "File that holds the value of `CONTROL_TOKEN`, one token a line. Read again on SIGHUP",
+        "the path of a file",
+    )
     api_timeout: int = _setting(
         values.positive,
         "10000",
@@ -113,6 +120,12 @@ class Settings:
         "whsec_ and 24 to 64 random bytes in base64; several separated by commas",
         empty=(),
         secret=True,
+    )
+    api_secret_file: Path | None = _setting(
+        Path,
+        "",
+        "File that holds the value of `API_SECRET`, one secret a line. Read again on SIGHUP",
+        "the path of a file",
     )
     max_message_size: int = _setting(
         values.positive, "1048576", "Largest message, either way (bytes)", f"{_BYTES} above 0"
@@ -258,8 +271,6 @@ def add_flags(parser: ArgumentParser) -> None:
         meaning = setting.metadata["meaning"].replace("`", "").replace("%", "%%")
         flag = f"--{setting.name.replace('_', '-')}"
         group.add_argument(flag, metavar="VALUE", help=meaning + default)
-        if setting.metadata["secret"]:
-            group.add_argument(f"{flag}-file", metavar="PATH", help=f"file that holds the value of {flag}")
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
@@ -270,11 +281,22 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     found: dict[str, Any] = {}
     for setting in fields(Settings):
         if setting.metadata["secret"]:
-            text = _secret(setting, flags, environment)
-        else:
-            text = _given(setting.name, flags, environment)
-        found[setting.name] = _parse(setting, text)
+            text, file = _secret(setting, flags, environment)
+            found[setting.name + _FILE] = None if file is None else Path(file)
+            found[setting.name] = _parse(setting, text) if file is None else _load(setting, file)
+        elif setting.name not in found:
+            found[setting.name] = _parse(setting, _given(setting.name, flags, environment))
     return Settings(**found)
+
+
+def read_secret(name: str, path: Path) -> tuple[bytes, ...]:
+    """Return the values that the file of a secret holds now. `name`: of the field that has the `path`.
+
+    Raises `SettingError`. It does not wait for somebody to write, should the file be a pipe.
+    """
+    setting = next(each for each in fields(Settings) if each.name + _FILE == name)
+    values: tuple[bytes, ...] = _load(setting, str(path), flags=os.O_NONBLOCK)
+    return values
 
 
 def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str | None:
@@ -283,30 +305,36 @@ def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str,
     return flag if flag is not None else environment.get(name.upper()) or None
 
 
-def _secret(setting: "Field[Any]", flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str | None:
-    """Return the text of a secret, itself or out of its file; of either, a flag wins over a variable."""
+def _secret(
+    setting: "Field[Any]", flags: Mapping[str, str | None], environment: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Return the text of a secret, or else the path of its file; of either, a flag wins over a variable."""
     name, file_name = setting.name, setting.name + _FILE
     for source in (flags, {each: environment.get(each.upper()) or None for each in (name, file_name)}):
         text, file = source.get(name), source.get(file_name)
         if text is not None and file is not None:
             raise SettingError(f"{variable(setting)} and {file_name.upper()} are both set: one of them has to go")
         if text is not None or file is not None:
-            return text if file is None else _read(setting, file)
-    return None
+            return text, file
+    return None, None
 
 
-def _read(setting: "Field[Any]", path: str) -> str:
-    """Return what a file of secrets holds."""
+def _load(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
+    """Return the value of a secret out of its file. `flags`: to open it with, besides those for reading."""
     name = f"{variable(setting)}{_FILE.upper()}"
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(MAX_SECRETS).decode().strip()
+        with open(path, "rb", opener=lambda path, usual: os.open(path, usual | flags)) as file:
+            # None is what a pipe gives that nobody has written to yet.
+            text = (file.read(MAX_SECRETS) or b"").decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text"
         raise SettingError(f"{name}={path!r}: cannot be read: {reason}") from None
     if not text:
         raise SettingError(f"{name}={path!r}: the file is empty")
-    return text
+    try:
+        return setting.metadata["parse"](text)
+    except ValueError:
+        raise SettingError(f"{name}={path!r}: expected {setting.metadata['accepts']}") from None
 
 
 def _parse(setting: "Field[Any]", text: str | None) -> Any:

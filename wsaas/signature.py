@@ -14,6 +14,10 @@ class Signer:
         """Keep the secrets, as bytes."""
         self._secrets = tuple(secrets)
 
+    def replace(self, secrets: Sequence[bytes]) -> None:
+        """Sign with `secrets` from now on."""
+        self._secrets = tuple(secrets)
+
     def lines(self, message_id: bytes, at: float, body: bytes) -> bytes:
         """Return the three headers for a `body` that is sent `at` (seconds since the epoch).
 

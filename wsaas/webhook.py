@@ -125,7 +125,8 @@ class Webhook:
         self.breaker = breaker
         self._wall = wall
         self._patience = settings.api_timeout / 1000
-        self._signer = Signer(settings.api_secret) if settings.api_secret else None
+        self.signer = Signer(settings.api_secret) if settings.api_secret else None
+        """Signs each request with the secrets of its moment, None where no secret is set."""
         self._target = settings.api_uri.target
         self.windows = {
             Opened: 0.0,
@@ -163,9 +164,9 @@ class Webhook:
             content, body = _JSON, event.body
         number = f"{subject.id}:{event.number}"
         told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
-        if self._signer is None:
+        if self.signer is None:
             return start + subject.lines + told + body
-        return start + subject.lines + self._signer.lines(number.encode(), self._wall(), body) + told + body
+        return start + subject.lines + self.signer.lines(number.encode(), self._wall(), body) + told + body
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return what `outcome` means for `event`; log a response that is no success."""

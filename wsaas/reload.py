@@ -1,0 +1,66 @@
+"""What SIGHUP loads again: the files of TLS and those of secrets, each of them whole or not at all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from wsaas.certificates import Certificates
+from wsaas.errors import SettingError
+from wsaas.log import logger
+from wsaas.settings import Settings, read_secret
+from wsaas.signature import Signer
+from wsaas.tokens import BearerTokens
+
+TLS_FILES = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca")
+SECRET_FILES = ("control_token_file", "api_secret_file")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Files that are loaded together.
+
+    `shown`: their variables and paths; `load`: takes over what they hold, or raises `SettingError` and changes nothing.
+    """
+
+    shown: str
+    load: Callable[[], None]
+
+
+def file_sources(
+    settings: Settings, certificates: Certificates, tokens: BearerTokens, signer: Signer | None
+) -> list[FileSource]:
+    """Return the files that `settings` name and whose content may be replaced while the node runs."""
+    sources = []
+    if shown := _shown(settings, TLS_FILES):
+        sources.append(FileSource(shown, certificates.load))
+    for name, holder in zip(SECRET_FILES, (tokens, signer), strict=True):
+        if (shown := _shown(settings, [name])) and holder is not None:
+            sources.append(FileSource(shown, partial(_load_secret, settings, name, holder)))
+    return sources
+
+
+def reload(sources: Sequence[FileSource]) -> None:
+    """Load `sources` again, and log what was loaded or why it was not."""
+    for source in sources:
+        _reload(source)
+    if not sources:
+        names = ", ".join(name.upper() for name in TLS_FILES + SECRET_FILES)
+        logger.info("SIGHUP: nothing to load again, as none of these is set: %s", names)
+
+
+def _reload(source: FileSource) -> None:
+    try:
+        source.load()
+    except SettingError as error:
+        logger.error("cannot load again %s; what was loaded before stays in use", error)
+    else:
+        logger.info("loaded again: %s", source.shown)
+
+
+def _load_secret(settings: Settings, name: str, holder: BearerTokens | Signer) -> None:
+    holder.replace(read_secret(name, getattr(settings, name)))
+
+
+def _shown(settings: Settings, names: Sequence[str]) -> str:
+    paths = {name.upper(): getattr(settings, name) for name in names}
+    return ", ".join(f"{variable}={str(path)!r}" for variable, path in paths.items() if path is not None)
