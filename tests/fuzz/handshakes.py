@@ -39,8 +39,8 @@ PLAIN, SIGNED = (
     for more in ({}, {"api_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
 )
 EVERY_REQUEST = [
-    b"host", b"user-agent", b"accept-encoding", b"ce-specversion", b"ce-type", b"ce-source", b"ws-uri", b"ce-subject", b"ce-id",
-    b"ce-time", b"content-type", b"content-length",
+    b"host", b"user-agent", b"accept-encoding", b"ce-specversion", b"ce-type", b"ce-source", b"ws-uri", b"ce-subject",
+    b"ce-id", b"ce-time", b"content-type", b"content-length",
 ]  # fmt: skip
 SIGNATURE = [b"webhook-id", b"webhook-timestamp", b"webhook-signature"]
 
