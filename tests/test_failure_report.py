@@ -207,6 +207,14 @@ def test_an_answer_that_is_no_text_is_quoted_on_one_line():
     assert str(Excerpt(response(500, b"\x00\xff\r\nInjected: 1"))) == ": '\\x00\ufffd Injected: 1'"
 
 
+def test_credentials_are_hidden():
+    said = b"{'Authorization': 'Bearer abc.def-ghi', \"also\": \"basic  QWxhZGRpbg==\"}"
+    quoted = str(Excerpt(response(500, said)))
+    assert "Bearer (hidden)" in quoted
+    assert "basic (hidden)" in quoted
+    assert not {"abc", "QWx"} & {quoted[at : at + 3] for at in range(len(quoted))}
+
+
 def test_html_that_is_cut_off_within_a_tag_or_a_script_shows_nothing_of_it():
     assert str(Excerpt(response(500, b"<p>Oh no</p><script>var a = 1;"))) == ": 'Oh no'"
     assert str(Excerpt(response(500, b"<p>Oh no</p><img src='"))) == ": 'Oh no'"

@@ -19,6 +19,7 @@ _NOT_SHOWN = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 """Tags and comments of HTML, and what is between those tags that show nothing."""
+_CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s'\",;<]+", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
@@ -49,12 +50,18 @@ class Excerpt:
     def __str__(self) -> str:
         """Return a colon and the words in quotes; nothing where there are none."""
         text = self._body.decode("utf-8", "replace")
-        if self._is_html:
-            text = _NOT_SHOWN.sub(" ", text)
-        text = _SPACE.sub(" ", text).strip()
-        if len(text) > EXCERPT_LENGTH:
-            text = text[: EXCERPT_LENGTH - 3] + "..."
-        return f": {text!r}" if text else ""
+        return f": {quoted}" if (quoted := quote(_NOT_SHOWN.sub(" ", text) if self._is_html else text)) else ""
+
+
+def quote(text: str) -> str:
+    """Return the first words of `text` in quotes on one line, without credentials; empty where there are none.
+
+    A backend may well repeat the `Authorization` of a client in what it says.
+    """
+    text = _CREDENTIALS.sub(r"\1 (hidden)", _SPACE.sub(" ", text).strip())
+    if len(text) > EXCERPT_LENGTH:
+        text = text[: EXCERPT_LENGTH - 3] + "..."
+    return repr(text) if text else ""
 
 
 def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
-from wsaas.failure_report import log_unanswered
+from wsaas.failure_report import log_unanswered, quote
 from wsaas.log_throttle import throttle
 from wsaas.responses import BadResponse, Response, ResponseReader
 
@@ -35,8 +35,11 @@ _ADVICE = {
     Failure.CROWDED: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
-    Failure.GARBLED: "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS",
+    Failure.GARBLED: "the backend, or a proxy before it, has to be mended",
 }
+_NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
+"""What to do where not even the first line is HTTP."""
+
 EXCERPT_SIZE = 80
 """Bytes that are quoted of what is not HTTP."""
 
@@ -118,7 +121,8 @@ class PooledConnection(asyncio.Protocol):
         try:
             response = self._reader.feed(data)
         except BadResponse as error:
-            self.end(Failure.GARBLED, f": {error}, in {data[:EXCERPT_SIZE].decode('latin-1')!r}")
+            detail = f": {error}, in {quote(data[:EXCERPT_SIZE].decode('latin-1'))}"
+            self.end(Failure.GARBLED, detail, "" if data.startswith(b"HTTP/") else _NOT_HTTP)
             return
         if self.exchange is None:
             self.end(Failure.GARBLED)
@@ -134,10 +138,10 @@ class PooledConnection(asyncio.Protocol):
             self._answered(response)
         self.end(Failure.BROKEN, f" ({exc})" if exc else "")
 
-    def end(self, failure: Failure, detail: str = "") -> None:
+    def end(self, failure: Failure, detail: str = "", advice: str = "") -> None:
         """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale.
 
-        `detail`: what else is known of the failure, for the log.
+        `detail`: what else is known of the failure, for the log; `advice`: what to do about it, unless the usual.
         """
         exchange, self.exchange = self.exchange, None
         self._pool.closed(self)
@@ -153,7 +157,7 @@ class PooledConnection(asyncio.Protocol):
             self._pool.send(exchange)
         else:
             if not self._pool.is_closed:
-                _log(exchange, failure, detail)
+                _log(exchange, failure, detail, advice)
             exchange.answered(failure)
 
     def _answered(self, response: Response) -> None:
@@ -287,10 +291,10 @@ class Pool:
             _unsent(exchange, failure)
 
 
-def _log(exchange: Exchange, failure: Failure, detail: str = "") -> None:
+def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:
     """Log that `exchange` failed for the reason `failure`."""
     what = "it is sent again" if exchange.retried else "a client was refused"
-    log_unanswered(exchange.request, failure.value, f"{what}; {_ADVICE[failure]}", detail)
+    log_unanswered(exchange.request, failure.value, f"{what}; {advice or _ADVICE[failure]}", detail)
 
 
 def _itself(connection: PooledConnection) -> PooledConnection:

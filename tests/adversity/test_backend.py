@@ -43,7 +43,10 @@ async def test_down_at_the_start_and_up_later(stage: Stage) -> None:
     assert (await node.rest("GET", "/readyz")).status == 200
     await stage.backend.start()
     assert await status_of(stage, node) == 101
-    assert stage.messages() == ["circuit breaker open: the backend cannot be reached; deliveries wait"]
+    refused, breaker, *repeated = stage.messages()
+    assert refused.startswith("cannot connect to the backend: ")
+    assert breaker == "circuit breaker open: the backend cannot be reached; messages and DELETEs wait for it"
+    assert all(text.startswith(refused) for text in repeated)
 
 
 async def test_it_goes_away_and_comes_back(stage: Stage) -> None:
@@ -274,7 +277,8 @@ async def test_a_handshake_that_meets_garbage_is_502_and_told(stage: Stage, what
     assert await status_of(stage, node) == 502
     post = await stage.backend.take("POST")
     assert (await stage.backend.take("DELETE")).client == post.client
-    assert not stage.messages()
+    (told,) = stage.messages()
+    assert told.startswith("POST /hook: the backend answered with something that is not HTTP: ")
 
 
 @pytest.mark.parametrize("what", GARBAGE)
@@ -332,4 +336,5 @@ async def test_a_full_pool_that_breaks_down_at_once(stage: Stage) -> None:
     names = {call.client for call in stage.backend.calls}
     await stage.backend.wait(lambda: all(distinct(stage.backend.of(name)) == [0, 1, 2] for name in names))
     assert stage.backend.most_busy <= 4
-    assert stage.messages() == ["circuit breaker open: the backend cannot be reached; deliveries wait"]
+    told = {text.partition(":")[0] for text in stage.messages()}
+    assert told == {"PUT /hook", "cannot connect to the backend", "circuit breaker open"}

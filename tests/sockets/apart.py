@@ -42,6 +42,11 @@ class Apart:
         """How many open files it has."""
         return len(list(Path(f"/proc/{self.program.pid}/fd").iterdir()))
 
+    async def stop(self) -> int:
+        """Let it stop; return its exit status."""
+        self.program.ask_to_stop()
+        return await self.program.ended()
+
     async def raw(self, port: int = 0) -> Raw:
         """Open a bare connection."""
         raw = Raw(*await within(asyncio.open_connection("127.0.0.1", port or self.port)))
