@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 
 from wsaas.certificates import Certificates
+from wsaas.happy_eyeballs import Attempts, HappyEyeballs, name
+from wsaas.resolver import Resolver
 from wsaas.settings import Settings
 from wsaas.tls import State, TlsTransport
 
@@ -26,6 +28,8 @@ class Connector:
         """Open nothing yet. `certificates` says whether the backend speaks TLS, and whom to trust."""
         self._loop = loop
         self._backend = settings.api_uri
+        self._resolver = Resolver(loop, settings.api_uri.host, settings.api_uri.port)
+        self._happy_eyeballs = HappyEyeballs(loop)
         self._timeout = settings.api_timeout / 1000
         self._certificates = certificates
         self._tasks: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
@@ -39,8 +43,9 @@ class Connector:
     def open(self, make: Make, failed: Failed) -> None:
         """Start to connect; return at once.
 
-        `make` is called for a protocol when the TCP connection is open. `failed` is called with the error: `OSError`
-        (refused, unreachable, no address), `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`.
+        `make` is called for a protocol when the TCP connection is open. `failed` is called with the error, whose text
+        names each address that was tried and the cause: `OSError` (the name does not resolve, refused, unreachable),
+        `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`, name resolution included.
         """
         task = self._loop.create_task(self._connect(make, failed))
         self._tasks[task] = self._loop.call_later(self._timeout, self._time_out, task)
@@ -62,23 +67,38 @@ class Connector:
         self._timed_out.discard(task)
 
     async def _connect(self, make: Make, failed: Failed) -> None:
+        attempts = Attempts(self._loop)
         try:
             if (tls := self._certificates.backend) is None:
-                await self._loop.create_connection(make, self._backend.host, self._backend.port)
+                await self._connect_tcp(make, attempts)
             else:
-                await self._connect_tls(make, tls)
+                await self._connect_tls(make, tls, attempts)
         except asyncio.CancelledError:
             if asyncio.current_task() not in self._timed_out:
                 raise
-            failed(TimeoutError(f"no connection within {self._timeout:g} s"))
+            failed(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
         except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
             failed(error)
 
-    async def _connect_tls(self, make: Make, tls: ssl.SSLContext) -> None:
-        backend, name = self._backend, self._certificates.backend_name
+    def _describe(self, attempts: Attempts) -> str:
+        """Return what was waited for when the time was over."""
+        if attempts.winner is not None:
+            return f"the TLS handshake is not done ({name(attempts.winner)})"
+        return str(attempts) or f"no DNS server answers for {self._backend.host}"
+
+    async def _connect_tcp(self, make: Make, attempts: Attempts) -> None:
+        sock = await self._happy_eyeballs.connect(await self._resolver.resolve(), attempts)
+        try:
+            await self._loop.create_connection(make, sock=sock)
+        except BaseException:
+            # Harmless where a transport has it, and closed it.
+            sock.close()
+            raise
+
+    async def _connect_tls(self, make: Make, tls: ssl.SSLContext, attempts: Attempts) -> None:
         shaken = self._loop.create_future()
         try:
-            await self._loop.create_connection(partial(_over_tls, make, tls, name, shaken), backend.host, backend.port)
+            await self._connect_tcp(partial(_over_tls, make, tls, self._certificates.backend_name, shaken), attempts)
             await shaken
         finally:
             # Aborts a handshake that is still under way.

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,14 @@ from .harness import Answer, Raw, Stage, free_port
 
 
 class Apart:
-    """A gateway with at most `descriptors` open files, before the backend of `stage`."""
+    """A gateway with at most `descriptors` open files, before the backend of `stage`.
 
-    def __init__(self, stage: Stage, log: Path, descriptors: int = 0, **chosen: Any) -> None:
+    `prefix`: the beginning of a command that runs it, as `sudo` does.
+    """
+
+    def __init__(
+        self, stage: Stage, log: Path, descriptors: int = 0, prefix: Sequence[str] = (), **chosen: Any
+    ) -> None:
         self.stage = stage
         self.port = free_port()
         given = {
@@ -29,7 +34,8 @@ class Apart:
         limit = f"ulimit -n {descriptors}; " if descriptors else ""
         root = Path(__file__).parent.parent.parent
         environment = {**given, "PYTHONPATH": str(root)}
-        self.program = Program(["sh", "-c", f'{limit}exec "$@"', "sh", sys.executable, "-m", "wsaas"], log, environment)
+        command = [*prefix, "sh", "-c", f'{limit}exec "$@"', "sh", sys.executable, "-m", "wsaas"]
+        self.program = Program(command, log, environment)
 
     @property
     def resident(self) -> int:
@@ -76,11 +82,13 @@ class Apart:
 
 
 @contextlib.asynccontextmanager
-async def apart(stage: Stage, log: Path, descriptors: int = 0, **chosen: Any) -> AsyncIterator[Apart]:
+async def apart(
+    stage: Stage, log: Path, descriptors: int = 0, prefix: Sequence[str] = (), **chosen: Any
+) -> AsyncIterator[Apart]:
     """Run a gateway in a process of its own."""
     if not stage.backend.port:
         await stage.backend.start()
-    gateway = Apart(stage, log, descriptors, **chosen)
+    gateway = Apart(stage, log, descriptors, prefix, **chosen)
     await gateway.program.start()
     try:
         yield gateway

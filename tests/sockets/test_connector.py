@@ -3,10 +3,8 @@
 import asyncio
 import gc
 import logging
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from wsaas.connector import Connector
 
 from .authority import Authority
 from .harness import Stage, free_port, until
+from .network import full_backlog
 
 ATTEMPTS = 5
 
@@ -56,26 +55,6 @@ async def failure(opening: Connector) -> type[Exception]:
     await opening.close()
     (only,) = errors
     return only
-
-
-@asynccontextmanager
-async def full_backlog() -> AsyncIterator[int]:
-    """Yield a port that answers no connection: its queue of connections to accept is full."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port: int = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        try:
-            for each in waiting:
-                each.setblocking(False)
-                each.connect_ex(("127.0.0.1", port))
-            # The kernel fills the queue by itself; from then on it drops what comes.
-            await asyncio.sleep(0.05)
-            yield port
-        finally:
-            for each in waiting:
-                each.close()
 
 
 Way = Callable[[Stage, Path], Awaitable[tuple[Connector, Any]]]
