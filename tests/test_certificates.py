@@ -91,7 +91,12 @@ def test_a_private_authority_is_the_only_one(authority, monkeypatch):
 
 @pytest.mark.parametrize(
     ("uri", "name"),
-    [("https://Backend.test/x", "backend.test"), ("https://a.test./", "a.test"), ("https://[::1]/", "::1")],
+    [
+        ("https://Backend.test/x", "backend.test"),
+        ("https://a.test./", "a.test"),
+        ("https://[::1]/", "::1"),
+        ("https://[fe80::1%eth0]/", "fe80::1"),
+    ],
 )
 def test_the_name_of_the_backend_is_as_certificates_write_it(uri, name):
     assert make(api_uri=uri).backend_name == name

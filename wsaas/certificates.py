@@ -33,8 +33,11 @@ class Certificates:
 
     @property
     def backend_name(self) -> str:
-        """What the backend's certificate has to name. A final dot is the resolver's (RFC 6066 section 3)."""
-        return self._settings.api_uri.host.removesuffix(".")
+        """What the backend's certificate has to name.
+
+        A final dot is the resolver's (RFC 6066 section 3), the zone of an IPv6 address this machine's.
+        """
+        return self._settings.api_uri.host.removesuffix(".").partition("%")[0]
 
     def load(self) -> None:
         """Read every file. Raises `SettingError` for the first that cannot be used; all is then as before."""

@@ -18,6 +18,7 @@ from wsaas.memory_limit import MIN_LIMIT
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
 _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_ENCODED_ZONE = re.compile(r"%25(?=.)")
 _VISIBLE = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SEPARATOR = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
@@ -41,8 +42,11 @@ class Backend:
 
     @property
     def authority(self) -> str:
-        """The `Host` header: the port is left out where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """The `Host` header: the port is left out where it is the scheme's own.
+
+        So is the zone of an IPv6 address, which means something to this machine only (RFC 6874 section 1).
+        """
+        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
@@ -216,9 +220,12 @@ def subprotocols(text: str) -> tuple[str, ...]:
 
 
 def _host(text: str) -> str:
-    """Return the host that `text` names: a name that the resolver takes, or an IPv6 address in brackets."""
+    """Return the host that `text` names: a name that the resolver takes, or an IPv6 address in brackets.
+
+    Its zone may follow `%`, as programs show it, or `%25`, as a URL spells it (RFC 6874 section 2).
+    """
     if text.startswith("["):
-        return str(ipaddress.IPv6Address(text[1:-1]))
+        return str(ipaddress.IPv6Address(_ENCODED_ZONE.sub("%", text[1:-1])))
     if not _NAME.fullmatch(text):
         raise ValueError
     return text.lower()

@@ -1,6 +1,7 @@
 """The network as it is: addresses that do not answer, names that do not resolve, names that move."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from .apart import Apart, apart
 from .backend import Backend
 from .harness import Raw, Stage, free_port, until, upgrade
-from .network import DEAD_IPV6, NameServer, full_backlog, namespace, resolving
+from .network import DEAD_IPV6, LINK, LINK_LOCAL, NameServer, full_backlog, namespace, resolving
 
 NAME = "backend.test"
 DROPPING, BACKEND = "127.0.0.2", "127.0.0.9"
@@ -143,3 +144,20 @@ async def test_a_dns_server_that_answers_again_is_heard_by_all_that_wait(stage: 
         assert [(await each)[1] for each in waiting] == [101] * 10
         # One lookup for all: its two questions (A and AAAA), and their repetition.
         assert server.asked <= 4
+
+
+async def test_a_backend_with_a_zone_is_reached_and_told_a_host_without_it(stage: Stage, tmp_path: Path) -> None:
+    backend = Backend(f"{LINK_LOCAL}%{LINK}")
+    stage.backend = backend
+    listener = socket.socket(socket.AF_INET6)
+    listener.bind((LINK_LOCAL, 0, 0, socket.if_nametoindex(LINK)))
+    port = listener.getsockname()[1]
+    listener.close()
+    backend.port = port
+    await backend.start()
+    async with apart(stage, tmp_path / "log", api_uri=f"[{LINK_LOCAL}%{LINK}]:{port}/hook") as gateway:
+        raw, status, _ = await handshake(gateway)
+        assert status == 101
+        assert (await backend.take("POST")).headers["host"] == f"[{LINK_LOCAL}]:{port}"
+        raw.close()
+        await until(lambda: backend.count("DELETE"))
