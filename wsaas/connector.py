@@ -20,6 +20,12 @@ from wsaas.tls import State, TlsTransport
 Make = Callable[[], asyncio.Protocol]
 Failed = Callable[[Exception], None]
 
+LATE_S = 0.1
+"""A time-out that is noticed so many seconds late was held up: the process stood still, or the loop did."""
+
+GRACE_S = 0.5
+"""Seconds, at most, that a connection then has left: its answer may have arrived and was not read yet."""
+
 
 class Connector:
     """Connects to the host and port of `API_URI`."""
@@ -34,6 +40,7 @@ class Connector:
         self._certificates = certificates
         self._tasks: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._timed_out: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
 
     @property
     def pending(self) -> int:
@@ -48,7 +55,7 @@ class Connector:
         `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`, name resolution included.
         """
         task = self._loop.create_task(self._connect(make, failed))
-        self._tasks[task] = self._loop.call_later(self._timeout, self._time_out, task)
+        self._set_timer(task, self._timeout)
         task.add_done_callback(self._done)
 
     async def close(self) -> None:
@@ -58,12 +65,20 @@ class Connector:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _time_out(self, task: asyncio.Task[None]) -> None:
+    def _set_timer(self, task: asyncio.Task[None], seconds: float) -> None:
+        self._tasks[task] = self._loop.call_later(seconds, self._time_out, task, self._loop.time() + seconds)
+
+    def _time_out(self, task: asyncio.Task[None], due: float) -> None:
+        if self._loop.time() - due >= LATE_S and task not in self._late:
+            self._late.add(task)
+            self._set_timer(task, min(GRACE_S, self._timeout))
+            return
         self._timed_out.add(task)
         task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task).cancel()
+        self._late.discard(task)
         self._timed_out.discard(task)
 
     async def _connect(self, make: Make, failed: Failed) -> None:

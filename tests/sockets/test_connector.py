@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from wsaas.certificates import Certificates
 from wsaas.connector import Connector
 
 from .authority import Authority
+from .backend import within
 from .harness import Stage, free_port, until
 from .network import full_backlog
 
@@ -186,6 +188,27 @@ async def test_a_connector_that_is_closed_opens_nothing_and_fails_nothing(stage:
     assert opening.pending == 3
     await opening.close()
     assert opening.pending == 0
+
+
+async def test_a_connection_that_opened_while_the_process_stood_still_is_used(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/", api_timeout=200)
+    peer = Peer()
+    opening.open(lambda: peer, lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251 - everything stands still
+    (await within(peer.made)).close()
+    await peer.lost.wait()
+    await opening.close()
+
+
+async def test_a_connection_that_did_not_open_while_the_process_stood_still_fails_soon_after(stage: Stage) -> None:
+    port = await stage.stack.enter_async_context(full_backlog())
+    opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
+    failing = asyncio.ensure_future(failure(opening))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
+    assert await within(failing) is TimeoutError
 
 
 async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> None:
