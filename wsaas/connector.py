@@ -7,9 +7,11 @@ that is both stored in a future and raised with that future in a local variable.
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from wsaas.certificates import Certificates
 from wsaas.happy_eyeballs import Attempts, HappyEyeballs, name
@@ -27,6 +29,31 @@ GRACE_S = 0.5
 """Seconds, at most, that a connection then has left: its answer may have arrived and was not read yet."""
 
 
+class TimeLimit:
+    """Cancels the task that it is made in after `seconds`, which are counted from its first step.
+
+    Counted from before that, a cancellation could come so early that the task does not run at all.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Start. `is_over`: the task is cancelled for this reason."""
+        self._loop = loop
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._timer = loop.call_later(seconds, self._end, loop.time() + seconds)
+        self.is_over = False
+
+    def cancel(self) -> None:
+        """Let the task go on for ever."""
+        self._timer.cancel()
+
+    def _end(self, due: float) -> None:
+        if self._loop.time() - due >= LATE_S:
+            self._timer = self._loop.call_later(GRACE_S, self._end, math.inf)
+        else:
+            self.is_over = True
+            self._task.cancel()
+
+
 class Connector:
     """Connects to the host and port of `API_URI`."""
 
@@ -38,9 +65,7 @@ class Connector:
         self._happy_eyeballs = HappyEyeballs(loop)
         self._timeout = settings.api_timeout / 1000
         self._certificates = certificates
-        self._tasks: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
-        self._timed_out: set[asyncio.Task[None]] = set()
-        self._late: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def pending(self) -> int:
@@ -55,8 +80,8 @@ class Connector:
         `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`, name resolution included.
         """
         task = self._loop.create_task(self._connect(make, failed))
-        self._set_timer(task, self._timeout)
-        task.add_done_callback(self._done)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Stop whatever is under way. Neither `make` nor `failed` is called for it any more."""
@@ -65,35 +90,21 @@ class Connector:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _set_timer(self, task: asyncio.Task[None], seconds: float) -> None:
-        self._tasks[task] = self._loop.call_later(seconds, self._time_out, task, self._loop.time() + seconds)
-
-    def _time_out(self, task: asyncio.Task[None], due: float) -> None:
-        if self._loop.time() - due >= LATE_S and task not in self._late:
-            self._late.add(task)
-            self._set_timer(task, min(GRACE_S, self._timeout))
-            return
-        self._timed_out.add(task)
-        task.cancel()
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task).cancel()
-        self._late.discard(task)
-        self._timed_out.discard(task)
-
     async def _connect(self, make: Make, failed: Failed) -> None:
-        attempts = Attempts(self._loop)
+        attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._timeout)
         try:
             if (tls := self._certificates.backend) is None:
                 await self._connect_tcp(make, attempts)
             else:
                 await self._connect_tls(make, tls, attempts)
         except asyncio.CancelledError:
-            if asyncio.current_task() not in self._timed_out:
+            if not limit.is_over:
                 raise
             failed(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
         except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
             failed(error)
+        finally:
+            limit.cancel()
 
     def _describe(self, attempts: Attempts) -> str:
         """Return what was waited for when the time was over."""
