@@ -25,6 +25,8 @@ def clock():
         ({"handshake_timeout": "2000"}, 0.2),
         ({"keep_alive_timeout": "3000"}, 0.3),
         ({"api_timeout": "4000"}, 0.4),
+        ({"api_connection_age": "5000"}, 0.5),
+        ({"api_connection_age": "0"}, 1.0),
         ({"api_timeout": "4000", "ws_timeout": "0"}, 0.4),
         ({"api_timeout": "90000", "ws_timeout": "0", "handshake_timeout": "90000"}, 1.0),
         ({"ws_timeout": "1", "api_timeout": "4000"}, 0.01),

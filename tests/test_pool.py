@@ -1,3 +1,6 @@
+import math
+from itertools import pairwise
+
 import pytest
 from fakes import FakeClock, FakeOpener, FakeTransport
 from hypothesis import settings
@@ -14,10 +17,10 @@ CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 class Rig:
     """A pool of at most two connections that keeps what each exchange ended in, by name."""
 
-    def __init__(self, connections=2):
+    def __init__(self, connections=2, age=math.inf):
         self.clock = FakeClock()
         self.opener = FakeOpener()
-        self.pool = Pool(self.clock, self.opener, Limits(connections, attempt=10.0, idle=60.0, body=100))
+        self.pool = Pool(self.clock, self.opener, Limits(connections, attempt=10.0, idle=60.0, body=100, age=age))
         self.outcomes = {}
 
     def send(self, name, patience=30.0, *, retried=True):
@@ -403,6 +406,63 @@ def test_who_waits_longer_than_its_patience_is_crowded_out():
     assert rig.outcome("c") is None
     assert rig.outcome("a") is None
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=0 waiting=1>"
+
+
+def test_a_connection_that_is_old_takes_no_further_request():
+    rig = Rig(connections=1, age=100.0)
+    (old,) = served(rig)
+    rig.clock.advance(79.9)
+    rig.send("a")
+    old.protocol.data_received(OK)
+    assert not old.aborted
+    rig.send("b")
+    rig.send("c")
+    assert old.take() == b"ab"
+    rig.clock.advance(10.1)
+    old.protocol.data_received(OK)
+    assert rig.outcome("b") == 200
+    assert old.aborted
+    fresh = rig.opener.open()
+    assert fresh.take() == b"c"
+    fresh.protocol.data_received(OK)
+    assert rig.outcome("c") == 200
+    assert not fresh.aborted
+
+
+def test_an_idle_connection_that_is_old_is_closed_by_the_sweep():
+    rig = Rig(age=50.0)
+    (old,) = served(rig)
+    rig.sweep(39.9)
+    assert not old.aborted
+    rig.sweep(5.1)
+    assert old.aborted
+    assert rig.opener.pending == []
+    assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
+
+
+def test_an_answer_is_waited_for_on_a_connection_that_becomes_old():
+    rig = Rig(age=50.0)
+    (old,) = served(rig)
+    rig.sweep(39.0)
+    rig.send("a")
+    rig.sweep(9.9)
+    assert not old.aborted
+    old.protocol.data_received(OK)
+    assert rig.outcome("a") == 200
+    assert old.aborted
+
+
+def test_connections_of_one_age_do_not_become_old_at_once():
+    rig = Rig(connections=200, age=50.0)
+    transports = served(rig, 200)
+    rig.sweep(39.9)
+    left = [200]
+    for _ in range(10):
+        rig.sweep(0.51)
+        left.append(sum(not transport.aborted for transport in transports))
+    assert left[-1] == 0
+    # Evenly: 20 each time, but for chance.
+    assert max(before - after for before, after in pairwise(left)) < 60
 
 
 def test_a_connection_that_is_idle_for_long_is_closed(rig):

@@ -107,6 +107,7 @@ def test_defaults_are_those_of_the_contract():
         api_timeout=10_000,
         api_retry=30_000,
         api_connections=128,
+        api_connection_age=300_000,
         max_message_size=1_048_576,
         max_connections=0,
         max_memory=None,

@@ -56,6 +56,7 @@ class Gateway:
             attempt=settings.api_timeout / 1000,
             idle=settings.keep_alive_timeout / 1000,
             body=settings.max_message_size,
+            age=settings.api_connection_age / 1000 or math.inf,
         )
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._breaker = CircuitBreaker(self._clock, self._pool)

@@ -21,6 +21,7 @@ def period(settings: Settings) -> float:
         settings.handshake_timeout,
         settings.keep_alive_timeout,
         settings.api_timeout,
+        settings.api_connection_age,
     )
     return min(LONGEST, max(SHORTEST, min(time for time in times if time) / 1000 / BEATS))
 

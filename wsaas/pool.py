@@ -6,6 +6,8 @@ belongs to the gateway: the pool asks for it through the `Opener` that it is giv
 """
 
 import asyncio
+import math
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +49,11 @@ UNSENT = (Failure.UNREACHABLE, Failure.CROWDED)
 """Failures after which it is certain that the backend saw nothing."""
 
 
+LEAST_AGE, MOST_AGE = 0.8, 0.9
+"""The parts of `Limits.age` between which each connection ends: not all at the same time, and none later than it may,
+as the sweep that closes it comes within a tenth of that time."""
+
+
 class Exchange:
     """A request on its way: `request` as bytes, `answered` called once with the outcome, never before `send` returned.
 
@@ -77,21 +84,26 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most `connections`; seconds for one `attempt` and for being `idle`; bytes of a `body` that are kept."""
+    """Most `connections`; seconds for one `attempt` and for being `idle`; bytes of a `body` that are kept.
+
+    `age`: seconds after which a connection takes no further request, so that a name that moves is followed.
+    """
 
     connections: int
     attempt: float
     idle: float
     body: int
+    age: float = math.inf
 
 
 class PooledConnection(asyncio.Protocol):
     """One connection to the backend, with at most one exchange on it.
 
     `deadline`: when its answer is overdue or, without an exchange, when it was idle for too long.
+    `expires`: when it is too old to take another exchange.
     """
 
-    __slots__ = ("_heard", "_pool", "_reader", "_served", "_transport", "deadline", "exchange")
+    __slots__ = ("_heard", "_pool", "_reader", "_served", "_transport", "deadline", "exchange", "expires")
 
     def __init__(self, pool: "Pool") -> None:
         """Belong to `pool`."""
@@ -101,6 +113,7 @@ class PooledConnection(asyncio.Protocol):
         self._heard = False
         self._served = False
         self.deadline = 0.0
+        self.expires = math.inf
         self.exchange: Exchange | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -208,6 +221,7 @@ class Pool:
             return
         self._opening.remove(connection)
         self._all.add(connection)
+        connection.expires = self._clock.now() + self.limits.age * random.uniform(LEAST_AGE, MOST_AGE)  # noqa: S311
         if self._fresh:
             connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
         else:
@@ -218,6 +232,9 @@ class Pool:
         now = self._clock.now()
         if self._fresh and not self._opening:
             # All connections are taken and somebody needs a new one: make room.
+            connection.end(Failure.BROKEN)
+        elif now >= connection.expires:
+            # What waits gets a new one.
             connection.end(Failure.BROKEN)
         elif self._waiting:
             connection.start(self._waiting.popleft(), now + self.limits.attempt)
@@ -234,10 +251,10 @@ class Pool:
             self._open_more()
 
     def sweep(self, now: float) -> None:
-        """End what is overdue: answers, waiting, and idle connections nobody needed for long."""
+        """End what is overdue: answers, waiting, and idle connections that nobody needed for long or that are old."""
         for connection in list(self._all):
             # Asked now, not before: it may have been started again by what the end of another set off.
-            if now >= connection.deadline:
+            if now >= connection.deadline or (now >= connection.expires and connection.exchange is None):
                 connection.end(Failure.TIMED_OUT, f" ({self.limits.attempt:g} s)")
         late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
         if late:

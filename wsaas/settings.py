@@ -112,6 +112,13 @@ class Settings:
     api_connections: int = _setting(
         values.positive, "128", "Most keep-alive connections to the backend", "a number above 0"
     )
+    api_connection_age: int = _setting(
+        values.whole,
+        "300000",
+        "How long (ms) a connection to the backend takes requests; then its name is resolved anew, so that one that "
+        "moves is followed. `0`: for ever",
+        f"{_MILLISECONDS}, or 0 for ever",
+    )
     api_secret: tuple[bytes, ...] = _setting(
         values.signing_secrets,
         "",

@@ -10,12 +10,14 @@ import pytest
 
 from .apart import Apart, apart
 from .backend import Backend
-from .harness import Raw, Stage, free_port, until, upgrade
+from .harness import TEXT, Raw, Stage, frame, free_port, until, upgrade
 from .network import DEAD_IPV6, LINK, LINK_LOCAL, NameServer, full_backlog, namespace, resolving
 
 NAME = "backend.test"
 DROPPING, BACKEND = "127.0.0.2", "127.0.0.9"
 """In the order in which the resolver sorts them: by the prefix that they share with 127.0.0.1 (RFC 6724 section 6)."""
+
+OTHER = "127.0.0.10"
 
 DELAY = 0.25
 """Seconds of RFC 8305 before the next address is tried."""
@@ -144,6 +146,34 @@ async def test_a_dns_server_that_answers_again_is_heard_by_all_that_wait(stage: 
         assert [(await each)[1] for each in waiting] == [101] * 10
         # One lookup for all: its two questions (A and AAAA), and their repetition.
         assert server.asked <= 4
+
+
+async def test_a_name_that_moves_is_followed(stage: Stage, tmp_path: Path) -> None:
+    server = await name_server(stage, backend=[BACKEND])
+    stage.backend = old = await Backend(BACKEND).start()
+    port = old.port
+    new = Backend(OTHER)
+    new.port = port
+    await new.start()
+    stage.stack.push_async_callback(new.stop)
+    chosen = {"api_uri": f"{NAME}:{port}/hook", "prefix": resolving(tmp_path), "api_connection_age": 1000}
+    async with apart(stage, tmp_path / "log", **chosen) as gateway:
+        raw, status, _ = await handshake(gateway)
+        assert status == 101
+        server.addresses[NAME] = [OTHER]
+        moved = time.monotonic()
+        # Never idle for long: that it is used does not keep the old connection.
+        while not new.count("PUT"):
+            assert time.monotonic() - moved < 10
+            before = old.count("PUT")
+            raw.send(frame(TEXT, b"hello"))
+            await until(lambda before=before: old.count("PUT") > before or new.count("PUT"))
+        assert old.count("PUT")
+        assert time.monotonic() - moved < 1 + QUICK
+        # Nothing of the old one is left.
+        await old.wait(lambda: not old.links)
+        raw.close()
+        await until(lambda: new.count("DELETE"))
 
 
 async def test_a_backend_with_a_zone_is_reached_and_told_a_host_without_it(stage: Stage, tmp_path: Path) -> None:
