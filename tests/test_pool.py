@@ -234,6 +234,85 @@ def test_the_second_request_of_a_connection_is_stale_though_the_first_was_heard(
     assert rig.opener.open().writes == [b"b"]
 
 
+TIMEOUT_HEAD = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+TIMEOUTS = {
+    "whole": [TIMEOUT_HEAD + b"Content-Length: 4\r\n\r\nbye\n"],
+    "without a body": [TIMEOUT_HEAD + b"Content-Length: 0\r\n\r\n"],
+    "up to the end": [TIMEOUT_HEAD + b"\r\n"],
+    "of HTTP/1.0": [b"HTTP/1.0 408 Request Time-out\r\nContent-Type: text/html\r\n\r\n<html>"],
+    "in pieces": [TIMEOUT_HEAD[:20], TIMEOUT_HEAD[20:], b"Content-Length: 4\r\n\r\nb"],
+}
+
+
+@pytest.mark.parametrize("pieces", TIMEOUTS.values(), ids=list(TIMEOUTS))
+def test_a_408_that_crosses_a_request_on_a_reused_connection_is_no_answer_to_it(rig, pieces):
+    (stale,) = served(rig)
+    rig.send("a")
+    for piece in pieces:
+        stale.protocol.data_received(piece)
+    assert stale.aborted
+    fresh = rig.opener.open()
+    assert fresh.take() == b"a"
+    stale.lose()
+    fresh.protocol.data_received(OK)
+    assert rig.outcome("a") == 200
+
+
+@pytest.mark.parametrize("pieces", TIMEOUTS.values(), ids=list(TIMEOUTS))
+def test_a_408_on_a_fresh_connection_is_an_answer(rig, pieces):
+    rig.send("a")
+    transport = rig.opener.open()
+    for piece in pieces:
+        transport.protocol.data_received(piece)
+    if rig.outcome("a") is None:
+        if pieces[-1].endswith(b"\r\nb"):
+            transport.protocol.data_received(b"ye\n")
+        else:
+            transport.lose()
+    assert rig.outcome("a") == 408
+    assert rig.opener.pending == []
+
+
+def test_a_request_that_a_408_crossed_is_sent_again_only_once(rig):
+    (stale,) = served(rig)
+    rig.send("a")
+    stale.protocol.data_received(TIMEOUTS["whole"][0])
+    rig.opener.open().protocol.data_received(TIMEOUTS["whole"][0])
+    assert rig.outcome("a") == 408
+    assert rig.opener.pending == []
+
+
+def test_a_408_that_keeps_the_connection_is_an_answer(rig):
+    (transport,) = served(rig)
+    rig.send("a")
+    transport.protocol.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+    assert rig.outcome("a") == 408
+    assert not transport.aborted
+
+
+@pytest.mark.parametrize("data", [OK, TIMEOUTS["whole"][0], TIMEOUTS["up to the end"][0], b"bye"])
+def test_what_comes_on_an_idle_connection_closes_it_quietly(rig, data, caplog):
+    caplog.set_level("INFO", "wsaas")
+    (transport,) = served(rig)
+    transport.protocol.data_received(data)
+    assert transport.aborted
+    assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
+    assert caplog.messages == []
+
+
+def test_a_connection_that_was_idle_before_its_first_request_may_be_stale(rig):
+    rig.send("a")
+    first = rig.opener.open()
+    rig.send("b")
+    first.protocol.data_received(OK)
+    unused = rig.opener.open()
+    rig.send("c")
+    assert unused.take() == b"c"
+    unused.lose()
+    assert rig.outcome("c") is None
+    assert rig.opener.open().take() == b"c"
+
+
 def test_the_stale_go_before_those_that_wait():
     rig = Rig(connections=1)
     (stale,) = served(rig)

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from wsaas.clock import Clock
 from wsaas.failure_report import log_unanswered, quote
 from wsaas.log_throttle import throttle
-from wsaas.responses import BadResponse, Response, ResponseReader
+from wsaas.responses import REQUEST_TIMEOUT, BadResponse, Response, ResponseReader
 
 
 class Failure(Enum):
@@ -101,9 +101,14 @@ class PooledConnection(asyncio.Protocol):
 
     `deadline`: when its answer is overdue or, without an exchange, when it was idle for too long.
     `expires`: when it is too old to take another exchange.
+    `reused`: it was idle before, so that the backend may have closed it while the next request was on its way. The
+    request is then sent again on a fresh connection, at once: when the connection ends without a byte of an answer, or
+    with a 408 that closes it. By that, servers and proxies end connections on which no request came in time. It says
+    that the server did not receive a complete request, which is why any request, a POST too, may be repeated (RFC 9110
+    section 15.5.9). On a fresh connection there is no such race: a 408 is an answer like any other there.
     """
 
-    __slots__ = ("_heard", "_pool", "_reader", "_served", "_transport", "deadline", "exchange", "expires")
+    __slots__ = ("_heard", "_pool", "_reader", "_transport", "deadline", "exchange", "expires", "reused")
 
     def __init__(self, pool: "Pool") -> None:
         """Belong to `pool`."""
@@ -111,10 +116,10 @@ class PooledConnection(asyncio.Protocol):
         self._reader = ResponseReader(pool.limits.body)
         self._transport: asyncio.Transport | None = None
         self._heard = False
-        self._served = False
         self.deadline = 0.0
         self.expires = math.inf
         self.exchange: Exchange | None = None
+        self.reused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Offer itself to whoever waits."""
@@ -141,6 +146,8 @@ class PooledConnection(asyncio.Protocol):
             self.end(Failure.GARBLED)
         elif response is not None:
             self._answered(response)
+        elif self._reader.is_request_timeout and self.reused:
+            self._end_stale()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Finish the response that the end makes whole, or tell whoever waits for one that none will come.
@@ -164,8 +171,7 @@ class PooledConnection(asyncio.Protocol):
             self._reader.close()
         if exchange is None:
             return
-        if failure is Failure.BROKEN and self._served and not self._heard:
-            # It served before and died without a byte of an answer: the backend had closed it while it was idle.
+        if failure is Failure.BROKEN and self.reused and not self._heard:
             exchange.fresh = True
             self._pool.send(exchange)
         else:
@@ -173,10 +179,18 @@ class PooledConnection(asyncio.Protocol):
                 _log(exchange, failure, detail, advice)
             exchange.answered(failure)
 
+    def _end_stale(self) -> None:
+        """Close for good: what was heard is no answer to the request."""
+        self._heard = False
+        self.end(Failure.BROKEN)
+
     def _answered(self, response: Response) -> None:
+        if not response.keep_alive and response.status == REQUEST_TIMEOUT and self.reused:
+            self._end_stale()
+            return
         exchange = cast(Exchange, self.exchange)
         self.exchange = None
-        self._served = True
+        self.reused = True
         if response.keep_alive:
             self._pool.idle(self)
         else:
@@ -226,6 +240,7 @@ class Pool:
             connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
         else:
             self.idle(connection)
+            connection.reused = connection.exchange is None
 
     def idle(self, connection: PooledConnection) -> None:
         """Give `connection`, which has no exchange, to the exchange that waits longest, or keep it."""

@@ -13,6 +13,7 @@ from wsaas.heads import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head, Headers
 _LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
 _BEGINNING = b"HTTP/1."
 _SWITCHING = 101
+REQUEST_TIMEOUT = 408
 _FIRST_FINAL = 200
 """Statuses below are interim (RFC 9110 section 15.2)."""
 _BODILESS = {204, 304}
@@ -70,6 +71,12 @@ class ResponseReader:
         if type(self._body) is Body:
             self._body.whole = True
         return self._complete(spoilt=True)
+
+    @property
+    def is_request_timeout(self) -> bool:
+        """Whether the head of the response under way is a 408 that closes the connection."""
+        response = self._response
+        return response is not None and response.status == REQUEST_TIMEOUT and not response.keep_alive
 
     def close(self) -> None:
         """Read no more."""

@@ -236,6 +236,24 @@ async def test_a_stale_connection_is_replaced_at_once_even_for_a_post(stage: Sta
     assert posts[1].body == posts[2].body
 
 
+HAPROXY = (
+    b"HTTP/1.0 408 Request Time-out\r\nCache-Control: no-cache\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n"
+    b"<html><body><h1>408 Request Time-out</h1>\nYour browser didn't send a complete request in time.\n</body></html>\n"
+)
+NODE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("crossing", [HAPROXY, NODE], ids=["haproxy", "node"])
+async def test_a_408_that_crosses_a_post_is_no_answer_to_it(stage: Stage, crossing: bytes) -> None:
+    node = await stage.node()
+    stage.backend.on["POST"] = lambda call: call.ok() if call.number == 0 or call.link.fresh else call.hang_up(crossing)
+    await node.connect()
+    await node.connect()
+    posts = [call for call in stage.backend.calls if call.method == "POST"]
+    assert len(posts) == 3
+    assert posts[1].headers["ce-id"] == posts[2].headers["ce-id"]
+
+
 async def test_connection_close_and_http_1_0_answers(stage: Stage) -> None:
     node = await stage.node()
     answers = iter(
