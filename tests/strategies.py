@@ -256,7 +256,8 @@ odd_lines = st.sampled_from(
     [
         b"Connection: close", b"Connection: close, Upgrade", b"Upgrade: websocket", b"Content-Length: 1001",
         b"Content-Length: -1", b"Transfer-Encoding: gzip", b"Expect: tea", b"Host: y", b" folded", b"X", b": x",
-        b"X y: z",
+        b"X y: z", b"X : y", b"Content-Length : 3", b"Content-Length: 3, 3", b"Transfer-Encoding: identity", b"X: y\n",
+        b"Transfer-Encoding :\r\n chunked", b"X: \x0b",
     ]
 )  # fmt: skip
 

@@ -158,7 +158,7 @@ def test_a_reader_starts_again_for_the_next_response():
         b"HTTP/1.1 2000 OK\r\n",
         b"HTTP/1.1 OK\r\n",
         ok(b"Content-Length: x"),
-        ok(b"Content-Length: 1", b"Content-Length: 1"),
+        ok(b"Content-Length: 1", b"Content-Length: 2"),
         ok(b"Transfer-Encoding: chunked", body=b"zz\r\n"),
     ],
 )
@@ -211,9 +211,8 @@ def test_interim_responses_count_for_one_response():
         b"h",
         b"HTTP/2",
         b"\r",
-        b"HTTP/1.1 200 OK\n",
+        b"HTTP/1.1 200OK\n",
         b"HTTP/1.1 OK\r\n",
-        b"HTTP/1.1 200 OK\r\nX: y\n",
         b"HTTP/1.1 101 X\r\n",
     ],
 )

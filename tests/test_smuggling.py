@@ -10,7 +10,7 @@ from fakes import read_all
 from hypothesis import given
 from strategies import cut, examples, places, requests_or_not, responses_or_not
 
-from wsaas import errors
+from wsaas import errors, lenient
 from wsaas.http1 import Request, RequestReader
 from wsaas.responses import BadResponse, ResponseReader
 
@@ -303,7 +303,7 @@ def test_a_strict_reader_reads_the_same_requests(data):
             assert value in {given for given_name, given in headers if given_name == name} or b"," in value
 
 
-# What the backend sends
+# What the backend sends (what is read although it is not quite right: `test_lenient`)
 
 
 def response(*lines: bytes, start: bytes = b"HTTP/1.1 200 OK", body: bytes = b"") -> bytes:
@@ -316,8 +316,6 @@ BAD = {
     "a length and chunks": response(b"Content-Length: 3", CHUNKED, body=b"0\r\n\r\n"),
     "chunks and a length": response(CHUNKED, b"Content-Length: 3", body=b"0\r\n\r\n"),
     "two lengths": response(b"Content-Length: 3", b"Content-Length: 5", body=b"abc"),
-    "two lengths that are the same": response(b"Content-Length: 3", b"Content-Length: 3", body=b"abc"),
-    "a list of lengths": response(b"Content-Length: 3, 3", body=b"abc"),
     "a length with a sign": response(b"Content-Length: +3", body=b"abc"),
     "a negative length": response(b"Content-Length: -3", body=b"abc"),
     "an empty length": response(b"Content-Length:", body=b"abc"),
@@ -326,22 +324,12 @@ BAD = {
     "chunks below a coding": response(b"Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
     "chunks twice": response(CHUNKED, CHUNKED, body=b"0\r\n\r\n"),
     "no chunks": response(b"Transfer-Encoding: gzip"),
-    "no coding": response(b"Transfer-Encoding: identity", body=b"abc"),
     "a coding like chunks": response(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
-    "chunks of HTTP/1.0": response(CHUNKED, start=b"HTTP/1.0 200 OK", body=b"0\r\n\r\n"),
     "a chunk that lies about its size": response(CHUNKED, body=b"3\r\nabcd\r\n0\r\n\r\n"),
-    "a size with a space": response(CHUNKED, body=b"3 \r\nabc\r\n0\r\n\r\n"),
     "a huge extension": response(CHUNKED, body=b"3;" + b"x" * 40_000 + b"\r\nabc\r\n0\r\n\r\n"),
     "huge trailers": response(CHUNKED, body=b"0\r\n" + b"X: y\r\n" * 10_000 + b"\r\n"),
-    "lines that end without CR": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-    "a header that ends without CR": response(b"X: a\nContent-Length: 3", body=b"abc"),
     "a header that ends without LF": response(b"X: a\rContent-Length: 3", body=b"abc"),
-    "a folded header": response(b"X: a", b" b", NONE),
-    "a space before the colon": response(b"Content-Length : 0"),
-    "an empty name": response(b": a", NONE),
     "NUL in a value": response(b"X: \x00", NONE),
-    "a control character in a value": response(b"X: \x0b", NONE),
-    "a control character in the reason": response(NONE, start=b"HTTP/1.1 200 \x01"),
     "HTTP/1.2": response(NONE, start=b"HTTP/1.2 200 OK"),
     "HTTP/2.0": response(NONE, start=b"HTTP/2.0 200 OK"),
     "HTTP/0.9": response(NONE, start=b"HTTP/0.9 200 OK"),
@@ -349,7 +337,6 @@ BAD = {
     "RTSP": response(NONE, start=b"RTSP/1.0 200 OK"),
     "ICE": response(NONE, start=b"ICE/1.0 200 OK"),
     "ICY": response(NONE, start=b"ICY 200 OK"),
-    "two spaces before the status": response(NONE, start=b"HTTP/1.1  200 OK"),
     "a space before the version": response(NONE, start=b" HTTP/1.1 200 OK"),
     "a status of two digits": response(NONE, start=b"HTTP/1.1 20 OK"),
     "a status of four digits": response(NONE, start=b"HTTP/1.1 2000 OK"),
@@ -412,6 +399,16 @@ def test_a_response_without_a_length_ends_with_its_connection_though_that_is_to_
         assert (found.body, found.keep_alive) == (b"abc", False)
 
 
+def strictly_written(data: bytes) -> bytes:
+    """Return a response, which was accepted, with each head as RFC 9112 writes it."""
+    at, written, status = 0, b"", b"1"
+    while status == b"1":
+        end = lenient.find_end(data, at)
+        head = lenient.Repair(data[at:end]).head
+        written, at, status = written + head, end, head[9:10]
+    return written + data[at:]
+
+
 @examples(500)
 @given(responses_or_not, places)
 def test_a_strict_reader_reads_the_same_response(data, places):
@@ -430,7 +427,7 @@ def test_a_strict_reader_reads_the_same_response(data, places):
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="PUT", target="/", headers=[("Host", "x")]))
     connection.send(h11.EndOfMessage())
-    connection.receive_data(given_to_it)
+    connection.receive_data(strictly_written(given_to_it))
     if ended:
         connection.receive_data(b"")
     while isinstance(head := connection.next_event(), h11.InformationalResponse):

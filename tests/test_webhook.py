@@ -249,6 +249,13 @@ def test_ok_lets_the_client_in(status):
     assert judge_post(response(status, b' {"x": [1], "code": "OK", "context": null}\n')) == Admitted(None, None)
 
 
+def test_a_byte_order_mark_before_the_answer_does_not_matter():
+    assert judge_post(response(200, b'\xef\xbb\xbf{"code":"OK"}')) == Admitted(None, None)
+    assert denial(response(200, b'\xef\xbb\xbf{"code":"NO"}')) == (403, (), False)
+    assert denial(response(200, b'\xef\xbb\xbf\xef\xbb\xbf{"code":"OK"}')) == (502, (), True)
+    assert denial(response(200, b"\xef\xbb\xbf")) == (502, (), True)
+
+
 def test_ok_may_bring_a_subprotocol_and_a_context():
     body = b'{"code":"OK","subprotocol":"v1","context":"user 7"}'
     assert judge_post(response(200, body)) == Admitted("v1", "user 7")

@@ -6,6 +6,7 @@ A body takes its bytes as they come, wherever they are cut, and none of those be
 import re
 import sys
 from collections.abc import Callable
+from typing import ClassVar
 
 from wsaas.errors import Malformed, Oversized
 
@@ -18,6 +19,8 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN, TOKEN, _QUOTED))
 _TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN)
+_LENIENT_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[\t -~\x80-\xff]*)?)\r\n")
+_LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN)
 
 
 class Body:
@@ -101,6 +104,9 @@ class Chunked(Body):
 
     __slots__ = ("_begun", "_expected", "_extra", "_left")
 
+    SIZE: ClassVar[re.Pattern[bytes]] = _SIZE
+    TRAILER: ClassVar[re.Pattern[bytes]] = _TRAILER
+
     def __init__(self, limit: int) -> None:
         """Expect the first chunk."""
         super().__init__(limit)
@@ -129,7 +135,7 @@ class Chunked(Body):
 
         Return where they end, and how many of `chunks` are left.
         """
-        while chunks > 0 and (found := _SIZE.match(data, at)) is not None:
+        while chunks > 0 and (found := self.SIZE.match(data, at)) is not None:
             start = found.end()
             end = start + int(found[1], 16)
             if start == end or data[end : end + 2] != b"\r\n":
@@ -157,7 +163,7 @@ class Chunked(Body):
     # What a line may be.
 
     def _size(self, line: bytes) -> None:
-        found = _SIZE.fullmatch(line)
+        found = self.SIZE.fullmatch(line)
         if found is None:
             raise Malformed("a chunk does not begin with its size")
         self._left = int(found[1], 16)
@@ -174,7 +180,7 @@ class Chunked(Body):
     def _trailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.whole = True
-        elif _TRAILER.fullmatch(line):
+        elif self.TRAILER.fullmatch(line):
             self._spend(len(line))
         else:
             raise Malformed("a trailer is not a header")
@@ -183,3 +189,16 @@ class Chunked(Body):
         self._extra += extra
         if self._extra > MAX_EXTRA:
             raise Oversized(f"its chunks have more than {MAX_EXTRA} bytes of extensions and trailers")
+
+
+class LenientChunked(Chunked):
+    """A body in chunks from somebody who is believed: spaces may follow a size, and any text its semicolon.
+
+    Some servers fill the size up with spaces; RFC 9112 section 7.1.1 lets an old grammar have them before an extension.
+    None of that changes where a chunk ends.
+    """
+
+    __slots__ = ()
+
+    SIZE: ClassVar[re.Pattern[bytes]] = _LENIENT_SIZE
+    TRAILER: ClassVar[re.Pattern[bytes]] = _LENIENT_TRAILER

@@ -9,7 +9,7 @@ from typing import Any
 
 import httptools
 
-from wsaas.bodies import Body, Chunked, Sized
+from wsaas.bodies import Body, Chunked, LenientChunked, Sized
 from wsaas.errors import Malformed, Oversized, UnknownCoding
 
 MAX_HEAD = 32 * 1024
@@ -60,9 +60,13 @@ class Head:
         """Return the members, in lower case, of the list header `name`."""
         return _split(self.headers.get(name, b"").lower())
 
-    def body(self, limit: int) -> Body:
-        """Return the body, still to be read."""
-        return Body(limit) if self.size is None else Chunked(limit) if self.size < 0 else Sized(limit, self.size)
+    def body(self, limit: int, *, lenient: bool = False) -> Body:
+        """Return the body, still to be read. `lenient`: chunks may be written as `LenientChunked` reads them."""
+        if self.size is None:
+            return Body(limit)
+        if self.size >= 0:
+            return Sized(limit, self.size)
+        return LenientChunked(limit) if lenient else Chunked(limit)
 
 
 def find_end(data: bytes, start: int) -> int:

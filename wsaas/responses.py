@@ -1,16 +1,21 @@
-"""HTTP/1.1: the bytes of a backend to its responses (RFC 9112)."""
+"""HTTP/1.1: the bytes of a backend to its responses (RFC 9112).
+
+Requests are read strictly, responses not quite: `lenient` lists what is repaired in a head. Of a chunked body any
+extension is taken, and spaces behind the size of a chunk (`bodies.LenientChunked`). A response whose end would be
+a guess is still refused, and a connection on which it was one is not used again.
+"""
 
 import re
 from functools import lru_cache
 
 import httptools
 
-from wsaas import heads
+from wsaas import heads, lenient
 from wsaas.bodies import Body
 from wsaas.errors import Malformed, Oversized
 from wsaas.heads import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head, Headers
 
-_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
+_LINE = re.compile(rb"HTTP/(1\.[01])[ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n]*)?\r?\n")
 _BEGINNING = b"HTTP/1."
 _SWITCHING = 101
 REQUEST_TIMEOUT = 408
@@ -40,7 +45,7 @@ class Response:
 class ResponseReader:
     """Bytes of one connection to the backend in, the response to the one request that is under way out."""
 
-    __slots__ = ("_body", "_data", "_limit", "_response", "_spent")
+    __slots__ = ("_body", "_data", "_is_doubtful", "_limit", "_response", "_spent")
 
     def __init__(self, max_body: int) -> None:
         """Keep bodies of at most `max_body` bytes."""
@@ -48,8 +53,9 @@ class ResponseReader:
         self._data = b""
         self._body: Body | None = None
         self._response: Response | None = None
-        # Bytes of interim responses so far.
+        # Bytes of interim responses so far, and whether one of them had to be repaired.
         self._spent = 0
+        self._is_doubtful = False
 
     def feed(self, data: bytes) -> Response | None:
         """Take `data`; return the response once it is whole. Raises `BadResponse`."""
@@ -106,7 +112,7 @@ class ResponseReader:
         """Read heads, until one is not that of an interim response; return where the body begins."""
         at = 0
         while self._response is None:
-            end = heads.find_end(data, at)
+            end = lenient.find_end(data, at)
             if not end:
                 _check_part(data, at)
                 self._data = data[at:]
@@ -120,13 +126,14 @@ class ResponseReader:
         status, said = (_common_head if len(head) <= COMMON_SIZE else _read_head)(head)
         if status < _FIRST_FINAL:
             self._spent += len(head)
+            self._is_doubtful = self._is_doubtful or not said.keep_alive
             if self._spent > MAX_HEAD:
                 raise Oversized(f"its interim responses have more than {MAX_HEAD} bytes")
             return
         self._response = Response(status, said.headers)
-        self._response.keep_alive = said.keep_alive
+        self._response.keep_alive = said.keep_alive and not self._is_doubtful
         if status not in _BODILESS:
-            self._body = said.body(self._limit)
+            self._body = said.body(self._limit, lenient=True)
 
     def _complete(self, *, spoilt: bool) -> Response | None:
         """Return the response if it is whole. `spoilt`: the connection is of no use any more."""
@@ -143,6 +150,7 @@ class ResponseReader:
             response.keep_alive = False
         self._response = self._body = None
         self._spent = 0
+        self._is_doubtful = False
         return response
 
 
@@ -150,7 +158,6 @@ def _check_part(data: bytes, start: int) -> None:
     """Refuse, without waiting for the rest, what will never be the beginning of a response."""
     if data.find(b"\n", start) >= 0:
         _read_line(data, start)
-        heads.check_part(data, start)
     elif not _BEGINNING.startswith(data[start : start + len(_BEGINNING)]):
         raise _not_a_line()
 
@@ -167,13 +174,24 @@ def _read_line(data: bytes, start: int) -> tuple[int, str]:
 
 
 def _read_head(head: bytes) -> tuple[int, Head]:
-    """Return the status of a whole head, and what else it says."""
+    """Return the status of a whole head, which may have to be repaired, and what else it says."""
+    try:
+        return _read_strictly(head)
+    except Malformed:
+        repair = lenient.Repair(head)
+    status, said = _read_strictly(repair.head)
+    said.keep_alive = said.keep_alive and not repair.is_doubtful
+    return status, said
+
+
+def _read_strictly(head: bytes) -> tuple[int, Head]:
     status, version = _read_line(head, 0)
     said = heads.read(httptools.HttpResponseParser, version, head)
-    if status < _FIRST_FINAL and said.size:
-        raise Malformed("an interim response has a body")
+    if status < _FIRST_FINAL:
+        if said.size:
+            raise Malformed("an interim response has a body")
     # Nothing but its end ends a body of unknown size. Whoever announces one where there can be none may send it.
-    if said.size if status in _BODILESS else said.size is None:
+    elif said.size if status in _BODILESS else said.size is None:
         said.keep_alive = False
     return status, said
 

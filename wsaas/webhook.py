@@ -3,6 +3,7 @@
 Pure but for `Webhook.call`, which hands the request to the pool, and for the log of answers that nobody wants.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timezone
@@ -264,7 +265,7 @@ def _judge_code(response: Response) -> Admitted | Denied:
     if coding := content_coding(response.headers):
         return _unusable(f"a body in Content-Encoding {coding}")
     try:
-        body = orjson.loads(response.body)
+        body = orjson.loads(response.body.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError:
         body = None
     code = body.get("code") if isinstance(body, dict) else None

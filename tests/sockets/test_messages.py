@@ -228,6 +228,49 @@ async def test_a_compressed_reply_never_reaches_the_client(stage: Stage, kind: s
     assert {call.headers["accept-encoding"] for call in stage.backend.calls} == {"identity"}
 
 
+OK_BODY = b'{"code":"OK"}'
+LOOSE = {
+    "a folded header": (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: %d\r\n%b\r\n%b", True),
+    "a space before a colon": (b"HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: %d\r\n%b\r\n%b", True),
+    "two equal lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b", True),
+    "spaces behind a size": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n%b\r\n%x  \r\n%b\r\n0 \r\n\r\n", True),
+    "lines that end with LF alone": (b"HTTP/1.1 200 OK\nContent-Length: %d\n%b\n%b", False),
+    "chunks of HTTP/1.0": (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n", False),
+}
+
+
+def written(form: bytes, header: bytes, body: bytes) -> bytes:
+    """Return an answer in one of the forms of `LOOSE`."""
+    if b"%x" in form:
+        return form % (header, len(body), body)
+    return form % (len(body), header, body)
+
+
+@pytest.mark.parametrize("what", LOOSE)
+async def test_a_backend_whose_http_is_not_quite_right_is_understood(stage: Stage, what: str) -> None:
+    form, is_kept = LOOSE[what]
+    header = b"Content-Length: 13\r\n" if what == "two equal lengths" else b""
+    stage.backend.on["POST"] = lambda call: call.send(written(form, header, OK_BODY))
+    reply = b"\xe2\x82\xac 13 bytes!!"[:13]
+    end = b"\n" if b"OK\n" in form else b"\r\n"
+    stage.backend.on["PUT"] = lambda call: call.send(written(form, header + b"Ws-Reply : text" + end, reply))
+    node = await stage.node()
+    client, name = await node.admit()
+    for _ in range(2):
+        await client.send("?")
+        assert await within(client.recv()) == reply.decode()
+    links = {id(call.link) for call in stage.backend.of(name)}
+    assert len(links) == (1 if is_kept else 3)
+
+
+async def test_a_byte_order_mark_before_the_answer_lets_the_client_in(stage: Stage) -> None:
+    stage.backend.on["POST"] = lambda call: call.answer(200, b"\xef\xbb\xbf" + OK_BODY)
+    node = await stage.node()
+    client, _ = await node.admit()
+    await client.send("hello")
+    assert (await stage.backend.take("PUT")).text == "hello"
+
+
 async def test_a_reply_to_a_client_that_is_gone_is_dropped(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
