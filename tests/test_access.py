@@ -10,7 +10,8 @@ from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxie
 # Origins
 
 SOME = Origins(
-    frozenset({"https://a.com", "null", "http://localhost:3000"}), (("https", ".b.com"), ("http", ".b.com:8080"))
+    frozenset({"https://a.com", "null", "http://localhost:3000", "file://", "https://xn--bcher-kva.example"}),
+    (("https", ".b.com"), ("http", ".b.com:8080")),
 )
 
 
@@ -18,7 +19,7 @@ SOME = Origins(
     "origin",
     [
         "https://a.com", "HTTPS://A.com", "null", "http://localhost:3000",
-        "https://x.b.com", "https://x.y.b.com", "http://x.b.com:8080",
+        "https://x.b.com", "https://x.y.b.com", "http://x.b.com:8080", "file://", "https://xn--bcher-kva.example",
     ],
 )  # fmt: skip
 def test_an_origin_that_is_listed_may_connect(origin):
@@ -32,7 +33,7 @@ def test_an_origin_that_is_listed_may_connect(origin):
         "https://b.com", "http://x.b.com", "https://x.b.com:8080", "https://xb.com", "https://.b.com",
         "https://b.com.evil.com", "https://evil.com/x.b.com", "https://evil.com?.b.com",
         "https://evil.com@x.b.com", "x.b.com", "", "*",
-        "http://localhost",
+        "http://localhost", "file:///", "file:", "file", "https://b\xfccher.example",
     ],
 )  # fmt: skip
 def test_no_other_origin_may(origin):

@@ -201,9 +201,10 @@ class Settings:
     allowed_origins: Origins = _setting(
         values.origins,
         "*",
-        "Comma-separated origins that may connect, `https://*.example.com` for all subdomains; a handshake without "
-        "`Origin` passes",
-        "*, or origins such as https://example.com or https://*.example.com, separated by commas",
+        "Comma-separated origins that may connect, `https://*.example.com` for all subdomains, `null` or `file://` for "
+        "pages without a host; a handshake without `Origin` passes",
+        "*, or origins such as https://example.com, https://*.example.com, file:// or null, separated by commas; some "
+        "names have to be written as browsers send them (xn--...)",
         empty=ANY_ORIGIN,
     )
     subprotocols: tuple[str, ...] = _setting(

@@ -10,6 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
 from wsaas.access import UNIX, Origins, Proxies, names_loopback
@@ -25,6 +26,9 @@ _SEPARATOR = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?(?P<host>[^/\s:*@]+|\[[0-9a-f:]+\])(?P<port>:[0-9]{1,5})?"
 )
+_HOSTLESS_ORIGIN = re.compile(r"(?!https?:|wss?:)[a-z][a-z0-9+.-]*://")
+_DEVIATIONS = frozenset("ß\u03c2\u200c\u200d")
+"""Sharp s, final sigma and two joiners (UTS 46 section 2.3). The capital sharp s is in lower case by then."""
 _SECRET_MARK = "whsec_"  # noqa: S105 - the word that each secret starts with
 _SECRET_SIZES = range(24, 65)
 _PORTS = {"http": 80, "https": 443}
@@ -182,20 +186,40 @@ def _signing_secret(text: str) -> bytes:
 
 
 def origins(text: str) -> Origins:
-    """Read web origins; `*` for all, `*.` before a host for all of its subdomains."""
+    """Read web origins; `*` for all, `*.` before a host for all of its subdomains.
+
+    A scheme of its own may stand without a host, as in `file://`, which Android's WebView sends for its files.
+    """
     exact: set[str] = set()
     domains: list[tuple[str, str]] = []
     for origin in (part.strip().lower() for part in text.split(",")):
         parts = _ORIGIN.fullmatch(origin)
         if parts is None:
-            if origin not in {"*", "null"}:
+            if origin not in {"*", "null"} and not _HOSTLESS_ORIGIN.fullmatch(origin):
                 raise ValueError
             exact.add(origin)
         elif parts["wild"]:
-            domains.append((parts["scheme"], "." + parts["host"] + _odd_port(parts)))
+            domains.append((parts["scheme"], f".{_ascii(parts['host'])}{_odd_port(parts)}"))
         else:
-            exact.add(f"{parts['scheme']}://{parts['host']}{_odd_port(parts)}")
+            exact.add(f"{parts['scheme']}://{_ascii(parts['host'])}{_odd_port(parts)}")
     return Origins(frozenset(exact - {"*"}), tuple(domains), everyone="*" in exact)
+
+
+def _ascii(host: str) -> str:
+    """Return a host as a browser writes it in `Origin`: in ASCII, each label with other letters as `xn--...`.
+
+    Browsers follow UTS 46, Python's codec IDNA 2003. They differ in the four letters that IDNA 2003 maps to others, and
+    in what came after Unicode 3.2. Names with those are refused, as a wrong translation could be somebody else's name.
+    """
+    if host.isascii():
+        return host
+    if any(letter in _DEVIATIONS or ucd_3_2_0.category(letter) == "Cn" for letter in host):
+        raise ValueError
+    # UnicodeError is a ValueError.
+    name = host.encode("idna").decode().lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError
+    return name
 
 
 def _odd_port(origin: re.Match[str]) -> str:

@@ -105,6 +105,31 @@ async def test_an_origin_may_be_any_subdomain(stage: Stage, origin: str, passes:
         assert (await refusal(node.connect(origin=origin))).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("setting", "origin"),
+    [
+        # As Cordova, Ionic, Capacitor, Tauri, Electron, extensions, Android's WebView and sandboxed frames send it.
+        ("file://", "file://"),
+        ("null", "null"),
+        ("ionic://localhost", "ionic://localhost"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("app://.", "app://."),
+        ("chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb", "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb"),
+        (
+            "moz-extension://6b2a9a3e-1c0e-4d1b-b0f8-0d7f0a1e2c3d",
+            "moz-extension://6b2a9a3e-1c0e-4d1b-b0f8-0d7f0a1e2c3d",
+        ),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://*.bücher.example", "https://www.xn--bcher-kva.example"),
+    ],
+)
+async def test_an_origin_is_known_as_browsers_and_web_views_send_it(stage: Stage, setting: str, origin: str) -> None:
+    node = await stage.node(allowed_origins=setting)
+    await node.connect(origin=origin)
+    assert (await refusal(node.connect(origin="https://evil.example"))).status_code == 403
+
+
 # The rate
 
 
