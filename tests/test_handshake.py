@@ -65,10 +65,61 @@ def test_a_handshake_is_a_get_of_http_1_1(start):
 
 @pytest.mark.parametrize("connection", [None, b"keep-alive"])
 def test_a_handshake_needs_connection_upgrade(connection):
-    asked = request(Connection=connection)
+    asked = request(Connection=connection, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None)
     assert handshake.is_handshake(asked)
+    assert not handshake.lost_upgrade(asked)
     with pytest.raises(BadRequest, match="Connection"):
         handshake.read(asked)
+
+
+LOST = [
+    {"Upgrade": None},
+    {"Connection": None},
+    {"Connection": b"keep-alive"},
+    {"Upgrade": None, "Connection": b"close", "start": b"GET / HTTP/1.0"},
+    {"Upgrade": None, "Connection": None, "Sec_WebSocket_Key": None},
+    {"Upgrade": None, "Connection": None, "Sec_WebSocket_Version": None},
+]
+
+
+@pytest.mark.parametrize("changed", LOST)
+def test_a_handshake_without_its_upgrade_went_through_a_proxy_that_dropped_it(changed):
+    asked = request(**changed)
+    assert handshake.lost_upgrade(asked)
+    fault = handshake.upgrade_lost()
+    assert (fault.status, fault.code) == (426, "UPGRADE_REQUIRED")
+    assert fault.headers == (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+    for what in (
+        "proxy in front dropped the Upgrade",
+        "proxy_http_version 1.1",
+        "$http_upgrade",
+        'Connection "upgrade"',
+    ):
+        assert what in fault.message
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"start": b"POST / HTTP/1.1", "Upgrade": None},
+        {"Upgrade": None, "Sec_WebSocket_Key": None, "Sec_WebSocket_Version": None},
+        {"start": b"GET / HTTP/1.0"},
+    ],
+)
+def test_any_other_request_lost_no_upgrade(changed):
+    assert not handshake.lost_upgrade(request(**changed))
+
+
+@pytest.mark.parametrize("connection", [None, b"keep-alive"])
+def test_a_handshake_whose_connection_lost_its_upgrade_is_426(connection):
+    with pytest.raises(UpgradeRequired, match="proxy in front dropped"):
+        handshake.read(request(Connection=connection))
+
+
+def test_an_upgrade_by_http_1_0_names_the_proxy_too():
+    with pytest.raises(BadRequest, match=r"GET of HTTP/1\.1.*proxy_http_version 1\.1"):
+        handshake.read(request(start=b"GET / HTTP/1.0"))
 
 
 @pytest.mark.parametrize("connection", [b"upgrade", b"keep-alive, Upgrade", b"UPGRADE"])

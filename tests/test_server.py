@@ -745,7 +745,7 @@ def test_a_client_on_a_unix_socket_has_no_address(peername):
     [
         (b": 13", b": 12", (426, "UPGRADE_REQUIRED", True)),
         (KEY, b"short", (400, "BAD_REQUEST", True)),
-        (b"Connection: Upgrade\r\n", b"", (400, "BAD_REQUEST", True)),
+        (b"Connection: Upgrade\r\n", b"", (426, "UPGRADE_REQUIRED", True)),
         (b"GET", b"POST", (400, "BAD_REQUEST", True)),
         (b"Host: localhost\r\n", b"Host: localhost\r\nOrigin: https://evil\r\n", (403, "FORBIDDEN", True)),
     ],

@@ -13,6 +13,14 @@ from wsaas.http1 import Request
 
 VERSION = b"13"
 UPGRADE = b"websocket"
+UPGRADE_ADVICE = (
+    "let it speak HTTP/1.1 and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; "
+    'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
+)
+"""What to do about a proxy that does neither by itself."""
+
+# RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
+_SPOKEN = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -39,14 +47,38 @@ def is_handshake(request: Request) -> bool:
     return request.upgrade or UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
+def lost_upgrade(request: Request) -> bool:
+    """Return whether `request` is what is left of a handshake behind a proxy that drops `Upgrade` or `Connection`.
+
+    Both are for one hop only (RFC 9110 section 7.6.1): a proxy that was not told of WebSockets passes on the rest.
+    """
+    headers = request.headers
+    return (
+        request.method == b"GET"
+        and not request.upgrade
+        and (b"sec-websocket-key" in headers or b"sec-websocket-version" in headers)
+    )
+
+
+def upgrade_lost() -> UpgradeRequired:
+    """Return the fault that answers a request which has `lost_upgrade`."""
+    return UpgradeRequired(
+        f"A proxy in front dropped the Upgrade of this WebSocket handshake: {UPGRADE_ADVICE}.", *_SPOKEN
+    )
+
+
 def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
     """Return the handshake that `request` is, its messages deflated if it offers that and `compression` is on.
 
-    Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13, `Forbidden` for an
-    `Origin` (RFC 6454) that is not among `origins`.
+    Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13 or an upgrade that was lost on
+    the way, `Forbidden` for an `Origin` (RFC 6454) that is not among `origins`.
     """
     if request.method != b"GET" or request.version != "1.1":
-        raise BadRequest("A WebSocket handshake is a GET of HTTP/1.1.")
+        raise BadRequest(
+            f"A WebSocket handshake is a GET of HTTP/1.1. If a proxy in front sent this: {UPGRADE_ADVICE}."
+        )
+    if lost_upgrade(request):
+        raise upgrade_lost()
     if not request.upgrade:
         raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
     headers = request.headers
@@ -54,9 +86,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     if version is None:
         raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
     if version != VERSION:
-        # RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
-        spoken = ("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *spoken)
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *_SPOKEN)
     key = headers.get(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")

