@@ -134,7 +134,7 @@ def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, c
     rig.clock.advance(WARNING_GAP_S)
     rig.enter(rig.clients)
     assert [record.getMessage() for record in caplog.records] == [
-        "3 connections are all that open files allow: others are refused",
+        "open files allow no more than 3 connections: others are refused",
     ] * 2
 
 

@@ -73,7 +73,7 @@ async def test_frames_that_were_read_are_counted_though_that_takes_many_turns(st
     session = FakeSession(State.DISCONNECTED, unread=3, turns=5)
     assert not await make_drain(session).give_up(journaled=True)
     assert session.state is State.CLOSED
-    assert "stopping: 3 messages of 1 connections were not delivered" in stage.messages()
+    assert "stopping: 3 messages of 1 connection not delivered" in stage.messages()
 
 
 async def test_a_client_that_never_answers_its_close_is_closed_when_it_was_read_for_long_enough(stage: Stage) -> None:
@@ -86,7 +86,7 @@ async def test_a_client_that_never_answers_its_close_is_closed_when_it_was_read_
 async def test_frames_that_take_for_ever_are_counted_no_longer_than_a_moment(stage: Stage) -> None:
     session = FakeSession(State.DISCONNECTED, unread=3, turns=10_000)
     assert await asyncio.wait_for(make_drain(session).give_up(journaled=True), 5)
-    assert stage.messages(logging.WARNING) == ["the backend is told of the end of 1 connections at the next start"]
+    assert stage.messages(logging.WARNING) == ["the backend is told of the end of 1 connection at the next start"]
 
 
 async def test_a_stop_that_delivered_everything_says_nothing(stage: Stage) -> None:

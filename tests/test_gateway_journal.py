@@ -236,7 +236,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
     assert stage.messages(logging.INFO)[before:] == [
         "stopping within 4 s: not ready any more, 3 clients to close",
-        "stopping: the backend has to be told of 3 connections",
+        "stopping: the backend has to be told of the end of 3 connections",
     ]
     stage.backend.relent()
     assert await within(draining)
@@ -440,7 +440,7 @@ async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and
     stage.nodes.remove(node)
     assert path.read_bytes() == b"precious"  # noqa: ASYNC240
     (last,) = [message for message in stage.messages(logging.ERROR) if "is not what it should be" in message]
-    assert "1 changes are not written" in last
+    assert "1 change is not written" in last
 
 
 # Given up, and still owed.

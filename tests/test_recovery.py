@@ -306,7 +306,7 @@ def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog
     assert rig.clock.timers == []
     assert caplog.messages == [
         "the backend has still to be told of the end of 2 connections: trying again",
-        "the backend has still to be told of the end of 1 connections: trying again",
+        "the backend has still to be told of the end of 1 connection: trying again",
         "all ended connections that the backend had still to be told of are dealt with",
     ]
 

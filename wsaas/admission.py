@@ -17,6 +17,7 @@ from wsaas.access import Proxies, customer
 from wsaas.clock import Clock
 from wsaas.errors import Fault, TooManyRequests, Unavailable
 from wsaas.log import logger
+from wsaas.wording import counted
 
 CONTROL_RESERVE = 64
 """Descriptors for REST connections that clients cannot take."""
@@ -64,10 +65,10 @@ def divide(descriptors: int, backend_connections: int) -> DescriptorBudget:
     clients = descriptors - backend - control - spare
     if clients < FEW_CLIENTS:
         logger.warning(
-            "open files (%d) allow only %d clients and %d connections to the backend: raise their limit",
+            "open files (%d) allow only %s and %s to the backend: raise their limit",
             descriptors,
-            clients,
-            backend,
+            counted(clients, "client"),
+            counted(backend, "connection"),
         )
     return DescriptorBudget(clients, backend, control, spare)
 
@@ -154,7 +155,7 @@ class ConnectionTable:
         now = self._clock.now()
         if now >= self._warned + WARNING_GAP_S:
             self._warned = now
-            logger.warning("%d connections are all that open files allow: others are refused", self.used)
+            logger.warning("open files allow no more than %s: others are refused", counted(self.used, "connection"))
 
 
 class Gate:

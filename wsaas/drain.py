@@ -7,6 +7,7 @@ from wsaas.events import Reason
 from wsaas.log import logger
 from wsaas.registry import Registry
 from wsaas.session import DISCONNECTED, Session
+from wsaas.wording import counted
 
 LONGEST_GAP = 0.05
 """Most seconds between two clients that are closed: a few are not kept waiting."""
@@ -34,12 +35,14 @@ class Drain:
         deadline = self._clock.now() + self._timeout
         registry = self._registry
         registry.shut(self._no_clients.set, self._all_told.set)
-        logger.info("stopping within %g s: not ready any more, %d clients to close", self._timeout, len(registry))
+        clients = counted(len(registry), "client")
+        logger.info("stopping within %g s: not ready any more, %s to close", self._timeout, clients)
         await self._close_clients(self._timeout / 2)
         now = self._clock.now()
         await self._wait(self._no_clients, now + (deadline - now) / 2)
         self._drop_clients()
-        logger.info("stopping: the backend has to be told of %d connections", len(registry) + len(registry.ending()))
+        owed = counted(len(registry) + len(registry.ending()), "connection")
+        logger.info("stopping: the backend has to be told of the end of %s", owed)
         await self._wait(self._all_told, deadline)
 
     async def give_up(self, *, journaled: bool) -> bool:
@@ -59,12 +62,16 @@ class Drain:
                 incomplete += 1
                 messages += lost
                 logger.error(
-                    "%s: stopped before the backend was told of its end (%d messages lost)", session.ws_uri, lost
+                    "%s: stopped before the backend was told of its end (%s lost)",
+                    session.ws_uri,
+                    counted(lost, "message"),
                 )
         if incomplete:
-            logger.warning("stopping: %d messages of %d connections were not delivered", messages, incomplete)
+            of = counted(incomplete, "connection")
+            logger.warning("stopping: %s of %s not delivered", counted(messages, "message"), of)
         if sessions and journaled:
-            logger.warning("the backend is told of the end of %d connections at the next start", len(sessions))
+            owed = counted(len(sessions), "connection")
+            logger.warning("the backend is told of the end of %s at the next start", owed)
         return not incomplete
 
     async def _close_clients(self, within: float) -> None:

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 from wsaas.clock import Clock, Timer
 from wsaas.events import Closed
-from wsaas.journal_file import Entry, JournalError, JournalFile
+from wsaas.journal_file import Entry, JournalError, JournalFile, reason
 from wsaas.log import logger
+from wsaas.wording import counted
 
 __all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
@@ -138,11 +139,11 @@ class SqliteJournal:
             last.error = "its disk does not answer"
         if last.error:
             logger.error(
-                "the journal %s is not what it should be: %s; %d changes are not written: after the next start the "
-                "backend may be told of an end again, or not at all",
+                "the journal %s is not what it should be: %s; %s not written: after the next start the backend may be "
+                "told of an end again, or not at all",
                 self._path,
                 last.error,
-                len(last.writes),
+                counted(len(last.writes), "change is", "changes are"),
             )
         return not last.error
 
@@ -214,7 +215,8 @@ class SqliteJournal:
             return
         if self._fault:
             self._fault = ""
-            logger.warning("the journal %s is whole again: %d connections are written anew", self._path, batch.count)
+            written = counted(batch.count, "connection is", "connections are")
+            logger.warning("the journal %s is whole again: %s written anew", self._path, written)
         if batch.error:
             logger.error("the journal %s cannot be written: %s", self._path, batch.error)
 
@@ -267,7 +269,7 @@ class SqliteJournal:
             if batch.is_whole:
                 self._file.write((write.statement, write.values) for write in batch.writes)
         except (OSError, sqlite3.Error, JournalError) as error:
-            batch.error = str(error)
+            batch.error = reason(error)
 
 
 class _Write:

@@ -43,6 +43,11 @@ class JournalError(Exception):
     """The journal cannot be used: another process has it, or it is something else."""
 
 
+def reason(error: Exception) -> str:
+    """Say what went wrong without the path of the file: whoever logs it names that."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 @dataclass(slots=True)
 class Entry:
     """A connection as it is remembered; `ended_at` and `farewell` are its DELETE, None if none has to be repeated.
@@ -93,8 +98,8 @@ class JournalFile:
         """
         try:
             return self._connect()
-        except (OSError, sqlite3.OperationalError) as error:
-            what = "another process uses it" if "locked" in str(error) else error
+        except (OSError, sqlite3.OperationalError, JournalError) as error:
+            what = "another process uses it" if "locked" in str(error) else reason(error)
             raise JournalError(f"{self._path}: {what}") from error
 
     def close(self) -> None:
@@ -144,7 +149,7 @@ class JournalFile:
         for path in self._files():
             found, was = _identify(path), self._identities.get(path)
             if found is not None and (was is None or found[:2] != was[:2]):
-                raise JournalError(f"{path} is another file now: move it away")
+                raise JournalError(f"{path.name} is another file now: move it away")
         self._let_go()
         rows = {entry.id: entry for entry in self._salvaged}
         for number, entry in enumerate(entries):
@@ -244,7 +249,7 @@ class JournalFile:
         if not tables and not application:
             return 0
         if application != APPLICATION or version not in _TABLES:
-            raise JournalError(f"{self._path} is not a journal of this version of wsaas")
+            raise JournalError("it is not a journal of this version of wsaas")
         if tables != [_words(_TABLES[version])]:
             raise sqlite3.DatabaseError("its table is not what it was")
         return int(version)

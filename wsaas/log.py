@@ -20,6 +20,7 @@ from typing import NamedTuple
 import orjson
 
 from wsaas.clock import rfc3339
+from wsaas.wording import counted
 
 LEVELS: Mapping[str, int] = {
     "ERROR": logging.ERROR,
@@ -223,7 +224,11 @@ class QueueHandler(logging.Handler):
         super().close()
 
     def _notice(self, count: int, why: str) -> bytes:
-        return _line(self.format(_made(logging.WARNING, f"{count} log lines were dropped because {why}")))
+        return _line(
+            self.format(
+                _made(logging.WARNING, f"{counted(count, 'log line was', 'log lines were')} dropped because {why}")
+            )
+        )
 
 
 def _made(level: int, message: str) -> logging.LogRecord:

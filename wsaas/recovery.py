@@ -14,6 +14,7 @@ from wsaas.log_throttle import throttle
 from wsaas.outbox import Outbox, Owner
 from wsaas.session import Services
 from wsaas.webhook import Subject
+from wsaas.wording import counted
 
 AT_ONCE = 16
 """So many are under way at a time: clients that connect now come first."""
@@ -105,7 +106,7 @@ class Recovery:
     def start(self) -> None:
         """Send."""
         if self._left:
-            logger.info("an earlier gateway left %d connections: telling the backend", len(self._left))
+            logger.info("an earlier gateway left %s: telling the backend", counted(len(self._left), "connection"))
         self._go_on()
 
     def stop(self) -> None:
@@ -145,7 +146,8 @@ class Recovery:
         self._timer = None
         self._due.extend(self._owed)
         self._owed.clear()
-        logger.warning("the backend has still to be told of the end of %d connections: trying again", len(self._due))
+        due = counted(len(self._due), "connection")
+        logger.warning("the backend has still to be told of the end of %s: trying again", due)
         self._go_on()
 
     def _go_on(self) -> None:

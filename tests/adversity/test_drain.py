@@ -11,6 +11,7 @@ from sockets.harness import BINARY, PING, TEXT, Node, Stage, close_frame, frame,
 
 from wsaas import drain
 from wsaas.http1 import CONTINUE
+from wsaas.wording import counted
 
 
 def stopping(node: Node) -> "asyncio.Task[bool]":
@@ -216,7 +217,7 @@ async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Sta
     lost = int(told.partition("(")[2].partition(" ")[0])
     # The one that was on its way may have arrived, but its answer came too late.
     assert 2000 <= len(delivered) + lost <= 2001
-    assert f"stopping: {lost} messages of 1 connections were not delivered" in stage.messages()
+    assert f"stopping: {counted(lost, 'message')} of 1 connection not delivered" in stage.messages()
 
 
 async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost_by_it(stage: Stage) -> None:

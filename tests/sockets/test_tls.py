@@ -385,7 +385,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     await until(lambda: len(node.gateway._heartbeat) == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
-    assert stage.messages() == ["1 connections are all that open files allow: others are refused"]
+    assert stage.messages() == ["open files allow no more than 1 connection: others are refused"]
     # It has a second to take part in the handshake.
     assert await stalled.rest() == b""
 
