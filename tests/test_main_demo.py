@@ -81,7 +81,10 @@ def test_a_journal_that_cannot_be_used_is_status_1_in_this_process_too(
 ) -> None:
     flags = ["--api-uri", "x:1/", "--listen", "127.0.0.1:0", "--journal", str(tmp_path / "missing" / "journal")]
     assert main(flags, {}) == 1
-    assert re.fullmatch(r"\S+ ERROR cannot use the journal: .*\n", capfd.readouterr().err)
+    path = tmp_path / "missing" / "journal"
+    assert re.fullmatch(
+        rf"\S+ ERROR cannot use the journal: {path}: No such file or directory\n", capfd.readouterr().err
+    )
 
 
 def test_what_is_left_in_the_journal_is_status_0_and_told_at_the_next_start(
@@ -352,6 +355,29 @@ def test_a_backend_that_cannot_start_is_status_1_and_one_line(
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     assert main(["demo"], {}) == 1
     assert capfd.readouterr() == ("", "wsaas: the example backend did not start\n")
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("name", sorted(command.NOT_OF_A_DEMO))
+def test_a_flag_that_a_demo_cannot_honour_is_status_2_and_named(
+    name: str, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert main(["demo", flag, "x"], {}) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == f"wsaas: demo has its own backend and page, which do without {flag}: leave it out\n"
+    assert not state.exists()
+
+
+def test_a_demo_names_the_variables_that_it_ignores(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    variables = {"LOG_LEVEL": "DEBUG", "API_URI": "x", "CONTROL_TOKEN_FILE": "/x", "WS_TIMEOUT": "", "PATH": "/bin"}
+    assert main(["demo"], variables) == 1
+    first, _ = capfd.readouterr().err.splitlines()
+    assert first == "wsaas: demo ignores the environment (API_URI, LOG_LEVEL, CONTROL_TOKEN_FILE): use flags"
     assert not state.exists()
 
 

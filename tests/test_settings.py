@@ -224,7 +224,14 @@ def test_a_log_level_is_one_of_four(text):
     assert value_of("log_level", text) == text
 
 
-@pytest.mark.parametrize("text", ["info", "WARNING", "TRACE", " INFO", "10"])
+@pytest.mark.parametrize("text", ["info", "Info", "iNFO"])
+def test_a_choice_may_be_in_capitals_or_not(text):
+    assert value_of("log_level", text) == "INFO"
+    assert [value_of("log_format", "JSON"), value_of("journal_sync", "Full")] == ["json", "full"]
+    assert [value_of("compression", switch) for switch in ("On", "OFF")] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["WARNING", "warning", "TRACE", " INFO", "10", "\u0130NFO"])
 def test_a_log_level_is_none_but_these(text):
     assert refusal("log_level", text) == f"LOG_LEVEL={text!r}: expected ERROR, WARN, INFO or DEBUG"
 
@@ -714,7 +721,8 @@ def test_a_proxy_is_not_a_name(text):
 @pytest.mark.parametrize(("text", "expected"), [("on", True), ("off", False)])
 def test_compression_is_on_or_off(text, expected):
     assert value_of("compression", text) is expected
-    assert "expected on or off" in refusal("compression", text.upper())
+    assert value_of("compression", text.upper()) is expected
+    assert "expected on or off" in refusal("compression", f"{text} ")
 
 
 # The journal

@@ -9,13 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 
-from wsaas import __version__, log, memory, settings
+from wsaas import arguments, log, memory, settings
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
 from wsaas.journal import JournalError
@@ -24,6 +23,20 @@ from wsaas.values import Address
 
 DEMO_PORT = 8080
 DEMO_BACKEND_PORT = 8000
+NOT_OF_A_DEMO = frozenset(
+    {
+        "api_uri",
+        "api_tls_ca",
+        "control_listen",
+        "control_tls_ca",
+        "control_token",
+        "control_token_file",
+        "tls_cert",
+        "tls_key",
+    }
+)
+"""Settings with which its page or its backend would not find the gateway, or the gateway its backend."""
+
 HANGUP = {signal.SIGHUP}
 
 
@@ -58,12 +71,16 @@ async def run(gateway: Gateway, greeting: str) -> int:
     return 0 if await gateway.run() else 1
 
 
-def demo(flags: Mapping[str, str | None]) -> int:
+def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int:
     """Run a gateway with the example backend behind it until it is stopped; return the exit status.
 
     The environment is left aside: a demo works the same wherever it is started.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    if unusable := [settings.flag(name) for name in given if name in NOT_OF_A_DEMO]:
+        return refuse(f"demo has its own backend and page, which do without {', '.join(unusable)}: leave it out")
+    if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
+        print(f"wsaas: demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
     port = free_port(DEMO_PORT)
     name = given.get("ws_hostname") or f"localhost:{port}"
     listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
@@ -118,28 +135,20 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
     return status
 
 
-def refuse(error: SettingError) -> int:
+def refuse(error: SettingError | str) -> int:
     """Say what is wrong with a setting; return the exit status."""
     print(f"wsaas: {error}", file=sys.stderr)
     return 2
 
 
-def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Run the command; return its exit status.
 
     SIGHUP would end the process while nothing handles it: it is kept back until the loop does, and at the end.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
-    parser = ArgumentParser(
-        prog="wsaas",
-        description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
-        epilog="Try `wsaas demo` first: it brings its own backend and needs no setting.",
-    )
-    parser.add_argument("command", nargs="?", choices=("serve", "demo"), default="serve", help="default: serve")
-    parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
-    settings.add_flags(parser)
-    flags = vars(parser.parse_args(arguments))
-    return demo(flags) if flags.pop("command") == "demo" else start(flags, environment)
+    command, flags = arguments.parse(given)
+    return demo(flags, environment) if command == "demo" else start(flags, environment)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ _MILLISECONDS = "a number of milliseconds"
 _BYTES = "a number of bytes"
 _USUAL = {"empty": None, "secret": False}
 _FILE = "_file"
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 MAX_SECRETS = 64 * 1024
 """Bytes of a file of secrets that are read."""
@@ -270,15 +271,20 @@ def variable(setting: "Field[Any]") -> str:
     return setting.name.upper()
 
 
+def flag(name: str) -> str:
+    """Return the flag of the field `name` of `Settings`."""
+    return f"--{name.replace('_', '-')}"
+
+
 def add_flags(parser: ArgumentParser) -> None:
     """Give `parser` a flag for each setting (`--api-uri`), whose value stays text until `load` reads it."""
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
         text = setting.metadata["default"]
         default = f" (default: {text})" if text else " (required)" if setting.name == "api_uri" else ""
-        meaning = setting.metadata["meaning"].replace("`", "").replace("%", "%%")
-        flag = f"--{setting.name.replace('_', '-')}"
-        group.add_argument(flag, metavar="VALUE", help=meaning + default)
+        # The README has it in Markdown, a terminal as plain text.
+        meaning = _LINK.sub(r"\1, \2", setting.metadata["meaning"]).replace("`", "").replace("%", "%%")
+        group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + default)
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:

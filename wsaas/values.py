@@ -113,12 +113,13 @@ def file_mode(text: str) -> int:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a function that reads one of `choices`."""
+    """Return a function that reads one of `choices`, in capitals or not."""
+    spelled = {choice.lower(): choice for choice in choices}
 
     def parse(text: str) -> str:
-        if text not in choices:
+        if text.lower() not in spelled:
             raise ValueError
-        return text
+        return spelled[text.lower()]
 
     return parse
 

@@ -1,0 +1,62 @@
+"""The command line: which command, and the texts of the settings that flags give."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple, NoReturn
+
+from wsaas import __version__, settings
+
+COMMANDS = ("serve", "demo")
+
+
+class Arguments(NamedTuple):
+    """What the command line says. `flags`: field name of each setting to its text, None where it was not given."""
+
+    command: str
+    flags: dict[str, str | None]
+
+
+class _Parser(ArgumentParser):
+    """Says in one line what is wrong: the usage, which names every flag, would push it out of sight."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit status 2."""
+        if message.endswith("expected one argument"):
+            message += " (one that starts with - is written --flag=VALUE)"
+        self.exit(2, f"wsaas: {message}; see wsaas --help\n")
+
+
+def parse(arguments: Sequence[str] | None = None) -> Arguments:
+    """Read `arguments`, those of the process where they are None. Exits where they cannot be read, or only ask."""
+    parser = _Parser(
+        prog="wsaas",
+        description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
+        epilog="Try 'wsaas demo' first: it brings its own backend and needs no setting.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs="?", default="serve", help="serve (the default) or demo")
+    parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
+    settings.add_flags(parser)
+    # Not `choices`: of a flag that is unknown, the value would be taken for the command, and be what is complained of.
+    known, others = parser.parse_known_args(arguments)
+    flags = vars(known)
+    command = flags.pop("command")
+    if options := [each for each in others if each.startswith("-")]:
+        names = ["--version", "--help", *map(settings.flag, flags)]
+        parser.error(f"unrecognized arguments: {_suggested(options, names)}")
+    if command not in COMMANDS:
+        parser.error(f"unrecognized command: {_suggested([command], COMMANDS)}; expected serve or demo")
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return Arguments(command, flags)
+
+
+def _suggested(given: Iterable[str], names: Sequence[str]) -> str:
+    """Return `given`, each with the one of `names` that it may be a slip of."""
+    words = []
+    for each in given:
+        name = each.partition("=")[0]
+        close = get_close_matches(name, names, 1)
+        words.append(f"{name} (did you mean {close[0]}?)" if close else name)
+    return " ".join(words)
