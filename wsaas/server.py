@@ -11,7 +11,7 @@ from wsaas.answers import answer, dated, fault_answer, kept_alive
 from wsaas.common import Common, peer_address
 from wsaas.control import Control, refuse
 from wsaas.http1 import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
-from wsaas.log import logger
+from wsaas.log_throttle import throttle
 from wsaas.pending import PendingProtocol
 from wsaas.registry import Registry
 from wsaas.run_queue import SLICE_S
@@ -264,7 +264,8 @@ class HttpProtocol(asyncio.Protocol):
     def _warn_of_proxy(self) -> None:
         """Log that handshakes do not get through the proxy at the other end."""
         address = self.peer_address() or "a Unix socket"
-        logger.warning(
+        throttle.warning(
+            "upgrade lost",
             "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
             address,
             handshake.UPGRADE_ADVICE,

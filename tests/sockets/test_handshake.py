@@ -428,6 +428,15 @@ async def test_a_handshake_whose_upgrade_a_proxy_dropped_is_426(
     assert not stage.backend.calls
 
 
+async def test_many_handshakes_that_lost_their_upgrade_are_one_warning(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(LOST["no Upgrade"] * 100)
+    for _ in range(100):
+        assert (await raw.answer()).status == 426
+    assert len(stage.messages()) == 1
+
+
 async def test_a_handshake_of_http_1_0_is_400_and_a_warning(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
