@@ -138,7 +138,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
             response(500, b"  KeyError:\n\t'user'  "),
             "WARNING",
             (
-                "PUT /hook: the backend answered 500: \"KeyError: 'user'\"; it is sent again for up to 30 s; "
+                "PUT /hook: the backend answered 500: \"KeyError: 'user'\"; the request is sent again for up to 30 s; "
                 "the backend's log says why"
             ),
         ),
@@ -162,7 +162,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
             response(405),
             "WARNING",
             (
-                "DELETE /hook: the backend answered 405; it is sent again for up to 300 s; "
+                "DELETE /hook: the backend answered 405; the request is sent again for up to 300 s; "
                 "the backend has to take POST, PUT and DELETE at the path in API_URI"
             ),
         ),

@@ -873,7 +873,7 @@ def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found)
     rig.opener.open().protocol.data_received(data)
     assert caplog.messages == [
         (
-            f"PUT /hook: the backend answered with something that is not HTTP: {found}; it is sent again; "
+            f"PUT /hook: the backend answered with something that is not HTTP: {found}; the request is sent again; "
             "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
         )
     ]
@@ -894,10 +894,13 @@ def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
             "the backend's log may say why"
         ),
         (
-            "PUT /b: the backend closed the connection without an answer (Connection lost); it is sent again; "
+            "PUT /b: the backend closed the connection without an answer (Connection lost); the request is sent again; "
             "the backend's log may say why"
         ),
-        "DELETE /c: the backend did not answer in time (10 s); it is sent again; answer sooner, or raise API_TIMEOUT",
+        (
+            "DELETE /c: the backend did not answer in time (10 s); the request is sent again; "
+            "answer sooner, or raise API_TIMEOUT"
+        ),
     ]
 
 
@@ -909,7 +912,10 @@ def test_a_request_that_found_no_connection_is_logged(rig, caplog):
     rig.send("PUT /c HTTP/1.1\r\n", patience=5.0)
     rig.sweep(5.0)
     assert caplog.messages == [
-        "PUT /c: the backend had no connection free in time; it is sent again; answer sooner, or raise API_CONNECTIONS"
+        (
+            "PUT /c: the backend had no connection free in time; the request is sent again; "
+            "answer sooner, or raise API_CONNECTIONS"
+        )
     ]
 
 

@@ -41,8 +41,8 @@ class Drain:
         now = self._clock.now()
         await self._wait(self._no_clients, now + (deadline - now) / 2)
         self._drop_clients()
-        owed = counted(len(registry) + len(registry.ending()), "connection")
-        logger.info("stopping: the backend has to be told of the end of %s", owed)
+        if owed := len(registry) + len(registry.ending()):
+            logger.info("stopping: the backend has to be told of the end of %s", counted(owed, "connection"))
         await self._wait(self._all_told, deadline)
 
     async def give_up(self, *, journaled: bool) -> bool:

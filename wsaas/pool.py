@@ -325,7 +325,7 @@ class Pool:
 
 def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:
     """Log that `exchange` failed for the reason `failure`."""
-    what = "it is sent again" if exchange.retried else "a client was refused"
+    what = "the request is sent again" if exchange.retried else "a client was refused"
     log_unanswered(exchange.request, failure.value, f"{what}; {advice or _ADVICE[failure]}", detail)
 
 

@@ -187,7 +187,7 @@ class Webhook:
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
             what = f"a client was refused with {verdict.fault.status}"
         elif isinstance(verdict, Again):
-            why, what = verdict.why, f"it is sent again for up to {self.windows[kind]:g} s"
+            why, what = verdict.why, f"the request is sent again for up to {self.windows[kind]:g} s"
         elif isinstance(verdict, Failed):
             why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         else:
