@@ -7,7 +7,7 @@ from strategies import examples
 
 from wsaas import errors, frames
 from wsaas.clock import rfc3339
-from wsaas.control import LONGEST_PAGE, PAGE, Control, is_text
+from wsaas.control import LONGEST_PAGE, PAGE, Control
 from wsaas.events import Closed, Reason
 from wsaas.http1 import Request, RequestReader
 from wsaas.journal import NoJournal
@@ -156,9 +156,41 @@ def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, cont
     assert rig.edge.written == [frames.encode(frames.TEXT if text else frames.BINARY, b"{}")]
 
 
-def test_is_text_takes_the_bytes_of_the_header():
-    assert is_text(b" text/plain ")
-    assert not is_text(b"\xff")
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded"])
+def test_a_put_that_says_nothing_of_its_body_is_text_if_that_is_utf8_and_else_binary(rig, content_type):
+    assert rig.put("grüße".encode(), content_type).status == 200
+    assert rig.put(b"\xff\x00", content_type).status == 200
+    assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode()), frames.encode(frames.BINARY, b"\xff\x00")]
+    assert (rig.session.messages_out, rig.session.bytes_out) == (2, 9)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
+def test_text_of_another_charset_is_sent_in_utf8(rig, content_type):
+    assert rig.put(b"gr\xfc\xdfe", f"{content_type}; charset=ISO-8859-1").status == 200
+    assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode())]
+    assert rig.session.bytes_out == 7
+
+
+def test_text_that_is_not_in_its_charset_is_bad_text(rig):
+    assert rig.put(b"\x81", 'text/plain; charset="windows-1252"').said == (400, "BAD_TEXT")
+    assert rig.put(b"\xff", "text/plain; charset=us-ascii").said == (400, "BAD_TEXT")
+    assert rig.edge.written == []
+
+
+def test_text_of_another_charset_is_counted_in_utf8():
+    rig = Rig(max_message_size="10")
+    assert rig.put(b"\xe9" * 5, "text/plain; charset=latin1").status == 200
+    assert rig.put(b"\xe9" * 6, "text/plain; charset=latin1").said == (413, "TOO_LARGE")
+    assert rig.edge.written == [frames.encode(frames.TEXT, "é".encode() * 5)]
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "idna", "unicode_escape", "x-none"])
+def test_a_charset_that_is_not_known_is_refused(rig, charset):
+    answer = rig.put(b"x", f"text/plain; charset={charset}")
+    assert answer.said == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert charset in answer.json["message"]
+    assert rig.edge.written == []
+    assert rig.put(b"x", f"image/png; charset={charset}").status == 200
 
 
 @pytest.mark.parametrize("coding", ["gzip", "BR", "identity, zstd"])
@@ -179,6 +211,16 @@ def test_a_body_may_say_that_it_has_no_content_coding(rig, coding):
     assert rig.ask("DELETE", rig.path, f"Content-Encoding: {coding}", body=b"{}").status == 200
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunked):
+    reader = RequestReader(1000, rig.control.body_limit)
+    length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 9"
+    head = f"PUT {rig.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n"
+    (refused,) = read_all(reader, head.encode())
+    assert isinstance(refused.fault, errors.UnsupportedMediaType)
+    assert refused.request.keep_alive
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
     reader = RequestReader(1000, rig.control.body_limit)
@@ -189,7 +231,7 @@ def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
 
 
 def test_a_put_of_text_that_is_not_utf8_is_bad_text(rig):
-    assert rig.put(b"\xff").said == (400, "BAD_TEXT")
+    assert rig.put(b"\xff", "text/plain").said == (400, "BAD_TEXT")
     assert rig.edge.written == []
     assert rig.put(b"\xff", "application/octet-stream").status == 200
 

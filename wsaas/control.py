@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
-from wsaas import errors
+from wsaas import errors, media_type
 from wsaas.access import HostCheck, from_web_page
 from wsaas.answers import answer, fault_answer, without_body
 from wsaas.clock import rfc3339
@@ -17,6 +16,7 @@ from wsaas.events import Reason
 from wsaas.frames import MAX_REASON
 from wsaas.heads import content_coding
 from wsaas.http1 import Request, too_large
+from wsaas.media_type import BINARY, EITHER, TEXT
 from wsaas.registry import ID_FORM, Registry, page
 from wsaas.session import Session, State
 from wsaas.settings import Settings, control_address
@@ -94,6 +94,7 @@ class Control:
         _refuse_coded(request)
         if method == b"DELETE":
             return MAX_CLOSE_ORDER
+        media_type.interpret(request.headers.get(b"content-type"))
         if session.state not in _TAKES_MESSAGES:
             raise errors.Gone("This connection ended.")
         services = self._registry.services
@@ -126,7 +127,7 @@ class Control:
                     or b"sec-fetch-site" in headers
                 ):
                     self._authorize(request)
-                return _push(session, request)
+                return self._push(session, request)
         connection_id = self._find(request)
         if connection_id is not None:
             return self._client(request, connection_id)
@@ -175,12 +176,29 @@ class Control:
         method = request.method
         session = self._session(method, connection_id)
         if method == b"PUT":
-            return _push(session, request)
+            return self._push(session, request)
         if method == b"DELETE":
             _refuse_coded(request)
             _close(session, request.body)
             return OK
         return orjson.dumps({"code": "OK", **session.information()})
+
+    def _push(self, session: Session, request: Request) -> bytes:
+        headers = request.headers
+        if b"content-encoding" in headers:
+            _refuse_coded(request)
+        kind = media_type.interpret(headers.get(b"content-type"))
+        if kind is TEXT or kind is BINARY:
+            session.send(text=kind is TEXT, data=request.body)
+        elif kind is EITHER:
+            try:
+                session.send(text=True, data=request.body)
+            except errors.BadText:
+                session.send(text=False, data=request.body)
+        else:
+            data = media_type.to_utf8(request.body, cast(str, kind), self._max_message_size)
+            session.send(text=True, data=data)
+        return OK
 
     def _session(self, method: bytes, connection_id: str) -> Session:
         """Return the session that `method` is asked of. Raises `MethodNotAllowed`, `Gone`."""
@@ -210,14 +228,6 @@ def _refuse_coded(request: Request) -> None:
         raise errors.UnsupportedMediaType(
             f"The body has Content-Encoding {coding}: send it as it is.", ("Accept-Encoding", "identity")
         )
-
-
-def _push(session: Session, request: Request) -> bytes:
-    headers = request.headers
-    if b"content-encoding" in headers:
-        _refuse_coded(request)
-    session.send(text=is_text(headers.get(b"content-type")), data=request.body)
-    return OK
 
 
 def _path(target: bytes) -> bytes:
@@ -268,15 +278,6 @@ def _moment(text: str) -> float:
     if moment is None or moment.tzinfo is None:
         raise errors.BadRequest("connected_before has to be a time such as 2026-01-31T12:00:00.123Z.")
     return moment.timestamp()
-
-
-@lru_cache(maxsize=256)
-def is_text(content_type: bytes | None) -> bool:
-    """Return whether a body of `content_type` is sent as text: `text/*`, JSON types, and no type at all."""
-    if content_type is None:
-        return True
-    media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type.startswith(b"text/") or media_type == b"application/json" or media_type.endswith(b"+json")
 
 
 def _close(session: Session, body: bytes) -> None:

@@ -26,6 +26,7 @@ from wsaas.bodies import TOKEN
 from wsaas.errors import Malformed, Oversized
 from wsaas.heads import MAX_HEAD
 
+_NOT_FOUND = 2
 _NAME = re.compile(TOKEN)
 _FOLD = re.compile(rb"\n[ \t]+")
 _FOLDED_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding)[ \t]*:[^\n]*\n[ \t]")
@@ -41,13 +42,15 @@ def find_end(data: bytes, start: int) -> int:
     An empty line ends it, however its lines end. The end is the same whatever part of `data` is there already.
     """
     most = start + MAX_HEAD
-    found = data.find(b"\n\r\n", start, most)
-    end = found + 3 if found >= 0 else 0
-    found = data.find(b"\n\n", start, end or most)
-    end = found + 2 if found >= 0 else end
-    if not end and len(data) > most:
+    end = data.find(b"\n\r\n", start, most) + 3
+    bare = data.find(b"\n\n", start, end if end > _NOT_FOUND else most)
+    if bare >= 0:
+        return bare + 2
+    if end > _NOT_FOUND:
+        return end
+    if len(data) > most:
         raise Oversized(f"its head has more than {MAX_HEAD} bytes")
-    return end
+    return 0
 
 
 class Repair:
