@@ -40,6 +40,32 @@ def test_a_handshake_is_read():
     assert list(shaken.headers)[:2] == ["host", "connection"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("naïve €".encode(), "naïve €"),
+        (b"na\xefve", "naïve"),
+        (b"\xc3\xa9", "é"),
+        (b"\xe2\x82", "â\x82"),
+        (b"\xc0\xaf", "À¯"),
+        (b"\xed\xa0\x80", "í\xa0\x80"),
+        (b"\x80", "\x80"),
+    ],
+)
+def test_a_header_is_utf8_or_else_latin_1_each_by_itself(value, text):
+    shaken = handshake.read(request((b"X-Name", value), (b"X-Other", b"\xfc"), (b"X-Third", "ü".encode())))
+    assert shaken.headers["x-name"] == text
+    assert (shaken.headers["x-other"], shaken.headers["x-third"]) == ("ü", "ü")
+    assert handshake.read(request((b"X-Name", value))).headers["x-name"] == text
+
+
+def test_authorization_stays_as_it_came():
+    for value in (b"Basic \xe9", "Basic é".encode()):
+        shaken = handshake.read(request((b"Authorization", value)))
+        assert shaken.authorization == value
+        assert shaken.headers["authorization"] == "Basic é"
+
+
 def test_a_handshake_may_have_no_query_and_no_authorization():
     shaken = handshake.read(request(start=b"GET / HTTP/1.1"))
     assert (shaken.path, shaken.query, shaken.authorization) == ("/", "", None)

@@ -9,6 +9,7 @@ from hashlib import sha1
 from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.deflate import Agreement, Offer, negotiate, offers
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
+from wsaas.heads import Headers
 from wsaas.http1 import Request
 
 VERSION = b"13"
@@ -30,7 +31,8 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 class Handshake:
     """A client's valid request for a WebSocket.
 
-    `headers`: lower-case names, repeated ones joined; `agreement`: on deflated messages, None where there are none.
+    `headers`: lower-case names, repeated ones joined, values in UTF-8 or else Latin-1; `agreement`: on deflated
+    messages, None where there are none.
     """
 
     key: bytes
@@ -100,11 +102,26 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         key=key,
         path=path,
         query=query,
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()},
+        headers=_decoded(headers),
         subprotocols=subprotocols,
         authorization=headers.get(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
     )
+
+
+def _decoded(headers: Headers) -> dict[str, str]:
+    """Return headers as text: each value in UTF-8 where it is that, else in Latin-1 (RFC 9110 section 5.5)."""
+    try:
+        return {name.decode(): value.decode() for name, value in headers.items()}
+    except UnicodeDecodeError:
+        return {name.decode(): _text(value) for name, value in headers.items()}
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _subprotocols(request: Request) -> list[str]:

@@ -79,6 +79,19 @@ async def test_the_post_tells_the_backend_who_wants_in(stage: Stage) -> None:
     assert before <= at <= datetime.now(timezone.utc) + timedelta(seconds=1)
 
 
+async def test_headers_beyond_ascii_are_utf_8_or_else_latin_1(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    lines = b"X-Utf8: Zo\xc3\xab\r\nX-Latin: Zo\xeb\r\nAuthorization: Basic Zo\xc3\xab\r\n\r\n"
+    raw.send(upgrade("/caf%C3%A9?a=%E9").removesuffix(b"\r\n") + lines)
+    call = await stage.backend.take("POST")
+    told = call.json["request"]
+    assert (told["path"], told["query"]) == ("/caf%C3%A9", "a=%E9")
+    assert (told["headers"]["x-utf8"], told["headers"]["x-latin"]) == ("Zoë", "Zoë")
+    assert told["headers"]["authorization"] == "Basic Zoë"
+    assert call.headers["authorization"].encode("latin-1") == "Basic Zoë".encode()
+
+
 async def test_the_headers_of_all_three_requests(stage: Stage) -> None:
     stage.backend.on["POST"] = lambda call: call.ok(context="user=7; room=a b")
     node = await stage.node()
