@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sockets.harness import Node, Stage, free_port, until, upgrade
 
-from wsaas import gateway, settings
+from wsaas import __version__, gateway, settings
 from wsaas.admission import DescriptorBudget
 from wsaas.gateway import Gateway
 from wsaas.listener import ACCEPTORS
@@ -41,6 +41,37 @@ async def test_two_listeners_are_told_in_order(stage: Stage, tmp_path: Path) -> 
     clients, rest = node.gateway.addresses
     assert clients.host == "127.0.0.1"
     assert rest == Address(path=path)
+
+
+async def test_the_start_is_told_in_one_line_once_everything_listens(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(
+        listen="127.0.0.1:0", control_listen=f"127.0.0.1:{control}", ws_hostname=f"a.test:{control}"
+    )
+    (line,) = stage.messages(logging.INFO)
+    assert line == (
+        f"wsaas {__version__} listening on 127.0.0.1:{node.gateway.addresses[0].port} for clients, "
+        f"listening on 127.0.0.1:{control} for REST requests; "
+        f"API_URI=http://{stage.backend.authority}/hook WS_HOSTNAME=a.test:{control}"
+    )
+
+
+async def test_a_node_that_cannot_listen_says_nothing_of_a_start(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        node = Node(stage, choose(listen="127.0.0.1:0", control_listen=f"127.0.0.1:{taken.getsockname()[1]}"))
+        stage.nodes.append(node)
+        with pytest.raises(OSError, match="in use"):
+            await node.gateway.start()
+    assert not any("listening" in text for text in stage.messages(logging.INFO))
+
+
+async def test_a_ws_hostname_that_names_the_port_of_clients_is_warned_of(stage: Stage) -> None:
+    node = await stage.node(control_listen="127.0.0.1:0")
+    (warning,) = stage.messages()
+    assert warning.startswith(
+        f"WS_HOSTNAME=127.0.0.1:{node.port} starts each ws_uri, but this node takes REST requests"
+    )
+    assert f"set the port of WS_HOSTNAME to {node.gateway.addresses[1].port}, unless" in warning
 
 
 async def test_a_name_that_is_not_loopback_means_every_interface_and_a_warning(stage: Stage) -> None:

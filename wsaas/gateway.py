@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from wsaas import __version__, memory_usage
+from wsaas import memory_usage
 from wsaas.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
 from wsaas.certificates import Certificates
 from wsaas.circuit_breaker import CircuitBreaker
@@ -19,7 +19,7 @@ from wsaas.control import Control
 from wsaas.drain import Drain
 from wsaas.heartbeat import Heartbeat, period
 from wsaas.journal import NoJournal, Remembered, SqliteJournal
-from wsaas.listener import ACCEPTORS, Listener
+from wsaas.listener import ACCEPTORS, Listener, is_own
 from wsaas.log import logger
 from wsaas.log_throttle import throttle
 from wsaas.memory import GcScheduler
@@ -30,6 +30,7 @@ from wsaas.registry import Registry
 from wsaas.reload import file_sources, reload
 from wsaas.server import HttpProtocol, Site
 from wsaas.settings import Settings, control_address, listen_address
+from wsaas.start_report import start_line, start_warnings
 from wsaas.tls import Accepted
 from wsaas.values import Address
 from wsaas.webhook import Webhook
@@ -105,8 +106,9 @@ class Gateway:
         except OSError:
             await self._close()
             raise
-        if not (rest.is_loopback or settings.control_token or settings.control_tls_ca):
-            logger.warning("anybody who reaches %s can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN", rest)
+        logger.info("%s", start_line(settings, self.addresses))
+        for warning in start_warnings(settings, self.addresses[-1], is_own):
+            logger.warning("%s", warning)
         self._heartbeat.start()
         self._recovery.start()
 
@@ -190,7 +192,6 @@ class Gateway:
         listener = Listener(address, mode=self._settings.listen_mode, acceptors=acceptors)
         await listener.start(lambda: self._receive(site, tls()))
         self._listeners.append(listener)
-        logger.info("wsaas %s listening on %s%s", __version__, listener.address, " with TLS" if tls() else "")
 
     def _receive(self, site: Site, tls: ssl.SSLContext | None) -> asyncio.Protocol:
         """Return who takes a connection that was just accepted."""

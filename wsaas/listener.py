@@ -13,8 +13,10 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+from wsaas.access import names_loopback
 from wsaas.values import Address
 
 BACKLOG = 4096
@@ -118,6 +120,19 @@ def bind(address: Address) -> list[socket.socket]:
     if absent and not sockets:
         raise absent
     return sockets
+
+
+def is_own(host: str) -> bool:
+    """Return whether `host` is an address of this machine, or a name that means it wherever it is used."""
+    if names_loopback(host):
+        return True
+    try:
+        family = socket.AF_INET if isinstance(ip_address(host), IPv4Address) else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
