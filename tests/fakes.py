@@ -80,6 +80,10 @@ class FakeClock:
         self._timers.append(timer)
         return timer
 
+    def stand_still(self, seconds):
+        """Turn the clock on and make no call: those that become due are late."""
+        self._now += seconds
+
     @property
     def timers(self):
         """The timers that are neither due nor taken back, the next one first."""

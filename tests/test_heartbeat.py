@@ -1,6 +1,7 @@
 import pytest
 from fakes import FakeClock, make_settings
 
+from wsaas.clock import GRACE_S
 from wsaas.heartbeat import SLICE, SPREAD, TICK, Heartbeat, period
 
 
@@ -199,6 +200,87 @@ def test_a_beat_that_finds_the_one_before_not_done_goes_on_with_it(clock, many):
     assert [len(watched.sweeps) for watched in all_watched] == [1] * len(all_watched)
     clock.advance(2.0)
     assert [len(watched.sweeps) for watched in all_watched] == [2] * len(all_watched)
+
+
+def test_what_arrived_before_a_beat_is_read_before_it_sweeps(clock):
+    sweeps = []
+    heartbeat = Heartbeat(clock, 1.0, sweeps.append)
+    heartbeat.start()
+    (timer,) = clock.timers
+    clock.stand_still(1.0)
+    for _ in range(2):
+        # The loop polls between two calls that are due at once. However long that takes, the sweep is not about it.
+        assert sweeps == []
+        timer.cancel()
+        timer.callback(*timer.args)
+        clock.stand_still(0.01)
+        (timer,) = [each for each in clock.timers if each.at < 1002.0]
+    timer.callback(*timer.args)
+    assert sweeps == pytest.approx([1001.01])
+
+
+def test_slices_are_swept_with_a_time_up_to_which_everything_was_read(clock, many):
+    _, all_watched = many
+    clock.advance(1.0)
+    sweeps = []
+    while len({id(watched) for watched in all_watched if watched.sweeps}) < len(all_watched):
+        before = clock.now()
+        # A stall before each slice but the first.
+        clock.stand_still(0.05)
+        clock.advance(0.0)
+        sweeps.append((before, max(watched.sweeps[-1] for watched in all_watched if watched.sweeps)))
+    assert len(sweeps) >= 2
+    assert all(now <= before for before, now in sweeps)
+
+
+def test_a_late_beat_gives_everything_some_time_before_it_sweeps(clock):
+    heartbeat, watched = Heartbeat(clock, 0.2), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    clock.advance(0.5)
+    assert watched.sweeps == pytest.approx([1000.2, 1000.4])
+    clock.stand_still(4.0)
+    clock.advance(GRACE_S - 0.01)
+    assert len(watched.sweeps) == 2
+    clock.advance(0.02)
+    assert watched.sweeps[2:] == pytest.approx([1004.5 + GRACE_S])
+    clock.advance(0.2)
+    assert len(watched.sweeps) == 4
+
+
+def test_a_host_that_is_always_slow_is_swept_for_all_that(clock):
+    heartbeat, watched = Heartbeat(clock, 0.2), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    for _ in range(10):
+        clock.stand_still(1.0)
+        clock.advance(0.0)
+    assert len(watched.sweeps) == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "late", "swept_at_once"), [(0.01, 0.09, True), (0.01, 0.1, False), (1.0, 0.9, True)]
+)
+def test_a_beat_is_late_by_a_period_and_a_tenth_of_a_second(clock, seconds, late, swept_at_once):
+    heartbeat, watched = Heartbeat(clock, seconds), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    clock.stand_still(seconds + late)
+    clock.advance(0.0)
+    assert bool(watched.sweeps) is swept_at_once
+
+
+def test_a_heartbeat_that_is_stopped_while_it_reads_does_not_sweep(clock):
+    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat.watch(watched)
+    heartbeat.start()
+    (beat,) = clock.timers
+    beat.cancel()
+    beat.callback(*beat.args)
+    heartbeat.stop()
+    assert clock.timers == []
+    clock.advance(5.0)
+    assert watched.sweeps == []
 
 
 def test_one_timer_serves_all(clock):

@@ -5,6 +5,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
+STALL_S = 0.1
+"""A timer that is so many seconds late shows that the process stood still: it was stopped, or its host is slow."""
+
+GRACE_S = 0.5
+"""Seconds that everything has after a stall before it is judged to be late: to read what came, and to act on it."""
+
 
 class Timer(Protocol):
     """A call that was put off and can still be taken back."""
@@ -33,6 +39,31 @@ class Clock:
         self.now: Callable[[], float] = loop.time
         self.wall: Callable[[], float] = time.time
         self.call_later: Callable[..., Timer] = loop.call_later
+
+
+class AfterReading:
+    """Calls `call(now)` soon, with a time up to which everything that arrived was read by then.
+
+    It is for whoever judges that something did not arrive in time. A timer may go off before the loop reads its
+    sockets: after a stall, all that came meanwhile would be late.
+    """
+
+    __slots__ = ("_call", "_clock", "_timer")
+
+    def __init__(self, clock: Clock, call: Callable[[float], None]) -> None:
+        """Start; from a timer, as a rule."""
+        self._clock = clock
+        self._call = call
+        # In each turn, the loop makes the calls that are due at once, then it polls, and then it looks at its timers.
+        # This call is made before the next poll, and the one that follows it behind that.
+        self._timer = clock.call_later(0.0, self._mark)
+
+    def cancel(self) -> None:
+        """Take the call back; harmless when it was made already."""
+        self._timer.cancel()
+
+    def _mark(self) -> None:
+        self._timer = self._clock.call_later(0.0, self._call, self._clock.now())
 
 
 class Allowance:

@@ -1,5 +1,7 @@
 """Opens connections to the backend, over TCP or TLS, each within `API_TIMEOUT`.
 
+`resolver` finds the addresses of its name, anew for each connection, and `happy_eyeballs` the one that answers.
+
 The only owner of the tasks that this takes. A connect that fails leaves no reference cycle: while the backend is down
 there may be thousands a second, and a full garbage collection is rare (see `memory.GcScheduler`). Hence no
 `asyncio.wait_for` (up to Python 3.11 its frame holds the future whose exception holds the frame), and no exception
@@ -14,6 +16,7 @@ from functools import partial
 from typing import cast
 
 from wsaas.certificates import Certificates
+from wsaas.clock import GRACE_S, STALL_S
 from wsaas.happy_eyeballs import Attempts, HappyEyeballs, name
 from wsaas.resolver import Resolver
 from wsaas.settings import Settings
@@ -21,12 +24,6 @@ from wsaas.tls import State, TlsTransport
 
 Make = Callable[[], asyncio.Protocol]
 Failed = Callable[[Exception], None]
-
-LATE_S = 0.1
-"""A time-out that is noticed so many seconds late was held up: the process stood still, or the loop did."""
-
-GRACE_S = 0.5
-"""Seconds, at most, that a connection then has left: its answer may have arrived and was not read yet."""
 
 
 class TimeLimit:
@@ -47,7 +44,7 @@ class TimeLimit:
         self._timer.cancel()
 
     def _end(self, due: float) -> None:
-        if self._loop.time() - due >= LATE_S:
+        if self._loop.time() - due >= STALL_S:
             self._timer = self._loop.call_later(GRACE_S, self._end, math.inf)
         else:
             self.is_over = True

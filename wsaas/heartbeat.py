@@ -1,9 +1,14 @@
-"""One timer for all: every so often it sweeps what is watched."""
+"""One timer for all: every so often it sweeps what is watched.
+
+What came in time is read before a sweep judges who is late, also after a stall (see `clock.AfterReading`). A beat that
+is late itself, by as long as there is between two, puts its sweeps off by `GRACE_S`: what was read may take further
+turns of the loop, and connections to the backend that are being opened need some. It does so once; the next one sweeps.
+"""
 
 import math
 from collections.abc import Callable
 
-from wsaas.clock import Clock, Timer
+from wsaas.clock import GRACE_S, STALL_S, AfterReading, Clock, Timer
 from wsaas.common import Swept
 from wsaas.settings import Settings
 
@@ -47,7 +52,10 @@ class Heartbeat:
         self._seconds = seconds
         self._sweeps = sweeps
         self._timer: Timer | None = None
+        self._reading: Timer | None = None
         self._turn: Timer | None = None
+        self._marks = (0.0, 0.0)
+        self._is_late = False
         self._groups: list[set[Swept]] = [set() for _ in range(GROUPS)]
         self._left: list[set[Swept]] = []
         self._count = 0
@@ -75,22 +83,32 @@ class Heartbeat:
 
     def start(self) -> None:
         """Beat from now on."""
-        self._timer = self._clock.call_later(self._seconds, self._beat)
+        self._set_timer(self._seconds)
 
     def stop(self) -> None:
         """Beat no more."""
-        for timer in (self._timer, self._turn):
+        for timer in (self._timer, self._reading, self._turn):
             if timer is not None:
                 timer.cancel()
 
-    def _beat(self) -> None:
+    def _set_timer(self, seconds: float) -> None:
+        self._timer = self._clock.call_later(seconds, self._beat, self._clock.now() + seconds)
+
+    def _beat(self, due: float) -> None:
+        self._is_late = not self._is_late and self._clock.now() - due >= max(STALL_S, self._seconds)
+        if self._is_late:
+            self._set_timer(GRACE_S)
+            return
         # The next one first: a fault in a sweep must not be the end of all.
-        self.start()
+        self._set_timer(self._seconds)
+        self._reading = AfterReading(self._clock, self._sweep)
+
+    def _sweep(self, now: float) -> None:
         if not self._left:
             self._left = [group for group in self._groups if group]
             self._slice = max(SLICE, math.ceil(self._count * TICK * SPREAD / self._seconds))
+            self._marks = (now, now)
             self._go_on()
-        now = self._clock.now()
         for sweep in self._sweeps:
             sweep(now)
 
@@ -100,7 +118,10 @@ class Heartbeat:
             group = self._left.pop()
             some += [(what, group) for what in group]
         self._turn = self._clock.call_later(TICK, self._go_on) if self._left else None
-        now = self._clock.now()
+        # What arrived up to the time of the slice before the last was read since then. Not what came since the last
+        # one, if there was a stall.
+        now, before = self._marks
+        self._marks = (before, self._clock.now())
         for what, group in some:
             # It may have been forgotten by what the sweep of another set off.
             if what in group:

@@ -214,7 +214,7 @@ async def test_a_connection_that_did_not_open_while_the_process_stood_still_fail
 async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsaas.connector.LATE_S", 60)
+    monkeypatch.setattr("wsaas.connector.STALL_S", 60)
     port = await stage.stack.enter_async_context(full_backlog())
     opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
     failing = asyncio.ensure_future(failure(opening))
