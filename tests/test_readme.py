@@ -222,14 +222,29 @@ def test_the_example_backend_echoes(tmp_path):
             assert "listening" in gateway.stderr.readline()
             wait_for(backend_port)
             with connect(f"ws://127.0.0.1:{port}/any/path") as websocket:
-                websocket.send("hello")
-                assert websocket.recv(timeout=10) == "hello"
-            lines = [backend.stdout.readline() for _ in range(3)]
-            assert [line.split()[0] for line in lines] == ["POST", "PUT", "DELETE"]
+                for message in ("hello", b"\xff\x00", "", b"", "Grüße"):
+                    websocket.send(message)
+                    assert websocket.recv(timeout=10) == message
+            lines = [backend.stdout.readline() for _ in range(7)]
+            assert [line.split()[0] for line in lines] == ["POST", *["PUT"] * 5, "DELETE"]
             assert len({line.split()[1] for line in lines}) == 1
         finally:
             gateway.kill()
             backend.kill()
+
+
+def test_the_example_backend_passes_the_linter_where_it_is_saved(tmp_path):
+    (source,) = blocks("python", section("A whole backend"))
+    assert "Save it as `backend.py`" in section("A whole backend")
+    assert len(source.splitlines()) <= 25
+    (tmp_path / "backend.py").write_text(source)
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "No Python files" not in done.stderr
 
 
 def wait_for(port: int) -> None:
