@@ -21,7 +21,7 @@ import pytest
 
 import wsaas.__main__
 from wsaas import __version__, log
-from wsaas.__main__ import main
+from wsaas.command import main
 
 PATIENCE = 20
 

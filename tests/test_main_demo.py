@@ -28,9 +28,9 @@ from test_main import (
     running,
 )
 
-from wsaas import __main__ as command
-from wsaas.__main__ import main
+from wsaas import command
 from wsaas.clock import Clock
+from wsaas.command import main
 from wsaas.journal import Entry, SqliteJournal
 
 

@@ -361,7 +361,7 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
     if not text and name == "API_URI":
         raise SettingError(
             "API_URI is not set: give the backend's host and path, such as API_URI=localhost:8000/websocket "
-            "(or try `wsaas demo`, which brings its own)"
+            "(or try 'wsaas demo', which brings its own)"
         )
     try:
         return setting.metadata["parse"](text)

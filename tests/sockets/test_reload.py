@@ -119,7 +119,8 @@ async def test_with_no_file_it_says_that_there_is_nothing_to_load(stage: Stage, 
 WITH_HANGUPS = """
 import os, signal, sys
 from pathlib import Path
-from wsaas import __main__ as command
+from wsaas import command
+from wsaas.__main__ import main
 
 def hang_up_before(function):
     def changed(*given):
@@ -134,7 +135,7 @@ def replace_token(before=command.memory.keep_freed):
 command.memory.keep_freed = hang_up_before(replace_token)
 command.settings.load = hang_up_before(command.settings.load)
 command.log.flush = hang_up_before(command.log.flush)
-sys.exit(command.main())
+sys.exit(main())
 """
 
 
@@ -180,6 +181,28 @@ def test_sighup_is_kept_for_the_loop_before_it_runs_and_does_no_harm_after_it(fi
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
+
+
+FIRST_IMPORTS = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+from wsaas.__main__ import main
+
+class HangUp(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "wsaas.command":
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, HangUp())
+sys.exit(main())
+"""
+
+
+def test_sighup_does_no_harm_while_the_program_is_being_imported() -> None:
+    with program("-c", FIRST_IMPORTS, "--version") as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("wsaas ")
 
 
 def test_sighup_does_not_end_a_demo(tmp_path: Path) -> None:
