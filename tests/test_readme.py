@@ -24,6 +24,7 @@ from wsaas import (
     heads,
     http1,
     journal,
+    listener,
     log,
     memory_limit,
     outbox,
@@ -126,6 +127,11 @@ def test_what_is_owed_is_bounded_and_tried_again_as_said():
     assert row in limits
     assert f"| time for the journal's disk at a stop | {journal.CLOSE_TIMEOUT:g} s," in limits
     assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in section("DELETE: a client is gone")
+
+
+def test_a_start_waits_for_another_as_long_as_said():
+    row = "| time at a start for another process that takes a Unix socket in the same directory"
+    assert f"{row} | {listener.LOCK_TIMEOUT_S:g} s, then exit status 1 |" in section("Limits")
 
 
 def test_the_log_is_bounded_as_said():
