@@ -189,9 +189,10 @@ class Backend:
     def authority(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    async def start(self) -> "Backend":
-        """Listen: at first on any free port, later on the same one again."""
-        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self._tls)
+    async def start(self, listener: socket.socket | None = None) -> "Backend":
+        """Listen: at first on any free port or the bound socket `listener`, later on the same port again."""
+        where = {"host": self.host, "port": self.port} if listener is None else {"sock": listener}
+        self._server = await asyncio.start_server(self._serve, ssl=self._tls, **where)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

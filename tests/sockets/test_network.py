@@ -180,11 +180,10 @@ async def test_a_backend_with_a_zone_is_reached_and_told_a_host_without_it(stage
     backend = Backend(f"{LINK_LOCAL}%{LINK}")
     stage.backend = backend
     listener = socket.socket(socket.AF_INET6)
+    # Bound here: the threads in which the loop resolves names may be older than the namespace, and not in it.
     listener.bind((LINK_LOCAL, 0, 0, socket.if_nametoindex(LINK)))
     port = listener.getsockname()[1]
-    listener.close()
-    backend.port = port
-    await backend.start()
+    await backend.start(listener)
     async with apart(stage, tmp_path / "log", api_uri=f"[{LINK_LOCAL}%{LINK}]:{port}/hook") as gateway:
         raw, status, _ = await handshake(gateway)
         assert status == 101
