@@ -4,9 +4,11 @@ import asyncio
 import ctypes
 import ipaddress
 import os
+import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -34,6 +36,8 @@ def _check(result: int) -> None:
 @contextmanager
 def namespace() -> Iterator[None]:
     """Put this thread, and what it starts, into a network of its own: loopback, and `LINK` to nowhere."""
+    if sys.platform != "linux" or shutil.which("ip") is None or shutil.which("unshare") is None:
+        pytest.skip("needs network namespaces: Linux, and its commands ip and unshare")
     original = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         try:
