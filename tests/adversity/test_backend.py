@@ -265,7 +265,7 @@ GARBAGE = {
     "endless trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 50_000,
     "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100 + b"Content-Length: 0\r\n\r\n",
     "a flood of interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
-    "lines that end without CR": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "two lengths in lines that end without CR": b"HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 2\n\nx",
     "an empty line before the answer": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 }
 

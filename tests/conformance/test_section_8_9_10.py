@@ -77,8 +77,10 @@ async def test_a_text_that_is_not_utf_8_is_never_sent(stage: Stage, what: str) -
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
-    answer = await node.rest("PUT", client, NO_UTF_8[what])
+    answer = await node.rest("PUT", client, NO_UTF_8[what], Content_Type="text/plain")
     assert (answer.status, answer.code) == (400, "BAD_TEXT")
+    assert (await node.rest("PUT", client, NO_UTF_8[what])).status == 200
+    assert await raw.frame() == (BINARY, NO_UTF_8[what])
     stage.backend.on["PUT"] = lambda call: call.answer(200, NO_UTF_8[what], Ws_Reply="text")
     raw.send(frame(TEXT, b"asks for a reply"))
     assert await raw.closing() == (1011, "message not delivered")
