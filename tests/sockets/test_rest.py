@@ -6,7 +6,6 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,24 +56,6 @@ async def test_text_of_another_charset_reaches_the_client_in_utf8(stage: Stage) 
         assert await raw.frame() == (TEXT, text.encode())
     answer = await node.rest("PUT", name, b"x", Content_Type="text/plain; charset=utf-7")
     assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA_TYPE")
-
-
-async def test_what_curl_sends_without_being_told_how(stage: Stage, tmp_path: Path) -> None:
-    node = await stage.node()
-    raw = await node.upgraded()
-    name = (await stage.backend.take("POST")).client
-    image = tmp_path / "image"
-    image.write_bytes(b"\x89PNG\r\n\x1a\n")
-    for arguments, expected in (
-        (["-d", "grüße"], (TEXT, "grüße".encode())),
-        (["--data-binary", f"@{image}"], (BINARY, image.read_bytes())),
-        (["-T", str(image)], (BINARY, image.read_bytes())),
-    ):
-        command = ["curl", "-sS", "-X", "PUT", *arguments, f"http://127.0.0.1:{node.port}/{name}"]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        out, _ = await within(process.communicate())
-        assert json.loads(out) == {"code": "OK"}
-        assert await raw.frame() == expected
 
 
 async def test_a_put_without_a_body_is_an_empty_text(stage: Stage) -> None:

@@ -105,6 +105,22 @@ async def test_curl_through_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
     assert await within(client.recv()) == ""
 
 
+@curl
+async def test_what_curl_sends_without_being_told_how(stage: Stage, tmp_path: Path) -> None:
+    node = await stage.node()
+    client, name = await node.admit()
+    image = tmp_path / "image"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n")
+    # Of the first two curl says that they are forms, of the third nothing.
+    for option, value, expected in (
+        ("-d", "grüße", "grüße"),
+        ("--data-binary", f"@{image}", image.read_bytes()),
+        ("-T", str(image), image.read_bytes()),
+    ):
+        await run("curl", "-sS", "-f", "-X", "PUT", option, value, f"http://127.0.0.1:{node.port}/{name}")
+        assert await within(client.recv()) == expected
+
+
 @pytest.mark.parametrize(("compression", "extensions"), [("off", ""), ("on", "permessage-deflate")])
 async def test_the_ws_package_of_node(stage: Stage, node_folder: Path, compression: str, extensions: str) -> None:
     def echo(call: Call) -> None:
