@@ -122,10 +122,15 @@ def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
     assert (response.body, response.headers, response.keep_alive) == (b"abc", {}, False)
 
 
-def test_a_doubt_ends_with_its_response():
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_doubt_ends_with_its_response(pieces):
     reader = ResponseReader(LIMIT)
-    assert not reader.feed(b"HTTP/1.1 100 Go\n\n" + OK + END).keep_alive
-    assert reader.feed(OK + END).keep_alive
+    sent = [b"HTTP/1.1 100 Go\n\n", OK + END]
+    for piece in [b"".join(sent)] if pieces == 1 else sent:
+        response = reader.feed(piece)
+    assert not response.keep_alive
+    for _ in range(2):
+        assert reader.feed(OK + END).keep_alive
 
 
 def test_a_repaired_head_has_the_same_limits():

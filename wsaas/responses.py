@@ -59,7 +59,8 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> Response | None:
         """Take `data`; return the response once it is whole. Raises `BadResponse`."""
-        if self._response is None and not self._data and (response := self._whole(data)) is not None:
+        is_start = self._response is None and not self._data and not self._spent
+        if is_start and (response := self._whole(data)) is not None:
             return response
         data, self._data = self._data + data, b""
         at = 0
@@ -105,7 +106,6 @@ class ResponseReader:
         response = Response(status, said.headers)
         response.body = data[end:]
         response.keep_alive = said.keep_alive
-        self._spent = 0
         return response
 
     def _begin(self, data: bytes) -> int:
