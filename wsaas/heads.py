@@ -102,9 +102,10 @@ def members(headers: Headers, name: bytes) -> list[bytes]:
 
 def content_coding(headers: Headers) -> str:
     """Return the `Content-Encoding` (RFC 9110 section 8.4), cut short to be shown; empty where a body is as it is."""
-    if all(each.lower() == b"identity" for each in members(headers, b"content-encoding")):
+    value = headers.get(b"content-encoding")
+    if value is None or all(each.lower() == b"identity" for each in _split(value)):
         return ""
-    return headers[b"content-encoding"][:_MAX_SHOWN].decode("latin-1")
+    return value[:_MAX_SHOWN].decode("latin-1")
 
 
 def _split(value: bytes) -> list[bytes]:
