@@ -621,7 +621,7 @@ def test_a_secret_may_be_in_a_file(tmp_path, name, text, expected, end):
     ("content", "why"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"\xff\xfe", "cannot be read: not a text"),
+        (b"\xff\xfe", "cannot be read: it is not UTF-8"),
         (b"\n", "the file is empty"),
         (b"", "the file is empty"),
     ],

@@ -45,16 +45,16 @@ def reload(sources: Sequence[FileSource]) -> None:
         _reload(source)
     if not sources:
         names = ", ".join(name.upper() for name in TLS_FILES + SECRET_FILES)
-        logger.info("SIGHUP: nothing to load again, as none of these is set: %s", names)
+        logger.info("SIGHUP: nothing to reload, as none of these is set: %s", names)
 
 
 def _reload(source: FileSource) -> None:
     try:
         source.load()
     except SettingError as error:
-        logger.error("cannot load again %s; what was loaded before stays in use", error)
+        logger.error("cannot reload %s; what was loaded before stays in use", error)
     else:
-        logger.info("loaded again: %s", source.shown)
+        logger.info("reloaded: %s", source.shown)
 
 
 def _load_secret(settings: Settings, name: str, holder: BearerTokens | Signer) -> None:

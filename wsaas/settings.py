@@ -341,7 +341,7 @@ def _load(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
             # None is what a pipe gives that nobody has written to yet.
             text = (file.read(MAX_SECRETS) or b"").decode().strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingError(f"{name}={path!r}: cannot be read: {reason}") from None
     if not text:
         raise SettingError(f"{name}={path!r}: the file is empty")

@@ -52,7 +52,7 @@ async def test_new_tokens_count_from_the_next_request_on_an_open_connection(stag
     assert [await status(raw, "old"), await status(raw, "new")] == [200, 401]
     await asyncio.to_thread(file.write_text, "new\nother")
     assert [await status(raw, "old"), await status(raw, "new")] == [200, 401]
-    await hang_up(stage, f"loaded again: CONTROL_TOKEN_FILE='{file}'")
+    await hang_up(stage, f"reloaded: CONTROL_TOKEN_FILE='{file}'")
     assert [await status(raw, token) for token in ("old", "new", "other")] == [401, 200, 200]
     _, name = await node.admit()
     assert (await node.rest("PUT", name, "x", Authorization="Bearer old")).status == 401
@@ -65,7 +65,7 @@ async def test_new_secrets_sign_from_the_next_request_on(stage: Stage, file: Pat
     client = await node.connect()
     post = await stage.backend.take("POST")
     await asyncio.to_thread(file.write_text, NEW)
-    await hang_up(stage, f"loaded again: API_SECRET_FILE='{file}'")
+    await hang_up(stage, f"reloaded: API_SECRET_FILE='{file}'")
     await client.send("hello")
     put = await stage.backend.take("PUT")
     Webhook(OLD).verify(post.body, post.headers, json_parse=False)
@@ -83,7 +83,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(stage: Stage, file: Pa
         await asyncio.to_thread(file.unlink)
     else:
         await asyncio.to_thread(file.write_bytes, content)
-    stage.expected_errors = [f"cannot load again CONTROL_TOKEN_FILE='{file}': "]
+    stage.expected_errors = [f"cannot reload CONTROL_TOKEN_FILE='{file}': "]
     await hang_up(stage, "; what was loaded before stays in use")
     assert len(stage.messages(logging.ERROR)) == 1
     assert await status(raw, "old") == 200
@@ -98,8 +98,8 @@ async def test_one_file_that_cannot_be_used_does_not_keep_the_other_back(
     node = await listening(stage, control_token_file=file, api_secret_file=other)
     await asyncio.to_thread(file.unlink)
     await asyncio.to_thread(other.write_text, NEW)
-    stage.expected_errors = ["cannot load again CONTROL_TOKEN_FILE"]
-    await hang_up(stage, f"loaded again: API_SECRET_FILE='{other}'")
+    stage.expected_errors = ["cannot reload CONTROL_TOKEN_FILE"]
+    await hang_up(stage, f"reloaded: API_SECRET_FILE='{other}'")
     await node.connect()
     post = await stage.backend.take("POST")
     Webhook(NEW).verify(post.body, post.headers, json_parse=False)
@@ -108,7 +108,7 @@ async def test_one_file_that_cannot_be_used_does_not_keep_the_other_back(
 @pytest.mark.parametrize("chosen", [{}, {"control_token": "secret", "api_secret": OLD}])
 async def test_with_no_file_it_says_that_there_is_nothing_to_load(stage: Stage, chosen: dict[str, str]) -> None:
     node = await listening(stage, **chosen)
-    await hang_up(stage, "SIGHUP: nothing to load again, as none of these is set: TLS_CERT, ")
+    await hang_up(stage, "SIGHUP: nothing to reload, as none of these is set: TLS_CERT, ")
     (said,) = [text for text in stage.messages(logging.INFO) if "SIGHUP" in text]
     assert said.endswith("CONTROL_TOKEN_FILE, API_SECRET_FILE")
     assert (await node.rest("GET", "/healthz")).status == 200
@@ -172,11 +172,11 @@ def test_sighup_is_kept_for_the_loop_before_it_runs_and_does_no_harm_after_it(fi
     with program("-c", WITH_HANGUPS, **variables) as process:
         assert process.stderr is not None
         said = ""
-        while "listening" not in said or "loaded again" not in said:
+        while "listening" not in said or "reloaded" not in said:
             line = process.stderr.readline()
             assert line, said
             said += line
-        assert f"loaded again: CONTROL_TOKEN_FILE='{file}'" in said
+        assert f"reloaded: CONTROL_TOKEN_FILE='{file}'" in said
         assert [ask(port, "old"), ask(port, "new")] == [401, 200]
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
@@ -212,7 +212,7 @@ def test_sighup_does_not_end_a_demo(tmp_path: Path) -> None:
         while "Open" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGHUP)
-        while "SIGHUP: nothing to load again" not in process.stderr.readline():
+        while "SIGHUP: nothing to reload" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)

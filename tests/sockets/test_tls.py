@@ -404,7 +404,7 @@ async def test_sighup_changes_the_certificate_and_drops_nobody(
     authority.issue()
     assert serial(await node.upgraded()) == serial(inside)
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: any("loaded again: TLS_CERT='" in text for text in stage.messages(logging.INFO)))
+    await until(lambda: any("reloaded: TLS_CERT='" in text for text in stage.messages(logging.INFO)))
     assert serial(await node.upgraded()) != serial(inside)
     inside.send(frame(TEXT, b"still here"))
     put = await stage.backend.take("PUT")
@@ -428,7 +428,7 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
         cert.write_bytes(cert.read_bytes()[:200])
     else:
         key.unlink()
-    stage.expected_errors = ["cannot load again TLS_"]
+    stage.expected_errors = ["cannot reload TLS_"]
     node.gateway.reload()
     (error,) = stage.messages(logging.ERROR)
     assert str(cert if fault == "half a certificate" else key) in error
