@@ -176,7 +176,7 @@ def test_a_client_that_was_refused_is_in_no_list(rig):
 
 def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
     first, _ = rig.admit(), rig.admit()
-    with pytest.raises(errors.Unavailable, match="as many clients") as caught:
+    with pytest.raises(errors.Unavailable, match="limit of clients") as caught:
         rig.registry.check("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
     first.lost()

@@ -181,10 +181,10 @@ class Gate:
         name = self._customer(connection)
         over_limit = bool(name) and self._addresses.is_reached(name)
         if over_limit and not self._may_be_rest(name):
-            return TooManyRequests("This address has as many connections as one may have.", _RETRY_AFTER)
+            return TooManyRequests("This address has reached its limit of connections.", _RETRY_AFTER)
         if not self._has_room() and not self._make_room():
             self._table.warn()
-            return Unavailable("This node has as many connections as it takes.", _RETRY_AFTER)
+            return Unavailable("This node has reached its limit of connections.", _RETRY_AFTER)
         self._undecided[connection] = name
         if over_limit:
             self._over_limit.setdefault(name, {})[connection] = None
@@ -281,7 +281,7 @@ class SharedGate(Gate):
         others = len(table.leaving) + len(self._undecided) + len(self._rest)
         if table.opened() - others >= table.budget.clients:
             table.warn()
-            raise Unavailable("This node has as many clients as it takes.", _RETRY_AFTER)
+            raise Unavailable("This node has reached its limit of clients.", _RETRY_AFTER)
 
     def _has_room(self) -> bool:
         budget = self._table.budget

@@ -99,7 +99,7 @@ class Control:
             raise errors.Gone("This connection ended.")
         services = self._registry.services
         if session.buffered >= services.send_limit:
-            raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+            raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
         if services.memory.allowance < min(self._max_message_size, _announced(request)):
             raise errors.TooManyRequests("This node has little memory left: push it again later.", RETRY_AFTER)
         return self._max_message_size
@@ -159,7 +159,7 @@ class Control:
         if self._needs_token:
             if not self.tokens.accept(request.headers.get(b"authorization")):
                 raise errors.Unauthorized(
-                    "This needs Authorization: Bearer and the token of CONTROL_TOKEN.", ("WWW-Authenticate", "Bearer")
+                    "This needs the header Authorization: Bearer <CONTROL_TOKEN>.", ("WWW-Authenticate", "Bearer")
                 )
         elif not self._has_proof:
             headers = request.headers
@@ -203,7 +203,7 @@ class Control:
     def _session(self, method: bytes, connection_id: str) -> Session:
         """Return the session that `method` is asked of. Raises `MethodNotAllowed`, `Gone`."""
         if method not in {b"PUT", b"DELETE", b"GET", b"HEAD"}:
-            raise errors.MethodNotAllowed(f"A connection knows {_CLIENT_METHODS}.", ("Allow", _CLIENT_METHODS))
+            raise errors.MethodNotAllowed(f"A connection supports only {_CLIENT_METHODS}.", ("Allow", _CLIENT_METHODS))
         session = self._registry.find(connection_id)
         if session is None:
             raise errors.Gone("This connection ended.")
@@ -226,7 +226,7 @@ def _refuse_coded(request: Request) -> None:
     """Raise `UnsupportedMediaType` for a body in a content coding (RFC 9110 section 15.5.16)."""
     if coding := content_coding(request.headers):
         raise errors.UnsupportedMediaType(
-            f"The body has Content-Encoding {coding}: send it as it is.", ("Accept-Encoding", "identity")
+            f"The body has Content-Encoding {coding}: send it uncompressed.", ("Accept-Encoding", "identity")
         )
 
 

@@ -337,7 +337,7 @@ def _read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
         raise _not_a_line()
     method, target, version = line.groups()
     if method not in METHODS:
-        raise Unsupported("Nothing here knows this method.")
+        raise Unsupported("This method is not supported.")
     if len(target) > MAX_TARGET:
         raise _too_long()
     if version not in heads.VERSIONS:

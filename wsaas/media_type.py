@@ -97,4 +97,4 @@ def _codec(charset: str) -> str:
         codec = aliases.get(name, name)
         if codec in CODECS or codec in _IN_UTF8:
             return codec
-    raise UnsupportedMediaType(f"The charset {charset[:MAX_CHARSET]} is not known here: send text in UTF-8.")
+    raise UnsupportedMediaType(f"The charset {charset[:MAX_CHARSET]} is not supported: send text in UTF-8.")

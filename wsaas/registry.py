@@ -80,13 +80,13 @@ class Registry:
         if not self.is_open:
             raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
         if len(self._live) >= self._limit:
-            raise errors.Unavailable("This node has as many clients as it takes.", RETRY_AFTER)
+            raise errors.Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
         if self.services.memory.pressure is REFUSING:
             raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
         if len(self._ending) >= self._limit_ending:
-            raise errors.Unavailable("The backend has to be told of too many ended connections first.", RETRY_AFTER)
+            raise errors.Unavailable("The backend has yet to be told of too many ended connections.", RETRY_AFTER)
         if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
-            raise errors.TooManyRequests("This address has as many connections as one may have.", RETRY_AFTER)
+            raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
     def admit(self, handshake: Handshake, remote_address: str, door: Door) -> Session:
         """Give the client at `door` an id and ask the backend about it; `check` comes first."""

@@ -19,7 +19,7 @@ from wsaas.run_queue import SLICE_S
 BURST = 32
 """Requests of one connection that are answered before others have their turn."""
 
-_NOT_HERE = "There is nothing but WebSockets here."
+_NOT_HERE = "This address serves only WebSockets."
 
 LARGE = 64 * 1024
 """Bytes of an answer behind which others have their turn too."""
@@ -116,7 +116,7 @@ class HttpProtocol(asyncio.Protocol):
             if self._paused or self._reader.phase not in (HEAD, BODY) or self._transport.is_closing():
                 self._transport.abort()
             else:
-                fault = errors.RequestTimeout("The request did not arrive whole in time.")
+                fault = errors.RequestTimeout("The request did not arrive completely in time.")
                 self._end(self._fault(fault))
 
     def finish(self) -> None:
@@ -239,7 +239,7 @@ class HttpProtocol(asyncio.Protocol):
         site = self._site
         try:
             if site.registry is None:
-                raise errors.NotFound("There are no WebSockets here.")
+                raise errors.NotFound("This address does not serve WebSockets.")
             settings = site.common.settings
             shaken = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._remote_address(request)

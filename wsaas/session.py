@@ -159,7 +159,7 @@ class Session(Facts, Owner):
         waits = self.edge.buffered()
         if waits:
             if waits + len(frame) > self._services.send_limit:
-                raise errors.SlowClient("The client has not taken what waits for it already.", RETRY_AFTER)
+                raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
             self._services.memory.note(len(frame))
         self.messages_out += 1
         self.bytes_out += len(data)

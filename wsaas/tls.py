@@ -347,7 +347,7 @@ class Accepted(TlsTransport):
         if self._state is State.SILENT:
             self._state = State.SHAKING
             if data[:1].isalpha():
-                fault = BadRequest("This port speaks TLS: come with https:// or wss://.")
+                fault = BadRequest("This port speaks TLS: use https:// or wss://.")
                 self._raw.write(fault_answer(fault, keep_alive=False))
                 self._fail(fault)
                 return
