@@ -65,7 +65,10 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
             POST,
             response(200, b"<h1>Hello</h1>", content_type=b"text/html"),
             "WARNING",
-            "POST /hook: the backend answered 200 with no JSON with a code: 'Hello'; a client was refused with 502",
+            (
+                "POST /hook: the backend answered 200 with a body that is not JSON such as "
+                '{"code": "OK"}: \'Hello\'; a client was refused with 502'
+            ),
         ),
         (
             POST,
@@ -100,7 +103,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
             "WARNING",
             (
                 "POST /hook: the backend answered 500: 'Traceback'; a client was refused with 502; "
-                "the backend's log says why"
+                "see the log of the backend, or of a proxy in front of it"
             ),
         ),
         (
@@ -139,7 +142,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
             "WARNING",
             (
                 "PUT /hook: the backend answered 500: \"KeyError: 'user'\"; the request is sent again for up to 30 s; "
-                "the backend's log says why"
+                "see the log of the backend, or of a proxy in front of it"
             ),
         ),
         (

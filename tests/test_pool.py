@@ -873,7 +873,7 @@ def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found)
     rig.opener.open().protocol.data_received(data)
     assert caplog.messages == [
         (
-            f"PUT /hook: the backend answered with something that is not HTTP: {found}; the request is sent again; "
+            f"PUT /hook: the backend did not answer in valid HTTP: {found}; the request is sent again; "
             "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
         )
     ]
@@ -890,12 +890,12 @@ def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
     rig.sweep(10.0)
     assert caplog.messages == [
         (
-            "POST /a: the backend closed the connection without an answer; a client was refused; "
+            "POST /a: the backend closed the connection without a complete answer; a client was refused; "
             "the backend's log may say why"
         ),
         (
-            "PUT /b: the backend closed the connection without an answer (Connection lost); the request is sent again; "
-            "the backend's log may say why"
+            "PUT /b: the backend closed the connection without a complete answer (Connection lost); "
+            "the request is sent again; the backend's log may say why"
         ),
         (
             "DELETE /c: the backend did not answer in time (10 s); the request is sent again; "

@@ -24,7 +24,7 @@ _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
 _HINTS = {
-    400: "the backend's log says what it misses",
+    400: "the backend's log should say what it expects",
     401: "the handshake's Authorization is passed on as it is",
     403: "if the backend checks CSRF tokens, exempt this path",
     404: "check the path in API_URI",
@@ -84,7 +84,7 @@ def advice(response: Response) -> str:
         location = response.headers.get(b"location", b"").decode("latin-1")
         hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
     elif status // 100 == _SERVER_ERROR:
-        hint = "the backend's log says why"
+        hint = "see the log of the backend, or of a proxy in front of it"
     else:
         hint = _HINTS.get(status, "")
     return f"; {hint}" if hint else ""

@@ -26,9 +26,9 @@ class Failure(Enum):
 
     UNREACHABLE = "cannot be reached"
     CROWDED = "had no connection free in time"
-    BROKEN = "closed the connection without an answer"
+    BROKEN = "closed the connection without a complete answer"
     TIMED_OUT = "did not answer in time"
-    GARBLED = "answered with something that is not HTTP"
+    GARBLED = "did not answer in valid HTTP"
 
 
 Outcome = Response | Failure
@@ -37,7 +37,7 @@ _ADVICE = {
     Failure.CROWDED: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
-    Failure.GARBLED: "the backend, or a proxy before it, has to be mended",
+    Failure.GARBLED: "the backend, or a proxy in front of it, has to be fixed",
 }
 _NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
 """What to do where not even the first line is HTTP."""

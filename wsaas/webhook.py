@@ -270,7 +270,7 @@ def _judge_code(response: Response) -> Admitted | Denied:
         body = None
     code = body.get("code") if isinstance(body, dict) else None
     if not isinstance(code, str):
-        return _unusable("no JSON with a code")
+        return _unusable('a body that is not JSON such as {"code": "OK"}')
     if code != "OK":
         return Denied(errors.Forbidden("The backend refused the connection."), told=False)
     subprotocol, context = body.get("subprotocol"), body.get("context")
@@ -319,7 +319,7 @@ _PASSED_ON: dict[int, type[errors.Fault]] = {
 _REFUSALS = {
     Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
     Failure.CROWDED: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
-    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without an answer."), True),
-    Failure.GARBLED: (errors.BadGateway("The backend did not answer in HTTP."), True),
+    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),
+    Failure.GARBLED: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
     Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
 }

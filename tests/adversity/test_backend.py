@@ -278,7 +278,7 @@ async def test_a_handshake_that_meets_garbage_is_502_and_told(stage: Stage, what
     post = await stage.backend.take("POST")
     assert (await stage.backend.take("DELETE")).client == post.client
     (told,) = stage.messages()
-    assert told.startswith("POST /hook: the backend answered with something that is not HTTP: ")
+    assert told.startswith("POST /hook: the backend did not answer in valid HTTP: ")
 
 
 @pytest.mark.parametrize("what", GARBAGE)
