@@ -256,10 +256,10 @@ def test_changes_are_logged(rig, caplog):
     rig.observe(OK)
     rig.half_open().observe(OK)
     assert caplog.messages == [
-        "circuit breaker open: the backend cannot be reached; messages and DELETEs wait for it",
-        "circuit breaker closed: the backend answers again after 0.1 s; deliveries that waited: 3",
+        "circuit breaker open: the backend cannot be reached; messages and DELETEs wait, handshakes get 503",
+        "circuit breaker closed: the backend answers again after 0.1 s; deliveries still waiting: 3",
         "circuit breaker half-open: requests of many connections failed; they are retried one at a time",
-        "circuit breaker closed: the backend answers again after 0.0 s; deliveries that waited: 0",
+        "circuit breaker closed: the backend answers again after 0.0 s; deliveries still waiting: 0",
     ]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING", "INFO"]
 

@@ -235,7 +235,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 3)
     await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
     assert stage.messages(logging.INFO)[before:] == [
-        "stopping within 4 s: not ready any more, 3 clients to close",
+        "stopping within 4 s: /readyz answers 503, 3 clients to close",
         "stopping: the backend has to be told of the end of 3 connections",
     ]
     stage.backend.relent()
@@ -424,12 +424,12 @@ async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clien
 async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and_a_stop_says_so(
     stage: Stage, path: Path
 ) -> None:
-    stage.expected_errors = ["was replaced by another file", "is another file now", "is not what it should be"]
+    stage.expected_errors = ["was replaced by another file", "is another file now", "is incomplete"]
     node = await stage.node(journal=path)
     client, name = await node.admit()
     path.unlink()  # noqa: ASYNC240
     path.write_bytes(b"precious")  # noqa: ASYNC240
-    await until(lambda: any("cannot be mended" in message for message in stage.messages()))
+    await until(lambda: any("cannot be rewritten" in message for message in stage.messages()))
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
@@ -439,7 +439,7 @@ async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and
     assert not await node.drain()
     stage.nodes.remove(node)
     assert path.read_bytes() == b"precious"  # noqa: ASYNC240
-    (last,) = [message for message in stage.messages(logging.ERROR) if "is not what it should be" in message]
+    (last,) = [message for message in stage.messages(logging.ERROR) if "is incomplete" in message]
     assert "1 change is not written" in last
 
 

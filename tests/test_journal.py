@@ -934,9 +934,9 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert record.getMessage().startswith(f"the journal {whole.path} is damaged: journal")
-    assert record.getMessage().endswith(": clients are refused until it is mended")
+    assert record.getMessage().endswith("; new clients are refused until it is rewritten")
     whole.turn()
-    assert caplog.messages[-1] == f"the journal {whole.path} is whole again: 3 connections are written anew"
+    assert caplog.messages[-1] == f"the journal {whole.path} is whole again: 3 connections are in it"
     assert whole.journal._file.fault() == ""
     assert whole.path.stat().st_mode & 0o777 == 0o600
     assert open_elsewhere(whole.path) == f"{whole.path}: another process uses it"
@@ -1003,8 +1003,10 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
         whole.clock.advance(RETRY_PAUSE)
         whole.turn()
     first, second = caplog.messages
-    assert first.endswith(" is damaged: journal was replaced by another file: clients are refused until it is mended")
-    assert second.endswith(" cannot be mended: journal is another file now: move it away; tried again every second")
+    assert first.endswith(
+        " is damaged: journal was replaced by another file; new clients are refused until it is rewritten"
+    )
+    assert second.endswith(" cannot be rewritten: journal is another file now: move it away; trying again every second")
     whole.opened("d")
     whole.journal.settled("a")
     whole.known.pop("a")
@@ -1044,7 +1046,7 @@ def test_what_cannot_be_written_anew_is_tried_again_with_all_that_was_known(whol
     monkeypatch.setattr(journal_file.Path, "rename", full)
     whole.notice()
     whole.turn()
-    assert "cannot be mended: No space left on device" in caplog.messages[-1]
+    assert "cannot be rewritten: No space left on device" in caplog.messages[-1]
     monkeypatch.undo()
     whole.clock.advance(RETRY_PAUSE)
     whole.turn()
@@ -1059,7 +1061,7 @@ def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypa
     monkeypatch.setattr(journal_file.JournalFile, "_prepare", fail)
     whole.notice()
     whole.turn()
-    assert "cannot be mended: the disk is full of ducks" in caplog.messages[-1]
+    assert "cannot be rewritten: the disk is full of ducks" in caplog.messages[-1]
     monkeypatch.undo()
     whole.clock.advance(RETRY_PAUSE)
     whole.turn()
@@ -1144,8 +1146,7 @@ def test_a_close_counts_what_could_not_be_written(whole, caplog):
     assert not whole.journal.close(list(whole.known.values()))
     assert caplog.records[-1].levelname == "ERROR"
     assert caplog.messages[-1].startswith(
-        f"the journal {whole.path} is not what it should be: journal is another file now: move it away; "
-        "2 changes are not written"
+        f"the journal {whole.path} is incomplete: journal is another file now: move it away; 2 changes are not written"
     )
 
 

@@ -254,12 +254,14 @@ class CircuitBreaker:
     def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
         """Log a change. Where some clients' requests always fail, HALF_OPEN comes and goes: hence the throttle."""
         if self.state is OPEN:
-            throttle.warning(change, "circuit breaker open: %s; messages and DELETEs wait for it", evidence.value)
+            throttle.warning(
+                change, "circuit breaker open: %s; messages and DELETEs wait, handshakes get 503", evidence.value
+            )
         elif self.state is HALF_OPEN:
             throttle.warning(change, "circuit breaker half-open: %s; they are retried one at a time", evidence.value)
         else:
             seconds = self._clock.now() - self._left_closed_at
-            message = "circuit breaker closed: %s again after %.1f s; deliveries that waited: %d"
+            message = "circuit breaker closed: %s again after %.1f s; deliveries still waiting: %d"
             throttle.info(change, message, evidence.value, seconds, len(self))
 
     # Deliveries.

@@ -36,7 +36,7 @@ class Drain:
         registry = self._registry
         registry.shut(self._no_clients.set, self._all_told.set)
         clients = counted(len(registry), "client")
-        logger.info("stopping within %g s: not ready any more, %s to close", self._timeout, clients)
+        logger.info("stopping within %g s: /readyz answers 503, %s to close", self._timeout, clients)
         await self._close_clients(self._timeout / 2)
         now = self._clock.now()
         await self._wait(self._no_clients, now + (deadline - now) / 2)

@@ -139,7 +139,7 @@ class SqliteJournal:
             last.error = "its disk does not answer"
         if last.error:
             logger.error(
-                "the journal %s is not what it should be: %s; %s not written: after the next start the backend may be "
+                "the journal %s is incomplete: %s; %s not written: after the next start the backend may be "
                 "told of an end again, or not at all",
                 self._path,
                 last.error,
@@ -216,7 +216,7 @@ class SqliteJournal:
         if self._fault:
             self._fault = ""
             written = counted(batch.count, "connection is", "connections are")
-            logger.warning("the journal %s is whole again: %s written anew", self._path, written)
+            logger.warning("the journal %s is whole again: %s in it", self._path, written)
         if batch.error:
             logger.error("the journal %s cannot be written: %s", self._path, batch.error)
 
@@ -228,9 +228,11 @@ class SqliteJournal:
 
     def _damaged(self, fault: str) -> None:
         if not self._fault:
-            logger.error("the journal %s is damaged: %s: clients are refused until it is mended", self._path, fault)
+            logger.error(
+                "the journal %s is damaged: %s; new clients are refused until it is rewritten", self._path, fault
+            )
         elif fault != self._fault:
-            logger.error("the journal %s cannot be mended: %s; tried again every second", self._path, fault)
+            logger.error("the journal %s cannot be rewritten: %s; trying again every second", self._path, fault)
         self._fault = fault
 
     # In the writer's thread.

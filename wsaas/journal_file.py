@@ -128,7 +128,7 @@ class JournalFile:
         Looks at names and sizes only: opened and closed again, the file would be locked no longer.
         """
         if not self._is_open:
-            return "it could not be written anew"
+            return "it could not be rewritten"
         for path, was in self._identities.items():
             found = _identify(path)
             if found is None:

@@ -45,7 +45,9 @@ async def test_down_at_the_start_and_up_later(stage: Stage) -> None:
     assert await status_of(stage, node) == 101
     refused, breaker, *repeated = stage.messages()
     assert refused.startswith("cannot connect to the backend: ")
-    assert breaker == "circuit breaker open: the backend cannot be reached; messages and DELETEs wait for it"
+    assert (
+        breaker == "circuit breaker open: the backend cannot be reached; messages and DELETEs wait, handshakes get 503"
+    )
     assert all(text.startswith(refused) for text in repeated)
 
 

@@ -67,7 +67,7 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<=[0-9\]]:)[0-9]{4,5}\b", "PORT", text)
     text = re.sub(r"PORT/[\w-]{22,30}\b", "PORT/ID", text)
     text = re.sub(r" \(\d+ more in \d+ s\)", "", text)
-    text = re.sub(r"after [\d.]+ s; deliveries that waited: \d+", "after N s; deliveries that waited: N", text)
+    text = re.sub(r"after [\d.]+ s; deliveries still waiting: \d+", "after N s; deliveries still waiting: N", text)
     text = re.sub(r"it failed \d+ times|, \d+ times", "N times", text)
     return re.sub(r"wsaas \d[\w.]*", "wsaas VERSION", text)
 
