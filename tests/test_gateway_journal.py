@@ -283,7 +283,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     # And so it is.
     stage.backend.relent()
     again = await stage.node(journal=path)
-    await stage.backend.wait(lambda: {call.client for call in stage.backend.calls if call.done.is_set()} >= names)
+    await until(lambda: not len(again.gateway._recovery))
     assert await again.drain()
     assert remembered(path) == []
 
