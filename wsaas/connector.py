@@ -17,7 +17,7 @@ from typing import cast
 
 from wsaas.certificates import Certificates
 from wsaas.clock import GRACE_S, STALL_S
-from wsaas.happy_eyeballs import Attempts, HappyEyeballs, name
+from wsaas.happy_eyeballs import Attempts, HappyEyeballs, adopt, connect_only, has_zone, name
 from wsaas.resolver import Resolver
 from wsaas.settings import Settings
 from wsaas.tls import State, TlsTransport
@@ -110,13 +110,11 @@ class Connector:
         return str(attempts) or f"no DNS server answers for {self._backend.host}"
 
     async def _connect_tcp(self, make: Make, attempts: Attempts) -> None:
-        sock = await self._happy_eyeballs.connect(await self._resolver.resolve(), attempts)
-        try:
-            await self._loop.create_connection(make, sock=sock)
-        except BaseException:
-            # Harmless where a transport has it, and closed it.
-            sock.close()
-            raise
+        addresses = await self._resolver.resolve()
+        if len(addresses) == 1 and not has_zone(addresses[0][4]):
+            await connect_only(addresses[0], attempts, make)
+        else:
+            await adopt(self._loop, await self._happy_eyeballs.connect(addresses, attempts), make)
 
     async def _connect_tls(self, make: Make, tls: ssl.SSLContext, attempts: Attempts) -> None:
         shaken = self._loop.create_future()

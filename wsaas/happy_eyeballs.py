@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -59,6 +59,17 @@ class Attempts:
             self._failed(address, error)
             raise
         self.winner = self.winner or address
+
+    async def create_connection(self, info: AddressInfo, make: Callable[[], asyncio.Protocol]) -> None:
+        """Connect what `make` returns to the one address there is."""
+        address = info[4]
+        self.errors[address] = None
+        try:
+            await self._loop.create_connection(make, str(address[0]), int(address[1]))
+        except BaseException as error:
+            self._failed(address, error)
+            raise
+        self.winner = address
 
     def clear(self) -> None:
         """Break the reference cycles that `start_connection` leaves: it keeps errors in frames that they refer to."""
@@ -136,6 +147,52 @@ class HappyEyeballs:
                 self._last_until[address] = end
 
 
+async def connect_only(info: AddressInfo, attempts: Attempts, make: Callable[[], asyncio.Protocol]) -> None:
+    """Connect what `make` returns to `info`, the only address, at half of the cost. Raises `OSError`.
+
+    Not for an address with a zone, which uvloop would look up in a thread.
+    """
+    try:
+        await attempts.create_connection(info, make)
+    except OSError:
+        error = attempts.error()
+    else:
+        return
+    finally:
+        attempts.clear()
+    try:
+        raise error
+    finally:
+        # As above.
+        del error
+
+
+async def adopt(loop: asyncio.AbstractEventLoop, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+    """Give the connected `sock` to what `make` returns, which may close it at once.
+
+    uvloop closes the descriptor of a transport by itself, and detaches the socket object only from the moment when
+    `create_connection` returns. A transport that was closed before would leave an object that closes, some time later,
+    a descriptor that is another connection's by then.
+    """
+    try:
+        transport, _ = await loop.create_connection(_Paused, sock=sock)
+    except asyncio.CancelledError:
+        # The transport has the descriptor since the first step, and closed it.
+        sock.detach()
+        raise
+    protocol = make()
+    transport.set_protocol(protocol)
+    transport.resume_reading()
+    protocol.connection_made(transport)
+
+
+class _Paused(asyncio.Protocol):
+    """Reads nothing until another protocol takes its place."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).pause_reading()
+
+
 def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
     """Return `addresses` with the families in turn, that of the first one first."""
     families: dict[int, list[AddressInfo]] = {}
@@ -150,10 +207,15 @@ def name(address: SocketAddress) -> str:
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
+def has_zone(address: SocketAddress) -> bool:
+    """Return whether `address` is good on one link only."""
+    return len(address) > IPV4_PARTS and bool(address[3])
+
+
 def _with_zone(address: SocketAddress) -> SocketAddress:
     """Return host and port. The zone is in the text of the host (RFC 4007 section 11), where uvloop looks for it."""
-    host, port, zone = address[0], address[1], address[3] if len(address) > IPV4_PARTS else 0
-    return (f"{host}%{zone}" if zone and "%" not in str(host) else host, port)
+    host, port = address[:2]
+    return (f"{host}%{address[3]}" if has_zone(address) and "%" not in str(host) else host, port)
 
 
 def _cause(error: OSError | None) -> str:

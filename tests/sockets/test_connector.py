@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import os
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +16,7 @@ import pytest
 from wsaas import settings
 from wsaas.certificates import Certificates
 from wsaas.connector import Connector
+from wsaas.happy_eyeballs import adopt
 
 from .authority import Authority
 from .backend import within
@@ -234,3 +237,54 @@ async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> Non
     opening.open(make, errors.put_nowait)
     assert isinstance(await errors.get(), ValueError)
     await opening.close()
+
+
+async def opened(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
+    opening = connector(f"{address[0]}:{address[1]}/")
+    opening.open(make, pytest.fail)
+    await until(lambda: not opening.pending)
+
+
+async def adopted(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
+    await adopt(asyncio.get_running_loop(), socket.create_connection(address), make)
+
+
+@pytest.mark.parametrize("connect", [opened, adopted])
+async def test_a_connection_that_is_closed_as_soon_as_it_is_open_closes_no_other_descriptor(
+    stage: Stage, connect: Callable[..., Awaitable[None]]
+) -> None:
+    # The number of its descriptor is soon another's.
+    await stage.backend.start()
+    loop = asyncio.get_running_loop()
+    others: list[int] = []
+
+    def take(times: int) -> None:
+        others.append(os.open(os.devnull, os.O_RDONLY))
+        if times:
+            loop.call_soon(take, times - 1)
+
+    class Closing(Peer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.abort()
+            take(10)
+            super().connection_made(transport)
+
+    for _ in range(3):
+        peer = Closing()
+        await connect(("127.0.0.1", stage.backend.port), lambda peer=peer: peer)
+        await within(peer.lost.wait())
+    await until(lambda: len(others) == 33)
+    gc.collect()
+    for descriptor in others:
+        os.close(descriptor)
+
+
+async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_other_descriptor(stage: Stage) -> None:
+    await stage.backend.start()
+    sock = socket.create_connection(("127.0.0.1", stage.backend.port))
+    adopting = asyncio.ensure_future(adopt(asyncio.get_running_loop(), sock, Peer))
+    await asyncio.sleep(0)
+    adopting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adopting
+    assert sock.fileno() == -1
