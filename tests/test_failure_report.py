@@ -1,5 +1,7 @@
 """What the log says of requests to the backend that failed."""
 
+from time import perf_counter
+
 import pytest
 from fakes import FakeBreaker
 from hypothesis import given
@@ -211,11 +213,52 @@ def test_an_answer_that_is_no_text_is_quoted_on_one_line():
 
 
 def test_credentials_are_hidden():
-    said = b"{'Authorization': 'Bearer abc.def-ghi', \"also\": \"basic  QWxhZGRpbg==\"}"
+    said = b"{'Authorization': 'Bearer abc.def-ghi', \"also\": \"basic  QWxhZGRpbg==\"} for Bearer klm.nop"
     quoted = str(Excerpt(response(500, said)))
-    assert "Bearer (hidden)" in quoted
+    assert "Authorization\\': (hidden)" in quoted
     assert "basic (hidden)" in quoted
-    assert not {"abc", "QWx"} & {quoted[at : at + 3] for at in range(len(quoted))}
+    assert "Bearer (hidden)" in quoted
+    assert not {"abc", "QWx", "klm"} & {quoted[at : at + 3] for at in range(len(quoted))}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"Moved. Redirecting to https://x.example/hook?key=SECRET", "Redirecting to https://x.example/hook?(hidden)"),
+        (b"GET /hook?SECRET HTTP/1.1", "GET /hook?(hidden) HTTP/1.1"),
+        (b"Authorization: Token SECRET\r\nHost: x", "Authorization: (hidden) Host: x"),
+        (b"cookie: a=SECRET; b=SECRET\nHost: x", "cookie: (hidden) Host: x"),
+        (b'{"headers":{"cookie":"a=\\"SECRET\\"; b","host":"x"}}', '"cookie":(hidden),"host":"x"'),
+        (b'{"path":"/","query":"jwt=SECRET&b=SECRET","id":1}', '"query":(hidden),"id":1'),
+        (b"{'Sec-WebSocket-Protocol': 'bearer.SECRET, chat', 'a': 1}", "'Sec-WebSocket-Protocol': (hidden), 'a': 1"),
+        (b'{"access_token": "SECRET', '{"access_token": (hidden)'),
+        (b"access_token=SECRET&x=1", "access_token=(hidden)&x=1"),
+        (b"X-Api-Key: SECRET\nHost: x", "X-Api-Key: (hidden) Host: x"),
+        (b"postgres://app:SECRET@db.internal/app refused", "postgres://(hidden)@db.internal/app refused"),
+        (b"KeyError: 'user'", "KeyError: 'user'"),
+        (b"CSRF token missing. Really? Yes: token expired", "CSRF token missing. Really? Yes: token expired"),
+    ],
+)
+def test_secrets_are_hidden_however_they_are_written(said, shown):
+    quoted = str(Excerpt(response(500, said)))
+    assert "SECRET" not in quoted
+    assert shown in quoted.replace("\\'", "'")
+
+
+def test_what_a_location_may_hold_is_hidden_and_it_is_cut():
+    text = advice(response(301, location=b"https://me:SECRET@x.example/hook?key=SECRET"))
+    assert text == "; redirects are not followed: API_URI has to name https://(hidden)@x.example/hook?(hidden) directly"
+    assert len(advice(response(301, location=b"/" + b"a" * 10_000))) < 2 * EXCERPT_LENGTH
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"?", b"cookie", b"token ", b"a?", b"authorization:", b"//", b"http://a", b'"token":"', b"key=", b"bearer "],
+)
+def test_no_answer_takes_long_to_quote(body):
+    begin = perf_counter()
+    str(Excerpt(response(500, (body * EXCERPT_SOURCE)[:EXCERPT_SOURCE])))
+    assert perf_counter() - begin < 0.1
 
 
 def test_html_that_is_cut_off_within_a_tag_or_a_script_shows_nothing_of_it():

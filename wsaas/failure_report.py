@@ -4,6 +4,7 @@ import re
 
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.log_throttle import throttle
+from wsaas.redaction import hide_secrets
 from wsaas.responses import Response
 
 EXCERPT_LENGTH = 160
@@ -19,7 +20,6 @@ _NOT_SHOWN = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 """Tags and comments of HTML, and what is between those tags that show nothing."""
-_CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s'\",;<]+", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
@@ -54,13 +54,8 @@ class Excerpt:
 
 
 def quote(text: str) -> str:
-    """Return the first words of `text` in quotes on one line, without credentials; empty where there are none.
-
-    A backend may well repeat the `Authorization` of a client in what it says.
-    """
-    text = _CREDENTIALS.sub(r"\1 (hidden)", _SPACE.sub(" ", text).strip())
-    if len(text) > EXCERPT_LENGTH:
-        text = text[: EXCERPT_LENGTH - 3] + "..."
+    """Return the first words of `text` in quotes on one line, without secrets; empty where there are none."""
+    text = _shorten(_SPACE.sub(" ", hide_secrets(text)).strip())
     return repr(text) if text else ""
 
 
@@ -81,13 +76,17 @@ def advice(response: Response) -> str:
     if status // 100 == _SUCCESS:
         hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""
     elif status // 100 == _REDIRECTION:
-        location = response.headers.get(b"location", b"").decode("latin-1")
+        location = _shorten(hide_secrets(response.headers.get(b"location", b"").decode("latin-1")))
         hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
     elif status // 100 == _SERVER_ERROR:
         hint = "see the log of the backend, or of a proxy in front of it"
     else:
         hint = _HINTS.get(status, "")
     return f"; {hint}" if hint else ""
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= EXCERPT_LENGTH else text[: EXCERPT_LENGTH - 3] + "..."
 
 
 def _is_nearly_ok(response: Response) -> bool:
