@@ -32,10 +32,10 @@ def response(status, body=b"", **headers):
     return made
 
 
-def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret"):
+def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settings):
     """Return the level and the text of what is logged of `answer`, None where nothing is."""
     caplog.set_level("INFO", "wsaas")
-    Webhook(load({"api_uri": uri}, {}), None, FakeBreaker(), lambda: 0.0).judge(event, answer)
+    Webhook(load({"api_uri": uri, **settings}, {}), None, FakeBreaker(), lambda: 0.0).judge(event, answer)
     if not caplog.records:
         return None
     (record,) = caplog.records
@@ -192,6 +192,14 @@ def test_an_answer_that_is_wrong_is_logged_with_what_is_wrong_and_what_to_do(cap
 )
 def test_what_is_right_or_no_answer_is_not_logged(caplog, event, answer):
     assert logged(caplog, event, answer) is None
+
+
+@pytest.mark.parametrize(("event", "method"), [(PUT, "PUT"), (DELETE, "DELETE")])
+def test_a_request_that_is_not_retried_is_not_said_to_be_sent_again(caplog, event, method):
+    _, text = logged(caplog, event, response(500), api_retry="0")
+    assert text == (
+        f"{method} /hook: the backend answered 500; it is not sent again, as API_RETRY is 0; the backend's log says why"
+    )
 
 
 def test_the_path_is_logged_with_the_id_still_to_be_put_in(caplog):

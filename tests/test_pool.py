@@ -879,6 +879,30 @@ def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found)
     ]
 
 
+def test_what_goes_wrong_behind_the_first_line_is_not_taken_for_another_protocol(rig, caplog):
+    rig.send("PUT /hook HTTP/1.1\r\n")
+    protocol = rig.opener.open().protocol
+    protocol.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    protocol.data_received(b"no size\r\n")
+    assert caplog.messages == [
+        (
+            "PUT /hook: the backend answered with something that is not HTTP: a chunk does not begin with its size, "
+            "in 'no size'; the request is sent again; the backend, or a proxy before it, has to be mended"
+        )
+    ]
+
+
+def test_a_request_that_is_not_retried_is_not_said_to_be_sent_again(rig, caplog):
+    rig.send("PUT /b HTTP/1.1\r\n", retried=False)
+    rig.opener.open().protocol.connection_lost(None)
+    assert caplog.messages == [
+        (
+            "PUT /b: the backend closed the connection without an answer; it is not sent again, as API_RETRY is 0; "
+            "the backend's log may say why"
+        )
+    ]
+
+
 def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
     rig.send("POST /a HTTP/1.1\r\n", retried=False)
     rig.send("PUT /b HTTP/1.1\r\n")

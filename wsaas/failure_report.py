@@ -15,6 +15,9 @@ EXCERPT_SOURCE = 4096
 
 METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
 
+NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
+"""What follows of a failed PUT or DELETE where nothing is retried."""
+
 _NOT_SHOWN = re.compile(
     r"<(?P<hidden>head|script|style)\b.*?(?:</(?P=hidden)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,

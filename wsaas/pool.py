@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
-from wsaas.failure_report import log_unanswered, quote
+from wsaas.failure_report import NOT_RETRIED, log_unanswered, quote
 from wsaas.log_throttle import throttle
 from wsaas.responses import REQUEST_TIMEOUT, BadResponse, Response, ResponseReader
 
@@ -135,12 +135,12 @@ class PooledConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the response."""
-        self._heard = True
+        is_first, self._heard = not self._heard, True
         try:
             response = self._reader.feed(data)
         except BadResponse as error:
             detail = f": {error}, in {quote(data[:EXCERPT_SIZE].decode('latin-1'))}"
-            self.end(Failure.GARBLED, detail, "" if data.startswith(b"HTTP/") else _NOT_HTTP)
+            self.end(Failure.GARBLED, detail, _NOT_HTTP if is_first and not data.startswith(b"HTTP/") else "")
             return
         if self.exchange is None:
             self.end(Failure.GARBLED)
@@ -325,7 +325,10 @@ class Pool:
 
 def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:
     """Log that `exchange` failed for the reason `failure`."""
-    what = "the request is sent again" if exchange.retried else "a client was refused"
+    if exchange.retried:
+        what = "the request is sent again"
+    else:
+        what = "a client was refused" if exchange.request.startswith(b"POST ") else NOT_RETRIED
     log_unanswered(exchange.request, failure.value, f"{what}; {advice or _ADVICE[failure]}", detail)
 
 

@@ -15,7 +15,7 @@ from wsaas import __version__, errors
 from wsaas.circuit_breaker import CircuitBreaker
 from wsaas.clock import rfc3339
 from wsaas.events import Closed, Event, Message, Opened, Reason
-from wsaas.failure_report import METHODS, Excerpt, advice, is_deliberate
+from wsaas.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
 from wsaas.frames import valid_text
 from wsaas.handshake import Handshake
 from wsaas.heads import content_coding
@@ -187,7 +187,8 @@ class Webhook:
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
             what = f"a client was refused with {verdict.fault.status}"
         elif isinstance(verdict, Again):
-            why, what = verdict.why, f"the request is sent again for up to {self.windows[kind]:g} s"
+            window = self.windows[kind]
+            why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED
         elif isinstance(verdict, Failed):
             why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         else:
