@@ -13,6 +13,7 @@ from wsaas.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Out
 from wsaas.pool import Failure
 from wsaas.responses import Response
 from wsaas.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken, Webhook
+from wsaas.wording import counted
 
 INBOX = 10_000
 AGAIN = Again("the backend is tired")
@@ -235,9 +236,9 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
     assert rig.clock.now() == pytest.approx(start + window)
     assert rig.clock.timers == []
     if isinstance(event, Closed):
-        assert rig.calls == [("settled", f"{AGAIN.why}, {rig.webhook.tries} times")]
+        assert rig.calls == [("settled", f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
     else:
-        assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {rig.webhook.tries} times")]
+        assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
 
 
 def test_the_window_starts_with_the_first_failure_not_with_the_first_try(rig):
@@ -252,7 +253,7 @@ def test_without_a_window_an_event_is_tried_once(rig):
     rig.webhook.windows[Message] = 0.0
     rig.put(message(1), message(2))
     rig.webhook.answer(AGAIN)
-    assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, 1 times")]
+    assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, 1 time")]
     assert rig.webhook.told == [message(1), message(2)]
 
 
@@ -497,7 +498,7 @@ def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
     rig.webhook.windows[Closed] = 0.0
     rig.put(closed(1))
     rig.webhook.answer(AGAIN)
-    assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 times")]
+    assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 time")]
 
 
 def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
@@ -747,7 +748,7 @@ def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
     half_open.sweep(29.9)
     assert half_open.owners[0].calls == []
     half_open.sweep(0.1)
-    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "it failed 1 times")]
+    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "it failed 1 time")]
 
 
 # What was never tried.

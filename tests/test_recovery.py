@@ -201,7 +201,7 @@ def test_what_is_given_up_stays_and_is_logged(caplog):
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Again("the backend is broken"))
     assert caplog.messages == [
-        "old/a: the backend was not told that this connection ended: the backend is broken, 1 times"
+        "old/a: the backend was not told that this connection ended: the backend is broken, 1 time"
     ]
     assert caplog.records[0].levelname == "ERROR"
     rig.webhook.answer(TAKEN)

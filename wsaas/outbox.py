@@ -10,6 +10,7 @@ from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.log import logger
 from wsaas.pool import UNSENT, Outcome
 from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
+from wsaas.wording import counted
 
 OVERHEAD = 512
 """Bytes that a waiting message is counted with beyond its data: about what its objects take."""
@@ -258,7 +259,7 @@ class Outbox:
         if self._current is not None:
             if not self._is_spent(self._current, now):
                 return False
-            why = "the backend cannot be reached" if self.untried else f"it failed {self._tries} times"
+            why = "the backend cannot be reached" if self.untried else f"it failed {counted(self._tries, 'time')}"
             self._give_up(self._current, why)
         return True
 
@@ -341,7 +342,7 @@ class Outbox:
             if self._is_abandoned_late(event):
                 return
         if self._is_spent(event, now):
-            self._give_up(event, verdict.why if self.untried else f"{verdict.why}, {self._tries} times")
+            self._give_up(event, verdict.why if self.untried else f"{verdict.why}, {counted(self._tries, 'time')}")
         elif self._breaker.state is not CLOSED and not verdict.after:
             self._breaker.wait(self)
         else:
