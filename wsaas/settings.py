@@ -26,7 +26,7 @@ _FILE = "_file"
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 MAX_SECRETS = 64 * 1024
-"""Bytes of a file of secrets that are read."""
+"""Bytes that a file of secrets may have."""
 
 
 def _setting(parse: Callable[[str], Any], default: str, meaning: str, accepts: str, **more: Any) -> Any:
@@ -339,10 +339,14 @@ def _load(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
     try:
         with open(path, "rb", opener=lambda path, usual: os.open(path, usual | flags)) as file:
             # None is what a pipe gives that nobody has written to yet.
-            text = (file.read(MAX_SECRETS) or b"").decode().strip()
+            data = file.read(MAX_SECRETS + 1) or b""
+        text = data.decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingError(f"{name}={path!r}: cannot be read: {reason}") from None
+    if len(data) > MAX_SECRETS:
+        # Its beginning may end within a token: that would be another one.
+        raise SettingError(f"{name}={path!r}: the file has more than {MAX_SECRETS} bytes")
     if not text:
         raise SettingError(f"{name}={path!r}: the file is empty")
     try:
