@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from test_main import PATIENCE, environment, run
 from wsaas import listener
 from wsaas.listener import Listener, bind
 from wsaas.values import Address
+
+STALE_BUT_UNLOCKED = (
+    "nobody listens on the socket there, but its directory cannot be read, and so not be locked to replace it: "
+    "remove the socket, or make the directory readable"
+)
 
 # TCP.
 
@@ -137,7 +143,7 @@ def test_nobody_can_connect_before_the_file_has_its_mode(path: Path, monkeypatch
         chmod(self, mode)
 
     monkeypatch.setattr(Path, "chmod", look_and_chmod)
-    with listener._listen_unix(str(path), 0o600), socket.socket(socket.AF_UNIX) as visitor:
+    with listener._listen_unix(str(path), 0o600, is_locked=True), socket.socket(socket.AF_UNIX) as visitor:
         assert visitor.connect_ex(str(path)) == 0
     assert seen == [errno.ECONNREFUSED]
 
@@ -266,6 +272,26 @@ async def test_who_starts_does_not_wait_for_ever(stage: Stage, path: Path, monke
     assert not path.exists()
 
 
+async def test_without_a_lock_a_path_is_taken_but_no_file_removed(
+    stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actual = os.open
+
+    def refuse(name: Any, *more: Any) -> int:
+        if name == path.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return actual(name, *more)
+
+    monkeypatch.setattr("wsaas.listener.os.open", refuse)
+    node = await stage.node(listen=f"unix:{path}")
+    assert (await refused(stage, listen=f"unix:{path}")).strerror == "it is in use by another process"
+    await node.drain()
+    leave_socket(path)
+    before = path.stat().st_ino
+    assert (await refused(stage, listen=f"unix:{path}")).strerror == STALE_BUT_UNLOCKED
+    assert path.stat().st_ino == before
+
+
 # In processes of their own.
 
 
@@ -278,6 +304,42 @@ def test_a_path_in_use_is_status_1_and_one_line(path: Path) -> None:
     line = f" ERROR cannot listen on unix:{path}: it is in use by another process\n"
     assert done.stderr.endswith(line)
     assert done.stderr.count("\n") == 1
+
+
+UNREADABLE = """
+import asyncio, encodings.idna, os, sys
+from wsaas.listener import Listener
+from wsaas.values import Address
+
+async def main():
+    for _ in range(2):
+        listener = Listener(Address(path=sys.argv[1]))
+        try:
+            await listener.start(asyncio.Protocol)
+        except OSError as error:
+            print(error.strerror)
+        else:
+            print("listening")
+            # As a process that is killed: its file stays.
+            listener._file = None
+            listener.close()
+
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+asyncio.run(main())
+"""
+
+
+def test_a_directory_that_may_be_written_but_not_read_will_do_where_nothing_is_in_the_way() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        if os.getuid() == 0:
+            os.chown(folder, 65534, 65534)
+        Path(folder).chmod(0o300)
+        command = [sys.executable, "-c", UNREADABLE, f"{folder}/listener"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        Path(folder).chmod(0o700)
+    assert (done.stdout.splitlines(), done.stderr) == (["listening", STALE_BUT_UNLOCKED], "")
 
 
 def contend(path: str, rounds: int, start: Any, wins: Any) -> None:

@@ -88,8 +88,8 @@ class Listener:
 
     async def _start_unix(self, make: Callable[[], asyncio.Protocol]) -> None:
         path = self.address.path
-        async with _locked(Path(path).parent):
-            sock = _listen_unix(path, self._mode)
+        async with _locked(Path(path).parent) as is_locked:
+            sock = _listen_unix(path, self._mode, is_locked=is_locked)
             self._file = _identity(path)
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
@@ -148,10 +148,10 @@ def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
     return listener
 
 
-def _listen_unix(path: str, mode: int) -> socket.socket:
-    """Return a socket that listens at `path`, in the place of one that nobody listens on.
+def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
+    """Return a socket that listens at `path`, if the directory is locked in the place of one that nobody listens on.
 
-    The directory has to be locked. Raises `OSError` where somebody listens, or `path` is something else.
+    Raises `OSError` where somebody listens, or `path` is something else.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -160,7 +160,7 @@ def _listen_unix(path: str, mode: int) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            _remove_stale(path)
+            _remove_stale(path, is_locked=is_locked)
             listener.bind(path)
         # Nobody can connect before `listen`: no mode but this one ever counts.
         Path(path).chmod(mode)
@@ -171,7 +171,7 @@ def _listen_unix(path: str, mode: int) -> socket.socket:
     return listener
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: str, *, is_locked: bool) -> None:
     """Remove the socket at `path`, if nobody listens on it. Raises `OSError` where it is not such a socket."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise FileExistsError(errno.EEXIST, "there is a file that is no socket; it is left alone")
@@ -179,8 +179,12 @@ def _remove_stale(path: str) -> None:
         # `connect` waits for room in the backlog otherwise.
         probe.setblocking(False)
         result = probe.connect_ex(path)
-    if result == errno.ECONNREFUSED:
+    if result == errno.ECONNREFUSED and is_locked:
         Path(path).unlink()
+    elif result == errno.ECONNREFUSED:
+        why = "its directory cannot be read, and so not be locked to replace it"
+        advice = "remove the socket, or make the directory readable"
+        raise OSError(errno.EADDRINUSE, f"nobody listens on the socket there, but {why}: {advice}")
     elif result in (0, errno.EAGAIN, errno.EPROTOTYPE):
         raise OSError(errno.EADDRINUSE, "it is in use by another process")
     else:
@@ -193,16 +197,23 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 @asynccontextmanager
-async def _locked(folder: Path) -> AsyncIterator[None]:
-    """Keep other processes that ask for the same lock out of `folder`. Raises `OSError` where it cannot be had."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+async def _locked(folder: Path) -> AsyncIterator[bool]:
+    """Keep other processes that ask for the same lock out of `folder`. Raises `OSError` where it cannot be had.
+
+    Yields whether it is locked: a directory that this process may write, but not read, cannot be.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        yield False
+        return
     try:
         deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT_S
         while not _lock(descriptor):
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(errno.EAGAIN, f"another process keeps the directory {folder} locked")
             await asyncio.sleep(_LOCK_RETRY_S)
-        yield
+        yield True
     finally:
         os.close(descriptor)
 
