@@ -1,4 +1,6 @@
 import math
+import socket
+import ssl
 from itertools import pairwise
 
 import pytest
@@ -847,13 +849,26 @@ TestPoolMachine = PoolMachine.TestCase
 # The log.
 
 
-def test_a_failed_connect_is_logged_with_its_cause(rig, caplog):
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError("connection refused (127.0.0.1:8000)"), "start it, or correct API_URI"),
+        (socket.gaierror("name does not resolve: backend"), "correct the host in API_URI, or its DNS entry"),
+        (
+            ssl.SSLCertVerificationError(1, "self-signed certificate"),
+            "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",
+        ),
+        (
+            ssl.SSLError(1, "wrong version number"),
+            "API_URI starts with https://: it has to lead to a server that speaks TLS",
+        ),
+    ],
+)
+def test_a_failed_connect_is_logged_with_its_cause(rig, caplog, error, advice):
     rig.send("a")
     _, failed = rig.opener.pending.pop()
-    failed(OSError("connection refused (127.0.0.1:8000)"))
-    assert caplog.messages == [
-        "cannot connect to the backend: connection refused (127.0.0.1:8000); start it, or correct API_URI"
-    ]
+    failed(error)
+    assert caplog.messages == [f"cannot connect to the backend: {error}; {advice}"]
 
 
 @pytest.mark.parametrize(

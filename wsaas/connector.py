@@ -17,7 +17,7 @@ from typing import cast
 
 from wsaas.certificates import Certificates
 from wsaas.clock import GRACE_S, STALL_S
-from wsaas.happy_eyeballs import Attempts, HappyEyeballs, adopt, connect_only, has_zone, name
+from wsaas.happy_eyeballs import Attempts, HappyEyeballs, SocketAddress, adopt, connect_only, has_zone, name
 from wsaas.resolver import Resolver
 from wsaas.settings import Settings
 from wsaas.tls import State, TlsTransport
@@ -99,6 +99,8 @@ class Connector:
                 raise
             failed(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
         except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
+            if attempts.winner is not None:
+                _add_address(error, attempts.winner)
             failed(error)
         finally:
             limit.cancel()
@@ -162,6 +164,15 @@ class Reached(TlsTransport):
         if not self._shaken.done():
             # Without its traceback, whose frames refer to this transport: that would be a reference cycle.
             self._shaken.set_exception(error.with_traceback(None))
+
+
+def _add_address(error: Exception, address: SocketAddress) -> None:
+    """Add `address`, to which a connection was open when `error` came, to its text."""
+    if isinstance(error, OSError):
+        if error.strerror:
+            error.strerror += f" ({name(address)})"
+        else:
+            error.args = (f"{error} ({name(address)})",)
 
 
 def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> Reached:

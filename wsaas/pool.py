@@ -8,6 +8,8 @@ belongs to the gateway: the pool asks for it through the `Opener` that it is giv
 import asyncio
 import math
 import random
+import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +41,17 @@ _ADVICE = {
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
     Failure.GARBLED: "the backend, or a proxy in front of it, has to be fixed",
 }
+_CONNECT_ADVICE = (
+    (
+        ssl.SSLCertVerificationError,
+        "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",
+    ),
+    (ssl.SSLError, "API_URI starts with https://: it has to lead to a server that speaks TLS"),
+    (socket.gaierror, "correct the host in API_URI, or its DNS entry"),
+    (Exception, "start it, or correct API_URI"),
+)
+"""What to do about each kind of failed connect; the first that fits."""
+
 _NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
 """What to do where not even the first line is HTTP."""
 
@@ -310,7 +323,8 @@ class Pool:
             return
         self._opening.remove(connection)
         cause = "connect", type(error), getattr(error, "errno", None)
-        throttle.warning(cause, "cannot connect to the backend: %s; start it, or correct API_URI", error)
+        advice = next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
+        throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
         if len(self._all) == len(self._idle):
             # Otherwise others are being served, and their connections will come free for those that wait.
             self._fail_waiting(Failure.UNREACHABLE)

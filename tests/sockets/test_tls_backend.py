@@ -93,7 +93,11 @@ async def test_who_cannot_prove_its_name_gets_nothing(
     backend = await behind(stage, signer.server(*names, not_after=not_after))
     assert await status(stage, api_uri=f"https://{host}:{backend.port}/hook", api_tls_ca=authority.path) == 503
     assert not backend.calls
-    assert any("CERTIFICATE_VERIFY_FAILED" in text for text in stage.messages(logging.DEBUG))
+    (line,) = [text for text in stage.messages(logging.WARNING) if "CERTIFICATE_VERIFY_FAILED" in text]
+    assert f" (127.0.0.1:{backend.port}); " in line, "the address"
+    assert line.endswith(
+        "; its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA"
+    )
 
 
 async def test_an_older_version_is_not_spoken(stage: Stage, authority: Authority) -> None:
@@ -127,8 +131,25 @@ async def test_another_authority_from_the_next_connection_on(
 async def test_a_server_that_hangs_up_within_the_handshake_is_503(stage: Stage, authority: Authority) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     stage.stack.callback(server.close)
-    uri = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
-    assert await status(stage, api_uri=uri, api_tls_ca=authority.path) == 503
+    port = server.sockets[0].getsockname()[1]
+    assert await status(stage, api_uri=f"https://localhost:{port}/", api_tls_ca=authority.path) == 503
+    (line,) = [text for text in stage.messages(logging.WARNING) if text.startswith("cannot connect to the backend: ")]
+    assert f" (127.0.0.1:{port}); " in line
+
+
+async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, authority: Authority) -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 No\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    stage.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    assert await status(stage, api_uri=f"https://localhost:{port}/", api_tls_ca=authority.path) == 503
+    (line,) = [text for text in stage.messages(logging.WARNING) if text.startswith("cannot connect to the backend: ")]
+    assert line.endswith(
+        f" (127.0.0.1:{port}); API_URI starts with https://: it has to lead to a server that speaks TLS"
+    )
 
 
 async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: Authority) -> None:
