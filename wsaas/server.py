@@ -21,6 +21,9 @@ BURST = 32
 
 _NOT_HERE = "This address serves only WebSockets."
 
+MAX_ORIGIN = 100
+"""Characters of an `Origin` that the log shows."""
+
 LARGE = 64 * 1024
 """Bytes of an answer behind which others have their turn too."""
 
@@ -213,7 +216,7 @@ class HttpProtocol(asyncio.Protocol):
         else:
             return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
         if request.method == b"GET" and self._site.registry is not None and handshake.lost_upgrade(request):
-            self._warn_of_proxy()
+            _warn_of_proxy(self.peer_address())
             return dated(refuse(request, handshake.upgrade_lost()), self._site.common.clock.wall())
         said = self._say(request) if fault is None else refuse(request, fault)
         if not self._proven:
@@ -246,8 +249,7 @@ class HttpProtocol(asyncio.Protocol):
             site.gate.check_client()
             site.registry.check(address, site.gate.counted(self, address))
         except errors.Fault as fault:
-            if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
-                self._warn_of_proxy()
+            _log_refusal(self.peer_address(), request, fault)
             answers.append(self._fault(fault))
             self._reader.close()
             return False
@@ -260,16 +262,6 @@ class HttpProtocol(asyncio.Protocol):
         transport.set_protocol(door)
         door.session = site.registry.admit(shaken, address, door)
         return True
-
-    def _warn_of_proxy(self) -> None:
-        """Log that handshakes do not get through the proxy at the other end."""
-        address = self.peer_address() or "a Unix socket"
-        throttle.warning(
-            "upgrade lost",
-            "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
-            address,
-            handshake.UPGRADE_ADVICE,
-        )
 
     def _remote_address(self, request: Request) -> str:
         """Return the address of whoever sent `request`, empty where a Unix socket hides it."""
@@ -286,3 +278,30 @@ class HttpProtocol(asyncio.Protocol):
         if last_words:
             self._transport.write(last_words)
         self._transport.write_eof()
+
+
+def _log_refusal(address: str, request: Request, fault: errors.Fault) -> None:
+    """Log that a handshake from `address` is refused, and why, before the backend hears of it."""
+    if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
+        _warn_of_proxy(address)
+        return
+    log = throttle.warning if isinstance(fault, errors.Unavailable) else throttle.info
+    why = fault.message
+    if isinstance(fault, errors.Forbidden):
+        origin = request.headers.get(b"origin", b"").decode("latin-1")
+        why += f" ALLOWED_ORIGINS does not have {origin[:MAX_ORIGIN]!r}"
+    log(("handshake", fault.message), "a handshake from %s was refused with %d: %s", _shown(address), fault.status, why)
+
+
+def _warn_of_proxy(address: str) -> None:
+    """Log that handshakes do not get through the proxy at `address`."""
+    throttle.warning(
+        "upgrade lost",
+        "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
+        _shown(address),
+        handshake.UPGRADE_ADVICE,
+    )
+
+
+def _shown(address: str) -> str:
+    return address or "a Unix socket"

@@ -1,6 +1,7 @@
 """A client wants in: nothing is said to it before the backend said yes, and every other word has its status."""
 
 import asyncio
+import logging
 import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -549,3 +550,23 @@ async def test_the_backend_may_be_on_ipv6(stage: Stage) -> None:
     node = await stage.node()
     await node.connect()
     assert (await stage.backend.take("POST")).headers["host"] == f"[::1]:{stage.backend.port}"
+
+
+async def test_a_handshake_that_the_gateway_refuses_is_logged_with_the_reason(stage: Stage) -> None:
+    node = await stage.node(max_connections=1, allowed_origins="https://a.example")
+    await node.upgraded()
+    for headers, expected in (((), 503), (("Origin: https://b.example/" + "x" * 1000,), 403)):
+        raw = await node.raw()
+        raw.send(upgrade("/", *headers))
+        assert (await raw.answer()).status == expected
+    refused = [text for text in stage.messages(logging.INFO) if "was refused" in text]
+    assert refused == [
+        "a handshake from 127.0.0.1 was refused with 503: This node has as many clients as it takes.",
+        (
+            "a handshake from 127.0.0.1 was refused with 403: This origin may not connect. "
+            "ALLOWED_ORIGINS does not have "
+            f"'https://b.example/{'x' * 82}'"
+        ),
+    ]
+    levels = [record.levelname for record in stage.logged if "was refused" in record.getMessage()]
+    assert levels == ["WARNING", "INFO"]
