@@ -358,7 +358,7 @@ def test_a_backend_that_cannot_start_is_status_1_and_one_line(
     assert not state.exists()
 
 
-@pytest.mark.parametrize("name", sorted(command.NOT_OF_A_DEMO))
+@pytest.mark.parametrize("name", sorted(command.REFUSED_BY_DEMO))
 def test_a_flag_that_a_demo_cannot_honour_is_status_2_and_named(
     name: str, capfd: pytest.CaptureFixture[str], state: Path
 ) -> None:
@@ -366,7 +366,7 @@ def test_a_flag_that_a_demo_cannot_honour_is_status_2_and_named(
     assert main(["demo", flag, "x"], {}) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == f"wsaas: demo has its own backend and page, which do without {flag}: leave it out\n"
+    assert err == f"wsaas: demo brings its own backend and page: it cannot be used with {flag}\n"
     assert not state.exists()
 
 

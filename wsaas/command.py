@@ -23,7 +23,7 @@ from wsaas.values import Address
 
 DEMO_PORT = 8080
 DEMO_BACKEND_PORT = 8000
-NOT_OF_A_DEMO = frozenset(
+REFUSED_BY_DEMO = frozenset(
     {
         "api_uri",
         "api_tls_ca",
@@ -46,6 +46,10 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
         gateway = Gateway(chosen, asyncio.get_running_loop())
     except SettingError as error:
         return refuse(error)
+    # With a greeting it belongs to a terminal, which may be closed; not behind nohup.
+    ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    if ends_with_terminal:
+        gateway.on_hangup = gateway.stop
     gateway.heed_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
     try:
@@ -77,8 +81,8 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int
     The environment is left aside: a demo works the same wherever it is started.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    if unusable := [settings.flag(name) for name in given if name in NOT_OF_A_DEMO]:
-        return refuse(f"demo has its own backend and page, which do without {', '.join(unusable)}: leave it out")
+    if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
+        return refuse(f"demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
     if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
         print(f"wsaas: demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
     port = free_port(DEMO_PORT)

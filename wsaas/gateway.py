@@ -82,6 +82,8 @@ class Gateway:
         self._control = Control(settings, self._registry)
         self._file_sources = file_sources(settings, self._certificates, self._control.tokens, webhook.signer)
         self._listeners: list[Listener] = []
+        self.on_hangup: Callable[[], None] = self.reload
+        """What SIGHUP does from `heed_signals` on."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -128,7 +130,7 @@ class Gateway:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self.on_hangup)
 
     def reload(self) -> None:
         """Load the files of TLS and of secrets again: they count from the next handshake or request on.
@@ -150,6 +152,8 @@ class Gateway:
         """
         drain = Drain(self._registry, self._clock, self._settings.drain_timeout / 1000, self._hurry)
         await drain.run()
+        # Whatever was sent again is not from now on.
+        throttle.flush()
         remembered = self._remembered()
         self._recovery.stop()
         delivered = await drain.give_up(journaled=self._journal is not None)

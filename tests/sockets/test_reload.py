@@ -205,8 +205,21 @@ def test_sighup_does_no_harm_while_the_program_is_being_imported() -> None:
     assert out.startswith("wsaas ")
 
 
-def test_sighup_does_not_end_a_demo(tmp_path: Path) -> None:
+def test_a_demo_ends_with_its_terminal(tmp_path: Path) -> None:
     with program("-m", "wsaas", "demo", XDG_STATE_HOME=str(tmp_path)) as process:
+        assert process.stdout is not None
+        while "Open" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert err.rstrip().endswith("stopped")
+
+
+def test_sighup_does_not_end_a_demo_behind_nohup(tmp_path: Path) -> None:
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    run = "os.execv(sys.executable, [sys.executable, '-m', 'wsaas', 'demo'])"
+    with program("-c", ignoring + run, XDG_STATE_HOME=str(tmp_path)) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         while "Open" not in process.stdout.readline():
