@@ -39,9 +39,9 @@ class Unread:
         self._pipe = pipe
 
     @property
-    def is_stuffed(self) -> bool:
-        # A short line is written whole or not at all.
-        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder) > PIPE - 200
+    def waiting(self) -> int:
+        """Bytes in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def read_until(self, mark: bytes) -> None:
         while mark not in self.said:
@@ -58,13 +58,14 @@ class Unread:
             return bool(answer.status == 200)
 
     def chatter(self, visit: Callable[[int], socket.socket] = join) -> None:
-        """Have clients come and go until there is no room in the pipe, and then some more."""
+        """Have clients come and go, each of which is logged, until none of them changes what is in the pipe."""
         deadline = time.monotonic() + PATIENCE
-        while not self.is_stuffed:
+        before, unchanged = -1, 0
+        while unchanged < 100:
             assert time.monotonic() < deadline
             visit(self.port).close()
-        for _ in range(100):
-            visit(self.port).close()
+            unchanged = unchanged + 1 if self.waiting == before > 0 else 0
+            before = self.waiting
 
     def stop(self) -> tuple[int, float]:
         """Send SIGTERM; return the exit status and after how many seconds it came."""
