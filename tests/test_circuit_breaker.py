@@ -258,7 +258,7 @@ def test_changes_are_logged(rig, caplog):
     assert caplog.messages == [
         "circuit breaker open: the backend cannot be reached; messages and DELETEs wait, handshakes get 503",
         "circuit breaker closed: the backend answers again after 0.1 s; deliveries still waiting: 3",
-        "circuit breaker half-open: requests of many connections failed; they are retried one at a time",
+        "circuit breaker half-open: requests of many connections failed; those are retried one at a time",
         "circuit breaker closed: the backend answers again after 0.0 s; deliveries still waiting: 0",
     ]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING", "INFO"]

@@ -160,7 +160,10 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             PUT,
             response(200, b"hi", ws_reply=b"json"),
             "WARNING",
-            "PUT /hook: the backend's Ws-Reply is neither text nor binary: 'hi'; the client is closed with 1011",
+            (
+                "PUT /hook: the backend's Ws-Reply is 'json', neither text nor binary: 'hi'; "
+                "the client is closed with 1011"
+            ),
         ),
         (
             DELETE,
@@ -198,7 +201,8 @@ def test_what_is_right_or_no_answer_is_not_logged(caplog, event, answer):
 def test_a_request_that_is_not_retried_is_not_said_to_be_sent_again(caplog, event, method):
     _, text = logged(caplog, event, response(500), api_retry="0")
     assert text == (
-        f"{method} /hook: the backend answered 500; it is not sent again, as API_RETRY is 0; the backend's log says why"
+        f"{method} /hook: the backend answered 500; it is not sent again, as API_RETRY is 0; "
+        "see the log of the backend, or of a proxy in front of it"
     )
 
 

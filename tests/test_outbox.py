@@ -748,7 +748,7 @@ def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
     half_open.sweep(29.9)
     assert half_open.owners[0].calls == []
     half_open.sweep(0.1)
-    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "it failed 1 time")]
+    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "its requests failed, 1 time")]
 
 
 # What was never tried.

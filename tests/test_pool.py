@@ -901,8 +901,8 @@ def test_what_goes_wrong_behind_the_first_line_is_not_taken_for_another_protocol
     protocol.data_received(b"no size\r\n")
     assert caplog.messages == [
         (
-            "PUT /hook: the backend answered with something that is not HTTP: a chunk does not begin with its size, "
-            "in 'no size'; the request is sent again; the backend, or a proxy before it, has to be mended"
+            "PUT /hook: the backend did not answer in valid HTTP: a chunk does not begin with its size, "
+            "in 'no size'; the request is sent again; the backend, or a proxy in front of it, has to be fixed"
         )
     ]
 
@@ -912,8 +912,8 @@ def test_a_request_that_is_not_retried_is_not_said_to_be_sent_again(rig, caplog)
     rig.opener.open().protocol.connection_lost(None)
     assert caplog.messages == [
         (
-            "PUT /b: the backend closed the connection without an answer; it is not sent again, as API_RETRY is 0; "
-            "the backend's log may say why"
+            "PUT /b: the backend closed the connection without a complete answer; it is not sent again, "
+            "as API_RETRY is 0; the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
         )
     ]
 
@@ -930,7 +930,7 @@ def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
     assert caplog.messages == [
         (
             "POST /a: the backend closed the connection without a complete answer; a client was refused; "
-            "the backend's log may say why"
+            "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
         ),
         (
             "PUT /b: the backend closed the connection without a complete answer (Connection lost); "

@@ -12,7 +12,7 @@ from wsaas.values import Address
 def test_the_start_line_of_one_listener():
     settings = make_settings(api_uri="backend:8000/hook", ws_hostname="https://ws.example.com/hub")
     assert start_line(settings, [Address("", 8080)]) == (
-        f"wsaas {__version__} listening on :8080 for clients and REST requests; "
+        f"wsaas {__version__} listening on *:8080 for clients and REST requests; "
         "API_URI=http://backend:8000/hook WS_HOSTNAME=https://ws.example.com/hub"
     )
 
@@ -76,7 +76,7 @@ def test_what_may_lead_here_is_not_warned_of(text, rest):
 def test_a_rest_surface_that_anybody_reaches_is_warned_of():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [
-        "anybody who reaches :8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"
+        "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"
     ]
     assert warnings("localhost:8080", everywhere, control_token="x") == []
 

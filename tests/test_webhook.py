@@ -421,7 +421,8 @@ def test_a_reply_may_be_binary(kind):
 @pytest.mark.parametrize("kind", [b"", b"json", b"text, binary", b"text/plain"])
 def test_a_reply_is_text_or_binary(kind):
     verdict = judge_put(response(200, b"x", ws_reply=kind))
-    assert verdict == Failed("the backend's Ws-Reply is neither text nor binary", Reason.UNDELIVERED)
+    shown = kind.decode()
+    assert verdict == Failed(f"the backend's Ws-Reply is '{shown}', neither text nor binary", Reason.UNDELIVERED)
 
 
 def test_a_text_reply_is_utf8():

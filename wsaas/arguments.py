@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
 
 
 def _suggested(given: Iterable[str], names: Sequence[str]) -> str:
-    """Return `given`, each with the one of `names` that it may be a slip of."""
+    """Return `given`, each with the one of `names` that was probably meant."""
     words = []
     for each in given:
         name = each.partition("=")[0]

@@ -258,7 +258,7 @@ class CircuitBreaker:
                 change, "circuit breaker open: %s; messages and DELETEs wait, handshakes get 503", evidence.value
             )
         elif self.state is HALF_OPEN:
-            throttle.warning(change, "circuit breaker half-open: %s; they are retried one at a time", evidence.value)
+            throttle.warning(change, "circuit breaker half-open: %s; those are retried one at a time", evidence.value)
         else:
             seconds = self._clock.now() - self._left_closed_at
             message = "circuit breaker closed: %s again after %.1f s; deliveries still waiting: %d"

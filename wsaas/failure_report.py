@@ -3,6 +3,7 @@
 import re
 
 from wsaas.events import Closed, Event, Message, Opened
+from wsaas.heads import content_coding
 from wsaas.log_throttle import throttle
 from wsaas.redaction import hide_secrets
 from wsaas.responses import Response
@@ -26,14 +27,17 @@ _NOT_SHOWN = re.compile(
 _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
+_ALL_METHODS = "the backend has to take POST, PUT and DELETE at the path in API_URI"
 _HINTS = {
-    400: "the backend's log should say what it expects",
+    400: "the backend's log should say what it expects; the Host may be one that it does not allow",
     401: "the handshake's Authorization is passed on as it is",
     403: "if the backend checks CSRF tokens, exempt this path",
     404: "check the path in API_URI",
-    405: "the backend has to take POST, PUT and DELETE at the path in API_URI",
+    405: _ALL_METHODS,
     411: "the backend has to take a body with Content-Length",
     415: "a message comes as text/plain or application/octet-stream, POST and DELETE as application/json",
+    422: "the backend's log should say what it expects",
+    501: _ALL_METHODS,
 }
 _DELIBERATE = {401, 429}
 _SUCCESS, _REDIRECTION, _SERVER_ERROR = 2, 3, 5
@@ -46,8 +50,8 @@ class Excerpt:
     __slots__ = ("_body", "_is_html")
 
     def __init__(self, response: Response) -> None:
-        """Keep what may be quoted of `response`."""
-        self._body = response.body[:EXCERPT_SOURCE]
+        """Keep what may be quoted of `response`: nothing that is compressed."""
+        self._body = b"" if content_coding(response.headers) else response.body[:EXCERPT_SOURCE]
         self._is_html = b"html" in response.headers.get(b"content-type", b"") or self._body.lstrip()[:1] == b"<"
 
     def __str__(self) -> str:
@@ -80,8 +84,10 @@ def advice(response: Response) -> str:
         hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""
     elif status // 100 == _REDIRECTION:
         location = _shorten(hide_secrets(response.headers.get(b"location", b"").decode("latin-1")))
-        hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
-    elif status // 100 == _SERVER_ERROR:
+        hint = f"redirects are not followed: exempt this path from the one to {location}"
+        if not location.startswith("/"):
+            hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
+    elif status // 100 == _SERVER_ERROR and status not in _HINTS:
         hint = "see the log of the backend, or of a proxy in front of it"
     else:
         hint = _HINTS.get(status, "")

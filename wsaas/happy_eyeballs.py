@@ -99,7 +99,7 @@ class HappyEyeballs:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Try every address in its turn at first."""
         self._loop = loop
-        self._last_until: dict[SocketAddress, float] = {}
+        self._demoted_until: dict[SocketAddress, float] = {}
 
     async def connect(self, addresses: list[AddressInfo], attempts: Attempts) -> socket.socket:
         """Return a socket that is connected to one of `addresses`. Raises `OSError` when all of them failed.
@@ -130,9 +130,9 @@ class HappyEyeballs:
         """Return the addresses to try: families in turn (RFC 8305 section 4), those that did not answer last."""
         now = self._loop.time()
         known = {info[4] for info in addresses}
-        self._last_until = {each: end for each, end in self._last_until.items() if each in known and now < end}
-        first = [info for info in addresses if info[4] not in self._last_until]
-        last = [info for info in addresses if info[4] in self._last_until]
+        self._demoted_until = {each: end for each, end in self._demoted_until.items() if each in known and now < end}
+        first = [info for info in addresses if info[4] not in self._demoted_until]
+        last = [info for info in addresses if info[4] in self._demoted_until]
         return [*interleave(first), *interleave(last)][:MAX_ADDRESSES]
 
     def _remember(self, attempts: Attempts) -> None:
@@ -140,11 +140,11 @@ class HappyEyeballs:
         is_beaten = True
         for address, error in attempts.errors.items():
             if address == attempts.winner:
-                self._last_until.pop(address, None)
+                self._demoted_until.pop(address, None)
                 # The others were tried later and had no chance.
                 is_beaten = False
             elif is_beaten or error is not None:
-                self._last_until[address] = end
+                self._demoted_until[address] = end
 
 
 async def connect_only(info: AddressInfo, attempts: Attempts, make: Callable[[], asyncio.Protocol]) -> None:

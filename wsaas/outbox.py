@@ -259,7 +259,11 @@ class Outbox:
         if self._current is not None:
             if not self._is_spent(self._current, now):
                 return False
-            why = "the backend cannot be reached" if self.untried else f"it failed {counted(self._tries, 'time')}"
+            why = (
+                "the backend cannot be reached"
+                if self.untried
+                else f"its requests failed, {counted(self._tries, 'time')}"
+            )
             self._give_up(self._current, why)
         return True
 

@@ -52,6 +52,9 @@ _CONNECT_ADVICE = (
 )
 """What to do about each kind of failed connect; the first that fits."""
 
+_MAYBE_TLS = "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
+"""What to do where a connection ends without a byte."""
+
 _NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
 """What to do where not even the first line is HTTP."""
 
@@ -169,7 +172,7 @@ class PooledConnection(asyncio.Protocol):
         """
         if self.exchange is not None and exc is None and (response := self._reader.eof()) is not None:
             self._answered(response)
-        self.end(Failure.BROKEN, f" ({exc})" if exc else "")
+        self.end(Failure.BROKEN, f" ({exc})" if exc else "", "" if self._heard or exc else _MAYBE_TLS)
 
     def end(self, failure: Failure, detail: str = "", advice: str = "") -> None:
         """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale.

@@ -225,7 +225,7 @@ class Session(Facts, Owner):
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
-        throttle.warning(("undelivered", why), "%s: message not delivered: %s", self.ws_uri, why)
+        throttle.warning(("undelivered", why.partition(", ")[0]), "%s: message not delivered: %s", self.ws_uri, why)
         self.drops_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.

@@ -327,7 +327,7 @@ def _secret(
     for source in (flags, {each: environment.get(each.upper()) or None for each in (name, file_name)}):
         text, file = source.get(name), source.get(file_name)
         if text is not None and file is not None:
-            raise SettingError(f"{variable(setting)} and {file_name.upper()} are both set: one of them has to go")
+            raise SettingError(f"{variable(setting)} and {file_name.upper()} are both set: set only one")
         if text is not None or file is not None:
             return text, file
     return None, None

@@ -12,7 +12,7 @@ def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
     """Return the line about a node that listens at `addresses`: for clients, and for REST requests if elsewhere."""
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
-    places = [f"listening on {at}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
+    places = [f"listening on {_place(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
     uris = f"API_URI={_shown(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
     return f"wsaas {__version__} {', '.join(places)}; {uris}"
 
@@ -25,7 +25,7 @@ def start_warnings(settings: Settings, rest: Address, is_own: Callable[[str], bo
     """
     found = []
     if not (rest.is_loopback or settings.control_token or settings.control_tls_ca):
-        found.append(f"anybody who reaches {rest} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
+        found.append(f"anybody who reaches {_place(rest)} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
     name = settings.ws_hostname
     if _is_unspecified(name.host):
         found.append(
@@ -34,10 +34,15 @@ def start_warnings(settings: Settings, rest: Address, is_own: Callable[[str], bo
         )
     elif not rest.path and name.port != rest.port and is_own(name.host):
         found.append(
-            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {rest}: set the port of "
-            f"WS_HOSTNAME to {rest.port}, unless a proxy or a port mapping leads from {name.port} to it"
+            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_place(rest)}: set the "
+            f"port of WS_HOSTNAME to {rest.port}, unless a proxy or a port mapping leads from {name.port} to it"
         )
     return found
+
+
+def _place(address: Address) -> str:
+    """Return `address` with a star for every address of this machine, as `LISTEN` takes it."""
+    return str(address) if address.host or address.path else f"*{address}"
 
 
 def _shown(backend: Backend) -> str:

@@ -37,6 +37,8 @@ _RETRIED = {408, 425, 429}
 _SETTLED = {404, 410}
 _UNKNOWN = {502, 504}
 """Answers of a proxy before the backend that leave open whether the backend saw the request."""
+_MAX_SHOWN = 40
+"""Bytes of a wrong header that are shown to people."""
 _ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
 """Answers to a message that say more than that it was not taken. A proxy before the backend may answer 413 too: it
 means the same."""
@@ -278,7 +280,7 @@ def _judge_code(response: Response) -> Admitted | Denied:
     if not isinstance(subprotocol, str | None):
         return _unusable("a subprotocol that is not a string")
     if context is not None and not _printable(context):
-        return _unusable(f"a context that is not at most {MAX_CONTEXT} characters of printable ASCII")
+        return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
     return Admitted(subprotocol, context)
 
 
@@ -300,7 +302,8 @@ def _unusable(what: str) -> Denied:
 def _reply(kind: bytes, response: Response) -> Verdict:
     """Judge a 2xx with `Ws-Reply`. It was taken: a reply that cannot be sent is no reason to send the message again."""
     if kind not in {b"text", b"binary"}:
-        return Failed("the backend's Ws-Reply is neither text nor binary", Reason.UNDELIVERED)
+        shown = kind[:_MAX_SHOWN].decode("latin-1")
+        return Failed(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
     if response.overflown:
         return Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
     if coding := content_coding(response.headers):

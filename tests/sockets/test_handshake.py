@@ -561,7 +561,7 @@ async def test_a_handshake_that_the_gateway_refuses_is_logged_with_the_reason(st
         assert (await raw.answer()).status == expected
     refused = [text for text in stage.messages(logging.INFO) if "was refused" in text]
     assert refused == [
-        "a handshake from 127.0.0.1 was refused with 503: This node has as many clients as it takes.",
+        "a handshake from 127.0.0.1 was refused with 503: This node has reached its limit of clients.",
         (
             "a handshake from 127.0.0.1 was refused with 403: This origin may not connect. "
             "ALLOWED_ORIGINS does not have "
