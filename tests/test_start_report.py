@@ -73,6 +73,27 @@ def test_what_may_lead_here_is_not_warned_of(text, rest):
     assert warnings(text, rest, control_token="x") == []
 
 
+@pytest.mark.parametrize("text", ["localhost:8080", "http://10.0.0.5:8080"])
+def test_a_name_without_the_scheme_of_tls_is_warned_of(text):
+    (warning,) = warnings(text, LOCAL, tls_cert="/cert", tls_key="/key")
+    host = text.removeprefix("http://").removesuffix(":8080")
+    assert warning == (
+        f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests by TLS only: write "
+        f"https:// before {host}"
+    )
+    for right in ("https://localhost:8080", "ws.example.com:8080"):
+        assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
+
+
+def test_a_backend_that_is_this_node_itself_is_warned_of():
+    (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
+    assert warning == (
+        "API_URI=http://localhost:8080/hook?(hidden) leads to this node itself: it has to lead to your backend"
+    )
+    assert warnings("localhost:8080", LOCAL, api_uri="backend:8080/hook") == []
+    assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
+
+
 def test_a_rest_surface_that_anybody_reaches_is_warned_of():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [

@@ -37,6 +37,14 @@ def start_warnings(settings: Settings, rest: Address, is_own: Callable[[str], bo
             f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_place(rest)}: set the "
             f"port of WS_HOSTNAME to {rest.port}, unless a proxy or a port mapping leads from {name.port} to it"
         )
+    elif settings.tls_cert and not name.text.startswith("https://") and is_own(name.host):
+        found.append(
+            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests by TLS only: write "
+            f"https:// before {name.host}"
+        )
+    backend = settings.api_uri
+    if not rest.path and backend.port == rest.port and is_own(backend.host):
+        found.append(f"API_URI={_shown(backend)} leads to this node itself: it has to lead to your backend")
     return found
 
 
