@@ -99,7 +99,7 @@ class Connector:
                 raise
             failed(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
         except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
-            if attempts.winner is not None:
+            if attempts.winner is not None and isinstance(error, OSError):
                 _add_address(error, attempts.winner)
             failed(error)
         finally:
@@ -166,13 +166,12 @@ class Reached(TlsTransport):
             self._shaken.set_exception(error.with_traceback(None))
 
 
-def _add_address(error: Exception, address: SocketAddress) -> None:
+def _add_address(error: OSError, address: SocketAddress) -> None:
     """Add `address`, to which a connection was open when `error` came, to its text."""
-    if isinstance(error, OSError):
-        if error.strerror:
-            error.strerror += f" ({name(address)})"
-        else:
-            error.args = (f"{error} ({name(address)})",)
+    if error.strerror:
+        error.strerror += f" ({name(address)})"
+    else:
+        error.args = (f"{error} ({name(address)})",)
 
 
 def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> Reached:

@@ -288,3 +288,21 @@ async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_ot
     with pytest.raises(asyncio.CancelledError):
         await adopting
     assert sock.fileno() == -1
+
+
+async def test_of_several_addresses_one_that_answers_is_connected_to(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.backend.start()
+    port = stage.backend.port
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.9", "127.0.0.1", "127.0.0.8")
+    ]
+    monkeypatch.setattr("wsaas.resolver.socket.getaddrinfo", lambda *_, **__: addresses)
+    opening = connector(f"backend.test:{port}/")
+    peer = Peer()
+    opening.open(lambda: peer, pytest.fail)
+    transport = await within(peer.made)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+    transport.close()
+    await within(peer.lost.wait())
