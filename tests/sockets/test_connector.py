@@ -306,3 +306,26 @@ async def test_of_several_addresses_one_that_answers_is_connected_to(
     assert transport.get_extra_info("peername") == ("127.0.0.1", port)
     transport.close()
     await within(peer.lost.wait())
+
+
+async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_closed(
+    stage: Stage, tmp_path: Path
+) -> None:
+    context = Authority(tmp_path).server("localhost")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    stage.stack.callback(server.close)
+    uri = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+    opening = connector(uri, api_tls_ca=tmp_path / "authority.pem")
+
+    class GivenUp(Peer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            # What the end of its task does, while the transport is still about to report the handshake.
+            transport._shaken.cancel()
+
+    peer = GivenUp()
+    opening.open(lambda: peer, pytest.fail)
+    (task,) = opening._tasks
+    await within(peer.lost.wait())
+    await until(lambda: not opening.pending)
+    assert task.cancelled()
