@@ -121,7 +121,13 @@ class Fake(Target):
 async def loaded(gateway, clients):
     with socket.create_server((HOST, 0)) as listener:
         backend_port = listener.getsockname()[1]
-    server = await asyncio.start_server(gateway.serve, HOST, 0)
+    writers = []
+
+    def accept(reader, writer):
+        writers.append(writer)
+        return gateway.serve(reader, writer)
+
+    server = await asyncio.start_server(accept, HOST, 0)
     port = server.sockets[0].getsockname()[1]
     settings = Fake().load_settings(Place(backend_port, port, port, Path(), 1))
     with closing(await asyncio.to_thread(Load, [*settings, "patience=0.5"])) as load:
@@ -136,6 +142,11 @@ async def loaded(gateway, clients):
             # A connection that was just accepted has no task of the gateway's yet.
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait_for(asyncio.gather(*others), 10)
+            for writer in writers:
+                writer.transport.abort()
+            # An aborted transport closes its socket in the next turn.
+            for _ in range(3):
+                await asyncio.sleep(0)
 
 
 def answer_of(gateway, case, clients=3, **options):

@@ -307,7 +307,7 @@ def test_a_path_in_use_is_status_1_and_one_line(path: Path) -> None:
 
 
 UNREADABLE = """
-import asyncio, encodings.idna, os, sys
+import asyncio, encodings.idna, os, socket, sys
 from wsaas.listener import Listener
 from wsaas.values import Address
 
@@ -320,9 +320,10 @@ async def main():
             print(error.strerror)
         else:
             print("listening")
-            # As a process that is killed: its file stays.
-            listener._file = None
             listener.close()
+            # What a process leaves behind that is killed.
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(sys.argv[1])
 
 if os.getuid() == 0:
     os.setgid(65534)
