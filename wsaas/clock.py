@@ -44,8 +44,8 @@ class Clock:
 class AfterReading:
     """Calls `call(now)` soon, with a time up to which everything that arrived was read by then.
 
-    It is for whoever judges that something did not arrive in time. A timer may go off before the loop reads its
-    sockets: after a stall, all that came meanwhile would be late.
+    For code that decides that something did not arrive in time. A timer may go off before the loop reads its sockets:
+    after a stall, everything that came meanwhile would count as late.
     """
 
     __slots__ = ("_call", "_clock", "_timer")

@@ -1,8 +1,8 @@
 """Listening: the sockets of one address, TCP or Unix, and the loop's servers on them.
 
 The file of a Unix socket outlives a process that is killed, and `bind` does not take a path at which there is one. So
-a socket that nobody listens on is removed. Between the look and the removal another process could take the path:
-whoever does this holds a lock on the directory meanwhile.
+a socket that nobody listens on is removed. Between the check and the removal another process could take the path,
+so the directory is locked meanwhile.
 """
 
 import asyncio
