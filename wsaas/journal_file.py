@@ -44,7 +44,7 @@ class JournalError(Exception):
 
 
 def reason(error: Exception) -> str:
-    """Say what went wrong without the path of the file: whoever logs it names that."""
+    """Say what went wrong without the path of the file: the line in the log names it."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -21,8 +21,8 @@ from wsaas.values import Address
 
 BACKLOG = 4096
 ACCEPTORS = 4
-"""Times that one TCP socket is listened on for clients. The loop accepts one connection of each listener in a turn: a
-crowd that comes at once is let in by fewer turns. Each is woken for nothing by one that comes alone, hence not many."""
+"""Times that one TCP socket is listened on for clients. The loop accepts one connection of each listener in a turn, so
+a burst of connections needs fewer turns. But a single connection wakes up every listener, so there are only a few."""
 
 LOCK_TIMEOUT_S = 5.0
 """How long the lock on a directory is waited for. Others that start hold it for less than a millisecond."""

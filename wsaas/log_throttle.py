@@ -15,7 +15,7 @@ FIRST_INTERVAL_S, LAST_INTERVAL_S = 1.0, 60.0
 """Seconds between two lines of one cause, at first and at most."""
 
 MAX_CAUSES = 256
-"""Causes that are told apart at a time. Further ones share a single one."""
+"""Causes that are tracked at a time. Further ones are counted together."""
 
 _OTHER = "any further cause"
 

@@ -251,7 +251,7 @@ class Pool:
             return
         self._opening.remove(connection)
         self._all.add(connection)
-        connection.expires = self._clock.now() + self.limits.age * random.uniform(LEAST_AGE, MOST_AGE)  # noqa: S311
+        connection.expires = self._clock.now() + self.limits.age * random.uniform(LEAST_AGE, MOST_AGE)  # noqa: S311 - no secret
         if self._fresh:
             connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
         else:
