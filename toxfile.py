@@ -7,7 +7,7 @@ from tox.plugin import impl
 from tox.tox_env.api import ToxEnv
 from tox.tox_env.errors import Skip
 
-PYTHON2 = Path(__file__).parent / "tests" / "autobahn" / "python2.py"
+PYTHON2 = Path(__file__).parent / "tests" / "conformance" / "autobahn" / "python2.py"
 
 
 @impl

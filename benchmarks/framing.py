@@ -1,4 +1,4 @@
-"""What the fast lane of `wsaas.framing` is worth: the same frames by it and by wsproto, in turn, in one run."""
+"""What the fast lane of `websocket.decoder` is worth: the same frames by it and by wsproto, in turn, in one run."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from statistics import median
 
 from websockets.speedups import apply_mask
 
-from wsaas.framing import FrameStream
+from wsaas.websocket.decoder import FrameStream
 
 FIN_TEXT = b"\x81"
 MASKED = 0x80

@@ -8,7 +8,7 @@ import uvloop
 
 from benchmarks.framing import frame
 from benchmarks.rig import AT_ONCE, HANDSHAKE, Client, Rig, gateway
-from wsaas.deflate import deflate
+from wsaas.websocket.deflate import deflate
 
 MESSAGE = b"\x81\x85\x00\x00\x00\x00hello"
 OFFER = HANDSHAKE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"

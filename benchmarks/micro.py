@@ -11,19 +11,19 @@ from statistics import median
 from typing import Any
 
 from benchmarks.framing import frame
-from wsaas.circuit_breaker import CircuitBreaker
-from wsaas.common import Common
-from wsaas.control import Control
+from wsaas.api.api import Control
+from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.journal import NoJournal
+from wsaas.delivery.pool import Limits, Pool
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Message
-from wsaas.frames import BINARY, encode
-from wsaas.framing import FrameStream
-from wsaas.http1 import RequestReader
-from wsaas.journal import NoJournal
-from wsaas.pool import Limits, Pool
-from wsaas.registry import Registry
-from wsaas.responses import ResponseReader
-from wsaas.server import HttpProtocol, Site
-from wsaas.webhook import Subject, Webhook
+from wsaas.http.request import RequestReader
+from wsaas.http.response import ResponseReader
+from wsaas.sessions.registry import Registry
+from wsaas.transport.context import Common
+from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.frames import BINARY, encode
 
 LIMIT = 1 << 20
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'

@@ -19,17 +19,17 @@ import uvloop
 
 from benchmarks.framing import frame
 from benchmarks.micro import LIMIT, OK, TAKEN, push_request
-from wsaas import memory
-from wsaas.circuit_breaker import CircuitBreaker
+from wsaas.api.api import Control
 from wsaas.clock import Clock
-from wsaas.common import Common
-from wsaas.control import Control
-from wsaas.heartbeat import Heartbeat
-from wsaas.journal import NoJournal
-from wsaas.pool import Limits, Pool
-from wsaas.registry import Registry
-from wsaas.server import HttpProtocol, Site
-from wsaas.webhook import Webhook
+from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.journal import NoJournal
+from wsaas.delivery.pool import Limits, Pool
+from wsaas.delivery.webhook import Webhook
+from wsaas.memory import process as memory
+from wsaas.sessions.registry import Registry
+from wsaas.transport.context import Common
+from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.timeouts import Heartbeat
 
 TICK = 0.001
 """Seconds between two looks at the clock."""

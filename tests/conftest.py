@@ -7,9 +7,9 @@ from inspect import iscoroutinefunction
 
 import pytest
 from hypothesis import settings
-from sockets.harness import Stage
 
-from wsaas.log_throttle import throttle
+from tests.support.stage import Stage
+from wsaas.log.throttle import throttle
 
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("search", print_blob=True)

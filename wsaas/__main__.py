@@ -10,7 +10,7 @@ import sys
 def main() -> int:
     """Run the command with the arguments of the process; return its exit status."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from wsaas import command  # noqa: PLC0415 - see above
+    from wsaas.cli import main as command  # noqa: PLC0415 - see above
 
     return command.main()
 

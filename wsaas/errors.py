@@ -4,6 +4,9 @@ Faults are plain values until they are raised or returned; `answers.fault_answer
 them into bytes.
 """
 
+RETRY_AFTER = ("Retry-After", "1")
+"""The header of a refusal that is likely to be over in a second."""
+
 
 class Fault(Exception):
     """A request that cannot be served. `headers`: name and value pairs that the answer carries."""

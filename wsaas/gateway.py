@@ -8,32 +8,32 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from wsaas import memory_usage
-from wsaas.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
-from wsaas.certificates import Certificates
-from wsaas.circuit_breaker import CircuitBreaker
+from wsaas.api.api import Control
 from wsaas.clock import Clock
-from wsaas.common import Common
-from wsaas.connector import Connector
-from wsaas.control import Control
-from wsaas.drain import Drain
-from wsaas.heartbeat import Heartbeat, period
-from wsaas.journal import NoJournal, Remembered, SqliteJournal
-from wsaas.listener import ACCEPTORS, Listener, is_own
+from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
+from wsaas.delivery.pool import Limits, Pool
+from wsaas.delivery.recovery import Recovery
+from wsaas.delivery.webhook import Webhook
 from wsaas.log import logger
-from wsaas.log_throttle import throttle
-from wsaas.memory import GcScheduler
-from wsaas.memory_limit import RELIEF, MemoryLimit
-from wsaas.pool import Limits, Pool
-from wsaas.recovery import Recovery
-from wsaas.registry import Registry
+from wsaas.log.throttle import throttle
+from wsaas.memory import usage as memory_usage
+from wsaas.memory.limit import RELIEF, MemoryLimit
+from wsaas.memory.process import GcScheduler
 from wsaas.reload import file_sources, reload
-from wsaas.server import HttpProtocol, Site
+from wsaas.sessions.drain import Drain
+from wsaas.sessions.registry import Registry
+from wsaas.setting_types import Address
 from wsaas.settings import Settings, control_address, listen_address
 from wsaas.start_report import start_line, start_warnings
-from wsaas.tls import Accepted
-from wsaas.values import Address
-from wsaas.webhook import Webhook
+from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
+from wsaas.transport.certificates import Certificates
+from wsaas.transport.connector import Connector
+from wsaas.transport.context import Common
+from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.listener import ACCEPTORS, Listener, is_own
+from wsaas.transport.timeouts import Heartbeat, period
+from wsaas.transport.tls import Accepted
 
 MANY_DESCRIPTORS = 1 << 20
 """What no limit of open files is taken for."""

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wsaas.certificates import Certificates
+from wsaas.api.bearer_tokens import BearerTokens
+from wsaas.delivery.signature import Signer
 from wsaas.errors import SettingError
 from wsaas.log import logger
 from wsaas.settings import Settings, read_secret
-from wsaas.signature import Signer
-from wsaas.tokens import BearerTokens
+from wsaas.transport.certificates import Certificates
 
 TLS_FILES = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca")
 SECRET_FILES = ("control_token_file", "api_secret_file")

@@ -12,12 +12,12 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wsaas import values
+from wsaas import setting_types as values
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, names_loopback
 from wsaas.errors import SettingError
-from wsaas.log import LEVELS
-from wsaas.memory_limit import MIN_LIMIT
-from wsaas.values import Address, Backend, PublicName
+from wsaas.log.output import LEVELS
+from wsaas.memory.limit import MIN_LIMIT
+from wsaas.setting_types import Address, Backend, PublicName
 
 _MILLISECONDS = "a number of milliseconds"
 _BYTES = "a number of bytes"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from wsaas import __version__
+from wsaas.setting_types import Address, Backend
 from wsaas.settings import Settings
-from wsaas.values import Address, Backend
 
 
 def start_line(settings: Settings, addresses: Sequence[Address]) -> str:

@@ -7,10 +7,9 @@ import struct
 from random import Random
 from typing import cast
 
-from sockets.backend import RESET
-from sockets.harness import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
-
-from .audit import Life
+from tests.chaos.audit import Life
+from tests.support.backend import RESET
+from tests.support.stage import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
 
 PATIENCE = 30.0
 """Seconds that a client waits for what has to come, through kills and restarts."""

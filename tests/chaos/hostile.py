@@ -14,8 +14,8 @@ from itertools import count
 from random import Random
 from typing import cast
 
-from sockets.backend import RESET
-from sockets.harness import PING, TEXT, frame, upgrade
+from tests.support.backend import RESET
+from tests.support.stage import PING, TEXT, frame, upgrade
 
 BURST = 32 * 1024
 """Bytes of a flood that are written at once. More follows only when the gateway took them."""

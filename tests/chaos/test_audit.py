@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .audit import LAST, Ledger, Life, audit
+from tests.chaos.audit import LAST, Ledger, Life, audit
 
 
 def delete(

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sockets.authority import Authority
 
-from . import processes
-from .audit import Findings, Ledger, audit
-from .clients import Crowd
-from .hostile import Cast
-from .processes import Program, quiet_port
+from tests.chaos import processes
+from tests.chaos.audit import Findings, Ledger, audit
+from tests.chaos.clients import Crowd
+from tests.chaos.hostile import Cast
+from tests.chaos.processes import Program, quiet_port
+from tests.support.authority import Authority
 
 PATIENCE = 45.0
 """Seconds for everything to come to rest: retries are up to ten seconds apart."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .requirements import REQUIREMENTS, covers
+from tests.conformance.requirements import REQUIREMENTS, covers
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("test_section*.py"))
 SECTION = re.compile(r"(\d+)((?:\.\d+)*)-\d+")

@@ -5,10 +5,10 @@ import re
 from base64 import b64encode
 
 import pytest
-from sockets.backend import Call
-from sockets.harness import ACCEPT, KEY, TEXT, Answer, Stage, frame, free_port, upgrade
 
-from .requirements import covers
+from tests.conformance.requirements import covers
+from tests.support.backend import Call
+from tests.support.stage import ACCEPT, KEY, TEXT, Answer, Stage, frame, free_port, upgrade
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BEHIND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

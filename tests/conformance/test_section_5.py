@@ -4,11 +4,9 @@ import struct
 from itertools import product
 
 import pytest
-from sockets.backend import within
-from sockets.harness import Stage, frame, upgrade
 
-from .requirements import covers
-from .wire import (
+from tests.conformance.requirements import covers
+from tests.conformance.wire import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -20,6 +18,8 @@ from .wire import (
     failure,
     with_length,
 )
+from tests.support.backend import within
+from tests.support.stage import Stage, frame, upgrade
 
 
 @covers("5.1-1", "5.5.1-5")

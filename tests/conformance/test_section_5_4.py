@@ -3,13 +3,23 @@
 from itertools import product
 
 import pytest
-from sockets.harness import Stage, frame
 
+from tests.conformance.requirements import covers
+from tests.conformance.wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    PROTOCOL_ERROR,
+    TEXT,
+    closing,
+    everything,
+    failure,
+)
+from tests.support.stage import Stage, frame
 from wsaas.events import Message
-from wsaas.framing import FrameStream
-
-from .requirements import covers
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, PROTOCOL_ERROR, TEXT, closing, everything, failure
+from wsaas.websocket.decoder import FrameStream
 
 
 @covers("5.4-1")

@@ -3,13 +3,24 @@
 import struct
 
 import pytest
-from sockets.harness import MASK, Stage, close_frame, frame
 
+from tests.conformance.requirements import covers
+from tests.conformance.wire import (
+    BAD_TEXT,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    PROTOCOL_ERROR,
+    TEXT,
+    closing,
+    failure,
+    received,
+)
+from tests.support.stage import MASK, Stage, close_frame, frame
 from wsaas.events import Message
-from wsaas.frames import Violation
-
-from .requirements import covers
-from .wire import BAD_TEXT, BINARY, CLOSE, CONTINUATION, PING, PONG, PROTOCOL_ERROR, TEXT, closing, failure, received
+from wsaas.websocket.frames import Violation
 
 
 @covers("5.5-1")

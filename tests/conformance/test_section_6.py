@@ -1,12 +1,11 @@
 """Section 6: sending and receiving messages."""
 
 import pytest
-from sockets.harness import Stage, frame, upgrade
 
+from tests.conformance.requirements import covers
+from tests.conformance.wire import BINARY, CONTINUATION, MANY, PONG, TEXT, closing, received
+from tests.support.stage import Stage, frame, upgrade
 from wsaas.events import Message
-
-from .requirements import covers
-from .wire import BINARY, CONTINUATION, MANY, PONG, TEXT, closing, received
 
 
 @covers("6.2-1", "6.2-5")

@@ -4,12 +4,11 @@ import asyncio
 import struct
 
 import pytest
-from sockets.harness import CLOSE, PING, PONG, TEXT, Stage, close_frame, frame, until, upgrade
 
+from tests.conformance.requirements import covers
+from tests.conformance.wire import failure
+from tests.support.stage import CLOSE, PING, PONG, TEXT, Stage, close_frame, frame, until, upgrade
 from wsaas.events import Reason
-
-from .requirements import covers
-from .wire import failure
 
 RESERVED = [1005, 1006, 1015]
 VIOLATIONS = {

@@ -4,14 +4,13 @@ import struct
 
 import orjson
 import pytest
-from sockets.backend import within
-from sockets.harness import BINARY, CLOSE, PING, PONG, TEXT, Stage, frame, upgrade
 
+from tests.conformance.requirements import covers
+from tests.conformance.wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_BIG, failure
+from tests.support.backend import within
+from tests.support.stage import BINARY, CLOSE, PING, PONG, TEXT, Stage, frame, upgrade
 from wsaas.events import Message
-from wsaas.framing import FrameStream
-
-from .requirements import covers
-from .wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_BIG, failure
+from wsaas.websocket.decoder import FrameStream
 
 DEFLATED_HELLO = frame(TEXT, bytes.fromhex("f248cdc9c90700"), reserved=4)
 NO_UTF_8 = {

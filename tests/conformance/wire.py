@@ -3,10 +3,9 @@
 import struct
 from collections.abc import Iterator
 
-from sockets.harness import MASK, Node, Raw, close_frame
-
-from wsaas.frames import Received
-from wsaas.framing import FrameStream
+from tests.support.stage import MASK, Node, Raw, close_frame
+from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.frames import Received
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 EVERY_OPCODE = [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG]

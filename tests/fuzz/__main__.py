@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import corpus
+from tests.fuzz import corpus
 
 NAMES = ["requests", "responses", "frames", "handshakes", "verdicts"]
 HERE = Path(__file__).parent

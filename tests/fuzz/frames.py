@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
-from wsaas.deflate import Agreement
+from tests.fuzz.cutting import pieces
+from tests.fuzz.reference import CLOSE, PING, PONG, Decoder, Meaning, sent
 from wsaas.events import Message
-from wsaas.frames import (
+from wsaas.websocket.decoder import LONG, FrameStream
+from wsaas.websocket.deflate import Agreement
+from wsaas.websocket.frames import (
     BAD_TEXT,
     BINARY,
     NO_STATUS,
@@ -17,10 +20,6 @@ from wsaas.frames import (
     encode,
     encode_close,
 )
-from wsaas.framing import LONG, FrameStream
-
-from .cutting import pieces
-from .reference import CLOSE, PING, PONG, Decoder, Meaning, sent
 
 LIMITS = [1 << 20, 0, 1, 5, 125, 126, 300, 70_000]
 TURNS = [[99], [0, 1], [1], [2, 0, 3]]

@@ -4,20 +4,19 @@ import json
 from base64 import b64decode
 from ipaddress import ip_address, ip_network
 
+from tests.fuzz.http import head_of, joined, pairs
+from tests.fuzz.requests import feed
 from wsaas.access import Origins, Proxies, customer
-from wsaas.answers import fault_answer
-from wsaas.circuit_breaker import CircuitBreaker
+from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.pool import Pool
+from wsaas.delivery.webhook import Subject, Webhook, opened_body
 from wsaas.errors import Fault
 from wsaas.events import Closed, Event, Message, Opened
-from wsaas.handshake import Handshake, accept, is_handshake, read, select_subprotocol
-from wsaas.http1 import Request, RequestReader
-from wsaas.pool import Pool
-from wsaas.responses import ResponseReader
+from wsaas.http.request import Request, RequestReader
+from wsaas.http.response import ResponseReader
+from wsaas.http.serialize import fault_answer
 from wsaas.settings import load
-from wsaas.webhook import Subject, Webhook, opened_body
-
-from .http import head_of, joined, pairs
-from .requests import feed
+from wsaas.websocket.handshake import Handshake, accept, is_handshake, read, select_subprotocol
 
 AT = 1769860800.125
 ID = "abcdefghijklmnopqrstuv"

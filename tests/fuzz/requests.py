@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
+from tests.fuzz.cutting import pieces
+from tests.fuzz.http import NAME, check_headers, limits, pairs, written
 from wsaas.errors import Fault, HeadTooLarge, UriTooLong
-from wsaas.http1 import CONTINUE, Item, Phase, Request, RequestReader, push_line
-
-from .cutting import pieces
-from .http import NAME, check_headers, limits, pairs, written
+from wsaas.http.request import CONTINUE, Item, Phase, Request, RequestReader, push_line
 
 LIMITS = [1000, 0, 1, 10]
 MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768

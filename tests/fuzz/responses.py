@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wsaas.responses import BadResponse, Response, ResponseReader
-
-from .cutting import pieces
-from .http import check_headers, limits, written
+from tests.fuzz.cutting import pieces
+from tests.fuzz.http import check_headers, limits, written
+from wsaas.http.response import BadResponse, Response, ResponseReader
 
 LIMITS = [1000, 0, 1, 10]
 MAX_HEADERS, SMALL_HEADERS, SMALL_HEAD = 100, 4, 160

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from .frames import frames
-from .handshakes import handshakes
-from .requests import requests
-from .responses import responses
-from .verdicts import verdicts
+from tests.fuzz.frames import frames
+from tests.fuzz.handshakes import handshakes
+from tests.fuzz.requests import requests
+from tests.fuzz.responses import responses
+from tests.fuzz.verdicts import verdicts
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "requests": requests,

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from wsaas import framing, handshake, webhook
-from wsaas.deflate import Inflater
-from wsaas.http1 import Request
-from wsaas.responses import Response, ResponseReader
-from wsaas.webhook import Subject
-
-from . import __main__ as runner
-from . import corpus, requests
-from .targets import TARGETS
+from tests.fuzz import __main__ as runner
+from tests.fuzz import corpus, requests
+from tests.fuzz.targets import TARGETS
+from wsaas.delivery import webhook
+from wsaas.delivery.webhook import Subject
+from wsaas.http.request import Request
+from wsaas.http.response import Response, ResponseReader
+from wsaas.websocket import decoder as framing
+from wsaas.websocket import handshake
+from wsaas.websocket.deflate import Inflater
 
 INPUTS = [(name, path) for name in TARGETS for path in corpus.inputs(name)]
 

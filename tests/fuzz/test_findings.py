@@ -2,15 +2,14 @@
 
 import pytest
 
+from tests.fuzz.frames import taken
+from tests.fuzz.handshakes import BEFORE
+from tests.fuzz.requests import feed
+from tests.fuzz.responses import Outcome, read
 from wsaas.events import Message
-from wsaas.framing import FrameStream
-from wsaas.handshake import read as read_handshake
-from wsaas.http1 import Request, RequestReader
-
-from .frames import taken
-from .handshakes import BEFORE
-from .requests import feed
-from .responses import Outcome, read
+from wsaas.http.request import Request, RequestReader
+from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.handshake import read as read_handshake
 
 DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
 

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from .reference import Decoder, Meaning, inflated, sent
+from tests.fuzz.reference import Decoder, Meaning, inflated, sent
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASKED_HELLO = "81 85 37fa213d 7f9f4d5158"

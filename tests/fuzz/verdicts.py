@@ -2,16 +2,15 @@
 
 from math import isfinite
 
-from wsaas import frames
-from wsaas.answers import fault_answer
+from tests.fuzz.handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
+from tests.fuzz.reference import is_text, sent
+from tests.fuzz.responses import read
+from wsaas.delivery.webhook import Admitted, Again, Denied, Failed, Subject, Taken, judge_opened
 from wsaas.events import Closed, Message
-from wsaas.handshake import select_subprotocol
-from wsaas.responses import Response
-from wsaas.webhook import Admitted, Again, Denied, Failed, Subject, Taken, judge_opened
-
-from .handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
-from .reference import is_text, sent
-from .responses import read
+from wsaas.http.response import Response
+from wsaas.http.serialize import fault_answer
+from wsaas.websocket import frames
+from wsaas.websocket.handshake import select_subprotocol
 
 OFFERED = ["chat", "v2"]
 MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT)

@@ -1,0 +1,405 @@
+"""The load generator counts what a gateway gets wrong: it is run against one that errs on purpose."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager, closing, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from benchmarks import processes
+from benchmarks.histogram import merged, percentile
+from benchmarks.load import Load, LoadError
+from benchmarks.measure import FAULTS
+from benchmarks.targets.base import Place, Target
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is written in C: no cc here")
+
+HOST = "127.0.0.1"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def frame(payload, opcode=1):
+    size = len(payload)
+    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big") if size < 65536 else None
+    return bytes([0x80 | opcode]) + (length or b"\x7f" + size.to_bytes(8, "big")) + payload
+
+
+async def read_request(reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    return head, await reader.readexactly(int(size or b"0"))
+
+
+async def read_frame(reader):
+    first, second = await reader.readexactly(2)
+    size = second & 127
+    if size > 125:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+    key = await reader.readexactly(4)
+    data = await reader.readexactly(size)
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    return first & 15, (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
+
+
+async def closed(writer):
+    """Close `writer`, and let its transport see to it before the loop ends."""
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+class Gateway:
+    """Does what the contract says, with one request to the backend at a time. Subclasses err in the two hooks."""
+
+    def __init__(self):
+        self.clients = {}
+        self.ids = count()
+
+    async def start(self, backend_port):
+        self.backend = await asyncio.open_connection(HOST, backend_port)
+        self.turn = asyncio.Lock()
+
+    async def tell(self, method, client_id, body):
+        reader, writer = self.backend
+        head = f"{method} / HTTP/1.1\r\nWs-Uri: {HOST}/{client_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+        async with self.turn:
+            writer.write(head.encode() + body)
+            await read_request(reader)
+
+    async def inward(self, client_id, payload):
+        await self.tell("PUT", client_id, payload)
+
+    async def outward(self, client_id, payload):
+        self.clients[client_id].write(frame(payload))
+
+    def answer(self, writer):
+        writer.write(OK)
+
+    async def serve(self, reader, writer):
+        try:
+            head, body = await read_request(reader)
+            if b"Upgrade" in head:
+                await self.socket(head, reader, writer)
+            while True:
+                client_id = head.split()[1].decode()[1:]
+                await self.outward(client_id, body)
+                self.answer(writer)
+                head, body = await read_request(reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            await closed(writer)
+
+    async def socket(self, head, reader, writer):
+        client_id = f"id{next(self.ids)}"
+        await self.tell("POST", client_id, head.split()[1])
+        self.clients[client_id] = writer
+        writer.write(SWITCHING)
+        opcode, payload = await read_frame(reader)
+        while opcode != 8:
+            await self.inward(client_id, payload)
+            opcode, payload = await read_frame(reader)
+        writer.write(frame(payload, 8))
+        await self.tell("DELETE", client_id, b"")
+        raise ConnectionResetError
+
+
+class Fake(Target):
+    def command(self, _place):
+        raise AssertionError("it runs in this process: there is nothing to start")
+
+
+@asynccontextmanager
+async def loaded(gateway, clients):
+    with socket.create_server((HOST, 0)) as listener:
+        backend_port = listener.getsockname()[1]
+    writers = []
+
+    def accept(reader, writer):
+        writers.append(writer)
+        return gateway.serve(reader, writer)
+
+    server = await asyncio.start_server(accept, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = Fake().load_settings(Place(backend_port, port, port, Path(), 1))
+    with closing(await asyncio.to_thread(Load, [*settings, "patience=0.5"])) as load:
+        await gateway.start(backend_port)
+        try:
+            await asyncio.to_thread(load.open, clients)
+            yield load
+        finally:
+            load.close()
+            server.close()
+            await closed(gateway.backend[1])
+            # A connection that was just accepted has no task of the gateway's yet.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait_for(asyncio.gather(*others), 10)
+            for writer in writers:
+                writer.transport.abort()
+            # An aborted transport closes its socket in the next turn.
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+
+def answer_of(gateway, case, clients=3, **options):
+    """Return what the load generator says of one run."""
+
+    async def perform():
+        async with loaded(gateway, clients) as load:
+            return await asyncio.to_thread(lambda: load.run(case, **options))
+
+    return asyncio.run(perform())
+
+
+def run(gateway, case, **options):
+    """Return how many messages were finished, and the faults."""
+    answer = answer_of(gateway, case, **{"count": 60, "window": 4, "connections": 4, **options})
+    return answer["messages"], {fault: answer[fault] for fault in FAULTS if answer[fault]}
+
+
+@pytest.mark.parametrize("case", ["push", "message", "echo", "connect"])
+def test_a_gateway_that_errs_in_nothing_has_no_faults(case):
+    assert run(Gateway(), case) == (60, {})
+
+
+@pytest.mark.parametrize("size", [16, 125, 126, 5000, 65535, 65536, 1 << 20])
+@pytest.mark.parametrize("case", ["push", "message"])
+def test_messages_of_any_size_are_understood(case, size):
+    assert run(Gateway(), case, size=size, count=8) == (8, {})
+
+
+def test_what_arrives_in_pieces_is_put_together():
+    class InPieces(Gateway):
+        async def outward(self, client_id, payload):
+            for byte in frame(payload):
+                self.clients[client_id].write(bytes([byte]))
+                await asyncio.sleep(0)
+
+        def answer(self, writer):
+            writer.write(OK[:30])
+            asyncio.get_running_loop().call_later(0.001, writer.write, OK[30:])
+
+        async def inward(self, client_id, payload):
+            reader, writer = self.backend
+            head = f"PUT / HTTP/1.1\r\nWs-Uri: {HOST}/{client_id}\r\nContent-Length: {len(payload)}\r\n\r\n"
+            async with self.turn:
+                for byte in head.encode() + payload:
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(0)
+                await read_request(reader)
+
+    assert run(InPieces(), "echo", count=20) == (20, {})
+
+
+class Nth(Gateway):
+    """Errs once."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = count(1)
+
+    async def outward(self, client_id, payload):
+        if next(self.calls) == 30:
+            await self.err_outward(client_id, payload)
+        else:
+            await super().outward(client_id, payload)
+
+    async def inward(self, client_id, payload):
+        if next(self.calls) == 30:
+            await self.err_inward(client_id, payload)
+        else:
+            await super().inward(client_id, payload)
+
+
+def test_a_push_that_is_answered_but_never_arrives_is_lost():
+    class Drops(Nth):
+        async def err_outward(self, client_id, payload):
+            pass
+
+    assert run(Drops(), "push")[1] == {"lost": 1}
+
+
+def test_a_push_that_arrives_twice_is_seen():
+    class Repeats(Nth):
+        async def err_outward(self, client_id, payload):
+            self.clients[client_id].write(2 * frame(payload))
+
+    assert run(Repeats(), "push") == (60, {"unexpected": 1})
+
+
+def test_a_push_to_the_wrong_client_is_seen():
+    class Confuses(Nth):
+        async def err_outward(self, client_id, payload):
+            other = next(one for one in self.clients if one != client_id)
+            await Gateway.outward(self, other, payload)
+
+    assert run(Confuses(), "push")[1] == {"unexpected": 1, "lost": 1}
+
+
+def test_a_push_that_was_altered_is_seen():
+    class Alters(Nth):
+        async def err_outward(self, client_id, payload):
+            await Gateway.outward(self, client_id, payload[:-1] + b"!")
+
+    assert run(Alters(), "push")[1] == {"corrupted": 1, "lost": 1}
+
+
+def test_a_push_that_was_refused_is_seen():
+    class Refuses(Nth):
+        async def err_outward(self, _client_id, _payload):
+            self.refuse = True
+
+        refuse = False
+
+        def answer(self, writer):
+            writer.write(OK.replace(b"200", b"429") if self.refuse else OK)
+            self.refuse = False
+
+    assert run(Refuses(), "push") == (60, {"refused": 1})
+
+
+def test_a_push_that_a_later_one_overtakes_is_reordered():
+    class Overtakes(Gateway):
+        held = None
+
+        async def outward(self, client_id, payload):
+            number = int(payload[5:12], 16)
+            if number == 10:
+                self.held = payload
+                return
+            await super().outward(client_id, payload)
+            if number == 20:
+                await super().outward(client_id, self.held)
+
+    messages, faults = run(Overtakes(), "push", clients=1)
+    assert (messages, faults) == (60, {"reordered": 1})
+
+
+def test_a_message_that_the_backend_never_gets_is_lost():
+    class Drops(Nth):
+        async def err_inward(self, client_id, payload):
+            pass
+
+    _, faults = run(Drops(), "message", clients=4)
+    assert faults["lost"] == 1
+
+
+def test_a_message_that_the_backend_gets_twice_is_seen():
+    class Repeats(Nth):
+        async def err_inward(self, client_id, payload):
+            await self.tell("PUT", client_id, payload)
+            await self.tell("PUT", client_id, payload)
+
+    assert run(Repeats(), "message") == (60, {"unexpected": 1})
+
+
+def test_messages_of_one_client_that_change_places_are_reordered():
+    class Swaps(Gateway):
+        held = None
+
+        async def inward(self, client_id, payload):
+            if int(payload[5:12], 16) == 10:
+                self.held = payload
+                return
+            await super().inward(client_id, payload)
+            if self.held:
+                await super().inward(client_id, self.held)
+                self.held = None
+
+    messages, faults = run(Swaps(), "message", clients=1)
+    assert (messages, faults) == (60, {"reordered": 1})
+
+
+def test_a_message_told_of_the_wrong_client_is_seen():
+    class Confuses(Nth):
+        async def err_inward(self, client_id, payload):
+            await self.tell("PUT", next(one for one in self.clients if one != client_id), payload)
+
+    assert run(Confuses(), "message")[1] == {"unexpected": 1, "lost": 1}
+
+
+def test_a_client_that_is_closed_is_seen():
+    class Closes(Nth):
+        async def err_outward(self, client_id, _payload):
+            self.clients[client_id].write(frame(b"\x03\xf3", 8))
+
+    assert run(Closes(), "push")[1]["broken"] == 1
+
+
+def test_a_ping_is_answered():
+    class Pings(Gateway):
+        pongs = 0
+
+        async def outward(self, client_id, payload):
+            self.clients[client_id].write(frame(b"hello", 9))
+            await super().outward(client_id, payload)
+
+        async def inward(self, _client_id, payload):
+            assert payload == b"hello"
+            self.pongs += 1
+
+    gateway = Pings()
+    answer_of(gateway, "push", clients=1, count=20, window=1, connections=1)
+    assert gateway.pongs >= 19
+
+
+def test_an_open_loop_keeps_to_its_rate_whatever_is_answered():
+    answer = answer_of(Gateway(), "push", seconds=0.5, rate=200)
+    assert 50 < answer["messages"] < 200
+    assert not answer["lost"]
+
+
+def test_the_backend_can_be_slow():
+    answer = answer_of(Gateway(), "echo", count=5, window=1, delay=0.02)
+    assert answer["messages"] == 5
+    assert min(value for value, _ in answer["latency"]) > 20e6
+
+
+def test_the_load_generator_says_when_clients_cannot_connect():
+    class Mute(Gateway):
+        async def socket(self, _head, _reader, _writer):
+            raise ConnectionResetError
+
+    with pytest.raises(LoadError):
+        answer_of(Mute(), "push")
+
+
+def test_percentiles_are_of_all_that_was_counted():
+    histogram = [(1000, 90), (2000, 9), (9000, 1)]
+    assert percentile(histogram, 0.5) == 1
+    assert percentile(histogram, 0.99) == 2
+    assert percentile(histogram, 0.999) == 9
+    assert merged([histogram, [(2000, 1)]]) == [(1000, 90), (2000, 10), (9000, 1)]
+
+
+def test_a_tree_of_processes_is_counted_whole():
+    child = "print(sum(range(10**7)), flush=True); input()"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{child}'])"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        tree = processes.tree(process.pid)
+        assert len(tree) == 2
+        assert processes.cpu(tree) > processes.cpu(tree[:1])
+        assert processes.memory(tree) > processes.memory(tree[:1]) > 1 << 20
+        process.stdin.close()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core for the gateway, one for the load")
+def test_the_gateway_is_measured_by_one_command(tmp_path):
+    path = tmp_path / "all.json"
+    options = ["--clients=20", "--repeats=1", "--seconds=0.1", "--warmup=0.1", "--json"]
+    command = [sys.executable, "-m", "benchmarks", "push,message,echo,connect", *options, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("| wsaas |") == 4
+    measurements = json.loads(path.read_text())["measurements"]
+    assert [one["case"] for one in measurements] == ["push", "message", "echo", "connect"]
+    assert all(one["cpu"] > 0 and one["memory"] > 0 and not one["faults"] for one in measurements)

@@ -1,0 +1,105 @@
+"""Holds the gateway against the Autobahn test suite: `python -m tests.conformance.autobahn`.
+
+The suite's fuzzing client talks to a gateway in a process of its own, whose backend, here, sends back what it gets:
+once in each of its ways. A CASE is a name or a pattern (`9.1.6`, `6.*`); all are run unless some are given.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import uvloop
+
+from tests.chaos.processes import gateway, quiet_port
+from tests.conformance.autobahn import python2
+from tests.conformance.autobahn.backend import WAYS, Backend
+from tests.conformance.autobahn.client import Client
+from tests.conformance.autobahn.verdict import judge, section, table
+
+FOLDER = Path(__file__).parents[3] / ".tox" / "autobahn-suite"
+
+LONGEST_MESSAGE = 16 * 1024 * 1024
+"""Bytes, in section 9. What waits is bounded as ever: one message always fits."""
+
+COMPRESSION = ["off", "on"]
+
+NEED_COMPRESSION = ["12.*", "13.*"]
+
+
+def compressions(cases: list[str]) -> list[str]:
+    """Return the values of `COMPRESSION` with which there is something to run."""
+    needed = {section(pattern) for pattern in NEED_COMPRESSION}
+    return ["on"] if all(section(case) in needed for case in cases) else COMPRESSION
+
+
+def spec(compression: str, cases: list[str], port: int, folder: Path) -> dict[str, object]:
+    """Return what the client is to do: `cases`, with a backend that sends back in each of its ways."""
+    return {
+        "outdir": str(folder),
+        "servers": [{"agent": way, "url": f"ws://127.0.0.1:{port}/{way}"} for way in WAYS],
+        "cases": cases,
+        "exclude-cases": NEED_COMPRESSION if compression == "off" else [],
+    }
+
+
+def hold(command: Path, compression: str, cases: list[str], folder: Path) -> list[str]:
+    """Hold a gateway with this `COMPRESSION` against `command`; say what came of it; return what is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index, log = folder / "index.json", folder / "gateway.log"
+    for old in (index, log):
+        old.unlink(missing_ok=True)
+    title = f"COMPRESSION={compression}, echo by"
+    client = Client([str(command)], folder, lambda at: print(title, at, flush=True))
+    port = quiet_port()
+    wrong = uvloop.run(play(client, spec(compression, cases, port, folder), compression, port, log))
+    reports = json.loads(index.read_text()) if index.exists() else {}
+    for way in WAYS:
+        report = reports.get(way, {})
+        print(f"\n{title} {way}\n{table(report, client.cases)}\n", flush=True)
+        wrong += [f"echo by {way}: {each}" for each in judge(report, client.cases)]
+    print(f"more about each case: {folder / 'index.html'}", flush=True)
+    return [f"COMPRESSION={compression}: {each}" for each in wrong]
+
+
+async def play(client: Client, told: dict[str, object], compression: str, port: int, log: Path) -> list[str]:
+    """Start a backend and a gateway, let the client do what it is `told`; return what is wrong beside its report."""
+    backend = Backend()
+    await backend.start()
+    settings = {"max_message_size": LONGEST_MESSAGE, "compression": compression}
+    node = gateway(f"127.0.0.1:{backend.port}/", port, log, **settings)
+    try:
+        await node.start()
+        wrong = await client.run(told)
+        node.ask_to_stop()
+        if status := await node.ended():
+            wrong.append(f"the gateway ended with exit status {status}")
+    finally:
+        node.kill()
+        await backend.stop()
+    wrong += [f"the gateway said: {line}" for line in node.said().splitlines() if " INFO " not in line]
+    return [*wrong, *backend.surprises, *(f"no DELETE came for {ws_uri}" for ws_uri in backend.open)]
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status: 0 if nothing was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.autobahn")
+    parser.add_argument("--compression", choices=COMPRESSION, action="append", help="both, unless one is given")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where environment and reports are kept")
+    parser.add_argument("cases", nargs="*", default=["*"], metavar="CASE")
+    options = parser.parse_args(arguments)
+    python = python2.find()
+    if python is None:
+        print(python2.HOW_TO_GET_IT, file=sys.stderr)
+        return 1
+    folder = options.folder.resolve()
+    command = python2.commands(python, folder / "python2.7") / "wstest"
+    wrong = []
+    for compression in options.compression or compressions(options.cases):
+        wrong += hold(command, compression, options.cases, folder / f"compression-{compression}")
+    print("\n".join(wrong) or "nothing is wrong", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""A client that does not do its work to the end is found out."""
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+from tests.conformance.autobahn import client
+from tests.conformance.autobahn.client import Client
+
+SAYS = """\
+Cases = ['1.1.1', '1.1.2', '12.5.18']
+Servers = [u'ws://127.0.0.1:15000/put']
+Running test case ID 1.1.1 for agent put from peer tcp4:127.0.0.1:15000
+Running test case ID 1.1.2 for agent put from peer tcp4:127.0.0.1:15000
+Running test case ID 12.5.18 for agent put from peer tcp4:127.0.0.1:15000
+Running test case ID 1.1.1 for agent reply from peer tcp4:127.0.0.1:15000
+"""
+
+
+class Watch:
+    """What becomes of a client that is this script."""
+
+    def __init__(self, folder, says: str, last: str = "") -> None:
+        script = folder / "script.py"
+        script.write_text(f"import sys, time\nprint({says!r})\n{last}\n")
+        self.told: list[str] = []
+        self.client = Client([sys.executable, str(script)], folder, self.told.append)
+        self.wrong = asyncio.run(self.client.run({"cases": ["*"]}))
+        self.log = (folder / "client.log").read_text()
+
+
+def test_the_client_is_told_and_followed(tmp_path):
+    watch = Watch(tmp_path, SAYS, "print(sys.argv[1:])")
+    assert watch.wrong == []
+    assert watch.client.cases == ["1.1.1", "1.1.2", "12.5.18"]
+    assert watch.told == ["put: section 1", "put: section 12", "reply: section 1"]
+    spec = tmp_path / "spec.json"
+    assert json.loads(spec.read_text()) == {"cases": ["*"]}
+    assert watch.log == f"{SAYS}\n{['--mode', 'fuzzingclient', '--spec', str(spec)]}\n"
+
+
+def test_variables_for_our_own_python_are_not_for_the_client(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    watch = Watch(tmp_path, SAYS, "import os; print('PYTHONPATH' in os.environ)")
+    assert watch.log.endswith("False\n")
+
+
+@pytest.mark.parametrize(
+    ("says", "last"),
+    [
+        (SAYS, "sys.exit(1)"),
+        (f"{SAYS}Unhandled Error\nTraceback (most recent call last):", ""),
+        (f"{SAYS}Unhandled Error\nTraceback (most recent call last):", "time.sleep(600)"),
+        ("Cases = []", "time.sleep(600)"),
+    ],
+    ids=["exit status", "exception", "exception and silence", "no cases"],
+)
+def test_a_client_that_fails_is_found_out(tmp_path, monkeypatch, says, last):
+    monkeypatch.setattr(client, "LAST_WORDS", 0.1)
+    watch = Watch(tmp_path, says, f"sys.stdout.flush()\n{last}")
+    assert watch.wrong == [f"the client failed, or fell silent, or had nothing to do: see {tmp_path / 'client.log'}"]
+
+
+def test_a_client_that_falls_silent_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "PATIENCE", 0.5)
+    assert Watch(tmp_path, SAYS, "sys.stdout.flush(); time.sleep(600)").wrong

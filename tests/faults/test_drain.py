@@ -1,0 +1,414 @@
+"""A stop, whatever is going on: everybody is told, everything is delivered, and nothing is left."""
+
+import asyncio
+import logging
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.backend import Call, within
+from tests.support.stage import BINARY, PING, TEXT, Node, Stage, close_frame, frame, until, upgrade
+from wsaas.http.request import CONTINUE
+from wsaas.log.wording import counted
+from wsaas.sessions import drain
+
+
+def stopping(node: Node) -> "asyncio.Task[bool]":
+    """Begin to stop the node."""
+    return asyncio.ensure_future(node.drain())
+
+
+async def test_an_idle_node_stops_at_once(stage: Stage) -> None:
+    node = await stage.node()
+    start = asyncio.get_running_loop().time()
+    assert await node.drain()
+    assert asyncio.get_running_loop().time() - start < 1
+    with pytest.raises(ConnectionRefusedError):
+        await node.raw()
+
+
+async def test_clients_are_told_1001_and_the_backend_of_each(stage: Stage) -> None:
+    node = await stage.node()
+    clients = [await node.connect() for _ in range(20)]
+    assert await node.drain()
+    for client in clients:
+        await within(client.wait_closed())
+        assert client.close_code == 1001
+    deletes = [call for call in stage.backend.calls if call.method == "DELETE"]
+    assert len({call.client for call in deletes}) == len(deletes) == 20
+    assert {call.json["code"] for call in deletes} == {1001}
+    assert not stage.messages()
+
+
+async def test_the_close_frames_are_spread(stage: Stage) -> None:
+    node = await stage.node()
+    for _ in range(10):
+        await node.connect()
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    def note(call: Call) -> None:
+        times.append(loop.time())
+        call.ok()
+
+    stage.backend.on["DELETE"] = note
+    assert await node.drain()
+    assert times[-1] - times[0] >= 0.3
+
+
+async def test_the_spread_does_not_take_more_than_half_of_the_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With all the time that it likes, it would take 8 s for so many.
+    monkeypatch.setattr(drain, "LONGEST_GAP", 1.0)
+    node = await stage.node(drain_timeout=2000)
+    for _ in range(8):
+        await node.connect()
+    start = asyncio.get_running_loop().time()
+    assert await node.drain()
+    assert asyncio.get_running_loop().time() - start < 4
+    assert stage.backend.count("DELETE") == 8
+
+
+async def test_meanwhile_no_client_is_taken_and_readyz_says_so(stage: Stage) -> None:
+    node = await stage.node()
+    stage.backend.hold("DELETE")
+    client, name = await node.admit()
+    stop = stopping(node)
+    delete = await stage.backend.take("DELETE")
+    answer = await node.rest("GET", "/readyz")
+    assert (answer.status, answer.code) == (503, "UNAVAILABLE")
+    assert (await node.rest("GET", "/healthz")).status == 200
+    assert (await node.rest("PUT", name, "x")).status == 410
+    raw = await node.raw()
+    raw.send(upgrade())
+    refused = await raw.answer()
+    assert refused.status == 503
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert not stop.done()
+    delete.ok()
+    assert await stop
+    await within(client.wait_closed())
+    assert stage.backend.count("POST") == 1
+
+
+async def test_a_second_signal_hurries(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told"]
+    node = await stage.node()
+    stage.backend.hold("DELETE")
+    await node.connect()
+    node.gateway.stop()
+    stop = stopping(node)
+    await stage.backend.take("DELETE")
+    node.gateway.stop()
+    assert not await within(stop, 1)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_while_the_backend_is_asked(stage: Stage, accepted: bool) -> None:
+    node = await stage.node()
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    stop = stopping(node)
+    answer = await raw.answer()
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+    await raw.end()
+    assert not stop.done()
+    if accepted:
+        post.ok()
+    else:
+        post.answer(403)
+    assert await stop
+    assert stage.backend.count("DELETE") == accepted
+    told = [text.partition(";")[0] for text in stage.messages()]
+    assert told == ([] if accepted else ["POST /hook: the backend answered 403"])
+
+
+async def test_with_messages_in_the_outbox(stage: Stage) -> None:
+    node = await stage.node()
+    stage.backend.hold("PUT")
+    raw = await node.upgraded()
+    raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(50)))
+    put = await stage.backend.take("PUT")
+    session = node.gateway._registry.find(put.client)
+    assert session is not None
+    await until(lambda: session.messages_in == 50)
+    stop = stopping(node)
+    assert (await raw.closing())[0] == 1001
+    raw.send(frame(TEXT, b"50") + close_frame(1001))
+    await raw.end()
+    stage.backend.on["PUT"] = Call.ok
+    put.ok()
+    assert await stop
+    calls = stage.backend.of(put.client)
+    assert [call.method for call in calls] == ["POST", *["PUT"] * 51, "DELETE"]
+    assert [call.text for call in calls[1:-1]] == [str(number) for number in range(51)]
+    assert calls[-1].json["code"] == 1001
+    assert not stage.messages()
+
+
+async def test_with_a_client_that_is_not_read_for_its_full_inbox(stage: Stage) -> None:
+    node = await stage.node(inbox=2000)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.002)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    client, name = await node.admit()
+    for number in range(100):
+        await client.send(f"{number}".ljust(500))
+    assert await node.drain()
+    calls = stage.backend.of(name)
+    assert [int(call.text) for call in calls[1:-1]] == list(range(100))
+    assert calls[-1].method == "DELETE"
+    assert not stage.messages()
+
+
+async def test_with_more_messages_than_were_read_everything_is_delivered_in_time(stage: Stage) -> None:
+    node = await stage.node(inbox=20_000, handshake_timeout=100, drain_timeout=20_000)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.002)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    raw = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)) + close_frame(1001))
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    await until(lambda: session.outbox.backlogged)
+    # The client's Close waits behind what is not read: it is not late, however long the backend takes.
+    assert await node.drain()
+    calls = stage.backend.of(name)
+    assert [int(call.text) for call in calls[1:-1]] == list(range(2000))
+    assert (calls[-1].method, calls[-1].json["undelivered"]) == ("DELETE", 0)
+    assert not stage.messages()
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Stage, vanishes: bool) -> None:
+    stage.expected_errors = ["stopped before"]
+    node = await stage.node(inbox=20_000, drain_timeout=500)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.02)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    raw = await node.upgraded()
+    name = (await stage.backend.take("POST")).client
+    raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    await until(lambda: session.outbox.backlogged)
+    if vanishes:
+        raw.close()
+    else:
+        raw.send(close_frame(1001))
+    assert not await node.drain()
+    delivered = [call for call in stage.backend.of(name) if call.method == "PUT" and call.done.is_set()]
+    (told,) = [text for text in stage.messages(logging.ERROR) if name in text]
+    lost = int(told.partition("(")[2].partition(" ")[0])
+    # The one that was on its way may have arrived, but its answer came too late.
+    assert 2000 <= len(delivered) + lost <= 2001
+    assert f"stopping: {counted(lost, 'message')} of 1 connection not delivered" in stage.messages()
+
+
+async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost_by_it(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before"]
+    node = await stage.node(drain_timeout=300)
+    stage.backend.hold("DELETE")
+    stage.backend.on["PUT"] = lambda call: call.answer(400)
+    client, name = await node.admit()
+    await client.send("refused")
+    await within(client.wait_closed())
+    assert (await stage.backend.take("DELETE")).json["undelivered"] == 1
+    assert not await node.drain()
+    assert any(f"{name}: stopped before" in text and "(0 messages lost)" in text for text in stage.messages())
+
+
+async def test_with_a_message_that_is_retried(stage: Stage) -> None:
+    node = await stage.node()
+    stage.backend.on["PUT"] = lambda call: call.answer(503) if stage.backend.count("PUT") < 3 else call.ok()
+    client, name = await node.admit()
+    await client.send("hello")
+    await stage.backend.take("PUT")
+    assert await node.drain()
+    assert [call.event for call in stage.backend.of(name)] == [0, 1, 1, 1, "end"]
+    assert {text.partition(";")[0] for text in stage.messages()} == {"PUT /hook: the backend answered 503"}
+
+
+async def test_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.upgraded()
+    raw.send(frame(BINARY, b"x" * 1000)[:500])
+    stop = stopping(node)
+    assert (await raw.closing())[0] == 1001
+    raw.send(frame(BINARY, b"x" * 1000)[500:] + close_frame(1001))
+    assert await stop
+    assert (await stage.backend.take("PUT")).body == b"x" * 1000
+    assert stage.backend.count("DELETE") == 1
+
+
+async def test_with_a_client_that_resets_meanwhile(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.upgraded()
+    stop = stopping(node)
+    assert (await raw.closing())[0] == 1001
+    raw.reset()
+    assert await stop
+    assert (await stage.backend.take("DELETE")).json["code"] == 1001
+    assert not stage.messages()
+
+
+async def test_with_a_client_that_does_not_answer_its_close(stage: Stage) -> None:
+    node = await stage.node(drain_timeout=1000, handshake_timeout=60_000)
+    silent = await node.upgraded()
+    polite, name = await node.admit()
+    assert await node.drain(), "the backend is there: it can be told"
+    assert stage.backend.count("DELETE") == 2
+    assert (await silent.closing())[0] == 1001
+    assert await silent.rest() == b""
+    assert not stage.messages()
+    assert polite.close_code == 1001
+    assert name
+
+
+async def test_with_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node(drain_timeout=1000)
+    raw = await node.upgraded(receive=4096)
+    name = (await stage.backend.take("POST")).client
+    while (await node.rest("PUT", name, "x" * 200_000)).status == 200:
+        pass
+    raw.send(frame(PING, b"x" * 125) * 1000)
+    assert await node.drain()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1001
+    raw.reset()
+    assert not stage.messages()
+
+
+async def test_with_rest_connections_open(stage: Stage) -> None:
+    node = await stage.node()
+    _, name = await node.admit()
+    idle, halfway, slow = await node.raw(), await node.raw(), await node.raw(receive=4096)
+    idle.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await idle.answer()).status == 200
+    head = b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
+    halfway.send(head % name.encode())
+    # Once it is told to go on, its head was decided.
+    assert await within(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
+    halfway.send(b"hello")
+    slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
+    await until(lambda: len(node.gateway._heartbeat) == 4)
+    assert await node.drain()
+    for raw in (idle, halfway):
+        assert await raw.rest() == b""
+    await slow.rest()
+
+
+async def test_with_a_backend_that_is_down(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(drain_timeout=500)
+    client, name = await node.admit()
+    await stage.backend.stop()
+    start = asyncio.get_running_loop().time()
+    assert not await node.drain()
+    assert 0.4 <= asyncio.get_running_loop().time() - start < 3
+    assert any(name in text for text in stage.messages())
+    await within(client.wait_closed())
+    assert client.close_code == 1001
+
+
+async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
+    node = await stage.node()
+    clients = [await node.connect() for _ in range(3)]
+    await stage.backend.stop()
+    stop = stopping(node)
+    await until(lambda: len(node.gateway._registry.ending()) == 3)
+    await stage.backend.start()
+    assert await stop
+    assert len(clients) == stage.backend.count("DELETE") == 3
+    told = {text.partition(":")[0] for text in stage.messages()}
+    assert told == {"cannot connect to the backend", "circuit breaker open"}
+
+
+async def test_with_a_backend_that_hangs(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end (2 messages lost)"]
+    node = await stage.node(drain_timeout=500)
+    stage.backend.hold("PUT")
+    client = await node.connect()
+    await client.send("1")
+    await client.send("2")
+    put = await stage.backend.take("PUT")
+    assert not await node.drain()
+    await within(put.dropped.wait())
+
+
+async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> None:
+    # A listener whose backlog is full says neither yes nor no.
+    with socket.socket() as deaf, ExitStack() as callers:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        node = await stage.node(backend=None, api_uri=f"{address}/hook", drain_timeout=300, api_timeout=60_000)
+        raw = await node.raw()
+        raw.send(upgrade())
+        await until(lambda: len(node.gateway._registry) == 1)
+        stage.expected_errors = ["stopped before the backend was told of its end"]
+        assert not await node.drain()
+        assert (await raw.answer()).status == 503
+
+
+async def test_with_no_time_at_all(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(drain_timeout=0)
+    raw = await node.upgraded()
+    await node.drain()
+    assert await raw.rest() in (b"", b"\x88\x0c\x03\xe9going away")
+
+
+async def test_a_busy_node_loses_nothing(stage: Stage) -> None:
+    node = await stage.node(api_connections=4)
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.001)
+        call.ok()
+
+    stage.backend.on["PUT"] = slowly
+    sent: dict[str, int] = {}
+
+    async def talk(number: int) -> None:
+        client, name = await node.admit(f"/{number}")
+        try:
+            while True:
+                await client.send(f"{sent.setdefault(name, 0)}")
+                sent[name] += 1
+                await asyncio.sleep(0.001)
+        except Exception:  # noqa: BLE001 - whichever way it ends
+            assert client.close_code == 1001
+
+    talking = []
+    for number in range(8):
+        talking.append(asyncio.ensure_future(talk(number)))
+        await stage.backend.wait(lambda: stage.backend.count("POST") == number + 1)  # noqa: B023
+    await stage.backend.wait(lambda: stage.backend.count("PUT") > 100)
+    assert await node.drain()
+    await within(asyncio.gather(*talking))
+    for name, count in sent.items():
+        calls = stage.backend.of(name)
+        assert [call.method for call in calls] == ["POST", *["PUT"] * (len(calls) - 2), "DELETE"]
+        texts = [int(call.text) for call in calls[1:-1]]
+        assert texts == list(range(len(texts)))
+        assert count - len(texts) <= 1, "what it sent before its Close was read and delivered"
+        assert calls[-1].json["messages_in"] == len(texts)
+    assert not stage.messages()

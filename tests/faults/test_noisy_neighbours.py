@@ -1,0 +1,170 @@
+"""Requests that fail concern only the client that they belong to: messages of others are delivered as without them.
+
+The latencies of healthy clients are compared with those of the same clients a moment before, by a generous factor: the
+circuit breaker used to make them wait for seconds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import pytest
+import websockets
+
+from tests.support.backend import Call
+from tests.support.stage import TEXT, Node, Raw, Stage, frame, upgrade
+
+NOISY, HEALTHY = 60, 20
+
+FAULTS: dict[str, Callable[[Call], None]] = {
+    "500": lambda call: call.answer(500),
+    "503": lambda call: call.answer(503),
+    "reset": Call.reset,
+    "garbage": lambda call: call.send(b"\0\1\2 this is not HTTP\r\n\r\n"),
+    "silence": lambda _call: None,
+}
+
+REFUSALS = {"503": 503, "silence": 504}
+"""What a client is told whose POST fails so, where it is not 502."""
+
+
+def is_noisy(call: Call) -> bool:
+    return call.text == "noise" or (call.method == "POST" and call.json["request"]["path"] == "/noise")
+
+
+class Neighbours:
+    """Healthy clients beside noisy ones, whose requests fail."""
+
+    def __init__(self, stage: Stage, node: Node, fault: str) -> None:
+        self.stage = stage
+        self.node = node
+        self.failed = 0
+        self.failing_clients: set[str] = set()
+        self.healthy: list[websockets.ClientConnection] = []
+        self._fault = FAULTS[fault]
+        self._sent = 0
+        for method in ("POST", "PUT"):
+            stage.backend.on[method] = self._answer
+
+    def _answer(self, call: Call) -> None:
+        if is_noisy(call):
+            self.failed += 1
+            self.failing_clients.add(call.client)
+            self._fault(call)
+        else:
+            call.ok()
+
+    async def come(self) -> None:
+        self.healthy = [await self.node.connect() for _ in range(HEALTHY)]
+
+    async def latency(self) -> float:
+        """Let each healthy client send a message at once; return the seconds until all were delivered."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._sent += 1
+        text = f"round {self._sent}"
+        for client in self.healthy:
+            await client.send(text)
+        await self.stage.backend.wait(lambda: sum(call.text == text for call in self.stage.backend.calls) >= HEALTHY)
+        return loop.time() - started
+
+    async def latency_of_one(self) -> float:
+        """Let the next healthy client send a message; return the seconds until it was delivered."""
+        loop = asyncio.get_running_loop()
+        self._sent += 1
+        text = f"round {self._sent}"
+        started = loop.time()
+        await self.healthy[self._sent % HEALTHY].send(text)
+        await self.stage.backend.wait(partial(self._has, text))
+        return loop.time() - started
+
+    def _has(self, text: str) -> bool:
+        return any(call.text == text for call in self.stage.backend.calls)
+
+    async def baseline(self) -> float:
+        return max([await self.latency() for _ in range(3)])
+
+    def check(self, latencies: list[float], baseline: float) -> None:
+        """No message waited, was tried twice, or was given up."""
+        assert max(latencies) < 20 * baseline + 0.5, (latencies, baseline)
+        sent = [call.headers["ce-id"] for call in self.stage.backend.calls if call.text.startswith("round")]
+        assert len(sent) == len(set(sent))
+        assert all(client.close_code is None for client in self.healthy)
+        assert not any("not delivered" in text for text in self.stage.messages())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_messages_that_fail_cost_the_messages_of_others_nothing(stage: Stage, fault: str) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
+    neighbours = Neighbours(stage, node, fault)
+    noisy = [await node.upgraded() for _ in range(NOISY)]
+    await neighbours.come()
+    baseline = await neighbours.baseline()
+    for raw in noisy:
+        raw.send(frame(TEXT, b"noise"))
+    await stage.backend.wait(lambda: len(neighbours.failing_clients) == NOISY)
+    latencies = []
+    # Through failures, time-outs and retries of the others.
+    for _ in range(20):
+        latencies.append(await neighbours.latency())
+        await asyncio.sleep(0.05)
+    neighbours.check(latencies, baseline)
+    assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
+    assert neighbours.failed > NOISY, "those that fail are retried meanwhile"
+    stage.backend.relent()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_handshakes_that_fail_cost_the_messages_of_others_nothing(stage: Stage, fault: str) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
+    neighbours = Neighbours(stage, node, fault)
+    await neighbours.come()
+    baseline = max([await neighbours.latency_of_one() for _ in range(HEALTHY)])
+
+    async def stranger() -> None:
+        raw = await node.raw()
+        raw.send(upgrade("/noise"))
+        assert (await raw.answer()).status == REFUSALS.get(fault, 502)
+        raw.close()
+
+    latencies = []
+    for _ in range(8):
+        await asyncio.gather(*(stranger() for _ in range(NOISY)))
+        latencies.append(await neighbours.latency_of_one())
+    neighbours.check(latencies, baseline)
+    assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
+    stage.backend.relent()
+
+
+@pytest.mark.parametrize("fault", ["500", "reset", "garbage"])
+async def test_messages_behind_those_that_fail_are_each_tried_at_once(stage: Stage, fault: str) -> None:
+    # All come at the same moment, the noisy ones first, and the connections to the backend are few.
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    node = await stage.node(api_connections=8, drain_timeout=500)
+    neighbours = Neighbours(stage, node, fault)
+    noisy = [await node.upgraded() for _ in range(NOISY)]
+    await neighbours.come()
+    baseline = await neighbours.baseline()
+    for raw in noisy:
+        raw.send(frame(TEXT, b"noise"))
+    # Each failure costs a connection, and there are eight.
+    neighbours.check([await neighbours.latency()], NOISY / HEALTHY * baseline)
+    stage.backend.relent()
+
+
+async def test_what_was_never_tried_is_not_given_up_while_connecting_works(stage: Stage) -> None:
+    # All requests fail for far longer than a message is retried; one message comes meanwhile, and is tried at once.
+    node = await stage.node(api_retry=100)
+    stage.backend.on["PUT"] = Call.reset
+    noisy: list[Raw] = [await node.upgraded() for _ in range(NOISY)]
+    for raw in noisy:
+        raw.send(frame(TEXT, b"noise"))
+    assert {(await raw.closing())[0] for raw in noisy} == {1011}
+    stage.backend.on["PUT"] = Call.ok
+    client = await node.connect()
+    await client.send("hello")
+    await stage.backend.wait(lambda: any(call.text == "hello" for call in stage.backend.calls))
+    assert client.close_code is None

@@ -1,0 +1,355 @@
+"""Who does not read makes the other side wait or is refused; nobody makes the gateway hoard."""
+
+import asyncio
+import gc
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.backend import Call, within
+from tests.support.stage import (
+    BINARY,
+    PING,
+    PONG,
+    TEXT,
+    Raw,
+    Stage,
+    close_frame,
+    frame,
+    resident,
+    standstill,
+    until,
+    upgrade,
+)
+from wsaas.api import api as control
+from wsaas.delivery.outbox import HELD
+
+MIB = 1024 * 1024
+
+
+async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.upgraded(receive=4096)
+    name = (await stage.backend.take("POST")).client
+    neighbour, other = await node.admit()
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    body = b"x" * 200_000
+    gc.collect()
+    before = resident()
+    taken, most = 0, 0
+    for _ in range(100):
+        answer = await node.rest("PUT", name, body)
+        most = max(most, session.buffered)
+        if answer.status == 200:
+            taken += 1
+        else:
+            assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert (await node.rest("PUT", other, "quick")).status == 200
+        assert await within(neighbour.recv()) == "quick"
+    assert 5 <= taken < 90
+    assert most <= MIB + 14
+    assert resident() - before < 12 * MIB
+    told = await node.information(name)
+    assert told["buffered"] > MIB / 2
+    assert told["messages_out"] == taken
+    # Nothing of a refused push was sent; what was taken arrives.
+    for _ in range(taken):
+        assert await raw.frame() == (TEXT, body)
+    assert (await node.rest("PUT", name, "last")).status == 200
+    assert await raw.frame() == (TEXT, b"last")
+
+
+async def test_one_message_always_fits(stage: Stage) -> None:
+    node = await stage.node(send_buffer=1000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    sent = 0
+    while (await node.rest("PUT", name, b"x" * MIB)).status == 200:
+        sent += 1
+    assert sent >= 1
+    assert (await node.rest("PUT", name, "y")).status == 429
+    for _ in range(sent):
+        assert await raw.frame() == (TEXT, b"x" * MIB)
+    await until(lambda: node.gateway._registry.find(name).buffered == 0)
+    assert (await node.rest("PUT", name, "y")).status == 200
+    assert await raw.frame() == (TEXT, b"y")
+
+
+async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node(send_buffer=300_000)
+    stage.backend.on["PUT"] = lambda call: call.answer(200, call.body + b"." * 100_000, Ws_Reply="text")
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    count = 200
+    raw.send(b"".join(frame(TEXT, b"%03d" % number) for number in range(count)))
+    await until(lambda: session.buffered > 300_000)
+    assert await standstill(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
+    assert session.buffered <= 300_000 + 100_100
+    for number in range(count):
+        opcode, payload = await raw.frame()
+        assert opcode == TEXT
+        assert payload[:4] == b"%03d." % number
+    raw.close()
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["messages_in"], delete.json["messages_out"]) == (count, count)
+
+
+async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
+    node = await stage.node(send_buffer=100_000)
+    stage.backend.on["PUT"] = lambda call: call.answer(200, b"." * 1_000_000, Ws_Reply="binary")
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    raw.send(frame(TEXT, b"x") * 50)
+    await until(lambda: session.outbox._flow is HELD)
+    raw.reset()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    assert stage.backend.count("PUT") == 50
+
+
+async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
+    node = await stage.node(send_buffer=50_000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+
+    async def flood() -> None:
+        for _ in range(40):
+            raw.send(frame(PING, b"x" * 125) * 1000)
+            await raw.writer.drain()
+        raw.send(frame(TEXT, b"done"))
+
+    await within(flood(), 30)
+    assert (await stage.backend.take("PUT")).text == "done"
+    assert session.buffered <= 50_000 + 200
+    assert await raw.frame() == (PONG, b"x" * 125)
+
+
+async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage) -> None:
+    node = await stage.node()
+    client, name = await node.admit()
+    raw = await node.raw(receive=4096)
+    request = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nX-Padding: %s\r\n\r\n" % (name.encode(), b"x" * 900)
+    count = 20_000
+    gc.collect()
+    before = resident()
+    sending = asyncio.ensure_future(pour(raw.writer, request * 100, count // 100))
+    await standstill(resident)
+    assert not sending.done()
+    assert resident() - before < 24 * MIB
+    await client.send("meanwhile")
+    await stage.backend.take("PUT")
+    for _ in range(count):
+        assert (await raw.answer()).status == 200
+    await within(sending)
+
+
+async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) -> None:
+    node = await stage.node()
+    for _ in range(100):
+        await node.upgraded()
+    client, name = await node.admit()
+    raw = await node.raw(receive=4096)
+    request = b"GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    count = 3000
+    gc.collect()
+    before = resident()
+    raw.send(request * count)
+    await standstill(resident)
+    # Its answers have a hundred megabytes; what waits for it is one of them and what the transport may hold.
+    assert resident() - before < 16 * MIB
+    await client.send("meanwhile")
+    await stage.backend.take("PUT")
+    assert (await node.rest("PUT", name, "meanwhile too")).status == 200
+    for _ in range(50):
+        assert len((await raw.answer()).json["connections"]) == 100
+    assert resident() - before < 16 * MIB
+    raw.reset()
+
+
+async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = await stage.node()
+    pages: list[None] = []
+    page = control.page
+    monkeypatch.setattr(control, "page", lambda *given: (pages.append(None), page(*given))[1])
+    raw, other = await node.raw(), await node.raw()
+    count = 5000
+    raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
+    for _ in range(5):
+        other.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await other.answer()).status == 200
+    # Each of these took some turns of the loop, which this test shares.
+    assert 0 < len(pages) < count / 2
+    for _ in range(count):
+        assert (await raw.answer(head=True)).status == 200
+
+
+async def pour(writer: asyncio.StreamWriter, piece: bytes, times: int) -> None:
+    for _ in range(times):
+        writer.write(piece)
+        await writer.drain()
+
+
+async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
+    node = await stage.node(inbox=100_000)
+    held: list[Call] = []
+    stage.backend.on["PUT"] = held.append
+    clients = [await node.upgraded() for _ in range(20)]
+    gc.collect()
+    before = resident()
+    pouring = [asyncio.ensure_future(pour(client.writer, frame(BINARY, b"x" * 20_000), 500)) for client in clients]
+    await stage.backend.wait(lambda: len(held) == 20)
+    sessions = [node.gateway._registry.find(call.client) for call in held]
+    await until(lambda: all(session is not None and session.outbox.backlogged for session in sessions))
+    await asyncio.sleep(0.3)
+    assert all(session is not None and session.outbox.level < 250_000 for session in sessions)
+    assert resident() - before < 40 * MIB
+    assert not any(task.done() for task in pouring)
+    for client in clients:
+        client.reset()
+    await asyncio.gather(*pouring, return_exceptions=True)
+    stage.backend.relent()
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
+
+
+async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
+    node = await stage.node(send_buffer=100_000)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    count, size = 200, 20_000
+
+    async def push() -> int:
+        refused = 0
+        for number in range(count):
+            body = b"%04d" % number + b"x" * size
+            while (await node.rest("PUT", name, body)).status == 429:
+                refused += 1
+                await asyncio.sleep(0.01)
+        return refused
+
+    pushing = asyncio.ensure_future(push())
+    for number in range(count):
+        opcode, payload = await raw.frame()
+        assert (opcode, payload[:4], len(payload)) == (TEXT, b"%04d" % number, size + 4)
+        if number % 20 == 0:
+            await asyncio.sleep(0.05)
+    await within(pushing)
+
+
+async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_behind_messages(stage: Stage) -> None:
+    node = await stage.node(ws_timeout=600, send_buffer=4 * MIB)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    for _ in range(3):
+        assert (await node.rest("PUT", name, b"x" * MIB)).status == 200
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 2.5
+    taken = 0
+    # So slow that the pings of four time-outs are all behind the messages.
+    while loop.time() < end:
+        taken += len(await within(raw.reader.read(10_000)))
+        await asyncio.sleep(0.02)
+    assert taken < 2 * MIB
+    information = await node.information(name)
+    assert information["state"] == "open"
+    await within(raw.reader.readexactly(3 * (10 + MIB) - taken), 20)
+    assert (await raw.frame())[0] == PING
+    raw.send(close_frame(1000))
+    assert (await stage.backend.take("DELETE")).json["code"] == 1000
+
+
+async def test_a_client_that_takes_nothing_is_given_up_though_messages_wait_for_it(stage: Stage) -> None:
+    node = await stage.node(ws_timeout=600, handshake_timeout=300)
+    await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    while (await node.rest("PUT", name, b"x" * MIB)).status == 200:
+        pass
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
+
+
+async def test_pushes_to_a_client_that_ended_its_side_are_gone_and_earlier_ones_arrive(stage: Stage) -> None:
+    node = await stage.node(send_buffer=8 * MIB)
+    raw = await node.upgraded(receive=4096)
+    name = stage.backend.calls[0].client
+    body = b"x" * MIB
+    for _ in range(6):
+        assert (await node.rest("PUT", name, body)).status == 200
+    raw.half_close()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    # The client still reads, but nothing that is pushed now would reach it.
+    assert (await node.rest("PUT", name, "late")).status == 410
+    for _ in range(6):
+        assert await within(raw.frame(), 20) == (TEXT, body)
+    assert await raw.rest() == b""
+
+
+class TlsClient:
+    """A client that speaks TLS over a bare connection, and can end its side alone."""
+
+    def __init__(self, raw: Raw, context: ssl.SSLContext) -> None:
+        self._raw = raw
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
+
+    async def attempt(self, step: Callable[[], Any]) -> Any:
+        """Take a step of TLS, with whatever it needs to hear first."""
+        while True:
+            with suppress(ssl.SSLWantReadError):
+                result = step()
+                self._raw.send(self._outgoing.read())
+                return result
+            self._raw.send(self._outgoing.read())
+            self._incoming.write(await within(self._raw.reader.read(1 << 16)))
+
+    async def upgrade(self) -> None:
+        await self.attempt(self._session.do_handshake)
+        await self.attempt(lambda: self._session.write(upgrade()))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await self.read(1)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+
+    async def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; none behind the other side's close_notify."""
+        try:
+            data: bytes = await self.attempt(lambda: self._session.read(size))
+        except ssl.SSLZeroReturnError:
+            return b""
+        return data
+
+    def end_writing(self) -> None:
+        """Send the close_notify, and do not wait for the other one."""
+        with suppress(ssl.SSLWantReadError):
+            self._session.unwrap()
+        self._raw.send(self._outgoing.read())
+
+
+async def test_pushes_behind_a_close_notify_are_gone_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    stage.tls = authority.client()
+    node = await stage.node(**authority.issue(), send_buffer=8 * MIB)
+    client = TlsClient(await node.raw(receive=4096, tls=False), stage.tls)
+    await client.upgrade()
+    name = stage.backend.calls[0].client
+    for _ in range(6):
+        assert (await node.rest("PUT", name, b"x" * MIB)).status == 200
+    client.end_writing()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    for _ in range(5):
+        assert (await node.rest("PUT", name, "late")).status == 410
+    arrived = 0
+    while data := await client.read(1 << 16):
+        arrived += len(data)
+    assert arrived == 6 * (10 + MIB)

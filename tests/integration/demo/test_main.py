@@ -1,0 +1,145 @@
+"""The demo's backend as a process: how it starts, what it prints, how it ends."""
+
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from tests.integration.demo.conftest import PATIENCE
+from wsaas.demo import __main__ as demo
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Output(StringIO):
+    """A standard output that calls somebody when its first line is complete."""
+
+    def __init__(self, then: Callable[[str], None]) -> None:
+        super().__init__()
+        self.then = then
+
+    def flush(self) -> None:
+        """Is called by the print of the line that says where it listens."""
+        self.then(self.getvalue())
+
+
+def end_by(signal_number: int) -> Callable[[str], None]:
+    """Makes what sends a signal to the thread that runs the demo, and so comes from it."""
+    return lambda _: signal.pthread_kill(threading.get_ident(), signal_number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_ends_cleanly_on_a_signal(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(end_by(number))
+    monkeypatch.setattr(sys, "stdout", output)
+    assert demo.main(["--listen", "127.0.0.1:0"]) == 0
+    word, _, location = output.getvalue().partition(" ")
+    assert word == "listening"
+    assert location.startswith("127.0.0.1:")
+    assert location.endswith("\n")
+    assert int(location.rpartition(":")[2]) > 0
+
+
+def test_it_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[bytes] = []
+
+    def ask(line: str) -> None:
+        connection = HTTPConnection(line.split()[1], timeout=PATIENCE)
+        connection.request("GET", "/config")
+        answers.append(connection.getresponse().read())
+        connection.close()
+        end_by(signal.SIGTERM)(line)
+
+    monkeypatch.setattr(sys, "stdout", Output(ask))
+    assert demo.main(["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:9"]) == 0
+    assert answers == [b'{"gateway": "127.0.0.1:9"}']
+
+
+def test_it_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    stdin: TextIO
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as parent:
+
+        def die(_: str) -> None:
+            parent.write("what is written to it is of no interest")
+            parent.close()
+
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdout", Output(die))
+        assert demo.main(["--listen", "127.0.0.1:0", "--with-parent"]) == 0
+
+
+def test_a_taken_port_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert demo.main(["--listen", f"127.0.0.1:{port}"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"wsaas demo: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_an_unknown_host_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("nothing known about it")
+
+    monkeypatch.setattr(demo, "DemoServer", fail)
+    assert demo.main(["--listen", "nowhere:1"]) == 1
+    assert capsys.readouterr().err == "wsaas demo: cannot listen on nowhere:1: nothing known about it\n"
+
+
+@pytest.mark.parametrize("text", ["8000", ":8000", "localhost", "localhost:http", "localhost:65536"])
+def test_a_bad_address_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        demo.main(["--listen", text])
+    assert end.value.code == 2
+    assert f"{text!r} is not host:port" in capsys.readouterr().err
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert demo.address("[::1]:8000") == ("::1", 8000)
+
+
+def test_it_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["python -m wsaas.demo", "--listen", "nonsense"])
+    assert demo.__file__
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(demo.__file__, run_name="__main__")
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of stdin", "all at once"])
+def test_as_a_process_it_ends_with_status_0_and_says_nothing_more(how: str) -> None:
+    command = [sys.executable, "-m", "wsaas.demo", "--listen", "127.0.0.1:0", "--with-parent"]
+    root = Path(demo.__file__).parents[2]
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stderr
+        assert process.stdout.readline().startswith(b"listening 127.0.0.1:")
+        if how in ("SIGTERM", "all at once"):
+            process.terminate()
+        if how in ("SIGINT", "all at once"):
+            process.send_signal(signal.SIGINT)
+        if how in ("end of stdin", "all at once"):
+            process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")

@@ -1,0 +1,143 @@
+"""The page's server: what browsers may ask, and what they may not."""
+
+import base64
+import hashlib
+import json
+import re
+import socket
+from contextlib import closing
+from http.client import HTTPConnection
+
+import pytest
+
+from tests.integration.demo.conftest import PATIENCE, Backend, FakeGateway
+from wsaas.demo.server import DemoServer, is_loopback
+
+
+def test_the_page_is_one_file_that_needs_nothing_from_elsewhere(backend: Backend) -> None:
+    answer = backend.request("GET", "/")
+    page = answer.body.decode()
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "<title>WSaaS" in page
+    assert not re.search(r"""(src|href)=|@import|url\(""", page)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
+
+
+def test_the_page_may_run_its_own_script_and_no_other(backend: Backend) -> None:
+    answer = backend.request("GET", "/")
+    policy = answer.headers["Content-Security-Policy"]
+    for tag in ("script", "style"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), answer.body, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe-inline" not in policy
+
+
+def test_the_page_learns_where_the_gateway_is(backend: Backend) -> None:
+    assert backend.request("GET", "/config").json() == {"gateway": "localhost:8080"}
+
+
+def test_everything_else_is_answered_with_nothing(backend: Backend) -> None:
+    for path in ("/favicon.ico", "/websocket", "/.."):
+        answer = backend.request("GET", path)
+        assert (answer.status, answer.body) == (204, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/traffic", "/favicon.ico"])
+def test_a_browser_that_was_led_here_by_another_name_is_refused(backend: Backend, path: str) -> None:
+    answer = backend.request("GET", path, headers={"Host": "evil.example:8000"})
+    assert answer.status == 403
+    assert answer.body == f"Open http://localhost:{backend.port}/ instead.\n".encode()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8000", "demo.localhost:1", "127.0.0.1", "127.8.8.8:80", "[::1]:8000", "[::1]"],
+)
+def test_a_loopback_name_is_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "example.com", "localhost.example.com", "192.168.0.1:80", "notlocalhost"])
+def test_another_name_is_not_taken_for_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_the_webhook_answers_to_any_name(backend: Backend, gateway: FakeGateway) -> None:
+    event = {"ws_uri": gateway.ws_uri("1"), "request": {"path": "/echo", "query": ""}}
+    answer = backend.request("POST", "/websocket", json.dumps(event).encode(), {"Host": "backend:8000"})
+    assert answer.json() == {"code": "OK", "context": "echo"}
+
+
+def test_the_webhook_refuses_a_browser(backend: Backend) -> None:
+    answer = backend.request("POST", "/websocket", b"{}", {"Origin": "http://evil.example"})
+    assert (answer.status, answer.json()["code"]) == (403, "FORBIDDEN")
+
+
+def test_the_webhook_is_at_one_path(backend: Backend) -> None:
+    answer = backend.request("POST", "/elsewhere", b"{}")
+    assert (answer.status, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+def test_the_traffic_streams_requests_in_both_directions(
+    backend: Backend, gateway: FakeGateway, server: DemoServer
+) -> None:
+    context = backend.connect("1", "/rooms/lobby", "nick=ada")["context"]
+    with closing(HTTPConnection("127.0.0.1", backend.port, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/traffic", headers={"Host": "localhost"})
+        stream = connection.getresponse()
+        assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        last = stream.readline().decode().removeprefix("id: ").strip()
+        connect, greeting = json.loads(stream.readline().removeprefix(b"data: "))
+        assert (connect["to"], connect["method"], connect["status"]) == ("backend", "POST", 200)
+        assert connect["url"] == f"http://127.0.0.1:{backend.port}/websocket"
+        assert connect["ws_uri"] == greeting["ws_uri"] == gateway.ws_uri("1")
+        assert (greeting["to"], greeting["method"], greeting["status"]) == ("gateway", "PUT", 200)
+        server.traffic.close()
+        assert stream.read() == b"\n"
+        stream.close()
+    assert last.endswith(".4")
+    assert context == "room=lobby&nick=ada"
+
+
+@pytest.mark.parametrize("by_header", [True, False])
+def test_the_traffic_goes_on_where_a_browser_left_off(backend: Backend, by_header: bool) -> None:
+    def first_event(path: str, headers: dict[str, str]) -> tuple[str, list[str]]:
+        with closing(HTTPConnection("127.0.0.1", backend.port, timeout=PATIENCE)) as connection:
+            connection.request("GET", path, headers=headers)
+            with connection.getresponse() as stream:
+                last = stream.readline().decode().removeprefix("id: ").strip()
+                return last, [item["body"] for item in json.loads(stream.readline().removeprefix(b"data: "))]
+
+    backend.message("1", "echo", b"first")
+    last, _ = first_event("/traffic", {})
+    backend.message("1", "echo", b"second")
+    headers = {"Last-Event-ID": last} if by_header else {}
+    assert first_event("/traffic" if by_header else f"/traffic?after={last}", headers)[1] == ["second"]
+
+
+def test_a_peer_that_goes_away_is_no_news(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise BrokenPipeError
+    except OSError:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fault_in_the_backend_is_shown(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        json.loads("")
+    except ValueError:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert "JSONDecodeError" in capsys.readouterr().err
+
+
+def test_a_server_listens_on_ipv6_too() -> None:
+    with closing(socket.socket(socket.AF_INET6)) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+    with DemoServer("::1", 0, "localhost:8080") as server:
+        assert server.location == f"[::1]:{server.server_port}"

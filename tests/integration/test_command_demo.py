@@ -1,0 +1,393 @@
+"""The command with a journal, and the demo: what starts, what is said, and what is left when it ends."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_command import (
+    PATIENCE,
+    Backend,
+    _process_as_before,  # noqa: F401
+    backend,  # noqa: F401
+    environment,
+    free_port,
+    run,
+    running,
+)
+from wsaas.cli import main as command
+from wsaas.cli.main import main
+from wsaas.clock import Clock
+from wsaas.delivery.journal import Entry, SqliteJournal
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Use the journal at `path`."""
+    loop = asyncio.new_event_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    journal.open()
+    try:
+        yield
+    finally:
+        journal.close()
+        loop.close()
+
+
+def remembered(path: Path) -> list[Entry]:
+    """Return what a journal that nobody uses holds."""
+    loop = asyncio.new_event_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    entries = journal.open()
+    journal.close()
+    loop.close()
+    return entries
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where files of this user's go."""
+    folder = tmp_path / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+# A journal.
+
+
+def test_a_journal_that_another_process_uses_is_status_1_and_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with held(path):
+        done = run(API_URI="localhost:8000/x", WS_HOSTNAME=f"127.0.0.1:{free_port()}", JOURNAL=str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"\S+ ERROR cannot use the journal: {path}: another process uses it\n", done.stderr)
+
+
+def test_a_journal_that_cannot_be_used_is_status_1_in_this_process_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--api-uri", "x:1/", "--listen", "127.0.0.1:0", "--journal", str(tmp_path / "missing" / "journal")]
+    assert main(flags, {}) == 1
+    path = tmp_path / "missing" / "journal"
+    assert re.fullmatch(
+        rf"\S+ ERROR cannot use the journal: {path}: No such file or directory\n", capfd.readouterr().err
+    )
+
+
+def test_what_is_left_in_the_journal_is_status_0_and_told_at_the_next_start(
+    backend: Backend,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    variables = {"API_URI": backend.uri, "DRAIN_TIMEOUT": "300", "JOURNAL": str(path)}
+    with socket.socket() as nobody:
+        # Bound but not listening: the backend's place is kept for it, and whoever calls is refused.
+        nobody.bind(("127.0.0.1", 0))
+        silent = {**variables, "API_URI": f"127.0.0.1:{nobody.getsockname()[1]}/hook"}
+        leave(path)
+        with running(**silent) as (process, port):
+            assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert " ERROR " not in err
+    assert [entry.id for entry in remembered(path)] == ["a"]
+    with running(**variables) as (process, _):
+        while backend.told != ["DELETE"]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert remembered(path) == []
+
+
+def leave(path: Path) -> None:
+    """Leave a connection in the journal, as a gateway that was killed does."""
+    loop = asyncio.new_event_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    journal.open()
+    journal.opened(Entry("a", "old/a", None, None, 1.0), lambda _: None)
+    journal.close()
+    loop.close()
+
+
+# Where files of this user's go.
+
+
+def test_a_state_file_is_in_a_folder_of_its_own_that_only_its_user_can_enter(state: Path) -> None:
+    expected = str(state / "wsaas" / "name")
+    assert command.state_file("name") == expected
+    assert command.state_file("name") == expected
+    assert (state / "wsaas").stat().st_mode & 0o777 == 0o700
+    assert not Path(expected).exists()
+
+
+@pytest.mark.parametrize("variable", [None, ""])
+def test_without_a_place_that_is_set_it_is_under_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", variable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command.state_file("name") == str(tmp_path / ".local" / "state" / "wsaas" / "name")
+
+
+def test_where_no_folder_can_be_made_there_is_no_state_file(state: Path) -> None:
+    state.touch()
+    assert command.state_file("name") is None
+
+
+def test_without_a_home_there_is_no_state_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(command.Path, "home", no_home)
+    assert command.state_file("name") is None
+
+
+# Ports.
+
+
+def test_a_usual_port_that_is_free_is_taken() -> None:
+    port = free_port()
+    assert command.free_port(port) == port
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_where_the_usual_port_is_taken_another_is(listens: bool) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        if listens:
+            taken.listen()
+        port = taken.getsockname()[1]
+        other = command.free_port(port)
+        assert other != port
+        with socket.create_server(("127.0.0.1", other)):
+            pass
+
+
+# The demo.
+
+
+def get(address: str) -> tuple[int, str]:
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:  # noqa: S310
+        return answer.status, answer.read().decode()
+
+
+def page_of(greeting: str) -> str:
+    """Return the address that a greeting names."""
+    found = re.fullmatch(
+        r"\n  Open (http://localhost:\d+/) in two browser tabs\. Ctrl-C stops everything\.\n\n", greeting
+    )
+    assert found, greeting
+    return found[1]
+
+
+def gateway_of(page: str) -> int:
+    """Return the port of the gateway that a page connects to."""
+    status, text = get(page)
+    assert status == 200
+    assert text.startswith("<!doctype html>")
+    found = re.fullmatch(r"localhost:(\d+)", json.loads(get(f"{page}config")[1])["gateway"])
+    assert found
+    return int(found[1])
+
+
+def test_the_demo_as_a_command(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsaas", "demo"],
+        env=environment(XDG_STATE_HOME=str(state), API_URI="ignored:1/", LOG_LEVEL="ignored"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            page = page_of("".join(process.stdout.readline() for _ in range(3)))
+            port = gateway_of(page)
+            assert get(f"http://localhost:{port}/readyz")[0] == 200
+            with chat(port) as client:
+                (journal,) = (state / "wsaas").glob("*.journal")
+                assert journal.stat().st_mode & 0o777 == 0o600
+                process.send_signal(signal.SIGINT)
+                said = b""
+                while b"going away" not in said:
+                    said += client.recv(4096)
+            _, err = process.communicate(timeout=PATIENCE)
+        finally:
+            if process.poll() is None:
+                process.kill()
+    assert process.returncode == 0, err
+    assert " ERROR " not in err
+    assert "Traceback" not in err
+    assert err.rstrip().endswith("stopped")
+    assert journal.name == f"demo-{port}.journal"
+    assert remembered(journal) == []
+    # The backend is gone too.
+    with socket.socket() as visitor:
+        assert visitor.connect_ex(("127.0.0.1", int(page.rpartition(":")[2].rstrip("/")))) != 0
+
+
+def chat(port: int) -> socket.socket:
+    """Join a room of the demo."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    client.sendall(
+        b"GET /rooms/lobby?nick=ada HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert client.recv(12) == b"HTTP/1.1 101"
+    return client
+
+
+class Visit:
+    """What is done to a demo in this process once it greets: the greeting is what `log.announce` got."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
+        self.failures: list[BaseException] = []
+        self.act = act
+        self.thread: threading.Thread | None = None
+        monkeypatch.setattr(command.log, "announce", self.announce)
+
+    def announce(self, text: str) -> None:
+        self.thread = threading.Thread(target=self.visit, args=(text,))
+        self.thread.start()
+
+    def visit(self, greeting: str) -> None:
+        try:
+            self.act(page_of(greeting + "\n"))
+        except BaseException as failure:  # noqa: BLE001
+            self.failures.append(failure)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def end(self) -> None:
+        assert self.thread is not None
+        self.thread.join()
+        assert self.failures == []
+
+
+def usual_ports(monkeypatch: pytest.MonkeyPatch, gateway: int, backend_port: int) -> None:
+    monkeypatch.setattr(command, "DEMO_PORT", gateway)
+    monkeypatch.setattr(command, "DEMO_BACKEND_PORT", backend_port)
+
+
+def test_the_demo_runs_on_its_usual_ports_where_they_are_free(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    gateway, page_port = free_port(), free_port()
+    usual_ports(monkeypatch, gateway, page_port)
+
+    def act(page: str) -> None:
+        assert page == f"http://localhost:{page_port}/"
+        assert gateway_of(page) == gateway
+        with chat(gateway):
+            assert (state / "wsaas" / f"demo-{gateway}.journal").exists()
+
+    visit = Visit(monkeypatch, act)
+    assert main(["demo", "--handshake-timeout", "500"], {"API_URI": "ignored:1/"}) == 0
+    visit.end()
+
+
+def test_the_demo_runs_on_other_ports_where_the_usual_ones_are_taken(
+    monkeypatch: pytest.MonkeyPatch, state: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        taken = {first.getsockname()[1], second.getsockname()[1]}
+        usual_ports(monkeypatch, *taken)
+        seen: list[int] = []
+
+        def act(page: str) -> None:
+            seen.extend([int(page.rpartition(":")[2].rstrip("/")), gateway_of(page)])
+            assert get(f"http://localhost:{seen[1]}/healthz")[0] == 200
+
+        visit = Visit(monkeypatch, act)
+        assert main(["demo"], {}) == 0
+        visit.end()
+    assert not set(seen) & taken
+    assert len(set(seen)) == 2
+    assert (state / "wsaas" / f"demo-{seen[1]}.journal").exists()
+
+
+def test_the_demo_runs_without_a_journal_where_there_is_no_place_for_one(
+    monkeypatch: pytest.MonkeyPatch, state: Path
+) -> None:
+    state.touch()
+    usual_ports(monkeypatch, free_port(), free_port())
+    visit = Visit(monkeypatch, lambda page: gateway_of(page) and None)
+    assert main(["demo"], {}) == 0
+    visit.end()
+
+
+def test_flags_hold_for_the_demo_too(monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path) -> None:
+    usual_ports(monkeypatch, free_port(), free_port())
+    port = free_port()
+    journal = tmp_path / "mine"
+
+    def act(page: str) -> None:
+        assert gateway_of(page) == port
+        assert journal.exists()
+
+    visit = Visit(monkeypatch, act)
+    assert main(["demo", "--ws-hostname", f"localhost:{port}", "--journal", str(journal)], {}) == 0
+    visit.end()
+    assert list((state / "wsaas").iterdir()) == []
+
+
+def test_a_backend_that_cannot_start_is_status_1_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert main(["demo"], {}) == 1
+    assert capfd.readouterr() == ("", "wsaas: the example backend did not start\n")
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("name", sorted(command.REFUSED_BY_DEMO))
+def test_a_flag_that_a_demo_cannot_honour_is_status_2_and_named(
+    name: str, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert main(["demo", flag, "x"], {}) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == f"wsaas: demo brings its own backend and page: it cannot be used with {flag}\n"
+    assert not state.exists()
+
+
+def test_a_demo_names_the_variables_that_it_ignores(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    variables = {"LOG_LEVEL": "DEBUG", "API_URI": "x", "CONTROL_TOKEN_FILE": "/x", "WS_TIMEOUT": "", "PATH": "/bin"}
+    assert main(["demo"], variables) == 1
+    first, _ = capfd.readouterr().err.splitlines()
+    assert first == "wsaas: demo ignores the environment (API_URI, LOG_LEVEL, CONTROL_TOKEN_FILE): use flags"
+    assert not state.exists()
+
+
+def test_a_bad_flag_of_a_demo_is_status_2_and_leaves_no_backend_behind(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
+) -> None:
+    port = free_port()
+    usual_ports(monkeypatch, free_port(), port)
+    assert main(["demo", "--log-level", "LOUD"], {}) == 2
+    assert re.fullmatch(r"wsaas: LOG_LEVEL='LOUD': expected .*\n", capfd.readouterr().err)
+    with socket.socket() as visitor:
+        assert visitor.connect_ex(("127.0.0.1", port)) != 0
+    assert list((state / "wsaas").iterdir()) == []

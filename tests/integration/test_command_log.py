@@ -1,0 +1,170 @@
+"""A gateway whose standard error is a pipe that nobody reads, or that is read late."""
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_command import PATIENCE, Backend, backend, environment, free_port, join  # noqa: F401
+from tests.integration.test_command_demo import chat
+
+PIPE = 4096
+FEW_LINES = "from wsaas import log; log.QUEUE_LINES = 50; "
+RUN = "import sys; from wsaas.__main__ import main; sys.exit(main())"
+CRASH = """
+from wsaas.gateway import Gateway
+async def crash(self):
+    raise RuntimeError("on purpose")
+Gateway.run = crash
+"""
+
+
+class Unread:
+    """A process whose standard error is a small pipe. What of it was read is in `said`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", pipe: int, port: int) -> None:
+        self.process = process
+        self.port = port
+        self.said = b""
+        self._pipe = pipe
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    def read_until(self, mark: bytes) -> None:
+        while mark not in self.said:
+            piece = os.read(self._pipe, 1 << 16)
+            assert piece, self.said
+            self.said += piece
+
+    def read_all(self) -> None:
+        while piece := os.read(self._pipe, 1 << 16):
+            self.said += piece
+
+    def is_healthy(self) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=PATIENCE) as answer:
+            return bool(answer.status == 200)
+
+    def chatter(self, visit: Callable[[int], socket.socket] = join) -> None:
+        """Have clients come and go, each of which is logged, until none of them changes what is in the pipe."""
+        deadline = time.monotonic() + PATIENCE
+        before, unchanged = -1, 0
+        while unchanged < 100:
+            assert time.monotonic() < deadline
+            visit(self.port).close()
+            unchanged = unchanged + 1 if self.waiting == before > 0 else 0
+            before = self.waiting
+
+    def stop(self) -> tuple[int, float]:
+        """Send SIGTERM; return the exit status and after how many seconds it came."""
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE), time.monotonic() - start
+
+
+@contextmanager
+def unread(code: str, *arguments: str, **variables: str) -> Iterator[Unread]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=environment(WS_HOSTNAME=f"127.0.0.1:{port}", LOG_LEVEL="DEBUG", **variables),
+        stdout=subprocess.DEVNULL,
+        stderr=writer,
+    ) as process:
+        os.close(writer)
+        try:
+            yield Unread(process, reader, port)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            os.close(reader)
+
+
+def test_a_log_that_nobody_reads_stops_nobody(backend: Backend) -> None:  # noqa: F811
+    with unread(RUN, API_URI=backend.uri) as gateway:
+        gateway.read_until(b"listening")
+        gateway.chatter()
+        assert gateway.is_healthy()
+        join(gateway.port).close()
+        status, seconds = gateway.stop()
+    assert status == 0
+    assert seconds < 10
+
+
+def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: Backend) -> None:  # noqa: F811
+    with unread(FEW_LINES + RUN, API_URI=backend.uri) as gateway:
+        gateway.read_until(b"listening")
+        gateway.chatter()
+        assert gateway.is_healthy()
+        gateway.read_until(b"dropped")
+        reader = threading.Thread(target=gateway.read_all)
+        reader.start()
+        # With a reader, and all that the clients left to do done, there is no line more than the queue takes.
+        deadline = time.monotonic() + PATIENCE
+        while backend.told.count("DELETE") < backend.told.count("POST"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        gateway.process.send_signal(signal.SIGTERM)
+        status = gateway.process.wait(PATIENCE)
+        reader.join(PATIENCE)
+    assert status == 0
+    lines = gateway.said.decode().splitlines()
+    notice = r"\S+Z WARN \d+ log lines were dropped because standard error was not read"
+    assert any(re.fullmatch(notice, line) for line in lines)
+    assert lines[-1].endswith(" INFO stopped")
+    assert all(re.match(r"\S+Z (DEBUG|INFO|WARN) ", line) for line in lines)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Backend, is_read: bool) -> None:  # noqa: F811
+    flood = "" if is_read else "\nfrom wsaas import log; log.configure('INFO', 'text'); log.logger.info('.' * 9000)\n"
+    with unread(CRASH + flood + RUN, API_URI=backend.uri) as gateway:
+        if is_read:
+            gateway.read_all()
+        assert gateway.process.wait(PATIENCE) == 1
+        if is_read:
+            assert b" ERROR the gateway ends by an exception\nTraceback" in gateway.said
+            assert gateway.said.endswith(b"RuntimeError: on purpose\n")
+
+
+def test_what_is_logged_last_is_written_before_the_process_exits() -> None:
+    last = "from wsaas import log; log.configure('INFO', 'text')\nfor n in range(3000): log.logger.info('%d', n)\n"
+    with unread(last + "import sys; sys.exit(3)") as process:
+        process.read_all()
+        assert process.process.wait(PATIENCE) == 3
+    assert [int(line.rpartition(b" ")[2]) for line in process.said.splitlines()] == list(range(3000))
+
+
+def test_a_demo_whose_output_nobody_reads_goes_on_and_stops(tmp_path: Path) -> None:
+    with unread(
+        RUN,
+        "demo",
+        "--log-level",
+        "DEBUG",
+        "--ws-hostname",
+        f"localhost:{(port := free_port())}",
+        XDG_STATE_HOME=str(tmp_path),
+    ) as gateway:
+        gateway.port = port
+        gateway.read_until(b"listening")
+        gateway.chatter(chat)
+        assert gateway.is_healthy()
+        status, seconds = gateway.stop()
+    assert status == 0
+    assert seconds < 10

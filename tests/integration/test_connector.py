@@ -1,0 +1,330 @@
+"""Connections to the backend: opened, or failed in every way that there is, without anything left for the collector."""
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.backend import within
+from tests.support.network import full_backlog
+from tests.support.stage import Stage, free_port, until
+from wsaas import settings
+from wsaas.transport.certificates import Certificates
+from wsaas.transport.connector import Connector
+from wsaas.transport.happy_eyeballs import adopt
+
+ATTEMPTS = 5
+
+
+class Peer(asyncio.Protocol):
+    """What a connector makes when a connection is open."""
+
+    def __init__(self) -> None:
+        self.made: asyncio.Future[asyncio.BaseTransport] = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.made.set_result(transport)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.lost.set()
+
+
+def connector(api_uri: str, **chosen: Any) -> Connector:
+    given = {name: str(value) for name, value in chosen.items()}
+    loaded = settings.load({"api_uri": api_uri, **given}, {})
+    return Connector(asyncio.get_running_loop(), loaded, Certificates(loaded))
+
+
+async def failure(opening: Connector) -> type[Exception]:
+    """Let a connection fail; return the type of the error."""
+    errors: list[type[Exception]] = []
+    failed = asyncio.Event()
+
+    def fail(error: Exception) -> None:
+        errors.append(type(error))
+        failed.set()
+
+    opening.open(Peer, fail)
+    await failed.wait()
+    await opening.close()
+    (only,) = errors
+    return only
+
+
+Way = Callable[[Stage, Path], Awaitable[tuple[Connector, Any]]]
+"""Returns a connector that fails, and with what."""
+
+
+async def refused(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector(f"127.0.0.1:{free_port()}/"), ConnectionRefusedError
+
+
+async def refused_at_each_address(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector(f"localhost:{free_port()}/"), OSError
+
+
+async def no_address(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    return connector("nowhere.invalid:80/"), OSError
+
+
+async def timed_out(stage: Stage, _folder: Path) -> tuple[Connector, Any]:
+    port = await stage.stack.enter_async_context(full_backlog())
+    return connector(f"127.0.0.1:{port}/", api_timeout=50), TimeoutError
+
+
+async def untrusted(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    (folder / "other").mkdir()
+    context = Authority(folder / "other").server("localhost")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    stage.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    trusted = Authority(folder).path
+    return connector(f"https://localhost:{port}/", api_tls_ca=trusted), ssl.SSLCertVerificationError
+
+
+class Silent(asyncio.Protocol):
+    """A server that takes a connection and says nothing, or hangs up at the first byte."""
+
+    def __init__(self, *, hangs_up: bool) -> None:
+        self._hangs_up = hangs_up
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, _data: bytes) -> None:
+        if self._hangs_up:
+            self._transport.close()
+
+
+async def behind_tls(stage: Stage, folder: Path, *, hangs_up: bool) -> str:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Silent(hangs_up=hangs_up), "127.0.0.1", 0)
+    stage.stack.callback(server.close)
+    Authority(folder)
+    return f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+
+
+async def hung_up_within_the_tls_handshake(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    uri = await behind_tls(stage, folder, hangs_up=True)
+    return connector(uri, api_tls_ca=folder / "authority.pem"), ConnectionResetError
+
+
+async def timed_out_within_the_tls_handshake(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    uri = await behind_tls(stage, folder, hangs_up=False)
+    return connector(uri, api_tls_ca=folder / "authority.pem", api_timeout=50), TimeoutError
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        refused,
+        refused_at_each_address,
+        no_address,
+        timed_out,
+        untrusted,
+        hung_up_within_the_tls_handshake,
+        timed_out_within_the_tls_handshake,
+    ],
+)
+async def test_a_failed_connection_leaves_nothing_to_the_garbage_collector(
+    stage: Stage, tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, expected = await way(stage, tmp_path)
+    # A log record would keep its error alive.
+    monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
+    # Once for what is made only once.
+    assert issubclass(await failure(opening), expected)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(ATTEMPTS):
+            assert issubclass(await failure(opening), expected)
+        # Transports are closed in a later turn.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gc.collect()
+        left = sorted(type(each).__qualname__ for each in gc.garbage if not is_ours(each))
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+    assert left == []
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether it belongs to the server in this test."""
+    return type(thing).__module__.startswith(("tests.support", "asyncio.streams"))
+
+
+async def test_a_connection_is_opened(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/")
+    peer = Peer()
+    opening.open(lambda: peer, lambda error: pytest.fail(str(error)))
+    assert opening.pending == 1
+    transport = await peer.made
+    await backend.wait(lambda: backend.accepted == 1)
+    await until(lambda: opening.pending == 0)
+    await opening.close()
+    transport.close()
+    await peer.lost.wait()
+
+
+async def test_a_connector_that_is_closed_opens_nothing_and_fails_nothing(stage: Stage) -> None:
+    port = await stage.stack.enter_async_context(full_backlog())
+    opening = connector(f"127.0.0.1:{port}/")
+    for _ in range(3):
+        opening.open(Peer, lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0)
+    assert opening.pending == 3
+    await opening.close()
+    assert opening.pending == 0
+
+
+async def test_a_connection_that_opened_while_the_process_stood_still_is_used(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/", api_timeout=200)
+    peer = Peer()
+    opening.open(lambda: peer, lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251 - everything stands still
+    (await within(peer.made)).close()
+    await peer.lost.wait()
+    await opening.close()
+
+
+async def test_a_connection_that_did_not_open_while_the_process_stood_still_fails_soon_after(stage: Stage) -> None:
+    port = await stage.stack.enter_async_context(full_backlog())
+    opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
+    failing = asyncio.ensure_future(failure(opening))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
+    assert await within(failing) is TimeoutError
+
+
+async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsaas.transport.connector.STALL_S", 60)
+    port = await stage.stack.enter_async_context(full_backlog())
+    opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
+    failing = asyncio.ensure_future(failure(opening))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
+    assert await within(failing) is TimeoutError
+
+
+async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    opening = connector(f"{backend.authority}/")
+    errors: asyncio.Queue[Exception] = asyncio.Queue()
+
+    def make() -> asyncio.Protocol:
+        raise ValueError("broken")
+
+    opening.open(make, errors.put_nowait)
+    assert isinstance(await errors.get(), ValueError)
+    await opening.close()
+
+
+async def opened(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
+    opening = connector(f"{address[0]}:{address[1]}/")
+    opening.open(make, pytest.fail)
+    await until(lambda: not opening.pending)
+
+
+async def adopted(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
+    await adopt(asyncio.get_running_loop(), socket.create_connection(address), make)
+
+
+@pytest.mark.parametrize("connect", [opened, adopted])
+async def test_a_connection_that_is_closed_as_soon_as_it_is_open_closes_no_other_descriptor(
+    stage: Stage, connect: Callable[..., Awaitable[None]]
+) -> None:
+    # The number of its descriptor is soon another's.
+    await stage.backend.start()
+    loop = asyncio.get_running_loop()
+    others: list[int] = []
+
+    def take(times: int) -> None:
+        others.append(os.open(os.devnull, os.O_RDONLY))
+        if times:
+            loop.call_soon(take, times - 1)
+
+    class Closing(Peer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.abort()
+            take(10)
+            super().connection_made(transport)
+
+    for _ in range(3):
+        peer = Closing()
+        await connect(("127.0.0.1", stage.backend.port), lambda peer=peer: peer)
+        await within(peer.lost.wait())
+    await until(lambda: len(others) == 33)
+    gc.collect()
+    for descriptor in others:
+        os.close(descriptor)
+
+
+async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_other_descriptor(stage: Stage) -> None:
+    await stage.backend.start()
+    sock = socket.create_connection(("127.0.0.1", stage.backend.port))
+    adopting = asyncio.ensure_future(adopt(asyncio.get_running_loop(), sock, Peer))
+    await asyncio.sleep(0)
+    adopting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adopting
+    assert sock.fileno() == -1
+
+
+async def test_of_several_addresses_one_that_answers_is_connected_to(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.backend.start()
+    port = stage.backend.port
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.9", "127.0.0.1", "127.0.0.8")
+    ]
+    monkeypatch.setattr("wsaas.transport.resolver.socket.getaddrinfo", lambda *_, **__: addresses)
+    opening = connector(f"backend.test:{port}/")
+    peer = Peer()
+    opening.open(lambda: peer, pytest.fail)
+    transport = await within(peer.made)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+    transport.close()
+    await within(peer.lost.wait())
+
+
+async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_closed(
+    stage: Stage, tmp_path: Path
+) -> None:
+    context = Authority(tmp_path).server("localhost")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    stage.stack.callback(server.close)
+    uri = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+    opening = connector(uri, api_tls_ca=tmp_path / "authority.pem")
+
+    class GivenUp(Peer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            # What the end of its task does, while the transport is still about to report the handshake.
+            transport._shaken.cancel()
+
+    peer = GivenUp()
+    opening.open(lambda: peer, pytest.fail)
+    (task,) = opening._tasks
+    await within(peer.lost.wait())
+    await until(lambda: not opening.pending)
+    assert task.cancelled()

@@ -1,0 +1,256 @@
+"""A node whose descriptors are all taken still serves its backend, and one address does not take them all."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.apart import Apart, apart
+from tests.support.backend import within
+from tests.support.stage import TEXT, Answer, Node, Raw, Stage, close_frame, frame, free_port, until, upgrade
+
+DESCRIPTORS = 256
+MANY = 300
+SOON = 2.0
+"""Seconds in which a backend is served: far less than the time-out of a silent connection."""
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def put(name: str, body: str) -> bytes:
+    return f"PUT /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@asynccontextmanager
+async def full_node(stage: Stage, log: Path, *, shared: bool) -> AsyncIterator[tuple[Apart, int, Raw, str]]:
+    """Run a node with few descriptors and one client; yield it, the port of its REST surface, the client and its id."""
+    control = 0 if shared else free_port()
+    chosen = {} if shared else {"control_listen": f"127.0.0.1:{control}"}
+    async with apart(stage, log, DESCRIPTORS, **chosen) as node:
+        client, answer = await enter(node)
+        assert answer.status == 101
+        yield node, control or node.port, client, (await stage.backend.take("POST")).client
+
+
+async def enter(node: Apart) -> tuple[Raw, Answer]:
+    """Connect as a client, or try to."""
+    raw = await node.raw()
+    raw.send(upgrade())
+    return raw, await raw.answer()
+
+
+async def fill_with_clients(node: Apart) -> int:
+    """Connect clients until none is taken any more; return how many were."""
+    taken = 0
+    while taken < MANY:
+        answers = await asyncio.gather(*(enter(node) for _ in range(20)), return_exceptions=True)
+        inside = sum(not isinstance(each, BaseException) and each[1].status == 101 for each in answers)
+        taken += inside
+        if inside < len(answers):
+            return taken
+    raise AssertionError("the node takes clients without end")
+
+
+async def backend_is_served(node: Apart, port: int, client: Raw, name: str) -> None:
+    """On connections of its own, and on one that is kept."""
+    kept = await asyncio.wait_for(node.raw(port), SOON)
+    for number in range(5):
+        for path in ("/healthz", "/readyz"):
+            answer = await asyncio.wait_for(node.ask(get(path), port), SOON)
+            assert answer.status == 200, answer
+        body = f"push {number}"
+        assert (await asyncio.wait_for(node.ask(put(name, body), port), SOON)).status == 200
+        assert await within(client.frame()) == (TEXT, body.encode())
+        kept.send(put(name, "kept"))
+        assert (await asyncio.wait_for(kept.answer(), SOON)).status == 200
+        assert await within(client.frame()) == (TEXT, b"kept")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_node_full_of_clients_serves_its_backend(stage: Stage, tmp_path: Path, shared: bool) -> None:
+    async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
+        taken = await fill_with_clients(node)
+        assert DESCRIPTORS // 2 - 2 <= taken < DESCRIPTORS
+        await backend_is_served(node, port, client, name)
+        _, refused = await enter(node)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        await backend_is_served(node, port, client, name)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_node_full_of_silent_connections_serves_its_backend_and_takes_clients(
+    stage: Stage, tmp_path: Path, shared: bool
+) -> None:
+    async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
+        node.silent(MANY)
+        await until(lambda: node.descriptors > DESCRIPTORS // 2)
+        await backend_is_served(node, port, client, name)
+        _, answer = await enter(node)
+        assert answer.status == 101
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_node_full_of_both_serves_its_backend(stage: Stage, tmp_path: Path, shared: bool) -> None:
+    async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
+        await fill_with_clients(node)
+        for _ in range(3):
+            node.silent(MANY // 3)
+            node.silent(MANY // 3, port)
+            await backend_is_served(node, port, client, name)
+
+
+async def test_silent_connections_to_the_control_listener_do_not_fill_it(stage: Stage, tmp_path: Path) -> None:
+    async with full_node(stage, tmp_path / "log", shared=False) as (node, port, client, name):
+        node.silent(MANY, port)
+        await until(lambda: node.descriptors > DESCRIPTORS // 2)
+        await backend_is_served(node, port, client, name)
+        _, answer = await enter(node)
+        assert answer.status == 101
+
+
+# Addresses
+
+
+async def connect_from(address: str, port: int) -> Raw:
+    return Raw(*await within(asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))))
+
+
+async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(max_connections_per_address=3, control_listen=f"127.0.0.1:{control}")
+    silent = [await node.raw() for _ in range(3)]
+    await until(lambda: len(node.gateway._heartbeat) == 3)
+    for _ in range(5):
+        raw = await node.raw()
+        answer = await raw.answer()
+        assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
+        await raw.end()
+    # Another address has its own, and so has the REST surface.
+    other = await connect_from("127.0.0.2", node.port)
+    stage.stack.callback(other.close)
+    other.send(upgrade())
+    assert (await other.answer()).status == 101
+    for _ in range(5):
+        assert (await node.rest("GET", "/connections", port=control)).status == 200
+    silent[0].close()
+    await until(lambda: len(node.gateway._heartbeat) < 5)
+    await node.connect()
+
+
+async def test_who_is_refused_has_a_second_to_hear_why(stage: Stage) -> None:
+    node = await stage.node(max_connections_per_address=1, control_listen=f"127.0.0.1:{free_port()}")
+    await node.connect()
+    raw = await node.raw()
+    assert (await raw.answer()).status == 429
+    # The connection is not closed by this side, and yet it does not stay.
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+
+
+async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
+    node = await stage.node(max_connections_per_address=3)
+    client, name = await node.admit()
+    for _ in range(2):
+        await node.connect()
+    kept = []
+    for number in range(12):
+        raw = await node.raw()
+        raw.send(put(name, str(number)))
+        assert (await raw.answer()).status == 200
+        assert await within(client.recv()) == str(number)
+        kept.append(raw)
+    refused = await node.raw()
+    refused.send(upgrade())
+    assert (await refused.answer()).status == 429
+    for raw in kept:
+        raw.send(put(name, "kept"))
+        assert (await raw.answer()).status == 200
+    # Those of the backend are not counted: a client that goes makes room for another one.
+    await client.close()
+    await stage.backend.take("DELETE")
+    await node.connect()
+
+
+async def handshake_status(node: Node) -> int:
+    raw = await node.raw()
+    raw.send(upgrade())
+    status = (await raw.answer()).status
+    if status != 101:
+        raw.close()
+    return status
+
+
+async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_client_broke_the_protocol(
+    stage: Stage,
+) -> None:
+    node = await stage.node(max_connections_per_address=2)
+    failed = [await node.upgraded() for _ in range(2)]
+    for raw in failed:
+        raw.send(frame(TEXT, b"x", masked=False))
+        assert (await raw.closing())[0] == 1002
+    assert await handshake_status(node) == 429
+    failed[0].close()
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    assert await handshake_status(node) == 101
+    assert await handshake_status(node) == 429
+
+
+async def test_a_connection_counts_for_its_address_while_its_last_messages_are_not_taken(stage: Stage) -> None:
+    node = await stage.node(max_connections_per_address=1, send_buffer=8_000_000)
+    raw = await node.upgraded(receive=4096)
+    post = await stage.backend.take("POST")
+    gateway = node.gateway
+    while not gateway._registry.find(post.client).buffered:
+        assert (await node.rest("PUT", post.client, "x" * 1_000_000)).status == 200
+    raw.send(close_frame(1000))
+    await stage.backend.take("DELETE")
+    assert await handshake_status(node) == 429
+    raw.reset()
+    await until(lambda: len(node.gateway._heartbeat) == 0)
+    assert await handshake_status(node) == 101
+
+
+async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stage) -> None:
+    node = await stage.node(max_connections_per_address=2)
+    _, name = await node.admit()
+    await node.connect()
+    silent = [await node.raw() for _ in range(50)]
+    ends = [asyncio.ensure_future(raw.end()) for raw in silent[:40]]
+    await within(asyncio.gather(*ends))
+    assert len(node.gateway._heartbeat) <= 2 + 10
+    assert (await node.rest("PUT", name, "x")).status == 200
+
+
+async def test_a_proxy_that_is_trusted_is_not_counted_itself(stage: Stage) -> None:
+    node = await stage.node(
+        max_connections_per_address=1, trusted_proxies="127.0.0.1", control_listen=f"127.0.0.1:{free_port()}"
+    )
+    for number in range(5):
+        await node.connect(additional_headers={"X-Forwarded-For": f"198.51.100.{number}"})
+    raw = await node.raw()
+    raw.send(upgrade("/", "X-Forwarded-For: 198.51.100.1"))
+    assert (await raw.answer()).status == 429
+
+
+async def test_the_connections_of_a_network_are_counted_together(stage: Stage) -> None:
+    try:
+        port = free_port("::1")
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    node = await stage.node(
+        ws_hostname=f"[::1]:{port}", max_connections_per_address=1, control_listen=f"127.0.0.1:{free_port()}"
+    )
+    first = await node.raw(host="::1")
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    second = await node.raw(host="::1")
+    assert (await second.answer()).status == 429
+    first.close()
+
+
+def test_the_kernel_gives_out_other_loopback_addresses() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.2", 0))

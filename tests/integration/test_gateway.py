@@ -1,0 +1,212 @@
+"""The gateway put together: where it listens, what it warns of, how it is stopped, and what it does at its limits."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stage import Node, Stage, free_port, until, upgrade
+from wsaas import __version__, gateway, settings
+from wsaas.gateway import Gateway
+from wsaas.setting_types import Address
+from wsaas.transport.admission import DescriptorBudget
+from wsaas.transport.listener import ACCEPTORS
+
+
+def choose(**chosen: Any) -> settings.Settings:
+    return settings.load({"api_uri": "127.0.0.1:9/hook", **{name: str(value) for name, value in chosen.items()}}, {})
+
+
+async def test_port_0_is_chosen_once_for_all_families(stage: Stage) -> None:
+    node = await stage.node(listen="localhost:0")
+    (address,) = node.gateway.addresses
+    assert address.host == "localhost"
+    assert address.port > 0
+    raw = await node.raw(address.port)
+    raw.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await raw.answer()).status == 200
+    assert any(f"listening on localhost:{address.port}" in text for text in stage.messages(logging.INFO))
+
+
+async def test_two_listeners_are_told_in_order(stage: Stage, tmp_path: Path) -> None:
+    path = str(tmp_path / "rest.sock")
+    node = await stage.node(listen="127.0.0.1:0", control_listen=f"unix:{path}")
+    clients, rest = node.gateway.addresses
+    assert clients.host == "127.0.0.1"
+    assert rest == Address(path=path)
+
+
+async def test_the_start_is_told_in_one_line_once_everything_listens(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(
+        listen="127.0.0.1:0", control_listen=f"127.0.0.1:{control}", ws_hostname=f"a.test:{control}"
+    )
+    (line,) = stage.messages(logging.INFO)
+    assert line == (
+        f"wsaas {__version__} listening on 127.0.0.1:{node.gateway.addresses[0].port} for clients, "
+        f"listening on 127.0.0.1:{control} for REST requests; "
+        f"API_URI=http://{stage.backend.authority}/hook WS_HOSTNAME=a.test:{control}"
+    )
+
+
+async def test_a_node_that_cannot_listen_says_nothing_of_a_start(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        node = Node(stage, choose(listen="127.0.0.1:0", control_listen=f"127.0.0.1:{taken.getsockname()[1]}"))
+        stage.nodes.append(node)
+        with pytest.raises(OSError, match="in use"):
+            await node.gateway.start()
+    assert not any("listening" in text for text in stage.messages(logging.INFO))
+
+
+async def test_a_ws_hostname_that_names_the_port_of_clients_is_warned_of(stage: Stage) -> None:
+    node = await stage.node(control_listen="127.0.0.1:0")
+    (warning,) = stage.messages()
+    assert warning.startswith(
+        f"WS_HOSTNAME=127.0.0.1:{node.port} starts each ws_uri, but this node takes REST requests"
+    )
+    assert f"set the port of WS_HOSTNAME to {node.gateway.addresses[1].port}, unless" in warning
+
+
+async def test_a_name_that_is_not_loopback_means_every_interface_and_a_warning(stage: Stage) -> None:
+    node = await stage.node(ws_hostname=f"gateway.example:{free_port()}")
+    assert node.gateway.addresses[0].host == ""
+    assert (await node.rest("GET", "/healthz")).status == 200
+    assert any("CONTROL_TOKEN" in text for text in stage.messages())
+
+
+@pytest.mark.parametrize(
+    "safe", [{"control_token": "secret"}, {"control_listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}]
+)
+async def test_no_warning_where_the_rest_surface_is_safe(stage: Stage, safe: dict[str, str]) -> None:
+    await stage.node(ws_hostname=f"gateway.example:{free_port()}", **safe)
+    assert not stage.messages()
+
+
+async def turns_to_let_in(node: Node, crowd: int) -> int:
+    """Return the turns of the loop that it takes to accept a crowd that stands at the door."""
+    with ExitStack() as stack:
+        for _ in range(crowd):
+            # The kernel says yes by itself: the loop does not turn meanwhile.
+            stack.enter_context(socket.create_connection(("127.0.0.1", node.gateway.addresses[0].port)))
+        turns = 0
+        while len(node.gateway._heartbeat) < crowd:
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+
+async def test_a_crowd_is_let_in_by_few_turns_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = 4 * ACCEPTORS
+    quick = await turns_to_let_in(await stage.node(), crowd)
+    monkeypatch.setattr(gateway, "ACCEPTORS", 1)
+    assert quick <= await turns_to_let_in(await stage.node(), crowd) // 2
+
+
+async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for chosen in (
+            {"listen": f"127.0.0.1:{port}"},
+            {"listen": "127.0.0.1:0", "control_listen": f"127.0.0.1:{port}"},
+        ):
+            node = Node(stage, choose(**chosen))
+            stage.nodes.append(node)
+            with pytest.raises(OSError, match="in use"):
+                await node.gateway.start()
+
+
+async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
+    node = Node(stage, choose(listen="203.0.113.1:0"))
+    stage.nodes.append(node)
+    with pytest.raises(OSError, match="assign"):
+        await node.gateway.start()
+
+
+async def test_run_ends_with_a_signal(stage: Stage) -> None:
+    node = await stage.node()
+    client, _ = await node.admit()
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10)
+    node.drained = True
+    assert client.close_code == 1001
+    assert stage.backend.count("DELETE") == 1
+
+
+async def test_a_second_signal_hurries_the_spread(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    node = await stage.node(drain_timeout=60_000)
+    stage.backend.hold("DELETE")
+    for _ in range(5):
+        await node.connect()
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await stage.backend.take("DELETE")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert not await asyncio.wait_for(running, 10)
+    node.drained = True
+
+
+async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
+    node = Node(stage, choose())
+    assert await node.drain()
+    assert stage.nodes == []
+
+
+async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(3, 1, 1, 1))
+    node = await stage.node(control_listen="127.0.0.1:0")
+    inside = [await node.upgraded() for _ in range(3)]
+    raw = await node.raw()
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    await raw.end()
+    raw.close()
+    inside.pop().close()
+    await until(lambda: len(node.gateway._heartbeat) == 2)
+    last = await node.raw()
+    last.send(upgrade())
+    assert (await last.answer()).status == 101
+    assert len(inside) == 2
+
+
+async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        Gateway(choose(), asyncio.get_running_loop())
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert stage.nodes == []
+
+
+@pytest.mark.parametrize(("hard", "taken_for"), [(1234, 1234), (resource.RLIM_INFINITY, 1 << 20)])
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch, hard: int, taken_for: int
+) -> None:
+    limits = [(100, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    assert gateway._raise_descriptor_limit() == taken_for
+    assert limits[-1] == (hard, hard)
+
+
+async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(stage: Stage) -> None:
+    node = await stage.node()
+    node.gateway.heed_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(node.gateway._stop.is_set)
+    assert await asyncio.wait_for(node.gateway.run(), 10)
+    node.drained = True

@@ -1,0 +1,523 @@
+"""The gateway with a journal: what it remembers, what it tells of an earlier one, and how it stops."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sqlite3
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.support.backend import Call, within
+from tests.support.stage import Node, Stage, until, upgrade
+from wsaas import settings
+from wsaas.clock import Clock
+from wsaas.delivery import recovery
+from wsaas.delivery.journal import Entry, JournalError, SqliteJournal
+from wsaas.events import Closed
+from wsaas.sessions import drain
+
+
+def remembered(path: Path) -> list[Entry]:
+    """Return what a journal that nobody uses holds."""
+    loop = asyncio.get_running_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    entries = journal.open()
+    journal.close()
+    return entries
+
+
+async def leave(path: Path, *entries: Entry) -> None:
+    """Leave a journal as an earlier gateway did."""
+    loop = asyncio.get_running_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    journal.open()
+    for entry in entries:
+        journal.opened(entry, lambda _: None)
+        if entry.context is not None:
+            journal.admitted(entry.id, entry.context)
+        if entry.farewell is not None and entry.ended_at is not None:
+            journal.ended(entry.id, Closed(entry.farewell, entry.ended_at))
+    journal.close()
+    await asyncio.sleep(0)
+
+
+def unstarted(stage: Stage, **chosen: object) -> Node:
+    """Return a node that the test starts itself, if at all."""
+    given = {"api_uri": "127.0.0.1:9/hook", "listen": "127.0.0.1:0"}
+    node = Node(stage, settings.load({**given, **{name: str(value) for name, value in chosen.items()}}, {}))
+    stage.nodes.append(node)
+    return node
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+# What is remembered.
+
+
+async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_its_delete_was_answered(
+    stage: Stage, path: Path
+) -> None:
+    stage.backend.hold("POST", "DELETE")
+    node = await stage.node(journal=path)
+    connecting = asyncio.ensure_future(node.connect(additional_headers={"Authorization": "Bearer x"}))
+    post = await stage.backend.take("POST")
+    journal = node.gateway._journal
+    assert journal is not None
+
+    def rows() -> list[tuple[object, ...]]:
+        # Between two writes of its thread: nothing is under way where this looks.
+        return journal._file.connection.execute(
+            "SELECT id, authorization, context, farewell FROM connections"
+        ).fetchall()
+
+    assert rows() == [(post.client, b"Bearer x", None, None)]
+    post.ok(context="cart=7")
+    client = await within(connecting)
+    await until(lambda: rows() == [(post.client, b"Bearer x", "cart=7", None)])
+    await client.close()
+    delete = await stage.backend.take("DELETE")
+    assert rows() == [(post.client, b"Bearer x", "cart=7", None)]
+    delete.ok()
+    await until(lambda: rows() == [])
+    assert await node.drain()
+    assert remembered(path) == []
+    assert path.stat().st_mode & 0o777 == 0o600  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize(("sync", "synchronous"), [("normal", 1), ("full", 2)])
+async def test_journal_sync_says_whether_the_disk_is_waited_for(
+    stage: Stage, path: Path, sync: str, synchronous: int
+) -> None:
+    node = await stage.node(journal=path, journal_sync=sync)
+    assert node.gateway._journal is not None
+    assert node.gateway._journal._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+
+
+class Full:
+    """A disk without room."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.is_full = True
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if self.is_full and not statement.startswith("ROLLBACK"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.connection.execute(statement, *values)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not_asked(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["cannot be written: database or disk is full"]
+    node = await stage.node(journal=path)
+    assert node.gateway._journal is not None
+    disk = Full(node.gateway._journal._file.connection)
+    node.gateway._journal._file.connection = disk  # type: ignore[assignment]
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "1")
+    disk.is_full = False
+    client, name = await node.admit()
+    assert stage.backend.count("POST") == 1
+    await client.close()
+    assert (await stage.backend.take("DELETE")).client == name
+    await until(lambda: not node.gateway._journal._is_writing)  # type: ignore[union-attr]
+
+
+# An earlier gateway.
+
+
+async def test_what_an_earlier_gateway_left_is_told_beside_normal_service(stage: Stage, path: Path) -> None:
+    await leave(
+        path,
+        Entry("lost", "old/lost", b"Bearer x", "cart=7", 1_700_000_000.0),
+        Entry("ended", "old/ended", None, None, 1_700_000_001.0, 1_700_000_002.0, b'{"code":1000}'),
+    )
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    lost = await stage.backend.take("DELETE", client="lost")
+    assert lost.headers["ce-id"] == "lost:end"
+    assert lost.headers["authorization"] == "Bearer x"
+    assert lost.headers["ws-context"] == "cart=7"
+    assert lost.ws_uri == "old/lost"
+    assert (lost.json["code"], lost.json["reason"]) == (1006, "gateway lost")
+    ended = await stage.backend.take("DELETE", client="ended")
+    assert ended.headers["ce-id"] == "ended:end"
+    assert ended.body == b'{"code":1000}'
+    await client.close()
+    assert (await stage.backend.take("DELETE", client=name)).event == "end"
+    assert await node.drain()
+    assert remembered(path) == []
+    assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
+
+
+async def test_what_an_earlier_gateway_left_stays_for_the_next_one_when_this_one_stops_first(
+    stage: Stage, path: Path
+) -> None:
+    await leave(path, *(Entry(f"c{number}", f"old/c{number}", None, None, float(number)) for number in range(20)))
+    stage.backend.hold("DELETE")
+    node = await stage.node(journal=path)
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 16)
+    (first, *_) = stage.backend.calls
+    first.ok()
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17)
+    assert await node.drain()
+    left = remembered(path)
+    assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
+    # None of them failed: there is nothing to repeat as it was.
+    assert {entry.farewell for entry in left} == {None}
+    stage.backend.relent()
+    again = await stage.node(journal=path)
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
+    assert await again.drain()
+    assert remembered(path) == []
+
+
+# A journal that cannot be used.
+
+
+async def test_a_journal_that_another_gateway_uses_stops_the_start(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path)
+    second = unstarted(stage, journal=path)
+    with pytest.raises(JournalError, match="another process uses it"):
+        await second.gateway.start()
+    assert second.gateway.addresses == []
+    assert (await node.rest("GET", "/readyz")).status == 200
+
+
+async def test_a_damaged_journal_is_set_aside_and_the_gateway_starts(stage: Stage, path: Path) -> None:
+    stage.expected_errors = [f"{path}: damaged"]
+    path.write_bytes(b"nonsense" * 1000)  # noqa: ASYNC240
+    node = await stage.node(journal=path)
+    client, _ = await node.admit()
+    await client.close()
+    await stage.backend.take("DELETE")
+    (aside,) = path.parent.glob("journal.damaged-*")
+    assert aside.read_bytes() == b"nonsense" * 1000
+
+
+async def test_a_taken_port_lets_go_of_the_journal(stage: Stage, path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        node = unstarted(stage, journal=path, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(OSError, match="in use"):
+            await node.gateway.start()
+    assert remembered(path) == []
+
+
+async def test_a_gateway_with_a_journal_may_be_drained_before_it_was_started(stage: Stage, path: Path) -> None:
+    assert await unstarted(stage, journal=path).drain()
+    assert not path.exists()  # noqa: ASYNC240
+
+
+# Drain.
+
+
+async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=4000)
+    stage.backend.hold("DELETE")
+    clients = [(await node.admit())[0] for _ in range(3)]
+    before = len(stage.messages(logging.INFO))
+    draining = asyncio.ensure_future(node.gateway.drain())
+    for client in clients:
+        await within(client.wait_closed())
+    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 3)
+    await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
+    assert stage.messages(logging.INFO)[before:] == [
+        "stopping within 4 s: /readyz answers 503, 3 clients to close",
+        "stopping: the backend has to be told of the end of 3 connections",
+    ]
+    stage.backend.relent()
+    assert await within(draining)
+    node.drained = True
+    assert stage.messages(logging.INFO)[before + 2 :] == ["stopped"]
+
+
+async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tells_the_backend(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path)
+    idle = await node.raw()
+    stage.backend.hold("DELETE")
+    await node.connect()
+    draining = asyncio.ensure_future(node.gateway.drain())
+    await stage.backend.take("DELETE")
+    idle.send(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await idle.answer()).status == 503
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    stage.backend.relent()
+    assert await within(draining)
+    node.drained = True
+
+
+async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=60_000)
+    stage.backend.hold("DELETE")
+    names = {(await node.admit())[1] for _ in range(5)}
+    running = asyncio.ensure_future(node.gateway.run())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stage.backend.take("DELETE")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await within(running)
+    node.drained = True
+    stage.nodes.remove(node)
+    left = remembered(path)
+    assert {entry.id for entry in left} == names
+    assert "the backend is told of the end of 5 connections at the next start" in stage.messages()
+    assert stage.messages(logging.ERROR) == []
+    # And so it is.
+    stage.backend.relent()
+    again = await stage.node(journal=path)
+    await until(lambda: not len(again.gateway._recovery))
+    assert await again.drain()
+    assert remembered(path) == []
+
+
+async def test_what_is_in_the_journal_when_time_is_over_is_no_error(stage: Stage, path: Path) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("DELETE")
+    _, name = await node.admit()
+    assert await node.drain()
+    stage.nodes.remove(node)
+    (left,) = remembered(path)
+    assert left.id == name
+    assert left.farewell is not None
+    assert orjson.loads(left.farewell)["code"] == 1001
+    assert stage.messages(logging.ERROR) == []
+
+
+async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_in_the_journal(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("PUT")
+    client, name = await node.admit()
+    for number in range(3):
+        await client.send(str(number))
+    await stage.backend.take("PUT")
+    await until(lambda: node.gateway._registry.find(name).messages_in == 3)  # type: ignore[union-attr]
+    stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
+    assert not await node.drain()
+    assert len(stage.messages(logging.ERROR)) == 1
+    (left,) = remembered(path)
+    # Its words were never final: the next start says that the gateway was lost.
+    assert (left.id, left.farewell) == (name, None)
+
+
+async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_the_next_start(
+    stage: Stage, path: Path
+) -> None:
+    node = await stage.node(journal=path, drain_timeout=200)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    assert await node.drain()
+    stage.nodes.remove(node)
+    assert (await raw.answer()).status == 503
+    assert [entry.id for entry in remembered(path)] == [post.client]
+
+
+async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_client(stage: Stage) -> None:
+    node = await stage.node(drain_timeout=200)
+    stage.backend.hold("DELETE")
+    names = [(await node.admit())[1] for _ in range(2)]
+    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    assert not await node.drain()
+    errors = stage.messages(logging.ERROR)
+    assert len(errors) == 2
+    assert all(any(name in error for error in errors) for name in names)
+
+
+# What is in the way of an end.
+
+
+async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain, "LONGEST_GAP", 0.0)
+    node = await stage.node()
+    clients = [await node.connect() for _ in range(5)]
+    assert await node.drain()
+    assert {client.close_code for client in clients} == {1001}
+    assert stage.backend.count("DELETE") == 5
+
+
+async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(stage: Stage) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        # Connections that nobody accepts: there is no room for one more, whose opening hangs.
+        for _ in range(3):
+            filler = socket.socket()
+            stage.stack.callback(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        port = deaf.getsockname()[1]
+        node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
+        raw = await node.raw()
+        raw.send(upgrade())
+        await until(lambda: node.gateway._connector.pending)
+        assert not await node.drain()
+        assert node.gateway._connector.pending == 0
+        assert (await raw.answer()).status == 503
+
+
+async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stage: Stage) -> None:
+    node = await stage.node()
+    raw = await node.raw(receive=4096)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def waits() -> int:
+        (protocol,) = node.gateway._heartbeat.watched()
+        return protocol._transport.get_write_buffer_size()  # type: ignore[attr-defined, no-any-return]
+
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    raw.send(request * 200_000)
+    await until(waits)
+    assert await node.drain()
+    assert len(node.gateway._heartbeat) == 0
+
+
+# A file that somebody took away.
+
+
+async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clients_go_on(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["is damaged: journal was removed"]
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    stage.backend.hold("DELETE")
+    gone, ended = await node.admit()
+    await gone.close()
+    await stage.backend.take("DELETE", client=ended)
+    path.unlink()  # noqa: ASYNC240
+    start = asyncio.get_running_loop().time()
+    await until(lambda: any("is whole again" in message for message in stage.messages()))
+    assert asyncio.get_running_loop().time() - start < 1.5
+    await client.send("still here")
+    assert (await stage.backend.take("PUT")).client == name
+    _, new = await node.admit()
+    copy = path.with_name("copy")
+    for suffix in ("", "-wal"):
+        copy.with_name(f"copy{suffix}").write_bytes(path.with_name(f"journal{suffix}").read_bytes())
+    assert {entry.id for entry in remembered(copy)} == {name, ended, new}
+    stage.backend.relent()
+    assert await node.drain()
+    assert remembered(path) == []
+
+
+async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and_a_stop_says_so(
+    stage: Stage, path: Path
+) -> None:
+    stage.expected_errors = ["was replaced by another file", "is another file now", "is incomplete"]
+    node = await stage.node(journal=path)
+    client, name = await node.admit()
+    path.unlink()  # noqa: ASYNC240
+    path.write_bytes(b"precious")  # noqa: ASYNC240
+    await until(lambda: any("cannot be rewritten" in message for message in stage.messages()))
+    raw = await node.raw()
+    raw.send(upgrade())
+    answer = await raw.answer()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    await client.send("still here")
+    assert (await stage.backend.take("PUT")).client == name
+    assert not await node.drain()
+    stage.nodes.remove(node)
+    assert path.read_bytes() == b"precious"  # noqa: ASYNC240
+    (last,) = [message for message in stage.messages(logging.ERROR) if "is incomplete" in message]
+    assert "1 change is not written" in last
+
+
+# Given up, and still owed.
+
+
+async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
+    stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "OWED_RETRY_INTERVAL", 0.2)
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(journal=path, api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, name = await node.admit(additional_headers={"Authorization": "Bearer x"})
+    await client.close(4001, "tired")
+    first = await stage.backend.take("DELETE")
+    await until(node.gateway._recovery.entries)
+    assert not node.gateway._registry.ending()
+    stage.backend.on["DELETE"] = Call.ok
+    await until(lambda: not node.gateway._recovery.entries())
+    last = [call for call in stage.backend.of(name) if call.method == "DELETE"][-1]
+    assert (last.headers["ce-id"], last.body) == (f"{name}:end", first.body)
+    assert last.headers["ce-time"] == first.headers["ce-time"]
+    assert last.headers["authorization"] == "Bearer x"
+    assert await node.drain()
+    assert remembered(path) == []
+
+
+async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: Stage, path: Path) -> None:
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(journal=path, api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, name = await node.admit()
+    await client.close(4001, "tired")
+    await until(node.gateway._recovery.entries)
+    assert await node.drain()
+    (left,) = remembered(path)
+    assert (left.id, left.farewell is not None) == (name, True)
+
+
+async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: Stage) -> None:
+    stage.expected_errors = ["the backend was not told that this connection ended"]
+    node = await stage.node(api_retry=10)
+    stage.backend.on["DELETE"] = lambda call: call.answer(500)
+    client, _ = await node.admit()
+    await client.close()
+    await until(lambda: stage.messages(logging.ERROR))
+    assert node.gateway._recovery.entries() == []
+    assert await node.drain()
+
+
+# A POST that outlasts API_TIMEOUT.
+
+
+async def test_a_post_that_outlasts_its_time_is_not_overtaken_by_its_delete(stage: Stage) -> None:
+    node = await stage.node(api_timeout=300)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    loop = asyncio.get_running_loop()
+    assert (await raw.answer()).status == 504
+    refused = loop.time()
+    delete = await stage.backend.take("DELETE")
+    assert loop.time() - refused >= 0.25
+    assert (delete.client, delete.event) == (post.client, "end")
+
+
+async def test_a_stop_does_not_wait_for_the_delete_of_a_post_that_outlasted_its_time(stage: Stage) -> None:
+    node = await stage.node(api_timeout=60_000)
+    node.lose_patience(0.1)
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    await stage.backend.take("POST")
+    assert (await raw.answer()).status == 504
+    assert stage.backend.count("DELETE") == 0
+    assert await node.drain()
+    assert stage.backend.count("DELETE") == 1

@@ -1,0 +1,127 @@
+"""What is done with is let go at once: the garbage collector has nothing to find, and seldom has to look."""
+
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.support.backend import within
+from tests.support.stage import PING, TEXT, Node, Raw, Stage, close_frame, frame, until, upgrade
+
+Life = Callable[[Stage, Node], Awaitable[None]]
+
+
+async def enter(stage: Stage, node: Node) -> tuple[Raw, str]:
+    """Let a client in; return it and its `ws_uri`'s path."""
+    raw = await node.upgraded()
+    call = await stage.backend.take("POST")
+    return raw, f"/{call.client}"
+
+
+async def closes(stage: Stage, node: Node) -> None:
+    raw, _ = await enter(stage, node)
+    raw.send(frame(TEXT, b"hello") + frame(PING, b"") + close_frame(1000))
+    await raw.rest()
+
+
+async def vanishes(stage: Stage, node: Node) -> None:
+    raw, _ = await enter(stage, node)
+    raw.send(frame(TEXT, b"cut", fin=False))
+    raw.reset()
+
+
+async def breaks_the_protocol(stage: Stage, node: Node) -> None:
+    raw, _ = await enter(stage, node)
+    raw.send(frame(TEXT, b"\xff"))
+    assert await raw.closing() == (1007, "text that is not UTF-8")
+    raw.close()
+
+
+async def is_closed_by_the_backend(stage: Stage, node: Node) -> None:
+    raw, target = await enter(stage, node)
+    assert (await node.rest("PUT", target, b"hi")).status == 200
+    assert (await node.rest("DELETE", target)).status == 200
+    raw.send(close_frame(1000))
+    await raw.rest()
+
+
+async def is_refused(stage: Stage, node: Node) -> None:
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    (await stage.backend.take("POST")).answer(403)
+    assert (await raw.answer()).status == 403
+    stage.backend.relent()
+    raw.close()
+
+
+async def leaves_before_its_101(stage: Stage, node: Node) -> None:
+    stage.backend.hold("POST")
+    raw = await node.raw()
+    raw.send(upgrade())
+    call = await stage.backend.take("POST")
+    raw.reset()
+    await until(lambda: not len(node.gateway._registry))
+    call.ok()
+    stage.backend.relent()
+
+
+async def waits_for_a_slow_backend(stage: Stage, node: Node) -> None:
+    raw, _ = await enter(stage, node)
+    stage.backend.hold("PUT")
+    raw.send(frame(TEXT, b"one") + frame(TEXT, b"two") + close_frame(1000))
+    await raw.rest()
+    stage.backend.relent()
+
+
+async def meets_a_backend_that_is_down(stage: Stage, node: Node) -> None:
+    await stage.backend.stop()
+    raw = await node.raw()
+    raw.send(upgrade())
+    assert (await raw.answer()).status == 503
+    raw.close()
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether it is an object, or a call on the stack, of the gateway."""
+    if isinstance(thing, FrameType):
+        return "/wsaas/" in thing.f_code.co_filename
+    return type(thing).__module__.startswith("wsaas.")
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        closes,
+        vanishes,
+        breaks_the_protocol,
+        is_closed_by_the_backend,
+        is_refused,
+        leaves_before_its_101,
+        waits_for_a_slow_backend,
+        meets_a_backend_that_is_down,
+    ],
+)
+async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
+    stage: Stage, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A log record would keep what it tells of alive.
+    monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
+    node = await stage.node()
+    registry, heartbeat = node.gateway._registry, node.gateway._heartbeat
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await life(stage, node)
+        await within(until(lambda: not (registry or registry.ending() or len(heartbeat))))
+        gc.collect()
+        left = sorted({type(each).__qualname__ for each in gc.garbage if is_ours(each)})
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+    assert left == []

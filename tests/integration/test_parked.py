@@ -1,0 +1,51 @@
+"""Bodies that nobody asked for are not kept: a request is decided when its head is complete."""
+
+import asyncio
+from pathlib import Path
+
+from tests.support.apart import Apart, apart
+from tests.support.backend import within
+from tests.support.stage import Raw, Stage, free_port, until
+
+MIB = 1024 * 1024
+CONNECTIONS = 1000
+SIZE = MIB - 1
+HEAD = f"PUT /{{}} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {SIZE + 1}\r\n\r\n"
+NOBODY = "A" * 22
+
+
+async def park(gateway: Apart, path: str, status: int, port: int = 0) -> Raw:
+    """Send a body but for its last byte; return the connection on which it was refused."""
+    raw = await gateway.raw(port)
+    raw.send(HEAD.format(path).encode())
+    assert (await raw.answer()).status == status
+    raw.send(b"x" * SIZE)
+    await within(raw.writer.drain())
+    return raw
+
+
+async def test_a_thousand_parked_bodies_take_no_memory(stage: Stage, tmp_path: Path) -> None:
+    control = free_port()
+    async with apart(
+        stage, tmp_path / "log", control_listen=f"127.0.0.1:{control}", keep_alive_timeout=60_000
+    ) as gateway:
+        before = gateway.resident
+        parked = []
+        for number in range(0, CONNECTIONS, 50):
+            paths = [("nothing", 404, control), (NOBODY, 410, control), (NOBODY, 404, gateway.port)]
+            some = [paths[each % 3] for each in range(number, number + 50)]
+            parked += await asyncio.gather(*(park(gateway, *each) for each in some))
+        # What was sent last is read when what is sent behind it is answered.
+        for raw in parked:
+            raw.send(b"x" + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEAD.format("nothing").encode())
+        for raw in parked:
+            assert [(await raw.answer()).status for _ in range(2)] == [404, 404]
+        assert gateway.resident - before < 32 * MIB
+
+
+async def test_parked_bodies_without_a_token_take_no_memory(stage: Stage, tmp_path: Path) -> None:
+    async with apart(stage, tmp_path / "log", control_token="s3cret") as gateway:
+        before = gateway.resident
+        for _ in range(4):
+            await asyncio.gather(*(park(gateway, NOBODY, 401) for _ in range(50)))
+        await until(lambda: gateway.resident - before < 16 * MIB)

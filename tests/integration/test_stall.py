@@ -1,0 +1,183 @@
+"""A process that stands still (stopped, suspended, on a slow host) reads what came before it judges who is late."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.apart import Apart, apart
+from tests.support.backend import Call, within
+from tests.support.stage import CLOSE, PING, PONG, TEXT, Raw, Stage, frame, upgrade
+
+TIMEOUT_S = 1.0
+SETTINGS = {"api_timeout": int(TIMEOUT_S * 1000), "ws_timeout": int(TIMEOUT_S * 1000), "api_retry": 0}
+
+
+class Stall:
+    """Stops the process of a gateway; at the end, every time-out in it is over."""
+
+    def __init__(self, gateway: Apart) -> None:
+        self._pid = gateway.program.pid
+
+    async def __aenter__(self) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._pid, os.WSTOPPED)  # noqa: ASYNC222 - it stops at once
+
+    async def __aexit__(self, *_error: object) -> None:
+        # What is tested is that so much time passes.
+        await asyncio.sleep(2 * TIMEOUT_S)
+        os.kill(self._pid, signal.SIGCONT)
+
+
+async def enter(stage: Stage, gateway: Apart) -> tuple[Raw, str]:
+    """Let a client in; return it and its id."""
+    raw = await gateway.raw()
+    raw.send(upgrade())
+    post = await stage.backend.take("POST")
+    assert (await raw.answer()).status == 101
+    return raw, post.client
+
+
+async def say_goodbye(stage: Stage, raw: Raw) -> Call:
+    """Let the client close; return the DELETE, which tells how."""
+    raw.send(frame(CLOSE, b"\x03\xe8"))
+    return await stage.backend.take("DELETE")
+
+
+class Answering:
+    """A client that answers pings as soon as it may."""
+
+    def __init__(self, raw: Raw, may_answer: asyncio.Event) -> None:
+        self.raw = raw
+        self.pinged = asyncio.Event()
+        self._may_answer = may_answer
+
+    async def next_message(self) -> bytes:
+        while True:
+            opcode, payload = await self.raw.frame()
+            if opcode != PING:
+                assert opcode == TEXT, (opcode, payload)
+                return payload
+            self.pinged.set()
+            await self._may_answer.wait()
+            self.raw.send(frame(PONG, payload))
+
+
+async def test_a_post_that_was_answered_in_time_lets_the_client_in(stage: Stage, tmp_path: Path) -> None:
+    stage.backend.hold("POST")
+    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+        raw = await gateway.raw()
+        raw.send(upgrade())
+        post = await stage.backend.take("POST")
+        async with Stall(gateway):
+            post.ok()
+        assert (await raw.answer()).status == 101
+        assert not stage.backend.count("DELETE")
+        await say_goodbye(stage, raw)
+
+
+async def test_a_message_that_was_taken_in_time_is_not_given_up(stage: Stage, tmp_path: Path) -> None:
+    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+        raw, _ = await enter(stage, gateway)
+        always = asyncio.Event()
+        always.set()
+        stage.backend.hold("PUT")
+        raw.send(frame(TEXT, b"one"))
+        put = await stage.backend.take("PUT")
+        async with Stall(gateway):
+            put.answer(200, b"answer to one", Ws_Reply="text")
+        assert await Answering(raw, always).next_message() == b"answer to one"
+        delete = await say_goodbye(stage, raw)
+        assert (delete.json["code"], delete.json["messages_in"]) == (1000, 1)
+
+
+@pytest.mark.parametrize("count", [1, 120])
+async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp_path: Path, count: int) -> None:
+    # Long enough for all to come in, and short enough for a ping to be overdue after the stall.
+    settings = {**SETTINGS, "ws_timeout": int(3 * TIMEOUT_S * 1000)}
+    async with apart(stage, tmp_path / "log", **settings) as gateway:
+        entered = [await enter(stage, gateway) for _ in range(count)]
+        may_answer = asyncio.Event()
+        clients = [Answering(raw, may_answer) for raw, _ in entered]
+        messages = [asyncio.ensure_future(client.next_message()) for client in clients]
+        await clients[0].pinged.wait()
+        if count > 1:
+            # Others are swept later, and pinged or not.
+            await clients[count // 2].pinged.wait()
+        async with Stall(gateway):
+            may_answer.set()
+        # Another round of pings, and nobody was told to close.
+        for client in clients:
+            client.pinged.clear()
+        await within(asyncio.gather(*(client.pinged.wait() for client in clients)))
+        for _, name in entered:
+            request = f"PUT /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+            assert (await gateway.ask(request.encode())).status == 200
+        assert await asyncio.gather(*messages) == [b"hi"] * count
+        for client in clients:
+            client.raw.send(frame(CLOSE, b"\x03\xe8"))
+        await stage.backend.wait(lambda: stage.backend.count("DELETE") == count)
+
+
+async def test_a_client_that_answered_its_close_has_closed_cleanly(stage: Stage, tmp_path: Path) -> None:
+    async with apart(stage, tmp_path / "log", handshake_timeout=1000, **SETTINGS) as gateway:
+        raw, name = await enter(stage, gateway)
+        answer = await gateway.ask(f"DELETE /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert answer.status == 200
+        code, reason = await raw.closing()
+        async with Stall(gateway):
+            # Behind so much that it takes more than one read.
+            raw.send(frame(TEXT, b"x" * 1000) * 1000 + frame(CLOSE, code.to_bytes(2, "big") + reason.encode()))
+        delete = await stage.backend.take("DELETE")
+        assert (delete.json["code"], delete.json["messages_in"]) == (code, 1000)
+
+
+async def test_a_request_that_came_in_time_is_served(stage: Stage, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "handshake_timeout": 1000, "keep_alive_timeout": 1000}
+    async with apart(stage, tmp_path / "log", **settings) as gateway:
+        raw = await gateway.raw()
+        raw.send(b"GET /healthz HTTP/1.1\r\n")
+        async with Stall(gateway):
+            raw.send(b"Host: a\r\n\r\n")
+        assert (await raw.answer()).status == 200
+
+
+async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: Stage, tmp_path: Path) -> None:
+    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+        clients = [await gateway.raw() for _ in range(20)]
+        for raw in clients:
+            raw.send(upgrade())
+        # Some of them wait for connections that are being opened.
+        async with Stall(gateway):
+            pass
+        for raw in clients:
+            assert (await raw.answer()).status == 101
+            raw.send(frame(CLOSE, b"\x03\xe8"))
+        await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
+
+
+async def test_what_did_not_come_is_still_given_up(stage: Stage, tmp_path: Path) -> None:
+    stage.backend.hold("POST")
+    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+        raw = await gateway.raw()
+        raw.send(upgrade())
+        await stage.backend.take("POST")
+        async with Stall(gateway):
+            pass
+        assert (await raw.answer()).status == 504
+        assert (await stage.backend.take("DELETE")).json["code"] == 1006
+
+
+async def test_a_stop_waits_for_what_was_answered_in_time(stage: Stage, tmp_path: Path) -> None:
+    stage.backend.hold("DELETE")
+    async with apart(stage, tmp_path / "log", drain_timeout=1000) as gateway:
+        raw, _ = await enter(stage, gateway)
+        gateway.program.ask_to_stop()
+        assert (await raw.closing())[0] == 1001
+        raw.send(frame(CLOSE, b"\x03\xe9"))
+        delete = await stage.backend.take("DELETE")
+        async with Stall(gateway):
+            delete.ok()
+        assert await gateway.program.ended() == 0

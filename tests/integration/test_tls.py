@@ -1,0 +1,475 @@
+"""Listeners that speak TLS: with real clients, with hostile ones, and while files change."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import warnings
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import websockets
+
+from tests.integration.test_tools import curl, run
+from tests.support.authority import Authority
+from tests.support.backend import within
+from tests.support.stage import BINARY, TEXT, Node, Stage, close_frame, frame, free_port, until, upgrade
+from wsaas import gateway
+from wsaas.transport import admission
+from wsaas.transport.admission import DescriptorBudget
+from wsaas.transport.tls import SLICE
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secured(stage: Stage, authority: Authority) -> dict[str, Any]:
+    """The settings of a node that speaks TLS, whose certificate the clients of the stage trust."""
+    stage.tls = authority.client()
+    return authority.issue()
+
+
+def serial(raw: Any) -> str:
+    """The number of the certificate that the gateway showed."""
+    number: str = raw.writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+    return number
+
+
+# Clients of every kind.
+
+
+async def test_websockets_with_large_messages_both_ways(stage: Stage, secured: dict[str, Any]) -> None:
+    stage.backend.on["PUT"] = lambda call: call.answer(200, call.body, Ws_Reply="binary")
+    node = await stage.node(**secured, max_message_size=2_000_000)
+    client, name = await node.admit(max_size=None)
+    for size in (0, 1, SLICE - 6, SLICE, SLICE + 1, 16_384, 70_000, 1_500_000):
+        message = os.urandom(size)
+        await client.send(message)
+        assert await within(client.recv()) == message
+    assert (await node.rest("PUT", name, "y" * 900_000)).status == 200
+    assert await within(client.recv()) == "y" * 900_000
+    post = stage.backend.calls[0]
+    assert post.json["request"]["remote_address"] == "127.0.0.1"
+    await client.close(4000, "done")
+    delete = await stage.backend.take("DELETE")
+    assert (delete.json["code"], delete.json["reason"]) == (4000, "done")
+    assert f"listening on 127.0.0.1:{node.port} with TLS" in stage.messages(logging.INFO)[0]
+
+
+async def test_aiohttp(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    url = f"https://127.0.0.1:{node.port}"
+    async with aiohttp.ClientSession() as http:
+        async with http.ws_connect(url, ssl=stage.tls) as client:
+            await client.send_str("hello")
+            put = await stage.backend.take("PUT")
+            assert put.text == "hello"
+            async with http.put(f"https://{put.ws_uri}", data="hi", ssl=stage.tls) as response:
+                assert response.status == 200
+            assert (await within(client.receive())).data == "hi"
+            async with http.delete(f"https://{put.ws_uri}", ssl=stage.tls) as response:
+                assert response.status == 200
+            assert (await within(client.receive())).type == aiohttp.WSMsgType.CLOSE
+        async with http.get(f"https://{put.ws_uri}", ssl=stage.tls) as response:
+            assert response.status == 410
+
+
+@curl
+async def test_curl(stage: Stage, secured: dict[str, Any], authority: Authority) -> None:
+    node = await stage.node(**secured)
+    client, name = await node.admit()
+    trusting = ("curl", "-sS", "--cacert", str(authority.path), f"https://127.0.0.1:{node.port}/{name}")
+    done = await run(*trusting, "-X", "PUT", "-H", "Content-Type: text/plain", "-d", "from curl")
+    assert json.loads(done.stdout) == {"code": "OK"}
+    assert await within(client.recv()) == "from curl"
+    done = await run(*trusting, "--http2")
+    assert json.loads(done.stdout)["id"] == name
+
+
+async def test_a_unix_socket(stage: Stage, secured: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "gateway.sock"
+    await stage.node(**secured, listen=f"unix:{path}", ws_hostname="https://gateway.test")
+    connecting = websockets.unix_connect(str(path), "wss://localhost/", ssl=stage.tls, ping_interval=None)
+    async with connecting as client:
+        await client.send("hi")
+        assert (await stage.backend.take("PUT")).text == "hi"
+    await stage.backend.take("DELETE")
+
+
+# What is agreed upon.
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_either_version_with_http_1_1(stage: Stage, secured: dict[str, Any], version: ssl.TLSVersion) -> None:
+    node = await stage.node(**secured)
+    assert stage.tls is not None
+    stage.tls.minimum_version = stage.tls.maximum_version = version
+    for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["h2"], None)):
+        stage.tls.set_alpn_protocols(offered)
+        raw = await node.upgraded()
+        secure = raw.writer.get_extra_info("ssl_object")
+        assert secure.version() == version.name.replace("_", ".")
+        assert secure.selected_alpn_protocol() == agreed
+        raw.send(close_frame(1000))
+        assert await raw.closing() == (1000, "")
+        await raw.end()
+
+
+async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    assert stage.tls is not None
+    # As a client whose own policy would allow it.
+    stage.tls.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        stage.tls.minimum_version = ssl.TLSVersion.TLSv1
+        stage.tls.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+        await node.raw()
+    await until(lambda: not len(node.gateway._heartbeat))
+
+
+# Bytes that come when they please.
+
+
+async def test_what_comes_behind_the_upgrade_is_not_lost(stage: Stage, secured: dict[str, Any]) -> None:
+    stage.backend.hold("POST")
+    node = await stage.node(**secured)
+    raw = await node.raw()
+    # In the record of the upgrade; in others of the same packet; while the backend decides; and cut anywhere.
+    raw.send(upgrade() + frame(TEXT, b"0") + frame(TEXT, b"1")[:3])
+    raw.send(frame(TEXT, b"1")[3:] + frame(TEXT, b"2" * 50_000))
+    post = await stage.backend.take("POST")
+    await raw.send_slowly(frame(TEXT, b"3"))
+    raw.send(frame(BINARY, b"4" * 90_000))
+    post.ok()
+    assert (await raw.answer()).status == 101
+    bodies = [(await stage.backend.take("PUT")).body for _ in range(5)]
+    assert bodies == [b"0", b"1", b"2" * 50_000, b"3", b"4" * 90_000]
+
+
+async def test_a_head_in_records_of_one_byte(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    raw = await node.raw()
+    await raw.send_slowly(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await raw.answer()).status == 200
+
+
+async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage, secured: dict[str, Any]) -> None:
+    stage.backend.hold("PUT")
+    node = await stage.node(**secured, inbox=64 * 1024)
+    raw = await node.upgraded()
+    count, size = 1500, 16 * 1024
+
+    async def pour() -> None:
+        for number in range(count):
+            raw.send(frame(BINARY, number.to_bytes(4, "big") * (size // 4)))
+            await raw.writer.drain()
+
+    sending = asyncio.ensure_future(pour())
+    first = await stage.backend.take("PUT")
+    session = node.gateway._registry.find(first.client)
+    assert session is not None
+    await until(lambda: session.outbox.backlogged)
+    transport = session.edge._transport
+    assert not transport._raw.is_reading()
+    assert len(transport._rest) <= 256_000
+    assert not sending.done()
+    stage.backend.on["PUT"] = lambda call: call.ok()
+    first.ok()
+    await within(sending, 30)
+    await stage.backend.wait(lambda: stage.backend.count("PUT") == count)
+    puts = [call for call in stage.backend.calls if call.method == "PUT"]
+    assert [int.from_bytes(call.body[:4], "big") for call in puts] == list(range(count))
+
+
+async def test_a_slow_client_is_429_at_its_send_buffer(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured, send_buffer=200_000)
+    raw = await node.upgraded(receive=4096)
+    name = (await stage.backend.take("POST")).client
+    session = node.gateway._registry.find(name)
+    assert session is not None
+    body = b"x" * 50_000
+    taken, most = 0, 0
+    while (answer := await node.rest("PUT", name, body)).status == 200:
+        taken += 1
+        most = max(most, session.buffered)
+        assert taken < 1000, "nobody is refused"
+    assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
+    # Each slice of what waits is sealed, which adds 22 bytes to it.
+    assert 100_000 < most <= 200_000 + 50_000 // SLICE * 22 + 100
+    for _ in range(taken):
+        assert await raw.frame() == (TEXT, body)
+    await until(lambda: session.buffered == 0)
+    assert (await node.rest("PUT", name, "last")).status == 200
+    assert await raw.frame() == (TEXT, b"last")
+
+
+# Ends.
+
+
+async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    raw = await node.raw()
+    raw.send(b"GET / HTTP/1.1\r\nno colon\r\n\r\n" + b"x" * 200_000)
+    assert (await raw.answer()).status == 400
+    await raw.end()
+    raw.close()
+    await until(lambda: not len(node.gateway._heartbeat))
+
+
+async def test_a_violation_is_told_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    raw = await node.upgraded()
+    raw.send(frame(3, b"x") + frame(TEXT, b"y" * 100_000))
+    assert (await raw.closing())[0] == 1002
+    await raw.end()
+    raw.close()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1002
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_a_client_that_vanishes_is_1006(stage: Stage, secured: dict[str, Any], how: str) -> None:
+    node = await stage.node(**secured)
+    raw = await node.upgraded()
+    raw.send(frame(TEXT, b"last words"))
+    assert (await stage.backend.take("PUT")).text == "last words"
+    getattr(raw, how)()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+
+
+async def test_a_socket_that_ends_without_a_word_of_tls_is_1006(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    reader, writer, sock = await by_hand(node, stage.tls)
+    writer(upgrade())
+    assert (await reader()).startswith(b"HTTP/1.1 101 ")
+    # A FIN, but no close_notify.
+    sock.close()
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+
+
+async def test_a_record_that_was_tampered_with_ends_the_connection(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    reader, writer, sock = await by_hand(node, stage.tls)
+    writer(upgrade())
+    assert (await reader()).startswith(b"HTTP/1.1 101 ")
+    sock.setblocking(True)
+    sock.sendall(b"\x17\x03\x03\x00\x20" + b"\x55" * 32)
+    assert (await stage.backend.take("DELETE")).json["code"] == 1006
+    with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
+        await reader()
+    sock.close()
+
+
+async def by_hand(node: Node, context: ssl.SSLContext | None) -> tuple[Any, Any, socket.socket]:
+    """Open a connection whose socket is ours, to do with it what no library does.
+
+    Returns a function that reads, one that writes, and the socket.
+    """
+    assert context is not None
+    loop = asyncio.get_running_loop()
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, ("127.0.0.1", node.port))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+
+    async def perform(step: Any) -> Any:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                result = None
+            if outgoing.pending:
+                sock.send(outgoing.read())
+            if result is not None:
+                return result
+            incoming.write(await within(loop.sock_recv(sock, 65536)))
+
+    def write(data: bytes) -> None:
+        session.write(data)
+        sock.send(outgoing.read())
+
+    await perform(lambda: session.do_handshake() or True)
+    return lambda: perform(lambda: session.read(65536)), write, sock
+
+
+async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, secured: dict[str, Any]) -> None:
+    node = await stage.node(**secured)
+    client = await node.connect()
+    stalled = await node.raw(tls=False)
+    await until(lambda: len(node.gateway._heartbeat) == 2)
+    assert await node.drain()
+    assert client.close_code == 1001
+    await stalled.end()
+
+
+# Who does not get as far as HTTP.
+
+
+@pytest.mark.parametrize("request_", [b"GET /healthz", b"DELETE /x", b"PUT /x", b"POST /"])
+async def test_plain_http_is_told_to_come_with_tls(stage: Stage, secured: dict[str, Any], request_: bytes) -> None:
+    node = await stage.node(**secured)
+    raw = await node.raw(tls=False)
+    raw.send(request_ + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answer = await raw.answer()
+    assert (answer.status, answer.code) == (400, "BAD_REQUEST")
+    assert "https://" in answer.json["message"]
+    await raw.end()
+    raw.close()
+    await until(lambda: not len(node.gateway._heartbeat))
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\x80\x2e\x01\0\x02"])
+async def test_garbage_is_an_alert_or_a_close(stage: Stage, secured: dict[str, Any], garbage: bytes) -> None:
+    node = await stage.node(**secured, handshake_timeout=500)
+    raw = await node.raw(tls=False)
+    raw.send(garbage)
+    said = await raw.rest()
+    # An alert (RFC 8446 section 6), if anything.
+    assert said[:1] in (b"\x15", b"")
+    assert len(said) <= 7
+    raw.close()
+    await until(lambda: not len(node.gateway._heartbeat))
+    assert (await node.rest("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str, Any], said: bytes) -> None:
+    node = await stage.node(**secured, handshake_timeout=300)
+    stalled = [await node.raw(tls=False) for _ in range(20)]
+    for raw in stalled:
+        raw.send(said)
+    await until(lambda: len(node.gateway._heartbeat) == 20)
+    begin = asyncio.get_running_loop().time()
+    for raw in stalled:
+        await raw.end()
+    assert asyncio.get_running_loop().time() - begin >= 0.2
+    await until(lambda: not len(node.gateway._heartbeat))
+
+
+async def test_those_within_their_handshake_count_as_connections(
+    stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(2, 1, 1, 1))
+    node = await stage.node(**secured)
+    stalled = [await node.raw(tls=False) for _ in range(3)]
+    await until(lambda: len(node.gateway._heartbeat) == 3)
+    # The oldest of them makes room for somebody who speaks.
+    assert (await node.rest("GET", "/healthz")).status == 200
+    assert await stalled.pop(0).rest() == b""
+    for raw in stalled:
+        raw.close()
+    await until(lambda: not len(node.gateway._heartbeat))
+
+
+async def test_who_finds_a_node_full_is_told_so_by_tls(
+    stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(1, 1, 1, 1))
+    monkeypatch.setattr(admission, "MAX_REFUSED", 1)
+    node = await stage.node(**secured, control_listen=f"127.0.0.1:{free_port()}")
+    (warning,) = stage.messages()
+    assert warning.startswith("WS_HOSTNAME=")
+    await node.upgraded()
+    answer = await node.rest("GET", "/healthz")
+    assert (answer.status, answer.code) == (503, "UNAVAILABLE")
+    await until(lambda: len(node.gateway._heartbeat) == 1)
+    stalled = await node.raw(tls=False)
+    await until(lambda: len(node.gateway._heartbeat) == 2)
+    turned_away = await node.raw(tls=False)
+    assert await turned_away.rest() == b""
+    assert stage.messages()[1:] == ["open files allow no more than 1 connection: others are refused"]
+    # It has a second to take part in the handshake.
+    assert await stalled.rest() == b""
+
+
+# Files that change.
+
+
+async def test_sighup_changes_the_certificate_and_drops_nobody(
+    stage: Stage, secured: dict[str, Any], authority: Authority
+) -> None:
+    node = await stage.node(**secured)
+    node.gateway.heed_signals()
+    inside = await node.upgraded()
+    authority.issue()
+    assert serial(await node.upgraded()) == serial(inside)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await until(lambda: any("reloaded: TLS_CERT='" in text for text in stage.messages(logging.INFO)))
+    assert serial(await node.upgraded()) != serial(inside)
+    inside.send(frame(TEXT, b"still here"))
+    put = await stage.backend.take("PUT")
+    assert put.text == "still here"
+    assert (await node.rest("PUT", put.client, "so am I")).status == 200
+    assert await inside.frame() == (TEXT, b"so am I")
+
+
+@pytest.mark.parametrize("fault", ["another key", "half a certificate", "no file"])
+async def test_a_broken_file_is_an_error_and_changes_nothing(
+    stage: Stage, secured: dict[str, Any], authority: Authority, fault: str
+) -> None:
+    node = await stage.node(**secured)
+    before = serial(await node.upgraded())
+    cert, key = secured["tls_cert"], secured["tls_key"]
+    kept = key.read_bytes()
+    authority.issue()
+    if fault == "another key":
+        key.write_bytes(kept)
+    elif fault == "half a certificate":
+        cert.write_bytes(cert.read_bytes()[:200])
+    else:
+        key.unlink()
+    stage.expected_errors = ["cannot reload TLS_"]
+    node.gateway.reload()
+    (error,) = stage.messages(logging.ERROR)
+    assert str(cert if fault == "half a certificate" else key) in error
+    assert error.endswith("; what was loaded before stays in use")
+    assert "\n" not in error
+    assert serial(await node.upgraded()) == before
+
+
+# Certificates of those who use the REST surface.
+
+
+async def test_the_rest_surface_asks_for_a_certificate_and_clients_are_not_asked(
+    stage: Stage, secured: dict[str, Any], authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    theirs = Authority(tmp_path / "theirs")
+    control = free_port()
+    node = await stage.node(**secured, control_listen=f"127.0.0.1:{control}", control_tls_ca=theirs.path)
+    client, name = await node.admit()
+    # The gateway's own authority has not signed for them.
+    for context in (authority.client(), authority.client(signed_by=authority)):
+        with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
+            await node.rest("PUT", name, "let me in", port=control, tls=context)
+    known = authority.client(signed_by=theirs)
+    assert (await node.rest("PUT", name, "hello", port=control, tls=known)).status == 200
+    assert await within(client.recv()) == "hello"
+    assert not any("CONTROL_TOKEN" in text for text in stage.messages())
+
+
+async def test_the_authority_of_the_rest_surface_is_reloaded_too(
+    stage: Stage, secured: dict[str, Any], authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    first, second = Authority(tmp_path / "theirs"), Authority(tmp_path / "theirs")
+    first.publish()
+    control = free_port()
+    node = await stage.node(**secured, control_listen=f"127.0.0.1:{control}", control_tls_ca=first.path)
+    old, new = (authority.client(signed_by=each) for each in (first, second))
+    assert (await node.rest("GET", "/healthz", port=control, tls=old)).status == 200
+    second.publish()
+    node.gateway.reload()
+    assert (await node.rest("GET", "/healthz", port=control, tls=new)).status == 200
+    with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
+        await node.rest("GET", "/healthz", port=control, tls=old)

@@ -1,0 +1,165 @@
+"""A backend behind TLS: it is who it says, or it gets nothing."""
+
+import asyncio
+import logging
+import ssl
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.backend import Backend, within
+from tests.support.stage import Stage, upgrade
+
+YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+async def behind(stage: Stage, context: ssl.SSLContext, host: str = "127.0.0.1") -> Backend:
+    """Let the backend speak TLS as `context` says."""
+    stage.backend = Backend(host, tls=context)
+    return await stage.backend.start()
+
+
+async def status(stage: Stage, **chosen: Any) -> int:
+    """What a client gets from a node with these settings."""
+    node = await stage.node(**chosen)
+    raw = await node.raw()
+    raw.send(upgrade())
+    return (await raw.answer()).status
+
+
+async def test_a_private_authority(stage: Stage, authority: Authority) -> None:
+    context = authority.server("localhost")
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    backend = await behind(stage, context)
+    backend.on["PUT"] = lambda call: call.answer(200, call.body, Ws_Reply="binary")
+    node = await stage.node(api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path)
+    client, name = await node.admit(max_size=None)
+    for message in (b"x", b"y" * 1_000_000):
+        await client.send(message)
+        assert await within(client.recv()) == message
+    assert (await node.rest("PUT", name, "push")).status == 200
+    assert await within(client.recv()) == "push"
+    (link,) = backend.links
+    assert link.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+    await client.close()
+    await backend.take("DELETE")
+    # All went over the one connection, which asked for the right one of many servers.
+    assert names == ["localhost"]
+    assert await node.drain()
+
+
+async def test_an_address_is_verified_too(stage: Stage, authority: Authority) -> None:
+    backend = await behind(stage, authority.server("localhost", "127.0.0.1"))
+    assert await status(stage, api_uri=f"https://127.0.0.1:{backend.port}/", api_tls_ca=authority.path) == 101
+
+
+async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authority: Authority) -> None:
+    below = authority.issuer.create_child_ca()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    below.issue_cert("localhost").configure_cert(context)
+    backend = await behind(stage, context)
+    below.cert_pem.write_to_path(authority.path)
+    assert await status(stage, api_uri=f"https://localhost:{backend.port}/", api_tls_ca=authority.path) == 101
+
+
+@pytest.mark.parametrize(
+    "fault", ["another name", "another address", "expired", "another authority", "only the system's"]
+)
+async def test_who_cannot_prove_its_name_gets_nothing(
+    stage: Stage, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    signer, host, names, not_after = authority, "localhost", ["localhost"], None
+    if fault == "another name":
+        names = ["elsewhere.test", "127.0.0.1"]
+    elif fault == "another address":
+        host, names = "127.0.0.1", ["127.0.0.2", "localhost"]
+    elif fault == "expired":
+        not_after = YESTERDAY
+    else:
+        (tmp_path / "other").mkdir()
+        signer = Authority(tmp_path / "other")
+        if fault == "only the system's":
+            monkeypatch.setenv("SSL_CERT_FILE", str(signer.path))
+    backend = await behind(stage, signer.server(*names, not_after=not_after))
+    assert await status(stage, api_uri=f"https://{host}:{backend.port}/hook", api_tls_ca=authority.path) == 503
+    assert not backend.calls
+    (line,) = [text for text in stage.messages(logging.WARNING) if "CERTIFICATE_VERIFY_FAILED" in text]
+    assert f" (127.0.0.1:{backend.port}); " in line, "the address"
+    assert line.endswith(
+        "; its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA"
+    )
+
+
+async def test_an_older_version_is_not_spoken(stage: Stage, authority: Authority) -> None:
+    context = authority.server("localhost")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    backend = await behind(stage, context)
+    assert await status(stage, api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path) == 503
+    assert not backend.calls
+
+
+async def test_another_authority_from_the_next_connection_on(
+    stage: Stage, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "next").mkdir()
+    following = Authority(tmp_path / "next")
+    backend = await behind(stage, following.server("localhost"))
+    node = await stage.node(api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path)
+    raw = await node.raw()
+    raw.send(upgrade())
+    assert (await raw.answer()).status == 503
+    authority.path.write_bytes(following.path.read_bytes())
+    node.gateway.reload()
+    await node.upgraded()
+    assert backend.count("POST") == 1
+
+
+async def test_a_server_that_hangs_up_within_the_handshake_is_503(stage: Stage, authority: Authority) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    stage.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    assert await status(stage, api_uri=f"https://localhost:{port}/", api_tls_ca=authority.path) == 503
+    (line,) = [text for text in stage.messages(logging.WARNING) if text.startswith("cannot connect to the backend: ")]
+    assert f" (127.0.0.1:{port}); " in line
+
+
+async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, authority: Authority) -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 No\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    stage.stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    assert await status(stage, api_uri=f"https://localhost:{port}/", api_tls_ca=authority.path) == 503
+    (line,) = [text for text in stage.messages(logging.WARNING) if text.startswith("cannot connect to the backend: ")]
+    assert line.endswith(
+        f" (127.0.0.1:{port}); API_URI starts with https://: it has to lead to a server that speaks TLS"
+    )
+
+
+async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: Authority) -> None:
+    stage.expected_errors = ["stopped before the backend was told of its end"]
+    await stage.backend.start()
+    node = await stage.node(
+        api_uri=f"https://localhost:{stage.backend.port}/", api_tls_ca=authority.path, drain_timeout=200
+    )
+    raw = await node.raw()
+    raw.send(upgrade())
+    await stage.backend.wait(lambda: stage.backend.accepted == 1)
+    assert not await node.drain()
+    assert not stage.backend.calls

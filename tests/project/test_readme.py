@@ -1,0 +1,265 @@
+"""The README is a contract: its tables, figures and commands are held against the code."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+from websockets.sync.client import connect
+
+from benchmarks.measure import RUNS
+from wsaas import errors
+from wsaas.api import api as control
+from wsaas.delivery import circuit_breaker, journal, outbox, recovery, webhook
+from wsaas.events import Reason
+from wsaas.http import body as bodies
+from wsaas.http import headers as heads
+from wsaas.http import request as http1
+from wsaas.log import output as log
+from wsaas.memory import limit as memory_limit
+from wsaas.sessions import registry
+from wsaas.settings import Settings, variable
+from wsaas.transport import admission, listener
+from wsaas.transport import http_server as server
+from wsaas.transport import pending_client as pending
+from wsaas.transport.run_queue import SLICE_S, TURN_S
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return the text under a heading."""
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert found, title
+    return found[1]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    expected = []
+    for setting in fields(Settings):
+        default = setting.metadata["default"]
+        shown = f"`{default}`" if default else "required" if setting.name == "api_uri" else "none"
+        expected.append(f"| `{variable(setting)}` | {shown} | {setting.metadata['meaning']} |")
+    assert section("Settings").strip().splitlines()[-len(expected) :] == expected
+
+
+def faults(parent: type[errors.Fault] = errors.Fault) -> set[tuple[int, str]]:
+    """Return status and code of each kind of fault."""
+    return {(each.status, each.code) for each in parent.__subclasses__()}
+
+
+def test_each_fault_is_named_with_its_status_and_no_other_is():
+    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("What your backend can ask"))
+    assert {(int(status), code) for status, code in named} == faults()
+
+
+def test_each_close_code_of_the_gateway_is_named_with_its_reason():
+    rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("What the client sees"), re.MULTILINE)
+    for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.TOO_LARGE, Reason.UNDELIVERED, Reason.OUT_OF_MEMORY):
+        assert (str(reason.code), f"`{reason.value}`") in rows
+    assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011, 1013}
+
+
+def test_each_answer_of_a_post_is_judged_as_its_table_says():
+    table = section("POST: a client wants in")
+    for failure, (fault, told) in webhook._REFUSALS.items():
+        assert re.search(rf"\| {fault.status}\b.*\| {'yes' if told else 'no'} \|", table), failure
+    statuses = re.search(r"answers (\d+), (\d+), (\d+), (\d+) or (\d+) \| the same", table)
+    assert statuses
+    assert {int(each) for each in statuses.groups()} == set(webhook._PASSED_ON)
+    unknown = re.search(r"answers (\d+) or (\d+) \(a proxy's word", table)
+    assert unknown
+    assert {int(each) for each in unknown.groups()} == webhook._UNKNOWN
+    assert webhook.MAX_CONTEXT == 4 * 1024
+    assert "4 KiB of printable ASCII" in table
+
+
+def test_retries_are_as_the_table_says():
+    table = section("PUT: a client sent a message")
+    statuses = re.search(r"answers (\d+), (\d+), (\d+) or 5xx", table)
+    assert statuses
+    assert {int(each) for each in statuses.groups()} == webhook._RETRIED
+    assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
+    assert "ten times `API_RETRY`" in section("DELETE: a client is gone")
+    assert webhook.DELETE_PATIENCE == 10
+
+
+def test_the_delete_of_a_lost_connection_is_the_one_described():
+    text = section("DELETE: a client is gone")
+    lost = recovery._farewell(journal.Entry("id", "node/id", None, None, 0.0), 1.0)
+    body = orjson.loads(lost.body)
+    assert f"`code`\n{body['code']}, `reason` `{body['reason']}`" in text
+    assert "`messages_in`, `messages_out` and `undelivered` null" in " ".join(text.split())
+    assert [name for name, value in body.items() if value is None] == ["messages_in", "messages_out", "undelivered"]
+    (example,) = blocks("json", text)
+    assert list(body) == re.findall(r'"(\w+)":', example)
+
+
+def test_a_backend_that_is_down_is_tried_as_often_as_said():
+    assert circuit_breaker.LONGEST_PAUSE == 1.0
+    assert "one request at a time, one a second;" in section("Why")
+
+
+def test_what_is_owed_is_bounded_and_tried_again_as_said():
+    limits = section("Limits")
+    assert f"that an earlier gateway owed, or that were given up | {recovery.AT_ONCE} |" in limits
+    row = f"tried again every {recovery.OWED_RETRY_INTERVAL:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
+    assert row in limits
+    assert f"| time for the journal's disk at a stop | {journal.CLOSE_TIMEOUT:g} s," in limits
+    assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in section("DELETE: a client is gone")
+
+
+def test_a_start_waits_for_another_as_long_as_said():
+    row = "| time at a start for another process that takes a Unix socket in the same directory"
+    assert f"{row} | {listener.LOCK_TIMEOUT_S:g} s, then exit status 1 |" in section("Limits")
+
+
+def test_the_log_is_bounded_as_said():
+    limits = section("Limits")
+    row = f"| log lines that wait to be written | {log.QUEUE_LINES:,}, and {log.QUEUE_BYTES >> 20} MiB;"
+    assert row in limits
+    assert f"| time for the log at the end of the process | {log.FLUSH_TIMEOUT:g} s," in limits
+
+
+def test_the_circuit_breaker_is_as_described():
+    text = section("When requests fail")
+    assert f"requests of {circuit_breaker.FAILURE_THRESHOLD} different clients failed in a row (502, 503, 504," in text
+    assert {502, 503, 504} == circuit_breaker.UNAVAILABLE
+    assert f"up to {circuit_breaker.MAX_TRIALS} at a time, each counting for a second at most" in text
+    assert circuit_breaker.TRIAL_SLOT_S == 1.0
+    assert f"requests of {circuit_breaker.SUSTAINED_FAILURES} clients failed" in text
+    assert f"tried after {circuit_breaker.FIRST_PAUSE:g} s, and later one a second" in text
+
+
+def test_the_list_of_connections_is_paged_as_its_row_says():
+    (row,) = [line for line in README.splitlines() if line.startswith("| `GET /connections`")]
+    assert f"`limit` ({control.PAGE}, at most {control.LONGEST_PAGE:,}) a page" in row
+    source = (ROOT / "wsaas" / "api" / "api.py").read_text().split("def _page", 1)[1].split("\n    )", 1)[0]
+    for name in ("node", "started_at", "next"):
+        assert f"`{name}`" in row
+        assert f'"{name}":' in source
+    for name in ("limit", "after", "connected_before"):
+        assert f"`{name}`" in row
+        assert f'"{name}"' in source
+
+
+def test_the_limits_are_those_of_the_code():
+    limits = section("Limits")
+    assert f"{http1.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
+    assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
+    assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
+    assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
+    assert f"{server.BURST}, what takes {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB" in limits
+    assert f"{admission.CONTROL_RESERVE} for the REST surface + {admission.SPARE_DESCRIPTORS} to spare" in limits
+    assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
+    assert admission.REFUSAL_S == 1.0
+    assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
+    assert f"each counted with {outbox.OVERHEAD} more" in limits
+    assert f"more for {SLICE_S * 1000:g} ms, unless others wait." in limits
+    assert f"take {TURN_S * 1000:g} ms of each turn of the loop together" in limits
+    largest, smallest = memory_limit.LARGEST_ALLOWANCE >> 20, memory_limit.SMALLEST_ALLOWANCE >> 10
+    assert f"falls from {largest} MiB to {smallest} KiB" in limits
+    assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that come" in limits
+    assert f"{pending.MAX_EAGER // 1024} KiB, then it is not read" in limits
+
+
+def test_the_form_of_an_id_is_the_one_described():
+    assert "22 characters of `A-Z a-z 0-9 - _`" in section("What your backend can ask")
+    assert registry.ID_FORM.pattern == "[A-Za-z0-9_-]{22}"
+
+
+def test_information_is_listed_in_full():
+    row = re.search(r"\| `GET ws_uri` \| (.*?) \|", README)
+    assert row
+    source = (ROOT / "wsaas" / "sessions" / "session.py").read_text().split("def _information", 1)[1].split("}", 1)[0]
+    assert re.findall(r"`(\w+)`", row[1]) == re.findall(r'^ +"(\w+)":', source, re.MULTILINE)
+
+
+def test_ci_runs_the_command_of_the_readme():
+    (command,) = blocks("sh", section("Work on it"))
+    assert f"({command.strip()})" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_measured_cases_exist():
+    for case in re.findall(r"python -m benchmarks (\w+)", README):
+        assert case in RUNS or (ROOT / "benchmarks" / f"{case}.py").exists()
+
+
+def test_the_body_of_a_close_is_as_long_as_said():
+    assert f"up to {control.MAX_REASON} bytes" in section("What your backend can ask")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_the_example_backend_echoes(tmp_path):
+    (source,) = blocks("python", section("A whole backend"))
+    assert source.count("8000") == 1
+    backend_port, port = free_port(), free_port()
+    script = tmp_path / "backend.py"
+    script.write_text(source.replace("8000", str(backend_port)))
+    settings = {"API_URI": f"127.0.0.1:{backend_port}/websocket", "WS_HOSTNAME": f"127.0.0.1:{port}"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **settings}
+    start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with start([sys.executable, script]) as backend, start([sys.executable, "-m", "wsaas"]) as gateway:
+        try:
+            assert "listening" in gateway.stderr.readline()
+            wait_for(backend_port)
+            with connect(f"ws://127.0.0.1:{port}/any/path") as websocket:
+                for message in ("hello", b"\xff\x00", "", b"", "Grüße"):
+                    websocket.send(message)
+                    assert websocket.recv(timeout=10) == message
+            lines = [backend.stdout.readline() for _ in range(7)]
+            assert [line.split()[0] for line in lines] == ["POST", *["PUT"] * 5, "DELETE"]
+            assert len({line.split()[1] for line in lines}) == 1
+        finally:
+            gateway.kill()
+            backend.kill()
+
+
+def test_the_example_backend_passes_the_linter_where_it_is_saved(tmp_path):
+    (source,) = blocks("python", section("A whole backend"))
+    assert "Save it as `backend.py`" in section("A whole backend")
+    assert len(source.splitlines()) <= 25
+    (tmp_path / "backend.py").write_text(source)
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "No Python files" not in done.stderr
+
+
+def wait_for(port: int) -> None:
+    """Try until somebody listens on `port`."""
+    deadline = time.monotonic() + 20
+    while not listens(port):
+        assert time.monotonic() < deadline
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_links_into_the_repository_lead_somewhere(name):
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target

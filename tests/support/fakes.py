@@ -1,0 +1,442 @@
+"""Stand-ins for time, transports and the backend: everything happens when a test says so, and nothing otherwise."""
+
+from wsaas.access import Proxies
+from wsaas.delivery.circuit_breaker import CLOSED
+from wsaas.delivery.journal import NoJournal
+from wsaas.errors import Fault
+from wsaas.events import Closed, Message, Opened
+from wsaas.sessions.session import Services
+from wsaas.settings import load
+from wsaas.transport.admission import ConnectionTable, DescriptorBudget, SharedGate
+from wsaas.websocket.decoder import unmask
+from wsaas.websocket.handshake import Handshake
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ANSWER_TO_KEY = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def make_settings(**values):
+    """Return settings with `values` (field name to text), else defaults."""
+    return load({"api_uri": "backend:8000/hook", **values}, {})
+
+
+def make_handshake(subprotocols=(), authorization=None):
+    """Return what `handshake.read` gives for a plain client."""
+    return Handshake(KEY, "/room", "a=b", {"host": "localhost:8080"}, list(subprotocols), authorization)
+
+
+def read_all(reader, *pieces):
+    """Return what a `RequestReader` makes of `pieces`."""
+    items = []
+    for piece in pieces:
+        reader.receive(piece)
+        while (item := reader.next()) is not None or reader.is_busy:
+            if item is not None:
+                items.append(item)
+    return items
+
+
+def client_frame(opcode, payload=b"", *, fin=True, mask=b"\x01\x02\x03\x04"):
+    """Return a frame as a client sends it: masked."""
+    first = bytes([(0x80 if fin else 0) | opcode])
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        length = b"\xff" + size.to_bytes(8, "big")
+    return first + length + mask + unmask(payload, mask)
+
+
+class FakeTimer:
+    """A call that `FakeClock` makes when it is due."""
+
+    def __init__(self, at, callback, args):
+        self.at = at
+        self.callback = callback
+        self.args = args
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class FakeClock:
+    """A `Clock` that is turned by hand."""
+
+    def __init__(self, now=1000.0):
+        self._now = now
+        self._timers = []
+
+    def now(self):
+        return self._now
+
+    def wall(self):
+        return 1_700_000_000.0 + self._now
+
+    def call_later(self, delay, callback, *args):
+        timer = FakeTimer(self._now + delay, callback, args)
+        self._timers.append(timer)
+        return timer
+
+    def stand_still(self, seconds):
+        """Turn the clock on and make no call: those that become due are late."""
+        self._now += seconds
+
+    @property
+    def timers(self):
+        """The timers that are neither due nor taken back, the next one first."""
+        return sorted((timer for timer in self._timers if not timer.cancelled), key=lambda timer: timer.at)
+
+    def advance(self, seconds):
+        """Turn the clock on, making every call that becomes due at its time."""
+        end = self._now + seconds
+        while (timers := self.timers) and timers[0].at <= end:
+            timer = timers[0]
+            self._timers.remove(timer)
+            self._now = max(self._now, timer.at)
+            timer.callback(*timer.args)
+        self._now = end
+
+
+class Stopwatch:
+    """The timer of a `RunQueue`: it advances by `step` seconds whenever it is read, and by what is added to `now`."""
+
+    def __init__(self, step=0.0):
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+class FakeTransport:
+    """An `asyncio.Transport` that keeps what is written. `backlog`: bytes that the peer has not taken yet."""
+
+    def __init__(self, protocol=None, peername=("192.0.2.7", 50000)):
+        self.protocol = protocol
+        self.peername = peername
+        self.writes = []
+        self.backlog = 0
+        self.high = None
+        self.reading = True
+        self.ended = False
+        self.closed = False
+        self.aborted = False
+
+    def take(self):
+        """Return everything written so far and forget it."""
+        data = b"".join(self.writes)
+        self.writes.clear()
+        return data
+
+    def lose(self):
+        """End the connection, as the loop does some time after `close`, `abort` or the peer's end."""
+        self.closed = True
+        self.protocol.connection_lost(None)
+
+    def write(self, data):
+        if self.ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not self.closed:
+            self.writes.append(data)
+
+    def write_eof(self):
+        self.ended = True
+
+    def close(self):
+        self.closed = True
+
+    def abort(self):
+        self.closed = self.aborted = True
+
+    def is_closing(self):
+        return self.closed
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
+
+    def get_extra_info(self, name, default=None):
+        return self.peername if name == "peername" else default
+
+    def get_write_buffer_size(self):
+        return self.backlog
+
+    def get_write_buffer_limits(self):
+        return 0, self.high or 65536
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        assert low is None
+        self.high = high
+
+
+class FakeOpener:
+    """An `Opener` whose connections open, or fail to, one by one, the oldest first."""
+
+    def __init__(self):
+        self.pending = []
+        self.transports = []
+
+    def __call__(self, make, failed):
+        self.pending.append((make, failed))
+
+    def open(self):
+        make, _ = self.pending.pop(0)
+        transport = FakeTransport(make())
+        self.transports.append(transport)
+        transport.protocol.connection_made(transport)
+        return transport
+
+    def fail(self):
+        _, failed = self.pending.pop(0)
+        failed(ConnectionRefusedError("nobody there"))
+
+
+class FakePool:
+    """A `Pool` that only keeps what it is given to send."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, exchange):
+        self.sent.append(exchange)
+
+    def turn_away(self):
+        """Nothing waits for a connection."""
+
+    def return_retried(self):
+        """Nothing waits for a connection."""
+
+    def answer(self, outcome):
+        self.sent.pop(0).answered(outcome)
+
+
+class FakeBreaker:
+    """A `CircuitBreaker` whose state a test sets. `waiting`: who waits; `observed`: what it was told, in order."""
+
+    def __init__(self):
+        self.state = CLOSED
+        self.unreachable_s = 0.0
+        self.waiting = []
+        self.observed = []
+
+    def unreachable_for(self, _now):
+        return self.unreachable_s
+
+    def wait(self, delivery):
+        assert self.state is not CLOSED
+        self.waiting.append(delivery)
+
+    def observe(self, delivery, outcome):
+        self.observed.append((delivery, outcome))
+
+
+class FakeWebhook:
+    """A `Webhook` that takes verdicts for outcomes. `told`: every event once, in the order of its first try."""
+
+    def __init__(self):
+        self.breaker = FakeBreaker()
+        self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
+        self.calls = []
+        self.told = []
+        self.tries = 0
+        self.subject = None
+
+    def call(self, subject, event, answered):
+        self.subject = subject
+        self.tries += 1
+        self.calls.append((event, answered))
+        if event not in self.told:
+            self.told.append(event)
+
+    def judge(self, _event, outcome):
+        return outcome
+
+    @property
+    def asked(self):
+        """The event that waits longest for its answer."""
+        return self.calls[0][0]
+
+    def answer(self, verdict):
+        event, answered = self.calls.pop(0)
+        answered(verdict)
+        return event
+
+
+class FakeSweeper:
+    """A heartbeat that beats by hand: `beat` sweeps what is watched."""
+
+    def __init__(self):
+        self.watched = []
+
+    def watch(self, what):
+        assert what not in self.watched
+        self.watched.append(what)
+
+    def __len__(self):
+        return len(self.watched)
+
+    def forget(self, what):
+        if what in self.watched:
+            self.watched.remove(what)
+
+    def beat(self, now):
+        for what in list(self.watched):
+            what.sweep(now)
+
+
+def make_gate(clock, registry, sweeper, *, clients=10, kind=SharedGate):
+    """Return a gate before `registry` with room for `clients` and for one REST connection."""
+    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), sweeper.__len__, clock)
+    return kind(table, registry.addresses, Proxies())
+
+
+class FakeEdge:
+    """The edge of a client that is in. `calls`: what the session wanted, in order; `backlog`: bytes that wait.
+
+    `ended` is called when it is finished, as the edge tells its session of the end.
+    """
+
+    def __init__(self):
+        self.ended = lambda: None
+        self.calls = []
+        self.written = []
+        self.backlog = 0
+
+    def write(self, frame):
+        self.written.append(frame)
+
+    def buffered(self):
+        return self.backlog
+
+    def start(self):
+        self.calls.append("start")
+
+    def expect_close(self):
+        self.calls.append("expect_close")
+
+    def finish(self):
+        self.calls.append("finish")
+        self.ended()
+
+    def pause(self):
+        self.calls.append("pause")
+
+    def resume(self):
+        self.calls.append("resume")
+
+
+class FakeDoor:
+    """The door of a client that waits. `accepted`: subprotocol and early frames; `refused`: the fault."""
+
+    def __init__(self):
+        self.edge = FakeEdge()
+        self.accepted = None
+        self.refused: Fault | None = None
+
+    def accept(self, subprotocol, early):
+        assert self.accepted is None
+        assert self.refused is None
+        self.accepted = (subprotocol, early)
+        return self.edge
+
+    def refuse(self, fault):
+        assert self.accepted is None
+        assert self.refused is None
+        self.refused = fault
+
+
+class FakeJournal:
+    """A `Journal` that a test writes by hand. `entries`: what is written, by id; `pending`: what is not yet, in order.
+
+    An entry is a dictionary of what a row of the real one holds.
+    """
+
+    def __init__(self):
+        self.entries = {}
+        self.pending = []
+
+    def opened(self, connection, done):
+        entry = connection.entry()
+
+        def write():
+            assert entry.id not in self.entries
+            self.entries[entry.id] = {
+                "ws_uri": entry.ws_uri,
+                "authorization": entry.authorization,
+                "context": None,
+                "connected_at": entry.connected_at,
+                "farewell": None,
+            }
+
+        self.pending.append(("opened", write, done))
+
+    def admitted(self, connection_id, context):
+        def write():
+            self.entries[connection_id]["context"] = context
+
+        self.pending.append(("admitted", write, None))
+
+    def ended(self, connection_id, farewell):
+        told = Closed(farewell.body, farewell.at)
+
+        def write():
+            self.entries[connection_id]["farewell"] = told
+
+        self.pending.append(("ended", write, None))
+
+    def settled(self, connection_id):
+        self.pending.append(("settled", lambda: self.entries.pop(connection_id, None), None))
+
+    @property
+    def waiting(self):
+        """What is not written yet."""
+        return [what for what, _, _ in self.pending]
+
+    def write(self):
+        """Write all that is pending, but not what comes of it; return what it was."""
+        batch, self.pending = self.pending, []
+        for _, write, done in batch:
+            write()
+            if done is not None:
+                done(True)
+        return [what for what, _, _ in batch]
+
+    def fail(self):
+        """Write nothing of what is pending. What was opened is gone; the rest is tried again, and nobody told."""
+        batch, self.pending = self.pending, []
+        for _, _, done in batch:
+            if done is not None:
+                done(False)
+        self.pending[:0] = [(what, write, None) for what, write, _ in batch if what != "opened"]
+
+
+def make_services(settings, clock, webhook, keeper, journal=None):
+    """Return what all sessions share, without a journal unless one is given."""
+    return Services(settings, clock, webhook, journal, keeper or NoJournal())
+
+
+class FakeKeeper:
+    """A registry that only counts. `owed`: what was given up."""
+
+    def __init__(self):
+        self.calls = []
+        self.is_open = True
+        self.owed = []
+
+    def given_up(self, session):
+        self.owed.append(session.entry())
+
+    def left(self, _session):
+        self.calls.append("left")
+
+    def settled(self, _session):
+        self.calls.append("settled")

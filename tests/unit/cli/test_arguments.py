@@ -1,0 +1,70 @@
+"""The command line: what is read, and what is said of what cannot be read."""
+
+import re
+
+import pytest
+
+from wsaas.cli.arguments import parse
+
+
+@pytest.mark.parametrize(
+    ("given", "command", "flags"),
+    [
+        ([], "serve", {}),
+        (["serve"], "serve", {}),
+        (["demo"], "demo", {}),
+        (["--api-uri", "a", "--ws-timeout=5"], "serve", {"api_uri": "a", "ws_timeout": "5"}),
+        (["--drain-timeout", "5", "demo"], "demo", {"drain_timeout": "5"}),
+        (["demo", "--drain-timeout", "-1"], "demo", {"drain_timeout": "-1"}),
+        (["--api-secret-file", "x"], "serve", {"api_secret_file": "x"}),
+        (["--control-token=-x"], "serve", {"control_token": "-x"}),
+    ],
+)
+def test_a_command_and_its_flags(given, command, flags):
+    arguments = parse(given)
+    assert arguments.command == command
+    assert {name: text for name, text in arguments.flags.items() if text is not None} == flags
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--api-url", "x"], "unrecognized arguments: --api-url (did you mean --api-uri?)"),
+        (["--api-url=s3cret"], "unrecognized arguments: --api-url (did you mean --api-uri?)"),
+        (["demo", "--api-url", "x"], "unrecognized arguments: --api-url (did you mean --api-uri?)"),
+        (["--api", "x"], "unrecognized arguments: --api (did you mean --api-uri?)"),
+        (["--verison"], "unrecognized arguments: --verison (did you mean --version?)"),
+        (["--no-such-thing"], "unrecognized arguments: --no-such-thing"),
+        (["-x", "demo"], "unrecognized arguments: -x"),
+        (["--ws-time-out=1", "--wat"], "unrecognized arguments: --ws-time-out (did you mean --ws-timeout?) --wat"),
+        (["dmeo"], "unrecognized command: dmeo (did you mean demo?); expected serve or demo"),
+        (["help"], "unrecognized command: help; expected serve or demo"),
+        (["demo", "more", "words"], "unrecognized arguments: more words"),
+        (
+            ["--api-uri"],
+            "argument --api-uri: expected one argument (one that starts with - is written --flag=VALUE)",
+        ),
+        (
+            ["--control-token", "-x"],
+            "argument --control-token: expected one argument (one that starts with - is written --flag=VALUE)",
+        ),
+        (["--version=1"], "argument --version: ignored explicit argument '1'"),
+    ],
+)
+def test_what_cannot_be_read_is_status_2_and_one_line_that_names_it(capsys, given, said):
+    with pytest.raises(SystemExit) as caught:
+        parse(given)
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", f"wsaas: {said}; see wsaas --help\n")
+
+
+def test_help_is_plain_text(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    text, err = capsys.readouterr()
+    assert err == ""
+    assert "(Standard Webhooks, https://www.standardwebhooks.com)" in text
+    for line in text.splitlines():
+        assert not re.search(r"`|\]\(|\*\*|<[a-z]+>.*</|&[a-z]+;", line), line

@@ -1,0 +1,873 @@
+import re
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.fakes import FakeClock
+from wsaas.delivery import circuit_breaker
+from wsaas.delivery.circuit_breaker import (
+    FAILURE_THRESHOLD,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    MAX_TRIALS,
+    SUSTAINED_FAILURES,
+    TRANSITIONS,
+    TRIAL_SLOT_S,
+    CircuitBreaker,
+    Evidence,
+    State,
+)
+from wsaas.delivery.pool import Failure
+from wsaas.http.response import Response
+from wsaas.log.throttle import throttle
+
+OK = Response(200, {})
+FAILED_EXCHANGES = [
+    Failure.BROKEN,
+    Failure.GARBLED,
+    Failure.TIMED_OUT,
+    Response(502, {}),
+    Response(503, {}),
+    Response(504, {}),
+]
+ANSWERS = [Response(status, {}) for status in (200, 204, 302, 400, 404, 408, 429, 499, 500, 501, 505, 599)]
+
+
+class FakeDelivery:
+    """Counts its attempts. `left`: whether there is anything to send; `until`: when it is overdue."""
+
+    def __init__(self, rig, name):
+        self.rig = rig
+        self.connection_id = name
+        self.untried = True
+        self.left = True
+        self.until = float("inf")
+
+    def attempt(self):
+        if self.left:
+            self.rig.attempts.append(self.connection_id)
+        return self.left
+
+    def overdue(self, now):
+        self.rig.asked.append(self.connection_id)
+        return now >= self.until
+
+
+class Rig:
+    """A breaker, with fakes around it. `calls`: what it did with the requests that wait for a connection."""
+
+    def __init__(self):
+        self.clock = FakeClock()
+        self.attempts = []
+        self.asked = []
+        self.calls = []
+        self.on_call = lambda: None
+        self.breaker = CircuitBreaker(self.clock, self)
+        self.count = 0
+
+    def turn_away(self):
+        assert self.breaker.state is State.OPEN
+        self.calls.append("turn away")
+        self.on_call()
+
+    def return_retried(self):
+        assert self.breaker.state is State.HALF_OPEN
+        self.calls.append("return retried")
+        self.on_call()
+
+    @property
+    def state(self):
+        return self.breaker.state
+
+    def delivery(self, name):
+        return FakeDelivery(self, name)
+
+    def observe(self, outcome, delivery=None):
+        """Tell of the outcome for `delivery`, or for a connection that was not there before."""
+        if delivery is None:
+            self.count += 1
+            delivery = self.delivery(f"stranger {self.count}")
+        self.breaker.observe(delivery, outcome)
+        return self
+
+    def open(self):
+        self.observe(Failure.UNREACHABLE)
+        assert self.state is State.OPEN
+        return self
+
+    def half_open(self, failures=FAILURE_THRESHOLD):
+        for _ in range(failures):
+            self.observe(Failure.BROKEN)
+        assert self.state is State.HALF_OPEN
+        return self
+
+    def wait(self, count, prefix="", *, untried=True):
+        deliveries = [self.delivery(f"{prefix}{number}") for number in range(count)]
+        for delivery in deliveries:
+            delivery.untried = untried
+            self.breaker.wait(delivery)
+        return deliveries
+
+    def take(self):
+        """Return who attempted since the last time."""
+        attempts, self.attempts = self.attempts, []
+        return attempts
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def test_the_table_of_transitions_is_the_one_in_the_docstring():
+    rows = re.findall(
+        r"^(CLOSED|OPEN|HALF_OPEN) +(.+?)  +(CLOSED|OPEN|HALF_OPEN)$", circuit_breaker.__doc__, re.MULTILINE
+    )
+    words = {
+        "`UNREACHABLE`": Evidence.UNREACHABLE,
+        "failures of `FAILURE_THRESHOLD` connections": Evidence.FAILURES,
+        "a success": Evidence.SUCCESS,
+        "the probe failed, but was sent: connecting works": Evidence.FAILED_PROBE,
+    }
+    assert {(State[old], words[what]): State[new] for old, what, new in rows} == TRANSITIONS
+    assert len(rows) == len(TRANSITIONS)
+
+
+# Evidence.
+
+
+def test_a_new_breaker_is_closed(rig):
+    assert rig.state is State.CLOSED
+    assert len(rig.breaker) == 0
+    assert rig.clock.timers == []
+    assert rig.calls == []
+
+
+def test_one_unreachable_backend_opens_the_breaker(rig):
+    rig.observe(Failure.UNREACHABLE)
+    assert rig.state is State.OPEN
+    assert rig.calls == ["turn away"]
+
+
+@pytest.mark.parametrize("outcome", FAILED_EXCHANGES, ids=str)
+def test_failures_of_sixteen_connections_open_it_halfway_and_those_of_fifteen_do_not(rig, outcome):
+    assert FAILURE_THRESHOLD == 16
+    for _ in range(15):
+        rig.observe(outcome)
+    assert rig.state is State.CLOSED
+    rig.observe(outcome)
+    assert rig.state is State.HALF_OPEN
+    assert rig.calls == ["return retried"]
+
+
+def test_any_number_of_failures_of_fifteen_connections_is_their_own_affair(rig):
+    deliveries = [rig.delivery(str(number)) for number in range(15)]
+    for _ in range(10):
+        for delivery in deliveries:
+            rig.observe(Failure.TIMED_OUT, delivery)
+    assert rig.state is State.CLOSED
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: str(answer.status))
+def test_any_other_answer_is_a_success_and_ends_the_count(rig, answer):
+    for _ in range(3):
+        for _ in range(15):
+            rig.observe(Failure.BROKEN)
+        rig.observe(answer)
+    assert rig.state is State.CLOSED
+    rig.open().observe(answer)
+    assert rig.state is State.CLOSED
+    rig.half_open().observe(answer)
+    assert rig.state is State.CLOSED
+
+
+def test_a_request_that_was_not_sent_says_nothing(rig):
+    for _ in range(100):
+        rig.observe(Failure.CROWDED)
+    assert rig.state is State.CLOSED
+    for _ in range(15):
+        rig.observe(Failure.BROKEN).observe(Failure.CROWDED)
+    assert rig.state is State.CLOSED
+    rig.observe(Failure.BROKEN)
+    assert rig.state is State.HALF_OPEN
+
+
+def test_the_ids_of_failed_connections_that_are_kept_are_bounded(rig):
+    rig.half_open(10 * SUSTAINED_FAILURES)
+    assert len(rig.breaker._failed) == SUSTAINED_FAILURES
+
+
+def test_unreachable_opens_a_half_open_breaker(rig):
+    rig.half_open().observe(Failure.UNREACHABLE)
+    assert rig.state is State.OPEN
+    assert rig.calls == ["return retried", "turn away"]
+
+
+def test_a_probe_that_was_sent_but_failed_opens_it_halfway(rig):
+    (probe,) = rig.open().wait(1)
+    rig.clock.advance(FIRST_PAUSE)
+    rig.observe(Failure.TIMED_OUT, probe)
+    assert rig.state is State.HALF_OPEN
+
+
+def test_failures_of_what_was_sent_before_it_opened_say_nothing(rig):
+    rig.open()
+    for _ in range(100):
+        rig.observe(Failure.BROKEN)
+    assert rig.state is State.OPEN
+    # Nor do they count once it is half-open.
+    (probe,) = rig.wait(1)
+    rig.clock.advance(FIRST_PAUSE)
+    rig.observe(Failure.TIMED_OUT, probe)
+    assert len(rig.breaker._failed) == 1
+
+
+def test_the_state_changes_once_for_any_number_of_outcomes_of_a_kind(rig):
+    rig.open()
+    for _ in range(40):
+        rig.observe(Failure.UNREACHABLE)
+    assert rig.calls == ["turn away"]
+    rig.observe(OK).half_open(40)
+    assert rig.calls == ["turn away", "return retried"]
+
+
+def test_how_long_the_backend_was_unreachable(rig):
+    assert rig.breaker.unreachable_for(rig.clock.now()) == 0
+    rig.clock.advance(5.0)
+    rig.open().clock.advance(3.0)
+    rig.observe(Failure.UNREACHABLE)
+    assert rig.breaker.unreachable_for(rig.clock.now()) == 3.0
+    rig.observe(OK).half_open()
+    assert rig.breaker.unreachable_for(rig.clock.now()) == 0
+    rig.observe(Failure.UNREACHABLE)
+    rig.clock.advance(1.0)
+    assert rig.breaker.unreachable_for(rig.clock.now()) == 1.0
+
+
+# The log.
+
+
+def test_changes_are_logged(rig, caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig.open().wait(3)
+    rig.clock.advance(0.09)
+    rig.observe(OK)
+    rig.half_open().observe(OK)
+    assert caplog.messages == [
+        "circuit breaker open: the backend cannot be reached; messages and DELETEs wait, handshakes get 503",
+        "circuit breaker closed: the backend answers again after 0.1 s; deliveries still waiting: 3",
+        "circuit breaker half-open: requests of many connections failed; those are retried one at a time",
+        "circuit breaker closed: the backend answers again after 0.0 s; deliveries still waiting: 0",
+    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING", "INFO"]
+
+
+def test_a_state_that_comes_and_goes_is_not_logged_each_time(rig, caplog):
+    caplog.set_level("INFO", "wsaas")
+    for _ in range(10):
+        rig.half_open().observe(OK)
+    throttle.flush()
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "circuit breaker half-open",
+        "circuit breaker closed",
+    ] * 2
+    assert all("(9 more in 1 s)" in message for message in caplog.messages[2:])
+
+
+# OPEN: all wait, one probe at a time.
+
+
+def test_without_deliveries_nothing_is_tried(rig):
+    rig.open()
+    assert rig.clock.timers == []
+
+
+def test_the_oldest_is_the_probe_and_the_others_wait_until_it_is_answered(rig):
+    rig.open().wait(3)
+    assert rig.take() == []
+    rig.clock.advance(FIRST_PAUSE * 0.99)
+    assert rig.take() == []
+    rig.clock.advance(FIRST_PAUSE * 0.01)
+    assert rig.take() == ["0"]
+    assert len(rig.breaker) == 2
+    rig.clock.advance(60.0)
+    assert rig.take() == []
+
+
+def test_the_pauses_between_probes_double_up_to_a_second(rig):
+    deliveries = rig.open().wait(8)
+    pauses = []
+    for delivery in deliveries:
+        (timer,) = rig.clock.timers
+        pauses.append(timer.at - rig.clock.now())
+        rig.clock.advance(pauses[-1])
+        assert rig.take() == [delivery.connection_id]
+        rig.observe(Failure.UNREACHABLE, delivery)
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
+    assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 1.0)
+
+
+@pytest.mark.parametrize("outcome", [Failure.UNREACHABLE, Failure.CROWDED])
+def test_a_probe_that_was_not_sent_is_followed_by_another(rig, outcome):
+    first, _ = rig.open().wait(2)
+    rig.clock.advance(FIRST_PAUSE)
+    rig.observe(outcome, first)
+    assert rig.state is State.OPEN
+    assert rig.take() == ["0"]
+    rig.clock.advance(2 * FIRST_PAUSE)
+    assert rig.take() == ["1"]
+
+
+def test_a_probe_that_waits_again_comes_behind_the_others(rig):
+    first, second = rig.open().wait(2)
+    for delivery in (first, second, first, second):
+        rig.clock.advance(LONGEST_PAUSE)
+        assert rig.take() == [delivery.connection_id]
+        rig.observe(Failure.UNREACHABLE, delivery)
+        rig.breaker.wait(delivery)
+
+
+def test_what_was_never_tried_is_probed_first(rig):
+    rig.open().wait(1, "retry ", untried=False)
+    (new,) = rig.wait(1, "new ")
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["new 0"]
+    rig.observe(Failure.UNREACHABLE, new)
+    rig.clock.advance(2 * FIRST_PAUSE)
+    assert rig.take() == ["retry 0"]
+
+
+def test_the_outcome_of_another_is_not_that_of_the_probe(rig):
+    rig.open().wait(3)
+    rig.clock.advance(FIRST_PAUSE)
+    for _ in range(5):
+        rig.observe(Failure.UNREACHABLE).observe(Failure.BROKEN).observe(Failure.CROWDED)
+    rig.clock.advance(60.0)
+    assert rig.take() == ["0"]
+
+
+def test_a_delivery_with_nothing_to_send_lets_the_next_one_probe(rig):
+    gone, also_gone, _, _ = rig.open().wait(4)
+    gone.left = also_gone.left = False
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["2"]
+    assert len(rig.breaker) == 1
+
+
+def test_where_none_has_anything_to_send_the_next_one_that_comes_probes(rig):
+    (gone,) = rig.open().wait(1)
+    gone.left = False
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == []
+    assert rig.clock.timers == []
+    rig.wait(1, "late ")
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["late 0"]
+
+
+def test_each_time_it_opens_the_pauses_are_short_again(rig):
+    for delivery in rig.open().wait(5):
+        rig.clock.advance(LONGEST_PAUSE)
+        rig.observe(Failure.UNREACHABLE, delivery)
+    rig.observe(OK).take()
+    rig.open().wait(1, "next ")
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["next 0"]
+
+
+def test_what_is_turned_away_when_it_opens_may_wait_at_once(rig):
+    delivery = rig.delivery("turned away")
+
+    def turn_away():
+        rig.observe(Failure.CROWDED, delivery)
+        rig.breaker.wait(delivery)
+
+    rig.on_call = turn_away
+    rig.open()
+    assert (rig.calls, len(rig.breaker)) == (["turn away"], 1)
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["turned away"]
+
+
+def test_a_probe_from_before_is_none_any_more_once_it_was_closed(rig):
+    (probe,) = rig.open().wait(1)
+    rig.clock.advance(FIRST_PAUSE)
+    # Another request succeeds; the probe fails later, and has to wait when the backend is unreachable once more.
+    rig.observe(OK).observe(Failure.BROKEN, probe)
+    rig.open().breaker.wait(probe)
+    rig.take()
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["0"]
+
+
+# HALF_OPEN: retries wait, what was never tried goes at once, within bounds.
+
+
+def test_what_failed_waits_and_is_retried_one_at_a_time_at_the_pace_of_probes(rig):
+    deliveries = rig.half_open().wait(6, untried=False)
+    assert rig.take() == []
+    pauses = []
+    for delivery in deliveries:
+        (timer,) = rig.clock.timers
+        pauses.append(timer.at - rig.clock.now())
+        rig.clock.advance(pauses[-1])
+        assert rig.take() == [delivery.connection_id]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+
+
+def test_a_retry_that_hangs_does_not_hold_up_the_next(rig):
+    rig.half_open().wait(3, untried=False)
+    rig.clock.advance(0.7)
+    assert rig.take() == ["0", "1", "2"]
+
+
+def test_what_was_never_tried_goes_at_once_while_few_are_under_way(rig):
+    rig.half_open().wait(100, "retry ", untried=False)
+    rig.wait(MAX_TRIALS)
+    assert rig.take() == [str(number) for number in range(MAX_TRIALS)]
+    rig.wait(2, "late ")
+    assert rig.take() == []
+    assert len(rig.breaker) == 102
+
+
+def test_a_trial_that_fails_makes_a_place_for_the_oldest_and_the_newest_in_turn(rig):
+    rig.half_open()
+    trials = rig.wait(MAX_TRIALS)
+    rig.wait(6, "late ")
+    rig.take()
+    for trial, follows in zip(trials, [0, 5, 1, 4, 2, 3], strict=False):
+        trial.untried = False
+        rig.observe(Failure.BROKEN, trial)
+        rig.breaker.wait(trial)
+        assert rig.take() == [f"late {follows}"]
+    assert rig.state is State.HALF_OPEN
+
+
+def test_a_trial_that_was_not_sent_makes_a_place_too(rig):
+    trials = rig.half_open().wait(MAX_TRIALS)
+    rig.wait(1, "late ")
+    rig.take()
+    rig.observe(Failure.CROWDED, trials[0])
+    assert rig.take() == ["late 0"]
+
+
+def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
+    rig.half_open().wait(MAX_TRIALS)
+    rig.take()
+    rig.clock.advance(TRIAL_SLOT_S * 0.99)
+    rig.wait(1, "early ")
+    assert rig.take() == []
+    rig.clock.advance(TRIAL_SLOT_S * 0.01)
+    rig.wait(1, "late ")
+    assert rig.take() == ["late 0"]
+    # That which waited follows at the next beat.
+    rig.clock.advance(LONGEST_PAUSE)
+    assert rig.take() == ["early 0"]
+
+
+def test_many_that_were_never_tried_come_before_those_that_failed(rig):
+    rig.half_open().wait(1, "retry ", untried=False)
+    for trial in rig.wait(MAX_TRIALS + 3):
+        rig.observe(Failure.CROWDED, trial)
+    assert rig.take() == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "10", "9"]
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["retry 0"]
+
+
+def test_once_many_connections_failed_places_are_not_free_before_their_time(rig):
+    trials = rig.half_open(SUSTAINED_FAILURES).wait(MAX_TRIALS + 1)
+    for trial in trials[:MAX_TRIALS]:
+        rig.observe(Failure.BROKEN, trial)
+    assert rig.take() == [str(number) for number in range(MAX_TRIALS)]
+    assert len(rig.breaker) == 1
+
+
+def test_once_many_connections_failed_what_waits_is_tried_at_the_pace_of_retries(rig):
+    rig.half_open(SUSTAINED_FAILURES).wait(MAX_TRIALS + 4)
+    rig.wait(1, "retry ", untried=False)
+    rig.take()
+    rig.clock.advance(TRIAL_SLOT_S + 0.1)
+    # Before the places were free again, the retry had its turn.
+    assert rig.take() == ["retry 0"]
+    for name in ("8", "11", "9", "10"):
+        rig.clock.advance(LONGEST_PAUSE)
+        assert rig.take() == [name]
+
+
+def test_once_many_connections_failed_what_is_new_still_goes_at_once(rig):
+    rig.half_open(SUSTAINED_FAILURES).wait(1000)
+    rig.take()
+    rig.clock.advance(TRIAL_SLOT_S)
+    rig.take()
+    rig.wait(1, "new ")
+    assert rig.take() == ["new 0"]
+
+
+def test_a_trial_with_nothing_to_send_takes_no_place(rig):
+    rig.half_open()
+    trials = rig.wait(MAX_TRIALS)
+    gone, last = rig.wait(2, "late ")
+    gone.left = False
+    rig.take()
+    rig.observe(Failure.BROKEN, trials[0])
+    assert rig.take() == [last.connection_id]
+    assert len(rig.breaker) == 0
+
+
+def test_what_waited_while_open_is_tried_when_connecting_works(rig):
+    rig.open().wait(5, "retry ", untried=False)
+    probe, *_ = rig.wait(MAX_TRIALS + 2)
+    rig.clock.advance(FIRST_PAUSE)
+    rig.take()
+    rig.observe(Failure.BROKEN, probe)
+    assert len(rig.take()) == MAX_TRIALS
+    assert len(rig.breaker) == 6
+
+
+def test_what_is_returned_when_it_opens_halfway_is_tried_within_bounds(rig):
+    waiting = [rig.delivery(str(number)) for number in range(20)]
+
+    def return_retried():
+        for delivery in waiting:
+            rig.observe(Failure.CROWDED, delivery)
+            rig.breaker.wait(delivery)
+
+    rig.on_call = return_retried
+    rig.half_open()
+    assert rig.take() == [str(number) for number in range(MAX_TRIALS)]
+
+
+# CLOSED again.
+
+
+def test_each_success_lets_two_follow_and_any_other_outcome_one(rig):
+    rig.open().wait(9)
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["0"]
+    rig.observe(OK)
+    assert rig.take() == ["1", "2"]
+    rig.observe(Failure.BROKEN)
+    assert rig.take() == ["3"]
+    rig.observe(Failure.CROWDED)
+    assert rig.take() == ["4"]
+    rig.observe(Response(404, {}))
+    assert rig.take() == ["5", "6"]
+    rig.observe(Response(503, {}))
+    assert rig.take() == ["7"]
+    rig.observe(Response(500, {}))
+    assert rig.take() == ["8"]
+    assert len(rig.breaker) == 0
+    rig.observe(OK)
+    assert rig.take() == []
+
+
+def test_what_was_never_tried_follows_before_what_failed(rig):
+    rig.open().wait(2, "retry ", untried=False)
+    rig.wait(3, "new ")
+    rig.observe(OK).observe(OK).observe(OK)
+    assert rig.take() == ["new 0", "new 1", "new 2", "retry 0", "retry 1"]
+
+
+def test_a_delivery_with_nothing_to_send_takes_no_turn(rig):
+    deliveries = rig.open().wait(6)
+    for number in (0, 2, 4):
+        deliveries[number].left = False
+    rig.observe(OK)
+    assert rig.take() == ["1", "3"]
+
+
+def test_nothing_is_tried_by_time_once_it_is_closed(rig):
+    rig.open().wait(5)
+    rig.observe(OK)
+    assert rig.take() == ["0", "1"]
+    rig.clock.advance(60.0)
+    assert rig.take() == []
+    assert len(rig.breaker) == 3
+
+
+@pytest.mark.parametrize("again", [Rig.open, Rig.half_open])
+def test_what_still_waits_when_it_opens_again_goes_on(rig, again):
+    rig.open().wait(40, untried=False)
+    rig.observe(OK)
+    before = len(rig.take())
+    again(rig)
+    before += len(rig.take())
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == [str(before)]
+
+
+# Overdue deliveries.
+
+
+def test_a_sweep_drops_what_is_overdue_and_keeps_the_order_of_the_rest(rig):
+    deliveries = rig.open().wait(5)
+    deliveries += rig.wait(1, "retry ", untried=False)
+    for number in (0, 2, 4, 5):
+        deliveries[number].until = rig.clock.now() + 30.0
+    rig.breaker.sweep(rig.clock.now() + 29.9)
+    assert rig.asked == ["0", "1", "2", "3", "4", "retry 0"]
+    assert len(rig.breaker) == 6
+    rig.breaker.sweep(rig.clock.now() + 30.0)
+    assert len(rig.breaker) == 2
+    rig.observe(OK)
+    assert rig.take() == ["1", "3"]
+
+
+def test_what_comes_to_wait_during_a_sweep_comes_behind_the_others(rig):
+    late, patient = rig.open().wait(2)
+
+    def wait_again(_now):
+        rig.wait(1, "again ")
+        return True
+
+    late.overdue = wait_again
+    rig.breaker.sweep(rig.clock.now())
+    rig.observe(OK)
+    assert rig.take() == [patient.connection_id, "again 0"]
+
+
+def test_after_all_were_dropped_the_next_one_probes(rig):
+    (late,) = rig.open().wait(1)
+    late.until = 0.0
+    rig.breaker.sweep(rig.clock.now())
+    assert len(rig.breaker) == 0
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == []
+    rig.wait(1, "next ")
+    rig.clock.advance(FIRST_PAUSE)
+    assert rig.take() == ["next 0"]
+
+
+def test_once_stopped_nothing_is_tried_any_more(rig):
+    rig.breaker.stop()
+    rig.open().wait(2)
+    rig.breaker.stop()
+    rig.clock.advance(10 * LONGEST_PAUSE)
+    assert rig.take() == []
+    assert len(rig.breaker) == 0
+
+
+class Client:
+    """Tries until it was answered, as an outbox does: by itself while the breaker is closed, else when it says so."""
+
+    def __init__(self, machine, name, is_post):
+        self.machine = machine
+        self.connection_id = name
+        self.is_post = is_post
+        self.untried = True
+        self.is_waiting = self.is_under_way = self.is_done = False
+        self.until = 0.0
+
+    def start(self):
+        if self.machine.breaker.state is State.CLOSED or self.is_post:
+            self.send()
+        else:
+            self.wait()
+
+    def send(self):
+        assert not self.is_under_way
+        self.is_under_way = True
+        self.machine.under_way.append(self)
+
+    def wait(self):
+        assert not self.is_waiting
+        self.is_waiting = True
+        self.until = self.machine.clock.now() + 30.0
+        self.machine.breaker.wait(self)
+
+    def attempt(self):
+        assert self.is_waiting
+        self.is_waiting = False
+        if self.is_done:
+            return False
+        self.machine.sent(self)
+        self.send()
+        return True
+
+    def overdue(self, now):
+        if not self.is_done and now >= self.until:
+            spent = not self.untried or self.machine.breaker.unreachable_for(now) >= 30.0
+            self.is_done = spent
+        if self.is_done:
+            self.is_waiting = False
+        return self.is_done
+
+    def answered(self, outcome):
+        self.is_under_way = False
+        self.machine.breaker.observe(self, outcome)
+        if self.is_done:
+            return
+        if outcome is OK or self.is_post:
+            self.is_done = True
+            return
+        if outcome not in (Failure.UNREACHABLE, Failure.CROWDED):
+            self.untried = False
+        if self.machine.breaker.state is State.CLOSED:
+            self.machine.retries.append(self)
+        else:
+            self.wait()
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Clients that come, try, give up and leave, before a backend that comes, goes and fails."""
+
+    @initialize()
+    def start(self):
+        self.clock = FakeClock()
+        self.breaker = CircuitBreaker(self.clock, self)
+        self.clients = []
+        self.under_way = []
+        self.retries = []
+        self.released = []
+        self.probe = None
+        self.trials = []
+
+    def turn_away(self):
+        self.take_back(self.under_way[1::2])
+
+    def return_retried(self):
+        self.take_back([client for client in self.under_way[1::2] if not client.is_post])
+
+    def take_back(self, clients):
+        """What waits for a connection, here every other one, is not sent."""
+        for client in clients:
+            self.under_way.remove(client)
+        for client in clients:
+            client.answered(Failure.CROWDED)
+
+    def sent(self, client):
+        """The breaker sends what waited, or what was just handed to it."""
+        now = self.clock.now()
+        self.released.append(client)
+        if self.breaker.state is State.OPEN:
+            assert self.probe is None or self.probe not in self.under_way
+            self.probe = client
+        elif self.breaker.state is State.HALF_OPEN and client.untried:
+            self.trials.append((now, client))
+            if len(self.breaker._failed) >= SUSTAINED_FAILURES:
+                assert sum(now < at + TRIAL_SLOT_S for at, _ in self.trials[-MAX_TRIALS - 1 :]) <= MAX_TRIALS
+
+    @rule(is_post=st.sampled_from([False, False, False, True]), count=st.sampled_from([1, 1, 5, 20]))
+    def clients_come(self, is_post, count):
+        for _ in range(count):
+            client = Client(self, str(len(self.clients)), is_post)
+            self.clients.append(client)
+            client.start()
+
+    @precondition(lambda self: self.under_way)
+    @rule(
+        which=st.integers(0, 100),
+        outcome=st.sampled_from([OK, *Failure, Response(503, {})]),
+        count=st.sampled_from([1, 1, 5, 20]),
+    )
+    def some_are_answered(self, which, outcome, count):
+        for _ in range(count):
+            if not self.under_way:
+                break
+            waiting, state = len(self.breaker), self.breaker.state
+            abandoned = any(client.is_done and client.is_waiting for client in self.clients)
+            self.released.clear()
+            client = self.under_way.pop(which % len(self.under_way))
+            client.answered(outcome)
+            if outcome is OK:
+                assert self.breaker.state is State.CLOSED
+                assert len(self.released) <= 2
+                if not abandoned:
+                    assert len(self.released) == min(2, waiting)
+            elif outcome is Failure.UNREACHABLE:
+                assert self.breaker.state is State.OPEN
+            elif state is State.CLOSED and self.breaker.state is State.CLOSED:
+                assert len(self.released) <= 1
+            elif self.breaker.state is State.OPEN:
+                assert state is State.OPEN
+            if self.breaker.state is not State.OPEN:
+                self.probe = None
+            if self.breaker.state is State.CLOSED:
+                self.trials.clear()
+
+    @precondition(lambda self: self.retries)
+    @rule()
+    def a_retry_is_due(self):
+        self.retries.pop(0).start()
+
+    @precondition(lambda self: any(client.is_waiting for client in self.clients))
+    @rule(which=st.integers(0, 100))
+    def one_that_waits_is_abandoned(self, which):
+        waiting = [client for client in self.clients if client.is_waiting]
+        waiting[which % len(waiting)].is_done = True
+
+    @precondition(lambda self: self.clock.timers)
+    @rule()
+    def the_pause_is_over(self):
+        self.released.clear()
+        assert self.breaker.state is not State.CLOSED
+        (timer,) = self.clock.timers
+        assert 0 <= timer.at - self.clock.now() <= LONGEST_PAUSE
+        self.clock.advance(timer.at - self.clock.now())
+        retried = [client for client in self.released if not client.untried]
+        assert len(retried) <= 1
+        if self.breaker.state is State.OPEN or len(self.breaker._failed) >= SUSTAINED_FAILURES:
+            assert len(self.released) <= 1
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 10.0, 31.0]))
+    def time_passes(self, seconds):
+        self.clock.advance(seconds)
+        self.breaker.sweep(self.clock.now())
+        for client in self.clients:
+            if client.is_waiting and self.breaker.state is not State.OPEN:
+                assert client.untried or client.until > self.clock.now()
+
+    @invariant()
+    def nothing_is_lost_and_nothing_is_tried_twice_at_once(self):
+        assert len(self.breaker) == sum(client.is_waiting for client in self.clients)
+        for client in self.clients:
+            places = client.is_waiting + client.is_under_way + (client in self.retries)
+            assert places <= 1
+            assert places == 1 or client.is_done
+        assert len(self.under_way) == len(set(self.under_way))
+
+    @invariant()
+    def what_waits_never_stalls(self):
+        if not len(self.breaker):
+            return
+        if self.breaker.state is State.CLOSED:
+            # Any outcome lets at least one of them follow.
+            assert self.under_way
+        elif self.breaker.state is State.OPEN:
+            assert self.clock.timers or self.probe in self.under_way
+        else:
+            assert self.clock.timers
+
+    @invariant()
+    def at_most_one_timer_runs(self):
+        assert len(self.clock.timers) <= 1
+        assert not (self.clock.timers and self.breaker.state is State.CLOSED)
+
+    @invariant()
+    def a_failure_is_remembered_while_it_is_not_closed(self):
+        assert self.breaker._failed or self.breaker.state is State.CLOSED
+
+    @invariant()
+    def what_is_kept_is_bounded(self):
+        assert len(self.breaker._failed) <= SUSTAINED_FAILURES
+        assert len(self.breaker._trials) <= MAX_TRIALS
+
+    def teardown(self):
+        if not hasattr(self, "breaker"):
+            return
+        # After a success everything that waits is sent, each by the answer of another.
+        steps = 0
+        while len(self.breaker):
+            steps += 1
+            assert steps < 10 * len(self.clients) + 10
+            if self.under_way:
+                self.under_way.pop(0).answered(OK)
+            else:
+                self.the_pause_is_over()
+        assert not any(client.is_waiting for client in self.clients)
+
+
+BreakerMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=50)
+TestBreakerMachine = BreakerMachine.TestCase

@@ -1,0 +1,1198 @@
+import asyncio
+import os
+import queue
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.fakes import FakeClock
+from wsaas.delivery import journal, journal_file
+from wsaas.delivery.journal import GAP, RETRY_PAUSE, Entry, JournalError, NoJournal, SqliteJournal
+from wsaas.events import Closed
+
+PATIENCE = 20.0
+FAREWELL = Closed(b'{"code":1006}', 1_700_000_005.5)
+
+
+def entry(name="a", authorization=b"Bearer \xe9", connected_at=1_700_000_000.25):
+    return Entry(name, f"node/{name}", authorization, None, connected_at)
+
+
+class Spy:
+    """A connection to SQLite that keeps the statements, waits at the `gate`, and can be made to fail at one of them."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.statements = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fails_at = None
+        self.reached = threading.Event()
+
+    def execute(self, statement, values=()):
+        self.reached.set()
+        assert self.gate.wait(PATIENCE)
+        self.statements.append(statement.split()[0])
+        if self.fails_at is not None and statement.startswith(self.fails_at):
+            raise sqlite3.OperationalError("the disk is full of ducks")
+        return self._connection.execute(statement, values)
+
+    def close(self):
+        self._connection.close()
+
+
+class Rig:
+    """A journal whose loop turns only when a test says so. `told`: name and word of each `done`, in order."""
+
+    def __init__(self, path, **options):
+        self.path = path
+        self.clock = FakeClock()
+        self.calls = queue.SimpleQueue()
+        self.told = []
+        self.options = options
+        self.journal = self.new()
+
+    def new(self):
+        return SqliteJournal(self.path, self.clock, lambda call, *args: self.calls.put((call, args)), **self.options)
+
+    def open(self):
+        return self.journal.open()
+
+    def spy(self):
+        self.journal._file.connection = Spy(self.journal._file.connection)
+        return self.journal._file.connection
+
+    def turn(self):
+        """Turn the loop until nothing is being written, or only later; return how many calls were made."""
+        turns = 0
+        while self.journal._is_writing:
+            if not self.clock.timers:
+                self.step()
+                turns += 1
+            elif self.clock.timers[0].at - self.clock.now() > 2 * GAP:
+                break
+            else:
+                self.clock.advance(GAP)
+        return turns
+
+    def step(self):
+        """Make the next call that the journal asked the loop for."""
+        call, args = self.calls.get(timeout=PATIENCE)
+        call(*args)
+
+    def reopen(self):
+        """Close, and open anew; return what was left."""
+        self.journal.close()
+        self.drop_calls()
+        self.journal = self.new()
+        return self.open()
+
+    def drop_calls(self):
+        while not self.calls.empty():
+            self.calls.get()
+
+    def done(self, name):
+        return lambda written: self.told.append((name, written))
+
+    def opened(self, name="a", **values):
+        self.journal.opened(entry(name, **values), self.done(name))
+
+    def ended(self, name="a", farewell=FAREWELL):
+        self.journal.ended(name, farewell)
+
+    def close(self):
+        self.journal.close()
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path / "journal")
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def opened(rig):
+    assert rig.open() == []
+    return rig
+
+
+def names(entries):
+    return [each.id for each in entries]
+
+
+# What is remembered.
+
+
+def test_a_connection_is_remembered_from_its_first_moment(opened):
+    opened.opened()
+    assert opened.told == []
+    opened.turn()
+    assert opened.told == [("a", True)]
+    assert opened.reopen() == [Entry("a", "node/a", b"Bearer \xe9", None, 1_700_000_000.25)]
+
+
+def test_a_connection_without_an_authorization_has_none(opened):
+    opened.opened(authorization=None)
+    opened.turn()
+    assert opened.reopen()[0].authorization is None
+
+
+def test_the_context_and_the_farewell_are_remembered_as_they_were(opened):
+    opened.opened()
+    opened.journal.admitted("a", "cart=7")
+    opened.ended()
+    opened.turn()
+    assert opened.told == [("a", True)]
+    assert opened.reopen() == [
+        Entry("a", "node/a", b"Bearer \xe9", "cart=7", 1_700_000_000.25, 1_700_000_005.5, b'{"code":1006}')
+    ]
+
+
+def test_a_farewell_may_be_written_anew(opened):
+    opened.opened()
+    opened.ended()
+    opened.ended(farewell=Closed(b'{"code":1011}', 2.0))
+    opened.turn()
+    (left,) = opened.reopen()
+    assert (left.ended_at, left.farewell) == (2.0, b'{"code":1011}')
+
+
+def test_what_is_settled_is_gone(opened):
+    opened.opened("a")
+    opened.opened("b")
+    opened.journal.settled("a")
+    opened.journal.settled("never there")
+    opened.turn()
+    assert names(opened.reopen()) == ["b"]
+
+
+def test_what_is_left_is_given_oldest_first(opened):
+    for name, at in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
+        opened.opened(name, connected_at=at)
+    opened.turn()
+    assert names(opened.reopen()) == ["a", "b", "c"]
+
+
+def test_what_is_left_stays_until_it_is_settled(opened):
+    opened.opened()
+    opened.turn()
+    assert names(opened.reopen()) == ["a"]
+    assert names(opened.reopen()) == ["a"]
+    opened.journal.settled("a")
+    opened.turn()
+    assert opened.reopen() == []
+
+
+def test_close_writes_what_is_pending(opened):
+    opened.opened("a")
+    opened.opened("b")
+    assert names(opened.reopen()) == ["a", "b"]
+
+
+def test_close_writes_what_came_while_something_was_written(opened):
+    spy = opened.spy()
+    spy.gate.clear()
+    opened.opened("a")
+    opened.step()
+    opened.opened("b")
+    spy.gate.set()
+    assert names(opened.reopen()) == ["a", "b"]
+
+
+def test_a_journal_that_was_never_opened_may_be_closed(rig):
+    rig.close()
+    assert not rig.path.exists()
+
+
+def test_a_journal_may_be_closed_twice(opened):
+    opened.close()
+    opened.close()
+
+
+def test_without_a_journal_everything_goes_on_at_once():
+    told = []
+    none = NoJournal()
+    none.opened(entry(), told.append)
+    none.admitted("a", "context")
+    none.ended("a", FAREWELL)
+    none.settled("a")
+    assert told == [True]
+
+
+def test_a_journal_works_on_a_real_loop(tmp_path):
+    async def use():
+        loop = asyncio.get_running_loop()
+        writing = SqliteJournal(tmp_path / "journal", FakeClock(), loop.call_soon_threadsafe)
+        assert writing.open() == []
+        written = asyncio.Event()
+        writing.opened(entry(), lambda _: written.set())
+        await asyncio.wait_for(written.wait(), PATIENCE)
+        writing.close()
+
+    asyncio.run(use())
+    rig = Rig(tmp_path / "journal")
+    assert names(rig.open()) == ["a"]
+    rig.close()
+
+
+# Writes share commits.
+
+
+def test_what_comes_in_one_turn_of_the_loop_shares_a_commit(opened):
+    spy = opened.spy()
+    for number in range(100):
+        opened.opened(str(number))
+    opened.turn()
+    assert spy.statements == ["BEGIN", *["INSERT"] * 100, "COMMIT"]
+    assert opened.told == [(str(number), True) for number in range(100)]
+
+
+def test_what_comes_while_something_is_written_shares_the_next_commit(opened):
+    spy = opened.spy()
+    spy.gate.clear()
+    opened.opened("first")
+    opened.step()
+    assert spy.reached.wait(PATIENCE)
+    for number in range(500):
+        opened.opened(str(number))
+        opened.journal.admitted(str(number), "x")
+        opened.ended(str(number))
+    assert opened.told == []
+    spy.gate.set()
+    opened.turn()
+    assert spy.statements.count("BEGIN") == spy.statements.count("COMMIT") == 2
+    assert len(opened.told) == 501
+    assert len(opened.reopen()) == 501
+
+
+def test_the_first_for_a_while_is_written_at_once(opened):
+    for name in ("first", "later"):
+        opened.clock.advance(GAP)
+        opened.opened(name)
+        assert opened.clock.timers == []
+        opened.turn()
+    assert opened.told == [("first", True), ("later", True)]
+
+
+def test_what_comes_soon_after_a_commit_waits_a_moment_for_more(opened):
+    spy = opened.spy()
+    opened.opened("first")
+    opened.turn()
+    spy.statements.clear()
+    opened.opened("second")
+    opened.clock.advance(GAP / 4)
+    opened.ended("first")
+    assert spy.statements == []
+    assert [timer.at - opened.clock.now() for timer in opened.clock.timers] == [pytest.approx(GAP * 3 / 4)]
+    opened.turn()
+    assert spy.statements == ["BEGIN", "INSERT", "UPDATE", "COMMIT"]
+    assert opened.told[1:] == [("second", True)]
+
+
+def test_what_a_done_brings_is_written_next(opened):
+    spy = opened.spy()
+    opened.journal.opened(entry(), lambda _written: opened.journal.settled("a"))
+    opened.turn()
+    assert spy.statements == ["BEGIN", "INSERT", "COMMIT", "BEGIN", "DELETE", "COMMIT"]
+    assert opened.reopen() == []
+
+
+def test_done_is_called_on_the_loop_and_only_once_it_is_committed(opened):
+    spy = opened.spy()
+    seen = []
+    opened.journal.opened(entry(), lambda _: seen.append((threading.current_thread(), spy.statements[-1])))
+    opened.turn()
+    assert seen == [(threading.current_thread(), "COMMIT")]
+
+
+# Writes that fail.
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "INSERT", "COMMIT"])
+def test_what_was_opened_but_cannot_be_written_is_refused_and_forgotten(opened, at, caplog):
+    spy = opened.spy()
+    spy.fails_at = at
+    opened.opened("a")
+    opened.opened("b")
+    opened.turn()
+    assert opened.told == [("a", False), ("b", False)]
+    assert caplog.messages == [f"the journal {opened.path} cannot be written: the disk is full of ducks"]
+    assert caplog.records[0].levelname == "ERROR"
+    assert opened.clock.timers == []
+    spy.fails_at = None
+    opened.opened("c")
+    opened.turn()
+    assert opened.told[2:] == [("c", True)]
+    assert names(opened.reopen()) == ["c"]
+
+
+def test_whatever_else_cannot_be_written_is_tried_again_after_a_pause(opened):
+    for name in "abc":
+        opened.opened(name)
+    opened.turn()
+    opened.told.clear()
+    spy = opened.spy()
+    spy.fails_at = "COMMIT"
+    opened.journal.admitted("a", "x")
+    opened.ended("b")
+    opened.journal.settled("c")
+    opened.opened("d")
+    opened.turn()
+    assert opened.told == [("d", False)]
+    (timer,) = opened.clock.timers
+    assert timer.at == opened.clock.now() + RETRY_PAUSE
+    opened.clock.advance(RETRY_PAUSE)
+    opened.turn()
+    assert len(opened.clock.timers) == 1
+    spy.fails_at = None
+    opened.clock.advance(RETRY_PAUSE)
+    opened.turn()
+    assert opened.clock.timers == []
+    # Nobody is told twice.
+    assert len(opened.told) == 1
+    left = opened.reopen()
+    assert names(left) == ["a", "b"]
+    assert left[0].context == "x"
+    assert left[1].farewell == FAREWELL.body
+
+
+def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
+    opened.opened("a")
+    opened.turn()
+    spy = opened.spy()
+    spy.fails_at = "UPDATE"
+    opened.ended("a", farewell=Closed(b"old", 1.0))
+    opened.turn()
+    opened.ended("a", farewell=Closed(b"new", 2.0))
+    opened.opened("b")
+    assert opened.calls.empty()
+    spy.fails_at = None
+    opened.clock.advance(RETRY_PAUSE)
+    opened.turn()
+    assert opened.told[1:] == [("b", True)]
+    left = opened.reopen()
+    assert names(left) == ["a", "b"]
+    assert left[0].farewell == b"new"
+
+
+def test_a_full_disk_refuses_new_connections_until_there_is_room_again(opened):
+    pages = opened.journal._file.connection.execute("PRAGMA page_count").fetchone()[0]
+    opened.journal._file.connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+    for number in range(100):
+        opened.opened(str(number), authorization=b"x" * 1000)
+    opened.turn()
+    assert opened.told == [(str(number), False) for number in range(100)]
+    opened.told.clear()
+    opened.journal._file.connection.execute("PRAGMA max_page_count = 1000000").fetchone()
+    opened.opened("more", authorization=b"x" * 10_000)
+    opened.turn()
+    assert opened.told == [("more", True)]
+    assert names(opened.reopen()) == ["more"]
+
+
+def test_what_is_still_tried_when_the_journal_is_closed_is_written(opened):
+    opened.opened("a")
+    opened.turn()
+    spy = opened.spy()
+    spy.fails_at = "COMMIT"
+    opened.journal.settled("a")
+    opened.turn()
+    spy.fails_at = None
+    assert opened.reopen() == []
+
+
+# The file.
+
+
+@pytest.mark.parametrize("mode", [None, 0o644, 0o666, 0o400, 0o777])
+def test_only_its_user_can_read_it_whatever_it_was(rig, mode):
+    before = os.umask(0)
+    try:
+        if mode is not None:
+            rig.path.touch()
+            rig.path.chmod(mode)
+        rig.open()
+        rig.opened()
+        rig.turn()
+        files = sorted(each.name for each in rig.path.parent.iterdir())
+        assert {each.stat().st_mode & 0o777 for each in rig.path.parent.iterdir()} == {0o600}
+        assert files == ["journal", "journal-wal"]
+    finally:
+        os.umask(before)
+
+
+def test_a_journal_that_was_left_readable_is_readable_no_more(opened):
+    opened.opened()
+    opened.turn()
+    opened.close()
+    opened.path.chmod(0o644)
+    assert names(opened.reopen()) == ["a"]
+    assert opened.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_symbolic_link_is_refused_and_what_it_points_to_is_left_alone(rig, tmp_path):
+    target = tmp_path / "target"
+    for content in (None, b"precious"):
+        if content is not None:
+            target.write_bytes(content)
+            target.chmod(0o644)
+        rig.path.unlink(missing_ok=True)
+        rig.path.symlink_to(target)
+        with pytest.raises(JournalError, match=r"journal: .*symbolic link"):
+            rig.open()
+    assert target.read_bytes() == b"precious"
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("path", ["missing/journal", "file/journal", "."])
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path, path):
+    (tmp_path / "file").touch()
+    rig = Rig(tmp_path / path)
+    with pytest.raises(JournalError, match=str(tmp_path)) as caught:
+        rig.open()
+    assert caught.value.__cause__ is not None
+    rig.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_written_is_an_error(rig):
+    rig.path.parent.chmod(0o500)
+    try:
+        with pytest.raises(JournalError, match="ermission"):
+            rig.open()
+    finally:
+        rig.path.parent.chmod(0o700)
+
+
+def test_a_folder_that_refuses_a_new_file_is_an_error(rig, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(journal_file.os, "open", refuse)
+    with pytest.raises(JournalError, match="Permission denied"):
+        rig.open()
+
+
+@pytest.mark.parametrize(("power_proof", "synchronous"), [(False, 1), (True, 2)])
+def test_only_a_power_proof_journal_waits_for_the_disk(tmp_path, power_proof, synchronous):
+    rig = Rig(tmp_path / "journal", power_proof=power_proof)
+    rig.open()
+    assert rig.journal._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    assert rig.journal._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    rig.close()
+
+
+# One process at a time.
+
+OPEN = """
+import sys
+from pathlib import Path
+from wsaas.delivery.journal import JournalError, SqliteJournal
+try:
+    SqliteJournal(Path(sys.argv[1]), None, None).open()
+except JournalError as error:
+    print(error)
+else:
+    print("opened")
+"""
+
+
+def open_elsewhere(path):
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_a_second_process_on_the_same_journal_is_refused(opened, wrote):
+    if wrote:
+        opened.opened()
+        opened.turn()
+    assert open_elsewhere(opened.path) == f"{opened.path}: another process uses it"
+    # The first goes on.
+    opened.opened("more")
+    opened.turn()
+    assert opened.told[-1] == ("more", True)
+    opened.close()
+    assert open_elsewhere(opened.path) == "opened"
+
+
+def test_a_second_journal_on_the_same_file_is_refused_and_takes_no_lock_away(opened):
+    second = Rig(opened.path)
+    with pytest.raises(JournalError) as caught:
+        second.open()
+    assert str(caught.value) == f"{opened.path}: another process uses it"
+    assert open_elsewhere(opened.path) == f"{opened.path}: another process uses it"
+    opened.close()
+    assert second.open() == []
+    second.close()
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from wsaas.clock import Clock
+from wsaas.delivery.journal import Entry, SqliteJournal
+calls = __import__("queue").SimpleQueue()
+clock = Clock(asyncio.new_event_loop())
+journal = SqliteJournal(Path(sys.argv[1]), clock, lambda *call: calls.put(call))
+journal.open()
+journal.opened(Entry("a", "node/a", None, None, 1.0), lambda written: os.kill(os.getpid(), 9))
+while True:
+    call, *args = calls.get()
+    call(*args)
+"""
+
+
+def test_what_was_written_survives_a_kill(rig):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(rig.path)], check=False, timeout=PATIENCE)
+    assert killed.returncode == -9
+    assert (rig.path.parent / "journal-wal").stat().st_size > 0
+    assert names(rig.open()) == ["a"]
+
+
+# Damage.
+
+
+def filled(rig, count=200):
+    """Return the bytes of a journal with `count` connections in it."""
+    rig.open()
+    for number in range(count):
+        rig.opened(f"connection {number}")
+    rig.turn()
+    rig.close()
+    rig.journal = rig.new()
+    return rig.path.read_bytes()
+
+
+def spoil(data, place, spoilt):
+    return data[:place] + spoilt + data[place + len(spoilt) :]
+
+
+DAMAGES = {
+    "garbage": lambda _: b"\x00\xff nonsense " * 1000,
+    "text": lambda _: b"# my notes\n",
+    "a header and garbage": lambda data: data[:16] + b"\xa5" * 8176,
+    "two bytes": lambda data: data[:2],
+    "half a header": lambda data: data[:60],
+    "half a page": lambda data: data[:2048],
+    "half the file": lambda data: data[: len(data) // 2],
+    "a page too few": lambda data: data[:-4096],
+    "a zeroed page": lambda data: spoil(data, 4096, bytes(4096)),
+    "a page of garbage": lambda data: spoil(data, 2 * 4096, b"\xa5" * 4096),
+    "a broken page header": lambda data: spoil(data, 4096, b"\xff" * 12),
+    "another table": lambda data: data.replace(b"CREATE TABLE connections", b"CREATE TABLE Connections", 1),
+    "another column": lambda data: data.replace(b"farewell BLOB", b"farewelx BLOB", 1),
+    "a table whose name is not text": lambda data: data.replace(b"TABLE connections", b"TABLE \xffonnections", 1),
+    "a connection whose name is not text": lambda data: data.replace(
+        b"node/connection 7", b"node/connecti\xff\xff 7", 1
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_set_aside_with_its_bytes_and_an_error(rig, damage, caplog):
+    spoilt = DAMAGES[damage](filled(rig))
+    rig.path.write_bytes(spoilt)
+    rig.told.clear()
+    assert rig.open() == []
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    (aside,) = rig.path.parent.glob("journal.damaged-*Z")
+    text = record.getMessage()
+    assert text.startswith(f"{rig.path}: damaged (")
+    assert text.endswith(f"set aside as {aside}; the DELETEs that it remembered are lost")
+    assert aside.read_bytes() == spoilt
+    # The new one works.
+    rig.opened("new")
+    rig.turn()
+    assert rig.told == [("new", True)]
+    assert names(rig.reopen()) == ["new"]
+    assert len(caplog.records) == 1
+
+
+def test_what_goes_with_a_damaged_file_is_set_aside_with_it(rig):
+    rig.path.write_bytes(b"garbage" * 1000)
+    for suffix in ("-wal", "-shm"):
+        rig.path.with_name(f"journal{suffix}").write_bytes(b"old" + suffix.encode())
+    assert rig.open() == []
+    (aside,) = rig.path.parent.glob("journal.damaged-*Z")
+    for suffix in ("-wal", "-shm"):
+        assert aside.with_name(f"{aside.name}{suffix}").read_bytes() == b"old" + suffix.encode()
+
+
+def test_an_empty_file_is_a_new_journal(rig, caplog):
+    rig.path.touch()
+    assert rig.open() == []
+    assert caplog.records == []
+
+
+# Somebody else's file.
+
+
+def somebody_elses(path, *statements):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for statement in statements:
+            other.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE songs (title TEXT)", "INSERT INTO songs VALUES ('La Mer')"],
+        ["CREATE TABLE connections (id TEXT PRIMARY KEY)"],
+        ["PRAGMA application_id = 42", "VACUUM"],
+        [
+            f"PRAGMA application_id = {journal_file.APPLICATION}",
+            f"PRAGMA user_version = {journal_file.VERSION + 1}",
+            "VACUUM",
+        ],
+        [journal_file._SCHEMA[1], *journal_file._SCHEMA[:1]],
+    ],
+)
+def test_a_file_that_is_no_journal_of_this_version_is_refused_and_left_as_it_is(rig, statements, caplog):
+    somebody_elses(rig.path, *statements)
+    rig.path.chmod(0o640)
+    before = rig.path.read_bytes()
+    with pytest.raises(JournalError) as caught:
+        rig.open()
+    assert str(caught.value) == f"{rig.path}: it is not a journal of this version of wsaas"
+    assert rig.path.read_bytes() == before
+    assert rig.path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in rig.path.parent.iterdir()] == ["journal"]
+    assert caplog.records == []
+
+
+def test_a_file_that_somebody_else_is_writing_is_refused(rig):
+    with closing(sqlite3.connect(rig.path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JournalError, match="another process uses it"):
+            rig.open()
+
+
+# Anything at any time.
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """A dictionary says what a journal has to remember, whenever it is opened anew and whatever failed."""
+
+    identifiers = st.sampled_from("abcdef")
+
+    @initialize(power_proof=st.booleans())
+    def start(self, power_proof):
+        self.folder = self.make_folder()
+        self.rig = Rig(self.folder / "journal", power_proof=power_proof)
+        assert self.rig.open() == []
+        self.written = {}
+        self.pending = []
+        self.expected = []
+        self.count = 0
+
+    def make_folder(self):
+        raise NotImplementedError
+
+    def lives(self, name):
+        """Return whether `name` is in the journal once all is written."""
+        return name in self.model()
+
+    def model(self):
+        """Return what is in the journal once all is written."""
+        model = dict(self.written)
+        for change in self.pending:
+            change(model)
+        return model
+
+    @rule(name=identifiers, authorization=st.none() | st.binary(max_size=10), at=st.floats(0, 2e9))
+    def a_client_comes(self, name, authorization, at):
+        if self.lives(name):
+            return
+        made = Entry(name, f"node/{name}", authorization, None, at)
+        self.pending.append(lambda model: model.update({name: made}))
+        self.expected.append(name)
+        self.rig.journal.opened(made, self.rig.done(name))
+
+    @rule(name=identifiers, context=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10))
+    def it_is_admitted(self, name, context):
+        if self.lives(name):
+            self.change(name, context=context)
+        self.rig.journal.admitted(name, context)
+
+    @rule(name=identifiers, body=st.binary(max_size=10))
+    def it_ends(self, name, body):
+        if self.lives(name):
+            self.change(name, ended_at=3.5, farewell=body)
+        self.rig.ended(name, Closed(body, 3.5))
+
+    @rule(name=identifiers)
+    def it_is_settled(self, name):
+        self.pending.append(lambda model: model.pop(name, None))
+        self.rig.journal.settled(name)
+
+    def change(self, name, **values):
+        def apply(model):
+            old = model[name]
+            model[name] = Entry(**{field: values.get(field, getattr(old, field)) for field in Entry.__slots__})
+
+        self.pending.append(apply)
+
+    @rule()
+    def all_is_written(self):
+        self.rig.turn()
+        self.commit()
+        assert self.rig.told == [(name, True) for name in self.expected]
+
+    def commit(self):
+        self.written = self.model()
+        self.pending = []
+
+    @precondition(lambda self: self.pending)
+    @rule()
+    def it_is_opened_anew(self):
+        self.reopen()
+
+    @rule()
+    def the_loop_turns_once(self):
+        if not self.rig.calls.empty():
+            self.rig.step()
+
+    def reopen(self):
+        self.commit()
+        left = self.rig.reopen()
+        assert {each.id: each for each in left} == self.written
+        assert [each.connected_at for each in left] == sorted(each.connected_at for each in left)
+        self.rig.told.clear()
+        self.expected.clear()
+
+    @invariant()
+    def whoever_is_told_is_told_in_order_and_the_truth(self):
+        assert self.rig.told == [(name, True) for name in self.expected[: len(self.rig.told)]]
+
+    def teardown(self):
+        if hasattr(self, "rig"):
+            self.reopen()
+            self.rig.close()
+
+
+def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
+    class Machine(JournalMachine):
+        def make_folder(self):
+            return tmp_path_factory.mktemp("machine")
+
+    Machine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
+    Machine.TestCase().runTest()
+
+
+# Versions.
+
+
+def test_a_journal_of_this_version_is_read_by_it_however_its_table_is_written_down(rig):
+    # To change these words is to make what an earlier gateway left unreadable: that wants another VERSION.
+    somebody_elses(
+        rig.path,
+        "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
+        " connected_at REAL NOT NULL, ended_at REAL, farewell BLOB ) WITHOUT ROWID",
+        "INSERT INTO connections (id, ws_uri, connected_at) VALUES ('a', 'node/a', 1.5)",
+        "PRAGMA application_id = 1465082209",
+        "PRAGMA user_version = 2",
+    )
+    assert rig.open() == [Entry("a", "node/a", None, None, 1.5)]
+
+
+TABLE_1 = (
+    "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
+    " connected_at REAL NOT NULL, number INTEGER, ended_at REAL, farewell BLOB ) WITHOUT ROWID"
+)
+VERSION_1 = (
+    TABLE_1,
+    "INSERT INTO connections VALUES ('a', 'node/a', x'01', 'cart=7', 1.5, NULL, NULL, NULL)",
+    "INSERT INTO connections VALUES ('b', 'node/b', NULL, NULL, 2.5, 7, 3.5, x'7b7d')",
+    "PRAGMA application_id = 1465082209",
+    "PRAGMA user_version = 1",
+)
+
+
+def test_a_journal_of_version_1_is_read_and_becomes_one_of_this_version(rig):
+    somebody_elses(rig.path, *VERSION_1)
+    left = [Entry("a", "node/a", b"\x01", "cart=7", 1.5), Entry("b", "node/b", None, None, 2.5, 3.5, b"{}")]
+    assert rig.open() == left
+    rig.opened("c", connected_at=4.0)
+    rig.turn()
+    assert rig.reopen() == [*left, entry("c", connected_at=4.0)]
+    (version,) = rig.journal._file.connection.execute("PRAGMA user_version").fetchone()
+    assert version == journal_file.VERSION == 2
+
+
+def test_a_journal_of_version_1_whose_table_is_another_is_damaged(rig, caplog):
+    somebody_elses(rig.path, *(each.replace("number INTEGER", "number TEXT") for each in VERSION_1))
+    assert rig.open() == []
+    assert "damaged (its table is not what it was)" in caplog.text
+
+
+def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
+    somebody_elses(rig.path, *VERSION_1)
+    monkeypatch.setitem(journal_file._MADE, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
+    with pytest.raises(JournalError):
+        rig.open()
+    monkeypatch.undo()
+    assert names(rig.open()) == ["a", "b"]
+
+
+# A file that somebody took away, or took over.
+
+
+class Whole(Rig):
+    """A rig whose journal knows what belongs into it: the ids in `known`."""
+
+    def __init__(self, path, **options):
+        self.known = {}
+        super().__init__(path, **options)
+
+    def new(self):
+        made = super().new()
+        made.remembered = lambda: list(self.known.values())
+        return made
+
+    def opened(self, name="a", **values):
+        self.known[name] = entry(name, **values)
+        super().opened(name, **values)
+
+    def done(self, name):
+        def done(written):
+            self.told.append((name, written))
+            if not written:
+                del self.known[name]
+
+        return done
+
+    def notice(self):
+        """Wait until the file was looked at and found not to be whole, and that was told on the loop."""
+        while not self.journal._fault:
+            self.step()
+
+
+@pytest.fixture
+def whole(tmp_path):
+    rig = Whole(tmp_path / "journal")
+    assert rig.open() == []
+    for name in "abc":
+        rig.opened(name)
+    rig.turn()
+    rig.told.clear()
+    yield rig
+    rig.close()
+
+
+def remove(path):
+    path.unlink()
+
+
+def truncate(path):
+    os.truncate(path, 100)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def remove_all(path):
+    for each in path.parent.iterdir():
+        each.unlink()
+
+
+def remove_wal(path):
+    path.with_name("journal-wal").unlink()
+
+
+def truncate_wal(path):
+    os.truncate(path.with_name("journal-wal"), 32)
+
+
+def move_away(path):
+    path.rename(path.with_name("elsewhere"))
+
+
+HURTS = [remove, truncate, empty, remove_all, remove_wal, truncate_wal, move_away]
+
+
+@pytest.mark.parametrize("hurt", HURTS)
+def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hurt, caplog):
+    whole.known["b"].context = "cart=7"
+    hurt(whole.path)
+    whole.notice()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.getMessage().startswith(f"the journal {whole.path} is damaged: journal")
+    assert record.getMessage().endswith("; new clients are refused until it is rewritten")
+    whole.turn()
+    assert caplog.messages[-1] == f"the journal {whole.path} is whole again: 3 connections are in it"
+    assert whole.journal._file.fault() == ""
+    assert whole.path.stat().st_mode & 0o777 == 0o600
+    assert open_elsewhere(whole.path) == f"{whole.path}: another process uses it"
+    # It is one like any other.
+    whole.opened("d")
+    whole.journal.settled("a")
+    whole.turn()
+    assert whole.told == [("d", True)]
+    left = whole.reopen()
+    assert names(left) == ["b", "c", "d"]
+    assert left[0].context == "cart=7"
+    assert not whole.path.with_name("journal.new").exists()
+
+
+def test_what_only_the_old_file_knew_is_taken_over(whole):
+    # Given up by a session, and more than is kept in memory.
+    del whole.known["a"]
+    remove(whole.path)
+    whole.notice()
+    whole.turn()
+    assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+def test_a_truncated_file_is_set_aside(whole, caplog):
+    truncate(whole.path)
+    whole.notice()
+    whole.turn()
+    (aside,) = whole.path.parent.glob("journal.damaged-*Z")
+    assert aside.stat().st_size == 100
+    assert f"{whole.path}: what is left of it is set aside as {aside}" in caplog.messages
+
+
+def test_whoever_comes_while_the_file_is_away_is_taken_once_it_is_back(whole):
+    remove(whole.path)
+    whole.journal._next_look = 0.0
+    whole.opened("d")
+    whole.turn()
+    # The first look found it gone, and what was to be written was refused with it.
+    assert whole.told == [("d", False)]
+    whole.opened("e")
+    whole.turn()
+    assert whole.told[1:] == [("e", True)]
+    assert names(whole.reopen()) == ["a", "b", "c", "e"]
+
+
+OTHERS = {
+    "a file": lambda path: path.write_bytes(b"precious"),
+    "an empty file": lambda path: path.touch(),
+    "a folder": lambda path: path.mkdir(),
+    "a symbolic link": lambda path: path.symlink_to("/nowhere"),
+    "a copy": lambda path: path.write_bytes(path.with_name("copy").read_bytes()),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_is_away(whole, other, caplog):
+    whole.path.with_name("copy").write_bytes(whole.path.read_bytes())
+    whole.path.unlink()
+    OTHERS[other](whole.path)
+    before = whole.path.lstat()
+    whole.notice()
+    whole.turn()
+    for _ in range(3):
+        whole.clock.advance(RETRY_PAUSE)
+        whole.turn()
+    first, second = caplog.messages
+    assert first.endswith(
+        " is damaged: journal was replaced by another file; new clients are refused until it is rewritten"
+    )
+    assert second.endswith(" cannot be rewritten: journal is another file now: move it away; trying again every second")
+    whole.opened("d")
+    whole.journal.settled("a")
+    whole.known.pop("a")
+    whole.clock.advance(RETRY_PAUSE)
+    whole.turn()
+    assert whole.told == [("d", False)]
+    assert whole.path.lstat() == before
+    whole.path.rename(whole.path.with_name("away"))
+    whole.clock.advance(RETRY_PAUSE)
+    whole.turn()
+    assert "is whole again" in caplog.messages[-1]
+    assert names(whole.reopen()) == ["b", "c"]
+
+
+def test_a_journal_that_another_gateway_made_in_its_place_keeps_all_that_it_has(whole):
+    remove_all(whole.path)
+    other = Rig(whole.path)
+    other.open()
+    other.opened("theirs")
+    other.turn()
+    whole.notice()
+    whole.turn()
+    whole.journal.close()
+    other.opened("more")
+    other.turn()
+    assert names(other.reopen()) == ["more", "theirs"]
+    other.close()
+
+
+def test_what_cannot_be_written_anew_is_tried_again_with_all_that_was_known(whole, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    del whole.known["a"]
+    remove(whole.path)
+    monkeypatch.setattr(journal_file.os, "link", full)
+    monkeypatch.setattr(journal_file.Path, "rename", full)
+    whole.notice()
+    whole.turn()
+    assert "cannot be rewritten: No space left on device" in caplog.messages[-1]
+    monkeypatch.undo()
+    whole.clock.advance(RETRY_PAUSE)
+    whole.turn()
+    assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypatch, caplog):
+    def fail(*_):
+        raise sqlite3.OperationalError("the disk is full of ducks")
+
+    remove(whole.path)
+    monkeypatch.setattr(journal_file.JournalFile, "_prepare", fail)
+    whole.notice()
+    whole.turn()
+    assert "cannot be rewritten: the disk is full of ducks" in caplog.messages[-1]
+    monkeypatch.undo()
+    whole.clock.advance(RETRY_PAUSE)
+    whole.turn()
+    assert "is whole again" in caplog.messages[-1]
+    assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_hard_links_will_do(whole, monkeypatch, taken):
+    def no_links(_draft, path):
+        if taken:
+            path.touch()
+        raise OSError(1, "Operation not permitted")
+
+    remove(whole.path)
+    monkeypatch.setattr(journal_file.os, "link", no_links)
+    whole.notice()
+    whole.turn()
+    assert bool(whole.journal._fault) == taken
+    if taken:
+        whole.path.unlink()
+        monkeypatch.undo()
+        whole.clock.advance(RETRY_PAUSE)
+        whole.turn()
+    assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+def test_a_write_that_fails_right_after_the_file_was_written_anew_leaves_nobody_in_it_who_was_refused(
+    whole, monkeypatch
+):
+    remove(whole.path)
+    whole.notice()
+    whole.opened("d")
+    real = journal_file.JournalFile.write
+    fails = iter([True])
+
+    def write(self, statements):
+        if next(fails, False):
+            raise sqlite3.OperationalError("the disk is full of ducks")
+        real(self, statements)
+
+    monkeypatch.setattr(journal_file.JournalFile, "write", write)
+    whole.turn()
+    assert whole.told == [("d", False)]
+    whole.clock.advance(RETRY_PAUSE)
+    whole.turn()
+    assert names(whole.reopen()) == ["a", "b", "c"]
+
+
+def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
+    looks = []
+    real = journal_file.JournalFile.fault
+    monkeypatch.setattr(journal_file.JournalFile, "fault", lambda self: looks.append(1) or real(self))
+    monkeypatch.setattr(journal, "CHECK_INTERVAL", 1000.0)
+    for name in "defghijklm":
+        whole.opened(name)
+        whole.turn()
+    assert len(looks) <= 2
+
+
+# A stop.
+
+
+def test_a_close_says_whether_the_file_is_what_it_should_be(opened):
+    opened.opened("a")
+    assert opened.journal.close()
+    assert opened.journal.close()
+
+
+def test_a_close_mends_the_file_if_it_can(whole):
+    remove(whole.path)
+    whole.journal.settled("a")
+    assert whole.journal.close([entry("b"), entry("c")])
+    assert names(Rig(whole.path).open()) == ["b", "c"]
+
+
+def test_a_close_counts_what_could_not_be_written(whole, caplog):
+    whole.path.unlink()
+    whole.path.touch()
+    whole.journal.settled("a")
+    whole.journal.settled("b")
+    assert not whole.journal.close(list(whole.known.values()))
+    assert caplog.records[-1].levelname == "ERROR"
+    assert caplog.messages[-1].startswith(
+        f"the journal {whole.path} is incomplete: journal is another file now: move it away; 2 changes are not written"
+    )
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_close_tries_again_what_failed_before(opened, is_told):
+    opened.opened("a")
+    opened.turn()
+    spy = opened.spy()
+    spy.fails_at = "DELETE"
+    opened.journal.settled("a")
+    if is_told:
+        opened.turn()
+    else:
+        opened.clock.advance(GAP)
+        deadline = time.monotonic() + PATIENCE
+        while "ROLLBACK" not in spy.statements:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    spy.fails_at = None
+    assert opened.reopen() == []
+
+
+def test_a_close_does_not_wait_for_ever_for_a_disk(opened, monkeypatch, caplog):
+    monkeypatch.setattr(journal, "CLOSE_TIMEOUT", 0.05)
+    spy = opened.spy()
+    spy.gate.clear()
+    opened.opened("a")
+    assert not opened.journal.close()
+    assert "its disk does not answer; 1 change is not written" in caplog.text
+    spy.gate.set()
+    opened.journal._thread.join(PATIENCE)
+
+
+def test_after_a_close_nothing_is_asked_of_the_loop(opened):
+    spy = opened.spy()
+    spy.fails_at = "COMMIT"
+    opened.opened("a")
+    opened.journal.settled("b")
+    opened.turn()
+    opened.journal.close()
+    opened.journal.settled("b")
+    while not opened.calls.empty():
+        opened.step()
+    opened.journal._hand_over()
+    assert opened.clock.timers == []
+
+
+def test_the_file_is_looked_at_often_enough_to_notice_within_a_second():
+    assert journal.CHECK_INTERVAL <= 0.5

@@ -1,0 +1,1046 @@
+import random
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.fakes import FakeClock, FakePool, FakeWebhook, make_settings
+from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker, State
+from wsaas.delivery.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
+from wsaas.delivery.pool import Failure
+from wsaas.delivery.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken, Webhook
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.http.response import Response
+from wsaas.log.wording import counted
+
+INBOX = 10_000
+AGAIN = Again("the backend is tired")
+ADMITTED = Admitted(None, None)
+
+
+class FakeOwner:
+    """Keeps what the outbox tells it, in order."""
+
+    def __init__(self):
+        self.calls = []
+        self.on_resume = lambda: None
+        self.on_undelivered = lambda: None
+        self.on_delayed = lambda: None
+        self.leaving_events = []
+
+    def decided(self, verdict):
+        self.calls.append(("decided", verdict))
+
+    def replied(self, reply):
+        self.calls.append(("replied", reply))
+
+    def undelivered(self, reason, why):
+        self.calls.append(("undelivered", reason, why))
+        self.on_undelivered()
+
+    def leaving(self, farewell):
+        self.leaving_events.append(farewell)
+
+    def delayed(self, farewell):
+        self.calls.append(("delayed", farewell))
+        self.on_delayed()
+
+    def settled(self, why):
+        self.calls.append(("settled", why))
+
+    def pause(self):
+        self.calls.append("pause")
+
+    def resume(self):
+        self.calls.append("resume")
+        self.on_resume()
+
+
+class Rig:
+    def __init__(self, inbox=INBOX):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.owner = FakeOwner()
+        self.subject = Subject("id", "http://node/id", None)
+        self.outbox = Outbox(self.webhook, self.clock, self.subject, self.owner, inbox)
+
+    def put(self, *events):
+        for event in events:
+            self.outbox.put(event)
+
+    @property
+    def calls(self):
+        return self.owner.calls
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def message(number, size=10):
+    return Message(text=False, data=b"." * size, number=number)
+
+
+def opened():
+    return Opened(b"{}", 0.0)
+
+
+def closed(number=99, pause=0.0):
+    return Closed(b"{%d}" % number, 0.0, pause)
+
+
+# Order.
+
+
+def test_an_event_whose_way_is_free_goes_at_once(rig):
+    rig.put(opened())
+    assert rig.webhook.told == [opened()]
+    assert rig.webhook.subject is rig.subject
+    assert rig.outbox.level == 0
+    assert rig.calls == []
+
+
+def test_events_go_one_by_one_in_their_order(rig):
+    events = [opened(), message(1), message(2), closed(3)]
+    rig.put(*events)
+    for count, verdict in enumerate([ADMITTED, TAKEN, TAKEN, TAKEN], 1):
+        assert rig.webhook.told == events[:count]
+        assert len(rig.webhook.calls) == 1
+        rig.webhook.answer(verdict)
+    assert rig.calls == [("decided", ADMITTED), ("settled", "")]
+
+
+def test_after_the_last_one_the_way_is_free_again(rig):
+    rig.put(message(1))
+    rig.webhook.answer(TAKEN)
+    rig.put(message(2))
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_reply_goes_to_the_owner_before_the_next_event_leaves(rig):
+    reply = Message(text=True, data=b"echo")
+    rig.put(message(1), message(2))
+    rig.owner.replied = lambda given: rig.calls.append((given, len(rig.webhook.told)))
+    rig.webhook.answer(Taken(reply))
+    assert rig.calls == [(reply, 1)]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_message_that_the_backend_refuses_is_undelivered_and_the_next_one_follows(rig):
+    rig.put(message(1), message(2))
+    rig.webhook.answer(Failed("no", Reason.BACKEND_GONE))
+    assert rig.calls == [("undelivered", Reason.BACKEND_GONE, "no")]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+# Retries.
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.5, 1.0])
+def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, monkeypatch, luck):
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + luck * (high - low))
+    rig.put(closed())
+    pauses = []
+    for _ in range(10):
+        rig.webhook.answer(AGAIN)
+        (timer,) = rig.clock.timers
+        pauses.append(timer.at - rig.clock.now())
+        rig.clock.advance(pauses[-1])
+    bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0, 10.0]
+    assert pauses == pytest.approx([luck * bound for bound in bounds])
+    assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 10.0)
+
+
+def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, monkeypatch):
+    bounds = []
+    monkeypatch.setattr(random, "uniform", lambda _low, high: bounds.append(high) or 0.0)
+    rig.put(closed())
+    for _ in range(5000):
+        rig.webhook.answer(AGAIN)
+        rig.clock.advance(0)
+    assert bounds[-1] == LONGEST_PAUSE
+
+
+def test_pauses_are_drawn_at_random(rig):
+    pauses = set()
+    for _ in range(20):
+        rig.put(message(1))
+        rig.webhook.answer(AGAIN)
+        pauses.add(round(rig.clock.timers[0].at - rig.clock.now(), 6))
+        rig.clock.advance(1.0)
+        rig.webhook.answer(TAKEN)
+    assert len(pauses) > 10
+
+
+def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
+    rig.put(message(1), message(2))
+    rig.webhook.answer(AGAIN)
+    assert rig.webhook.calls == []
+    rig.put(message(3))
+    assert rig.webhook.calls == []
+    rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.answer(TAKEN) == message(1)
+    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.tries == 3
+
+
+def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig.put(message(1), message(2))
+    while not rig.calls:
+        rig.webhook.answer(AGAIN)
+        rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.asked == message(2)
+    rig.webhook.answer(AGAIN)
+    assert rig.clock.timers[0].at - rig.clock.now() == pytest.approx(0.2)
+
+
+def test_retry_after_is_the_least_pause(rig):
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 7.0))
+    assert rig.clock.timers[0].at == rig.clock.now() + 7.0
+
+
+def test_retry_after_does_not_shorten_a_pause(rig, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 0.1))
+    assert rig.clock.timers[0].at == rig.clock.now() + 0.2
+
+
+def test_a_retry_after_beyond_the_window_ends_in_one_last_try_at_its_end(rig):
+    rig.put(message(1))
+    rig.webhook.answer(Again("busy", 3600.0))
+    assert rig.clock.timers[0].at == rig.clock.now() + 30.0
+    rig.clock.advance(30.0)
+    assert rig.webhook.asked == message(1)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == []
+
+
+@pytest.mark.parametrize(("event", "window"), [(message(1), 30.0), (closed(), 300.0)])
+def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
+    start = rig.clock.now()
+    rig.put(event)
+    rig.webhook.answer(AGAIN)
+    if isinstance(event, Closed):
+        assert rig.calls.pop() == ("delayed", event)
+    while not rig.calls:
+        assert rig.clock.now() <= start + window
+        (timer,) = rig.clock.timers
+        rig.clock.advance(timer.at - rig.clock.now())
+        rig.webhook.answer(AGAIN)
+    assert rig.clock.now() == pytest.approx(start + window)
+    assert rig.clock.timers == []
+    if isinstance(event, Closed):
+        assert rig.calls == [("settled", f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
+    else:
+        assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
+
+
+def test_the_window_starts_with_the_first_failure_not_with_the_first_try(rig):
+    rig.put(message(1))
+    rig.clock.advance(40.0)
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == []
+    assert len(rig.clock.timers) == 1
+
+
+def test_without_a_window_an_event_is_tried_once(rig):
+    rig.webhook.windows[Message] = 0.0
+    rig.put(message(1), message(2))
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, 1 time")]
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_retry_says_what_went_wrong(rig, caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    rig.put(message(7))
+    rig.webhook.answer(Again("no luck", 2.0))
+    assert caplog.messages == ["id:7: no luck; again in 2.000 s"]
+
+
+# Backpressure.
+
+
+def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
+    owner = FakeOwner()
+    pressure = Backpressure(100, owner)
+    pressure.add(100)
+    assert owner.calls == []
+    pressure.add(1)
+    pressure.add(50)
+    assert owner.calls == ["pause"]
+    pressure.remove(100)
+    assert owner.calls == ["pause"]
+    pressure.remove(1)
+    assert owner.calls == ["pause", "resume"]
+    pressure.remove(50)
+    assert owner.calls == ["pause", "resume"]
+    assert pressure.level == 0
+
+
+def test_waiting_messages_are_counted_with_an_overhead_and_the_one_in_flight_is_not(rig):
+    rig.put(message(1, 1000), message(2, 20), message(3, 0))
+    assert rig.outbox.level == 2 * OVERHEAD + 20
+    rig.webhook.answer(TAKEN)
+    assert rig.outbox.level == OVERHEAD
+    rig.webhook.answer(TAKEN)
+    assert rig.outbox.level == 0
+
+
+def test_a_closed_does_not_count(rig):
+    rig.put(message(1), closed())
+    assert rig.outbox.level == 0
+
+
+def test_one_message_always_fits(rig):
+    rig.put(message(1, 100 * INBOX))
+    assert rig.calls == []
+    assert not rig.outbox.backlogged
+
+
+def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
+    rig.put(message(1))
+    size = INBOX // 4 - OVERHEAD
+    rig.put(*(message(number, size) for number in range(2, 6)))
+    assert rig.calls == []
+    rig.put(message(6, 0))
+    assert rig.calls == ["pause"]
+    assert rig.outbox.backlogged
+    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause"]
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause", "resume"]
+    assert not rig.outbox.backlogged
+
+
+def test_what_an_owner_puts_when_it_is_resumed_comes_behind_what_waits(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.calls == ["pause"]
+    rig.owner.on_resume = lambda: rig.put(message(3, INBOX))
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == ["pause", "resume", "pause"]
+    assert rig.webhook.told == [message(1), message(2, INBOX)]
+    rig.owner.on_resume = lambda: None
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told[-1] == message(3, INBOX)
+    assert rig.calls == ["pause", "resume", "pause", "resume"]
+
+
+# Hold and release.
+
+
+def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
+    rig.outbox.hold()
+    rig.put(message(1), message(2))
+    assert rig.webhook.told == []
+    assert rig.outbox.level == 2 * (OVERHEAD + 10)
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_what_is_on_its_way_when_the_outbox_is_held_goes_on(rig):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.webhook.answer(AGAIN)
+    rig.clock.advance(LONGEST_PAUSE)
+    assert rig.webhook.tries == 2
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1), message(2)]
+
+
+def test_a_release_starts_nothing_while_something_is_on_its_way(rig):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_release_without_a_hold_is_harmless(rig):
+    rig.outbox.release()
+    rig.put(message(1), message(2))
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_release_with_nothing_that_waits_frees_the_way(rig):
+    rig.outbox.hold()
+    rig.outbox.release()
+    rig.put(message(1))
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
+    rig.outbox.hold()
+    rig.put(message(1, INBOX))
+    assert rig.calls == ["pause"]
+    assert not rig.outbox.backlogged
+
+
+# Giving up.
+
+
+def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
+    rig.put(message(1), message(2), message(3), closed(4))
+    assert rig.outbox.discard() == 2
+    assert rig.outbox.level == 0
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1), closed(4)]
+
+
+def test_a_discard_of_nothing_is_harmless(rig):
+    assert rig.outbox.discard() == 0
+    rig.put(message(1))
+    assert rig.outbox.discard() == 0
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+
+
+def test_a_discard_resumes_a_paused_owner(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.outbox.discard() == 1
+    assert rig.calls == ["pause", "resume"]
+
+
+def test_what_an_owner_puts_when_a_discard_resumes_it_comes_behind_the_closed(rig):
+    rig.put(message(1), message(2, INBOX), closed(3))
+    rig.owner.on_resume = lambda: rig.put(message(4))
+    rig.outbox.discard()
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.asked == closed(3)
+    assert rig.outbox.level == OVERHEAD + 10
+
+
+def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
+    rig.outbox.hold()
+    rig.put(message(1), closed(2))
+    assert rig.outbox.discard() == 1
+    assert rig.webhook.told == []
+    rig.outbox.release()
+    assert rig.webhook.told == [closed(2)]
+
+
+def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
+    rig.put(message(1), message(2), closed(3))
+    rig.owner.on_undelivered = rig.outbox.discard
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.webhook.told == [message(1), closed(3)]
+
+
+def test_an_abandoned_outbox_returns_what_is_not_delivered_and_ignores_late_answers(rig):
+    rig.put(message(1), message(2), closed(3))
+    assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
+    rig.webhook.answer(Taken(message(0)))
+    assert rig.webhook.told == [message(1)]
+    assert rig.calls == []
+    assert rig.outbox.abandon() == []
+
+
+def test_an_abandoned_outbox_tries_nothing_again(rig):
+    rig.put(message(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.outbox.abandon() == [message(1)]
+    assert rig.clock.timers == []
+
+
+def test_an_owner_hears_that_a_closed_is_next_when_all_before_it_is_done_with(rig):
+    rig.put(message(1), closed(2))
+    assert rig.owner.leaving_events == []
+    rig.webhook.answer(TAKEN)
+    assert rig.owner.leaving_events == [closed(2)]
+    assert rig.webhook.told == [message(1), closed(2)]
+
+
+def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
+    rig.put(closed(1))
+    assert rig.outbox.late is None
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1))]
+    assert rig.outbox.late == closed(1)
+    rig.clock.advance(10.0)
+    rig.webhook.answer(AGAIN)
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.calls == [("delayed", closed(1)), ("settled", "")]
+    assert rig.owner.leaving_events == [closed(1)]
+
+
+def test_a_message_that_is_late_is_no_closed(rig):
+    rig.put(message(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.outbox.late is None
+    assert rig.calls == []
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_an_owner_may_abandon_a_closed_that_is_late(rig, is_down):
+    rig.owner.on_delayed = rig.outbox.abandon
+    rig.webhook.breaker.state = OPEN if is_down else CLOSED
+    rig.put(closed(1))
+    if not is_down:
+        rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1))]
+    assert rig.clock.timers == []
+    assert rig.webhook.breaker.waiting == []
+
+
+def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
+    rig.webhook.windows[Closed] = 0.0
+    rig.put(closed(1))
+    rig.webhook.answer(AGAIN)
+    assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 time")]
+
+
+def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
+    rig.put(message(1), closed(2, 5.0))
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.owner.leaving_events == []
+    rig.clock.advance(4.9)
+    assert rig.webhook.told == [message(1)]
+    rig.clock.advance(0.2)
+    assert rig.webhook.told == [message(1), closed(2)]
+
+
+def test_nothing_but_a_pause_is_hurried(rig):
+    rig.outbox.hurry()
+    rig.put(closed(1))
+    rig.outbox.hurry()
+    rig.webhook.answer(AGAIN)
+    rig.outbox.hurry()
+    assert rig.webhook.tries == 1
+
+
+def test_an_owner_that_does_not_care_hears_nothing():
+    Owner().leaving(closed(1))
+    Owner().delayed(closed(1))
+
+
+def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
+    rig.put(message(1), message(2, INBOX))
+    assert rig.outbox.abandon() == [message(1), message(2, INBOX)]
+    rig.put(closed(3))
+    rig.webhook.answer(TAKEN)
+    assert rig.webhook.told == [message(1)]
+    assert rig.outbox.level == 0
+
+
+@pytest.mark.parametrize("late", ["release", "hold", "put", "release after put"])
+def test_an_abandoned_outbox_never_sends_again(rig, late):
+    rig.put(message(1), message(2))
+    rig.outbox.hold()
+    rig.outbox.abandon()
+    if late == "hold":
+        rig.outbox.hold()
+    if "put" in late:
+        rig.put(message(3), closed(4))
+    if late != "put":
+        rig.outbox.release()
+    rig.webhook.answer(TAKEN)
+    rig.outbox.release()
+    assert rig.webhook.told == [message(1)]
+    assert rig.clock.timers == []
+
+
+# A backend that is down, for all connections together.
+
+
+class SharedRig:
+    """Several outboxes in front of one backend, behind a real circuit breaker."""
+
+    def __init__(self, count=3, **values):
+        self.clock = FakeClock()
+        self.pool = FakePool()
+        self.breaker = CircuitBreaker(self.clock, self.pool)
+        self.webhook = Webhook(make_settings(**values), self.pool, self.breaker, self.clock.wall)
+        self.owners = [FakeOwner() for _ in range(count)]
+        self.outboxes = [
+            Outbox(self.webhook, self.clock, Subject(f"id{number}", f"node/id{number}", None), owner, INBOX)
+            for number, owner in enumerate(self.owners)
+        ]
+
+    def fall(self):
+        """Let the backend be down, as somebody else found out."""
+        self.breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
+        return self
+
+    def fail(self):
+        """Let the breaker be half-open: requests of other connections failed."""
+        for number in range(FAILURE_THRESHOLD):
+            subject = Subject(f"other{number}", f"node/other{number}", None)
+            other = Outbox(self.webhook, self.clock, subject, FakeOwner(), INBOX)
+            self.breaker.observe(other, Failure.BROKEN)
+        assert self.breaker.state is State.HALF_OPEN
+        return self
+
+    def answer(self, outcome):
+        """Answer the request that waits longest."""
+        self.pool.answer(outcome if isinstance(outcome, Failure) else Response(outcome, {}))
+
+    def answer_later(self, status, seconds):
+        self.pool.answer(Response(status, {b"retry-after": b"%d" % seconds}))
+
+    @property
+    def sent(self):
+        """Method and `ce-id` of each request that is under way."""
+        heads = [exchange.request.partition(b"\r\n\r\n")[0].decode() for exchange in self.pool.sent]
+        return [f"{head.split()[0]} {head.partition('ce-id: ')[2].split()[0]}" for head in heads]
+
+    def sweep(self, seconds):
+        """Let time pass, and let go of those that wait in vain."""
+        self.clock.advance(seconds)
+        self.breaker.sweep(self.clock.now())
+
+
+@pytest.fixture
+def down():
+    return SharedRig().fall()
+
+
+@pytest.fixture
+def half_open():
+    return SharedRig().fail()
+
+
+def test_an_opened_never_waits_for_a_backend_that_is_down(down):
+    for outbox in down.outboxes:
+        outbox.put(opened())
+    assert down.sent == ["POST id0:0", "POST id1:0", "POST id2:0"]
+    assert len(down.breaker) == 0
+    for owner in down.owners:
+        down.answer(Failure.UNREACHABLE)
+        ((said, verdict),) = owner.calls
+        assert said == "decided"
+        assert verdict.fault.status == 503
+    assert down.sent == []
+
+
+def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
+    for number, outbox in enumerate(down.outboxes):
+        outbox.put(message(number + 1))
+    assert down.sent == []
+    assert len(down.breaker) == 3
+    down.clock.advance(0.1)
+    assert down.sent == ["PUT id0:1"]
+    down.clock.advance(10.0)
+    assert down.sent == ["PUT id0:1"]
+    down.answer(200)
+    assert down.sent == ["PUT id1:2", "PUT id2:3"]
+    assert [owner.calls for owner in down.owners] == [[], [], []]
+
+
+def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
+    down.outboxes[0].put(closed(9))
+    assert down.sent == []
+    assert len(down.breaker) == 1
+    down.clock.advance(0.1)
+    assert down.sent == ["DELETE id0:end"]
+    down.answer(204)
+    assert down.owners[0].calls == [("delayed", closed(9)), ("settled", "")]
+
+
+def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_own():
+    rig = SharedRig()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    for _ in range(3):
+        rig.answer(Failure.UNREACHABLE)
+    assert len(rig.breaker) == 3
+    # One timer for all: that of the probe.
+    assert len(rig.clock.timers) == 1
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0:1"]
+
+
+def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    rig = SharedRig()
+    rig.outboxes[0].put(message(1))
+    rig.answer(503)
+    assert len(rig.breaker) == 0
+    rig.fall()
+    rig.clock.advance(0.2)
+    assert rig.sent == []
+    assert len(rig.breaker) == 1
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0:1"]
+
+
+def test_a_probe_that_fails_lines_up_behind_the_others(down):
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    for name in ("id0", "id1", "id2", "id0"):
+        down.clock.advance(1.0)
+        assert down.sent == [f"PUT {name}:1"]
+        down.answer(Failure.UNREACHABLE)
+    assert [owner.calls for owner in down.owners] == [[], [], []]
+
+
+def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
+    first, second, _ = half_open.outboxes
+    first.put(message(1))
+    half_open.answer_later(503, 7)
+    second.put(message(1))
+    half_open.answer(Failure.TIMED_OUT)
+    # The first one waits for itself, the second one for its turn.
+    assert len(half_open.breaker) == 1
+    half_open.clock.advance(6.9)
+    assert half_open.sent == ["PUT id1:1"]
+    half_open.answer(Failure.TIMED_OUT)
+    assert len(half_open.breaker) == 1
+    half_open.clock.advance(0.2)
+    assert len(half_open.breaker) + len(half_open.sent) == 2
+
+
+def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_window_is_over(down):
+    outbox, owner = down.outboxes[0], down.owners[0]
+    # Nobody else probes: that one is under way and never answered.
+    down.outboxes[1].put(message(1))
+    down.clock.advance(0.1)
+    outbox.put(message(1))
+    outbox.put(message(2))
+    down.sweep(29.9)
+    assert owner.calls == []
+    down.sweep(0.1)
+    assert owner.calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    # The next one waits with a window of its own.
+    down.sweep(29.9)
+    assert len(owner.calls) == 1
+    down.sweep(0.1)
+    assert len(owner.calls) == 2
+    assert len(down.breaker) == 0
+
+
+def test_a_window_runs_on_from_the_first_failure_through_the_line():
+    rig = SharedRig(api_retry="5000")
+    rig.outboxes[0].put(message(1))
+    rig.answer_later(503, 2)
+    rig.clock.advance(2.0)
+    rig.answer(Failure.UNREACHABLE)
+    rig.clock.advance(0.1)
+    assert rig.sent == ["PUT id0:1"]
+    rig.sweep(2.85)
+    assert rig.owners[0].calls == []
+    rig.clock.advance(0.1)
+    rig.answer(Failure.TIMED_OUT)
+    assert rig.owners[0].calls == [
+        ("undelivered", Reason.UNDELIVERED, "the backend did not answer in time, 2 times"),
+    ]
+    assert len(rig.breaker) == 0
+
+
+def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
+    half_open.outboxes[0].put(message(1))
+    half_open.answer(Failure.BROKEN)
+    assert len(half_open.breaker) == 1
+    # As if so many waited that its turn never came.
+    half_open.breaker._stop_timer()
+    half_open.sweep(29.9)
+    assert half_open.owners[0].calls == []
+    half_open.sweep(0.1)
+    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "its requests failed, 1 time")]
+
+
+# What was never tried.
+
+
+def test_a_message_is_untried_until_an_exchange_failed():
+    rig = SharedRig()
+    outbox = rig.outboxes[0]
+    outbox.put(message(1))
+    assert outbox.untried
+    assert outbox.connection_id == "id0"
+    for failure in (Failure.CROWDED, Failure.UNREACHABLE):
+        rig.answer(failure)
+        rig.clock.advance(0.1)
+        assert outbox.untried
+    rig.answer(Failure.BROKEN)
+    assert not outbox.untried
+
+
+def test_each_message_is_untried_at_first():
+    rig = SharedRig()
+    outbox = rig.outboxes[0]
+    outbox.put(message(1))
+    outbox.put(message(2))
+    rig.answer(500)
+    assert not outbox.untried
+    rig.clock.advance(1.0)
+    rig.answer(200)
+    assert rig.sent == ["PUT id0:2"]
+    assert outbox.untried
+
+
+def test_what_is_new_goes_at_once_while_others_fail(half_open):
+    half_open.outboxes[0].put(message(1))
+    assert half_open.sent == ["PUT id0:1"]
+    half_open.outboxes[1].put(closed(1))
+    assert half_open.sent == ["PUT id0:1", "DELETE id1:end"]
+    half_open.outboxes[2].put(opened())
+    assert half_open.sent[2] == "POST id2:0"
+
+
+def test_what_is_untried_is_not_given_up_while_connecting_works():
+    rig = SharedRig(count=MAX_TRIALS + 1, api_retry="1000").fail()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    assert len(rig.sent) == MAX_TRIALS
+    rig.breaker._stop_timer()
+    for _ in range(100):
+        rig.sweep(1.0)
+    assert rig.owners[-1].calls == []
+    rig.answer(200)
+    assert rig.sent[-1] == f"PUT id{MAX_TRIALS}:1"
+
+
+def test_what_is_untried_is_given_up_when_the_backend_was_unreachable_for_a_whole_window():
+    rig = SharedRig(api_retry="5000").fail()
+    for outbox in rig.outboxes:
+        outbox.put(message(1))
+    rig.clock.advance(60.0)
+    # It is unreachable from here on.
+    for _ in range(3):
+        rig.answer(Failure.UNREACHABLE)
+    rig.clock.advance(0.1)
+    rig.sweep(4.8)
+    assert [owner.calls for owner in rig.owners] == [[], [], []]
+    rig.sweep(0.2)
+    assert rig.owners[1].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    rig.answer(Failure.UNREACHABLE)
+    assert rig.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+
+
+def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
+    down.outboxes[0].put(message(1))
+    down.sweep(29.9)
+    assert down.sent == ["PUT id0:1"]
+    down.answer(Failure.BROKEN)
+    assert down.breaker.state is State.HALF_OPEN
+    down.clock.advance(0.1)
+    down.sweep(29.5)
+    down.answer(200)
+    assert down.owners[0].calls == []
+
+
+def test_what_found_no_connection_in_time_is_sent_again_and_not_given_up():
+    rig = SharedRig(api_retry="1000")
+    rig.outboxes[0].put(message(1))
+    for _ in range(100):
+        rig.answer(Failure.CROWDED)
+        assert len(rig.clock.timers) == 1
+        rig.clock.advance(1.0)
+        assert rig.sent == ["PUT id0:1"]
+    assert rig.owners[0].calls == []
+
+
+def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
+    down.outboxes[1].put(message(1))
+    down.clock.advance(0.1)
+    down.outboxes[0].put(closed())
+    assert down.owners[0].calls.pop() == ("delayed", closed())
+    down.sweep(299.9)
+    assert down.owners[0].calls == []
+    down.sweep(0.1)
+    assert down.owners[0].calls == [("settled", "the backend cannot be reached")]
+
+
+def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
+    first, second, third = down.outboxes
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    first.abandon()
+    down.clock.advance(0.1)
+    assert down.sent == ["PUT id1:1"]
+    third.abandon()
+    down.sweep(0.0)
+    assert len(down.breaker) == 0
+    assert down.owners[2].calls == []
+    assert second.abandon() == [message(1)]
+
+
+def test_a_late_answer_to_what_was_abandoned_still_tells_of_the_backend(down):
+    first, second, third = down.outboxes
+    for outbox in down.outboxes:
+        outbox.put(message(1))
+    down.clock.advance(0.1)
+    first.abandon()
+    down.answer(200)
+    assert down.sent == ["PUT id1:1", "PUT id2:1"]
+    assert down.owners[0].calls == []
+    assert (second.level, third.level) == (0, 0)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Whatever the backend answers and whenever events come: a plain queue says what has to be delivered."""
+
+    @initialize()
+    def start(self):
+        self.rig = Rig(inbox=3000)
+        self.outbox = self.rig.outbox
+        self.webhook = self.rig.webhook
+        self.number = 0
+        self.ended = False
+        self.held = False
+        self.current = None
+        self.queue = []
+        self.delivered = []
+        self.discards_when_undelivered = False
+        self.rig.owner.on_undelivered = self.undelivered
+        self.put(opened())
+
+    def put(self, event):
+        if self.current is None and not self.held:
+            self.begin(event)
+        else:
+            self.queue.append(event)
+        self.outbox.put(event)
+
+    def begin(self, event):
+        self.current = event
+        self.delivered.append(event)
+
+    def go_on(self):
+        self.current = None
+        if self.queue and not self.held:
+            self.begin(self.queue.pop(0))
+
+    def undelivered(self):
+        if self.discards_when_undelivered:
+            self.drop()
+            self.outbox.discard()
+
+    def drop(self):
+        self.queue = [event for event in self.queue if isinstance(event, Closed)]
+
+    def answer(self, verdict):
+        if not isinstance(self.webhook.asked, Closed):
+            is_over = self.current
+            self.webhook.answer(verdict)
+            assert self.current is is_over
+            self.go_on()
+        else:
+            self.webhook.answer(verdict)
+            self.current = "settled"
+
+    @precondition(lambda self: not self.ended)
+    @rule(size=st.sampled_from([0, 1, 100, 1000, 5000]))
+    def a_message_comes(self, size):
+        self.number += 1
+        self.put(message(self.number, size))
+
+    @precondition(lambda self: not self.ended and self.number > 3)
+    @rule()
+    def the_end_comes(self):
+        self.ended = True
+        self.put(closed(self.number + 1))
+
+    @precondition(lambda self: self.webhook.calls)
+    @rule(reply=st.booleans())
+    def the_backend_takes_it(self, reply):
+        if isinstance(self.webhook.asked, Opened):
+            self.answer(ADMITTED)
+        else:
+            reply = reply and isinstance(self.webhook.asked, Message)
+            self.answer(Taken(message(0)) if reply else TAKEN)
+
+    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message))
+    @rule(discards=st.booleans())
+    def the_backend_refuses_it(self, discards):
+        self.discards_when_undelivered = discards
+        self.answer(Failed("no", Reason.UNDELIVERED))
+
+    @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened))
+    @rule(after=st.sampled_from([0.0, 0.0, 1.0, 20.0, 1000.0]))
+    def the_backend_is_not_ready(self, after):
+        known = len(self.rig.calls)
+        event, answered = self.webhook.calls.pop(0)
+        self.discards_when_undelivered = False
+        answered(Again("not ready", after))
+        ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "settled")]
+        if ends == ["undelivered"]:
+            self.go_on()
+        elif ends == ["settled"]:
+            self.current = "settled"
+        else:
+            assert ends == []
+            assert len(self.rig.clock.timers) == 1
+        assert not ends or isinstance(event, Closed) == (ends == ["settled"])
+
+    @precondition(lambda self: self.rig.clock.timers)
+    @rule()
+    def the_pause_is_over(self):
+        (timer,) = self.rig.clock.timers
+        pause = timer.at - self.rig.clock.now()
+        assert 0 <= pause <= (300.001 if isinstance(self.current, Closed) else 30.001)
+        self.rig.clock.advance(pause)
+
+    @rule()
+    def the_outbox_is_held(self):
+        self.held = True
+        self.outbox.hold()
+
+    @rule()
+    def the_outbox_is_released(self):
+        if self.held:
+            self.held = False
+            if self.current is None:
+                self.go_on()
+        self.outbox.release()
+
+    @rule()
+    def the_messages_are_discarded(self):
+        waiting = len(self.queue)
+        self.drop()
+        assert self.outbox.discard() == waiting - len(self.queue)
+
+    @invariant()
+    def what_has_to_be_delivered_is_delivered(self):
+        assert self.webhook.told == self.delivered
+        numbers = [event.number for event in self.delivered if not isinstance(event, Closed)]
+        assert numbers == sorted(set(numbers))
+        assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
+
+    @invariant()
+    def at_most_one_is_on_its_way(self):
+        on_their_way = len(self.webhook.calls) + len(self.rig.clock.timers)
+        assert on_their_way == (self.current is not None and self.current != "settled")
+
+    @invariant()
+    def pauses_and_resumes_alternate_and_follow_the_level(self):
+        level = sum(OVERHEAD + len(event.data) for event in self.queue if isinstance(event, Message))
+        assert self.outbox.level == level
+        calls = [call for call in self.rig.calls if call in ("pause", "resume")]
+        assert calls == (["pause", "resume"] * len(calls))[: len(calls)]
+        paused = len(calls) % 2 == 1
+        assert paused or level <= 3000
+        assert not paused or level > 1500
+        assert self.outbox.backlogged == (paused and self.current is not None)
+
+    def teardown(self):
+        if not hasattr(self, "rig"):
+            return
+        if not self.ended:
+            self.the_end_comes()
+        self.the_outbox_is_released()
+        while self.current != "settled":
+            if self.rig.clock.timers:
+                self.the_pause_is_over()
+            self.the_backend_takes_it(reply=False)
+            self.what_has_to_be_delivered_is_delivered()
+            self.pauses_and_resumes_alternate_and_follow_the_level()
+        assert isinstance(self.webhook.told[-1], Closed)
+        assert self.queue == []
+
+
+OutboxMachine.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestOutboxMachine = OutboxMachine.TestCase

@@ -1,0 +1,404 @@
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from tests.support.fakes import FakeClock, FakeJournal, FakeKeeper, FakePool, FakeWebhook, make_services, make_settings
+from tests.support.strategies import examples
+from wsaas.delivery import recovery
+from wsaas.delivery.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
+from wsaas.delivery.journal import Entry
+from wsaas.delivery.pool import Failure
+from wsaas.delivery.recovery import AT_ONCE, OWED_RETRY_INTERVAL, Recovery
+from wsaas.delivery.webhook import TAKEN, Again, Webhook
+from wsaas.events import Closed
+from wsaas.http.response import Response
+
+FAREWELL = b'{"code":1000}'
+
+
+def lost(name="a", context=None, connected_at=1_700_000_000.0):
+    """Return what is left of a connection that was open when its gateway died."""
+    return Entry(name, f"old/{name}", b"Bearer " + name.encode(), context, connected_at)
+
+
+def ended(name="a", farewell=FAREWELL):
+    """Return what is left of a connection whose DELETE was retried."""
+    return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, 1_700_000_123.0, farewell)
+
+
+def some(count):
+    """Return what is left of connections of either kind, each different."""
+    return [lost(f"{each:02}") if each % 2 else ended(f"{each:02}", b"%d" % each) for each in range(count)]
+
+
+class Rig:
+    """A recovery whose journal writes when a test says so."""
+
+    def __init__(self, *entries, webhook=None, **values):
+        self.clock = FakeClock()
+        self.webhook = webhook or FakeWebhook()
+        self.journal = FakeJournal()
+        for entry in entries:
+            self.journal.entries[entry.id] = {"farewell": entry.farewell}
+        settings = make_settings(**values)
+        services = make_services(settings, self.clock, self.webhook, FakeKeeper(), self.journal)
+        self.recovery = Recovery(services, entries)
+
+    def start(self):
+        self.recovery.start()
+        return self
+
+    @property
+    def remembered(self):
+        """The ids that the journal still holds once it wrote what is pending."""
+        self.journal.write()
+        return sorted(self.journal.entries)
+
+
+# Lost with their gateway.
+
+
+def test_without_anything_left_nothing_is_done(caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig = Rig().start()
+    rig.recovery.stop()
+    assert len(rig.recovery) == 0
+    assert rig.webhook.told == []
+    assert caplog.messages == []
+
+
+def test_nothing_is_sent_before_the_start():
+    rig = Rig(lost())
+    assert len(rig.recovery) == 1
+    assert rig.webhook.told == []
+    assert rig.journal.pending == []
+
+
+def test_a_lost_connection_is_told_of_with_what_is_known():
+    rig = Rig(lost(connected_at=FakeClock().wall() - 90.25)).start()
+    (told,) = rig.webhook.told
+    assert isinstance(told, Closed)
+    assert told.at == rig.clock.wall()
+    assert orjson.loads(told.body) == {
+        "ws_uri": "old/a",
+        "code": 1006,
+        "reason": "gateway lost",
+        "duration": 90_250,
+        "messages_in": None,
+        "messages_out": None,
+        "undelivered": None,
+    }
+
+
+def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
+    rig = Rig(lost(connected_at=FakeClock().wall() + 3600.0)).start()
+    assert orjson.loads(rig.webhook.asked.body)["duration"] == 0
+
+
+def test_it_is_written_down_only_if_it_is_not_taken_at_once():
+    rig = Rig(lost("a"), lost("b")).start()
+    assert rig.journal.pending == []
+    rig.webhook.answer(TAKEN)
+    assert rig.journal.write() == ["settled"]
+    asked = rig.webhook.answer(Again("no", 1.0))
+    assert rig.journal.write() == ["ended"]
+    assert rig.journal.entries["b"]["farewell"] == asked
+    rig.clock.advance(10.0)
+    rig.webhook.answer(Again("no", 1.0))
+    assert rig.journal.pending == []
+
+
+# Retried already.
+
+
+def test_what_was_retried_is_sent_again_as_it_was():
+    rig = Rig(ended()).start()
+    assert rig.webhook.told == [Closed(FAREWELL, 1_700_000_123.0)]
+    rig.webhook.answer(Again("no"))
+    assert rig.journal.pending == []
+
+
+# The requests.
+
+
+def requests(*entries):
+    """Return what goes over the wire for `entries`."""
+    pool = FakePool()
+    clock = FakeClock()
+    settings = make_settings(ws_hostname="new:1")
+    rig = Rig(*entries, webhook=Webhook(settings, pool, CircuitBreaker(clock, pool), clock.wall))
+    rig.start().journal.write()
+    return [exchange.request for exchange in pool.sent]
+
+
+def test_the_request_has_the_headers_of_the_connection_as_it_was():
+    (request,) = requests(lost("abc", context="cart=7"))
+    head, _, body = request.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"DELETE /hook HTTP/1.1"
+    for line in (
+        b"Authorization: Bearer abc",
+        b"Ws-Uri: old/abc",
+        b"Ws-Context: cart=7",
+        b"ce-subject: abc",
+        b"ce-id: abc:end",
+        b"ce-type: wsaas.disconnect",
+    ):
+        assert lines.count(line) == 1
+    assert orjson.loads(body)["ws_uri"] == "old/abc"
+
+
+def test_without_context_and_authorization_there_are_no_such_headers():
+    (request,) = requests(ended())
+    assert b"Ws-Context" not in request
+    assert b"Authorization" not in request
+    assert b"\r\nce-id: a:end\r\n" in request
+    assert request.endswith(b"\r\n\r\n" + FAREWELL)
+
+
+# Some at a time.
+
+
+def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done():
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 3)]
+    rig = Rig(*entries).start()
+    for done in range(4):
+        assert [int(event.body) for event in rig.webhook.told] == list(range(AT_ONCE + done))
+        assert len(rig.recovery) == AT_ONCE + 3 - done
+        if done < 3:
+            rig.webhook.answer(TAKEN)
+    assert AT_ONCE == 16
+
+
+def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig = Rig(ended("a"), lost("b")).start()
+    assert caplog.messages == ["an earlier gateway left 2 connections: telling the backend"]
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == ["b"]
+    assert len(caplog.messages) == 1
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == []
+    assert len(rig.recovery) == 0
+    assert caplog.messages[1:] == ["all ended connections that the backend had still to be told of are dealt with"]
+
+
+def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
+    rig.webhook.answer(Again("no", 5.0))
+    assert len(rig.webhook.told) == AT_ONCE
+    rig.clock.advance(5.0)
+    assert rig.webhook.tries == AT_ONCE + 1
+    assert len(rig.webhook.told) == AT_ONCE
+    assert len(rig.remembered) == AT_ONCE + 1
+
+
+def test_what_is_given_up_stays_and_is_logged(caplog):
+    rig = Rig(ended("a", b"a"), ended("b", b"b")).start()
+    rig.webhook.windows[Closed] = 0.0
+    rig.webhook.answer(Again("the backend is broken"))
+    assert caplog.messages == [
+        "old/a: the backend was not told that this connection ended: the backend is broken, 1 time"
+    ]
+    assert caplog.records[0].levelname == "ERROR"
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == ["a"]
+    assert len(rig.recovery) == 0
+
+
+def test_one_that_is_given_up_makes_way_for_the_next():
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
+    rig.webhook.windows[Closed] = 0.0
+    rig.webhook.answer(Again("no"))
+    assert int(rig.webhook.told[-1].body) == AT_ONCE
+
+
+def test_while_the_backend_is_down_they_line_up_like_everybody():
+    clock = FakeClock()
+    pool = FakePool()
+    breaker = CircuitBreaker(clock, pool)
+    settings = make_settings()
+    rig = Rig(*(ended(f"{number:02}") for number in range(40)), webhook=Webhook(settings, pool, breaker, clock.wall))
+    breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
+    rig.start()
+    assert pool.sent == []
+    assert len(breaker) == AT_ONCE
+    clock.advance(0.1)
+    pool.answer(Response(200, {}))
+    while pool.sent:
+        pool.answer(Response(200, {}))
+    assert rig.remembered == []
+
+
+# Stopped.
+
+
+@pytest.mark.parametrize("retries", [False, True])
+def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 5)]
+    rig = Rig(*entries).start()
+    rig.webhook.answer(TAKEN)
+    if retries:
+        rig.webhook.answer(Again("no"))
+    rig.recovery.stop()
+    assert len(rig.recovery) == 0
+    rig.clock.advance(1000.0)
+    while rig.webhook.calls:
+        rig.webhook.answer(TAKEN)
+    assert len(rig.webhook.told) == AT_ONCE + 1
+    assert rig.remembered == [entry.id for entry in entries[1:]]
+
+
+def test_what_an_earlier_gateway_left_may_come_later_than_the_recovery():
+    rig = Rig()
+    rig.recovery.add([ended()])
+    rig.start()
+    assert len(rig.webhook.told) == 1
+
+
+def test_what_was_given_up_is_not_tried_again_after_a_stop():
+    rig = owing("a")
+    rig.recovery.stop()
+    assert rig.clock.timers == []
+    rig.recovery.keep(ended("b"))
+    assert rig.clock.timers == []
+    assert rig.webhook.told == []
+
+
+# Given up, and tried again.
+
+
+def owing(*names):
+    """A recovery to which sessions left what the backend did not take."""
+    rig = Rig()
+    for name in names:
+        rig.journal.entries[name] = {}
+        rig.recovery.keep(ended(name, name.encode()))
+    return rig
+
+
+def bodies(rig):
+    return [event.body.decode() for event in rig.webhook.told]
+
+
+def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig = owing("a", "b")
+    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    assert bodies(rig) == []
+    assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
+    rig.clock.advance(1)
+    assert bodies(rig) == ["a", "b"]
+    rig.webhook.answer(Again("no", 1.0))
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == ["a"]
+    # Not before the next time, and then once.
+    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    assert rig.webhook.calls == []
+    rig.clock.advance(1)
+    assert rig.webhook.tries == 3
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == []
+    assert rig.recovery.entries() == []
+    assert rig.clock.timers == []
+    assert caplog.messages == [
+        "the backend has still to be told of the end of 2 connections: trying again",
+        "the backend has still to be told of the end of 1 connection: trying again",
+        "all ended connections that the backend had still to be told of are dealt with",
+    ]
+
+
+def test_only_some_that_were_given_up_are_tried_at_a_time():
+    rig = owing(*(f"{number:02}" for number in range(AT_ONCE + 5)))
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.webhook.calls) == AT_ONCE
+    rig.webhook.answer(Again("no"))
+    assert len(rig.webhook.told) == AT_ONCE + 1
+
+
+def test_what_was_given_up_is_not_tried_while_the_backend_is_down():
+    rig = owing("a", "b")
+    rig.webhook.breaker.state = OPEN
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert rig.webhook.breaker.waiting == []
+    assert len(rig.recovery.entries()) == 2
+    rig.webhook.breaker.state = CLOSED
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert bodies(rig) == ["a", "b"]
+
+
+def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
+    rig = owing("a")
+    rig.webhook.breaker.state = HALF_OPEN
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    # The breaker decides when.
+    (delivery,) = rig.webhook.breaker.waiting
+    assert delivery.attempt()
+    rig.webhook.answer(Again("no"))
+    assert rig.webhook.breaker.waiting == [delivery]
+    assert not delivery.attempt()
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.webhook.breaker.waiting) == 2
+
+
+def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
+    class Down(FakeWebhook):
+        def call(self, _subject, _event, answered):
+            answered(Again("no"))
+
+    rig = Rig(webhook=Down())
+    for number in range(5000):
+        rig.recovery.keep(ended(str(number)))
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert len(rig.recovery.entries()) == 5000
+
+
+def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
+    rig = Rig(lost()).start()
+    rig.webhook.windows[Closed] = 0.0
+    rig.webhook.answer(Again("no"))
+    assert rig.journal.write() == ["ended"]
+    rig.clock.advance(OWED_RETRY_INTERVAL)
+    assert rig.webhook.told[0] == rig.webhook.asked
+    rig.webhook.answer(TAKEN)
+    assert rig.remembered == []
+
+
+def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(recovery, "MAX_OWED", 2)
+    rig = owing("a", "b", "c")
+    assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
+    assert caplog.messages == ["old/c: the backend is told of its end at the next start"]
+
+
+# Whatever happens.
+
+
+@examples(100)
+@given(
+    count=st.integers(0, 40),
+    outcomes=st.lists(st.sampled_from(["taken", "again", "given up", "write", "fail", "time"]), max_size=80),
+)
+def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count, outcomes):
+    rig = Rig(*some(count)).start()
+    given_up = 0
+    for outcome in [*outcomes, *["write", "taken", "time"] * (count + len(outcomes) + 30)]:
+        if outcome == "write":
+            rig.journal.write()
+        elif outcome == "fail":
+            rig.journal.fail()
+        elif outcome == "time":
+            rig.clock.advance(10.0)
+        elif rig.webhook.calls:
+            rig.webhook.windows[Closed] = 0.0 if outcome == "given up" else 300.0
+            was_there = len(rig.recovery)
+            rig.webhook.answer(TAKEN if outcome == "taken" else Again(outcome, 1.0))
+            given_up += outcome != "taken" and len(rig.recovery) < was_there
+        assert len(rig.webhook.calls) + len(rig.clock.timers) <= AT_ONCE + 1
+    assert len(rig.recovery) == 0
+    assert len(rig.webhook.told) == count
+    assert rig.remembered == []
+    event(f"given up: {given_up > 0}")

@@ -1,0 +1,586 @@
+import json
+import time
+from base64 import b64encode
+from datetime import timezone
+from email.utils import format_datetime, formatdate
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import FakeBreaker, read_all
+from tests.support.strategies import examples
+from wsaas import __version__, errors
+from wsaas.delivery import webhook
+from wsaas.delivery.pool import Failure
+from wsaas.delivery.signature import Signer
+from wsaas.delivery.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.http.request import Request, RequestReader
+from wsaas.http.response import Response
+from wsaas.settings import load
+from wsaas.websocket.handshake import Handshake
+
+NOW = 1769860800.0
+AT = 1769860800.125
+ID = "c0ffee"
+WS_URI = f"localhost:8080/{ID}"
+OPENED, MESSAGE, CLOSED = Opened(b"{}", AT), Message(True, b"hi", AT, 1), Closed(b"{}", AT)
+EVENTS = [OPENED, MESSAGE, CLOSED]
+ANSWERS = [200, 201, 202, 204, 299]
+
+
+class FakePool:
+    """Takes down what it is asked to send."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, exchange):
+        self.sent.append(exchange)
+
+
+def make(**settings: str) -> Webhook:
+    flags = {"api_uri": "localhost:80/websocket"} | settings
+    return Webhook(load(flags, {}), FakePool(), FakeBreaker(), lambda: NOW)
+
+
+def subject(authorization: bytes | None = None) -> Subject:
+    return Subject(ID, WS_URI, authorization)
+
+
+def response(status: int, body: bytes = b"", **headers: bytes) -> Response:
+    made = Response(status, {name.replace("_", "-").encode(): value for name, value in headers.items()})
+    made.body = body
+    return made
+
+
+def read(data: bytes) -> Request:
+    (request,) = read_all(RequestReader(1_000_000), data)
+    assert isinstance(request, Request)
+    return request
+
+
+# The requests
+
+
+def test_a_post_is_these_bytes():
+    data = make().request(subject(), Opened(b'{"ws_uri":"x"}', AT))
+    assert data == (
+        b"POST /websocket HTTP/1.1\r\n"
+        b"Host: localhost\r\n"
+        b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
+        b"ce-specversion: 1.0\r\n"
+        b"ce-type: wsaas.connect\r\n"
+        b"ce-source: localhost:8080\r\n"
+        b"Ws-Uri: localhost:8080/c0ffee\r\n"
+        b"ce-subject: c0ffee\r\n"
+        b"ce-id: c0ffee:0\r\n"
+        b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
+        b"Content-Type: application/json\r\n"
+        b"Content-Length: 14\r\n"
+        b"\r\n"
+        b'{"ws_uri":"x"}'
+    )
+
+
+def test_a_put_is_these_bytes():
+    one = subject(b"Bearer \xe9\xff")
+    one.remember("user=1; room 2")
+    data = make(api_uri="https://backend:8443/a?b=c", ws_hostname="http://node/x").request(
+        one, Message(True, "grüße".encode(), AT, 12)
+    )
+    assert data == (
+        b"PUT /a?b=c HTTP/1.1\r\n"
+        b"Host: backend:8443\r\n"
+        b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
+        b"ce-specversion: 1.0\r\n"
+        b"ce-type: wsaas.message\r\n"
+        b"ce-source: http://node/x\r\n"
+        b"Authorization: Bearer \xe9\xff\r\n"
+        b"Ws-Uri: localhost:8080/c0ffee\r\n"
+        b"ce-subject: c0ffee\r\n"
+        b"Ws-Context: user=1; room 2\r\n"
+        b"ce-id: c0ffee:12\r\n"
+        b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: 7\r\n"
+        b"\r\n"
+        b"gr\xc3\xbc\xc3\x9fe"
+    )
+
+
+def test_a_delete_is_these_bytes():
+    data = make(api_uri="[::1]:8000").request(subject(b""), Closed(b"{}", AT))
+    assert data == (
+        b"DELETE / HTTP/1.1\r\n"
+        b"Host: [::1]:8000\r\n"
+        b"User-Agent: wsaas/" + __version__.encode() + b"\r\n"
+        b"Accept-Encoding: identity\r\n"
+        b"ce-specversion: 1.0\r\n"
+        b"ce-type: wsaas.disconnect\r\n"
+        b"ce-source: localhost:8080\r\n"
+        b"Authorization: \r\n"
+        b"Ws-Uri: localhost:8080/c0ffee\r\n"
+        b"ce-subject: c0ffee\r\n"
+        b"ce-id: c0ffee:end\r\n"
+        b"ce-time: 2026-01-31T12:00:00.125Z\r\n"
+        b"Content-Type: application/json\r\n"
+        b"Content-Length: 2\r\n"
+        b"\r\n"
+        b"{}"
+    )
+
+
+def test_a_binary_message_is_sent_as_it_is():
+    request = read(make().request(subject(), Message(False, b"\x00\xff\r\n", AT, 1)))
+    assert request.header(b"content-type") == b"application/octet-stream"
+    assert request.body == b"\x00\xff\r\n"
+
+
+@examples(100)
+@given(st.booleans(), st.binary(max_size=200), st.integers(1, 10**9))
+def test_any_message_can_be_read_back(text, data, number):
+    request = read(make().request(subject(), Message(text, data, AT, number)))
+    assert (request.method, request.target, request.body) == (b"PUT", b"/websocket", data)
+    assert request.header(b"ce-id") == b"c0ffee:%d" % number
+    assert request.keep_alive
+
+
+@pytest.mark.parametrize("authorization", [None, b"", b"Bearer \xe9: x", b"Ws-Uri: y"])
+def test_a_subject_knows_its_authorization(authorization):
+    one = Subject("c0ffee", "node/c0ffee", authorization)
+    one.remember("user=1")
+    assert one.authorization == authorization
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_id_may_stand_in_the_path(event):
+    hook = make(api_uri="localhost/ws/{id}?i={id}&j=1")
+    assert read(hook.request(subject(), event)).target == b"/ws/c0ffee?i=c0ffee&j=1"
+    assert read(hook.request(Subject("other", "x/other", None), event)).target == b"/ws/other?i=other&j=1"
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_request_is_the_same_for_each_try(event):
+    hook, one = make(), subject(b"Basic x")
+    assert hook.request(one, event) == hook.request(one, event)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
+    keys = [bytes(32), bytes(range(24))]
+    text = ",".join("whsec_" + b64encode(key).decode() for key in keys)
+    now = [NOW]
+    settings = load({"api_uri": "a", "api_secret": text}, {})
+    hook = Webhook(settings, FakePool(), FakeBreaker(), lambda: now[0])
+    request = read(hook.request(subject(), event))
+    signed = Signer(keys).lines(request.header(b"ce-id"), NOW, request.body)
+    assert [line for line in signed.split(b"\r\n") if line] == [
+        name + b": " + value for name, value in request.headers.items() if name.startswith(b"webhook-")
+    ]
+    now[0] += 5
+    again = read(hook.request(subject(), event))
+    assert again.header(b"webhook-timestamp") == b"%d" % (NOW + 5)
+    assert again.header(b"webhook-signature") != request.header(b"webhook-signature")
+    assert again.header(b"webhook-id") == request.header(b"webhook-id")
+
+
+@pytest.mark.parametrize(
+    ("event", "patience"), [(OPENED, 2.5), (MESSAGE, 2.5 + 4.0), (CLOSED, 2.5 + 40.0)], ids=["post", "put", "delete"]
+)
+def test_a_call_hands_the_request_to_the_pool(event, patience):
+    pool, outcomes = FakePool(), []
+    hook = Webhook(
+        load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeBreaker(), lambda: NOW
+    )
+    one = subject(b"Basic x")
+    hook.call(one, event, outcomes.append)
+    (exchange,) = pool.sent
+    assert exchange.request == hook.request(one, event)
+    assert exchange.patience == patience
+    assert exchange.retried is not isinstance(event, Opened)
+    assert not exchange.fresh
+    assert outcomes == []
+    exchange.answered(Failure.BROKEN)
+    assert outcomes == [Failure.BROKEN]
+
+
+def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
+    assert make(api_retry="1500").windows == {Opened: 0.0, Message: 1.5, Closed: 15.0}
+
+
+def test_the_body_of_a_post_says_who_wants_in():
+    shaken = Handshake(b"key", "/chat", "a=b", {"host": "x", "x-a": "é"}, ["v1", "v2"], b"secret")
+    body = webhook.opened_body(ID, WS_URI, 30_000, shaken, "10.0.0.1")
+    assert json.loads(body) == {
+        "ws_uri": WS_URI,
+        "id": ID,
+        "timeout": 30_000,
+        "request": {
+            "path": "/chat",
+            "query": "a=b",
+            "headers": {"host": "x", "x-a": "é"},
+            "subprotocols": ["v1", "v2"],
+            "remote_address": "10.0.0.1",
+        },
+    }
+
+
+# What an answer to a POST means
+
+
+def judge_post(outcome):
+    return make().judge(OPENED, outcome)
+
+
+def denial(outcome) -> tuple[int, tuple[tuple[str, str], ...], bool]:
+    verdict = judge_post(outcome)
+    assert isinstance(verdict, Denied)
+    assert verdict.fault.message.endswith(".")
+    return verdict.fault.status, verdict.fault.headers, verdict.told
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+def test_ok_lets_the_client_in(status):
+    assert judge_post(response(status, b'{"code":"OK"}')) == Admitted(None, None)
+    assert judge_post(response(status, b' {"x": [1], "code": "OK", "context": null}\n')) == Admitted(None, None)
+
+
+def test_a_byte_order_mark_before_the_answer_does_not_matter():
+    assert judge_post(response(200, b'\xef\xbb\xbf{"code":"OK"}')) == Admitted(None, None)
+    assert denial(response(200, b'\xef\xbb\xbf{"code":"NO"}')) == (403, (), False)
+    assert denial(response(200, b'\xef\xbb\xbf\xef\xbb\xbf{"code":"OK"}')) == (502, (), True)
+    assert denial(response(200, b"\xef\xbb\xbf")) == (502, (), True)
+
+
+def test_ok_may_bring_a_subprotocol_and_a_context():
+    body = b'{"code":"OK","subprotocol":"v1","context":"user 7"}'
+    assert judge_post(response(200, body)) == Admitted("v1", "user 7")
+
+
+@pytest.mark.parametrize("code", ["ok", "NO", "", "OK ", "KO", "ÖK"])
+@pytest.mark.parametrize("status", ANSWERS)
+def test_any_other_code_is_a_refusal(status, code):
+    assert denial(response(status, orjson.dumps({"code": code}))) == (403, (), False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"OK",
+        b'"OK"',
+        b"[]",
+        b'["code"]',
+        b"null",
+        b"{}",
+        b'{"code":1}',
+        b'{"code":null}',
+        b'{"code":["OK"]}',
+        b'{"code":true}',
+        b'{"Code":"OK"}',
+        b'{"code":"OK"',
+        b'{"code":"OK"} x',
+        b'{"code":"\xff"}',
+        b"<html>",
+        b"[" * 100_000,
+        b'{"code":"OK","subprotocol":1}',
+        b'{"code":"OK","subprotocol":["v1"]}',
+        b'{"code":"OK","context":1}',
+        b'{"code":"OK","context":{}}',
+        b'{"code":"OK","context":"a\\r\\nX: y"}',
+        b'{"code":"OK","context":"a\\u0000"}',
+        b'{"code":"OK","context":"\\u007f"}',
+        b'{"code":"OK","context":"a\\tb"}',
+        b'{"code":"OK","context":"\xc3\xa9"}',
+        b'{"code":"OK","context":" a"}',
+        b'{"code":"OK","context":"a "}',
+    ],
+)
+def test_without_a_readable_answer_the_backend_may_count_the_client_as_connected(body):
+    assert denial(response(200, body)) == (502, (), True)
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(4096, True), (4097, False)])
+def test_a_context_has_at_most_four_kibibytes(size, accepted):
+    context = "x" * size
+    verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
+    assert (verdict == Admitted(None, context)) is accepted
+    assert isinstance(verdict, Denied) is not accepted
+
+
+@examples(300)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
+def test_a_context_that_is_accepted_survives_in_a_header(context):
+    verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
+    if isinstance(verdict, Admitted):
+        one = subject()
+        one.remember(verdict.context)
+        assert read(make().request(one, MESSAGE)).header(b"ws-context") == context.encode()
+    else:
+        assert verdict.told
+        assert not context.isascii() or not context.isprintable() or context != context.strip()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, errors.Unauthorized),
+        (403, errors.Forbidden),
+        (404, errors.NotFound),
+        (429, errors.TooManyRequests),
+        (503, errors.Unavailable),
+    ],
+)
+def test_some_refusals_are_passed_on_as_they_are(status, kind):
+    verdict = judge_post(response(status, b'{"code":"OK"}'))
+    assert type(verdict.fault) is kind
+    assert denial(response(status)) == (status, (), False)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
+def test_a_refusal_keeps_what_it_asks_for(status):
+    refused = response(status, www_authenticate=b'Basic realm="\xe9"', retry_after=b"7", set_cookie=b"a=b")
+    assert denial(refused) == (status, (("Www-Authenticate", 'Basic realm="é"'), ("Retry-After", "7")), False)
+    assert denial(response(status, retry_after=b"8")) == (status, (("Retry-After", "8"),), False)
+
+
+@pytest.mark.parametrize("status", [300, 301, 304, 307, 400, 402, 405, 408, 409, 410, 413, 418, 500, 501, 505, 599])
+def test_any_other_answer_is_a_bad_gateway(status):
+    assert denial(response(status, b'{"code":"OK"}', retry_after=b"7")) == (502, (), False)
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_after_the_answer_of_a_proxy_the_backend_may_count_the_client_as_connected(status):
+    assert denial(response(status)) == (502, (), True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (Failure.UNREACHABLE, (503, (("Retry-After", "1"),), False)),
+        (Failure.CROWDED, (503, (("Retry-After", "1"),), False)),
+        (Failure.BROKEN, (502, (), True)),
+        (Failure.GARBLED, (502, (), True)),
+        (Failure.TIMED_OUT, (504, (), True)),
+    ],
+)
+def test_only_a_backend_that_saw_nothing_is_owed_nothing(failure, expected):
+    assert denial(failure) == expected
+
+
+CODED = [b"gzip", b"GZIP", b"br", b"identity, deflate", b"\xff" * 100]
+PLAIN = [b"", b"identity", b"Identity", b"identity , ,identity"]
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_answer_to_a_post_cannot_be_used(coding):
+    answered = response(200, b'{"code":"OK"}', content_encoding=coding)
+    assert denial(answered) == (502, (), True)
+    message = judge_post(answered).fault.message
+    assert message.startswith("The backend answered with a body in Content-Encoding ")
+    assert len(message) < 120
+
+
+@pytest.mark.parametrize("coding", PLAIN)
+def test_an_answer_to_a_post_may_say_that_it_is_not_coded(coding):
+    assert judge_post(response(200, b'{"code":"OK"}', content_encoding=coding)) == Admitted(None, None)
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_the_coding_of_an_answer_whose_body_is_not_read_does_not_matter(status):
+    assert denial(response(status, b"\x1f\x8b", content_encoding=b"gzip")) == (status, (), False)
+
+
+# What an answer to a PUT means
+
+
+def judge_put(outcome):
+    return make().judge(MESSAGE, outcome)
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+def test_any_success_takes_a_message(status):
+    assert judge_put(response(status, b"whatever", content_type=b"text/plain")) == Taken(None)
+
+
+@pytest.mark.parametrize("kind", [b"text", b"Text", b"TEXT"])
+def test_a_reply_may_be_text(kind):
+    assert judge_put(response(200, "grüße".encode(), ws_reply=kind)) == Taken(Message(True, "grüße".encode()))
+    assert judge_put(response(204, ws_reply=kind)) == Taken(Message(True, b""))
+
+
+@pytest.mark.parametrize("kind", [b"binary", b"Binary"])
+def test_a_reply_may_be_binary(kind):
+    assert judge_put(response(201, b"\xff\x00", ws_reply=kind)) == Taken(Message(False, b"\xff\x00"))
+
+
+@pytest.mark.parametrize("kind", [b"", b"json", b"text, binary", b"text/plain"])
+def test_a_reply_is_text_or_binary(kind):
+    verdict = judge_put(response(200, b"x", ws_reply=kind))
+    shown = kind.decode()
+    assert verdict == Failed(f"the backend's Ws-Reply is '{shown}', neither text nor binary", Reason.UNDELIVERED)
+
+
+def test_a_text_reply_is_utf8():
+    verdict = judge_put(response(200, b"\xff", ws_reply=b"text"))
+    assert verdict == Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
+
+
+@pytest.mark.parametrize("kind", [b"text", b"binary"])
+def test_a_reply_that_was_too_large_to_keep_is_not_sent_empty(kind):
+    answered = response(200, ws_reply=kind)
+    answered.overflown = True
+    assert judge_put(answered) == Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+
+
+@pytest.mark.parametrize("kind", [b"text", b"binary"])
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_reply_is_not_sent_to_the_client(kind, coding):
+    verdict = judge_put(response(200, b"x", ws_reply=kind, content_encoding=coding))
+    shown = coding[:40].decode("latin-1")
+    assert verdict == Failed(f"the backend's reply is in Content-Encoding {shown}", Reason.UNDELIVERED)
+
+
+@pytest.mark.parametrize("coding", PLAIN)
+def test_a_reply_may_say_that_it_is_not_coded(coding):
+    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Taken(Message(True, b"x"))
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_coded_answer_that_is_no_reply_does_not_matter(coding):
+    assert judge_put(response(200, b"x", content_encoding=coding)) == Taken(None)
+    assert make().judge(CLOSED, response(200, b"x", content_encoding=coding)) == Taken(None)
+
+
+def test_a_large_answer_that_is_no_reply_does_not_matter():
+    answered = response(200)
+    answered.overflown = True
+    assert judge_put(answered) == Taken(None)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 505, 599])
+def test_a_message_is_sent_again_when_the_backend_may_take_it_later(status):
+    assert judge_put(response(status, ws_reply=b"text")) == Again(f"the backend answered {status}", 0.0)
+    assert judge_put(response(status, retry_after=b"3")) == Again(f"the backend answered {status}", 3.0)
+
+
+@pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 401, 403, 404, 405, 409, 422, 424, 426, 499])
+def test_a_message_that_the_backend_will_not_take_ends_the_client(status):
+    verdict = judge_put(response(status, retry_after=b"3"))
+    assert verdict == Failed(f"the backend answered {status}", Reason.UNDELIVERED)
+
+
+def test_gone_ends_the_client_normally():
+    assert judge_put(response(410)) == Failed("the backend answered 410", Reason.BACKEND_GONE)
+
+
+def test_a_message_that_is_too_large_for_the_backend_is_too_large_for_the_client():
+    assert judge_put(response(413, retry_after=b"3")) == Failed("the backend answered 413", Reason.TOO_LARGE)
+
+
+# What an answer to a DELETE means
+
+
+def judge_delete(outcome):
+    return make().judge(CLOSED, outcome)
+
+
+@pytest.mark.parametrize("status", [*ANSWERS, 404, 410])
+def test_a_delete_is_done_when_the_backend_has_no_such_client(status):
+    assert judge_delete(response(status, ws_reply=b"nonsense")) == Taken(None)
+
+
+@pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 405, 408, 409, 425, 429, 500, 502, 503, 504])
+def test_a_delete_is_sent_again_whatever_else_the_backend_answers(status):
+    assert judge_delete(response(status)) == Again(f"the backend answered {status}", 0.0)
+    assert judge_delete(response(status, retry_after=b"4")) == Again(f"the backend answered {status}", 4.0)
+
+
+@pytest.mark.parametrize("failure", Failure)
+@pytest.mark.parametrize("event", [MESSAGE, CLOSED])
+def test_what_was_not_answered_is_sent_again(event, failure):
+    assert make().judge(event, failure) == Again(f"the backend {failure.value}", 0.0)
+
+
+# Retry-After
+
+
+@pytest.fixture
+def far_east(monkeypatch):
+    """Live nine hours east of Greenwich."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def wait(value: bytes) -> float:
+    verdict = judge_put(response(503, retry_after=value))
+    assert isinstance(verdict, Again)
+    assert verdict == make().judge(CLOSED, response(503, retry_after=value))
+    return verdict.after
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"0", 0.0),
+        (b"1", 1.0),
+        (b"120", 120.0),
+        (b"9" * 5000, 999_999_999.0),
+        (formatdate(NOW + 90, usegmt=True).encode(), 90.0),
+        (b"Sat, 31 Jan 2026 12:00:05 GMT", 5.0),
+        (b"Saturday, 31-Jan-26 12:00:06 GMT", 6.0),
+        (b"Sat Jan 31 12:00:07 2026", 7.0),
+        (b"Sat, 31 Jan 2026 14:00:08 +0200", 8.0),
+        (b"Sat, 31 Jan 2026 11:59:59 GMT", 0.0),
+        (b"Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        (b"Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+    ],
+)
+@pytest.mark.usefixtures("far_east")
+def test_retry_after_is_seconds_or_a_date(value, seconds):
+    assert wait(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"soon",
+        b"-1",
+        b"+1",
+        b"1.5",
+        b"\xb2",
+        b"\xff",
+        b"1e3",
+        b"Sat, 31 Jan 2026",
+        b"Sat, 32 Jan 2026 12:00:05 GMT",
+        b"Sat, 31 Jan 2026 25:00:05 GMT",
+        b"Sat, 31 Jan 99999 12:00:05 GMT",
+        b"Fri, 31 Dec 9999 23:59:59 -9999",
+    ],
+)
+def test_retry_after_that_cannot_be_read_is_none(value):
+    assert wait(value) == 0.0
+
+
+_dates = st.datetimes(timezones=st.just(timezone.utc)).map(lambda moment: format_datetime(moment, usegmt=True))
+_words = st.lists(
+    st.sampled_from(
+        ["Fri,", "31", "Dec", "9999", "1", "0001", "23:59:59", "GMT", "-0000", "+9999", "24:61:61", ",", "-", "²"]
+    ),
+    max_size=7,
+).map(" ".join)
+
+
+@examples(300)
+@given(st.one_of(_dates, _words, st.text(st.characters(max_codepoint=255), max_size=12)))
+def test_any_retry_after_is_a_number_of_seconds_that_can_be_waited(value):
+    assert 0.0 <= wait(value.encode("latin-1")) < 300_000_000_000

@@ -1,0 +1,454 @@
+import fcntl
+import gc
+import json
+import logging
+import os
+import re
+import select
+import sys
+import termios
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import examples
+from wsaas.clock import rfc3339
+from wsaas.delivery.journal import Entry
+from wsaas.events import Opened
+from wsaas.log import output as log
+from wsaas.websocket.handshake import Handshake
+
+AT = 1769860800.125
+any_text = st.text(st.characters(exclude_categories=()), max_size=40)
+
+
+def record(message, *arguments, level=logging.INFO, error=None):
+    entry = logging.LogRecord("wsaas", level, "file.py", 1, message, arguments, None)
+    entry.created = AT
+    if error is not None:
+        try:
+            raise error
+        except type(error):
+            entry.exc_info = sys.exc_info()
+    return entry
+
+
+@pytest.fixture
+def stderr(capfd):
+    """Return what was written to standard error; leave the loggers and hooks as they were."""
+    loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio", "py.warnings")]
+    before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort
+
+    def read():
+        log.flush()
+        return capfd.readouterr().err
+
+    yield read
+    log.close()
+    logging.captureWarnings(False)
+    sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort = hooks
+    for each, handlers, level, propagate in before:
+        each.handlers[:] = handlers
+        each.setLevel(level)
+        each.propagate = propagate
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (logging.DEBUG, "DEBUG"),
+        (logging.INFO, "INFO"),
+        (logging.WARNING, "WARN"),
+        (logging.ERROR, "ERROR"),
+        (logging.CRITICAL, "ERROR"),
+    ],
+)
+def test_a_line_has_time_level_and_message(level, name):
+    entry = record("%s of %d", "one", 2, level=level)
+    assert log.TextFormatter().format(entry) == f"2026-01-31T12:00:00.125Z {name} one of 2"
+    assert json.loads(log.JsonFormatter().format(entry)) == {
+        "time": "2026-01-31T12:00:00.125Z",
+        "level": name,
+        "message": "one of 2",
+    }
+
+
+def test_a_message_in_any_language_is_shown_as_it_is():
+    assert log.TextFormatter().format(record("schöne Grüße, 你好")).endswith(" INFO schöne Grüße, 你好")
+
+
+@examples(200)
+@given(any_text)
+def test_no_message_can_forge_a_line_of_text(message):
+    line = log.TextFormatter().format(record("%s", message))
+    assert line.isprintable()
+    prefix = f"{rfc3339(AT)} INFO "
+    assert line.startswith(prefix)
+    if message.isprintable():
+        assert line == prefix + message
+    else:
+        assert line[len(prefix) :].encode("ascii").decode("unicode_escape") == message
+
+
+@examples(200)
+@given(any_text)
+def test_any_message_is_one_line_of_json(message):
+    line = log.JsonFormatter().format(record("%s", message))
+    assert "\n" not in line
+    line.encode()
+    read = json.loads(line)["message"]
+    assert read == message.encode("utf-8", "backslashreplace").decode()
+
+
+def test_a_traceback_follows_its_line_of_text():
+    line, *traceback = log.TextFormatter().format(record("failed", error=ValueError("why"))).splitlines()
+    assert line.endswith(" INFO failed")
+    assert traceback[0].startswith("Traceback")
+    assert traceback[-1] == "ValueError: why"
+
+
+def test_a_traceback_is_part_of_its_line_of_json():
+    entry = json.loads(log.JsonFormatter().format(record("failed", error=ValueError("why \udcff"))))
+    assert entry["message"] == "failed"
+    assert entry["exception"].startswith("Traceback")
+    assert entry["exception"].endswith("ValueError: why \\udcff")
+
+
+@pytest.mark.parametrize("name", ["wsaas", "asyncio"])
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("ERROR", ["ERROR"]),
+        ("WARN", ["ERROR", "WARN"]),
+        ("INFO", ["ERROR", "WARN", "INFO"]),
+        ("DEBUG", ["ERROR", "WARN", "INFO", "DEBUG"]),
+    ],
+)
+def test_only_what_is_severe_enough_is_logged(stderr, name, level, shown):
+    log.configure(level, "json")
+    logger = logging.getLogger(name)
+    for severity in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
+        logger.log(severity, "x")
+    assert [json.loads(line)["level"] for line in stderr().splitlines()] == shown
+
+
+def test_configuring_again_replaces_what_was_there(stderr):
+    log.configure("INFO", "json")
+    log.configure("INFO", "text")
+    log.logger.info("once")
+    (line,) = stderr().splitlines()
+    assert line.endswith("Z INFO once")
+
+
+def test_the_logs_of_others_are_left_alone(stderr, caplog):
+    log.configure("INFO", "text")
+    log.logger.info("ours")
+    logging.getLogger("other").error("theirs")
+    assert [entry.message for entry in caplog.records] == ["theirs"]
+    assert "theirs" not in stderr()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        Handshake(b"key", "/", "t=s3cret", {"cookie": "s3cret"}, [], b"s3cret"),
+        Opened(b"s3cret", 0.0),
+        Entry("id", "uri", b"s3cret", "s3cret", 0.0),
+    ],
+)
+def test_what_is_shown_of_a_client_is_nothing_secret(thing):
+    # Tracebacks and the loop's own messages show what a call was given.
+    assert "s3cret" not in repr(thing)
+
+
+# A standard error that nobody reads.
+
+PATIENCE = 20.0
+PIPE = 4096
+
+
+class Pipe:
+    """A pipe that a writer fills, of which a test reads when it likes; it holds `PIPE` bytes."""
+
+    def __init__(self):
+        self.reader, self.descriptor = os.pipe()
+        fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, PIPE)
+        self.data = b""
+
+    def read(self):
+        """Read something; return whether it was the end."""
+        piece = os.read(self.reader, 1 << 16)
+        self.data += piece
+        return not piece
+
+    def waiting(self):
+        """Return how many bytes are in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    def read_until(self, mark):
+        while mark not in self.data:
+            assert not self.read()
+
+    def close(self):
+        for descriptor in (self.reader, self.descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def notice(count, why):
+    return f"[{count}: {why}]\n".encode()
+
+
+@contextmanager
+def writing():
+    pipe = Pipe()
+    writer = log.BackgroundWriter(notice, pipe.descriptor)
+    try:
+        yield pipe, writer
+    finally:
+        writer.close()
+        os.close(pipe.reader)
+        # Whatever is still written fails now.
+        writer.flush(PATIENCE)
+        pipe.reader = -1
+        pipe.close()
+
+
+@pytest.fixture
+def blocked():
+    """A pipe that is full, and the writer that fills it: it waits for a reader, and nothing is queued."""
+    with writing() as (pipe, writer):
+        writer.put(b"." * (PIPE + 1) + b"\n")
+        deadline = time.monotonic() + PATIENCE
+        while pipe.waiting() < PIPE:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        yield pipe, writer
+
+
+def test_lines_are_written_in_order():
+    with writing() as (pipe, writer):
+        for number in range(100):
+            writer.put(b"%d\n" % number)
+        writer.flush(PATIENCE)
+        pipe.read()
+        assert pipe.data.split() == [b"%d" % number for number in range(100)]
+
+
+@pytest.mark.parametrize("limit", ["QUEUE_LINES", "QUEUE_BYTES"])
+def test_what_does_not_fit_into_the_queue_is_dropped_and_told_in_its_place(blocked, monkeypatch, limit):
+    pipe, writer = blocked
+    monkeypatch.setattr(log, limit, {"QUEUE_LINES": 4, "QUEUE_BYTES": PIPE + 2 + 3 * 3}[limit])
+    for number in range(10, 18):
+        writer.put(b"%d\n" % number)
+    assert writer._count == 4
+    pipe.read_until(b"12\n[5: standard error was not read]\n")
+    writer.flush(PATIENCE)
+    writer.put(b"18\n")
+    pipe.read_until(b"18\n")
+    assert pipe.data.split(b"\n", 1)[1] == b"10\n11\n12\n[5: standard error was not read]\n18\n"
+
+
+def test_one_line_always_fits(monkeypatch):
+    monkeypatch.setattr(log, "QUEUE_BYTES", 10)
+    with writing() as (pipe, writer):
+        writer.put(b"x" * 1000 + b"\n")
+        pipe.read_until(b"\n")
+        assert len(pipe.data) == 1001
+
+
+def test_the_queue_has_the_documented_size():
+    assert (log.QUEUE_LINES, log.QUEUE_BYTES) == (10_000, 1 << 20)
+
+
+def test_to_flush_waits_for_a_time_and_then_no_more_while_nobody_reads(blocked):
+    pipe, writer = blocked
+    start = time.monotonic()
+    writer.flush(0.05)
+    assert time.monotonic() - start >= 0.05
+    again = time.monotonic()
+    writer.flush(PATIENCE)
+    assert time.monotonic() - again < 1
+    writer.put(b"more\n")
+    pipe.read_until(b"more")
+    writer.flush(PATIENCE)
+    assert writer._count == 0
+
+
+def test_a_closed_writer_writes_what_is_queued_and_its_thread_ends():
+    before = set(threading.enumerate())
+    with writing() as (pipe, writer):
+        (thread,) = set(threading.enumerate()) - before
+        writer.put(b"last\n")
+        writer.close()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        pipe.read()
+        assert pipe.data == b"last\n"
+
+
+def test_a_descriptor_that_does_not_block_is_waited_for(monkeypatch):
+    polled = threading.Event()
+    real = select.poll
+
+    def poll():
+        polled.set()
+        return real()
+
+    monkeypatch.setattr(log.select, "poll", poll)
+    with writing() as (pipe, writer):
+        os.set_blocking(pipe.descriptor, False)
+        writer.put(b"x" * 3 * PIPE + b"\n")
+        assert polled.wait(PATIENCE)
+        pipe.read_until(b"\n")
+        assert len(pipe.data) == 3 * PIPE + 1
+
+
+def test_lines_that_cannot_be_written_are_told_once_others_can(monkeypatch):
+    answers = iter([6, OSError(28, "No space left on device"), OSError(28, "No space left on device")])
+    real = os.write
+
+    def write(descriptor, data):
+        answer = next(answers, len(data))
+        if isinstance(answer, OSError):
+            raise answer
+        return real(descriptor, data[:answer])
+
+    with writing() as (pipe, writer):
+        monkeypatch.setattr(log.os, "write", write)
+        with writer._changed:
+            for word in (b"one\n", b"two\n", b"three\n"):
+                writer._add(log._Line(pipe.descriptor, word, 1))
+            writer._changed.notify_all()
+        writer.flush(PATIENCE)
+        # The line that says so is lost too, and what it said is not.
+        writer.put(b"four\n")
+        writer.flush(PATIENCE)
+        writer.put(b"five\n")
+        pipe.read_until(b"five\n")
+    assert pipe.data == b"one\ntw[3: standard error could not be written: No space left on device]\nfive\n"
+
+
+@examples(30)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 2000), st.booleans()), max_size=20))
+def test_each_line_is_written_in_order_or_counted_in_its_place(steps):
+    with pytest.MonkeyPatch.context() as patch, writing() as (pipe, writer):
+        patch.setattr(log, "QUEUE_LINES", 10)
+        number = 0
+        for count, size, reads in steps:
+            for _ in range(count):
+                writer.put(b"%d %s\n" % (number, b"." * size))
+                number += 1
+            if reads and pipe.waiting():
+                pipe.read()
+        reader = threading.Thread(target=lambda: [None for _ in iter(pipe.read, True)])
+        reader.start()
+        writer.flush(PATIENCE)
+        writer.close()
+        os.close(pipe.descriptor)
+        pipe.descriptor = -1
+        reader.join(PATIENCE)
+    expected = 0
+    for line in pipe.data.splitlines():
+        if line.startswith(b"["):
+            expected += int(line[1:].partition(b":")[0])
+        else:
+            assert int(line.split()[0]) == expected
+            expected += 1
+    assert expected == number
+
+
+@pytest.mark.usefixtures("stderr")
+def test_what_is_lost_is_told_in_a_line_like_others():
+    log.configure("INFO", "json")
+    line = json.loads(log._handlers[0]._notice(7, "standard error was not read"))
+    assert (line["level"], line["message"]) == ("WARN", "7 log lines were dropped because standard error was not read")
+
+
+# All else that Python would write to standard error.
+
+
+def test_a_record_that_cannot_be_formatted_is_told_and_nothing_raised(stderr):
+    log.configure("INFO", "text")
+    log.logger.info("%d clients", "many")
+    assert re.search(r" ERROR .*test_output\.py:\d+: a log record could not be formatted: '%d clients'", stderr())
+
+
+def test_warnings_are_logged(stderr):
+    log.configure("INFO", "text")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        logging.captureWarnings(True)
+        warnings.warn("old ways", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    assert re.search(r"Z WARN .*old ways", stderr())
+
+
+def test_an_exception_that_nobody_caught_is_logged(stderr):
+    log.configure("INFO", "text")
+    sys.excepthook(*raised(ValueError("why")))
+    lines = stderr().splitlines()
+    assert lines[0].endswith(" ERROR the gateway ends by an exception")
+    assert lines[-1] == "ValueError: why"
+
+
+def test_the_exception_of_a_thread_is_logged(stderr):
+    log.configure("INFO", "text")
+    thread = threading.Thread(target=lambda: 1 / 0, name="divider")
+    thread.start()
+    thread.join()
+    text = stderr()
+    assert " ERROR the thread divider ended by an exception" in text
+    assert "ZeroDivisionError" in text
+
+
+def test_an_exception_that_cannot_be_raised_is_logged(stderr):
+    log.configure("INFO", "text")
+
+    class Thing:
+        def __del__(self):
+            raise ValueError("at the end")
+
+    Thing()
+    gc.collect()
+    text = stderr()
+    assert re.search(r" ERROR .*__del__", text)
+    assert "ValueError: at the end" in text
+
+
+def raised(error):
+    try:
+        raise error
+    except type(error):
+        return sys.exc_info()
+
+
+def test_a_standard_error_that_was_closed_at_the_start_is_none(stderr, monkeypatch):
+    monkeypatch.setattr(sys, "__stderr__", None)
+    log.configure("INFO", "text")
+    log.logger.info("unheard")
+    assert stderr() == ""
+    os.close(log._handlers[0].writer._descriptor)
+
+
+@pytest.mark.usefixtures("stderr")
+def test_an_announcement_goes_to_standard_output(capfd):
+    log.announce("before there is a writer")
+    log.configure("INFO", "text")
+    log.announce("listening")
+    log.flush()
+    assert capfd.readouterr().out == "listening\n"
+
+
+def test_without_a_standard_output_nothing_is_announced(stderr, monkeypatch):
+    monkeypatch.setattr(sys, "__stdout__", None)
+    log.configure("INFO", "text")
+    log.announce("unheard")
+    assert stderr() == ""

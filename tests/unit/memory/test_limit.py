@@ -1,0 +1,135 @@
+"""The bound on the memory of the whole process: when clients are throttled, and when no more are taken."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsaas.memory.limit import (
+    LARGEST_ALLOWANCE,
+    NONE,
+    REFUSING,
+    RELIEF,
+    SAMPLE_BYTES,
+    SMALLEST_ALLOWANCE,
+    THROTTLING,
+    TRIM_SWEEPS,
+    MemoryLimit,
+)
+
+LIMIT = 1000
+
+
+class Rig:
+    def __init__(self):
+        self.usage = 0
+        self.samples = 0
+        self.trims = 0
+        self.memory = MemoryLimit(LIMIT, self.sample, self.trim)
+
+    def sample(self):
+        self.samples += 1
+        return self.usage
+
+    def trim(self):
+        self.trims += 1
+
+    def sweep(self, usage, times=1):
+        self.usage = usage
+        for _ in range(times):
+            self.memory.sweep(0.0)
+        return self.memory.pressure, self.memory.allowance
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def test_within_the_limit_a_client_may_hold_anything(rig):
+    assert rig.sweep(LIMIT) == (NONE, math.inf)
+
+
+def test_past_the_limit_the_largest_holders_are_throttled_first(rig):
+    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE)
+    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE / 2)
+    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE / 4)
+
+
+def test_handshakes_are_refused_only_when_throttling_does_not_suffice(rig):
+    halvings = int(math.log2(LARGEST_ALLOWANCE / SMALLEST_ALLOWANCE))
+    assert rig.sweep(LIMIT + 1, 1 + halvings) == (THROTTLING, SMALLEST_ALLOWANCE)
+    assert rig.sweep(LIMIT + 1) == (REFUSING, SMALLEST_ALLOWANCE)
+    assert rig.sweep(LIMIT + 1, 10) == (REFUSING, SMALLEST_ALLOWANCE)
+
+
+def test_nothing_changes_between_the_limit_and_relief(rig):
+    rig.sweep(LIMIT + 1, 2)
+    assert rig.sweep(LIMIT, 10) == (THROTTLING, LARGEST_ALLOWANCE / 2)
+    assert rig.sweep(LIMIT * RELIEF, 10) == (THROTTLING, LARGEST_ALLOWANCE / 2)
+
+
+def test_with_memory_left_handshakes_are_taken_at_once_and_clients_may_hold_more_step_by_step(rig):
+    rig.sweep(LIMIT + 1, 100)
+    assert rig.sweep(0) == (THROTTLING, SMALLEST_ALLOWANCE * 2)
+    assert rig.sweep(0) == (THROTTLING, SMALLEST_ALLOWANCE * 4)
+    rig.sweep(0, 6)
+    assert rig.memory.allowance == LARGEST_ALLOWANCE
+    assert rig.sweep(0) == (NONE, math.inf)
+    assert rig.sweep(0) == (NONE, math.inf)
+
+
+def test_the_memory_in_use_is_looked_at_again_whenever_much_came_to_be_held(rig):
+    rig.usage = LIMIT + 1
+    rig.memory.note(SAMPLE_BYTES - 1)
+    assert (rig.samples, rig.memory.pressure) == (0, NONE)
+    rig.memory.note(1)
+    assert (rig.samples, rig.memory.pressure) == (1, THROTTLING)
+    rig.memory.note(SAMPLE_BYTES - 1)
+    assert rig.samples == 1
+
+
+def test_only_time_lets_clients_hold_more_again(rig):
+    rig.sweep(LIMIT + 1, 2)
+    rig.usage = 0
+    rig.memory.note(SAMPLE_BYTES)
+    assert rig.memory.allowance == LARGEST_ALLOWANCE / 2
+
+
+def test_freed_memory_is_given_back_now_and_then_while_there_is_too_little(rig):
+    rig.sweep(0, 100)
+    assert rig.trims == 0
+    rig.sweep(LIMIT + 1, TRIM_SWEEPS)
+    assert rig.trims == 1
+    rig.sweep(LIMIT, 2 * TRIM_SWEEPS)
+    assert rig.trims == 3
+
+
+def test_each_step_is_logged_once(rig, caplog):
+    caplog.set_level("INFO", "wsaas")
+    rig.sweep(LIMIT + 1, 20)
+    rig.sweep(0, 20)
+    assert caplog.messages == [
+        "memory: 0 MiB in use, MAX_MEMORY is 0 MiB: clients that hold much are throttled",
+        "memory: still over MAX_MEMORY with all clients throttled: new ones are refused",
+        "memory: within MAX_MEMORY again",
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["sweep", "note"]), st.integers(0, 2 * LIMIT)), max_size=60))
+def test_the_allowance_is_within_its_bounds_and_says_the_same_as_the_pressure(steps):
+    rig = Rig()
+    for what, usage in steps:
+        before = rig.memory.allowance
+        rig.usage = usage
+        if what == "sweep":
+            rig.memory.sweep(0.0)
+        else:
+            rig.memory.note(SAMPLE_BYTES)
+        pressure, allowance = rig.memory.pressure, rig.memory.allowance
+        assert (pressure is NONE) == (allowance == math.inf)
+        assert allowance == math.inf or SMALLEST_ALLOWANCE <= allowance <= LARGEST_ALLOWANCE
+        assert pressure is not REFUSING or allowance == SMALLEST_ALLOWANCE
+        assert allowance <= before or usage < LIMIT * RELIEF
+        assert allowance >= before or usage > LIMIT

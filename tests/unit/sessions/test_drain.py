@@ -1,0 +1,94 @@
+"""What a stop gives up, with a registry whose clients do what a test says."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.support.stage import Stage
+from wsaas.clock import Clock
+from wsaas.sessions import drain
+from wsaas.sessions.drain import Drain
+from wsaas.sessions.session import State
+
+
+class FakeSession:
+    """A client that is there, or whose frames are still read; `unread` messages are counted when it is abandoned."""
+
+    def __init__(self, state: State, unread: int = 0, turns: int = 0) -> None:
+        self.state = state
+        self.ws_uri = "node/id"
+        self.drops_messages = False
+        self.messages_undelivered = 0
+        self.edge = self
+        self.calls: list[str] = []
+        self._turns = turns
+        self._unread = unread
+
+    def abandon(self) -> None:
+        self.calls.append("abandon")
+        asyncio.get_running_loop().call_soon(self._read)
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+        self.state = State.DISCONNECTED
+
+    def _read(self) -> None:
+        if self._turns:
+            self._turns -= 1
+            asyncio.get_running_loop().call_later(0.005, self._read)
+            return
+        self.messages_undelivered += self._unread
+        if self.state is State.DISCONNECTED:
+            self.state = State.CLOSED
+
+
+class FakeRegistry:
+    def __init__(self, *sessions: FakeSession) -> None:
+        self.sessions = sessions
+
+    def live(self) -> list[FakeSession]:
+        return [each for each in self.sessions if each.state in (State.OPEN, State.CLOSING)]
+
+    def ending(self) -> list[FakeSession]:
+        return [each for each in self.sessions if each.state in (State.DISCONNECTED, State.CLOSED)]
+
+
+def make_drain(*sessions: FakeSession) -> Drain:
+    clock = Clock(asyncio.get_running_loop())
+    registry = FakeRegistry(*sessions)
+    made = Drain(registry, clock, 1.0, asyncio.Event())  # type: ignore[arg-type]
+    if not registry.live():
+        made._no_clients.set()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain, "COUNTING_S", 0.2)
+
+
+async def test_frames_that_were_read_are_counted_though_that_takes_many_turns(stage: Stage) -> None:
+    stage.expected_errors = ["(3 messages lost)"]
+    session = FakeSession(State.DISCONNECTED, unread=3, turns=5)
+    assert not await make_drain(session).give_up(journaled=True)
+    assert session.state is State.CLOSED
+    assert "stopping: 3 messages of 1 connection not delivered" in stage.messages()
+
+
+async def test_a_client_that_never_answers_its_close_is_closed_when_it_was_read_for_long_enough(stage: Stage) -> None:
+    stage.expected_errors = ["(0 messages lost)"]
+    session = FakeSession(State.CLOSING)
+    assert not await make_drain(session).give_up(journaled=False)
+    assert session.calls == ["abandon", "finish"]
+
+
+async def test_frames_that_take_for_ever_are_counted_no_longer_than_a_moment(stage: Stage) -> None:
+    session = FakeSession(State.DISCONNECTED, unread=3, turns=10_000)
+    assert await asyncio.wait_for(make_drain(session).give_up(journaled=True), 5)
+    assert stage.messages(logging.WARNING) == ["the backend is told of the end of 1 connection at the next start"]
+
+
+async def test_a_stop_that_delivered_everything_says_nothing(stage: Stage) -> None:
+    assert await make_drain().give_up(journaled=False)
+    assert not stage.messages()

@@ -1,0 +1,339 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fakes import FakeClock, FakeDoor, FakeJournal, FakeWebhook, make_handshake, make_settings
+from wsaas import errors
+from wsaas.delivery.journal import NoJournal
+from wsaas.delivery.webhook import TAKEN, Admitted, Denied
+from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
+from wsaas.sessions.registry import ID_FORM, Registry, page
+from wsaas.sessions.session import State
+
+OK = Admitted(None, None)
+REFUSED = Denied(errors.Forbidden("no"), told=False)
+
+
+class Rig:
+    def __init__(self, limit=2, journal=None, **values):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.journal = journal or NoJournal()
+        self.registry = Registry(make_settings(**values), self.clock, self.webhook, self.journal, limit)
+        self.deserted = []
+        self.emptied = []
+
+    def admit(self, address="192.0.2.7"):
+        self.registry.check(address)
+        return self.registry.admit(make_handshake(), address, FakeDoor())
+
+    def shut(self):
+        self.registry.shut(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def test_a_new_registry_is_open_and_empty(rig):
+    assert rig.registry.is_open
+    assert len(rig.registry) == 0
+    assert list(rig.registry.live()) == []
+    assert list(rig.registry.ending()) == []
+    rig.registry.check("192.0.2.7")
+
+
+def test_ids_are_128_random_bits_in_url_safe_characters():
+    rig = Rig(limit=1000)
+    ids = {rig.admit().id for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(ID_FORM.fullmatch(each) for each in ids)
+    # Every character of the alphabet turns up where it can: nothing of them is fixed.
+    assert {len(each) for each in ids} == {22}
+    assert all(len({each[place] for each in ids}) == 64 for place in range(21))
+    assert len({each[21] for each in ids}) == 4
+
+
+@pytest.mark.parametrize("text", ["", "healthz", "a" * 21, "a" * 23, "a" * 21 + "/", "a" * 21 + "\n", "a" * 22 + "\n"])
+def test_only_an_id_has_the_form_of_an_id(text):
+    assert not ID_FORM.fullmatch(text)
+
+
+def test_no_client_is_taken_while_there_is_no_memory_for_it():
+    rig = Rig()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure = THROTTLING
+    rig.admit()
+    memory.pressure = REFUSING
+    with pytest.raises(errors.Unavailable) as refused:
+        rig.admit()
+    assert refused.value.headers == (("Retry-After", "1"),)
+
+
+def test_no_client_is_taken_while_too_many_deletes_are_owed():
+    rig = Rig(limit=10, max_owed_disconnects="2")
+    sessions = [rig.admit(), rig.admit()]
+    for session in sessions:
+        session.lost()
+    with pytest.raises(errors.Unavailable) as refused:
+        rig.admit()
+    assert refused.value.headers == (("Retry-After", "1"),)
+    assert len(rig.registry) == 0
+    rig.registry.settled(sessions[0])
+    rig.admit()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("192.0.2.7", "192.0.2.8"),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1"),
+        ("192.0.2.7", "2001:db8:1:2::1"),
+    ],
+)
+def test_an_address_has_at_most_as_many_clients_as_one_may_have(one, other):
+    rig = Rig(limit=10, max_connections_per_address="2")
+    first, _ = rig.admit(one), rig.admit(one)
+    with pytest.raises(errors.TooManyRequests) as refused:
+        rig.admit(one)
+    assert refused.value.headers == (("Retry-After", "1"),)
+    assert rig.admit(other).state is State.CONNECTING
+    first.lost()
+    rig.admit(one)
+    with pytest.raises(errors.TooManyRequests):
+        rig.admit(one)
+
+
+def test_addresses_of_one_ipv6_network_count_together():
+    rig = Rig(max_connections_per_address="1")
+    rig.admit("2001:db8:1:2::1")
+    with pytest.raises(errors.TooManyRequests):
+        rig.admit("2001:db8:1:2:ffff::1")
+
+
+def test_clients_without_an_address_are_not_counted():
+    rig = Rig(limit=10, max_connections_per_address="1")
+    sessions = [rig.admit("") for _ in range(3)]
+    sessions[0].lost()
+    assert len(rig.registry) == 2
+
+
+def test_addresses_are_forgotten_with_their_last_client():
+    rig = Rig(limit=1000, max_connections_per_address="1")
+    sessions = [rig.admit(f"192.0.2.{number}") for number in range(200)]
+    for session in sessions:
+        session.lost()
+    assert not rig.registry.addresses._counts
+
+
+def test_a_client_is_found_from_the_first_moment_until_it_is_gone(rig):
+    session = rig.admit()
+    assert rig.registry.find(session.id) is session
+    assert len(rig.registry) == 1
+    rig.webhook.answer(OK)
+    assert rig.registry.find(session.id) is session
+    session.lost()
+    assert rig.registry.find(session.id) is None
+    assert len(rig.registry) == 0
+
+
+def test_an_id_that_never_was_is_not_found(rig):
+    rig.admit()
+    assert rig.registry.find("a" * 22) is None
+
+
+def test_the_backend_is_asked_about_a_client_with_its_id_and_address(rig):
+    session = rig.admit()
+    assert rig.webhook.subject.id == session.id
+    assert session.remote_address == "192.0.2.7"
+    assert session.state is State.CONNECTING
+
+
+def test_clients_are_listed_oldest_first(rig):
+    first, second = rig.admit(), rig.admit()
+    assert list(rig.registry.live()) == [first, second]
+
+
+def test_a_client_that_is_gone_is_ending_until_the_backend_knows(rig):
+    session = rig.admit()
+    rig.webhook.answer(OK)
+    session.lost()
+    assert list(rig.registry.live()) == []
+    assert list(rig.registry.ending()) == [session]
+    rig.webhook.answer(TAKEN)
+    assert list(rig.registry.ending()) == []
+
+
+def test_a_client_that_was_refused_is_in_no_list(rig):
+    rig.admit()
+    rig.webhook.answer(REFUSED)
+    assert len(rig.registry) == 0
+    assert list(rig.registry.ending()) == []
+
+
+def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
+    first, _ = rig.admit(), rig.admit()
+    with pytest.raises(errors.Unavailable, match="limit of clients") as caught:
+        rig.registry.check("192.0.2.7")
+    assert caught.value.headers == (("Retry-After", "1"),)
+    first.lost()
+    rig.registry.check("192.0.2.7")
+
+
+def test_a_shut_registry_takes_no_more(rig):
+    rig.shut()
+    assert not rig.registry.is_open
+    with pytest.raises(errors.Unavailable, match="about to stop") as caught:
+        rig.registry.check("192.0.2.7")
+    assert caught.value.headers == (("Retry-After", "1"),)
+
+
+def test_an_empty_registry_is_emptied_as_soon_as_it_is_shut(rig):
+    rig.shut()
+    assert rig.emptied == ["emptied"]
+
+
+def test_an_empty_registry_is_deserted_as_soon_as_it_is_shut(rig):
+    rig.shut()
+    assert rig.deserted == ["deserted"]
+
+
+def test_a_registry_is_deserted_when_the_last_client_is_gone_and_before_the_backend_knows(rig):
+    first, second = rig.admit(), rig.admit()
+    rig.webhook.answer(OK)
+    rig.webhook.answer(OK)
+    rig.shut()
+    first.lost()
+    assert rig.deserted == []
+    second.lost()
+    assert rig.deserted == ["deserted"]
+    assert rig.emptied == []
+
+
+def test_a_registry_is_emptied_when_the_backend_knows_of_every_end(rig):
+    first, second = rig.admit(), rig.admit()
+    rig.webhook.answer(OK)
+    rig.webhook.answer(OK)
+    first.lost()
+    rig.shut()
+    second.lost()
+    assert rig.emptied == []
+    rig.webhook.answer(TAKEN)
+    assert rig.emptied == []
+    rig.webhook.answer(TAKEN)
+    assert rig.emptied == ["emptied"]
+
+
+def test_a_registry_with_a_client_left_is_not_emptied(rig):
+    first, _ = rig.admit(), rig.admit()
+    rig.webhook.answer(OK)
+    rig.webhook.answer(OK)
+    rig.shut()
+    first.lost()
+    rig.webhook.answer(TAKEN)
+    assert list(rig.registry.ending()) == []
+    assert rig.emptied == []
+
+
+def test_a_registry_that_stays_open_is_never_emptied(rig):
+    rig.admit().lost()
+    rig.webhook.answer(REFUSED)
+    assert (rig.deserted, rig.emptied) == ([], [])
+    assert rig.registry.is_open
+
+
+def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
+    assert rig.registry.node == "localhost:8080"
+    assert rig.registry.started_at == rig.clock.wall()
+    rig.clock.advance(5.0)
+    assert rig.registry.started_at == rig.clock.wall() - 5.0
+
+
+# Pages.
+
+
+def orders(page):
+    """Return the orders of a page, and whether there is more."""
+    sessions, more = page
+    return [session.order for session in sessions], more
+
+
+def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
+    rig = Rig(limit=10)
+    first, second = rig.admit(), rig.admit()
+    first.lost()
+    third = rig.admit()
+    assert [first.order, second.order, third.order] == [1, 2, 3]
+
+
+def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
+    rig = Rig(limit=10)
+    for _ in range(5):
+        rig.admit()
+    assert orders(page(rig.registry.live(), 0, 2, math.inf)) == ([1, 2], True)
+    assert orders(page(rig.registry.live(), 2, 2, math.inf)) == ([3, 4], True)
+    assert orders(page(rig.registry.live(), 4, 2, math.inf)) == ([5], False)
+    assert orders(page(rig.registry.live(), 3, 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live(), 0, 5, math.inf)) == ([1, 2, 3, 4, 5], False)
+    assert orders(page(rig.registry.live(), 5, 5, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live(), 99, 1, math.inf)) == ([], False)
+
+
+def test_a_page_goes_on_behind_a_client_that_is_gone():
+    rig = Rig(limit=10)
+    clients = [rig.admit() for _ in range(5)]
+    clients[1].lost()
+    clients[2].lost()
+    assert orders(page(rig.registry.live(), 2, 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live(), 0, 2, math.inf)) == ([1, 4], True)
+
+
+def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
+    rig = Rig(limit=10)
+    for _ in range(4):
+        rig.admit()
+        rig.clock.advance(10.0)
+    start = rig.registry.started_at
+    assert orders(page(rig.registry.live(), 0, 10, start)) == ([], False)
+    assert orders(page(rig.registry.live(), 0, 10, start + 20.0)) == ([1, 2], False)
+    assert orders(page(rig.registry.live(), 0, 2, start + 20.1)) == ([1, 2], True)
+    assert orders(page(rig.registry.live(), 0, 3, start + 20.1)) == ([1, 2, 3], False)
+
+
+def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_back():
+    rig = Rig(limit=10)
+    early, late, early_again = rig.admit(), rig.admit(), rig.admit()
+    late.connected_at = early.connected_at + 3600.0
+    time = early.connected_at + 1.0
+    assert orders(page(rig.registry.live(), 0, 2, time)) == ([early.order, early_again.order], False)
+    assert orders(page(rig.registry.live(), 0, 1, time)) == ([early.order], True)
+
+
+# The journal.
+
+
+def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
+    rig = Rig(limit=1, journal=FakeJournal())
+    session = rig.admit()
+    assert len(rig.registry) == 1
+    rig.journal.fail()
+    assert session.state is State.CLOSED
+    assert len(rig.registry) == 0
+    assert list(rig.registry.ending()) == []
+    assert rig.webhook.told == []
+    rig.registry.check("192.0.2.7")
+
+
+def test_a_client_that_leaves_before_it_is_remembered_is_ending_until_that_is_settled():
+    rig = Rig(journal=FakeJournal())
+    session = rig.admit()
+    session.lost()
+    rig.shut()
+    assert list(rig.registry.ending()) == [session]
+    assert (rig.deserted, rig.emptied) == (["deserted"], [])
+    rig.journal.write()
+    assert list(rig.registry.ending()) == []
+    assert rig.emptied == ["emptied"]

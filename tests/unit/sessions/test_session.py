@@ -1,0 +1,1192 @@
+import math
+
+import orjson
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.fakes import (
+    FakeClock,
+    FakeDoor,
+    FakeEdge,
+    FakeJournal,
+    FakeKeeper,
+    FakeWebhook,
+    make_handshake,
+    make_services,
+    make_settings,
+)
+from wsaas import errors
+from wsaas.clock import rfc3339
+from wsaas.delivery.circuit_breaker import OPEN
+from wsaas.delivery.journal import Entry, NoJournal
+from wsaas.delivery.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.sessions.session import MOVES, Session, State
+from wsaas.websocket import frames
+
+ID = "abcdefghijklmnopqrstuv"
+WS_URI = f"localhost:8080/{ID}"
+OK = Admitted(None, None)
+FORBIDDEN = Denied(errors.Forbidden("no"), told=False)
+TIMED_OUT = Denied(errors.GatewayTimeout("late"), told=True)
+AGAIN = Again("the backend is tired")
+UNDELIVERED = Failed("no", Reason.UNDELIVERED)
+GONE = Failed("gone", Reason.BACKEND_GONE)
+
+
+class Rig:
+    """A session whose door, edge, keeper and backend are fakes."""
+
+    def __init__(self, offered=(), preferred="", authorization=None, journal=None, **values):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.keeper = FakeKeeper()
+        self.door = FakeDoor()
+        self.edge = self.door.edge
+        if preferred:
+            values["subprotocols"] = preferred
+        self.journal = journal or NoJournal()
+        services = make_services(make_settings(**values), self.clock, self.webhook, self.keeper, self.journal)
+        handshake = make_handshake(offered, authorization)
+        self.session = Session(services, ID, handshake, "192.0.2.7", self.door)
+        self.edge.ended = self.session.lost
+
+    def enter(self):
+        self.webhook.answer(OK)
+        return self
+
+    def bring_to(self, state):
+        if state is not State.CONNECTING:
+            self.enter()
+        if state is State.CLOSING:
+            self.session.close(Reason.SHUTDOWN)
+        elif state is State.DISCONNECTED:
+            self.session.disconnected(FakeEdge())
+        elif state is State.CLOSED:
+            self.session.lost()
+        assert self.session.state is state
+        return self
+
+    def receive(self, data=b"hello"):
+        self.session.receive(Message(text=True, data=data))
+
+    def answer_all(self):
+        while self.webhook.calls:
+            self.webhook.answer(OK if isinstance(self.webhook.asked, Opened) else TAKEN)
+
+    @property
+    def ends(self):
+        """The bodies of the DELETEs that were sent."""
+        return [orjson.loads(event.body) for event in self.webhook.told if isinstance(event, Closed)]
+
+    @property
+    def end(self):
+        """What the one DELETE says: code and reason."""
+        (body,) = self.ends
+        return body["code"], body["reason"]
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def close_frame(code, text):
+    return frames.encode_close(code, text)
+
+
+# The way in.
+
+
+def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
+    (asked,) = rig.webhook.told
+    assert isinstance(asked, Opened)
+    assert asked.number == 0
+    assert asked.at == rig.clock.wall()
+    body = orjson.loads(asked.body)
+    assert body["ws_uri"] == WS_URI
+    assert body["id"] == ID
+    assert body["timeout"] == 30000
+    assert body["request"]["path"] == "/room"
+    assert body["request"]["remote_address"] == "192.0.2.7"
+    assert rig.session.state is State.CONNECTING
+    assert (rig.door.accepted, rig.door.refused) == (None, None)
+    assert rig.keeper.calls == []
+
+
+def test_ws_uri_starts_with_ws_hostname_as_it_was_set():
+    assert Rig(ws_hostname="https://node:1/prefix").session.ws_uri == f"https://node:1/prefix/{ID}"
+
+
+def test_requests_carry_the_authorization_of_the_handshake():
+    assert b"Authorization: Bearer x\r\n" in Rig(authorization=b"Bearer x").webhook.subject.lines
+
+
+def test_an_admitted_client_enters_and_its_edge_is_started(rig):
+    rig.webhook.answer(OK)
+    assert rig.session.state is State.OPEN
+    assert rig.door.accepted == (None, b"")
+    assert rig.edge.calls == ["start"]
+    assert rig.session.reason is None
+    assert rig.keeper.calls == []
+
+
+def test_a_context_is_kept_and_sent_along(rig):
+    rig.webhook.answer(Admitted(None, "cart=7"))
+    rig.receive()
+    assert rig.session.context == "cart=7"
+    assert b"Ws-Context: cart=7\r\n" in rig.webhook.subject.lines
+
+
+def test_without_a_context_none_is_sent(rig):
+    rig.enter().receive()
+    assert rig.session.context is None
+    assert b"Ws-Context" not in rig.webhook.subject.lines
+
+
+@pytest.mark.parametrize(
+    ("offered", "named", "preferred", "chosen"),
+    [
+        (["a", "b"], "b", "", "b"),
+        (["a", "b"], None, "b,a", "b"),
+        (["a", "b"], "a", "b,a", "a"),
+        (["a"], None, "", None),
+        ([], None, "a", None),
+    ],
+)
+def test_the_subprotocol_is_the_backends_choice_else_the_nodes(offered, named, preferred, chosen):
+    rig = Rig(offered, preferred)
+    rig.webhook.answer(Admitted(named, None))
+    assert rig.door.accepted == (chosen, b"")
+    assert rig.session.subprotocol == chosen
+
+
+def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owed():
+    rig = Rig(["a"])
+    rig.webhook.answer(Admitted("b", "context"))
+    assert isinstance(rig.door.refused, errors.BadGateway)
+    assert rig.session.state is State.CLOSED
+    assert rig.session.reason is Reason.REFUSED
+    assert rig.end == (1006, "")
+    assert rig.keeper.calls == ["left"]
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(rig):
+    rig.webhook.answer(FORBIDDEN)
+    assert rig.door.refused is FORBIDDEN.fault
+    assert rig.session.state is State.CLOSED
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.ends == []
+    rig.session.lost()
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.door.refused is TIMED_OUT.fault
+    assert rig.ends == []
+    rig.clock.advance(10.0)
+    assert rig.end == (1006, "")
+    rig.session.lost()
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+    assert len(rig.ends) == 1
+
+
+# A client that ends while the backend is asked: is a DELETE owed?
+
+OWED = [(OK, True), (Admitted("never offered", None), True), (TIMED_OUT, True), (FORBIDDEN, False)]
+
+
+@pytest.mark.parametrize(("verdict", "owed"), OWED)
+def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_refused(rig, verdict, owed):
+    rig.session.lost()
+    assert rig.session.state is State.CLOSED
+    assert rig.keeper.calls == ["left"]
+    assert rig.ends == []
+    rig.webhook.answer(verdict)
+    assert (rig.door.accepted, rig.door.refused) == (None, None)
+    rig.clock.advance(10.0)
+    if owed:
+        assert rig.end == (1006, "")
+        assert rig.keeper.calls == ["left"]
+        rig.webhook.answer(TAKEN)
+    assert len(rig.ends) == owed
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.session.reason is Reason.CLIENT_LOST
+
+
+@pytest.mark.parametrize(("verdict", "owed"), OWED)
+@pytest.mark.parametrize(
+    ("reason", "fault"), [(Reason.BACKEND_CLOSED, errors.Forbidden), (Reason.SHUTDOWN, errors.Unavailable)]
+)
+def test_a_client_that_is_turned_away_early_is_told_at_once(rig, reason, fault, verdict, owed):
+    rig.session.close(reason)
+    assert type(rig.door.refused) is fault
+    assert rig.keeper.calls == ["left"]
+    rig.session.lost()
+    rig.webhook.answer(verdict)
+    rig.clock.advance(10.0)
+    rig.answer_all()
+    assert len(rig.ends) == owed
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.session.reason is reason
+
+
+def test_a_shutdown_tells_an_early_client_when_to_come_back(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    assert rig.door.refused.headers == (("Retry-After", "1"),)
+
+
+# Messages in.
+
+
+def test_messages_are_numbered_and_stamped_in_their_order(rig):
+    rig.enter()
+    for number in range(1, 4):
+        rig.clock.advance(1.0)
+        rig.receive(b"." * number)
+    rig.session.lost()
+    rig.answer_all()
+    assert [event.number for event in rig.webhook.told] == [0, 1, 2, 3, "end"]
+    start = rig.webhook.told[0].at
+    assert [event.at for event in rig.webhook.told[1:4]] == [start + 1, start + 2, start + 3]
+    assert [event.data for event in rig.webhook.told[1:4]] == [b".", b"..", b"..."]
+
+
+def test_the_counters_count_messages_and_bytes_both_ways(rig):
+    rig.enter()
+    rig.receive(b"12345")
+    rig.receive(b"")
+    rig.session.send(text=False, data=b"123")
+    rig.webhook.answer(Taken(Message(text=True, data=b"1234")))
+    session = rig.session
+    assert (session.messages_in, session.bytes_in) == (2, 5)
+    assert (session.messages_out, session.bytes_out) == (2, 7)
+
+
+def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
+    rig.enter().receive()
+    rig.receive(b"." * 300_000)
+    assert rig.edge.calls == ["start", "pause"]
+    rig.clock.advance(20.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.edge.calls == ["start", "pause", "resume"]
+    assert rig.session.last_seen == rig.clock.now()
+
+
+def test_a_client_that_is_gone_is_not_resumed(rig):
+    rig.enter().receive()
+    rig.receive(b"." * 300_000)
+    rig.session.lost()
+    rig.answer_all()
+    assert rig.edge.calls == ["start", "pause"]
+    assert rig.end == (1006, "")
+
+
+# Messages out.
+
+
+@pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
+def test_a_push_is_one_frame(rig, text, opcode):
+    rig.enter().session.send(text=text, data=b"hi")
+    assert rig.edge.written == [frames.encode(opcode, b"hi")]
+
+
+@pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
+def test_a_reply_is_one_frame(rig, text, opcode):
+    rig.enter().receive()
+    rig.webhook.answer(Taken(Message(text=text, data=b"hi")))
+    assert rig.edge.written == [frames.encode(opcode, b"hi")]
+
+
+def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
+    rig.session.send(text=True, data=b"one")
+    rig.session.send(text=False, data=b"two")
+    early = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
+    assert rig.session.buffered == len(early)
+    rig.enter()
+    assert rig.door.accepted == (None, early)
+    assert rig.edge.written == []
+    assert rig.session.buffered == 0
+    assert (rig.session.messages_out, rig.session.bytes_out) == (2, 6)
+    rig.session.send(text=True, data=b"three")
+    assert rig.edge.written == [frames.encode(frames.TEXT, b"three")]
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
+def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
+    rig = Rig(send_buffer="100").bring_to(state)
+    # One always fits where nothing waits.
+    rig.session.send(text=True, data=b"." * 500)
+    rig.edge.backlog = 504
+    with pytest.raises(errors.SlowClient) as caught:
+        rig.session.send(text=True, data=b"")
+    assert caught.value.headers == (("Retry-After", "1"),)
+    assert rig.session.messages_out == 1
+    rig.answer_all()
+    assert len(rig.door.accepted[1] + b"".join(rig.edge.written)) == 504
+
+
+def test_while_there_is_little_memory_less_may_wait_for_a_client():
+    rig = Rig(send_buffer="1000").enter()
+    memory = rig.session._services.memory
+    rig.edge.backlog = 48
+    rig.session.send(text=True, data=b"." * 500)
+    try:
+        memory.allowance = 100
+        with pytest.raises(errors.SlowClient):
+            rig.session.send(text=True, data=b"." * 51)
+        rig.session.send(text=True, data=b"." * 50)
+    finally:
+        memory.allowance = math.inf
+
+
+def test_the_send_buffer_may_be_filled_to_its_last_byte():
+    rig = Rig(send_buffer="100").enter()
+    rig.edge.backlog = 48
+    rig.session.send(text=True, data=b"." * 50)
+    rig.edge.backlog = 49
+    with pytest.raises(errors.SlowClient):
+        rig.session.send(text=True, data=b"." * 50)
+    assert len(rig.edge.written) == 1
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
+def test_text_that_is_not_utf8_is_refused(rig, state):
+    rig.bring_to(state)
+    with pytest.raises(errors.BadText):
+        rig.session.send(text=True, data=b"\xff")
+    assert rig.session.messages_out == 0
+    rig.session.send(text=False, data=b"\xff")
+    assert rig.session.messages_out == 1
+
+
+@pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
+def test_a_push_to_a_client_that_ends_is_gone(rig, state):
+    rig.bring_to(state)
+    written = list(rig.edge.written)
+    with pytest.raises(errors.Gone):
+        rig.session.send(text=True, data=b"hi")
+    assert rig.edge.written == written
+    assert rig.session.messages_out == 0
+
+
+@pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
+def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    rig.enter().receive()
+    if state is State.CLOSING:
+        rig.session.close(Reason.SHUTDOWN)
+    else:
+        rig.session.lost()
+    written = list(rig.edge.written)
+    rig.webhook.answer(Taken(Message(text=True, data=b"late")))
+    assert rig.edge.written == written
+    assert rig.session.messages_out == 0
+    assert "a reply came after the client" in caplog.text
+
+
+def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.edge.backlog = 1024 * 1024
+    rig.webhook.answer(Taken(Message(text=True, data=b"a")))
+    assert len(rig.webhook.told) == 3
+    rig.receive(b"3")
+    rig.edge.backlog += 1
+    rig.webhook.answer(Taken(Message(text=True, data=b"b")))
+    assert rig.webhook.calls == []
+    assert rig.session.messages_out == 2
+    rig.session.outbox.release()
+    assert rig.webhook.asked.data == b"3"
+
+
+def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
+    rig.enter().receive()
+    rig.receive(b"2")
+    rig.edge.backlog = 2 * 1024 * 1024
+    rig.webhook.answer(Taken(Message(text=True, data=b"a")))
+    rig.session.lost()
+    rig.answer_all()
+    assert [event.number for event in rig.webhook.told] == [0, 1, 2, "end"]
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+# The end.
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "told", "reason"),
+    [
+        (lambda s: s.closed_by_client(4001, "bye"), None, (4001, "bye"), Reason.CLIENT_CLOSED),
+        (lambda s: s.closed_by_client(1005, ""), None, (1005, ""), Reason.CLIENT_CLOSED),
+        (lambda s: s.violated(1007, "not text"), None, (1007, "not text"), Reason.VIOLATION),
+        (lambda s: s.lost(), None, (1006, ""), Reason.CLIENT_LOST),
+        (lambda s: s.close(Reason.BACKEND_CLOSED), (1000, "closed by backend"), (1000, "closed by backend"), None),
+        (lambda s: s.close(Reason.BACKEND_CLOSED, 4000, "x"), (4000, "x"), (4000, "x"), None),
+        (lambda s: s.close(Reason.BACKEND_CLOSED, 1000, ""), (1000, ""), (1000, ""), None),
+        (lambda s: s.close(Reason.SHUTDOWN), (1001, "going away"), (1001, "going away"), None),
+        (lambda s: s.close(Reason.TIMED_OUT), (1001, "timeout"), (1001, "timeout"), Reason.TIMED_OUT),
+    ],
+)
+def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
+    rig.enter()
+    end(rig.session)
+    assert rig.edge.written == ([close_frame(*said)] if said else [])
+    if reason is None:
+        assert rig.session.state is State.CLOSING
+        assert rig.edge.calls == ["start", "expect_close"]
+        assert rig.ends == []
+        rig.session.closed_by_client(4999, "whatever it answers")
+        reason = Reason.SHUTDOWN if told[0] == 1001 else Reason.BACKEND_CLOSED
+    assert rig.session.state is State.CLOSED
+    assert rig.end == told
+    assert rig.session.reason is reason
+    assert rig.keeper.calls == ["left"]
+    rig.session.lost()
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
+    rig.enter().session.close(Reason.TIMED_OUT)
+    assert rig.edge.calls == ["start", "finish"]
+
+
+@pytest.mark.parametrize("end", ["closed_by_client", "violated", "lost"])
+def test_who_ends_a_closing_client_does_not_change_what_the_delete_says(rig, end):
+    rig.bring_to(State.CLOSING)
+    getattr(rig.session, end)(*(() if end == "lost" else (1002, "oops")))
+    assert rig.end == (1001, "going away")
+    assert rig.session.reason is Reason.SHUTDOWN
+
+
+def test_the_delete_tells_duration_and_counts(rig):
+    rig.enter()
+    rig.receive()
+    rig.session.send(text=True, data=b"a")
+    rig.session.send(text=True, data=b"b")
+    rig.clock.advance(1.5)
+    rig.session.lost()
+    rig.clock.advance(10.0)
+    rig.answer_all()
+    assert rig.ends == [
+        {
+            "ws_uri": WS_URI,
+            "code": 1006,
+            "reason": "",
+            "duration": 1500,
+            "messages_in": 1,
+            "messages_out": 2,
+            "undelivered": 0,
+        }
+    ]
+    assert rig.webhook.told[-1].at == rig.clock.wall() - 10.0
+
+
+def test_the_delete_follows_the_last_message(rig):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.session.closed_by_client(1000, "")
+    assert rig.ends == []
+    rig.webhook.answer(TAKEN)
+    assert rig.ends == []
+    rig.webhook.answer(TAKEN)
+    assert rig.end == (1000, "")
+
+
+def test_messages_that_still_come_after_a_close_are_delivered(rig):
+    rig.bring_to(State.CLOSING).receive(b"late")
+    rig.session.lost()
+    rig.answer_all()
+    assert [type(event) for event in rig.webhook.told] == [Opened, Message, Closed]
+
+
+def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog):
+    rig.enter().session.lost()
+    while rig.keeper.calls != ["left", "settled"]:
+        rig.webhook.answer(Again("the backend is down", 1000.0))
+        rig.clock.advance(300.0)
+    assert caplog.messages == [
+        f"{WS_URI}: the backend was not told that this connection ended: the backend is down, 2 times"
+    ]
+
+
+# Messages that are not delivered.
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "text"), [(UNDELIVERED, 1011, "message not delivered"), (GONE, 1000, "backend gone")]
+)
+def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delete(rig, verdict, code, text, caplog):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.webhook.answer(verdict)
+    assert rig.edge.written == [close_frame(code, text)]
+    assert rig.session.state is State.CLOSING
+    assert rig.edge.calls == ["start", "expect_close"]
+    assert rig.webhook.calls == []
+    assert caplog.messages == [f"{WS_URI}: message not delivered: {verdict.why}"]
+    # What still comes would come behind a gap.
+    rig.receive(b"3")
+    assert rig.webhook.calls == []
+    assert rig.session.messages_in == 3
+    rig.session.closed_by_client(code, text)
+    assert rig.end == (code, text)
+    assert rig.webhook.told[-1].number == "end"
+
+
+def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(rig):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"." * 300_000)
+    rig.webhook.answer(UNDELIVERED)
+    assert rig.edge.calls == ["start", "pause", "expect_close", "resume"]
+    assert rig.session.outbox.level == 0
+
+
+def test_the_delete_says_how_many_messages_were_given_up_while_the_client_was_closing(rig):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.session.close(Reason.BACKEND_CLOSED, 4001, "bye")
+    rig.webhook.answer(UNDELIVERED)
+    assert rig.edge.written == [close_frame(4001, "bye")]
+    rig.receive(b"3")
+    assert rig.webhook.calls == []
+    rig.session.closed_by_client(4001, "")
+    # What went over the wire was 4001, whatever became of the messages.
+    assert rig.end == (4001, "bye")
+    assert (rig.ends[0]["messages_in"], rig.ends[0]["undelivered"]) == (3, 3)
+
+
+def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_left(rig):
+    rig.enter()
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.clock.advance(2.0)
+    rig.session.closed_by_client(1000, "bye")
+    rig.clock.advance(5.0)
+    rig.webhook.answer(UNDELIVERED)
+    assert rig.end == (1000, "bye")
+    assert rig.ends[0]["duration"] == 2000
+    assert rig.ends[0]["undelivered"] == 2
+    assert [event.number for event in rig.webhook.told] == [0, 1, "end"]
+    assert rig.session.reason is Reason.CLIENT_CLOSED
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+# The journal.
+
+
+@pytest.fixture
+def journalled():
+    return Rig(authorization=b"Bearer x", journal=FakeJournal())
+
+
+def enter_journal(rig):
+    """Bring a client in, with nothing left to be written."""
+    assert rig.journal.write() == ["opened"]
+    return rig.enter()
+
+
+def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
+    rig = journalled
+    assert rig.journal.waiting == ["opened"]
+    assert rig.webhook.told == []
+    assert rig.session.state is State.CONNECTING
+    rig.clock.advance(1.0)
+    rig.journal.write()
+    (asked,) = rig.webhook.told
+    assert isinstance(asked, Opened)
+    assert asked.at == rig.session.connected_at == rig.clock.wall() - 1.0
+    assert rig.journal.entries == {
+        ID: {
+            "ws_uri": WS_URI,
+            "authorization": b"Bearer x",
+            "context": None,
+            "connected_at": rig.session.connected_at,
+            "farewell": None,
+        }
+    }
+
+
+def test_a_client_that_cannot_be_remembered_is_told_to_come_back_and_the_backend_is_not_asked(journalled):
+    rig = journalled
+    rig.journal.fail()
+    assert isinstance(rig.door.refused, errors.Unavailable)
+    assert rig.door.refused.headers == (("Retry-After", "1"),)
+    assert rig.session.state is State.CLOSED
+    assert rig.session.reason is Reason.REFUSED
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.webhook.told == []
+    rig.session.lost()
+    assert rig.keeper.calls == ["left", "settled"]
+    # Whoever is turned away while the disk is full must not cost anything for longer than that.
+    assert rig.journal.waiting == []
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("end", [lambda s: s.lost(), lambda s: s.close(Reason.SHUTDOWN)])
+def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_and_forgotten(journalled, end, written):
+    rig = journalled
+    end(rig.session)
+    assert rig.keeper.calls == ["left"]
+    if written:
+        rig.journal.write()
+    else:
+        rig.journal.fail()
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.webhook.told == []
+    rig.journal.write()
+    assert rig.journal.entries == {}
+    assert rig.journal.pending == []
+
+
+def test_what_is_pushed_before_the_client_is_remembered_is_kept(journalled):
+    rig = journalled
+    rig.session.send(text=True, data=b"early")
+    rig.journal.write()
+    rig.enter()
+    assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"early"))
+
+
+def test_a_client_that_the_backend_refused_is_forgotten(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(FORBIDDEN)
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_the_context_is_remembered(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(Admitted(None, "cart=7"))
+    assert rig.journal.write() == ["admitted"]
+    assert rig.journal.entries[ID]["context"] == "cart=7"
+
+
+def test_messages_do_not_wait_for_the_journal(journalled):
+    rig = enter_journal(journalled)
+    rig.receive()
+    assert isinstance(rig.webhook.asked, Message)
+    rig.session.send(text=True, data=b"hi")
+    rig.webhook.answer(Taken(Message(text=True, data=b"ho")))
+    assert len(rig.edge.written) == 2
+    assert rig.journal.pending == []
+
+
+def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    assert rig.end == (4000, "bye")
+    assert rig.journal.pending == []
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_once(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    asked = rig.webhook.answer(AGAIN)
+    assert rig.journal.write() == ["ended"]
+    assert rig.journal.entries[ID]["farewell"] == asked
+    rig.clock.advance(10.0)
+    rig.webhook.answer(AGAIN)
+    assert rig.journal.pending == []
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    assert rig.journal.write() == ["settled"]
+    assert rig.journal.entries == {}
+
+
+def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journalled):
+    rig = enter_journal(journalled)
+    rig.webhook.breaker.state = OPEN
+    rig.session.lost()
+    assert rig.ends == []
+    assert rig.journal.write() == ["ended"]
+    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 1006
+
+
+def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journalled):
+    rig = enter_journal(journalled)
+    rig.session.lost()
+    rig.webhook.answer(AGAIN)
+    rig.journal.fail()
+    rig.clock.advance(10.0)
+    rig.webhook.answer(TAKEN)
+    rig.journal.write()
+    assert rig.journal.entries == {}
+
+
+def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(journalled):
+    rig = enter_journal(journalled)
+    rig.session.closed_by_client(4000, "bye")
+    rig.session.abandon()
+    assert rig.journal.write() == ["ended"]
+    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 4000
+
+
+def test_a_delete_behind_messages_that_a_stop_cuts_short_is_not_written_down(journalled):
+    rig = enter_journal(journalled)
+    rig.receive(b"1")
+    rig.session.lost()
+    rig.session.abandon()
+    assert rig.journal.pending == []
+
+
+def test_the_entry_of_a_session_is_what_the_journal_has(journalled):
+    rig = journalled
+    rig.journal.write()
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at)
+    rig.webhook.answer(Admitted(None, "cart=7"))
+    rig.session.lost()
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", "cart=7", rig.session.connected_at)
+    asked = rig.webhook.answer(AGAIN)
+    entry = rig.session.entry()
+    assert (entry.ended_at, entry.farewell) == (asked.at, asked.body)
+
+
+def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered(journalled):
+    rig = enter_journal(journalled)
+    rig.receive(b"1")
+    rig.receive(b"2")
+    rig.session.closed_by_client(1000, "bye")
+    rig.webhook.answer(UNDELIVERED)
+    asked = rig.webhook.answer(AGAIN)
+    rig.journal.write()
+    remembered = rig.journal.entries[ID]["farewell"]
+    assert remembered == asked
+    assert orjson.loads(remembered.body)["undelivered"] == 2
+    assert rig.end == (1000, "bye")
+
+
+def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journalled, caplog):
+    rig = enter_journal(journalled)
+    rig.webhook.windows[Closed] = 0.0
+    rig.session.lost()
+    rig.journal.write()
+    asked = rig.webhook.answer(Again("the backend is broken"))
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.journal.write() == ["ended"]
+    assert list(rig.journal.entries) == [ID]
+    # Whoever tries again needs nothing of the session.
+    assert rig.keeper.owed == [
+        Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at, asked.at, asked.body),
+    ]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# A POST that was not answered in time.
+
+
+def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again():
+    rig = Rig(api_timeout="4000")
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.door.refused is TIMED_OUT.fault
+    rig.clock.advance(3.99)
+    assert rig.ends == []
+    rig.clock.advance(0.02)
+    assert (rig.end, rig.ends[0]["duration"]) == ((1006, ""), 0)
+    rig.webhook.answer(TAKEN)
+    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.clock.timers == []
+
+
+def test_so_does_that_of_a_client_which_left_before():
+    rig = Rig(api_timeout="4000")
+    rig.session.lost()
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.ends == []
+    rig.clock.advance(4.0)
+    assert rig.end == (1006, "")
+
+
+def test_a_stop_does_not_wait_for_it():
+    rig = Rig(api_timeout="4000")
+    rig.webhook.answer(TIMED_OUT)
+    rig.session.outbox.hurry()
+    assert rig.end == (1006, "")
+    assert rig.clock.timers == []
+    rig.session.outbox.hurry()
+    rig.webhook.answer(TAKEN)
+    assert len(rig.ends) == 1
+
+
+def test_while_a_node_stops_it_is_sent_at_once():
+    rig = Rig(api_timeout="4000")
+    rig.keeper.is_open = False
+    rig.webhook.answer(TIMED_OUT)
+    assert rig.end == (1006, "")
+
+
+def test_one_that_is_abandoned_meanwhile_is_not_sent(journalled):
+    rig = journalled
+    rig.journal.write()
+    rig.webhook.answer(TIMED_OUT)
+    rig.session.abandon()
+    assert rig.clock.timers == []
+    # What it would have said was not final.
+    assert rig.journal.pending == []
+
+
+# What GET tells.
+
+
+def test_the_information_of_a_client_that_waits(rig):
+    start = rig.clock.wall()
+    rig.session.send(text=True, data=b"early")
+    rig.clock.advance(3.0)
+    assert rig.session.information() == {
+        "id": ID,
+        "ws_uri": WS_URI,
+        "state": "connecting",
+        "connected_at": rfc3339(start),
+        "last_seen_at": rfc3339(start),
+        "remote_address": "192.0.2.7",
+        "path": "/room",
+        "query": "a=b",
+        "subprotocol": None,
+        "context": None,
+        "messages_in": 0,
+        "messages_out": 1,
+        "bytes_in": 0,
+        "bytes_out": 5,
+        "inbox": 0,
+        "buffered": 7,
+    }
+
+
+def test_the_information_of_a_client_that_is_in():
+    rig = Rig(["chat"])
+    start = rig.clock.wall()
+    rig.webhook.answer(Admitted("chat", "ctx"))
+    rig.receive(b"12")
+    rig.receive(b"345")
+    rig.clock.advance(3.0)
+    rig.session.last_seen = rig.clock.now()
+    rig.clock.advance(4.0)
+    rig.edge.backlog = 77
+    information = rig.session.information()
+    assert information["state"] == "open"
+    assert information["connected_at"] == rfc3339(start)
+    assert information["last_seen_at"] == rfc3339(start + 3.0)
+    assert (information["subprotocol"], information["context"]) == ("chat", "ctx")
+    assert (information["messages_in"], information["bytes_in"]) == (2, 5)
+    assert (information["inbox"], information["buffered"]) == (515, 77)
+    rig.session.close(Reason.SHUTDOWN)
+    assert rig.session.information()["state"] == "closing"
+
+
+# The table.
+
+C, O, G, D, X = State  # noqa: E741 - connecting, open, closing, disconnected, closed
+
+TABLE = {
+    "admitted": {C: O, X: X},
+    "denied": {C: X, X: X},
+    "denied though told": {C: X, X: X},
+    "message": {O: O, G: G, D: D},
+    "push": {C: C, O: O},
+    "client closes": {O: X, G: X, D: X},
+    "violation": {O: X, G: X},
+    "disconnected": {O: D, G: D},
+    "lost": {C: X, O: X, G: X, D: X, X: X},
+    "backend closes": {C: X, O: G, G: G, D: D, X: X},
+    "shutdown": {C: X, O: G, G: G, D: D, X: X},
+    "timeout": {O: X, G: G, D: D, X: X},
+    "undelivered": {O: G, G: G, D: D, X: X},
+    "backend gone": {O: G, G: G, D: D, X: X},
+    "abandoned": {O: O, G: G, D: D, X: X},
+    "reply": {O: O, G: G, D: D, X: X},
+    "drained": {O: O, G: G, X: X},
+}
+
+EVENTS = {
+    "admitted": lambda s: s.decided(OK),
+    "denied": lambda s: s.decided(FORBIDDEN),
+    "denied though told": lambda s: s.decided(TIMED_OUT),
+    "message": lambda s: s.receive(Message(text=True, data=b"m")),
+    "push": lambda s: s.send(text=True, data=b"p"),
+    "client closes": lambda s: s.closed_by_client(1000, ""),
+    "violation": lambda s: s.violated(1002, "oops"),
+    "disconnected": lambda s: s.disconnected(FakeEdge()),
+    "lost": lambda s: s.lost(),
+    "abandoned": lambda s: s.abandon(),
+    "backend closes": lambda s: s.close(Reason.BACKEND_CLOSED),
+    "shutdown": lambda s: s.close(Reason.SHUTDOWN),
+    "timeout": lambda s: s.close(Reason.TIMED_OUT),
+    "undelivered": lambda s: s.undelivered(Reason.UNDELIVERED, "no"),
+    "backend gone": lambda s: s.undelivered(Reason.BACKEND_GONE, "gone"),
+    "reply": lambda s: s.replied(Message(text=True, data=b"r")),
+    "drained": lambda s: s.outbox.release(),
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "after"),
+    [(event, state, after) for event, row in TABLE.items() for state, after in row.items()],
+)
+def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state, after):
+    if state is X:
+        # Closed while the backend is still asked: every late word may come.
+        rig.session.lost()
+    else:
+        rig.bring_to(state)
+    left = rig.keeper.calls.count("left")
+    EVENTS[event](rig.session)
+    assert rig.session.state is after
+    assert rig.keeper.calls.count("left") == left + (after in (D, X) and state not in (D, X))
+    assert rig.session.reason is not None or after in (C, O)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("after", State)
+def test_a_move_that_the_table_does_not_have_is_a_mistake(rig, state, after):
+    rig.bring_to(state)
+    if after in MOVES[state]:
+        rig.session._move(after, Reason.SHUTDOWN)
+        assert rig.session.state is after
+    else:
+        with pytest.raises(AssertionError):
+            rig.session._move(after, Reason.SHUTDOWN)
+        assert rig.session.state is state
+
+
+def test_states_only_go_forward():
+    order = list(State)
+    assert {state: {order.index(after) for after in moves} for state, moves in MOVES.items()} == {
+        State.CONNECTING: {1, 4},
+        State.OPEN: {2, 3, 4},
+        State.CLOSING: {3, 4},
+        State.DISCONNECTED: {4},
+        State.CLOSED: set(),
+    }
+
+
+def test_every_move_is_logged_with_its_reason(caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    Rig().enter().session.lost()
+    assert caplog.messages == [f"{WS_URI}: open, admitted", f"{WS_URI}: closed, client lost"]
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """A client, a backend, a journal and a node that do whatever they may, in any order."""
+
+    @initialize(offers=st.sampled_from([(), ("a",)]))
+    def start(self, offers):
+        self.rig = Rig(offers, inbox="2000", send_buffer="50", journal=FakeJournal())
+        self.session = self.rig.session
+        self.webhook = self.rig.webhook
+        self.journal = self.rig.journal
+        self.maybe_accepted = None
+        self.received = 0
+        self.pushed = []
+        self.states = [State.CONNECTING]
+        self.failed = False
+        self.taken = 0
+        self.close_code = 1006
+        """What the first Close that went over the wire said."""
+
+    def state_is(self, *states):
+        return self.session.state in states
+
+    @rule()
+    def the_journal_writes(self):
+        self.journal.write()
+
+    @rule()
+    def the_journal_fails(self):
+        self.journal.fail()
+
+    @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
+    @rule(verdict=st.sampled_from([OK, OK, OK, FORBIDDEN, TIMED_OUT, Admitted("a", "x")]))
+    def the_backend_decides(self, verdict):
+        self.maybe_accepted = isinstance(verdict, Admitted) or verdict.told
+        self.webhook.answer(verdict)
+
+    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING, State.DISCONNECTED))
+    @rule(size=st.sampled_from([0, 10, 1000]))
+    def the_client_sends(self, size):
+        self.received += 1
+        self.rig.receive(b"%d" % self.received + b"." * size)
+
+    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING))
+    @rule(violates=st.booleans())
+    def the_client_ends(self, violates):
+        end = self.session.violated if violates else self.session.closed_by_client
+        if self.state_is(State.OPEN):
+            self.close_code = 1002
+        end(1002, "its own")
+
+    @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING))
+    @rule()
+    def the_client_is_disconnected_and_frames_are_left(self):
+        self.session.disconnected(FakeEdge())
+
+    @precondition(lambda self: self.state_is(State.DISCONNECTED))
+    @rule()
+    def a_close_is_among_the_frames_that_are_left(self):
+        if self.close_code == 1006:
+            self.close_code = 4000
+        self.session.closed_by_client(4000, "left")
+
+    @rule()
+    def the_client_is_lost(self):
+        self.session.lost()
+
+    @rule(data=st.binary(max_size=40))
+    def the_backend_pushes(self, data):
+        try:
+            self.session.send(text=False, data=data)
+        except errors.Gone:
+            assert self.state_is(State.CLOSING, State.DISCONNECTED, State.CLOSED)
+        except errors.SlowClient:
+            assert self.session.buffered > 0
+        else:
+            self.pushed.append(frames.encode(frames.BINARY, data))
+
+    @precondition(lambda self: not self.state_is(State.CONNECTING))
+    @rule(reason=st.sampled_from([Reason.BACKEND_CLOSED, Reason.SHUTDOWN, Reason.TIMED_OUT]))
+    def the_client_has_to_go(self, reason):
+        self.session.close(reason)
+
+    @rule(reason=st.sampled_from([Reason.BACKEND_CLOSED, Reason.SHUTDOWN]))
+    def the_client_has_to_go_from_wherever_it_is(self, reason):
+        self.session.close(reason)
+
+    @precondition(lambda self: self.maybe_accepted is not None and self.webhook.calls)
+    @rule(
+        verdict=st.sampled_from(
+            [TAKEN, TAKEN, TAKEN, Taken(Message(text=False, data=b"r" * 30)), Again("", 5.0), UNDELIVERED, GONE]
+        )
+    )
+    def the_backend_answers(self, verdict):
+        event = self.webhook.asked
+        if isinstance(event, Closed) and not isinstance(verdict, Again):
+            verdict = TAKEN
+        if isinstance(verdict, Taken) and verdict.reply and self.state_is(State.OPEN):
+            self.pushed.append(frames.encode(frames.BINARY, verdict.reply.data))
+        self.failed = self.failed or isinstance(verdict, Failed)
+        self.taken += isinstance(event, Message) and isinstance(verdict, Taken)
+        self.webhook.answer(verdict)
+
+    @rule(seconds=st.sampled_from([1.0, 5.0]))
+    def time_passes(self, seconds):
+        self.rig.clock.advance(seconds)
+
+    @rule(backlog=st.sampled_from([0, 10, 60]))
+    def the_client_takes_what_waits_or_does_not(self, backlog):
+        self.rig.edge.backlog = backlog
+        if backlog == 0 and not self.state_is(State.CONNECTING):
+            self.session.outbox.release()
+
+    @invariant()
+    def the_first_close_on_the_wire_is_noted(self):
+        if self.close_code == 1006 and (closes := [each for each in self.rig.edge.written if each[0] == 0x88]):
+            self.close_code = int.from_bytes(closes[0][2:4], "big")
+
+    @invariant()
+    def states_only_go_forward(self):
+        if self.session.state is not self.states[-1]:
+            assert list(State).index(self.session.state) > list(State).index(self.states[-1])
+            self.states.append(self.session.state)
+
+    @invariant()
+    def the_keeper_is_told_once(self):
+        calls = self.rig.keeper.calls
+        assert calls in ([], ["left"], ["left", "settled"])
+        assert ("left" in calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
+        if "settled" in calls:
+            assert self.webhook.calls == []
+            assert self.rig.clock.timers == []
+
+    @invariant()
+    def the_backend_hears_everything_in_order_and_the_end_last(self):
+        self.the_first_close_on_the_wire_is_noted()
+        told = self.webhook.told
+        assert not told or isinstance(told[0], Opened)
+        ends = [event for event in told if isinstance(event, Closed)]
+        assert len(ends) <= 1
+        assert not ends or (told[-1] is ends[0] and self.maybe_accepted and self.state_is(State.CLOSED))
+        messages = [event for event in told if isinstance(event, Message)]
+        assert [event.number for event in messages] == list(range(1, len(messages) + 1))
+        assert [int(event.data.partition(b".")[0]) for event in messages] == [event.number for event in messages]
+        if ends:
+            body = orjson.loads(ends[0].body)
+            assert body["code"] == self.close_code
+            assert body["messages_in"] == self.received
+            assert body["undelivered"] == self.received - self.taken
+
+    @invariant()
+    def what_is_owed_is_remembered(self):
+        told = self.webhook.told
+        is_owed = self.maybe_accepted is not False and "settled" not in self.rig.keeper.calls
+        if told and is_owed:
+            assert ID in self.journal.entries
+        if told and is_owed and not self.journal.pending:
+            # What it says is, once somebody may have to repeat it.
+            assert self.journal.entries[ID]["farewell"] == self.session.outbox.late
+        if "settled" in self.rig.keeper.calls and not self.journal.pending:
+            assert self.journal.entries == {}
+
+    @invariant()
+    def the_client_gets_everything_in_order(self):
+        accepted = self.rig.door.accepted
+        if accepted is None and self.state_is(State.CLOSED):
+            # It never got in, and what waited for it is let go.
+            assert self.session.buffered == 0
+            assert self.rig.edge.written == []
+            return
+        got = (accepted[1] if accepted else self.session.edge._frames) + b"".join(self.rig.edge.written)
+        pushed = b"".join(self.pushed)
+        assert got.startswith(pushed)
+        rest = got[len(pushed) :]
+        assert rest == b"" or (rest[0] == 0x88 and len(rest) == 2 + rest[1] and self.state_is(*list(State)[2:]))
+        assert self.session.messages_out == len(self.pushed)
+
+    @invariant()
+    def a_door_is_used_once(self):
+        self.states_only_go_forward()
+        door = self.rig.door
+        assert (door.accepted is not None) == (State.OPEN in self.states)
+        if door.refused is not None:
+            assert self.states == [State.CONNECTING, State.CLOSED]
+
+    def teardown(self):
+        if not hasattr(self, "rig"):
+            return
+        self.session.lost()
+        self.journal.write()
+        if self.maybe_accepted is None and self.webhook.calls:
+            self.the_backend_decides(OK)
+        while self.webhook.calls or self.rig.clock.timers or self.journal.pending:
+            self.rig.clock.advance(5.0)
+            self.journal.write()
+            if self.webhook.calls:
+                self.the_backend_answers(TAKEN)
+            self.the_backend_hears_everything_in_order_and_the_end_last()
+            self.what_is_owed_is_remembered()
+        assert self.rig.keeper.calls == ["left", "settled"]
+        assert len(self.rig.ends) == bool(self.maybe_accepted)
+        assert self.journal.entries == {}
+        if not self.failed:
+            told = [event for event in self.webhook.told if isinstance(event, Message)]
+            assert len(told) == self.received
+
+
+SessionMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+TestSessionMachine = SessionMachine.TestCase

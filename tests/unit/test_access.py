@@ -1,0 +1,190 @@
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import examples
+from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxies, customer, from_web_page
+
+# Origins
+
+SOME = Origins(
+    frozenset({"https://a.com", "null", "http://localhost:3000", "file://", "https://xn--bcher-kva.example"}),
+    (("https", ".b.com"), ("http", ".b.com:8080")),
+)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://a.com", "HTTPS://A.com", "null", "http://localhost:3000",
+        "https://x.b.com", "https://x.y.b.com", "http://x.b.com:8080", "file://", "https://xn--bcher-kva.example",
+    ],
+)  # fmt: skip
+def test_an_origin_that_is_listed_may_connect(origin):
+    assert SOME.allow(origin)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://a.com", "https://a.com:8443", "https://x.a.com", "https://a.com.evil.com", "https://evila.com",
+        "https://b.com", "http://x.b.com", "https://x.b.com:8080", "https://xb.com", "https://.b.com",
+        "https://b.com.evil.com", "https://evil.com/x.b.com", "https://evil.com?.b.com",
+        "https://evil.com@x.b.com", "x.b.com", "", "*",
+        "http://localhost", "file:///", "file:", "file", "https://b\xfccher.example",
+    ],
+)  # fmt: skip
+def test_no_other_origin_may(origin):
+    assert not SOME.allow(origin)
+
+
+@pytest.mark.parametrize("origin", ["https://a.com", "null", "", "anything"])
+def test_everyone_is_everyone(origin):
+    assert ANY_ORIGIN.allow(origin)
+
+
+# Proxies
+
+PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("192.0.2.7", [], "192.0.2.7"),
+        ("192.0.2.7", ["198.51.100.1"], "192.0.2.7"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["198.51.100.1", "10.0.0.2"], "198.51.100.1"),
+        ("10.0.0.1", ["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
+        ("2001:db8::1", ["2001:db9::1"], "2001:db9::1"),
+        ("10.0.0.1", ["198.51.100.1:4711"], "198.51.100.1"),
+        ("10.0.0.1", ["[2001:db9::1]:4711"], "2001:db9::1"),
+        ("10.0.0.1", ["[2001:db9::1]"], "2001:db9::1"),
+        ("10.0.0.1", ["::ffff:198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["unknown"], "10.0.0.1"),
+        ("10.0.0.1", ["fe80::1%<b>\x7f"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1", "_hidden"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1", ""], "10.0.0.1"),
+        ("", ["198.51.100.1"], ""),
+    ],
+)
+def test_the_client_is_the_last_one_that_no_trusted_proxy_is(peer, forwarded, client):
+    assert PROXIES.client(peer, forwarded) == client
+
+
+def test_a_proxy_on_a_unix_socket_has_to_be_trusted_as_such():
+    assert Proxies(unix=True).client("", ["203.0.113.9", "198.51.100.1"]) == "198.51.100.1"
+    assert Proxies(unix=True).client("192.0.2.7", ["198.51.100.1"]) == "192.0.2.7"
+
+
+@examples(300)
+@given(st.lists(st.one_of(st.ip_addresses().map(str), st.text(max_size=40)), max_size=6), st.ip_addresses().map(str))
+def test_whatever_is_forwarded_the_client_has_an_address_and_a_stranger_cannot_choose_it(forwarded, stranger):
+    ip_address(PROXIES.client("10.0.0.1", forwarded))
+    if not any(ip_address(stranger) in network for network in PROXIES.networks):
+        assert PROXIES.client("10.0.0.1", [*forwarded, stranger]) == PROXIES.client("10.0.0.1", [stranger])
+        assert PROXIES.client(stranger, forwarded) == stranger
+
+
+# Customers
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("", ""),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_an_ipv6_customer_is_a_network(address, expected):
+    assert customer(address) == expected
+
+
+# Hosts
+
+LOCAL = HostCheck(["gateway.example", "192.0.2.7", "2001:db8::7"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"localhost", b"localhost:8080", b"LocalHost:1", b"localhost:", b"localhost.", b"localhost.:8080",
+        b"app.localhost:3000", b"a.b.localhost", b"127.0.0.1", b"127.0.0.1:8080", b"127.255.0.9", b"127.0.0.1.:80",
+        b"[::1]", b"[::1]:8080", b"[0:0:0:0:0:0:0:1]", b"[::ffff:127.0.0.1]",
+        b"gateway.example", b"Gateway.Example.:443", b"192.0.2.7:80", b"[2001:DB8:0::7]:80", b"[::ffff:192.0.2.7]",
+    ],
+)  # fmt: skip
+def test_a_host_of_this_machine_or_of_the_settings_is_answered(host):
+    for _ in range(2):
+        assert LOCAL.allow(host)
+        assert host in LOCAL.known
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None, b"", b":8080", b"evil.example", b"evil.example:8080", b"localhost.evil.example", b"notlocalhost",
+        b"127.0.0.1.evil.example", b"127.1", b"2130706433", b"0x7f.0.0.1", b"0.0.0.0", b"0.0.0.0:8080", b"[::]",
+        b"10.0.0.1", b"[::1%eth0]", b"[::1%25lo]", b"[localhost]", b"::1", b"localhost:80:80", b"localhost..",
+        b"x.gateway.example", b"gateway.example.evil", b"user@localhost", b"localhost/", b"localhost ", b"\xff",
+        b"localhost:http",
+    ],
+)  # fmt: skip
+def test_any_other_host_is_not(host):
+    assert not LOCAL.allow(host)
+    assert host not in LOCAL.known
+
+
+@pytest.mark.parametrize("name", ["", "0.0.0.0", "::"])
+def test_what_stands_for_every_interface_names_no_host(name):
+    for host in (b"", b"0.0.0.0", b"[::]", b"evil.example"):
+        assert not HostCheck([name]).allow(host)
+
+
+def test_where_no_browser_comes_any_host_is_answered():
+    check = HostCheck([], any_host=True)
+    assert check.allow(b"gateway.test")
+    assert check.allow(b"")
+    assert not check.allow(None)
+
+
+def test_the_hosts_that_are_remembered_are_bounded():
+    check = HostCheck([])
+    for port in range(3 * MAX_KNOWN_HOSTS):
+        assert check.allow(b"localhost:%d" % port)
+        assert len(check.known) <= MAX_KNOWN_HOSTS
+
+
+@examples(300)
+@given(st.binary(max_size=30))
+def test_whatever_the_host_it_is_judged(host):
+    check = HostCheck([])
+    assert check.allow(host) is (host in check.known)
+
+
+# Web pages
+
+
+@pytest.mark.parametrize(
+    ("headers", "page"),
+    [
+        ({}, False),
+        ({b"origin": b"http://localhost:8080"}, True),
+        ({b"origin": b"null"}, True),
+        ({b"origin": b""}, True),
+        ({b"sec-fetch-site": b"cross-site"}, True),
+        ({b"sec-fetch-site": b"Cross-Site"}, True),
+        ({b"sec-fetch-site": b"none"}, False),
+        ({b"sec-fetch-site": b"same-origin"}, False),
+    ],
+)
+def test_a_web_page_tells_itself(headers, page):
+    assert from_web_page(headers) is page

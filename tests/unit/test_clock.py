@@ -1,0 +1,96 @@
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import examples
+from wsaas.clock import NO_LIMIT, Allowance, Clock, rfc3339
+
+
+class Loop:
+    def time(self):
+        return 12.5
+
+    def call_later(self, delay, callback, *args):
+        return (delay, callback, args)
+
+
+def test_a_clock_reads_its_loop():
+    loop = Loop()
+    clock = Clock(loop)
+    assert clock.now() == 12.5
+    assert clock.call_later(3, print, "a", "b") == (3, print, ("a", "b"))
+
+
+def test_the_wall_shows_the_time_of_day():
+    clock = Clock(Loop())
+    before = time.time()
+    assert before <= clock.wall() <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (0.5, "1970-01-01T00:00:00.500Z"),
+        (1769860800.123, "2026-01-31T12:00:00.123Z"),
+        (1769860800.0625, "2026-01-31T12:00:00.062Z"),
+        (1769860801, "2026-01-31T12:00:01.000Z"),
+        (951782400, "2000-02-29T00:00:00.000Z"),
+        (253402300799.875, "9999-12-31T23:59:59.875Z"),
+    ],
+)
+def test_a_time_is_written_in_utc_with_milliseconds(at, text):
+    assert rfc3339(at) == text
+    assert rfc3339(at) == text
+
+
+def test_a_time_of_another_second_is_not_that_of_the_one_before():
+    assert [rfc3339(at) for at in (10, 10.25, 11, 10)] == [
+        "1970-01-01T00:00:10.000Z",
+        "1970-01-01T00:00:10.250Z",
+        "1970-01-01T00:00:11.000Z",
+        "1970-01-01T00:00:10.000Z",
+    ]
+
+
+@examples(200)
+@given(st.floats(0, 253402300799))
+def test_a_time_can_be_read_back_to_the_millisecond(at):
+    text = rfc3339(at)
+    assert len(text) == len("1970-01-01T00:00:00.000Z")
+    read = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    behind = at - (read - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(seconds=1)
+    assert -0.0001 < behind < 0.0011
+
+
+def test_an_allowance_is_a_second_worth_at_once_and_then_its_rate():
+    allowance = Allowance(4, 10.0)
+    assert [allowance.spend(10.0) for _ in range(4)] == [0, 0, 0, 0.25]
+    assert allowance.spend(10.25) == 0.25
+    assert allowance.spend(10.75) == 0
+    assert allowance.spend(10.75) == 0.25
+
+
+def test_an_allowance_does_not_grow_beyond_a_second_worth():
+    allowance = Allowance(2, 0.0)
+    assert [allowance.spend(1000.0) for _ in range(3)] == [0, 0.5, 1.0]
+
+
+@examples(200)
+@given(st.integers(1, 50), st.lists(st.floats(0, 3), min_size=1, max_size=100))
+def test_who_waits_as_long_as_told_never_does_more_than_the_rate_allows(rate, pauses):
+    allowance, now, done = Allowance(rate, 0.0), 0.0, []
+    for pause in pauses:
+        now += pause
+        done.append(now)
+        now += allowance.spend(now)
+    for index, start in enumerate(done):
+        within = [at for at in done[index:] if at < start + 1]
+        assert len(within) <= 2 * rate
+
+
+def test_without_a_limit_nobody_waits():
+    assert {NO_LIMIT.spend(0.0) for _ in range(1000)} == {0}

@@ -1,0 +1,60 @@
+"""Which files are loaded again when SIGHUP asks."""
+
+import pytest
+
+from tests.support.fakes import make_settings
+from wsaas.api.bearer_tokens import BearerTokens
+from wsaas.delivery.signature import Signer
+from wsaas.reload import file_sources
+
+SECRET = "whsec_" + "A" * 32
+
+
+class Loads:
+    """Stands in for what loads certificates."""
+
+    def __init__(self):
+        self.count = 0
+
+    def load(self):
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        ({}, []),
+        (
+            {"tls_cert": "/c", "tls_key": "/k", "control_tls_ca": "/a", "api_tls_ca": "/b"},
+            ["TLS_CERT='/c', TLS_KEY='/k', CONTROL_TLS_CA='/a', API_TLS_CA='/b'"],
+        ),
+        ({"api_tls_ca": "/b"}, ["API_TLS_CA='/b'"]),
+    ],
+)
+def test_the_files_of_tls_are_loaded_together(files, shown):
+    certificates = Loads()
+    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None)
+    assert [source.shown for source in sources] == shown
+    for source in sources:
+        source.load()
+    assert certificates.count == len(shown)
+
+
+def test_secrets_are_loaded_each_by_itself_and_only_from_files(tmp_path):
+    tokens, secrets = tmp_path / "tokens", tmp_path / "secrets"
+    tokens.write_text("one")
+    secrets.write_text(SECRET)
+    given = make_settings(control_token_file=str(tokens), api_secret_file=str(secrets))
+    now, signer = BearerTokens(given.control_token), Signer(given.api_secret)
+    first, second = file_sources(given, Loads(), now, signer)
+    assert (first.shown, second.shown) == (f"CONTROL_TOKEN_FILE='{tokens}'", f"API_SECRET_FILE='{secrets}'")
+    before = signer.lines(b"id", 0, b"")
+    tokens.write_text("two")
+    secrets.write_text(SECRET.replace("A", "B"))
+    first.load()
+    assert now.accept(b"Bearer two")
+    assert signer.lines(b"id", 0, b"") == before
+    second.load()
+    assert signer.lines(b"id", 0, b"") != before
+    direct = make_settings(control_token="one", api_secret=SECRET)
+    assert file_sources(direct, Loads(), now, signer) == []

@@ -1,0 +1,119 @@
+"""What is said at the start, and what is warned of: only what leads elsewhere."""
+
+import pytest
+
+from tests.support.fakes import make_settings
+from wsaas import __version__
+from wsaas.setting_types import Address
+from wsaas.start_report import start_line, start_warnings
+from wsaas.transport.listener import is_own
+
+
+def test_the_start_line_of_one_listener():
+    settings = make_settings(api_uri="backend:8000/hook", ws_hostname="https://ws.example.com/hub")
+    assert start_line(settings, [Address("", 8080)]) == (
+        f"wsaas {__version__} listening on *:8080 for clients and REST requests; "
+        "API_URI=http://backend:8000/hook WS_HOSTNAME=https://ws.example.com/hub"
+    )
+
+
+def test_the_start_line_of_two_listeners():
+    settings = make_settings(api_uri="https://[::1]/{id}", tls_cert="/cert", tls_key="/key")
+    assert start_line(settings, [Address("::", 443), Address(path="/run/rest.sock")]) == (
+        f"wsaas {__version__} listening on [::]:443 with TLS for clients, "
+        "listening on unix:/run/rest.sock with TLS for REST requests; "
+        "API_URI=https://[::1]/{id} WS_HOSTNAME=localhost:8080"
+    )
+
+
+def test_a_query_of_the_backend_is_hidden():
+    line = start_line(make_settings(api_uri="backend/hook?key=s3cret&x=y"), [Address("", 1)])
+    assert "API_URI=http://backend/hook?(hidden) " in line
+    assert "s3cret" not in line
+
+
+def warnings(name, rest, own=("localhost", "127.0.0.1", "::1", "10.0.0.5"), **chosen):
+    """Return what is warned of where REST requests are taken at `rest` on a machine with the addresses `own`."""
+    return start_warnings(make_settings(ws_hostname=name, **chosen), rest, own.__contains__)
+
+
+LOCAL = Address("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:8080", "http://0.0.0.0:9000/x", "[::]:8080", "https://[0:0::0]"])
+@pytest.mark.parametrize("rest", [LOCAL, Address(path="/run/rest.sock")])
+def test_an_address_that_names_no_host_is_warned_of(text, rest):
+    (warning,) = warnings(text, rest)
+    assert warning.startswith(f"WS_HOSTNAME={text} starts each ws_uri, but ")
+    assert "is no address to connect to: set WS_HOSTNAME to the name or address" in warning
+
+
+@pytest.mark.parametrize("text", ["localhost:9000", "127.0.0.1:9000", "http://[::1]:9000/hub", "10.0.0.5:9000"])
+def test_another_port_of_this_machine_is_warned_of(text):
+    (warning,) = warnings(text, LOCAL)
+    assert warning == (
+        f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests on 127.0.0.1:8080: set the port of "
+        "WS_HOSTNAME to 8080, unless a proxy or a port mapping leads from 9000 to it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("localhost:8080", LOCAL),
+        ("10.0.0.5:8080", Address("10.0.0.5", 8080)),
+        ("ws.example.com", LOCAL),
+        ("https://ws.example.com/hub", LOCAL),
+        ("10.0.0.6:9000", LOCAL),
+        ("nowhere.invalid:9000", LOCAL),
+        ("localhost:9000", Address(path="/run/rest.sock")),
+    ],
+)
+def test_what_may_lead_here_is_not_warned_of(text, rest):
+    assert warnings(text, rest, control_token="x") == []
+
+
+@pytest.mark.parametrize("text", ["localhost:8080", "http://10.0.0.5:8080"])
+def test_a_name_without_the_scheme_of_tls_is_warned_of(text):
+    (warning,) = warnings(text, LOCAL, tls_cert="/cert", tls_key="/key")
+    host = text.removeprefix("http://").removesuffix(":8080")
+    assert warning == (
+        f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests by TLS only: write "
+        f"https:// before {host}"
+    )
+    for right in ("https://localhost:8080", "ws.example.com:8080"):
+        assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
+
+
+def test_a_backend_that_is_this_node_itself_is_warned_of():
+    (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
+    assert warning == (
+        "API_URI=http://localhost:8080/hook?(hidden) leads to this node itself: it has to lead to your backend"
+    )
+    assert warnings("localhost:8080", LOCAL, api_uri="backend:8080/hook") == []
+    assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
+
+
+def test_a_rest_surface_that_anybody_reaches_is_warned_of():
+    everywhere = Address("", 8080)
+    assert warnings("localhost:8080", everywhere) == [
+        "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"
+    ]
+    assert warnings("localhost:8080", everywhere, control_token="x") == []
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("0.0.0.0", True),
+        ("203.0.113.1", False),
+        ("2001:db8::1", False),
+        ("example.com", False),
+    ],
+)
+def test_an_address_of_this_machine_is_its_own(host, own):
+    assert is_own(host) is own

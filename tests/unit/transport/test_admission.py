@@ -1,0 +1,366 @@
+import math
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.fakes import FakeClock
+from wsaas.access import Proxies
+from wsaas.errors import TooManyRequests, Unavailable
+from wsaas.sessions.address_limit import AddressLimit
+from wsaas.setting_types import proxies
+from wsaas.transport.admission import (
+    CONTROL_RESERVE,
+    MAX_REFUSED,
+    MAX_UNDECIDED_OVER_LIMIT,
+    SPARE_DESCRIPTORS,
+    WARNING_GAP_S,
+    ConnectionTable,
+    ControlGate,
+    DescriptorBudget,
+    Gate,
+    SharedGate,
+    divide,
+)
+
+# Descriptors
+
+
+def test_a_large_table_is_for_clients_but_for_what_the_others_are_sure_to_need(caplog):
+    assert divide(20_000, 128) == DescriptorBudget(20_000 - 128 - 64 - 64, 128, CONTROL_RESERVE, SPARE_DESCRIPTORS)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("descriptors", [64, 150, 256, 1000, 5000])
+@pytest.mark.parametrize("backend", [1, 128, 100_000])
+def test_of_a_small_table_half_is_for_clients_and_nothing_is_promised_twice(descriptors, backend):
+    budget = divide(descriptors, backend)
+    assert budget.clients + budget.backend + budget.control + budget.spare == descriptors
+    assert budget.clients >= descriptors // 2
+    assert 1 <= budget.backend <= max(1, min(backend, descriptors // 4))
+    assert budget.control >= descriptors // 8 or budget.control == CONTROL_RESERVE
+
+
+def test_a_table_that_is_small_is_worth_a_warning(caplog):
+    divide(150, 128)
+    assert [record.getMessage() for record in caplog.records] == [
+        "open files (150) allow only 77 clients and 37 connections to the backend: raise their limit"
+    ]
+
+
+# Gates
+
+
+NO_PROXIES = Proxies()
+
+
+class Connection:
+    def __init__(self, address="192.0.2.1", idle=0.0):
+        self.address = address
+        self.idle = idle
+        self.evicted = False
+
+    def peer_address(self):
+        return self.address
+
+    def idle_since(self):
+        return self.idle
+
+    def evict(self):
+        self.evicted = True
+
+
+class Rig:
+    """Gates of a node with `clients` descriptors for clients and `control` for REST connections."""
+
+    def __init__(self, clients=3, control=2, limit=0, trusted=NO_PROXIES):
+        self.clock = FakeClock()
+        self.open = set()
+        self.table = ConnectionTable(DescriptorBudget(clients, 1, control, 1), lambda: len(self.open), self.clock)
+        self.addresses = AddressLimit(limit)
+        self.clients, self.control, self.shared = (
+            kind(self.table, self.addresses, trusted) for kind in (Gate, ControlGate, SharedGate)
+        )
+
+    def enter(self, gate, *made, **more):
+        """Accept a connection; return it and the fault with which it was refused."""
+        connection = Connection(*made, **more)
+        fault = gate.enter(connection)
+        if fault is not None:
+            gate.turn_away(connection)
+        self.open.add(connection)
+        return connection, fault
+
+    def close(self, gate, connection):
+        self.open.discard(connection)
+        gate.leave(connection)
+
+    def client(self, gate, address="192.0.2.1"):
+        """Let a client in."""
+        connection, fault = self.enter(gate, address)
+        assert fault is None
+        gate.check_client()
+        gate.leave(connection)
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+@pytest.mark.parametrize(("name", "room"), [("clients", 3), ("control", 5), ("shared", 5)])
+def test_the_oldest_undecided_connection_makes_room(rig, name, room):
+    gate = getattr(rig, name)
+    first, *others = [rig.enter(gate)[0] for _ in range(room)]
+    assert not first.evicted
+    latest, fault = rig.enter(gate)
+    assert fault is None
+    assert first.evicted
+    assert not any(each.evicted for each in [*others, latest])
+    # It is not chosen again while it is being closed.
+    assert rig.enter(gate)[1] is None
+    assert others[0].evicted
+
+
+def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, caplog):
+    for _ in range(3):
+        rig.client(rig.clients)
+    for _ in range(3):
+        refused, fault = rig.enter(rig.clients)
+        assert isinstance(fault, Unavailable)
+        assert fault.headers == (("Retry-After", "1"),)
+        rig.close(rig.clients, refused)
+    rig.clock.advance(WARNING_GAP_S)
+    rig.enter(rig.clients)
+    assert [record.getMessage() for record in caplog.records] == [
+        "open files allow no more than 3 connections: others are refused",
+    ] * 2
+
+
+def test_whatever_clients_do_the_rest_surface_has_its_own(rig):
+    for _ in range(3):
+        rig.client(rig.clients)
+    kept = []
+    for _ in range(2):
+        connection, fault = rig.enter(rig.control)
+        assert fault is None
+        rig.control.prove(connection)
+        kept.append(connection)
+    assert not any(each.evicted for each in kept)
+
+
+def test_the_rest_surface_has_more_while_clients_leave_it(rig):
+    kept = [rig.enter(rig.control)[0] for _ in range(5)]
+    assert not any(each.evicted for each in kept)
+    # Those past the reserve are clients' descriptors: none of them is evicted for a client, nor the other way round.
+    _, fault = rig.enter(rig.clients)
+    assert isinstance(fault, Unavailable)
+    rig.close(rig.control, kept[0])
+    rig.client(rig.clients)
+    rig.enter(rig.control)
+    assert kept[1].evicted
+
+
+def test_a_rest_connection_makes_room_that_is_idle_for_the_longest_time(rig):
+    connections = [rig.enter(rig.control, idle=idle)[0] for idle in (5.0, 2.0, 3.0, math.inf, 4.0)]
+    for connection in connections:
+        rig.control.prove(connection)
+    assert rig.enter(rig.control)[1] is None
+    assert [each.evicted for each in connections] == [False, True, False, False, False]
+    undecided, _ = rig.enter(rig.control)
+    # An undecided one comes first, whatever its time.
+    assert [each.evicted for each in connections] == [False, True, False, False, False]
+    assert not undecided.evicted
+
+
+def test_a_rest_connection_within_a_request_makes_no_room():
+    rig = Rig(clients=0, control=1)
+    connection, _ = rig.enter(rig.control, idle=math.inf)
+    rig.control.prove(connection)
+    assert isinstance(rig.enter(rig.control)[1], Unavailable)
+    assert not connection.evicted
+
+
+def test_on_a_shared_listener_the_reserve_is_not_for_clients(rig):
+    for _ in range(3):
+        rig.client(rig.shared)
+    connection, fault = rig.enter(rig.shared)
+    assert fault is None
+    with pytest.raises(Unavailable):
+        rig.shared.check_client()
+    rig.shared.prove(connection)
+    with pytest.raises(Unavailable):
+        rig.shared.check_client()
+
+
+def test_who_is_refused_is_told_why_but_not_all_of_them(rig):
+    refused = [Connection() for _ in range(MAX_REFUSED + 2)]
+    assert [rig.clients.turn_away(each) for each in refused] == [True] * MAX_REFUSED + [False] * 2
+    for each in refused:
+        rig.clients.leave(each)
+    assert rig.clients.turn_away(refused[0])
+
+
+def test_those_that_are_being_closed_take_no_room(rig):
+    for _ in range(3):
+        connection, _ = rig.enter(rig.clients)
+        rig.clients.leave(connection)
+        rig.clients.turn_away(connection)
+    assert rig.table.used == 0
+    assert rig.enter(rig.clients)[1] is None
+
+
+# Addresses
+
+
+def test_an_address_has_its_limit_from_accept_on():
+    rig = Rig(clients=10, limit=2)
+    rig.client(rig.clients, "192.0.2.1")
+    # The registry counts clients.
+    rig.addresses.add("192.0.2.1")
+    second, fault = rig.enter(rig.clients, "192.0.2.1")
+    assert fault is None
+    assert isinstance(rig.enter(rig.clients, "192.0.2.1")[1], TooManyRequests)
+    assert rig.enter(rig.clients, "192.0.2.2")[1] is None
+    rig.close(rig.clients, second)
+    assert rig.enter(rig.clients, "192.0.2.1")[1] is None
+
+
+def test_a_network_of_ipv6_is_one_customer():
+    rig = Rig(clients=10, limit=1)
+    assert rig.enter(rig.clients, "2001:db8::1")[1] is None
+    assert isinstance(rig.enter(rig.clients, "2001:db8::2")[1], TooManyRequests)
+    assert rig.enter(rig.clients, "2001:db8:0:1::1")[1] is None
+
+
+@pytest.mark.parametrize("address", ["", "10.0.0.1"])
+def test_a_trusted_proxy_and_a_unix_socket_are_not_counted(address):
+    rig = Rig(clients=10, limit=1, trusted=proxies("10.0.0.0/8"))
+    for _ in range(5):
+        assert rig.enter(rig.clients, address)[1] is None
+
+
+def test_the_rest_surface_counts_no_addresses():
+    rig = Rig(clients=10, limit=1)
+    for _ in range(5):
+        assert rig.enter(rig.control)[1] is None
+
+
+def test_an_authorized_rest_request_ends_the_count():
+    rig = Rig(clients=10, limit=1)
+    for _ in range(5):
+        connection, fault = rig.enter(rig.shared)
+        assert fault is None
+        rig.shared.prove(connection)
+        assert not rig.addresses.is_reached("192.0.2.1")
+
+
+def test_of_an_address_at_its_limit_a_few_may_prove_to_be_the_backend_the_latest_ones():
+    rig = Rig(clients=100, limit=1)
+    first, _ = rig.enter(rig.shared)
+    others = [rig.enter(rig.shared)[0] for _ in range(MAX_UNDECIDED_OVER_LIMIT + 2)]
+    assert [each.evicted for each in others] == [True] * 2 + [False] * MAX_UNDECIDED_OVER_LIMIT
+    assert not first.evicted
+    # They do not count, so that they keep the first one from nothing.
+    assert rig.shared.counted(first, "192.0.2.1") == 1
+    assert rig.shared.counted(others[-1], "192.0.2.1") == 0
+    assert not rig.addresses.is_reached("192.0.2.1", own=1)
+    rig.shared.prove(others[-1])
+    for each in others[2:-1]:
+        rig.close(rig.shared, each)
+    assert rig.shared._over_limit == {}
+    assert rig.addresses.is_reached("192.0.2.1")
+
+
+class GateMachine(RuleBasedStateMachine):
+    """A node whose listeners are used at random: its descriptors and its addresses are never promised twice."""
+
+    @initialize(clients=st.integers(1, 6), control=st.integers(1, 3), limit=st.integers(0, 3), shared=st.booleans())
+    def start(self, clients, control, limit, shared):
+        self.rig = Rig(clients, control, limit)
+        self.gates = [self.rig.shared] if shared else [self.rig.clients, self.rig.control]
+        self.at = {}
+        self.inside = {}
+        self.refused = set()
+
+    @property
+    def staying(self):
+        return [each for each in self.at if not each.evicted and each not in self.refused]
+
+    @rule(which=st.integers(0, 1), last=st.integers(1, 3), idle=st.sampled_from([1.0, 2.0, math.inf]))
+    def one_is_accepted(self, which, last, idle):
+        gate = self.gates[which % len(self.gates)]
+        connection, fault = self.rig.enter(gate, f"192.0.2.{last}", idle=idle)
+        self.at[connection] = gate
+        if fault is not None:
+            self.refused.add(connection)
+
+    @precondition(lambda self: self.at)
+    @rule(data=st.data())
+    def one_is_closed(self, data):
+        connection = data.draw(st.sampled_from(list(self.at)))
+        self.rig.close(self.at.pop(connection), connection)
+        self.refused.discard(connection)
+
+    @precondition(lambda self: self.staying)
+    @rule(data=st.data())
+    def one_proves_to_be_the_backend(self, data):
+        connection = data.draw(st.sampled_from(self.staying))
+        if self.at[connection] is not self.rig.clients:
+            self.at[connection].prove(connection)
+
+    @precondition(lambda self: self.staying)
+    @rule(data=st.data())
+    def one_becomes_a_client(self, data):
+        connection = data.draw(st.sampled_from(self.staying))
+        gate, name = self.at[connection], connection.address
+        if gate is self.rig.control or self.rig.addresses.is_reached(name, gate.counted(connection, name)):
+            return
+        try:
+            gate.check_client()
+        except Unavailable:
+            return
+        gate.leave(connection)
+        del self.at[connection]
+        self.inside[connection] = name
+        if self.rig.addresses.limit:
+            self.rig.addresses.add(name)
+
+    @precondition(lambda self: self.inside)
+    @rule(data=st.data())
+    def a_client_leaves(self, data):
+        connection = data.draw(st.sampled_from(list(self.inside)))
+        self.rig.open.discard(connection)
+        if self.rig.addresses.limit:
+            self.rig.addresses.remove(self.inside.pop(connection))
+        else:
+            del self.inside[connection]
+
+    @invariant()
+    def no_descriptor_is_promised_twice(self):
+        table = self.rig.table
+        assert table.used == len(self.staying) + len(self.inside)
+        assert table.used <= table.budget.clients + table.budget.control
+        assert len(self.inside) <= table.budget.clients
+
+    @invariant()
+    def no_address_has_more_clients_than_it_may(self):
+        limit = self.rig.addresses.limit
+        names = list(self.inside.values())
+        assert not limit or all(names.count(name) <= limit for name in names)
+        counted = sum(self.rig.addresses._counts.values())
+        assert counted <= len(self.staying) + len(self.inside)
+        assert all(count > 0 for count in self.rig.addresses._counts.values())
+
+    @invariant()
+    def what_is_gone_is_forgotten(self):
+        known = {each for gate in self.gates for each in [*gate._undecided, *gate._rest]}
+        assert known == set(self.staying)
+        over_limit = {each for gate in self.gates for some in gate._over_limit.values() for each in some}
+        assert over_limit <= known
+        assert self.rig.table.leaving <= set(self.at)
+
+
+GateMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+TestGateMachine = GateMachine.TestCase

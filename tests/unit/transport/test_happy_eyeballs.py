@@ -1,0 +1,186 @@
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from wsaas.transport.happy_eyeballs import MAX_ADDRESSES, RETRY_S, Attempts, HappyEyeballs, interleave, name
+
+
+def info(host, port=80):
+    """Return what `getaddrinfo` says of an address."""
+    if ":" in host:
+        return socket.AF_INET6, socket.SOCK_STREAM, 0, "", (host, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)
+
+
+class FakeLoop:
+    """Connects to nothing: what a test says becomes of each host."""
+
+    def __init__(self, **outcomes):
+        self.now = 1000.0
+        self.outcomes = outcomes
+        self.tried = []
+
+    def time(self):
+        return self.now
+
+    async def sock_connect(self, _sock, address):
+        host = address[0]
+        self.tried.append(host)
+        outcome = self.outcomes.get(host)
+        if outcome == "silent":
+            await asyncio.Event().wait()
+        elif outcome is not None:
+            raise outcome
+
+
+class Rig:
+    """Connects with Happy Eyeballs to hosts that a test makes up."""
+
+    def __init__(self):
+        self.loop = FakeLoop()
+        self.happy_eyeballs = HappyEyeballs(self.loop)
+
+    def connect(self, *hosts, timeout=5.0, **outcomes):
+        """Return the host that was connected to, and those that were tried in order."""
+        self.loop.outcomes = {host.replace("_", "."): outcome for host, outcome in outcomes.items()}
+        return self.run([info(host) for host in hosts], timeout)
+
+    def run(self, infos, timeout=5.0):
+        self.loop.tried.clear()
+        self.attempts = Attempts(self.loop)
+
+        async def connect():
+            sock = await asyncio.wait_for(self.happy_eyeballs.connect(infos, self.attempts), timeout)
+            sock.close()
+
+        asyncio.run(connect())
+        return self.attempts.winner[0], self.loop.tried
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('1.1.1.1', 80)")
+UNREACHABLE = OSError(errno.ENETUNREACH, "Network is unreachable")
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        (["1.1.1.1"], ["1.1.1.1"]),
+        (["::1", "::2", "1.1.1.1"], ["::1", "1.1.1.1", "::2"]),
+        (["1.1.1.1", "1.1.1.2", "1.1.1.3", "::1"], ["1.1.1.1", "::1", "1.1.1.2", "1.1.1.3"]),
+        (["::1", "1.1.1.1", "::2", "1.1.1.2"], ["::1", "1.1.1.1", "::2", "1.1.1.2"]),
+    ],
+)
+def test_families_take_turns(hosts, expected):
+    assert list(interleave([info(host) for host in hosts])) == [info(host) for host in expected]
+
+
+def test_the_first_address_is_taken_when_it_answers(rig):
+    assert rig.connect("::1", "1.1.1.1") == ("::1", ["::1"])
+
+
+def test_one_that_refuses_is_followed_at_once_and_tried_last_from_then_on(rig):
+    assert rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED}) == ("1.1.1.2", ["1.1.1.1", "1.1.1.2"])
+    assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.2", ["1.1.1.2"])
+
+
+def test_one_that_is_silent_is_tried_last_from_then_on(rig):
+    assert rig.connect("::1", "1.1.1.1", **{"::1": "silent"}) == ("1.1.1.1", ["::1", "1.1.1.1"])
+    assert rig.connect("::1", "1.1.1.1") == ("1.1.1.1", ["1.1.1.1"])
+
+
+def test_one_that_answers_late_keeps_its_place(rig):
+    # The other was tried in the meantime, and did not answer either.
+    async def answer_late(_sock, address):
+        rig.loop.tried.append(address[0])
+        await asyncio.sleep(0.3 if address[0] == "::1" else 60)
+
+    rig.loop.sock_connect = answer_late
+    assert rig.connect("::1", "1.1.1.1") == ("::1", ["::1", "1.1.1.1"])
+    del rig.loop.sock_connect
+    assert rig.connect("1.1.1.1", "::1") == ("1.1.1.1", ["1.1.1.1"])
+
+
+def test_one_that_failed_gets_its_place_back_after_a_while(rig):
+    rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
+    rig.loop.now += RETRY_S
+    assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
+
+
+def test_one_that_failed_gets_its_place_back_when_it_is_needed_and_answers(rig):
+    rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
+    outcomes = {"1_1_1_2": REFUSED}
+    assert rig.connect("1.1.1.1", "1.1.1.2", **outcomes) == ("1.1.1.1", ["1.1.1.2", "1.1.1.1"])
+    assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
+
+
+def test_those_that_work_keep_the_order_of_the_resolver(rig):
+    assert rig.connect("1.1.1.1", "1.1.1.2", "1.1.1.3")[0] == "1.1.1.1"
+    assert rig.connect("1.1.1.2", "1.1.1.3", "1.1.1.1")[0] == "1.1.1.2"
+    assert rig.connect("1.1.1.3", "1.1.1.1", "1.1.1.2")[0] == "1.1.1.3"
+
+
+def test_addresses_that_the_name_has_no_more_are_forgotten(rig):
+    rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
+    assert rig.connect("2.2.2.2") == ("2.2.2.2", ["2.2.2.2"])
+    assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
+
+
+def test_the_number_of_addresses_that_are_tried_is_bounded_and_others_have_their_turn(rig):
+    hosts = [f"1.1.1.{number}" for number in range(12)]
+    rig.loop.outcomes = dict.fromkeys(hosts[:10], REFUSED)
+    with pytest.raises(ConnectionRefusedError):
+        rig.run([info(host) for host in hosts])
+    assert rig.loop.tried == hosts[:MAX_ADDRESSES]
+    assert rig.run([info(host) for host in hosts]) == (hosts[10], hosts[MAX_ADDRESSES:11])
+
+
+def test_one_error_names_each_address_with_its_cause(rig):
+    with pytest.raises(OSError, match="refused") as raised:
+        rig.connect("1.1.1.1", "::1", **{"1_1_1_1": REFUSED, "::1": UNREACHABLE})
+    assert str(raised.value) == "connection refused (1.1.1.1:80), network is unreachable ([::1]:80)"
+    assert type(raised.value) is OSError
+
+
+def test_an_error_that_all_addresses_share_keeps_its_type(rig):
+    with pytest.raises(ConnectionRefusedError) as raised:
+        rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED, "1_1_1_2": REFUSED})
+    assert str(raised.value) == "connection refused (1.1.1.1:80), connection refused (1.1.1.2:80)"
+
+
+def test_an_error_without_a_number_is_told_as_it_is(rig):
+    with pytest.raises(OSError, match=r"^out of luck \(1\.1\.1\.1:80\)$"):
+        rig.connect("1.1.1.1", **{"1_1_1_1": OSError("Out of luck")})
+
+
+def test_an_address_for_which_there_is_no_socket_is_passed_over(rig):
+    missing = 9999, socket.SOCK_STREAM, 0, "", ("1.1.1.1", 80)
+    assert rig.run([missing, info("1.1.1.2")]) == ("1.1.1.2", ["1.1.1.2"])
+    with pytest.raises(OSError, match=r"^address family not supported by protocol \(1\.1\.1\.1:80\)$"):
+        rig.run([missing])
+
+
+def test_what_was_tried_is_known_when_the_time_is_over(rig):
+    with pytest.raises(asyncio.TimeoutError):
+        rig.connect("1.1.1.1", "::1", timeout=0.05, **{"1_1_1_1": REFUSED, "::1": "silent"})
+    assert str(rig.attempts) == "connection refused (1.1.1.1:80), no answer ([::1]:80)"
+    assert rig.attempts.winner is None
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("1.1.1.1", 80), "1.1.1.1:80"),
+        (("::1", 80, 0, 0), "[::1]:80"),
+        (("fe80::1", 80, 0, 3), "[fe80::1%3]:80"),
+        (("fe80::1%eth0", 80, 0, 3), "[fe80::1%eth0]:80"),
+    ],
+)
+def test_an_address_is_written_as_in_a_url(address, text):
+    assert name(address) == text

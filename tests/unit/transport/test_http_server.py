@@ -1,0 +1,994 @@
+import json
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fakes import (
+    ANSWER_TO_KEY,
+    KEY,
+    FakeClock,
+    FakeDoor,
+    FakeSweeper,
+    FakeTransport,
+    FakeWebhook,
+    client_frame,
+    make_gate,
+    make_handshake,
+    make_settings,
+)
+from wsaas.api.api import DONE, Control
+from wsaas.delivery.journal import NoJournal
+from wsaas.delivery.webhook import Admitted
+from wsaas.events import Reason
+from wsaas.http.request import CHUNKS, CONTINUE
+from wsaas.memory.limit import THROTTLING, MemoryLimit
+from wsaas.sessions.registry import Registry
+from wsaas.sessions.session import State
+from wsaas.transport import http_server as server
+from wsaas.transport.admission import MAX_REFUSED, Gate, SharedGate
+from wsaas.transport.context import Common
+from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.pending_client import PendingProtocol
+from wsaas.transport.run_queue import SLICE_S, RunQueue
+from wsaas.transport.websocket import SocketProtocol
+from wsaas.websocket import frames
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TOKEN = b"\r\nAuthorization: Bearer s3cret"
+NOTHING = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+HANDSHAKE = (
+    b"GET /room?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
+)
+
+
+def undated(data):
+    """Return answers without their dates."""
+    return re.sub(rb"\r\nDate: [^\r]*", b"", data)
+
+
+def responses(data):
+    """Take responses apart: status, code, and whether the connection will be closed."""
+    found = []
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        size = int(headers["Content-Length"])
+        body, data = json.loads(data[:size]), data[size:]
+        found.append((int(lines[0].split()[1]), body["code"], headers.get("Connection") == "close"))
+    return found
+
+
+class Rig:
+    """A connection to a listener that has a `control`, a `registry`, or both."""
+
+    def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), room=10, limit=10, **values):
+        settings = make_settings(**values)
+        self.clock = FakeClock()
+        self.sweeper = FakeSweeper()
+        self.webhook = FakeWebhook()
+        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
+        self.common = Common(settings, self.clock, self.sweeper)
+        self.seconds = 0.0
+        """How long each look at the time takes."""
+        self.elapsed = 0.0
+        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        site = Site(
+            self.common,
+            Control(settings, self.registry) if control else None,
+            self.registry if registry else None,
+            make_gate(self.clock, self.registry, self.sweeper, clients=room, kind=Gate if not control else SharedGate),
+        )
+        self.protocol = HttpProtocol(site)
+        self.transport = FakeTransport(self.protocol, peername)
+        self.protocol.connection_made(self.transport)
+
+    def stopwatch(self):
+        self.elapsed += self.seconds
+        return self.elapsed
+
+    def visit(self):
+        """Make one more connection; return its transport."""
+        transport = FakeTransport(HttpProtocol(self.protocol._site))
+        transport.protocol.connection_made(transport)
+        return transport
+
+    def receive(self, data):
+        self.transport.protocol.data_received(data)
+
+    def push(self, *lines, start=b"PUT", size=5, body=b""):
+        """Return a push, whose body has `size` bytes, to a client that is there."""
+        if not len(self.registry):
+            self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
+        (session,) = self.registry.live()
+        head = b"%b /%b HTTP/1.1\r\nHost: localhost\r\n" % (start, session.id.encode())
+        length = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size
+        return head + b"\r\n".join([length, *lines, b"", body])
+
+    def pass_time(self, seconds, beats=1):
+        for _ in range(beats):
+            self.clock.advance(seconds / beats)
+            self.sweeper.beat(self.clock.now())
+
+    def responses(self):
+        return responses(self.transport.take())
+
+    @property
+    def said_last_words(self):
+        return self.transport.ended and not self.transport.closed
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+@pytest.fixture
+def session(rig):
+    rig.receive(HANDSHAKE)
+    (session,) = rig.registry.live()
+    return session
+
+
+# REST requests.
+
+
+def test_a_new_connection_is_watched_and_hears_nothing(rig):
+    assert rig.transport.writes == []
+    assert rig.sweeper.watched == [rig.protocol]
+
+
+def test_a_request_is_answered_at_once(rig):
+    rig.receive(HEALTH)
+    assert [undated(data) for data in rig.transport.writes] == [DONE]
+    assert not rig.transport.ended
+
+
+def test_a_request_may_come_byte_by_byte(rig):
+    for byte in HEALTH[:-1]:
+        rig.receive(bytes([byte]))
+    assert rig.transport.writes == []
+    rig.receive(HEALTH[-1:])
+    assert [undated(data) for data in rig.transport.writes] == [DONE]
+
+
+def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
+    rig.receive(HEALTH + NOTHING + HEALTH + HEALTH[:10])
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), (404, "NOT_FOUND", False), (200, "OK", False)]
+    rig.transport.take()
+    rig.receive(HEALTH[10:])
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
+    rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
+    assert undated(rig.transport.take()) == DONE + CONTINUE
+    rig.receive(b"hello")
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_request_that_closes_is_the_last_one(rig):
+    rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + HEALTH)
+    assert rig.responses() == [(200, "OK", False), (200, "OK", True)]
+    assert rig.said_last_words
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_fault_is_answered_behind_what_came_before_and_is_the_last_one(rig):
+    rig.receive(HEALTH + b"nonsense\r\n\r\n")
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), (400, "BAD_REQUEST", True)]
+    assert rig.said_last_words
+    rig.transport.take()
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_body_over_the_limit_is_refused():
+    rig = Rig(max_message_size="4")
+    rig.receive(rig.push(body=b"hello"))
+    assert rig.responses() == [(413, "TOO_LARGE", True)]
+
+
+def test_where_rest_is_not_served_nothing_is_found():
+    rig = Rig(control=False)
+    rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert rig.responses() == [(404, "NOT_FOUND", False), (404, "NOT_FOUND", True)]
+    assert rig.said_last_words
+
+
+def test_a_lost_connection_is_forgotten(rig):
+    rig.receive(HEALTH[:10])
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    # Its parser is let go: what an unlucky loop still delivers is not read.
+    rig.receive(HEALTH[10:])
+    assert rig.transport.writes == []
+
+
+# What is decided at the head.
+
+
+def grows(rig, number=100):
+    """Return the bytes that the reader keeps of a body of which most has come, in pieces."""
+    for _ in range(number):
+        rig.receive(b"x" * 100)
+    reader = rig.protocol._reader
+    return len(reader._data) + (len(reader._body._data) if reader._body else 0)
+
+
+@pytest.mark.parametrize("size", [20_000, None])
+@pytest.mark.parametrize(
+    ("values", "start", "said"),
+    [
+        ({}, b"PUT /nothing", (404, "NOT_FOUND", False)),
+        ({"control": False}, b"PUT /nothing", (404, "NOT_FOUND", False)),
+        ({"control": False}, b"PUT /" + b"a" * 22, (404, "NOT_FOUND", False)),
+        ({"control_token": "s3cret"}, b"PUT /" + b"a" * 22, (401, "UNAUTHORIZED", False)),
+        ({}, b"PUT /" + b"a" * 22, (410, "GONE", False)),
+        ({}, b"DELETE /" + b"a" * 22, (410, "GONE", False)),
+        ({}, b"POST /" + b"a" * 22, (405, "METHOD_NOT_ALLOWED", False)),
+        ({}, b"PUT /healthz", (405, "METHOD_NOT_ALLOWED", False)),
+        ({}, b"GET /healthz", (200, "OK", False)),
+        ({}, b"GET /connections", (200, "OK", False)),
+    ],
+)
+def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, start, said, size):
+    rig = Rig(**values)
+    length = b"Transfer-Encoding: chunked\r\n\r\n2710\r\n" if size is None else b"Content-Length: 10000\r\n\r\n"
+    rig.receive(start + b" HTTP/1.1\r\nHost: localhost\r\n" + length)
+    assert rig.responses() == [said]
+    assert grows(rig, 99) == 0
+    # The connection survives, and what comes behind the body is read.
+    end = b"" if size else b"\r\n0\r\n\r\n"
+    rig.receive(b"x" * 100 + end + HEALTH)
+    assert rig.responses() == [(404, "NOT_FOUND", False) if "control" in values else (200, "OK", False)]
+
+
+def test_the_answer_to_a_head_request_that_is_refused_has_no_body(rig):
+    rig.receive(b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+    assert rig.transport.take().endswith(b"\r\n\r\n")
+
+
+def test_a_client_of_http_1_0_that_is_refused_keeps_its_connection(rig):
+    rig.receive(b"PUT /nothing HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 10\r\n\r\n")
+    assert b"\r\nConnection: keep-alive\r\n" in rig.transport.take()
+
+
+def test_the_server_as_a_whole_may_be_pinged_with_a_body_that_nobody_keeps(rig):
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n")
+    assert rig.transport.take().startswith(b"HTTP/1.1 200 ")
+    assert grows(rig) == 0
+
+
+def test_a_body_is_kept_for_a_client_that_is_there(rig):
+    rig.receive(rig.push(size=20_000))
+    assert grows(rig, 100) == 10_000
+    assert grows(rig, 100) == 0
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
+    rig.receive(rig.push(size=200))
+    rig.receive(b"x" * 100)
+    (session,) = rig.registry.live()
+    session.lost()
+    assert rig.transport.take() == b""
+    rig.receive(b"x" * 100 + HEALTH)
+    assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
+
+
+def test_a_long_push_is_put_off_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=20_000))
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", False)]
+    assert grows(rig) == 0
+
+
+def test_a_short_push_in_pieces_is_taken_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=900))
+    rig.receive(b"x" * 900)
+    rig.receive(rig.push(size=1001))
+    rig.receive(b"x" * 1001)
+    assert rig.responses() == [(200, "OK", False), (429, "TOO_MANY_REQUESTS", False)]
+
+
+def test_a_push_in_chunks_is_put_off_while_there_is_little_memory(rig):
+    memory = MemoryLimit(math.inf, lambda: 0)
+    rig.registry.services = replace(rig.registry.services, memory=memory)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.receive(rig.push(size=0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+    rig.receive(b"1\r\nx\r\n0\r\n\r\n")
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", False)]
+
+
+def test_a_slow_client_is_told_of_before_the_body(rig):
+    push = rig.push(size=20_000)
+    (session,) = rig.registry.live()
+    session.send(text=False, data=b"x" * 1024 * 1024)
+    rig.receive(push)
+    assert rig.responses() == [(429, "SLOW_CLIENT", False)]
+    assert grows(rig) == 0
+
+
+def test_a_client_that_is_being_closed_takes_no_body(rig, session):
+    rig.webhook.answer(Admitted(None, None))
+    session.close(Reason.BACKEND_CLOSED)
+    other = rig.visit()
+    other.protocol.data_received(rig.push(size=20_000))
+    assert responses(other.take()) == [(410, "GONE", False)]
+
+
+@pytest.mark.parametrize(("size", "closes"), [(4097, False), (2_000_000, True)])
+def test_a_close_order_is_small(rig, size, closes):
+    rig.receive(rig.push(start=b"DELETE", size=size))
+    assert rig.responses() == [(413, "TOO_LARGE", closes)]
+
+
+def test_a_close_order_that_is_there_at_once_is_small_too(rig):
+    rig.receive(
+        rig.push(start=b"DELETE", size=4097, body=b" " * 4097) + rig.push(start=b"DELETE", size=9, body=b'{"code":1')
+    )
+    assert rig.responses() == [(413, "TOO_LARGE", False), (400, "BAD_CLOSE", False)]
+
+
+def test_a_close_order_in_chunks_is_small(rig):
+    rig.receive(rig.push(start=b"DELETE", size=None, body=b"1000\r\n" + b"x" * 4096 + b"\r\n1\r\n"))
+    assert rig.responses() == [(413, "TOO_LARGE", True)]
+
+
+def test_who_waits_to_be_told_to_send_a_body_is_refused_instead(rig):
+    rig.receive(PUT + b"Expect: 100-continue\r\n\r\n")
+    assert rig.responses() == [(410, "GONE", True)]
+    assert rig.said_last_words
+    rig.receive(b"hello" + HEALTH)
+    assert rig.transport.writes == []
+
+
+def test_a_body_that_is_too_large_to_be_discarded_ends_the_connection():
+    rig = Rig(max_message_size="4")
+    rig.receive(PUT + b"\r\nhello" + HEALTH)
+    assert rig.responses() == [(410, "GONE", True)]
+    assert rig.said_last_words
+
+
+@pytest.mark.parametrize("rest", [b"5\r\nhello\r\n", b"zz\r\n"])
+def test_a_discarded_body_with_a_fault_ends_the_connection_without_a_second_answer(rest):
+    rig = Rig(max_message_size="8")
+    rig.receive(rig.push(start=b"GET", size=None, body=b"5\r\nhello\r\n"))
+    assert rig.responses() == [(200, "OK", False)]
+    rig.receive(rest + HEALTH)
+    assert rig.transport.writes == []
+    assert rig.said_last_words
+
+
+def test_a_discarded_body_that_does_not_come_to_its_end_gets_no_second_answer(rig):
+    rig.receive(PUT + b"\r\nhell")
+    assert rig.responses() == [(410, "GONE", False)]
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.2)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []
+
+
+# What every answer has.
+
+
+def test_each_answer_has_the_date_at_which_it_was_made(rig):
+    rig.receive(HEALTH + NOTHING)
+    rig.clock.advance(60.0)
+    rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
+    rig.clock.advance(60.0)
+    rig.receive(b"hello" + b"nonsense\r\n\r\n")
+    data = rig.transport.take()
+    times = ["22:30:00", "22:30:00", "22:31:00", "22:32:00", "22:32:00"]
+    assert re.findall(rb"Date: (.*)\r\n", data) == [f"Tue, 14 Nov 2023 {time} GMT".encode() for time in times]
+    assert data.count(b"HTTP/1.1 ") == len(times) + 1
+
+
+def test_the_last_answer_has_a_date_whatever_it_is(rig):
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(10.0)
+    for other in (rig, Rig(room=0, control=False)):
+        assert b"\r\nDate: Tue, 14 Nov 2023 22:30:" in other.transport.take()
+    other = Rig()
+    other.receive(HANDSHAKE.replace(b": 13", b": 12"))
+    assert b"\r\nDate: Tue, 14 Nov 2023 22:30:00 GMT\r\n" in other.transport.take()
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize(
+    ("lines", "connection"),
+    [
+        (b"", [b"close"]),
+        (b"Connection: keep-alive\r\n", [b"keep-alive"]),
+        (b"Connection: keep-alive, close\r\n", [b"close"]),
+    ],
+)
+def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(control, lines, connection):
+    rig = Rig(control=control)
+    rig.receive(b"GET /healthz HTTP/1.0\r\n" + lines + b"\r\n")
+    assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == connection
+
+
+def test_a_client_of_http_1_1_knows_that_its_connection_stays(rig):
+    rig.receive(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"))
+    assert undated(rig.transport.take()) == DONE
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("path", [b"/healthz", b"/nothing", b"/" + b"a" * 22])
+def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
+    rig = Rig(control=control)
+    answers = []
+    for method in (b"GET", b"HEAD"):
+        rig.receive(method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answers.append(rig.transport.take().partition(b"\r\n\r\n"))
+    assert answers[0][2]
+    assert answers[1] == (answers[0][0], b"\r\n\r\n", b"")
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize(("line", "closes"), [(b"", False), (b"Connection: close\r\n", True)])
+def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
+    rig = Rig(control=control)
+    rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
+    end = b"Connection: close\r\n" if closes else b""
+    allowed = b"Content-Length: 0\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"
+    assert undated(rig.transport.take()) == b"HTTP/1.1 200 OK\r\n" + allowed + end + b"\r\n"
+    assert rig.said_last_words is closes
+
+
+# Bursts.
+
+
+def numbered(numbers):
+    """Return requests that are answered with 410 or 404, so that their order shows."""
+    paths = [b"/" + b"a" * 22 if number % 3 else b"/nothing" for number in numbers]
+    return b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths)
+
+
+def statuses(rig):
+    return [status for status, _, _ in rig.responses()]
+
+
+def turn(rig):
+    """Let the loop turn once."""
+    (timer,) = rig.clock.timers
+    assert timer.at == rig.clock.now()
+    rig.clock._timers.remove(timer)
+    timer.callback(*timer.args)
+
+
+EXPECTED = [410 if number % 3 else 404 for number in range(100)]
+BURST = 32
+
+
+def test_a_burst_of_requests_is_answered_a_few_at_a_time(rig):
+    rig.receive(numbered(range(2 * BURST + 8)))
+    for end in (BURST, 2 * BURST):
+        assert statuses(rig) == EXPECTED[end - BURST : end]
+        assert not rig.transport.reading
+        turn(rig)
+    assert statuses(rig) == EXPECTED[2 * BURST : 2 * BURST + 8]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_a_burst_that_is_answered_at_once_waits_for_nothing(rig):
+    rig.receive(numbered(range(BURST - 1)) + HEALTH[:10])
+    assert statuses(rig) == EXPECTED[: BURST - 1]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_after_a_burst_of_just_so_many_nothing_is_left(rig):
+    rig.receive(numbered(range(BURST)))
+    assert statuses(rig) == EXPECTED[:BURST]
+    rig.clock.advance(0.0)
+    assert rig.transport.reading
+    assert rig.transport.writes == []
+    assert rig.clock.timers == []
+
+
+def test_others_have_their_turn_behind_a_large_answer(rig, monkeypatch):
+    monkeypatch.setattr(server, "LARGE", 130)
+    rig.receive(HEALTH * 3 + NOTHING + HEALTH)
+    assert statuses(rig) == [200, 200, 200, 404]
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [200]
+
+
+def test_what_comes_before_the_rest_of_a_burst_is_behind_it(rig):
+    rig.receive(numbered(range(BURST + 4)))
+    # Paused, a transport may still have something to give.
+    rig.receive(numbered(range(BURST + 4, BURST + 10)))
+    rig.clock.advance(0.0)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == EXPECTED[: BURST + 10]
+    assert rig.transport.reading
+
+
+class Brimful(FakeTransport):
+    """A transport whose buffer is full with each write."""
+
+    def write(self, data):
+        super().write(data)
+        self.protocol.pause_writing()
+
+
+@pytest.fixture
+def brimful(rig):
+    rig.transport = Brimful(rig.protocol)
+    rig.protocol._transport = rig.transport
+    return rig
+
+
+def test_the_rest_of_a_burst_waits_until_its_answers_are_taken(brimful):
+    brimful.receive(numbered(range(2 * BURST + 8)))
+    for end in (BURST, 2 * BURST):
+        assert statuses(brimful) == EXPECTED[end - BURST : end]
+        assert not brimful.transport.reading
+        assert brimful.clock.timers == []
+        brimful.protocol.resume_writing()
+    assert statuses(brimful) == EXPECTED[2 * BURST : 2 * BURST + 8]
+    assert not brimful.transport.reading
+    brimful.protocol.resume_writing()
+    assert brimful.transport.reading
+    assert brimful.transport.writes == []
+
+
+def test_a_client_that_takes_nothing_is_not_told_that_its_request_is_slow(brimful):
+    brimful.receive(numbered(range(1)) + HEALTH[:10])
+    brimful.transport.take()
+    brimful.pass_time(0.0)
+    brimful.pass_time(74.9, beats=10)
+    assert not brimful.transport.aborted
+    brimful.pass_time(0.2)
+    assert brimful.transport.aborted
+    assert brimful.transport.writes == []
+
+
+@pytest.mark.parametrize("end", [FakeTransport.lose, FakeTransport.close, FakeTransport.abort])
+def test_the_rest_of_a_burst_is_left_when_its_connection_ends(rig, end):
+    rig.receive(numbered(range(2 * BURST + 8)))
+    rig.transport.take()
+    end(rig.transport)
+    rig.transport.closed, before = True, rig.transport.reading
+    rig.clock.advance(0.0)
+    assert (rig.transport.writes, rig.transport.reading) == ([], before)
+
+
+def test_the_last_request_may_stand_anywhere_in_a_burst(rig):
+    last = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    rig.receive(numbered(range(BURST - 1)) + last + HEALTH)
+    assert statuses(rig) == [*EXPECTED[: BURST - 1], 200]
+    assert rig.said_last_words
+    assert rig.clock.timers == []
+    rig = Rig()
+    rig.receive(numbered(range(BURST + 4)) + last + HEALTH)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [*EXPECTED[: BURST + 4], 200]
+    assert rig.said_last_words
+    rig.clock.advance(0.0)
+    assert rig.transport.writes == []
+
+
+def test_a_fault_may_stand_behind_a_burst(rig):
+    rig.receive(numbered(range(BURST + 4)) + b"nonsense\r\n" + HEALTH)
+    rig.clock.advance(0.0)
+    assert statuses(rig) == [*EXPECTED[: BURST + 4], 400]
+    assert rig.said_last_words
+
+
+def test_a_handshake_may_stand_behind_a_burst(rig):
+    frame = client_frame(frames.TEXT, b"early")
+    rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + frame)
+    assert len(rig.registry) == 0
+    rig.clock.advance(0.0)
+    assert statuses(rig) == EXPECTED[: BURST + 4]
+    assert len(rig.registry) == 1
+    assert rig.transport.reading
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.webhook.asked.data == b"early"
+
+
+def test_a_burst_is_no_reason_to_be_late(rig):
+    rig.receive(numbered(range(BURST + 4)))
+    rig.clock.advance(0.0)
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.2)
+    assert rig.transport.aborted
+
+
+def test_a_slow_request_ends_the_slice_of_its_connection(rig):
+    rig.seconds = SLICE_S / 4
+    rig.receive(numbered(range(10)))
+    assert statuses(rig) == EXPECTED[:4]
+    assert not rig.transport.reading
+    turn(rig)
+    assert statuses(rig) == EXPECTED[4:8]
+    turn(rig)
+    assert statuses(rig) == EXPECTED[8:10]
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+
+
+def test_while_others_wait_one_request_is_answered_at_once_and_the_rest_behind_them(rig):
+    served = []
+    rig.common.run_queue.add(lambda: served.append(len(rig.transport.writes)))
+    rig.seconds = SLICE_S / 100
+    rig.receive(numbered(range(5)))
+    assert statuses(rig) == EXPECTED[:1]
+    assert not rig.transport.reading
+    turn(rig)
+    assert served == [0]
+    assert statuses(rig) == EXPECTED[1:5]
+    assert rig.transport.reading
+
+
+def test_while_others_wait_a_single_request_waits_for_nothing(rig):
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(NOTHING)
+    assert statuses(rig) == [404]
+    assert len(rig.common.run_queue) == 1
+    assert rig.transport.reading
+
+
+def test_tiny_chunks_are_read_a_few_at_a_time(rig):
+    rig.receive(rig.push(size=None, body=b"1\r\na\r\n" * 200 + b"0\r\n\r\n") + NOTHING)
+    for _ in range(200 // CHUNKS):
+        assert rig.transport.writes == []
+        assert not rig.transport.reading
+        turn(rig)
+    assert statuses(rig) == [200, 404]
+    assert rig.transport.reading
+
+
+def test_a_turn_that_comes_while_answers_are_not_taken_waits_for_that(rig):
+    rig.receive(numbered(range(2 * BURST)))
+    assert statuses(rig) == EXPECTED[:BURST]
+    rig.protocol.pause_writing()
+    turn(rig)
+    assert rig.transport.writes == []
+    rig.protocol.resume_writing()
+    assert statuses(rig) == EXPECTED[BURST : 2 * BURST]
+    assert rig.transport.reading
+
+
+def test_a_connection_has_one_place_in_the_queue(rig):
+    rig.receive(numbered(range(2 * BURST)))
+    rig.protocol.pause_writing()
+    rig.protocol.resume_writing()
+    rig.receive(numbered(range(BURST)))
+    assert len(rig.common.run_queue) == 1
+    assert statuses(rig) == EXPECTED[:BURST]
+
+
+# Who does not read.
+
+
+def test_a_connection_that_does_not_take_its_answers_is_not_read_until_it_does(rig):
+    rig.protocol.pause_writing()
+    assert not rig.transport.reading
+    rig.protocol.resume_writing()
+    assert rig.transport.reading
+
+
+# Handshakes.
+
+
+def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
+    rig.receive(HANDSHAKE)
+    assert b"".join(rig.transport.writes) == b""
+    door = rig.transport.protocol
+    assert isinstance(door, PendingProtocol)
+    assert rig.sweeper.watched == [door]
+    (session,) = rig.registry.live()
+    assert door.session is session
+    assert session.state is State.CONNECTING
+    assert (session.path, session.query, session.remote_address) == ("/room", "a=b", "192.0.2.7")
+
+
+def test_an_admitted_client_is_switched(rig, session):
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.transport.take().startswith(b"HTTP/1.1 101 ")
+    assert isinstance(rig.transport.protocol, SocketProtocol)
+    assert session.state is State.OPEN
+
+
+def test_the_101_answers_the_key_of_the_client(rig):
+    rig.receive(HANDSHAKE)
+    rig.webhook.answer(Admitted(None, None))
+    assert b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n" in rig.transport.take()
+
+
+def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
+    frame = client_frame(frames.TEXT, b"early")
+    rig.receive(HANDSHAKE + frame[:4])
+    rig.receive(frame[4:])
+    rig.webhook.answer(Admitted(None, None))
+    assert rig.webhook.asked.data == b"early"
+
+
+def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):
+    rig.receive(HEALTH + HANDSHAKE)
+    assert undated(rig.transport.take()) == DONE
+    assert len(rig.registry) == 1
+
+
+@pytest.mark.parametrize("peername", ["", "/run/wsaas.sock", b"", None])
+def test_a_client_on_a_unix_socket_has_no_address(peername):
+    rig = Rig(peername=peername)
+    rig.receive(HANDSHAKE)
+    (session,) = rig.registry.live()
+    assert session.remote_address == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b": 13", b": 12", (426, "UPGRADE_REQUIRED", True)),
+        (KEY, b"short", (400, "BAD_REQUEST", True)),
+        (b"Connection: Upgrade\r\n", b"", (426, "UPGRADE_REQUIRED", True)),
+        (b"GET", b"POST", (400, "BAD_REQUEST", True)),
+        (b"Host: localhost\r\n", b"Host: localhost\r\nOrigin: https://evil\r\n", (403, "FORBIDDEN", True)),
+    ],
+)
+def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):
+    rig = Rig(allowed_origins="https://good")
+    rig.receive(HEALTH + HANDSHAKE.replace(old, new) + HEALTH)
+    (data,) = rig.transport.writes
+    assert responses(data) == [(200, "OK", False), said]
+    assert rig.said_last_words
+    assert len(rig.registry) == 0
+    assert rig.webhook.calls == []
+    assert rig.sweeper.watched == [rig.protocol]
+
+
+def test_where_clients_are_not_served_a_handshake_finds_nothing():
+    rig = Rig(registry=False)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(404, "NOT_FOUND", True)]
+    assert rig.said_last_words
+
+
+def test_a_node_that_stops_takes_no_clients(rig):
+    rig.registry.shut(lambda: None, lambda: None)
+    rig.receive(HANDSHAKE)
+    assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_a_full_node_takes_no_clients():
+    rig = Rig(limit=0)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
+    rig = Rig(room=0, control=False)
+    assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+    assert rig.said_last_words
+    rig.receive(HEALTH)
+    assert rig.transport.writes == []
+    rig.pass_time(0.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_without_time_to_say_why_a_connection_is_closed():
+    rig = Rig(room=0, control=False)
+    for _ in range(MAX_REFUSED):
+        transport = rig.visit()
+    assert transport.aborted
+    assert transport.writes == []
+    assert not rig.transport.aborted
+
+
+def test_a_node_full_of_clients_answers_their_backend_and_no_further_handshake():
+    rig = Rig(room=0)
+    rig.receive(HEALTH)
+    assert rig.responses() == [(200, "OK", False)]
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(503, "UNAVAILABLE", True)]
+
+
+def test_an_authorized_connection_stays_when_there_is_no_room_and_another_one_goes():
+    rig = Rig(room=1, control_token="s3cret")
+    rig.receive(HEALTH)
+    transports = [rig.transport, rig.visit()]
+    transports[1].protocol.data_received(HEALTH.replace(b"healthz", b"x").replace(b"\r\n\r\n", TOKEN + b"\r\n\r\n"))
+    transports += [rig.visit(), rig.visit()]
+    assert [transport.aborted for transport in transports] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("request_", ["a refused push", "a whole push", "a list"])
+def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request_):
+    rig = Rig(room=0)
+    if request_ == "a refused push":
+        rig.receive(PUT + b"\r\n")
+        rig.receive(b"hello")
+    else:
+        rig.receive(
+            rig.push(body=b"hello") if request_ == "a whole push" else NOTHING.replace(b"nothing", b"connections")
+        )
+    # Idle, it has to go for another all the same, but not within a request.
+    assert rig.protocol._proven
+    rig.receive(rig.push(body=b"hell"))
+    second = rig.visit()
+    assert not rig.transport.aborted
+    assert second.ended
+    rig.receive(b"o")
+    rig.visit()
+    assert rig.transport.aborted
+
+
+# Time.
+
+
+def test_a_connection_that_says_nothing_is_dropped(rig):
+    rig.pass_time(9.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []
+
+
+def test_a_head_that_does_not_come_to_its_end_is_timed_out(rig):
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+    assert rig.said_last_words
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_the_time_of_the_first_head_runs_since_the_accept(rig):
+    rig.pass_time(6.0)
+    rig.receive(HEALTH[:10])
+    rig.pass_time(3.9)
+    rig.receive(HEALTH[10:15])
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_the_body_of_the_first_request_has_time_of_its_own(rig):
+    rig.pass_time(9.0)
+    rig.receive(rig.push())
+    rig.pass_time(70.0, beats=70)
+    rig.receive(b"hello")
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
+    for number in range(12):
+        rig.receive(HEALTH[number : number + 1])
+        rig.pass_time(1.0)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_body_has_the_time_of_an_idle_connection(rig):
+    rig.receive(rig.push(body=b"hell"))
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert rig.transport.writes == []
+    rig.pass_time(0.1)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_body_that_comes_drop_by_drop_gets_no_more_time(rig):
+    rig.receive(rig.push())
+    for _ in range(4):
+        rig.pass_time(20.0)
+        rig.receive(b".")
+    rig.pass_time(20.0)
+    assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
+
+
+def test_a_connection_between_requests_is_kept_for_a_while(rig):
+    rig.receive(HEALTH)
+    rig.pass_time(0.0)
+    rig.pass_time(74.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    assert undated(rig.transport.take()) == DONE
+
+
+def test_each_request_starts_its_time_anew(rig):
+    for _ in range(5):
+        rig.receive(HEALTH)
+        rig.pass_time(0.0)
+        rig.pass_time(70.0)
+    assert not rig.transport.closed
+    rig.receive(HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    rig.receive(HEALTH[10:] + HEALTH[:10])
+    rig.pass_time(0.0)
+    rig.pass_time(9.9)
+    assert not rig.transport.ended
+    rig.pass_time(0.1)
+    assert rig.transport.ended
+
+
+def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
+    rig.receive(b"nonsense\r\n\r\n")
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+@pytest.mark.parametrize("data", [b"", HEALTH[:10], Rig.push])
+def test_finish_closes_but_not_for_ever(rig, data):
+    if data:
+        rig.receive(data if isinstance(data, bytes) else data(rig))
+    rig.protocol.finish()
+    assert rig.transport.closed
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+    assert rig.transport.writes == []
+
+
+# Who a client is.
+
+
+@pytest.mark.parametrize(
+    ("peername", "forwarded", "address"),
+    [
+        (("10.0.0.1", 1), b"203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        (("10.0.0.1", 1), b"203.0.113.9\r\nX-Forwarded-For: 198.51.100.1", "198.51.100.1"),
+        (("10.0.0.1", 1), b"\xff", "10.0.0.1"),
+        (("192.0.2.7", 1), b"198.51.100.1", "192.0.2.7"),
+        (("2001:db8::1", 1, 0, 0), b"198.51.100.1", "2001:db8::1"),
+        ("", b"198.51.100.1", "198.51.100.1"),
+    ],
+)
+def test_a_trusted_proxy_tells_who_its_client_is(peername, forwarded, address):
+    rig = Rig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
+    rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: " + forwarded + b"\r\n\r\n")
+    assert rig.transport.protocol.session.remote_address == address
+
+
+def test_a_proxy_is_not_trusted_unasked():
+    rig = Rig(peername=("127.0.0.1", 1))
+    rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+    assert rig.transport.protocol.session.remote_address == "127.0.0.1"
+
+
+def test_one_client_too_many_of_an_address_is_told_to_come_later():
+    rig = Rig(max_connections_per_address="1")
+    rig.receive(HANDSHAKE)
+    rig.transport = FakeTransport(HttpProtocol(rig.protocol._site))
+    rig.transport.protocol.connection_made(rig.transport)
+    rig.receive(HANDSHAKE)
+    assert rig.responses() == [(429, "TOO_MANY_REQUESTS", True)]
+    assert len(rig.registry) == 1

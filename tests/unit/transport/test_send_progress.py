@@ -1,0 +1,153 @@
+"""Whether a slow peer takes what waits for it, as the kernel or the send buffer shows."""
+
+import fcntl
+import socket
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from struct import pack
+
+import pytest
+
+from tests.support.fakes import FakeTransport
+from wsaas.transport import send_progress as progress
+from wsaas.transport.send_progress import SendProgress
+
+SIZE = 128
+
+
+class FakeSocket:
+    """A socket whose kernel says what a test tells it to."""
+
+    def __init__(self, family: socket.AddressFamily = socket.AF_INET, size: int = SIZE) -> None:
+        self.family = family
+        self.size = size
+        self.acknowledged = self.queued = 0
+
+    def fileno(self) -> "FakeSocket":
+        return self
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option, size) == (socket.IPPROTO_TCP, socket.TCP_INFO, SIZE)
+        return (bytes(120) + self.acknowledged.to_bytes(8, "little"))[: self.size]
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fake sockets answer for the kernel."""
+
+    def ioctl(sock: FakeSocket, request: int, _argument: bytes) -> bytes:
+        assert request == termios.TIOCOUTQ
+        return pack("=i", sock.queued)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+
+
+class Transport(FakeTransport):
+    def __init__(self, sock: FakeSocket | None) -> None:
+        super().__init__()
+        self.sock = sock
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self.sock if name == "socket" else super().get_extra_info(name, default)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.usefixtures("kernel")
+def test_bytes_that_the_peer_acknowledged_are_progress(family):
+    sock = FakeSocket(family)
+    transport = Transport(sock)
+    sock.acknowledged, sock.queued, transport.backlog = 1000, 20, 30
+    sent = SendProgress(transport)
+    assert sent.left == 50
+    assert not sent.made()
+    sock.acknowledged += 5
+    assert sent.made()
+    assert sent.left == 45
+    assert not sent.made()
+
+
+@pytest.mark.usefixtures("kernel")
+def test_only_what_waited_at_first_counts():
+    sock = FakeSocket()
+    sock.queued = 10
+    sent = SendProgress(Transport(sock))
+    sock.acknowledged = 4
+    assert sent.made()
+    sock.acknowledged = 15
+    assert sent.made()
+    # It has taken all of that. What it takes now was sent later.
+    sock.acknowledged = 1000
+    assert not sent.made()
+    sock.acknowledged = 2000
+    assert not sent.made()
+
+
+@pytest.mark.usefixtures("kernel")
+def test_where_nothing_waits_there_is_no_progress():
+    sock = FakeSocket()
+    sent = SendProgress(Transport(sock))
+    assert sent.left == 0
+    sock.acknowledged = 6
+    assert not sent.made()
+
+
+SILENT = {
+    "a Unix socket": lambda: FakeSocket(socket.AF_UNIX),
+    "no socket any more": lambda: None,
+    "an older kernel": lambda: FakeSocket(size=104),
+}
+
+
+@pytest.mark.parametrize("make", SILENT.values(), ids=SILENT)
+@pytest.mark.usefixtures("kernel")
+def test_where_the_kernel_tells_nothing_a_shorter_buffer_is_progress(make):
+    transport = Transport(make())
+    transport.backlog = 10
+    sent = SendProgress(transport)
+    assert sent.left == 10
+    assert not sent.made()
+    transport.backlog = 20
+    assert not sent.made()
+    transport.backlog = 12
+    assert sent.made()
+    transport.backlog = 5
+    assert sent.made()
+    transport.backlog = 0
+    assert not sent.made()
+
+
+@pytest.mark.usefixtures("kernel")
+def test_another_system_has_no_such_option(monkeypatch):
+    monkeypatch.setattr(progress, "TCP_INFO", None)
+    sock = FakeSocket()
+    sock.queued = 10
+    sent = SendProgress(Transport(sock))
+    sock.acknowledged = 5
+    assert not sent.made()
+
+
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        there, _ = listener.accept()
+        with here, there:
+            yield here, there
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what the peer acknowledged")
+def test_a_real_kernel_counts():
+    with connected() as (here, there):
+        transport = Transport(here)
+        assert SendProgress(transport).left == 0
+        here.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                here.send(b"x" * 100_000)
+        sent = SendProgress(transport)
+        assert sent.left > 0
+        assert not sent.made()
+        while not sent.made():
+            assert there.recv(100_000)

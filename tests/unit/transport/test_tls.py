@@ -1,0 +1,722 @@
+"""TLS between a transport and a protocol: bytes of a real client in, plain text out, and the other way round."""
+
+import asyncio
+import json
+import math
+import os
+import ssl
+
+import pytest
+import trustme
+
+from tests.support.fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, Stopwatch, make_gate, make_settings
+from wsaas.delivery.journal import NoJournal
+from wsaas.sessions.registry import Registry
+from wsaas.transport import admission
+from wsaas.transport.connector import Reached
+from wsaas.transport.context import Common
+from wsaas.transport.run_queue import SLICE_S, RunQueue
+from wsaas.transport.tls import RECORD, SLICE, Accepted, State
+
+
+@pytest.fixture(scope="module")
+def contexts():
+    """What a server and a client of it speak."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    return server, client
+
+
+class App(asyncio.Protocol):
+    """Keeps what it is told. `on_data`: called with each piece."""
+
+    def __init__(self):
+        self.events = []
+        self.data = []
+        self.on_data = lambda _: None
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.events.append("made")
+
+    def data_received(self, data):
+        self.data.append(data)
+        self.on_data(data)
+
+    def eof_received(self):
+        self.events.append("eof")
+
+    def connection_lost(self, exc):
+        self.events.append(("lost", exc))
+
+    def pause_writing(self):
+        self.events.append("pause")
+
+    def resume_writing(self):
+        self.events.append("resume")
+
+
+class Peer:
+    """The other side, by the book: an `ssl` object, which is fed from a fake transport and feeds its protocol."""
+
+    def __init__(self, context, **side):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self.incoming, self.outgoing, **side)
+
+    def attempt(self, step, *arguments):
+        """Do `step` if what is needed for it has come; None otherwise."""
+        try:
+            return step(*arguments)
+        except ssl.SSLWantReadError:
+            return None
+
+    def read(self):
+        """Return all plain text that has come; b"" at the end behind it shows that the other side said goodbye."""
+        data = []
+        while piece := self.attempt(self.session.read, 1 << 20):
+            data.append(piece)
+        return b"".join(data)
+
+    def said_goodbye(self):
+        return self.attempt(self.session.read, 1 << 20) == b""
+
+
+class Rig:
+    """A connection that a client made to this node, its handshake still to come."""
+
+    def __init__(self, contexts, *, room=10, **values):
+        server, client = contexts
+        self.clock = FakeClock()
+        self.sweeper = FakeSweeper()
+        self.app = App()
+        settings = make_settings(**values)
+        registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
+        self.gate = make_gate(self.clock, registry, self.sweeper, clients=room)
+        self.stopwatch = Stopwatch()
+        common = Common(settings, self.clock, self.sweeper)
+        common.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
+        self.tls = Accepted(self.app, server, common, self.gate)
+        self.raw = FakeTransport(self.tls)
+        self.peer = Peer(client, server_hostname="localhost")
+        self.tls.connection_made(self.raw)
+
+    def flow(self):
+        """Let what either side has to say reach the other."""
+        while self.peer.outgoing.pending or self.raw.writes:
+            self.peer.incoming.write(self.raw.take())
+            if self.peer.outgoing.pending:
+                self.tls.data_received(self.peer.outgoing.read())
+
+    def shake_hands(self):
+        for _ in range(2):
+            self.peer.attempt(self.peer.session.do_handshake)
+            self.flow()
+
+    def send(self, data, piece=None):
+        """Let the client send plain text, that arrives in pieces."""
+        for at in range(0, len(data), RECORD):
+            self.peer.session.write(data[at : at + RECORD])
+        sealed = self.peer.outgoing.read()
+        for at in range(0, len(sealed), piece or len(sealed)):
+            self.tls.data_received(sealed[at : at + (piece or len(sealed))])
+
+    def received(self):
+        self.peer.incoming.write(self.raw.take())
+        return self.peer.read()
+
+
+@pytest.fixture
+def fresh(contexts):
+    return Rig(contexts)
+
+
+@pytest.fixture
+def rig(fresh):
+    fresh.shake_hands()
+    return fresh
+
+
+# The handshake.
+
+
+def test_the_protocol_hears_of_a_connection_whose_handshake_is_done(fresh):
+    assert fresh.app.events == []
+    assert fresh.sweeper.watched == [fresh.tls]
+    fresh.shake_hands()
+    assert fresh.app.events == ["made"]
+    assert fresh.app.transport is fresh.tls
+    assert fresh.sweeper.watched == []
+
+
+def test_a_handshake_may_come_byte_by_byte_with_data_behind_it(fresh):
+    fresh.peer.attempt(fresh.peer.session.do_handshake)
+    for byte in fresh.peer.outgoing.read():
+        fresh.tls.data_received(bytes([byte]))
+    fresh.peer.incoming.write(fresh.raw.take())
+    fresh.peer.session.do_handshake()
+    fresh.peer.session.write(b"hello")
+    fresh.tls.data_received(fresh.peer.outgoing.read())
+    assert fresh.app.events == ["made"]
+    assert fresh.app.data == [b"hello"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_handshake_has_its_time(fresh, begun):
+    if begun:
+        fresh.tls.data_received(b"\x16\x03\x01")
+    fresh.clock.advance(9.9)
+    fresh.sweeper.beat(fresh.clock.now())
+    assert not fresh.raw.aborted
+    fresh.clock.advance(0.1)
+    fresh.sweeper.beat(fresh.clock.now())
+    assert fresh.raw.aborted
+    fresh.raw.lose()
+    assert fresh.app.events == []
+    assert fresh.sweeper.watched == []
+
+
+def test_a_stop_does_not_wait_for_a_handshake(fresh):
+    fresh.tls.finish()
+    assert fresh.raw.aborted
+
+
+def test_who_speaks_http_is_told_to_speak_tls_first(fresh):
+    fresh.tls.data_received(b"GET / HTTP/1.1\r\n")
+    head, _, body = fresh.raw.take().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Connection: close" in head
+    assert json.loads(body)["code"] == "BAD_REQUEST"
+    # Reading goes on for a while, but nothing comes of it.
+    assert fresh.raw.ended
+    assert not fresh.raw.closed
+    fresh.tls.data_received(b"Host: node\r\n\r\n")
+    assert fresh.raw.writes == []
+    fresh.clock.advance(10)
+    fresh.sweeper.beat(fresh.clock.now())
+    assert fresh.raw.aborted
+    fresh.raw.lose()
+    assert fresh.app.events == []
+    assert fresh.sweeper.watched == []
+
+
+def test_a_handshake_that_fails_is_told_by_an_alert(contexts, caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    rig = Rig((contexts[0], ssl.create_default_context()))
+    rig.peer.attempt(rig.peer.session.do_handshake)
+    rig.tls.data_received(rig.peer.outgoing.read())
+    rig.peer.incoming.write(rig.raw.take())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        rig.peer.session.do_handshake()
+    rig.tls.data_received(rig.peer.outgoing.read())
+    assert rig.tls._state is State.FAILED
+    assert rig.raw.ended
+    assert "TLS handshake failed" in caplog.text
+    rig.tls.pause_writing()
+    rig.tls.resume_writing()
+    rig.raw.lose()
+    assert rig.app.events == []
+
+
+def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
+    fresh.tls.data_received(b"\x16\x03\x01\0\x05" + b"\xff" * 3 * SLICE)
+    assert fresh.tls._state is State.FAILED
+    # An alert (RFC 8446 section 6).
+    assert fresh.raw.take()[0] == 21
+
+
+# Data.
+
+
+@pytest.mark.parametrize("size", [1, SLICE, SLICE + 1, RECORD, 100_000])
+@pytest.mark.parametrize("piece", [None, 1000, SLICE, 60_000])
+def test_what_the_client_sends_is_handed_on(rig, size, piece):
+    data = os.urandom(size)
+    rig.send(data, piece)
+    assert b"".join(rig.app.data) == data
+    assert max(map(len, rig.app.data)) <= RECORD
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("size", [1, SLICE, SLICE + 1, 100_000])
+def test_what_is_written_arrives_in_one_write(rig, size, kind):
+    data = os.urandom(size)
+    rig.tls.write(kind(data))
+    assert len(rig.raw.writes) == 1
+    assert rig.received() == data
+
+
+def test_nothing_is_not_written(rig):
+    rig.tls.write(b"")
+    assert rig.raw.writes == []
+
+
+def test_writes_stay_in_order(rig):
+    for number in range(100):
+        rig.tls.write(b"%02d" % number)
+    assert rig.received() == b"".join(b"%02d" % number for number in range(100))
+
+
+def test_no_buffer_grows_with_a_large_message(rig):
+    most = 0
+
+    def look(_):
+        nonlocal most
+        most = max(most, rig.tls._incoming.pending)
+
+    rig.app.on_data = look
+    rig.send(b"x" * 500_000)
+    assert most <= SLICE
+    assert rig.tls._rest == b""
+
+
+def test_another_protocol_has_everything_from_the_next_piece_on(rig):
+    other = App()
+    rig.app.on_data = lambda _: rig.tls.set_protocol(other)
+    rig.peer.session.write(b"first")
+    rig.peer.session.write(b"second")
+    rig.tls.data_received(rig.peer.outgoing.read())
+    assert (rig.app.data, other.data) == ([b"first"], [b"second"])
+    assert rig.tls.get_protocol() is other
+    error = ConnectionResetError()
+    rig.tls.connection_lost(error)
+    assert other.events == [("lost", error)]
+    assert rig.app.events == ["made"]
+
+
+def test_the_transport_below_is_asked_where_the_peer_is_and_what_waits(rig):
+    assert rig.tls.get_extra_info("peername") == ("192.0.2.7", 50000)
+    assert rig.tls.get_extra_info("unknown", "default") == "default"
+    rig.raw.backlog = 123
+    assert rig.tls.get_write_buffer_size() == 123
+    rig.tls.set_write_buffer_limits(high=1000)
+    assert rig.raw.high == 1000
+    rig.tls.pause_writing()
+    rig.tls.resume_writing()
+    assert rig.app.events == ["made", "pause", "resume"]
+
+
+# Pauses.
+
+
+def test_a_paused_protocol_hears_nothing_until_it_resumes(rig):
+    async def scenario():
+        rig.app.on_data = lambda _: rig.tls.pause_reading()
+        rig.send(b"".join(b"%04d" % number * 1000 for number in range(10)))
+        assert not rig.raw.reading
+        heard = len(rig.app.data)
+        assert 1 <= heard < 3
+        rig.app.on_data = lambda _: None
+        rig.tls.resume_reading()
+        assert len(rig.app.data) == heard, "not before it returns"
+        assert not rig.raw.reading, "nothing may overtake what was left"
+        await asyncio.sleep(0)
+        assert rig.raw.reading
+        assert b"".join(rig.app.data) == b"".join(b"%04d" % number * 1000 for number in range(10))
+
+    asyncio.run(scenario())
+
+
+def test_a_pause_within_what_was_left_is_a_pause_again(rig):
+    async def scenario():
+        rig.app.on_data = lambda _: rig.tls.pause_reading()
+        rig.send(b"x" * 5 * RECORD)
+        turns = 0
+        while not rig.raw.reading and turns < 20:
+            if sum(map(len, rig.app.data)) == 5 * RECORD:
+                rig.app.on_data = lambda _: None
+            rig.tls.resume_reading()
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 4
+        assert b"".join(rig.app.data) == b"x" * 5 * RECORD
+
+    asyncio.run(scenario())
+
+
+def test_a_pause_in_the_same_breath_as_a_resume_stays_one(rig):
+    async def scenario():
+        rig.tls.pause_reading()
+        rig.tls.resume_reading()
+        rig.tls.pause_reading()
+        await asyncio.sleep(0)
+        assert not rig.raw.reading
+        rig.tls.resume_reading()
+        rig.raw.close()
+        await asyncio.sleep(0)
+        assert not rig.raw.reading, "there is nothing to be read any more"
+
+    asyncio.run(scenario())
+
+
+def test_to_resume_what_was_never_paused_is_nothing(rig):
+    rig.tls.resume_reading()
+    assert rig.raw.reading
+
+
+def test_who_ended_while_it_was_paused_sees_the_end_of_the_other_side(rig):
+    async def scenario():
+        rig.tls.pause_reading()
+        rig.tls.write_eof()
+        rig.tls.resume_reading()
+        await asyncio.sleep(0)
+        assert rig.raw.reading
+
+    asyncio.run(scenario())
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("how", ["write_eof", "close"])
+def test_the_end_is_told_behind_what_was_written(rig, how):
+    assert rig.tls.can_write_eof()
+    rig.tls.write(b"last words")
+    getattr(rig.tls, how)()
+    assert rig.received() == b"last words"
+    assert rig.peer.said_goodbye()
+    assert rig.raw.ended is (how == "write_eof")
+    assert rig.tls.is_closing() is rig.raw.closed is (how == "close")
+    # Nothing follows, and what comes is dropped.
+    rig.tls.write(b"too late")
+    getattr(rig.tls, how)()
+    assert rig.raw.writes == []
+    rig.send(b"too late")
+    assert rig.app.data == []
+    rig.raw.lose()
+    assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_an_end_in_the_middle_of_what_came(rig):
+    rig.app.on_data = lambda _: rig.tls.write_eof()
+    rig.send(b"x" * 5 * RECORD)
+    assert len(rig.app.data) == 1
+    assert rig.received() == b""
+    assert rig.peer.said_goodbye()
+
+
+def test_who_is_told_goodbye_says_it_too(rig):
+    rig.peer.session.write(b"last words")
+    rig.peer.attempt(rig.peer.session.unwrap)
+    rig.tls.data_received(rig.peer.outgoing.read())
+    assert rig.app.data == [b"last words"]
+    assert rig.raw.closed
+    rig.peer.incoming.write(rig.raw.take())
+    rig.peer.session.unwrap()
+
+
+def test_an_abort_says_nothing(rig):
+    rig.tls.abort()
+    assert rig.raw.aborted
+    assert rig.raw.writes == []
+
+
+def test_nothing_is_heard_behind_an_abort(rig):
+    rig.app.on_data = lambda _: rig.tls.abort()
+    rig.send(b"a" * RECORD + b"b" * RECORD)
+    assert b"".join(rig.app.data) == b"a" * RECORD
+    rig.send(b"c")
+    assert b"c" not in rig.app.data
+    rig.tls.connection_lost(None)
+    assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_what_came_while_it_was_paused_is_delivered_at_the_end(rig):
+    sent = bytes(range(256)) * 300
+    rig.app.on_data = lambda _: rig.tls.pause_reading()
+    rig.send(sent, 10_000)
+    assert b"".join(rig.app.data) == sent[:RECORD]
+    rig.tls.connection_lost(ConnectionResetError())
+    assert b"".join(rig.app.data) == sent
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
+
+
+def seal(rig, *pieces):
+    """Return what the client sends for `pieces`, each in a record of its own."""
+    for piece in pieces:
+        rig.peer.session.write(piece)
+    return rig.peer.outgoing.read()
+
+
+def numbers(first, last):
+    return [b"%03d" % number for number in range(first, last)]
+
+
+def test_many_short_records_are_read_a_slice_of_time_at_a_time(rig):
+    rig.stopwatch.step = SLICE_S / 10 * 1.0001
+    rig.tls.data_received(seal(rig, *numbers(0, 100)))
+    assert rig.app.data == numbers(0, 11)
+    assert not rig.raw.reading
+    (timer,) = rig.clock.timers
+    timer.cancel()
+    timer.callback()
+    # The slice of a turn begins with the turn.
+    assert rig.app.data == numbers(0, 21)
+    assert not rig.raw.reading
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 100)
+    assert rig.raw.reading
+
+
+def test_one_record_is_read_at_once_while_others_wait_for_their_turn(rig):
+    order = []
+    rig.run_queue.add(lambda: order.append("other"))
+    rig.app.on_data = order.append
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    assert order == [b"000"]
+    rig.clock.advance(0)
+    assert order == [b"000", "other", b"001", b"002"]
+    assert rig.raw.reading
+
+
+def test_who_is_paused_while_it_waits_for_its_turn_goes_on_when_it_is_resumed(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    rig.tls.pause_reading()
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 1)
+    assert not rig.raw.reading
+
+    async def resume():
+        rig.tls.resume_reading()
+        await asyncio.sleep(0)
+
+    asyncio.run(resume())
+    assert rig.app.data == numbers(0, 3)
+    assert rig.raw.reading
+
+
+def test_who_is_resumed_while_it_waits_for_its_turn_waits_for_it(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 3)))
+    rig.tls.pause_reading()
+
+    async def resume():
+        rig.tls.resume_reading()
+        await asyncio.sleep(0)
+
+    asyncio.run(resume())
+    assert rig.app.data == numbers(0, 1)
+    assert not rig.raw.reading
+    rig.clock.advance(0)
+    assert rig.app.data == numbers(0, 3)
+    assert rig.raw.reading
+
+
+def test_short_records_that_wait_for_their_turn_when_the_connection_is_lost_are_delivered_as_one(rig):
+    rig.run_queue.add(lambda: None)
+    rig.tls.data_received(seal(rig, *numbers(0, 100)))
+    rig.tls.connection_lost(ConnectionResetError())
+    assert rig.app.data == [b"000", b"".join(numbers(1, 100))]
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
+    rig.raw.closed = True
+    rig.clock.advance(0)
+    assert len(rig.app.data) == 2
+
+
+def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
+    rig.tls.pause_reading()
+    rig.peer.session.write(b"last words")
+    rig.peer.attempt(rig.peer.session.unwrap)
+    rig.tls.data_received(rig.peer.outgoing.read())
+    rig.tls.connection_lost(None)
+    assert rig.app.data == [b"last words"]
+    assert rig.app.events == ["made", "eof", ("lost", None)]
+
+
+def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
+    rig.tls.pause_reading()
+    rig.send(b"a" * RECORD + b"b" * RECORD)
+    rig.app.on_data = lambda _: rig.tls.close()
+    rig.tls.connection_lost(None)
+    assert b"".join(rig.app.data) == b"a" * RECORD
+    assert rig.app.events == ["made", ("lost", None)]
+
+
+def test_what_cannot_be_decrypted_is_an_error_that_makes_nothing_whole(rig):
+    rig.peer.session.write(b"fine")
+    rig.tls.data_received(rig.peer.outgoing.read() + b"\x17\x03\x03\0\x20" + b"?" * 32)
+    assert rig.app.data == [b"fine"]
+    assert rig.app.events == ["made", "eof"]
+    assert rig.raw.closed
+    rig.tls.connection_lost(None)
+    (_, _, (_, error)) = rig.app.events
+    assert isinstance(error, ssl.SSLError)
+
+
+def test_a_protocol_hears_nothing_within_a_write_that_cannot_be_encrypted(rig):
+    class Broken:
+        def write(self, _data):
+            raise ssl.SSLError(1, "broken")
+
+    rig.tls._session = Broken()
+    rig.tls.write(b"x")
+    assert rig.app.events == ["made"]
+    assert rig.raw.closed
+    rig.tls.connection_lost(None)
+    assert [event[0] for event in rig.app.events] == ["m", "lost"]
+
+
+def test_an_end_without_a_goodbye_is_an_error(rig):
+    rig.tls.connection_lost(None)
+    (_, (_, error)) = rig.app.events
+    assert isinstance(error, ssl.SSLEOFError)
+
+
+def test_a_connection_that_is_lost_is_let_go(rig):
+    error = ConnectionResetError()
+    rig.tls.connection_lost(error)
+    assert rig.app.events == ["made", ("lost", error)]
+    # Whatever a protocol does behind it.
+    rig.tls.write(b"too late")
+    rig.tls.write_eof()
+    rig.tls.close()
+    rig.tls.abort()
+    assert rig.raw.writes == []
+
+
+def test_bytes_that_are_not_what_was_sent_end_the_connection(rig, caplog):
+    caplog.set_level("DEBUG", "wsaas")
+    rig.tls.data_received(b"\x17\x03\x03\0\x20" + b"\x55" * 32 + b"\x17")
+    assert "TLS connection broken" in caplog.text
+    assert rig.raw.closed
+    rig.peer.incoming.write(rig.raw.take())
+    with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
+        rig.peer.session.read(1)
+    assert rig.app.data == []
+
+
+def test_a_write_that_fails_ends_the_connection(rig):
+    # As it would after a fatal alert (RFC 8446 section 6.2).
+    with pytest.raises(ssl.SSLWantReadError):
+        rig.tls._session.unwrap()
+    rig.tls.write(b"hello")
+    assert rig.raw.closed
+    assert rig.tls._state is State.BROKEN
+
+
+@pytest.mark.parametrize(("waiting", "dropped"), [(0, False), (1000, False), (1001, True)])
+def test_tls_does_not_answer_for_ever_who_does_not_read(rig, waiting, dropped):
+    rig.tls.set_write_buffer_limits(high=1000)
+    rig.raw.backlog = waiting
+    # As OpenSSL does for a KeyUpdate that wants one back.
+    rig.app.on_data = lambda _: rig.tls._outgoing.write(b"sealed")
+    rig.send(b"x")
+    assert rig.raw.aborted is dropped
+    assert rig.raw.take() == (b"" if dropped else b"sealed")
+
+
+# The side that calls.
+
+
+class Call:
+    """A connection that this node made, its handshake still to come."""
+
+    def __init__(self, contexts, name="localhost"):
+        server, client = contexts
+        self.loop = asyncio.new_event_loop()
+        self.shaken = self.loop.create_future()
+        self.app = App()
+        self.tls = Reached(self.app, client, name, self.shaken)
+        self.raw = FakeTransport(self.tls)
+        self.peer = Peer(server, server_side=True)
+        self.tls.connection_made(self.raw)
+
+    def shake_hands(self):
+        for _ in range(2):
+            self.peer.incoming.write(self.raw.take())
+            self.peer.attempt(self.peer.session.do_handshake)
+            if self.peer.outgoing.pending:
+                self.tls.data_received(self.peer.outgoing.read())
+
+
+@pytest.fixture
+def call(contexts):
+    call = Call(contexts)
+    yield call
+    call.loop.close()
+
+
+def test_the_side_that_calls_begins(call):
+    call.shake_hands()
+    assert call.app.events == ["made"]
+    assert call.shaken.result() is None
+    call.tls.write(b"hello")
+    call.peer.incoming.write(call.raw.take())
+    assert call.peer.read() == b"hello"
+    call.peer.session.write(b"hi")
+    call.tls.data_received(call.peer.outgoing.read())
+    assert call.app.data == [b"hi"]
+
+
+def test_the_wrong_server_hears_nothing_but_an_alert(contexts):
+    call = Call(contexts, "elsewhere.test")
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert.bad.certificate"):
+        call.shake_hands()
+    assert isinstance(call.shaken.exception(), ssl.SSLCertVerificationError)
+    assert call.app.events == []
+    assert call.raw.aborted
+    call.raw.lose()
+    assert call.app.events == []
+    call.loop.close()
+
+
+def test_a_call_that_is_cut_off_is_an_error(call):
+    call.raw.lose()
+    assert isinstance(call.shaken.exception(), ConnectionResetError)
+    assert call.app.events == []
+
+
+def test_nobody_asks_for_the_outcome_of_a_call_that_was_given_up(call):
+    call.shaken.cancel()
+    call.raw.lose()
+    assert call.shaken.cancelled()
+
+
+def test_a_call_that_is_given_up_at_its_last_moment_is_broken_off(call):
+    call.shaken.cancel()
+    call.shake_hands()
+    assert call.shaken.cancelled()
+    assert not call.raw.aborted
+    call.loop.run_until_complete(asyncio.sleep(0))
+    assert call.raw.aborted
+
+
+def test_a_call_that_came_through_is_not_broken_off(call):
+    call.shake_hands()
+    call.loop.run_until_complete(asyncio.sleep(0))
+    assert not call.raw.aborted
+
+
+# Room.
+
+
+def test_one_within_its_handshake_makes_room_for_another(contexts):
+    rig = Rig(contexts)
+    assert rig.gate._undecided == {rig.tls: ""}
+    assert rig.tls.peer_address() == "192.0.2.7"
+    assert rig.tls.idle_since() == math.inf
+    rig.tls.evict()
+    assert rig.raw.aborted
+    rig.raw.lose()
+    assert rig.gate._undecided == {}
+
+
+def test_behind_the_handshake_the_protocol_asks_for_itself(contexts):
+    rig = Rig(contexts)
+    rig.shake_hands()
+    assert rig.gate._undecided == {}
+
+
+def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
+    rig = Rig(contexts, room=-1)
+    for seconds, aborted in ((0.9, False), (0.1, True)):
+        rig.clock.advance(seconds)
+        rig.sweeper.beat(rig.clock.now())
+        assert rig.raw.aborted is aborted
+
+
+def test_one_that_is_refused_without_time_to_say_why_is_closed(contexts, monkeypatch):
+    monkeypatch.setattr(admission, "MAX_REFUSED", 0)
+    assert Rig(contexts, room=-1).raw.aborted

@@ -1,0 +1,1242 @@
+import math
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from tests.support.fakes import (
+    ANSWER_TO_KEY,
+    FakeClock,
+    FakeKeeper,
+    FakeSweeper,
+    FakeTransport,
+    FakeWebhook,
+    Stopwatch,
+    client_frame,
+    make_handshake,
+    make_services,
+    make_settings,
+)
+from wsaas import errors
+from wsaas.delivery.webhook import TAKEN, Admitted, Denied, Failed, Taken
+from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
+from wsaas.sessions.session import Session, State
+from wsaas.transport.context import Common
+from wsaas.transport.departed import FlushingProtocol
+from wsaas.transport.pending_client import PendingProtocol
+from wsaas.transport.run_queue import SLICE_S, RunQueue
+from wsaas.transport.websocket import SocketProtocol
+from wsaas.websocket import frames
+
+OK = Admitted(None, None)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n\r\n"
+)
+
+
+def text(data):
+    return client_frame(frames.TEXT, data)
+
+
+class Rig:
+    """A client behind a fake transport, in front of a fake backend."""
+
+    def __init__(self, eager=b"", offered=(), **values):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.keeper = FakeKeeper()
+        self.sweeper = FakeSweeper()
+        self.transport = FakeTransport()
+        settings = make_settings(**values)
+        self.common = Common(settings, self.clock, self.sweeper)
+        self.stopwatch = Stopwatch()
+        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        shaken = make_handshake(offered)
+        self.door = PendingProtocol(self.common, self.transport, shaken, eager)
+        self.transport.set_protocol(self.door)
+        services = make_services(settings, self.clock, self.webhook, self.keeper)
+        self.session = self.door.session = Session(services, "i" * 22, shaken, "", self.door)
+
+    def enter(self):
+        self.webhook.answer(OK)
+        assert self.transport.take() == SWITCH
+        return self
+
+    def receive(self, data):
+        self.transport.protocol.data_received(data)
+
+    def pass_time(self, seconds, beats=1):
+        for _ in range(beats):
+            self.clock.advance(seconds / beats)
+            self.sweeper.beat(self.clock.now())
+
+    def slices_of(self, frames):
+        """Let a slice of time suffice for so many frames."""
+        self.stopwatch.step = SLICE_S / frames * 1.0001
+        return self
+
+    def turn(self):
+        """Let everything that is queued have its turn, once."""
+        assert all(timer.at == self.clock.now() for timer in self.clock.timers)
+        due, self.clock._timers = self.clock.timers, []
+        for timer in due:
+            timer.callback(*timer.args)
+
+    def answer_all(self):
+        while self.webhook.calls or self.common.run_queue:
+            self.clock.advance(0)
+            if self.webhook.calls:
+                self.webhook.answer(TAKEN)
+
+    @property
+    def messages(self):
+        return [event.data for event in self.webhook.told if isinstance(event, Message)]
+
+    @property
+    def end(self):
+        """What the one DELETE says: code and reason."""
+        (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
+        body = orjson.loads(event.body)
+        return body["code"], body["reason"]
+
+
+@pytest.fixture
+def rig():
+    return Rig().enter()
+
+
+def ping(payload=b""):
+    return client_frame(frames.PING, payload)
+
+
+def close(code=1000, reason=""):
+    return client_frame(frames.CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+# While the backend is asked.
+
+
+def test_a_pending_client_hears_nothing_and_is_watched():
+    rig = Rig()
+    assert rig.transport.writes == []
+    assert rig.sweeper.watched == [rig.door]
+    rig.pass_time(3600.0)
+    assert not rig.transport.closed
+
+
+def test_an_admitted_client_gets_its_101_and_another_protocol():
+    rig = Rig(offered=["chat"])
+    rig.webhook.answer(Admitted("chat", None))
+    assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
+    edge = rig.transport.protocol
+    assert isinstance(edge, SocketProtocol)
+    assert rig.session.edge is edge
+    assert rig.sweeper.watched == [edge]
+
+
+def test_early_pushes_leave_in_one_write_with_the_101():
+    rig = Rig()
+    rig.session.send(text=True, data=b"hello")
+    rig.session.send(text=False, data=b"bytes")
+    rig.webhook.answer(OK)
+    early = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
+    assert rig.transport.writes == [SWITCH + early]
+
+
+def test_what_a_client_says_too_early_is_kept_and_delivered():
+    rig = Rig(eager=text(b"one")[:3])
+    rig.receive(text(b"one")[3:])
+    rig.receive(text(b"two") + text(b"three"))
+    assert [type(event) for event in rig.webhook.told] == [Opened]
+    rig.webhook.answer(OK)
+    rig.answer_all()
+    assert rig.messages == [b"one", b"two", b"three"]
+
+
+def test_what_came_with_the_handshake_is_delivered_without_another_byte():
+    rig = Rig(eager=text(b"one"))
+    rig.webhook.answer(OK)
+    assert rig.messages == [b"one"]
+
+
+def test_a_client_that_says_too_much_too_early_is_not_read_until_it_is_in():
+    rig = Rig(eager=b".")
+    rig.receive(b"." * (64 * 1024 - 1))
+    assert rig.transport.reading
+    rig.receive(b".")
+    assert not rig.transport.reading
+    rig.webhook.answer(OK)
+    assert rig.transport.reading
+
+
+def test_a_client_whose_early_words_fill_the_inbox_is_not_read():
+    rig = Rig(eager=text(b"." * 100) * 3, inbox="100")
+    rig.webhook.answer(OK)
+    assert not rig.transport.reading
+
+
+def test_a_refused_client_gets_the_fault_and_is_closed():
+    rig = Rig()
+    rig.webhook.answer(Denied(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
+    answer = rig.transport.take()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b"\r\nWWW-Authenticate: Basic\r\n" in answer
+    assert b"\r\nConnection: close\r\n" in answer
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_does_not_take_its_refusal_is_dropped():
+    rig = Rig()
+    rig.webhook.answer(Denied(errors.Forbidden("no"), told=False))
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_pending_client_that_leaves_is_forgotten_and_owed_a_delete_once_it_was_admitted():
+    rig = Rig()
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left"]
+    rig.webhook.answer(OK)
+    assert rig.end == (1006, "")
+    assert rig.transport.writes == []
+
+
+def test_a_pending_client_that_is_finished_has_its_time_to_take_what_is_buffered():
+    rig = Rig()
+    rig.door.finish()
+    assert rig.transport.closed
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Messages in.
+
+
+def test_a_frame_becomes_a_message_at_once(rig):
+    rig.receive(text(b"hello"))
+    assert rig.webhook.asked == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
+    rig.receive(client_frame(frames.BINARY, b"\xff"))
+    rig.answer_all()
+    assert rig.webhook.told[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
+
+
+def test_a_frame_may_come_in_pieces_and_a_piece_may_hold_many_frames(rig):
+    data = b"".join(text(b"%d" % number) for number in range(5))
+    for byte in data:
+        rig.receive(bytes([byte]))
+    rig.receive(data)
+    rig.answer_all()
+    assert rig.messages == [b"0", b"1", b"2", b"3", b"4"] * 2
+
+
+def test_the_first_bytes_of_a_frame_are_a_sign_of_life(rig):
+    rig.clock.advance(5.0)
+    rig.receive(text(b"hello")[:1])
+    assert rig.session.last_seen == rig.clock.now()
+
+
+def test_a_client_whose_messages_pile_up_is_not_read_until_the_backend_caught_up():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6)
+    assert not rig.transport.reading
+    assert rig.session.messages_in == 3
+    rig.webhook.answer(TAKEN)
+    assert not rig.transport.reading
+    rig.webhook.answer(TAKEN)
+    # What was read before is handed on, and is too much again.
+    assert rig.session.messages_in == 5
+    assert not rig.transport.reading
+    while rig.webhook.calls:
+        rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    assert len(rig.messages) == 6
+
+
+def test_what_was_read_is_delivered_though_the_client_is_lost_while_it_is_not_read():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6)
+    rig.transport.lose()
+    assert rig.session.state is State.DISCONNECTED
+    assert rig.keeper.calls == ["left"]
+    with pytest.raises(errors.Gone):
+        rig.session.send(text=True, data=b"too late")
+    # The backend is not told faster than it takes them, nor is more than the inbox kept.
+    assert rig.session.messages_in == 3
+    rig.answer_all()
+    assert len(rig.messages) == rig.session.messages_in == 6
+    assert rig.end == (1006, "")
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_close_that_was_read_counts_though_the_client_is_lost_while_it_is_not_read():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6 + ping(b"x") + close(4000, "bye"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 6
+    assert rig.end == (4000, "bye")
+
+
+def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_on():
+    rig = Rig(inbox="2000").enter()
+    rig.receive(text(b"." * 1000) * 6 + text(b"\xff") + text(b"more"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 6
+    # No Close went over the wire.
+    assert rig.end == (1006, "")
+
+
+def test_a_lost_client_is_watched_no_more(rig):
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.session.state is State.CLOSED
+    assert rig.end == (1006, "")
+
+
+# Messages out.
+
+
+def test_a_push_and_a_reply_are_written_at_once(rig):
+    rig.session.send(text=True, data=b"push")
+    rig.receive(text(b"hello"))
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert rig.transport.writes == [frames.encode(frames.TEXT, b"push"), frames.encode(frames.TEXT, b"reply")]
+
+
+def test_the_transport_pauses_writing_at_the_send_buffer():
+    rig = Rig(send_buffer="5000").enter()
+    assert rig.transport.high == 5000
+    rig.transport.backlog = 4998
+    rig.transport.protocol.pause_writing()
+    with pytest.raises(errors.SlowClient):
+        rig.session.send(text=True, data=b".")
+    assert rig.transport.writes == []
+
+
+def test_a_client_that_does_not_take_replies_goes_on_when_it_took_them():
+    rig = Rig(send_buffer="5000").enter()
+    rig.receive(text(b"1") + text(b"2"))
+    rig.transport.backlog = 5001
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert rig.messages == [b"1"]
+    rig.transport.protocol.resume_writing()
+    assert rig.messages == [b"1", b"2"]
+
+
+# Control frames.
+
+
+def test_a_ping_is_answered_at_once_while_a_message_waits_for_the_backend(rig):
+    rig.receive(text(b"slow") + ping(b"are you there?"))
+    assert rig.transport.writes == [frames.encode(frames.PONG, b"are you there?")]
+
+
+def test_a_pong_is_no_more_than_a_sign_of_life(rig):
+    rig.clock.advance(5.0)
+    rig.receive(client_frame(frames.PONG, b"x"))
+    assert rig.transport.writes == []
+    assert rig.session.last_seen == rig.clock.now()
+    assert rig.messages == []
+
+
+def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 1000
+    rig.receive(ping(b"a"))
+    assert rig.transport.take() == frames.encode(frames.PONG, b"a")
+    rig.transport.backlog = 1001
+    rig.receive(ping(b"b") * 64)
+    rig.receive(ping(b"c"))
+    assert rig.transport.writes == []
+    rig.transport.backlog = 0
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == frames.encode(frames.PONG, b"c")
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == b""
+    rig.receive(ping(b"d"))
+    assert rig.transport.take() == frames.encode(frames.PONG, b"d")
+
+
+def test_a_pong_never_overtakes_the_one_that_is_owed():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 1001
+    rig.receive(ping(b"a"))
+    rig.transport.backlog = 500
+    rig.receive(ping(b"b"))
+    assert rig.transport.writes == []
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == frames.encode(frames.PONG, b"b")
+
+
+def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it():
+    rig = Rig(send_buffer="1000").enter()
+    rig.transport.backlog = 1001
+    rig.receive(ping(b"a"))
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.take() == b""
+
+
+@pytest.mark.parametrize(
+    ("frame", "echo", "end"),
+    [
+        (close(1000, "bye"), frames.encode_close(1000, "bye"), (1000, "bye")),
+        (close(4999), frames.encode_close(4999), (4999, "")),
+        (client_frame(frames.CLOSE), frames.encode_close(1005), (1005, "")),
+    ],
+)
+def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, frame, echo, end):
+    rig.receive(text(b"slow") + frame)
+    assert rig.transport.writes == [echo]
+    assert rig.transport.closed
+    assert rig.session.state is State.CLOSED
+    assert rig.keeper.calls == ["left"]
+    assert len(rig.webhook.told) == 2
+    rig.webhook.answer(TAKEN)
+    assert rig.end == end
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
+    rig.transport.backlog = 4
+    rig.receive(close())
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_what_comes_behind_a_close_is_ignored(rig):
+    rig.receive(close(1000) + text(b"more") + ping() + close(4000))
+    assert rig.transport.writes == [frames.encode_close(1000)]
+    rig.answer_all()
+    assert rig.messages == []
+    assert rig.end == (1000, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (text(b"\xff"), 1007),
+        (b"\x81\x05hello", 1002),
+        (client_frame(3), 1002),
+        (client_frame(frames.TEXT, b"." * 101), 1009),
+        (close(1005), 1002),
+    ],
+)
+def test_a_violation_is_answered_with_a_close_and_the_end_of_writing_while_reading_goes_on(data, code):
+    rig = Rig(max_message_size="100").enter()
+    rig.receive(data)
+    (frame,) = rig.transport.writes
+    assert (frame[0], frame[2:4]) == (0x88, code.to_bytes(2, "big"))
+    assert rig.transport.ended
+    assert not rig.transport.closed
+    assert rig.transport.reading
+    assert rig.session.state is State.CLOSED
+    assert rig.session.reason is Reason.VIOLATION
+    assert rig.end == (code, frame[4:].decode())
+    rig.receive(text(b"more") + ping())
+    assert rig.session.messages_in == 0
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_violated_may_close_by_itself(rig):
+    rig.receive(text(b"\xff"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.sweeper.watched == []
+    assert rig.keeper.calls == ["left", "settled"]
+
+
+# Closing from here.
+
+
+def test_a_client_that_is_told_to_close_answers_and_is_gone(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    assert rig.transport.take() == frames.encode_close(1001, "going away")
+    assert not rig.transport.closed
+    rig.receive(close(1001))
+    # Its Close was the answer: there is no second one.
+    assert rig.transport.writes == []
+    assert rig.transport.closed
+    assert rig.end == (1001, "going away")
+
+
+def test_messages_on_their_way_when_a_client_is_told_to_close_still_count(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.receive(text(b"late") + close())
+    rig.answer_all()
+    assert rig.messages == [b"late"]
+    assert rig.end == (1001, "going away")
+
+
+def test_a_violation_while_closing_gets_no_second_close(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.receive(b"\x81\x05hello")
+    assert rig.transport.writes == []
+    assert rig.transport.ended
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_that_does_not_answer_a_close_is_dropped_when_its_time_is_over(rig):
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(9.999)
+    assert not rig.transport.aborted
+    rig.pass_time(0.002)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    assert not rig.transport.reading
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.transport.writes == [frames.encode_close(1011, "message not delivered")]
+    assert rig.transport.reading
+    rig.receive(close(1011))
+    assert rig.transport.closed
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
+    rig.transport.backlog = 100
+    rig.transport.protocol.finish()
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Silence.
+
+
+def test_a_quiet_client_is_pinged_once_at_half_of_its_time(rig):
+    rig.pass_time(14.999)
+    assert rig.transport.writes == []
+    rig.pass_time(0.002)
+    assert rig.transport.writes == [frames.encode(frames.PING, b"")]
+    rig.pass_time(14.0, beats=14)
+    assert len(rig.transport.writes) == 1
+    assert rig.session.state is State.OPEN
+
+
+def test_a_client_that_answers_pings_is_never_closed(rig):
+    for _ in range(10):
+        rig.pass_time(15.0)
+        assert rig.transport.take() == frames.encode(frames.PING, b"")
+        rig.clock.advance(14.9)
+        rig.receive(client_frame(frames.PONG))
+    assert rig.session.state is State.OPEN
+
+
+def test_a_client_that_answers_a_ping_at_once_is_asked_again(rig):
+    rig.pass_time(15.0)
+    rig.receive(client_frame(frames.PONG))
+    rig.transport.take()
+    rig.pass_time(15.0)
+    assert rig.transport.writes == [frames.encode(frames.PING, b"")]
+
+
+def test_a_client_that_was_told_to_close_is_not_pinged():
+    rig = Rig(ws_timeout="5000").enter()
+    rig.session.close(Reason.SHUTDOWN)
+    rig.transport.take()
+    rig.pass_time(9.0, beats=9)
+    assert rig.transport.writes == []
+
+
+def test_a_client_that_talks_is_not_pinged(rig):
+    for _ in range(10):
+        rig.pass_time(14.0)
+        rig.receive(text(b"hi"))
+    assert rig.transport.writes == []
+
+
+def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
+    rig.pass_time(15.0)
+    rig.transport.take()
+    rig.pass_time(15.0)
+    assert rig.transport.writes == [frames.encode_close(1001, "timeout")]
+    assert rig.transport.closed
+    assert rig.end == (1001, "timeout")
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_that_is_given_up_has_its_time_to_take_what_waits_for_it(rig):
+    rig.pass_time(15.0)
+    rig.transport.backlog = 100
+    rig.pass_time(15.0)
+    assert rig.end == (1001, "timeout")
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_given_up():
+    rig = Rig(ws_timeout="5000")
+    rig.clock.advance(9.0)
+    rig.enter()
+    rig.pass_time(0.5)
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
+    rig.pass_time(2.4)
+    assert rig.session.state is State.OPEN
+    rig.receive(client_frame(frames.PONG))
+    rig.pass_time(2.4)
+    assert rig.session.state is State.OPEN
+
+
+def test_a_node_that_stood_still_gives_up_nobody_whom_it_did_not_ask(rig):
+    rig.pass_time(3600.0)
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
+    rig.pass_time(14.9)
+    assert rig.session.state is State.OPEN
+    rig.pass_time(0.1)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 2)
+    assert not rig.transport.reading
+    rig.pass_time(300.0, beats=30)
+    assert rig.transport.writes == []
+    assert rig.session.state is State.OPEN
+    rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    rig.pass_time(15.0)
+    assert rig.transport.take() == frames.encode(frames.PING, b"")
+    rig.pass_time(15.0)
+    assert rig.session.state is State.CLOSED
+
+
+def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
+    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.pass_time(300.0, beats=30)
+    rig.transport.backlog = 5000
+    reply = Message(text=True, data=b"reply")
+    rig.webhook.answer(Taken(reply))
+    assert not rig.transport.reading
+    rig.pass_time(14.0)
+    assert rig.transport.writes == [frames.encode(frames.TEXT, b"reply")]
+
+
+def test_a_client_that_takes_no_replies_is_blamed_for_its_silence():
+    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.transport.backlog = 5000
+    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    assert not rig.transport.reading
+    rig.pass_time(60.0, beats=6)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_without_a_timeout_a_client_may_be_silent_for_ever():
+    rig = Rig(ws_timeout="0").enter()
+    rig.pass_time(1e6, beats=100)
+    assert rig.transport.writes == []
+    assert rig.session.state is State.OPEN
+
+
+def test_without_a_timeout_a_client_still_has_to_close():
+    rig = Rig(ws_timeout="0").enter()
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Others have their turn
+
+
+FLOODS = {
+    "pings": ping(b""),
+    "large pings": ping(b"x" * 125),
+    "pongs": client_frame(frames.PONG),
+    "messages": text(b"hi"),
+    "messages of two empty fragments": client_frame(frames.TEXT, fin=False) + client_frame(0),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
+    rig = Rig().enter().slices_of(10)
+    frames_of_flood = 40
+    rig.receive(flood * frames_of_flood + text(b"at last"))
+    turns = 0
+    while rig.common.run_queue:
+        assert not rig.transport.reading
+        rig.turn()
+        turns += 1
+    # The first frame and the ten of a slice are read at once, ten more in each turn.
+    assert turns == 3
+    assert rig.transport.reading
+    assert rig.clock.timers == []
+    rig.answer_all()
+    assert rig.messages[-1] == b"at last"
+    assert rig.session.messages_in == len(rig.messages)
+
+
+def test_a_flood_of_fragments_is_taken_in_turns():
+    rig = Rig().enter().slices_of(2)
+    rig.receive(client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * 100 + client_frame(0, b"at last"))
+    turns = 0
+    while not rig.messages:
+        assert not rig.transport.reading
+        rig.turn()
+        turns += 1
+    # Four fragments and the eight of a slice at once, eight more in each turn.
+    assert turns == 12
+    assert rig.messages == [b"at last"]
+    assert rig.transport.reading
+
+
+def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
+    rig = Rig().enter()
+    served = []
+    rig.common.run_queue.add(lambda: served.append(rig.session.messages_in))
+    rig.receive(burst(0, 5))
+    assert rig.session.messages_in == 1
+    assert not rig.transport.reading
+    rig.turn()
+    assert served == [1]
+    assert rig.session.messages_in == 5
+    assert rig.transport.reading
+
+
+def test_a_client_with_a_single_frame_is_not_held_up_by_others(rig):
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(text(b"hi"))
+    assert rig.messages == [b"hi"]
+    assert rig.transport.reading
+
+
+def test_a_client_that_is_paused_for_the_backend_does_not_queue():
+    rig = Rig(inbox="1").enter()
+    rig.receive(burst(0, 1))
+    rig.common.run_queue.add(lambda: None)
+    rig.receive(burst(1, 3))
+    # The first of the two waits for the backend, which is too much already.
+    assert not rig.transport.reading
+    assert len(rig.common.run_queue) == 1
+    rig.answer_all()
+    assert rig.messages == numbers(0, 3)
+    assert rig.transport.reading
+
+
+def test_pongs_of_one_slice_leave_in_one_write_before_whatever_ends_it(rig):
+    rig.receive(ping(b"0") + ping(b"1") + ping(b"2") + close(1000))
+    pongs = [frames.encode(frames.PONG, payload) for payload in (b"0", b"1", b"2")]
+    assert rig.transport.writes == [pongs[0], pongs[1] + pongs[2], frames.encode_close(1000)]
+
+
+def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_messages_are_counted():
+    rig = Rig().enter().slices_of(10)
+    rig.receive(text(b"refused"))
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.receive(burst(0, 41))
+    turns = 0
+    while rig.common.run_queue:
+        rig.turn()
+        turns += 1
+    assert turns == 3
+    assert rig.messages == [b"refused"]
+    assert rig.session.messages_undelivered == 42
+    rig.receive(close(1011))
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(burst(0, 40))
+    assert not rig.transport.reading
+    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    assert rig.messages == numbers(0, 1)
+    assert (rig.session.messages_in, rig.session.messages_undelivered) == (40, 40)
+    rig.receive(close(1011))
+    assert rig.end == (1011, "message not delivered")
+
+
+def test_what_a_client_sent_before_it_vanished_is_handed_on_in_slices():
+    rig = Rig().enter().slices_of(10)
+    rig.receive(burst(0, 41))
+    assert rig.session.messages_in == 11
+    rig.transport.lose()
+    assert rig.session.messages_in == 11
+    for _ in range(3):
+        rig.turn()
+    assert rig.session.messages_in == 41
+    rig.answer_all()
+    assert rig.messages == numbers(0, 41)
+    assert rig.end == (1006, "")
+
+
+def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
+    rig = Rig().enter().slices_of(2)
+    more = client_frame(0, fin=False) * 200
+    rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
+    assert not rig.transport.reading
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == [b"at last"]
+    assert rig.clock.timers == []
+
+
+def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is():
+    rig = Rig(inbox="600").enter()
+    rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
+    assert not rig.transport.reading
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == [*numbers(0, 10), b"last"]
+    assert rig.end == (1006, "")
+    assert rig.clock.timers == []
+
+
+def test_a_message_that_was_cut_when_its_client_vanished_is_no_message():
+    rig = Rig(inbox="600").enter()
+    rig.receive(burst(0, 5) + text(b"cut")[:-1])
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == numbers(0, 5)
+    assert rig.end == (1006, "")
+
+
+def test_a_client_that_vanishes_between_two_turns_leaves_no_timer():
+    rig = Rig().enter().slices_of(10)
+    rig.receive(ping(b"") * 100 + text(b"last"))
+    rig.transport.lose()
+    rig.answer_all()
+    assert rig.messages == [b"last"]
+    assert rig.clock.timers == []
+
+
+# A connection that ends while bytes wait for the client
+
+
+def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_waits(rig):
+    rig.receive(text(b"slow"))
+    rig.transport.backlog = 1000
+    rig.transport.protocol.eof_received()
+    assert rig.keeper.calls == ["left"]
+    with pytest.raises(errors.Gone):
+        rig.session.send(text=True, data=b"too late")
+    assert not rig.transport.aborted
+    assert rig.sweeper.watched == [rig.transport.protocol]
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    rig.answer_all()
+    assert rig.end == (1006, "")
+
+
+def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig):
+    rig.transport.protocol.eof_received()
+    assert rig.session.state is State.CLOSED
+    rig.transport.lose()
+    assert rig.sweeper.watched == []
+    assert rig.end == (1006, "")
+
+
+def test_what_waits_is_sent_for_as_long_as_the_client_takes_some_of_it_up_to_a_bound():
+    rig = Rig(keep_alive_timeout="75000").enter()
+    rig.transport.backlog = 1000
+    rig.receive(close())
+    for _ in range(7):
+        rig.transport.backlog -= 1
+        rig.pass_time(10.0)
+        assert not rig.transport.aborted
+    rig.transport.backlog -= 1
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+    assert rig.transport.protocol.finish() is None
+
+
+# Slow readers
+
+
+def test_a_slow_client_that_takes_messages_is_not_given_up_though_its_pong_is_late(rig):
+    rig.session.send(text=True, data=b"x")
+    rig.transport.backlog = 100_000
+    for _ in range(10):
+        rig.pass_time(15.0)
+        rig.transport.backlog -= 1000
+    assert rig.session.state is State.OPEN
+    assert rig.transport.take().count(frames.encode(frames.PING, b"")) == 1
+    rig.pass_time(15.0)
+    rig.pass_time(15.0)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_time(rig):
+    rig.session.send(text=True, data=b"x")
+    rig.pass_time(15.0)
+    rig.transport.backlog = 100
+    rig.pass_time(10.0)
+    rig.transport.backlog = 50
+    rig.pass_time(5.0)
+    assert rig.session.reason is Reason.TIMED_OUT
+
+
+# A Close behind much that the client has still to take
+
+
+def test_a_client_that_takes_what_waits_before_the_close_gets_all_of_it(rig):
+    rig.transport.backlog = 3000
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.transport.backlog = 2000
+    rig.pass_time(10.0)
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    assert isinstance(rig.transport.protocol, FlushingProtocol)
+    assert rig.end == (1000, "closed by backend")
+    rig.transport.backlog = 1000
+    rig.pass_time(10.0)
+    assert not rig.transport.aborted
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_takes_nothing_of_what_waits_before_the_close_is_dropped(rig):
+    rig.transport.backlog = 3000
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+# Little memory
+
+
+@pytest.fixture
+def tight():
+    """A client of a node that is over its memory limit: 1,000 bytes a client may hold."""
+    rig = Rig().enter()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.common.__dict__["memory"] = memory
+    rig.memory = memory
+    return rig
+
+
+def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until_there_is_memory(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    assert tight.transport.reading
+    tight.pass_time(1.0)
+    assert not tight.transport.reading
+    tight.pass_time(8.0, beats=8)
+    assert not tight.transport.reading
+    tight.memory.allowance = math.inf
+    tight.memory.pressure = NONE
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    tight.receive(text(b"x" * 3000)[2000:])
+    assert tight.messages == [b"x" * 3000]
+
+
+def test_a_client_that_holds_little_is_read_as_before(tight):
+    tight.receive(text(b"x" * 900)[:-1])
+    tight.pass_time(10.0, beats=10)
+    assert tight.transport.reading
+
+
+def test_a_client_that_was_throttled_for_long_within_a_message_is_closed(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.pass_time(9.0, beats=9)
+    assert tight.session.state is State.OPEN
+    tight.pass_time(1.0)
+    assert tight.transport.take() == frames.encode_close(1013, "out of memory")
+    assert tight.transport.closed
+    assert tight.end == (1013, "out of memory")
+
+
+def test_a_client_whose_messages_wait_for_the_backend_is_throttled_but_never_closed_for_it(tight):
+    tight.receive(burst(0, 5))
+    assert tight.session.outbox.level > 1000
+    tight.pass_time(60.0, beats=60)
+    assert not tight.transport.reading
+    assert tight.session.state is State.OPEN
+    tight.answer_all()
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    assert tight.messages == numbers(0, 5)
+
+
+def test_a_throttled_client_that_is_told_to_close_has_its_time_and_no_more(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.session.close(Reason.SHUTDOWN)
+    tight.pass_time(10.0)
+    assert tight.transport.aborted
+    tight.transport.lose()
+    assert tight.end == (1001, "going away")
+
+
+def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_took_what_waited(tight):
+    tight.session._services = replace(tight.session._services, memory=tight.memory)
+    tight.receive(text(b"first") + text(b"second"))
+    # Less than `SEND_BUFFER`: the transport never tells that this was too much, nor that it is gone.
+    tight.transport.backlog = 2000
+    tight.webhook.answer(Taken(Message(True, b"." * 2000)))
+    tight.transport.backlog = 501
+    tight.pass_time(1.0)
+    assert tight.messages == [b"first"]
+    tight.transport.backlog = 500
+    tight.pass_time(1.0)
+    assert tight.messages == [b"first", b"second"]
+
+
+def test_a_throttled_client_that_is_told_to_close_is_read_when_there_is_memory(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.session.close(Reason.BACKEND_CLOSED)
+    tight.pass_time(1.0)
+    assert not tight.transport.reading
+    tight.memory.pressure, tight.memory.allowance = NONE, math.inf
+    tight.pass_time(1.0)
+    assert tight.transport.reading
+    tight.receive(text(b"x" * 3000)[2000:] + close(1000))
+    assert tight.messages == [b"x" * 3000]
+    assert not tight.transport.aborted
+
+
+def test_a_throttled_client_with_a_limited_rate_that_is_told_to_close_is_not_read_for_want_of_memory():
+    rig = Rig(max_message_rate="2").enter()
+    memory = MemoryLimit(math.inf, lambda: 0)
+    memory.pressure, memory.allowance = THROTTLING, 1000
+    rig.common.__dict__["memory"] = memory
+    rig.receive(text(b"x" * 3000)[:2000])
+    rig.pass_time(1.0)
+    rig.session.close(Reason.BACKEND_CLOSED)
+    rig.pass_time(1.0)
+    assert not rig.transport.reading
+    memory.pressure, memory.allowance = NONE, math.inf
+    rig.pass_time(1.0)
+    assert rig.transport.reading
+
+
+def test_a_queued_client_with_a_limited_rate_that_is_told_to_close_is_served_once_a_turn():
+    rig = Rig(max_message_rate="1000").enter().slices_of(10)
+    rig.receive(burst(0, 41))
+    rig.session.close(Reason.BACKEND_CLOSED)
+    before = rig.session.messages_in
+    rig.turn()
+    assert rig.session.messages_in - before == 10
+
+
+def test_a_throttled_client_that_vanishes_leaves_nothing(tight):
+    tight.receive(text(b"x" * 3000)[:2000])
+    tight.pass_time(1.0)
+    tight.transport.lose()
+    assert tight.end == (1006, "")
+    assert tight.clock.timers == []
+
+
+def test_long_messages_are_noted(tight):
+    noted = []
+
+    class Noting(MemoryLimit):
+        def note(self, size):
+            noted.append(size)
+
+    tight.common.__dict__["memory"] = Noting(math.inf, lambda: 0)
+    message = text(b"x" * 100_000)
+    tight.receive(message[:40_000])
+    tight.receive(message[40_000:70_000])
+    tight.receive(message[70_000:])
+    tight.receive(text(b"short"))
+    assert len(noted) == 2
+    assert noted[0] <= 40_000 < noted[1] <= 70_000
+
+
+# A client that is held back while it is told to close
+
+
+def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    assert not rig.transport.reading
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(60.0, beats=60)
+    assert not rig.transport.aborted
+    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(TAKEN)
+    assert rig.transport.reading
+    rig.receive(close(1001))
+    rig.answer_all()
+    assert len(rig.messages) == 3
+    assert rig.end == (1001, "going away")
+
+
+def test_a_client_that_is_held_back_while_it_is_told_to_close_is_dropped_after_a_bound():
+    rig = Rig(inbox="1000", api_retry="2000").enter()
+    rig.receive(text(b"." * 1000) * 3)
+    rig.session.close(Reason.SHUTDOWN)
+    rig.pass_time(19.0, beats=19)
+    assert not rig.transport.aborted
+    rig.pass_time(10.0, beats=10)
+    assert rig.transport.aborted
+    rig.transport.lose()
+    rig.answer_all()
+    assert len(rig.messages) == 3
+
+
+# A stop that takes too long
+
+
+def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 5)
+    rig.session.close(Reason.SHUTDOWN)
+    rig.session.abandon()
+    assert rig.transport.reading
+    rig.receive(burst(0, 3) + close(1001))
+    rig.answer_all()
+    assert rig.session.messages_undelivered == 8
+    assert len(rig.messages) == 1
+
+
+def test_what_a_vanished_client_sent_is_counted_when_it_is_abandoned():
+    rig = Rig(inbox="1000").enter()
+    rig.receive(text(b"." * 1000) * 5)
+    rig.transport.lose()
+    rig.session.abandon()
+    rig.clock.advance(0)
+    assert rig.session.state is State.CLOSED
+    assert rig.session.messages_undelivered == 5
+
+
+# A limited rate
+
+
+def burst(first, last):
+    return b"".join(text(b"%d" % number) for number in range(first, last))
+
+
+def numbers(first, last):
+    return [b"%d" % number for number in range(first, last)]
+
+
+@pytest.fixture
+def throttled():
+    return Rig(max_message_rate="2").enter()
+
+
+def test_who_keeps_to_the_rate_is_never_made_to_wait(throttled):
+    for number in range(10):
+        throttled.receive(burst(number, number + 1))
+        assert throttled.transport.reading
+        throttled.clock.advance(0.5)
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 10)
+
+
+def test_who_sends_more_is_read_more_slowly_and_loses_nothing(throttled):
+    throttled.receive(burst(0, 5))
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 2)
+    assert not throttled.transport.reading
+    for taken in (3, 4, 5):
+        throttled.clock.advance(0.5)
+        throttled.answer_all()
+        assert throttled.messages == numbers(0, taken)
+        assert not throttled.transport.reading
+    throttled.clock.advance(0.5)
+    assert throttled.transport.reading
+    assert throttled.clock.timers == []
+
+
+def test_what_comes_with_the_handshake_counts():
+    rig = Rig(eager=burst(0, 5), max_message_rate="2").enter()
+    rig.answer_all()
+    assert rig.messages == numbers(0, 2)
+    assert not rig.transport.reading
+
+
+def test_pings_do_not_count(throttled):
+    for _ in range(5):
+        throttled.receive(client_frame(frames.PING))
+    assert len(throttled.transport.take()) == 10
+    assert throttled.transport.reading
+
+
+def test_who_has_to_wait_is_not_blamed_for_its_silence():
+    rig = Rig(max_message_rate="1", ws_timeout="400").enter()
+    rig.receive(burst(0, 4))
+    rig.pass_time(3.9, beats=39)
+    assert rig.session.state is State.OPEN
+    assert rig.transport.take() == b""
+    rig.pass_time(1.0, beats=10)
+    rig.answer_all()
+    assert rig.end == (1001, "timeout")
+
+
+def test_a_throttled_client_may_be_paused_for_the_backend_too():
+    rig = Rig(max_message_rate="1", inbox="1").enter()
+    rig.receive(burst(0, 4))
+    rig.clock.advance(1)
+    rig.clock.advance(1)
+    # One is on its way and one waits: that is more than the inbox holds.
+    assert rig.session.outbox.backlogged
+    rig.clock.advance(10)
+    assert not rig.transport.reading
+    rig.answer_all()
+    rig.clock.advance(1)
+    rig.answer_all()
+    assert rig.messages == numbers(0, 4)
+    rig.clock.advance(1)
+    assert rig.transport.reading
+
+
+def test_a_client_that_rests_is_not_read_when_the_backend_is_free_again():
+    rig = Rig(max_message_rate="2", inbox="1").enter()
+    rig.receive(burst(0, 4))
+    assert not rig.transport.reading
+    rig.answer_all()
+    assert rig.messages == numbers(0, 2)
+    assert not rig.transport.reading
+
+
+def test_what_a_throttled_client_sent_before_it_vanished_is_delivered(throttled):
+    throttled.receive(burst(0, 5))
+    throttled.transport.lose()
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.end == (1006, "")
+    assert throttled.clock.timers == []
+
+
+def test_a_client_that_is_told_to_close_need_not_wait(throttled):
+    throttled.receive(burst(0, 5) + client_frame(frames.CLOSE, b"\x03\xe8"))
+    throttled.session.close(Reason.SHUTDOWN)
+    throttled.clock.advance(0)
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.end == (1001, "going away")
+
+
+def test_a_client_that_never_had_to_wait_is_told_to_close(throttled):
+    throttled.session.close(Reason.SHUTDOWN)
+    throttled.receive(burst(0, 5))
+    throttled.answer_all()
+    assert throttled.messages == numbers(0, 5)
+    assert throttled.clock.timers == []

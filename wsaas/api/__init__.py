@@ -1,0 +1,1 @@
+"""The REST surface: what a backend asks of the connections."""

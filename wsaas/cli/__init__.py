@@ -1,0 +1,1 @@
+"""The command `wsaas`: arguments and environment in, a running gateway, an exit status out."""

@@ -1,0 +1,159 @@
+"""The command `wsaas`: arguments and environment in, a gateway running, an exit status out.
+
+Exit status: 0 stopped with everything delivered; 1 could not listen, or something was left undelivered; 2 a setting
+is wrong.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import uvloop
+
+from wsaas import settings
+from wsaas.cli import arguments
+from wsaas.delivery.journal import JournalError
+from wsaas.errors import SettingError
+from wsaas.gateway import Gateway
+from wsaas.log import logger
+from wsaas.log import output as log
+from wsaas.memory import process as memory
+from wsaas.setting_types import Address
+from wsaas.transport.listener import bind
+
+DEMO_PORT = 8080
+DEMO_BACKEND_PORT = 8000
+REFUSED_BY_DEMO = frozenset(
+    {
+        "api_uri",
+        "api_tls_ca",
+        "control_listen",
+        "control_tls_ca",
+        "control_token",
+        "control_token_file",
+        "tls_cert",
+        "tls_key",
+    }
+)
+"""Settings with which its page or its backend would not find the gateway, or the gateway its backend."""
+
+HANGUP = {signal.SIGHUP}
+
+
+async def serve(chosen: settings.Settings, greeting: str = "") -> int:
+    """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
+    try:
+        gateway = Gateway(chosen, asyncio.get_running_loop())
+    except SettingError as error:
+        return refuse(error)
+    # With a greeting it belongs to a terminal, which may be closed; not behind nohup.
+    ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    if ends_with_terminal:
+        gateway.on_hangup = gateway.stop
+    gateway.heed_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
+    try:
+        return await run(gateway, greeting)
+    finally:
+        # The loop takes its handlers along when it closes.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
+
+
+async def run(gateway: Gateway, greeting: str) -> int:
+    """Start `gateway`, serve until it is stopped, and return the exit status."""
+    try:
+        await gateway.start()
+    except OSError as error:
+        logger.error("cannot listen on %s: %s", error.filename, error.strerror)
+        return 1
+    except JournalError as error:
+        logger.error("cannot use the journal: %s", error)
+        return 1
+    memory.rest_collector()
+    if greeting:
+        log.announce(greeting)
+    return 0 if await gateway.run() else 1
+
+
+def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int:
+    """Run a gateway with the example backend behind it until it is stopped; return the exit status.
+
+    The environment is left aside: a demo works the same wherever it is started.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
+        return refuse(f"demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
+    if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
+        print(f"wsaas: demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
+    port = free_port(DEMO_PORT)
+    name = given.get("ws_hostname") or f"localhost:{port}"
+    listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
+    command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
+    # A session of its own keeps Ctrl-C from the backend: it has to outlive the gateway, whose last words it hears.
+    with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as backend:
+        # Leaving the block closes the backend's input, which it takes for the end.
+        word, _, address = backend.stdout.readline().strip().partition(" ") if backend.stdout else ("", "", "")
+        if word != "listening":
+            print("wsaas: the example backend did not start", file=sys.stderr)
+            return 1
+        page = f"http://localhost:{address.rpartition(':')[2]}/"
+        greeting = f"\n  Open {page} in two browser tabs. Ctrl-C stops everything.\n"
+        chosen = {"journal": state_file(f"demo-{port}.journal"), **given}
+        return start({**chosen, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
+
+
+def state_file(name: str) -> str | None:
+    """Return the path of a file of this user's that outlives the process; None where there is no place for one."""
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return str(folder / name)
+
+
+def free_port(usual: int) -> int:
+    """Return `usual` if it is free on this machine's loopback addresses, else a port that is."""
+    try:
+        sockets = bind(Address("localhost", usual))
+    except OSError:
+        sockets = bind(Address("localhost", 0))
+    port = sockets[0].getsockname()[1]
+    for each in sockets:
+        each.close()
+    return int(port)
+
+
+def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greeting: str = "") -> int:
+    """Read the settings and serve; return the exit status."""
+    try:
+        chosen = settings.load(flags, environment)
+    except SettingError as error:
+        return refuse(error)
+    log.configure(chosen.log_level, chosen.log_format)
+    memory.keep_freed()
+    status = uvloop.run(serve(chosen, greeting))
+    log.flush()
+    return status
+
+
+def refuse(error: SettingError | str) -> int:
+    """Say what is wrong with a setting; return the exit status."""
+    print(f"wsaas: {error}", file=sys.stderr)
+    return 2
+
+
+def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Run the command; return its exit status.
+
+    SIGHUP, which would end the process while nothing handles it, is blocked from here on but while the loop runs.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
+    command, flags = arguments.parse(given)
+    return demo(flags, environment) if command == "demo" else start(flags, environment)

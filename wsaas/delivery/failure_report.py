@@ -1,0 +1,102 @@
+"""What the log says of a request to the backend that failed: which request, what was wrong, and what to do about it."""
+
+import re
+
+from wsaas.events import Closed, Event, Message, Opened
+from wsaas.http.headers import content_coding
+from wsaas.http.response import Response
+from wsaas.log.redaction import hide_secrets
+from wsaas.log.throttle import throttle
+
+EXCERPT_LENGTH = 160
+"""Characters of a response that are quoted."""
+
+EXCERPT_SOURCE = 4096
+"""Bytes at the start of a body in which they are looked for."""
+
+METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
+
+NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
+"""What follows of a failed PUT or DELETE where nothing is retried."""
+
+_NOT_SHOWN = re.compile(
+    r"<(?P<hidden>head|script|style)\b.*?(?:</(?P=hidden)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Tags and comments of HTML, and what is between those tags that show nothing."""
+_SPACE = re.compile(r"\s+")
+_NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
+
+_ALL_METHODS = "the backend has to take POST, PUT and DELETE at the path in API_URI"
+_HINTS = {
+    400: "the backend's log should say what it expects; the Host may be one that it does not allow",
+    401: "the handshake's Authorization is passed on as it is",
+    403: "if the backend checks CSRF tokens, exempt this path",
+    404: "check the path in API_URI",
+    405: _ALL_METHODS,
+    411: "the backend has to take a body with Content-Length",
+    415: "a message comes as text/plain or application/octet-stream, POST and DELETE as application/json",
+    422: "the backend's log should say what it expects",
+    501: _ALL_METHODS,
+}
+_DELIBERATE = {401, 429}
+_SUCCESS, _REDIRECTION, _SERVER_ERROR = 2, 3, 5
+"""Classes of statuses (RFC 9110 section 15)."""
+
+
+class Excerpt:
+    """The first words of a response, without the tags of HTML, on one line. They are looked for when it is logged."""
+
+    __slots__ = ("_body", "_is_html")
+
+    def __init__(self, response: Response) -> None:
+        """Keep what may be quoted of `response`: nothing that is compressed."""
+        self._body = b"" if content_coding(response.headers) else response.body[:EXCERPT_SOURCE]
+        self._is_html = b"html" in response.headers.get(b"content-type", b"") or self._body.lstrip()[:1] == b"<"
+
+    def __str__(self) -> str:
+        """Return a colon and the words in quotes; nothing where there are none."""
+        text = self._body.decode("utf-8", "replace")
+        return f": {quoted}" if (quoted := quote(_NOT_SHOWN.sub(" ", text) if self._is_html else text)) else ""
+
+
+def quote(text: str) -> str:
+    """Return the first words of `text` in quotes on one line, without secrets; empty where there are none."""
+    text = _shorten(_SPACE.sub(" ", hide_secrets(text)).strip())
+    return repr(text) if text else ""
+
+
+def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> None:
+    """Log that the backend gave no answer to `request`: `why` not, `what` follows, and what else is known of it."""
+    method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
+    throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
+
+
+def is_deliberate(response: Response) -> bool:
+    """Return whether an answer that refuses a client is certainly no mistake. A 403 or 404 may be one."""
+    return response.status in _DELIBERATE or (response.status // 100 == _SUCCESS and not _is_nearly_ok(response))
+
+
+def advice(response: Response) -> str:
+    """Return a semicolon and what to do about an answer that is no success; nothing where that is unknown."""
+    status = response.status
+    if status // 100 == _SUCCESS:
+        hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""
+    elif status // 100 == _REDIRECTION:
+        location = _shorten(hide_secrets(response.headers.get(b"location", b"").decode("latin-1")))
+        hint = f"redirects are not followed: exempt this path from the one to {location}"
+        if not location.startswith("/"):
+            hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
+    elif status // 100 == _SERVER_ERROR and status not in _HINTS:
+        hint = "see the log of the backend, or of a proxy in front of it"
+    else:
+        hint = _HINTS.get(status, "")
+    return f"; {hint}" if hint else ""
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= EXCERPT_LENGTH else text[: EXCERPT_LENGTH - 3] + "..."
+
+
+def _is_nearly_ok(response: Response) -> bool:
+    return _NEARLY_OK.search(response.body, 0, EXCERPT_SOURCE) is not None

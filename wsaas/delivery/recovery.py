@@ -1,0 +1,189 @@
+"""The DELETEs that an earlier process owed, or that this one gave up for a while, sent beside normal service."""
+
+from collections import deque
+from collections.abc import Iterable
+
+import orjson
+
+from wsaas.clock import Timer
+from wsaas.delivery.circuit_breaker import OPEN
+from wsaas.delivery.journal import Entry
+from wsaas.delivery.outbox import Outbox, Owner
+from wsaas.delivery.services import DeliveryServices
+from wsaas.delivery.webhook import Subject
+from wsaas.events import Closed, Reason
+from wsaas.log import logger
+from wsaas.log.throttle import throttle
+from wsaas.log.wording import counted
+
+AT_ONCE = 16
+"""So many are under way at a time: clients that connect now come first."""
+
+OWED_RETRY_INTERVAL = 60.0
+"""Seconds before each further attempt of a DELETE that was given up."""
+
+MAX_OWED = 10_000
+"""Most that are tried again before the next start: further ones are in the journal only."""
+
+
+class _Orphan(Owner):
+    """A connection whose session, or whose gateway, is gone. Of all that an outbox tells, it hears only of the DELETE.
+
+    `is_patient`: the DELETE is retried as that of a session is; otherwise it is attempted once.
+    """
+
+    def __init__(self, services: DeliveryServices, entry: Entry, recovery: "Recovery", *, is_patient: bool) -> None:
+        """Send nothing yet."""
+        self.entry = entry
+        self._is_patient = is_patient
+        self._journal = services.journal
+        self._recovery = recovery
+        subject = Subject(entry.id, entry.ws_uri, entry.authorization)
+        if entry.context is not None:
+            subject.remember(entry.context)
+        self.outbox = Outbox(services.webhook, services.clock, subject, self, services.settings.inbox)
+
+    def start(self, now: float) -> None:
+        """Send at `now` (seconds since the epoch) what was about to be sent before, or else what is left to be said."""
+        entry = self.entry
+        if entry.ended_at is None or entry.farewell is None:
+            self.outbox.put(_farewell(entry, now))
+        else:
+            self.outbox.put(Closed(entry.farewell, entry.ended_at))
+
+    def delayed(self, farewell: Closed) -> None:
+        """Write down what was not taken at once, unless that was done before."""
+        if self.entry.farewell is None:
+            self.entry.ended_at, self.entry.farewell = farewell.at, farewell.body
+            self._journal.ended(self.entry.id, farewell)
+        if not (self._is_patient or self.outbox.untried):
+            self._recovery.postpone(self)
+
+    def settled(self, why: str) -> None:
+        """The DELETE is done, or given up."""
+        if why:
+            message = "%s: the backend was not told that this connection ended: %s"
+            throttle.error("untold", message, self.entry.ws_uri, why)
+            self._recovery.postpone(self)
+        else:
+            self._recovery.settled(self)
+
+
+class Recovery:
+    """Sends what is owed, some at a time. What the backend does not take is tried again at a slow pace."""
+
+    def __init__(self, services: DeliveryServices, entries: Iterable[Entry] = ()) -> None:
+        """Send nothing yet."""
+        self._services = services
+        self._left = deque(entries)
+        self._owed: deque[Entry] = deque()
+        self._due: deque[Entry] = deque()
+        self._under_way: set[_Orphan] = set()
+        self._timer: Timer | None = None
+        self._is_going_on = False
+        self._is_stopped = False
+
+    def __len__(self) -> int:
+        """Return how many that an earlier gateway left were neither told nor given up yet."""
+        return len(self._left) + len(self._under_way)
+
+    def entries(self) -> list[Entry]:
+        """Return all that are not done."""
+        return [*self._left, *(each.entry for each in self._under_way), *self._due, *self._owed]
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Send `entries` too, which an earlier gateway left, from the start on."""
+        self._left.extend(entries)
+
+    def keep(self, entry: Entry) -> None:
+        """Try again later, and again and again, what was given up: it is in the journal."""
+        if len(self._owed) + len(self._due) < MAX_OWED:
+            self._owed.append(entry)
+            self._retry_later()
+        else:
+            throttle.warning("at next start", "%s: the backend is told of its end at the next start", entry.ws_uri)
+
+    def start(self) -> None:
+        """Send."""
+        if self._left:
+            logger.info("an earlier gateway left %s: telling the backend", counted(len(self._left), "connection"))
+        self._go_on()
+
+    def stop(self) -> None:
+        """Send no more: what is not done stays in the journal."""
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for orphan in self._under_way:
+            orphan.outbox.abandon()
+        for entries in (self._left, self._due, self._owed):
+            entries.clear()
+        self._under_way.clear()
+
+    def settled(self, orphan: _Orphan) -> None:
+        """The backend knows of one."""
+        self._services.journal.settled(orphan.entry.id)
+        self._done(orphan)
+
+    def postpone(self, orphan: _Orphan) -> None:
+        """One is not taken now: it is tried again later."""
+        orphan.outbox.abandon()
+        self.keep(orphan.entry)
+        self._done(orphan)
+
+    def _done(self, orphan: _Orphan) -> None:
+        self._under_way.remove(orphan)
+        orphan.outbox.leave()
+        self._go_on()
+        if not (self._under_way or self._left or self._due or self._owed):
+            logger.info("all ended connections that the backend had still to be told of are dealt with")
+
+    def _retry_later(self) -> None:
+        if self._timer is None and not self._is_stopped:
+            self._timer = self._services.clock.call_later(OWED_RETRY_INTERVAL, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        self._due.extend(self._owed)
+        self._owed.clear()
+        due = counted(len(self._due), "connection")
+        logger.warning("the backend has still to be told of the end of %s: trying again", due)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_going_on:
+            # One that was started is done already.
+            return
+        self._is_going_on = True
+        while len(self._under_way) < AT_ONCE and (entry := self._next()):
+            orphan = _Orphan(self._services, entry[0], self, is_patient=entry[1])
+            self._under_way.add(orphan)
+            orphan.start(self._services.clock.wall())
+        self._is_going_on = False
+        if self._due:
+            self._retry_later()
+
+    def _next(self) -> tuple[Entry, bool] | None:
+        """Return what is next, and whether it is retried as that of a session is."""
+        if self._left:
+            return self._left.popleft(), True
+        if self._due and self._services.webhook.breaker.state is not OPEN:
+            return self._due.popleft(), False
+        return None
+
+
+def _farewell(entry: Entry, now: float) -> Closed:
+    """Return the DELETE of a connection that was lost with its gateway, found at `now` (seconds since the epoch).
+
+    Its duration is what it can have been at most; the counts are not known.
+    """
+    body = {
+        "ws_uri": entry.ws_uri,
+        "code": Reason.GATEWAY_LOST.code,
+        "reason": Reason.GATEWAY_LOST.value,
+        "duration": max(0, round((now - entry.connected_at) * 1000)),
+        "messages_in": None,
+        "messages_out": None,
+        "undelivered": None,
+    }
+    return Closed(orjson.dumps(body), now)

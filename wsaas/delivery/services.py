@@ -1,0 +1,18 @@
+"""What every delivery to the backend uses."""
+
+from dataclasses import dataclass
+
+from wsaas.clock import Clock
+from wsaas.delivery.journal import Journal
+from wsaas.delivery.webhook import Webhook
+from wsaas.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryServices:
+    """The parts of a node that deliver events: shared by sessions and by the recovery of owed DELETEs."""
+
+    settings: Settings
+    clock: Clock
+    webhook: Webhook
+    journal: Journal

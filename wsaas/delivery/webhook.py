@@ -1,0 +1,327 @@
+"""Events to the requests that tell the backend of them, and its answers to verdicts.
+
+Pure but for `Webhook.call`, which hands the request to the pool, and for the log of answers that nobody wants.
+"""
+
+from codecs import BOM_UTF8
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from wsaas import __version__, errors
+from wsaas.clock import rfc3339
+from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
+from wsaas.delivery.pool import Exchange, Failure, Outcome, Pool
+from wsaas.delivery.signature import Signer
+from wsaas.errors import RETRY_AFTER
+from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.http.headers import content_coding
+from wsaas.http.response import Response
+from wsaas.log.throttle import throttle
+from wsaas.settings import Settings
+from wsaas.websocket.frames import valid_text
+from wsaas.websocket.handshake import Handshake
+
+MAX_CONTEXT = 4096
+DELETE_PATIENCE = 10
+"""A DELETE is retried this many times as long as a PUT."""
+
+_SERVER_ERROR = 500
+_RETRIED = {408, 425, 429}
+_SETTLED = {404, 410}
+_UNKNOWN = {502, 504}
+"""Answers of a proxy before the backend that leave open whether the backend saw the request."""
+_MAX_SHOWN = 40
+"""Bytes of a wrong header that are shown to people."""
+_ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
+"""Answers to a message that say more than that it was not taken. A proxy before the backend may answer 413 too: it
+means the same."""
+_TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
+_JSON, _TEXT, _BINARY = (
+    f"Content-Type: {name}\r\nContent-Length: "
+    for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
+)
+
+
+@dataclass(slots=True)
+class Admitted:
+    """The backend lets the client in."""
+
+    subprotocol: str | None
+    context: str | None
+
+
+@dataclass(slots=True)
+class Denied:
+    """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE.
+
+    `unusable`: what the backend answered with instead of what was expected of it, for the log.
+    """
+
+    fault: errors.Fault
+    told: bool
+    unusable: str = ""
+
+
+@dataclass(slots=True)
+class Taken:
+    """The backend has the event; `reply` is to be sent to the client."""
+
+    reply: Message | None = None
+
+
+@dataclass(slots=True)
+class Again:
+    """The backend did not take the event but may later; not before `after` seconds."""
+
+    why: str
+    after: float = 0.0
+
+
+@dataclass(slots=True)
+class Failed:
+    """The backend will not take the event; the client ends for `reason`."""
+
+    why: str
+    reason: Reason
+
+
+Verdict = Admitted | Denied | Taken | Again | Failed
+
+TAKEN = Taken()
+
+
+class Subject:
+    """What all requests about one connection share. `lines`: its headers, ready to send."""
+
+    __slots__ = ("id", "lines")
+
+    def __init__(self, connection_id: str, ws_uri: str, authorization: bytes | None) -> None:
+        """Build the headers; `authorization` goes through as the bytes that it came in."""
+        self.id = connection_id
+        lines = f"Ws-Uri: {ws_uri}\r\nce-subject: {connection_id}\r\n".encode()
+        self.lines = lines if authorization is None else b"Authorization: " + authorization + b"\r\n" + lines
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The value of `Authorization`, None without one."""
+        name, _, rest = self.lines.partition(b": ")
+        return rest.partition(b"\r\n")[0] if name == b"Authorization" else None
+
+    def remember(self, context: str) -> None:
+        """Send `context` along from now on."""
+        self.lines += f"Ws-Context: {context}\r\n".encode()
+
+
+class Webhook:
+    """Tells the backend of events."""
+
+    def __init__(self, settings: Settings, pool: Pool, breaker: CircuitBreaker, wall: Callable[[], float]) -> None:
+        """Send through `pool`; `wall` gives seconds since the epoch."""
+        self._pool = pool
+        self.breaker = breaker
+        self._wall = wall
+        self._patience = settings.api_timeout / 1000
+        self.signer = Signer(settings.api_secret) if settings.api_secret else None
+        """Signs each request with the secrets of its moment, None where no secret is set."""
+        self._target = settings.api_uri.target
+        self.windows = {
+            Opened: 0.0,
+            Message: settings.api_retry / 1000,
+            Closed: DELETE_PATIENCE * settings.api_retry / 1000,
+        }
+        """For how many seconds a request of each event is retried."""
+        self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}
+        self._rest = {
+            kind: (
+                f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
+                f"Accept-Encoding: identity\r\n"
+                f"ce-specversion: 1.0\r\nce-type: {_TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
+            ).encode()
+            for kind in _TYPES
+        }
+        templated = "{id}" in self._target
+        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
+
+    def _start(self, kind: type[Event], target: str) -> bytes:
+        return f"{METHODS[kind]} {target}".encode() + self._rest[kind]
+
+    def call(self, subject: Subject, event: Event, answered: Callable[[Outcome], None]) -> None:
+        """Tell the backend of `event`; `answered` is called once with the outcome, which `judge` understands."""
+        window = self.windows[type(event)]
+        self._pool.send(Exchange(self.request(subject, event), answered, self._patience + window, window > 0))
+
+    def request(self, subject: Subject, event: Event) -> bytes:
+        """Return the request that tells of `event`: the same for each try, but for the signature and its time."""
+        kind = type(event)
+        start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
+        if isinstance(event, Message):
+            content, body = (_TEXT if event.text else _BINARY), event.data
+        else:
+            content, body = _JSON, event.body
+        number = f"{subject.id}:{event.number}"
+        told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
+        if self.signer is None:
+            return start + subject.lines + told + body
+        return start + subject.lines + self.signer.lines(number.encode(), self._wall(), body) + told + body
+
+    def judge(self, event: Event, outcome: Outcome) -> Verdict:
+        """Return what `outcome` means for `event`; log a response that is no success."""
+        if isinstance(event, Message):
+            verdict = self._judge_message(outcome)
+            if verdict is TAKEN:
+                return verdict
+        else:
+            verdict = judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
+        if isinstance(outcome, Response):
+            self._log(type(event), outcome, verdict)
+        return verdict
+
+    def _log(self, kind: type[Event], response: Response, verdict: Verdict) -> None:
+        """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
+        if isinstance(verdict, Denied):
+            why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
+            what = f"a client was refused with {verdict.fault.status}"
+        elif isinstance(verdict, Again):
+            window = self.windows[kind]
+            why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED
+        elif isinstance(verdict, Failed):
+            why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
+        else:
+            return
+        is_expected = isinstance(verdict, Denied) and not verdict.unusable and is_deliberate(response)
+        log = throttle.info if is_expected else throttle.warning
+        log((kind, why), "%s: %s%s; %s%s", self._names[kind], why, Excerpt(response), what, advice(response))
+
+    def _judge_message(self, outcome: Outcome) -> Verdict:
+        if not isinstance(outcome, Response):
+            return Again(f"the backend {outcome.value}")
+        if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
+            kind = outcome.headers.get(b"ws-reply")
+            return TAKEN if kind is None else _reply(kind.lower(), outcome)
+        return self._judge_refusal(outcome)
+
+    def _judge_closed(self, outcome: Outcome) -> Verdict:
+        if isinstance(outcome, Failure):
+            return Again(f"the backend {outcome.value}")
+        if outcome.status // 100 == 2 or outcome.status in _SETTLED:  # noqa: PLR2004 - as above
+            return TAKEN
+        return Again(f"the backend answered {outcome.status}", self._retry_after(outcome))
+
+    def _judge_refusal(self, response: Response) -> Verdict:
+        why = f"the backend answered {response.status}"
+        if response.status in _RETRIED or response.status >= _SERVER_ERROR:
+            return Again(why, self._retry_after(response))
+        return Failed(why, _ENDS.get(response.status, Reason.UNDELIVERED))
+
+    def _retry_after(self, response: Response) -> float:
+        """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 where there is none or it is unreadable."""
+        value = response.headers.get(b"retry-after", b"").decode("latin-1")
+        if value.isascii() and value.isdigit():
+            return float(value[:9])
+        try:
+            moment = parsedate_to_datetime(value)
+            # The date of C's asctime names no zone: it is UTC all the same (RFC 9110 section 5.6.7).
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            return max(0.0, moment.timestamp() - self._wall())
+        except (ValueError, OverflowError):
+            return 0.0
+
+
+def opened_body(connection_id: str, ws_uri: str, timeout: int, handshake: Handshake, remote_address: str) -> bytes:
+    """Return the JSON of a POST: who wants in."""
+    request = {
+        "path": handshake.path,
+        "query": handshake.query,
+        "headers": handshake.headers,
+        "subprotocols": handshake.subprotocols,
+        "remote_address": remote_address,
+    }
+    return orjson.dumps({"ws_uri": ws_uri, "id": connection_id, "timeout": timeout, "request": request})
+
+
+def judge_opened(outcome: Outcome) -> Admitted | Denied:
+    """Return whether the outcome of a POST lets the client in; else what it is told, and whether a DELETE is owed."""
+    if isinstance(outcome, Failure):
+        fault, told = _REFUSALS[outcome]
+        return Denied(fault, told)
+    if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
+        return _judge_code(outcome)
+    if (make := _PASSED_ON.get(outcome.status)) is not None:
+        names = (b"www-authenticate", b"retry-after")
+        headers = [
+            (name.title().decode(), outcome.headers[name].decode("latin-1"))
+            for name in names
+            if name in outcome.headers
+        ]
+        return Denied(make("The backend refused the connection.", *headers), told=False)
+    return Denied(errors.BadGateway(f"The backend answered {outcome.status}."), told=outcome.status in _UNKNOWN)
+
+
+def _judge_code(response: Response) -> Admitted | Denied:
+    if coding := content_coding(response.headers):
+        return _unusable(f"a body in Content-Encoding {coding}")
+    try:
+        body = orjson.loads(response.body.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError:
+        body = None
+    code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(code, str):
+        return _unusable('a body that is not JSON such as {"code": "OK"}')
+    if code != "OK":
+        return Denied(errors.Forbidden("The backend refused the connection."), told=False)
+    subprotocol, context = body.get("subprotocol"), body.get("context")
+    if not isinstance(subprotocol, str | None):
+        return _unusable("a subprotocol that is not a string")
+    if context is not None and not _printable(context):
+        return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
+    return Admitted(subprotocol, context)
+
+
+def _printable(context: object) -> bool:
+    """Return whether `context` survives as the value of a header: spaces may stand within, not around."""
+    return (
+        isinstance(context, str)
+        and len(context) <= MAX_CONTEXT
+        and context.isascii()
+        and context.isprintable()
+        and context == context.strip(" ")
+    )
+
+
+def _unusable(what: str) -> Denied:
+    return Denied(errors.BadGateway(f"The backend answered with {what}."), told=True, unusable=what)
+
+
+def _reply(kind: bytes, response: Response) -> Verdict:
+    """Judge a 2xx with `Ws-Reply`. It was taken: a reply that cannot be sent is no reason to send the message again."""
+    if kind not in {b"text", b"binary"}:
+        shown = kind[:_MAX_SHOWN].decode("latin-1")
+        return Failed(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
+    if response.overflown:
+        return Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+    if coding := content_coding(response.headers):
+        return Failed(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)
+    if kind == b"text" and not valid_text(response.body):
+        return Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
+    return Taken(Message(kind == b"text", response.body))
+
+
+_PASSED_ON: dict[int, type[errors.Fault]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    429: errors.TooManyRequests,
+    503: errors.Unavailable,
+}
+_REFUSALS = {
+    Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
+    Failure.CROWDED: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
+    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),
+    Failure.GARBLED: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
+    Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
+}

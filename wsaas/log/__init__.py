@@ -1,0 +1,5 @@
+"""Logging that never blocks the event loop. `logger` is the one logger of the package."""
+
+import logging
+
+logger = logging.getLogger("wsaas")

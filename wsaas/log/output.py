@@ -1,0 +1,303 @@
+"""Logging set up once: the standard library's, to standard error, as text or as one JSON object a line.
+
+A line is formatted where it is logged and written by a thread of its own, so that a standard error which nobody reads
+stops nobody. `logging.handlers.QueueListener` does not fit: its queue is counted in records, and to stop it waits
+without a bound.
+"""
+
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import attrgetter
+from types import TracebackType
+from typing import NamedTuple
+
+import orjson
+
+from wsaas.clock import rfc3339
+from wsaas.log import logger
+from wsaas.log.wording import counted
+
+LEVELS: Mapping[str, int] = {
+    "ERROR": logging.ERROR,
+    "WARN": logging.WARNING,
+    "INFO": logging.INFO,
+    "DEBUG": logging.DEBUG,
+}
+_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
+
+QUEUE_LINES, QUEUE_BYTES = 10_000, 1 << 20
+"""Most lines, and most bytes of them, that wait to be written, those being written included. One line always fits."""
+
+FLUSH_TIMEOUT = 1.0
+"""Seconds, at most, that the end of the process waits for queued lines to be written."""
+
+WRITE_SIZE = 1 << 16
+"""Bytes of one system call: a blocking one returns when all of them are taken."""
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO message`, with control characters escaped so that a line stays one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback follows on lines of its own."""
+        message = record.getMessage()
+        if not message.isprintable():
+            message = message.encode("unicode_escape").decode("ascii")
+        line = f"{rfc3339(record.created)} {_NAMES.get(record.levelno, record.levelname)} {message}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time", "level", "message"}`, and `"exception"` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one JSON object on one line."""
+        entry = {
+            "time": rfc3339(record.created),
+            "level": _NAMES.get(record.levelno, record.levelname),
+            "message": _encodable(record.getMessage()),
+        }
+        if record.exc_info:
+            entry["exception"] = _encodable(self.formatException(record.exc_info))
+        return orjson.dumps(entry).decode()
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates: they stand for bytes that are not UTF-8 in paths and variables, and JSON has none."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _Line(NamedTuple):
+    """What waits to be written to `descriptor`. `lost`: log lines that are lost if it cannot be written."""
+
+    descriptor: int
+    data: bytes
+    lost: int
+
+
+class BackgroundWriter:
+    """Writes lines in a daemon thread, in the order in which they came.
+
+    What does not fit into the queue, or cannot be written, is dropped and counted. Once lines are written again,
+    `notice(count, why)` makes the line that says so, in the place of those that are missing.
+    """
+
+    def __init__(self, notice: Callable[[int, str], bytes], descriptor: int) -> None:
+        """Write to `descriptor`, which may block, from now on."""
+        self._notice = notice
+        self._descriptor = descriptor
+        self._lines: list[_Line] = []
+        self._count = 0
+        self._bytes = 0
+        self._overflow = 0
+        self._failed = 0
+        self._error = ""
+        self._closed = False
+        self._progress = 0
+        self._stalled_at = -1
+        self._changed = threading.Condition(threading.Lock())
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def put(self, data: bytes, descriptor: int | None = None) -> None:
+        """Queue a line; never blocks. `descriptor`: instead of the usual one."""
+        with self._changed:
+            if self._count >= QUEUE_LINES or (self._count and self._bytes + len(data) > QUEUE_BYTES):
+                self._overflow += 1
+                return
+            self._tell_overflow()
+            self._add(_Line(self._descriptor if descriptor is None else descriptor, data, 1))
+            self._changed.notify_all()
+
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> None:
+        """Wait until all is written, for `timeout` seconds at most; not again while nothing gets written at all."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (self._count or self._overflow) and self._stalled_at != self._progress:
+                seconds = deadline - time.monotonic()
+                if seconds <= 0:
+                    self._stalled_at = self._progress
+                else:
+                    self._changed.wait(seconds)
+
+    def close(self) -> None:
+        """Let the thread end once all is written."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _add(self, line: _Line, *, first: bool = False) -> None:
+        self._lines.insert(0 if first else len(self._lines), line)
+        self._count += 1
+        self._bytes += len(line.data)
+
+    def _tell_overflow(self) -> None:
+        """Say behind what is queued how many lines did not fit."""
+        if count := self._overflow:
+            self._overflow = 0
+            self._add(_Line(self._descriptor, self._notice(count, "standard error was not read"), count))
+
+    # In the thread.
+
+    def _run(self) -> None:
+        while lines := self._take():
+            for descriptor, group in groupby(lines, attrgetter("descriptor")):
+                self._write(descriptor, list(group))
+            with self._changed:
+                self._count -= len(lines)
+                self._bytes -= sum(len(line.data) for line in lines)
+                self._changed.notify_all()
+
+    def _take(self) -> list[_Line]:
+        """Wait for lines; return them, or none when the writer is closed."""
+        with self._changed:
+            while not (self._lines or self._overflow or self._closed):
+                self._changed.wait()
+            self._tell_overflow()
+            if self._lines and (count := self._failed):
+                self._failed = 0
+                why = f"standard error could not be written: {self._error}"
+                self._add(_Line(self._descriptor, self._notice(count, why), count), first=True)
+            lines, self._lines = self._lines, []
+            return lines
+
+    def _write(self, descriptor: int, lines: list[_Line]) -> None:
+        # At once: each system call gives the interpreter's lock away, and a busy loop gives it back late.
+        data = memoryview(b"".join(line.data for line in lines))
+        done = 0
+        try:
+            while done < len(data):
+                done += _write_some(descriptor, data[done : done + WRITE_SIZE])
+                self._progress += 1
+        except OSError as error:
+            self._error = error.strerror or str(error)
+            for line in lines:
+                done -= len(line.data)
+                self._failed += line.lost if done < 0 else 0
+
+
+def _write_some(descriptor: int, data: memoryview) -> int:
+    """Write; wait first where the descriptor, which other processes may share, is set not to block."""
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        poll.poll()
+        return 0
+
+
+class QueueHandler(logging.Handler):
+    """Formats records and queues their lines to be written to `descriptor`."""
+
+    def __init__(self, formatter: logging.Formatter, descriptor: int) -> None:
+        """Write from now on."""
+        super().__init__()
+        self.setFormatter(formatter)
+        self.writer = BackgroundWriter(self._notice, descriptor)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line of `record`; it never blocks, raises, or writes anywhere else."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - whatever was passed to the logger
+            where = f"{record.pathname}:{record.lineno}"
+            line = self.format(_made(logging.ERROR, f"{where}: a log record could not be formatted: {record.msg!r}"))
+        self.writer.put(_line(line))
+
+    def flush(self) -> None:
+        """Wait until all is written, but not for ever."""
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is queued, within `FLUSH_TIMEOUT`, and end the thread."""
+        self.writer.flush()
+        self.writer.close()
+        super().close()
+
+    def _notice(self, count: int, why: str) -> bytes:
+        return _line(
+            self.format(
+                _made(logging.WARNING, f"{counted(count, 'log line was', 'log lines were')} dropped because {why}")
+            )
+        )
+
+
+def _made(level: int, message: str) -> logging.LogRecord:
+    return logging.LogRecord("wsaas", level, __file__, 0, message, None, None)
+
+
+def _line(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+_handlers: list[QueueHandler] = []
+"""The one that `configure` made last, if any."""
+
+
+def configure(level: str, style: str) -> None:
+    """Send the logs of `wsaas` and of asyncio at `level` (a key of `LEVELS`) and above to standard error as `style`.
+
+    So goes all else that Python would write there by itself, and wait for: exceptions that nobody caught, warnings, and
+    logs of other libraries that have no handler.
+    """
+    close()
+    handler = QueueHandler(JsonFormatter() if style == "json" else TextFormatter(), _standard_error())
+    _handlers.append(handler)
+    for name in ("wsaas", "asyncio", "py.warnings"):
+        target = logging.getLogger(name)
+        target.handlers[:] = [handler]
+        target.setLevel(LEVELS[level])
+        target.propagate = False
+    logging.captureWarnings(True)
+    logging.lastResort = handler
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+
+
+def _standard_error() -> int:
+    # Where it was closed at the start, its descriptor may be a socket's by now.
+    return os.open(os.devnull, os.O_WRONLY) if sys.__stderr__ is None else sys.__stderr__.fileno()
+
+
+def announce(text: str) -> None:
+    """Write `text` to standard output, after `configure`, without waiting for somebody to read it."""
+    if _handlers and sys.__stdout__ is not None:
+        _handlers[0].writer.put(_line(text), sys.__stdout__.fileno())
+
+
+def flush() -> None:
+    """Wait until all that was logged is written, for `FLUSH_TIMEOUT` at most."""
+    for handler in _handlers:
+        handler.flush()
+
+
+def close() -> None:
+    """Write what was logged, within `FLUSH_TIMEOUT`, and let go of the handler that `configure` made."""
+    while _handlers:
+        _handlers.pop().close()
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logger.critical("the gateway ends by an exception", exc_info=(kind, error, traceback))
+
+
+def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
+    name = given.thread.name if given.thread else "?"
+    logger.error("the thread %s ended by an exception", name, exc_info=_exception(given))
+
+
+def _unraisable(given: "sys.UnraisableHookArgs") -> None:
+    logger.error("%s: %r", given.err_msg or "Exception ignored in", given.object, exc_info=_exception(given))
+
+
+def _exception(given: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> BaseException | None:
+    return given.exc_value.with_traceback(given.exc_traceback) if given.exc_value else None

@@ -1,0 +1,1 @@
+"""The memory of the process: its limit, its use, and the garbage collector."""

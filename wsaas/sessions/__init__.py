@@ -1,0 +1,1 @@
+"""Client sessions: their state, and the registry that finds them."""

@@ -1,0 +1,174 @@
+"""Who is alive: the only owner of that fact."""
+
+import os
+import re
+from base64 import urlsafe_b64encode
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, ValuesView
+from itertools import islice
+from operator import attrgetter
+
+from wsaas import errors
+from wsaas.access import customer
+from wsaas.clock import Clock
+from wsaas.delivery.journal import Entry, Journal
+from wsaas.delivery.webhook import Webhook
+from wsaas.errors import RETRY_AFTER
+from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
+from wsaas.sessions.address_limit import AddressLimit
+from wsaas.sessions.ports import Door
+from wsaas.sessions.session import Services, Session
+from wsaas.settings import Settings
+from wsaas.websocket.handshake import Handshake
+
+ID_BYTES = 16
+"""Random bytes of an id: 128 bits, so that nobody guesses one and none comes twice."""
+
+ID_LENGTH = 22
+"""Characters of an id: base64 of its bytes, without what fills it up."""
+
+IDS_AT_ONCE = 64
+"""Ids whose random bytes are fetched together."""
+
+ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+class Registry:
+    """The sessions by id while their clients are there, and those whose end the backend does not know yet."""
+
+    def __init__(  # noqa: PLR0913 - the parts that all sessions share come together here
+        self,
+        settings: Settings,
+        clock: Clock,
+        webhook: Webhook,
+        journal: Journal,
+        limit: int,
+        *,
+        memory: MemoryLimit = NO_MEMORY_LIMIT,
+    ) -> None:
+        """Start empty and open; admit at most `limit` clients, and none while `memory` refuses them."""
+        self.services = Services(settings, clock, webhook, journal, self, memory)
+        self._limit = limit
+        self._limit_ending = settings.max_owed_disconnects
+        self.addresses = AddressLimit(settings.max_connections_per_address)
+        self._count = 0
+        self._random = b""
+        self._ended_count = 0
+        self.node = settings.ws_hostname.text
+        self.started_at = clock.wall()
+        self._live: dict[str, Session] = {}
+        self._ending: dict[str, Session] = {}
+        self._deserted: Callable[[], None] | None = None
+        self._emptied: Callable[[], None] | None = None
+        self.owe: Callable[[Entry], object] = _owe_nothing
+        """Called with what the backend was not told in time."""
+
+    def __len__(self) -> int:
+        """Return how many clients there are, those that wait for the backend's word included."""
+        return len(self._live)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether clients are taken."""
+        return self._emptied is None
+
+    def check(self, remote_address: str, own: int = 0) -> None:
+        """Raise `Unavailable` when no more clients are taken, `TooManyRequests` when none of `remote_address` is.
+
+        Clients whose address is not known (empty) are not counted. `own`: how many connections of this address the
+        client already is.
+        """
+        if not self.is_open:
+            raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
+        if len(self._live) >= self._limit:
+            raise errors.Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
+        if self.services.memory.pressure is REFUSING:
+            raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
+        if len(self._ending) >= self._limit_ending:
+            raise errors.Unavailable("The backend has yet to be told of too many ended connections.", RETRY_AFTER)
+        if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
+            raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
+
+    def admit(self, handshake: Handshake, remote_address: str, door: Door) -> Session:
+        """Give the client at `door` an id and ask the backend about it; `check` comes first."""
+        connection_id = self._new_id()
+        self._count += 1
+        session = Session(self.services, connection_id, handshake, remote_address, door)
+        session.order = self._count
+        if self.addresses.limit and remote_address:
+            self.addresses.add(customer(remote_address))
+        self._live[connection_id] = session
+        return session
+
+    def _new_id(self) -> str:
+        """Return an id that was never used. Random bytes are fetched for many: each time costs a system call."""
+        if not self._random:
+            self._random = os.urandom(ID_BYTES * IDS_AT_ONCE)
+        chosen, self._random = self._random[:ID_BYTES], self._random[ID_BYTES:]
+        return urlsafe_b64encode(chosen)[:ID_LENGTH].decode()
+
+    def shut(self, deserted: Callable[[], None], emptied: Callable[[], None]) -> None:
+        """Take no more clients.
+
+        Call `deserted` as soon as there are none, and `emptied` as soon as the backend knows of the end of each.
+        """
+        self._deserted, self._emptied = deserted, emptied
+        for session in list(self._ending.values()):
+            session.outbox.hurry()
+        self._check()
+
+    def find(self, connection_id: str) -> Session | None:
+        """Return the session of a client that is there, None for any other id."""
+        return self._live.get(connection_id)
+
+    def live(self) -> ValuesView[Session]:
+        """Return the sessions of the clients that are there, oldest first."""
+        return self._live.values()
+
+    def given_up(self, session: Session) -> None:
+        """The backend was not told of the end of `session` within its time: it is still owed that."""
+        self.owe(session.entry())
+
+    def ending(self) -> ValuesView[Session]:
+        """Return the sessions whose client is gone and whose end the backend does not know yet, in the order of it."""
+        return self._ending.values()
+
+    def left(self, session: Session) -> None:
+        """The client of `session` is gone."""
+        del self._live[session.id]
+        if self.addresses.limit and session.remote_address:
+            self.addresses.remove(customer(session.remote_address))
+        self._ended_count += 1
+        session.order = self._ended_count
+        self._ending[session.id] = session
+        self._check()
+
+    def settled(self, session: Session) -> None:
+        """The backend knows of the end of `session`, or nothing more can be done about it."""
+        del self._ending[session.id]
+        self._check()
+
+    def _check(self) -> None:
+        if self._deserted is not None and not self._live:
+            self._deserted()
+        if self._emptied is not None and not self._live and not self._ending:
+            self._emptied()
+
+
+def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:
+    """Return up to `limit` of `sessions`, which `Registry.live` or `ending` gave, and whether there are more.
+
+    Those of clients that came `before` a time (seconds since the epoch), behind the one whose `order` is `after`.
+    Others that come and go meanwhile move none to another page.
+    """
+    rest: Iterable[Session] = sessions
+    if after:
+        ordered = [*sessions]
+        rest = islice(ordered, bisect_right(ordered, after, key=attrgetter("order")), None)
+    # Not only up to the first that came later: the clock of the wall may have stepped back.
+    found = list(islice((each for each in rest if each.connected_at < before), limit + 1))
+    return found[:limit], len(found) > limit
+
+
+def _owe_nothing(_entry: Entry) -> None:
+    """Give it up: without a journal it is not kept."""

@@ -1,0 +1,225 @@
+"""Connects to whichever address of a host answers first (Happy Eyeballs, RFC 8305)."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import Any, cast
+
+from aiohappyeyeballs import start_connection
+
+from wsaas.transport.resolver import AddressInfo
+
+DELAY_S = 0.25
+"""Seconds that an address has before the next one is tried as well (RFC 8305 section 8)."""
+
+RETRY_S = 60.0
+"""Seconds for which an address that failed, or was not the first to answer, is tried after the others. So a dead route
+costs `DELAY_S` once, and not for each connection. Those that work keep the order in which the resolver gives them:
+by that, it spreads connections over several hosts."""
+
+MAX_ADDRESSES = 8
+"""Addresses that are tried for one connection."""
+
+SocketAddress = tuple[str | int, ...]
+"""Host and port; for IPv6, flow information and the number of the zone behind them."""
+
+IPV4_PARTS = 2
+
+
+class Attempts:
+    """What became of each address that was tried for one connection, in the order in which they were tried.
+
+    Takes the place of the event loop in `start_connection`, which tells less: a text in which addresses may be missing.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start with none. `errors`: by address, None while it neither failed nor won; `winner`: the one that did."""
+        self._loop = loop
+        self._raised: list[BaseException] = []
+        self.errors: dict[SocketAddress, OSError | None] = {}
+        self.winner: SocketAddress | None = None
+
+    def make_socket(self, info: Any) -> socket.socket:
+        """Make the socket for an attempt."""
+        family, kind, protocol, _, address = cast(AddressInfo, info)
+        self.errors[address] = None
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            self._failed(address, error)
+            raise
+
+    async def sock_connect(self, sock: socket.socket, address: SocketAddress) -> None:
+        """Connect `sock` to `address`."""
+        try:
+            await self._loop.sock_connect(sock, _with_zone(address))
+        except BaseException as error:
+            self._failed(address, error)
+            raise
+        self.winner = self.winner or address
+
+    async def create_connection(self, info: AddressInfo, make: Callable[[], asyncio.Protocol]) -> None:
+        """Connect what `make` returns to the one address there is."""
+        address = info[4]
+        self.errors[address] = None
+        try:
+            await self._loop.create_connection(make, str(address[0]), int(address[1]))
+        except BaseException as error:
+            self._failed(address, error)
+            raise
+        self.winner = address
+
+    def clear(self) -> None:
+        """Break the reference cycles that `start_connection` leaves: it keeps errors in frames that they refer to."""
+        for error in self._raised:
+            error.__traceback__ = None
+        self._raised.clear()
+
+    def __str__(self) -> str:
+        """Return each cause with its address: `connection refused (127.0.0.1:80), no answer ([2001:db8::1]:80)`."""
+        return ", ".join(f"{_cause(error)} ({name(address)})" for address, error in self.errors.items())
+
+    def error(self) -> OSError:
+        """Return the one error that stands for all. It has their type, where that is the same."""
+        kinds = {type(error) for error in self.errors.values() if error is not None}
+        kind = kinds.pop() if len(kinds) == 1 else OSError
+        return kind(str(self))
+
+    def _failed(self, address: SocketAddress, error: BaseException) -> None:
+        self._raised.append(error)
+        if isinstance(error, OSError):
+            self.errors[address] = OSError(*error.args)
+
+
+class HappyEyeballs:
+    """Connects to one of the addresses of a host, and remembers which of them do not answer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Try every address in its turn at first."""
+        self._loop = loop
+        self._demoted_until: dict[SocketAddress, float] = {}
+
+    async def connect(self, addresses: list[AddressInfo], attempts: Attempts) -> socket.socket:
+        """Return a socket that is connected to one of `addresses`. Raises `OSError` when all of them failed.
+
+        `attempts` tells what became of each, also after a cancellation.
+        """
+        order = self._order(addresses)
+        try:
+            return await start_connection(
+                order,
+                happy_eyeballs_delay=DELAY_S,
+                interleave=0,
+                loop=cast(asyncio.AbstractEventLoop, attempts),
+                socket_factory=attempts.make_socket,
+            )
+        except OSError:
+            error = attempts.error()
+        finally:
+            attempts.clear()
+            self._remember(attempts)
+        try:
+            raise error
+        finally:
+            # Its traceback refers to this frame, which must not refer to it.
+            del error
+
+    def _order(self, addresses: list[AddressInfo]) -> list[AddressInfo]:
+        """Return the addresses to try: families in turn (RFC 8305 section 4), those that did not answer last."""
+        now = self._loop.time()
+        known = {info[4] for info in addresses}
+        self._demoted_until = {each: end for each, end in self._demoted_until.items() if each in known and now < end}
+        first = [info for info in addresses if info[4] not in self._demoted_until]
+        last = [info for info in addresses if info[4] in self._demoted_until]
+        return [*interleave(first), *interleave(last)][:MAX_ADDRESSES]
+
+    def _remember(self, attempts: Attempts) -> None:
+        end = self._loop.time() + RETRY_S
+        is_beaten = True
+        for address, error in attempts.errors.items():
+            if address == attempts.winner:
+                self._demoted_until.pop(address, None)
+                # The others were tried later and had no chance.
+                is_beaten = False
+            elif is_beaten or error is not None:
+                self._demoted_until[address] = end
+
+
+async def connect_only(info: AddressInfo, attempts: Attempts, make: Callable[[], asyncio.Protocol]) -> None:
+    """Connect what `make` returns to `info`, the only address, at half of the cost. Raises `OSError`.
+
+    Not for an address with a zone, which uvloop would look up in a thread.
+    """
+    try:
+        await attempts.create_connection(info, make)
+    except OSError:
+        error = attempts.error()
+    else:
+        return
+    finally:
+        attempts.clear()
+    try:
+        raise error
+    finally:
+        # As above.
+        del error
+
+
+async def adopt(loop: asyncio.AbstractEventLoop, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+    """Give the connected `sock` to what `make` returns, which may close it at once.
+
+    uvloop closes the descriptor of a transport by itself, and detaches the socket object only from the moment when
+    `create_connection` returns. A transport that was closed before would leave an object that closes, some time later,
+    a descriptor that is another connection's by then.
+    """
+    try:
+        transport, _ = await loop.create_connection(_Paused, sock=sock)
+    except asyncio.CancelledError:
+        # The transport has the descriptor since the first step, and closed it.
+        sock.detach()
+        raise
+    protocol = make()
+    transport.set_protocol(protocol)
+    transport.resume_reading()
+    protocol.connection_made(transport)
+
+
+class _Paused(asyncio.Protocol):
+    """Reads nothing until another protocol takes its place."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).pause_reading()
+
+
+def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
+    """Return `addresses` with the families in turn, that of the first one first."""
+    families: dict[int, list[AddressInfo]] = {}
+    for info in addresses:
+        families.setdefault(info[0], []).append(info)
+    return (info for turn in zip_longest(*families.values()) for info in turn if info is not None)
+
+
+def name(address: SocketAddress) -> str:
+    """Return `host:port` as a URL spells it."""
+    host, port = _with_zone(address)[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def has_zone(address: SocketAddress) -> bool:
+    """Return whether `address` is good on one link only."""
+    return len(address) > IPV4_PARTS and bool(address[3])
+
+
+def _with_zone(address: SocketAddress) -> SocketAddress:
+    """Return host and port. The zone is in the text of the host (RFC 4007 section 11), where uvloop looks for it."""
+    host, port = address[:2]
+    return (f"{host}%{address[3]}" if has_zone(address) and "%" not in str(host) else host, port)
+
+
+def _cause(error: OSError | None) -> str:
+    if error is None:
+        return "no answer"
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,226 @@
+"""Listening: the sockets of one address, TCP or Unix, and the loop's servers on them.
+
+The file of a Unix socket outlives a process that is killed, and `bind` does not take a path at which there is one. So
+a socket that nobody listens on is removed. Between the check and the removal another process could take the path,
+so the directory is locked meanwhile.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+from wsaas.access import names_loopback
+from wsaas.setting_types import Address
+
+BACKLOG = 4096
+ACCEPTORS = 4
+"""Times that one TCP socket is listened on for clients. The loop accepts one connection of each listener in a turn, so
+a burst of connections needs fewer turns. But a single connection wakes up every listener, so there are only a few."""
+
+LOCK_TIMEOUT_S = 5.0
+"""How long the lock on a directory is waited for. Others that start hold it for less than a millisecond."""
+
+_LOCK_RETRY_S = 0.005
+
+
+class Listener:
+    """One address that is listened on from `start` until `close`.
+
+    `address`: as it was set, and from `start` on with the port that was bound. `mode`: of the file of a Unix socket.
+    """
+
+    def __init__(self, address: Address, *, mode: int = 0o666, acceptors: int = 1) -> None:
+        """Open nothing yet. `acceptors`: how many times a TCP socket is listened on."""
+        self.address = address
+        self._mode = mode
+        self._acceptors = acceptors
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._file: tuple[int, int] | None = None
+
+    async def start(self, make: Callable[[], asyncio.Protocol]) -> None:
+        """Listen; `make` returns the protocol of each connection. Raises `OSError`, whose `filename` is the address."""
+        try:
+            if self.address.path:
+                await self._start_unix(make)
+            else:
+                await self._start_tcp(make)
+        except OSError as error:
+            self.close()
+            raise OSError(error.errno, error.strerror or str(error), str(self.address)) from error
+
+    def close(self) -> None:
+        """Listen no more, and remove the file of a Unix socket if it is still this one's; harmless when repeated.
+
+        While the socket exists its inode cannot be used again: a file with this inode is its own.
+        """
+        if self._file is not None:
+            with suppress(OSError):
+                if _identity(self.address.path) == self._file:
+                    Path(self.address.path).unlink()
+            self._file = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    async def _start_tcp(self, make: Callable[[], asyncio.Protocol]) -> None:
+        self._sockets = sockets = bind(self.address)
+        self.address = Address(self.address.host, sockets[0].getsockname()[1])
+        for each in sockets:
+            # Two processes can bind one port with SO_REUSEADDR, but only one can listen. uvloop tells nobody of that.
+            each.listen(BACKLOG)
+        self._sockets = [each.dup() for each in sockets for _ in range(self._acceptors - 1)] + sockets
+        while self._sockets:
+            # A server closes the socket that it is given.
+            sock = self._sockets.pop(0)
+            server = await asyncio.get_running_loop().create_server(make, sock=sock, backlog=BACKLOG)
+            self._servers.append(server)
+
+    async def _start_unix(self, make: Callable[[], asyncio.Protocol]) -> None:
+        path = self.address.path
+        async with _locked(Path(path).parent) as is_locked:
+            sock = _listen_unix(path, self._mode, is_locked=is_locked)
+            self._file = _identity(path)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
+
+
+def bind(address: Address) -> list[socket.socket]:
+    """Return the bound sockets of a TCP `address`: one for each address family of its host here, all on one port.
+
+    Raises `OSError` when there is none, or when another program has one of them.
+    """
+    found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    port = address.port
+    for family, _, _, _, place in sorted(set(found)):
+        try:
+            listener = _bind_tcp(family, (place[0], port, *place[2:]))
+        except OSError as error:
+            # A name may stand for a family that this machine does not speak.
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                absent = error
+                continue
+            for other in sockets:
+                other.close()
+            raise
+        port = listener.getsockname()[1]
+        sockets.append(listener)
+    if absent and not sockets:
+        raise absent
+    return sockets
+
+
+def is_own(host: str) -> bool:
+    """Return whether `host` is an address of this machine, or a name that means it wherever it is used."""
+    if names_loopback(host):
+        return True
+    try:
+        family = socket.AF_INET if isinstance(ip_address(host), IPv4Address) else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
+    """Return a socket that listens at `path`, if the directory is locked in the place of one that nobody listens on.
+
+    Raises `OSError` where somebody listens, or `path` is something else.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path, is_locked=is_locked)
+            listener.bind(path)
+        # Nobody can connect before `listen`: no mode but this one ever counts.
+        Path(path).chmod(mode)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: str, *, is_locked: bool) -> None:
+    """Remove the socket at `path`, if nobody listens on it. Raises `OSError` where it is not such a socket."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise FileExistsError(errno.EEXIST, "there is a file that is no socket; it is left alone")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # `connect` waits for room in the backlog otherwise.
+        probe.setblocking(False)
+        result = probe.connect_ex(path)
+    if result == errno.ECONNREFUSED and is_locked:
+        Path(path).unlink()
+    elif result == errno.ECONNREFUSED:
+        why = "its directory cannot be read, and so not be locked to replace it"
+        advice = "remove the socket, or make the directory readable"
+        raise OSError(errno.EADDRINUSE, f"nobody listens on the socket there, but {why}: {advice}")
+    elif result in (0, errno.EAGAIN, errno.EPROTOTYPE):
+        raise OSError(errno.EADDRINUSE, "it is in use by another process")
+    else:
+        raise OSError(result, f"there is a socket that cannot be connected to: {os.strerror(result)}")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+@asynccontextmanager
+async def _locked(folder: Path) -> AsyncIterator[bool]:
+    """Keep other processes that ask for the same lock out of `folder`. Raises `OSError` where it cannot be had.
+
+    Yields whether it is locked: a directory that this process may write, but not read, cannot be.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        yield False
+        return
+    try:
+        deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT_S
+        while not _lock(descriptor):
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(errno.EAGAIN, f"another process keeps the directory {folder} locked")
+            await asyncio.sleep(_LOCK_RETRY_S)
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

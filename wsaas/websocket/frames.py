@@ -1,0 +1,141 @@
+"""What WebSocket frames say and are made of, and those that go out (RFC 6455 sections 5 and 7)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from struct import pack
+
+from wsaas.events import Message
+from wsaas.websocket.deflate import MIN_DEFLATED, Agreement, deflate
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+
+NO_STATUS = 1005
+PROTOCOL_ERROR = 1002
+BAD_TEXT = 1007
+TOO_BIG = 1009
+
+CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
+"""The codes that a Close may carry: those registered (RFC 6455 section 7.4.1, IANA) and those left to everybody."""
+
+MAX_CONTROL = 125
+MAX_REASON = MAX_CONTROL - 2
+
+FIN, DEFLATED, MASKED = 0x80, 0x40, 0x80
+"""Bits of a header: the last frame of its message, RSV1 of the first of a deflated one, a masked payload."""
+
+OPCODE, CONTROL = 0xF, 0x8
+"""The bits of the first byte that are the opcode, and of that the one of a control frame."""
+
+TWO_BYTES, EIGHT_BYTES = 126, 127
+"""Lengths that say that the length is in so many bytes more."""
+
+MAX_TWO_BYTES, MAX_EIGHT_BYTES = 0xFFFF, (1 << 63) - 1
+_CODE_SIZE = 2
+_SHORT_HEADS = {
+    opcode: [bytes((FIN | opcode, length)) for length in range(TWO_BYTES)]
+    for opcode in (TEXT, BINARY, CLOSE, PING, PONG)
+}
+
+
+@dataclass(slots=True)
+class Ping:
+    """A ping to be answered with the same `payload` (section 5.5.2)."""
+
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Pong:
+    """A pong; says only that the client lives (section 5.5.3)."""
+
+
+@dataclass(slots=True)
+class Close:
+    """The client closes; `code` is 1005 where it gave none (section 5.5.1)."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Violation:
+    """The client broke the protocol: the connection is to be failed with `code` (section 7.1.7)."""
+
+    code: int
+    reason: str
+
+
+Received = Message | Ping | Pong | Close | Violation
+
+
+def valid_text(data: bytes) -> bool:
+    """Return whether `data` is UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_close(payload: bytes) -> Close | Violation:
+    """Return what the unmasked `payload` of a Close says, or how it breaks the protocol (section 7.4)."""
+    if not payload:
+        return Close(NO_STATUS, "")
+    code = int.from_bytes(payload[:_CODE_SIZE], "big")
+    if len(payload) < _CODE_SIZE or code not in CLOSE_CODES:
+        return Violation(PROTOCOL_ERROR, "a Close with a code that may not be sent")
+    if not valid_text(payload[_CODE_SIZE:]):
+        return Violation(BAD_TEXT, "a reason that is not UTF-8")
+    return Close(code, payload[_CODE_SIZE:].decode())
+
+
+def encode(opcode: int, payload: bytes) -> bytes:
+    """Return the one unmasked frame that a server sends for `payload`. A control frame's is at most 125 bytes."""
+    length = len(payload)
+    if length < TWO_BYTES:
+        return _SHORT_HEADS[opcode][length] + payload
+    return _long_frame(FIN | opcode, payload)
+
+
+def _long_frame(first: int, payload: bytes) -> bytes:
+    """Return a frame for a `payload` of 126 bytes at least."""
+    length = len(payload)
+    if length <= MAX_TWO_BYTES:
+        return pack("!BBH", first, TWO_BYTES, length) + payload
+    return pack("!BBQ", first, EIGHT_BYTES, length) + payload
+
+
+Encoder = Callable[[int, bytes], bytes]
+
+
+@lru_cache
+def deflating(agreement: Agreement) -> Encoder:
+    """Return what makes frames for a client with `agreement`, like `encode`; the same for all with the same one.
+
+    A message that is short, or that does not shrink, goes as it is: each message says for itself (RFC 7692 section 6).
+    """
+
+    def encode_deflated(opcode: int, payload: bytes) -> bytes:
+        if len(payload) >= MIN_DEFLATED:
+            deflated = deflate(payload, agreement.bits)
+            if len(deflated) < len(payload):
+                first = FIN | DEFLATED | opcode
+                if len(deflated) < TWO_BYTES:
+                    return bytes((first, len(deflated))) + deflated
+                return _long_frame(first, deflated)
+        return encode(opcode, payload)
+
+    return encode_deflated
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """Return a Close frame; 1005 stands for none. A `reason` over 123 bytes is cut between characters."""
+    if code == NO_STATUS:
+        return encode(CLOSE, b"")
+    if not reason:
+        return encode(CLOSE, pack("!H", code))
+    text = reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
+    return encode(CLOSE, pack("!H", code) + text.encode())

@@ -1,0 +1,173 @@
+"""The opening handshake: an upgrade request to a `Handshake`, and a `Handshake` to its 101 (RFC 6455 section 4)."""
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+from wsaas.access import ANY_ORIGIN, Origins
+from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
+from wsaas.http.headers import Headers
+from wsaas.http.request import Request
+from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
+
+VERSION = b"13"
+UPGRADE = b"websocket"
+UPGRADE_ADVICE = (
+    "let it speak HTTP/1.1 and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; "
+    'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
+)
+"""What to do about a proxy that does neither by itself."""
+
+# RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
+_SPOKEN = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(slots=True)
+class Handshake:
+    """A client's valid request for a WebSocket.
+
+    `headers`: lower-case names, repeated ones joined, values in UTF-8 or else Latin-1; `agreement`: on deflated
+    messages, None where there are none.
+    """
+
+    key: bytes
+    path: str
+    query: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    subprotocols: list[str]
+    authorization: bytes | None = field(repr=False)
+    agreement: Agreement | None = None
+
+
+def is_handshake(request: Request) -> bool:
+    """Return whether `request` means to be a handshake, a valid one or not."""
+    return request.upgrade or UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
+
+
+def lost_upgrade(request: Request) -> bool:
+    """Return whether `request` is what is left of a handshake behind a proxy that drops `Upgrade` or `Connection`.
+
+    Both are for one hop only (RFC 9110 section 7.6.1): a proxy that was not told of WebSockets passes on the rest.
+    """
+    headers = request.headers
+    return (
+        request.method == b"GET"
+        and not request.upgrade
+        and (b"sec-websocket-key" in headers or b"sec-websocket-version" in headers)
+    )
+
+
+def upgrade_lost() -> UpgradeRequired:
+    """Return the fault that answers a request which has `lost_upgrade`."""
+    return UpgradeRequired(
+        f"A proxy in front dropped the Upgrade of this WebSocket handshake: {UPGRADE_ADVICE}.", *_SPOKEN
+    )
+
+
+def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
+    """Return the handshake that `request` is, its messages deflated if it offers that and `compression` is on.
+
+    Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13 or an upgrade that was lost on
+    the way, `Forbidden` for an `Origin` (RFC 6454) that is not among `origins`.
+    """
+    if request.method != b"GET" or request.version != "1.1":
+        raise BadRequest(
+            f"A WebSocket handshake is a GET of HTTP/1.1. If a proxy in front sent this: {UPGRADE_ADVICE}."
+        )
+    if lost_upgrade(request):
+        raise upgrade_lost()
+    if not request.upgrade:
+        raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
+    headers = request.headers
+    version = headers.get(b"sec-websocket-version")
+    if version is None:
+        raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
+    if version != VERSION:
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *_SPOKEN)
+    key = headers.get(b"sec-websocket-key")
+    if key is None or not _KEY.fullmatch(key):
+        raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
+    subprotocols = _subprotocols(request) if b"sec-websocket-protocol" in headers else []
+    origin = headers.get(b"origin")
+    if origin is not None and not origins.allow(origin.decode("latin-1")):
+        raise Forbidden("This origin may not connect.")
+    extensions = _extensions(request) if b"sec-websocket-extensions" in headers else []
+    path, _, query = request.target.decode("latin-1").partition("?")
+    return Handshake(
+        key=key,
+        path=path,
+        query=query,
+        headers=_decoded(headers),
+        subprotocols=subprotocols,
+        authorization=headers.get(b"authorization"),
+        agreement=negotiate(extensions) if compression else None,
+    )
+
+
+def _decoded(headers: Headers) -> dict[str, str]:
+    """Return headers as text: each value in UTF-8 where it is that, else in Latin-1 (RFC 9110 section 5.5)."""
+    try:
+        return {name.decode(): value.decode() for name, value in headers.items()}
+    except UnicodeDecodeError:
+        return {name.decode(): _text(value) for name, value in headers.items()}
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _subprotocols(request: Request) -> list[str]:
+    names = _listed(request, "Sec-WebSocket-Protocol")
+    if not all(map(_TOKEN.fullmatch, names)) or len(set(names)) < len(names):
+        raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
+    return [name.decode() for name in names]
+
+
+def _extensions(request: Request) -> list[Offer]:
+    try:
+        return offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
+    except ValueError:
+        raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
+
+
+def _listed(request: Request, name: str) -> list[bytes]:
+    """Return the members of a list header that is not absent, and may not be empty (RFC 6455 section 4.3)."""
+    members = request.tokens(name.lower().encode())
+    if not members:
+        raise BadRequest(f"{name} has to name something.")
+    return members
+
+
+def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:
+    """Return the subprotocol of the 101: the one that the backend `named`, else the first `preferred` one on offer.
+
+    Raises `ValueError` when the backend named one that the client did not offer (RFC 6455 section 4.2.2).
+    """
+    if named is not None:
+        if named not in offered:
+            raise ValueError(named)
+        return named
+    return next((name for name in preferred if name in offered), None)
+
+
+def accept(handshake: Handshake, subprotocol: str | None) -> bytes:
+    """Return the 101 that answers `handshake` (RFC 6455 section 4.2.2)."""
+    digest = b64encode(sha1(handshake.key + _GUID, usedforsecurity=False).digest())
+    chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n".encode() if subprotocol else b""
+    if handshake.agreement:
+        chosen += f"Sec-WebSocket-Extensions: {handshake.agreement.response}\r\n".encode()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + digest
+        + b"\r\n"
+        + chosen
+        + b"\r\n"
+    )
