@@ -8,7 +8,7 @@ from statistics import median
 
 from websockets.speedups import apply_mask
 
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 
 FIN_TEXT = b"\x81"
 MASKED = 0x80
@@ -22,7 +22,7 @@ def frame(size: int) -> bytes:
     return FIN_TEXT + head + mask + apply_mask(b"x" * size, mask)
 
 
-def per_frame(stream: FrameStream, data: bytes, times: int) -> float:
+def per_frame(stream: FrameDecoder, data: bytes, times: int) -> float:
     """Return the CPU time of one frame, in microseconds."""
     begin = time.process_time()
     for _ in range(times):
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for size in (16, 128, 1024, 16_384):
         data = frame(size)
         pairs = [
-            tuple(per_frame(FrameStream(LIMIT, fast=fast), data, chosen.frames) for fast in (True, False))
+            tuple(per_frame(FrameDecoder(LIMIT, fast=fast), data, chosen.frames) for fast in (True, False))
             for _ in range(chosen.repeats)
         ]
         fast, plain = (median(column) for column in zip(*pairs, strict=True))

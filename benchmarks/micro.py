@@ -11,18 +11,18 @@ from statistics import median
 from typing import Any
 
 from benchmarks.framing import frame
-from wsaas.api.api import Control
+from wsaas.api.api import Api
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Message
-from wsaas.http.request import RequestReader
-from wsaas.http.response import ResponseReader
+from wsaas.http.request import RequestParser
+from wsaas.http.response import ResponseParser
 from wsaas.sessions.registry import Registry
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import BINARY, encode
 
 LIMIT = 1 << 20
@@ -45,8 +45,8 @@ class Node:
         self.webhook = Webhook(settings, pool, CircuitBreaker(clock, pool), clock.wall)
         registry = Registry(settings, clock, self.webhook, NoJournal(), 10)
         site = Site(
-            Common(settings, clock, sweeper),
-            Control(settings, registry),
+            ServerContext(settings, clock, sweeper),
+            Api(settings, registry),
             registry,
             fakes.make_gate(clock, registry, sweeper),
         )
@@ -97,8 +97,8 @@ def push_request(connection_id: str, size: int) -> bytes:
 def steps(size: int) -> dict[str, Step]:
     """Return what is measured, by name."""
     node = Node()
-    stream, data = FrameStream(LIMIT), frame(size)
-    requests, responses = RequestReader(LIMIT), ResponseReader(LIMIT)
+    stream, data = FrameDecoder(LIMIT), frame(size)
+    requests, responses = RequestParser(LIMIT), ResponseParser(LIMIT)
     put, event = push_request("i" * 22, size), Message(True, b"x" * size, 1.0, 1)
     subject = Subject("i" * 22, "localhost:8080/" + "i" * 22, b"Bearer token")
 

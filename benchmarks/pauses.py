@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks.framing import frame
 from benchmarks.micro import LIMIT, OK, TAKEN, push_request
-from wsaas.api.api import Control
+from wsaas.api.api import Api
 from wsaas.clock import Clock
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal
@@ -27,9 +27,9 @@ from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.webhook import Webhook
 from wsaas.memory import process as memory
 from wsaas.sessions.registry import Registry
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
-from wsaas.transport.timeouts import Heartbeat
+from wsaas.transport.timeouts import Timeouts
 
 TICK = 0.001
 """Seconds between two looks at the clock."""
@@ -60,10 +60,10 @@ class Crowd:
         self._registry = Registry(
             settings, self.clock, Webhook(settings, pool, breaker, self.clock.wall), NoJournal(), 2 * clients
         )
-        self.heartbeat = Heartbeat(self.clock, 1.0, pool.sweep, breaker.sweep)
-        common = Common(settings, self.clock, self.heartbeat)
+        self.heartbeat = Timeouts(self.clock, 1.0, pool.sweep, breaker.sweep)
+        common = ServerContext(settings, self.clock, self.heartbeat)
         gate = self._fakes.make_gate(self.clock, self._registry, self.heartbeat, clients=2 * clients)
-        self._site = Site(common, Control(settings, self._registry), self._registry, gate)
+        self._site = Site(common, Api(settings, self._registry), self._registry, gate)
         self._rest = self._visit()
         self.clients: deque[Any] = deque()
         self._pinged: deque[Any] = deque()
@@ -97,7 +97,7 @@ class Crowd:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         self._answer(OK)
-        client.writes = Taken(lambda: self._pinged.append(client))
+        client.writes = Delivered(lambda: self._pinged.append(client))
         self.clients.append(client)
 
     def leave(self) -> None:
@@ -131,7 +131,7 @@ class Crowd:
         self._rest.writes.clear()
 
 
-class Taken(list[bytes]):
+class Delivered(list[bytes]):
     """What is written to a client, which keeps nothing of it but answers pings."""
 
     def __init__(self, pinged: Callable[[], None]) -> None:

@@ -66,7 +66,7 @@ class AfterReading:
         self._timer = self._clock.call_later(0.0, self._call, self._clock.now())
 
 
-class Allowance:
+class TokenBucket:
     """How much may be done in a time: `rate` things a second, and no more of them at once. A `rate` of 0: anything."""
 
     __slots__ = ("_at", "_left", "_rate")
@@ -85,7 +85,7 @@ class Allowance:
         return max(0.0, (1 - self._left) / self._rate)
 
 
-NO_LIMIT = Allowance(0, 0)
+UNLIMITED = TokenBucket(0, 0)
 
 
 class _Second:

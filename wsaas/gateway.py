@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from wsaas.api.api import Control
+from wsaas.api.api import Api
 from wsaas.clock import Clock
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
@@ -29,11 +29,11 @@ from wsaas.start_report import start_line, start_warnings
 from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, SharedGate, divide
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.connector import Connector
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
 from wsaas.transport.listener import ACCEPTORS, Listener, is_own
-from wsaas.transport.timeouts import Heartbeat, period
-from wsaas.transport.tls import Accepted
+from wsaas.transport.timeouts import Timeouts, period
+from wsaas.transport.tls import ServerTLSTransport
 
 MANY_DESCRIPTORS = 1 << 20
 """What no limit of open files is taken for."""
@@ -65,7 +65,7 @@ class Gateway:
         most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
         self._memory = MemoryLimit(most, partial(memory_usage.in_use, most * RELIEF), memory_usage.trim)
         sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep, throttle.sweep
-        self._heartbeat = Heartbeat(self._clock, period(settings), *sweeps)
+        self._heartbeat = Timeouts(self._clock, period(settings), *sweeps)
         self._connections = ConnectionTable(budget, self._heartbeat.__len__, self._clock)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         limit = settings.max_connections or budget.clients
@@ -79,11 +79,11 @@ class Gateway:
         if self._journal is not None:
             self._journal.remembered = self._remembered
             self._registry.owe = self._recovery.keep
-        self._control = Control(settings, self._registry)
+        self._control = Api(settings, self._registry)
         self._file_sources = file_sources(settings, self._certificates, self._control.tokens, webhook.signer)
         self._listeners: list[Listener] = []
         self.on_hangup: Callable[[], None] = self.reload
-        """What SIGHUP does from `heed_signals` on."""
+        """What SIGHUP does from `install_signal_handlers` on."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -95,7 +95,7 @@ class Gateway:
         settings = self._settings
         if self._journal is not None:
             self._recovery.add(self._journal.open())
-        common = Common(settings, self._clock, self._heartbeat, self._memory, self._registry.addresses)
+        common = ServerContext(settings, self._clock, self._heartbeat, self._memory, self._registry.addresses)
         control = self._control
         clients, rest = listen_address(settings), control_address(settings)
         seats = self._connections, self._registry.addresses, settings.trusted_proxies
@@ -119,11 +119,11 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        self.heed_signals()
+        self.install_signal_handlers()
         await self._stop.wait()
         return await self.drain()
 
-    def heed_signals(self) -> None:
+    def install_signal_handlers(self) -> None:
         """Let SIGTERM and SIGINT stop this node from now on; before `run`, as soon as it runs.
 
         SIGHUP loads files again from now on (see `reload`); its default action would end the process.
@@ -200,7 +200,7 @@ class Gateway:
     def _receive(self, site: Site, tls: ssl.SSLContext | None) -> asyncio.Protocol:
         """Return who takes a connection that was just accepted."""
         protocol = HttpProtocol(site)
-        return protocol if tls is None else Accepted(protocol, tls, site.common, site.gate)
+        return protocol if tls is None else ServerTLSTransport(protocol, tls, site.common, site.gate)
 
 
 def _raise_descriptor_limit() -> int:

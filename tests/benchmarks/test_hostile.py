@@ -16,7 +16,7 @@ from benchmarks.hostile import Measurement, milliseconds, tables
 from benchmarks.rig import Launch, Seen, gateway
 from benchmarks.victims import Echo, Fresh, Judge, Latencies
 from wsaas.events import Message
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Pong
 
 TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core for the gateway, one for the load")
@@ -24,7 +24,7 @@ TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one cor
 
 def received(flood, deflated=False):
     """Return what a gateway reads in `flood`."""
-    stream = FrameStream(1 << 20, deflated=deflated)
+    stream = FrameDecoder(1 << 20, deflated=deflated)
     stream.receive(flood)
     found = []
     while (one := stream.next()) is not None or stream.pending:

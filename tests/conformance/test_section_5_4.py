@@ -19,7 +19,7 @@ from tests.conformance.wire import (
 )
 from tests.support.stage import Stage, frame
 from wsaas.events import Message
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 
 
 @covers("5.4-1")
@@ -73,7 +73,7 @@ def test_a_message_is_the_same_wherever_its_frames_and_reads_begin_and_end() -> 
         data = b"".join(
             frame(CONTINUATION if at else TEXT, piece, fin=at == len(pieces) - 1) for at, piece in enumerate(pieces)
         )
-        stream, messages = FrameStream(100), []
+        stream, messages = FrameDecoder(100), []
         for at in range(0, len(data), cut % 5 + 1):
             stream.receive(data[at : at + cut % 5 + 1])
             messages += everything(stream)

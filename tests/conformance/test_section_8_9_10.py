@@ -10,7 +10,7 @@ from tests.conformance.wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_B
 from tests.support.backend import within
 from tests.support.stage import BINARY, CLOSE, PING, PONG, TEXT, Stage, frame, upgrade
 from wsaas.events import Message
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 
 DEFLATED_HELLO = frame(TEXT, bytes.fromhex("f248cdc9c90700"), reserved=4)
 NO_UTF_8 = {
@@ -210,7 +210,7 @@ async def test_a_message_of_the_limit_is_taken_in_one_frame_and_in_many(stage: S
 
 @covers("10.4-1")
 def test_fragments_without_end_and_without_content_are_held_in_no_memory() -> None:
-    stream = FrameStream(1000)
+    stream = FrameDecoder(1000)
     stream.receive(frame(TEXT, fin=False))
     for _ in range(1000):
         stream.receive(frame(CONTINUATION, fin=False) * 10)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from tests.support.stage import MASK, Node, Raw, close_frame
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Received
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -32,12 +32,12 @@ async def closing(raw: Raw, code: int = 1000) -> None:
 
 def received(data: bytes, *, fast: bool = True) -> list[Received]:
     """What `data` means to a server that has it at once."""
-    stream = FrameStream(1 << 20, fast=fast)
+    stream = FrameDecoder(1 << 20, fast=fast)
     stream.receive(data)
     return list(everything(stream))
 
 
-def everything(stream: FrameStream) -> Iterator[Received]:
+def everything(stream: FrameDecoder) -> Iterator[Received]:
     """What is left in `stream`, which takes several calls where a message has many fragments."""
     while (one := stream.next()) is not None or stream.pending:
         if one is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.fuzz.cutting import pieces
 from tests.fuzz.reference import CLOSE, PING, PONG, Decoder, Meaning, sent
 from wsaas.events import Message
-from wsaas.websocket.decoder import LONG, FrameStream
+from wsaas.websocket.decoder import LONG, FrameDecoder
 from wsaas.websocket.deflate import Agreement
 from wsaas.websocket.frames import (
     BAD_TEXT,
@@ -42,7 +42,7 @@ def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
             yield (PONG,)
 
 
-def taken(stream: FrameStream, most: int = 1_000_000) -> Iterator[Received]:
+def taken(stream: FrameDecoder, most: int = 1_000_000) -> Iterator[Received]:
     """Take up to `most` values. One that has nothing may still be busy with frames that give none."""
     while most and ((received := stream.next()) is not None or stream.pending):
         if received is not None:
@@ -50,7 +50,7 @@ def taken(stream: FrameStream, most: int = 1_000_000) -> Iterator[Received]:
             yield received
 
 
-def read(stream: FrameStream, data: Iterator[bytes], turns: list[int]) -> list[Received]:
+def read(stream: FrameDecoder, data: Iterator[bytes], turns: list[int]) -> list[Received]:
     """Read as slowly as `turns` say."""
     received: list[Received] = []
     for index, piece in enumerate(data):
@@ -59,7 +59,7 @@ def read(stream: FrameStream, data: Iterator[bytes], turns: list[int]) -> list[R
     return received + list(taken(stream))
 
 
-def check(stream: FrameStream, received: list[Received], meaning: Meaning, limit: int, least: int) -> list[Received]:
+def check(stream: FrameDecoder, received: list[Received], meaning: Meaning, limit: int, least: int) -> list[Received]:
     """Hold what came out of a stream against its meaning; return it, with the fault of a long text that was waited for.
 
     `least`: the bytes that such a text misses at least.
@@ -122,7 +122,7 @@ def frames(data: bytes) -> None:
     meaning = Decoder(stream, limit, deflated=deflated).read()
     results = []
     for fast, whole in ((True, True), (True, False), (False, bool(chosen // 64 % 2))):
-        reader = FrameStream(limit, fast=fast, deflated=deflated)
+        reader = FrameDecoder(limit, fast=fast, deflated=deflated)
         received = read(reader, iter([stream]) if whole else pieces(stream, how), turns)
         results.append(check(reader, received, meaning, limit, least=LONG - len(stream) if fast else 0))
     # Of two faults in a deflated message, it depends on the cut which is met first.

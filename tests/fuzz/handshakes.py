@@ -10,10 +10,10 @@ from wsaas.access import Origins, Proxies, customer
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Pool
 from wsaas.delivery.webhook import Subject, Webhook, opened_body
-from wsaas.errors import Fault
+from wsaas.errors import HTTPError
 from wsaas.events import Closed, Event, Message, Opened
-from wsaas.http.request import Request, RequestReader
-from wsaas.http.response import ResponseReader
+from wsaas.http.request import Request, RequestParser
+from wsaas.http.response import ResponseParser
 from wsaas.http.serialize import fault_answer
 from wsaas.settings import load
 from wsaas.websocket.handshake import Handshake, accept, is_handshake, read, select_subprotocol
@@ -50,7 +50,7 @@ def check_answer(data: bytes, status: int, names: list[bytes]) -> None:
     assert start.startswith(b"HTTP/1.1 %d " % status)
     assert sorted(name for name, _ in headers) == sorted(names)
     if status != 101:
-        response = ResponseReader(1 << 20).feed(data)
+        response = ResponseParser(1 << 20).feed(data)
         assert response is not None
         assert (response.status, response.headers, response.body) == (status, joined(headers), body)
         assert set(json.loads(body)) == {"code", "message"}
@@ -67,7 +67,7 @@ def check_request(webhook: Webhook, subject: Subject, event: Event, own: dict[by
     assert sorted(name for name, _ in headers) == sorted([*EVERY_REQUEST, *signature, *own])
     assert own.items() <= dict(headers).items()
     assert body == (event.data if isinstance(event, Message) else event.body)
-    (request,) = feed(RequestReader(1 << 20), data)
+    (request,) = feed(RequestParser(1 << 20), data)
     assert isinstance(request, Request)
     assert (pairs(request.headers), request.body, request.keep_alive) == (headers, body, True)
 
@@ -96,7 +96,7 @@ def check(request: Request, shaken: Handshake) -> None:
             check_request(webhook, subject, event, own)
 
 
-def check_refusal(fault: Fault) -> None:
+def check_refusal(fault: HTTPError) -> None:
     """A handshake that is refused gets one answer."""
     assert 400 <= fault.status <= 499
     names = [b"content-length", b"content-type", b"connection"]
@@ -119,13 +119,13 @@ def handshakes(data: bytes) -> None:
         return
     chosen, sent = data[0], data[1:]
     stream = sent if chosen & 4 else BEFORE + sent + b"\r\n\r\n"
-    for request in feed(RequestReader(1000), stream):
+    for request in feed(RequestParser(1000), stream):
         if not isinstance(request, Request) or not is_handshake(request):
             continue
         check_address(request)
         try:
             shaken = read(request, ORIGINS[chosen & 1], compression=bool(chosen & 2))
-        except Fault as fault:
+        except HTTPError as fault:
             check_refusal(fault)
         else:
             check(request, shaken)

@@ -15,7 +15,7 @@ CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 
 
 @dataclass
-class Failed(Exception):
+class Undeliverable(Exception):
     """The connection has to be failed, with one of `codes`."""
 
     codes: set[int]
@@ -84,7 +84,7 @@ class Decoder:
         try:
             while at >= 0:
                 at = self.frame(at, meaning.received)
-        except Failed as failed:
+        except Undeliverable as failed:
             meaning.failed = failed.codes
         return meaning
 
@@ -101,7 +101,7 @@ class Decoder:
             return -1
         size = int.from_bytes(self.stream[at + 2 : start - 4], "big") if extended else second & 0x7F
         if size < {0: 0, 2: 126, 8: 65536}[extended] or size >= 1 << 63:
-            raise Failed({PROTOCOL_ERROR})
+            raise Undeliverable({PROTOCOL_ERROR})
         if len(self.stream) < start:
             return -1
         payload = unmasked(self.stream[start : start + size], self.stream[start - 4 : start])
@@ -119,9 +119,9 @@ class Decoder:
         opcode = first & 0x0F
         reserved = 0x70 if not self.may_deflate or opcode not in {TEXT, BINARY} else 0x30
         if first & reserved or opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG} or not second & 0x80:
-            raise Failed({PROTOCOL_ERROR})
+            raise Undeliverable({PROTOCOL_ERROR})
         if opcode >= CLOSE and (not first & 0x80 or second & 0x7F > 125):
-            raise Failed({PROTOCOL_ERROR})
+            raise Undeliverable({PROTOCOL_ERROR})
 
     def control(self, opcode: int, payload: bytes, received: list[tuple[object, ...]]) -> int:
         """Take a control frame; return -1 where nothing may follow."""
@@ -129,9 +129,9 @@ class Decoder:
             received.append((opcode, payload) if opcode == PING else (opcode,))
             return 0
         if len(payload) == 1 or (payload and int.from_bytes(payload[:2], "big") not in CODES):
-            raise Failed({PROTOCOL_ERROR})
+            raise Undeliverable({PROTOCOL_ERROR})
         if not is_text(payload[2:], final=True):
-            raise Failed({BAD_TEXT})
+            raise Undeliverable({BAD_TEXT})
         received.append((CLOSE, int.from_bytes(payload[:2], "big") or 1005, payload[2:].decode()))
         return -1
 
@@ -143,9 +143,9 @@ class Decoder:
         if (opcode == CONTINUATION) is (self.kind == CONTINUATION):
             # Where its payload is wrong too, it is not said which fault is to be told.
             also = {TOO_BIG, BAD_TEXT} if self.may_deflate else {TOO_BIG} if is_over else set[int]()
-            raise Failed({PROTOCOL_ERROR} | also)
+            raise Undeliverable({PROTOCOL_ERROR} | also)
         if is_over:
-            raise Failed({TOO_BIG})
+            raise Undeliverable({TOO_BIG})
         self.kind = opcode or self.kind
         self.message += payload
 
@@ -157,7 +157,7 @@ class Decoder:
         if self.kind == TEXT and not is_text(message, final=is_final and not wrong):
             wrong.add(BAD_TEXT)
         if wrong:
-            raise Failed(wrong)
+            raise Undeliverable(wrong)
         if is_final:
             received.append((self.kind, message))
             self.kind, self.message = CONTINUATION, b""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tests.fuzz.cutting import pieces
 from tests.fuzz.http import NAME, check_headers, limits, pairs, written
-from wsaas.errors import Fault, HeadTooLarge, UriTooLong
-from wsaas.http.request import CONTINUE, Item, Phase, Request, RequestReader, push_line
+from wsaas.errors import HeadTooLarge, HTTPError, UriTooLong
+from wsaas.http.request import CONTINUE, Item, Phase, Request, RequestParser, push_line
 
 LIMITS = [1000, 0, 1, 10]
 MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768
@@ -13,7 +13,7 @@ SMALL_TARGET, SMALL_HEADERS, SMALL_HEAD = 20, 6, 160
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def feed(reader: RequestReader, data: bytes, *, shorter: bool = True) -> list[Item]:
+def feed(reader: RequestParser, data: bytes, *, shorter: bool = True) -> list[Item]:
     """Give `data` to `reader`, by the `shorter` way first, as the server does; return all that comes of it."""
     push = reader.whole(data) if shorter else None
     if push is not None:
@@ -30,7 +30,7 @@ class Reading:
     """A reader that has got `cut`. `items`: what came of it but `CONTINUE`; `behind`: what is no HTTP any more."""
 
     def __init__(self, cut: Iterator[bytes], limit: int, max_head: int = MAX_HEAD, *, shorter: bool = True) -> None:
-        self.reader = RequestReader(limit)
+        self.reader = RequestParser(limit)
         self.items: list[Item] = []
         self.behind = b""
         waits_for_body = False
@@ -56,7 +56,7 @@ class Reading:
 def told(item: Item) -> object:
     """Return what there is to know of an item, to compare it. Which of two faults is met may depend on the cut."""
     if not isinstance(item, Request):
-        return Fault
+        return HTTPError
     facts = (item.method, item.target, item.headers, item.body)
     return (*facts, item.version, item.keep_alive, item.upgrade)
 
@@ -68,13 +68,13 @@ def check(reading: Reading, limit: int) -> None:
         if isinstance(item, Request):
             check_request(item, limit)
         else:
-            assert isinstance(item, Fault)
+            assert isinstance(item, HTTPError)
             assert item is reading.items[-1]
             assert 400 <= item.status <= 599
             assert reader.phase is Phase.DEAD
     last = reading.items[-1] if reading.items else None
     if reader.phase is Phase.DEAD:
-        assert isinstance(last, Fault) or (isinstance(last, Request) and (last.upgrade or not last.keep_alive))
+        assert isinstance(last, HTTPError) or (isinstance(last, Request) and (last.upgrade or not last.keep_alive))
         assert feed(reader, GET) == []
     reader.close()
     assert feed(reader, GET) == []
@@ -117,7 +117,7 @@ def check_size(request: Request, max_target: int, max_headers: int, max_head: in
 def again(request: Request, limit: int) -> None:
     """Write it down and read it: nothing may have been lost, or have been read into it."""
     start = b"%b %b HTTP/%b" % (request.method, request.target, request.version.encode())
-    reader = RequestReader(limit)
+    reader = RequestParser(limit)
     items = feed(reader, written(start, pairs(request.headers), request.body) + b"\r\n")
     assert [told(item) for item in items] == [told(request)]
     if request.keep_alive and not request.upgrade:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tests.fuzz.cutting import pieces
 from tests.fuzz.http import check_headers, limits, written
-from wsaas.http.response import BadResponse, Response, ResponseReader
+from wsaas.http.response import BadResponse, Response, ResponseParser
 
 LIMITS = [1000, 0, 1, 10]
 MAX_HEADERS, SMALL_HEADERS, SMALL_HEAD = 100, 4, 160
@@ -19,7 +19,7 @@ class Outcome:
     `by_end`: only the end of the connection made it; `is_more`: there were more bytes than it took.
     """
 
-    reader: ResponseReader
+    reader: ResponseParser
     response: Response | None = None
     fault: bool = False
     by_end: bool = False
@@ -36,7 +36,7 @@ class Outcome:
 
 def read(cut: Iterator[bytes], limit: int) -> Outcome:
     """Read until there is a response or a fault, as the pool does."""
-    reader = ResponseReader(limit)
+    reader = ResponseParser(limit)
     for piece in cut:
         try:
             response = reader.feed(piece)

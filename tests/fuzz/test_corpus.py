@@ -12,7 +12,7 @@ from tests.fuzz.targets import TARGETS
 from wsaas.delivery import webhook
 from wsaas.delivery.webhook import Subject
 from wsaas.http.request import Request
-from wsaas.http.response import Response, ResponseReader
+from wsaas.http.response import Response, ResponseParser
 from wsaas.websocket import decoder as framing
 from wsaas.websocket import handshake
 from wsaas.websocket.deflate import Inflater
@@ -86,14 +86,14 @@ def keep_every_connection(patch: pytest.MonkeyPatch) -> None:
 
 
 def change_responses(patch: pytest.MonkeyPatch, change: Callable[[Response], None]) -> None:
-    def feed(self: ResponseReader, data: bytes) -> Response | None:
+    def feed(self: ResponseParser, data: bytes) -> Response | None:
         response = plain_feed(self, data)
         if response is not None:
             change(response)
         return response
 
-    plain_feed = ResponseReader.feed
-    patch.setattr(ResponseReader, "feed", feed)
+    plain_feed = ResponseParser.feed
+    patch.setattr(ResponseParser, "feed", feed)
 
 
 def lose_the_end_of_answers(patch: pytest.MonkeyPatch) -> None:

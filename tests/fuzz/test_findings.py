@@ -7,8 +7,8 @@ from tests.fuzz.handshakes import BEFORE
 from tests.fuzz.requests import feed
 from tests.fuzz.responses import Outcome, read
 from wsaas.events import Message
-from wsaas.http.request import Request, RequestReader
-from wsaas.websocket.decoder import FrameStream
+from wsaas.http.request import Request, RequestParser
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.handshake import read as read_handshake
 
 DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
@@ -24,14 +24,14 @@ def respond(data: bytes) -> Outcome:
 
 
 def test_a_deflated_message_within_the_limit_may_end_in_an_empty_frame():
-    stream = FrameStream(5, deflated=True)
+    stream = FrameDecoder(5, deflated=True)
     stream.receive(unmasked_frame(0x42, DEFLATED_HELLO) + unmasked_frame(0x80, b""))
     assert list(taken(stream)) == [Message(False, b"Hello")]
 
 
 def test_a_handshake_may_have_spaces_behind_its_values():
     (request,) = feed(
-        RequestReader(1000), BEFORE.replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1") + b"\r\n"
+        RequestParser(1000), BEFORE.replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1") + b"\r\n"
     )
     assert isinstance(request, Request)
     assert read_handshake(request).path == "/room"

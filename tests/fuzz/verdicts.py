@@ -5,7 +5,7 @@ from math import isfinite
 from tests.fuzz.handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
 from tests.fuzz.reference import is_text, sent
 from tests.fuzz.responses import read
-from wsaas.delivery.webhook import Admitted, Again, Denied, Failed, Subject, Taken, judge_opened
+from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, judge_opened
 from wsaas.events import Closed, Message
 from wsaas.http.response import Response
 from wsaas.http.serialize import fault_answer
@@ -33,14 +33,14 @@ def answered(data: bytes) -> bytes:
 def check_opened(response: Response) -> None:
     """Let the client in or turn it away with one answer; what is remembered of it goes into no more than one header."""
     verdict = judge_opened(response)
-    if isinstance(verdict, Denied):
+    if isinstance(verdict, Rejected):
         assert 400 <= verdict.fault.status <= 504
         is_passed_on = response.status in {401, 403, 404, 429, 503}
         passed_on = [name for name in PASSED_ON if name in response.headers and is_passed_on]
         names = [b"content-length", b"content-type", b"connection", *passed_on]
         check_answer(fault_answer(verdict.fault, keep_alive=False), verdict.fault.status, names)
         return
-    assert isinstance(verdict, Admitted)
+    assert isinstance(verdict, Accepted)
     assert response.status // 100 == 2
     try:
         assert select_subprotocol(verdict.subprotocol, OFFERED, []) in {None, *OFFERED}
@@ -57,7 +57,7 @@ def check_opened(response: Response) -> None:
 def check_message(response: Response) -> None:
     """A message is taken, refused or wanted again; a reply is one that can be sent."""
     verdict = PLAIN.judge(MESSAGE, response)
-    if isinstance(verdict, Taken):
+    if isinstance(verdict, Delivered):
         assert response.status // 100 == 2
         if verdict.reply is not None:
             opcode = frames.TEXT if verdict.reply.text else frames.BINARY
@@ -66,11 +66,11 @@ def check_message(response: Response) -> None:
             } <= UNCODED
             assert not verdict.reply.text or is_text(verdict.reply.data, final=True)
             assert sent(frames.encode(opcode, verdict.reply.data)) == (opcode, response.body)
-    elif isinstance(verdict, Again):
+    elif isinstance(verdict, Retry):
         assert isfinite(verdict.after)
         assert verdict.after >= 0
     else:
-        assert isinstance(verdict, Failed)
+        assert isinstance(verdict, Undeliverable)
         assert verdict.why
 
 
@@ -84,7 +84,7 @@ def verdicts(data: bytes) -> None:
     check_opened(response)
     check_message(response)
     verdict = PLAIN.judge(CLOSED, response)
-    assert isinstance(verdict, Taken | Again)
-    if isinstance(verdict, Again):
+    assert isinstance(verdict, Delivered | Retry)
+    if isinstance(verdict, Retry):
         assert isfinite(verdict.after)
         assert verdict.after >= 0

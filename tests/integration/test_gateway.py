@@ -205,7 +205,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
 
 async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(stage: Stage) -> None:
     node = await stage.node()
-    node.gateway.heed_signals()
+    node.gateway.install_signal_handlers()
     os.kill(os.getpid(), signal.SIGTERM)
     await until(node.gateway._stop.is_set)
     assert await asyncio.wait_for(node.gateway.run(), 10)

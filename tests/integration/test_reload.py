@@ -41,7 +41,7 @@ async def status(raw: Raw, token: str) -> int:
 
 async def listening(stage: Stage, **chosen: object) -> Node:
     node = await stage.node(**chosen)
-    node.gateway.heed_signals()
+    node.gateway.install_signal_handlers()
     return node
 
 

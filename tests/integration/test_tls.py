@@ -399,7 +399,7 @@ async def test_sighup_changes_the_certificate_and_drops_nobody(
     stage: Stage, secured: dict[str, Any], authority: Authority
 ) -> None:
     node = await stage.node(**secured)
-    node.gateway.heed_signals()
+    node.gateway.install_signal_handlers()
     inside = await node.upgraded()
     authority.issue()
     assert serial(await node.upgraded()) == serial(inside)

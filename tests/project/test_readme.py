@@ -56,7 +56,7 @@ def test_the_table_of_settings_is_that_of_the_code():
     assert section("Settings").strip().splitlines()[-len(expected) :] == expected
 
 
-def faults(parent: type[errors.Fault] = errors.Fault) -> set[tuple[int, str]]:
+def faults(parent: type[errors.HTTPError] = errors.HTTPError) -> set[tuple[int, str]]:
     """Return status and code of each kind of fault."""
     return {(each.status, each.code) for each in parent.__subclasses__()}
 

@@ -3,7 +3,7 @@
 from wsaas.access import Proxies
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.journal import NoJournal
-from wsaas.errors import Fault
+from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
 from wsaas.sessions.session import Services
 from wsaas.settings import load
@@ -26,7 +26,7 @@ def make_handshake(subprotocols=(), authorization=None):
 
 
 def read_all(reader, *pieces):
-    """Return what a `RequestReader` makes of `pieces`."""
+    """Return what a `RequestParser` makes of `pieces`."""
     items = []
     for piece in pieces:
         reader.receive(piece)
@@ -340,7 +340,7 @@ class FakeDoor:
     def __init__(self):
         self.edge = FakeEdge()
         self.accepted = None
-        self.refused: Fault | None = None
+        self.refused: HTTPError | None = None
 
     def accept(self, subprotocol, early):
         assert self.accepted is None
@@ -424,7 +424,7 @@ def make_services(settings, clock, webhook, keeper, journal=None):
     return Services(settings, clock, webhook, journal, keeper or NoJournal())
 
 
-class FakeKeeper:
+class FakeSessionListener:
     """A registry that only counts. `owed`: what was given up."""
 
     def __init__(self):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.clock import NO_LIMIT, Allowance, Clock, rfc3339
+from wsaas.clock import UNLIMITED, Clock, TokenBucket, rfc3339
 
 
 class Loop:
@@ -67,7 +67,7 @@ def test_a_time_can_be_read_back_to_the_millisecond(at):
 
 
 def test_an_allowance_is_a_second_worth_at_once_and_then_its_rate():
-    allowance = Allowance(4, 10.0)
+    allowance = TokenBucket(4, 10.0)
     assert [allowance.spend(10.0) for _ in range(4)] == [0, 0, 0, 0.25]
     assert allowance.spend(10.25) == 0.25
     assert allowance.spend(10.75) == 0
@@ -75,14 +75,14 @@ def test_an_allowance_is_a_second_worth_at_once_and_then_its_rate():
 
 
 def test_an_allowance_does_not_grow_beyond_a_second_worth():
-    allowance = Allowance(2, 0.0)
+    allowance = TokenBucket(2, 0.0)
     assert [allowance.spend(1000.0) for _ in range(3)] == [0, 0.5, 1.0]
 
 
 @examples(200)
 @given(st.integers(1, 50), st.lists(st.floats(0, 3), min_size=1, max_size=100))
 def test_who_waits_as_long_as_told_never_does_more_than_the_rate_allows(rate, pauses):
-    allowance, now, done = Allowance(rate, 0.0), 0.0, []
+    allowance, now, done = TokenBucket(rate, 0.0), 0.0, []
     for pause in pauses:
         now += pause
         done.append(now)
@@ -93,4 +93,4 @@ def test_who_waits_as_long_as_told_never_does_more_than_the_rate_allows(rate, pa
 
 
 def test_without_a_limit_nobody_waits():
-    assert {NO_LIMIT.spend(0.0) for _ in range(1000)} == {0}
+    assert {UNLIMITED.spend(0.0) for _ in range(1000)} == {0}

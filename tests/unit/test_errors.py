@@ -38,18 +38,18 @@ def test_every_fault_has_its_status_and_its_code(kind, status, code):
 
 
 def test_every_fault_is_known_here():
-    assert {kind for kind, _, _ in FAULTS} == set(errors.Fault.__subclasses__())
+    assert {kind for kind, _, _ in FAULTS} == set(errors.HTTPError.__subclasses__())
 
 
 def test_no_two_faults_have_the_same_code():
-    assert len({kind.code for kind in errors.Fault.__subclasses__()}) == len(FAULTS)
+    assert len({kind.code for kind in errors.HTTPError.__subclasses__()}) == len(FAULTS)
 
 
 def test_a_fault_can_be_raised():
-    with pytest.raises(errors.Fault, match="It ended"):
+    with pytest.raises(errors.HTTPError, match="It ended"):
         raise errors.Gone("It ended.")
 
 
-@pytest.mark.parametrize("kind", [errors.SettingError, errors.Malformed, errors.Oversized, errors.UnknownCoding])
+@pytest.mark.parametrize("kind", [errors.SettingError, errors.Malformed, errors.LimitExceeded, errors.UnknownCoding])
 def test_what_is_no_answer_to_a_request_is_no_fault(kind):
-    assert not issubclass(kind, errors.Fault)
+    assert not issubclass(kind, errors.HTTPError)

@@ -47,7 +47,7 @@ MAX_DIGITS = 16
 _OWN_CODES = range(3000, 5000)
 
 
-class Control:
+class Api:
     """Answers requests about the clients of `registry`."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
@@ -73,7 +73,7 @@ class Control:
         keep_alive = request.keep_alive
         try:
             content = self._route(request)
-        except errors.Fault as fault:
+        except errors.HTTPError as fault:
             return refuse(request, fault)
         if content is OK and keep_alive and request.method != b"HEAD":
             return DONE
@@ -83,7 +83,7 @@ class Control:
     def body_limit(self, request: Request) -> int:
         """Return how many bytes of its body are needed to answer `request`, whose head is all that is known yet.
 
-        Raises the `Fault` that refuses it: what a request may do is decided before any of its body is kept.
+        Raises the `HTTPError` that refuses it: what a request may do is decided before any of its body is kept.
         """
         connection_id = self._find(request)
         if connection_id is None:
@@ -111,7 +111,7 @@ class Control:
             return False
         try:
             self._authorize(request)
-        except errors.Fault:
+        except errors.HTTPError:
             return False
         return True
 
@@ -140,7 +140,7 @@ class Control:
     def _find(self, request: Request) -> str | None:
         """Return the connection that `request` is about, None where it is about something else that is here.
 
-        Raises the `Fault` of a request that is not authorized, or whose path or method is not served.
+        Raises the `HTTPError` of a request that is not authorized, or whose path or method is not served.
         """
         path = _path(request.target)
         if path not in HEALTH:
@@ -211,7 +211,7 @@ class Control:
         return session
 
 
-def refuse(request: Request, fault: errors.Fault) -> bytes:
+def refuse(request: Request, fault: errors.HTTPError) -> bytes:
     """Return the whole response that refuses `request` with `fault`."""
     response = fault_answer(fault, keep_alive=request.keep_alive)
     return without_body(response) if request.method == b"HEAD" else response

@@ -54,7 +54,7 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     if ends_with_terminal:
         gateway.on_hangup = gateway.stop
-    gateway.heed_signals()
+    gateway.install_signal_handlers()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
     try:
         return await run(gateway, greeting)

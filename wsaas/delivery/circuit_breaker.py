@@ -10,7 +10,7 @@ What is learned from the outcome of a request:
 - `UNREACHABLE` is about the backend. One is enough.
 - Any other failure, and 502, 503 and 504, is first about that request. It counts when `FAILURE_THRESHOLD` different
   connections had one and nobody a success in between.
-- `CROWDED` says nothing: the request was not sent.
+- `POOL_TIMEOUT` says nothing: the request was not sent.
 
 What that leads to; what is not listed changes nothing:
 
@@ -174,7 +174,7 @@ class CircuitBreaker:
         if outcome is Failure.UNREACHABLE:
             self._failed = {delivery.connection_id}
             self._change(Evidence.UNREACHABLE)
-        elif outcome is Failure.CROWDED:
+        elif outcome is Failure.POOL_TIMEOUT:
             self._end_trial(delivery)
         else:
             self._exchange_failed(delivery)

@@ -7,7 +7,7 @@ from enum import Enum
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.pool import UNSENT, Outcome
-from wsaas.delivery.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
+from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Webhook
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.log import logger
 from wsaas.log.wording import counted
@@ -19,12 +19,12 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 
 
-class Owner:
+class OutboxListener:
     """Whose events they are. Hears nothing of what it does not ask for."""
 
     __slots__ = ()
 
-    def decided(self, verdict: Admitted | Denied) -> None:
+    def decided(self, verdict: Accepted | Rejected) -> None:
         """The backend answered the `Opened`."""
 
     def replied(self, reply: Message) -> None:
@@ -49,7 +49,7 @@ class Owner:
         """Take messages from the client again."""
 
 
-_NOBODY = Owner()
+_NOBODY = OutboxListener()
 
 
 class Flow(Enum):
@@ -69,7 +69,7 @@ class Backpressure:
 
     __slots__ = ("_high", "_owner", "level", "paused")
 
-    def __init__(self, high: int, owner: Owner) -> None:
+    def __init__(self, high: int, owner: OutboxListener) -> None:
         """Pause and resume `owner`."""
         self._high = high
         self._owner = owner
@@ -96,7 +96,7 @@ class Inbox:
 
     __slots__ = ("_events", "pressure")
 
-    def __init__(self, high: int, owner: Owner) -> None:
+    def __init__(self, high: int, owner: OutboxListener) -> None:
         """Start empty; pause `owner` above `high` bytes."""
         self._events: deque[Event] = deque()
         self.pressure = Backpressure(high, owner)
@@ -153,7 +153,7 @@ class Outbox:
         "subject",
     )
 
-    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, owner: Owner, inbox: int) -> None:
+    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, owner: OutboxListener, inbox: int) -> None:
         """Deliver for `owner`, pausing it when more than `inbox` bytes wait."""
         self._webhook = webhook
         self._clock = clock
@@ -318,13 +318,13 @@ class Outbox:
         if event is None:
             return
         verdict = self._webhook.judge(event, outcome)
-        if isinstance(verdict, Again):
+        if isinstance(verdict, Retry):
             self._retry_later(event, verdict, sent=outcome not in UNSENT)
             return
-        if isinstance(verdict, Taken):
+        if isinstance(verdict, Delivered):
             if verdict.reply is not None:
                 self._owner.replied(verdict.reply)
-        elif isinstance(verdict, Failed):
+        elif isinstance(verdict, Undeliverable):
             self._owner.undelivered(verdict.reason, verdict.why)
         else:
             self._owner.decided(verdict)
@@ -333,7 +333,7 @@ class Outbox:
         else:
             self._next()
 
-    def _retry_later(self, event: Event, verdict: Again, *, sent: bool) -> None:
+    def _retry_later(self, event: Event, verdict: Retry, *, sent: bool) -> None:
         """Try again after a pause with full jitter that doubles each time; a client never waits beyond its window.
 
         While the breaker is not closed it decides instead, but no sooner than the backend asked for.

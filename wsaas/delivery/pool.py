@@ -19,27 +19,27 @@ from typing import Protocol, cast
 
 from wsaas.clock import Clock
 from wsaas.delivery.failure_report import NOT_RETRIED, log_unanswered, quote
-from wsaas.http.response import REQUEST_TIMEOUT, BadResponse, Response, ResponseReader
+from wsaas.http.response import REQUEST_TIMEOUT, BadResponse, Response, ResponseParser
 from wsaas.log.throttle import throttle
 
 
 class Failure(Enum):
-    """Why there is no response. After `UNREACHABLE` and `CROWDED` it is certain that the backend saw nothing."""
+    """Why there is no response. After `UNREACHABLE` and `POOL_TIMEOUT` it is certain that the backend saw nothing."""
 
     UNREACHABLE = "cannot be reached"
-    CROWDED = "had no connection free in time"
+    POOL_TIMEOUT = "had no connection free in time"
     BROKEN = "closed the connection without a complete answer"
     TIMED_OUT = "did not answer in time"
-    GARBLED = "did not answer in valid HTTP"
+    INVALID_RESPONSE = "did not answer in valid HTTP"
 
 
 Outcome = Response | Failure
 
 _ADVICE = {
-    Failure.CROWDED: "answer sooner, or raise API_CONNECTIONS",
+    Failure.POOL_TIMEOUT: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
-    Failure.GARBLED: "the backend, or a proxy in front of it, has to be fixed",
+    Failure.INVALID_RESPONSE: "the backend, or a proxy in front of it, has to be fixed",
 }
 _CONNECT_ADVICE = (
     (
@@ -61,7 +61,7 @@ _NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// i
 EXCERPT_SIZE = 80
 """Bytes that are quoted of what is not HTTP."""
 
-UNSENT = (Failure.UNREACHABLE, Failure.CROWDED)
+UNSENT = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
 """Failures after which it is certain that the backend saw nothing."""
 
 
@@ -129,7 +129,7 @@ class PooledConnection(asyncio.Protocol):
     def __init__(self, pool: "Pool") -> None:
         """Belong to `pool`."""
         self._pool = pool
-        self._reader = ResponseReader(pool.limits.body)
+        self._reader = ResponseParser(pool.limits.body)
         self._transport: asyncio.Transport | None = None
         self._heard = False
         self.deadline = 0.0
@@ -156,10 +156,10 @@ class PooledConnection(asyncio.Protocol):
             response = self._reader.feed(data)
         except BadResponse as error:
             detail = f": {error}, in {quote(data[:EXCERPT_SIZE].decode('latin-1'))}"
-            self.end(Failure.GARBLED, detail, _NOT_HTTP if is_first and not data.startswith(b"HTTP/") else "")
+            self.end(Failure.INVALID_RESPONSE, detail, _NOT_HTTP if is_first and not data.startswith(b"HTTP/") else "")
             return
         if self.exchange is None:
-            self.end(Failure.GARBLED)
+            self.end(Failure.INVALID_RESPONSE)
         elif response is not None:
             self._answered(response)
         elif self._reader.is_request_timeout and self.reused:
@@ -292,26 +292,26 @@ class Pool:
             self._fresh = deque(exchange for exchange in self._fresh if now < exchange.deadline)
             self._waiting = deque(exchange for exchange in self._waiting if now < exchange.deadline)
             for exchange in late:
-                _log(exchange, Failure.CROWDED)
-                _unsent(exchange, Failure.CROWDED)
+                _log(exchange, Failure.POOL_TIMEOUT)
+                _unsent(exchange, Failure.POOL_TIMEOUT)
 
     def turn_away(self) -> None:
         """Fail whatever waits for a connection: there will be none."""
-        self._fail_waiting(Failure.CROWDED)
+        self._fail_waiting(Failure.POOL_TIMEOUT)
 
     def return_retried(self) -> None:
         """Fail what waits for a connection and is retried: it is to wait elsewhere. The rest waits on."""
         returned = [exchange for exchange in self._waiting if exchange.retried]
         self._waiting = deque(exchange for exchange in self._waiting if not exchange.retried)
         for exchange in returned:
-            _unsent(exchange, Failure.CROWDED)
+            _unsent(exchange, Failure.POOL_TIMEOUT)
 
     def close(self) -> None:
         """Close every connection; whatever is on one, or waits for one, fails."""
         self.is_closed = True
         for connection in list(self._all):
             connection.end(Failure.TIMED_OUT)
-        self._fail_waiting(Failure.CROWDED)
+        self._fail_waiting(Failure.POOL_TIMEOUT)
 
     def _open_more(self) -> None:
         wanted = len(self._fresh) + len(self._waiting)

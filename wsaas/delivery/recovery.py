@@ -8,7 +8,7 @@ import orjson
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.journal import Entry
-from wsaas.delivery.outbox import Outbox, Owner
+from wsaas.delivery.outbox import Outbox, OutboxListener
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Closed, Reason
@@ -26,7 +26,7 @@ MAX_OWED = 10_000
 """Most that are tried again before the next start: further ones are in the journal only."""
 
 
-class _Orphan(Owner):
+class _Orphan(OutboxListener):
     """A connection whose session, or whose gateway, is gone. Of all that an outbox tells, it hears only of the DELETE.
 
     `is_patient`: the DELETE is retried as that of a session is; otherwise it is attempted once.

@@ -48,7 +48,7 @@ _JSON, _TEXT, _BINARY = (
 
 
 @dataclass(slots=True)
-class Admitted:
+class Accepted:
     """The backend lets the client in."""
 
     subprotocol: str | None
@@ -56,26 +56,26 @@ class Admitted:
 
 
 @dataclass(slots=True)
-class Denied:
+class Rejected:
     """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE.
 
     `unusable`: what the backend answered with instead of what was expected of it, for the log.
     """
 
-    fault: errors.Fault
+    fault: errors.HTTPError
     told: bool
     unusable: str = ""
 
 
 @dataclass(slots=True)
-class Taken:
+class Delivered:
     """The backend has the event; `reply` is to be sent to the client."""
 
     reply: Message | None = None
 
 
 @dataclass(slots=True)
-class Again:
+class Retry:
     """The backend did not take the event but may later; not before `after` seconds."""
 
     why: str
@@ -83,16 +83,16 @@ class Again:
 
 
 @dataclass(slots=True)
-class Failed:
+class Undeliverable:
     """The backend will not take the event; the client ends for `reason`."""
 
     why: str
     reason: Reason
 
 
-Verdict = Admitted | Denied | Taken | Again | Failed
+Verdict = Accepted | Rejected | Delivered | Retry | Undeliverable
 
-TAKEN = Taken()
+DELIVERED = Delivered()
 
 
 class Subject:
@@ -173,7 +173,7 @@ class Webhook:
         """Return what `outcome` means for `event`; log a response that is no success."""
         if isinstance(event, Message):
             verdict = self._judge_message(outcome)
-            if verdict is TAKEN:
+            if verdict is DELIVERED:
                 return verdict
         else:
             verdict = judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
@@ -183,40 +183,40 @@ class Webhook:
 
     def _log(self, kind: type[Event], response: Response, verdict: Verdict) -> None:
         """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
-        if isinstance(verdict, Denied):
+        if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
             what = f"a client was refused with {verdict.fault.status}"
-        elif isinstance(verdict, Again):
+        elif isinstance(verdict, Retry):
             window = self.windows[kind]
             why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED
-        elif isinstance(verdict, Failed):
+        elif isinstance(verdict, Undeliverable):
             why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         else:
             return
-        is_expected = isinstance(verdict, Denied) and not verdict.unusable and is_deliberate(response)
+        is_expected = isinstance(verdict, Rejected) and not verdict.unusable and is_deliberate(response)
         log = throttle.info if is_expected else throttle.warning
         log((kind, why), "%s: %s%s; %s%s", self._names[kind], why, Excerpt(response), what, advice(response))
 
     def _judge_message(self, outcome: Outcome) -> Verdict:
         if not isinstance(outcome, Response):
-            return Again(f"the backend {outcome.value}")
+            return Retry(f"the backend {outcome.value}")
         if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
             kind = outcome.headers.get(b"ws-reply")
-            return TAKEN if kind is None else _reply(kind.lower(), outcome)
+            return DELIVERED if kind is None else _reply(kind.lower(), outcome)
         return self._judge_refusal(outcome)
 
     def _judge_closed(self, outcome: Outcome) -> Verdict:
         if isinstance(outcome, Failure):
-            return Again(f"the backend {outcome.value}")
+            return Retry(f"the backend {outcome.value}")
         if outcome.status // 100 == 2 or outcome.status in _SETTLED:  # noqa: PLR2004 - as above
-            return TAKEN
-        return Again(f"the backend answered {outcome.status}", self._retry_after(outcome))
+            return DELIVERED
+        return Retry(f"the backend answered {outcome.status}", self._retry_after(outcome))
 
     def _judge_refusal(self, response: Response) -> Verdict:
         why = f"the backend answered {response.status}"
         if response.status in _RETRIED or response.status >= _SERVER_ERROR:
-            return Again(why, self._retry_after(response))
-        return Failed(why, _ENDS.get(response.status, Reason.UNDELIVERED))
+            return Retry(why, self._retry_after(response))
+        return Undeliverable(why, _ENDS.get(response.status, Reason.UNDELIVERED))
 
     def _retry_after(self, response: Response) -> float:
         """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 where there is none or it is unreadable."""
@@ -244,11 +244,11 @@ def opened_body(connection_id: str, ws_uri: str, timeout: int, handshake: Handsh
     return orjson.dumps({"ws_uri": ws_uri, "id": connection_id, "timeout": timeout, "request": request})
 
 
-def judge_opened(outcome: Outcome) -> Admitted | Denied:
+def judge_opened(outcome: Outcome) -> Accepted | Rejected:
     """Return whether the outcome of a POST lets the client in; else what it is told, and whether a DELETE is owed."""
     if isinstance(outcome, Failure):
         fault, told = _REFUSALS[outcome]
-        return Denied(fault, told)
+        return Rejected(fault, told)
     if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
         return _judge_code(outcome)
     if (make := _PASSED_ON.get(outcome.status)) is not None:
@@ -258,11 +258,11 @@ def judge_opened(outcome: Outcome) -> Admitted | Denied:
             for name in names
             if name in outcome.headers
         ]
-        return Denied(make("The backend refused the connection.", *headers), told=False)
-    return Denied(errors.BadGateway(f"The backend answered {outcome.status}."), told=outcome.status in _UNKNOWN)
+        return Rejected(make("The backend refused the connection.", *headers), told=False)
+    return Rejected(errors.BadGateway(f"The backend answered {outcome.status}."), told=outcome.status in _UNKNOWN)
 
 
-def _judge_code(response: Response) -> Admitted | Denied:
+def _judge_code(response: Response) -> Accepted | Rejected:
     if coding := content_coding(response.headers):
         return _unusable(f"a body in Content-Encoding {coding}")
     try:
@@ -273,13 +273,13 @@ def _judge_code(response: Response) -> Admitted | Denied:
     if not isinstance(code, str):
         return _unusable('a body that is not JSON such as {"code": "OK"}')
     if code != "OK":
-        return Denied(errors.Forbidden("The backend refused the connection."), told=False)
+        return Rejected(errors.Forbidden("The backend refused the connection."), told=False)
     subprotocol, context = body.get("subprotocol"), body.get("context")
     if not isinstance(subprotocol, str | None):
         return _unusable("a subprotocol that is not a string")
     if context is not None and not _printable(context):
         return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
-    return Admitted(subprotocol, context)
+    return Accepted(subprotocol, context)
 
 
 def _printable(context: object) -> bool:
@@ -293,25 +293,25 @@ def _printable(context: object) -> bool:
     )
 
 
-def _unusable(what: str) -> Denied:
-    return Denied(errors.BadGateway(f"The backend answered with {what}."), told=True, unusable=what)
+def _unusable(what: str) -> Rejected:
+    return Rejected(errors.BadGateway(f"The backend answered with {what}."), told=True, unusable=what)
 
 
 def _reply(kind: bytes, response: Response) -> Verdict:
     """Judge a 2xx with `Ws-Reply`. It was taken: a reply that cannot be sent is no reason to send the message again."""
     if kind not in {b"text", b"binary"}:
         shown = kind[:_MAX_SHOWN].decode("latin-1")
-        return Failed(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
+        return Undeliverable(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
     if response.overflown:
-        return Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+        return Undeliverable("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
     if coding := content_coding(response.headers):
-        return Failed(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)
+        return Undeliverable(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)
     if kind == b"text" and not valid_text(response.body):
-        return Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
-    return Taken(Message(kind == b"text", response.body))
+        return Undeliverable("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
+    return Delivered(Message(kind == b"text", response.body))
 
 
-_PASSED_ON: dict[int, type[errors.Fault]] = {
+_PASSED_ON: dict[int, type[errors.HTTPError]] = {
     401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,
@@ -320,8 +320,8 @@ _PASSED_ON: dict[int, type[errors.Fault]] = {
 }
 _REFUSALS = {
     Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
-    Failure.CROWDED: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
+    Failure.POOL_TIMEOUT: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
     Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),
-    Failure.GARBLED: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
+    Failure.INVALID_RESPONSE: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
     Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
 }

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import ClassVar
 
-from wsaas.errors import Malformed, Oversized
+from wsaas.errors import LimitExceeded, Malformed
 
 MAX_EXTRA = 32 * 1024
 """Bytes of extensions and trailers that may come with a chunked body."""
 
-NO_LIMIT = sys.maxsize
+UNLIMITED = sys.maxsize
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -46,7 +46,7 @@ class Body:
         self._data = b""
         self.discarded = True
 
-    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:  # noqa: ARG002 - of a body in chunks
+    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
         """Take what belongs to this body of `data` from `at` on; return where that ends. Raises `Malformed`.
 
         `chunks`: the most chunks (and lines outside of them) that are taken, so that many tiny ones cannot take long.
@@ -90,7 +90,7 @@ class Sized(Body):
         if size > limit:
             self._overflow()
 
-    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:  # noqa: ARG002 - of a body in chunks
+    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
         """Take what is missing."""
         end = min(at + self._left, len(data))
         self._add(data[at:end])
@@ -115,7 +115,7 @@ class Chunked(Body):
         self._extra = 0
         self._left = 0
 
-    def feed(self, data: bytes, at: int, chunks: int = NO_LIMIT) -> int:
+    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:
         """Take chunks. Raises `Malformed`."""
         if self._expected is Chunked._size and not self._begun:
             at, chunks = self._whole_chunks(data, at, chunks)
@@ -152,7 +152,7 @@ class Chunked(Body):
         end = data.find(b"\n", at) + 1
         line = self._begun + data[at : end or len(data)]
         if len(line) > MAX_EXTRA:
-            raise Oversized(f"a line of its chunks or trailers has more than {MAX_EXTRA} bytes")
+            raise LimitExceeded(f"a line of its chunks or trailers has more than {MAX_EXTRA} bytes")
         if not end:
             self._begun = line
             return len(data)
@@ -188,7 +188,7 @@ class Chunked(Body):
     def _spend(self, extra: int) -> None:
         self._extra += extra
         if self._extra > MAX_EXTRA:
-            raise Oversized(f"its chunks have more than {MAX_EXTRA} bytes of extensions and trailers")
+            raise LimitExceeded(f"its chunks have more than {MAX_EXTRA} bytes of extensions and trailers")
 
 
 class LenientChunked(Chunked):

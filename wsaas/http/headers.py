@@ -9,7 +9,7 @@ from typing import Any
 
 import httptools
 
-from wsaas.errors import Malformed, Oversized, UnknownCoding
+from wsaas.errors import LimitExceeded, Malformed, UnknownCoding
 from wsaas.http.body import Body, Chunked, LenientChunked, Sized
 
 MAX_HEAD = 32 * 1024
@@ -70,11 +70,11 @@ class Head:
 
 
 def find_end(data: bytes, start: int) -> int:
-    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `Oversized`."""
+    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`."""
     found = data.find(b"\r\n\r\n", start)
     end = found + 4 if found >= 0 else len(data)
     if end - start > MAX_HEAD:
-        raise Oversized(f"its head has more than {MAX_HEAD} bytes")
+        raise LimitExceeded(f"its head has more than {MAX_HEAD} bytes")
     return end if found >= 0 else 0
 
 
@@ -88,7 +88,7 @@ def read(parser: type[Any], version: str, head: bytes) -> Head:
     """Return what a whole head says, whose syntax `parser` of httptools judges. Raises `Malformed`."""
     lines = head.split(b"\r\n")[1:-2]
     if len(lines) > MAX_HEADERS:
-        raise Oversized(f"its head has more than {MAX_HEADERS} headers")
+        raise LimitExceeded(f"its head has more than {MAX_HEADERS} headers")
     _judge(parser, head)
     fields = [line.partition(b":") for line in lines]
     headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}

@@ -22,7 +22,7 @@ Where two readers could find different ends, the response is still refused: a `C
 
 import re
 
-from wsaas.errors import Malformed, Oversized
+from wsaas.errors import LimitExceeded, Malformed
 from wsaas.http.body import TOKEN
 from wsaas.http.headers import MAX_HEAD
 
@@ -37,7 +37,7 @@ _TO_SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 
 def find_end(data: bytes, start: int) -> int:
-    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `Oversized`.
+    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`.
 
     An empty line ends it, however its lines end. The end is the same whatever part of `data` is there already.
     """
@@ -49,7 +49,7 @@ def find_end(data: bytes, start: int) -> int:
     if end > _NOT_FOUND:
         return end
     if len(data) > most:
-        raise Oversized(f"its head has more than {MAX_HEAD} bytes")
+        raise LimitExceeded(f"its head has more than {MAX_HEAD} bytes")
     return 0
 
 

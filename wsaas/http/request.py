@@ -1,6 +1,6 @@
 """HTTP/1.1: bytes to requests (RFC 9112).
 
-`RequestReader` takes bytes as they arrive and gives values; it knows no socket and no time.
+`RequestParser` takes bytes as they arrive and gives values; it knows no socket and no time.
 """
 
 import re
@@ -14,10 +14,10 @@ import httptools
 from wsaas.errors import (
     BadRequest,
     ExpectationFailed,
-    Fault,
     HeadTooLarge,
+    HTTPError,
+    LimitExceeded,
     Malformed,
-    Oversized,
     TooLarge,
     UnknownCoding,
     Unsupported,
@@ -31,7 +31,7 @@ from wsaas.http.headers import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head
 MAX_TARGET = 8 * 1024
 
 CHUNKS = 64
-"""Chunks of a body that are read before `RequestReader.next` returns, for others to have their turn."""
+"""Chunks of a body that are read before `RequestParser.next` returns, for others to have their turn."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -99,37 +99,37 @@ class Request:
         return heads.members(self.headers, name)
 
 
-class Refused:
+class RejectedRequest:
     """A request whose head is enough to refuse it with `fault`. Nothing of its body is kept."""
 
     __slots__ = ("fault", "request")
 
-    def __init__(self, request: Request, fault: Fault) -> None:
+    def __init__(self, request: Request, fault: HTTPError) -> None:
         """Refuse `request`, whose body is empty here."""
         self.fault = fault
         self.request = request
 
 
-Item = Request | Refused | Fault | bytes
+Item = Request | RejectedRequest | HTTPError | bytes
 
 BodyLimit = Callable[[Request], int]
 """Returns how many bytes of its body are needed to answer a request whose head is complete. 0: it is answered without.
-Raises the `Fault` with which it is refused at once."""
+Raises the `HTTPError` with which it is refused at once."""
 
 
-class RequestReader:
+class RequestParser:
     """Bytes of one connection in, requests in order out.
 
     `next` gives the whole requests, `CONTINUE` where a client waits to be told to send its body (RFC 9110 section
-    10.1.1), and at last the `Fault` after which nothing can be read any more. A request for a WebSocket ends the
+    10.1.1), and at last the `HTTPError` after which nothing can be read any more. A request for a WebSocket ends the
     HTTP on a connection too: what came behind it is in `rest`.
 
     A request whose body has not arrived yet, or comes in chunks, is decided as soon as its head is complete, by
-    `body_limit`. One that is refused comes out as `Refused`, one that needs no body as a request with an empty one.
-    The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3), but not where the
-    client waits to be told to send it or where it is over `max_body`: then the request's `keep_alive` is false and
+    `body_limit`. One that is refused comes out as `RejectedRequest`, one that needs no body as a request with an empty
+    one. The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3), but not where
+    the client waits to be told to send it or where it is over `max_body`: then the request's `keep_alive` is false and
     nothing more is read. If a discarded body turns out to be malformed or too large later on, the phase becomes `DEAD`
-    without a `Fault`, as its request was answered already.
+    without a `HTTPError`, as its request was answered already.
     """
 
     __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "rest")
@@ -140,7 +140,7 @@ class RequestReader:
         self._limit = max_body
         self._data = b""
         self._at = 0
-        self._request: Request | Refused | None = None
+        self._request: Request | RejectedRequest | None = None
         self._body: Body | None = None
         self.phase = IDLE
         self.rest = b""
@@ -165,7 +165,7 @@ class RequestReader:
         end = found + 4
         try:
             head = _common_head(data[line.end() : end])
-        except (Malformed, Fault):
+        except (Malformed, HTTPError):
             return None
         size = len(data) - end
         if (head.size or 0) != size or size > self._limit or not head.keep_alive or b"upgrade" in head.headers:
@@ -180,13 +180,13 @@ class RequestReader:
             return None
         try:
             item = self._begin() if self._body is None else self._go_on(self._body)
-        except Oversized as error:
-            fault: Fault = HeadTooLarge(f"The request is too large: {error}.")
+        except LimitExceeded as error:
+            fault: HTTPError = HeadTooLarge(f"The request is too large: {error}.")
         except UnknownCoding as error:
             fault = Unsupported(f"The request cannot be read: {error}.")
         except Malformed as error:
             fault = BadRequest(f"The request is not valid HTTP: {error}.")
-        except Fault as error:
+        except HTTPError as error:
             fault = error.with_traceback(None)
         else:
             if item is None and self._at and not self.is_busy:
@@ -247,13 +247,13 @@ class RequestReader:
         if self._body_limit is not None:
             try:
                 limit = min(limit, self._body_limit(request))
-            except Fault as fault:
-                return self._give_early(request, head, Refused(request, fault.with_traceback(None)))
+            except HTTPError as fault:
+                return self._give_early(request, head, RejectedRequest(request, fault.with_traceback(None)))
             if not limit:
                 return self._give_early(request, head, request)
         body = head.body(limit)
         if body.overflown and limit < self._limit:
-            return self._give_early(request, head, Refused(request, too_large(limit)))
+            return self._give_early(request, head, RejectedRequest(request, too_large(limit)))
         if body.overflown:
             raise too_large(limit)
         self._request, self._body = request, body
@@ -262,7 +262,7 @@ class RequestReader:
             return CONTINUE
         return self._go_on(body)
 
-    def _give_early(self, request: Request, head: Head, item: Request | Refused) -> Item | None:
+    def _give_early(self, request: Request, head: Head, item: Request | RejectedRequest) -> Item | None:
         """Give `item` out without the body of its `request`, which is discarded."""
         body = head.body(self._limit)
         if body.overflown or b"expect" in head.headers:
@@ -312,7 +312,7 @@ class RequestReader:
         """Return where the next request begins: there may be empty lines before it (RFC 9112 section 2.2)."""
         start = cast("re.Match[bytes]", _EMPTY_LINES.match(self._data, self._at)).end()
         if start - self._at > MAX_HEAD:
-            raise Oversized(f"more than {MAX_HEAD} bytes of empty lines are before it")
+            raise LimitExceeded(f"more than {MAX_HEAD} bytes of empty lines are before it")
         return start
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import httptools
 
-from wsaas.errors import Malformed, Oversized
+from wsaas.errors import LimitExceeded, Malformed
 from wsaas.http import headers as heads
 from wsaas.http import lenient
 from wsaas.http.body import Body
@@ -43,7 +43,7 @@ class Response:
         self.overflown = False
 
 
-class ResponseReader:
+class ResponseParser:
     """Bytes of one connection to the backend in, the response to the one request that is under way out."""
 
     __slots__ = ("_body", "_data", "_is_doubtful", "_limit", "_response", "_spent")
@@ -129,7 +129,7 @@ class ResponseReader:
             self._spent += len(head)
             self._is_doubtful = self._is_doubtful or not said.keep_alive
             if self._spent > MAX_HEAD:
-                raise Oversized(f"its interim responses have more than {MAX_HEAD} bytes")
+                raise LimitExceeded(f"its interim responses have more than {MAX_HEAD} bytes")
             return
         self._response = Response(status, said.headers)
         self._response.keep_alive = said.keep_alive and not self._is_doubtful

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import orjson
 
-from wsaas.errors import Fault
+from wsaas.errors import HTTPError
 
 _COMMON_SIZE = 1024
 """Bytes of an answer that may be kept for the next ones of its second: most are alike."""
@@ -23,7 +23,7 @@ def answer(status: int, body: bytes, *headers: tuple[str, str], keep_alive: bool
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def fault_answer(fault: Fault, *, keep_alive: bool = True) -> bytes:
+def fault_answer(fault: HTTPError, *, keep_alive: bool = True) -> bytes:
     """Return the response that tells of `fault`."""
     body = orjson.dumps({"code": fault.code, "message": fault.message})
     return answer(fault.status, body, *fault.headers, keep_alive=keep_alive)

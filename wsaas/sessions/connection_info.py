@@ -7,7 +7,7 @@ from wsaas.events import Reason
 from wsaas.websocket.handshake import Handshake
 
 
-class Facts:
+class ConnectionInfo:
     """What is known of a client.
 
     `order`: its number among the clients of this process, and after its end among those that ended. Times:

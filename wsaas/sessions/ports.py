@@ -1,22 +1,22 @@
-"""What a session needs of its client's socket: before the 101 a `Door`, from then on an `Edge`."""
+"""What a session needs of its client's socket: before the 101 a `PendingClient`, from then on an `ClientConnection`."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from wsaas.errors import Fault
+from wsaas.errors import HTTPError
 
 
-class Door(Protocol):
+class PendingClient(Protocol):
     """The socket of a client whose handshake waits for the backend's word."""
 
-    def accept(self, subprotocol: str | None, early: bytes) -> "Edge":
+    def accept(self, subprotocol: str | None, early: bytes) -> "ClientConnection":
         """Send the 101 and `early` behind it; return the edge that goes on from here."""
 
-    def refuse(self, fault: Fault) -> None:
+    def refuse(self, fault: HTTPError) -> None:
         """Answer the handshake with `fault` instead, and close."""
 
 
-class Edge(Protocol):
+class ClientConnection(Protocol):
     """The socket of a client that is in."""
 
     def start(self) -> None:
@@ -41,7 +41,7 @@ class Edge(Protocol):
         """Read the client again."""
 
 
-class NoEdge:
+class NoConnection:
     """Stands in where there is no socket: nothing can be read, and what is written is lost."""
 
     __slots__ = ()
@@ -69,16 +69,16 @@ class NoEdge:
         """Do nothing."""
 
 
-NO_EDGE: Edge = NoEdge()
+NO_CONNECTION: ClientConnection = NoConnection()
 """The edge of a client that is gone."""
 
 
-class EarlyFrames(NoEdge):
+class EarlyFrames(NoConnection):
     """The edge of a client that waits for the backend's word: frames for it are kept until it gets its 101."""
 
     __slots__ = ("_door", "_frames", "subprotocols")
 
-    def __init__(self, door: Door, subprotocols: Sequence[str]) -> None:
+    def __init__(self, door: PendingClient, subprotocols: Sequence[str]) -> None:
         """Keep frames for the client at `door`, which offered `subprotocols`."""
         self._door = door
         self._frames = bytearray()
@@ -92,10 +92,10 @@ class EarlyFrames(NoEdge):
         """Return how many bytes are kept."""
         return len(self._frames)
 
-    def accept(self, subprotocol: str | None) -> Edge:
+    def accept(self, subprotocol: str | None) -> ClientConnection:
         """Send the 101 and what was kept; return the edge that goes on from here."""
         return self._door.accept(subprotocol, bytes(self._frames))
 
-    def refuse(self, fault: Fault) -> None:
+    def refuse(self, fault: HTTPError) -> None:
         """Answer the handshake with `fault` instead, and close."""
         self._door.refuse(fault)

@@ -16,7 +16,7 @@ from wsaas.delivery.webhook import Webhook
 from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.sessions.address_limit import AddressLimit
-from wsaas.sessions.ports import Door
+from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
@@ -89,7 +89,7 @@ class Registry:
         if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
-    def admit(self, handshake: Handshake, remote_address: str, door: Door) -> Session:
+    def admit(self, handshake: Handshake, remote_address: str, door: PendingClient) -> Session:
         """Give the client at `door` an id and ask the backend about it; `check` comes first."""
         connection_id = self._new_id()
         self._count += 1

@@ -1,6 +1,6 @@
 """One client's life, from the handshake to the last word that the backend has of it.
 
-`Session` owns the state, the counters and the outbox; an `Edge` owns the socket.
+`Session` owns the state, the counters and the outbox; an `ClientConnection` owns the socket.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from typing import Any, Protocol, cast
 from wsaas import errors
 from wsaas.clock import Clock, rfc3339
 from wsaas.delivery.journal import Entry
-from wsaas.delivery.outbox import Outbox, Owner
+from wsaas.delivery.outbox import Outbox, OutboxListener
 from wsaas.delivery.services import DeliveryServices
-from wsaas.delivery.webhook import Admitted, Denied, Subject, opened_body
+from wsaas.delivery.webhook import Accepted, Rejected, Subject, opened_body
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
-from wsaas.sessions.connection_info import Facts
-from wsaas.sessions.ports import NO_EDGE, Door, EarlyFrames, Edge
+from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, EarlyFrames, PendingClient
 from wsaas.websocket import frames
 from wsaas.websocket.handshake import Handshake, select_subprotocol
 
@@ -54,7 +54,7 @@ DISCONNECTED: the client is gone, but some of what it sent was not handed on yet
 still have to be told."""
 
 
-class Keeper(Protocol):
+class SessionListener(Protocol):
     """Who is told that a session ends."""
 
     @property
@@ -75,7 +75,7 @@ class Keeper(Protocol):
 class Services(DeliveryServices):
     """What all sessions share."""
 
-    keeper: Keeper
+    keeper: SessionListener
     memory: MemoryLimit = NO_MEMORY_LIMIT
 
     @property
@@ -84,13 +84,13 @@ class Services(DeliveryServices):
         return min(self.settings.send_buffer, self.memory.allowance)
 
 
-class Session(Facts, Owner):
+class Session(ConnectionInfo, OutboxListener):
     """A client. Made when its handshake was read; ends when the backend knows of its end."""
 
     __slots__ = ("_encode", "_number", "_services", "drops_messages", "edge", "outbox", "reason", "state")
 
     def __init__(
-        self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: Door
+        self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: PendingClient
     ) -> None:
         """Ask the backend whether the client at `door` may come in."""
         super().__init__(connection_id, handshake, remote_address, services.clock)
@@ -98,7 +98,7 @@ class Session(Facts, Owner):
         self._number = 0
         self._services = services
         self.drops_messages = False
-        self.edge: Edge = EarlyFrames(door, handshake.subprotocols)
+        self.edge: ClientConnection = EarlyFrames(door, handshake.subprotocols)
         self.reason: Reason | None = None
         self.state = CONNECTING
         settings, ws_uri = services.settings, self.ws_uri
@@ -132,7 +132,7 @@ class Session(Facts, Owner):
         """The client broke the protocol and was failed with `code`."""
         self._leave(Reason.VIOLATION, code, text)
 
-    def disconnected(self, unread: Edge) -> None:
+    def disconnected(self, unread: ClientConnection) -> None:
         """The client's socket is gone; `unread` hands on what was read of it, and then reports the end."""
         self._end(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
@@ -195,17 +195,17 @@ class Session(Facts, Owner):
         """Return what `GET ws_uri` tells."""
         return _information(self, self._services.clock)
 
-    # What the outbox tells (see `outbox.Owner`), and the journal.
+    # What the outbox tells (see `outbox.OutboxListener`), and the journal.
 
-    def decided(self, verdict: Admitted | Denied) -> None:
+    def decided(self, verdict: Accepted | Rejected) -> None:
         """The backend answered the POST."""
         if self.state is CONNECTING:
-            denied = self._enter(verdict) if isinstance(verdict, Admitted) else verdict
+            denied = self._enter(verdict) if isinstance(verdict, Accepted) else verdict
             if denied is None:
                 return
             self._refuse(denied.fault, Reason.REFUSED)
             verdict = denied
-        if isinstance(verdict, Admitted) or verdict.told:
+        if isinstance(verdict, Accepted) or verdict.told:
             self._owe_delete(_grace(verdict, self._services))
         else:
             self._settle()
@@ -283,7 +283,7 @@ class Session(Facts, Owner):
         if logger.isEnabledFor(DEBUG):
             logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
 
-    def _enter(self, verdict: Admitted) -> Denied | None:
+    def _enter(self, verdict: Accepted) -> Rejected | None:
         """Let the client in; return why not where the backend's word cannot be carried out."""
         early, ours = cast(EarlyFrames, self.edge), self._services.settings.subprotocols
         try:
@@ -299,7 +299,7 @@ class Session(Facts, Owner):
         self.edge.start()
         return None
 
-    def _refuse(self, fault: errors.Fault, reason: Reason) -> None:
+    def _refuse(self, fault: errors.HTTPError, reason: Reason) -> None:
         cast(EarlyFrames, self.edge).refuse(fault)
         self._leave(reason)
 
@@ -308,11 +308,11 @@ class Session(Facts, Owner):
         if code:
             self.note_close(code, text)
         asked = self.state is not CONNECTING
-        self._end(CLOSED, reason, NO_EDGE)
+        self._end(CLOSED, reason, NO_CONNECTION)
         if asked:
             self._owe_delete()
 
-    def _end(self, state: State, reason: Reason, edge: Edge) -> None:
+    def _end(self, state: State, reason: Reason, edge: ClientConnection) -> None:
         """The client is gone: from now on its id is not found."""
         is_first = self.state is not DISCONNECTED
         self._move(state, reason)
@@ -336,18 +336,18 @@ class Session(Facts, Owner):
         self._services.keeper.settled(self)
 
 
-def _refusal(reason: Reason) -> errors.Fault:
+def _refusal(reason: Reason) -> errors.HTTPError:
     """Return what a client is told that is refused while the backend is still asked."""
     if reason is Reason.SHUTDOWN:
         return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")
 
 
-def _not_offered(ws_uri: str, subprotocol: str | None) -> Denied:
+def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
     """Return how a client is refused for which the backend chose a `subprotocol` that it did not offer; log it."""
     message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
     throttle.warning("subprotocol", message, ws_uri, subprotocol)
-    return Denied(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
+    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
 
 
 def _information(session: Session, clock: Clock) -> dict[str, Any]:
@@ -380,9 +380,9 @@ def _information(session: Session, clock: Clock) -> dict[str, Any]:
     return told
 
 
-def _grace(verdict: Admitted | Denied, services: Services) -> float:
+def _grace(verdict: Accepted | Rejected, services: Services) -> float:
     """Return how many seconds a DELETE waits: it must not overtake a POST that the backend may still be handling."""
-    is_unanswered = isinstance(verdict, Denied) and isinstance(verdict.fault, errors.GatewayTimeout)
+    is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.fault, errors.GatewayTimeout)
     return services.settings.api_timeout / 1000 if is_unanswered and services.keeper.is_open else 0.0
 
 

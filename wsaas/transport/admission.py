@@ -14,7 +14,7 @@ from typing import Protocol
 
 from wsaas.access import Proxies, customer
 from wsaas.clock import Clock
-from wsaas.errors import RETRY_AFTER, Fault, TooManyRequests, Unavailable
+from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests, Unavailable
 from wsaas.log import logger
 from wsaas.log.wording import counted
 from wsaas.sessions.address_limit import AddressLimit
@@ -129,7 +129,7 @@ class Gate:
         self._table = table
         self._undecided: dict[Connection, str] = {}
 
-    def enter(self, connection: Connection) -> Fault | None:
+    def enter(self, connection: Connection) -> HTTPError | None:
         """Take a connection that was just accepted; return the fault with which it is refused instead."""
         if not self._addresses.limit and self._has_room():
             # What nearly all come by.
@@ -256,7 +256,7 @@ class ControlGate(Gate):
 
     __slots__ = ()
 
-    def enter(self, connection: Connection) -> Fault | None:
+    def enter(self, connection: Connection) -> HTTPError | None:
         """Take a connection that was just accepted; return the fault with which it is refused instead."""
         fault = super().enter(connection)
         self._count()

@@ -20,10 +20,10 @@ from wsaas.settings import Settings
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, SocketAddress, adopt, connect_only, has_zone, name
 from wsaas.transport.resolver import Resolver
-from wsaas.transport.tls import State, TlsTransport
+from wsaas.transport.tls import State, TLSTransport
 
 Make = Callable[[], asyncio.Protocol]
-Failed = Callable[[Exception], None]
+OnError = Callable[[Exception], None]
 
 
 class TimeLimit:
@@ -69,7 +69,7 @@ class Connector:
         """How many connections are neither open nor failed."""
         return len(self._tasks)
 
-    def open(self, make: Make, failed: Failed) -> None:
+    def open(self, make: Make, failed: OnError) -> None:
         """Start to connect; return at once.
 
         `make` is called for a protocol when the TCP connection is open. `failed` is called with the error, whose text
@@ -87,7 +87,7 @@ class Connector:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _connect(self, make: Make, failed: Failed) -> None:
+    async def _connect(self, make: Make, failed: OnError) -> None:
         attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._timeout)
         try:
             if (tls := self._certificates.backend) is None:
@@ -130,7 +130,7 @@ class Connector:
             del shaken
 
 
-class Reached(TlsTransport):
+class ClientTLSTransport(TLSTransport):
     """A connection that this node made: `shaken` tells what became of its handshake, or is cancelled to give it up."""
 
     __slots__ = ("_shaken",)
@@ -174,5 +174,5 @@ def _add_address(error: OSError, address: SocketAddress) -> None:
         error.args = (f"{error} ({name(address)})",)
 
 
-def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> Reached:
-    return Reached(make(), tls, name, shaken)
+def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> ClientTLSTransport:
+    return ClientTLSTransport(make(), tls, name, shaken)

@@ -14,7 +14,7 @@ from wsaas.settings import Settings
 from wsaas.transport.run_queue import RunQueue
 
 
-class Swept(Protocol):
+class HasDeadline(Protocol):
     """Something that has to be looked after from time to time."""
 
     def sweep(self, now: float) -> None:
@@ -27,15 +27,15 @@ class Swept(Protocol):
 class Sweeper(Protocol):
     """Looks after what is watched."""
 
-    def watch(self, what: Swept) -> None:
+    def watch(self, what: HasDeadline) -> None:
         """Sweep `what` from now on."""
 
-    def forget(self, what: Swept) -> None:
+    def forget(self, what: HasDeadline) -> None:
         """Sweep `what` no more; harmless when it is not watched."""
 
 
 @dataclass(frozen=True)
-class Common:
+class ServerContext:
     """What all edges share."""
 
     settings: Settings

@@ -3,16 +3,16 @@
 import asyncio
 
 from wsaas.events import Message
-from wsaas.sessions.ports import NoEdge
+from wsaas.sessions.ports import NoConnection
 from wsaas.sessions.session import Session
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.send_progress import SendProgress
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Violation
 
 
-class UnreadFrames(NoEdge):
+class UnreadFrames(NoConnection):
     """Frames that were received before the connection ended, and that are still to be handed to the session.
 
     They are decoded a slice at a time, and no faster than the backend takes the messages. The session owes its DELETE
@@ -21,7 +21,7 @@ class UnreadFrames(NoEdge):
 
     __slots__ = ("_common", "_paused", "_queued", "_session", "_stream")
 
-    def __init__(self, common: Common, session: Session, stream: FrameStream, *, paused: bool) -> None:
+    def __init__(self, common: ServerContext, session: Session, stream: FrameDecoder, *, paused: bool) -> None:
         """Hand what is left in `stream` to `session`; at first not, when `paused`."""
         self._common = common
         self._paused = paused
@@ -69,7 +69,7 @@ class FlushingProtocol(asyncio.Protocol):
 
     __slots__ = ("_common", "_deadline", "_last_deadline", "_lingers_for", "_progress", "_transport")
 
-    def __init__(self, common: Common, transport: asyncio.Transport, lingers_for: str = "") -> None:
+    def __init__(self, common: ServerContext, transport: asyncio.Transport, lingers_for: str = "") -> None:
         """Take over `transport`, which is closed or about to be, and is counted for the customer `lingers_for`.
 
         The client has `HANDSHAKE_TIMEOUT`, again and again while it takes some of the bytes, and `KEEP_ALIVE_TIMEOUT`

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import cast
 
 from wsaas import errors
-from wsaas.api.api import Control, refuse
-from wsaas.http.request import BODY, DEAD, HEAD, IDLE, Item, Refused, Request, RequestReader
+from wsaas.api.api import Api, refuse
+from wsaas.http.request import BODY, DEAD, HEAD, IDLE, Item, RejectedRequest, Request, RequestParser
 from wsaas.http.serialize import answer, dated, fault_answer, kept_alive
 from wsaas.log.throttle import throttle
 from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import REFUSAL_S, Gate
-from wsaas.transport.context import Common, peer_address
-from wsaas.transport.pending_client import PendingProtocol
+from wsaas.transport.context import ServerContext, peer_address
+from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.websocket import handshake
 
@@ -36,8 +36,8 @@ class Site:
     `control` is None where REST requests find nothing, `registry` where clients do.
     """
 
-    common: Common
-    control: Control | None
+    common: ServerContext
+    control: Api | None
     registry: Registry | None
     gate: Gate
 
@@ -62,7 +62,7 @@ class HttpProtocol(asyncio.Protocol):
         self._paused = False
         self._proven = False
         self._queued = False
-        self._reader = RequestReader(site.common.settings.max_message_size, site.body_limit)
+        self._reader = RequestParser(site.common.settings.max_message_size, site.body_limit)
         self._site = site
         self._transport: asyncio.Transport
 
@@ -153,7 +153,7 @@ class HttpProtocol(asyncio.Protocol):
             self._proven = True
             self._site.gate.prove(self)
 
-    def _turn_away(self, fault: errors.Fault) -> None:
+    def _turn_away(self, fault: errors.HTTPError) -> None:
         """Refuse a connection that was just accepted, without a descriptor for long."""
         if self._site.gate.turn_away(self):
             self._end(self._fault(fault))
@@ -212,10 +212,10 @@ class HttpProtocol(asyncio.Protocol):
     def _answer(self, item: Item) -> bytes:
         if type(item) is Request:
             request, fault = item, None
-        elif type(item) is Refused:
+        elif type(item) is RejectedRequest:
             request, fault = item.request, item.fault
         else:
-            return item if isinstance(item, bytes) else self._fault(cast(errors.Fault, item))
+            return item if isinstance(item, bytes) else self._fault(cast(errors.HTTPError, item))
         if request.method == b"GET" and self._site.registry is not None and handshake.lost_upgrade(request):
             _warn_of_proxy(self.peer_address())
             return dated(refuse(request, handshake.upgrade_lost()), self._site.common.clock.wall())
@@ -234,7 +234,7 @@ class HttpProtocol(asyncio.Protocol):
             return self._site.control.answer(request)
         return refuse(request, errors.NotFound(_NOT_HERE))
 
-    def _fault(self, fault: errors.Fault) -> bytes:
+    def _fault(self, fault: errors.HTTPError) -> bytes:
         """Return the last answer."""
         return dated(fault_answer(fault, keep_alive=False), self._site.common.clock.wall())
 
@@ -249,7 +249,7 @@ class HttpProtocol(asyncio.Protocol):
             address = self._remote_address(request)
             site.gate.check_client()
             site.registry.check(address, site.gate.counted(self, address))
-        except errors.Fault as fault:
+        except errors.HTTPError as fault:
             _log_refusal(self.peer_address(), request, fault)
             answers.append(self._fault(fault))
             self._reader.close()
@@ -259,7 +259,7 @@ class HttpProtocol(asyncio.Protocol):
             transport.write(b"".join(answers))
         site.gate.leave(self)
         site.common.sweeper.forget(self)
-        door = PendingProtocol(site.common, transport, shaken, self._reader.rest)
+        door = PendingClientProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)
         door.session = site.registry.admit(shaken, address, door)
         return True
@@ -281,7 +281,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.write_eof()
 
 
-def _log_refusal(address: str, request: Request, fault: errors.Fault) -> None:
+def _log_refusal(address: str, request: Request, fault: errors.HTTPError) -> None:
     """Log that a handshake from `address` is refused, and why, before the backend hears of it."""
     if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
         _warn_of_proxy(address)

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from wsaas.clock import Timer
 from wsaas.events import Message, Reason
 from wsaas.sessions.session import Session
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.run_queue import SLICE_S
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
 
 READ_SIZE = 256 * 1024
@@ -49,7 +49,9 @@ class PacedReader(asyncio.Protocol, ABC):
 
     __slots__ = ("_common", "_frames", "_paused", "_rest", "_transport", "session")
 
-    def __init__(self, common: Common, transport: asyncio.Transport, session: Session, frames: FrameStream) -> None:
+    def __init__(
+        self, common: ServerContext, transport: asyncio.Transport, session: Session, frames: FrameDecoder
+    ) -> None:
         """Hand what `frames` decodes to `session`."""
         self._common = common
         self._frames = frames

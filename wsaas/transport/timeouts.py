@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wsaas.clock import GRACE_S, STALL_S, AfterReading, Clock, Timer
 from wsaas.settings import Settings
-from wsaas.transport.context import Swept
+from wsaas.transport.context import HasDeadline
 
 BEATS = 10
 """Beats within the shortest time-out: so late, at most, a time-out is noticed (a tenth of itself)."""
@@ -43,7 +43,7 @@ GROUPS = 509
 make it: the garbage collector may come by, and looks at each of them."""
 
 
-class Heartbeat:
+class Timeouts:
     """Sweeps whatever is watched, every `seconds`, a few at a time."""
 
     def __init__(self, clock: Clock, seconds: float, *sweeps: Callable[[float], None]) -> None:
@@ -56,8 +56,8 @@ class Heartbeat:
         self._turn: Timer | None = None
         self._marks = (0.0, 0.0)
         self._is_late = False
-        self._groups: list[set[Swept]] = [set() for _ in range(GROUPS)]
-        self._left: list[set[Swept]] = []
+        self._groups: list[set[HasDeadline]] = [set() for _ in range(GROUPS)]
+        self._left: list[set[HasDeadline]] = []
         self._count = 0
         self._slice = SLICE
 
@@ -65,17 +65,17 @@ class Heartbeat:
         """Return how many are watched: every transport that was accepted and is not closed is."""
         return self._count
 
-    def watched(self) -> list[Swept]:
+    def watched(self) -> list[HasDeadline]:
         """Return what is watched."""
         return [what for group in self._groups for what in group]
 
-    def watch(self, what: Swept) -> None:
+    def watch(self, what: HasDeadline) -> None:
         """Sweep `what` from now on."""
         group = self._groups[hash(what) % GROUPS]
         self._count += what not in group
         group.add(what)
 
-    def forget(self, what: Swept) -> None:
+    def forget(self, what: HasDeadline) -> None:
         """Sweep `what` no more; harmless when it is not watched."""
         group = self._groups[hash(what) % GROUPS]
         self._count -= what in group
@@ -113,7 +113,7 @@ class Heartbeat:
             sweep(now)
 
     def _go_on(self) -> None:
-        some: list[tuple[Swept, set[Swept]]] = []
+        some: list[tuple[HasDeadline, set[HasDeadline]]] = []
         while self._left and len(some) < self._slice:
             group = self._left.pop()
             some += [(what, group) for what in group]

@@ -16,7 +16,7 @@ from wsaas.errors import BadRequest
 from wsaas.http.serialize import fault_answer
 from wsaas.log import logger
 from wsaas.transport.admission import REFUSAL_S, Gate
-from wsaas.transport.context import Common, TransportWrapper, peer_address
+from wsaas.transport.context import ServerContext, TransportWrapper, peer_address
 from wsaas.transport.run_queue import SLICE_S
 
 SLICE = 4096
@@ -38,7 +38,7 @@ class State(Enum):
     BROKEN = "OpenSSL failed: neither side is understood any more"
 
 
-class TlsTransport(TransportWrapper, asyncio.Protocol):
+class TLSTransport(TransportWrapper, asyncio.Protocol):
     """One connection, of which `protocol` hears as soon as the handshake is done."""
 
     __slots__ = ("_incoming", "_outgoing", "_paused", "_protocol", "_queued", "_rest", "_session", "_state")
@@ -288,12 +288,12 @@ class TlsTransport(TransportWrapper, asyncio.Protocol):
         self._raw.close()
 
 
-class Accepted(TlsTransport):
+class ServerTLSTransport(TLSTransport):
     """A connection that somebody made to this node, watched until its handshake is done."""
 
     __slots__ = ("_common", "_deadline", "_gate", "_turn_end")
 
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: Common, gate: Gate) -> None:
+    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: ServerContext, gate: Gate) -> None:
         """Show what `context` has. `gate`: decides from accept on; then `protocol` asks it anew."""
         super().__init__(protocol, context, None)
         self._gate = gate

@@ -2,29 +2,35 @@
 
 import asyncio
 
-from wsaas.clock import NO_LIMIT, Allowance
+from wsaas.clock import UNLIMITED, TokenBucket
 from wsaas.events import Message, Reason
 from wsaas.memory.limit import NONE
 from wsaas.sessions.session import CLOSING, OPEN, Session
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol, UnreadFrames
 from wsaas.transport.paced_reader import PacedReader
 from wsaas.transport.send_progress import SendProgress
 from wsaas.websocket import frames
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Received, Violation
 
 
-class SocketProtocol(PacedReader):
+class WebSocketProtocol(PacedReader):
     """A client that is in: its frames become messages of its session, and the other way round."""
 
     __slots__ = ("_deadline", "_last_deadline", "_lingers_for", "_owed", "_pinged", "_progress", "buffered", "write")
 
     def __init__(
-        self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
+        self,
+        common: ServerContext,
+        transport: asyncio.Transport,
+        session: Session,
+        eager: bytes,
+        *,
+        deflated: bool = False,
     ) -> None:
         """Take over `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
-        stream = FrameStream(common.settings.max_message_size, deflated=deflated)
+        stream = FrameDecoder(common.settings.max_message_size, deflated=deflated)
         stream.receive(eager)
         super().__init__(common, transport, session, stream)
         self._deadline = 0.0
@@ -206,7 +212,7 @@ class SocketProtocol(PacedReader):
                 session.lost()
 
 
-class ThrottledProtocol(SocketProtocol):
+class ThrottledProtocol(WebSocketProtocol):
     """A client that may send `MAX_MESSAGE_RATE` messages a second, and as many at once after a quiet second.
 
     One that sends more is not read for a moment, and TCP makes it wait: nothing is dropped.
@@ -215,16 +221,22 @@ class ThrottledProtocol(SocketProtocol):
     __slots__ = ("_allowance",)
 
     def __init__(
-        self, common: Common, transport: asyncio.Transport, session: Session, eager: bytes, *, deflated: bool = False
+        self,
+        common: ServerContext,
+        transport: asyncio.Transport,
+        session: Session,
+        eager: bytes,
+        *,
+        deflated: bool = False,
     ) -> None:
-        """Take over `transport` (see `SocketProtocol`)."""
+        """Take over `transport` (see `WebSocketProtocol`)."""
         super().__init__(common, transport, session, eager, deflated=deflated)
-        self._allowance = Allowance(common.settings.max_message_rate, common.clock.now())
+        self._allowance = TokenBucket(common.settings.max_message_rate, common.clock.now())
 
     def expect_close(self) -> None:
         """Wait for the client's Close, which is behind all that it sent before."""
         super().expect_close()
-        self._allowance = NO_LIMIT
+        self._allowance = UNLIMITED
         if self._rest is not None and self._is_waiting:
             self._rest.cancel()
             self._rest = self._common.clock.call_later(0, self._go_on)

@@ -3,7 +3,7 @@
 A whole frame that is a message, or a control frame, is decoded where it lies. A long one, that is a message but comes
 in pieces, is put together first. Every other frame (cut, fragmented, deflated, wrong) goes to wsproto. What is needed
 for the last two is made when it is needed, and let go when nothing is left in it.
-`FrameStream(fast=False)` uses wsproto alone: the plain twin that the rest is tested against, and measured against by
+`FrameDecoder(fast=False)` uses wsproto alone: the plain twin that the rest is tested against, and measured against by
 `python -m benchmarks framing`.
 """
 
@@ -80,7 +80,7 @@ class Lane(Protocol):
         """Return what comes next in `buffer` from `at` on, and where to go on."""
 
 
-class FrameStream:
+class FrameDecoder:
     """One client's bytes in (`receive`), what they mean out (`next`), one at a time, so that a reader may stop between.
 
     `next` does a bounded amount of work: it also returns None in the middle of a message in many fragments. `pending`

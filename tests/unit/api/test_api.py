@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings, read_all
 from tests.support.strategies import examples
 from wsaas import errors
-from wsaas.api.api import LONGEST_PAGE, PAGE, Control
+from wsaas.api.api import LONGEST_PAGE, PAGE, Api
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.webhook import TAKEN, Admitted
+from wsaas.delivery.webhook import DELIVERED, Accepted
 from wsaas.events import Closed, Reason
-from wsaas.http.request import Request, RequestReader
+from wsaas.http.request import Request, RequestParser
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import State
 from wsaas.websocket import frames
@@ -48,7 +48,7 @@ class Rig:
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.control = Control(settings, self.registry)
+        self.control = Api(settings, self.registry)
         self.sessions = []
         self.session = self.admit(enters=enters)
         self.edge = self.door.edge
@@ -59,7 +59,7 @@ class Rig:
         session = self.registry.admit(make_handshake(), "192.0.2.7", self.door)
         self.sessions.append(session)
         if enters:
-            self.webhook.calls.pop()[1](Admitted(None, None))
+            self.webhook.calls.pop()[1](Accepted(None, None))
         return session
 
     def crowd(self, count):
@@ -69,7 +69,7 @@ class Rig:
 
     def raw(self, method, target, *headers, body=b"", host="localhost"):
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
-        (request,) = read_all(RequestReader(1024 * 1024), "\r\n".join(lines).encode() + body)
+        (request,) = read_all(RequestParser(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
         return self.control.answer(request)
 
@@ -214,7 +214,7 @@ def test_a_body_may_say_that_it_has_no_content_coding(rig, coding):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunked):
-    reader = RequestReader(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.control.body_limit)
     length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 9"
     head = f"PUT {rig.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
@@ -224,7 +224,7 @@ def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunke
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
-    reader = RequestReader(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.control.body_limit)
     head = f"{method} {rig.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
     assert isinstance(refused.fault, errors.UnsupportedMediaType)
@@ -248,7 +248,7 @@ def test_a_put_to_a_slow_client_is_told_when_to_come_back(rig):
 def test_a_put_during_the_handshake_is_kept():
     rig = Rig(enters=False)
     assert rig.put(b"hi").status == 200
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"hi"))
 
 
@@ -315,7 +315,7 @@ def test_a_delete_during_the_handshake_refuses_the_client():
     rig = Rig(enters=False)
     assert rig.ask("DELETE", rig.path).status == 200
     assert rig.door.refused.status == 403
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert isinstance(rig.webhook.asked, Closed)
     assert rig.ask("GET", rig.path).status == 410
 
@@ -371,7 +371,7 @@ def test_an_id_that_is_not_there_is_gone(rig, method):
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
 def test_a_client_that_left_is_gone(rig, method):
     rig.session.lost()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.ask(method, rig.path).said == (410, "GONE")
 
 
@@ -826,12 +826,12 @@ def test_a_client_certificate_is_proof_enough():
 
 
 def test_http_1_0_without_a_host_proves_nothing(rig):
-    (request,) = read_all(RequestReader(0), b"GET /connections HTTP/1.0\r\n\r\n")
+    (request,) = read_all(RequestParser(0), b"GET /connections HTTP/1.0\r\n\r\n")
     assert Answer(rig.control.answer(request)).said == (403, "FORBIDDEN")
 
 
 def test_a_web_page_is_refused_before_its_body(rig):
     lines = [f"PUT {rig.path} HTTP/1.1", "Host: evil.example", "Content-Length: 100", "", ""]
-    reader = RequestReader(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.control.body_limit)
     (refused,) = read_all(reader, "\r\n".join(lines).encode())
     assert refused.fault.status == 403

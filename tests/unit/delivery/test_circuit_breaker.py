@@ -26,7 +26,7 @@ from wsaas.log.throttle import throttle
 OK = Response(200, {})
 FAILED_EXCHANGES = [
     Failure.BROKEN,
-    Failure.GARBLED,
+    Failure.INVALID_RESPONSE,
     Failure.TIMED_OUT,
     Response(502, {}),
     Response(503, {}),
@@ -185,10 +185,10 @@ def test_any_other_answer_is_a_success_and_ends_the_count(rig, answer):
 
 def test_a_request_that_was_not_sent_says_nothing(rig):
     for _ in range(100):
-        rig.observe(Failure.CROWDED)
+        rig.observe(Failure.POOL_TIMEOUT)
     assert rig.state is State.CLOSED
     for _ in range(15):
-        rig.observe(Failure.BROKEN).observe(Failure.CROWDED)
+        rig.observe(Failure.BROKEN).observe(Failure.POOL_TIMEOUT)
     assert rig.state is State.CLOSED
     rig.observe(Failure.BROKEN)
     assert rig.state is State.HALF_OPEN
@@ -309,7 +309,7 @@ def test_the_pauses_between_probes_double_up_to_a_second(rig):
     assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 1.0)
 
 
-@pytest.mark.parametrize("outcome", [Failure.UNREACHABLE, Failure.CROWDED])
+@pytest.mark.parametrize("outcome", [Failure.UNREACHABLE, Failure.POOL_TIMEOUT])
 def test_a_probe_that_was_not_sent_is_followed_by_another(rig, outcome):
     first, _ = rig.open().wait(2)
     rig.clock.advance(FIRST_PAUSE)
@@ -343,7 +343,7 @@ def test_the_outcome_of_another_is_not_that_of_the_probe(rig):
     rig.open().wait(3)
     rig.clock.advance(FIRST_PAUSE)
     for _ in range(5):
-        rig.observe(Failure.UNREACHABLE).observe(Failure.BROKEN).observe(Failure.CROWDED)
+        rig.observe(Failure.UNREACHABLE).observe(Failure.BROKEN).observe(Failure.POOL_TIMEOUT)
     rig.clock.advance(60.0)
     assert rig.take() == ["0"]
 
@@ -381,7 +381,7 @@ def test_what_is_turned_away_when_it_opens_may_wait_at_once(rig):
     delivery = rig.delivery("turned away")
 
     def turn_away():
-        rig.observe(Failure.CROWDED, delivery)
+        rig.observe(Failure.POOL_TIMEOUT, delivery)
         rig.breaker.wait(delivery)
 
     rig.on_call = turn_away
@@ -449,7 +449,7 @@ def test_a_trial_that_was_not_sent_makes_a_place_too(rig):
     trials = rig.half_open().wait(MAX_TRIALS)
     rig.wait(1, "late ")
     rig.take()
-    rig.observe(Failure.CROWDED, trials[0])
+    rig.observe(Failure.POOL_TIMEOUT, trials[0])
     assert rig.take() == ["late 0"]
 
 
@@ -470,7 +470,7 @@ def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
 def test_many_that_were_never_tried_come_before_those_that_failed(rig):
     rig.half_open().wait(1, "retry ", untried=False)
     for trial in rig.wait(MAX_TRIALS + 3):
-        rig.observe(Failure.CROWDED, trial)
+        rig.observe(Failure.POOL_TIMEOUT, trial)
     assert rig.take() == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "10", "9"]
     rig.clock.advance(FIRST_PAUSE)
     assert rig.take() == ["retry 0"]
@@ -531,7 +531,7 @@ def test_what_is_returned_when_it_opens_halfway_is_tried_within_bounds(rig):
 
     def return_retried():
         for delivery in waiting:
-            rig.observe(Failure.CROWDED, delivery)
+            rig.observe(Failure.POOL_TIMEOUT, delivery)
             rig.breaker.wait(delivery)
 
     rig.on_call = return_retried
@@ -550,7 +550,7 @@ def test_each_success_lets_two_follow_and_any_other_outcome_one(rig):
     assert rig.take() == ["1", "2"]
     rig.observe(Failure.BROKEN)
     assert rig.take() == ["3"]
-    rig.observe(Failure.CROWDED)
+    rig.observe(Failure.POOL_TIMEOUT)
     assert rig.take() == ["4"]
     rig.observe(Response(404, {}))
     assert rig.take() == ["5", "6"]
@@ -702,7 +702,7 @@ class Client:
         if outcome is OK or self.is_post:
             self.is_done = True
             return
-        if outcome not in (Failure.UNREACHABLE, Failure.CROWDED):
+        if outcome not in (Failure.UNREACHABLE, Failure.POOL_TIMEOUT):
             self.untried = False
         if self.machine.breaker.state is State.CLOSED:
             self.machine.retries.append(self)
@@ -735,7 +735,7 @@ class BreakerMachine(RuleBasedStateMachine):
         for client in clients:
             self.under_way.remove(client)
         for client in clients:
-            client.answered(Failure.CROWDED)
+            client.answered(Failure.POOL_TIMEOUT)
 
     def sent(self, client):
         """The breaker sends what waited, or what was just handed to it."""

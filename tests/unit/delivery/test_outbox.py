@@ -8,16 +8,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.fakes import FakeClock, FakePool, FakeWebhook, make_settings
 from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker, State
-from wsaas.delivery.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, Owner
+from wsaas.delivery.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, OutboxListener
 from wsaas.delivery.pool import Failure
-from wsaas.delivery.webhook import TAKEN, Admitted, Again, Failed, Subject, Taken, Webhook
+from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Retry, Subject, Undeliverable, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.response import Response
 from wsaas.log.wording import counted
 
 INBOX = 10_000
-AGAIN = Again("the backend is tired")
-ADMITTED = Admitted(None, None)
+AGAIN = Retry("the backend is tired")
+ADMITTED = Accepted(None, None)
 
 
 class FakeOwner:
@@ -106,7 +106,7 @@ def test_an_event_whose_way_is_free_goes_at_once(rig):
 def test_events_go_one_by_one_in_their_order(rig):
     events = [opened(), message(1), message(2), closed(3)]
     rig.put(*events)
-    for count, verdict in enumerate([ADMITTED, TAKEN, TAKEN, TAKEN], 1):
+    for count, verdict in enumerate([ADMITTED, DELIVERED, DELIVERED, DELIVERED], 1):
         assert rig.webhook.told == events[:count]
         assert len(rig.webhook.calls) == 1
         rig.webhook.answer(verdict)
@@ -115,7 +115,7 @@ def test_events_go_one_by_one_in_their_order(rig):
 
 def test_after_the_last_one_the_way_is_free_again(rig):
     rig.put(message(1))
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     rig.put(message(2))
     assert rig.webhook.told == [message(1), message(2)]
 
@@ -124,14 +124,14 @@ def test_a_reply_goes_to_the_owner_before_the_next_event_leaves(rig):
     reply = Message(text=True, data=b"echo")
     rig.put(message(1), message(2))
     rig.owner.replied = lambda given: rig.calls.append((given, len(rig.webhook.told)))
-    rig.webhook.answer(Taken(reply))
+    rig.webhook.answer(Delivered(reply))
     assert rig.calls == [(reply, 1)]
     assert rig.webhook.told == [message(1), message(2)]
 
 
 def test_a_message_that_the_backend_refuses_is_undelivered_and_the_next_one_follows(rig):
     rig.put(message(1), message(2))
-    rig.webhook.answer(Failed("no", Reason.BACKEND_GONE))
+    rig.webhook.answer(Undeliverable("no", Reason.BACKEND_GONE))
     assert rig.calls == [("undelivered", Reason.BACKEND_GONE, "no")]
     assert rig.webhook.told == [message(1), message(2)]
 
@@ -171,7 +171,7 @@ def test_pauses_are_drawn_at_random(rig):
         rig.webhook.answer(AGAIN)
         pauses.add(round(rig.clock.timers[0].at - rig.clock.now(), 6))
         rig.clock.advance(1.0)
-        rig.webhook.answer(TAKEN)
+        rig.webhook.answer(DELIVERED)
     assert len(pauses) > 10
 
 
@@ -182,7 +182,7 @@ def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
     rig.put(message(3))
     assert rig.webhook.calls == []
     rig.clock.advance(LONGEST_PAUSE)
-    assert rig.webhook.answer(TAKEN) == message(1)
+    assert rig.webhook.answer(DELIVERED) == message(1)
     assert rig.webhook.told == [message(1), message(2)]
     assert rig.webhook.tries == 3
 
@@ -200,24 +200,24 @@ def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkey
 
 def test_retry_after_is_the_least_pause(rig):
     rig.put(message(1))
-    rig.webhook.answer(Again("busy", 7.0))
+    rig.webhook.answer(Retry("busy", 7.0))
     assert rig.clock.timers[0].at == rig.clock.now() + 7.0
 
 
 def test_retry_after_does_not_shorten_a_pause(rig, monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     rig.put(message(1))
-    rig.webhook.answer(Again("busy", 0.1))
+    rig.webhook.answer(Retry("busy", 0.1))
     assert rig.clock.timers[0].at == rig.clock.now() + 0.2
 
 
 def test_a_retry_after_beyond_the_window_ends_in_one_last_try_at_its_end(rig):
     rig.put(message(1))
-    rig.webhook.answer(Again("busy", 3600.0))
+    rig.webhook.answer(Retry("busy", 3600.0))
     assert rig.clock.timers[0].at == rig.clock.now() + 30.0
     rig.clock.advance(30.0)
     assert rig.webhook.asked == message(1)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.calls == []
 
 
@@ -260,7 +260,7 @@ def test_without_a_window_an_event_is_tried_once(rig):
 def test_a_retry_says_what_went_wrong(rig, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig.put(message(7))
-    rig.webhook.answer(Again("no luck", 2.0))
+    rig.webhook.answer(Retry("no luck", 2.0))
     assert caplog.messages == ["id:7: no luck; again in 2.000 s"]
 
 
@@ -287,9 +287,9 @@ def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
 def test_waiting_messages_are_counted_with_an_overhead_and_the_one_in_flight_is_not(rig):
     rig.put(message(1, 1000), message(2, 20), message(3, 0))
     assert rig.outbox.level == 2 * OVERHEAD + 20
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.outbox.level == OVERHEAD
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.outbox.level == 0
 
 
@@ -312,10 +312,10 @@ def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
     rig.put(message(6, 0))
     assert rig.calls == ["pause"]
     assert rig.outbox.backlogged
-    rig.webhook.answer(TAKEN)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
+    rig.webhook.answer(DELIVERED)
     assert rig.calls == ["pause"]
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.calls == ["pause", "resume"]
     assert not rig.outbox.backlogged
 
@@ -324,11 +324,11 @@ def test_what_an_owner_puts_when_it_is_resumed_comes_behind_what_waits(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.calls == ["pause"]
     rig.owner.on_resume = lambda: rig.put(message(3, INBOX))
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.calls == ["pause", "resume", "pause"]
     assert rig.webhook.told == [message(1), message(2, INBOX)]
     rig.owner.on_resume = lambda: None
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told[-1] == message(3, INBOX)
     assert rig.calls == ["pause", "resume", "pause", "resume"]
 
@@ -343,7 +343,7 @@ def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
     assert rig.outbox.level == 2 * (OVERHEAD + 10)
     rig.outbox.release()
     assert rig.webhook.told == [message(1)]
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1), message(2)]
 
 
@@ -353,7 +353,7 @@ def test_what_is_on_its_way_when_the_outbox_is_held_goes_on(rig):
     rig.webhook.answer(AGAIN)
     rig.clock.advance(LONGEST_PAUSE)
     assert rig.webhook.tries == 2
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1)]
     rig.outbox.release()
     assert rig.webhook.told == [message(1), message(2)]
@@ -394,7 +394,7 @@ def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
     rig.put(message(1), message(2), message(3), closed(4))
     assert rig.outbox.discard() == 2
     assert rig.outbox.level == 0
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1), closed(4)]
 
 
@@ -402,7 +402,7 @@ def test_a_discard_of_nothing_is_harmless(rig):
     assert rig.outbox.discard() == 0
     rig.put(message(1))
     assert rig.outbox.discard() == 0
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1)]
 
 
@@ -416,7 +416,7 @@ def test_what_an_owner_puts_when_a_discard_resumes_it_comes_behind_the_closed(ri
     rig.put(message(1), message(2, INBOX), closed(3))
     rig.owner.on_resume = lambda: rig.put(message(4))
     rig.outbox.discard()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.asked == closed(3)
     assert rig.outbox.level == OVERHEAD + 10
 
@@ -433,14 +433,14 @@ def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
 def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
     rig.put(message(1), message(2), closed(3))
     rig.owner.on_undelivered = rig.outbox.discard
-    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     assert rig.webhook.told == [message(1), closed(3)]
 
 
 def test_an_abandoned_outbox_returns_what_is_not_delivered_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
-    rig.webhook.answer(Taken(message(0)))
+    rig.webhook.answer(Delivered(message(0)))
     assert rig.webhook.told == [message(1)]
     assert rig.calls == []
     assert rig.outbox.abandon() == []
@@ -456,7 +456,7 @@ def test_an_abandoned_outbox_tries_nothing_again(rig):
 def test_an_owner_hears_that_a_closed_is_next_when_all_before_it_is_done_with(rig):
     rig.put(message(1), closed(2))
     assert rig.owner.leaving_events == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.owner.leaving_events == [closed(2)]
     assert rig.webhook.told == [message(1), closed(2)]
 
@@ -470,7 +470,7 @@ def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(
     rig.clock.advance(10.0)
     rig.webhook.answer(AGAIN)
     rig.clock.advance(10.0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.calls == [("delayed", closed(1)), ("settled", "")]
     assert rig.owner.leaving_events == [closed(1)]
 
@@ -504,7 +504,7 @@ def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
 def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
     rig.put(message(1), closed(2, 5.0))
     rig.clock.advance(10.0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.owner.leaving_events == []
     rig.clock.advance(4.9)
     assert rig.webhook.told == [message(1)]
@@ -522,15 +522,15 @@ def test_nothing_but_a_pause_is_hurried(rig):
 
 
 def test_an_owner_that_does_not_care_hears_nothing():
-    Owner().leaving(closed(1))
-    Owner().delayed(closed(1))
+    OutboxListener().leaving(closed(1))
+    OutboxListener().delayed(closed(1))
 
 
 def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.outbox.abandon() == [message(1), message(2, INBOX)]
     rig.put(closed(3))
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1)]
     assert rig.outbox.level == 0
 
@@ -546,7 +546,7 @@ def test_an_abandoned_outbox_never_sends_again(rig, late):
         rig.put(message(3), closed(4))
     if late != "put":
         rig.outbox.release()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     rig.outbox.release()
     assert rig.webhook.told == [message(1)]
     assert rig.clock.timers == []
@@ -760,7 +760,7 @@ def test_a_message_is_untried_until_an_exchange_failed():
     outbox.put(message(1))
     assert outbox.untried
     assert outbox.connection_id == "id0"
-    for failure in (Failure.CROWDED, Failure.UNREACHABLE):
+    for failure in (Failure.POOL_TIMEOUT, Failure.UNREACHABLE):
         rig.answer(failure)
         rig.clock.advance(0.1)
         assert outbox.untried
@@ -836,7 +836,7 @@ def test_what_found_no_connection_in_time_is_sent_again_and_not_given_up():
     rig = SharedRig(api_retry="1000")
     rig.outboxes[0].put(message(1))
     for _ in range(100):
-        rig.answer(Failure.CROWDED)
+        rig.answer(Failure.POOL_TIMEOUT)
         assert len(rig.clock.timers) == 1
         rig.clock.advance(1.0)
         assert rig.sent == ["PUT id0:1"]
@@ -951,13 +951,13 @@ class OutboxMachine(RuleBasedStateMachine):
             self.answer(ADMITTED)
         else:
             reply = reply and isinstance(self.webhook.asked, Message)
-            self.answer(Taken(message(0)) if reply else TAKEN)
+            self.answer(Delivered(message(0)) if reply else DELIVERED)
 
     @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message))
     @rule(discards=st.booleans())
     def the_backend_refuses_it(self, discards):
         self.discards_when_undelivered = discards
-        self.answer(Failed("no", Reason.UNDELIVERED))
+        self.answer(Undeliverable("no", Reason.UNDELIVERED))
 
     @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened))
     @rule(after=st.sampled_from([0.0, 0.0, 1.0, 20.0, 1000.0]))
@@ -965,7 +965,7 @@ class OutboxMachine(RuleBasedStateMachine):
         known = len(self.rig.calls)
         event, answered = self.webhook.calls.pop(0)
         self.discards_when_undelivered = False
-        answered(Again("not ready", after))
+        answered(Retry("not ready", after))
         ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "settled")]
         if ends == ["undelivered"]:
             self.go_on()

@@ -483,7 +483,7 @@ def test_who_waits_longer_than_its_patience_is_crowded_out():
     rig.sweep(4.9)
     assert rig.outcome("b") is None
     rig.sweep(0.1)
-    assert rig.outcome("b") is Failure.CROWDED
+    assert rig.outcome("b") is Failure.POOL_TIMEOUT
     assert rig.outcome("c") is None
     assert rig.outcome("a") is None
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=0 waiting=1>"
@@ -579,7 +579,7 @@ def test_an_answer_that_is_not_http_is_garbled(rig):
     rig.send("a")
     transport = rig.opener.open()
     transport.protocol.data_received(b"SSH-2.0-OpenSSH\r\n")
-    assert rig.outcome("a") is Failure.GARBLED
+    assert rig.outcome("a") is Failure.INVALID_RESPONSE
     assert transport.aborted
 
 
@@ -587,7 +587,7 @@ def test_garble_on_a_connection_that_served_before_is_not_stale(rig):
     (transport,) = served(rig)
     rig.send("a")
     transport.protocol.data_received(b"\x00")
-    assert rig.outcome("a") is Failure.GARBLED
+    assert rig.outcome("a") is Failure.INVALID_RESPONSE
 
 
 def test_an_answer_may_last_until_the_end_of_the_connection(rig):
@@ -642,7 +642,7 @@ def test_close_ends_every_connection_and_fails_what_waits():
     assert rig.outcome("a") is Failure.TIMED_OUT
     rig.send("b")
     rig.pool.close()
-    assert rig.outcome("b") is Failure.CROWDED
+    assert rig.outcome("b") is Failure.POOL_TIMEOUT
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=1 waiting=0>"
 
 
@@ -651,7 +651,7 @@ def test_turning_away_fails_what_waits_and_lets_what_is_on_its_way_go_on(rig):
         rig.send(name)
     transport = rig.opener.open()
     rig.pool.turn_away()
-    assert [rig.outcome(name) for name in "abc"] == [None, Failure.CROWDED, Failure.CROWDED]
+    assert [rig.outcome(name) for name in "abc"] == [None, Failure.POOL_TIMEOUT, Failure.POOL_TIMEOUT]
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=0>"
     transport.protocol.data_received(OK)
     assert rig.outcome("a") == 200
@@ -686,7 +686,7 @@ def test_only_what_is_retried_and_was_not_sent_is_returned(rig):
         rig.send(name, retried=retried)
     transport = rig.opener.open()
     rig.pool.return_retried()
-    assert [rig.outcome(name) for name in "abcd"] == [None, Failure.CROWDED, None, Failure.CROWDED]
+    assert [rig.outcome(name) for name in "abcd"] == [None, Failure.POOL_TIMEOUT, None, Failure.POOL_TIMEOUT]
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=1>"
     transport.protocol.data_received(OK)
     assert transport.take() == b"ac"

@@ -5,14 +5,22 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeClock, FakeJournal, FakeKeeper, FakePool, FakeWebhook, make_services, make_settings
+from tests.support.fakes import (
+    FakeClock,
+    FakeJournal,
+    FakePool,
+    FakeSessionListener,
+    FakeWebhook,
+    make_services,
+    make_settings,
+)
 from tests.support.strategies import examples
 from wsaas.delivery import recovery
 from wsaas.delivery.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.recovery import AT_ONCE, OWED_RETRY_INTERVAL, Recovery
-from wsaas.delivery.webhook import TAKEN, Again, Webhook
+from wsaas.delivery.webhook import DELIVERED, Retry, Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
 
@@ -44,7 +52,7 @@ class Rig:
         for entry in entries:
             self.journal.entries[entry.id] = {"farewell": entry.farewell}
         settings = make_settings(**values)
-        services = make_services(settings, self.clock, self.webhook, FakeKeeper(), self.journal)
+        services = make_services(settings, self.clock, self.webhook, FakeSessionListener(), self.journal)
         self.recovery = Recovery(services, entries)
 
     def start(self):
@@ -101,13 +109,13 @@ def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
 def test_it_is_written_down_only_if_it_is_not_taken_at_once():
     rig = Rig(lost("a"), lost("b")).start()
     assert rig.journal.pending == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.journal.write() == ["settled"]
-    asked = rig.webhook.answer(Again("no", 1.0))
+    asked = rig.webhook.answer(Retry("no", 1.0))
     assert rig.journal.write() == ["ended"]
     assert rig.journal.entries["b"]["farewell"] == asked
     rig.clock.advance(10.0)
-    rig.webhook.answer(Again("no", 1.0))
+    rig.webhook.answer(Retry("no", 1.0))
     assert rig.journal.pending == []
 
 
@@ -117,7 +125,7 @@ def test_it_is_written_down_only_if_it_is_not_taken_at_once():
 def test_what_was_retried_is_sent_again_as_it_was():
     rig = Rig(ended()).start()
     assert rig.webhook.told == [Closed(FAREWELL, 1_700_000_123.0)]
-    rig.webhook.answer(Again("no"))
+    rig.webhook.answer(Retry("no"))
     assert rig.journal.pending == []
 
 
@@ -169,7 +177,7 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
         assert [int(event.body) for event in rig.webhook.told] == list(range(AT_ONCE + done))
         assert len(rig.recovery) == AT_ONCE + 3 - done
         if done < 3:
-            rig.webhook.answer(TAKEN)
+            rig.webhook.answer(DELIVERED)
     assert AT_ONCE == 16
 
 
@@ -177,10 +185,10 @@ def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig(ended("a"), lost("b")).start()
     assert caplog.messages == ["an earlier gateway left 2 connections: telling the backend"]
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["b"]
     assert len(caplog.messages) == 1
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
     assert len(rig.recovery) == 0
     assert caplog.messages[1:] == ["all ended connections that the backend had still to be told of are dealt with"]
@@ -188,7 +196,7 @@ def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
 
 def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
-    rig.webhook.answer(Again("no", 5.0))
+    rig.webhook.answer(Retry("no", 5.0))
     assert len(rig.webhook.told) == AT_ONCE
     rig.clock.advance(5.0)
     assert rig.webhook.tries == AT_ONCE + 1
@@ -199,12 +207,12 @@ def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
 def test_what_is_given_up_stays_and_is_logged(caplog):
     rig = Rig(ended("a", b"a"), ended("b", b"b")).start()
     rig.webhook.windows[Closed] = 0.0
-    rig.webhook.answer(Again("the backend is broken"))
+    rig.webhook.answer(Retry("the backend is broken"))
     assert caplog.messages == [
         "old/a: the backend was not told that this connection ended: the backend is broken, 1 time"
     ]
     assert caplog.records[0].levelname == "ERROR"
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["a"]
     assert len(rig.recovery) == 0
 
@@ -212,7 +220,7 @@ def test_what_is_given_up_stays_and_is_logged(caplog):
 def test_one_that_is_given_up_makes_way_for_the_next():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
     rig.webhook.windows[Closed] = 0.0
-    rig.webhook.answer(Again("no"))
+    rig.webhook.answer(Retry("no"))
     assert int(rig.webhook.told[-1].body) == AT_ONCE
 
 
@@ -240,14 +248,14 @@ def test_while_the_backend_is_down_they_line_up_like_everybody():
 def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 5)]
     rig = Rig(*entries).start()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     if retries:
-        rig.webhook.answer(Again("no"))
+        rig.webhook.answer(Retry("no"))
     rig.recovery.stop()
     assert len(rig.recovery) == 0
     rig.clock.advance(1000.0)
     while rig.webhook.calls:
-        rig.webhook.answer(TAKEN)
+        rig.webhook.answer(DELIVERED)
     assert len(rig.webhook.told) == AT_ONCE + 1
     assert rig.remembered == [entry.id for entry in entries[1:]]
 
@@ -292,15 +300,15 @@ def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog
     assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
     rig.clock.advance(1)
     assert bodies(rig) == ["a", "b"]
-    rig.webhook.answer(Again("no", 1.0))
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(Retry("no", 1.0))
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["a"]
     # Not before the next time, and then once.
     rig.clock.advance(OWED_RETRY_INTERVAL - 1)
     assert rig.webhook.calls == []
     rig.clock.advance(1)
     assert rig.webhook.tries == 3
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
     assert rig.recovery.entries() == []
     assert rig.clock.timers == []
@@ -315,7 +323,7 @@ def test_only_some_that_were_given_up_are_tried_at_a_time():
     rig = owing(*(f"{number:02}" for number in range(AT_ONCE + 5)))
     rig.clock.advance(OWED_RETRY_INTERVAL)
     assert len(rig.webhook.calls) == AT_ONCE
-    rig.webhook.answer(Again("no"))
+    rig.webhook.answer(Retry("no"))
     assert len(rig.webhook.told) == AT_ONCE + 1
 
 
@@ -337,7 +345,7 @@ def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
     # The breaker decides when.
     (delivery,) = rig.webhook.breaker.waiting
     assert delivery.attempt()
-    rig.webhook.answer(Again("no"))
+    rig.webhook.answer(Retry("no"))
     assert rig.webhook.breaker.waiting == [delivery]
     assert not delivery.attempt()
     rig.clock.advance(OWED_RETRY_INTERVAL)
@@ -347,7 +355,7 @@ def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
 def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
     class Down(FakeWebhook):
         def call(self, _subject, _event, answered):
-            answered(Again("no"))
+            answered(Retry("no"))
 
     rig = Rig(webhook=Down())
     for number in range(5000):
@@ -359,11 +367,11 @@ def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
 def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
     rig = Rig(lost()).start()
     rig.webhook.windows[Closed] = 0.0
-    rig.webhook.answer(Again("no"))
+    rig.webhook.answer(Retry("no"))
     assert rig.journal.write() == ["ended"]
     rig.clock.advance(OWED_RETRY_INTERVAL)
     assert rig.webhook.told[0] == rig.webhook.asked
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
 
 
@@ -395,7 +403,7 @@ def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count,
         elif rig.webhook.calls:
             rig.webhook.windows[Closed] = 0.0 if outcome == "given up" else 300.0
             was_there = len(rig.recovery)
-            rig.webhook.answer(TAKEN if outcome == "taken" else Again(outcome, 1.0))
+            rig.webhook.answer(DELIVERED if outcome == "taken" else Retry(outcome, 1.0))
             given_up += outcome != "taken" and len(rig.recovery) < was_there
         assert len(rig.webhook.calls) + len(rig.clock.timers) <= AT_ONCE + 1
     assert len(rig.recovery) == 0

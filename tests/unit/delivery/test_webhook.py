@@ -15,9 +15,9 @@ from wsaas import __version__, errors
 from wsaas.delivery import webhook
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.webhook import Admitted, Again, Denied, Failed, Subject, Taken, Webhook
+from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.http.request import Request, RequestReader
+from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
 from wsaas.settings import load
 from wsaas.websocket.handshake import Handshake
@@ -57,7 +57,7 @@ def response(status: int, body: bytes = b"", **headers: bytes) -> Response:
 
 
 def read(data: bytes) -> Request:
-    (request,) = read_all(RequestReader(1_000_000), data)
+    (request,) = read_all(RequestParser(1_000_000), data)
     assert isinstance(request, Request)
     return request
 
@@ -239,19 +239,19 @@ def judge_post(outcome):
 
 def denial(outcome) -> tuple[int, tuple[tuple[str, str], ...], bool]:
     verdict = judge_post(outcome)
-    assert isinstance(verdict, Denied)
+    assert isinstance(verdict, Rejected)
     assert verdict.fault.message.endswith(".")
     return verdict.fault.status, verdict.fault.headers, verdict.told
 
 
 @pytest.mark.parametrize("status", ANSWERS)
 def test_ok_lets_the_client_in(status):
-    assert judge_post(response(status, b'{"code":"OK"}')) == Admitted(None, None)
-    assert judge_post(response(status, b' {"x": [1], "code": "OK", "context": null}\n')) == Admitted(None, None)
+    assert judge_post(response(status, b'{"code":"OK"}')) == Accepted(None, None)
+    assert judge_post(response(status, b' {"x": [1], "code": "OK", "context": null}\n')) == Accepted(None, None)
 
 
 def test_a_byte_order_mark_before_the_answer_does_not_matter():
-    assert judge_post(response(200, b'\xef\xbb\xbf{"code":"OK"}')) == Admitted(None, None)
+    assert judge_post(response(200, b'\xef\xbb\xbf{"code":"OK"}')) == Accepted(None, None)
     assert denial(response(200, b'\xef\xbb\xbf{"code":"NO"}')) == (403, (), False)
     assert denial(response(200, b'\xef\xbb\xbf\xef\xbb\xbf{"code":"OK"}')) == (502, (), True)
     assert denial(response(200, b"\xef\xbb\xbf")) == (502, (), True)
@@ -259,7 +259,7 @@ def test_a_byte_order_mark_before_the_answer_does_not_matter():
 
 def test_ok_may_bring_a_subprotocol_and_a_context():
     body = b'{"code":"OK","subprotocol":"v1","context":"user 7"}'
-    assert judge_post(response(200, body)) == Admitted("v1", "user 7")
+    assert judge_post(response(200, body)) == Accepted("v1", "user 7")
 
 
 @pytest.mark.parametrize("code", ["ok", "NO", "", "OK ", "KO", "ÖK"])
@@ -309,15 +309,15 @@ def test_without_a_readable_answer_the_backend_may_count_the_client_as_connected
 def test_a_context_has_at_most_four_kibibytes(size, accepted):
     context = "x" * size
     verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
-    assert (verdict == Admitted(None, context)) is accepted
-    assert isinstance(verdict, Denied) is not accepted
+    assert (verdict == Accepted(None, context)) is accepted
+    assert isinstance(verdict, Rejected) is not accepted
 
 
 @examples(300)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
 def test_a_context_that_is_accepted_survives_in_a_header(context):
     verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
-    if isinstance(verdict, Admitted):
+    if isinstance(verdict, Accepted):
         one = subject()
         one.remember(verdict.context)
         assert read(make().request(one, MESSAGE)).header(b"ws-context") == context.encode()
@@ -363,9 +363,9 @@ def test_after_the_answer_of_a_proxy_the_backend_may_count_the_client_as_connect
     ("failure", "expected"),
     [
         (Failure.UNREACHABLE, (503, (("Retry-After", "1"),), False)),
-        (Failure.CROWDED, (503, (("Retry-After", "1"),), False)),
+        (Failure.POOL_TIMEOUT, (503, (("Retry-After", "1"),), False)),
         (Failure.BROKEN, (502, (), True)),
-        (Failure.GARBLED, (502, (), True)),
+        (Failure.INVALID_RESPONSE, (502, (), True)),
         (Failure.TIMED_OUT, (504, (), True)),
     ],
 )
@@ -388,7 +388,7 @@ def test_a_coded_answer_to_a_post_cannot_be_used(coding):
 
 @pytest.mark.parametrize("coding", PLAIN)
 def test_an_answer_to_a_post_may_say_that_it_is_not_coded(coding):
-    assert judge_post(response(200, b'{"code":"OK"}', content_encoding=coding)) == Admitted(None, None)
+    assert judge_post(response(200, b'{"code":"OK"}', content_encoding=coding)) == Accepted(None, None)
 
 
 @pytest.mark.parametrize("status", [401, 404, 503])
@@ -405,37 +405,37 @@ def judge_put(outcome):
 
 @pytest.mark.parametrize("status", ANSWERS)
 def test_any_success_takes_a_message(status):
-    assert judge_put(response(status, b"whatever", content_type=b"text/plain")) == Taken(None)
+    assert judge_put(response(status, b"whatever", content_type=b"text/plain")) == Delivered(None)
 
 
 @pytest.mark.parametrize("kind", [b"text", b"Text", b"TEXT"])
 def test_a_reply_may_be_text(kind):
-    assert judge_put(response(200, "grüße".encode(), ws_reply=kind)) == Taken(Message(True, "grüße".encode()))
-    assert judge_put(response(204, ws_reply=kind)) == Taken(Message(True, b""))
+    assert judge_put(response(200, "grüße".encode(), ws_reply=kind)) == Delivered(Message(True, "grüße".encode()))
+    assert judge_put(response(204, ws_reply=kind)) == Delivered(Message(True, b""))
 
 
 @pytest.mark.parametrize("kind", [b"binary", b"Binary"])
 def test_a_reply_may_be_binary(kind):
-    assert judge_put(response(201, b"\xff\x00", ws_reply=kind)) == Taken(Message(False, b"\xff\x00"))
+    assert judge_put(response(201, b"\xff\x00", ws_reply=kind)) == Delivered(Message(False, b"\xff\x00"))
 
 
 @pytest.mark.parametrize("kind", [b"", b"json", b"text, binary", b"text/plain"])
 def test_a_reply_is_text_or_binary(kind):
     verdict = judge_put(response(200, b"x", ws_reply=kind))
     shown = kind.decode()
-    assert verdict == Failed(f"the backend's Ws-Reply is '{shown}', neither text nor binary", Reason.UNDELIVERED)
+    assert verdict == Undeliverable(f"the backend's Ws-Reply is '{shown}', neither text nor binary", Reason.UNDELIVERED)
 
 
 def test_a_text_reply_is_utf8():
     verdict = judge_put(response(200, b"\xff", ws_reply=b"text"))
-    assert verdict == Failed("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
+    assert verdict == Undeliverable("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
 
 
 @pytest.mark.parametrize("kind", [b"text", b"binary"])
 def test_a_reply_that_was_too_large_to_keep_is_not_sent_empty(kind):
     answered = response(200, ws_reply=kind)
     answered.overflown = True
-    assert judge_put(answered) == Failed("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
+    assert judge_put(answered) == Undeliverable("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
 
 
 @pytest.mark.parametrize("kind", [b"text", b"binary"])
@@ -443,44 +443,44 @@ def test_a_reply_that_was_too_large_to_keep_is_not_sent_empty(kind):
 def test_a_coded_reply_is_not_sent_to_the_client(kind, coding):
     verdict = judge_put(response(200, b"x", ws_reply=kind, content_encoding=coding))
     shown = coding[:40].decode("latin-1")
-    assert verdict == Failed(f"the backend's reply is in Content-Encoding {shown}", Reason.UNDELIVERED)
+    assert verdict == Undeliverable(f"the backend's reply is in Content-Encoding {shown}", Reason.UNDELIVERED)
 
 
 @pytest.mark.parametrize("coding", PLAIN)
 def test_a_reply_may_say_that_it_is_not_coded(coding):
-    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Taken(Message(True, b"x"))
+    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Delivered(Message(True, b"x"))
 
 
 @pytest.mark.parametrize("coding", CODED)
 def test_a_coded_answer_that_is_no_reply_does_not_matter(coding):
-    assert judge_put(response(200, b"x", content_encoding=coding)) == Taken(None)
-    assert make().judge(CLOSED, response(200, b"x", content_encoding=coding)) == Taken(None)
+    assert judge_put(response(200, b"x", content_encoding=coding)) == Delivered(None)
+    assert make().judge(CLOSED, response(200, b"x", content_encoding=coding)) == Delivered(None)
 
 
 def test_a_large_answer_that_is_no_reply_does_not_matter():
     answered = response(200)
     answered.overflown = True
-    assert judge_put(answered) == Taken(None)
+    assert judge_put(answered) == Delivered(None)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 505, 599])
 def test_a_message_is_sent_again_when_the_backend_may_take_it_later(status):
-    assert judge_put(response(status, ws_reply=b"text")) == Again(f"the backend answered {status}", 0.0)
-    assert judge_put(response(status, retry_after=b"3")) == Again(f"the backend answered {status}", 3.0)
+    assert judge_put(response(status, ws_reply=b"text")) == Retry(f"the backend answered {status}", 0.0)
+    assert judge_put(response(status, retry_after=b"3")) == Retry(f"the backend answered {status}", 3.0)
 
 
 @pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 401, 403, 404, 405, 409, 422, 424, 426, 499])
 def test_a_message_that_the_backend_will_not_take_ends_the_client(status):
     verdict = judge_put(response(status, retry_after=b"3"))
-    assert verdict == Failed(f"the backend answered {status}", Reason.UNDELIVERED)
+    assert verdict == Undeliverable(f"the backend answered {status}", Reason.UNDELIVERED)
 
 
 def test_gone_ends_the_client_normally():
-    assert judge_put(response(410)) == Failed("the backend answered 410", Reason.BACKEND_GONE)
+    assert judge_put(response(410)) == Undeliverable("the backend answered 410", Reason.BACKEND_GONE)
 
 
 def test_a_message_that_is_too_large_for_the_backend_is_too_large_for_the_client():
-    assert judge_put(response(413, retry_after=b"3")) == Failed("the backend answered 413", Reason.TOO_LARGE)
+    assert judge_put(response(413, retry_after=b"3")) == Undeliverable("the backend answered 413", Reason.TOO_LARGE)
 
 
 # What an answer to a DELETE means
@@ -492,19 +492,19 @@ def judge_delete(outcome):
 
 @pytest.mark.parametrize("status", [*ANSWERS, 404, 410])
 def test_a_delete_is_done_when_the_backend_has_no_such_client(status):
-    assert judge_delete(response(status, ws_reply=b"nonsense")) == Taken(None)
+    assert judge_delete(response(status, ws_reply=b"nonsense")) == Delivered(None)
 
 
 @pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 405, 408, 409, 425, 429, 500, 502, 503, 504])
 def test_a_delete_is_sent_again_whatever_else_the_backend_answers(status):
-    assert judge_delete(response(status)) == Again(f"the backend answered {status}", 0.0)
-    assert judge_delete(response(status, retry_after=b"4")) == Again(f"the backend answered {status}", 4.0)
+    assert judge_delete(response(status)) == Retry(f"the backend answered {status}", 0.0)
+    assert judge_delete(response(status, retry_after=b"4")) == Retry(f"the backend answered {status}", 4.0)
 
 
 @pytest.mark.parametrize("failure", Failure)
 @pytest.mark.parametrize("event", [MESSAGE, CLOSED])
 def test_what_was_not_answered_is_sent_again(event, failure):
-    assert make().judge(event, failure) == Again(f"the backend {failure.value}", 0.0)
+    assert make().judge(event, failure) == Retry(f"the backend {failure.value}", 0.0)
 
 
 # Retry-After
@@ -522,7 +522,7 @@ def far_east(monkeypatch):
 
 def wait(value: bytes) -> float:
     verdict = judge_put(response(503, retry_after=value))
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, Retry)
     assert verdict == make().judge(CLOSED, response(503, retry_after=value))
     return verdict.after
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import bodies, chunked, cut, examples, places
-from wsaas.errors import Malformed, Oversized
+from wsaas.errors import LimitExceeded, Malformed
 from wsaas.http.body import MAX_EXTRA, Body, Chunked, Sized
 
 LIMIT = 100_000
@@ -126,13 +126,13 @@ def test_extensions_and_trailers_have_their_limit_together():
     body = Chunked(LIMIT)
     assert feed(body, b"1%b\r\nx\r\n0\r\n%b\r\n" % (most, line)) == b""
     for over in (b"1%bx\r\nx\r\n0\r\n%b\r\n" % (most, line), b"1%b\r\nx\r\n0;a\r\n%b\r\n" % (most, line)):
-        with pytest.raises(Oversized, match="extensions and trailers"):
+        with pytest.raises(LimitExceeded, match="extensions and trailers"):
             feed(Chunked(LIMIT), over)
 
 
 @pytest.mark.parametrize("places", [(), range(1000)])
 def test_extensions_of_many_chunks_have_their_limit_together(places):
-    with pytest.raises(Oversized, match="extensions and trailers"):
+    with pytest.raises(LimitExceeded, match="extensions and trailers"):
         feed(Chunked(LIMIT), *cut(b"1;x=%b\r\na\r\n" % (b"y" * 200) * (MAX_EXTRA // 200), places))
 
 
@@ -140,7 +140,7 @@ def test_extensions_of_many_chunks_have_their_limit_together(places):
 def test_a_line_without_an_end_is_refused_before_it_is_long(start):
     body = Chunked(LIMIT)
     feed(body, start, *[b"1" * 100] * (MAX_EXTRA // 100 - 1))
-    with pytest.raises(Oversized, match="a line"):
+    with pytest.raises(LimitExceeded, match="a line"):
         feed(body, b"1" * 100, b"1" * 100)
 
 

@@ -1,7 +1,7 @@
 import httptools
 import pytest
 
-from wsaas.errors import Malformed, Oversized, UnknownCoding
+from wsaas.errors import LimitExceeded, Malformed, UnknownCoding
 from wsaas.http import headers as heads
 from wsaas.http.body import Body, Chunked, Sized
 from wsaas.http.headers import MAX_HEAD, MAX_HEADERS
@@ -35,7 +35,7 @@ def test_a_head_may_have_thirty_two_kibibytes():
     assert heads.find_end(b"...." + most, 4) == MAX_HEAD + 4
     assert heads.find_end(most[:-1], 0) == 0
     for data in (b"x" + most, b"x" * (MAX_HEAD + 1)):
-        with pytest.raises(Oversized, match="32768 bytes"):
+        with pytest.raises(LimitExceeded, match="32768 bytes"):
             heads.find_end(data, 0)
 
 
@@ -72,7 +72,7 @@ def test_repeated_headers_are_joined_and_named():
 def test_a_head_may_have_a_hundred_headers():
     lines = [b"X: %d" % number for number in range(MAX_HEADERS)]
     assert read(*lines).headers[b"x"].count(b",") == MAX_HEADERS - 1
-    with pytest.raises(Oversized, match="100 headers"):
+    with pytest.raises(LimitExceeded, match="100 headers"):
         read(*lines, b"Y: 1")
 
 

@@ -13,11 +13,11 @@ from tests.support.fakes import KEY, FakeBreaker, FakePool, read_all
 from tests.support.strategies import examples, extra_headers, head, header_values, spoilt
 from wsaas import __version__
 from wsaas.clock import rfc3339
-from wsaas.delivery.webhook import Denied, Subject, Webhook, judge_opened, opened_body
-from wsaas.errors import Fault
+from wsaas.delivery.webhook import Rejected, Subject, Webhook, judge_opened, opened_body
+from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
-from wsaas.http.request import Request, RequestReader
-from wsaas.http.response import BadResponse, ResponseReader
+from wsaas.http.request import Request, RequestParser
+from wsaas.http.response import BadResponse, ResponseParser
 from wsaas.http.serialize import dated, fault_answer
 from wsaas.settings import load
 from wsaas.websocket import handshake
@@ -80,12 +80,12 @@ def requests_to_backend(data: bytes) -> list[tuple[str, list[tuple[bytes, bytes]
 
 def shake(data: bytes) -> handshake.Handshake | None:
     """Return the handshake that `data` is, None where it is refused."""
-    items = read_all(RequestReader(1000), data)
+    items = read_all(RequestParser(1000), data)
     if len(items) != 1 or not isinstance(items[0], Request) or not items[0].upgrade:
         return None
     try:
         return handshake.read(items[0])
-    except Fault:
+    except HTTPError:
         return None
 
 
@@ -173,14 +173,14 @@ def responses_to_client(data: bytes) -> h11.Response | h11.InformationalResponse
 @given(st.one_of(answers(), answers(), spoilt(answers())))
 def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_expects(data):
     try:
-        response = ResponseReader(1000).feed(data)
+        response = ResponseParser(1000).feed(data)
     except BadResponse:
         response = None
     event("no response" if response is None else str(response.status // 100))
     if response is None:
         return
     verdict = judge_opened(response)
-    if isinstance(verdict, Denied):
+    if isinstance(verdict, Rejected):
         found = responses_to_client(dated(fault_answer(verdict.fault, keep_alive=False), AT))
         assert found.status_code == verdict.fault.status
         passed_on = [(name.lower().encode(), value.encode("latin-1")) for name, value in verdict.fault.headers]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.strategies import cut, examples, places, responses
 from wsaas.errors import Malformed
 from wsaas.http import lenient
-from wsaas.http.request import Request, RequestReader
-from wsaas.http.response import BadResponse, ResponseReader
+from wsaas.http.request import Request, RequestParser
+from wsaas.http.response import BadResponse, ResponseParser
 
 LIMIT = 1000
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -83,7 +83,7 @@ REFUSED = {
 
 
 def read(data: bytes, *, byte_by_byte: bool):
-    reader, found = ResponseReader(LIMIT), None
+    reader, found = ResponseParser(LIMIT), None
     for piece in [data[at : at + 1] for at in range(len(data))] if byte_by_byte else [data]:
         assert found is None
         found = reader.feed(piece)
@@ -116,7 +116,7 @@ def test_a_guess_is_not_taken(what, byte_by_byte):
 
 @pytest.mark.parametrize("coding", [b"identity", b" Identity "])
 def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     assert reader.feed(OK + b"Transfer-Encoding:" + coding + b"\r\n\r\nabc") is None
     response = reader.eof()
     assert (response.body, response.headers, response.keep_alive) == (b"abc", {}, False)
@@ -124,7 +124,7 @@ def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_doubt_ends_with_its_response(pieces):
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     sent = [b"HTTP/1.1 100 Go\n\n", OK + END]
     for piece in [b"".join(sent)] if pieces == 1 else sent:
         response = reader.feed(piece)
@@ -188,7 +188,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("what", STRANGE)
 def test_a_stranger_is_read_strictly(what):
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     reader.receive(STRANGE[what])
     assert not isinstance(reader.next(), Request | None)
     assert reader.next() is None
@@ -215,7 +215,7 @@ def loosened(data: bytes, where: int, how: int) -> bytes:
 @given(responses(), st.integers(0, 20), st.integers(0, 4), places)
 def test_a_response_is_the_same_however_loosely_it_is_written_and_however_it_is_cut(sent, where, how, places):
     data, (status, headers, body, keep_alive) = sent
-    reader, found = ResponseReader(100_000), None
+    reader, found = ResponseParser(100_000), None
     for piece in cut(loosened(data, where, how), places):
         assert found is None
         found = reader.feed(piece)

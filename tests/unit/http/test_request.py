@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import read_all
 from tests.support.strategies import chunked, cut, examples, places, requests, requests_or_not
 from wsaas import errors
-from wsaas.http.request import CHUNKS, CONTINUE, Phase, Refused, Request, RequestReader, too_large
+from wsaas.http.request import CHUNKS, CONTINUE, Phase, RejectedRequest, Request, RequestParser, too_large
 
 LIMIT = 100_000
 MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768
@@ -13,7 +13,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def read(*pieces: bytes, limit: int = LIMIT):
-    return read_all(RequestReader(limit), *pieces)
+    return read_all(RequestParser(limit), *pieces)
 
 
 def told(items):
@@ -25,10 +25,10 @@ def told(items):
     ]
 
 
-def fault(*pieces: bytes, limit: int = LIMIT) -> errors.Fault:
+def fault(*pieces: bytes, limit: int = LIMIT) -> errors.HTTPError:
     """Return the one fault that all of `pieces` give."""
     (item,) = read(*pieces, limit=limit)
-    assert isinstance(item, errors.Fault)
+    assert isinstance(item, errors.HTTPError)
     return item
 
 
@@ -43,7 +43,7 @@ def request(*lines: bytes, start: bytes = b"PUT / HTTP/1.1", body: bytes = b"") 
 @given(st.lists(requests(), max_size=5), places)
 def test_pipelined_requests_are_the_same_however_they_are_cut(pipelined, places):
     data = b"".join(sent for sent, _ in pipelined)
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     items = [item for item in read_all(reader, *cut(data, places)) if item is not CONTINUE]
     assert [(item.method, item.target, item.headers, item.body) for item in items] == [each for _, each in pipelined]
     assert all(item.keep_alive and not item.upgrade for item in items)
@@ -53,12 +53,12 @@ def test_pipelined_requests_are_the_same_however_they_are_cut(pipelined, places)
 @examples(400)
 @given(requests_or_not, places)
 def test_garbage_ends_in_a_fault_or_waits_however_it_is_cut(data, places):
-    reader, whole = RequestReader(1000), RequestReader(1000)
+    reader, whole = RequestParser(1000), RequestParser(1000)
     items, at_once = read_all(reader, *cut(data, places)), read_all(whole, data)
     assert told(items) == told(at_once)
     assert (reader.phase is Phase.DEAD) is (whole.phase is Phase.DEAD)
     for place, item in enumerate(items):
-        if isinstance(item, errors.Fault):
+        if isinstance(item, errors.HTTPError):
             assert 400 <= item.status <= 599
             assert place == len(items) - 1
             assert reader.phase is Phase.DEAD
@@ -69,7 +69,7 @@ def test_garbage_ends_in_a_fault_or_waits_however_it_is_cut(data, places):
 @given(requests(), st.binary(max_size=50), places)
 def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behind, places):
     upgrade = request(b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", start=b"GET /ws?q HTTP/1.1")
-    reader, items, after = RequestReader(LIMIT), [], b""
+    reader, items, after = RequestParser(LIMIT), [], b""
     for piece in cut(before[0] + upgrade + behind, places):
         if reader.phase is Phase.DEAD:
             after += piece
@@ -84,7 +84,7 @@ def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behi
 
 
 def test_a_request_waits_until_it_is_whole():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert reader.phase is Phase.IDLE
     assert read_all(reader, b"PUT / HT") == []
     assert reader.phase is Phase.HEAD
@@ -116,7 +116,7 @@ def test_a_trailer_is_not_a_header():
 
 
 def test_after_connection_close_nothing_more_is_read():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     (item,) = read_all(reader, request(b"Connection: close", b"Content-Length: 1", body=b"a" + GET))
     assert (item.body, item.keep_alive) == (b"a", False)
     assert reader.phase is Phase.DEAD
@@ -143,7 +143,7 @@ EXPECTING = request(b"Expect: 100-Continue", b"Content-Length: 2")
 
 
 def test_a_client_that_waits_is_told_to_go_on():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, EXPECTING) == [CONTINUE]
     (item,) = read_all(reader, b"ab")
     assert item.body == b"ab"
@@ -156,7 +156,7 @@ def test_a_client_that_does_not_wait_is_told_nothing():
 
 
 def test_a_client_that_sends_part_of_its_body_does_not_wait():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, EXPECTING + b"a") == []
     (item,) = read_all(reader, b"b")
     assert item.body == b"ab"
@@ -209,14 +209,14 @@ def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(headers, sent
 
 
 def test_an_offer_may_wait_for_its_body_to_be_asked_for():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, request(*OFFER, b"Expect: 100-continue", b"Content-Length: 3")) == [CONTINUE]
     (item,) = read_all(reader, b"abc")
     assert item.body == b"abc"
 
 
 def test_an_offer_with_connection_close_is_the_last_request():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     last = request(b"Connection: Upgrade, close", b"Upgrade: h2c", b"Content-Length: 1", body=b"a" + GET)
     (item,) = read_all(reader, last)
     assert (item.body, item.keep_alive) == (b"a", False)
@@ -339,7 +339,7 @@ def test_what_will_never_be_a_request_is_refused_before_its_head_ends(status, pa
     "part", [b"GET / HTTP/1.1\r\nHost: x\r\nX:", b"GET /a?b HT", b"\r\n\r\nPUT", b"OPTIONS * HTTP/1.1\r"]
 )
 def test_what_may_become_a_request_is_waited_for(part):
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, *[part[at : at + 1] for at in range(len(part))]) == []
     assert reader.phase is Phase.HEAD
 
@@ -376,7 +376,7 @@ def test_a_head_may_have_thirty_two_kibibytes():
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nX"])
 def test_a_head_without_an_end_is_refused_before_it_is_large(start):
-    reader, fed = RequestReader(LIMIT), len(start)
+    reader, fed = RequestParser(LIMIT), len(start)
     items = read_all(reader, start)
     while not items:
         items = read_all(reader, b"x")
@@ -387,7 +387,7 @@ def test_a_head_without_an_end_is_refused_before_it_is_large(start):
 
 
 def test_a_target_without_an_end_is_refused_before_it_is_large():
-    reader, fed = RequestReader(LIMIT), 0
+    reader, fed = RequestParser(LIMIT), 0
     items = read_all(reader, b"GET ")
     while not items:
         items = read_all(reader, b"/")
@@ -397,7 +397,7 @@ def test_a_target_without_an_end_is_refused_before_it_is_large():
 
 
 def test_headers_without_an_end_are_refused_before_they_are_many():
-    reader, fed = RequestReader(LIMIT), 0
+    reader, fed = RequestParser(LIMIT), 0
     items = read_all(reader, b"GET / HTTP/1.1\r\n")
     while not items:
         items = read_all(reader, b"X: y\r\n")
@@ -410,20 +410,20 @@ def test_headers_without_an_end_are_refused_before_they_are_many():
 def test_a_large_request_before_it_does_not_count_for_a_head(first):
     rest = b"" if first.endswith(b"a") else request(b"Content-Length: 80000", body=b"a" * 80_000)[16:]
     data = first + rest + GET
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     items = read_all(reader, *[data[:70_000], data[70_000:-20], data[-20:-10], data[-10:]])
     assert [item.method for item in items] == [b"PUT", b"GET"]
 
 
 def test_a_large_piece_before_it_does_not_count_for_a_head():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert len(read_all(reader, GET * 3000 + b"GET / ")) == 3000
     assert read_all(reader, b"HTTP/1.1\r\n") == []
     assert len(read_all(reader, b"Host: x\r\n\r\n")) == 1
 
 
 def test_empty_lines_before_a_request_are_skipped_but_not_without_end():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, *[b"\r\n"] * (MAX_HEAD // 4), b"\r\n" * (MAX_HEAD // 4 - 1), b"\r", b"\n") == []
     assert reader.phase is Phase.IDLE
     assert len(read_all(reader, GET, b"\r\n" * (MAX_HEAD // 2) + GET)) == 2
@@ -433,7 +433,7 @@ def test_empty_lines_before_a_request_are_skipped_but_not_without_end():
 
 @pytest.mark.parametrize("name", [b"X: ", b"X"])
 def test_a_trailer_without_an_end_is_refused_before_it_is_large(name):
-    reader, fed = RequestReader(LIMIT), 0
+    reader, fed = RequestParser(LIMIT), 0
     items = read_all(reader, request(b"Transfer-Encoding: chunked", body=b"1\r\na\r\n0\r\n" + name))
     while not items:
         items = read_all(reader, b"x" * 100)
@@ -443,7 +443,7 @@ def test_a_trailer_without_an_end_is_refused_before_it_is_large(name):
 
 
 def test_a_body_may_come_in_small_pieces_for_as_long_as_it_comes():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     read_all(reader, request(b"Transfer-Encoding: chunked"))
     assert read_all(reader, *[b"1;x=y\r\na\r\n"] * 5000) == []
     (item,) = read_all(reader, b"0\r\n\r\n")
@@ -478,7 +478,7 @@ def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
 
 
 def test_what_was_read_is_let_go():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     read_all(reader, GET * 1000 + GET[:10])
     assert reader._data == GET[:10]
     read_all(reader, GET[10:] + request(b"Content-Length: 90000", body=b"a" * 80_000))
@@ -486,7 +486,7 @@ def test_what_was_read_is_let_go():
 
 
 def test_the_next_request_waits_until_it_is_asked_for():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     reader.receive(GET * 2 + b"nonsense\r\n")
     assert isinstance(reader.next(), Request)
     reader.receive(GET)
@@ -508,7 +508,7 @@ def test_heads_that_come_often_are_judged_once():
 
 
 def test_a_closed_reader_reads_no_more():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     read_all(reader, GET[:10])
     reader.close()
     assert reader.phase is Phase.DEAD
@@ -525,7 +525,7 @@ PUSH = request(b"Content-Length: 2", body=b"hi")
 @examples(300)
 @given(st.one_of(requests().map(lambda made: made[0]), requests_or_not, st.sampled_from([PUSH, request()])))
 def test_the_shorter_way_of_a_push_says_what_the_other_one_says_or_takes_nothing(data):
-    reader, other = RequestReader(LIMIT), RequestReader(LIMIT)
+    reader, other = RequestParser(LIMIT), RequestParser(LIMIT)
     push = reader.whole(data)
     items = read_all(other, data)
     assert told(read_all(reader, data) if push is None else [push]) == told(items)
@@ -536,7 +536,7 @@ def test_the_shorter_way_of_a_push_says_what_the_other_one_says_or_takes_nothing
     "data", [PUSH, request(), request(b"Content-Length: 0"), request(b"Expect: 100-continue", b"Content-Length: 0")]
 )
 def test_a_whole_push_takes_the_shorter_way(data):
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     (item,) = read(data)
     for _ in range(2):
         assert told([reader.whole(data)]) == told([item])
@@ -565,14 +565,14 @@ def test_a_whole_push_takes_the_shorter_way(data):
     ],
 )
 def test_anything_else_is_left_to_the_longer_way(data):
-    reader = RequestReader(100)
+    reader = RequestParser(100)
     assert reader.whole(data) is None
     assert told(read_all(reader, data)) == told(read(data, limit=100))
 
 
 @pytest.mark.parametrize("before", [PUSH[:10], PUSH[:-1], request(b"Connection: close")])
 def test_the_shorter_way_is_closed_while_something_is_read_and_at_the_end(before):
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     read_all(reader, before)
     assert reader.whole(PUSH) is None
 
@@ -594,12 +594,12 @@ def decide(request):
 @given(st.lists(requests(), max_size=5), places)
 def test_what_is_refused_at_its_head_leaves_the_others_as_they_are(pipelined, places):
     data = b"".join(sent for sent, _ in pipelined)
-    reader = RequestReader(LIMIT, decide)
+    reader = RequestParser(LIMIT, decide)
     items = [item for item in read_all(reader, *cut(data, places)) if item is not CONTINUE]
     assert reader.phase is Phase.IDLE
     assert len(items) == len(pipelined)
     for item, (_, (method, target, headers, body)) in zip(items, pipelined, strict=True):
-        request = item.request if isinstance(item, Refused) else item
+        request = item.request if isinstance(item, RejectedRequest) else item
         assert (request.method, request.target, request.headers, request.keep_alive) == (method, target, headers, True)
         needed = b"expect" in headers or len(target) % 3 == 2
         # What came whole is given out whole: it takes no memory that is not let go at once.
@@ -613,17 +613,17 @@ def test_garbage_behind_a_head_is_answered_once_at_most(data, places):
     def refuse(_request):
         raise errors.NotFound("There is nothing at this path.")
 
-    reader = RequestReader(1000, refuse)
+    reader = RequestParser(1000, refuse)
     for piece in cut(data, places):
         for item in read_all(reader, piece):
-            assert isinstance(item, Request | Refused | errors.Fault)
-            assert not isinstance(item, Refused) or item.request.body == b""
+            assert isinstance(item, Request | RejectedRequest | errors.HTTPError)
+            assert not isinstance(item, RejectedRequest) or item.request.body == b""
         assert len(reader._data) <= MAX_HEAD + len(piece)
         assert reader._body is None or reader._body.take() == b""
 
 
 def test_many_tiny_chunks_are_read_a_few_at_a_time():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     reader.receive(request(b"Transfer-Encoding: chunked", body=b"1\r\na\r\n" * 200 + b"0\r\n\r\n") + GET)
     rounds = 0
     while (item := reader.next()) is None:
@@ -636,7 +636,7 @@ def test_many_tiny_chunks_are_read_a_few_at_a_time():
 
 
 def test_lines_of_chunks_that_are_cut_count_as_chunks():
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     assert read_all(reader, request(b"Transfer-Encoding: chunked", body=b"1")) == []
     reader.receive(b"\r\na\r\n" + b"1;x\r\na\r\n" * 100)
     rounds = 1

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import chunked, cut, examples, places, responses, responses_or_not
-from wsaas.http.response import BadResponse, ResponseReader
+from wsaas.http.response import BadResponse, ResponseParser
 
 LIMIT = 100_000
 MAX_HEADERS, MAX_HEAD = 100, 32_768
@@ -15,7 +15,7 @@ def ok(*lines: bytes, body: bytes = b"", start: bytes = b"HTTP/1.1 200 OK") -> b
 
 def respond(*pieces: bytes, limit: int = LIMIT):
     """Return the one response that comes with the last of `pieces`."""
-    reader = ResponseReader(limit)
+    reader = ResponseParser(limit)
     for piece in pieces[:-1]:
         assert reader.feed(piece) is None
     return reader.feed(pieces[-1])
@@ -24,7 +24,7 @@ def respond(*pieces: bytes, limit: int = LIMIT):
 @examples(300)
 @given(st.lists(responses(), min_size=1, max_size=3), places)
 def test_a_response_is_the_same_however_it_is_cut(sequence, places):
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     for data, expected in sequence:
         pieces = list(cut(data, places))
         for piece in pieces[:-1]:
@@ -39,7 +39,7 @@ def test_a_response_is_the_same_however_it_is_cut(sequence, places):
 @examples(300)
 @given(responses_or_not, places)
 def test_garbage_is_a_bad_response_or_waits(data, places):
-    reader = ResponseReader(1000)
+    reader = ResponseParser(1000)
     response = None
     try:
         for piece in cut(data, places):
@@ -67,7 +67,7 @@ def test_interim_responses_are_passed_over():
 
 
 def test_a_response_without_a_length_ends_with_the_connection():
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     assert reader.feed(ok(body=b"ab")) is None
     assert reader.feed(b"cd") is None
     response = reader.eof()
@@ -85,7 +85,7 @@ def test_a_response_without_a_length_ends_with_the_connection():
     ],
 )
 def test_a_response_that_was_cut_off_is_none(sent):
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     assert reader.feed(sent) is None
     assert reader.eof() is None
 
@@ -141,7 +141,7 @@ def test_a_body_over_the_limit_is_not_waited_for():
 
 
 def test_a_reader_starts_again_for_the_next_response():
-    reader = ResponseReader(10)
+    reader = ResponseParser(10)
     assert reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11)).overflown
     for _ in range(2):
         response = reader.feed(ok(b"Content-Length: 1", body=b"a"))
@@ -179,7 +179,7 @@ def test_an_offer_of_another_protocol_on_a_response_is_ignored():
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 "])
 def test_a_response_head_without_an_end_is_refused_before_it_is_large(start):
-    reader, fed = ResponseReader(LIMIT), len(start)
+    reader, fed = ResponseParser(LIMIT), len(start)
     reader.feed(start)
     while fed <= MAX_HEAD - 100:
         assert reader.feed(b"x" * 100) is None
@@ -189,7 +189,7 @@ def test_a_response_head_without_an_end_is_refused_before_it_is_large(start):
 
 
 def test_interim_responses_are_refused_before_they_are_many():
-    reader, fed = ResponseReader(LIMIT), 0
+    reader, fed = ResponseParser(LIMIT), 0
     hint = ok(b"X: " + b"x" * 1000, start=b"HTTP/1.1 103 Early Hints")
     while fed <= MAX_HEAD - len(hint):
         assert reader.feed(hint) is None
@@ -199,7 +199,7 @@ def test_interim_responses_are_refused_before_they_are_many():
 
 
 def test_interim_responses_count_for_one_response():
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     hint = ok(b"X: " + b"x" * 20_000, start=b"HTTP/1.1 103 Early Hints")
     for _ in range(3):
         assert reader.feed(hint + ok(b"Content-Length: 0")).keep_alive
@@ -219,20 +219,20 @@ def test_interim_responses_count_for_one_response():
 def test_what_will_never_be_a_response_is_refused_before_its_head_ends(part):
     with pytest.raises(BadResponse, match=r"\w"):
         respond(part)
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     with pytest.raises(BadResponse, match=r"\w"):
         assert not any(reader.feed(part[at : at + 1]) for at in range(len(part)))
 
 
 def test_what_was_read_before_does_not_count_for_the_next_head():
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     large = ok(b"X: " + b"x" * 20_000, b"Content-Length: 90000", body=b"a" * 90_000)
     for _ in range(3):
         assert [reader.feed(piece) is None for piece in cut(large, [10_000, 50_000])] == [True, True, False]
 
 
 def test_a_closed_response_reader_keeps_nothing():
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     reader.feed(ok(body=b"abc"))
     reader.close()
     assert reader.eof() is None

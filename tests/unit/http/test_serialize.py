@@ -1,12 +1,12 @@
 import pytest
 
 from wsaas import errors
-from wsaas.http.response import ResponseReader
+from wsaas.http.response import ResponseParser
 from wsaas.http.serialize import answer, dated, fault_answer, kept_alive, without_body
 
 
 def respond(data: bytes):
-    return ResponseReader(100_000).feed(data)
+    return ResponseParser(100_000).feed(data)
 
 
 def test_an_answer_can_be_read_back():
@@ -30,7 +30,7 @@ def test_a_fault_is_answered_with_what_it_carries():
 
 
 def test_every_fault_can_be_answered():
-    for kind in errors.Fault.__subclasses__():
+    for kind in errors.HTTPError.__subclasses__():
         response = respond(fault_answer(kind("Why.")))
         assert response.status == kind.status
 

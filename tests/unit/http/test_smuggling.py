@@ -12,8 +12,8 @@ from tests.support.fakes import read_all
 from tests.support.strategies import cut, examples, places, requests_or_not, responses_or_not
 from wsaas import errors
 from wsaas.http import lenient
-from wsaas.http.request import Request, RequestReader
-from wsaas.http.response import BadResponse, ResponseReader
+from wsaas.http.request import Request, RequestParser
+from wsaas.http.response import BadResponse, ResponseParser
 
 LIMIT = 1000
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -247,9 +247,9 @@ READ = {
 def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read(what, byte_by_byte):
     status, data = REFUSED[what]
     data += HIDDEN
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     (refusal,) = read_all(reader, *(data[at : at + 1] for at in range(len(data))) if byte_by_byte else [data])
-    assert isinstance(refusal, errors.Fault)
+    assert isinstance(refusal, errors.HTTPError)
     assert refusal.status == status
     assert read_all(reader, HIDDEN) == []
 
@@ -259,7 +259,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read
 def test_what_can_be_read_in_one_way_is_read_so(what, byte_by_byte):
     data, body = READ[what]
     data += HIDDEN
-    reader = RequestReader(LIMIT)
+    reader = RequestParser(LIMIT)
     first, second = read_all(reader, *(data[at : at + 1] for at in range(len(data))) if byte_by_byte else [data])
     assert (first.target, first.body) == (b"/", body)
     assert (second.target, second.body) == (b"/hidden", b"")
@@ -268,7 +268,7 @@ def test_what_can_be_read_in_one_way_is_read_so(what, byte_by_byte):
 
 @pytest.mark.parametrize("line", [b"Connection: close", b"Connection: keep-alive, Close"])
 def test_nothing_is_read_behind_the_last_request(line):
-    (last,) = read_all(RequestReader(LIMIT), request(line, b"Content-Length: 3", body=b"abc" + HIDDEN), HIDDEN)
+    (last,) = read_all(RequestParser(LIMIT), request(line, b"Content-Length: 3", body=b"abc" + HIDDEN), HIDDEN)
     assert (last.body, last.keep_alive) == (b"abc", False)
 
 
@@ -294,7 +294,7 @@ def told_by_h11(data: bytes, number: int) -> list[tuple[bytes, bytes, list[tuple
 @examples(500)
 @given(requests_or_not)
 def test_a_strict_reader_reads_the_same_requests(data):
-    items = [item for item in read_all(RequestReader(LIMIT), data) if isinstance(item, Request)]
+    items = [item for item in read_all(RequestParser(LIMIT), data) if isinstance(item, Request)]
     told = told_by_h11(data, len(items))
     for item, (method, target, headers, body) in zip(items, told, strict=True):
         assert (item.method, item.body) == (method, body)
@@ -363,7 +363,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_what_a_backend_leaves_open_is_no_response(what, byte_by_byte):
     data = BAD[what]
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     with pytest.raises(BadResponse, match=r"\w"):
         assert not any(map(reader.feed, [data[at : at + 1] for at in range(len(data))] if byte_by_byte else [data]))
 
@@ -388,13 +388,13 @@ USELESS = {
 
 @pytest.mark.parametrize("what", USELESS)
 def test_a_connection_that_may_have_more_to_say_is_not_used_again(what):
-    found = ResponseReader(LIMIT).feed(USELESS[what])
+    found = ResponseParser(LIMIT).feed(USELESS[what])
     assert not found.keep_alive
 
 
 def test_a_response_without_a_length_ends_with_its_connection_though_that_is_to_be_kept():
     for lines in ([], [b"Connection: keep-alive"]):
-        reader = ResponseReader(LIMIT)
+        reader = ResponseParser(LIMIT)
         assert reader.feed(response(*lines, body=b"abc")) is None
         found = reader.eof()
         assert (found.body, found.keep_alive) == (b"abc", False)
@@ -413,7 +413,7 @@ def strictly_written(data: bytes) -> bytes:
 @examples(500)
 @given(responses_or_not, places)
 def test_a_strict_reader_reads_the_same_response(data, places):
-    reader, found, given_to_it = ResponseReader(LIMIT), None, b""
+    reader, found, given_to_it = ResponseParser(LIMIT), None, b""
     try:
         for piece in cut(data, places):
             given_to_it += piece

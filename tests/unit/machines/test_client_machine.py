@@ -14,22 +14,22 @@ from tests.support.strategies import FIN, frame
 from tests.unit.transport.test_websocket import SWITCH, Rig
 from wsaas import errors
 from wsaas.delivery.outbox import OVERHEAD
-from wsaas.delivery.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
+from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.session import State
-from wsaas.transport.pending_client import MAX_EAGER, PendingProtocol
+from wsaas.transport.pending_client import MAX_EAGER, PendingClientProtocol
 from wsaas.websocket import frames
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LIMIT, INBOX, SEND_BUFFER = 400, 1000, 300
 CLOSING_TIME = 4.0
-ADMITTED = Admitted(None, None)
-FORBIDDEN = Denied(errors.Forbidden("no"), told=False)
-TIMED_OUT = Denied(errors.GatewayTimeout("late"), told=True)
-REPLY = Taken(Message(text=False, data=b"reply"))
-AGAIN = Again("later", 3.0)
-UNDELIVERED = Failed("no", Reason.UNDELIVERED)
-GONE = Failed("gone", Reason.BACKEND_GONE)
+ADMITTED = Accepted(None, None)
+FORBIDDEN = Rejected(errors.Forbidden("no"), told=False)
+TIMED_OUT = Rejected(errors.GatewayTimeout("late"), told=True)
+REPLY = Delivered(Message(text=False, data=b"reply"))
+AGAIN = Retry("later", 3.0)
+UNDELIVERED = Undeliverable("no", Reason.UNDELIVERED)
+GONE = Undeliverable("gone", Reason.BACKEND_GONE)
 
 data_frames = st.tuples(st.sampled_from([TEXT, BINARY]), st.sampled_from([b"m", b"", b"x" * LIMIT])).map(
     lambda made: frame(*made)
@@ -112,7 +112,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @property
     def is_in(self):
-        return not isinstance(self.transport.protocol, PendingProtocol)
+        return not isinstance(self.transport.protocol, PendingClientProtocol)
 
     # The client.
 
@@ -168,17 +168,17 @@ class ClientMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
     @rule(verdict=st.sampled_from([ADMITTED, ADMITTED, ADMITTED, FORBIDDEN, TIMED_OUT]))
     def the_backend_decides(self, verdict):
-        self.maybe_accepted = isinstance(verdict, Admitted) or verdict.told
+        self.maybe_accepted = isinstance(verdict, Accepted) or verdict.told
         self.webhook.answer(verdict)
 
     @precondition(lambda self: self.maybe_accepted is not None and self.webhook.calls)
-    @rule(verdict=st.sampled_from([TAKEN, TAKEN, TAKEN, REPLY, REPLY, AGAIN, UNDELIVERED, GONE]))
+    @rule(verdict=st.sampled_from([DELIVERED, DELIVERED, DELIVERED, REPLY, REPLY, AGAIN, UNDELIVERED, GONE]))
     def the_backend_answers(self, verdict):
-        gives_up = isinstance(verdict, Failed) or (verdict is AGAIN and self.is_too_late_for_another_try())
+        gives_up = isinstance(verdict, Undeliverable) or (verdict is AGAIN and self.is_too_late_for_another_try())
         if gives_up and not self.may_end:
-            verdict, gives_up = TAKEN, False
+            verdict, gives_up = DELIVERED, False
         if isinstance(self.webhook.asked, Closed) and verdict is not AGAIN:
-            verdict, gives_up = TAKEN, False
+            verdict, gives_up = DELIVERED, False
         if verdict is REPLY and self.state_is(State.OPEN):
             self.pushed.append((BINARY, b"reply"))
             self.held = self.transport.backlog > SEND_BUFFER
@@ -336,7 +336,7 @@ class ClientMachine(RuleBasedStateMachine):
         while self.webhook.calls or self.rig.clock.timers:
             self.rig.clock.advance(5.0)
             if self.webhook.calls:
-                self.the_backend_answers(TAKEN)
+                self.the_backend_answers(DELIVERED)
         assert self.rig.keeper.calls == ["left", "settled"]
         ends = [event for event in self.webhook.told if isinstance(event, Closed)]
         assert len(ends) == bool(self.maybe_accepted)

@@ -2,7 +2,7 @@
 
 from tests.support.strategies import frame
 from tests.unit.transport.test_websocket import Rig
-from wsaas.delivery.webhook import Failed
+from wsaas.delivery.webhook import Undeliverable
 from wsaas.events import Message, Reason
 
 TEXT, CLOSE = 1, 8
@@ -18,7 +18,7 @@ def test_nothing_is_delivered_behind_a_message_that_was_given_up_while_the_clien
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.receive(b"".join(frame(TEXT, b"%d" % number) for number in range(4)))
     assert not rig.transport.reading, "1 and 2 wait for 0, and 3 was not read yet"
-    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     rig.answer_all()
     assert heard(rig) == [b"0"]
 

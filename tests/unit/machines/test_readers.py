@@ -11,9 +11,9 @@ from tests.fuzz.frames import plain, taken
 from tests.fuzz.reference import Decoder
 from tests.fuzz.requests import feed, told
 from tests.support.strategies import CLOSE, FIN, frame, requests, requests_or_not
-from wsaas.errors import Fault
-from wsaas.http.request import CONTINUE, Phase, Request, RequestReader
-from wsaas.websocket.decoder import FrameStream
+from wsaas.errors import HTTPError
+from wsaas.http.request import CONTINUE, Phase, Request, RequestParser
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Violation
 
 UPGRADE = (
@@ -28,7 +28,7 @@ class RequestMachine(RuleBasedStateMachine):
     @initialize(limit=st.sampled_from([0, 10, 1000]))
     def start(self, limit):
         self.limit = limit
-        self.reader = RequestReader(limit)
+        self.reader = RequestParser(limit)
         self.unsent = self.fed = self.behind = b""
         self.items = []
         self.closed = False
@@ -59,7 +59,7 @@ class RequestMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_gave_what_one_that_gets_all_at_once_gives(self):
-        whole = RequestReader(self.limit)
+        whole = RequestParser(self.limit)
         items = [item for item in feed(whole, self.fed, shorter=False) if item is not CONTINUE]
         assert [told(item) for item in self.items] == [told(item) for item in items]
         if not self.closed:
@@ -69,7 +69,7 @@ class RequestMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_fault_is_the_last_that_it_gives(self):
-        assert not any(isinstance(item, Fault) for item in self.items[:-1])
+        assert not any(isinstance(item, HTTPError) for item in self.items[:-1])
         assert all(len(item.body) <= self.limit for item in self.items if isinstance(item, Request))
 
 
@@ -99,7 +99,7 @@ class FramesMachine(RuleBasedStateMachine):
     @initialize(limit=st.sampled_from([5, 126, 400]), deflated=st.booleans())
     def start(self, limit, deflated):
         self.limit, self.deflated = limit, deflated
-        self.streams = {fast: FrameStream(limit, fast=fast, deflated=deflated) for fast in (True, False)}
+        self.streams = {fast: FrameDecoder(limit, fast=fast, deflated=deflated) for fast in (True, False)}
         self.taken = {True: [], False: []}
         self.unsent = self.sent = b""
 

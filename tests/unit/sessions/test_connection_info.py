@@ -2,14 +2,14 @@ import json
 import tracemalloc
 
 from tests.support.fakes import FakeClock
-from wsaas.sessions.connection_info import Facts
+from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.websocket.handshake import Handshake
 
 SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=[], authorization=None)
 
 
 def test_a_client_of_which_nothing_is_heard_was_lost():
-    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     facts.ended = 6.234
     assert json.loads(facts.farewell("node/id")) == {
         "ws_uri": "node/id",
@@ -23,7 +23,7 @@ def test_a_client_of_which_nothing_is_heard_was_lost():
 
 
 def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
-    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     assert (facts.path, facts.query, facts.remote_address, facts.order) == ("/room", "a=1", "192.0.2.7", 0)
     assert facts.since == facts.last_seen == 5.0
     assert facts.connected_at == 1_700_000_005.0
@@ -31,14 +31,14 @@ def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
 
 
 def test_the_first_close_on_the_wire_counts():
-    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock())
+    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock())
     facts.note_close(4001, "first")
     facts.note_close(1000, "second")
     assert (facts.close_code, facts.close_text) == (4001, "first")
 
 
 def test_a_delete_that_is_kept_takes_no_more_than_it_says():
-    facts = Facts("id", SHAKEN, "192.0.2.7", FakeClock())
+    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock())
     tracemalloc.start()
     try:
         kept = [facts.farewell("node/id") for _ in range(100)]

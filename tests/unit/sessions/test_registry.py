@@ -6,13 +6,13 @@ import pytest
 from tests.support.fakes import FakeClock, FakeDoor, FakeJournal, FakeWebhook, make_handshake, make_settings
 from wsaas import errors
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.webhook import TAKEN, Admitted, Denied
+from wsaas.delivery.webhook import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.sessions.registry import ID_FORM, Registry, page
 from wsaas.sessions.session import State
 
-OK = Admitted(None, None)
-REFUSED = Denied(errors.Forbidden("no"), told=False)
+OK = Accepted(None, None)
+REFUSED = Rejected(errors.Forbidden("no"), told=False)
 
 
 class Rig:
@@ -163,7 +163,7 @@ def test_a_client_that_is_gone_is_ending_until_the_backend_knows(rig):
     session.lost()
     assert list(rig.registry.live()) == []
     assert list(rig.registry.ending()) == [session]
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert list(rig.registry.ending()) == []
 
 
@@ -221,9 +221,9 @@ def test_a_registry_is_emptied_when_the_backend_knows_of_every_end(rig):
     rig.shut()
     second.lost()
     assert rig.emptied == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.emptied == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.emptied == ["emptied"]
 
 
@@ -233,7 +233,7 @@ def test_a_registry_with_a_client_left_is_not_emptied(rig):
     rig.webhook.answer(OK)
     rig.shut()
     first.lost()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert list(rig.registry.ending()) == []
     assert rig.emptied == []
 

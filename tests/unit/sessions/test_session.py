@@ -11,7 +11,7 @@ from tests.support.fakes import (
     FakeDoor,
     FakeEdge,
     FakeJournal,
-    FakeKeeper,
+    FakeSessionListener,
     FakeWebhook,
     make_handshake,
     make_services,
@@ -21,19 +21,19 @@ from wsaas import errors
 from wsaas.clock import rfc3339
 from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.journal import Entry, NoJournal
-from wsaas.delivery.webhook import TAKEN, Admitted, Again, Denied, Failed, Taken
+from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.session import MOVES, Session, State
 from wsaas.websocket import frames
 
 ID = "abcdefghijklmnopqrstuv"
 WS_URI = f"localhost:8080/{ID}"
-OK = Admitted(None, None)
-FORBIDDEN = Denied(errors.Forbidden("no"), told=False)
-TIMED_OUT = Denied(errors.GatewayTimeout("late"), told=True)
-AGAIN = Again("the backend is tired")
-UNDELIVERED = Failed("no", Reason.UNDELIVERED)
-GONE = Failed("gone", Reason.BACKEND_GONE)
+OK = Accepted(None, None)
+FORBIDDEN = Rejected(errors.Forbidden("no"), told=False)
+TIMED_OUT = Rejected(errors.GatewayTimeout("late"), told=True)
+AGAIN = Retry("the backend is tired")
+UNDELIVERED = Undeliverable("no", Reason.UNDELIVERED)
+GONE = Undeliverable("gone", Reason.BACKEND_GONE)
 
 
 class Rig:
@@ -42,7 +42,7 @@ class Rig:
     def __init__(self, offered=(), preferred="", authorization=None, journal=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.keeper = FakeKeeper()
+        self.keeper = FakeSessionListener()
         self.door = FakeDoor()
         self.edge = self.door.edge
         if preferred:
@@ -74,7 +74,7 @@ class Rig:
 
     def answer_all(self):
         while self.webhook.calls:
-            self.webhook.answer(OK if isinstance(self.webhook.asked, Opened) else TAKEN)
+            self.webhook.answer(OK if isinstance(self.webhook.asked, Opened) else DELIVERED)
 
     @property
     def ends(self):
@@ -134,7 +134,7 @@ def test_an_admitted_client_enters_and_its_edge_is_started(rig):
 
 
 def test_a_context_is_kept_and_sent_along(rig):
-    rig.webhook.answer(Admitted(None, "cart=7"))
+    rig.webhook.answer(Accepted(None, "cart=7"))
     rig.receive()
     assert rig.session.context == "cart=7"
     assert b"Ws-Context: cart=7\r\n" in rig.webhook.subject.lines
@@ -158,20 +158,20 @@ def test_without_a_context_none_is_sent(rig):
 )
 def test_the_subprotocol_is_the_backends_choice_else_the_nodes(offered, named, preferred, chosen):
     rig = Rig(offered, preferred)
-    rig.webhook.answer(Admitted(named, None))
+    rig.webhook.answer(Accepted(named, None))
     assert rig.door.accepted == (chosen, b"")
     assert rig.session.subprotocol == chosen
 
 
 def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owed():
     rig = Rig(["a"])
-    rig.webhook.answer(Admitted("b", "context"))
+    rig.webhook.answer(Accepted("b", "context"))
     assert isinstance(rig.door.refused, errors.BadGateway)
     assert rig.session.state is State.CLOSED
     assert rig.session.reason is Reason.REFUSED
     assert rig.end == (1006, "")
     assert rig.keeper.calls == ["left"]
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
 
 
@@ -192,14 +192,14 @@ def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_fol
     rig.clock.advance(10.0)
     assert rig.end == (1006, "")
     rig.session.lost()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
     assert len(rig.ends) == 1
 
 
 # A client that ends while the backend is asked: is a DELETE owed?
 
-OWED = [(OK, True), (Admitted("never offered", None), True), (TIMED_OUT, True), (FORBIDDEN, False)]
+OWED = [(OK, True), (Accepted("never offered", None), True), (TIMED_OUT, True), (FORBIDDEN, False)]
 
 
 @pytest.mark.parametrize(("verdict", "owed"), OWED)
@@ -214,7 +214,7 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
     if owed:
         assert rig.end == (1006, "")
         assert rig.keeper.calls == ["left"]
-        rig.webhook.answer(TAKEN)
+        rig.webhook.answer(DELIVERED)
     assert len(rig.ends) == owed
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.session.reason is Reason.CLIENT_LOST
@@ -263,7 +263,7 @@ def test_the_counters_count_messages_and_bytes_both_ways(rig):
     rig.receive(b"12345")
     rig.receive(b"")
     rig.session.send(text=False, data=b"123")
-    rig.webhook.answer(Taken(Message(text=True, data=b"1234")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"1234")))
     session = rig.session
     assert (session.messages_in, session.bytes_in) == (2, 5)
     assert (session.messages_out, session.bytes_out) == (2, 7)
@@ -274,7 +274,7 @@ def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
     rig.receive(b"." * 300_000)
     assert rig.edge.calls == ["start", "pause"]
     rig.clock.advance(20.0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.edge.calls == ["start", "pause", "resume"]
     assert rig.session.last_seen == rig.clock.now()
 
@@ -300,7 +300,7 @@ def test_a_push_is_one_frame(rig, text, opcode):
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_reply_is_one_frame(rig, text, opcode):
     rig.enter().receive()
-    rig.webhook.answer(Taken(Message(text=text, data=b"hi")))
+    rig.webhook.answer(Delivered(Message(text=text, data=b"hi")))
     assert rig.edge.written == [frames.encode(opcode, b"hi")]
 
 
@@ -385,7 +385,7 @@ def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
     else:
         rig.session.lost()
     written = list(rig.edge.written)
-    rig.webhook.answer(Taken(Message(text=True, data=b"late")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"late")))
     assert rig.edge.written == written
     assert rig.session.messages_out == 0
     assert "a reply came after the client" in caplog.text
@@ -396,11 +396,11 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     rig.receive(b"1")
     rig.receive(b"2")
     rig.edge.backlog = 1024 * 1024
-    rig.webhook.answer(Taken(Message(text=True, data=b"a")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
     assert len(rig.webhook.told) == 3
     rig.receive(b"3")
     rig.edge.backlog += 1
-    rig.webhook.answer(Taken(Message(text=True, data=b"b")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"b")))
     assert rig.webhook.calls == []
     assert rig.session.messages_out == 2
     rig.session.outbox.release()
@@ -411,7 +411,7 @@ def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
     rig.enter().receive()
     rig.receive(b"2")
     rig.edge.backlog = 2 * 1024 * 1024
-    rig.webhook.answer(Taken(Message(text=True, data=b"a")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
     rig.session.lost()
     rig.answer_all()
     assert [event.number for event in rig.webhook.told] == [0, 1, 2, "end"]
@@ -450,7 +450,7 @@ def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
     assert rig.session.reason is reason
     assert rig.keeper.calls == ["left"]
     rig.session.lost()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
 
 
@@ -496,9 +496,9 @@ def test_the_delete_follows_the_last_message(rig):
     rig.receive(b"2")
     rig.session.closed_by_client(1000, "")
     assert rig.ends == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.ends == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.end == (1000, "")
 
 
@@ -512,7 +512,7 @@ def test_messages_that_still_come_after_a_close_are_delivered(rig):
 def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog):
     rig.enter().session.lost()
     while rig.keeper.calls != ["left", "settled"]:
-        rig.webhook.answer(Again("the backend is down", 1000.0))
+        rig.webhook.answer(Retry("the backend is down", 1000.0))
         rig.clock.advance(300.0)
     assert caplog.messages == [
         f"{WS_URI}: the backend was not told that this connection ended: the backend is down, 2 times"
@@ -581,7 +581,7 @@ def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_le
     assert rig.ends[0]["undelivered"] == 2
     assert [event.number for event in rig.webhook.told] == [0, 1, "end"]
     assert rig.session.reason is Reason.CLIENT_CLOSED
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
 
 
@@ -671,7 +671,7 @@ def test_a_client_that_the_backend_refused_is_forgotten(journalled):
 def test_the_context_is_remembered(journalled):
     rig = journalled
     rig.journal.write()
-    rig.webhook.answer(Admitted(None, "cart=7"))
+    rig.webhook.answer(Accepted(None, "cart=7"))
     assert rig.journal.write() == ["admitted"]
     assert rig.journal.entries[ID]["context"] == "cart=7"
 
@@ -681,7 +681,7 @@ def test_messages_do_not_wait_for_the_journal(journalled):
     rig.receive()
     assert isinstance(rig.webhook.asked, Message)
     rig.session.send(text=True, data=b"hi")
-    rig.webhook.answer(Taken(Message(text=True, data=b"ho")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"ho")))
     assert len(rig.edge.written) == 2
     assert rig.journal.pending == []
 
@@ -691,7 +691,7 @@ def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
     rig.session.closed_by_client(4000, "bye")
     assert rig.end == (4000, "bye")
     assert rig.journal.pending == []
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.journal.write() == ["settled"]
     assert rig.journal.entries == {}
@@ -707,7 +707,7 @@ def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_
     rig.webhook.answer(AGAIN)
     assert rig.journal.pending == []
     rig.clock.advance(10.0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.journal.write() == ["settled"]
     assert rig.journal.entries == {}
 
@@ -727,7 +727,7 @@ def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journa
     rig.webhook.answer(AGAIN)
     rig.journal.fail()
     rig.clock.advance(10.0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     rig.journal.write()
     assert rig.journal.entries == {}
 
@@ -752,7 +752,7 @@ def test_the_entry_of_a_session_is_what_the_journal_has(journalled):
     rig = journalled
     rig.journal.write()
     assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at)
-    rig.webhook.answer(Admitted(None, "cart=7"))
+    rig.webhook.answer(Accepted(None, "cart=7"))
     rig.session.lost()
     assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", "cart=7", rig.session.connected_at)
     asked = rig.webhook.answer(AGAIN)
@@ -779,7 +779,7 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     rig.webhook.windows[Closed] = 0.0
     rig.session.lost()
     rig.journal.write()
-    asked = rig.webhook.answer(Again("the backend is broken"))
+    asked = rig.webhook.answer(Retry("the backend is broken"))
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.journal.write() == ["ended"]
     assert list(rig.journal.entries) == [ID]
@@ -801,7 +801,7 @@ def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again(
     assert rig.ends == []
     rig.clock.advance(0.02)
     assert (rig.end, rig.ends[0]["duration"]) == ((1006, ""), 0)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.clock.timers == []
 
@@ -822,7 +822,7 @@ def test_a_stop_does_not_wait_for_it():
     assert rig.end == (1006, "")
     assert rig.clock.timers == []
     rig.session.outbox.hurry()
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert len(rig.ends) == 1
 
 
@@ -873,7 +873,7 @@ def test_the_information_of_a_client_that_waits(rig):
 def test_the_information_of_a_client_that_is_in():
     rig = Rig(["chat"])
     start = rig.clock.wall()
-    rig.webhook.answer(Admitted("chat", "ctx"))
+    rig.webhook.answer(Accepted("chat", "ctx"))
     rig.receive(b"12")
     rig.receive(b"345")
     rig.clock.advance(3.0)
@@ -1013,9 +1013,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.journal.fail()
 
     @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
-    @rule(verdict=st.sampled_from([OK, OK, OK, FORBIDDEN, TIMED_OUT, Admitted("a", "x")]))
+    @rule(verdict=st.sampled_from([OK, OK, OK, FORBIDDEN, TIMED_OUT, Accepted("a", "x")]))
     def the_backend_decides(self, verdict):
-        self.maybe_accepted = isinstance(verdict, Admitted) or verdict.told
+        self.maybe_accepted = isinstance(verdict, Accepted) or verdict.told
         self.webhook.answer(verdict)
 
     @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING, State.DISCONNECTED))
@@ -1071,17 +1071,25 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.maybe_accepted is not None and self.webhook.calls)
     @rule(
         verdict=st.sampled_from(
-            [TAKEN, TAKEN, TAKEN, Taken(Message(text=False, data=b"r" * 30)), Again("", 5.0), UNDELIVERED, GONE]
+            [
+                DELIVERED,
+                DELIVERED,
+                DELIVERED,
+                Delivered(Message(text=False, data=b"r" * 30)),
+                Retry("", 5.0),
+                UNDELIVERED,
+                GONE,
+            ]
         )
     )
     def the_backend_answers(self, verdict):
         event = self.webhook.asked
-        if isinstance(event, Closed) and not isinstance(verdict, Again):
-            verdict = TAKEN
-        if isinstance(verdict, Taken) and verdict.reply and self.state_is(State.OPEN):
+        if isinstance(event, Closed) and not isinstance(verdict, Retry):
+            verdict = DELIVERED
+        if isinstance(verdict, Delivered) and verdict.reply and self.state_is(State.OPEN):
             self.pushed.append(frames.encode(frames.BINARY, verdict.reply.data))
-        self.failed = self.failed or isinstance(verdict, Failed)
-        self.taken += isinstance(event, Message) and isinstance(verdict, Taken)
+        self.failed = self.failed or isinstance(verdict, Undeliverable)
+        self.taken += isinstance(event, Message) and isinstance(verdict, Delivered)
         self.webhook.answer(verdict)
 
     @rule(seconds=st.sampled_from([1.0, 5.0]))
@@ -1177,7 +1185,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.rig.clock.advance(5.0)
             self.journal.write()
             if self.webhook.calls:
-                self.the_backend_answers(TAKEN)
+                self.the_backend_answers(DELIVERED)
             self.the_backend_hears_everything_in_order_and_the_end_last()
             self.what_is_owed_is_remembered()
         assert self.rig.keeper.calls == ["left", "settled"]

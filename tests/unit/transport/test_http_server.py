@@ -18,9 +18,9 @@ from tests.support.fakes import (
     make_handshake,
     make_settings,
 )
-from wsaas.api.api import DONE, Control
+from wsaas.api.api import DONE, Api
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.webhook import Admitted
+from wsaas.delivery.webhook import Accepted
 from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE
 from wsaas.memory.limit import THROTTLING, MemoryLimit
@@ -28,11 +28,11 @@ from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import State
 from wsaas.transport import http_server as server
 from wsaas.transport.admission import MAX_REFUSED, Gate, SharedGate
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
-from wsaas.transport.pending_client import PendingProtocol
+from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.run_queue import SLICE_S, RunQueue
-from wsaas.transport.websocket import SocketProtocol
+from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -72,14 +72,14 @@ class Rig:
         self.sweeper = FakeSweeper()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.common = Common(settings, self.clock, self.sweeper)
+        self.common = ServerContext(settings, self.clock, self.sweeper)
         self.seconds = 0.0
         """How long each look at the time takes."""
         self.elapsed = 0.0
         self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         site = Site(
             self.common,
-            Control(settings, self.registry) if control else None,
+            Api(settings, self.registry) if control else None,
             self.registry if registry else None,
             make_gate(self.clock, self.registry, self.sweeper, clients=room, kind=Gate if not control else SharedGate),
         )
@@ -323,7 +323,7 @@ def test_a_slow_client_is_told_of_before_the_body(rig):
 
 
 def test_a_client_that_is_being_closed_takes_no_body(rig, session):
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     session.close(Reason.BACKEND_CLOSED)
     other = rig.visit()
     other.protocol.data_received(rig.push(size=20_000))
@@ -603,7 +603,7 @@ def test_a_handshake_may_stand_behind_a_burst(rig):
     assert statuses(rig) == EXPECTED[: BURST + 4]
     assert len(rig.registry) == 1
     assert rig.transport.reading
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert rig.webhook.asked.data == b"early"
 
 
@@ -698,7 +698,7 @@ def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
     rig.receive(HANDSHAKE)
     assert b"".join(rig.transport.writes) == b""
     door = rig.transport.protocol
-    assert isinstance(door, PendingProtocol)
+    assert isinstance(door, PendingClientProtocol)
     assert rig.sweeper.watched == [door]
     (session,) = rig.registry.live()
     assert door.session is session
@@ -707,15 +707,15 @@ def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
 
 
 def test_an_admitted_client_is_switched(rig, session):
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert rig.transport.take().startswith(b"HTTP/1.1 101 ")
-    assert isinstance(rig.transport.protocol, SocketProtocol)
+    assert isinstance(rig.transport.protocol, WebSocketProtocol)
     assert session.state is State.OPEN
 
 
 def test_the_101_answers_the_key_of_the_client(rig):
     rig.receive(HANDSHAKE)
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n" in rig.transport.take()
 
 
@@ -723,7 +723,7 @@ def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
     frame = client_frame(frames.TEXT, b"early")
     rig.receive(HANDSHAKE + frame[:4])
     rig.receive(frame[4:])
-    rig.webhook.answer(Admitted(None, None))
+    rig.webhook.answer(Accepted(None, None))
     assert rig.webhook.asked.data == b"early"
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.fakes import FakeClock, make_settings
 from wsaas.clock import GRACE_S
-from wsaas.transport.timeouts import SLICE, SPREAD, TICK, Heartbeat, period
+from wsaas.transport.timeouts import SLICE, SPREAD, TICK, Timeouts, period
 
 
 class Watched:
@@ -38,7 +38,7 @@ def test_the_period_is_a_tenth_of_the_shortest_timeout_within_bounds(values, sec
 
 
 def test_what_is_watched_is_swept_at_each_beat_with_the_time(clock):
-    heartbeat, watched = Heartbeat(clock, 0.5), Watched()
+    heartbeat, watched = Timeouts(clock, 0.5), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     clock.advance(0.4)
@@ -49,7 +49,7 @@ def test_what_is_watched_is_swept_at_each_beat_with_the_time(clock):
 
 def test_further_sweeps_are_made_after_those_of_what_is_watched(clock):
     calls = []
-    heartbeat, watched = Heartbeat(clock, 1.0, calls.append, calls.append), Watched()
+    heartbeat, watched = Timeouts(clock, 1.0, calls.append, calls.append), Watched()
     watched.sweep = lambda now: calls.append(("watched", now))
     heartbeat.watch(watched)
     heartbeat.start()
@@ -58,7 +58,7 @@ def test_further_sweeps_are_made_after_those_of_what_is_watched(clock):
 
 
 def test_what_is_forgotten_is_swept_no_more(clock):
-    heartbeat, kept, forgotten = Heartbeat(clock, 1.0), Watched(), Watched()
+    heartbeat, kept, forgotten = Timeouts(clock, 1.0), Watched(), Watched()
     heartbeat.watch(kept)
     heartbeat.watch(forgotten)
     assert len(heartbeat) == 2
@@ -73,14 +73,14 @@ def test_what_is_forgotten_is_swept_no_more(clock):
 
 
 def test_what_is_watched_twice_is_swept_once(clock):
-    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat, watched = Timeouts(clock, 1.0), Watched()
     heartbeat.watch(watched)
     heartbeat.watch(watched)
     assert len(heartbeat) == 1
 
 
 def test_a_sweep_may_forget_and_watch(clock):
-    heartbeat, first, second = Heartbeat(clock, 1.0), Watched(), Watched()
+    heartbeat, first, second = Timeouts(clock, 1.0), Watched(), Watched()
 
     def replace(_now):
         heartbeat.forget(first)
@@ -95,7 +95,7 @@ def test_a_sweep_may_forget_and_watch(clock):
 
 
 def test_what_the_sweep_of_another_forgets_is_not_swept_in_the_same_turn(clock):
-    heartbeat, one, other = Heartbeat(clock, 1.0), Watched(), Watched()
+    heartbeat, one, other = Timeouts(clock, 1.0), Watched(), Watched()
     calls = []
     one.sweep = lambda _now: (calls.append(one), heartbeat.forget(other))
     other.sweep = lambda _now: (calls.append(other), heartbeat.forget(one))
@@ -109,7 +109,7 @@ def test_what_the_sweep_of_another_forgets_is_not_swept_in_the_same_turn(clock):
 
 
 def test_the_list_of_what_is_watched_is_a_copy(clock):
-    heartbeat = Heartbeat(clock, 1.0)
+    heartbeat = Timeouts(clock, 1.0)
     heartbeat.watch(Watched())
     heartbeat.watched().clear()
     assert len(heartbeat) == 1
@@ -120,7 +120,7 @@ def test_a_fault_in_a_sweep_is_not_the_end_of_all(clock):
         raise ZeroDivisionError
 
     beats = []
-    heartbeat, watched = Heartbeat(clock, 1.0, beats.append), Watched()
+    heartbeat, watched = Timeouts(clock, 1.0, beats.append), Watched()
     watched.sweep = fail
     heartbeat.watch(watched)
     heartbeat.start()
@@ -134,7 +134,7 @@ def test_a_fault_in_a_sweep_is_not_the_end_of_all(clock):
 @pytest.fixture
 def many(clock):
     """A heartbeat with more to sweep than it does at once, and what it sweeps."""
-    heartbeat, all_watched = Heartbeat(clock, 1.0), [Watched() for _ in range(3 * SLICE)]
+    heartbeat, all_watched = Timeouts(clock, 1.0), [Watched() for _ in range(3 * SLICE)]
     for watched in all_watched:
         heartbeat.watch(watched)
     heartbeat.start()
@@ -160,7 +160,7 @@ def test_many_are_swept_a_few_at_a_time(clock, many):
 
 def test_very_many_are_swept_within_a_part_of_the_time_between_two_beats(clock):
     seconds, count = 0.1, 10 * SLICE
-    heartbeat, all_watched = Heartbeat(clock, seconds), [Watched() for _ in range(count)]
+    heartbeat, all_watched = Timeouts(clock, seconds), [Watched() for _ in range(count)]
     for watched in all_watched:
         heartbeat.watch(watched)
     heartbeat.start()
@@ -204,7 +204,7 @@ def test_a_beat_that_finds_the_one_before_not_done_goes_on_with_it(clock, many):
 
 def test_what_arrived_before_a_beat_is_read_before_it_sweeps(clock):
     sweeps = []
-    heartbeat = Heartbeat(clock, 1.0, sweeps.append)
+    heartbeat = Timeouts(clock, 1.0, sweeps.append)
     heartbeat.start()
     (timer,) = clock.timers
     clock.stand_still(1.0)
@@ -234,7 +234,7 @@ def test_slices_are_swept_with_a_time_up_to_which_everything_was_read(clock, man
 
 
 def test_a_late_beat_gives_everything_some_time_before_it_sweeps(clock):
-    heartbeat, watched = Heartbeat(clock, 0.2), Watched()
+    heartbeat, watched = Timeouts(clock, 0.2), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     clock.advance(0.5)
@@ -249,7 +249,7 @@ def test_a_late_beat_gives_everything_some_time_before_it_sweeps(clock):
 
 
 def test_a_host_that_is_always_slow_is_swept_for_all_that(clock):
-    heartbeat, watched = Heartbeat(clock, 0.2), Watched()
+    heartbeat, watched = Timeouts(clock, 0.2), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     for _ in range(10):
@@ -262,7 +262,7 @@ def test_a_host_that_is_always_slow_is_swept_for_all_that(clock):
     ("seconds", "late", "swept_at_once"), [(0.01, 0.09, True), (0.01, 0.1, False), (1.0, 0.9, True)]
 )
 def test_a_beat_is_late_by_a_period_and_a_tenth_of_a_second(clock, seconds, late, swept_at_once):
-    heartbeat, watched = Heartbeat(clock, seconds), Watched()
+    heartbeat, watched = Timeouts(clock, seconds), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     clock.stand_still(seconds + late)
@@ -271,7 +271,7 @@ def test_a_beat_is_late_by_a_period_and_a_tenth_of_a_second(clock, seconds, late
 
 
 def test_a_heartbeat_that_is_stopped_while_it_reads_does_not_sweep(clock):
-    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat, watched = Timeouts(clock, 1.0), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     (beat,) = clock.timers
@@ -284,7 +284,7 @@ def test_a_heartbeat_that_is_stopped_while_it_reads_does_not_sweep(clock):
 
 
 def test_one_timer_serves_all(clock):
-    heartbeat = Heartbeat(clock, 1.0)
+    heartbeat = Timeouts(clock, 1.0)
     for _ in range(100):
         heartbeat.watch(Watched())
     assert clock.timers == []
@@ -294,7 +294,7 @@ def test_one_timer_serves_all(clock):
 
 
 def test_a_stopped_heartbeat_beats_no_more(clock):
-    heartbeat, watched = Heartbeat(clock, 1.0), Watched()
+    heartbeat, watched = Timeouts(clock, 1.0), Watched()
     heartbeat.watch(watched)
     heartbeat.start()
     clock.advance(1.0)
@@ -305,6 +305,6 @@ def test_a_stopped_heartbeat_beats_no_more(clock):
 
 
 def test_a_heartbeat_that_never_started_can_be_stopped(clock):
-    heartbeat = Heartbeat(clock, 1.0)
+    heartbeat = Timeouts(clock, 1.0)
     heartbeat.stop()
     assert clock.timers == []

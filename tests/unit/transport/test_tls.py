@@ -13,10 +13,10 @@ from tests.support.fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebho
 from wsaas.delivery.journal import NoJournal
 from wsaas.sessions.registry import Registry
 from wsaas.transport import admission
-from wsaas.transport.connector import Reached
-from wsaas.transport.context import Common
+from wsaas.transport.connector import ClientTLSTransport
+from wsaas.transport.context import ServerContext
 from wsaas.transport.run_queue import SLICE_S, RunQueue
-from wsaas.transport.tls import RECORD, SLICE, Accepted, State
+from wsaas.transport.tls import RECORD, SLICE, ServerTLSTransport, State
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ class Rig:
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
         self.gate = make_gate(self.clock, registry, self.sweeper, clients=room)
         self.stopwatch = Stopwatch()
-        common = Common(settings, self.clock, self.sweeper)
+        common = ServerContext(settings, self.clock, self.sweeper)
         common.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
-        self.tls = Accepted(self.app, server, common, self.gate)
+        self.tls = ServerTLSTransport(self.app, server, common, self.gate)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(client, server_hostname="localhost")
         self.tls.connection_made(self.raw)
@@ -618,7 +618,7 @@ class Call:
         self.loop = asyncio.new_event_loop()
         self.shaken = self.loop.create_future()
         self.app = App()
-        self.tls = Reached(self.app, client, name, self.shaken)
+        self.tls = ClientTLSTransport(self.app, client, name, self.shaken)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(server, server_side=True)
         self.tls.connection_made(self.raw)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.fakes import (
     ANSWER_TO_KEY,
     FakeClock,
-    FakeKeeper,
+    FakeSessionListener,
     FakeSweeper,
     FakeTransport,
     FakeWebhook,
@@ -18,18 +18,18 @@ from tests.support.fakes import (
     make_settings,
 )
 from wsaas import errors
-from wsaas.delivery.webhook import TAKEN, Admitted, Denied, Failed, Taken
+from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
 from wsaas.sessions.session import Session, State
-from wsaas.transport.context import Common
+from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol
-from wsaas.transport.pending_client import PendingProtocol
+from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.run_queue import SLICE_S, RunQueue
-from wsaas.transport.websocket import SocketProtocol
+from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
-OK = Admitted(None, None)
+OK = Accepted(None, None)
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n\r\n"
@@ -46,15 +46,15 @@ class Rig:
     def __init__(self, eager=b"", offered=(), **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.keeper = FakeKeeper()
+        self.keeper = FakeSessionListener()
         self.sweeper = FakeSweeper()
         self.transport = FakeTransport()
         settings = make_settings(**values)
-        self.common = Common(settings, self.clock, self.sweeper)
+        self.common = ServerContext(settings, self.clock, self.sweeper)
         self.stopwatch = Stopwatch()
         self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         shaken = make_handshake(offered)
-        self.door = PendingProtocol(self.common, self.transport, shaken, eager)
+        self.door = PendingClientProtocol(self.common, self.transport, shaken, eager)
         self.transport.set_protocol(self.door)
         services = make_services(settings, self.clock, self.webhook, self.keeper)
         self.session = self.door.session = Session(services, "i" * 22, shaken, "", self.door)
@@ -88,7 +88,7 @@ class Rig:
         while self.webhook.calls or self.common.run_queue:
             self.clock.advance(0)
             if self.webhook.calls:
-                self.webhook.answer(TAKEN)
+                self.webhook.answer(DELIVERED)
 
     @property
     def messages(self):
@@ -128,10 +128,10 @@ def test_a_pending_client_hears_nothing_and_is_watched():
 
 def test_an_admitted_client_gets_its_101_and_another_protocol():
     rig = Rig(offered=["chat"])
-    rig.webhook.answer(Admitted("chat", None))
+    rig.webhook.answer(Accepted("chat", None))
     assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
     edge = rig.transport.protocol
-    assert isinstance(edge, SocketProtocol)
+    assert isinstance(edge, WebSocketProtocol)
     assert rig.session.edge is edge
     assert rig.sweeper.watched == [edge]
 
@@ -179,7 +179,7 @@ def test_a_client_whose_early_words_fill_the_inbox_is_not_read():
 
 def test_a_refused_client_gets_the_fault_and_is_closed():
     rig = Rig()
-    rig.webhook.answer(Denied(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
+    rig.webhook.answer(Rejected(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
     answer = rig.transport.take()
     assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
     assert b"\r\nWWW-Authenticate: Basic\r\n" in answer
@@ -191,7 +191,7 @@ def test_a_refused_client_gets_the_fault_and_is_closed():
 
 def test_a_client_that_does_not_take_its_refusal_is_dropped():
     rig = Rig()
-    rig.webhook.answer(Denied(errors.Forbidden("no"), told=False))
+    rig.webhook.answer(Rejected(errors.Forbidden("no"), told=False))
     rig.pass_time(9.9)
     assert not rig.transport.aborted
     rig.pass_time(0.1)
@@ -250,14 +250,14 @@ def test_a_client_whose_messages_pile_up_is_not_read_until_the_backend_caught_up
     rig.receive(text(b"." * 1000) * 6)
     assert not rig.transport.reading
     assert rig.session.messages_in == 3
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert not rig.transport.reading
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     # What was read before is handed on, and is too much again.
     assert rig.session.messages_in == 5
     assert not rig.transport.reading
     while rig.webhook.calls:
-        rig.webhook.answer(TAKEN)
+        rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     assert len(rig.messages) == 6
 
@@ -310,7 +310,7 @@ def test_a_lost_client_is_watched_no_more(rig):
 def test_a_push_and_a_reply_are_written_at_once(rig):
     rig.session.send(text=True, data=b"push")
     rig.receive(text(b"hello"))
-    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
     assert rig.transport.writes == [frames.encode(frames.TEXT, b"push"), frames.encode(frames.TEXT, b"reply")]
 
 
@@ -328,7 +328,7 @@ def test_a_client_that_does_not_take_replies_goes_on_when_it_took_them():
     rig = Rig(send_buffer="5000").enter()
     rig.receive(text(b"1") + text(b"2"))
     rig.transport.backlog = 5001
-    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
     assert rig.messages == [b"1"]
     rig.transport.protocol.resume_writing()
     assert rig.messages == [b"1", b"2"]
@@ -404,7 +404,7 @@ def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, 
     assert rig.session.state is State.CLOSED
     assert rig.keeper.calls == ["left"]
     assert len(rig.webhook.told) == 2
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.end == end
     rig.transport.lose()
     rig.answer_all()
@@ -510,7 +510,7 @@ def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
     rig = Rig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
-    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     assert rig.transport.writes == [frames.encode_close(1011, "message not delivered")]
     assert rig.transport.reading
     rig.receive(close(1011))
@@ -622,7 +622,7 @@ def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
     rig.pass_time(300.0, beats=30)
     assert rig.transport.writes == []
     assert rig.session.state is State.OPEN
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     rig.pass_time(15.0)
     assert rig.transport.take() == frames.encode(frames.PING, b"")
@@ -636,7 +636,7 @@ def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
     rig.pass_time(300.0, beats=30)
     rig.transport.backlog = 5000
     reply = Message(text=True, data=b"reply")
-    rig.webhook.answer(Taken(reply))
+    rig.webhook.answer(Delivered(reply))
     assert not rig.transport.reading
     rig.pass_time(14.0)
     assert rig.transport.writes == [frames.encode(frames.TEXT, b"reply")]
@@ -646,7 +646,7 @@ def test_a_client_that_takes_no_replies_is_blamed_for_its_silence():
     rig = Rig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.transport.backlog = 5000
-    rig.webhook.answer(Taken(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
     assert not rig.transport.reading
     rig.pass_time(60.0, beats=6)
     assert rig.session.reason is Reason.TIMED_OUT
@@ -753,7 +753,7 @@ def test_pongs_of_one_slice_leave_in_one_write_before_whatever_ends_it(rig):
 def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_messages_are_counted():
     rig = Rig().enter().slices_of(10)
     rig.receive(text(b"refused"))
-    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     rig.receive(burst(0, 41))
     turns = 0
     while rig.common.run_queue:
@@ -770,7 +770,7 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
     rig = Rig(inbox="1000").enter()
     rig.receive(burst(0, 40))
     assert not rig.transport.reading
-    rig.webhook.answer(Failed("no", Reason.UNDELIVERED))
+    rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     assert rig.messages == numbers(0, 1)
     assert (rig.session.messages_in, rig.session.messages_undelivered) == (40, 40)
     rig.receive(close(1011))
@@ -996,7 +996,7 @@ def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_too
     tight.receive(text(b"first") + text(b"second"))
     # Less than `SEND_BUFFER`: the transport never tells that this was too much, nor that it is gone.
     tight.transport.backlog = 2000
-    tight.webhook.answer(Taken(Message(True, b"." * 2000)))
+    tight.webhook.answer(Delivered(Message(True, b"." * 2000)))
     tight.transport.backlog = 501
     tight.pass_time(1.0)
     assert tight.messages == [b"first"]
@@ -1078,8 +1078,8 @@ def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(60.0, beats=60)
     assert not rig.transport.aborted
-    rig.webhook.answer(TAKEN)
-    rig.webhook.answer(TAKEN)
+    rig.webhook.answer(DELIVERED)
+    rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     rig.receive(close(1001))
     rig.answer_all()

@@ -26,7 +26,7 @@ from tests.support.strategies import (
 from wsaas.events import Message
 from wsaas.websocket import decoder as framing
 from wsaas.websocket import frames
-from wsaas.websocket.decoder import LONG, MAX_FRAGMENTS, SHORT_PIECE, FrameStream
+from wsaas.websocket.decoder import LONG, MAX_FRAGMENTS, SHORT_PIECE, FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Pong, Received, Violation
 
 UNLIMITED = 2**63
@@ -35,14 +35,14 @@ LATE_CODE = pack("!H", 1014)
 SEVERAL_LIMITS = st.sampled_from([0, 1, 10, 125, 126, 300, 65535, 65536, UNLIMITED])
 
 
-def drain(stream: FrameStream) -> list[Received]:
+def drain(stream: FrameDecoder) -> list[Received]:
     received = []
     while (one := stream.next()) is not None or stream.pending:
         received += [one] if one is not None else []
     return received
 
 
-def receive_all(stream: FrameStream, pieces) -> list[Received]:
+def receive_all(stream: FrameDecoder, pieces) -> list[Received]:
     received = []
     for piece in pieces:
         stream.receive(piece)
@@ -51,7 +51,7 @@ def receive_all(stream: FrameStream, pieces) -> list[Received]:
 
 
 def receive(data: bytes, limit: int = UNLIMITED, *, fast: bool = True) -> list[Received]:
-    return receive_all(FrameStream(limit, fast=fast), [data])
+    return receive_all(FrameDecoder(limit, fast=fast), [data])
 
 
 class Bare(FrameProtocol):
@@ -100,7 +100,7 @@ def without_reasons(received: list[Received]) -> list[Received]:
 def test_any_bytes_cut_anywhere_mean_what_wsproto_makes_of_them(data, places):
     expected = bare(data)
     assert without_reasons(receive(data)) == expected
-    assert without_reasons(receive_all(FrameStream(UNLIMITED), cut(data, places))) == expected
+    assert without_reasons(receive_all(FrameDecoder(UNLIMITED), cut(data, places))) == expected
 
 
 @examples(400)
@@ -108,8 +108,8 @@ def test_any_bytes_cut_anywhere_mean_what_wsproto_makes_of_them(data, places):
 def test_the_fast_lane_gives_what_the_plain_lane_gives(data, places, limit):
     expected = receive(data, limit, fast=False)
     assert receive(data, limit) == expected
-    assert receive_all(FrameStream(limit), cut(data, places)) == expected
-    assert receive_all(FrameStream(limit, fast=False), cut(data, places)) == expected
+    assert receive_all(FrameDecoder(limit), cut(data, places)) == expected
+    assert receive_all(FrameDecoder(limit, fast=False), cut(data, places)) == expected
 
 
 @examples(300)
@@ -129,7 +129,7 @@ def test_a_limit_only_ever_takes_away_what_comes_from_the_first_message_over_it(
 @given(good_streams, places, st.lists(st.integers(0, 3), min_size=1))
 def test_reading_may_stop_between_any_two_messages(data, places, turns):
     expected = receive(data)
-    stream, received = FrameStream(UNLIMITED), []
+    stream, received = FrameDecoder(UNLIMITED), []
     for index, piece in enumerate(cut(data, places)):
         stream.receive(piece)
         received += [stream.next() for _ in range(turns[index % len(turns)])]
@@ -141,7 +141,7 @@ def test_a_frame_cut_anywhere_gives_the_same_messages(fast):
     data = frame(TEXT, "añ🙂".encode()) + frame(BINARY, b"b" * 126) + frame(PING, b"p") + frame(TEXT)
     expected = [Message(True, "añ🙂".encode()), Message(False, b"b" * 126), Ping(b"p"), Message(True, b"")]
     for place in range(len(data) + 1):
-        assert receive_all(FrameStream(126, fast=fast), cut(data, [place])) == expected
+        assert receive_all(FrameDecoder(126, fast=fast), cut(data, [place])) == expected
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -156,7 +156,7 @@ def test_a_message_of_every_size_comes_out_as_it_went_in(opcode, size, fast):
 def test_a_header_cut_anywhere_waits_for_its_rest(size):
     data = frame(BINARY, b"x" * size)
     for place in range(1, 16):
-        stream = FrameStream(UNLIMITED)
+        stream = FrameDecoder(UNLIMITED)
         assert receive_all(stream, [data[:place]]) == []
         assert receive_all(stream, [data[place:]]) == [Message(False, b"x" * size)]
 
@@ -166,7 +166,7 @@ def test_a_whole_message_needs_no_wsproto(monkeypatch):
     sizes = [0, 1, 125, 126, 65535, 65536]
     each_alone = [frame(TEXT, b"x" * size) for size in sizes]
     for pieces in (each_alone, [b"".join(each_alone)]):
-        assert [len(each.data) for each in receive_all(FrameStream(65536), pieces)] == sizes
+        assert [len(each.data) for each in receive_all(FrameDecoder(65536), pieces)] == sizes
     with pytest.raises(TypeError):
         receive(each_alone[0], fast=False)
 
@@ -178,7 +178,7 @@ def test_a_whole_control_frame_needs_no_wsproto(monkeypatch):
 
 
 def test_wsproto_is_let_go_when_nothing_is_left_in_it():
-    stream = FrameStream(UNLIMITED)
+    stream = FrameDecoder(UNLIMITED)
     data = frame(TEXT, b"ab", first=0) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
     for piece in cut(data, range(len(data))):
         stream.receive(piece)
@@ -188,7 +188,7 @@ def test_wsproto_is_let_go_when_nothing_is_left_in_it():
 
 
 def test_a_message_that_was_read_is_not_kept():
-    stream = FrameStream(UNLIMITED)
+    stream = FrameDecoder(UNLIMITED)
     stream.receive(frame(TEXT, b"a") + frame(TEXT, b"b"))
     assert stream.next() == Message(True, b"a")
     assert stream._buffer != b""
@@ -197,7 +197,7 @@ def test_a_message_that_was_read_is_not_kept():
 
 
 def test_nothing_comes_of_nothing():
-    stream = FrameStream(10)
+    stream = FrameDecoder(10)
     assert stream.next() is None
     stream.receive(b"")
     assert stream.next() is None
@@ -252,7 +252,7 @@ def test_a_broken_frame_is_a_protocol_error_and_the_last_of_its_stream(data, fas
 def test_a_frame_that_is_cut_in_its_header_is_whole_in_the_end(size, fast):
     data = frame(BINARY, bytes(size))
     for place in range(1, 16):
-        stream = FrameStream(UNLIMITED, fast=fast)
+        stream = FrameDecoder(UNLIMITED, fast=fast)
         assert receive_all(stream, [data[:place]]) == []
         assert receive_all(stream, [data[place:] + frame(TEXT, b"after")]) == [
             Message(False, bytes(size)),
@@ -299,7 +299,7 @@ def test_a_ping_comes_at_once_with_its_payload_and_a_pong_without():
 )
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_close_says_why_and_is_the_last_of_its_stream(payload, expected, fast):
-    stream = FrameStream(UNLIMITED, fast=fast)
+    stream = FrameDecoder(UNLIMITED, fast=fast)
     assert receive_all(stream, [frame(CLOSE, payload) + frame(TEXT, b"x"), frame(CLOSE, payload)]) == [expected]
     assert stream._buffer == b""
 
@@ -314,7 +314,7 @@ def test_a_close_with_a_code_that_may_not_be_sent_is_a_violation(code):
 def test_a_close_may_carry_any_code_that_is_registered_or_free(code):
     data = frame(CLOSE, pack("!H", code) + b"bye")
     assert receive(data) == [Close(code, "bye")]
-    assert receive_all(FrameStream(0), cut(data, range(len(data)))) == [Close(code, "bye")]
+    assert receive_all(FrameDecoder(0), cut(data, range(len(data)))) == [Close(code, "bye")]
 
 
 def test_half_a_close_code_is_a_violation():
@@ -323,7 +323,7 @@ def test_half_a_close_code_is_a_violation():
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_nothing_follows_a_violation_however_much_comes(fast):
-    stream = FrameStream(10, fast=fast)
+    stream = FrameDecoder(10, fast=fast)
     stream.receive(frame(TEXT, b"\xff") + frame(TEXT, b"a"))
     assert stream.next() == Violation(1007, "text that is not UTF-8")
     for _ in range(3):
@@ -348,7 +348,7 @@ def test_a_message_of_the_limit_passes_and_one_over_it_does_not(fast):
 @pytest.mark.parametrize("size", [201, 70_000, 2**63 - 1])
 def test_an_oversized_message_is_refused_by_its_header_alone(size, fast):
     whole = frame(BINARY, bytes(201))[:8] if size == 201 else b"\x82\xff" + pack("!Q", size) + b"mask"
-    stream = FrameStream(200, fast=fast)
+    stream = FrameDecoder(200, fast=fast)
     assert receive_all(stream, cut(whole[:-1], range(20))) == []
     assert receive_all(stream, [whole[-1:]]) == [Violation(TOO_BIG, "message over 200 bytes")]
 
@@ -380,7 +380,7 @@ def test_a_message_may_have_seventy_thousand_fragments():
 
 
 def test_empty_fragments_cost_no_memory():
-    stream = FrameStream(10)
+    stream = FrameDecoder(10)
     stream.receive(frame(TEXT, b"", first=0))
     assert stream.next() is None
     many = frame(0, b"", first=0) * 5_000
@@ -403,7 +403,7 @@ def test_empty_fragments_cost_no_memory():
     [(MAX_FRAGMENTS - 1, 0), (MAX_FRAGMENTS, 0), (MAX_FRAGMENTS + 1, 1), (3 * MAX_FRAGMENTS + 1, 3)],
 )
 def test_many_fragments_are_taken_in_turns(fragments, turns):
-    stream = FrameStream(10)
+    stream = FrameDecoder(10)
     stream.receive(frame(TEXT, b"", first=0) + frame(0, b"", first=0) * (fragments - 1))
     for _ in range(turns):
         assert stream.next() is None
@@ -417,7 +417,7 @@ def test_many_fragments_are_taken_in_turns(fragments, turns):
 
 @pytest.mark.parametrize("last", [frame(CLOSE, pack("!H", 1000)), frame(TEXT, b"\xff"), frame(3)])
 def test_nothing_is_pending_behind_an_end(last):
-    stream = FrameStream(10)
+    stream = FrameDecoder(10)
     stream.receive(last + frame(TEXT, b"more") * 10)
     assert stream.next() is not None
     assert not stream.pending
@@ -428,7 +428,7 @@ def test_nothing_is_pending_behind_an_end(last):
 
 
 def test_what_is_held_is_what_an_unfinished_message_takes():
-    stream = FrameStream(1 << 20)
+    stream = FrameDecoder(1 << 20)
     assert stream.held == 0
     whole = frame(BINARY, b"x" * 100_000)
     stream.receive(whole[:40_000])
@@ -463,7 +463,7 @@ def test_a_long_message_cut_anywhere_is_what_wsproto_makes_of_it(payload, opcode
     payload = payload[: len(payload) // 2] + b"\xff" + payload if spoil else payload
     data = frame(opcode, payload, mask) + frame(PING, b"behind")
     expected = without_reasons(receive(data, fast=False))
-    assert without_reasons(receive_all(FrameStream(UNLIMITED), cut(data, places))) == expected
+    assert without_reasons(receive_all(FrameDecoder(UNLIMITED), cut(data, places))) == expected
 
 
 @pytest.mark.parametrize("step", [1, 1000, SHORT_PIECE, SHORT_PIECE + 1, LONG])
@@ -471,7 +471,7 @@ def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step
     monkeypatch.setattr(framing, "FrameProtocol", None)
     header, payload = 8, bytes(range(256)) * (2 * LONG // 256)
     data = frame(BINARY, payload) + frame(TEXT, b"behind")
-    stream = FrameStream(len(payload))
+    stream = FrameDecoder(len(payload))
     end = header + len(payload)
     pieces = cut(data, [*range(header, end, step), end])
     assert receive_all(stream, pieces) == [Message(False, payload), Message(True, b"behind")]
@@ -480,7 +480,7 @@ def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step
 
 def test_nothing_follows_a_long_text_that_is_none():
     data = frame(TEXT, b"x" * LONG + b"\xff")
-    stream = FrameStream(UNLIMITED)
+    stream = FrameDecoder(UNLIMITED)
     assert receive_all(stream, [data[:100], data[100:-1]]) == []
     assert receive_all(stream, [data[-1:], frame(PING)]) == [Violation(BAD_TEXT, "text that is not UTF-8")]
 
@@ -490,7 +490,7 @@ def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(l
     data = frame(BINARY, bytes(3 * LONG))
     step = max(1, large)
     places = [place for start in range(10, len(data), step + 1) for place in (start, start + 1)]
-    stream = FrameStream(UNLIMITED)
+    stream = FrameDecoder(UNLIMITED)
     pieces = list(cut(data, places))
     tracemalloc.start()
     for piece in pieces[:-1]:
@@ -517,7 +517,7 @@ def test_unmasking_is_what_a_naive_loop_does(payload, mask):
 def test_a_length_in_more_bytes_than_it_needs_is_a_violation_on_both_lanes(size, length):
     head = bytes([0x82, 0x80 | (126 if size == 2 else 127)]) + length.to_bytes(size, "big") + b"\0\0\0\0"
     for fast in (True, False):
-        stream = FrameStream(1000, fast=fast)
+        stream = FrameDecoder(1000, fast=fast)
         stream.receive(head + b"x" * length + b"x" * 8)
         received = stream.next()
         assert isinstance(received, Violation)

@@ -27,7 +27,7 @@ from tests.support.strategies import (
 )
 from wsaas.events import Message
 from wsaas.websocket import frames
-from wsaas.websocket.decoder import FrameStream
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.deflate import MIN_DEFLATED, Agreement, deflate
 from wsaas.websocket.frames import Close, Ping, Violation, deflating, encode
 
@@ -36,7 +36,7 @@ UNLIMITED = 2**62
 
 
 def receive(data, limit=UNLIMITED, pieces=None):
-    stream = FrameStream(limit, deflated=True)
+    stream = FrameDecoder(limit, deflated=True)
     received = []
     for piece in cut(data, pieces or []):
         stream.receive(piece)
@@ -123,7 +123,7 @@ def test_the_bit_stands_at_the_first_frame_of_a_message_alone(data):
 
 
 def test_without_an_agreement_the_bit_is_a_violation():
-    stream = FrameStream(UNLIMITED)
+    stream = FrameDecoder(UNLIMITED)
     stream.receive(deflated_frame(TEXT, b"a"))
     assert stream.next().code == 1002
 
@@ -180,7 +180,7 @@ def test_a_bomb_costs_no_more_than_a_message_may_have():
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = compressor.compress(bytes(50_000_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
     bomb = frame(BINARY, bomb[:-4], first=FIN | RSV1)
-    stream = FrameStream(limit, deflated=True)
+    stream = FrameDecoder(limit, deflated=True)
     tracemalloc.start()
     try:
         stream.receive(bomb)
@@ -194,7 +194,7 @@ def test_a_bomb_costs_no_more_than_a_message_may_have():
 
 
 def test_nothing_is_kept_between_two_messages():
-    stream = FrameStream(UNLIMITED, deflated=True)
+    stream = FrameDecoder(UNLIMITED, deflated=True)
     stream.receive(deflated_frame(TEXT, b"a" * 1000))
     assert stream.next() == Message(True, b"a" * 1000)
     assert stream._lane is None

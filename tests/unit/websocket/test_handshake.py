@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from tests.support.fakes import make_handshake, read_all
 from tests.support.strategies import examples
 from wsaas.access import Origins
-from wsaas.errors import BadRequest, Fault, Forbidden, UpgradeRequired
-from wsaas.http.request import Request, RequestReader
+from wsaas.errors import BadRequest, Forbidden, HTTPError, UpgradeRequired
+from wsaas.http.request import Request, RequestParser
 from wsaas.websocket import handshake
 from wsaas.websocket.deflate import Agreement
 
@@ -24,7 +24,7 @@ def request(*more: tuple[bytes, bytes], start: bytes = b"GET /chat?a=b?c HTTP/1.
     """Return a handshake with some headers `changed` (None takes one out), and `more` behind them."""
     headers = UPGRADE | {name.replace("_", "-").encode(): value for name, value in changed.items()}
     lines = [name + b": " + value for name, value in [*headers.items(), *more] if value is not None]
-    (item,) = read_all(RequestReader(1000), b"\r\n".join([start, *lines, b"", b""]))
+    (item,) = read_all(RequestParser(1000), b"\r\n".join([start, *lines, b"", b""]))
     assert isinstance(item, Request)
     return item
 
@@ -282,7 +282,7 @@ def test_any_other_values_are_a_fault_or_a_handshake(changed):
     asked = request(**{name.decode(): value for name, value in changed.items()})
     try:
         shaken = handshake.read(asked)
-    except Fault as fault:
+    except HTTPError as fault:
         refused = fault.status
     else:
         refused = 0
