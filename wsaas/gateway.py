@@ -54,10 +54,10 @@ class Gateway:
         budget = divide(_raise_descriptor_limit(), settings.api_connections)
         limits = Limits(
             connections=budget.backend,
-            attempt=settings.api_timeout / 1000,
-            idle=settings.keep_alive_timeout / 1000,
+            attempt=settings.api_timeout,
+            idle=settings.keep_alive_timeout,
             body=settings.max_message_size,
-            age=settings.api_connection_age / 1000 or math.inf,
+            age=settings.api_connection_age or math.inf,
         )
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._breaker = CircuitBreaker(self._clock, self._pool)
@@ -150,7 +150,7 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        drain = Drain(self._registry, self._clock, self._settings.drain_timeout / 1000, self._hurry)
+        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry)
         await drain.run()
         # Whatever was sent again is not from now on.
         throttle.flush()

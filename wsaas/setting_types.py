@@ -97,6 +97,16 @@ def positive(text: str) -> int:
     return number
 
 
+def milliseconds(text: str) -> float:
+    """Read a number of milliseconds that is not negative; return seconds."""
+    return whole(text) / 1000
+
+
+def positive_milliseconds(text: str) -> float:
+    """Read a number of milliseconds above 0; return seconds."""
+    return positive(text) / 1000
+
+
 def memory(text: str) -> int:
     """Read a number of bytes that Python itself fits into, or 0."""
     number = whole(text)

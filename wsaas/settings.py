@@ -59,8 +59,8 @@ class Settings:
         values.one_of(*LEVELS), "INFO", "Least severe messages that are logged", "ERROR, WARN, INFO or DEBUG"
     )
     log_format: str = _setting(values.one_of("text", "json"), "text", "`json` logs one object a line", "text or json")
-    ws_timeout: int = _setting(
-        values.whole,
+    ws_timeout: float = _setting(
+        values.milliseconds,
         "30000",
         "A client from which nothing came for this long (ms) is gone; a quiet one is pinged at half of it. `0`: never",
         f"{_MILLISECONDS}, or 0 for never",
@@ -98,14 +98,14 @@ class Settings:
         "File that holds the value of `CONTROL_TOKEN`, one token a line. Read again on SIGHUP",
         "the path of a file",
     )
-    api_timeout: int = _setting(
-        values.positive,
+    api_timeout: float = _setting(
+        values.positive_milliseconds,
         "10000",
         "For one attempt of one request to the backend (ms)",
         f"{_MILLISECONDS} above 0",
     )
-    api_retry: int = _setting(
-        values.whole,
+    api_retry: float = _setting(
+        values.milliseconds,
         "30000",
         "How long (ms) a message is retried; the end of a connection is retried ten times as long",
         _MILLISECONDS,
@@ -113,8 +113,8 @@ class Settings:
     api_connections: int = _setting(
         values.positive, "128", "Most keep-alive connections to the backend", "a number above 0"
     )
-    api_connection_age: int = _setting(
-        values.whole,
+    api_connection_age: float = _setting(
+        values.milliseconds,
         "300000",
         "How long (ms) a connection to the backend takes requests; then its name is resolved anew, so that one that "
         "moves is followed. `0`: for ever",
@@ -183,21 +183,21 @@ class Settings:
         "Bytes of one client's messages that may wait for the backend; past it the client's socket is not read",
         f"{_BYTES} above 0",
     )
-    handshake_timeout: int = _setting(
-        values.positive,
+    handshake_timeout: float = _setting(
+        values.positive_milliseconds,
         "10000",
         "From accept, or the first byte of a further request, to a complete request head; also for the closing "
         "handshake (ms)",
         f"{_MILLISECONDS} above 0",
     )
-    keep_alive_timeout: int = _setting(
-        values.positive,
+    keep_alive_timeout: float = _setting(
+        values.positive_milliseconds,
         "75000",
         "How long an idle HTTP connection is kept, and how long a request's body may take (ms)",
         f"{_MILLISECONDS} above 0",
     )
-    drain_timeout: int = _setting(
-        values.whole, "30000", "How long a stop (SIGTERM, SIGINT) may take (ms)", _MILLISECONDS
+    drain_timeout: float = _setting(
+        values.milliseconds, "30000", "How long a stop (SIGTERM, SIGINT) may take (ms)", _MILLISECONDS
     )
     allowed_origins: Origins = _setting(
         values.origins,

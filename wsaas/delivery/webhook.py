@@ -125,14 +125,14 @@ class Webhook:
         self._pool = pool
         self.breaker = breaker
         self._wall = wall
-        self._patience = settings.api_timeout / 1000
+        self._patience = settings.api_timeout
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request with the secrets of its moment, None where no secret is set."""
         self._target = settings.api_uri.target
         self.windows = {
             Opened: 0.0,
-            Message: settings.api_retry / 1000,
-            Closed: DELETE_PATIENCE * settings.api_retry / 1000,
+            Message: settings.api_retry,
+            Closed: DELETE_PATIENCE * settings.api_retry,
         }
         """For how many seconds a request of each event is retried."""
         self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}

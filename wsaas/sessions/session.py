@@ -104,7 +104,7 @@ class Session(ConnectionInfo, OutboxListener):
         settings, ws_uri = services.settings, self.ws_uri
         subject = Subject(connection_id, ws_uri, handshake.authorization)
         self.outbox = Outbox(services.webhook, services.clock, subject, self, settings.inbox)
-        body = opened_body(connection_id, ws_uri, settings.ws_timeout, handshake, remote_address)
+        body = opened_body(connection_id, ws_uri, round(settings.ws_timeout * 1000), handshake, remote_address)
         services.journal.opened(self, partial(self._remembered, Opened(body, self.connected_at)))
 
     @property
@@ -383,7 +383,7 @@ def _information(session: Session, clock: Clock) -> dict[str, Any]:
 def _grace(verdict: Accepted | Rejected, services: Services) -> float:
     """Return how many seconds a DELETE waits: it must not overtake a POST that the backend may still be handling."""
     is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.fault, errors.GatewayTimeout)
-    return services.settings.api_timeout / 1000 if is_unanswered and services.keeper.is_open else 0.0
+    return services.settings.api_timeout if is_unanswered and services.keeper.is_open else 0.0
 
 
 def _entry(session: Session) -> Entry:

@@ -60,7 +60,7 @@ class Connector:
         self._backend = settings.api_uri
         self._resolver = Resolver(loop, settings.api_uri.host, settings.api_uri.port)
         self._happy_eyeballs = HappyEyeballs(loop)
-        self._timeout = settings.api_timeout / 1000
+        self._timeout = settings.api_timeout
         self._certificates = certificates
         self._tasks: set[asyncio.Task[None]] = set()
 

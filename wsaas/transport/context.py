@@ -47,7 +47,7 @@ class ServerContext:
     @cached_property
     def patience(self) -> float:
         """Seconds after which a quiet client is pinged, and after which one that does not answer is given up."""
-        return self.settings.ws_timeout / 2000 or math.inf
+        return self.settings.ws_timeout / 2 or math.inf
 
     @cached_property
     def last_messages_window(self) -> float:
@@ -55,7 +55,7 @@ class ServerContext:
 
         As long as a DELETE is retried.
         """
-        return DELETE_PATIENCE * self.settings.api_retry / 1000
+        return DELETE_PATIENCE * self.settings.api_retry
 
     @cached_property
     def run_queue(self) -> RunQueue:
@@ -64,7 +64,7 @@ class ServerContext:
 
     def closing_deadline(self) -> float:
         """Return when a client that is told to close has had its time."""
-        return self.clock.now() + self.settings.handshake_timeout / 1000
+        return self.clock.now() + self.settings.handshake_timeout
 
 
 class TransportWrapper(asyncio.Transport):

@@ -77,7 +77,7 @@ class FlushingProtocol(asyncio.Protocol):
         """
         self._common = common
         self._deadline = common.closing_deadline()
-        self._last_deadline = common.clock.now() + common.settings.keep_alive_timeout / 1000
+        self._last_deadline = common.clock.now() + common.settings.keep_alive_timeout
         self._lingers_for = lingers_for
         self._progress = SendProgress(transport)
         self._transport = transport

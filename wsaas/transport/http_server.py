@@ -70,7 +70,7 @@ class HttpProtocol(asyncio.Protocol):
         """Wait for a request, but not for ever."""
         self._transport = cast(asyncio.Transport, transport)
         common = self._site.common
-        self._deadline = common.clock.now() + common.settings.handshake_timeout / 1000
+        self._deadline = common.clock.now() + common.settings.handshake_timeout
         fault = self._site.gate.enter(self)
         if fault is not None:
             self._turn_away(fault)
@@ -115,7 +115,7 @@ class HttpProtocol(asyncio.Protocol):
         if not self._deadline:
             settings = self._site.common.settings
             slow = self._reader.phase is HEAD and not self._paused
-            self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout) / 1000
+            self._deadline = now + (settings.handshake_timeout if slow else settings.keep_alive_timeout)
         elif now >= self._deadline:
             if self._paused or self._reader.phase not in (HEAD, BODY) or self._transport.is_closing():
                 self._transport.abort()
@@ -139,7 +139,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._reader.phase is not IDLE:
             return math.inf
         settings = self._site.common.settings
-        return self._deadline or self._site.common.clock.now() + settings.keep_alive_timeout / 1000
+        return self._deadline or self._site.common.clock.now() + settings.keep_alive_timeout
 
     def evict(self) -> None:
         """Close at once, for want of descriptors."""

@@ -151,9 +151,7 @@ class PacedReader(asyncio.Protocol, ABC):
         if isinstance(self._rest, _Throttled):
             if not too_much:
                 self._go_on()
-            elif (
-                unfinished > allowance / 2 and now - self._rest.since >= self._common.settings.handshake_timeout / 1000
-            ):
+            elif unfinished > allowance / 2 and now - self._rest.since >= self._common.settings.handshake_timeout:
                 # What waits for the backend is on its way out. But a message that is not read will never be whole.
                 session.close(Reason.OUT_OF_MEMORY)
         elif too_much and self._rest is None:

@@ -28,7 +28,7 @@ def period(settings: Settings) -> float:
         settings.api_timeout,
         settings.api_connection_age,
     )
-    return min(LONGEST, max(SHORTEST, min(time for time in times if time) / 1000 / BEATS))
+    return min(LONGEST, max(SHORTEST, min(time for time in times if time) / BEATS))
 
 
 SLICE, TICK = 100, 0.001
