@@ -421,7 +421,7 @@ class FakeJournal:
 
 def make_services(settings, clock, webhook, keeper, journal=None):
     """Return what all sessions share, without a journal unless one is given."""
-    return Services(settings, clock, webhook, journal, keeper or NoJournal())
+    return Services(settings, clock, webhook, journal or NoJournal(), keeper)
 
 
 class FakeSessionListener:
