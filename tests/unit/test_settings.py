@@ -34,6 +34,7 @@ MILLISECONDS = [
     "max_connections_per_address",
     "max_message_rate",
 ]
+TIMES = {"ws_timeout", "api_retry", "drain_timeout", "api_timeout", "handshake_timeout", "keep_alive_timeout"}
 POSITIVE = [
     "api_timeout",
     "api_connections",
@@ -89,7 +90,7 @@ def test_defaults_are_those_of_the_contract():
         ws_hostname=PublicName("localhost:8080", "localhost", 8080, ""),
         log_level="INFO",
         log_format="text",
-        ws_timeout=30_000,
+        ws_timeout=30,
         listen=None,
         control_listen=None,
         control_token=(),
@@ -104,19 +105,19 @@ def test_defaults_are_those_of_the_contract():
         control_tls_ca=None,
         api_tls_ca=None,
         trusted_proxies=Proxies(),
-        api_timeout=10_000,
-        api_retry=30_000,
+        api_timeout=10,
+        api_retry=30,
         api_connections=128,
-        api_connection_age=300_000,
+        api_connection_age=300,
         max_message_size=1_048_576,
         max_connections=0,
         max_memory=None,
         max_owed_disconnects=100_000,
         send_buffer=1_048_576,
         inbox=262_144,
-        handshake_timeout=10_000,
-        keep_alive_timeout=75_000,
-        drain_timeout=30_000,
+        handshake_timeout=10,
+        keep_alive_timeout=75,
+        drain_timeout=30,
         allowed_origins=ANY_ORIGIN,
         subprotocols=(),
         listen_mode=0o666,
@@ -200,10 +201,11 @@ def test_flags_lead_to_settings():
 
 
 @pytest.mark.parametrize("name", MILLISECONDS + POSITIVE)
-def test_a_number_is_a_number(name):
-    assert value_of(name, "1") == 1
-    assert value_of(name, "007") == 7
-    assert value_of(name, "9" * 15) == int("9" * 15)
+def test_a_number_is_a_number_and_milliseconds_are_seconds_inside(name):
+    unit = 1000 if name in TIMES else 1
+    assert value_of(name, "1") == 1 / unit
+    assert value_of(name, "007") == 7 / unit
+    assert value_of(name, "9" * 15) == int("9" * 15) / unit
     for text in ("-1", "+1", "1.5", "1e3", "1_000", " 1", "1 ", "1\n", "ten", "0x10", "٣", "²", "9" * 16):
         message = refusal(name, text)
         assert message.startswith(f"{name.upper()}={text!r}: expected a number")
