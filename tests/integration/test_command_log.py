@@ -21,7 +21,8 @@ from tests.integration.test_command import PATIENCE, Backend, backend, environme
 from tests.integration.test_command_demo import chat
 
 PIPE = 4096
-FEW_LINES = "from wsaas import log; log.QUEUE_LINES = 50; "
+FEW_LINES = "from wsaas.log import output; output.QUEUE_LINES = 50; "
+CONFIGURE = "from wsaas.log import logger, output; output.configure('INFO', 'text')\n"
 RUN = "import sys; from wsaas.__main__ import main; sys.exit(main())"
 CRASH = """
 from wsaas.gateway import Gateway
@@ -133,7 +134,7 @@ def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: Ba
 
 @pytest.mark.parametrize("is_read", [True, False])
 def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Backend, is_read: bool) -> None:  # noqa: F811
-    flood = "" if is_read else "\nfrom wsaas import log; log.configure('INFO', 'text'); log.logger.info('.' * 9000)\n"
+    flood = "" if is_read else f"\n{CONFIGURE}logger.info('.' * 9000)\n"
     with unread(CRASH + flood + RUN, API_URI=backend.uri) as gateway:
         if is_read:
             gateway.read_all()
@@ -144,7 +145,7 @@ def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Back
 
 
 def test_what_is_logged_last_is_written_before_the_process_exits() -> None:
-    last = "from wsaas import log; log.configure('INFO', 'text')\nfor n in range(3000): log.logger.info('%d', n)\n"
+    last = CONFIGURE + "for n in range(3000): logger.info('%d', n)\n"
     with unread(last + "import sys; sys.exit(3)") as process:
         process.read_all()
         assert process.process.wait(PATIENCE) == 3
