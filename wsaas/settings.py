@@ -1,7 +1,7 @@
 """Every setting, written once.
 
-A field of `Settings` is the variable, the flag, its help, the README's row and the message when it is wrong. This
-module is the only reader of the environment, and of the files that it names for secrets.
+Each field of `Settings` defines an environment variable, a flag, its help text, its row in `docs/reference.md` and the
+error message for a bad value. No other module reads the environment, or the files that hold secrets.
 """
 
 import os
@@ -46,48 +46,50 @@ class Settings:
     api_uri: Backend = _setting(
         values.backend,
         "",
-        "Host and path of the backend; `http://` without a scheme. `{id}` in it becomes the connection's id",
+        "URL of the backend; the scheme is `http://` if none is given. `{id}` is replaced with the connection's id",
         "host:port/path, or an http:// or https:// URL, without credentials or fragment",
     )
     ws_hostname: PublicName = _setting(
         values.public_name,
         "localhost:8080",
-        "What `ws_uri` starts with: where the backend reaches this node. May carry a scheme and a path prefix",
-        "host:port, optionally with http:// or https:// before and a path without a final / behind",
+        "Where the backend reaches this node: every `ws_uri` starts with it. May have a scheme and a path prefix",
+        "host:port, optionally with http:// or https:// in front and a path that does not end with /",
     )
     log_level: str = _setting(
-        values.one_of(*LEVELS), "INFO", "Least severe messages that are logged", "ERROR, WARN, INFO or DEBUG"
+        values.one_of(*LEVELS), "INFO", "Lowest level that is logged", "ERROR, WARN, INFO or DEBUG"
     )
-    log_format: str = _setting(values.one_of("text", "json"), "text", "`json` logs one object a line", "text or json")
+    log_format: str = _setting(
+        values.one_of("text", "json"), "text", "`json` logs one JSON object per line", "text or json"
+    )
     ws_timeout: float = _setting(
         values.milliseconds,
         "30000",
-        "A client from which nothing came for this long (ms) is gone; a quiet one is pinged at half of it. `0`: never",
-        f"{_MILLISECONDS}, or 0 for never",
+        "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: do neither",
+        f"{_MILLISECONDS}, or 0 for no time-out",
     )
     listen: Address | None = _setting(
         values.address,
         "",
-        "Address for clients. Without it: the port of `WS_HOSTNAME`, on loopback when its host is, else everywhere",
+        "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is, else on all interfaces",
         "host:port or unix:/path",
     )
     control_listen: Address | None = _setting(
         values.address,
         "",
-        "Address of the REST surface. Without it: the same as `LISTEN`",
+        "Address for the REST API. Default: the same as `LISTEN`",
         "host:port or unix:/path",
     )
     listen_mode: int = _setting(
         values.file_mode,
         "666",
-        "Mode (octal) of the file of a Unix socket that is listened on: who may write to it may connect",
+        "File mode (octal) of a Unix socket that the gateway listens on. Any user who may write to it may connect",
         "an octal number from 0 to 777",
     )
     control_token: tuple[bytes, ...] = _setting(
         values.tokens,
         "",
-        "When set, REST requests (but `/healthz` and `/readyz`) need `Authorization: Bearer <token>`. Several, "
-        "separated by commas, are all good",
+        "Token for the REST API: requests, except `/healthz` and `/readyz`, need `Authorization: Bearer <token>`. Of "
+        "several, separated by commas, each is accepted",
         "tokens of visible ASCII characters, separated by commas",
         empty=(),
         secret=True,
@@ -95,36 +97,36 @@ class Settings:
     control_token_file: Path | None = _setting(
         Path,
         "",
-        "File that holds the value of `CONTROL_TOKEN`, one token a line. Read again on SIGHUP",
+        "File with the value of `CONTROL_TOKEN`, one token per line. Reloaded on SIGHUP",
         "the path of a file",
     )
     api_timeout: float = _setting(
         values.positive_milliseconds,
         "10000",
-        "For one attempt of one request to the backend (ms)",
+        "Time limit (ms) for one attempt of a request to the backend",
         f"{_MILLISECONDS} above 0",
     )
     api_retry: float = _setting(
         values.milliseconds,
         "30000",
-        "How long (ms) a message is retried; the end of a connection is retried ten times as long",
+        "How long (ms) a message is retried. A DELETE is retried ten times as long",
         _MILLISECONDS,
     )
     api_connections: int = _setting(
-        values.positive, "128", "Most keep-alive connections to the backend", "a number above 0"
+        values.positive, "128", "Maximum number of connections to the backend", "a number above 0"
     )
     api_connection_age: float = _setting(
         values.milliseconds,
         "300000",
-        "How long (ms) a connection to the backend takes requests; then its name is resolved anew, so that one that "
-        "moves is followed. `0`: for ever",
-        f"{_MILLISECONDS}, or 0 for ever",
+        "How long (ms) a connection to the backend is used. The next one resolves the host name again, and so follows "
+        "changes in DNS. `0`: no limit",
+        f"{_MILLISECONDS}, or 0 for no limit",
     )
     api_secret: tuple[bytes, ...] = _setting(
         values.signing_secrets,
         "",
-        "Signs each request to the backend ([Standard Webhooks](https://www.standardwebhooks.com)). With several, "
-        "separated by commas, it carries a signature by each",
+        "Secret that signs every request to the backend ([Standard Webhooks](https://www.standardwebhooks.com)). With "
+        "several, separated by commas, a request carries one signature for each",
         "whsec_ and 24 to 64 random bytes in base64; several separated by commas",
         empty=(),
         secret=True,
@@ -132,135 +134,133 @@ class Settings:
     api_secret_file: Path | None = _setting(
         Path,
         "",
-        "File that holds the value of `API_SECRET`, one secret a line. Read again on SIGHUP",
+        "File with the value of `API_SECRET`, one secret per line. Reloaded on SIGHUP",
         "the path of a file",
     )
     max_message_size: int = _setting(
-        values.positive, "1048576", "Largest message, either way (bytes)", f"{_BYTES} above 0"
+        values.positive, "1048576", "Maximum size (bytes) of a message in either direction", f"{_BYTES} above 0"
     )
     max_memory: int | None = _setting(
         values.memory,
         "",
-        "Bytes of memory that the process may take; past it the clients that hold the most are not read and pushes to "
-        "them are answered 429, then handshakes are answered 503. Without it: half of what the machine or the cgroup "
-        "has. `0`: any number",
-        f"{_BYTES} from {MIN_LIMIT}, or 0 for any number",
+        "Memory (bytes) that the process may use. Above it, the clients that hold the most are not read and pushes to "
+        "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
+        f"{_BYTES} from {MIN_LIMIT}, or 0 for no limit",
     )
     max_connections: int = _setting(
         values.whole,
         "0",
-        "Most clients; past it, handshakes are answered 503. `0`: as many as file descriptors allow",
-        "a number, or 0 for as many as file descriptors allow",
+        "Maximum number of clients; further handshakes get 503. `0`: as many as the limit of open files allows",
+        "a number, or 0 for as many as the limit of open files allows",
     )
     max_connections_per_address: int = _setting(
         values.whole,
         "0",
-        "Most connections of one remote address (of one /64 network for IPv6), counted from accept on, but for those "
-        "that made an authorized REST request; past it, they are answered 429. `0`: any number",
-        "a number, or 0 for any number",
+        "Maximum number of connections from one address (for IPv6: from one /64 network); further ones get 429. "
+        "Connections that have made an authorized REST request do not count. `0`: no limit",
+        "a number, or 0 for no limit",
     )
     max_owed_disconnects: int = _setting(
         values.positive,
         "100000",
-        "Most ended connections whose DELETE the backend did not take yet; past it, handshakes are answered 503",
+        "Maximum number of ended connections whose DELETE is not acknowledged yet; beyond it, handshakes get 503",
         "a number above 0",
     )
     max_message_rate: int = _setting(
         values.whole,
         "0",
-        "Messages a second that are taken from one client; one that sends more is read more slowly. `0`: any number",
-        "a number, or 0 for any number",
+        "Messages per second that are read from one client. A faster client is slowed down. `0`: no limit",
+        "a number, or 0 for no limit",
     )
     send_buffer: int = _setting(
         values.positive,
         "1048576",
-        "Bytes that may wait for one slow client; one message always fits",
+        "Bytes that may be queued for one client that reads slowly. One message always fits",
         f"{_BYTES} above 0",
     )
     inbox: int = _setting(
         values.positive,
         "262144",
-        "Bytes of one client's messages that may wait for the backend; past it the client's socket is not read",
+        "Bytes of one client's messages that may be queued for the backend. Beyond it, its socket is not read",
         f"{_BYTES} above 0",
     )
     handshake_timeout: float = _setting(
         values.positive_milliseconds,
         "10000",
-        "From accept, or the first byte of a further request, to a complete request head; also for the closing "
-        "handshake (ms)",
+        "Time limit (ms) for a request head, from accept or from the first byte of a later request, and for the "
+        "closing handshake",
         f"{_MILLISECONDS} above 0",
     )
     keep_alive_timeout: float = _setting(
         values.positive_milliseconds,
         "75000",
-        "How long an idle HTTP connection is kept, and how long a request's body may take (ms)",
+        "How long (ms) an idle HTTP connection is kept open, and the time limit for the body of a request",
         f"{_MILLISECONDS} above 0",
     )
     drain_timeout: float = _setting(
-        values.milliseconds, "30000", "How long a stop (SIGTERM, SIGINT) may take (ms)", _MILLISECONDS
+        values.milliseconds, "30000", "Time limit (ms) for a stop by SIGTERM or SIGINT", _MILLISECONDS
     )
     allowed_origins: Origins = _setting(
         values.origins,
         "*",
-        "Comma-separated origins that may connect, `https://*.example.com` for all subdomains, `null` or `file://` for "
-        "pages without a host; a handshake without `Origin` passes",
-        "*, or origins such as https://example.com, https://*.example.com, file:// or null, separated by commas; some "
-        "names have to be written as browsers send them (xn--...)",
+        "Origins that may connect, separated by commas. `https://*.example.com` matches all subdomains; `null` and "
+        "`file://` match pages without a host. A handshake without `Origin` is always allowed",
+        "*, or origins such as https://example.com, https://*.example.com, file:// or null, separated by commas; if an "
+        "international name is not accepted, write it as browsers send it (xn--...)",
         empty=ANY_ORIGIN,
     )
     subprotocols: tuple[str, ...] = _setting(
         values.subprotocols,
         "",
-        "Comma-separated subprotocols in order of preference, for when the backend names none",
+        "Subprotocols in order of preference, separated by commas. Used if the backend does not choose one",
         "subprotocol names separated by commas",
         empty=(),
     )
     compression: bool = _setting(
         values.switch,
         "off",
-        "`on`: messages are compressed (permessage-deflate) for clients that offer it",
+        "`on` compresses messages (permessage-deflate) for clients that offer it",
         "on or off",
     )
     journal: Path | None = _setting(
         values.path,
         "",
-        "File that remembers live connections, so that those which a crash ended get their DELETE at the next start",
-        "the path of a file that may be made or written",
+        "File that records live connections, so that after a crash the next start sends the DELETE of each",
+        "the path of a file that can be created or written",
     )
     journal_sync: str = _setting(
         values.one_of("normal", "full"),
         "normal",
-        "`full`: the journal survives a power failure too, at the disk's pace",
+        "`full` makes the journal survive a power failure too, at the speed of the disk",
         "normal or full",
     )
     tls_cert: Path | None = _setting(
         values.path,
         "",
-        "PEM file of the certificate, its chain behind it: both listeners speak TLS. Read again on SIGHUP",
+        "PEM file with the certificate, followed by its chain. Both listeners then use TLS. Reloaded on SIGHUP",
         "the path of a PEM file",
     )
     tls_key: Path | None = _setting(
-        values.path, "", "PEM file of the private key of `TLS_CERT`", "the path of a PEM file"
+        values.path, "", "PEM file with the private key of `TLS_CERT`", "the path of a PEM file"
     )
     control_tls_ca: Path | None = _setting(
         values.path,
         "",
-        "PEM file of the authorities, one of which has to have signed the certificate of whoever uses the REST "
-        "surface; needs `CONTROL_LISTEN`",
+        "PEM file with certificate authorities. Callers of the REST API need a client certificate from one of them. "
+        "Requires `CONTROL_LISTEN`",
         "the path of a PEM file",
     )
     api_tls_ca: Path | None = _setting(
         values.path,
         "",
-        "PEM file of the authorities that an `https://` backend's certificate is checked against, instead of the "
-        "system's",
+        "PEM file with the certificate authorities for an `https://` backend, instead of those of the system",
         "the path of a PEM file",
     )
     trusted_proxies: Proxies = _setting(
         values.proxies,
         "",
-        "Addresses and networks of proxies whose `X-Forwarded-For` is believed, separated by commas; `unix:` for those "
-        "that come by a Unix socket",
+        "Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by commas. `unix:` stands for "
+        "proxies that connect by a Unix socket",
         "addresses or networks such as 10.0.0.0/8, separated by commas",
         empty=Proxies(),
     )
@@ -282,7 +282,7 @@ def add_flags(parser: ArgumentParser) -> None:
     for setting in fields(Settings):
         text = setting.metadata["default"]
         default = f" (default: {text})" if text else " (required)" if setting.name == "api_uri" else ""
-        # The README has it in Markdown, a terminal as plain text.
+        # The docs show it as Markdown, a terminal as plain text.
         meaning = _LINK.sub(r"\1, \2", setting.metadata["meaning"]).replace("`", "").replace("%", "%%")
         group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + default)
 

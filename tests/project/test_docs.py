@@ -1,4 +1,4 @@
-"""The README is a contract: its tables, figures and commands are held against the code."""
+"""The documentation is a contract: its tables, figures, commands and links are compared with the code."""
 
 import os
 import re
@@ -33,18 +33,38 @@ from wsaas.transport.run_queue import SLICE_S, TURN_S
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
+PAGES = sorted(
+    [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    + [*(ROOT / "docs").glob("*.md")]
+)
 
 
-def section(title: str) -> str:
-    """Return the text under a heading."""
-    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", README, re.DOTALL | re.MULTILINE)
-    assert found, title
-    return found[1]
+def section(title: str, page: str = REFERENCE) -> str:
+    """Return the text under a heading, with the sections below it, up to the next heading of its level or above."""
+    heading = re.search(rf"^(##+) {re.escape(title)}\n", page, re.MULTILINE)
+    assert heading, title
+    rest = page[heading.end() :]
+    end = re.search(rf"^#{{2,{len(heading[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str) -> list[str]:
     """Return the code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def without_code(text: str) -> str:
+    """Return a page without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_code(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_table_of_settings_is_that_of_the_code():
@@ -62,25 +82,32 @@ def faults(parent: type[errors.HTTPError] = errors.HTTPError) -> set[tuple[int, 
 
 
 def test_each_fault_is_named_with_its_status_and_no_other_is():
-    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("What your backend can ask"))
+    named = re.findall(r"^\| (\d{3}) `([A-Z_]+)` \|", section("Errors"), re.MULTILINE)
     assert {(int(status), code) for status, code in named} == faults()
+    assert len(named) == len(faults())
+
+
+def test_the_table_of_requests_names_no_other_fault():
+    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("REST API").partition("### Errors")[0])
+    assert named
+    assert {(int(status), code) for status, code in named} <= faults()
 
 
 def test_each_close_code_of_the_gateway_is_named_with_its_reason():
-    rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("What the client sees"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d{4}) \| (.*?) \|", section("Close codes"), re.MULTILINE)
     for reason in (Reason.TIMED_OUT, Reason.SHUTDOWN, Reason.TOO_LARGE, Reason.UNDELIVERED, Reason.OUT_OF_MEMORY):
         assert (str(reason.code), f"`{reason.value}`") in rows
     assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011, 1013}
 
 
 def test_each_answer_of_a_post_is_judged_as_its_table_says():
-    table = section("POST: a client wants in")
+    table = section("POST: a client connects")
     for failure, (fault, told) in webhook._REFUSALS.items():
         assert re.search(rf"\| {fault.status}\b.*\| {'yes' if told else 'no'} \|", table), failure
     statuses = re.search(r"answers (\d+), (\d+), (\d+), (\d+) or (\d+) \| the same", table)
     assert statuses
     assert {int(each) for each in statuses.groups()} == set(webhook._PASSED_ON)
-    unknown = re.search(r"answers (\d+) or (\d+) \(a proxy's word", table)
+    unknown = re.search(r"answers (\d+) or (\d+), which may come from a proxy .* \| 502 \| yes \|", table)
     assert unknown
     assert {int(each) for each in unknown.groups()} == webhook._UNKNOWN
     assert webhook.MAX_CONTEXT == 4 * 1024
@@ -93,37 +120,44 @@ def test_retries_are_as_the_table_says():
     assert statuses
     assert {int(each) for each in statuses.groups()} == webhook._RETRIED
     assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
-    assert "ten times `API_RETRY`" in section("DELETE: a client is gone")
+    assert "ten times `API_RETRY`" in section("DELETE: a client disconnected")
     assert webhook.DELETE_PATIENCE == 10
 
 
 def test_the_delete_of_a_lost_connection_is_the_one_described():
-    text = section("DELETE: a client is gone")
+    text = section("DELETE: a client disconnected")
     lost = recovery._farewell(journal.Entry("id", "node/id", None, None, 0.0), 1.0)
     body = orjson.loads(lost.body)
-    assert f"`code`\n{body['code']}, `reason` `{body['reason']}`" in text
-    assert "`messages_in`, `messages_out` and `undelivered` null" in " ".join(text.split())
+    plain = " ".join(text.split())
+    assert f"`code` {body['code']} and `reason` `{body['reason']}`" in plain
+    assert "`messages_in`, `messages_out` and `undelivered` are null" in plain
     assert [name for name, value in body.items() if value is None] == ["messages_in", "messages_out", "undelivered"]
     (example,) = blocks("json", text)
-    assert list(body) == re.findall(r'"(\w+)":', example)
+    names = re.findall(r'"(\w+)":', example)
+    assert list(body) == names
+    described = [
+        name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert described == [name for name in names if name != "ws_uri"]
 
 
 def test_a_backend_that_is_down_is_tried_as_often_as_said():
     assert circuit_breaker.LONGEST_PAUSE == 1.0
-    assert "one request at a time, one a second;" in section("Why")
+    assert "and one request per second probes it" in " ".join(section("Why", README).split())
 
 
 def test_what_is_owed_is_bounded_and_tried_again_as_said():
     limits = section("Limits")
-    assert f"that an earlier gateway owed, or that were given up | {recovery.AT_ONCE} |" in limits
+    assert f"that an earlier process owed, or that were given up | {recovery.AT_ONCE} |" in limits
     row = f"tried again every {recovery.OWED_RETRY_INTERVAL:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
     assert row in limits
-    assert f"| time for the journal's disk at a stop | {journal.CLOSE_TIMEOUT:g} s," in limits
-    assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in section("DELETE: a client is gone")
+    assert f"| wait at a stop for the disk of the journal | {journal.CLOSE_TIMEOUT:g} s, then exit status 1 |" in limits
+    text = " ".join(section("DELETE: a client disconnected").split())
+    assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in text
 
 
 def test_a_start_waits_for_another_as_long_as_said():
-    row = "| time at a start for another process that takes a Unix socket in the same directory"
+    row = "| wait at a start for another process that creates a Unix socket in the same directory"
     assert f"{row} | {listener.LOCK_TIMEOUT_S:g} s, then exit status 1 |" in section("Limits")
 
 
@@ -131,24 +165,29 @@ def test_the_log_is_bounded_as_said():
     limits = section("Limits")
     row = f"| log lines that wait to be written | {log.QUEUE_LINES:,}, and {log.QUEUE_BYTES >> 20} MiB;"
     assert row in limits
-    assert f"| time for the log at the end of the process | {log.FLUSH_TIMEOUT:g} s," in limits
+    assert f"| wait at the end of the process for the log to be read | {log.FLUSH_TIMEOUT:g} s," in limits
+    assert f"lines beyond {log.QUEUE_BYTES >> 20} MiB are" in " ".join(section("Log", OPERATIONS).split())
 
 
 def test_the_circuit_breaker_is_as_described():
-    text = section("When requests fail")
+    text = section("When requests fail", OPERATIONS)
+    prose = " ".join(text.split())
     assert f"requests of {circuit_breaker.FAILURE_THRESHOLD} different clients failed in a row (502, 503, 504," in text
     assert {502, 503, 504} == circuit_breaker.UNAVAILABLE
-    assert f"up to {circuit_breaker.MAX_TRIALS} at a time, each counting for a second at most" in text
+    assert f"up to {circuit_breaker.MAX_TRIALS} at a time; one that is not answered counts for a second at most" in text
     assert circuit_breaker.TRIAL_SLOT_S == 1.0
-    assert f"requests of {circuit_breaker.SUSTAINED_FAILURES} clients failed" in text
-    assert f"tried after {circuit_breaker.FIRST_PAUSE:g} s, and later one a second" in text
+    sustained, places = circuit_breaker.SUSTAINED_FAILURES, circuit_breaker.MAX_TRIALS
+    assert f"reach {sustained} clients, new requests that find no place among the {places}" in prose
+    assert f"sent as a probe after {circuit_breaker.FIRST_PAUSE:g} s, later one a second" in text
+    rows = re.findall(r"^\| ([a-z][a-z-]*) \|", text, re.MULTILINE)
+    assert rows == ["state", *(state.value for state in circuit_breaker.State)]
 
 
 def test_the_list_of_connections_is_paged_as_its_row_says():
-    (row,) = [line for line in README.splitlines() if line.startswith("| `GET /connections`")]
-    assert f"`limit` ({control.PAGE}, at most {control.LONGEST_PAGE:,}) a page" in row
+    (row,) = [line for line in REFERENCE.splitlines() if line.startswith("| `GET /connections`")]
+    assert f"`limit` ({control.PAGE}, at most {control.LONGEST_PAGE:,}) per page" in row
     source = (ROOT / "wsaas" / "api" / "api.py").read_text().split("def _page", 1)[1].split("\n    )", 1)[0]
-    for name in ("node", "started_at", "next"):
+    for name in ("node", "started_at", "total", "next"):
         assert f"`{name}`" in row
         assert f'"{name}":' in source
     for name in ("limit", "after", "connected_before"):
@@ -162,44 +201,48 @@ def test_the_limits_are_those_of_the_code():
     assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
     assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
     assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
-    assert f"{server.BURST}, what takes {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB" in limits
-    assert f"{admission.CONTROL_RESERVE} for the REST surface + {admission.SPARE_DESCRIPTORS} to spare" in limits
+    burst = f"{server.BURST} requests, {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB"
+    assert f"| pipelined requests before others have their turn | {burst};" in limits
+    assert f"{admission.CONTROL_RESERVE} for the REST API + {admission.SPARE_DESCRIPTORS} to spare" in limits
     assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
     assert admission.REFUSAL_S == 1.0
     assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
-    assert f"each counted with {outbox.OVERHEAD} more" in limits
-    assert f"more for {SLICE_S * 1000:g} ms, unless others wait." in limits
-    assert f"take {TURN_S * 1000:g} ms of each turn of the loop together" in limits
+    assert f"each counted with {outbox.OVERHEAD} bytes of overhead" in limits
+    assert f"one frame, or frames for {SLICE_S * 1000:g} ms if nothing else waits." in limits
+    assert f"share {TURN_S * 1000:g} ms of each turn of the event loop" in limits
     largest, smallest = memory_limit.LARGEST_ALLOWANCE >> 20, memory_limit.SMALLEST_ALLOWANCE >> 10
     assert f"falls from {largest} MiB to {smallest} KiB" in limits
-    assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that come" in limits
+    assert f"falls from {largest} MiB to {smallest} KiB" in " ".join(section("Memory", OPERATIONS).split())
+    assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that arrive" in limits
     assert f"{pending.MAX_EAGER // 1024} KiB, then it is not read" in limits
 
 
 def test_the_form_of_an_id_is_the_one_described():
-    assert "22 characters of `A-Z a-z 0-9 - _`" in section("What your backend can ask")
+    assert "22 characters of `A-Z a-z 0-9 - _`" in section("REST API")
     assert registry.ID_FORM.pattern == "[A-Za-z0-9_-]{22}"
 
 
 def test_information_is_listed_in_full():
-    row = re.search(r"\| `GET ws_uri` \| (.*?) \|", README)
+    row = re.search(r"\| `GET ws_uri` \| returns (.*?) \|", REFERENCE)
     assert row
     source = (ROOT / "wsaas" / "sessions" / "session.py").read_text().split("def _information", 1)[1].split("}", 1)[0]
     assert re.findall(r"`(\w+)`", row[1]) == re.findall(r'^ +"(\w+)":', source, re.MULTILINE)
 
 
 def test_ci_runs_the_command_of_the_readme():
-    (command,) = blocks("sh", section("Work on it"))
+    (command,) = blocks("sh", section("Work on it", README))
     assert f"({command.strip()})" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_the_measured_cases_exist():
-    for case in re.findall(r"python -m benchmarks (\w+)", README):
+    named = [each for page in PAGES for each in re.findall(r"python -m benchmarks ([\w,]+)", page.read_text())]
+    assert len(set(named)) > len(RUNS)
+    for case in {case for each in named for case in each.split(",")}:
         assert case in RUNS or (ROOT / "benchmarks" / f"{case}.py").exists()
 
 
 def test_the_body_of_a_close_is_as_long_as_said():
-    assert f"up to {control.MAX_REASON} bytes" in section("What your backend can ask")
+    assert f"a reason of up to {control.MAX_REASON} bytes" in section("REST API")
 
 
 def free_port() -> int:
@@ -208,7 +251,7 @@ def free_port() -> int:
 
 
 def test_the_example_backend_echoes(tmp_path):
-    (source,) = blocks("python", section("A whole backend"))
+    (source,) = blocks("python", section("A whole backend", README))
     assert source.count("8000") == 1
     backend_port, port = free_port(), free_port()
     script = tmp_path / "backend.py"
@@ -233,8 +276,8 @@ def test_the_example_backend_echoes(tmp_path):
 
 
 def test_the_example_backend_passes_the_linter_where_it_is_saved(tmp_path):
-    (source,) = blocks("python", section("A whole backend"))
-    assert "Save it as `backend.py`" in section("A whole backend")
+    (source,) = blocks("python", section("A whole backend", README))
+    assert "Save it as `backend.py`" in section("A whole backend", README)
     assert len(source.splitlines()) <= 25
     (tmp_path / "backend.py").write_text(source)
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
@@ -258,8 +301,38 @@ def listens(port: int) -> bool:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
-def test_links_into_the_repository_lead_somewhere(name):
-    text = (ROOT / name).read_text()
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), target
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1500
+
+
+def test_the_figures_of_the_readme_are_measured_ones():
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", section("How fast", README), re.MULTILINE)
+    figures = [figure.split()[0] for _, *cells in rows for figure in cells if figure[0].isdigit()]
+    assert len(figures) == 12
+    for figure in figures:
+        assert re.search(rf"\| {re.escape(figure)}(?= \(| \|)", section("Results", PERFORMANCE)), figure
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_within_the_repository_lead_to_files_and_headings(page):
+    text = without_code(page.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert found.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(found.read_text()), target
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in README
+
+
+def test_the_pages_are_part_of_the_source_distribution():
+    (included,) = re.findall(r"^include = \[(.*?)\]$", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    for page in PAGES:
+        top = page.relative_to(ROOT).parts[0]
+        assert f'"/{top}"' in included
