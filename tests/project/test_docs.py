@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.measure import RUNS
-from wsaas import errors
+from wsaas import errors, reload
 from wsaas.api import api as control
 from wsaas.delivery import circuit_breaker, journal, outbox, recovery, webhook
 from wsaas.events import Reason
@@ -181,6 +181,11 @@ def test_the_circuit_breaker_is_as_described():
     assert f"sent as a probe after {circuit_breaker.FIRST_PAUSE:g} s, later one a second" in text
     rows = re.findall(r"^\| ([a-z][a-z-]*) \|", text, re.MULTILINE)
     assert rows == ["state", *(state.value for state in circuit_breaker.State)]
+
+
+def test_what_sighup_reloads_is_listed_in_full():
+    (row,) = re.findall(r"^\| SIGHUP \| (.*) \|$", section("Signals", OPERATIONS), re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == [name.upper() for name in reload.TLS_FILES + reload.SECRET_FILES]
 
 
 def test_the_list_of_connections_is_paged_as_its_row_says():
