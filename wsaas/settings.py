@@ -64,7 +64,7 @@ class Settings:
     ws_timeout: float = _setting(
         values.milliseconds,
         "30000",
-        "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: do neither",
+        "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: never",
         f"{_MILLISECONDS}, or 0 for no time-out",
     )
     listen: Address | None = _setting(
@@ -88,8 +88,8 @@ class Settings:
     control_token: tuple[bytes, ...] = _setting(
         values.tokens,
         "",
-        "Token for the REST API: requests, except `/healthz` and `/readyz`, need `Authorization: Bearer <token>`. Of "
-        "several, separated by commas, each is accepted",
+        "Bearer token for the REST API: every request except `/healthz` and `/readyz` needs `Authorization: Bearer "
+        "<token>`. Several tokens may be given, separated by commas",
         "tokens of visible ASCII characters, separated by commas",
         empty=(),
         secret=True,
