@@ -39,16 +39,16 @@ class Node:
         """Let the client in."""
         fakes: Any = import_module("tests.fakes")
         settings = fakes.make_settings()
-        clock, sweeper = fakes.FakeClock(), fakes.FakeSweeper()
+        clock, timeouts = fakes.FakeClock(), fakes.FakeTimeouts()
         opener = fakes.FakeOpener()
         pool = Pool(clock, opener, Limits(connections=1, attempt=10, idle=60, body=LIMIT))
         self.webhook = Webhook(settings, pool, CircuitBreaker(clock, pool), clock.wall)
         registry = Registry(settings, clock, self.webhook, NoJournal(), 10)
         site = Site(
-            ServerContext(settings, clock, sweeper),
+            ServerContext(settings, clock, timeouts),
             Api(settings, registry),
             registry,
-            fakes.make_gate(clock, registry, sweeper),
+            fakes.make_gate(clock, registry, timeouts),
         )
 
         def visit() -> Any:

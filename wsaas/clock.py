@@ -41,7 +41,7 @@ class Clock:
         self.call_later: Callable[..., Timer] = loop.call_later
 
 
-class AfterReading:
+class AfterPoll:
     """Calls `call(now)` soon, with a time up to which everything that arrived was read by then.
 
     For code that decides that something did not arrive in time. A timer may go off before the loop reads its sockets:

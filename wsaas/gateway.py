@@ -32,7 +32,7 @@ from wsaas.transport.connector import Connector
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
 from wsaas.transport.listener import ACCEPTORS, Listener, is_own
-from wsaas.transport.timeouts import Timeouts, period
+from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.transport.tls import ServerTLSTransport
 
 MANY_DESCRIPTORS = 1 << 20
@@ -61,12 +61,12 @@ class Gateway:
         )
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._breaker = CircuitBreaker(self._clock, self._pool)
-        gc_scheduler = GcScheduler(lambda: len(self._heartbeat))
+        gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         most = memory_usage.available() // 2 if settings.max_memory is None else settings.max_memory or math.inf
         self._memory = MemoryLimit(most, partial(memory_usage.in_use, most * RELIEF), memory_usage.trim)
         sweeps = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, self._memory.sweep, throttle.sweep
-        self._heartbeat = Timeouts(self._clock, period(settings), *sweeps)
-        self._connections = ConnectionTable(budget, self._heartbeat.__len__, self._clock)
+        self._timeouts = Timeouts(self._clock, check_interval(settings), *sweeps)
+        self._connections = ConnectionTable(budget, self._timeouts.__len__, self._clock)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         limit = settings.max_connections or budget.clients
         self._journal: SqliteJournal | None = None
@@ -95,7 +95,7 @@ class Gateway:
         settings = self._settings
         if self._journal is not None:
             self._recovery.add(self._journal.open())
-        common = ServerContext(settings, self._clock, self._heartbeat, self._memory, self._registry.addresses)
+        common = ServerContext(settings, self._clock, self._timeouts, self._memory, self._registry.addresses)
         control = self._control
         clients, rest = listen_address(settings), control_address(settings)
         seats = self._connections, self._registry.addresses, settings.trusted_proxies
@@ -111,7 +111,7 @@ class Gateway:
         logger.info("%s", start_line(settings, self.addresses))
         for warning in start_warnings(settings, self.addresses[-1], is_own):
             logger.warning("%s", warning)
-        self._heartbeat.start()
+        self._timeouts.start()
         self._recovery.start()
 
     async def run(self) -> bool:
@@ -171,18 +171,16 @@ class Gateway:
     async def _close(self) -> None:
         for listener in self._listeners:
             listener.close()
-        self._heartbeat.stop()
+        self._timeouts.stop()
         self._breaker.stop()
-        for each in self._heartbeat.watched():
-            each.finish()
+        self._timeouts.close_all()
         self._pool.close()
         if self._journal is not None:
             self._journal.close()
         await self._connector.close()
-        # One turn of the loop for what is buffered; then whatever is left is overdue.
+        # One turn of the loop to send what is buffered.
         await asyncio.sleep(0)
-        for each in self._heartbeat.watched():
-            each.sweep(math.inf)
+        self._timeouts.expire_all()
         await asyncio.sleep(0)
 
     def _client_tls(self) -> ssl.SSLContext | None:

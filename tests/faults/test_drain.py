@@ -305,7 +305,7 @@ async def test_with_rest_connections_open(stage: Stage) -> None:
     assert await within(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
     halfway.send(b"hello")
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
-    await until(lambda: len(node.gateway._heartbeat) == 4)
+    await until(lambda: len(node.gateway._timeouts) == 4)
     assert await node.drain()
     for raw in (idle, halfway):
         assert await raw.rest() == b""

@@ -222,7 +222,7 @@ async def test_a_broken_client_that_stays_is_dropped(stage: Stage) -> None:
         for _ in range(100):
             raw.send(frame(TEXT, b"hello" * 1000))
         await until(lambda: len(node.gateway._registry) == 1)
-        await until(lambda: len(node.gateway._heartbeat) == 1)
+        await until(lambda: len(node.gateway._timeouts) == 1)
 
 
 async def test_a_refused_client_that_stays_is_dropped(stage: Stage) -> None:
@@ -232,7 +232,7 @@ async def test_a_refused_client_that_stays_is_dropped(stage: Stage) -> None:
     raw.send(upgrade())
     assert (await raw.answer()).status == 403
     raw.send(b"x" * 100_000)
-    await until(lambda: len(node.gateway._heartbeat) == 0)
+    await until(lambda: len(node.gateway._timeouts) == 0)
 
 
 async def test_a_flood_before_the_101_is_not_kept(stage: Stage) -> None:
@@ -242,7 +242,7 @@ async def test_a_flood_before_the_101_is_not_kept(stage: Stage) -> None:
     raw.send(upgrade() + frame(BINARY, b"x" * 900_000) * 20)
     post = await stage.backend.take("POST")
     await node.rest("GET", "/healthz")
-    (door,) = [each for each in node.gateway._heartbeat.watched() if hasattr(each, "_eager")]
+    (door,) = [each for each in node.gateway._timeouts if hasattr(each, "_eager")]
     await until(lambda: len(door._eager) > 64 * 1024)
     assert len(door._eager) < 1024 * 1024
     post.ok()

@@ -142,7 +142,7 @@ async def test_whoever_never_asked_leaves_no_trace(stage: Stage, play: Play, end
     raw = await play(stage, node)
     end(raw)
     reading = asyncio.ensure_future(raw.rest()) if end is Raw.half_close else None
-    await until(lambda: len(node.gateway._heartbeat) == 0)
+    await until(lambda: len(node.gateway._timeouts) == 0)
     if reading is not None:
         await reading
     assert not stage.backend.calls
@@ -169,7 +169,7 @@ async def test_the_backend_is_told_whatever_the_point(stage: Stage, play: Play, 
     assert len(puts) == delete.json["messages_in"]
     if play is with_messages_in_the_outbox:
         assert len(puts) == 10
-    await until(lambda: len(node.gateway._heartbeat) == 1)
+    await until(lambda: len(node.gateway._timeouts) == 1)
     await neighbour.send("still here")
     assert (await stage.backend.take("PUT", client=other)).text == "still here"
     assert not stage.messages()

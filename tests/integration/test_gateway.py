@@ -96,7 +96,7 @@ async def turns_to_let_in(node: Node, crowd: int) -> int:
             # The kernel says yes by itself: the loop does not turn meanwhile.
             stack.enter_context(socket.create_connection(("127.0.0.1", node.gateway.addresses[0].port)))
         turns = 0
-        while len(node.gateway._heartbeat) < crowd:
+        while len(node.gateway._timeouts) < crowd:
             await asyncio.sleep(0)
             turns += 1
         return turns
@@ -174,7 +174,7 @@ async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monk
     await raw.end()
     raw.close()
     inside.pop().close()
-    await until(lambda: len(node.gateway._heartbeat) == 2)
+    await until(lambda: len(node.gateway._timeouts) == 2)
     last = await node.raw()
     last.send(upgrade())
     assert (await last.answer()).status == 101

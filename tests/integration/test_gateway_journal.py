@@ -384,14 +384,14 @@ async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stag
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
     def waits() -> int:
-        (protocol,) = node.gateway._heartbeat.watched()
+        (protocol,) = node.gateway._timeouts
         return protocol._transport.get_write_buffer_size()  # type: ignore[attr-defined, no-any-return]
 
-    await until(lambda: len(node.gateway._heartbeat) == 1)
+    await until(lambda: len(node.gateway._timeouts) == 1)
     raw.send(request * 200_000)
     await until(waits)
     assert await node.drain()
-    assert len(node.gateway._heartbeat) == 0
+    assert len(node.gateway._timeouts) == 0
 
 
 # A file that somebody took away.

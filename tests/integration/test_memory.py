@@ -111,7 +111,7 @@ async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
     # A log record would keep what it tells of alive.
     monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
     node = await stage.node()
-    registry, heartbeat = node.gateway._registry, node.gateway._heartbeat
+    registry, heartbeat = node.gateway._registry, node.gateway._timeouts
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)

@@ -134,7 +134,7 @@ async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any])
         stage.tls.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
         await node.raw()
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
 
 
 # Bytes that come when they please.
@@ -223,7 +223,7 @@ async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage,
     assert (await raw.answer()).status == 400
     await raw.end()
     raw.close()
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
 
 
 async def test_a_violation_is_told_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
@@ -306,7 +306,7 @@ async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, 
     node = await stage.node(**secured)
     client = await node.connect()
     stalled = await node.raw(tls=False)
-    await until(lambda: len(node.gateway._heartbeat) == 2)
+    await until(lambda: len(node.gateway._timeouts) == 2)
     assert await node.drain()
     assert client.close_code == 1001
     await stalled.end()
@@ -325,7 +325,7 @@ async def test_plain_http_is_told_to_come_with_tls(stage: Stage, secured: dict[s
     assert "https://" in answer.json["message"]
     await raw.end()
     raw.close()
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\x80\x2e\x01\0\x02"])
@@ -338,7 +338,7 @@ async def test_garbage_is_an_alert_or_a_close(stage: Stage, secured: dict[str, A
     assert said[:1] in (b"\x15", b"")
     assert len(said) <= 7
     raw.close()
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
@@ -348,12 +348,12 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
     stalled = [await node.raw(tls=False) for _ in range(20)]
     for raw in stalled:
         raw.send(said)
-    await until(lambda: len(node.gateway._heartbeat) == 20)
+    await until(lambda: len(node.gateway._timeouts) == 20)
     begin = asyncio.get_running_loop().time()
     for raw in stalled:
         await raw.end()
     assert asyncio.get_running_loop().time() - begin >= 0.2
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
 
 
 async def test_those_within_their_handshake_count_as_connections(
@@ -362,13 +362,13 @@ async def test_those_within_their_handshake_count_as_connections(
     monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(2, 1, 1, 1))
     node = await stage.node(**secured)
     stalled = [await node.raw(tls=False) for _ in range(3)]
-    await until(lambda: len(node.gateway._heartbeat) == 3)
+    await until(lambda: len(node.gateway._timeouts) == 3)
     # The oldest of them makes room for somebody who speaks.
     assert (await node.rest("GET", "/healthz")).status == 200
     assert await stalled.pop(0).rest() == b""
     for raw in stalled:
         raw.close()
-    await until(lambda: not len(node.gateway._heartbeat))
+    await until(lambda: not len(node.gateway._timeouts))
 
 
 async def test_who_finds_a_node_full_is_told_so_by_tls(
@@ -382,9 +382,9 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     await node.upgraded()
     answer = await node.rest("GET", "/healthz")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
-    await until(lambda: len(node.gateway._heartbeat) == 1)
+    await until(lambda: len(node.gateway._timeouts) == 1)
     stalled = await node.raw(tls=False)
-    await until(lambda: len(node.gateway._heartbeat) == 2)
+    await until(lambda: len(node.gateway._timeouts) == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
     assert stage.messages()[1:] == ["open files allow no more than 1 connection: others are refused"]

@@ -271,31 +271,31 @@ class FakeWebhook:
         return event
 
 
-class FakeSweeper:
-    """A heartbeat that beats by hand: `beat` sweeps what is watched."""
+class FakeTimeouts:
+    """A `Timeouts` without a timer: `check` checks the deadlines of all `connections`."""
 
     def __init__(self):
-        self.watched = []
-
-    def watch(self, what):
-        assert what not in self.watched
-        self.watched.append(what)
+        self.connections = []
 
     def __len__(self):
-        return len(self.watched)
+        return len(self.connections)
 
-    def forget(self, what):
-        if what in self.watched:
-            self.watched.remove(what)
+    def add(self, connection):
+        assert connection not in self.connections
+        self.connections.append(connection)
 
-    def beat(self, now):
-        for what in list(self.watched):
-            what.sweep(now)
+    def discard(self, connection):
+        if connection in self.connections:
+            self.connections.remove(connection)
+
+    def check(self, now):
+        for connection in list(self.connections):
+            connection.check_deadline(now)
 
 
-def make_gate(clock, registry, sweeper, *, clients=10, kind=SharedGate):
+def make_gate(clock, registry, timeouts, *, clients=10, kind=SharedGate):
     """Return a gate before `registry` with room for `clients` and for one REST connection."""
-    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), sweeper.__len__, clock)
+    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), timeouts.__len__, clock)
     return kind(table, registry.addresses, Proxies())
 
 
@@ -323,8 +323,8 @@ class FakeEdge:
     def expect_close(self):
         self.calls.append("expect_close")
 
-    def finish(self):
-        self.calls.append("finish")
+    def close_gracefully(self):
+        self.calls.append("close_gracefully")
         self.ended()
 
     def pause(self):

@@ -150,7 +150,7 @@ class Stage:
             assert not node.gateway._connector.pending
             assert len(node.gateway._registry) == 0
             assert self.expected_errors or not node.gateway._registry.ending()
-            assert len(node.gateway._heartbeat) == 0
+            assert len(node.gateway._timeouts) == 0
             assert "idle=0 busy=0" in repr(node.gateway._pool)
         await until(lambda: len(asyncio.all_tasks()) == 1, "all tasks to end", asyncio.all_tasks)
         assert not loop.pending()

@@ -89,14 +89,14 @@ class Drain:
         """Disconnect clients that do not answer their Close. The Close of one that is not read may be on its way."""
         for session in list(self._registry.live()):
             if not session.outbox.backlogged:
-                session.edge.finish()
+                session.edge.close_gracefully()
 
     async def _read_what_is_left(self) -> None:
         """Let sessions that deliver nothing more read what their clients sent: they count it."""
         end = self._clock.now() + COUNTING_S
         await self._wait(self._no_clients, end)
         for session in list(self._registry.live()):
-            session.edge.finish()
+            session.edge.close_gracefully()
         # No event tells of it, and it happens once in the life of a node.
         while self._clock.now() < end and any(  # noqa: ASYNC110
             each.state is DISCONNECTED for each in self._registry.ending()

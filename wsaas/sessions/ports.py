@@ -31,7 +31,7 @@ class ClientConnection(Protocol):
     def expect_close(self) -> None:
         """Give the client its time to answer a Close."""
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Send what is buffered and end the connection."""
 
     def pause(self) -> None:
@@ -59,7 +59,7 @@ class NoConnection:
     def expect_close(self) -> None:
         """Do nothing."""
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Do nothing."""
 
     def pause(self) -> None:

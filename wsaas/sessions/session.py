@@ -172,7 +172,7 @@ class Session(ConnectionInfo, OutboxListener):
             self.edge.write(frames.encode_close(self.close_code, self.close_text))
             if reason.is_final:
                 self.reason = reason
-                self.edge.finish()
+                self.edge.close_gracefully()
                 return
             self._move(CLOSING, reason)
             self.edge.expect_close()

@@ -1,10 +1,10 @@
-"""What the protocols of all client-facing sockets share: settings, time, and who sweeps them."""
+"""What the protocols of all client-facing sockets share."""
 
 import asyncio
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from wsaas.clock import Clock
 from wsaas.delivery.webhook import DELETE_PATIENCE
@@ -12,35 +12,16 @@ from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.address_limit import NO_ADDRESS_LIMIT, AddressLimit
 from wsaas.settings import Settings
 from wsaas.transport.run_queue import RunQueue
-
-
-class HasDeadline(Protocol):
-    """Something that has to be looked after from time to time."""
-
-    def sweep(self, now: float) -> None:
-        """Do what is due at `now` (monotonic seconds)."""
-
-    def finish(self) -> None:
-        """Send what is buffered, but not for ever, and close."""
-
-
-class Sweeper(Protocol):
-    """Looks after what is watched."""
-
-    def watch(self, what: HasDeadline) -> None:
-        """Sweep `what` from now on."""
-
-    def forget(self, what: HasDeadline) -> None:
-        """Sweep `what` no more; harmless when it is not watched."""
+from wsaas.transport.timeouts import Timeouts
 
 
 @dataclass(frozen=True)
 class ServerContext:
-    """What all edges share."""
+    """Settings, time, time-outs and the limits of the node."""
 
     settings: Settings
     clock: Clock
-    sweeper: Sweeper
+    timeouts: Timeouts
     memory: MemoryLimit = NO_MEMORY_LIMIT
     addresses: AddressLimit = NO_ADDRESS_LIMIT
 

@@ -82,14 +82,14 @@ class FlushingProtocol(asyncio.Protocol):
         self._progress = SendProgress(transport)
         self._transport = transport
         transport.set_protocol(self)
-        common.sweeper.watch(self)
+        common.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Everything was sent, or the client is gone."""
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         self._common.addresses.end(self._lingers_for)
 
-    def sweep(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Drop a client that takes nothing any more."""
         if now >= self._deadline:
             if now < self._last_deadline and self._progress.made():
@@ -97,5 +97,5 @@ class FlushingProtocol(asyncio.Protocol):
             else:
                 self._transport.abort()
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Do nothing: it is closed already."""

@@ -74,13 +74,13 @@ class HttpProtocol(asyncio.Protocol):
         fault = self._site.gate.enter(self)
         if fault is not None:
             self._turn_away(fault)
-        common.sweeper.watch(self)
+        common.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Let go of everything."""
         self._reader.close()
         self._site.gate.leave(self)
-        self._site.common.sweeper.forget(self)
+        self._site.common.timeouts.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Answer the requests that became whole."""
@@ -110,7 +110,7 @@ class HttpProtocol(asyncio.Protocol):
         if not self._queued:
             self._go_on()
 
-    def sweep(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Close a connection that is idle for too long, or whose request does not come to its end."""
         if not self._deadline:
             settings = self._site.common.settings
@@ -123,7 +123,7 @@ class HttpProtocol(asyncio.Protocol):
                 fault = errors.RequestTimeout("The request did not arrive completely in time.")
                 self._end(self._fault(fault))
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Send what is buffered, but not for ever, and close."""
         self._deadline = self._site.common.closing_deadline()
         self._transport.close()
@@ -258,7 +258,7 @@ class HttpProtocol(asyncio.Protocol):
         if answers:
             transport.write(b"".join(answers))
         site.gate.leave(self)
-        site.common.sweeper.forget(self)
+        site.common.timeouts.discard(self)
         door = PendingClientProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)
         door.session = site.registry.admit(shaken, address, door)

@@ -26,7 +26,7 @@ class PendingClientProtocol(asyncio.Protocol):
         self._handshake = handshake
         self._transport = transport
         self.session: Session
-        common.sweeper.watch(self)
+        common.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Keep what comes too early."""
@@ -36,17 +36,17 @@ class PendingClientProtocol(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client did not wait, or was refused and is done."""
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         self.session.lost()
 
-    def sweep(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Drop a client that does not take its refusal."""
         if self._deadline and now >= self._deadline:
             self._transport.abort()
 
     def accept(self, subprotocol: str | None, early: bytes) -> "WebSocketProtocol":
         """Send the 101; the transport gets its WebSocket protocol."""
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         transport = self._transport
         deflated = self._handshake.agreement is not None
         kind = ThrottledProtocol if self._common.settings.max_message_rate else WebSocketProtocol
@@ -59,9 +59,9 @@ class PendingClientProtocol(asyncio.Protocol):
     def refuse(self, fault: errors.HTTPError) -> None:
         """Send the refusal and close."""
         self._transport.write(dated(fault_answer(fault, keep_alive=False), self._common.clock.wall()))
-        self.finish()
+        self.close_gracefully()
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Send what is buffered, but not for ever, and close."""
         self._deadline = self._common.closing_deadline()
         self._transport.close()

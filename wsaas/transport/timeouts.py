@@ -1,26 +1,51 @@
-"""One timer for all: every so often it sweeps what is watched.
+"""The time-outs of all connections, checked by one timer.
 
-What came in time is read before a sweep judges who is late, also after a stall (see `clock.AfterReading`). A beat that
-is late itself, by as long as there is between two, puts its sweeps off by `GRACE_S`: what was read may take further
-turns of the loop, and connections to the backend that are being opened need some. It does so once; the next one sweeps.
+Each check tells a connection a time up to which everything that arrived was read, also after a stall (see
+`clock.AfterPoll`): a connection is never closed for silence while its bytes wait in the kernel. When the timer itself
+is late by a whole interval, the process stood still. The check is then put off once, by `GRACE_S`: what arrived
+meanwhile may need several turns of the loop to be handled, and so do connections to the backend that are being opened.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from wsaas.clock import GRACE_S, STALL_S, AfterReading, Clock, Timer
+from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
 from wsaas.settings import Settings
-from wsaas.transport.context import HasDeadline
 
-BEATS = 10
-"""Beats within the shortest time-out: so late, at most, a time-out is noticed (a tenth of itself)."""
+CHECKS_PER_TIMEOUT = 10
+"""Checks within the shortest time-out. A time-out is noticed late by a tenth of itself at most."""
 
-SHORTEST, LONGEST = 0.01, 1.0
-"""Bounds of the time between two beats, in seconds."""
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 1.0
+"""Bounds of the interval between two checks."""
+
+BATCH_SIZE = 100
+"""Connections that are checked in one turn of the loop, at least."""
+
+BATCH_GAP_S = 0.001
+"""Seconds between two batches."""
+
+SPREAD = 0.5
+"""Part of the interval over which the batches are spread. To check 100,000 connections at once would take 70 ms, and a
+second if each of them were pinged and answered."""
+
+BUCKETS = 509
+"""Sets that the connections are spread over by their hash. Copying one set of 100,000 would be slow by itself, and may
+set off a garbage collection that looks at each of them."""
 
 
-def period(settings: Settings) -> float:
-    """Return the seconds between two beats that the time-outs of `settings` ask for."""
+class HasDeadline(Protocol):
+    """A connection, as `Timeouts` sees it."""
+
+    def check_deadline(self, now: float) -> None:
+        """Do what is due. `now`: monotonic seconds; everything that arrived before was read."""
+
+    def close_gracefully(self) -> None:
+        """Send what is buffered and close, within a bounded time."""
+
+
+def check_interval(settings: Settings) -> float:
+    """Return the seconds between two checks that the time-outs in `settings` need."""
     times = (
         settings.ws_timeout,
         settings.handshake_timeout,
@@ -28,101 +53,100 @@ def period(settings: Settings) -> float:
         settings.api_timeout,
         settings.api_connection_age,
     )
-    return min(LONGEST, max(SHORTEST, min(time for time in times if time) / BEATS))
-
-
-SLICE, TICK = 100, 0.001
-"""Sweeps, at least, that are made at a time, and the seconds to the next time."""
-
-SPREAD = 2
-"""The part (one in so many) of the time between two beats over which sweeps are spread where they are many. All those
-of 100,000 clients at once would take 70 ms, and a second where each is pinged and answers."""
-
-GROUPS = 509
-"""Those who are watched are kept in so many groups. A list of 100,000 that is made for a moment costs more than to
-make it: the garbage collector may come by, and looks at each of them."""
+    return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, min(time for time in times if time) / CHECKS_PER_TIMEOUT))
 
 
 class Timeouts:
-    """Sweeps whatever is watched, every `seconds`, a few at a time."""
+    """Every accepted connection from its accept to its close, and the timer that checks their deadlines.
 
-    def __init__(self, clock: Clock, seconds: float, *sweeps: Callable[[float], None]) -> None:
-        """Call `sweeps` too, at each beat, with the time."""
+    Iterating takes a copy first, so that connections may be added and discarded meanwhile.
+    """
+
+    def __init__(self, clock: Clock, interval: float, *jobs: Callable[[float], None]) -> None:
+        """Check every `interval` seconds, and call each of `jobs` with the time then."""
         self._clock = clock
-        self._seconds = seconds
-        self._sweeps = sweeps
-        self._timer: Timer | None = None
-        self._reading: Timer | None = None
-        self._turn: Timer | None = None
-        self._marks = (0.0, 0.0)
+        self._interval = interval
+        self._jobs = jobs
+        self._timers: dict[str, Timer] = {}
+        self._read_until = (0.0, 0.0)
         self._is_late = False
-        self._groups: list[set[HasDeadline]] = [set() for _ in range(GROUPS)]
-        self._left: list[set[HasDeadline]] = []
+        self._buckets: list[set[HasDeadline]] = [set() for _ in range(BUCKETS)]
+        self._unchecked: list[set[HasDeadline]] = []
         self._count = 0
-        self._slice = SLICE
+        self._batch_size = BATCH_SIZE
 
     def __len__(self) -> int:
-        """Return how many are watched: every transport that was accepted and is not closed is."""
+        """Return the number of connections."""
         return self._count
 
-    def watched(self) -> list[HasDeadline]:
-        """Return what is watched."""
-        return [what for group in self._groups for what in group]
+    def __iter__(self) -> Iterator[HasDeadline]:
+        """Iterate over a copy."""
+        return iter([each for bucket in self._buckets for each in bucket])
 
-    def watch(self, what: HasDeadline) -> None:
-        """Sweep `what` from now on."""
-        group = self._groups[hash(what) % GROUPS]
-        self._count += what not in group
-        group.add(what)
+    def add(self, connection: HasDeadline) -> None:
+        """Check `connection` from now on; harmless when repeated."""
+        bucket = self._buckets[hash(connection) % BUCKETS]
+        self._count += connection not in bucket
+        bucket.add(connection)
 
-    def forget(self, what: HasDeadline) -> None:
-        """Sweep `what` no more; harmless when it is not watched."""
-        group = self._groups[hash(what) % GROUPS]
-        self._count -= what in group
-        group.discard(what)
+    def discard(self, connection: HasDeadline) -> None:
+        """Check `connection` no more; harmless when it was not added."""
+        bucket = self._buckets[hash(connection) % BUCKETS]
+        self._count -= connection in bucket
+        bucket.discard(connection)
 
     def start(self) -> None:
-        """Beat from now on."""
-        self._set_timer(self._seconds)
+        """Start the timer."""
+        self._set_timer(self._interval)
 
     def stop(self) -> None:
-        """Beat no more."""
-        for timer in (self._timer, self._reading, self._turn):
-            if timer is not None:
-                timer.cancel()
+        """Stop the timer."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def close_all(self) -> None:
+        """Close each connection gracefully."""
+        for connection in self:
+            connection.close_gracefully()
+
+    def expire_all(self) -> None:
+        """Treat every deadline as passed: what did not close by itself is closed now."""
+        for connection in self:
+            connection.check_deadline(math.inf)
 
     def _set_timer(self, seconds: float) -> None:
-        self._timer = self._clock.call_later(seconds, self._beat, self._clock.now() + seconds)
+        self._timers["interval"] = self._clock.call_later(seconds, self._on_timer, self._clock.now() + seconds)
 
-    def _beat(self, due: float) -> None:
-        self._is_late = not self._is_late and self._clock.now() - due >= max(STALL_S, self._seconds)
+    def _on_timer(self, due: float) -> None:
+        self._is_late = not self._is_late and self._clock.now() - due >= max(STALL_S, self._interval)
         if self._is_late:
             self._set_timer(GRACE_S)
             return
-        # The next one first: a fault in a sweep must not be the end of all.
-        self._set_timer(self._seconds)
-        self._reading = AfterReading(self._clock, self._sweep)
+        # Set first: an exception in a check must not stop the timer.
+        self._set_timer(self._interval)
+        self._timers["poll"] = AfterPoll(self._clock, self._check)
 
-    def _sweep(self, now: float) -> None:
-        if not self._left:
-            self._left = [group for group in self._groups if group]
-            self._slice = max(SLICE, math.ceil(self._count * TICK * SPREAD / self._seconds))
-            self._marks = (now, now)
-            self._go_on()
-        for sweep in self._sweeps:
-            sweep(now)
+    def _check(self, now: float) -> None:
+        if not self._unchecked:
+            self._unchecked = [bucket for bucket in self._buckets if bucket]
+            self._batch_size = max(BATCH_SIZE, math.ceil(self._count * BATCH_GAP_S / (self._interval * SPREAD)))
+            self._read_until = (now, now)
+            self._check_batch()
+        for job in self._jobs:
+            job(now)
 
-    def _go_on(self) -> None:
-        some: list[tuple[HasDeadline, set[HasDeadline]]] = []
-        while self._left and len(some) < self._slice:
-            group = self._left.pop()
-            some += [(what, group) for what in group]
-        self._turn = self._clock.call_later(TICK, self._go_on) if self._left else None
-        # What arrived up to the time of the slice before the last was read since then. Not what came since the last
-        # one, if there was a stall.
-        now, before = self._marks
-        self._marks = (before, self._clock.now())
-        for what, group in some:
-            # It may have been forgotten by what the sweep of another set off.
-            if what in group:
-                what.sweep(now)
+    def _check_batch(self) -> None:
+        batch: list[tuple[HasDeadline, set[HasDeadline]]] = []
+        while self._unchecked and len(batch) < self._batch_size:
+            bucket = self._unchecked.pop()
+            batch += [(connection, bucket) for connection in bucket]
+        if self._unchecked:
+            self._timers["batch"] = self._clock.call_later(BATCH_GAP_S, self._check_batch)
+        # The loop polls between two batches. So all that arrived before the batch before this one was read; what
+        # arrived since then may not have been, if there was a stall.
+        now, before = self._read_until
+        self._read_until = (before, self._clock.now())
+        for connection, bucket in batch:
+            # The check of another connection may have discarded it.
+            if connection in bucket:
+                connection.check_deadline(now)

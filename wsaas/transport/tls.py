@@ -309,7 +309,7 @@ class ServerTLSTransport(TLSTransport):
             if not self._gate.turn_away(self):
                 self._raw.abort()
             self._deadline = self._common.clock.now() + REFUSAL_S
-        self._common.sweeper.watch(self)
+        self._common.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Decrypt what came: one record at once, and others for a slice of time."""
@@ -319,15 +319,15 @@ class ServerTLSTransport(TLSTransport):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
         self._gate.leave(self)
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         super().connection_lost(exc)
 
-    def sweep(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Drop who does not get on with the handshake, or does not take its refusal."""
         if now >= self._deadline:
             self._raw.abort()
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Close: nothing was said yet."""
         self._raw.abort()
 
@@ -370,7 +370,7 @@ class ServerTLSTransport(TLSTransport):
 
     def _open(self) -> None:
         self._gate.leave(self)
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         super()._open()
 
     def _fail(self, error: Exception) -> None:

@@ -42,7 +42,7 @@ class WebSocketProtocol(PacedReader):
         self.buffered = transport.get_write_buffer_size
         self.write = transport.write
         transport.set_write_buffer_limits(high=common.settings.send_buffer)
-        common.sweeper.watch(self)
+        common.timeouts.add(self)
 
     # What the transport tells.
 
@@ -59,7 +59,7 @@ class WebSocketProtocol(PacedReader):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """End; what was read before is still handed on."""
-        self._common.sweeper.forget(self)
+        self._common.timeouts.discard(self)
         self._common.addresses.end(self._lingers_for)
         self._detach()
 
@@ -81,7 +81,7 @@ class WebSocketProtocol(PacedReader):
         self._last_deadline = self._common.clock.now() + self._common.last_messages_window
         self._progress = SendProgress(self._transport)
 
-    def finish(self) -> None:
+    def close_gracefully(self) -> None:
         """Close: what is buffered is still sent, but not for ever, and what was read is still handed on."""
         self._transport.close()
         self._detach()
@@ -89,7 +89,7 @@ class WebSocketProtocol(PacedReader):
 
     # What the heartbeat wants.
 
-    def sweep(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
         if self._deadline:
             self._sweep_closing(now)
@@ -142,7 +142,7 @@ class WebSocketProtocol(PacedReader):
             if session.state is OPEN:
                 self.write(frames.encode_close(received.code, received.reason))
             session.closed_by_client(received.code, received.reason)
-            self.finish()
+            self.close_gracefully()
         elif isinstance(received, Violation):
             self._fail(received)
 
@@ -165,7 +165,7 @@ class WebSocketProtocol(PacedReader):
             self._deadline = self._common.closing_deadline()
         elif self.buffered() and self._progress is not None and self._progress.made():
             # It cannot answer a Close that waits behind messages which it is still taking.
-            self.finish()
+            self.close_gracefully()
         else:
             self._transport.abort()
 
@@ -191,7 +191,7 @@ class WebSocketProtocol(PacedReader):
         self._deadline = self._common.closing_deadline()
         self._linger()
         if self.buffered():
-            self._common.sweeper.forget(self)
+            self._common.timeouts.discard(self)
             FlushingProtocol(self._common, self._transport, self._lingers_for)
 
     def _linger(self) -> None:

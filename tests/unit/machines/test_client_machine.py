@@ -312,14 +312,14 @@ class ClientMachine(RuleBasedStateMachine):
             self.ended_at = self.rig.clock.now()
 
     @invariant()
-    def whoever_is_there_is_watched(self):
-        watched = self.rig.sweeper.watched
+    def each_connection_is_in_timeouts(self):
+        connections = self.rig.timeouts.connections
         if self.lost:
-            assert watched == []
-        elif self.transport.closed and not watched:
+            assert connections == []
+        elif self.transport.closed and not connections:
             assert self.state_is(State.DISCONNECTED, State.CLOSED)
         else:
-            assert watched == [self.transport.protocol]
+            assert connections == [self.transport.protocol]
 
     @invariant()
     def the_keeper_is_told_once(self):

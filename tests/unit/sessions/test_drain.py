@@ -29,8 +29,8 @@ class FakeSession:
         self.calls.append("abandon")
         asyncio.get_running_loop().call_soon(self._read)
 
-    def finish(self) -> None:
-        self.calls.append("finish")
+    def close_gracefully(self) -> None:
+        self.calls.append("close_gracefully")
         self.state = State.DISCONNECTED
 
     def _read(self) -> None:
@@ -80,7 +80,7 @@ async def test_a_client_that_never_answers_its_close_is_closed_when_it_was_read_
     stage.expected_errors = ["(0 messages lost)"]
     session = FakeSession(State.CLOSING)
     assert not await make_drain(session).give_up(journaled=False)
-    assert session.calls == ["abandon", "finish"]
+    assert session.calls == ["abandon", "close_gracefully"]
 
 
 async def test_frames_that_take_for_ever_are_counted_no_longer_than_a_moment(stage: Stage) -> None:

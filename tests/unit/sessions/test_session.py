@@ -456,7 +456,7 @@ def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
 
 def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
     rig.enter().session.close(Reason.TIMED_OUT)
-    assert rig.edge.calls == ["start", "finish"]
+    assert rig.edge.calls == ["start", "close_gracefully"]
 
 
 @pytest.mark.parametrize("end", ["closed_by_client", "violated", "lost"])

@@ -10,7 +10,7 @@ from tests.support.fakes import (
     KEY,
     FakeClock,
     FakeDoor,
-    FakeSweeper,
+    FakeTimeouts,
     FakeTransport,
     FakeWebhook,
     client_frame,
@@ -69,10 +69,10 @@ class Rig:
     def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), room=10, limit=10, **values):
         settings = make_settings(**values)
         self.clock = FakeClock()
-        self.sweeper = FakeSweeper()
+        self.timeouts = FakeTimeouts()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.common = ServerContext(settings, self.clock, self.sweeper)
+        self.common = ServerContext(settings, self.clock, self.timeouts)
         self.seconds = 0.0
         """How long each look at the time takes."""
         self.elapsed = 0.0
@@ -81,7 +81,7 @@ class Rig:
             self.common,
             Api(settings, self.registry) if control else None,
             self.registry if registry else None,
-            make_gate(self.clock, self.registry, self.sweeper, clients=room, kind=Gate if not control else SharedGate),
+            make_gate(self.clock, self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
         )
         self.protocol = HttpProtocol(site)
         self.transport = FakeTransport(self.protocol, peername)
@@ -112,7 +112,7 @@ class Rig:
     def pass_time(self, seconds, beats=1):
         for _ in range(beats):
             self.clock.advance(seconds / beats)
-            self.sweeper.beat(self.clock.now())
+            self.timeouts.check(self.clock.now())
 
     def responses(self):
         return responses(self.transport.take())
@@ -139,7 +139,7 @@ def session(rig):
 
 def test_a_new_connection_is_watched_and_hears_nothing(rig):
     assert rig.transport.writes == []
-    assert rig.sweeper.watched == [rig.protocol]
+    assert rig.timeouts.connections == [rig.protocol]
 
 
 def test_a_request_is_answered_at_once(rig):
@@ -206,7 +206,7 @@ def test_where_rest_is_not_served_nothing_is_found():
 def test_a_lost_connection_is_forgotten(rig):
     rig.receive(HEALTH[:10])
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     # Its parser is let go: what an unlucky loop still delivers is not read.
     rig.receive(HEALTH[10:])
     assert rig.transport.writes == []
@@ -699,7 +699,7 @@ def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
     assert b"".join(rig.transport.writes) == b""
     door = rig.transport.protocol
     assert isinstance(door, PendingClientProtocol)
-    assert rig.sweeper.watched == [door]
+    assert rig.timeouts.connections == [door]
     (session,) = rig.registry.live()
     assert door.session is session
     assert session.state is State.CONNECTING
@@ -759,7 +759,7 @@ def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):
     assert rig.said_last_words
     assert len(rig.registry) == 0
     assert rig.webhook.calls == []
-    assert rig.sweeper.watched == [rig.protocol]
+    assert rig.timeouts.connections == [rig.protocol]
 
 
 def test_where_clients_are_not_served_a_handshake_finds_nothing():
@@ -949,7 +949,7 @@ def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
 def test_finish_closes_but_not_for_ever(rig, data):
     if data:
         rig.receive(data if isinstance(data, bytes) else data(rig))
-    rig.protocol.finish()
+    rig.protocol.close_gracefully()
     assert rig.transport.closed
     rig.pass_time(9.9)
     assert not rig.transport.aborted

@@ -2,15 +2,15 @@ import pytest
 
 from tests.support.fakes import FakeClock, make_settings
 from wsaas.clock import GRACE_S
-from wsaas.transport.timeouts import SLICE, SPREAD, TICK, Timeouts, period
+from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD, Timeouts, check_interval
 
 
-class Watched:
+class Connection:
     def __init__(self):
-        self.sweeps = []
+        self.checks = []
 
-    def sweep(self, now):
-        self.sweeps.append(now)
+    def check_deadline(self, now):
+        self.checks.append(now)
 
 
 @pytest.fixture
@@ -33,278 +33,282 @@ def clock():
         ({"ws_timeout": "1", "api_timeout": "4000"}, 0.01),
     ],
 )
-def test_the_period_is_a_tenth_of_the_shortest_timeout_within_bounds(values, seconds):
-    assert period(make_settings(**values)) == pytest.approx(seconds)
+def test_the_interval_is_a_tenth_of_the_shortest_timeout_within_bounds(values, seconds):
+    assert check_interval(make_settings(**values)) == pytest.approx(seconds)
 
 
-def test_what_is_watched_is_swept_at_each_beat_with_the_time(clock):
-    heartbeat, watched = Timeouts(clock, 0.5), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
+def test_deadlines_are_checked_at_each_interval_with_the_time(clock):
+    timeouts, connection = Timeouts(clock, 0.5), Connection()
+    timeouts.add(connection)
+    timeouts.start()
     clock.advance(0.4)
-    assert watched.sweeps == []
+    assert connection.checks == []
     clock.advance(1.1)
-    assert watched.sweeps == [1000.5, 1001.0, 1001.5]
+    assert connection.checks == [1000.5, 1001.0, 1001.5]
 
 
-def test_further_sweeps_are_made_after_those_of_what_is_watched(clock):
+def test_jobs_run_after_the_deadlines_were_checked(clock):
     calls = []
-    heartbeat, watched = Timeouts(clock, 1.0, calls.append, calls.append), Watched()
-    watched.sweep = lambda now: calls.append(("watched", now))
-    heartbeat.watch(watched)
-    heartbeat.start()
+    timeouts, connection = Timeouts(clock, 1.0, calls.append, calls.append), Connection()
+    connection.check_deadline = lambda now: calls.append(("connection", now))
+    timeouts.add(connection)
+    timeouts.start()
     clock.advance(1.0)
-    assert calls == [("watched", 1001.0), 1001.0, 1001.0]
+    assert calls == [("connection", 1001.0), 1001.0, 1001.0]
 
 
-def test_what_is_forgotten_is_swept_no_more(clock):
-    heartbeat, kept, forgotten = Timeouts(clock, 1.0), Watched(), Watched()
-    heartbeat.watch(kept)
-    heartbeat.watch(forgotten)
-    assert len(heartbeat) == 2
-    assert set(heartbeat.watched()) == {kept, forgotten}
-    heartbeat.forget(forgotten)
-    heartbeat.forget(forgotten)
-    assert len(heartbeat) == 1
-    assert heartbeat.watched() == [kept]
-    heartbeat.start()
+def test_a_discarded_connection_is_not_checked_any_more(clock):
+    timeouts, kept, forgotten = Timeouts(clock, 1.0), Connection(), Connection()
+    timeouts.add(kept)
+    timeouts.add(forgotten)
+    assert len(timeouts) == 2
+    assert set(timeouts) == {kept, forgotten}
+    timeouts.discard(forgotten)
+    timeouts.discard(forgotten)
+    assert len(timeouts) == 1
+    assert list(timeouts) == [kept]
+    timeouts.start()
     clock.advance(1.0)
-    assert (len(kept.sweeps), len(forgotten.sweeps)) == (1, 0)
+    assert (len(kept.checks), len(forgotten.checks)) == (1, 0)
 
 
-def test_what_is_watched_twice_is_swept_once(clock):
-    heartbeat, watched = Timeouts(clock, 1.0), Watched()
-    heartbeat.watch(watched)
-    heartbeat.watch(watched)
-    assert len(heartbeat) == 1
+def test_a_connection_that_is_added_twice_counts_once(clock):
+    timeouts, connection = Timeouts(clock, 1.0), Connection()
+    timeouts.add(connection)
+    timeouts.add(connection)
+    assert len(timeouts) == 1
 
 
-def test_a_sweep_may_forget_and_watch(clock):
-    heartbeat, first, second = Timeouts(clock, 1.0), Watched(), Watched()
+def test_a_check_may_add_and_discard_connections(clock):
+    timeouts, first, second = Timeouts(clock, 1.0), Connection(), Connection()
 
     def replace(_now):
-        heartbeat.forget(first)
-        heartbeat.watch(second)
+        timeouts.discard(first)
+        timeouts.add(second)
 
-    first.sweep = replace
-    heartbeat.watch(first)
-    heartbeat.start()
+    first.check_deadline = replace
+    timeouts.add(first)
+    timeouts.start()
     clock.advance(1.0)
-    assert heartbeat.watched() == [second]
-    assert second.sweeps == []
+    assert list(timeouts) == [second]
+    assert second.checks == []
 
 
-def test_what_the_sweep_of_another_forgets_is_not_swept_in_the_same_turn(clock):
-    heartbeat, one, other = Timeouts(clock, 1.0), Watched(), Watched()
+def test_a_connection_that_the_check_of_another_discards_is_not_checked(clock):
+    timeouts, one, other = Timeouts(clock, 1.0), Connection(), Connection()
     calls = []
-    one.sweep = lambda _now: (calls.append(one), heartbeat.forget(other))
-    other.sweep = lambda _now: (calls.append(other), heartbeat.forget(one))
-    heartbeat.watch(one)
-    heartbeat.watch(other)
-    heartbeat.start()
+    one.check_deadline = lambda _now: (calls.append(one), timeouts.discard(other))
+    other.check_deadline = lambda _now: (calls.append(other), timeouts.discard(one))
+    timeouts.add(one)
+    timeouts.add(other)
+    timeouts.start()
     clock.advance(1.0)
     # Which of them comes first is up to their hashes: it stays, alone.
-    assert calls == heartbeat.watched()
+    assert calls == list(timeouts)
     assert len(calls) == 1
 
 
-def test_the_list_of_what_is_watched_is_a_copy(clock):
-    heartbeat = Timeouts(clock, 1.0)
-    heartbeat.watch(Watched())
-    heartbeat.watched().clear()
-    assert len(heartbeat) == 1
+def test_connections_may_be_discarded_while_they_are_iterated(clock):
+    timeouts = Timeouts(clock, 1.0)
+    for _ in range(3):
+        timeouts.add(Connection())
+    for connection in timeouts:
+        timeouts.discard(connection)
+    assert len(timeouts) == 0
 
 
-def test_a_fault_in_a_sweep_is_not_the_end_of_all(clock):
+def test_an_exception_in_a_check_does_not_stop_the_timer(clock):
     def fail(_now):
         raise ZeroDivisionError
 
-    beats = []
-    heartbeat, watched = Timeouts(clock, 1.0, beats.append), Watched()
-    watched.sweep = fail
-    heartbeat.watch(watched)
-    heartbeat.start()
+    jobs = []
+    timeouts, connection = Timeouts(clock, 1.0, jobs.append), Connection()
+    connection.check_deadline = fail
+    timeouts.add(connection)
+    timeouts.start()
     with pytest.raises(ZeroDivisionError):
         clock.advance(1.0)
-    heartbeat.forget(watched)
+    timeouts.discard(connection)
     clock.advance(1.0)
-    assert len(beats) == 1
+    assert len(jobs) == 1
 
 
 @pytest.fixture
 def many(clock):
-    """A heartbeat with more to sweep than it does at once, and what it sweeps."""
-    heartbeat, all_watched = Timeouts(clock, 1.0), [Watched() for _ in range(3 * SLICE)]
-    for watched in all_watched:
-        heartbeat.watch(watched)
-    heartbeat.start()
-    return heartbeat, all_watched
+    """Timeouts with more connections than one batch, and the connections."""
+    timeouts, connections = Timeouts(clock, 1.0), [Connection() for _ in range(3 * BATCH_SIZE)]
+    for connection in connections:
+        timeouts.add(connection)
+    timeouts.start()
+    return timeouts, connections
 
 
-def swept(all_watched):
-    return sum(len(watched.sweeps) for watched in all_watched)
+def checks_of(connections):
+    return sum(len(connection.checks) for connection in connections)
 
 
-def test_many_are_swept_a_few_at_a_time(clock, many):
-    _, all_watched = many
+def test_many_connections_are_checked_in_batches(clock, many):
+    _, connections = many
     before = 0
     clock.advance(1.0)
     for _ in range(3):
-        # A group is swept whole: those here have one or two members, few have more.
-        assert before < swept(all_watched) <= before + SLICE + 20
-        before = swept(all_watched)
-        clock.advance(TICK)
+        # A bucket is checked whole: most have one or two connections here, few have more.
+        assert before < checks_of(connections) <= before + BATCH_SIZE + 20
+        before = checks_of(connections)
+        clock.advance(BATCH_GAP_S)
     clock.advance(0.5)
-    assert all(len(watched.sweeps) == 1 for watched in all_watched)
+    assert all(len(connection.checks) == 1 for connection in connections)
 
 
-def test_very_many_are_swept_within_a_part_of_the_time_between_two_beats(clock):
-    seconds, count = 0.1, 10 * SLICE
-    heartbeat, all_watched = Timeouts(clock, seconds), [Watched() for _ in range(count)]
-    for watched in all_watched:
-        heartbeat.watch(watched)
-    heartbeat.start()
+def test_batches_grow_so_that_all_are_checked_within_a_part_of_the_interval(clock):
+    seconds, count = 0.1, 10 * BATCH_SIZE
+    timeouts, connections = Timeouts(clock, seconds), [Connection() for _ in range(count)]
+    for connection in connections:
+        timeouts.add(connection)
+    timeouts.start()
     clock.advance(seconds)
-    assert 0 < swept(all_watched) < count
-    clock.advance(seconds / SPREAD)
-    assert swept(all_watched) == count
+    assert 0 < checks_of(connections) < count
+    clock.advance(seconds * SPREAD)
+    assert checks_of(connections) == count
 
 
-def test_what_is_forgotten_between_two_turns_is_not_swept(clock, many):
-    heartbeat, all_watched = many
+def test_a_connection_that_is_discarded_between_two_batches_is_not_checked(clock, many):
+    timeouts, connections = many
     clock.advance(1.0)
-    for watched in all_watched:
-        if not watched.sweeps:
-            heartbeat.forget(watched)
-    before = swept(all_watched)
+    for connection in connections:
+        if not connection.checks:
+            timeouts.discard(connection)
+    before = checks_of(connections)
     clock.advance(0.9)
-    assert swept(all_watched) == before == len(heartbeat)
+    assert checks_of(connections) == before == len(timeouts)
 
 
-def test_a_heartbeat_that_is_stopped_between_two_turns_sweeps_no_more(clock, many):
-    heartbeat, all_watched = many
+def test_stop_between_two_batches_ends_the_checks(clock, many):
+    timeouts, connections = many
     clock.advance(1.0)
-    heartbeat.stop()
-    before = swept(all_watched)
-    assert before < len(all_watched)
+    timeouts.stop()
+    before = checks_of(connections)
+    assert before < len(connections)
     clock.advance(5.0)
-    assert swept(all_watched) == before
+    assert checks_of(connections) == before
     assert clock.timers == []
 
 
-def test_a_beat_that_finds_the_one_before_not_done_goes_on_with_it(clock, many):
-    _, all_watched = many
+def test_a_check_that_takes_longer_than_the_interval_is_completed_first(clock, many):
+    _, connections = many
     call_later = clock.call_later
-    clock.call_later = lambda delay, callback, *args: call_later(0.6 if delay == TICK else delay, callback, *args)
+    clock.call_later = lambda delay, callback, *args: call_later(
+        0.6 if delay == BATCH_GAP_S else delay, callback, *args
+    )
     clock.advance(2.3)
-    assert [len(watched.sweeps) for watched in all_watched] == [1] * len(all_watched)
+    assert [len(connection.checks) for connection in connections] == [1] * len(connections)
     clock.advance(2.0)
-    assert [len(watched.sweeps) for watched in all_watched] == [2] * len(all_watched)
+    assert [len(connection.checks) for connection in connections] == [2] * len(connections)
 
 
-def test_what_arrived_before_a_beat_is_read_before_it_sweeps(clock):
-    sweeps = []
-    heartbeat = Timeouts(clock, 1.0, sweeps.append)
-    heartbeat.start()
+def test_the_loop_polls_before_deadlines_are_checked(clock):
+    checks = []
+    timeouts = Timeouts(clock, 1.0, checks.append)
+    timeouts.start()
     (timer,) = clock.timers
     clock.stand_still(1.0)
     for _ in range(2):
-        # The loop polls between two calls that are due at once. However long that takes, the sweep is not about it.
-        assert sweeps == []
+        # The loop polls between two calls that are due at once. However long that takes, the check is not about it.
+        assert checks == []
         timer.cancel()
         timer.callback(*timer.args)
         clock.stand_still(0.01)
         (timer,) = [each for each in clock.timers if each.at < 1002.0]
     timer.callback(*timer.args)
-    assert sweeps == pytest.approx([1001.01])
+    assert checks == pytest.approx([1001.01])
 
 
-def test_slices_are_swept_with_a_time_up_to_which_everything_was_read(clock, many):
-    _, all_watched = many
+def test_each_batch_is_checked_with_a_time_up_to_which_everything_was_read(clock, many):
+    _, connections = many
     clock.advance(1.0)
-    sweeps = []
-    while len({id(watched) for watched in all_watched if watched.sweeps}) < len(all_watched):
+    checks = []
+    while len({id(connection) for connection in connections if connection.checks}) < len(connections):
         before = clock.now()
         # A stall before each slice but the first.
         clock.stand_still(0.05)
         clock.advance(0.0)
-        sweeps.append((before, max(watched.sweeps[-1] for watched in all_watched if watched.sweeps)))
-    assert len(sweeps) >= 2
-    assert all(now <= before for before, now in sweeps)
+        checks.append((before, max(connection.checks[-1] for connection in connections if connection.checks)))
+    assert len(checks) >= 2
+    assert all(now <= before for before, now in checks)
 
 
-def test_a_late_beat_gives_everything_some_time_before_it_sweeps(clock):
-    heartbeat, watched = Timeouts(clock, 0.2), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
+def test_a_late_timer_puts_the_check_off_once(clock):
+    timeouts, connection = Timeouts(clock, 0.2), Connection()
+    timeouts.add(connection)
+    timeouts.start()
     clock.advance(0.5)
-    assert watched.sweeps == pytest.approx([1000.2, 1000.4])
+    assert connection.checks == pytest.approx([1000.2, 1000.4])
     clock.stand_still(4.0)
     clock.advance(GRACE_S - 0.01)
-    assert len(watched.sweeps) == 2
+    assert len(connection.checks) == 2
     clock.advance(0.02)
-    assert watched.sweeps[2:] == pytest.approx([1004.5 + GRACE_S])
+    assert connection.checks[2:] == pytest.approx([1004.5 + GRACE_S])
     clock.advance(0.2)
-    assert len(watched.sweeps) == 4
+    assert len(connection.checks) == 4
 
 
-def test_a_host_that_is_always_slow_is_swept_for_all_that(clock):
-    heartbeat, watched = Timeouts(clock, 0.2), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
+def test_deadlines_are_checked_also_when_the_timer_is_always_late(clock):
+    timeouts, connection = Timeouts(clock, 0.2), Connection()
+    timeouts.add(connection)
+    timeouts.start()
     for _ in range(10):
         clock.stand_still(1.0)
         clock.advance(0.0)
-    assert len(watched.sweeps) == 5
+    assert len(connection.checks) == 5
 
 
 @pytest.mark.parametrize(
-    ("seconds", "late", "swept_at_once"), [(0.01, 0.09, True), (0.01, 0.1, False), (1.0, 0.9, True)]
+    ("seconds", "late", "checked_at_once"), [(0.01, 0.09, True), (0.01, 0.1, False), (1.0, 0.9, True)]
 )
-def test_a_beat_is_late_by_a_period_and_a_tenth_of_a_second(clock, seconds, late, swept_at_once):
-    heartbeat, watched = Timeouts(clock, seconds), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
+def test_a_timer_is_late_by_an_interval_and_a_tenth_of_a_second(clock, seconds, late, checked_at_once):
+    timeouts, connection = Timeouts(clock, seconds), Connection()
+    timeouts.add(connection)
+    timeouts.start()
     clock.stand_still(seconds + late)
     clock.advance(0.0)
-    assert bool(watched.sweeps) is swept_at_once
+    assert bool(connection.checks) is checked_at_once
 
 
-def test_a_heartbeat_that_is_stopped_while_it_reads_does_not_sweep(clock):
-    heartbeat, watched = Timeouts(clock, 1.0), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
-    (beat,) = clock.timers
-    beat.cancel()
-    beat.callback(*beat.args)
-    heartbeat.stop()
+def test_stop_while_the_loop_polls_prevents_the_check(clock):
+    timeouts, connection = Timeouts(clock, 1.0), Connection()
+    timeouts.add(connection)
+    timeouts.start()
+    (timer,) = clock.timers
+    timer.cancel()
+    timer.callback(*timer.args)
+    timeouts.stop()
     assert clock.timers == []
     clock.advance(5.0)
-    assert watched.sweeps == []
+    assert connection.checks == []
 
 
 def test_one_timer_serves_all(clock):
-    heartbeat = Timeouts(clock, 1.0)
+    timeouts = Timeouts(clock, 1.0)
     for _ in range(100):
-        heartbeat.watch(Watched())
+        timeouts.add(Connection())
     assert clock.timers == []
-    heartbeat.start()
+    timeouts.start()
     clock.advance(5.0)
     assert len(clock.timers) == 1
 
 
-def test_a_stopped_heartbeat_beats_no_more(clock):
-    heartbeat, watched = Timeouts(clock, 1.0), Watched()
-    heartbeat.watch(watched)
-    heartbeat.start()
+def test_stop_cancels_the_timer(clock):
+    timeouts, connection = Timeouts(clock, 1.0), Connection()
+    timeouts.add(connection)
+    timeouts.start()
     clock.advance(1.0)
-    heartbeat.stop()
+    timeouts.stop()
     assert clock.timers == []
     clock.advance(5.0)
-    assert len(watched.sweeps) == 1
+    assert len(connection.checks) == 1
 
 
-def test_a_heartbeat_that_never_started_can_be_stopped(clock):
-    heartbeat = Timeouts(clock, 1.0)
-    heartbeat.stop()
+def test_stop_before_start_is_harmless(clock):
+    timeouts = Timeouts(clock, 1.0)
+    timeouts.stop()
     assert clock.timers == []

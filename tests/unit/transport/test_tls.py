@@ -9,7 +9,7 @@ import ssl
 import pytest
 import trustme
 
-from tests.support.fakes import FakeClock, FakeSweeper, FakeTransport, FakeWebhook, Stopwatch, make_gate, make_settings
+from tests.support.fakes import FakeClock, FakeTimeouts, FakeTransport, FakeWebhook, Stopwatch, make_gate, make_settings
 from wsaas.delivery.journal import NoJournal
 from wsaas.sessions.registry import Registry
 from wsaas.transport import admission
@@ -89,13 +89,13 @@ class Rig:
     def __init__(self, contexts, *, room=10, **values):
         server, client = contexts
         self.clock = FakeClock()
-        self.sweeper = FakeSweeper()
+        self.timeouts = FakeTimeouts()
         self.app = App()
         settings = make_settings(**values)
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
-        self.gate = make_gate(self.clock, registry, self.sweeper, clients=room)
+        self.gate = make_gate(self.clock, registry, self.timeouts, clients=room)
         self.stopwatch = Stopwatch()
-        common = ServerContext(settings, self.clock, self.sweeper)
+        common = ServerContext(settings, self.clock, self.timeouts)
         common.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
         self.tls = ServerTLSTransport(self.app, server, common, self.gate)
         self.raw = FakeTransport(self.tls)
@@ -143,11 +143,11 @@ def rig(fresh):
 
 def test_the_protocol_hears_of_a_connection_whose_handshake_is_done(fresh):
     assert fresh.app.events == []
-    assert fresh.sweeper.watched == [fresh.tls]
+    assert fresh.timeouts.connections == [fresh.tls]
     fresh.shake_hands()
     assert fresh.app.events == ["made"]
     assert fresh.app.transport is fresh.tls
-    assert fresh.sweeper.watched == []
+    assert fresh.timeouts.connections == []
 
 
 def test_a_handshake_may_come_byte_by_byte_with_data_behind_it(fresh):
@@ -167,18 +167,18 @@ def test_a_handshake_has_its_time(fresh, begun):
     if begun:
         fresh.tls.data_received(b"\x16\x03\x01")
     fresh.clock.advance(9.9)
-    fresh.sweeper.beat(fresh.clock.now())
+    fresh.timeouts.check(fresh.clock.now())
     assert not fresh.raw.aborted
     fresh.clock.advance(0.1)
-    fresh.sweeper.beat(fresh.clock.now())
+    fresh.timeouts.check(fresh.clock.now())
     assert fresh.raw.aborted
     fresh.raw.lose()
     assert fresh.app.events == []
-    assert fresh.sweeper.watched == []
+    assert fresh.timeouts.connections == []
 
 
 def test_a_stop_does_not_wait_for_a_handshake(fresh):
-    fresh.tls.finish()
+    fresh.tls.close_gracefully()
     assert fresh.raw.aborted
 
 
@@ -194,11 +194,11 @@ def test_who_speaks_http_is_told_to_speak_tls_first(fresh):
     fresh.tls.data_received(b"Host: node\r\n\r\n")
     assert fresh.raw.writes == []
     fresh.clock.advance(10)
-    fresh.sweeper.beat(fresh.clock.now())
+    fresh.timeouts.check(fresh.clock.now())
     assert fresh.raw.aborted
     fresh.raw.lose()
     assert fresh.app.events == []
-    assert fresh.sweeper.watched == []
+    assert fresh.timeouts.connections == []
 
 
 def test_a_handshake_that_fails_is_told_by_an_alert(contexts, caplog):
@@ -713,7 +713,7 @@ def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
     rig = Rig(contexts, room=-1)
     for seconds, aborted in ((0.9, False), (0.1, True)):
         rig.clock.advance(seconds)
-        rig.sweeper.beat(rig.clock.now())
+        rig.timeouts.check(rig.clock.now())
         assert rig.raw.aborted is aborted
 
 

@@ -8,7 +8,7 @@ from tests.support.fakes import (
     ANSWER_TO_KEY,
     FakeClock,
     FakeSessionListener,
-    FakeSweeper,
+    FakeTimeouts,
     FakeTransport,
     FakeWebhook,
     Stopwatch,
@@ -47,10 +47,10 @@ class Rig:
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.keeper = FakeSessionListener()
-        self.sweeper = FakeSweeper()
+        self.timeouts = FakeTimeouts()
         self.transport = FakeTransport()
         settings = make_settings(**values)
-        self.common = ServerContext(settings, self.clock, self.sweeper)
+        self.common = ServerContext(settings, self.clock, self.timeouts)
         self.stopwatch = Stopwatch()
         self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         shaken = make_handshake(offered)
@@ -70,7 +70,7 @@ class Rig:
     def pass_time(self, seconds, beats=1):
         for _ in range(beats):
             self.clock.advance(seconds / beats)
-            self.sweeper.beat(self.clock.now())
+            self.timeouts.check(self.clock.now())
 
     def slices_of(self, frames):
         """Let a slice of time suffice for so many frames."""
@@ -121,7 +121,7 @@ def close(code=1000, reason=""):
 def test_a_pending_client_hears_nothing_and_is_watched():
     rig = Rig()
     assert rig.transport.writes == []
-    assert rig.sweeper.watched == [rig.door]
+    assert rig.timeouts.connections == [rig.door]
     rig.pass_time(3600.0)
     assert not rig.transport.closed
 
@@ -133,7 +133,7 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
     edge = rig.transport.protocol
     assert isinstance(edge, WebSocketProtocol)
     assert rig.session.edge is edge
-    assert rig.sweeper.watched == [edge]
+    assert rig.timeouts.connections == [edge]
 
 
 def test_early_pushes_leave_in_one_write_with_the_101():
@@ -197,14 +197,14 @@ def test_a_client_that_does_not_take_its_refusal_is_dropped():
     rig.pass_time(0.1)
     assert rig.transport.aborted
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     assert rig.keeper.calls == ["left", "settled"]
 
 
 def test_a_pending_client_that_leaves_is_forgotten_and_owed_a_delete_once_it_was_admitted():
     rig = Rig()
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     assert rig.keeper.calls == ["left"]
     rig.webhook.answer(OK)
     assert rig.end == (1006, "")
@@ -213,7 +213,7 @@ def test_a_pending_client_that_leaves_is_forgotten_and_owed_a_delete_once_it_was
 
 def test_a_pending_client_that_is_finished_has_its_time_to_take_what_is_buffered():
     rig = Rig()
-    rig.door.finish()
+    rig.door.close_gracefully()
     assert rig.transport.closed
     rig.pass_time(10.0)
     assert rig.transport.aborted
@@ -299,7 +299,7 @@ def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_o
 
 def test_a_lost_client_is_watched_no_more(rig):
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     assert rig.session.state is State.CLOSED
     assert rig.end == (1006, "")
 
@@ -461,7 +461,7 @@ def test_a_client_that_violated_may_close_by_itself(rig):
     rig.receive(text(b"\xff"))
     rig.transport.lose()
     rig.answer_all()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     assert rig.keeper.calls == ["left", "settled"]
 
 
@@ -520,7 +520,7 @@ def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
 
 def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
     rig.transport.backlog = 100
-    rig.transport.protocol.finish()
+    rig.transport.protocol.close_gracefully()
     assert rig.transport.closed
     assert not rig.transport.aborted
     rig.pass_time(10.0)
@@ -842,9 +842,9 @@ def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_wait
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     assert not rig.transport.aborted
-    assert rig.sweeper.watched == [rig.transport.protocol]
+    assert rig.timeouts.connections == [rig.transport.protocol]
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     rig.answer_all()
     assert rig.end == (1006, "")
 
@@ -853,7 +853,7 @@ def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig
     rig.transport.protocol.eof_received()
     assert rig.session.state is State.CLOSED
     rig.transport.lose()
-    assert rig.sweeper.watched == []
+    assert rig.timeouts.connections == []
     assert rig.end == (1006, "")
 
 
@@ -868,7 +868,7 @@ def test_what_waits_is_sent_for_as_long_as_the_client_takes_some_of_it_up_to_a_b
     rig.transport.backlog -= 1
     rig.pass_time(10.0)
     assert rig.transport.aborted
-    assert rig.transport.protocol.finish() is None
+    assert rig.transport.protocol.close_gracefully() is None
 
 
 # Slow readers
