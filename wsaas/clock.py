@@ -66,28 +66,6 @@ class AfterPoll:
         self._timer = self._clock.call_later(0.0, self._call, self._clock.now())
 
 
-class TokenBucket:
-    """How much may be done in a time: `rate` things a second, and no more of them at once. A `rate` of 0: anything."""
-
-    __slots__ = ("_at", "_left", "_rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        """Start with a second's worth."""
-        self._at = now
-        self._left = self._rate = rate
-
-    def spend(self, now: float) -> float:
-        """Count one thing done; return the seconds until the next may be, 0 for at once."""
-        if not self._rate:
-            return 0.0
-        self._left = min(self._rate, self._left + (now - self._at) * self._rate) - 1
-        self._at = now
-        return max(0.0, (1 - self._left) / self._rate)
-
-
-UNLIMITED = TokenBucket(0, 0)
-
-
 class _Second:
     """The text of the second formatted last: most time stamps share theirs with the one before."""
 

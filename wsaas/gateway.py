@@ -32,8 +32,8 @@ from wsaas.transport.connector import Connector
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol, Site
 from wsaas.transport.listener import ACCEPTORS, Listener, is_own
+from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.timeouts import Timeouts, check_interval
-from wsaas.transport.tls import ServerTLSTransport
 
 MANY_DESCRIPTORS = 1 << 20
 """What no limit of open files is taken for."""

@@ -25,6 +25,9 @@ _USUAL = {"empty": None, "secret": False}
 _FILE = "_file"
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
+DELETE_RETRY_FACTOR = 10
+"""A DELETE is retried this many times as long as a PUT."""
+
 MAX_SECRETS = 64 * 1024
 """Bytes that a file of secrets may have."""
 
@@ -264,6 +267,11 @@ class Settings:
         "addresses or networks such as 10.0.0.0/8, separated by commas",
         empty=Proxies(),
     )
+
+    @property
+    def delete_retry(self) -> float:
+        """Seconds for which a DELETE is retried: longer than a message, as the backend's books depend on it."""
+        return DELETE_RETRY_FACTOR * self.api_retry
 
 
 def variable(setting: "Field[Any]") -> str:

@@ -25,7 +25,7 @@ from wsaas.http import request as http1
 from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
 from wsaas.sessions import registry
-from wsaas.settings import Settings, variable
+from wsaas.settings import DELETE_RETRY_FACTOR, Settings, variable
 from wsaas.transport import admission, listener
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
@@ -121,7 +121,7 @@ def test_retries_are_as_the_table_says():
     assert {int(each) for each in statuses.groups()} == webhook._RETRIED
     assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
     assert "ten times `API_RETRY`" in section("DELETE: a client disconnected")
-    assert webhook.DELETE_PATIENCE == 10
+    assert DELETE_RETRY_FACTOR == 10
 
 
 def test_the_delete_of_a_lost_connection_is_the_one_described():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.clock import UNLIMITED, Clock, TokenBucket, rfc3339
+from wsaas.clock import Clock, rfc3339
 
 
 class Loop:
@@ -64,33 +64,3 @@ def test_a_time_can_be_read_back_to_the_millisecond(at):
     read = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     behind = at - (read - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(seconds=1)
     assert -0.0001 < behind < 0.0011
-
-
-def test_an_allowance_is_a_second_worth_at_once_and_then_its_rate():
-    allowance = TokenBucket(4, 10.0)
-    assert [allowance.spend(10.0) for _ in range(4)] == [0, 0, 0, 0.25]
-    assert allowance.spend(10.25) == 0.25
-    assert allowance.spend(10.75) == 0
-    assert allowance.spend(10.75) == 0.25
-
-
-def test_an_allowance_does_not_grow_beyond_a_second_worth():
-    allowance = TokenBucket(2, 0.0)
-    assert [allowance.spend(1000.0) for _ in range(3)] == [0, 0.5, 1.0]
-
-
-@examples(200)
-@given(st.integers(1, 50), st.lists(st.floats(0, 3), min_size=1, max_size=100))
-def test_who_waits_as_long_as_told_never_does_more_than_the_rate_allows(rate, pauses):
-    allowance, now, done = TokenBucket(rate, 0.0), 0.0, []
-    for pause in pauses:
-        now += pause
-        done.append(now)
-        now += allowance.spend(now)
-    for index, start in enumerate(done):
-        within = [at for at in done[index:] if at < start + 1]
-        assert len(within) <= 2 * rate
-
-
-def test_without_a_limit_nobody_waits():
-    assert {UNLIMITED.spend(0.0) for _ in range(1000)} == {0}

@@ -27,8 +27,6 @@ from wsaas.websocket.frames import valid_text
 from wsaas.websocket.handshake import Handshake
 
 MAX_CONTEXT = 4096
-DELETE_PATIENCE = 10
-"""A DELETE is retried this many times as long as a PUT."""
 
 _SERVER_ERROR = 500
 _RETRIED = {408, 425, 429}
@@ -132,7 +130,7 @@ class Webhook:
         self.windows = {
             Opened: 0.0,
             Message: settings.api_retry,
-            Closed: DELETE_PATIENCE * settings.api_retry,
+            Closed: settings.delete_retry,
         }
         """For how many seconds a request of each event is retried."""
         self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}

@@ -18,9 +18,10 @@ from typing import cast
 from wsaas.clock import GRACE_S, STALL_S
 from wsaas.settings import Settings
 from wsaas.transport.certificates import Certificates
-from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, SocketAddress, adopt, connect_only, has_zone, name
+from wsaas.transport.client_tls import ClientTLSTransport
+from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, adopt, connect_only
 from wsaas.transport.resolver import Resolver
-from wsaas.transport.tls import State, TLSTransport
+from wsaas.transport.socket_address import SocketAddress, format_address, has_zone
 
 Make = Callable[[], asyncio.Protocol]
 OnError = Callable[[Exception], None]
@@ -108,7 +109,7 @@ class Connector:
     def _describe(self, attempts: Attempts) -> str:
         """Return what was waited for when the time was over."""
         if attempts.winner is not None:
-            return f"the TLS handshake is not done ({name(attempts.winner)})"
+            return f"the TLS handshake is not done ({format_address(attempts.winner)})"
         return str(attempts) or f"no DNS server answers for {self._backend.host}"
 
     async def _connect_tcp(self, make: Make, attempts: Attempts) -> None:
@@ -130,48 +131,12 @@ class Connector:
             del shaken
 
 
-class ClientTLSTransport(TLSTransport):
-    """A connection that this node made: `shaken` tells what became of its handshake, or is cancelled to give it up."""
-
-    __slots__ = ("_shaken",)
-
-    def __init__(
-        self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]"
-    ) -> None:
-        """Take only the server `name` (a host or an address) for an answer."""
-        super().__init__(protocol, context, name)
-        self._shaken = shaken
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        super().connection_made(transport)
-        self._shaken.add_done_callback(self._settled)
-        self._state = State.SHAKING
-        self._shake_hands()
-
-    def _settled(self, shaken: "asyncio.Future[None]") -> None:
-        if shaken.cancelled():
-            self._raw.abort()
-
-    def _open(self) -> None:
-        super()._open()
-        if not self._shaken.done():
-            self._shaken.set_result(None)
-
-    def _fail(self, error: Exception) -> None:
-        super()._fail(error)
-        self._raw.abort()
-        if not self._shaken.done():
-            # Without its traceback, whose frames refer to this transport: that would be a reference cycle.
-            self._shaken.set_exception(error.with_traceback(None))
-
-
 def _add_address(error: OSError, address: SocketAddress) -> None:
     """Add `address`, to which a connection was open when `error` came, to its text."""
     if error.strerror:
-        error.strerror += f" ({name(address)})"
+        error.strerror += f" ({format_address(address)})"
     else:
-        error.args = (f"{error} ({name(address)})",)
+        error.args = (f"{error} ({format_address(address)})",)
 
 
 def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> ClientTLSTransport:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from aiohappyeyeballs import start_connection
 
 from wsaas.transport.resolver import AddressInfo
+from wsaas.transport.socket_address import SocketAddress, format_address, with_zone
 
 DELAY_S = 0.25
 """Seconds that an address has before the next one is tried as well (RFC 8305 section 8)."""
@@ -21,11 +22,6 @@ by that, it spreads connections over several hosts."""
 
 MAX_ADDRESSES = 8
 """Addresses that are tried for one connection."""
-
-SocketAddress = tuple[str | int, ...]
-"""Host and port; for IPv6, flow information and the number of the zone behind them."""
-
-IPV4_PARTS = 2
 
 
 class Attempts:
@@ -54,7 +50,7 @@ class Attempts:
     async def sock_connect(self, sock: socket.socket, address: SocketAddress) -> None:
         """Connect `sock` to `address`."""
         try:
-            await self._loop.sock_connect(sock, _with_zone(address))
+            await self._loop.sock_connect(sock, with_zone(address))
         except BaseException as error:
             self._failed(address, error)
             raise
@@ -79,7 +75,7 @@ class Attempts:
 
     def __str__(self) -> str:
         """Return each cause with its address: `connection refused (127.0.0.1:80), no answer ([2001:db8::1]:80)`."""
-        return ", ".join(f"{_cause(error)} ({name(address)})" for address, error in self.errors.items())
+        return ", ".join(f"{_cause(error)} ({format_address(address)})" for address, error in self.errors.items())
 
     def error(self) -> OSError:
         """Return the one error that stands for all. It has their type, where that is the same."""
@@ -199,23 +195,6 @@ def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
     for info in addresses:
         families.setdefault(info[0], []).append(info)
     return (info for turn in zip_longest(*families.values()) for info in turn if info is not None)
-
-
-def name(address: SocketAddress) -> str:
-    """Return `host:port` as a URL spells it."""
-    host, port = _with_zone(address)[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-
-
-def has_zone(address: SocketAddress) -> bool:
-    """Return whether `address` is good on one link only."""
-    return len(address) > IPV4_PARTS and bool(address[3])
-
-
-def _with_zone(address: SocketAddress) -> SocketAddress:
-    """Return host and port. The zone is in the text of the host (RFC 4007 section 11), where uvloop looks for it."""
-    host, port = address[:2]
-    return (f"{host}%{address[3]}" if has_zone(address) and "%" not in str(host) else host, port)
 
 
 def _cause(error: OSError | None) -> str:

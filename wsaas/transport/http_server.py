@@ -12,9 +12,10 @@ from wsaas.http.serialize import answer, dated, fault_answer, kept_alive
 from wsaas.log.throttle import throttle
 from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import REFUSAL_S, Gate
-from wsaas.transport.context import ServerContext, peer_address
+from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.run_queue import SLICE_S
+from wsaas.transport.socket_address import peer_address
 from wsaas.websocket import handshake
 
 BURST = 32

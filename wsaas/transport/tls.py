@@ -6,18 +6,12 @@ be changed, what waits for a slow client is not all counted, and it costs a mult
 """
 
 import asyncio
-import math
 import ssl
 from contextlib import suppress
 from enum import Enum
-from typing import cast
+from typing import Any, cast
 
-from wsaas.errors import BadRequest
-from wsaas.http.serialize import fault_answer
 from wsaas.log import logger
-from wsaas.transport.admission import REFUSAL_S, Gate
-from wsaas.transport.context import ServerContext, TransportWrapper, peer_address
-from wsaas.transport.run_queue import SLICE_S
 
 SLICE = 4096
 """Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held, so that each client
@@ -36,6 +30,34 @@ class State(Enum):
     OPEN = "both sides may speak"
     ENDED = "this side has said all: what comes is dropped"
     BROKEN = "OpenSSL failed: neither side is understood any more"
+
+
+class TransportWrapper(asyncio.Transport):
+    """A transport on top of another one: passes on what both do alike to `_raw`, the one below."""
+
+    __slots__ = ("_raw",)
+
+    _raw: asyncio.Transport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the transport below knows, such as `peername`."""
+        return self._raw.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that are buffered in the transport below."""
+        return self._raw.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the high and low water marks of the transport below, in bytes."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def is_closing(self) -> bool:
+        """Return whether the transport below is closing or closed."""
+        return self._raw.is_closing()
+
+    def can_write_eof(self) -> bool:
+        """Return True: TLS has a close_notify for it."""
+        return True
 
 
 class TLSTransport(TransportWrapper, asyncio.Protocol):
@@ -286,96 +308,3 @@ class TLSTransport(TransportWrapper, asyncio.Protocol):
         self._state = State.BROKEN
         self._flush()
         self._raw.close()
-
-
-class ServerTLSTransport(TLSTransport):
-    """A connection that somebody made to this node, watched until its handshake is done."""
-
-    __slots__ = ("_common", "_deadline", "_gate", "_turn_end")
-
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: ServerContext, gate: Gate) -> None:
-        """Show what `context` has. `gate`: decides from accept on; then `protocol` asks it anew."""
-        super().__init__(protocol, context, None)
-        self._gate = gate
-        self._common = common
-        self._deadline = 0.0
-        self._turn_end = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a handshake, but not for ever."""
-        super().connection_made(transport)
-        self._deadline = self._common.closing_deadline()
-        if self._gate.enter(self) is not None:
-            if not self._gate.turn_away(self):
-                self._raw.abort()
-            self._deadline = self._common.clock.now() + REFUSAL_S
-        self._common.timeouts.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Decrypt what came: one record at once, and others for a slice of time."""
-        self._turn_end = 0.0
-        super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
-        self._gate.leave(self)
-        self._common.timeouts.discard(self)
-        super().connection_lost(exc)
-
-    def check_deadline(self, now: float) -> None:
-        """Drop who does not get on with the handshake, or does not take its refusal."""
-        if now >= self._deadline:
-            self._raw.abort()
-
-    def close_gracefully(self) -> None:
-        """Close: nothing was said yet."""
-        self._raw.abort()
-
-    def peer_address(self) -> str:
-        """Return the address of the other end, empty for a Unix socket."""
-        return peer_address(self._raw)
-
-    def idle_since(self) -> float:
-        """Return infinity: it is within a handshake."""
-        return math.inf
-
-    def evict(self) -> None:
-        """Close at once, for want of descriptors."""
-        self._raw.abort()
-
-    def _begin(self, data: bytes) -> None:
-        if self._state is State.SILENT:
-            self._state = State.SHAKING
-            if data[:1].isalpha():
-                fault = BadRequest("This port speaks TLS: use https:// or wss://.")
-                self._raw.write(fault_answer(fault, keep_alive=False))
-                self._fail(fault)
-                return
-        self._feed(data)
-
-    def _check_time(self) -> None:
-        queue = self._common.run_queue
-        now = queue.timer()
-        if not self._turn_end and not queue:
-            self._turn_end = now + SLICE_S
-        elif now >= self._turn_end:
-            self._raw.pause_reading()
-            self._queued = True
-            queue.add(self._take_turn)
-
-    def _take_turn(self) -> None:
-        self._queued = False
-        self._turn_end = self._common.run_queue.timer() + SLICE_S
-        self._go_on()
-
-    def _open(self) -> None:
-        self._gate.leave(self)
-        self._common.timeouts.discard(self)
-        super()._open()
-
-    def _fail(self, error: Exception) -> None:
-        super()._fail(error)
-        if not self._raw.is_closing():
-            # Reading goes on for a while: a reset for unread bytes would take the alert.
-            self._deadline = self._common.closing_deadline()
-            self._raw.write_eof()

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from wsaas.clock import UNLIMITED, TokenBucket
 from wsaas.events import Message, Reason
 from wsaas.memory.limit import NONE
 from wsaas.sessions.session import CLOSING, OPEN, Session
+from wsaas.token_bucket import UNLIMITED, TokenBucket
 from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol, UnreadFrames
 from wsaas.transport.paced_reader import PacedReader
@@ -78,7 +78,7 @@ class WebSocketProtocol(PacedReader):
     def expect_close(self) -> None:
         """Wait for the client's Close, but not for ever."""
         self._deadline = self._common.closing_deadline()
-        self._last_deadline = self._common.clock.now() + self._common.last_messages_window
+        self._last_deadline = self._common.clock.now() + self._common.settings.delete_retry
         self._progress = SendProgress(self._transport)
 
     def close_gracefully(self) -> None:
@@ -99,8 +99,8 @@ class WebSocketProtocol(PacedReader):
             self._release_outbox()
         if self._common.memory.pressure is not NONE or self._is_throttled:
             self._sweep_memory(now)
-        patience = self._common.patience
-        if now - session.last_seen < patience:
+        ping_interval = self._common.ping_interval
+        if now - session.last_seen < ping_interval:
             return
         if self._rest or session.outbox.backlogged:
             # It is not read, by our own decision: it cannot be blamed for its silence.
@@ -108,7 +108,7 @@ class WebSocketProtocol(PacedReader):
         elif self._pinged <= session.last_seen:
             # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
             self._ping(now)
-        elif now - self._pinged >= patience:
+        elif now - self._pinged >= ping_interval:
             if self._progress is not None and self._progress.made():
                 # The ping waits behind messages that the client is taking, if slowly.
                 self._pinged = now
@@ -218,7 +218,7 @@ class ThrottledProtocol(WebSocketProtocol):
     One that sends more is not read for a moment, and TCP makes it wait: nothing is dropped.
     """
 
-    __slots__ = ("_allowance",)
+    __slots__ = ("_bucket",)
 
     def __init__(
         self,
@@ -231,17 +231,17 @@ class ThrottledProtocol(WebSocketProtocol):
     ) -> None:
         """Take over `transport` (see `WebSocketProtocol`)."""
         super().__init__(common, transport, session, eager, deflated=deflated)
-        self._allowance = TokenBucket(common.settings.max_message_rate, common.clock.now())
+        self._bucket = TokenBucket(common.settings.max_message_rate, common.clock.now())
 
     def expect_close(self) -> None:
         """Wait for the client's Close, which is behind all that it sent before."""
         super().expect_close()
-        self._allowance = UNLIMITED
+        self._bucket = UNLIMITED
         if self._rest is not None and self._is_waiting:
             self._rest.cancel()
             self._rest = self._common.clock.call_later(0, self._go_on)
 
     def _take(self, message: Message) -> None:
         super()._take(message)
-        if wait := self._allowance.spend(self._common.clock.now()):
+        if wait := self._bucket.take(self._common.clock.now()):
             self._wait(wait)

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from wsaas.transport.happy_eyeballs import MAX_ADDRESSES, RETRY_S, Attempts, HappyEyeballs, interleave, name
+from wsaas.transport.happy_eyeballs import MAX_ADDRESSES, RETRY_S, Attempts, HappyEyeballs, interleave
+from wsaas.transport.socket_address import format_address
 
 
 def info(host, port=80):
@@ -183,4 +184,4 @@ def test_what_was_tried_is_known_when_the_time_is_over(rig):
     ],
 )
 def test_an_address_is_written_as_in_a_url(address, text):
-    assert name(address) == text
+    assert format_address(address) == text

@@ -13,10 +13,11 @@ from tests.support.fakes import FakeClock, FakeTimeouts, FakeTransport, FakeWebh
 from wsaas.delivery.journal import NoJournal
 from wsaas.sessions.registry import Registry
 from wsaas.transport import admission
-from wsaas.transport.connector import ClientTLSTransport
+from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.context import ServerContext
 from wsaas.transport.run_queue import SLICE_S, RunQueue
-from wsaas.transport.tls import RECORD, SLICE, ServerTLSTransport, State
+from wsaas.transport.server_tls import ServerTLSTransport
+from wsaas.transport.tls import RECORD, SLICE, State
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,31 @@
+"""Addresses as the `socket` module has them."""
+
+import asyncio
+
+SocketAddress = tuple[str | int, ...]
+"""Host and port; for IPv6, flow information and the number of the zone follow."""
+
+IPV4_PARTS = 2
+
+
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """Return the IP address of the peer of a connection, empty for a Unix socket."""
+    peer = transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else ""
+
+
+def has_zone(address: SocketAddress) -> bool:
+    """Return whether `address` is a link-local one with a zone (RFC 4007 section 11)."""
+    return len(address) > IPV4_PARTS and bool(address[3])
+
+
+def with_zone(address: SocketAddress) -> SocketAddress:
+    """Return host and port. The zone is part of the text of the host, where uvloop looks for it."""
+    host, port = address[:2]
+    return (f"{host}%{address[3]}" if has_zone(address) and "%" not in str(host) else host, port)
+
+
+def format_address(address: SocketAddress) -> str:
+    """Return `host:port` as a URL spells it, an IPv6 address in brackets."""
+    host, port = with_zone(address)[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
