@@ -42,7 +42,9 @@ class Peer(asyncio.Protocol):
 def connector(api_uri: str, **chosen: Any) -> Connector:
     given = {name: str(value) for name, value in chosen.items()}
     loaded = settings.load({"api_uri": api_uri, **given}, {})
-    return Connector(asyncio.get_running_loop(), loaded, Certificates(loaded))
+    certificates = Certificates(loaded)
+    certificates.load()
+    return Connector(asyncio.get_running_loop(), loaded, certificates)
 
 
 async def failure(opening: Connector) -> type[Exception]:

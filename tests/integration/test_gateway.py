@@ -14,9 +14,10 @@ import pytest
 
 from tests.support.stage import Node, Stage, free_port, until, upgrade
 from wsaas import __version__, gateway, settings
-from wsaas.gateway import Gateway
+from wsaas.cli.signals import install_signal_handlers
 from wsaas.setting_types import Address
-from wsaas.transport.admission import DescriptorBudget
+from wsaas.transport import server_listeners
+from wsaas.transport.descriptors import DescriptorBudget
 from wsaas.transport.listener import ACCEPTORS
 
 
@@ -105,7 +106,7 @@ async def turns_to_let_in(node: Node, crowd: int) -> int:
 async def test_a_crowd_is_let_in_by_few_turns_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = 4 * ACCEPTORS
     quick = await turns_to_let_in(await stage.node(), crowd)
-    monkeypatch.setattr(gateway, "ACCEPTORS", 1)
+    monkeypatch.setattr(server_listeners, "ACCEPTORS", 1)
     assert quick <= await turns_to_let_in(await stage.node(), crowd) // 2
 
 
@@ -134,6 +135,7 @@ async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
 async def test_run_ends_with_a_signal(stage: Stage) -> None:
     node = await stage.node()
     client, _ = await node.admit()
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     running = asyncio.ensure_future(node.gateway.run())
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -149,6 +151,7 @@ async def test_a_second_signal_hurries_the_spread(stage: Stage) -> None:
     stage.backend.hold("DELETE")
     for _ in range(5):
         await node.connect()
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     running = asyncio.ensure_future(node.gateway.run())
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGINT)
@@ -165,7 +168,7 @@ async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
 
 
 async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(3, 1, 1, 1))
+    monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(3, 1, 1, 1))
     node = await stage.node(control_listen="127.0.0.1:0")
     inside = [await node.upgraded() for _ in range(3)]
     raw = await node.raw()
@@ -185,27 +188,15 @@ async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
     try:
-        Gateway(choose(), asyncio.get_running_loop())
+        await stage.node()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert stage.nodes == []
-
-
-@pytest.mark.parametrize(("hard", "taken_for"), [(1234, 1234), (resource.RLIM_INFINITY, 1 << 20)])
-def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
-    monkeypatch: pytest.MonkeyPatch, hard: int, taken_for: int
-) -> None:
-    limits = [(100, hard)]
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    assert gateway._raise_descriptor_limit() == taken_for
-    assert limits[-1] == (hard, hard)
 
 
 async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(stage: Stage) -> None:
     node = await stage.node()
-    node.gateway.install_signal_handlers()
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     os.kill(os.getpid(), signal.SIGTERM)
     await until(node.gateway._stop.is_set)
     assert await asyncio.wait_for(node.gateway.run(), 10)

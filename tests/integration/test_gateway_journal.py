@@ -14,6 +14,7 @@ import pytest
 from tests.support.backend import Call, within
 from tests.support.stage import Node, Stage, until, upgrade
 from wsaas import settings
+from wsaas.cli.signals import install_signal_handlers
 from wsaas.clock import Clock
 from wsaas.delivery import recovery
 from wsaas.delivery.journal import Entry, JournalError, SqliteJournal
@@ -270,6 +271,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     node = await stage.node(journal=path, drain_timeout=60_000)
     stage.backend.hold("DELETE")
     names = {(await node.admit())[1] for _ in range(5)}
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     running = asyncio.ensure_future(node.gateway.run())
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -17,6 +17,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.stage import Node, Raw, Stage, free_port, until
+from wsaas.cli.signals import install_signal_handlers
 
 PATIENCE = 20
 OLD, NEW = (f"whsec_{b64encode(bytes([byte]) * 32).decode()}" for byte in b"on")
@@ -41,7 +42,7 @@ async def status(raw: Raw, token: str) -> int:
 
 async def listening(stage: Stage, **chosen: object) -> Node:
     node = await stage.node(**chosen)
-    node.gateway.install_signal_handlers()
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     return node
 
 

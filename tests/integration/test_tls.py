@@ -20,8 +20,9 @@ from tests.support.authority import Authority
 from tests.support.backend import within
 from tests.support.stage import BINARY, TEXT, Node, Stage, close_frame, frame, free_port, until, upgrade
 from wsaas import gateway
+from wsaas.cli.signals import install_signal_handlers
 from wsaas.transport import admission
-from wsaas.transport.admission import DescriptorBudget
+from wsaas.transport.descriptors import DescriptorBudget
 from wsaas.transport.tls import SLICE
 
 
@@ -359,7 +360,7 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
 async def test_those_within_their_handshake_count_as_connections(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(2, 1, 1, 1))
+    monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(2, 1, 1, 1))
     node = await stage.node(**secured)
     stalled = [await node.raw(tls=False) for _ in range(3)]
     await until(lambda: len(node.gateway._timeouts) == 3)
@@ -374,10 +375,11 @@ async def test_those_within_their_handshake_count_as_connections(
 async def test_who_finds_a_node_full_is_told_so_by_tls(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "divide", lambda *_: DescriptorBudget(1, 1, 1, 1))
+    monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(1, 1, 1, 1))
     monkeypatch.setattr(admission, "MAX_REFUSED", 1)
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{free_port()}")
-    (warning,) = stage.messages()
+    few, warning = stage.messages()
+    assert few == "open files (4) allow only 1 client and 1 connection to the backend: raise their limit"
     assert warning.startswith("WS_HOSTNAME=")
     await node.upgraded()
     answer = await node.rest("GET", "/healthz")
@@ -387,7 +389,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     await until(lambda: len(node.gateway._timeouts) == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
-    assert stage.messages()[1:] == ["open files allow no more than 1 connection: others are refused"]
+    assert stage.messages()[2:] == ["open files allow no more than 1 connection: others are refused"]
     # It has a second to take part in the handshake.
     assert await stalled.rest() == b""
 
@@ -399,7 +401,7 @@ async def test_sighup_changes_the_certificate_and_drops_nobody(
     stage: Stage, secured: dict[str, Any], authority: Authority
 ) -> None:
     node = await stage.node(**secured)
-    node.gateway.install_signal_handlers()
+    install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     inside = await node.upgraded()
     authority.issue()
     assert serial(await node.upgraded()) == serial(inside)

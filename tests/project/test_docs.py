@@ -26,7 +26,7 @@ from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
 from wsaas.sessions import registry
 from wsaas.settings import DELETE_RETRY_FACTOR, Settings, variable
-from wsaas.transport import admission, listener
+from wsaas.transport import admission, descriptors, listener
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
 from wsaas.transport.run_queue import SLICE_S, TURN_S
@@ -208,7 +208,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
     burst = f"{server.BURST} requests, {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB"
     assert f"| pipelined requests before others have their turn | {burst};" in limits
-    assert f"{admission.CONTROL_RESERVE} for the REST API + {admission.SPARE_DESCRIPTORS} to spare" in limits
+    assert f"{descriptors.CONTROL_RESERVE} for the REST API + {descriptors.SPARE_DESCRIPTORS} to spare" in limits
     assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
     assert admission.REFUSAL_S == 1.0
     assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits

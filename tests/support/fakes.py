@@ -7,7 +7,8 @@ from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
 from wsaas.sessions.session import Services
 from wsaas.settings import load
-from wsaas.transport.admission import ConnectionTable, DescriptorBudget, SharedGate
+from wsaas.transport.admission import ConnectionTable, SharedGate
+from wsaas.transport.descriptors import DescriptorBudget
 from wsaas.websocket.decoder import unmask
 from wsaas.websocket.handshake import Handshake
 

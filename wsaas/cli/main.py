@@ -16,6 +16,7 @@ import uvloop
 
 from wsaas import settings
 from wsaas.cli import arguments
+from wsaas.cli.signals import HANGUP, install_signal_handlers
 from wsaas.delivery.journal import JournalError
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
@@ -41,25 +42,19 @@ REFUSED_BY_DEMO = frozenset(
 )
 """Settings with which its page or its backend would not find the gateway, or the gateway its backend."""
 
-HANGUP = {signal.SIGHUP}
-
 
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
-    try:
-        gateway = Gateway(chosen, asyncio.get_running_loop())
-    except SettingError as error:
-        return refuse(error)
+    loop = asyncio.get_running_loop()
+    gateway = Gateway(chosen, loop)
     # With a greeting it belongs to a terminal, which may be closed; not behind nohup.
     ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    if ends_with_terminal:
-        gateway.on_hangup = gateway.stop
-    gateway.install_signal_handlers()
+    install_signal_handlers(loop, gateway, gateway.stop if ends_with_terminal else gateway.reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
     try:
         return await run(gateway, greeting)
     finally:
-        # The loop takes its handlers along when it closes.
+        # The loop removes its handlers when it closes: the default action of SIGHUP would end the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
 
 
@@ -67,6 +62,8 @@ async def run(gateway: Gateway, greeting: str) -> int:
     """Start `gateway`, serve until it is stopped, and return the exit status."""
     try:
         await gateway.start()
+    except SettingError as error:
+        return refuse(error)
     except OSError as error:
         logger.error("cannot listen on %s: %s", error.filename, error.strerror)
         return 1

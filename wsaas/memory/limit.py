@@ -8,8 +8,10 @@ less: clients that hold more are not read, and pushes to them are refused. Small
 import math
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from wsaas.log import logger
+from wsaas.memory import usage
 
 LARGEST_ALLOWANCE, SMALLEST_ALLOWANCE = 4 << 20, 16 << 10
 """Bytes that one client may hold when the limit was just passed, and at least, however long it is passed."""
@@ -76,16 +78,16 @@ class MemoryLimit:
     def _sample(self) -> bool:
         """Tighten if too much is in use; return whether it is so little that clients may hold more again."""
         self._held = 0
-        usage = self._usage()
-        if usage > self.limit:
-            self._tighten(usage)
-        return usage < self.limit * RELIEF
+        in_use = self._usage()
+        if in_use > self.limit:
+            self._tighten(in_use)
+        return in_use < self.limit * RELIEF
 
-    def _tighten(self, usage: int) -> None:
+    def _tighten(self, in_use: int) -> None:
         if self.pressure is NONE:
             logger.warning(
                 "memory: %d MiB in use, MAX_MEMORY is %d MiB: clients that hold much are throttled",
-                usage >> 20,
+                in_use >> 20,
                 int(self.limit) >> 20,
             )
             self._set(THROTTLING, LARGEST_ALLOWANCE)
@@ -108,3 +110,9 @@ class MemoryLimit:
 
 
 NO_MEMORY_LIMIT = MemoryLimit(math.inf, lambda: 0)
+
+
+def process_limit(max_memory: int | None) -> MemoryLimit:
+    """Return a limit of `max_memory` bytes for this process: 0 for none, None for half of what it may use."""
+    limit = usage.available() // 2 if max_memory is None else max_memory or math.inf
+    return MemoryLimit(limit, partial(usage.in_use, limit * RELIEF), usage.trim)

@@ -8,7 +8,6 @@ REST connection that is idle for the longest time.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -18,12 +17,7 @@ from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests, Unavailable
 from wsaas.log import logger
 from wsaas.log.wording import counted
 from wsaas.sessions.address_limit import AddressLimit
-
-CONTROL_RESERVE = 64
-"""Descriptors for REST connections that clients cannot take."""
-
-SPARE_DESCRIPTORS = 64
-"""Descriptors for files and listeners, and for connections that are being refused."""
+from wsaas.transport.descriptors import SPARE_DESCRIPTORS, DescriptorBudget
 
 MAX_REFUSED = SPARE_DESCRIPTORS // 2
 """Connections that may be told at a time why they are refused. Others are closed at once."""
@@ -38,37 +32,8 @@ turn out to be the backend's."""
 IDLE_SAMPLE = 256
 """REST connections among which the one is looked for that is idle for the longest time."""
 
-FEW_CLIENTS = 1000
-"""A limit of open files that leaves fewer than this is worth a warning."""
-
 WARNING_GAP_S = 60.0
 """Seconds between two warnings that connections are refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class DescriptorBudget:
-    """What the descriptors of the process are for. Their sum is the limit of open files."""
-
-    clients: int
-    backend: int
-    control: int
-    spare: int
-
-
-def divide(descriptors: int, backend_connections: int) -> DescriptorBudget:
-    """Divide `descriptors`: where there are few, at least half of them are for clients, a quarter for the backend."""
-    control = min(CONTROL_RESERVE, descriptors // 8)
-    spare = min(SPARE_DESCRIPTORS, descriptors // 8)
-    backend = max(1, min(backend_connections, descriptors // 4))
-    clients = descriptors - backend - control - spare
-    if clients < FEW_CLIENTS:
-        logger.warning(
-            "open files (%d) allow only %s and %s to the backend: raise their limit",
-            descriptors,
-            counted(clients, "client"),
-            counted(backend, "connection"),
-        )
-    return DescriptorBudget(clients, backend, control, spare)
 
 
 class Connection(Protocol):

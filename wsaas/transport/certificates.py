@@ -23,13 +23,11 @@ class Certificates:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `SettingError` where the settings do not fit together, or a file cannot be used."""
+        """Read nothing yet: `load` comes first."""
         self._settings = settings
-        self._check()
         self.clients: ssl.SSLContext | None = None
         self.control: ssl.SSLContext | None = None
         self.backend: ssl.SSLContext | None = None
-        self.load()
 
     @property
     def backend_name(self) -> str:
@@ -40,7 +38,11 @@ class Certificates:
         return self._settings.api_uri.host.removesuffix(".").partition("%")[0]
 
     def load(self) -> None:
-        """Read every file. Raises `SettingError` for the first that cannot be used; all is then as before."""
+        """Read every file and replace the contexts.
+
+        Raises `SettingError`, and replaces none, where settings contradict each other or a file cannot be used.
+        """
+        self._check()
         settings = self._settings
         clients = control = backend = None
         if settings.tls_cert and settings.tls_key:

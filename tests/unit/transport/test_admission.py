@@ -11,43 +11,15 @@ from wsaas.errors import TooManyRequests, Unavailable
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.setting_types import proxies
 from wsaas.transport.admission import (
-    CONTROL_RESERVE,
     MAX_REFUSED,
     MAX_UNDECIDED_OVER_LIMIT,
-    SPARE_DESCRIPTORS,
     WARNING_GAP_S,
     ConnectionTable,
     ControlGate,
-    DescriptorBudget,
     Gate,
     SharedGate,
-    divide,
 )
-
-# Descriptors
-
-
-def test_a_large_table_is_for_clients_but_for_what_the_others_are_sure_to_need(caplog):
-    assert divide(20_000, 128) == DescriptorBudget(20_000 - 128 - 64 - 64, 128, CONTROL_RESERVE, SPARE_DESCRIPTORS)
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("descriptors", [64, 150, 256, 1000, 5000])
-@pytest.mark.parametrize("backend", [1, 128, 100_000])
-def test_of_a_small_table_half_is_for_clients_and_nothing_is_promised_twice(descriptors, backend):
-    budget = divide(descriptors, backend)
-    assert budget.clients + budget.backend + budget.control + budget.spare == descriptors
-    assert budget.clients >= descriptors // 2
-    assert 1 <= budget.backend <= max(1, min(backend, descriptors // 4))
-    assert budget.control >= descriptors // 8 or budget.control == CONTROL_RESERVE
-
-
-def test_a_table_that_is_small_is_worth_a_warning(caplog):
-    divide(150, 128)
-    assert [record.getMessage() for record in caplog.records] == [
-        "open files (150) allow only 77 clients and 37 connections to the backend: raise their limit"
-    ]
-
+from wsaas.transport.descriptors import DescriptorBudget
 
 # Gates
 

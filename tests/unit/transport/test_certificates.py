@@ -23,7 +23,9 @@ def authority(tmp_path):
 def make(**values):
     """Read settings with `values`, then their files."""
     given = {"api_uri": "backend:8000/hook", **{name: str(value) for name, value in values.items()}}
-    return Certificates(settings.load(given, {}))
+    certificates = Certificates(settings.load(given, {}))
+    certificates.load()
+    return certificates
 
 
 def complaint(**values):

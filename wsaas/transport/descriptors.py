@@ -1,0 +1,60 @@
+"""The file descriptors of the process, and what they are for."""
+
+import resource
+from dataclasses import dataclass
+
+from wsaas.log import logger
+from wsaas.log.wording import counted
+
+UNLIMITED_DESCRIPTORS = 1 << 20
+"""What a limit of open files that is infinite counts as."""
+
+CONTROL_RESERVE = 64
+"""Descriptors for REST connections that clients cannot take."""
+
+SPARE_DESCRIPTORS = 64
+"""Descriptors for files and listeners, and for connections that are being refused."""
+
+FEW_CLIENTS = 1000
+"""A limit of open files that leaves fewer than this is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorBudget:
+    """How many descriptors each use may take. Their sum is the limit of open files."""
+
+    clients: int
+    backend: int
+    control: int
+    spare: int
+
+
+def divide_descriptors(descriptors: int, backend_connections: int) -> DescriptorBudget:
+    """Divide `descriptors`. Where there are few, clients get at least half of them and the backend up to a quarter."""
+    control = min(CONTROL_RESERVE, descriptors // 8)
+    spare = min(SPARE_DESCRIPTORS, descriptors // 8)
+    backend = max(1, min(backend_connections, descriptors // 4))
+    return DescriptorBudget(descriptors - backend - control - spare, backend, control, spare)
+
+
+def warn_of_few(budget: DescriptorBudget) -> None:
+    """Log a warning when `budget` leaves few descriptors for clients."""
+    if budget.clients < FEW_CLIENTS:
+        logger.warning(
+            "open files (%d) allow only %s and %s to the backend: raise their limit",
+            budget.clients + budget.backend + budget.control + budget.spare,
+            counted(budget.clients, "client"),
+            counted(budget.backend, "connection"),
+        )
+
+
+def hard_limit() -> int:
+    """Return how many files the process may open once `raise_limit` was called."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_limit() -> None:
+    """Raise the soft limit of open files to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,71 @@
+"""The listeners of one node, and what serves the connections that they accept."""
+
+import asyncio
+from functools import partial
+
+from wsaas.api.api import Api
+from wsaas.sessions.registry import Registry
+from wsaas.setting_types import Address
+from wsaas.settings import control_address, listen_address
+from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, SharedGate
+from wsaas.transport.certificates import Certificates
+from wsaas.transport.context import ServerContext
+from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.listener import ACCEPTORS, Listener
+from wsaas.transport.server_tls import ServerTLSTransport
+
+
+class ServerListeners:
+    """Listens at `LISTEN` for clients and at `CONTROL_LISTEN` for REST requests, or for both where they are equal."""
+
+    def __init__(
+        self,
+        context: ServerContext,
+        api: Api,
+        registry: Registry,
+        certificates: Certificates,
+        table: ConnectionTable,
+    ) -> None:
+        """Open nothing yet."""
+        self._api = api
+        self._certificates = certificates
+        self._context = context
+        self._listeners: list[Listener] = []
+        self._registry = registry
+        self._table = table
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The addresses that are bound: for clients, then for REST requests if that is another one."""
+        return [each.address for each in self._listeners]
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` where an address cannot be bound; `close` closes what was opened before."""
+        settings = self._context.settings
+        clients, control = listen_address(settings), control_address(settings)
+        gate = self._table, self._registry.addresses, settings.trusted_proxies
+        if clients == control:
+            await self._listen(clients, self._site(self._api, self._registry, SharedGate(*gate)))
+        else:
+            await self._listen(clients, self._site(None, self._registry, Gate(*gate)))
+            await self._listen(control, self._site(self._api, None, ControlGate(*gate)))
+
+    def close(self) -> None:
+        """Listen no more; harmless when repeated."""
+        for listener in self._listeners:
+            listener.close()
+
+    def _site(self, api: Api | None, registry: Registry | None, gate: Gate) -> Site:
+        return Site(self._context, api, registry, gate)
+
+    async def _listen(self, address: Address, site: Site) -> None:
+        acceptors = 1 if site.registry is None else ACCEPTORS
+        listener = Listener(address, mode=self._context.settings.listen_mode, acceptors=acceptors)
+        await listener.start(partial(self._make_protocol, site))
+        self._listeners.append(listener)
+
+    def _make_protocol(self, site: Site) -> asyncio.Protocol:
+        """Return the protocol of a connection that was just accepted, with the certificates that are loaded now."""
+        protocol = HttpProtocol(site)
+        tls = self._certificates.control if site.registry is None else self._certificates.clients
+        return protocol if tls is None else ServerTLSTransport(protocol, tls, self._context, site.gate)
