@@ -19,6 +19,18 @@ class Timer(Protocol):
         """Take the call back; harmless when it was made already."""
 
 
+class _NoTimer:
+    """Stands in where no call was put off."""
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+NO_TIMER: Timer = _NoTimer()
+
+
 class Loop(Protocol):
     """The part of an event loop that a clock needs."""
 

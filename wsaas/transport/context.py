@@ -1,5 +1,6 @@
 """What the protocols of all client-facing sockets share."""
 
+import asyncio
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,3 +39,12 @@ class ServerContext:
     def closing_deadline(self) -> float:
         """Return the time, in monotonic seconds, by which a connection that closes now has to be closed."""
         return self.clock.now() + self.settings.handshake_timeout
+
+    def half_close(self, transport: asyncio.Transport) -> float:
+        """Send what is buffered and the end of the stream; return the deadline up to which the peer is still read.
+
+        A socket that is closed while bytes wait in it to be read is reset, and a reset may overtake the last bytes that
+        were sent (RFC 9112 section 9.6).
+        """
+        transport.write_eof()
+        return self.closing_deadline()

@@ -1,4 +1,4 @@
-"""What a client leaves behind when its connection ends: frames that were read, and bytes that it has still to take."""
+"""What a client leaves behind when its connection ends: frames that were received, and bytes that are buffered."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ from wsaas.events import Message
 from wsaas.sessions.ports import NoConnection
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
+from wsaas.transport.hold import CONSUMER, NOT_HELD, TURN, Holds
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.send_progress import SendProgress
 from wsaas.websocket.decoder import FrameDecoder
@@ -15,48 +16,47 @@ from wsaas.websocket.frames import Close, Violation
 class UnreadFrames(NoConnection):
     """Frames that were received before the connection ended, and that are still to be handed to the session.
 
-    They are decoded a slice at a time, and no faster than the backend takes the messages. The session owes its DELETE
-    when the last one was handed on. There is nothing to write to any more.
+    They are decoded a slice of time at a time, and no faster than the backend takes the messages. After the last one,
+    the session owes its DELETE. What is written is lost.
     """
 
-    __slots__ = ("_common", "_paused", "_queued", "_session", "_stream")
+    __slots__ = ("_context", "_frames", "_holds", "_session")
 
-    def __init__(self, common: ServerContext, session: Session, stream: FrameDecoder, *, paused: bool) -> None:
-        """Hand what is left in `stream` to `session`; at first not, when `paused`."""
-        self._common = common
-        self._paused = paused
-        self._queued = False
+    def __init__(self, context: ServerContext, session: Session, frames: FrameDecoder, *, is_paused: bool) -> None:
+        """Hand what is pending in `frames` to `session`; only after `resume` when `is_paused`."""
+        self._context = context
+        self._frames = frames
+        self._holds: Holds = frozenset({CONSUMER}) if is_paused else NOT_HELD
         self._session = session
-        self._stream = stream
 
     def start(self) -> None:
         """Go on in a later turn of the loop."""
-        if not (self._paused or self._queued):
-            self._queued = True
-            self._common.run_queue.add(self._hand_on)
+        if not self._holds:
+            self._holds |= {TURN}
+            self._context.run_queue.add(self._take_turn)
 
     def pause(self) -> None:
-        """Wait until the backend caught up."""
-        self._paused = True
+        """Wait until the backend has taken what was handed on."""
+        self._holds |= {CONSUMER}
 
     def resume(self) -> None:
         """Go on."""
-        self._paused = False
+        self._holds -= {CONSUMER}
         self.start()
 
-    def _hand_on(self) -> None:
-        session, stream, timer = self._session, self._stream, self._common.run_queue.timer
-        self._queued = False
+    def _take_turn(self) -> None:
+        session, frames, timer = self._session, self._frames, self._context.run_queue.timer
+        self._holds -= {TURN}
         end = timer() + SLICE_S
-        while not self._paused:
-            received = stream.next() if stream.pending else None
+        while not self._holds:
+            received = frames.next() if frames.pending else None
             if type(received) is Message:
                 session.receive(received)
             elif isinstance(received, Close):
                 session.closed_by_client(received.code, received.reason)
                 return
-            elif isinstance(received, Violation) or not stream.pending:
-                # It cannot be told of a violation any more.
+            elif isinstance(received, Violation) or not frames.pending:
+                # There is nobody to send the Close of a violation to.
                 session.lost()
                 return
             if timer() >= end:
@@ -65,37 +65,39 @@ class UnreadFrames(NoConnection):
 
 
 class FlushingProtocol(asyncio.Protocol):
-    """A connection that was closed here while bytes wait for the client: they are still sent, but not for ever."""
+    """Takes over a connection that is closing while bytes are buffered for the client, until they are sent.
 
-    __slots__ = ("_common", "_deadline", "_last_deadline", "_lingers_for", "_progress", "_transport")
+    The client gets `HANDSHAKE_TIMEOUT` for them, again and again while it takes some, and `KEEP_ALIVE_TIMEOUT` in all.
+    """
 
-    def __init__(self, common: ServerContext, transport: asyncio.Transport, lingers_for: str = "") -> None:
-        """Take over `transport`, which is closed or about to be, and is counted for the customer `lingers_for`.
+    __slots__ = ("_context", "_deadline", "_final_deadline", "_lingers_for", "_progress", "_transport")
 
-        The client has `HANDSHAKE_TIMEOUT`, again and again while it takes some of the bytes, and `KEEP_ALIVE_TIMEOUT`
-        in all.
-        """
-        self._common = common
-        self._deadline = common.closing_deadline()
-        self._last_deadline = common.clock.now() + common.settings.keep_alive_timeout
+    def __init__(self, context: ServerContext, transport: asyncio.Transport, lingers_for: str = "") -> None:
+        """Prepare for `transport`. `lingers_for`: what `AddressLimit.linger` returned for the connection."""
+        self._context = context
+        self._deadline = context.closing_deadline()
+        self._final_deadline = context.clock.now() + context.settings.keep_alive_timeout
         self._lingers_for = lingers_for
         self._progress = SendProgress(transport)
         self._transport = transport
-        transport.set_protocol(self)
-        common.timeouts.add(self)
+
+    def start(self) -> None:
+        """Take over the transport."""
+        self._transport.set_protocol(self)
+        self._context.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Everything was sent, or the client is gone."""
-        self._common.timeouts.discard(self)
-        self._common.addresses.end(self._lingers_for)
+        """Let go: everything was sent, or the client is gone."""
+        self._context.timeouts.discard(self)
+        self._context.addresses.end(self._lingers_for)
 
     def check_deadline(self, now: float) -> None:
         """Drop a client that takes nothing any more."""
         if now >= self._deadline:
-            if now < self._last_deadline and self._progress.made():
-                self._deadline = self._common.closing_deadline()
+            if now < self._final_deadline and self._progress.made():
+                self._deadline = self._context.closing_deadline()
             else:
                 self._transport.abort()
 
     def close_gracefully(self) -> None:
-        """Do nothing: it is closed already."""
+        """Do nothing: it is closing already."""

@@ -1,129 +1,99 @@
-"""Reading one client: no more at a time than others can wait for, and not at all while it has to wait.
-
-A client waits while its messages pile up before the backend (`pause`), while it sends more than `MAX_MESSAGE_RATE`,
-while other connections have their turn, and while it holds too much of a node that is short of memory.
-"""
+"""Reads one client: no more at a time than others can wait for, and nothing while there is a reason not to."""
 
 import asyncio
 from abc import ABC, abstractmethod
 
-from wsaas.clock import Timer
 from wsaas.events import Message, Reason
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
+from wsaas.transport.hold import CONSUMER, MEMORY, NOT_HELD, TURN, Hold, Holds
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
 
-READ_SIZE = 256 * 1024
-"""Most bytes that one read brings."""
-
-
-class _Queued:
-    """Stands for the timer of a connection that waits in the run queue."""
-
-    def cancel(self) -> None:
-        """Do nothing: who is called when its turn comes finds that it waits no longer."""
-
-
-_QUEUED = _Queued()
-
-
-class _Throttled:
-    """Stands for the timer of a client that holds more memory than it may just now. `since`: monotonic seconds."""
-
-    __slots__ = ("since",)
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-
-    def cancel(self) -> None:
-        """Do nothing: the heartbeat lets it go on."""
+MAX_READ_SIZE = 256 * 1024
+"""Most bytes that the loop reads from a socket at a time."""
 
 
 class PacedReader(asyncio.Protocol, ABC):
-    """Hands the frames of one client on, as fast as it may send them.
+    """Hands the frames of one client to its session, as fast as the client may send them.
 
-    `_rest` is set while it is not read for another reason than `pause`: what to cancel when its connection ends.
+    The client is read while `_holds` is empty. With TCP, one that is not read has to wait; nothing is dropped.
     """
 
-    __slots__ = ("_common", "_frames", "_paused", "_rest", "_transport", "session")
+    __slots__ = ("_context", "_frames", "_holds", "_throttled_at", "_transport", "session")
 
     def __init__(
-        self, common: ServerContext, transport: asyncio.Transport, session: Session, frames: FrameDecoder
+        self, context: ServerContext, transport: asyncio.Transport, session: Session, frames: FrameDecoder
     ) -> None:
         """Hand what `frames` decodes to `session`."""
-        self._common = common
+        self._context = context
         self._frames = frames
-        self._paused = False
-        self._rest: Timer | None = None
+        self._holds: Holds = NOT_HELD
+        self._throttled_at = 0.0
         self._transport = transport
         self.session = session
 
-    # What a client is.
+    # For the protocol of a client.
 
     def _take(self, message: Message) -> None:
+        """Hand `message` to the session."""
         self.session.receive(message)
 
     @abstractmethod
     def _control(self, received: Received) -> None:
-        """Do what a control frame, or a violation, asks for."""
+        """Do what a control frame, or a violation of the protocol, asks for."""
 
     @abstractmethod
     def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
-        """Return the answer to `ping`, behind `unsent` bytes of other answers; empty where it has to wait."""
+        """Return the pong to `ping`, behind `unsent` bytes of other pongs; empty where it has to wait."""
 
     @abstractmethod
     def _send_pongs(self, pongs: bytearray) -> None:
-        """Send answers to pings, if there are any, and empty `pongs`."""
+        """Send `pongs` unless it is empty, and empty it."""
+
+    # What the session wants.
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        self._hold(CONSUMER)
+
+    def resume(self) -> None:
+        """Read on, unless there is another reason not to."""
+        self._holds -= {CONSUMER}
+        self._read_frames()
+        self._resume_transport()
 
     # Reading.
 
-    def start(self) -> None:
-        """Hand on what was read: one frame, and as many more as time allows while no other connection waits for it."""
-        if self._paused or self._rest:
+    def _read_frames(self) -> None:
+        """Hand on one frame that was received, and as many more as time allows while no other connection waits."""
+        if self._holds:
             return
-        stream = self._frames
-        received = stream.next()
+        frames = self._frames
+        received = frames.next()
         if type(received) is Message:
             self._take(received)
         elif received is not None:
             self._control(received)
-        elif held := stream.held:
-            # A message that is longer than a read.
-            self._common.memory.note(min(READ_SIZE, held))
+        elif held := frames.held:
+            # A message that is longer than one read.
+            self._context.memory.note(min(MAX_READ_SIZE, held))
         else:
             return
-        if stream.pending:
-            self._read_on()
-
-    def pause(self) -> None:
-        """Let TCP tell the client to wait."""
-        self._paused = True
-        self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Go on where reading stopped."""
-        self._paused = False
-        self.start()
-        if not (self._paused or self._rest or self._transport.is_closing()):
-            self._transport.resume_reading()
-
-    def _read_on(self) -> None:
-        """Read the frames behind the first one, unless others wait for their turn."""
-        if self._common.run_queue:
-            if not (self._paused or self._rest):
+        if frames.pending:
+            if not self._context.run_queue:
+                self._read_slice()
+            elif not self._holds:
                 self._wait_for_turn()
-        else:
-            self._read_slice()
 
     def _read_slice(self) -> None:
         """Hand on frames for a slice of time. Pongs leave in one write: a million pings may have come at once."""
-        stream, timer = self._frames, self._common.run_queue.timer
+        frames, timer = self._frames, self._context.run_queue.timer
         pongs = bytearray()
         end = timer() + SLICE_S
-        while stream.pending and not (self._paused or self._rest):
-            received = stream.next()
+        while frames.pending and not self._holds:
+            received = frames.next()
             if type(received) is Message:
                 self._take(received)
             elif isinstance(received, Ping):
@@ -132,54 +102,49 @@ class PacedReader(asyncio.Protocol, ABC):
                 self._send_pongs(pongs)
                 self._control(received)
             if timer() >= end:
-                if stream.pending and not (self._paused or self._rest):
+                if frames.pending and not self._holds:
                     self._wait_for_turn()
                 break
         self._send_pongs(pongs)
 
     def _wait_for_turn(self) -> None:
-        """Do not read the client until others had their turn."""
-        self._transport.pause_reading()
-        self._rest = _QUEUED
-        self._common.run_queue.add(self._go_on)
+        self._hold(TURN)
+        self._context.run_queue.add(self._take_turn)
 
-    def _sweep_memory(self, now: float) -> None:
-        """Throttle a client that holds more than it may, let it go on when it does not, or close it in the end."""
-        session, allowance = self.session, self._common.memory.allowance
+    def _take_turn(self) -> None:
+        self._end_hold(TURN)
+
+    def _check_memory(self, now: float) -> None:
+        """Throttle a client that holds too much, read one that does not any more, or close it in the end."""
+        session, allowance = self.session, self._context.memory.allowance
         unfinished = self._frames.held
         too_much = unfinished + session.outbox.level > allowance
-        if isinstance(self._rest, _Throttled):
+        if MEMORY in self._holds:
             if not too_much:
-                self._go_on()
-            elif unfinished > allowance / 2 and now - self._rest.since >= self._common.settings.handshake_timeout:
-                # What waits for the backend is on its way out. But a message that is not read will never be whole.
+                self._end_hold(MEMORY)
+            elif unfinished > allowance / 2 and now - self._throttled_at >= self._context.settings.handshake_timeout:
+                # Messages that wait for the backend will leave. But one that is not read will never be complete.
                 session.close(Reason.OUT_OF_MEMORY)
-        elif too_much and self._rest is None:
-            self._transport.pause_reading()
-            self._rest = _Throttled(now)
+        elif too_much and not self._holds - {CONSUMER}:
+            self._throttled_at = now
+            self._hold(MEMORY)
 
-    @property
-    def _is_throttled(self) -> bool:
-        return isinstance(self._rest, _Throttled)
-
-    @property
-    def _is_waiting(self) -> bool:
-        """Whether it is not read until a time comes."""
-        return self._rest is not None and not isinstance(self._rest, _Queued | _Throttled)
-
-    def _wait(self, seconds: float) -> None:
-        """Do not read the client for so long."""
+    def _hold(self, reason: Hold) -> None:
+        """Do not read the client until `reason` is over."""
+        self._holds |= {reason}
         self._transport.pause_reading()
-        self._rest = self._common.clock.call_later(seconds, self._go_on)
 
-    def _go_on(self) -> None:
-        if self._rest is None:
-            # The connection ended meanwhile.
+    def _end_hold(self, reason: Hold) -> None:
+        """Read on as `reason` is over, unless there is another one or the connection ended meanwhile."""
+        if reason not in self._holds:
             return
-        self._rest = None
-        # What it sent may have waited here for long: that is no silence of the client's.
-        self.session.last_seen = self._common.clock.now()
-        if not self._paused:
+        self._holds -= {reason}
+        # What the client sent may have waited here for long: that is no silence of the client's.
+        self.session.last_seen = self._context.clock.now()
+        if not self._holds:
             self._read_slice()
-            if not (self._paused or self._rest or self._transport.is_closing()):
-                self._transport.resume_reading()
+            self._resume_transport()
+
+    def _resume_transport(self) -> None:
+        if not (self._holds or self._transport.is_closing()):
+            self._transport.resume_reading()

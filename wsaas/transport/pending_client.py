@@ -6,7 +6,7 @@ from wsaas import errors
 from wsaas.http.serialize import dated, fault_answer
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
-from wsaas.transport.websocket import ThrottledProtocol, WebSocketProtocol
+from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.handshake import Handshake, accept
 
 MAX_EAGER = 64 * 1024
@@ -49,7 +49,7 @@ class PendingClientProtocol(asyncio.Protocol):
         self._common.timeouts.discard(self)
         transport = self._transport
         deflated = self._handshake.agreement is not None
-        kind = ThrottledProtocol if self._common.settings.max_message_rate else WebSocketProtocol
+        kind = RateLimitedProtocol if self._common.settings.max_message_rate else WebSocketProtocol
         edge = kind(self._common, transport, self.session, self._eager, deflated=deflated)
         transport.set_protocol(edge)
         transport.write(accept(self._handshake, subprotocol) + early)

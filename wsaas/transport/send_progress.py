@@ -29,21 +29,21 @@ class SendProgress:
     buffer of this process that became shorter shows progress.
     """
 
-    __slots__ = ("_acknowledged", "_buffered", "_transport", "left")
+    __slots__ = ("_acknowledged", "_buffered", "_transport", "remaining")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Start with what waits now. `left`: how many bytes of it the peer has not taken yet."""
+        """Start with what waits now. `remaining`: how many bytes of it the peer has not taken yet."""
         self._transport = transport
         sent = _sent(transport)
         self._acknowledged = sent and sent.acknowledged
         self._buffered = transport.get_write_buffer_size()
-        self.left = self._buffered + (sent.queued if sent else 0)
+        self.remaining = self._buffered + (sent.queued if sent else 0)
 
     def made(self) -> bool:
-        """Return whether the peer took some of what is `left` since the last call, or since this was made."""
-        left, taken = self.left, self._taken()
-        self.left -= taken
-        return left > 0 and taken > 0
+        """Return whether the peer took some of what is `remaining` since the last call, or since this was made."""
+        remaining, taken = self.remaining, self._taken()
+        self.remaining -= taken
+        return remaining > 0 and taken > 0
 
     def _taken(self) -> int:
         """Return how many bytes the peer took since the last call."""

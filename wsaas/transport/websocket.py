@@ -1,13 +1,15 @@
-"""A client that is in: the protocol of its transport from the 101 on."""
+"""The protocol of a client's transport from the 101 on."""
 
 import asyncio
 
+from wsaas.clock import NO_TIMER
 from wsaas.events import Message, Reason
 from wsaas.memory.limit import NONE
 from wsaas.sessions.session import CLOSING, OPEN, Session
 from wsaas.token_bucket import UNLIMITED, TokenBucket
 from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol, UnreadFrames
+from wsaas.transport.hold import CONSUMER, MEMORY, NOT_HELD, RATE
 from wsaas.transport.paced_reader import PacedReader
 from wsaas.transport.send_progress import SendProgress
 from wsaas.websocket import frames
@@ -16,115 +18,131 @@ from wsaas.websocket.frames import Close, Ping, Received, Violation
 
 
 class WebSocketProtocol(PacedReader):
-    """A client that is in: its frames become messages of its session, and the other way round."""
+    """Turns the frames of a client into messages of its session, and pings it; writes the frames of the session."""
 
-    __slots__ = ("_deadline", "_last_deadline", "_lingers_for", "_owed", "_pinged", "_progress", "buffered", "write")
+    __slots__ = (
+        "_deadline",
+        "_final_deadline",
+        "_lingers_for",
+        "_owed_pong",
+        "_pinged_at",
+        "_progress",
+        "buffered",
+        "write",
+    )
 
     def __init__(
         self,
-        common: ServerContext,
+        context: ServerContext,
         transport: asyncio.Transport,
         session: Session,
         eager: bytes,
         *,
         deflated: bool = False,
     ) -> None:
-        """Take over `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
-        stream = FrameDecoder(common.settings.max_message_size, deflated=deflated)
-        stream.receive(eager)
-        super().__init__(common, transport, session, stream)
+        """Prepare for `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
+        decoder = FrameDecoder(context.settings.max_message_size, deflated=deflated)
+        decoder.receive(eager)
+        super().__init__(context, transport, session, decoder)
         self._deadline = 0.0
-        self._last_deadline = 0.0
+        self._final_deadline = 0.0
         self._lingers_for = ""
-        self._owed: bytes | None = None
-        self._pinged = 0.0
+        self._owed_pong: bytes | None = None
+        self._pinged_at = 0.0
         self._progress: SendProgress | None = None
         self.buffered = transport.get_write_buffer_size
         self.write = transport.write
-        transport.set_write_buffer_limits(high=common.settings.send_buffer)
-        common.timeouts.add(self)
 
-    # What the transport tells.
+    # What the transport reports.
 
     def data_received(self, data: bytes) -> None:
         """Read frames."""
-        self.session.last_seen = self._common.clock.now()
+        self.session.last_seen = self._context.clock.now()
         self._frames.receive(data)
-        self.start()
+        self._read_frames()
 
     def eof_received(self) -> None:
-        """End: a client that closes its side without a Close is gone. What waits for it is still sent."""
+        """End: a client that ends its side without a Close is gone. What is buffered for it is still sent."""
         self._detach()
         self._flush()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """End; what was read before is still handed on."""
-        self._common.timeouts.discard(self)
-        self._common.addresses.end(self._lingers_for)
+        """End; what was received before is still handed to the session."""
+        self._context.timeouts.discard(self)
+        self._context.addresses.end(self._lingers_for)
         self._detach()
 
     def pause_writing(self) -> None:
-        """More than `SEND_BUFFER` waits: `Session.send` sees that for itself."""
+        """Do nothing: `Session.send` checks the size of the buffer itself."""
 
     def resume_writing(self) -> None:
-        """The client took what waited for it."""
-        owed, self._owed = self._owed, None
+        """Send the pong that is owed, and let the outbox go on with replies."""
+        owed, self._owed_pong = self._owed_pong, None
         if owed is not None and self.session.state is OPEN:
             self.write(frames.encode(frames.PONG, owed))
         self.session.outbox.release()
 
     # What the session wants.
 
+    def start(self) -> None:
+        """Read what the client sent before it got its 101, and all that follows."""
+        self._transport.set_write_buffer_limits(high=self._context.settings.send_buffer)
+        self._context.timeouts.add(self)
+        self._read_frames()
+
     def expect_close(self) -> None:
-        """Wait for the client's Close, but not for ever."""
-        self._deadline = self._common.closing_deadline()
-        self._last_deadline = self._common.clock.now() + self._common.settings.delete_retry
+        """Wait for the client's Close: `HANDSHAKE_TIMEOUT`, or longer while the Close may wait behind messages.
+
+        The bound is then the time for which a DELETE is retried, as the backend gets that long for the messages.
+        """
+        self._deadline = self._context.closing_deadline()
+        self._final_deadline = self._context.clock.now() + self._context.settings.delete_retry
         self._progress = SendProgress(self._transport)
 
     def close_gracefully(self) -> None:
-        """Close: what is buffered is still sent, but not for ever, and what was read is still handed on."""
+        """Send what is buffered and close, within a bounded time; what was received is still handed to the session."""
         self._transport.close()
         self._detach()
         self._flush()
 
-    # What the heartbeat wants.
+    # What the time-outs want.
 
     def check_deadline(self, now: float) -> None:
-        """Ping a client that is quiet, give up one that is gone, drop one that does not close."""
+        """Ping a client that is quiet, close one that does not answer, drop one that does not close."""
         if self._deadline:
-            self._sweep_closing(now)
+            self._check_closing(now)
             return
         session = self.session
         if session.outbox.held:
             self._release_outbox()
-        if self._common.memory.pressure is not NONE or self._is_throttled:
-            self._sweep_memory(now)
-        ping_interval = self._common.ping_interval
+        if self._context.memory.pressure is not NONE or MEMORY in self._holds:
+            self._check_memory(now)
+        ping_interval = self._context.ping_interval
         if now - session.last_seen < ping_interval:
             return
-        if self._rest or session.outbox.backlogged:
-            # It is not read, by our own decision: it cannot be blamed for its silence.
+        if self._holds - {CONSUMER} or session.outbox.backlogged:
+            # It is not read for reasons of this node or the backend. (The outbox may also wait for the client itself.)
             session.last_seen = now
-        elif self._pinged <= session.last_seen:
-            # Nobody is given up who was not asked: not after a long wait for its 101, nor by a node that stood still.
+        elif self._pinged_at <= session.last_seen:
+            # Each client gets a ping first, also after a long wait for its 101 or a stall of this process.
             self._ping(now)
-        elif now - self._pinged >= ping_interval:
+        elif now - self._pinged_at >= ping_interval:
             if self._progress is not None and self._progress.made():
-                # The ping waits behind messages that the client is taking, if slowly.
-                self._pinged = now
+                # The ping waits behind messages that the client is still taking, if slowly.
+                self._pinged_at = now
             else:
                 session.close(Reason.TIMED_OUT)
 
     # Everything else.
 
     def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
-        """Return the answer to `ping`; see `PacedReader`.
+        """Return the pong to `ping` (see `PacedReader`).
 
-        A client that pings and does not read must not make the gateway hoard pongs: it is owed an answer to its latest
-        ping, once it reads (RFC 6455 section 5.5.3), and none to a later one before that.
+        Pongs to a client that does not read would pile up. Once it reads again, it gets one, to its latest ping (RFC
+        6455 section 5.5.3).
         """
-        if self._owed is not None or self.buffered() + unsent > self._common.settings.send_buffer:
-            self._owed = ping.payload
+        if self._owed_pong is not None or self.buffered() + unsent > self._context.settings.send_buffer:
+            self._owed_pong = ping.payload
             return b""
         return frames.encode(frames.PONG, ping.payload)
 
@@ -147,101 +165,108 @@ class WebSocketProtocol(PacedReader):
             self._fail(received)
 
     def _fail(self, violation: Violation) -> None:
-        """Say why, and go on reading for a while: a socket closed with bytes unread would take the Close with it."""
+        """Send a Close that says why, and wait for the client to close."""
         if self.session.state is OPEN:
             self.write(frames.encode_close(violation.code, violation.reason))
-        self._deadline = self._common.closing_deadline()
-        self._last_deadline = 0.0
-        self._transport.write_eof()
+        self._deadline = self._context.half_close(self._transport)
+        self._final_deadline = 0.0
         self.session.violated(violation.code, violation.reason)
         self._linger()
 
-    def _sweep_closing(self, now: float) -> None:
-        """Drop a client that did not close in time, unless its Close may wait behind what is not read here."""
+    def _check_closing(self, now: float) -> None:
+        """Drop a client that did not close in time, unless its Close may be among what is not read."""
         if now < self._deadline:
-            if self._is_throttled:
-                self._sweep_memory(now)
-        elif now < self._last_deadline and (self._paused or self._rest) and not self._is_throttled:
-            self._deadline = self._common.closing_deadline()
+            if MEMORY in self._holds:
+                self._check_memory(now)
+        elif now < self._final_deadline and self._holds and MEMORY not in self._holds:
+            self._deadline = self._context.closing_deadline()
         elif self.buffered() and self._progress is not None and self._progress.made():
-            # It cannot answer a Close that waits behind messages which it is still taking.
+            # It cannot answer the Close yet, which waits behind messages that it is still taking.
             self.close_gracefully()
         else:
             self._transport.abort()
 
     def _ping(self, now: float) -> None:
-        self._pinged = now
+        self._pinged_at = now
         self._progress = None
         if self.session.messages_out:
             progress = SendProgress(self._transport)
-            self._progress = progress if progress.left else None
+            self._progress = progress if progress.remaining else None
         self.write(frames.encode(frames.PING, b""))
 
     def _release_outbox(self) -> None:
-        """Go on with replies when few bytes wait.
+        """Let the outbox go on with replies when little is buffered.
 
-        While memory is short, the outbox is held for less than `SEND_BUFFER`: no `resume_writing` follows.
+        While memory is short, it was held for less than `SEND_BUFFER`, and no `resume_writing` follows.
         """
-        common = self._common
-        if self.buffered() <= min(common.settings.send_buffer, common.memory.allowance) / 2:
+        context = self._context
+        if self.buffered() <= min(context.settings.send_buffer, context.memory.allowance) / 2:
             self.session.outbox.release()
 
     def _flush(self) -> None:
-        """Leave the transport, which is closed, to what waits for the client; else its end is next."""
-        self._deadline = self._common.closing_deadline()
+        """Leave the transport, which is closing, to a protocol of its own while bytes are buffered."""
+        self._deadline = self._context.closing_deadline()
         self._linger()
         if self.buffered():
-            self._common.timeouts.discard(self)
-            FlushingProtocol(self._common, self._transport, self._lingers_for)
+            self._context.timeouts.discard(self)
+            FlushingProtocol(self._context, self._transport, self._lingers_for).start()
 
     def _linger(self) -> None:
-        """Count the connection for its address until it is closed, although its session ended."""
+        """Count the connection for its address until it is closed: its session, which ended, does not any more."""
         if not self._lingers_for:
-            self._lingers_for = self._common.addresses.linger(self.session.remote_address)
+            self._lingers_for = self._context.addresses.linger(self.session.remote_address)
 
     def _detach(self) -> None:
-        """Leave the session, whose client is gone, to the frames that were read and not handed on, if there are any."""
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+        """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""
+        holds, self._holds = self._holds, NOT_HELD
         session = self.session
         if session.state is OPEN or session.state is CLOSING:
             if self._frames.pending:
-                session.disconnected(UnreadFrames(self._common, session, self._frames, paused=self._paused))
+                unread = UnreadFrames(self._context, session, self._frames, is_paused=CONSUMER in holds)
+                session.disconnected(unread)
             else:
                 session.lost()
 
 
-class ThrottledProtocol(WebSocketProtocol):
+class RateLimitedProtocol(WebSocketProtocol):
     """A client that may send `MAX_MESSAGE_RATE` messages a second, and as many at once after a quiet second.
 
-    One that sends more is not read for a moment, and TCP makes it wait: nothing is dropped.
+    One that sends more is not read for a moment.
     """
 
-    __slots__ = ("_bucket",)
+    __slots__ = ("_bucket", "_timer")
 
     def __init__(
         self,
-        common: ServerContext,
+        context: ServerContext,
         transport: asyncio.Transport,
         session: Session,
         eager: bytes,
         *,
         deflated: bool = False,
     ) -> None:
-        """Take over `transport` (see `WebSocketProtocol`)."""
-        super().__init__(common, transport, session, eager, deflated=deflated)
-        self._bucket = TokenBucket(common.settings.max_message_rate, common.clock.now())
+        """Prepare for `transport` (see `WebSocketProtocol`)."""
+        super().__init__(context, transport, session, eager, deflated=deflated)
+        self._bucket = TokenBucket(context.settings.max_message_rate, context.clock.now())
+        self._timer = NO_TIMER
 
     def expect_close(self) -> None:
-        """Wait for the client's Close, which is behind all that it sent before."""
+        """Wait for the client's Close. To get to it, what the client sent before is read at once."""
         super().expect_close()
         self._bucket = UNLIMITED
-        if self._rest is not None and self._is_waiting:
-            self._rest.cancel()
-            self._rest = self._common.clock.call_later(0, self._go_on)
+        if RATE in self._holds:
+            self._set_timer(0.0)
 
     def _take(self, message: Message) -> None:
         super()._take(message)
-        if wait := self._bucket.take(self._common.clock.now()):
-            self._wait(wait)
+        if seconds := self._bucket.take(self._context.clock.now()):
+            self._hold(RATE)
+            self._set_timer(seconds)
+
+    def _detach(self) -> None:
+        self._timer.cancel()
+        super()._detach()
+
+    def _set_timer(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._timer = self._context.clock.call_later(seconds, self._end_hold, RATE)

@@ -60,11 +60,11 @@ def test_bytes_that_the_peer_acknowledged_are_progress(family):
     transport = Transport(sock)
     sock.acknowledged, sock.queued, transport.backlog = 1000, 20, 30
     sent = SendProgress(transport)
-    assert sent.left == 50
+    assert sent.remaining == 50
     assert not sent.made()
     sock.acknowledged += 5
     assert sent.made()
-    assert sent.left == 45
+    assert sent.remaining == 45
     assert not sent.made()
 
 
@@ -88,7 +88,7 @@ def test_only_what_waited_at_first_counts():
 def test_where_nothing_waits_there_is_no_progress():
     sock = FakeSocket()
     sent = SendProgress(Transport(sock))
-    assert sent.left == 0
+    assert sent.remaining == 0
     sock.acknowledged = 6
     assert not sent.made()
 
@@ -106,7 +106,7 @@ def test_where_the_kernel_tells_nothing_a_shorter_buffer_is_progress(make):
     transport = Transport(make())
     transport.backlog = 10
     sent = SendProgress(transport)
-    assert sent.left == 10
+    assert sent.remaining == 10
     assert not sent.made()
     transport.backlog = 20
     assert not sent.made()
@@ -141,13 +141,13 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_real_kernel_counts():
     with connected() as (here, there):
         transport = Transport(here)
-        assert SendProgress(transport).left == 0
+        assert SendProgress(transport).remaining == 0
         here.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 here.send(b"x" * 100_000)
         sent = SendProgress(transport)
-        assert sent.left > 0
+        assert sent.remaining > 0
         assert not sent.made()
         while not sent.made():
             assert there.recv(100_000)

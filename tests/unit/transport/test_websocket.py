@@ -50,11 +50,11 @@ class Rig:
         self.timeouts = FakeTimeouts()
         self.transport = FakeTransport()
         settings = make_settings(**values)
-        self.common = ServerContext(settings, self.clock, self.timeouts)
+        self.context = ServerContext(settings, self.clock, self.timeouts)
         self.stopwatch = Stopwatch()
-        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         shaken = make_handshake(offered)
-        self.door = PendingClientProtocol(self.common, self.transport, shaken, eager)
+        self.door = PendingClientProtocol(self.context, self.transport, shaken, eager)
         self.transport.set_protocol(self.door)
         services = make_services(settings, self.clock, self.webhook, self.keeper)
         self.session = self.door.session = Session(services, "i" * 22, shaken, "", self.door)
@@ -85,7 +85,7 @@ class Rig:
             timer.callback(*timer.args)
 
     def answer_all(self):
-        while self.webhook.calls or self.common.run_queue:
+        while self.webhook.calls or self.context.run_queue:
             self.clock.advance(0)
             if self.webhook.calls:
                 self.webhook.answer(DELIVERED)
@@ -684,7 +684,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
     frames_of_flood = 40
     rig.receive(flood * frames_of_flood + text(b"at last"))
     turns = 0
-    while rig.common.run_queue:
+    while rig.context.run_queue:
         assert not rig.transport.reading
         rig.turn()
         turns += 1
@@ -714,7 +714,7 @@ def test_a_flood_of_fragments_is_taken_in_turns():
 def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
     rig = Rig().enter()
     served = []
-    rig.common.run_queue.add(lambda: served.append(rig.session.messages_in))
+    rig.context.run_queue.add(lambda: served.append(rig.session.messages_in))
     rig.receive(burst(0, 5))
     assert rig.session.messages_in == 1
     assert not rig.transport.reading
@@ -725,7 +725,7 @@ def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
 
 
 def test_a_client_with_a_single_frame_is_not_held_up_by_others(rig):
-    rig.common.run_queue.add(lambda: None)
+    rig.context.run_queue.add(lambda: None)
     rig.receive(text(b"hi"))
     assert rig.messages == [b"hi"]
     assert rig.transport.reading
@@ -734,11 +734,11 @@ def test_a_client_with_a_single_frame_is_not_held_up_by_others(rig):
 def test_a_client_that_is_paused_for_the_backend_does_not_queue():
     rig = Rig(inbox="1").enter()
     rig.receive(burst(0, 1))
-    rig.common.run_queue.add(lambda: None)
+    rig.context.run_queue.add(lambda: None)
     rig.receive(burst(1, 3))
     # The first of the two waits for the backend, which is too much already.
     assert not rig.transport.reading
-    assert len(rig.common.run_queue) == 1
+    assert len(rig.context.run_queue) == 1
     rig.answer_all()
     assert rig.messages == numbers(0, 3)
     assert rig.transport.reading
@@ -756,7 +756,7 @@ def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_m
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     rig.receive(burst(0, 41))
     turns = 0
-    while rig.common.run_queue:
+    while rig.context.run_queue:
         rig.turn()
         turns += 1
     assert turns == 3
@@ -932,7 +932,7 @@ def tight():
     rig = Rig().enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
-    rig.common.__dict__["memory"] = memory
+    rig.context.__dict__["memory"] = memory
     rig.memory = memory
     return rig
 
@@ -1023,7 +1023,7 @@ def test_a_throttled_client_with_a_limited_rate_that_is_told_to_close_is_not_rea
     rig = Rig(max_message_rate="2").enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
-    rig.common.__dict__["memory"] = memory
+    rig.context.__dict__["memory"] = memory
     rig.receive(text(b"x" * 3000)[:2000])
     rig.pass_time(1.0)
     rig.session.close(Reason.BACKEND_CLOSED)
@@ -1058,7 +1058,7 @@ def test_long_messages_are_noted(tight):
         def note(self, size):
             noted.append(size)
 
-    tight.common.__dict__["memory"] = Noting(math.inf, lambda: 0)
+    tight.context.__dict__["memory"] = Noting(math.inf, lambda: 0)
     message = text(b"x" * 100_000)
     tight.receive(message[:40_000])
     tight.receive(message[40_000:70_000])
