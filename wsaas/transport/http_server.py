@@ -274,12 +274,11 @@ class HttpProtocol(asyncio.Protocol):
         return self._site.common.settings.trusted_proxies.client(address, forwarded)
 
     def _end(self, last_words: bytes) -> None:
-        """Send the last answer and end. Reading goes on for a while: a reset for unread bytes would take the answer."""
+        """Send the last answer, and wait for the peer to close."""
         self._reader.close()
-        self._deadline = self._site.common.closing_deadline()
         if last_words:
             self._transport.write(last_words)
-        self._transport.write_eof()
+        self._deadline = self._site.common.half_close(self._transport)
 
 
 def _log_refusal(address: str, request: Request, fault: errors.HTTPError) -> None:
