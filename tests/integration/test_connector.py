@@ -322,7 +322,7 @@ async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_c
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             # What the end of its task does, while the transport is still about to report the handshake.
-            transport._shaken.cancel()
+            transport._handshake_done.cancel()
 
     peer = GivenUp()
     opening.open(lambda: peer, pytest.fail)

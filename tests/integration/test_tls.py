@@ -23,7 +23,7 @@ from wsaas import gateway
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.transport import admission
 from wsaas.transport.descriptors import DescriptorBudget
-from wsaas.transport.tls import SLICE
+from wsaas.transport.tls import CHUNK_SIZE
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def test_websockets_with_large_messages_both_ways(stage: Stage, secured: d
     stage.backend.on["PUT"] = lambda call: call.answer(200, call.body, Ws_Reply="binary")
     node = await stage.node(**secured, max_message_size=2_000_000)
     client, name = await node.admit(max_size=None)
-    for size in (0, 1, SLICE - 6, SLICE, SLICE + 1, 16_384, 70_000, 1_500_000):
+    for size in (0, 1, CHUNK_SIZE - 6, CHUNK_SIZE, CHUNK_SIZE + 1, 16_384, 70_000, 1_500_000):
         message = os.urandom(size)
         await client.send(message)
         assert await within(client.recv()) == message
@@ -182,7 +182,7 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage, 
     await until(lambda: session.outbox.backlogged)
     transport = session.edge._transport
     assert not transport._raw.is_reading()
-    assert len(transport._rest) <= 256_000
+    assert len(transport._undecrypted) <= 256_000
     assert not sending.done()
     stage.backend.on["PUT"] = lambda call: call.ok()
     first.ok()
@@ -206,7 +206,7 @@ async def test_a_slow_client_is_429_at_its_send_buffer(stage: Stage, secured: di
         assert taken < 1000, "nobody is refused"
     assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
     # Each slice of what waits is sealed, which adds 22 bytes to it.
-    assert 100_000 < most <= 200_000 + 50_000 // SLICE * 22 + 100
+    assert 100_000 < most <= 200_000 + 50_000 // CHUNK_SIZE * 22 + 100
     for _ in range(taken):
         assert await raw.frame() == (TEXT, body)
     await until(lambda: session.buffered == 0)

@@ -94,8 +94,8 @@ class Exchange:
 class Opener(Protocol):
     """Opens connections to the backend."""
 
-    def __call__(self, make: "Callable[[], PooledConnection]", failed: Callable[[Exception], None]) -> None:
-        """Start to connect what `make` makes, or call `failed`; return at once in any case."""
+    def __call__(self, factory: "Callable[[], PooledConnection]", on_error: Callable[[Exception], None]) -> None:
+        """Start to connect and return. Either `factory` is called for the protocol, or `on_error`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,40 +3,48 @@
 import asyncio
 import ssl
 
-from wsaas.transport.tls import State, TLSTransport
+from wsaas.transport.tls import HANDSHAKE, TLSTransport
 
 
 class ClientTLSTransport(TLSTransport):
-    """A connection that this node made: `shaken` tells what became of its handshake, or is cancelled to give it up."""
+    """A connection that this node made.
 
-    __slots__ = ("_shaken",)
+    `handshake_done` gets None as its result, or the error of the handshake. When it is cancelled, the connection is
+    aborted.
+    """
+
+    __slots__ = ("_handshake_done",)
 
     def __init__(
-        self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]"
+        self,
+        protocol: asyncio.Protocol,
+        ssl_context: ssl.SSLContext,
+        server_name: str,
+        handshake_done: "asyncio.Future[None]",
     ) -> None:
-        """Take only the server `name` (a host or an address) for an answer."""
-        super().__init__(protocol, context, name)
-        self._shaken = shaken
+        """Accept only a certificate of `server_name` (a host name or an IP address)."""
+        super().__init__(protocol, ssl_context, server_name)
+        self._handshake_done = handshake_done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin the handshake."""
         super().connection_made(transport)
-        self._shaken.add_done_callback(self._settled)
-        self._state = State.SHAKING
-        self._shake_hands()
+        self._handshake_done.add_done_callback(self._abort_if_cancelled)
+        self._move(HANDSHAKE)
+        self._do_handshake()
 
-    def _settled(self, shaken: "asyncio.Future[None]") -> None:
-        if shaken.cancelled():
+    def _abort_if_cancelled(self, handshake_done: "asyncio.Future[None]") -> None:
+        if handshake_done.cancelled():
             self._raw.abort()
 
     def _open(self) -> None:
         super()._open()
-        if not self._shaken.done():
-            self._shaken.set_result(None)
+        if not self._handshake_done.done():
+            self._handshake_done.set_result(None)
 
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
         self._raw.abort()
-        if not self._shaken.done():
+        if not self._handshake_done.done():
             # Without its traceback, whose frames refer to this transport: that would be a reference cycle.
-            self._shaken.set_exception(error.with_traceback(None))
+            self._handshake_done.set_exception(error.with_traceback(None))

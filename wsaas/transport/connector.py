@@ -1,11 +1,12 @@
 """Opens connections to the backend, over TCP or TLS, each within `API_TIMEOUT`.
 
-`resolver` finds the addresses of its name, anew for each connection, and `happy_eyeballs` the one that answers.
+The name of the backend is resolved for each connection (see `resolver`), and the first of its addresses that answers is
+used (see `happy_eyeballs`).
 
-The only owner of the tasks that this takes. A connect that fails leaves no reference cycle: while the backend is down
-there may be thousands a second, and a full garbage collection is rare (see `memory.GcScheduler`). Hence no
-`asyncio.wait_for` (up to Python 3.11 its frame holds the future whose exception holds the frame), and no exception
-that is both stored in a future and raised with that future in a local variable.
+A connect that fails leaves no reference cycle: while the backend is down there may be thousands a second, and a full
+garbage collection is rare (see `memory.process.GcScheduler`). Hence there is no `asyncio.wait_for` (up to Python 3.11
+its frame holds the future whose exception holds the frame), and no exception is both stored in a future and raised with
+that future in a local variable.
 """
 
 import asyncio
@@ -23,25 +24,26 @@ from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, adopt, conne
 from wsaas.transport.resolver import Resolver
 from wsaas.transport.socket_address import SocketAddress, format_address, has_zone
 
-Make = Callable[[], asyncio.Protocol]
+ProtocolFactory = Callable[[], asyncio.Protocol]
 OnError = Callable[[Exception], None]
 
 
 class TimeLimit:
-    """Cancels the task that it is made in after `seconds`, which are counted from its first step.
+    """Cancels the current task after `seconds`.
 
-    Counted from before that, a cancellation could come so early that the task does not run at all.
+    To be made in the task itself: one that is cancelled before its first step does not run at all. After a stall of the
+    process, the task gets `GRACE_S` more.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Start. `is_over`: the task is cancelled for this reason."""
+        """Start the timer. `is_over`: the task was cancelled by it."""
         self._loop = loop
         self._task = cast("asyncio.Task[None]", asyncio.current_task())
         self._timer = loop.call_later(seconds, self._end, loop.time() + seconds)
         self.is_over = False
 
     def cancel(self) -> None:
-        """Let the task go on for ever."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _end(self, due: float) -> None:
@@ -56,7 +58,7 @@ class Connector:
     """Connects to the host and port of `API_URI`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, certificates: Certificates) -> None:
-        """Open nothing yet. `certificates` says whether the backend speaks TLS, and whom to trust."""
+        """Open nothing yet. `certificates` has the context for a backend that speaks TLS."""
         self._loop = loop
         self._backend = settings.api_uri
         self._resolver = Resolver(loop, settings.api_uri.host, settings.api_uri.port)
@@ -67,77 +69,81 @@ class Connector:
 
     @property
     def pending(self) -> int:
-        """How many connections are neither open nor failed."""
+        """The number of connections that are being opened."""
         return len(self._tasks)
 
-    def open(self, make: Make, failed: OnError) -> None:
+    def open(self, factory: ProtocolFactory, on_error: OnError) -> None:
         """Start to connect; return at once.
 
-        `make` is called for a protocol when the TCP connection is open. `failed` is called with the error, whose text
-        names each address that was tried and the cause: `OSError` (the name does not resolve, refused, unreachable),
-        `ssl.SSLError`, or `TimeoutError` after `API_TIMEOUT`, name resolution included.
+        `factory` is called for the protocol when the TCP connection is open. When that or the TLS handshake fails,
+        `on_error` is called with an `OSError` (the name does not resolve, refused, unreachable), `ssl.SSLError`, or
+        `TimeoutError` after `API_TIMEOUT`. Its text names each address that was tried, and the cause.
         """
-        task = self._loop.create_task(self._connect(make, failed))
+        task = self._loop.create_task(self._connect(factory, on_error))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Stop whatever is under way. Neither `make` nor `failed` is called for it any more."""
+        """Cancel what is being opened. Neither `factory` nor `on_error` is called for it any more."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _connect(self, make: Make, failed: OnError) -> None:
+    async def _connect(self, factory: ProtocolFactory, on_error: OnError) -> None:
         attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._timeout)
         try:
             if (tls := self._certificates.backend) is None:
-                await self._connect_tcp(make, attempts)
+                await self._connect_tcp(factory, attempts)
             else:
-                await self._connect_tls(make, tls, attempts)
+                await self._connect_tls(factory, tls, attempts)
         except asyncio.CancelledError:
             if not limit.is_over:
                 raise
-            failed(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
-        except Exception as error:  # noqa: BLE001 - whatever it was, an exchange waits for this connection
+            on_error(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
+        except Exception as error:  # noqa: BLE001 - whatever it was, a request waits for this connection
             if attempts.winner is not None and isinstance(error, OSError):
                 _add_address(error, attempts.winner)
-            failed(error)
+            on_error(error)
         finally:
             limit.cancel()
 
     def _describe(self, attempts: Attempts) -> str:
-        """Return what was waited for when the time was over."""
+        """Return what did not happen in time."""
         if attempts.winner is not None:
             return f"the TLS handshake is not done ({format_address(attempts.winner)})"
         return str(attempts) or f"no DNS server answers for {self._backend.host}"
 
-    async def _connect_tcp(self, make: Make, attempts: Attempts) -> None:
+    async def _connect_tcp(self, factory: ProtocolFactory, attempts: Attempts) -> None:
         addresses = await self._resolver.resolve()
         if len(addresses) == 1 and not has_zone(addresses[0][4]):
-            await connect_only(addresses[0], attempts, make)
+            await connect_only(addresses[0], attempts, factory)
         else:
-            await adopt(self._loop, await self._happy_eyeballs.connect(addresses, attempts), make)
+            await adopt(self._loop, await self._happy_eyeballs.connect(addresses, attempts), factory)
 
-    async def _connect_tls(self, make: Make, tls: ssl.SSLContext, attempts: Attempts) -> None:
-        shaken = self._loop.create_future()
+    async def _connect_tls(self, factory: ProtocolFactory, tls: ssl.SSLContext, attempts: Attempts) -> None:
+        handshake_done = self._loop.create_future()
         try:
-            await self._connect_tcp(partial(_over_tls, make, tls, self._certificates.backend_name, shaken), attempts)
-            await shaken
+            await self._connect_tcp(
+                partial(_over_tls, factory, tls, self._certificates.backend_name, handshake_done), attempts
+            )
+            await handshake_done
         finally:
             # Aborts a handshake that is still under way.
-            shaken.cancel()
+            handshake_done.cancel()
             # An error from it refers to this frame, which must not refer to it.
-            del shaken
+            del handshake_done
 
 
 def _add_address(error: OSError, address: SocketAddress) -> None:
-    """Add `address`, to which a connection was open when `error` came, to its text."""
+    """Add `address`, to which a connection was open already, to the text of `error`."""
     if error.strerror:
         error.strerror += f" ({format_address(address)})"
     else:
         error.args = (f"{error} ({format_address(address)})",)
 
 
-def _over_tls(make: Make, tls: ssl.SSLContext, name: str, shaken: "asyncio.Future[None]") -> ClientTLSTransport:
-    return ClientTLSTransport(make(), tls, name, shaken)
+def _over_tls(
+    factory: ProtocolFactory, tls: ssl.SSLContext, name: str, handshake_done: "asyncio.Future[None]"
+) -> ClientTLSTransport:
+    return ClientTLSTransport(factory(), tls, name, handshake_done)

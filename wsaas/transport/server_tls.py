@@ -8,56 +8,62 @@ from wsaas.errors import BadRequest
 from wsaas.http.serialize import fault_answer
 from wsaas.transport.admission import REFUSAL_S, Gate
 from wsaas.transport.context import ServerContext
+from wsaas.transport.hold import TURN
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.socket_address import peer_address
-from wsaas.transport.tls import State, TLSTransport
+from wsaas.transport.tls import HANDSHAKE, NEW, TLSTransport
 
 
 class ServerTLSTransport(TLSTransport):
-    """A connection that somebody made to this node, watched until its handshake is done."""
+    """A connection to this node. Its time-outs and its gate are those of the handshake; then they are the protocol's.
 
-    __slots__ = ("_common", "_deadline", "_gate", "_turn_end")
+    It is read a slice of time at a time while other connections wait for their turn.
+    """
 
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, common: ServerContext, gate: Gate) -> None:
-        """Show what `context` has. `gate`: decides from accept on; then `protocol` asks it anew."""
-        super().__init__(protocol, context, None)
-        self._gate = gate
-        self._common = common
+    __slots__ = ("_context", "_deadline", "_gate", "_slice_end")
+
+    def __init__(
+        self, protocol: asyncio.Protocol, ssl_context: ssl.SSLContext, context: ServerContext, gate: Gate
+    ) -> None:
+        """Prepare the side of the server with the certificates of `ssl_context`."""
+        super().__init__(protocol, ssl_context, None)
+        self._context = context
         self._deadline = 0.0
-        self._turn_end = 0.0
+        self._gate = gate
+        self._slice_end = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a handshake, but not for ever."""
+        """Wait for a handshake within `HANDSHAKE_TIMEOUT`, or for a second where the gate refuses the connection."""
         super().connection_made(transport)
-        self._deadline = self._common.closing_deadline()
+        self._deadline = self._context.closing_deadline()
         if self._gate.enter(self) is not None:
             if not self._gate.turn_away(self):
                 self._raw.abort()
-            self._deadline = self._common.clock.now() + REFUSAL_S
-        self._common.timeouts.add(self)
+            self._deadline = self._context.clock.now() + REFUSAL_S
+        self._context.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt what came: one record at once, and others for a slice of time."""
-        self._turn_end = 0.0
+        """Decrypt `data`: one record at once, and others for a slice of time."""
+        self._slice_end = 0.0
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
+        """Report the end to the protocol, if it learned of the connection."""
         self._gate.leave(self)
-        self._common.timeouts.discard(self)
+        self._context.timeouts.discard(self)
         super().connection_lost(exc)
 
     def check_deadline(self, now: float) -> None:
-        """Drop who does not get on with the handshake, or does not take its refusal."""
+        """Drop a peer that does not complete the handshake, or does not take its refusal."""
         if now >= self._deadline:
             self._raw.abort()
 
     def close_gracefully(self) -> None:
-        """Close: nothing was said yet."""
+        """Close at once: no handshake, so nothing to send."""
         self._raw.abort()
 
     def peer_address(self) -> str:
-        """Return the address of the other end, empty for a Unix socket."""
+        """Return the IP address of the peer, empty for a Unix socket."""
         return peer_address(self._raw)
 
     def idle_since(self) -> float:
@@ -69,38 +75,37 @@ class ServerTLSTransport(TLSTransport):
         self._raw.abort()
 
     def _begin(self, data: bytes) -> None:
-        if self._state is State.SILENT:
-            self._state = State.SHAKING
+        if self._state is NEW:
+            self._move(HANDSHAKE)
             if data[:1].isalpha():
-                fault = BadRequest("This port speaks TLS: use https:// or wss://.")
-                self._raw.write(fault_answer(fault, keep_alive=False))
-                self._fail(fault)
+                error = BadRequest("This port speaks TLS: use https:// or wss://.")
+                self._raw.write(fault_answer(error, keep_alive=False))
+                self._fail(error)
                 return
         self._feed(data)
 
-    def _check_time(self) -> None:
-        queue = self._common.run_queue
+    def _check_slice(self) -> None:
+        queue = self._context.run_queue
         now = queue.timer()
-        if not self._turn_end and not queue:
-            self._turn_end = now + SLICE_S
-        elif now >= self._turn_end:
+        if not self._slice_end and not queue:
+            self._slice_end = now + SLICE_S
+        elif now >= self._slice_end:
             self._raw.pause_reading()
-            self._queued = True
+            self._holds |= {TURN}
             queue.add(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._queued = False
-        self._turn_end = self._common.run_queue.timer() + SLICE_S
-        self._go_on()
+        self._holds -= {TURN}
+        self._slice_end = self._context.run_queue.timer() + SLICE_S
+        self._read_on()
 
     def _open(self) -> None:
         self._gate.leave(self)
-        self._common.timeouts.discard(self)
+        self._context.timeouts.discard(self)
         super()._open()
 
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
         if not self._raw.is_closing():
-            # Reading goes on for a while: a reset for unread bytes would take the alert.
-            self._deadline = self._common.closing_deadline()
-            self._raw.write_eof()
+            # So that the peer gets the alert.
+            self._deadline = self._context.half_close(self._raw)

@@ -1,8 +1,8 @@
-"""TLS between a plain transport and a protocol: to the one it is the protocol, to the other the transport.
+"""TLS between a plain transport and a protocol. It is the protocol of the one and the transport of the other.
 
-The event loop has TLS of its own, but nobody sees its connections before their handshake is done, its contexts cannot
-be changed, what waits for a slow client is not all counted, and it costs a multiple of memory and time
-(`python -m benchmarks idle --tls` and `paths --tls` show what this one costs).
+The event loop has TLS of its own. But there a connection is not visible before its handshake is done, its context
+cannot be changed, what is buffered for a slow client is not all counted, and it takes a multiple of memory and time
+(`python -m benchmarks idle --tls` and `paths --tls` show what this one takes).
 """
 
 import asyncio
@@ -12,32 +12,69 @@ from enum import Enum
 from typing import Any, cast
 
 from wsaas.log import logger
+from wsaas.transport.hold import CONSUMER, NOT_HELD, TURN, Holds
 
-SLICE = 4096
-"""Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held, so that each client
-with one large message would cost that much for good."""
+CHUNK_SIZE = 4096
+"""Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held: each client with
+one large message would take that much for good."""
 
-RECORD = 16 * 1024
+MAX_RECORD_SIZE = 16 * 1024
 """Most bytes in one record (RFC 8446 section 5.1)."""
 
 
 class State(Enum):
     """How far a connection is."""
 
-    SILENT = "nothing came yet"
-    SHAKING = "the handshake is under way"
-    FAILED = "the handshake came to nothing"
-    OPEN = "both sides may speak"
-    ENDED = "this side has said all: what comes is dropped"
-    BROKEN = "OpenSSL failed: neither side is understood any more"
+    NEW = "nothing was received yet"
+    HANDSHAKE = "the handshake is under way"
+    FAILED = "the handshake failed"
+    OPEN = "both sides may send"
+    ENDED = "this side has ended: what is received is dropped"
+    BROKEN = "a record was invalid: nothing that follows can be read"
+    CLOSED = "the plain connection is closed"
 
 
-class TransportWrapper(asyncio.Transport):
-    """A transport on top of another one: passes on what both do alike to `_raw`, the one below."""
+# Bound once: up to Python 3.11, reading a member from its class is a call in Python.
+NEW, HANDSHAKE, FAILED, OPEN, ENDED, BROKEN, CLOSED = State
 
-    __slots__ = ("_raw",)
+TRANSITIONS: dict[State, tuple[State, ...]] = {
+    NEW: (HANDSHAKE, FAILED),
+    HANDSHAKE: (OPEN, FAILED),
+    FAILED: (CLOSED,),
+    OPEN: (ENDED, BROKEN, CLOSED),
+    ENDED: (CLOSED,),
+    BROKEN: (CLOSED,),
+    CLOSED: (),
+}
 
-    _raw: asyncio.Transport
+_NO_PROTOCOL = asyncio.Protocol()
+"""Takes the place of the protocol of a closed connection, which refers to its transport: a reference cycle."""
+
+_NO_TRANSPORT = asyncio.Transport()
+"""Is the transport below until a connection is made."""
+
+
+class TransportWrapper(asyncio.Transport, asyncio.Protocol):
+    """A transport for `_protocol` on top of another one, `_raw`, that does what both do alike."""
+
+    __slots__ = ("_protocol", "_raw")
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        """Wait for the transport below; `protocol` is the one above."""
+        self._protocol = protocol
+        self._raw = _NO_TRANSPORT
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport below."""
+        self._raw = cast(asyncio.Transport, transport)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Replace the protocol above."""
+        self._protocol = cast(asyncio.Protocol, protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol above."""
+        return self._protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the transport below knows, such as `peername`."""
@@ -60,135 +97,118 @@ class TransportWrapper(asyncio.Transport):
         return True
 
 
-class TLSTransport(TransportWrapper, asyncio.Protocol):
-    """One connection, of which `protocol` hears as soon as the handshake is done."""
+class TLSTransport(TransportWrapper):
+    """One connection. `protocol` learns of it when the handshake is done."""
 
-    __slots__ = ("_incoming", "_outgoing", "_paused", "_protocol", "_queued", "_rest", "_session", "_state")
+    __slots__ = ("_holds", "_incoming", "_outgoing", "_session", "_state", "_undecrypted")
 
-    def __init__(self, protocol: asyncio.Protocol, context: ssl.SSLContext, name: str | None) -> None:
-        """Speak as `context` says. `name`: of the server that was called; None for one that is called itself."""
+    def __init__(self, protocol: asyncio.Protocol, ssl_context: ssl.SSLContext, server_name: str | None) -> None:
+        """Prepare the side of the client of `server_name`, or that of the server where it is None."""
+        super().__init__(protocol)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._paused = False
-        self._protocol = protocol
-        self._queued = False
-        self._rest = b""
-        self._session = context.wrap_bio(self._incoming, self._outgoing, name is None, name)
-        self._state = State.SILENT
+        self._holds: Holds = NOT_HELD
+        self._session = ssl_context.wrap_bio(self._incoming, self._outgoing, server_name is None, server_name)
+        self._state = NEW
+        self._undecrypted = b""
 
-    # What the plain transport tells.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._raw = cast(asyncio.Transport, transport)
+    # What the plain transport reports.
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt what came."""
-        if self._state is State.OPEN:
+        """Decrypt `data`, or go on with the handshake."""
+        if self._state is OPEN:
             self._feed(data)
-        elif self._state in (State.SILENT, State.SHAKING):
+        elif self._state is NEW or self._state is HANDSHAKE:
             self._begin(data)
 
     def eof_received(self) -> None:
-        """Report the end of the other side, without a close_notify; what waits for it is still sent."""
-        if self._state is State.OPEN:
+        """Report that the other side ended without a close_notify; what is buffered for it is still sent."""
+        if self._state is OPEN:
             self._deliver()
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
-        if self._state in (State.SILENT, State.SHAKING):
+        """Report the end to the protocol, if it learned of the connection."""
+        if self._state is NEW or self._state is HANDSHAKE:
             self._fail(exc or ConnectionResetError("closed within the handshake"))
-        elif self._state is not State.FAILED:
-            if self._state is State.OPEN:
-                self._deliver()
-            if self._state is State.OPEN:
-                # Without a goodbye, somebody on the way may have cut off what was to come (RFC 9112 section 9.8).
-                exc = exc or ssl.SSLEOFError("closed without a close_notify")
-            elif self._state is State.BROKEN:
-                exc = exc or ssl.SSLError("closed after a failure of TLS")
-            self._state = State.ENDED
-            self._protocol.connection_lost(exc)
-        del self._protocol, self._session, self._incoming, self._outgoing
+        if self._state is OPEN:
+            self._deliver()
+        state = self._state
+        self._move(CLOSED)
+        if state is OPEN:
+            # Without a close_notify, what followed may have been cut off (RFC 9112 section 9.8).
+            exc = exc or ssl.SSLEOFError("closed without a close_notify")
+        elif state is BROKEN:
+            exc = exc or ssl.SSLError("closed after an invalid record")
+        protocol, self._protocol = self._protocol, _NO_PROTOCOL
+        if state is not FAILED:
+            protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Pass it on."""
-        if self._state in (State.OPEN, State.ENDED):
+        if self._state is OPEN or self._state is ENDED:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass it on."""
-        if self._state in (State.OPEN, State.ENDED):
+        if self._state is OPEN or self._state is ENDED:
             self._protocol.resume_writing()
 
     # What the protocol wants.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data`, or buffer it; after the end of this side, nothing."""
-        if self._state is not State.OPEN or not data:
+        """Encrypt and send `data`, or buffer it; drop it when this side has ended."""
+        if self._state is not OPEN or not data:
             return
         try:
-            if len(data) <= SLICE:
+            if len(data) <= CHUNK_SIZE:
                 self._session.write(data)
-                sealed = self._outgoing.read()
+                encrypted = self._outgoing.read()
             else:
-                view = memoryview(data)
-                pieces = []
-                for at in range(0, len(view), SLICE):
-                    self._session.write(view[at : at + SLICE])
-                    pieces.append(self._outgoing.read())
-                sealed = b"".join(pieces)
+                encrypted = _encrypt_large(data, self._session, self._outgoing)
         except ssl.SSLError as error:
             self._break(error)
         else:
-            self._raw.write(sealed)
+            self._raw.write(encrypted)
 
     def write_eof(self) -> None:
-        """Send what is buffered, and that there is no more.
+        """Send what is buffered, and that this side has ended.
 
-        What still comes is dropped: the other side has to end too now (RFC 5246 section 7.2.1), or may (RFC 8446
-        section 6.1).
+        What is received from now on is dropped: the other side has to end too (RFC 5246 section 7.2.1), or may (RFC
+        8446 section 6.1).
         """
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.write_eof()
 
     def close(self) -> None:
         """Send what is buffered, and close."""
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.close()
 
     def abort(self) -> None:
-        """Close at once: whoever asks for it hears of nothing more but the end."""
-        if self._state is State.OPEN:
-            self._state = State.ENDED
+        """Close at once. The protocol hears of nothing more but the end."""
+        if self._state is OPEN:
+            self._move(ENDED)
         self._raw.abort()
 
     def pause_reading(self) -> None:
-        """Call `data_received` no more. At most what one call of the plain transport brought is kept."""
-        self._paused = True
+        """Call `data_received` no more. At most what one read of the plain transport brought is kept."""
+        self._holds |= {CONSUMER}
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
-        """Call it again, but not before this returns."""
-        if self._paused:
-            self._paused = False
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Let `protocol` have everything from now on."""
-        self._protocol = cast(asyncio.Protocol, protocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return who has it."""
-        return self._protocol
+        """Call `data_received` again, in a later turn of the loop."""
+        if CONSUMER in self._holds:
+            self._holds -= {CONSUMER}
+            asyncio.get_running_loop().call_soon(self._read_on)
 
     # The handshake.
 
     def _begin(self, data: bytes) -> None:
-        """Take what comes before the handshake is done."""
+        """Take what is received before the handshake is done."""
         self._feed(data)
 
-    def _shake_hands(self) -> None:
+    def _do_handshake(self) -> None:
         try:
             self._session.do_handshake()
         except ssl.SSLWantReadError:
@@ -199,7 +219,7 @@ class TLSTransport(TransportWrapper, asyncio.Protocol):
             self._fail(error)
         else:
             self._flush()
-            self._state = State.OPEN
+            self._move(OPEN)
             self._open()
 
     def _open(self) -> None:
@@ -207,32 +227,32 @@ class TLSTransport(TransportWrapper, asyncio.Protocol):
         self._protocol.connection_made(self)
 
     def _fail(self, error: Exception) -> None:
-        """The handshake came to nothing."""
+        """The handshake failed."""
         logger.debug("TLS handshake failed: %s", error)
-        self._state = State.FAILED
+        self._move(FAILED)
 
-    # Everything else.
+    # Reading.
 
     def _feed(self, data: bytes) -> None:
-        """Give `data` to OpenSSL, and to the protocol what comes of it, until it has enough."""
-        for at in range(0, len(data), SLICE):
-            if self._paused or self._queued:
-                self._rest += data[at:]
+        """Give `data` to OpenSSL, and what it decrypts to the protocol, until there is a reason to wait."""
+        for at in range(0, len(data), CHUNK_SIZE):
+            if self._holds:
+                self._undecrypted += data[at:]
                 return
-            self._incoming.write(data[at : at + SLICE])
-            if self._state is State.SHAKING:
-                self._shake_hands()
-            if self._state is State.OPEN:
+            self._incoming.write(data[at : at + CHUNK_SIZE])
+            if self._state is HANDSHAKE:
+                self._do_handshake()
+            if self._state is OPEN:
                 self._read()
-            elif self._state is not State.SHAKING:
+            elif self._state is not HANDSHAKE:
                 return
 
     def _read(self) -> None:
-        """Hand on what is complete."""
+        """Give the records that are complete to the protocol."""
         incoming, session = self._incoming, self._session
-        while incoming.pending and not (self._paused or self._queued) and self._state is State.OPEN:
+        while incoming.pending and not self._holds and self._state is OPEN:
             try:
-                data = session.read(RECORD)
+                data = session.read(MAX_RECORD_SIZE)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
@@ -240,71 +260,90 @@ class TLSTransport(TransportWrapper, asyncio.Protocol):
                 self._protocol.eof_received()
                 return
             if not data:
-                # The other side has said all. The protocol learns it now: what waits here may take its time, and
-                # nothing can be written behind it.
+                # The other side has ended. The protocol learns it now, although bytes may still be buffered for the
+                # other side: nothing can be written behind them.
                 self._protocol.eof_received()
                 self.close()
                 return
             self._protocol.data_received(data)
             if incoming.pending:
-                self._check_time()
+                self._check_slice()
         if self._outgoing.pending:
-            # TLS itself has to answer, which costs the other side next to nothing to ask for (RFC 8446 section
-            # 4.6.3): not for one that does not read.
+            # TLS itself has to answer, such as to a key update, which costs the other side next to nothing to ask for
+            # (RFC 8446 section 4.6.3). One that does not read its answers is dropped.
             if self._raw.get_write_buffer_size() <= self._raw.get_write_buffer_limits()[1]:
                 self._flush()
             else:
                 self._raw.abort()
 
-    def _check_time(self) -> None:
-        """Set `_queued` when what follows has to wait for the turn of others."""
+    def _check_slice(self) -> None:
+        """Hold the connection for the turn of others when it has used up its slice of time."""
 
     def _deliver(self) -> None:
-        """Hand on all that came: there is nobody left to make wait."""
-        self._incoming.write(self._rest)
-        self._rest = b""
-        while self._state is State.OPEN and (data := self._gather()):
+        """Give all that was received to the protocol, as the connection ends: nobody can be told to wait any more."""
+        self._incoming.write(self._undecrypted)
+        self._undecrypted = b""
+        while self._state is OPEN and (data := _decrypt_several(self._session)):
             self._protocol.data_received(data)
         with suppress(ssl.SSLError):
-            if self._state is State.OPEN and not self._session.read(RECORD):
+            if self._state is OPEN and not self._session.read(MAX_RECORD_SIZE):
                 self._protocol.eof_received()
                 self.close()
 
-    def _gather(self) -> bytes:
-        """Decrypt short records as one: the protocol takes what is in it a slice of time at a time."""
-        data = bytearray()
-        with suppress(ssl.SSLError):
-            while len(data) < RECORD and (record := self._session.read(RECORD)):
-                data += record
-        return bytes(data)
-
-    def _go_on(self) -> None:
-        """Take up what was left when reading stopped."""
-        if self._queued:
+    def _read_on(self) -> None:
+        """Read what was received while the connection was held, and then the plain transport again."""
+        if TURN in self._holds:
             return
-        if self._state is State.OPEN:
-            rest, self._rest = self._rest, b""
+        if self._state is OPEN:
+            undecrypted, self._undecrypted = self._undecrypted, b""
             self._read()
-            self._feed(rest)
-        if not (self._paused or self._queued or self._raw.is_closing()):
+            self._feed(undecrypted)
+        if not (self._holds or self._raw.is_closing()):
             self._raw.resume_reading()
+
+    # Everything else.
+
+    def _move(self, state: State) -> None:
+        """Change the state."""
+        if state not in TRANSITIONS[self._state]:
+            raise AssertionError(f"TLS: {self._state} to {state}")
+        self._state = state
 
     def _flush(self) -> None:
         if self._outgoing.pending:
             self._raw.write(self._outgoing.read())
 
-    def _say_goodbye(self) -> None:
-        """Tell the other side that nothing follows, as long as it would understand."""
-        if self._state is State.OPEN:
-            self._state = State.ENDED
-            # The answer is not there yet, and is not waited for.
+    def _send_close_notify(self) -> None:
+        """Tell the other side that nothing follows, if it would understand."""
+        if self._state is OPEN:
+            self._move(ENDED)
+            # Raises as the answer is not there yet. It is not waited for.
             with suppress(ssl.SSLError):
                 self._session.unwrap()
             self._flush()
 
     def _break(self, error: ssl.SSLError) -> None:
-        """What came is not what was sent, or not TLS at all."""
+        """Close, as what was received is not what was sent, or no TLS at all."""
         logger.debug("TLS connection broken: %s", error)
-        self._state = State.BROKEN
+        self._move(BROKEN)
         self._flush()
         self._raw.close()
+
+
+def _encrypt_large(data: bytes | bytearray | memoryview, session: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> bytes:
+    """Encrypt `data` without making the buffers of OpenSSL larger than a chunk."""
+    view = memoryview(data)
+    chunks = []
+    for at in range(0, len(view), CHUNK_SIZE):
+        session.write(view[at : at + CHUNK_SIZE])
+        chunks.append(outgoing.read())
+    return b"".join(chunks)
+
+
+def _decrypt_several(session: ssl.SSLObject) -> bytes:
+    """Decrypt short records as one: the protocol reads one piece of data in slices of time, but not several."""
+    data = bytearray()
+    with suppress(ssl.SSLError):
+        while len(data) < MAX_RECORD_SIZE and (record := session.read(MAX_RECORD_SIZE)):
+            data += record
+    return bytes(data)

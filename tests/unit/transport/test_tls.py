@@ -17,7 +17,7 @@ from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.context import ServerContext
 from wsaas.transport.run_queue import SLICE_S, RunQueue
 from wsaas.transport.server_tls import ServerTLSTransport
-from wsaas.transport.tls import RECORD, SLICE, State
+from wsaas.transport.tls import CHUNK_SIZE, MAX_RECORD_SIZE, State
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ class Rig:
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
         self.gate = make_gate(self.clock, registry, self.timeouts, clients=room)
         self.stopwatch = Stopwatch()
-        common = ServerContext(settings, self.clock, self.timeouts)
-        common.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
-        self.tls = ServerTLSTransport(self.app, server, common, self.gate)
+        context = ServerContext(settings, self.clock, self.timeouts)
+        context.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
+        self.tls = ServerTLSTransport(self.app, server, context, self.gate)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(client, server_hostname="localhost")
         self.tls.connection_made(self.raw)
@@ -110,15 +110,15 @@ class Rig:
             if self.peer.outgoing.pending:
                 self.tls.data_received(self.peer.outgoing.read())
 
-    def shake_hands(self):
+    def do_handshake(self):
         for _ in range(2):
             self.peer.attempt(self.peer.session.do_handshake)
             self.flow()
 
     def send(self, data, piece=None):
         """Let the client send plain text, that arrives in pieces."""
-        for at in range(0, len(data), RECORD):
-            self.peer.session.write(data[at : at + RECORD])
+        for at in range(0, len(data), MAX_RECORD_SIZE):
+            self.peer.session.write(data[at : at + MAX_RECORD_SIZE])
         sealed = self.peer.outgoing.read()
         for at in range(0, len(sealed), piece or len(sealed)):
             self.tls.data_received(sealed[at : at + (piece or len(sealed))])
@@ -135,7 +135,7 @@ def fresh(contexts):
 
 @pytest.fixture
 def rig(fresh):
-    fresh.shake_hands()
+    fresh.do_handshake()
     return fresh
 
 
@@ -145,7 +145,7 @@ def rig(fresh):
 def test_the_protocol_hears_of_a_connection_whose_handshake_is_done(fresh):
     assert fresh.app.events == []
     assert fresh.timeouts.connections == [fresh.tls]
-    fresh.shake_hands()
+    fresh.do_handshake()
     assert fresh.app.events == ["made"]
     assert fresh.app.transport is fresh.tls
     assert fresh.timeouts.connections == []
@@ -221,7 +221,7 @@ def test_a_handshake_that_fails_is_told_by_an_alert(contexts, caplog):
 
 
 def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
-    fresh.tls.data_received(b"\x16\x03\x01\0\x05" + b"\xff" * 3 * SLICE)
+    fresh.tls.data_received(b"\x16\x03\x01\0\x05" + b"\xff" * 3 * CHUNK_SIZE)
     assert fresh.tls._state is State.FAILED
     # An alert (RFC 8446 section 6).
     assert fresh.raw.take()[0] == 21
@@ -230,17 +230,17 @@ def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
 # Data.
 
 
-@pytest.mark.parametrize("size", [1, SLICE, SLICE + 1, RECORD, 100_000])
-@pytest.mark.parametrize("piece", [None, 1000, SLICE, 60_000])
+@pytest.mark.parametrize("size", [1, CHUNK_SIZE, CHUNK_SIZE + 1, MAX_RECORD_SIZE, 100_000])
+@pytest.mark.parametrize("piece", [None, 1000, CHUNK_SIZE, 60_000])
 def test_what_the_client_sends_is_handed_on(rig, size, piece):
     data = os.urandom(size)
     rig.send(data, piece)
     assert b"".join(rig.app.data) == data
-    assert max(map(len, rig.app.data)) <= RECORD
+    assert max(map(len, rig.app.data)) <= MAX_RECORD_SIZE
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("size", [1, SLICE, SLICE + 1, 100_000])
+@pytest.mark.parametrize("size", [1, CHUNK_SIZE, CHUNK_SIZE + 1, 100_000])
 def test_what_is_written_arrives_in_one_write(rig, size, kind):
     data = os.urandom(size)
     rig.tls.write(kind(data))
@@ -268,8 +268,8 @@ def test_no_buffer_grows_with_a_large_message(rig):
 
     rig.app.on_data = look
     rig.send(b"x" * 500_000)
-    assert most <= SLICE
-    assert rig.tls._rest == b""
+    assert most <= CHUNK_SIZE
+    assert rig.tls._undecrypted == b""
 
 
 def test_another_protocol_has_everything_from_the_next_piece_on(rig):
@@ -322,16 +322,16 @@ def test_a_paused_protocol_hears_nothing_until_it_resumes(rig):
 def test_a_pause_within_what_was_left_is_a_pause_again(rig):
     async def scenario():
         rig.app.on_data = lambda _: rig.tls.pause_reading()
-        rig.send(b"x" * 5 * RECORD)
+        rig.send(b"x" * 5 * MAX_RECORD_SIZE)
         turns = 0
         while not rig.raw.reading and turns < 20:
-            if sum(map(len, rig.app.data)) == 5 * RECORD:
+            if sum(map(len, rig.app.data)) == 5 * MAX_RECORD_SIZE:
                 rig.app.on_data = lambda _: None
             rig.tls.resume_reading()
             await asyncio.sleep(0)
             turns += 1
         assert turns > 4
-        assert b"".join(rig.app.data) == b"x" * 5 * RECORD
+        assert b"".join(rig.app.data) == b"x" * 5 * MAX_RECORD_SIZE
 
     asyncio.run(scenario())
 
@@ -391,7 +391,7 @@ def test_the_end_is_told_behind_what_was_written(rig, how):
 
 def test_an_end_in_the_middle_of_what_came(rig):
     rig.app.on_data = lambda _: rig.tls.write_eof()
-    rig.send(b"x" * 5 * RECORD)
+    rig.send(b"x" * 5 * MAX_RECORD_SIZE)
     assert len(rig.app.data) == 1
     assert rig.received() == b""
     assert rig.peer.said_goodbye()
@@ -415,8 +415,8 @@ def test_an_abort_says_nothing(rig):
 
 def test_nothing_is_heard_behind_an_abort(rig):
     rig.app.on_data = lambda _: rig.tls.abort()
-    rig.send(b"a" * RECORD + b"b" * RECORD)
-    assert b"".join(rig.app.data) == b"a" * RECORD
+    rig.send(b"a" * MAX_RECORD_SIZE + b"b" * MAX_RECORD_SIZE)
+    assert b"".join(rig.app.data) == b"a" * MAX_RECORD_SIZE
     rig.send(b"c")
     assert b"c" not in rig.app.data
     rig.tls.connection_lost(None)
@@ -427,7 +427,7 @@ def test_what_came_while_it_was_paused_is_delivered_at_the_end(rig):
     sent = bytes(range(256)) * 300
     rig.app.on_data = lambda _: rig.tls.pause_reading()
     rig.send(sent, 10_000)
-    assert b"".join(rig.app.data) == sent[:RECORD]
+    assert b"".join(rig.app.data) == sent[:MAX_RECORD_SIZE]
     rig.tls.connection_lost(ConnectionResetError())
     assert b"".join(rig.app.data) == sent
     assert [event[0] for event in rig.app.events] == ["m", "lost"]
@@ -528,10 +528,10 @@ def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
 
 def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
     rig.tls.pause_reading()
-    rig.send(b"a" * RECORD + b"b" * RECORD)
+    rig.send(b"a" * MAX_RECORD_SIZE + b"b" * MAX_RECORD_SIZE)
     rig.app.on_data = lambda _: rig.tls.close()
     rig.tls.connection_lost(None)
-    assert b"".join(rig.app.data) == b"a" * RECORD
+    assert b"".join(rig.app.data) == b"a" * MAX_RECORD_SIZE
     assert rig.app.events == ["made", ("lost", None)]
 
 
@@ -617,14 +617,14 @@ class Call:
     def __init__(self, contexts, name="localhost"):
         server, client = contexts
         self.loop = asyncio.new_event_loop()
-        self.shaken = self.loop.create_future()
+        self.handshake_done = self.loop.create_future()
         self.app = App()
-        self.tls = ClientTLSTransport(self.app, client, name, self.shaken)
+        self.tls = ClientTLSTransport(self.app, client, name, self.handshake_done)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(server, server_side=True)
         self.tls.connection_made(self.raw)
 
-    def shake_hands(self):
+    def do_handshake(self):
         for _ in range(2):
             self.peer.incoming.write(self.raw.take())
             self.peer.attempt(self.peer.session.do_handshake)
@@ -640,9 +640,9 @@ def call(contexts):
 
 
 def test_the_side_that_calls_begins(call):
-    call.shake_hands()
+    call.do_handshake()
     assert call.app.events == ["made"]
-    assert call.shaken.result() is None
+    assert call.handshake_done.result() is None
     call.tls.write(b"hello")
     call.peer.incoming.write(call.raw.take())
     assert call.peer.read() == b"hello"
@@ -654,8 +654,8 @@ def test_the_side_that_calls_begins(call):
 def test_the_wrong_server_hears_nothing_but_an_alert(contexts):
     call = Call(contexts, "elsewhere.test")
     with pytest.raises(ssl.SSLError, match=r"(?i)alert.bad.certificate"):
-        call.shake_hands()
-    assert isinstance(call.shaken.exception(), ssl.SSLCertVerificationError)
+        call.do_handshake()
+    assert isinstance(call.handshake_done.exception(), ssl.SSLCertVerificationError)
     assert call.app.events == []
     assert call.raw.aborted
     call.raw.lose()
@@ -665,27 +665,27 @@ def test_the_wrong_server_hears_nothing_but_an_alert(contexts):
 
 def test_a_call_that_is_cut_off_is_an_error(call):
     call.raw.lose()
-    assert isinstance(call.shaken.exception(), ConnectionResetError)
+    assert isinstance(call.handshake_done.exception(), ConnectionResetError)
     assert call.app.events == []
 
 
 def test_nobody_asks_for_the_outcome_of_a_call_that_was_given_up(call):
-    call.shaken.cancel()
+    call.handshake_done.cancel()
     call.raw.lose()
-    assert call.shaken.cancelled()
+    assert call.handshake_done.cancelled()
 
 
 def test_a_call_that_is_given_up_at_its_last_moment_is_broken_off(call):
-    call.shaken.cancel()
-    call.shake_hands()
-    assert call.shaken.cancelled()
+    call.handshake_done.cancel()
+    call.do_handshake()
+    assert call.handshake_done.cancelled()
     assert not call.raw.aborted
     call.loop.run_until_complete(asyncio.sleep(0))
     assert call.raw.aborted
 
 
 def test_a_call_that_came_through_is_not_broken_off(call):
-    call.shake_hands()
+    call.do_handshake()
     call.loop.run_until_complete(asyncio.sleep(0))
     assert not call.raw.aborted
 
@@ -706,7 +706,7 @@ def test_one_within_its_handshake_makes_room_for_another(contexts):
 
 def test_behind_the_handshake_the_protocol_asks_for_itself(contexts):
     rig = Rig(contexts)
-    rig.shake_hands()
+    rig.do_handshake()
     assert rig.gate._undecided == {}
 
 
@@ -721,3 +721,9 @@ def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
 def test_one_that_is_refused_without_time_to_say_why_is_closed(contexts, monkeypatch):
     monkeypatch.setattr(admission, "MAX_REFUSED", 0)
     assert Rig(contexts, room=-1).raw.aborted
+
+
+def test_a_state_follows_only_those_that_the_table_allows(fresh):
+    with pytest.raises(AssertionError, match=r"TLS: State\.NEW to State\.OPEN"):
+        fresh.tls._move(State.OPEN)
+    assert fresh.tls._state is State.NEW
