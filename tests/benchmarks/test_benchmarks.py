@@ -137,11 +137,12 @@ async def loaded(gateway, clients):
             yield load
         finally:
             load.close()
-            server.close()
             await closed(gateway.backend[1])
-            # A connection that was just accepted has no task of the gateway's yet.
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait_for(asyncio.gather(*others), 10)
+            # A server that is closed between accepting a connection and the first step of the task that asyncio starts
+            # for it leaves a transport that nobody can close. There is no task now, and no turn of the loop in between.
+            server.close()
             for writer in writers:
                 writer.transport.abort()
             # An aborted transport closes its socket in the next turn.
