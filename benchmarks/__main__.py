@@ -1,20 +1,35 @@
-"""`python -m benchmarks CASE [options]`."""
+"""The command line: `python -m benchmarks CASE [options]`."""
 
 import sys
-from importlib import import_module
+from collections.abc import Sequence
 
-from benchmarks import compare
-from benchmarks.measure import RUNS
+from benchmarks.cases import CASES, COMPARISONS, compare
 
-ALONE = ("connects", "framing", "growth", "hostile", "idle", "micro", "outage", "paths", "pauses", "slow", "stalls")
-"""Cases with a module of their own. `idle` is one of them when no target is named."""
+USAGE = "usage: python -m benchmarks CASE [options]"
+
+
+def overview() -> str:
+    """Return a line about each case."""
+    width = max(map(len, CASES))
+    lines = [f"  {name:{width}}  {case.summary}" for name, case in CASES.items()]
+    together = f"Several of {', '.join(COMPARISONS)} can be run together, separated by commas."
+    return "\n".join([USAGE, "", *lines, "", together, "Options of a case: python -m benchmarks CASE --help"])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the case that the first argument names."""
+    if not arguments:
+        sys.exit(overview())
+    name, *options = arguments
+    if name in ("-h", "--help"):
+        print(overview())
+    elif name in CASES:
+        CASES[name].main(options)
+    elif all(each in COMPARISONS for each in name.split(",")):
+        compare(name.split(","), options)
+    else:
+        sys.exit(f"error: unknown case {name}\n\n{overview()}")
+
 
 if __name__ == "__main__":
-    cases = sys.argv[1].split(",") if len(sys.argv) > 1 else []
-    targeted = any(argument.partition("=")[0] == "--target" for argument in sys.argv)
-    if cases and all(case in RUNS and (case != "idle" or targeted) for case in cases):
-        compare.main(cases, sys.argv[2:])
-    elif len(cases) == 1 and cases[0] in ALONE:
-        import_module(f"benchmarks.{cases[0]}").main(sys.argv[2:])
-    else:
-        sys.exit(f"usage: python -m benchmarks {{{','.join(dict.fromkeys((*RUNS, *ALONE)))}}} [options]")
+    main(sys.argv[1:])

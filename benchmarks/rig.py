@@ -1,259 +1,259 @@
-"""What the cases share: a gateway in a process of its own, with this process as its backend and its clients."""
+"""A WSaaS gateway in a process of its own, with this process as its backend and its clients, in asyncio.
+
+For cases that need TLS, settings of the gateway, or clients and backends that misbehave. To compare gateways under
+full load, `benchmarks.load_generator` plays the clients and the backend instead.
+"""
 
 import asyncio
-import os
-import socket
 import ssl
 import subprocess
-import sys
-import time
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-HOST = "127.0.0.1"
-HERE = Path(__file__).parents[1]
+import uvloop
+
+from benchmarks import processes
+from benchmarks.report import K, R, in_turn
+from benchmarks.targets.base import Placement, placement, running
+from benchmarks.targets.wsaas import Wsaas
+from benchmarks.wire import HANDSHAKE, HOST, OK, header, response
+
 AT_ONCE = 100
-START_TIMEOUT = 20.0
-"""Seconds that a gateway may take to start."""
+"""Handshakes under way while many clients are opened."""
+
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
-class Seen:
-    """What the backend was told, and says.
+def ignore(_: object) -> None:
+    """Do nothing with what arrives."""
 
-    The `ws_uris` in the order of their POSTs; `on_put` is called for each message, behind its `answer`; `on_close` with
-    the `ws_uri` of a client that is to be closed.
-    """
 
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self.answer = OK
-        self.on_put: Callable[[], None] = lambda: None
-        self.on_close: Callable[[str], None] = lambda _: None
-        self.ws_uris: list[str] = []
+@dataclass
+class BackendState:
+    """What the backend was asked so far and how it answers, for all of its connections."""
+
+    answer: bytes = OK
+    """The response to a PUT."""
+    on_put: Callable[[], None] = lambda: None
+    """Called behind the response to each PUT."""
+    on_close: Callable[[str], None] = ignore
+    """Called with the `ws_uri` of a client that the backend wants to disconnect."""
+    ws_uris: list[str] = field(default_factory=list)
+    """Of each POST, in order."""
 
 
 class Backend(asyncio.Protocol):
-    """Takes every client. One request is under way on a connection, and its head arrives whole: it is small."""
+    """A connection of the gateway to the backend, which accepts every client.
 
-    def __init__(self, seen: Seen) -> None:
-        """Tell `seen`."""
-        self.seen = seen
+    One request is under way at a time, and its head arrives in one piece, because it is small.
+    """
+
+    def __init__(self, state: BackendState) -> None:
+        """Share `state` with the other connections."""
+        self.state = state
         self.head = b""
-        self.left = 0
+        self._missing = 0
+        self._chunks: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole."""
-        if not self.left:
+        """Answer a request once it is complete."""
+        if not self._missing:
             self.head, _, data = data.partition(b"\r\n\r\n")
-            self.left = int(self.head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
-        self.left -= len(data)
-        if self.left:
+            self._missing = int(self.head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
+            self._chunks = []
+        self._chunks.append(data)
+        self._missing -= len(data)
+        if not self._missing:
+            self.respond(self.head[: self.head.index(b" ")].decode())
+
+    @property
+    def body(self) -> bytes:
+        """The body of the request."""
+        return b"".join(self._chunks)
+
+    @property
+    def ws_uri(self) -> str:
+        """The `ws_uri` of the client that the request is about."""
+        return header(self.head, "Ws-Uri")
+
+    def respond(self, method: str) -> None:
+        """Answer the request, whose `head` and `body` are complete."""
+        if method == "PUT":
+            self.transport.write(self.state.answer)
+            self.state.on_put()
             return
-        if self.head.startswith(b"PUT"):
-            self.transport.write(self.seen.answer)
-            self.seen.on_put()
-            return
+        if method == "POST":
+            self.state.ws_uris.append(self.ws_uri)
         self.transport.write(OK)
-        if self.head.startswith(b"POST"):
-            self.seen.ws_uris.append(self.head.partition(b"Ws-Uri: ")[2].partition(b"\r\n")[0].decode())
+
+
+class EchoBackend(Backend):
+    """Sends each message back to its client, in the response to the PUT."""
+
+    def respond(self, method: str) -> None:
+        """Answer a PUT with its own body as a message."""
+        if method == "PUT":
+            self.transport.write(response(200, "Ws-Reply: text\r\n", self.body))
+        else:
+            super().respond(method)
 
 
 class Client(asyncio.Protocol):
-    """A WebSocket client that counts what it gets: `arrived(bytes)` is called with each piece."""
+    """A WebSocket client. `received` is called with all bytes that arrive after the handshake."""
 
-    handshake = HANDSHAKE
-
-    def __init__(self, arrived: Callable[[bytes], None]) -> None:
-        """Call `arrived` once the handshake is done."""
-        self.arrived = arrived
-        self.opened = asyncio.get_running_loop().create_future()
+    def __init__(self, received: Callable[[bytes], None], handshake: bytes = HANDSHAKE) -> None:
+        """Be ready to connect."""
+        self._received = received
+        self._handshake = handshake
+        self.opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Whether the gateway accepted the handshake."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Shake hands."""
+        """Send the handshake."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(self.handshake)
+        self.transport.write(self._handshake)
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes."""
+        """Take the response to the handshake, then frames."""
         if self.opened.done():
-            self.arrived(data)
+            self._received(data)
         else:
             self.opened.set_result(data.startswith(b"HTTP/1.1 101"))
 
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Note that the gateway closed the connection without a response."""
+        if not self.opened.done():
+            self.opened.set_result(False)
+
+
+class Caller(asyncio.Protocol):
+    """A connection of the backend to the REST API, with one request on it at a time."""
+
+    def __init__(self) -> None:
+        """Be ready for the first request."""
+        self._response: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a response, which arrives in one piece."""
+        if self._response is not None and not self._response.done():
+            self._response.set_result(data)
+
+    async def call(self, data: bytes) -> bytes:
+        """Send the request `data`; return the response."""
+        self._response = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return await self._response
+
 
 class Rig:
-    """A running gateway: its `process` and `port`, what its backend has `seen`, and how to speak `tls` with it.
-
-    `control` is the port of the REST surface: `port`, unless the two listen apart. `log` is what it wrote to stderr.
-    """
+    """A running gateway, its backend's `state`, and what opens connections to it."""
 
     def __init__(
-        self, process: Process, ports: tuple[int, int], log: Path, seen: Seen, tls: ssl.SSLContext | None
+        self,
+        process: "subprocess.Popen[bytes]",
+        where: Placement,
+        control_port: int,
+        state: BackendState,
+        tls: ssl.SSLContext | None,
     ) -> None:
-        """Hold what `gateway` made."""
+        """Take over what `gateway` made."""
         self.process = process
-        self.port, self.control = ports
-        self.log = log
-        self.seen = seen
+        self.port = where.client
+        self.control_port = control_port
+        self.state = state
         self.tls = tls
+        self._log = where.log
 
     async def reach(self, make: Callable[[], P]) -> P:
-        """Open a connection of what `make` makes."""
+        """Open a connection to the clients' port, over TLS if the gateway has it; return its protocol."""
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_connection(make, HOST, self.port, ssl=self.tls)
         return protocol
 
-    async def connect(self, arrived: Callable[[bytes], None]) -> Client:
-        """Open one client."""
-        client = await self.reach(lambda: Client(arrived))
+    async def connect(self, received: Callable[[bytes], None] = ignore, handshake: bytes = HANDSHAKE) -> Client:
+        """Open a WebSocket client. Raises `ConnectionError` if the gateway refuses it."""
+        client = await self.reach(lambda: Client(received, handshake))
         if not await client.opened:
-            raise ConnectionError("refused")
+            raise ConnectionError("the gateway refused a client")
         return client
 
-    async def connect_many(self, number: int, arrived: Callable[[bytes], None]) -> list[Client]:
-        """Open `number` clients, some at a time."""
+    async def connect_many(self, number: int, handshake: bytes = HANDSHAKE) -> list[Client]:
+        """Open `number` clients, `AT_ONCE` at a time."""
         clients: list[Client] = []
         while len(clients) < number:
             some = min(AT_ONCE, number - len(clients))
-            clients += await asyncio.gather(*(self.connect(arrived) for _ in range(some)))
+            clients += await asyncio.gather(*(self.connect(handshake=handshake) for _ in range(some)))
         return clients
+
+    def log(self) -> str:
+        """Return what the gateway has logged so far."""
+        return self._log.read_text(errors="replace")
 
     def memory(self) -> int:
         """Return the gateway's proportional set size in bytes."""
-        for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise LookupError("no Pss")
+        return processes.memory([self.process.pid])
 
     def resident(self) -> int:
-        """Return the gateway's resident memory in bytes. Unlike `memory` this does not hold the gateway up."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Return the gateway's resident memory in bytes, without stopping it meanwhile."""
+        return processes.resident(self.process.pid)
 
     def cpu(self) -> float:
-        """Return the gateway's user and system time so far, in seconds."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the CPU time of the gateway so far, in seconds."""
+        return processes.cpu([self.process.pid])
 
 
 def certificate(folder: Path) -> tuple[dict[str, str], ssl.SSLContext]:
-    """Return the settings of a gateway with a certificate of its own, made in `folder`, and what its clients speak."""
+    """Make a self-signed certificate in `folder`; return the gateway's settings for it and its clients' context."""
     cert, key = folder / "cert.pem", folder / "key.pem"
-    making = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    command = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     names = ("-days", "1", "-subj", "/CN=benchmark", "-addext", f"subjectAltName=IP:{HOST}")
-    subprocess.run((*making, "-keyout", key, "-out", cert, *names), check=True, capture_output=True)
+    subprocess.run((*command, "-keyout", key, "-out", cert, *names), check=True, capture_output=True)
     return {"TLS_CERT": str(cert), "TLS_KEY": str(key)}, ssl.create_default_context(cafile=str(cert))
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a gateway is started.
-
-    `checkout`: the folder that the package is taken from. `core`: the only core that it runs on. `descriptors`: its
-    hard limit of open files. `apart`: the REST surface listens on a port of its own.
-    """
-
-    checkout: Path = HERE
-    core: int | None = None
-    descriptors: int = 0
-    apart: bool = False
-
-
-def free_ports(number: int) -> list[int]:
-    """Return so many different ports on which nobody listens."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(number)]
-        return [int(listener.getsockname()[1]) for listener in listeners]
-
-
-async def start(command: Sequence[str], launch: Launch, environment: Mapping[str, str], log: Path) -> Process:
-    """Start a gateway whose stderr goes to the file `log`; return once it listens.
-
-    Raises `ConnectionError` if it ends before, `TimeoutError` if it takes too long. The log is a file because a pipe
-    that nobody reads would fill up and stop the gateway.
-    """
-    if launch.descriptors:
-        command = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(launch.descriptors), *command)
-    cores = os.sched_getaffinity(0) if launch.core is not None else set()
-    with log.open("wb") as output:
-        if launch.core is not None:
-            os.sched_setaffinity(0, {launch.core})  # a child inherits it
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, env=environment, cwd=log.parent, stdin=asyncio.subprocess.DEVNULL, stderr=output
-            )
-        finally:
-            if cores:
-                os.sched_setaffinity(0, cores)
-    await listening(process, log, 1 + launch.apart)
-    return process
-
-
-async def listening(process: Process, log: Path, listeners: int) -> None:
-    """Return once `log` says that `process` has so many listeners."""
-
-    def said() -> str:
-        return log.read_text(errors="replace")
-
-    deadline = time.monotonic() + START_TIMEOUT
-    while said().count("listening") < listeners:
-        if process.returncode is not None:
-            raise ConnectionError(f"the gateway did not start: {said()[-2000:]}")
-        if time.monotonic() > deadline:
-            process.kill()
-            raise TimeoutError("the gateway does not listen")
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
 async def gateway(
-    launch: Launch = Launch(),
-    backend: Callable[[Seen], asyncio.Protocol] = Backend,
-    /,
+    target: Wsaas | None = None,
+    backend: Callable[[BackendState], asyncio.Protocol] = Backend,
     *,
     tls: bool = False,
-    **settings: str,
+    core: int | None = None,
 ) -> AsyncIterator[Rig]:
-    """Run a gateway with `settings` (variables) in front of a `backend` in this process."""
-    seen = Seen()
-    server = await asyncio.get_running_loop().create_server(lambda: backend(seen), HOST, 0, backlog=4096)
-    port, other = free_ports(2)
-    control = other if launch.apart else port
-    with TemporaryDirectory() as folder:
-        files, context = certificate(Path(folder)) if tls else ({}, None)
-        apart = {"LISTEN": f"{HOST}:{port}", "CONTROL_LISTEN": f"{HOST}:{control}"} if launch.apart else {}
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(launch.checkout),
-            "API_URI": f"{HOST}:{server.sockets[0].getsockname()[1]}/",
-            "WS_HOSTNAME": f"{HOST}:{control}",
-            **apart,
-            **files,
-            **settings,
-        }
-        log = Path(folder) / "log"
-        try:
-            process = await start((sys.executable, "-m", "wsaas"), launch, environment, log)
-            try:
-                yield Rig(process, (port, control), log, seen, context)
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
-        finally:
-            server.close()
+    """Run `target` (by default this checkout with its defaults) in front of a `backend` in this process.
+
+    Raises `TargetError` if it does not start.
+    """
+    target = target or Wsaas()
+    state = BackendState()
+    server = await asyncio.get_running_loop().create_server(lambda: backend(state), HOST, 0, backlog=4096)
+    try:
+        with placement(0, server.sockets[0].getsockname()[1]) as where:
+            context = None
+            if tls:
+                files, context = certificate(where.folder)
+                target.settings.update(files)
+            with running(target, where, core, kill=True) as process:
+                yield Rig(process, where, target.control_port(where), state, context)
+    finally:
+        server.close()
+
+
+def loops_in_turn(runs: Mapping[K, Callable[[], Coroutine[Any, Any, R]]], repeats: int) -> dict[K, list[R]]:
+    """Do `in_turn` with coroutines, each on an event loop of its own."""
+
+    def run(make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        return uvloop.run(make())
+
+    return in_turn({name: partial(run, make) for name, make in runs.items()}, repeats)

@@ -1,5 +1,6 @@
-"""The gateways that are measured."""
+"""The gateways that can be measured."""
 
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,36 @@ TARGETS: dict[str, Callable[..., Target]] = {
 }
 
 
-def named(name: str) -> Target:
-    """Return the target of that name; `wsaas@FOLDER` is WSaaS as it is in another checkout. KeyError: there is none."""
+def targets_named(names: str) -> list[Target]:
+    """Return the targets of `names`, separated by commas; `wsaas@FOLDER` is the WSaaS of another checkout.
+
+    Raises `ArgumentTypeError` for an unknown name.
+    """
+    return [_target(name) for name in names.split(",")]
+
+
+def checkouts_named(names: str) -> list[Wsaas]:
+    """Return the checkouts of WSaaS of `names`, separated by commas. Raises `ArgumentTypeError` for other targets."""
+    targets = targets_named(names)
+    checkouts = [target for target in targets if isinstance(target, Wsaas)]
+    if len(checkouts) < len(targets):
+        raise ArgumentTypeError("this case measures only wsaas and wsaas@FOLDER")
+    return checkouts
+
+
+def add_checkouts_option(parser: ArgumentParser) -> None:
+    """Add `--target` to the options of a case that measures only WSaaS; `targets` is a list of `Wsaas`."""
+    parser.add_argument(
+        "--target",
+        dest="targets",
+        type=checkouts_named,
+        default="wsaas",
+        help="wsaas, and wsaas@FOLDER for another checkout, with commas",
+    )
+
+
+def _target(name: str) -> Target:
     kind, _, checkout = name.partition("@")
-    if checkout and kind.startswith("wsaas"):
-        return TARGETS[kind](Path(checkout))
-    return TARGETS[name]()
+    if kind not in TARGETS or (checkout and not kind.startswith("wsaas")):
+        raise ArgumentTypeError(f"unknown target {name}; known are {', '.join(TARGETS)} and wsaas@FOLDER")
+    return TARGETS[kind](Path(checkout)) if checkout else TARGETS[kind]()

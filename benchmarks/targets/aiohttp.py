@@ -6,7 +6,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.targets.base import Place, Target
+from benchmarks.targets.base import Placement, Target
 
 SERVER = Path(__file__).with_name("python") / "server.py"
 
@@ -25,6 +25,6 @@ class Aiohttp(Target):
         """Return the versions."""
         return f"aiohttp {version('aiohttp')}, uvloop {version('uvloop')}, CPython {sys.version.split()[0]}"
 
-    def command(self, place: Place) -> Sequence[str]:
+    def command(self, placement: Placement) -> Sequence[str]:
         """Return the command."""
-        return [sys.executable, str(SERVER), str(place.client), str(place.backend), str(place.connections)]
+        return [sys.executable, str(SERVER), str(placement.client), str(placement.backend), str(placement.connections)]

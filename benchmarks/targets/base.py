@@ -1,4 +1,4 @@
-"""What a target is: a gateway that can be started, pinned to a core, and stopped."""
+"""What a target is: a gateway that can be started on a core of its own, loaded, and stopped."""
 
 import os
 import signal
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-HOST = "127.0.0.1"
-PATIENCE = 20
+from benchmarks.machine import pinned
+from benchmarks.wire import HOST
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 5
 HANDSHAKE = (
     "GET /c/{n} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Authorization: Bearer 0123456789abcdef\r\n"
@@ -23,32 +26,50 @@ PUSH = "PUT {id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nCont
 
 
 class TargetError(Exception):
-    """A target did not start."""
+    """A target did not start, or ended while it was measured. The text holds the end of its log."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where a target runs: its ports, a folder for its files, and how many connections it may have to the backend."""
 
     backend: int
+    """Port of the backend."""
     client: int
+    """Port that clients connect to."""
     control: int
+    """Port that a target uses if it takes requests of the backend apart from clients."""
     folder: Path
     connections: int
 
+    @property
+    def log(self) -> Path:
+        """What the target wrote to stdout and stderr."""
+        return self.folder / "log"
+
 
 class Target(ABC):
-    """One gateway. `install` is the command that installs what `missing` finds missing."""
+    """A gateway that can be measured. A new one is a subclass in a file of its own, registered in `TARGETS`."""
 
     name = ""
     install = ""
+    """The command that installs what `missing` finds missing."""
     largest = 16 << 20
     """Bytes of the largest message that it takes."""
     most = 65_000
     """Clients that it takes: no more are opened."""
     handshake = HANDSHAKE
+    """Template of a client's handshake, see the README of the load generator."""
     push = PUSH
+    """Template of the request that pushes a message."""
     grip = False
+    """Whether the backend speaks WebSocket-over-HTTP."""
+    descriptors = 0
+    """Hard limit of its open files; 0: that of this process."""
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return self.name
 
     def missing(self) -> bool:
         """Return whether something that it needs is not installed."""
@@ -59,23 +80,23 @@ class Target(ABC):
         return ""
 
     @abstractmethod
-    def command(self, place: Place) -> Sequence[str]:
-        """Return what starts it; write what it needs into the folder."""
+    def command(self, placement: Placement) -> Sequence[str]:
+        """Return the command that starts it; write the files that it needs into the folder."""
 
-    def environment(self, _place: Place) -> Mapping[str, str]:
-        """Return variables to set."""
+    def environment(self, _placement: Placement) -> Mapping[str, str]:
+        """Return environment variables to set."""
         return {}
 
-    def pushes_to(self, place: Place) -> int:
-        """Return the port that the backend pushes to."""
-        return place.client
+    def control_port(self, placement: Placement) -> int:
+        """Return the port that the backend sends its requests to."""
+        return placement.client
 
-    def load_settings(self, place: Place) -> list[str]:
-        """Return the settings of the load generator."""
+    def load_settings(self, placement: Placement) -> list[str]:
+        """Return the arguments of the load generator."""
         return [
-            f"backend={place.backend}",
-            f"client={HOST}:{place.client}",
-            f"pusher={HOST}:{self.pushes_to(place)}",
+            f"backend={placement.backend}",
+            f"client={HOST}:{placement.client}",
+            f"control={HOST}:{self.control_port(placement)}",
             f"handshake={self.handshake}",
             f"push={self.push}",
             f"grip={int(self.grip)}",
@@ -83,17 +104,16 @@ class Target(ABC):
 
 
 @contextmanager
-def place(connections: int) -> Iterator[Place]:
-    """Find free ports and make a folder."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(prefix="wsaas-benchmarks-"))
+def placement(connections: int, backend: int = 0) -> Iterator[Placement]:
+    """Find free ports and make a temporary folder. `backend`: the port of a backend that listens already."""
+    with TemporaryDirectory(prefix="wsaas-benchmarks-") as folder:
         with ExitStack() as sockets:
             listeners = [sockets.enter_context(socket.create_server((HOST, 0))) for _ in range(3)]
-            backend, client, control = (int(listener.getsockname()[1]) for listener in listeners)
-        yield Place(backend, client, control, Path(folder), connections)
+            free, client, control = (int(listener.getsockname()[1]) for listener in listeners)
+        yield Placement(backend or free, client, control, Path(folder), connections)
 
 
-def _answers(port: int) -> bool:
+def _accepts(port: int) -> bool:
     try:
         socket.create_connection((HOST, port), 1).close()
     except OSError:
@@ -102,43 +122,43 @@ def _answers(port: int) -> bool:
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", ports: set[int], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while not all(_answers(port) for port in ports):
-        if process.poll() is not None or time.monotonic() > end:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not all(_accepts(port) for port in ports):
+        if process.poll() is not None or time.monotonic() > deadline:
             raise TargetError(f"it did not start:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.02)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _stop(process: "subprocess.Popen[bytes]", signals: Sequence[signal.Signals]) -> None:
+    for number in signals:
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
-            process.wait(5)
+            process.wait(STOP_TIMEOUT_S)
 
 
 @contextmanager
-def running(target: Target, where: Place, core: int) -> Iterator[int]:
-    """Run `target` on `core`; the value is its process id."""
-    log = where.folder / "log"
-    environment = {**os.environ, **target.environment(where)}
+def running(
+    target: Target, where: Placement, core: int | None, *, kill: bool = False
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `target` on `core` inside the block. `kill`: end it by SIGKILL, without a drain. Raises `TargetError`.
+
+    Its output goes to a file, because a pipe that nobody reads would fill up and stop it.
+    """
     command = target.command(where)
-    mine = os.sched_getaffinity(0)
-    with log.open("wb") as output:
-        os.sched_setaffinity(0, {core})  # what is started inherits it
-        try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                cwd=where.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        finally:
-            os.sched_setaffinity(0, mine)
-        try:
-            _wait_until_ready(process, {where.client, target.pushes_to(where)}, log)
-            yield process.pid
-        finally:
-            _stop(process)
+    if target.descriptors:
+        command = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(target.descriptors), *command)
+    with where.log.open("wb") as output, pinned(core):
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **target.environment(where)},
+            cwd=where.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, {where.client, target.control_port(where)}, where.log)
+        yield process
+    finally:
+        _stop(process, [signal.SIGKILL] if kill else [signal.SIGTERM, signal.SIGKILL])

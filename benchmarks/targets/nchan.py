@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import HANDSHAKE, HOST, PUSH, Place, Target
+from benchmarks.targets.base import HANDSHAKE, PUSH, Placement, Target
+from benchmarks.wire import HOST
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 ABOUT_CLIENT = """proxy_pass_request_body off;
@@ -18,7 +19,7 @@ ABOUT_CLIENT = """proxy_pass_request_body off;
             proxy_set_header Authorization $http_authorization;
             proxy_set_header X-Channel-Id /c/$nchan_channel_id;
             proxy_set_header Content-Length "";"""
-"""What the backend is told of a client that comes or goes."""
+"""Headers of the request to the backend about a client that connects or disconnects."""
 
 CONFIGURATION = """
 load_module {module};
@@ -109,22 +110,22 @@ class Nchan(Target):
         nginx = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr.strip()  # noqa: S607 - wherever it is installed
         return f"{nginx}, Nchan"
 
-    def command(self, place: Place) -> Sequence[str]:
+    def command(self, placement: Placement) -> Sequence[str]:
         """Write the configuration, return the command."""
-        path = place.folder / "nginx.conf"
+        path = placement.folder / "nginx.conf"
         path.write_text(
             CONFIGURATION.format(
                 module=MODULE,
                 host=HOST,
-                backend=place.backend,
-                client=place.client,
-                control=place.control,
-                connections=place.connections,
+                backend=placement.backend,
+                client=placement.client,
+                control=placement.control,
+                connections=placement.connections,
                 about_client=ABOUT_CLIENT,
             )
         )
-        return ["nginx", "-p", str(place.folder), "-c", str(path)]
+        return ["nginx", "-p", str(placement.folder), "-c", str(path)]
 
-    def pushes_to(self, place: Place) -> int:
+    def control_port(self, placement: Placement) -> int:
         """Return the publisher's port."""
-        return place.control
+        return placement.control

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import Place, Target
+from benchmarks.targets.base import Placement, Target
 
 FOLDER = Path(__file__).with_name("node")
 MODULES = ("ws", "undici", "bufferutil")
@@ -29,6 +29,12 @@ class Node(Target):
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
         return printed.replace(f"{FOLDER}/node_modules/", "").replace("/package.json", "")
 
-    def command(self, place: Place) -> Sequence[str]:
+    def command(self, placement: Placement) -> Sequence[str]:
         """Return the command."""
-        return ["node", str(FOLDER / "server.mjs"), str(place.client), str(place.backend), str(place.connections)]
+        return [
+            "node",
+            str(FOLDER / "server.mjs"),
+            str(placement.client),
+            str(placement.backend),
+            str(placement.connections),
+        ]

@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import HOST, Place, Target
+from benchmarks.targets.base import Placement, Target
+from benchmarks.wire import HOST
 
 PROGRAMS = ("pushpin", "condure", "zurl", "pushpin-proxy", "pushpin-handler")
 CONFIGURATION = """
@@ -78,15 +79,15 @@ class Pushpin(Target):
         printed = subprocess.run(["pushpin", "--version"], check=True, capture_output=True, text=True)  # noqa: S607 - wherever it is installed
         return printed.stdout.strip()
 
-    def command(self, place: Place) -> Sequence[str]:
+    def command(self, placement: Placement) -> Sequence[str]:
         """Write the configuration, return the command."""
-        path = place.folder / "pushpin.conf"
+        path = placement.folder / "pushpin.conf"
         path.write_text(
-            CONFIGURATION.format(folder=place.folder, host=HOST, client=place.client, control=place.control)
+            CONFIGURATION.format(folder=placement.folder, host=HOST, client=placement.client, control=placement.control)
         )
-        Path(place.folder / "routes").write_text(f"* {HOST}:{place.backend},over_http\n")
+        Path(placement.folder / "routes").write_text(f"* {HOST}:{placement.backend},over_http\n")
         return ["pushpin", "--config", str(path), "--merge-output"]
 
-    def pushes_to(self, place: Place) -> int:
+    def control_port(self, placement: Placement) -> int:
         """Return the control port."""
-        return place.control
+        return placement.control

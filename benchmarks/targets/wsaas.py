@@ -4,20 +4,34 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import HOST, Place, Target
+from benchmarks.targets.base import Placement, Target
+from benchmarks.wire import HOST
 
-HERE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
+"""This checkout."""
 
 
 class Wsaas(Target):
-    """`python -m wsaas`, with its defaults, or with a `journal`; the package is taken from the folder `checkout`."""
+    """`python -m wsaas` with its defaults, or with a `journal`. The package is taken from the folder `checkout`."""
 
     name = "wsaas"
 
-    def __init__(self, checkout: Path | None = None, *, journal: bool = False) -> None:
-        """Take the package from `checkout`, by default from where this is."""
-        self.checkout = (checkout or HERE).resolve()
+    def __init__(
+        self,
+        checkout: Path | None = None,
+        *,
+        journal: bool = False,
+        separate_control: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the package from `checkout`, by default from this one.
+
+        `separate_control`: the REST API listens on a port of its own. `settings`: further environment variables.
+        """
+        self.checkout = (checkout or ROOT).resolve()
         self.journal = journal
+        self.separate_control = separate_control
+        self.settings = dict(settings or {})
         if journal:
             self.name += "+journal"
         if checkout is not None:
@@ -27,16 +41,24 @@ class Wsaas(Target):
         """Return the interpreter's version."""
         return f"CPython {sys.version.split()[0]}"
 
-    def command(self, _place: Place) -> Sequence[str]:
+    def command(self, _placement: Placement) -> Sequence[str]:
         """Return the command."""
         return [sys.executable, "-m", "wsaas"]
 
-    def environment(self, place: Place) -> Mapping[str, str]:
+    def environment(self, placement: Placement) -> Mapping[str, str]:
         """Return the settings."""
+        control = f"{HOST}:{self.control_port(placement)}"
+        listeners = {"LISTEN": f"{HOST}:{placement.client}", "CONTROL_LISTEN": control}
         return {
             "PYTHONPATH": str(self.checkout),
-            "API_URI": f"{HOST}:{place.backend}/",
-            "WS_HOSTNAME": f"{HOST}:{place.client}",
-            "API_CONNECTIONS": str(place.connections),
-            **({"JOURNAL": str(place.folder / "journal")} if self.journal else {}),
+            "API_URI": f"{HOST}:{placement.backend}/",
+            "WS_HOSTNAME": control,
+            **({"API_CONNECTIONS": str(placement.connections)} if placement.connections else {}),
+            **({"JOURNAL": str(placement.folder / "journal")} if self.journal else {}),
+            **(listeners if self.separate_control else {}),
+            **self.settings,
         }
+
+    def control_port(self, placement: Placement) -> int:
+        """Return the port of the REST API."""
+        return placement.control if self.separate_control else placement.client

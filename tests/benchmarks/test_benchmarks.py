@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import processes
-from benchmarks.histogram import merged, percentile
-from benchmarks.load import Load, LoadError
-from benchmarks.measure import FAULTS
-from benchmarks.targets.base import Place, Target
+from benchmarks.comparison.histogram import merged, percentile
+from benchmarks.comparison.measurement import FAULTS
+from benchmarks.load_generator import LoadError, LoadGenerator
+from benchmarks.targets.base import Placement, Target
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is written in C: no cc here")
 
@@ -129,8 +129,8 @@ async def loaded(gateway, clients):
 
     server = await asyncio.start_server(accept, HOST, 0)
     port = server.sockets[0].getsockname()[1]
-    settings = Fake().load_settings(Place(backend_port, port, port, Path(), 1))
-    with closing(await asyncio.to_thread(Load, [*settings, "patience=0.5"])) as load:
+    settings = Fake().load_settings(Placement(backend_port, port, port, Path(), 1))
+    with closing(await asyncio.to_thread(LoadGenerator, [*settings, "patience=0.5"])) as load:
         await gateway.start(backend_port)
         try:
             await asyncio.to_thread(load.open, clients)

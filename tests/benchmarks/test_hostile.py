@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import attacks, hostile
-from benchmarks.attacks import FAILING, FLOODING, KINDS
-from benchmarks.hostile import Measurement, milliseconds, tables
-from benchmarks.rig import Launch, Seen, gateway
-from benchmarks.victims import Echo, Fresh, Judge, Latencies
+from benchmarks.cases import hostile
+from benchmarks.hostile import attacks
+from benchmarks.hostile.attacks import FAILING, FLOODING, KINDS
+from benchmarks.hostile.backend import TreatingBackend
+from benchmarks.hostile.probes import Echo, Latencies, RequestProbe
+from benchmarks.hostile.tables import milliseconds, tables
+from benchmarks.hostile.trial import Measurement
+from benchmarks.rig import BackendState, gateway
+from benchmarks.targets.wsaas import Wsaas
 from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Pong
@@ -48,9 +52,9 @@ def test_a_flood_is_made_of_valid_frames_or_requests(kind):
 
 
 def test_empty_messages_have_as_many_fragments_as_they_say():
-    assert len(received(attacks.EMPTY_PAIR * 3)) == 3
-    assert len(received(attacks.EMPTY_MANY * 3)) == 3
-    assert len(attacks.EMPTY_MANY) == 6 * 1000
+    assert len(received(attacks.EMPTY_TWO * 3)) == 3
+    assert len(received(attacks.EMPTY_THOUSAND * 3)) == 3
+    assert len(attacks.EMPTY_THOUSAND) == 6 * 1000
 
 
 def test_a_parked_body_lacks_its_last_byte():
@@ -94,18 +98,20 @@ def test_what_cannot_be_measured_is_refused(options, capsys):
     assert "error" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("fate", ["500", "reset", "garbage", "close"])
-def test_the_backend_does_to_a_client_what_it_asks_for(fate):
-    """A message that fails is sent again; a closed client is gone. Another one's messages come back."""
+@pytest.mark.parametrize("treatment", ["500", "reset", "garbage", "close"])
+def test_the_backend_treats_a_client_as_its_authorization_says(treatment):
+    """A message that fails is retried; a closed client disconnects. The messages of another client come back."""
 
     async def perform():
-        async with gateway(Launch(), Judge, tls=False, API_RETRY="200") as rig:
+        async with gateway(Wsaas(settings={"API_RETRY": "200"}), TreatingBackend) as rig:
             closed = []
-            rig.seen.on_close = closed.append
+            rig.state.on_close = closed.append
             echo = Echo(rig)
             await echo.open()
-            crowd_client = Fresh(rig.port, attacks.handshake(f"PUT {fate}") + attacks.TINY, b"HTTP/1.1 101")
-            answered = await crowd_client.run(0.02)
+            hostile_client = RequestProbe(
+                rig.port, attacks.handshake(f"PUT {treatment}") + attacks.TINY, b"HTTP/1.1 101"
+            )
+            answered = await hostile_client.run(0.02)
             found = await echo.run(0.1)
             echo.close()
             assert not answered.failed
@@ -114,11 +120,11 @@ def test_the_backend_does_to_a_client_what_it_asks_for(fate):
             return closed
 
     closed = asyncio.run(perform())
-    assert len(closed) == (fate == "close")
+    assert len(closed) == (treatment == "close")
 
 
 def test_nothing_is_asked_of_a_client_that_is_not_to_be_closed():
-    assert Seen().on_close("anything") is None
+    assert BackendState().on_close("anything") is None
 
 
 @TWO_CORES

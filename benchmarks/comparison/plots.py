@@ -1,24 +1,24 @@
-"""Pictures of what was measured; they need matplotlib, of the dependency group `benchmarks`."""
+"""Pictures of the measurements. They need matplotlib, which is in the dependency group `benchmarks`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.histogram import Histogram, merged
-from benchmarks.measure import Measurement
+from benchmarks.comparison.histogram import Histogram, merged
+from benchmarks.comparison.measurement import Measurement
 
 NINES = (0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
 def _pyplot() -> Any:
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - only to draw
+        import matplotlib as mpl  # noqa: PLC0415 - only drawing needs it
     except ImportError:
         raise SystemExit("pictures need matplotlib: python -m pip install matplotlib") from None
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "wsaas"
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - behind the choice of what draws
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - after the choice of the renderer
 
     return plt
 
@@ -29,8 +29,8 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def compared(folder: Path, results: Sequence[Measurement]) -> None:
-    """Draw the CPU time of each case, and for each case the latencies of all targets."""
+def draw_comparison(folder: Path, results: Sequence[Measurement]) -> None:
+    """Draw the CPU time of each case, and the latencies of all targets for each case."""
     plt = _pyplot()
     cases = list(dict.fromkeys(one.case for one in results))
     targets = list(dict.fromkeys(one.target for one in results))
@@ -62,6 +62,7 @@ def compared(folder: Path, results: Sequence[Measurement]) -> None:
 
 
 def _nines(histogram: Histogram) -> tuple[list[float], list[float]]:
+    """Return 1 / (1 - share) for each share of all latencies, and the latency in µs that this share does not exceed."""
     total = sum(count for _, count in histogram)
     seen, across, up = 0, [], []
     for nanoseconds, count in histogram:
@@ -71,11 +72,8 @@ def _nines(histogram: Histogram) -> tuple[list[float], list[float]]:
     return across, up
 
 
-Value = Callable[[Measurement], float]
-
-
-def grown(path: Path, lines: dict[str, list[tuple[float, float]]], axis: str, unit: str) -> None:
-    """Draw `lines` over one quantity that grows."""
+def draw_growth(path: Path, lines: dict[str, list[tuple[float, float]]], axis: str, unit: str) -> None:
+    """Draw `lines`, by their names, over a quantity that grows. Axes are logarithmic."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(7, 4))
     for name, points in lines.items():

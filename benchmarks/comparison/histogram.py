@@ -1,4 +1,4 @@
-"""Latencies as the load generator counts them: pairs of nanoseconds and how often, in steps below 1 %."""
+"""Latencies as the load generator counts them: pairs of nanoseconds and a count, in buckets less than 1 % wide."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ Histogram = Sequence[tuple[int, int]]
 
 
 def percentile(histogram: Histogram, share: float) -> float:
-    """Return the latency in microseconds that `share` (0.99) of all keep to; nan if there are none."""
+    """Return the latency in microseconds that `share` (such as 0.99) of all do not exceed; nan if it is empty."""
     total = sum(count for _, count in histogram)
     seen = 0
     for nanoseconds, count in sorted(histogram):
@@ -18,7 +18,7 @@ def percentile(histogram: Histogram, share: float) -> float:
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """Return all of `histograms` in one."""
+    """Return the sum of `histograms`."""
     counts: Counter[int] = Counter()
     for histogram in histograms:
         for nanoseconds, count in histogram:

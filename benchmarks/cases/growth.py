@@ -1,6 +1,6 @@
-"""How cost grows: with clients, with the size of messages, with connections to and from the backend, with its latency.
+"""How costs grow with the number of clients, the size of messages, the connections of the backend, and its latency.
 
-Closed loops, as in the other comparisons; each value is the median of the repeats.
+Each step is a closed loop, as in the other comparisons; each figure is the median of the repeats.
 """
 
 from argparse import Namespace
@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.compare import Series, arguments_of, finish, markdown, parser_of, prepare, present
-from benchmarks.measure import Measurement
-from benchmarks.plots import grown
+from benchmarks.comparison.measurement import Measurement
+from benchmarks.comparison.plots import draw_growth
+from benchmarks.comparison.series import Series, finish, parser_of, prepare, with_defaults
+from benchmarks.report import MEBIBYTE, markdown
 
-MEBIBYTE = 1 << 20
 SERIES: dict[str, tuple[str, tuple[str, ...], tuple[dict[str, Any], ...]]] = {
     "clients": (
         "clients",
@@ -29,7 +29,7 @@ SERIES: dict[str, tuple[str, tuple[str, ...], tuple[dict[str, Any], ...]]] = {
         ),
     ),
     "connections": (
-        "connections of and to the backend",
+        "connections from and to the backend",
         ("push", "message"),
         tuple(
             {"connections": number, "api_connections": number, "window": number}
@@ -37,7 +37,7 @@ SERIES: dict[str, tuple[str, tuple[str, ...], tuple[dict[str, Any], ...]]] = {
         ),
     ),
     "delay": (
-        "seconds that the backend takes",
+        "seconds that the backend takes to answer",
         ("message", "echo"),
         tuple(
             {"delay": seconds, "connections": 1000, "api_connections": 1000, "window": 1000}
@@ -45,19 +45,18 @@ SERIES: dict[str, tuple[str, tuple[str, ...], tuple[dict[str, Any], ...]]] = {
         ),
     ),
 }
-"""What grows: its name, the cases, and the options of each step, of which the first names the step."""
+"""By the name of what grows: a heading, the workloads, and the options of each step. The first option is what grows."""
 
 HEADS = ("CPU each", "per second", "p50", "p99", "memory", "target busy", "load busy")
 
 
-def step_of(options: dict[str, Any]) -> tuple[str, float]:
-    """Return what names a step: the first of its options."""
-    name, value = next(iter(options.items()))
-    return name, float(value)
+def value_of(options: dict[str, Any]) -> float:
+    """Return the value of what grows in a step: the first of its options."""
+    return float(next(iter(options.values())))
 
 
 def cells(some: Sequence[Measurement]) -> list[str]:
-    """Return the medians of the runs of one step."""
+    """Return the cells of one step: the medians of its runs."""
     return [
         f"{median(one.cpu for one in some):.1f} µs",
         f"{median(one.rate for one in some):,.0f}",
@@ -70,13 +69,13 @@ def cells(some: Sequence[Measurement]) -> list[str]:
 
 
 def steps(results: Sequence[Measurement], name: str) -> dict[tuple[str, str], dict[float, list[Measurement]]]:
-    """Return what was measured in one series: by case and target, by step."""
-    sorted_out: dict[tuple[str, str], dict[float, list[Measurement]]] = {}
+    """Return the measurements of one series, by case and target and then by step."""
+    found: dict[tuple[str, str], dict[float, list[Measurement]]] = {}
     for one in results:
         if f"series {name}" in one.extra:
-            steps_of_one = sorted_out.setdefault((one.case, one.target), {})
+            steps_of_one = found.setdefault((one.case, one.target), {})
             steps_of_one.setdefault(one.extra[f"series {name}"], []).append(one)
-    return sorted_out
+    return found
 
 
 def tables(results: Sequence[Measurement], names: Sequence[str]) -> str:
@@ -93,29 +92,28 @@ def tables(results: Sequence[Measurement], names: Sequence[str]) -> str:
 
 
 def draw(folder: Path, results: Sequence[Measurement]) -> None:
-    """Draw each series: CPU time, and p99."""
+    """Draw the CPU time, the p99 and the rate of each series."""
     for name, (axis, _, _) in SERIES.items():
-        found = steps(results, name)
+        by_case = steps(results, name)
         for value, unit in (("cpu", "CPU time each (µs)"), ("p99", "p99 (µs)"), ("rate", "a second")):
             lines = {
                 f"{target}, {case}": [(x, median(getattr(one, value) for one in some)) for x, some in by_step.items()]
-                for (case, target), by_step in found.items()
+                for (case, target), by_step in by_case.items()
             }
             if lines:
-                grown(folder / f"growth-{name}-{value}.svg", lines, axis, unit)
+                draw_growth(folder / f"growth-{name}-{value}.svg", lines, axis, unit)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the series."""
     parser = parser_of("growth", __doc__ or "")
-    parser.add_argument("--series", default=",".join(SERIES), help=f"of {','.join(SERIES)}")
+    parser.add_argument("--series", default=",".join(SERIES), help=f"any of {','.join(SERIES)}")
     parser.set_defaults(repeats=3, seconds=2.0)
     chosen = parser.parse_args(arguments)
     names = chosen.series.split(",")
     if unknown := set(names) - set(SERIES):
-        parser.error(f"no series is called {', '.join(sorted(unknown))}")
-    prepare()
-    targets = present(chosen.target)
+        parser.error(f"unknown series {', '.join(sorted(unknown))}; known are {', '.join(SERIES)}")
+    targets = prepare(chosen.targets)
     runs = [
         (target, case, name, options, turn)
         for name in names
@@ -127,9 +125,8 @@ def main(arguments: Sequence[str]) -> None:
     ]
     series = Series(len(runs))
     for target, case, name, options, turn in runs:
-        before = len(series.results)
-        series.add(target, case, arguments_of(case, Namespace(**{**vars(chosen), **options})), turn)
-        for one in series.results[before:]:
-            one.extra[f"series {name}"] = step_of(options)[1]
+        own = with_defaults(case, Namespace(**{**vars(chosen), **options}))
+        for one in series.add(target, case, own, turn):
+            one.extra[f"series {name}"] = value_of(options)
     print(tables(series.results, names))
     finish(chosen, targets, series, draw)

@@ -1,15 +1,13 @@
-"""The hostile clients, in a process of their own: `python -m benchmarks.attackers KIND PORT CLIENTS SINK`.
+"""The hostile clients, in a process of their own: `python -m benchmarks.hostile.attackers KIND PORT CLIENTS PATH`.
 
-The process says `attacking` on stdout once its clients are at work, and what they did, as JSON, when its stdin ends.
-The scheduler runs it only when nothing else wants the core (SCHED_IDLE), so that it delays no measurement there.
+It prints `attacking` on stdout once its clients are connected, and their counts as JSON when its stdin ends. The
+scheduler runs it only when nothing else wants the core (SCHED_IDLE), so that it delays no measurement there.
 """
 
 import asyncio
 import json
 import os
 import random
-import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -20,26 +18,25 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.attacks import KINDS, TARGET, Attack
-from benchmarks.rig import HOST
+from benchmarks.hostile.attacks import KINDS, TARGET, Attack
+from benchmarks.hostile.backend import reset
+from benchmarks.wire import HOST
 
-AGAIN = 0.1
-"""Seconds on average from the end of a hostile connection to the next one."""
+RECONNECT_DELAY_S = 0.1
+"""Mean time from the end of a hostile connection to the next one."""
 
-BEFORE_RESET = 0.02
-"""Seconds from the moment that the socket takes no more to the reset: the gateway has read what it will."""
+RESET_DELAY_S = 0.02
+"""From the moment that the socket takes no more to the reset, so that the gateway has read all it wants to."""
 
-BEFORE_VOLLEY = 0.5
-"""Seconds from the moment that all are connected to the first message of clients that send it together."""
+VOLLEY_DELAY_S = 0.5
+"""From the moment that all clients are connected to the message that they send together."""
 
-READY_TIMEOUT = 10.0
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER that turns a close into a reset."""
+READY_TIMEOUT_S = 10.0
 
 
 @dataclass
 class Counts:
-    """What the clients did: connections made, and bytes that the sockets took."""
+    """Connections that the clients made, and bytes that their sockets took."""
 
     connections: int = 0
     written: int = 0
@@ -49,7 +46,7 @@ class Attacker(asyncio.Protocol):
     """One hostile connection."""
 
     def __init__(self, crowd: "Crowd", ended: Callable[[], None]) -> None:
-        """Do what the attack of `crowd` says; call `ended` when the connection is gone."""
+        """Do what the attack of `crowd` says; call `ended` when the connection is closed."""
         self._attack = crowd.attack
         self._counts = crowd.counts
         self._crowd = crowd
@@ -60,7 +57,7 @@ class Attacker(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open."""
+        """Write the opening of the attack."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)
         self._counts.connections += 1
@@ -70,7 +67,7 @@ class Attacker(asyncio.Protocol):
             self._crowd.ready(self.begin)
 
     def data_received(self, data: bytes) -> None:
-        """Look at the answer to the handshake, and at nothing else."""
+        """Read the response to the handshake, and ignore everything behind it."""
         if not self._admitted:
             self._admitted = True
             if data.startswith(b"HTTP/1.1 101"):
@@ -79,59 +76,56 @@ class Attacker(asyncio.Protocol):
                 self._crowd.ready(self._transport.abort)
 
     def pause_writing(self) -> None:
-        """Wait until the gateway reads."""
+        """Stop writing until the gateway reads."""
         self._blocked = True
-        if self._attack.flood and self._attack.then == "reset":
-            asyncio.get_running_loop().call_later(BEFORE_RESET, self._reset)
+        if self._attack.flood and self._attack.resets:
+            asyncio.get_running_loop().call_later(RESET_DELAY_S, self._reset)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue the flood."""
         self._blocked = False
         if self._attack.flood and not self._scheduled:
-            self._pour()
+            self._write_flood()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Come again."""
+        """Count what was written, and let the crowd connect again."""
         self._counts.written -= self._transport.get_write_buffer_size()
         self._ended()
 
     def begin(self) -> None:
-        """Do what it came for."""
+        """Begin the attack behind the handshake."""
         if self._attack.once:
             self._write(self._attack.once)
         if self._attack.flood:
-            self._pour()
-        elif self._attack.then == "reset":
+            self._write_flood()
+        elif self._attack.resets:
             self._reset()
 
-    def _pour(self) -> None:
+    def _write_flood(self) -> None:
         self._scheduled = False
         if not (self._blocked or self._transport.is_closing()):
             self._write(self._attack.flood)
             if not self._blocked:
                 self._scheduled = True
-                asyncio.get_running_loop().call_soon(self._pour)
+                asyncio.get_running_loop().call_soon(self._write_flood)
 
     def _write(self, data: bytes) -> None:
         self._counts.written += len(data)
         self._transport.write(data)
 
     def _reset(self) -> None:
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.is_closing():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            self._transport.abort()
+        reset(self._transport)
 
 
 class Crowd:
     """All hostile connections of one process."""
 
     def __init__(self, attack: Attack, port: int, clients: int) -> None:
-        """Attack the gateway on `port` with so many."""
+        """Attack the gateway on `port` with this number of clients."""
         self.attack = attack
         self.counts = Counts()
         self.complete = asyncio.Event()
-        """All are at work, or were refused."""
+        """Set when each client is connected or refused."""
         self._clients = clients
         self._port = port
         self._ready = 0
@@ -139,7 +133,7 @@ class Crowd:
         self._volley: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Let the clients come, each again when it is gone; or, with a rate, new ones all the time."""
+        """Connect the clients, each again when it is closed; with a rate, new ones all the time."""
         if self.attack.rate:
             self.complete.set()
             self._run(self._keep_rate())
@@ -147,7 +141,7 @@ class Crowd:
             self._run(self._keep_one())
 
     def ready(self, begin: Callable[[], None]) -> None:
-        """Let one more client `begin`: at once, or together with all others."""
+        """Call `begin` for a client that is connected: at once, or together with all others."""
         self._ready += 1
         if self.attack.together and not self.complete.is_set():
             self._volley.append(begin)
@@ -156,7 +150,7 @@ class Crowd:
         if self._ready == self._clients:
             self.complete.set()
             for each in self._volley:
-                asyncio.get_running_loop().call_later(BEFORE_VOLLEY, each)
+                asyncio.get_running_loop().call_later(VOLLEY_DELAY_S, each)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -166,12 +160,12 @@ class Crowd:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if (error := task.exception()) is not None:
-            # Without its attackers a measurement shows nothing: it has to fail.
+            # A trial without its attackers would measure nothing, so it has to fail.
             print_exception(error)
             os._exit(1)
 
     async def _connect(self) -> None:
-        """Make one connection; return when it is gone. Raises `OSError`."""
+        """Open one connection; return when it is closed. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
@@ -186,7 +180,7 @@ class Crowd:
         while True:
             with suppress(OSError):
                 await self._connect()
-            await asyncio.sleep(random.uniform(0.5, 1.5) * AGAIN)  # noqa: S311
+            await asyncio.sleep(random.uniform(0.5, 1.5) * RECONNECT_DELAY_S)  # noqa: S311
 
     async def _keep_rate(self) -> None:
         begin = time.monotonic()
@@ -203,19 +197,19 @@ class Crowd:
             await self._connect()
 
 
-async def attack(kind: str, port: int, clients: int, sink: str) -> None:
-    """Attack until stdin ends."""
+async def attack(kind: str, port: int, clients: int, path: str) -> None:
+    """Attack until stdin ends. `path`: of the `ws_uri` of a live client."""
     chosen = KINDS[kind].attack
-    target = TARGET.encode(), sink.encode()
+    target = TARGET.encode(), path.encode()
     aimed = replace(chosen, once=chosen.once.replace(*target), flood=chosen.flood.replace(*target))
     crowd = Crowd(aimed, port, clients)
     crowd.start()
     with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(crowd.complete.wait(), READY_TIMEOUT)
+        await asyncio.wait_for(crowd.complete.wait(), READY_TIMEOUT_S)
     print("attacking", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     print(json.dumps(vars(crowd.counts)), flush=True)
-    # There may be thousands of connections: the kernel closes them.
+    # The kernel closes the connections, of which there may be thousands.
     os._exit(0)
 
 

@@ -62,7 +62,7 @@ static uint64_t now(void) {
 static struct {
     int core;               /* that this process is pinned to; -1: none */
     int backend_port;       /* that it listens on as the backend */
-    struct sockaddr_in client, pusher; /* where clients connect, where the backend pushes */
+    struct sockaddr_in client, control; /* where clients connect, where the backend pushes */
     const char *handshake;  /* with {n}, the client's number in five digits */
     const char *push;       /* the request that pushes, with {n}, {id} (path of the ws_uri), {length}, {body} */
     bool grip;              /* the backend speaks WebSocket-over-HTTP instead of POST, PUT, DELETE */
@@ -616,7 +616,7 @@ static size_t take_answer(struct conn *conn, const char *data, size_t length, si
     *need = head.length + head.body;
     if (length < *need) return 0;
     if (head.closes) {  /* the next push needs a new one */
-        struct conn *next = dial(PUSHER, &settings.pusher, -1);
+        struct conn *next = dial(PUSHER, &settings.control, -1);
         next->slot = conn->slot;
         drop(conn);
         conn = next;
@@ -940,7 +940,7 @@ static void open_pushers(int number) {
         pusher_count--;
         drop(conn);
     }
-    for (; pusher_count < number; pusher_count++) idle_pusher(dial(PUSHER, &settings.pusher, -1));
+    for (; pusher_count < number; pusher_count++) idle_pusher(dial(PUSHER, &settings.control, -1));
 }
 
 static void report(uint64_t elapsed) {
@@ -1085,7 +1085,7 @@ static void set(int count, char **pairs) {
         if (is(pairs[i], "core", &value)) settings.core = atoi(value);
         else if (is(pairs[i], "backend", &value)) settings.backend_port = atoi(value);
         else if (is(pairs[i], "client", &value)) settings.client = address(value);
-        else if (is(pairs[i], "pusher", &value)) settings.pusher = address(value);
+        else if (is(pairs[i], "control", &value)) settings.control = address(value);
         else if (is(pairs[i], "handshake", &value)) settings.handshake = value;
         else if (is(pairs[i], "push", &value)) settings.push = value;
         else if (is(pairs[i], "grip", &value)) settings.grip = atoi(value);

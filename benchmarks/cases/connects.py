@@ -1,0 +1,65 @@
+"""CPU time of the gateway for a client that comes and goes, with its POST and its DELETE.
+
+Without a journal, with one, and with one that waits for the disk, in turn.
+"""
+
+import asyncio
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.report import markdown, medians
+from benchmarks.rig import Rig, gateway, loops_in_turn
+from benchmarks.targets import add_checkouts_option
+from benchmarks.targets.wsaas import Wsaas
+from benchmarks.wire import CLOSE, frame
+
+UNDER_WAY = 32
+"""Clients that come and go at the same time."""
+
+
+async def come_and_go(rig: Rig, times: int) -> None:
+    """Connect and close `times` clients, one after the other."""
+    for _ in range(times):
+        client = await rig.connect()
+        client.transport.write(frame(b"", CLOSE))
+        client.transport.close()
+
+
+async def measure(clients: int, checkout: Path, settings: dict[str, str]) -> tuple[float, float]:
+    """Return the CPU time per client in microseconds, and clients per second."""
+    async with gateway(Wsaas(checkout, settings=settings)) as rig:
+        await asyncio.gather(*(come_and_go(rig, 10) for _ in range(UNDER_WAY)))
+        cpu, begin = rig.cpu(), time.perf_counter()
+        await asyncio.gather(*(come_and_go(rig, clients // UNDER_WAY) for _ in range(UNDER_WAY)))
+        return (rig.cpu() - cpu) / clients * 1e6, clients / (time.perf_counter() - begin)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the case."""
+    parser = ArgumentParser(prog="python -m benchmarks connects", description=__doc__)
+    add_checkouts_option(parser)
+    parser.add_argument("--clients", type=int, default=6400)
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args(arguments)
+    with TemporaryDirectory() as folder:
+        journal = {"JOURNAL": str(Path(folder) / "journal")}
+        journals = {
+            "no journal": {},
+            "`JOURNAL`": journal,
+            "`JOURNAL`, `JOURNAL_SYNC=full`": {**journal, "JOURNAL_SYNC": "full"},
+        }
+        runs = {
+            (name, target.name): partial(measure, chosen.clients, target.checkout, settings)
+            for name, settings in journals.items()
+            for target in chosen.targets
+        }
+        results = loops_in_turn(runs, chosen.repeats)
+    rows = []
+    for names, values in results.items():
+        cpu, rate = medians(values)
+        rows.append([*names, f"{cpu:.0f} µs", f"{rate:.0f}"])
+    print(markdown(["", "target", "CPU per client", "clients per second"], rows))

@@ -1,0 +1,203 @@
+"""How long the event loop is ever blocked with many clients, on a whole gateway without sockets.
+
+Clients connect, disconnect, send and receive messages and answer pings; clients are listed and counted. Meanwhile a
+timer that is due each millisecond measures how late it is: everything else waited for that long. There are no sockets
+because a process may not have enough descriptors for as many clients.
+"""
+
+import asyncio
+import gc
+import random
+import time
+from argparse import ArgumentParser
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, descriptors, start
+from benchmarks.report import markdown
+from benchmarks.wire import NO_CONTENT, PONG, close, frame, push, request, text
+from wsaas.memory.process import rest_collector
+
+TICK_S = 0.001
+"""Between two looks at the clock."""
+
+BUCKETS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, float("inf"))
+"""Upper bounds of the buckets in which pauses are counted."""
+
+PING_BYTES = b"\x89\x00"
+MESSAGE, PONG_FRAME, CLOSE_FRAME = text(128), frame(opcode=PONG), close()
+SETTINGS = {"KEEP_ALIVE_TIMEOUT": "3600000", "API_CONNECTION_AGE": "0", "API_CONNECTIONS": "32"}
+
+
+class PingWatch(list[bytes]):
+    """What is written to a client: nothing is kept, but `pinged` is called for each ping."""
+
+    def __init__(self, pinged: Callable[[], None]) -> None:
+        """Start empty."""
+        self._pinged = pinged
+
+    def append(self, data: bytes) -> None:
+        """Take `data`."""
+        if data == PING_BYTES:
+            self._pinged()
+
+
+class Crowd:
+    """The clients of a gateway, and everything that they and the backend do."""
+
+    def __init__(self, gateway: InProcessGateway) -> None:
+        """Start without clients."""
+        self._gateway = gateway
+        self._api = gateway.accept()
+        self._clients: deque[tuple[MemoryTransport, str]] = deque()
+        self._pinged: deque[MemoryTransport] = deque()
+
+    async def connect(self) -> None:
+        """Connect a client."""
+        client, path = await self._gateway.connect()
+        client.written = PingWatch(lambda: self._pinged.append(client))
+        self._clients.append((client, path))
+
+    async def disconnect(self) -> None:
+        """Disconnect the client that connected first."""
+        client, _ = self._clients.popleft()
+        self._gateway.disconnect(client, CLOSE_FRAME)
+
+    async def send(self) -> None:
+        """Let any client send a message."""
+        client, _ = random.choice(self._clients)  # noqa: S311 - no secret
+        client.receive(MESSAGE)
+        self._gateway.answer(NO_CONTENT)
+
+    async def push(self) -> None:
+        """Push a message to any client."""
+        _, path = random.choice(self._clients)  # noqa: S311 - no secret
+        self._call(push(path, 128))
+
+    async def pong(self) -> None:
+        """Let one client answer its ping."""
+        if self._pinged:
+            self._pinged.popleft().receive(PONG_FRAME)
+
+    async def list(self) -> None:
+        """Read a page of the list of clients."""
+        self._call(request("GET", "/connections"))
+
+    async def count(self) -> None:
+        """Ask for the number of clients."""
+        self._call(request("HEAD", "/connections"))
+
+    def _call(self, data: bytes) -> None:
+        self._api.receive(data)
+        self._api.written.clear()
+
+
+class TickMeter:
+    """Measures by how much each of its ticks is late. `late`: milliseconds, one for each tick."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start."""
+        self._loop = loop
+        self.late: list[float] = []
+        self._due = loop.time() + TICK_S
+        self._timer = loop.call_at(self._due, self._tick)
+
+    def stop(self) -> None:
+        """Stop."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.late.append(1000 * max(0.0, now - self._due))
+        self._due = now + TICK_S
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+
+class CollectionMeter:
+    """Measures the garbage collections. `longest`: milliseconds, by generation."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.longest: dict[str, float] = {}
+        self._begin = 0.0
+        gc.callbacks.append(self._observe)
+
+    def stop(self) -> None:
+        """Stop."""
+        gc.callbacks.remove(self._observe)
+
+    def _observe(self, phase: str, information: dict[str, int]) -> None:
+        if phase == "start":
+            self._begin = time.perf_counter()
+            return
+        name = f"generation {information['generation']}"
+        self.longest[name] = max(self.longest.get(name, 0.0), 1000 * (time.perf_counter() - self._begin))
+
+
+async def act(crowd: Crowd, seconds: float) -> None:
+    """Let everything happen for `seconds`."""
+    rates: dict[Callable[[], Awaitable[None]], float] = {
+        crowd.send: 2000,
+        crowd.push: 2000,
+        crowd.connect: 200,
+        crowd.disconnect: 200,
+        crowd.pong: 20_000,
+        crowd.list: 1,
+        crowd.count: 1,
+    }
+    done: Counter[Callable[[], Awaitable[None]]] = Counter()
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    while (elapsed := loop.time() - begin) < seconds:
+        for action, rate in rates.items():
+            # Only a few at once: more of them would be a pause themselves.
+            for _ in range(min(max(8, int(rate * TICK_S)), int(elapsed * rate) - done[action])):
+                await action()
+                done[action] += 1
+        await asyncio.sleep(0.0005)
+
+
+async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> tuple[list[float], dict[str, float]]:
+    """Return by how many milliseconds the ticks were late, and the longest collection of each generation."""
+    limit = str(2 * clients)
+    with descriptors(4 * clients + 1000):
+        gateway = await start(loop, MAX_CONNECTIONS=limit, **SETTINGS)
+    crowd = Crowd(gateway)
+    for _ in range(clients):
+        await crowd.connect()
+    if not plain:
+        rest_collector()
+    collections, ticks = CollectionMeter(), TickMeter(loop)
+    await act(crowd, seconds)
+    ticks.stop()
+    collections.stop()
+    return ticks.late, collections.longest
+
+
+def table(late: Sequence[float]) -> str:
+    """Return the histogram as a Markdown table."""
+    rows = []
+    below = 0
+    for bound in BUCKETS_MS:
+        count = sum(each <= bound for each in late)
+        if count > below:
+            name = f"{bound:g} ms" if bound < BUCKETS_MS[-1] else "more"
+            rows.append([name, f"{count - below:,}", f"{(count - below) / len(late):.4%}"])
+        below = count
+    return markdown(["late by up to", "ticks", "share"], rows)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the case."""
+    parser = ArgumentParser(prog="python -m benchmarks pauses", description=__doc__)
+    parser.add_argument("--clients", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--plain", action="store_true", help="leave the garbage collector as Python sets it up")
+    chosen = parser.parse_args(arguments)
+    loop = Loop()
+    asyncio.set_event_loop(loop)
+    late, collections = loop.run_until_complete(measure(loop, chosen.clients, chosen.seconds, plain=chosen.plain))
+    print(f"{chosen.clients:,} clients without sockets, {chosen.seconds:g} s, longest pause {max(late):.1f} ms\n")
+    print(table(late))
+    for name, longest in sorted(collections.items()):
+        print(f"\nlongest collection of {name}: {longest:.1f} ms")

@@ -1,0 +1,1 @@
+"""Gateways side by side under the load of the load generator."""
