@@ -130,7 +130,7 @@ async def loaded(gateway, clients):
     server = await asyncio.start_server(accept, HOST, 0)
     port = server.sockets[0].getsockname()[1]
     settings = Fake().load_settings(Placement(backend_port, port, port, Path(), 1))
-    with closing(await asyncio.to_thread(LoadGenerator, [*settings, "patience=0.5"])) as load:
+    with closing(await asyncio.to_thread(LoadGenerator, [*settings, "timeout=0.5"])) as load:
         await gateway.start(backend_port)
         try:
             await asyncio.to_thread(load.open, clients)
