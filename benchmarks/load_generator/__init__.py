@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class LoadError(Exception):
     """The load generator ended; it printed the reason on stderr."""
 
 
+@cache
 def build() -> Path:
     """Return the path of the compiled load generator. It is compiled once for each version of its source.
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,14 +15,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks import processes
+from benchmarks.cases import CASES
 from benchmarks.comparison.histogram import merged, percentile
 from benchmarks.comparison.measurement import FAULTS
+from benchmarks.comparison.workloads import WORKLOADS
+from benchmarks.in_process.parts import PARTS
 from benchmarks.load_generator import LoadError, LoadGenerator
+from benchmarks.machine import undisturbed
+from benchmarks.report import in_turn
 from benchmarks.targets.base import Placement, Target
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is written in C: no cc here")
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
@@ -373,6 +380,11 @@ def test_the_load_generator_says_when_clients_cannot_connect():
         answer_of(Mute(), "push")
 
 
+def test_the_load_generator_refuses_a_case_that_it_does_not_know():
+    with pytest.raises(LoadError):
+        answer_of(Gateway(), "nonsense")
+
+
 def test_percentiles_are_of_all_that_was_counted():
     histogram = [(1000, 90), (2000, 9), (9000, 1)]
     assert percentile(histogram, 0.5) == 1
@@ -393,12 +405,83 @@ def test_a_tree_of_processes_is_counted_whole():
         process.stdin.close()
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core for the gateway, one for the load")
+def test_what_is_compared_is_run_in_turn():
+    numbers = count()
+    results = in_turn({"first": lambda: next(numbers), "second": lambda: next(numbers)}, 3)
+    assert results == {"first": [0, 2, 4], "second": [1, 3, 5]}
+
+
+def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_kept():
+    shares = iter([0.5, 0.0, 0.4])
+    assert undisturbed(lambda: next(shares), lambda share: share, calm=1, tries=3) == 0.5
+    shares = iter([2.5, 1.5, 2.0, 0.0])
+    assert undisturbed(lambda: next(shares), lambda share: share, calm=1, tries=3) == 1.5
+    assert next(shares) == 0.0
+
+
+def suite(*arguments):
+    """Run `python -m benchmarks` with `arguments`."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_every_case_is_listed_with_a_line_about_it():
+    ended = suite("--help")
+    assert ended.returncode == 0
+    for name, case in CASES.items():
+        assert re.search(rf"^  {name} +{re.escape(case.summary)}$", ended.stdout, re.MULTILINE)
+    assert set(WORKLOADS) <= set(CASES)
+    files = {path.stem for path in (ROOT / "benchmarks" / "cases").glob("*.py")}
+    assert files - {"__init__", "compare"} <= set(CASES)
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["push,micro"], ["micro", "--target=nchan"]])
+def test_a_command_that_names_no_case_is_an_error(arguments):
+    ended = suite(*arguments)
+    assert ended.returncode
+    assert "usage: python -m benchmarks" in ended.stderr
+
+
+TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core for the gateway, one for the load")
+
+
+@TWO_CORES
+def test_the_code_of_two_checkouts_is_compared_without_sockets():
+    ended = suite("micro", "--target", f"wsaas,wsaas@{ROOT}", "--times=20", "--batches=2", "--repeats=1")
+    assert ended.returncode == 0, ended.stderr
+    assert "left out" not in ended.stderr
+    rows = [line.split(" | ") for line in ended.stdout.splitlines()[2:]]
+    names = ["| push: PUT in, frame and response out", "| message: frame in, PUT out, response in"]
+    names += [f"| {part}" for part in PARTS]
+    for name in names:
+        assert [row[1] for row in rows if row[0] == name] == ["wsaas", f"wsaas@{ROOT.name}"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "connects --clients=64 --repeats=1",
+        "paths --clients=5 --messages=320 --repeats=1",
+        "idle --clients=10 --talk --size=300 --compression",
+        "outage --clients=5 --seconds=1",
+        "slow --megabytes=1",
+        "stalls --connections=5 --timeout=300",
+        "pauses --clients=50 --seconds=0.2",
+        "framing --frames=20 --repeats=1",
+    ],
+)
+def test_a_case_runs_without_the_load_generator(command):
+    ended = suite(*command.split())
+    assert ended.returncode == 0, ended.stderr
+    assert not ended.stderr
+    assert ended.stdout.strip()
+
+
+@TWO_CORES
 def test_the_gateway_is_measured_by_one_command(tmp_path):
     path = tmp_path / "all.json"
     options = ["--clients=20", "--repeats=1", "--seconds=0.1", "--warmup=0.1", "--json"]
-    command = [sys.executable, "-m", "benchmarks", "push,message,echo,connect", *options, str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    ended = suite("push,message,echo,connect", *options, str(path))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("| wsaas |") == 4
     measurements = json.loads(path.read_text())["measurements"]
