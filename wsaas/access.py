@@ -1,4 +1,4 @@
-"""Who may come in, and who it is: origins, addresses behind proxies, and hosts under which the REST surface answers."""
+"""Access rules: web origins, client addresses behind proxies, and the hosts that the REST surface answers for."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,18 +15,17 @@ MAX_KNOWN_HOSTS = 256
 Network = IPv4Network | IPv6Network
 
 UNIX = "unix:"
-"""What stands for every peer on a Unix socket where addresses are listed. Such a peer's own address is empty."""
+"""Stands for all peers on Unix sockets in a list of addresses. The address of such a peer is empty."""
 
-IPV6_CUSTOMER = 64
-"""Bits of an IPv6 address that tell one customer of a provider from another; who has one such network has 2^64
-addresses in it."""
+IPV6_BLOCK_BITS = 64
+"""Length of the prefix that a provider gives to one customer, who may use each of the 2^64 addresses in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
     """The web origins (RFC 6454) that may connect, in lower case.
 
-    `exact`: whole ones; `domains`: scheme and the end of the host, from its dot on; `everyone`: all of them.
+    `exact`: complete origins; `domains`: scheme, and the end of the host from a dot on; `everyone`: any origin.
     """
 
     exact: frozenset[str] = frozenset()
@@ -51,7 +50,7 @@ ANY_ORIGIN = Origins(everyone=True)
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies whose word is believed: those in `networks` and, with `unix`, those that come by a Unix socket."""
+    """The proxies whose `X-Forwarded-For` counts: those in `networks` and, with `unix`, those on Unix sockets."""
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
@@ -59,33 +58,33 @@ class Proxies:
     def client(self, peer: str, forwarded: Sequence[str]) -> str:
         """Return the address of the client behind `peer`.
 
-        `peer`: the other end of the connection, empty for a Unix socket; `forwarded`: the addresses of its
-        `X-Forwarded-For`, of which each proxy adds the one that it sees at the end. What stands before the last one
-        that is not a trusted proxy, anybody may have written.
+        `peer`: the address of the peer, empty for a Unix socket; `forwarded`: the entries of `X-Forwarded-For`. Each
+        proxy appends the address of its peer, so the client is the last one that is not a trusted proxy. The entries
+        before it may be forged.
         """
         address = peer
         for entry in reversed(forwarded):
-            if not self.trusts(address) or (further := _address(entry)) is None:
+            if not self.trusts(address) or (further := _forwarded_address(entry)) is None:
                 break
             address = further
         return address
 
     def trusts(self, address: str) -> bool:
-        """Return whether `address`, empty for a Unix socket, is that of one of these proxies."""
+        """Return whether `address` (empty for a Unix socket) is one of these proxies."""
         if not address:
             return self.unix
         known = ip_address(address)
         return any(known in network for network in self.networks)
 
 
-def _address(entry: str) -> str | None:
-    """Return the address in an entry of `X-Forwarded-For`, which may carry a port; None where it is none."""
+def _forwarded_address(entry: str) -> str | None:
+    """Return the address in an entry of `X-Forwarded-For`, which may have a port; None where it has no address."""
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
     if "%" in entry:
-        # A zone is a name of the sender's own, and may hold anything.
+        # A zone is a name that the sender chose, and may hold anything.
         return None
     try:
         address = ip_address(entry)
@@ -95,15 +94,15 @@ def _address(entry: str) -> str | None:
     return str(mapped or address)
 
 
-def customer(address: str) -> str:
-    """Return what stands for all the addresses that the owner of `address` is sure to have: its own, or its /64."""
+def address_block(address: str) -> str:
+    """Return the block of addresses that are counted as one: an IPv4 address itself, the /64 network of an IPv6 one."""
     if ":" not in address:
         return address
-    return str(IPv6Network((address.partition("%")[0], IPV6_CUSTOMER), strict=False))
+    return str(IPv6Network((address.partition("%")[0], IPV6_BLOCK_BITS), strict=False))
 
 
-def names_loopback(host: str) -> bool:
-    """Return whether only this machine is reached by `host`: a name in lower case, or an address."""
+def is_loopback_host(host: str) -> bool:
+    """Return whether `host`, a name in lower case or an address, is one of this machine's loopback interface."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -111,28 +110,28 @@ def names_loopback(host: str) -> bool:
 
 
 class HostCheck:
-    """The hosts under which a REST surface that asks for no proof answers.
+    """The hosts that a REST surface without authentication answers for.
 
-    A web page can let its own name resolve to 127.0.0.1 (DNS rebinding). Its requests are then same-origin for the
-    browser, which shows it the answers, but their `Host` is still that name.
+    A web page can let its own name resolve to 127.0.0.1 (DNS rebinding). For the browser, its requests are then
+    same-origin, and the page may read the responses. But their `Host` is still that name.
     """
 
     __slots__ = ("_any", "_names", "known")
 
     def __init__(self, names: Iterable[str], *, any_host: bool = False) -> None:
-        """Allow loopback names and addresses and `names`; with `any_host` all, for a socket that no browser reaches.
+        """Allow loopback hosts and `names`; with `any_host` all, for a Unix socket, which no browser reaches.
 
-        An empty name and an unspecified address such as 0.0.0.0 stand for every interface and name no host.
+        Empty names and unspecified addresses such as 0.0.0.0 are ignored: they stand for all interfaces.
         """
         self._any = any_host
-        self._names = frozenset(_plain(name) for name in names if name and not _is_unspecified(name))
+        self._names = frozenset(_normalize(name) for name in names if name and not _is_unspecified(name))
         self.known: set[bytes] = set()
-        """Values that are allowed: a look-up instead of `allow`. There are `MAX_KNOWN_HOSTS` at most."""
+        """Up to `MAX_KNOWN_HOSTS` values that are allowed: a look-up here is faster than `allow`."""
 
     def allow(self, host: bytes | None) -> bool:
-        """Return whether a request with this `Host` header (RFC 9110 section 7.2) is answered, on whatever port.
+        """Return whether a request with this `Host` header (RFC 9110 section 7.2) is allowed. Its port is ignored.
 
-        Without a `Host`, which only HTTP/1.0 allows, it is not.
+        A request without `Host`, which is valid in HTTP/1.0 only, is not.
         """
         if host is None or not (self._any or self._is_allowed(host.decode("latin-1").lower())):
             return False
@@ -145,12 +144,12 @@ class HostCheck:
         authority = _AUTHORITY.fullmatch(host)
         if authority is None:
             return False
-        name = _plain(authority[1] or authority[2])
-        return name in self._names or names_loopback(name)
+        name = _normalize(authority[1] or authority[2])
+        return name in self._names or is_loopback_host(name)
 
 
-def _plain(name: str) -> str:
-    """Return a host in one spelling: lower case, without the dot of the root, an IPv6 address at its shortest."""
+def _normalize(name: str) -> str:
+    """Return `name` in lower case, without the dot of the root domain, an address in its canonical form."""
     name = name.lower()
     name = name.removesuffix(".")
     try:

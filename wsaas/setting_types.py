@@ -13,7 +13,7 @@ from pathlib import Path
 from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
-from wsaas.access import UNIX, Origins, Proxies, names_loopback
+from wsaas.access import UNIX, Origins, Proxies, is_loopback_host
 from wsaas.memory.limit import MIN_LIMIT
 
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
@@ -70,7 +70,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return bool(self.path) or names_loopback(self.host)
+        return bool(self.path) or is_loopback_host(self.host)
 
 
 @dataclass(frozen=True, slots=True)

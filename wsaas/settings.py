@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wsaas import setting_types as values
-from wsaas.access import ANY_ORIGIN, Origins, Proxies, names_loopback
+from wsaas.access import ANY_ORIGIN, Origins, Proxies, is_loopback_host
 from wsaas.errors import SettingError
 from wsaas.log.output import LEVELS
 from wsaas.memory.limit import MIN_LIMIT
@@ -385,7 +385,7 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
 def listen_address(settings: Settings) -> Address:
     """Return the client-facing address: `LISTEN`, or the one that follows from `WS_HOSTNAME`."""
     name = settings.ws_hostname
-    return settings.listen or Address(name.host if names_loopback(name.host) else "", name.port)
+    return settings.listen or Address(name.host if is_loopback_host(name.host) else "", name.port)
 
 
 def control_address(settings: Settings) -> Address:

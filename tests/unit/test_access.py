@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxies, customer, from_web_page
+from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxies, address_block, from_web_page
 
 # Origins
 
@@ -105,7 +105,7 @@ def test_whatever_is_forwarded_the_client_has_an_address_and_a_stranger_cannot_c
     ],
 )
 def test_an_ipv6_customer_is_a_network(address, expected):
-    assert customer(address) == expected
+    assert address_block(address) == expected
 
 
 # Hosts

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from wsaas.access import customer
+from wsaas.access import address_block
 
 
 class AddressLimit:
@@ -33,7 +33,7 @@ class AddressLimit:
         """Count a connection of `address` that is no client any more; return for whom, empty for nobody."""
         if not self.limit or not address:
             return ""
-        name = customer(address)
+        name = address_block(address)
         self.add(name)
         return name
 

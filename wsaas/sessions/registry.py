@@ -9,7 +9,7 @@ from itertools import islice
 from operator import attrgetter
 
 from wsaas import errors
-from wsaas.access import customer
+from wsaas.access import address_block
 from wsaas.clock import Clock
 from wsaas.delivery.journal import Entry, Journal
 from wsaas.delivery.webhook import Webhook
@@ -86,7 +86,7 @@ class Registry:
             raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
         if len(self._ending) >= self._limit_ending:
             raise errors.Unavailable("The backend has yet to be told of too many ended connections.", RETRY_AFTER)
-        if self.addresses.limit and remote_address and self.addresses.is_reached(customer(remote_address), own):
+        if self.addresses.limit and remote_address and self.addresses.is_reached(address_block(remote_address), own):
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
     def admit(self, handshake: Handshake, remote_address: str, door: PendingClient) -> Session:
@@ -96,7 +96,7 @@ class Registry:
         session = Session(self.services, connection_id, handshake, remote_address, door)
         session.order = self._count
         if self.addresses.limit and remote_address:
-            self.addresses.add(customer(remote_address))
+            self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session
         return session
 
@@ -137,7 +137,7 @@ class Registry:
         """The client of `session` is gone."""
         del self._live[session.id]
         if self.addresses.limit and session.remote_address:
-            self.addresses.remove(customer(session.remote_address))
+            self.addresses.remove(address_block(session.remote_address))
         self._ended_count += 1
         session.order = self._ended_count
         self._ending[session.id] = session

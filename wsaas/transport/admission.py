@@ -1,9 +1,9 @@
-"""Which connections are taken: the division of the descriptors, and the limit of each address.
+"""Which connections are accepted: descriptors, and the limit of connections of each address.
 
-Connections that are not clients yet are counted from accept on. A `Gate` stands before each listener and knows those
-that came by it: the undecided ones, of which no authorized request was read, and those of the REST surface. It makes
-room by closing the undecided connection that is the oldest, as whoever means well sends a request at once, and then the
-REST connection that is idle for the longest time.
+Each listener has a `Gate`. It knows the connections of its listener that are not clients: the undecided ones, which
+have sent neither a handshake nor an authorized request yet, and those of the REST surface. When there is no room, it
+closes the oldest undecided connection, as a well-behaved peer sends a request at once, or else the REST connection that
+has been idle for the longest time.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
-from wsaas.access import Proxies, customer
+from wsaas.access import Proxies, address_block
 from wsaas.clock import Clock
 from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests, Unavailable
 from wsaas.log import logger
@@ -20,187 +20,187 @@ from wsaas.sessions.address_limit import AddressLimit
 from wsaas.transport.descriptors import SPARE_DESCRIPTORS, DescriptorBudget
 
 MAX_REFUSED = SPARE_DESCRIPTORS // 2
-"""Connections that may be told at a time why they are refused. Others are closed at once."""
+"""Refused connections that may wait for their answer at a time. Others are closed at once."""
 
 REFUSAL_S = 1.0
-"""Seconds that a refused connection has to take its answer."""
+"""Seconds that a refused connection may take to read its answer and close."""
 
 MAX_UNDECIDED_OVER_LIMIT = 8
-"""Connections that an address at its limit may still open on a listener that has a REST surface too, as any of them may
-turn out to be the backend's."""
+"""Connections that an address at its limit may still open on a listener that also serves REST requests: any of them
+may turn out to be the backend's."""
 
 IDLE_SAMPLE = 256
-"""REST connections among which the one is looked for that is idle for the longest time."""
+"""REST connections that are compared to find the one that has been idle for the longest time."""
 
 WARNING_GAP_S = 60.0
 """Seconds between two warnings that connections are refused."""
 
 
 class Connection(Protocol):
-    """A connection that is not a client."""
+    """A connection that is not a client, as a `Gate` sees it."""
 
     def peer_address(self) -> str:
-        """Return the address of the other end, empty for a Unix socket."""
+        """Return the IP address of the peer, empty for a Unix socket."""
 
     def idle_since(self) -> float:
-        """Return a time by which idle connections can be ordered, infinity for one that is within a request."""
+        """Return a time that grows with how recently it became idle, infinity for one that is within a request."""
 
-    def evict(self) -> None:
-        """Close at once, for want of descriptors."""
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class ConnectionTable:
-    """The descriptors of all connections that were accepted.
+    """The accepted connections of all listeners, and the descriptors for them.
 
-    `control`: those that came by a listener of the REST surface alone. `leaving`: those that are being closed for want
-    of room; they take of `spare`.
+    `control`: the number of connections of a listener for REST requests alone. `closing`: connections that are being
+    closed for want of room; they use the `spare` descriptors.
     """
 
-    __slots__ = ("_clock", "_warned", "budget", "control", "leaving", "opened")
+    __slots__ = ("_clock", "_warned_at", "budget", "closing", "control", "opened")
 
     def __init__(self, budget: DescriptorBudget, opened: Callable[[], int], clock: Clock) -> None:
-        """`opened` returns the number of accepted connections that are not closed."""
+        """`opened` returns how many accepted connections are not closed yet."""
         self._clock = clock
         self.opened = opened
-        self._warned = -math.inf
+        self._warned_at = -math.inf
         self.budget = budget
         self.control = 0
-        self.leaving: set[Connection] = set()
+        self.closing: set[Connection] = set()
 
     @property
     def used(self) -> int:
-        """Accepted connections that stay."""
-        return self.opened() - len(self.leaving)
+        """The accepted connections that are not being closed for want of room."""
+        return self.opened() - len(self.closing)
 
     def warn(self) -> None:
-        """Log, now and then, that connections are refused."""
+        """Log that connections are refused, at most once in `WARNING_GAP_S`."""
         now = self._clock.now()
-        if now >= self._warned + WARNING_GAP_S:
-            self._warned = now
+        if now >= self._warned_at + WARNING_GAP_S:
+            self._warned_at = now
             logger.warning("open files allow no more than %s: others are refused", counted(self.used, "connection"))
 
 
 class Gate:
-    """The connections of one listener that are not clients. This one is for clients alone."""
+    """Admits the connections of one listener, and knows those that are not clients. This one is for clients alone."""
 
-    __slots__ = ("_addresses", "_over_limit", "_proxies", "_rest", "_table", "_undecided")
+    __slots__ = ("_addresses", "_over_limit", "_proxies", "_rest_connections", "_table", "_undecided")
 
     def __init__(self, table: ConnectionTable, addresses: AddressLimit, proxies: Proxies) -> None:
-        """Take descriptors of `table`. Connections of `proxies` are counted by the address that they forward, later."""
+        """Count connections in `table`. Those of `proxies` count for the address that they forward, once it is known."""
         self._addresses = addresses
         self._over_limit: dict[str, dict[Connection, None]] = {}
         self._proxies = proxies
-        self._rest: dict[Connection, None] = {}
+        self._rest_connections: dict[Connection, None] = {}
         self._table = table
         self._undecided: dict[Connection, str] = {}
 
-    def enter(self, connection: Connection) -> HTTPError | None:
-        """Take a connection that was just accepted; return the fault with which it is refused instead."""
+    def admit(self, connection: Connection) -> HTTPError | None:
+        """Admit a connection that was just accepted; return the error with which to refuse it instead."""
         if not self._addresses.limit and self._has_room():
-            # What nearly all come by.
+            # The usual case.
             self._undecided[connection] = ""
             return None
-        name = self._customer(connection)
-        over_limit = bool(name) and self._addresses.is_reached(name)
-        if over_limit and not self._may_be_rest(name):
+        block = self._address_block(connection)
+        over_limit = bool(block) and self._addresses.is_reached(block)
+        if over_limit and not self._may_be_rest(block):
             return TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
         if not self._has_room() and not self._make_room():
             self._table.warn()
             return Unavailable("This node has reached its limit of connections.", RETRY_AFTER)
-        self._undecided[connection] = name
+        self._undecided[connection] = block
         if over_limit:
-            self._over_limit.setdefault(name, {})[connection] = None
-        elif name:
-            self._addresses.add(name)
+            self._over_limit.setdefault(block, {})[connection] = None
+        elif block:
+            self._addresses.add(block)
         return None
 
-    def turn_away(self, connection: Connection) -> bool:
-        """Note that a connection which may not `enter` is being closed; return whether there is time to tell it why."""
-        leaving = self._table.leaving
-        leaving.add(connection)
-        return len(leaving) <= MAX_REFUSED
+    def refuse(self, connection: Connection) -> bool:
+        """Count a connection that was not admitted as closing; return whether there is room to answer it first."""
+        closing = self._table.closing
+        closing.add(connection)
+        return len(closing) <= MAX_REFUSED
 
-    def leave(self, connection: Connection) -> None:
-        """A connection is closed, or is that of a client from now on."""
-        name = self._undecided.pop(connection, None)
-        if name is None:
-            self._rest.pop(connection, None)
-            self._table.leaving.discard(connection)
-        elif name:
-            self._uncount(connection, name)
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection: it is closed, or is that of a client from now on."""
+        block = self._undecided.pop(connection, None)
+        if block is None:
+            self._rest_connections.pop(connection, None)
+            self._table.closing.discard(connection)
+        elif block:
+            self._uncount(connection, block)
 
-    def prove(self, connection: Connection) -> None:
-        """A connection made an authorized REST request: it is not counted for its address any more."""
-        name = self._undecided.pop(connection, None)
-        if name is not None:
-            self._rest[connection] = None
-            if name:
-                self._uncount(connection, name)
+    def mark_authorized(self, connection: Connection) -> None:
+        """Take a connection that made an authorized request for the backend's: it counts for no address any more."""
+        block = self._undecided.pop(connection, None)
+        if block is not None:
+            self._rest_connections[connection] = None
+            if block:
+                self._uncount(connection, block)
 
     def check_client(self) -> None:
-        """Raise `Unavailable` where no descriptor may go to a further client."""
+        """Raise `Unavailable` when there is no descriptor for a further client."""
 
-    def counted(self, connection: Connection, address: str) -> int:
-        """Return how many (0 or 1) of the connections that are counted for `address` `connection` is."""
+    def count_of(self, connection: Connection, address: str) -> int:
+        """Return 1 if `connection` is one of those that are counted for `address`, else 0."""
         if not self._addresses.limit or not address:
             return 0
-        name = customer(address)
-        return int(self._undecided.get(connection) == name and connection not in self._over_limit.get(name, ()))
+        block = address_block(address)
+        return int(self._undecided.get(connection) == block and connection not in self._over_limit.get(block, ()))
 
-    def _customer(self, connection: Connection) -> str:
-        """Return for whom a connection is counted; empty for nobody."""
+    def _address_block(self, connection: Connection) -> str:
+        """Return the address block that a connection is counted for, empty for none."""
         if not self._addresses.limit:
             return ""
         address = connection.peer_address()
-        return "" if not address or self._proxies.trusts(address) else customer(address)
+        return "" if not address or self._proxies.trusts(address) else address_block(address)
 
-    def _uncount(self, connection: Connection, name: str) -> None:
-        """Count a connection for its customer `name` no more."""
-        over_limit = self._over_limit.get(name, {})
+    def _uncount(self, connection: Connection, block: str) -> None:
+        """Count a connection for its address block no more."""
+        over_limit = self._over_limit.get(block, {})
         if connection in over_limit:
             del over_limit[connection]
             if not over_limit:
-                del self._over_limit[name]
+                del self._over_limit[block]
         else:
-            self._addresses.remove(name)
+            self._addresses.remove(block)
 
-    def _may_be_rest(self, name: str) -> bool:  # noqa: ARG002 - some listeners know
-        """Return whether a connection of a customer at its limit may be one of the backend's."""
+    def _may_be_rest(self, block: str) -> bool:  # noqa: ARG002 - `SharedGate` needs it
+        """Return whether a connection of an address at its limit may be the backend's."""
         return False
 
     def _has_room(self) -> bool:
-        """Return whether there is a descriptor for one more connection."""
+        """Return whether there is a descriptor for a further connection."""
         table = self._table
         budget = table.budget
         return table.used - table.control < budget.clients - max(0, table.control - budget.control)
 
     def _make_room(self) -> bool:
-        """Close a connection for another one; return whether there was one to close."""
-        victim = next(iter(self._undecided), None) or self._idlest()
-        if victim is None:
+        """Close a connection to make room for another; return whether there was one to close."""
+        connection = next(iter(self._undecided), None) or self._longest_idle()
+        if connection is None:
             return False
-        self._evict(victim)
+        self._evict(connection)
         return True
 
     def _evict(self, connection: Connection) -> None:
-        self.leave(connection)
-        self._table.leaving.add(connection)
-        connection.evict()
+        self.discard(connection)
+        self._table.closing.add(connection)
+        connection.abort()
 
-    def _idlest(self) -> Connection | None:
-        found = min(islice(self._rest, IDLE_SAMPLE), key=lambda each: each.idle_since(), default=None)
+    def _longest_idle(self) -> Connection | None:
+        found = min(islice(self._rest_connections, IDLE_SAMPLE), key=lambda each: each.idle_since(), default=None)
         return None if found is None or found.idle_since() == math.inf else found
 
 
 class SharedGate(Gate):
-    """Connections of a listener that is both for clients and for REST requests."""
+    """The gate of a listener for both clients and REST requests."""
 
     __slots__ = ()
 
     def check_client(self) -> None:
-        """Raise `Unavailable` where only the descriptors of the REST surface are left."""
+        """Raise `Unavailable` when only the descriptors of the REST surface are left."""
         table = self._table
-        others = len(table.leaving) + len(self._undecided) + len(self._rest)
+        others = len(table.closing) + len(self._undecided) + len(self._rest_connections)
         if table.opened() - others >= table.budget.clients:
             table.warn()
             raise Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
@@ -209,34 +209,34 @@ class SharedGate(Gate):
         budget = self._table.budget
         return self._table.used < budget.clients + budget.control
 
-    def _may_be_rest(self, name: str) -> bool:
-        over_limit = self._over_limit.get(name, {})
+    def _may_be_rest(self, block: str) -> bool:
+        over_limit = self._over_limit.get(block, {})
         if len(over_limit) >= MAX_UNDECIDED_OVER_LIMIT:
             self._evict(next(iter(over_limit)))
         return True
 
 
 class ControlGate(Gate):
-    """Connections of a listener for REST requests alone. Whatever clients do, there is room for some of them."""
+    """The gate of a listener for REST requests alone. Descriptors are reserved for some, whatever clients do."""
 
     __slots__ = ()
 
-    def enter(self, connection: Connection) -> HTTPError | None:
-        """Take a connection that was just accepted; return the fault with which it is refused instead."""
-        fault = super().enter(connection)
+    def admit(self, connection: Connection) -> HTTPError | None:
+        """Admit a connection that was just accepted; return the error with which to refuse it instead."""
+        error = super().admit(connection)
         self._count()
-        return fault
+        return error
 
-    def leave(self, connection: Connection) -> None:
-        """A connection is closed."""
-        super().leave(connection)
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection, which is closed."""
+        super().discard(connection)
         self._count()
 
     def _count(self) -> None:
-        self._table.control = len(self._undecided) + len(self._rest)
+        self._table.control = len(self._undecided) + len(self._rest_connections)
 
-    def _customer(self, _connection: Connection) -> str:
-        """Count no addresses: no client comes here."""
+    def _address_block(self, _connection: Connection) -> str:
+        """Return an empty text: addresses are not limited here, as there are no clients."""
         return ""
 
     def _has_room(self) -> bool:

@@ -72,7 +72,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         common = self._site.common
         self._deadline = common.clock.now() + common.settings.handshake_timeout
-        fault = self._site.gate.enter(self)
+        fault = self._site.gate.admit(self)
         if fault is not None:
             self._turn_away(fault)
         common.timeouts.add(self)
@@ -80,7 +80,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Let go of everything."""
         self._reader.close()
-        self._site.gate.leave(self)
+        self._site.gate.discard(self)
         self._site.common.timeouts.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -142,8 +142,8 @@ class HttpProtocol(asyncio.Protocol):
         settings = self._site.common.settings
         return self._deadline or self._site.common.clock.now() + settings.keep_alive_timeout
 
-    def evict(self) -> None:
-        """Close at once, for want of descriptors."""
+    def abort(self) -> None:
+        """Close at once."""
         self._reader.close()
         self._transport.abort()
 
@@ -152,11 +152,11 @@ class HttpProtocol(asyncio.Protocol):
         control = self._site.control
         if control is not None and control.authorizes(request):
             self._proven = True
-            self._site.gate.prove(self)
+            self._site.gate.mark_authorized(self)
 
     def _turn_away(self, fault: errors.HTTPError) -> None:
         """Refuse a connection that was just accepted, without a descriptor for long."""
-        if self._site.gate.turn_away(self):
+        if self._site.gate.refuse(self):
             self._end(self._fault(fault))
             self._deadline = self._site.common.clock.now() + REFUSAL_S
         else:
@@ -249,7 +249,7 @@ class HttpProtocol(asyncio.Protocol):
             shaken = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._remote_address(request)
             site.gate.check_client()
-            site.registry.check(address, site.gate.counted(self, address))
+            site.registry.check(address, site.gate.count_of(self, address))
         except errors.HTTPError as fault:
             _log_refusal(self.peer_address(), request, fault)
             answers.append(self._fault(fault))
@@ -258,7 +258,7 @@ class HttpProtocol(asyncio.Protocol):
         transport = self._transport
         if answers:
             transport.write(b"".join(answers))
-        site.gate.leave(self)
+        site.gate.discard(self)
         site.common.timeouts.discard(self)
         door = PendingClientProtocol(site.common, transport, shaken, self._reader.rest)
         transport.set_protocol(door)

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
-from wsaas.access import names_loopback
+from wsaas.access import is_loopback_host
 from wsaas.setting_types import Address
 
 BACKLOG = 4096
@@ -124,7 +124,7 @@ def bind(address: Address) -> list[socket.socket]:
 
 def is_own(host: str) -> bool:
     """Return whether `host` is an address of this machine, or a name that means it wherever it is used."""
-    if names_loopback(host):
+    if is_loopback_host(host):
         return True
     try:
         family = socket.AF_INET if isinstance(ip_address(host), IPv4Address) else socket.AF_INET6

@@ -36,8 +36,8 @@ class ServerTLSTransport(TLSTransport):
         """Wait for a handshake within `HANDSHAKE_TIMEOUT`, or for a second where the gate refuses the connection."""
         super().connection_made(transport)
         self._deadline = self._context.closing_deadline()
-        if self._gate.enter(self) is not None:
-            if not self._gate.turn_away(self):
+        if self._gate.admit(self) is not None:
+            if not self._gate.refuse(self):
                 self._raw.abort()
             self._deadline = self._context.clock.now() + REFUSAL_S
         self._context.timeouts.add(self)
@@ -49,7 +49,7 @@ class ServerTLSTransport(TLSTransport):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end to the protocol, if it learned of the connection."""
-        self._gate.leave(self)
+        self._gate.discard(self)
         self._context.timeouts.discard(self)
         super().connection_lost(exc)
 
@@ -69,10 +69,6 @@ class ServerTLSTransport(TLSTransport):
     def idle_since(self) -> float:
         """Return infinity: it is within a handshake."""
         return math.inf
-
-    def evict(self) -> None:
-        """Close at once, for want of descriptors."""
-        self._raw.abort()
 
     def _begin(self, data: bytes) -> None:
         if self._state is NEW:
@@ -100,7 +96,7 @@ class ServerTLSTransport(TLSTransport):
         self._read_on()
 
     def _open(self) -> None:
-        self._gate.leave(self)
+        self._gate.discard(self)
         self._context.timeouts.discard(self)
         super()._open()
 

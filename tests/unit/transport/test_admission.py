@@ -31,7 +31,7 @@ class Connection:
     def __init__(self, address="192.0.2.1", idle=0.0):
         self.address = address
         self.idle = idle
-        self.evicted = False
+        self.aborted = False
 
     def peer_address(self):
         return self.address
@@ -39,8 +39,8 @@ class Connection:
     def idle_since(self):
         return self.idle
 
-    def evict(self):
-        self.evicted = True
+    def abort(self):
+        self.aborted = True
 
 
 class Rig:
@@ -55,25 +55,25 @@ class Rig:
             kind(self.table, self.addresses, trusted) for kind in (Gate, ControlGate, SharedGate)
         )
 
-    def enter(self, gate, *made, **more):
-        """Accept a connection; return it and the fault with which it was refused."""
+    def admit(self, gate, *made, **more):
+        """Accept a connection; return it and the error with which it was refused."""
         connection = Connection(*made, **more)
-        fault = gate.enter(connection)
-        if fault is not None:
-            gate.turn_away(connection)
+        error = gate.admit(connection)
+        if error is not None:
+            gate.refuse(connection)
         self.open.add(connection)
-        return connection, fault
+        return connection, error
 
     def close(self, gate, connection):
         self.open.discard(connection)
-        gate.leave(connection)
+        gate.discard(connection)
 
     def client(self, gate, address="192.0.2.1"):
         """Let a client in."""
-        connection, fault = self.enter(gate, address)
-        assert fault is None
+        connection, error = self.admit(gate, address)
+        assert error is None
         gate.check_client()
-        gate.leave(connection)
+        gate.discard(connection)
 
 
 @pytest.fixture
@@ -84,27 +84,27 @@ def rig():
 @pytest.mark.parametrize(("name", "room"), [("clients", 3), ("control", 5), ("shared", 5)])
 def test_the_oldest_undecided_connection_makes_room(rig, name, room):
     gate = getattr(rig, name)
-    first, *others = [rig.enter(gate)[0] for _ in range(room)]
-    assert not first.evicted
-    latest, fault = rig.enter(gate)
-    assert fault is None
-    assert first.evicted
-    assert not any(each.evicted for each in [*others, latest])
+    first, *others = [rig.admit(gate)[0] for _ in range(room)]
+    assert not first.aborted
+    latest, error = rig.admit(gate)
+    assert error is None
+    assert first.aborted
+    assert not any(each.aborted for each in [*others, latest])
     # It is not chosen again while it is being closed.
-    assert rig.enter(gate)[1] is None
-    assert others[0].evicted
+    assert rig.admit(gate)[1] is None
+    assert others[0].aborted
 
 
 def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, caplog):
     for _ in range(3):
         rig.client(rig.clients)
     for _ in range(3):
-        refused, fault = rig.enter(rig.clients)
-        assert isinstance(fault, Unavailable)
-        assert fault.headers == (("Retry-After", "1"),)
+        refused, error = rig.admit(rig.clients)
+        assert isinstance(error, Unavailable)
+        assert error.headers == (("Retry-After", "1"),)
         rig.close(rig.clients, refused)
     rig.clock.advance(WARNING_GAP_S)
-    rig.enter(rig.clients)
+    rig.admit(rig.clients)
     assert [record.getMessage() for record in caplog.records] == [
         "open files allow no more than 3 connections: others are refused",
     ] * 2
@@ -115,72 +115,72 @@ def test_whatever_clients_do_the_rest_surface_has_its_own(rig):
         rig.client(rig.clients)
     kept = []
     for _ in range(2):
-        connection, fault = rig.enter(rig.control)
-        assert fault is None
-        rig.control.prove(connection)
+        connection, error = rig.admit(rig.control)
+        assert error is None
+        rig.control.mark_authorized(connection)
         kept.append(connection)
-    assert not any(each.evicted for each in kept)
+    assert not any(each.aborted for each in kept)
 
 
 def test_the_rest_surface_has_more_while_clients_leave_it(rig):
-    kept = [rig.enter(rig.control)[0] for _ in range(5)]
-    assert not any(each.evicted for each in kept)
-    # Those past the reserve are clients' descriptors: none of them is evicted for a client, nor the other way round.
-    _, fault = rig.enter(rig.clients)
-    assert isinstance(fault, Unavailable)
+    kept = [rig.admit(rig.control)[0] for _ in range(5)]
+    assert not any(each.aborted for each in kept)
+    # Those past the reserve are clients' descriptors: none of them is aborted for a client, nor the other way round.
+    _, error = rig.admit(rig.clients)
+    assert isinstance(error, Unavailable)
     rig.close(rig.control, kept[0])
     rig.client(rig.clients)
-    rig.enter(rig.control)
-    assert kept[1].evicted
+    rig.admit(rig.control)
+    assert kept[1].aborted
 
 
 def test_a_rest_connection_makes_room_that_is_idle_for_the_longest_time(rig):
-    connections = [rig.enter(rig.control, idle=idle)[0] for idle in (5.0, 2.0, 3.0, math.inf, 4.0)]
+    connections = [rig.admit(rig.control, idle=idle)[0] for idle in (5.0, 2.0, 3.0, math.inf, 4.0)]
     for connection in connections:
-        rig.control.prove(connection)
-    assert rig.enter(rig.control)[1] is None
-    assert [each.evicted for each in connections] == [False, True, False, False, False]
-    undecided, _ = rig.enter(rig.control)
+        rig.control.mark_authorized(connection)
+    assert rig.admit(rig.control)[1] is None
+    assert [each.aborted for each in connections] == [False, True, False, False, False]
+    undecided, _ = rig.admit(rig.control)
     # An undecided one comes first, whatever its time.
-    assert [each.evicted for each in connections] == [False, True, False, False, False]
-    assert not undecided.evicted
+    assert [each.aborted for each in connections] == [False, True, False, False, False]
+    assert not undecided.aborted
 
 
 def test_a_rest_connection_within_a_request_makes_no_room():
     rig = Rig(clients=0, control=1)
-    connection, _ = rig.enter(rig.control, idle=math.inf)
-    rig.control.prove(connection)
-    assert isinstance(rig.enter(rig.control)[1], Unavailable)
-    assert not connection.evicted
+    connection, _ = rig.admit(rig.control, idle=math.inf)
+    rig.control.mark_authorized(connection)
+    assert isinstance(rig.admit(rig.control)[1], Unavailable)
+    assert not connection.aborted
 
 
 def test_on_a_shared_listener_the_reserve_is_not_for_clients(rig):
     for _ in range(3):
         rig.client(rig.shared)
-    connection, fault = rig.enter(rig.shared)
-    assert fault is None
+    connection, error = rig.admit(rig.shared)
+    assert error is None
     with pytest.raises(Unavailable):
         rig.shared.check_client()
-    rig.shared.prove(connection)
+    rig.shared.mark_authorized(connection)
     with pytest.raises(Unavailable):
         rig.shared.check_client()
 
 
 def test_who_is_refused_is_told_why_but_not_all_of_them(rig):
     refused = [Connection() for _ in range(MAX_REFUSED + 2)]
-    assert [rig.clients.turn_away(each) for each in refused] == [True] * MAX_REFUSED + [False] * 2
+    assert [rig.clients.refuse(each) for each in refused] == [True] * MAX_REFUSED + [False] * 2
     for each in refused:
-        rig.clients.leave(each)
-    assert rig.clients.turn_away(refused[0])
+        rig.clients.discard(each)
+    assert rig.clients.refuse(refused[0])
 
 
 def test_those_that_are_being_closed_take_no_room(rig):
     for _ in range(3):
-        connection, _ = rig.enter(rig.clients)
-        rig.clients.leave(connection)
-        rig.clients.turn_away(connection)
+        connection, _ = rig.admit(rig.clients)
+        rig.clients.discard(connection)
+        rig.clients.refuse(connection)
     assert rig.table.used == 0
-    assert rig.enter(rig.clients)[1] is None
+    assert rig.admit(rig.clients)[1] is None
 
 
 # Addresses
@@ -191,54 +191,54 @@ def test_an_address_has_its_limit_from_accept_on():
     rig.client(rig.clients, "192.0.2.1")
     # The registry counts clients.
     rig.addresses.add("192.0.2.1")
-    second, fault = rig.enter(rig.clients, "192.0.2.1")
-    assert fault is None
-    assert isinstance(rig.enter(rig.clients, "192.0.2.1")[1], TooManyRequests)
-    assert rig.enter(rig.clients, "192.0.2.2")[1] is None
+    second, error = rig.admit(rig.clients, "192.0.2.1")
+    assert error is None
+    assert isinstance(rig.admit(rig.clients, "192.0.2.1")[1], TooManyRequests)
+    assert rig.admit(rig.clients, "192.0.2.2")[1] is None
     rig.close(rig.clients, second)
-    assert rig.enter(rig.clients, "192.0.2.1")[1] is None
+    assert rig.admit(rig.clients, "192.0.2.1")[1] is None
 
 
-def test_a_network_of_ipv6_is_one_customer():
+def test_an_ipv6_network_of_64_bits_counts_as_one_address():
     rig = Rig(clients=10, limit=1)
-    assert rig.enter(rig.clients, "2001:db8::1")[1] is None
-    assert isinstance(rig.enter(rig.clients, "2001:db8::2")[1], TooManyRequests)
-    assert rig.enter(rig.clients, "2001:db8:0:1::1")[1] is None
+    assert rig.admit(rig.clients, "2001:db8::1")[1] is None
+    assert isinstance(rig.admit(rig.clients, "2001:db8::2")[1], TooManyRequests)
+    assert rig.admit(rig.clients, "2001:db8:0:1::1")[1] is None
 
 
 @pytest.mark.parametrize("address", ["", "10.0.0.1"])
 def test_a_trusted_proxy_and_a_unix_socket_are_not_counted(address):
     rig = Rig(clients=10, limit=1, trusted=proxies("10.0.0.0/8"))
     for _ in range(5):
-        assert rig.enter(rig.clients, address)[1] is None
+        assert rig.admit(rig.clients, address)[1] is None
 
 
 def test_the_rest_surface_counts_no_addresses():
     rig = Rig(clients=10, limit=1)
     for _ in range(5):
-        assert rig.enter(rig.control)[1] is None
+        assert rig.admit(rig.control)[1] is None
 
 
 def test_an_authorized_rest_request_ends_the_count():
     rig = Rig(clients=10, limit=1)
     for _ in range(5):
-        connection, fault = rig.enter(rig.shared)
-        assert fault is None
-        rig.shared.prove(connection)
+        connection, error = rig.admit(rig.shared)
+        assert error is None
+        rig.shared.mark_authorized(connection)
         assert not rig.addresses.is_reached("192.0.2.1")
 
 
 def test_of_an_address_at_its_limit_a_few_may_prove_to_be_the_backend_the_latest_ones():
     rig = Rig(clients=100, limit=1)
-    first, _ = rig.enter(rig.shared)
-    others = [rig.enter(rig.shared)[0] for _ in range(MAX_UNDECIDED_OVER_LIMIT + 2)]
-    assert [each.evicted for each in others] == [True] * 2 + [False] * MAX_UNDECIDED_OVER_LIMIT
-    assert not first.evicted
+    first, _ = rig.admit(rig.shared)
+    others = [rig.admit(rig.shared)[0] for _ in range(MAX_UNDECIDED_OVER_LIMIT + 2)]
+    assert [each.aborted for each in others] == [True] * 2 + [False] * MAX_UNDECIDED_OVER_LIMIT
+    assert not first.aborted
     # They do not count, so that they keep the first one from nothing.
-    assert rig.shared.counted(first, "192.0.2.1") == 1
-    assert rig.shared.counted(others[-1], "192.0.2.1") == 0
+    assert rig.shared.count_of(first, "192.0.2.1") == 1
+    assert rig.shared.count_of(others[-1], "192.0.2.1") == 0
     assert not rig.addresses.is_reached("192.0.2.1", own=1)
-    rig.shared.prove(others[-1])
+    rig.shared.mark_authorized(others[-1])
     for each in others[2:-1]:
         rig.close(rig.shared, each)
     assert rig.shared._over_limit == {}
@@ -258,14 +258,14 @@ class GateMachine(RuleBasedStateMachine):
 
     @property
     def staying(self):
-        return [each for each in self.at if not each.evicted and each not in self.refused]
+        return [each for each in self.at if not each.aborted and each not in self.refused]
 
     @rule(which=st.integers(0, 1), last=st.integers(1, 3), idle=st.sampled_from([1.0, 2.0, math.inf]))
     def one_is_accepted(self, which, last, idle):
         gate = self.gates[which % len(self.gates)]
-        connection, fault = self.rig.enter(gate, f"192.0.2.{last}", idle=idle)
+        connection, error = self.rig.admit(gate, f"192.0.2.{last}", idle=idle)
         self.at[connection] = gate
-        if fault is not None:
+        if error is not None:
             self.refused.add(connection)
 
     @precondition(lambda self: self.at)
@@ -280,20 +280,20 @@ class GateMachine(RuleBasedStateMachine):
     def one_proves_to_be_the_backend(self, data):
         connection = data.draw(st.sampled_from(self.staying))
         if self.at[connection] is not self.rig.clients:
-            self.at[connection].prove(connection)
+            self.at[connection].mark_authorized(connection)
 
     @precondition(lambda self: self.staying)
     @rule(data=st.data())
     def one_becomes_a_client(self, data):
         connection = data.draw(st.sampled_from(self.staying))
         gate, name = self.at[connection], connection.address
-        if gate is self.rig.control or self.rig.addresses.is_reached(name, gate.counted(connection, name)):
+        if gate is self.rig.control or self.rig.addresses.is_reached(name, gate.count_of(connection, name)):
             return
         try:
             gate.check_client()
         except Unavailable:
             return
-        gate.leave(connection)
+        gate.discard(connection)
         del self.at[connection]
         self.inside[connection] = name
         if self.rig.addresses.limit:
@@ -327,11 +327,11 @@ class GateMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_gone_is_forgotten(self):
-        known = {each for gate in self.gates for each in [*gate._undecided, *gate._rest]}
+        known = {each for gate in self.gates for each in [*gate._undecided, *gate._rest_connections]}
         assert known == set(self.staying)
         over_limit = {each for gate in self.gates for some in gate._over_limit.values() for each in some}
         assert over_limit <= known
-        assert self.rig.table.leaving <= set(self.at)
+        assert self.rig.table.closing <= set(self.at)
 
 
 GateMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)

@@ -698,7 +698,7 @@ def test_one_within_its_handshake_makes_room_for_another(contexts):
     assert rig.gate._undecided == {rig.tls: ""}
     assert rig.tls.peer_address() == "192.0.2.7"
     assert rig.tls.idle_since() == math.inf
-    rig.tls.evict()
+    rig.tls.abort()
     assert rig.raw.aborted
     rig.raw.lose()
     assert rig.gate._undecided == {}
