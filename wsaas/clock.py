@@ -1,4 +1,4 @@
-"""Time, as the upper floors see it: one object that a test can replace by a clock it turns by hand."""
+"""The time and the timers of the event loop, behind an interface that tests replace."""
 
 import time
 from collections.abc import Callable
@@ -6,21 +6,21 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 STALL_S = 0.1
-"""A timer that is so many seconds late shows that the process stood still: it was stopped, or its host is slow."""
+"""A timer that is this many seconds late shows that the process stood still: it was stopped, or its host is slow."""
 
 GRACE_S = 0.5
-"""Seconds that everything has after a stall before it is judged to be late: to read what came, and to act on it."""
+"""Seconds that pass after a stall before time-outs count: what arrived meanwhile has to be read and handled first."""
 
 
 class Timer(Protocol):
-    """A call that was put off and can still be taken back."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """Take the call back; harmless when it was made already."""
+        """Do not make the call; harmless when it was made already."""
 
 
 class _NoTimer:
-    """Stands in where no call was put off."""
+    """Stands in where no call is scheduled."""
 
     __slots__ = ()
 
@@ -32,10 +32,10 @@ NO_TIMER: Timer = _NoTimer()
 
 
 class Loop(Protocol):
-    """The part of an event loop that a clock needs."""
+    """What a clock needs of an event loop."""
 
     def time(self) -> float:
-        """Seconds on a clock that never steps back."""
+        """Return monotonic seconds."""
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` in `delay` seconds."""
@@ -47,31 +47,31 @@ class Clock:
     __slots__ = ("call_later", "now", "wall")
 
     def __init__(self, loop: Loop) -> None:
-        """Read time from `loop`."""
+        """Use the time and the timers of `loop`."""
         self.now: Callable[[], float] = loop.time
         self.wall: Callable[[], float] = time.time
         self.call_later: Callable[..., Timer] = loop.call_later
 
 
 class AfterPoll:
-    """Calls `call(now)` soon, with a time up to which everything that arrived was read by then.
+    """Calls `call(now)` after the loop has polled its sockets: everything that arrived before `now` was read.
 
-    For code that decides that something did not arrive in time. A timer may go off before the loop reads its sockets:
-    after a stall, everything that came meanwhile would count as late.
+    For code that decides that something did not arrive in time. A timer alone may go off before the loop reads its
+    sockets, and after a stall, everything that arrived meanwhile would count as late.
     """
 
     __slots__ = ("_call", "_clock", "_timer")
 
     def __init__(self, clock: Clock, call: Callable[[float], None]) -> None:
-        """Start; from a timer, as a rule."""
+        """Schedule the call. To be made in a timer."""
         self._clock = clock
         self._call = call
-        # In each turn, the loop makes the calls that are due at once, then it polls, and then it looks at its timers.
-        # This call is made before the next poll, and the one that follows it behind that.
+        # In each turn the loop makes the calls that are due at once, polls, and then looks at its timers. So this call
+        # is made before the next poll, and the one that it schedules after that.
         self._timer = clock.call_later(0.0, self._mark)
 
     def cancel(self) -> None:
-        """Take the call back; harmless when it was made already."""
+        """Do not make the call; harmless when it was made already."""
         self._timer.cancel()
 
     def _mark(self) -> None:
@@ -79,7 +79,7 @@ class AfterPoll:
 
 
 class _Second:
-    """The text of the second formatted last: most time stamps share theirs with the one before."""
+    """The text of the second that was formatted last, which most time stamps share."""
 
     number = -1
     text = ""

@@ -1,28 +1,27 @@
-"""Each fault with the answer that it gives: an HTTP status, a code for programs and a sentence for people.
+"""The errors that a caller gets as an HTTP response: a status, a code for programs and a sentence for people.
 
-Faults are plain values until they are raised or returned; `answers.fault_answer` is the one place that turns
-them into bytes.
+They may be raised, returned or kept as values. `http.serialize` turns them into bytes.
 """
 
 RETRY_AFTER = ("Retry-After", "1")
-"""The header of a refusal that is likely to be over in a second."""
+"""The header of a response to a request that may succeed a second later."""
 
 
 class HTTPError(Exception):
-    """A request that cannot be served. `headers`: name and value pairs that the answer carries."""
+    """A request that cannot be served. `headers`: name and value pairs for the response."""
 
     status = 400
     code = "BAD_REQUEST"
 
     def __init__(self, message: str, *headers: tuple[str, str]) -> None:
-        """Explain the fault in one sentence that a person can act on."""
+        """Explain the error in one sentence that a person can act on."""
         super().__init__(message)
         self.message = message
         self.headers = headers
 
 
 class BadRequest(HTTPError):
-    """Malformed HTTP, or a handshake that RFC 6455 section 4.2.1 does not allow."""
+    """Malformed HTTP, or an invalid handshake (RFC 6455 section 4.2.1)."""
 
 
 class BadText(HTTPError):
@@ -45,35 +44,35 @@ class Unauthorized(HTTPError):
 
 
 class Forbidden(HTTPError):
-    """The client may not connect."""
+    """The client or caller is not allowed to do this."""
 
     status = 403
     code = "FORBIDDEN"
 
 
 class NotFound(HTTPError):
-    """No such thing here, and there never was."""
+    """An unknown path."""
 
     status = 404
     code = "NOT_FOUND"
 
 
 class MethodNotAllowed(HTTPError):
-    """The thing is here but does not do that; carries `Allow`."""
+    """A method that the resource does not support; carries `Allow`."""
 
     status = 405
     code = "METHOD_NOT_ALLOWED"
 
 
 class RequestTimeout(HTTPError):
-    """A request did not arrive whole in time."""
+    """A request that was not received completely in time."""
 
     status = 408
     code = "REQUEST_TIMEOUT"
 
 
 class Gone(HTTPError):
-    """The connection ended, or never was; its id will not come back."""
+    """A WebSocket connection that ended or never existed. Its id is not used again."""
 
     status = 410
     code = "GONE"
@@ -94,7 +93,7 @@ class UriTooLong(HTTPError):
 
 
 class UnsupportedMediaType(HTTPError):
-    """A body in a content coding or a charset that is not read here."""
+    """A body in an unsupported content coding or charset."""
 
     status = 415
     code = "UNSUPPORTED_MEDIA_TYPE"
@@ -115,14 +114,14 @@ class UpgradeRequired(HTTPError):
 
 
 class SlowClient(HTTPError):
-    """The client does not take what waits for it already; nothing was sent."""
+    """The send buffer of the client is full; the message was not sent."""
 
     status = 429
     code = "SLOW_CLIENT"
 
 
 class TooManyRequests(HTTPError):
-    """The backend has too many clients, or this address has; carries `Retry-After`."""
+    """Too many connections of one address, or too many clients for the backend; carries `Retry-After`."""
 
     status = 429
     code = "TOO_MANY_REQUESTS"
@@ -136,28 +135,28 @@ class HeadTooLarge(HTTPError):
 
 
 class Unsupported(HTTPError):
-    """A method or a transfer coding that nothing here knows."""
+    """An unknown method or transfer coding."""
 
     status = 501
     code = "NOT_IMPLEMENTED"
 
 
 class BadGateway(HTTPError):
-    """The backend's answer cannot be used."""
+    """The response of the backend cannot be used."""
 
     status = 502
     code = "BAD_GATEWAY"
 
 
 class Unavailable(HTTPError):
-    """Not now: draining, full, or the backend cannot be reached; carries `Retry-After`."""
+    """The node is draining or full, or the backend cannot be reached; carries `Retry-After`."""
 
     status = 503
     code = "UNAVAILABLE"
 
 
 class GatewayTimeout(HTTPError):
-    """The backend did not answer in time."""
+    """The backend did not respond in time."""
 
     status = 504
     code = "GATEWAY_TIMEOUT"
@@ -171,16 +170,16 @@ class VersionNotSupported(HTTPError):
 
 
 class Malformed(Exception):
-    """Bytes that are not HTTP/1.1, or can be read in two ways: the text says why, after a colon."""
+    """Bytes that are not HTTP/1.1, or are ambiguous. The text says why, and may follow a colon."""
 
 
 class LimitExceeded(Malformed):
-    """A message that is well formed so far, but too long in what is not its body."""
+    """An HTTP message whose start line or headers exceed a limit."""
 
 
 class UnknownCoding(Malformed):
-    """A body in a transfer coding other than `chunked` alone."""
+    """A body in a transfer coding other than `chunked`."""
 
 
 class SettingError(Exception):
-    """A setting that cannot be used: the text names the variable, the value and what is accepted."""
+    """A setting that cannot be used. The text names the variable, its value and what is accepted."""

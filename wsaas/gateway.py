@@ -12,8 +12,8 @@ from wsaas.delivery.recovery import Recovery
 from wsaas.delivery.webhook import Webhook
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
+from wsaas.memory.gc_scheduler import GcScheduler
 from wsaas.memory.limit import process_limit
-from wsaas.memory.process import GcScheduler
 from wsaas.reload import file_sources, reload
 from wsaas.sessions.drain import Drain
 from wsaas.sessions.registry import Registry
@@ -26,7 +26,7 @@ from wsaas.transport.certificates import Certificates
 from wsaas.transport.connector import Connector
 from wsaas.transport.context import ServerContext
 from wsaas.transport.descriptors import divide_descriptors
-from wsaas.transport.listener import is_own
+from wsaas.transport.listener import is_this_machine
 from wsaas.transport.server_listeners import ServerListeners
 from wsaas.transport.timeouts import Timeouts, check_interval
 
@@ -66,7 +66,7 @@ class Gateway:
             self._journal.remembered = self._remembered
             self._registry.owe = self._recovery.keep
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
-        jobs = self._pool.sweep, self._breaker.sweep, gc_scheduler.sweep, memory.sweep, throttle.sweep
+        jobs = self._pool.sweep, self._breaker.sweep, gc_scheduler.collect_if_due, memory.check, throttle.log_due
         self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)
         api = Api(settings, self._registry)
         context = ServerContext(settings, self._clock, self._timeouts, memory, self._registry.addresses)
@@ -96,7 +96,7 @@ class Gateway:
             await self._close()
             raise
         logger.info("%s", start_line(self._settings, self.addresses))
-        for warning in start_warnings(self._settings, self.addresses[-1], is_own):
+        for warning in start_warnings(self._settings, self.addresses[-1], is_this_machine):
             logger.warning("%s", warning)
         self._timeouts.start()
         self._recovery.start()

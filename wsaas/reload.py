@@ -1,4 +1,4 @@
-"""What SIGHUP loads again: the files of TLS and those of secrets, each of them whole or not at all."""
+"""Reloads the files of TLS and of secrets on SIGHUP."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ SECRET_FILES = ("control_token_file", "api_secret_file")
 class FileSource:
     """Files that are loaded together.
 
-    `shown`: their variables and paths; `load`: takes over what they hold, or raises `SettingError` and changes nothing.
+    `shown`: their variables and paths; `load` uses their content from now on, or raises `SettingError` and changes
+    nothing.
     """
 
     shown: str
@@ -29,7 +30,7 @@ class FileSource:
 def file_sources(
     settings: Settings, certificates: Certificates, tokens: BearerTokens, signer: Signer | None
 ) -> list[FileSource]:
-    """Return the files that `settings` name and whose content may be replaced while the node runs."""
+    """Return the sources of the files that `settings` name."""
     sources = []
     if shown := _shown(settings, TLS_FILES):
         sources.append(FileSource(shown, certificates.load))
@@ -40,7 +41,7 @@ def file_sources(
 
 
 def reload(sources: Sequence[FileSource]) -> None:
-    """Load `sources` again, and log what was loaded or why it was not."""
+    """Load `sources` again; log what was loaded, or why it was not."""
     for source in sources:
         _reload(source)
     if not sources:

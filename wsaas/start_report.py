@@ -1,4 +1,4 @@
-"""What the log says once a node listens: what it is, where, for which backend, and what looks wrong."""
+"""The lines of the log when a node has started: version, addresses, backend, and warnings about settings."""
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -9,7 +9,7 @@ from wsaas.settings import Settings
 
 
 def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
-    """Return the line about a node that listens at `addresses`: for clients, and for REST requests if elsewhere."""
+    """Return the line about the start. `addresses`: for clients, then for REST requests if that is another one."""
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
     places = [f"listening on {_place(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
@@ -17,11 +17,12 @@ def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
     return f"wsaas {__version__} {', '.join(places)}; {uris}"
 
 
-def start_warnings(settings: Settings, rest: Address, is_own: Callable[[str], bool]) -> list[str]:
-    """Return what should be changed. `rest`: where REST requests are taken; `is_own`: whether a host is this machine.
+def start_warnings(settings: Settings, rest: Address, is_this_machine: Callable[[str], bool]) -> list[str]:
+    """Return warnings about settings that do not fit together.
 
-    `WS_HOSTNAME` may be the name of a proxy or of a host whose port is mapped to this one, and only the backend may be
-    able to resolve it. What certainly leads elsewhere is told of; what may, with the reason why it may be right.
+    `rest`: the address for REST requests; `is_this_machine`: whether a host is this machine. `WS_HOSTNAME` may be the
+    name of a proxy, may be mapped from another port, and need only resolve at the backend. So a warning says when the
+    setting may be right all the same.
     """
     found = []
     if not (rest.is_loopback or settings.control_token or settings.control_tls_ca):
@@ -32,29 +33,29 @@ def start_warnings(settings: Settings, rest: Address, is_own: Callable[[str], bo
             f"WS_HOSTNAME={name.text} starts each ws_uri, but {name.host} is no address to connect to: set WS_HOSTNAME "
             "to the name or address, and the port, at which the backend reaches this node"
         )
-    elif not rest.path and name.port != rest.port and is_own(name.host):
+    elif not rest.path and name.port != rest.port and is_this_machine(name.host):
         found.append(
             f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_place(rest)}: set the "
             f"port of WS_HOSTNAME to {rest.port}, unless a proxy or a port mapping leads from {name.port} to it"
         )
-    elif settings.tls_cert and not name.text.startswith("https://") and is_own(name.host):
+    elif settings.tls_cert and not name.text.startswith("https://") and is_this_machine(name.host):
         found.append(
             f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests by TLS only: write "
             f"https:// before {name.host}"
         )
     backend = settings.api_uri
-    if not rest.path and backend.port == rest.port and is_own(backend.host):
+    if not rest.path and backend.port == rest.port and is_this_machine(backend.host):
         found.append(f"API_URI={_shown(backend)} leads to this node itself: it has to lead to your backend")
     return found
 
 
 def _place(address: Address) -> str:
-    """Return `address` with a star for every address of this machine, as `LISTEN` takes it."""
+    """Return `address` as `LISTEN` spells it, with a `*` for all interfaces."""
     return str(address) if address.host or address.path else f"*{address}"
 
 
 def _shown(backend: Backend) -> str:
-    """Return the URL of the backend; its query, which may hold a key, is hidden."""
+    """Return the URL of the backend without its query, which may hold a key."""
     path, mark, _ = backend.target.partition("?")
     return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"
 

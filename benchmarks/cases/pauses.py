@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, descriptors, start
 from benchmarks.report import markdown
 from benchmarks.wire import NO_CONTENT, PONG, close, frame, push, request, text
-from wsaas.memory.process import rest_collector
+from wsaas.memory.gc_scheduler import stop_full_collections
 
 TICK_S = 0.001
 """Between two looks at the clock."""
@@ -166,7 +166,7 @@ async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> t
     for _ in range(clients):
         await crowd.connect()
     if not plain:
-        rest_collector()
+        stop_full_collections()
     collections, ticks = CollectionMeter(), TickMeter(loop)
     await act(crowd, seconds)
     ticks.stop()

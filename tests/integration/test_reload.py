@@ -129,11 +129,11 @@ def hang_up_before(function):
         return function(*given)
     return changed
 
-def replace_token(before=command.memory.keep_freed):
+def replace_token(before=command.heap.keep_freed_memory):
     Path(os.environ["CONTROL_TOKEN_FILE"]).write_text("new")
     before()
 
-command.memory.keep_freed = hang_up_before(replace_token)
+command.heap.keep_freed_memory = hang_up_before(replace_token)
 command.settings.load = hang_up_before(command.settings.load)
 command.log.flush = hang_up_before(command.log.flush)
 sys.exit(main())

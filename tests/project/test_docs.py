@@ -215,7 +215,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"each counted with {outbox.OVERHEAD} bytes of overhead" in limits
     assert f"one frame, or frames for {SLICE_S * 1000:g} ms if nothing else waits." in limits
     assert f"share {TURN_S * 1000:g} ms of each turn of the event loop" in limits
-    largest, smallest = memory_limit.LARGEST_ALLOWANCE >> 20, memory_limit.SMALLEST_ALLOWANCE >> 10
+    largest, smallest = memory_limit.MAX_ALLOWANCE >> 20, memory_limit.MIN_ALLOWANCE >> 10
     assert f"falls from {largest} MiB to {smallest} KiB" in limits
     assert f"falls from {largest} MiB to {smallest} KiB" in " ".join(section("Memory", OPERATIONS).split())
     assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that arrive" in limits

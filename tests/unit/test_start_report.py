@@ -6,7 +6,7 @@ from tests.support.fakes import make_settings
 from wsaas import __version__
 from wsaas.setting_types import Address
 from wsaas.start_report import start_line, start_warnings
-from wsaas.transport.listener import is_own
+from wsaas.transport.listener import is_this_machine
 
 
 def test_the_start_line_of_one_listener():
@@ -116,4 +116,4 @@ def test_a_rest_surface_that_anybody_reaches_is_warned_of():
     ],
 )
 def test_an_address_of_this_machine_is_its_own(host, own):
-    assert is_own(host) is own
+    assert is_this_machine(host) is own

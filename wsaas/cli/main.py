@@ -22,7 +22,7 @@ from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
 from wsaas.log import logger
 from wsaas.log import output as log
-from wsaas.memory import process as memory
+from wsaas.memory import gc_scheduler, heap
 from wsaas.setting_types import Address
 from wsaas.transport.listener import bind
 
@@ -70,7 +70,7 @@ async def run(gateway: Gateway, greeting: str) -> int:
     except JournalError as error:
         logger.error("cannot use the journal: %s", error)
         return 1
-    memory.rest_collector()
+    gc_scheduler.stop_full_collections()
     if greeting:
         log.announce(greeting)
     return 0 if await gateway.run() else 1
@@ -134,7 +134,7 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
     except SettingError as error:
         return refuse(error)
     log.configure(chosen.log_level, chosen.log_format)
-    memory.keep_freed()
+    heap.keep_freed_memory()
     status = uvloop.run(serve(chosen, greeting))
     log.flush()
     return status

@@ -1,8 +1,8 @@
-"""Log lines that may repeat thousands of times a second, at most one a second for each cause.
+"""A limit on log lines that may repeat thousands of times a second.
 
-The first line of a cause is logged at once. Then none is logged for a second; after the next one for two seconds, then
-four, and so on up to a minute. Repetitions within such an interval are counted, and the latest is logged at its end
-with their number. A cause that did not repeat for a minute is forgotten: its next line is a first one again.
+The first line of a cause is logged at once. Then no line of this cause is logged for one second, after the next line
+for two seconds, then four, and so on up to a minute. Lines within such an interval are counted, and the latest of them
+is logged at its end with their number. A cause without lines for a minute is forgotten.
 """
 
 import logging
@@ -11,22 +11,22 @@ from collections.abc import Callable, Hashable
 
 from wsaas.log import logger
 
-FIRST_INTERVAL_S, LAST_INTERVAL_S = 1.0, 60.0
+MIN_INTERVAL_S, MAX_INTERVAL_S = 1.0, 60.0
 """Seconds between two lines of one cause, at first and at most."""
 
 MAX_CAUSES = 256
-"""Causes that are tracked at a time. Further ones are counted together."""
+"""Causes that are tracked at a time. All others count as one."""
 
-_OTHER = "any further cause"
+_OTHER_CAUSE = "any other cause"
 
 
 class _Cause:
-    """What is known of one cause. `count`: repetitions since the last line; `message` and `args`: the latest one."""
+    """The lines of one cause. `count`: lines since the last one that was logged; `message`, `args`: the latest."""
 
     __slots__ = ("args", "count", "interval", "last_at", "level", "logged_at", "message")
 
     def __init__(self, now: float) -> None:
-        self.interval = FIRST_INTERVAL_S
+        self.interval = MIN_INTERVAL_S
         self.last_at = self.logged_at = now
         self.count = 0
         self.level = logging.NOTSET
@@ -39,14 +39,14 @@ class _Cause:
 
     def note_logged(self, now: float) -> None:
         """Begin the next interval."""
-        self.interval = min(LAST_INTERVAL_S, self.interval * 2)
+        self.interval = min(MAX_INTERVAL_S, self.interval * 2)
         self.logged_at = now
         self.count = 0
         self.args = ()
 
 
 class LogThrottle:
-    """Logs to the logger of `wsaas`. Arguments are formatted when a line is logged, so expensive ones can be lazy."""
+    """Logs to the logger of `wsaas`. Arguments are formatted only when their line is logged."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         """Start with no causes; `now` gives monotonic seconds."""
@@ -65,16 +65,16 @@ class LogThrottle:
         """Log at ERROR, as `info` does at INFO."""
         self._log(logging.ERROR, cause, message, args)
 
-    def sweep(self, now: float) -> None:
-        """Log the repetitions whose interval is over at `now`. To be called at least once a second."""
+    def log_due(self, now: float) -> None:
+        """Log what was counted in the intervals that are over at `now`. To be called about once a second."""
         for key, cause in [*self._causes.items()]:
             if cause.count and cause.is_due(now):
                 self._summarize(cause, now)
-            elif now >= cause.last_at + LAST_INTERVAL_S:
+            elif now >= cause.last_at + MAX_INTERVAL_S:
                 del self._causes[key]
 
     def flush(self) -> None:
-        """Log the repetitions that were not logged yet, and forget all causes. For the end of the process."""
+        """Log what was counted so far, and forget all causes. For the end of the process."""
         now = self._now()
         for cause in self._causes.values():
             if cause.count:
@@ -84,7 +84,7 @@ class LogThrottle:
     def _log(self, level: int, key: Hashable, message: str, args: tuple[object, ...]) -> None:
         cause = self._causes.get(key)
         if cause is None and len(self._causes) >= MAX_CAUSES:
-            key = _OTHER
+            key = _OTHER_CAUSE
             cause = self._causes.get(key)
         now = self._now()
         if cause is None:
@@ -106,4 +106,4 @@ class LogThrottle:
 
 
 throttle = LogThrottle()
-"""The one that the whole process logs through, as it does through `logger`."""
+"""The one of the process, like `logger`."""

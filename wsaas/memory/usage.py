@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it this process takes."""
+"""The memory that the process may use, and what it does use."""
 
 import ctypes
 import os
@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 BLOCK_SIZE = 80
-"""Average bytes of a memory block of Python's own allocator, which takes what has up to 512 bytes."""
+"""Average bytes of a block of Python's allocator, which serves requests of up to 512 bytes."""
 
 INTERPRETER_SIZE = 32 << 20
-"""Bytes that the interpreter and the libraries take beside what they allocate, at most."""
+"""Bytes that the interpreter and the libraries take beside what they allocate: an upper bound."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
@@ -32,7 +32,7 @@ class _Mallinfo2(ctypes.Structure):
 def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
     """Return the bytes of memory that this process may use.
 
-    That is the least limit of its cgroup and those around it, if one has a limit, else what the machine has.
+    That is the lowest limit of its cgroup and the enclosing ones, or the memory of the machine if there is no limit.
     """
     found = [os.sysconf("SC_PHYS_PAGES") * _PAGE]
     for top, path, name in _cgroups(cgroups, membership):
@@ -40,7 +40,7 @@ def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
             try:
                 text = (top / group / name).read_text().strip()
             except OSError:
-                # In a container, the path may be that outside of it.
+                # In a container, the path may be the one on its host.
                 continue
             if text.isdigit():
                 found.append(int(text))
@@ -48,9 +48,9 @@ def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
 
 
 def _cgroups(cgroups: Path, membership: Path) -> list[tuple[Path, Path, str]]:
-    """Return where a cgroup of this process may have a limit: below which folder, its path, and the file's name.
+    """Return where a cgroup of this process may have a limit: the folder of the hierarchy, a path, a file name.
 
-    Both versions are looked for: lines of `membership` are `0::path`, or `number:controllers:path` (cgroups(7)).
+    Lines of `membership` are `0::path` for version 2 and `number:controllers:path` for version 1 (cgroups(7)).
     """
     paths = {"": Path(), "memory": Path()}
     try:
@@ -69,7 +69,7 @@ def _cgroups(cgroups: Path, membership: Path) -> list[tuple[Path, Path, str]]:
 
 
 def resident(statm: Path = _STATM) -> int:
-    """Return the bytes of memory that this process has resident; 0 where the system has no /proc."""
+    """Return the resident bytes of this process; 0 where the system has no /proc."""
     try:
         return int(statm.read_bytes().split()[1]) * _PAGE
     except OSError:
@@ -77,7 +77,7 @@ def resident(statm: Path = _STATM) -> int:
 
 
 def allocated() -> int:
-    """Return about how many bytes this process has allocated; where the C library does not tell, what is resident."""
+    """Return about how many bytes this process has allocated; the resident ones where the C library has no count."""
     mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo2 is None:
         return resident()
@@ -86,18 +86,18 @@ def allocated() -> int:
     return int(info.uordblks + info.hblkhd) + sys.getallocatedblocks() * BLOCK_SIZE + INTERPRETER_SIZE
 
 
-def in_use(much: float) -> int:
-    """Return the bytes of memory that are resident or, where those are more than `much`, allocated if that is less.
+def in_use(threshold: float) -> int:
+    """Return the resident bytes or, where these exceed `threshold`, the allocated ones if they are fewer.
 
-    What was freed but not given back to the system, because other objects lie between, is used again before the process
-    grows: it may not keep new clients out.
+    The difference is freed memory that was not returned to the system, as other objects lie between. It is used again
+    before the process grows, so it must not count against new clients.
     """
     size = resident()
-    return min(size, allocated()) if size > much else size
+    return min(size, allocated()) if size > threshold else size
 
 
 def trim() -> None:
-    """Give freed memory back to the system, as far as the C library can (malloc_trim(3))."""
+    """Return freed memory to the system, as far as the C library can (malloc_trim(3))."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

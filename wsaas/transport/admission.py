@@ -86,7 +86,7 @@ class Gate:
     __slots__ = ("_addresses", "_over_limit", "_proxies", "_rest_connections", "_table", "_undecided")
 
     def __init__(self, table: ConnectionTable, addresses: AddressLimit, proxies: Proxies) -> None:
-        """Count connections in `table`. Those of `proxies` count for the address that they forward, once it is known."""
+        """Count connections in `table`. Those of `proxies` count later, for the address that they forward."""
         self._addresses = addresses
         self._over_limit: dict[str, dict[Connection, None]] = {}
         self._proxies = proxies

@@ -1,4 +1,4 @@
-"""What the TLS settings name, as contexts of the `ssl` module: made at the start, and anew when the files changed."""
+"""The contexts of the `ssl` module for the files that the TLS settings name."""
 
 import re
 import ssl
@@ -8,18 +8,18 @@ from typing import NoReturn
 from wsaas.errors import SettingError
 from wsaas.settings import Settings, control_address, listen_address
 
-PROTOCOLS = ["http/1.1"]
-"""What is offered (RFC 7301): a browser must not take this for HTTP/2."""
+ALPN_PROTOCOLS = ["http/1.1"]
+"""What is negotiated (RFC 7301), so that browsers do not try HTTP/2."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 _KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")  # of any algorithm, or an encrypted one
-_LOCKED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
 
 
 class Certificates:
-    """The contexts of one node: of its listeners for `clients` and for `control`, and that of the `backend`.
+    """The contexts of one node: for the listeners of `clients` and `control`, and for the `backend`.
 
-    None where a side speaks without TLS. A context is replaced as a whole: who has one already keeps it.
+    None where there is no TLS. `load` replaces the contexts; connections keep those that they have.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,9 +31,9 @@ class Certificates:
 
     @property
     def backend_name(self) -> str:
-        """What the backend's certificate has to name.
+        """The name that the backend's certificate has to have.
 
-        A final dot is the resolver's (RFC 6066 section 3), the zone of an IPv6 address this machine's.
+        That is without a final dot (RFC 6066 section 3), and without the zone of an IPv6 address.
         """
         return self._settings.api_uri.host.removesuffix(".").partition("%")[0]
 
@@ -52,9 +52,9 @@ class Certificates:
                 control.verify_mode = ssl.CERT_REQUIRED
                 _trust(control, "CONTROL_TLS_CA", settings.control_tls_ca)
         if settings.api_uri.scheme == "https":
-            backend = ssl.create_default_context() if settings.api_tls_ca is None else _private(settings.api_tls_ca)
+            backend = ssl.create_default_context() if settings.api_tls_ca is None else _client(settings.api_tls_ca)
             backend.minimum_version = ssl.TLSVersion.TLSv1_2
-            backend.set_alpn_protocols(PROTOCOLS)
+            backend.set_alpn_protocols(ALPN_PROTOCOLS)
         self.clients, self.control, self.backend = clients, control, backend
 
     def _check(self) -> None:
@@ -76,12 +76,12 @@ def _server(cert: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(PROTOCOLS)
+    context.set_alpn_protocols(ALPN_PROTOCOLS)
     chain = _read("TLS_CERT", cert, _CERTIFICATE, "certificate")
-    if _LOCKED.search(_read("TLS_KEY", key, _KEY, "private key")):
-        _refuse("TLS_KEY", key, "is locked with a password: give the key without one")
+    if _ENCRYPTED.search(_read("TLS_KEY", key, _KEY, "private key")):
+        _refuse("TLS_KEY", key, "is encrypted with a password: store the key without one")
     try:
-        # Whatever the file says, nobody is asked for a password on a terminal.
+        # With a password given, OpenSSL does not ask for one on the terminal.
         context.load_cert_chain(cert, key, password="")
     except OSError as error:
         if _mentions(error, "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
@@ -92,15 +92,15 @@ def _server(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _private(authorities: Path) -> ssl.SSLContext:
-    """Return a context for a backend that trusts `authorities` and nobody else."""
+def _client(authorities: Path) -> ssl.SSLContext:
+    """Return a context for connections to the backend that trusts only `authorities`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _trust(context, "API_TLS_CA", authorities)
     return context
 
 
 def _trust(context: ssl.SSLContext, name: str, authorities: Path) -> None:
-    """Trust `authorities`: roots, or others, which need no root then."""
+    """Trust the certificates in the file `authorities`. An intermediate one needs no root."""
     text = _read(name, authorities, _CERTIFICATE, "certificate")
     try:
         context.load_verify_locations(cadata=text)
@@ -110,7 +110,7 @@ def _trust(context: ssl.SSLContext, name: str, authorities: Path) -> None:
 
 
 def _is_readable(chain: str) -> bool:
-    """Return whether certificates can be read, whatever is wrong with their key."""
+    """Return whether OpenSSL can read the certificates of `chain`."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=chain)
     except ssl.SSLError:
@@ -119,9 +119,9 @@ def _is_readable(chain: str) -> bool:
 
 
 def _read(name: str, path: Path, mark: re.Pattern[str], what: str) -> str:
-    """Return the text of a PEM file, which has to hold a `what`, shown by its `mark`."""
+    """Return the text of a PEM file. Raises `SettingError` unless `mark` shows that it has a `what`."""
     try:
-        # PEM is ASCII (RFC 7468). Around it there may be anything.
+        # PEM is ASCII (RFC 7468), but may be surrounded by other text.
         text = path.read_bytes().decode("ascii", "ignore")
     except OSError as error:
         _refuse(name, path, f"cannot be read: {error.strerror}")
@@ -139,5 +139,5 @@ def _mentions(error: OSError, *reasons: str) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    """Say what OpenSSL says, without the file and line of its source."""
+    """Return the reason that OpenSSL gives, without the file and line of its source."""
     return (getattr(error, "reason", None) or "damaged, or not in PEM form").replace("_", " ").lower()

@@ -4,7 +4,7 @@ The name of the backend is resolved for each connection (see `resolver`), and th
 used (see `happy_eyeballs`).
 
 A connect that fails leaves no reference cycle: while the backend is down there may be thousands a second, and a full
-garbage collection is rare (see `memory.process.GcScheduler`). Hence there is no `asyncio.wait_for` (up to Python 3.11
+garbage collection is rare (see `memory.gc_scheduler`). Hence there is no `asyncio.wait_for` (up to Python 3.11
 its frame holds the future whose exception holds the frame), and no exception is both stored in a future and raised with
 that future in a local variable.
 """

@@ -15,30 +15,30 @@ from wsaas.transport.socket_address import SocketAddress, format_address, with_z
 DELAY_S = 0.25
 """Seconds that an address has before the next one is tried as well (RFC 8305 section 8)."""
 
-RETRY_S = 60.0
-"""Seconds for which an address that failed, or was not the first to answer, is tried after the others. So a dead route
-costs `DELAY_S` once, and not for each connection. Those that work keep the order in which the resolver gives them:
-by that, it spreads connections over several hosts."""
+DEMOTION_S = 60.0
+"""Seconds for which an address that failed, or did not answer first, is tried after the others. So a dead route costs
+`DELAY_S` once, and not for each connection. The others stay in the order of the resolver, which may spread connections
+over several hosts by it."""
 
 MAX_ADDRESSES = 8
-"""Addresses that are tried for one connection."""
+"""Addresses that are tried for one connection, at most."""
 
 
 class Attempts:
-    """What became of each address that was tried for one connection, in the order in which they were tried.
+    """The result for each address that was tried for one connection, in the order of the attempts.
 
-    Takes the place of the event loop in `start_connection`, which tells less: a text in which addresses may be missing.
+    It is given to `start_connection` as its event loop, since the error that this raises may not name all addresses.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start with none. `errors`: by address, None while it neither failed nor won; `winner`: the one that did."""
+        """Start with none. `errors`: by address, None while it did not fail; `winner`: what is connected."""
         self._loop = loop
         self._raised: list[BaseException] = []
         self.errors: dict[SocketAddress, OSError | None] = {}
         self.winner: SocketAddress | None = None
 
     def make_socket(self, info: Any) -> socket.socket:
-        """Make the socket for an attempt."""
+        """Return the socket for an attempt."""
         family, kind, protocol, _, address = cast(AddressInfo, info)
         self.errors[address] = None
         try:
@@ -56,29 +56,29 @@ class Attempts:
             raise
         self.winner = self.winner or address
 
-    async def create_connection(self, info: AddressInfo, make: Callable[[], asyncio.Protocol]) -> None:
-        """Connect what `make` returns to the one address there is."""
+    async def create_connection(self, info: AddressInfo, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Connect the protocol that `factory` returns to the only address."""
         address = info[4]
         self.errors[address] = None
         try:
-            await self._loop.create_connection(make, str(address[0]), int(address[1]))
+            await self._loop.create_connection(factory, str(address[0]), int(address[1]))
         except BaseException as error:
             self._failed(address, error)
             raise
         self.winner = address
 
     def clear(self) -> None:
-        """Break the reference cycles that `start_connection` leaves: it keeps errors in frames that they refer to."""
+        """Break the reference cycles of `start_connection`, which keeps errors in frames that they refer to."""
         for error in self._raised:
             error.__traceback__ = None
         self._raised.clear()
 
     def __str__(self) -> str:
-        """Return each cause with its address: `connection refused (127.0.0.1:80), no answer ([2001:db8::1]:80)`."""
+        """Return causes and addresses: `connection refused (127.0.0.1:80), no answer ([2001:db8::1]:80)`."""
         return ", ".join(f"{_cause(error)} ({format_address(address)})" for address, error in self.errors.items())
 
     def error(self) -> OSError:
-        """Return the one error that stands for all. It has their type, where that is the same."""
+        """Return one error for all attempts. It has their type where that is the same, else it is an `OSError`."""
         kinds = {type(error) for error in self.errors.values() if error is not None}
         kind = kinds.pop() if len(kinds) == 1 else OSError
         return kind(str(self))
@@ -90,17 +90,17 @@ class Attempts:
 
 
 class HappyEyeballs:
-    """Connects to one of the addresses of a host, and remembers which of them do not answer."""
+    """Connects to one of the addresses of a host, and tries those last that did not answer lately."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Try every address in its turn at first."""
+        """Start without any knowledge of addresses."""
         self._loop = loop
         self._demoted_until: dict[SocketAddress, float] = {}
 
     async def connect(self, addresses: list[AddressInfo], attempts: Attempts) -> socket.socket:
         """Return a socket that is connected to one of `addresses`. Raises `OSError` when all of them failed.
 
-        `attempts` tells what became of each, also after a cancellation.
+        The results are in `attempts`, also after a cancellation.
         """
         order = self._order(addresses)
         try:
@@ -119,11 +119,11 @@ class HappyEyeballs:
         try:
             raise error
         finally:
-            # Its traceback refers to this frame, which must not refer to it.
+            # The traceback of the error refers to this frame: without this, a reference cycle.
             del error
 
     def _order(self, addresses: list[AddressInfo]) -> list[AddressInfo]:
-        """Return the addresses to try: families in turn (RFC 8305 section 4), those that did not answer last."""
+        """Return the addresses to try: families alternate (RFC 8305 section 4), and demoted addresses come last."""
         now = self._loop.time()
         known = {info[4] for info in addresses}
         self._demoted_until = {each: end for each, end in self._demoted_until.items() if each in known and now < end}
@@ -132,24 +132,25 @@ class HappyEyeballs:
         return [*interleave(first), *interleave(last)][:MAX_ADDRESSES]
 
     def _remember(self, attempts: Attempts) -> None:
-        end = self._loop.time() + RETRY_S
+        end = self._loop.time() + DEMOTION_S
         is_beaten = True
         for address, error in attempts.errors.items():
             if address == attempts.winner:
                 self._demoted_until.pop(address, None)
-                # The others were tried later and had no chance.
+                # The addresses that follow were tried later.
                 is_beaten = False
             elif is_beaten or error is not None:
                 self._demoted_until[address] = end
 
 
-async def connect_only(info: AddressInfo, attempts: Attempts, make: Callable[[], asyncio.Protocol]) -> None:
-    """Connect what `make` returns to `info`, the only address, at half of the cost. Raises `OSError`.
+async def connect_only(info: AddressInfo, attempts: Attempts, factory: Callable[[], asyncio.Protocol]) -> None:
+    """Connect the protocol that `factory` returns to `info`, the only address. Raises `OSError`.
 
-    Not for an address with a zone, which uvloop would look up in a thread.
+    This takes half of the time of `HappyEyeballs`. It does not fit an address with a zone: uvloop would look that up in
+    a thread.
     """
     try:
-        await attempts.create_connection(info, make)
+        await attempts.create_connection(info, factory)
     except OSError:
         error = attempts.error()
     else:
@@ -159,38 +160,38 @@ async def connect_only(info: AddressInfo, attempts: Attempts, make: Callable[[],
     try:
         raise error
     finally:
-        # As above.
+        # As in `HappyEyeballs.connect`.
         del error
 
 
-async def adopt(loop: asyncio.AbstractEventLoop, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
-    """Give the connected `sock` to what `make` returns, which may close it at once.
+async def adopt(loop: asyncio.AbstractEventLoop, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+    """Give the connected `sock` to the protocol that `factory` returns, which may close it at once.
 
-    uvloop closes the descriptor of a transport by itself, and detaches the socket object only from the moment when
-    `create_connection` returns. A transport that was closed before would leave an object that closes, some time later,
-    a descriptor that is another connection's by then.
+    uvloop closes the descriptor of a transport by itself, but detaches the socket object only when `create_connection`
+    returns. If the protocol closed its transport before that, the socket object would later close the same descriptor,
+    which may be that of another connection by then.
     """
     try:
         transport, _ = await loop.create_connection(_Paused, sock=sock)
     except asyncio.CancelledError:
-        # The transport has the descriptor since the first step, and closed it.
+        # The transport took the descriptor at once, and has closed it.
         sock.detach()
         raise
-    protocol = make()
+    protocol = factory()
     transport.set_protocol(protocol)
     transport.resume_reading()
     protocol.connection_made(transport)
 
 
 class _Paused(asyncio.Protocol):
-    """Reads nothing until another protocol takes its place."""
+    """Reads nothing until another protocol replaces it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).pause_reading()
 
 
 def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
-    """Return `addresses` with the families in turn, that of the first one first."""
+    """Return `addresses` with alternating families, that of the first one first."""
     families: dict[int, list[AddressInfo]] = {}
     for info in addresses:
         families.setdefault(info[0], []).append(info)

@@ -1,8 +1,8 @@
-"""Listening: the sockets of one address, TCP or Unix, and the loop's servers on them.
+"""Listens on one address, TCP or Unix.
 
-The file of a Unix socket outlives a process that is killed, and `bind` does not take a path at which there is one. So
-a socket that nobody listens on is removed. Between the check and the removal another process could take the path,
-so the directory is locked meanwhile.
+The file of a Unix socket outlives a process that is killed, and `bind` fails where there is one. So a socket that
+nobody listens on is removed. Another process could listen there between the check and the removal: the directory is
+locked meanwhile.
 """
 
 import asyncio
@@ -20,24 +20,26 @@ from wsaas.access import is_loopback_host
 from wsaas.setting_types import Address
 
 BACKLOG = 4096
+"""Connections that the kernel queues until they are accepted."""
+
 ACCEPTORS = 4
-"""Times that one TCP socket is listened on for clients. The loop accepts one connection of each listener in a turn, so
-a burst of connections needs fewer turns. But a single connection wakes up every listener, so there are only a few."""
+"""Servers of the loop on one TCP socket for clients. Each accepts one connection in a turn of the loop, so more servers
+accept a burst in fewer turns. But each connection wakes up all of them, hence there are only a few."""
 
 LOCK_TIMEOUT_S = 5.0
-"""How long the lock on a directory is waited for. Others that start hold it for less than a millisecond."""
+"""Seconds to wait for the lock on a directory, which another process that starts holds for a millisecond."""
 
 _LOCK_RETRY_S = 0.005
 
 
 class Listener:
-    """One address that is listened on from `start` until `close`.
+    """Listens on one address from `start` until `close`.
 
-    `address`: as it was set, and from `start` on with the port that was bound. `mode`: of the file of a Unix socket.
+    `address`: as given, from `start` on with the port that was bound. `mode`: permissions of a Unix socket's file.
     """
 
     def __init__(self, address: Address, *, mode: int = 0o666, acceptors: int = 1) -> None:
-        """Open nothing yet. `acceptors`: how many times a TCP socket is listened on."""
+        """Open nothing yet. `acceptors`: servers on each TCP socket."""
         self.address = address
         self._mode = mode
         self._acceptors = acceptors
@@ -45,21 +47,21 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._file: tuple[int, int] | None = None
 
-    async def start(self, make: Callable[[], asyncio.Protocol]) -> None:
-        """Listen; `make` returns the protocol of each connection. Raises `OSError`, whose `filename` is the address."""
+    async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Listen; `factory` returns the protocol of a connection. Raises `OSError`, whose `filename` is the address."""
         try:
             if self.address.path:
-                await self._start_unix(make)
+                await self._start_unix(factory)
             else:
-                await self._start_tcp(make)
+                await self._start_tcp(factory)
         except OSError as error:
             self.close()
             raise OSError(error.errno, error.strerror or str(error), str(self.address)) from error
 
     def close(self) -> None:
-        """Listen no more, and remove the file of a Unix socket if it is still this one's; harmless when repeated.
+        """Listen no more, and remove the file of a Unix socket unless it was replaced; harmless when repeated.
 
-        While the socket exists its inode cannot be used again: a file with this inode is its own.
+        While the socket is open, its inode is not used for another file.
         """
         if self._file is not None:
             with suppress(OSError):
@@ -73,57 +75,57 @@ class Listener:
             sock.close()
         self._sockets.clear()
 
-    async def _start_tcp(self, make: Callable[[], asyncio.Protocol]) -> None:
+    async def _start_tcp(self, factory: Callable[[], asyncio.Protocol]) -> None:
         self._sockets = sockets = bind(self.address)
         self.address = Address(self.address.host, sockets[0].getsockname()[1])
         for each in sockets:
-            # Two processes can bind one port with SO_REUSEADDR, but only one can listen. uvloop tells nobody of that.
+            # With SO_REUSEADDR two processes can bind one port, but only one can listen. uvloop ignores that error.
             each.listen(BACKLOG)
         self._sockets = [each.dup() for each in sockets for _ in range(self._acceptors - 1)] + sockets
         while self._sockets:
-            # A server closes the socket that it is given.
+            # A server closes its socket: `close` does so for those that have no server yet.
             sock = self._sockets.pop(0)
-            server = await asyncio.get_running_loop().create_server(make, sock=sock, backlog=BACKLOG)
+            server = await asyncio.get_running_loop().create_server(factory, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
-    async def _start_unix(self, make: Callable[[], asyncio.Protocol]) -> None:
+    async def _start_unix(self, factory: Callable[[], asyncio.Protocol]) -> None:
         path = self.address.path
         async with _locked(Path(path).parent) as is_locked:
             sock = _listen_unix(path, self._mode, is_locked=is_locked)
             self._file = _identity(path)
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
+        self._servers.append(await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG))
 
 
 def bind(address: Address) -> list[socket.socket]:
-    """Return the bound sockets of a TCP `address`: one for each address family of its host here, all on one port.
+    """Return bound sockets for a TCP `address`: one for each IP address of its host, all on one port.
 
-    Raises `OSError` when there is none, or when another program has one of them.
+    Raises `OSError` where none can be bound, or where one is in use.
     """
     found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
-    absent: OSError | None = None
+    unavailable: OSError | None = None
     port = address.port
     for family, _, _, _, place in sorted(set(found)):
         try:
             listener = _bind_tcp(family, (place[0], port, *place[2:]))
         except OSError as error:
-            # A name may stand for a family that this machine does not speak.
+            # A name may have addresses of a family that this machine does not have.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                absent = error
+                unavailable = error
                 continue
             for other in sockets:
                 other.close()
             raise
         port = listener.getsockname()[1]
         sockets.append(listener)
-    if absent and not sockets:
-        raise absent
+    if unavailable and not sockets:
+        raise unavailable
     return sockets
 
 
-def is_own(host: str) -> bool:
-    """Return whether `host` is an address of this machine, or a name that means it wherever it is used."""
+def is_this_machine(host: str) -> bool:
+    """Return whether `host` is an IP address of this machine or a loopback name."""
     if is_loopback_host(host):
         return True
     try:
@@ -149,9 +151,10 @@ def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
 
 
 def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
-    """Return a socket that listens at `path`, if the directory is locked in the place of one that nobody listens on.
+    """Return a socket that listens at `path`.
 
-    Raises `OSError` where somebody listens, or `path` is something else.
+    With `is_locked`, it replaces a socket that nobody listens on. Raises `OSError` where somebody does, or where there
+    is another file.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -162,7 +165,7 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
                 raise
             _remove_stale(path, is_locked=is_locked)
             listener.bind(path)
-        # Nobody can connect before `listen`: no mode but this one ever counts.
+        # Before `listen`, so that nobody connects under another mode.
         Path(path).chmod(mode)
         listener.listen(BACKLOG)
     except OSError:
@@ -172,11 +175,11 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
 
 
 def _remove_stale(path: str, *, is_locked: bool) -> None:
-    """Remove the socket at `path`, if nobody listens on it. Raises `OSError` where it is not such a socket."""
+    """Remove the socket at `path` that nobody listens on. Raises `OSError` for anything else."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise FileExistsError(errno.EEXIST, "there is a file that is no socket; it is left alone")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # `connect` waits for room in the backlog otherwise.
+        # Otherwise `connect` waits while the backlog is full.
         probe.setblocking(False)
         result = probe.connect_ex(path)
     if result == errno.ECONNREFUSED and is_locked:
@@ -198,9 +201,9 @@ def _identity(path: str) -> tuple[int, int]:
 
 @asynccontextmanager
 async def _locked(folder: Path) -> AsyncIterator[bool]:
-    """Keep other processes that ask for the same lock out of `folder`. Raises `OSError` where it cannot be had.
+    """Lock `folder` against other processes that do the same. Raises `OSError` after `LOCK_TIMEOUT_S`.
 
-    Yields whether it is locked: a directory that this process may write, but not read, cannot be.
+    Yields whether it is locked: one that this process may write but not read cannot be.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

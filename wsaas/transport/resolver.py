@@ -1,10 +1,9 @@
 """Resolves the name of the backend to its addresses.
 
-`getaddrinfo` blocks, for half a minute and more while a DNS server is silent, and cannot be cancelled. It runs in a
-daemon thread, which holds up neither other work nor the end of the process. (The event loop's own `getaddrinfo` takes
-threads from a pool of four that the process waits for when it ends, and logs an error for each lookup that fails after
-its caller was cancelled.) There is at most one such thread: callers that need an address while a lookup is under way
-share its result.
+`getaddrinfo` blocks, for half a minute and more while a DNS server does not answer, and cannot be cancelled. So it runs
+in a daemon thread, which delays neither other work nor the exit of the process. (The event loop's own `getaddrinfo`
+uses a small pool of threads, which the process waits for at its exit, and logs an error for each lookup that fails
+after its caller was cancelled.) There is one such thread at most: callers during a lookup share its result.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ Result = list[AddressInfo] | socket.gaierror
 
 
 class Resolver:
-    """Looks up the addresses of one `host`, which is a name or an address itself."""
+    """Looks up the addresses of one `host`, which may also be an IP address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
         """Look up nothing yet."""
@@ -35,8 +34,8 @@ class Resolver:
     async def resolve(self) -> list[AddressInfo]:
         """Return the addresses, at least one, in the system's order of preference (RFC 6724).
 
-        Each call looks the name up anew, so that a name that moves is followed. Raises `socket.gaierror`, whose text
-        names the host. Has no time-out of its own.
+        Each call looks the name up again, to follow a name that moves. Raises `socket.gaierror`, whose text names the
+        host. There is no time-out.
         """
         result = await self._lookup() if self._is_name else self._getaddrinfo()
         if isinstance(result, list):
@@ -44,11 +43,11 @@ class Resolver:
         try:
             raise result
         finally:
-            # Its traceback refers to this frame, which must not refer to it.
+            # The traceback of the error refers to this frame: without this, a reference cycle.
             del result
 
     async def _lookup(self) -> Result:
-        """Wait for the lookup that is under way, or start one."""
+        """Wait for the lookup that is running, or start one."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="wsaas-resolver", daemon=True)
             thread.start()
@@ -61,7 +60,7 @@ class Resolver:
             self._waiters.discard(waiter)
 
     def _run(self) -> None:
-        """Look up, in the thread."""
+        """Look up. This is what the thread runs."""
         result = self._getaddrinfo()
         # The loop may be closed by now.
         with suppress(RuntimeError):
@@ -71,7 +70,7 @@ class Resolver:
         self._thread = None
         for waiter in self._waiters:
             if not waiter.done():
-                # Each gets an error of its own: it is raised, and collects a traceback.
+                # An error of its own for each: one that is raised collects a traceback.
                 waiter.set_result(result if isinstance(result, list) else socket.gaierror(*result.args))
 
     def _getaddrinfo(self) -> Result:

@@ -1,7 +1,7 @@
 """Fair scheduling of connections that have more work than one turn of the event loop allows.
 
-A connection that was sent a thousand tiny frames at once may not decode them all while everybody else waits. It does
-its share, then it queues here, and goes on when its turn comes: round robin, a bounded time per turn of the loop.
+A connection that was sent a thousand tiny frames at once must not decode them all while the others wait. It works for a
+slice of time, then it queues here until its turn comes: round robin, for a bounded time in each turn of the loop.
 """
 
 import time
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from wsaas.clock import Clock
 
 TURN_S = 0.0005
-"""Seconds of one turn of the loop that all queued connections together may take."""
+"""Seconds that all queued connections together may take in one turn of the loop."""
 
 SLICE_S = 0.0001
-"""Seconds that one connection may take before it queues. The time is checked between two frames or requests."""
+"""Seconds that one connection may take before it queues. They are checked between two frames or requests."""
 
 
 class RunQueue:
-    """Connections that have work left, in the order in which they are served.
+    """Connections with work to do, first in, first out.
 
-    `timer` returns seconds that advance within a turn of the loop, which the loop's own clock does not.
+    `timer` returns seconds that advance within a turn of the loop; the time of the loop does not.
     """
 
     __slots__ = ("_clock", "_queue", "_running", "timer")
@@ -47,13 +47,13 @@ class RunQueue:
         queue, timer = self._queue, self.timer
         end = timer() + TURN_S
         try:
-            # Each of those queued now is served at most once: what they add waits for the next turn.
+            # Each connection is served once at most: what it adds waits for the next turn.
             for _ in range(len(queue)):
                 queue.popleft()()
                 if timer() >= end:
                     break
         finally:
-            # Also when one of them raised: the others still have their turn.
+            # Also when one of them raised an exception.
             self._running = bool(queue)
             if queue:
                 self._clock.call_later(0.0, self._run)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsaas.log import logger
-from wsaas.log.throttle import FIRST_INTERVAL_S, MAX_CAUSES, LogThrottle
+from wsaas.log.throttle import MAX_CAUSES, MIN_INTERVAL_S, LogThrottle
 
 
 class Rig:
@@ -21,7 +21,7 @@ class Rig:
     def wait(self, seconds):
         for _ in range(seconds):
             self.time += 1
-            self.throttle.sweep(self.time)
+            self.throttle.log_due(self.time)
 
 
 @pytest.fixture
@@ -155,4 +155,4 @@ def test_no_line_is_lost_from_the_counts_and_no_cause_is_logged_twice_in_a_secon
         mine = [(at, args) for at, args in logged if args[0] == cause]
         assert sum(args[1] if len(args) > 1 else 1 for _, args in mine) == number
         times = [at for at, _ in mine if at < ends]
-        assert all(later - earlier >= FIRST_INTERVAL_S for earlier, later in pairwise(times))
+        assert all(later - earlier >= MIN_INTERVAL_S for earlier, later in pairwise(times))

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsaas.memory.limit import (
-    LARGEST_ALLOWANCE,
+    MAX_ALLOWANCE,
+    MIN_ALLOWANCE,
     NONE,
     REFUSING,
-    RELIEF,
+    RELIEF_SHARE,
     SAMPLE_BYTES,
-    SMALLEST_ALLOWANCE,
+    SAMPLES_PER_TRIM,
     THROTTLING,
-    TRIM_SWEEPS,
     MemoryLimit,
 )
 
@@ -35,10 +35,10 @@ class Rig:
     def trim(self):
         self.trims += 1
 
-    def sweep(self, usage, times=1):
+    def check(self, usage, times=1):
         self.usage = usage
         for _ in range(times):
-            self.memory.sweep(0.0)
+            self.memory.check(0.0)
         return self.memory.pressure, self.memory.allowance
 
 
@@ -48,36 +48,36 @@ def rig():
 
 
 def test_within_the_limit_a_client_may_hold_anything(rig):
-    assert rig.sweep(LIMIT) == (NONE, math.inf)
+    assert rig.check(LIMIT) == (NONE, math.inf)
 
 
 def test_past_the_limit_the_largest_holders_are_throttled_first(rig):
-    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE)
-    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE / 2)
-    assert rig.sweep(LIMIT + 1) == (THROTTLING, LARGEST_ALLOWANCE / 4)
+    assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE)
+    assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE / 2)
+    assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE / 4)
 
 
 def test_handshakes_are_refused_only_when_throttling_does_not_suffice(rig):
-    halvings = int(math.log2(LARGEST_ALLOWANCE / SMALLEST_ALLOWANCE))
-    assert rig.sweep(LIMIT + 1, 1 + halvings) == (THROTTLING, SMALLEST_ALLOWANCE)
-    assert rig.sweep(LIMIT + 1) == (REFUSING, SMALLEST_ALLOWANCE)
-    assert rig.sweep(LIMIT + 1, 10) == (REFUSING, SMALLEST_ALLOWANCE)
+    halvings = int(math.log2(MAX_ALLOWANCE / MIN_ALLOWANCE))
+    assert rig.check(LIMIT + 1, 1 + halvings) == (THROTTLING, MIN_ALLOWANCE)
+    assert rig.check(LIMIT + 1) == (REFUSING, MIN_ALLOWANCE)
+    assert rig.check(LIMIT + 1, 10) == (REFUSING, MIN_ALLOWANCE)
 
 
 def test_nothing_changes_between_the_limit_and_relief(rig):
-    rig.sweep(LIMIT + 1, 2)
-    assert rig.sweep(LIMIT, 10) == (THROTTLING, LARGEST_ALLOWANCE / 2)
-    assert rig.sweep(LIMIT * RELIEF, 10) == (THROTTLING, LARGEST_ALLOWANCE / 2)
+    rig.check(LIMIT + 1, 2)
+    assert rig.check(LIMIT, 10) == (THROTTLING, MAX_ALLOWANCE / 2)
+    assert rig.check(LIMIT * RELIEF_SHARE, 10) == (THROTTLING, MAX_ALLOWANCE / 2)
 
 
 def test_with_memory_left_handshakes_are_taken_at_once_and_clients_may_hold_more_step_by_step(rig):
-    rig.sweep(LIMIT + 1, 100)
-    assert rig.sweep(0) == (THROTTLING, SMALLEST_ALLOWANCE * 2)
-    assert rig.sweep(0) == (THROTTLING, SMALLEST_ALLOWANCE * 4)
-    rig.sweep(0, 6)
-    assert rig.memory.allowance == LARGEST_ALLOWANCE
-    assert rig.sweep(0) == (NONE, math.inf)
-    assert rig.sweep(0) == (NONE, math.inf)
+    rig.check(LIMIT + 1, 100)
+    assert rig.check(0) == (THROTTLING, MIN_ALLOWANCE * 2)
+    assert rig.check(0) == (THROTTLING, MIN_ALLOWANCE * 4)
+    rig.check(0, 6)
+    assert rig.memory.allowance == MAX_ALLOWANCE
+    assert rig.check(0) == (NONE, math.inf)
+    assert rig.check(0) == (NONE, math.inf)
 
 
 def test_the_memory_in_use_is_looked_at_again_whenever_much_came_to_be_held(rig):
@@ -91,25 +91,25 @@ def test_the_memory_in_use_is_looked_at_again_whenever_much_came_to_be_held(rig)
 
 
 def test_only_time_lets_clients_hold_more_again(rig):
-    rig.sweep(LIMIT + 1, 2)
+    rig.check(LIMIT + 1, 2)
     rig.usage = 0
     rig.memory.note(SAMPLE_BYTES)
-    assert rig.memory.allowance == LARGEST_ALLOWANCE / 2
+    assert rig.memory.allowance == MAX_ALLOWANCE / 2
 
 
 def test_freed_memory_is_given_back_now_and_then_while_there_is_too_little(rig):
-    rig.sweep(0, 100)
+    rig.check(0, 100)
     assert rig.trims == 0
-    rig.sweep(LIMIT + 1, TRIM_SWEEPS)
+    rig.check(LIMIT + 1, SAMPLES_PER_TRIM)
     assert rig.trims == 1
-    rig.sweep(LIMIT, 2 * TRIM_SWEEPS)
+    rig.check(LIMIT, 2 * SAMPLES_PER_TRIM)
     assert rig.trims == 3
 
 
 def test_each_step_is_logged_once(rig, caplog):
     caplog.set_level("INFO", "wsaas")
-    rig.sweep(LIMIT + 1, 20)
-    rig.sweep(0, 20)
+    rig.check(LIMIT + 1, 20)
+    rig.check(0, 20)
     assert caplog.messages == [
         "memory: 0 MiB in use, MAX_MEMORY is 0 MiB: clients that hold much are throttled",
         "memory: still over MAX_MEMORY with all clients throttled: new ones are refused",
@@ -117,19 +117,19 @@ def test_each_step_is_logged_once(rig, caplog):
     ]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["sweep", "note"]), st.integers(0, 2 * LIMIT)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["check", "note"]), st.integers(0, 2 * LIMIT)), max_size=60))
 def test_the_allowance_is_within_its_bounds_and_says_the_same_as_the_pressure(steps):
     rig = Rig()
     for what, usage in steps:
         before = rig.memory.allowance
         rig.usage = usage
-        if what == "sweep":
-            rig.memory.sweep(0.0)
+        if what == "check":
+            rig.memory.check(0.0)
         else:
             rig.memory.note(SAMPLE_BYTES)
         pressure, allowance = rig.memory.pressure, rig.memory.allowance
         assert (pressure is NONE) == (allowance == math.inf)
-        assert allowance == math.inf or SMALLEST_ALLOWANCE <= allowance <= LARGEST_ALLOWANCE
-        assert pressure is not REFUSING or allowance == SMALLEST_ALLOWANCE
-        assert allowance <= before or usage < LIMIT * RELIEF
+        assert allowance == math.inf or MIN_ALLOWANCE <= allowance <= MAX_ALLOWANCE
+        assert pressure is not REFUSING or allowance == MIN_ALLOWANCE
+        assert allowance <= before or usage < LIMIT * RELIEF_SHARE
         assert allowance >= before or usage > LIMIT

@@ -208,7 +208,7 @@ def test_a_locked_key_is_refused_and_nobody_is_asked_for_its_password(authority,
         )
     )
     said = complaint(**files)
-    assert said == f"TLS_KEY={str(files['tls_key'])!r}: is locked with a password: give the key without one"
+    assert said == f"TLS_KEY={str(files['tls_key'])!r}: is encrypted with a password: store the key without one"
 
 
 def test_a_key_that_is_too_weak_is_told_of_its_certificate(authority, monkeypatch):

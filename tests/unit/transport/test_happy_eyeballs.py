@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from wsaas.transport.happy_eyeballs import MAX_ADDRESSES, RETRY_S, Attempts, HappyEyeballs, interleave
+from wsaas.transport.happy_eyeballs import DEMOTION_S, MAX_ADDRESSES, Attempts, HappyEyeballs, interleave
 from wsaas.transport.socket_address import format_address
 
 
@@ -110,7 +110,7 @@ def test_one_that_answers_late_keeps_its_place(rig):
 
 def test_one_that_failed_gets_its_place_back_after_a_while(rig):
     rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
-    rig.loop.now += RETRY_S
+    rig.loop.now += DEMOTION_S
     assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
 
 
