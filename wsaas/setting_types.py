@@ -1,7 +1,7 @@
-"""What the text of a setting means: each kind of value, and the function that reads it.
+"""The types of settings, and a function for each that parses it.
 
-The functions take the text as a user wrote it and raise `ValueError` where it cannot be used; `settings` words the
-message. What a value does with a client lives with the value.
+The functions take the text as a user wrote it and raise `ValueError` where it is not accepted; `settings` writes the
+message.
 """
 
 import ipaddress
@@ -28,8 +28,8 @@ _ORIGIN = re.compile(
 )
 _HOSTLESS_ORIGIN = re.compile(r"(?!https?:|wss?:)[a-z][a-z0-9+.-]*://")
 _DEVIATIONS = frozenset("ß\u03c2\u200c\u200d")
-"""Sharp s, final sigma and two joiners (UTS 46 section 2.3). The capital sharp s is in lower case by then."""
-_SECRET_MARK = "whsec_"  # noqa: S105 - the word that each secret starts with
+"""Sharp s, final sigma and two joiners (UTS 46 section 2.3), in lower case."""
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - no secret itself
 _SECRET_SIZES = range(24, 65)
 _PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
@@ -83,47 +83,47 @@ class PublicName:
     prefix: str
 
 
-def whole(text: str) -> int:
-    """Read a number that is not negative."""
+def integer(text: str) -> int:
+    """Parse an integer from 0 on."""
     if not re.fullmatch(r"[0-9]{1,15}", text):
         raise ValueError
     return int(text)
 
 
-def positive(text: str) -> int:
-    """Read a number above 0."""
-    if not (number := whole(text)):
+def positive_integer(text: str) -> int:
+    """Parse a number above 0."""
+    if not (number := integer(text)):
         raise ValueError
     return number
 
 
 def milliseconds(text: str) -> float:
-    """Read a number of milliseconds that is not negative; return seconds."""
-    return whole(text) / 1000
+    """Parse a number of milliseconds that is not negative; return seconds."""
+    return integer(text) / 1000
 
 
 def positive_milliseconds(text: str) -> float:
-    """Read a number of milliseconds above 0; return seconds."""
-    return positive(text) / 1000
+    """Parse a number of milliseconds above 0; return seconds."""
+    return positive_integer(text) / 1000
 
 
 def memory(text: str) -> int:
-    """Read a number of bytes that Python itself fits into, or 0."""
-    number = whole(text)
+    """Parse a number of bytes from `MIN_LIMIT` on, or 0."""
+    number = integer(text)
     if 0 < number < MIN_LIMIT:
         raise ValueError
     return number
 
 
 def file_mode(text: str) -> int:
-    """Read the permissions of a file: octal, at most 777."""
+    """Parse the permissions of a file: octal, at most 777."""
     if not re.fullmatch(r"0?[0-7]{1,3}", text):
         raise ValueError
     return int(text, 8)
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a function that reads one of `choices`, in capitals or not."""
+    """Return a function that parses one of `choices` in any case."""
     spelled = {choice.lower(): choice for choice in choices}
 
     def parse(text: str) -> str:
@@ -135,18 +135,18 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def switch(text: str) -> bool:
-    """Read `on` or `off`."""
+    """Parse `on` or `off`."""
     return one_of("on", "off")(text) == "on"
 
 
 def backend(text: str) -> Backend:
-    """Read the URL of the backend, `http` without a scheme."""
+    """Parse the URL of the backend, `http` without a scheme."""
     scheme, host, port, target = _split(text)
     return Backend(scheme, host, port, target if target.startswith("/") else f"/{target}")
 
 
 def public_name(text: str) -> PublicName:
-    """Read what `ws_uri` starts with."""
+    """Parse what `ws_uri` starts with."""
     _, host, port, prefix = _split(text)
     if prefix.endswith("/") or "?" in text or "{" in prefix:
         raise ValueError
@@ -154,27 +154,27 @@ def public_name(text: str) -> PublicName:
 
 
 def address(text: str) -> Address:
-    """Read `host:port` or `unix:/path`; an empty host, or `*`, is every interface."""
+    """Parse `host:port` or `unix:/path`; an empty host, or `*`, is every interface."""
     if text.startswith(UNIX):
         if not text.startswith(f"{UNIX}/"):
             raise ValueError
         return Address(path=text[len(UNIX) :])
     host, _, port = text.rpartition(":")
-    number = whole(port)
+    number = integer(port)
     if number > MAX_PORT:
         raise ValueError
     return Address("" if host in {"", "*"} else _host(host), number)
 
 
 def path(text: str) -> Path:
-    """Read the path of a file."""
+    """Parse the path of a file."""
     if not text or not text.isprintable() or text.endswith("/"):
         raise ValueError
     return Path(text)
 
 
 def tokens(text: str) -> tuple[bytes, ...]:
-    """Read bearer tokens (RFC 6750 section 2.1): visible ASCII, with commas or line ends between them."""
+    """Parse bearer tokens (RFC 6750 section 2.1): visible ASCII, with commas or line ends between them."""
     found = _SEPARATOR.split(text)
     if not all(map(_VISIBLE.fullmatch, found)):
         raise ValueError
@@ -182,22 +182,22 @@ def tokens(text: str) -> tuple[bytes, ...]:
 
 
 def signing_secrets(text: str) -> tuple[bytes, ...]:
-    """Read secrets of Standard Webhooks, `whsec_` and 24 to 64 bytes in base64, separated like tokens."""
+    """Parse secrets of Standard Webhooks, `whsec_` and 24 to 64 bytes in base64, separated like tokens."""
     return tuple(_signing_secret(secret) for secret in _SEPARATOR.split(text))
 
 
 def _signing_secret(text: str) -> bytes:
-    if not text.startswith(_SECRET_MARK):
+    if not text.startswith(_SECRET_PREFIX):
         raise ValueError
     # A wrong character raises binascii.Error, which is a ValueError.
-    secret = b64decode(text[len(_SECRET_MARK) :], validate=True)
+    secret = b64decode(text[len(_SECRET_PREFIX) :], validate=True)
     if len(secret) not in _SECRET_SIZES:
         raise ValueError
     return secret
 
 
 def origins(text: str) -> Origins:
-    """Read web origins; `*` for all, `*.` before a host for all of its subdomains.
+    """Parse web origins; `*` for all, `*.` before a host for all of its subdomains.
 
     A scheme of its own may stand without a host, as in `file://`, which Android's WebView sends for its files.
     """
@@ -210,9 +210,9 @@ def origins(text: str) -> Origins:
                 raise ValueError
             exact.add(origin)
         elif parts["wild"]:
-            domains.append((parts["scheme"], f".{_ascii(parts['host'])}{_odd_port(parts)}"))
+            domains.append((parts["scheme"], f".{_ascii(parts['host'])}{_non_default_port(parts)}"))
         else:
-            exact.add(f"{parts['scheme']}://{_ascii(parts['host'])}{_odd_port(parts)}")
+            exact.add(f"{parts['scheme']}://{_ascii(parts['host'])}{_non_default_port(parts)}")
     return Origins(frozenset(exact - {"*"}), tuple(domains), everyone="*" in exact)
 
 
@@ -233,21 +233,21 @@ def _ascii(host: str) -> str:
     return name
 
 
-def _odd_port(origin: re.Match[str]) -> str:
+def _non_default_port(origin: re.Match[str]) -> str:
     """Return the port as a browser writes it in `Origin`: not at all where it is the scheme's own."""
     port: str = origin["port"] or ""
     return "" if port == f":{_PORTS.get(origin['scheme'])}" else port
 
 
 def proxies(text: str) -> Proxies:
-    """Read addresses and networks; `unix:` for whoever comes by a Unix socket."""
+    """Parse addresses and networks; `unix:` for whoever comes by a Unix socket."""
     entries = _SEPARATOR.split(text)
     networks = tuple(ipaddress.ip_network(entry, strict=False) for entry in entries if entry != UNIX)
     return Proxies(networks, unix=UNIX in entries)
 
 
 def subprotocols(text: str) -> tuple[str, ...]:
-    """Read subprotocol names, separated by commas."""
+    """Parse subprotocol names, separated by commas."""
     names = tuple(part.strip() for part in text.split(","))
     if not all(map(_TOKEN.fullmatch, names)):
         raise ValueError

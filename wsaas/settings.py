@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wsaas import setting_types as values
+from wsaas import setting_types
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, is_loopback_host
 from wsaas.errors import SettingError
 from wsaas.log.output import LEVELS
@@ -21,24 +21,24 @@ from wsaas.setting_types import Address, Backend, PublicName
 
 _MILLISECONDS = "a number of milliseconds"
 _BYTES = "a number of bytes"
-_USUAL = {"empty": None, "secret": False}
-_FILE = "_file"
+_DEFAULT_METADATA = {"empty": None, "secret": False}
+_FILE_SUFFIX = "_file"
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 DELETE_RETRY_FACTOR = 10
 """A DELETE is retried this many times as long as a PUT."""
 
-MAX_SECRETS = 64 * 1024
+MAX_SECRET_FILE_SIZE = 64 * 1024
 """Bytes that a file of secrets may have."""
 
 
 def _setting(parse: Callable[[str], Any], default: str, meaning: str, accepts: str, **more: Any) -> Any:
-    """Make a field. `default`: as a user would write it, empty for none; `accepts`: what a wrong value is told.
+    """Define a field. `default`: as a user would write it, empty for none; `accepts`: for the error message.
 
-    `more`: the value of an `empty` text (else None), and whether it is `secret`: then it is shown nowhere, and may be
-    in a file, whose name is the setting's with `_FILE` behind it.
+    `more`: what an `empty` text means (else None), and whether the setting is `secret`. A secret is never shown, and
+    may be in a file, which the setting with `_FILE` behind its name gives.
     """
-    metadata = {"parse": parse, "default": default, "meaning": meaning, "accepts": accepts, **_USUAL, **more}
+    metadata = {"parse": parse, "default": default, "meaning": meaning, "accepts": accepts, **_DEFAULT_METADATA, **more}
     return field(metadata=metadata, repr=not metadata["secret"])
 
 
@@ -47,49 +47,49 @@ class Settings:
     """Every setting, parsed. Times are seconds here (milliseconds outside), sizes bytes."""
 
     api_uri: Backend = _setting(
-        values.backend,
+        setting_types.backend,
         "",
         "URL of the backend; the scheme is `http://` if none is given. `{id}` is replaced with the connection's id",
         "host:port/path, or an http:// or https:// URL, without credentials or fragment",
     )
     ws_hostname: PublicName = _setting(
-        values.public_name,
+        setting_types.public_name,
         "localhost:8080",
         "Where the backend reaches this node: every `ws_uri` starts with it. May have a scheme and a path prefix",
         "host:port, optionally with http:// or https:// in front and a path that does not end with /",
     )
     log_level: str = _setting(
-        values.one_of(*LEVELS), "INFO", "Lowest level that is logged", "ERROR, WARN, INFO or DEBUG"
+        setting_types.one_of(*LEVELS), "INFO", "Lowest level that is logged", "ERROR, WARN, INFO or DEBUG"
     )
     log_format: str = _setting(
-        values.one_of("text", "json"), "text", "`json` logs one JSON object per line", "text or json"
+        setting_types.one_of("text", "json"), "text", "`json` logs one JSON object per line", "text or json"
     )
     ws_timeout: float = _setting(
-        values.milliseconds,
+        setting_types.milliseconds,
         "30000",
         "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: never",
         f"{_MILLISECONDS}, or 0 for no time-out",
     )
     listen: Address | None = _setting(
-        values.address,
+        setting_types.address,
         "",
         "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is, else on all interfaces",
         "host:port or unix:/path",
     )
     control_listen: Address | None = _setting(
-        values.address,
+        setting_types.address,
         "",
         "Address for the REST API. Default: the same as `LISTEN`",
         "host:port or unix:/path",
     )
     listen_mode: int = _setting(
-        values.file_mode,
+        setting_types.file_mode,
         "666",
         "File mode (octal) of a Unix socket that the gateway listens on. Any user who may write to it may connect",
         "an octal number from 0 to 777",
     )
     control_token: tuple[bytes, ...] = _setting(
-        values.tokens,
+        setting_types.tokens,
         "",
         "Bearer token for the REST API: every request except `/healthz` and `/readyz` needs `Authorization: Bearer "
         "<token>`. Several tokens may be given, separated by commas",
@@ -104,29 +104,29 @@ class Settings:
         "the path of a file",
     )
     api_timeout: float = _setting(
-        values.positive_milliseconds,
+        setting_types.positive_milliseconds,
         "10000",
         "Time limit (ms) for one attempt of a request to the backend",
         f"{_MILLISECONDS} above 0",
     )
     api_retry: float = _setting(
-        values.milliseconds,
+        setting_types.milliseconds,
         "30000",
         "How long (ms) a message is retried. A DELETE is retried ten times as long",
         _MILLISECONDS,
     )
     api_connections: int = _setting(
-        values.positive, "128", "Maximum number of connections to the backend", "a number above 0"
+        setting_types.positive_integer, "128", "Maximum number of connections to the backend", "a number above 0"
     )
     api_connection_age: float = _setting(
-        values.milliseconds,
+        setting_types.milliseconds,
         "300000",
         "How long (ms) a connection to the backend is used. The next one resolves the host name again, and so follows "
         "changes in DNS. `0`: no limit",
         f"{_MILLISECONDS}, or 0 for no limit",
     )
     api_secret: tuple[bytes, ...] = _setting(
-        values.signing_secrets,
+        setting_types.signing_secrets,
         "",
         "Secret that signs every request to the backend ([Standard Webhooks](https://www.standardwebhooks.com)). With "
         "several, separated by commas, a request carries one signature for each",
@@ -141,70 +141,73 @@ class Settings:
         "the path of a file",
     )
     max_message_size: int = _setting(
-        values.positive, "1048576", "Maximum size (bytes) of a message in either direction", f"{_BYTES} above 0"
+        setting_types.positive_integer,
+        "1048576",
+        "Maximum size (bytes) of a message in either direction",
+        f"{_BYTES} above 0",
     )
     max_memory: int | None = _setting(
-        values.memory,
+        setting_types.memory,
         "",
         "Memory (bytes) that the process may use. Above it, the clients that hold the most are not read and pushes to "
         "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
         f"{_BYTES} from {MIN_LIMIT}, or 0 for no limit",
     )
     max_connections: int = _setting(
-        values.whole,
+        setting_types.integer,
         "0",
         "Maximum number of clients; further handshakes get 503. `0`: as many as the limit of open files allows",
         "a number, or 0 for as many as the limit of open files allows",
     )
     max_connections_per_address: int = _setting(
-        values.whole,
+        setting_types.integer,
         "0",
         "Maximum number of connections from one address (for IPv6: from one /64 network); further ones get 429. "
         "Connections that have made an authorized REST request do not count. `0`: no limit",
         "a number, or 0 for no limit",
     )
     max_owed_disconnects: int = _setting(
-        values.positive,
+        setting_types.positive_integer,
         "100000",
         "Maximum number of ended connections whose DELETE is not acknowledged yet; beyond it, handshakes get 503",
         "a number above 0",
     )
     max_message_rate: int = _setting(
-        values.whole,
+        setting_types.integer,
         "0",
         "Messages per second that are read from one client. A faster client is slowed down. `0`: no limit",
         "a number, or 0 for no limit",
     )
     send_buffer: int = _setting(
-        values.positive,
+        setting_types.positive_integer,
         "1048576",
         "Bytes that may be queued for one client that reads slowly. One message always fits",
         f"{_BYTES} above 0",
     )
     inbox: int = _setting(
-        values.positive,
+        setting_types.positive_integer,
         "262144",
         "Bytes of one client's messages that may be queued for the backend. Beyond it, its socket is not read",
         f"{_BYTES} above 0",
     )
     handshake_timeout: float = _setting(
-        values.positive_milliseconds,
+        setting_types.positive_milliseconds,
         "10000",
         "Time limit (ms) for a request head, from accept or from the first byte of a later request, and for the "
         "closing handshake",
         f"{_MILLISECONDS} above 0",
     )
     keep_alive_timeout: float = _setting(
-        values.positive_milliseconds,
+        setting_types.positive_milliseconds,
         "75000",
         "How long (ms) an idle HTTP connection is kept open, and the time limit for the body of a request",
         f"{_MILLISECONDS} above 0",
     )
     drain_timeout: float = _setting(
-        values.milliseconds, "30000", "Time limit (ms) for a stop by SIGTERM or SIGINT", _MILLISECONDS
+        setting_types.milliseconds, "30000", "Time limit (ms) for a stop by SIGTERM or SIGINT", _MILLISECONDS
     )
     allowed_origins: Origins = _setting(
-        values.origins,
+        setting_types.origins,
         "*",
         "Origins that may connect, separated by commas. `https://*.example.com` matches all subdomains; `null` and "
         "`file://` match pages without a host. A handshake without `Origin` is always allowed",
@@ -213,54 +216,54 @@ class Settings:
         empty=ANY_ORIGIN,
     )
     subprotocols: tuple[str, ...] = _setting(
-        values.subprotocols,
+        setting_types.subprotocols,
         "",
         "Subprotocols in order of preference, separated by commas. Used if the backend does not choose one",
         "subprotocol names separated by commas",
         empty=(),
     )
     compression: bool = _setting(
-        values.switch,
+        setting_types.switch,
         "off",
         "`on` compresses messages (permessage-deflate) for clients that offer it",
         "on or off",
     )
     journal: Path | None = _setting(
-        values.path,
+        setting_types.path,
         "",
         "File that records live connections, so that after a crash the next start sends the DELETE of each",
         "the path of a file that can be created or written",
     )
     journal_sync: str = _setting(
-        values.one_of("normal", "full"),
+        setting_types.one_of("normal", "full"),
         "normal",
         "`full` makes the journal survive a power failure too, at the speed of the disk",
         "normal or full",
     )
     tls_cert: Path | None = _setting(
-        values.path,
+        setting_types.path,
         "",
         "PEM file with the certificate, followed by its chain. Both listeners then use TLS. Reloaded on SIGHUP",
         "the path of a PEM file",
     )
     tls_key: Path | None = _setting(
-        values.path, "", "PEM file with the private key of `TLS_CERT`", "the path of a PEM file"
+        setting_types.path, "", "PEM file with the private key of `TLS_CERT`", "the path of a PEM file"
     )
     control_tls_ca: Path | None = _setting(
-        values.path,
+        setting_types.path,
         "",
         "PEM file with certificate authorities. Callers of the REST API need a client certificate from one of them. "
         "Requires `CONTROL_LISTEN`",
         "the path of a PEM file",
     )
     api_tls_ca: Path | None = _setting(
-        values.path,
+        setting_types.path,
         "",
         "PEM file with the certificate authorities for an `https://` backend, instead of those of the system",
         "the path of a PEM file",
     )
     trusted_proxies: Proxies = _setting(
-        values.proxies,
+        setting_types.proxies,
         "",
         "Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by commas. `unix:` stands for "
         "proxies that connect by a Unix socket",
@@ -285,7 +288,7 @@ def flag(name: str) -> str:
 
 
 def add_flags(parser: ArgumentParser) -> None:
-    """Give `parser` a flag for each setting (`--api-uri`), whose value stays text until `load` reads it."""
+    """Add a flag for each setting (`--api-uri`) to `parser`. The values stay text: `load` parses them."""
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
         text = setting.metadata["default"]
@@ -296,33 +299,33 @@ def add_flags(parser: ArgumentParser) -> None:
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
-    """Read every setting from `flags` (field name to text or None), else `environment`, else its default.
+    """Return the settings, each from `flags` (field name to text or None), else `environment`, else its default.
 
-    An empty variable counts as not set. Raises `SettingError` for the first value that cannot be used.
+    An empty variable counts as not set. Raises `SettingError` for the first value that is not accepted.
     """
     found: dict[str, Any] = {}
     for setting in fields(Settings):
         if setting.metadata["secret"]:
             text, file = _secret(setting, flags, environment)
-            found[setting.name + _FILE] = None if file is None else Path(file)
-            found[setting.name] = _parse(setting, text) if file is None else _load(setting, file)
+            found[setting.name + _FILE_SUFFIX] = None if file is None else Path(file)
+            found[setting.name] = _parse(setting, text) if file is None else _read_file(setting, file)
         elif setting.name not in found:
             found[setting.name] = _parse(setting, _given(setting.name, flags, environment))
     return Settings(**found)
 
 
 def read_secret(name: str, path: Path) -> tuple[bytes, ...]:
-    """Return the values that the file of a secret holds now. `name`: of the field that has the `path`.
+    """Return the values in the file of a secret. `name`: the field that has the `path`.
 
-    Raises `SettingError`. It does not wait for somebody to write, should the file be a pipe.
+    Raises `SettingError`. Where the file is a pipe, it does not wait for a writer.
     """
-    setting = next(each for each in fields(Settings) if each.name + _FILE == name)
-    values: tuple[bytes, ...] = _load(setting, str(path), flags=os.O_NONBLOCK)
-    return values
+    setting = next(each for each in fields(Settings) if each.name + _FILE_SUFFIX == name)
+    secrets: tuple[bytes, ...] = _read_file(setting, str(path), flags=os.O_NONBLOCK)
+    return secrets
 
 
 def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str | None:
-    """Return the text of a flag, else that of a variable, None where neither is set."""
+    """Return the text of the flag, else that of the variable, None where neither is set."""
     flag = flags.get(name)
     return flag if flag is not None else environment.get(name.upper()) or None
 
@@ -330,8 +333,8 @@ def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str,
 def _secret(
     setting: "Field[Any]", flags: Mapping[str, str | None], environment: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Return the text of a secret, or else the path of its file; of either, a flag wins over a variable."""
-    name, file_name = setting.name, setting.name + _FILE
+    """Return the text of a secret, or else the path of its file. A flag for either wins over variables."""
+    name, file_name = setting.name, setting.name + _FILE_SUFFIX
     for source in (flags, {each: environment.get(each.upper()) or None for each in (name, file_name)}):
         text, file = source.get(name), source.get(file_name)
         if text is not None and file is not None:
@@ -341,20 +344,20 @@ def _secret(
     return None, None
 
 
-def _load(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
-    """Return the value of a secret out of its file. `flags`: to open it with, besides those for reading."""
-    name = f"{variable(setting)}{_FILE.upper()}"
+def _read_file(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
+    """Return the parsed content of the file of a secret. `flags`: more flags to open it with."""
+    name = f"{variable(setting)}{_FILE_SUFFIX.upper()}"
     try:
         with open(path, "rb", opener=lambda path, usual: os.open(path, usual | flags)) as file:
-            # None is what a pipe gives that nobody has written to yet.
-            data = file.read(MAX_SECRETS + 1) or b""
+            # A pipe without a writer gives None.
+            data = file.read(MAX_SECRET_FILE_SIZE + 1) or b""
         text = data.decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingError(f"{name}={path!r}: cannot be read: {reason}") from None
-    if len(data) > MAX_SECRETS:
-        # Its beginning may end within a token: that would be another one.
-        raise SettingError(f"{name}={path!r}: the file has more than {MAX_SECRETS} bytes")
+    if len(data) > MAX_SECRET_FILE_SIZE:
+        # The part that was read may end within a token.
+        raise SettingError(f"{name}={path!r}: the file has more than {MAX_SECRET_FILE_SIZE} bytes")
     if not text:
         raise SettingError(f"{name}={path!r}: the file is empty")
     try:
@@ -364,7 +367,7 @@ def _load(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
 
 
 def _parse(setting: "Field[Any]", text: str | None) -> Any:
-    """Return the value of a setting, or what it is without a `text`."""
+    """Return the value for `text`, or for none where it is None. Raises `SettingError`."""
     name = variable(setting)
     if text is None:
         text = setting.metadata["default"]

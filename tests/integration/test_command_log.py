@@ -21,7 +21,7 @@ from tests.integration.test_command import PATIENCE, Backend, backend, environme
 from tests.integration.test_command_demo import chat
 
 PIPE = 4096
-FEW_LINES = "from wsaas.log import output; output.QUEUE_LINES = 50; "
+FEW_LINES = "from wsaas.log import output; output.MAX_QUEUED_LINES = 50; "
 CONFIGURE = "from wsaas.log import logger, output; output.configure('INFO', 'text')\n"
 RUN = "import sys; from wsaas.__main__ import main; sys.exit(main())"
 CRASH = """

@@ -163,10 +163,10 @@ def test_a_start_waits_for_another_as_long_as_said():
 
 def test_the_log_is_bounded_as_said():
     limits = section("Limits")
-    row = f"| log lines that wait to be written | {log.QUEUE_LINES:,}, and {log.QUEUE_BYTES >> 20} MiB;"
+    row = f"| log lines that wait to be written | {log.MAX_QUEUED_LINES:,}, and {log.MAX_QUEUED_BYTES >> 20} MiB;"
     assert row in limits
-    assert f"| wait at the end of the process for the log to be read | {log.FLUSH_TIMEOUT:g} s," in limits
-    assert f"lines beyond {log.QUEUE_BYTES >> 20} MiB are" in " ".join(section("Log", OPERATIONS).split())
+    assert f"| wait at the end of the process for the log to be read | {log.FLUSH_TIMEOUT_S:g} s," in limits
+    assert f"lines beyond {log.MAX_QUEUED_BYTES >> 20} MiB are" in " ".join(section("Log", OPERATIONS).split())
 
 
 def test_the_circuit_breaker_is_as_described():

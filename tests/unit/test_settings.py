@@ -14,7 +14,7 @@ from wsaas.access import ANY_ORIGIN, Origins, Proxies
 from wsaas.errors import SettingError
 from wsaas.setting_types import Address, Backend, PublicName
 from wsaas.settings import (
-    MAX_SECRETS,
+    MAX_SECRET_FILE_SIZE,
     Settings,
     add_flags,
     control_address,
@@ -641,14 +641,14 @@ def test_a_file_that_never_ends_is_not_read_to_its_end():
     with pytest.raises(SettingError) as raised:
         load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": "/dev/zero"})
     assert str(raised.value) == "CONTROL_TOKEN_FILE='/dev/zero': the file has more than 65536 bytes"
-    assert MAX_SECRETS == 65536
+    assert MAX_SECRET_FILE_SIZE == 65536
 
 
 def test_a_file_that_is_too_long_is_not_taken_for_its_beginning(tmp_path):
     path = tmp_path / "secret"
-    path.write_bytes(b"x" * MAX_SECRETS)
-    assert read_secret("control_token_file", path) == (b"x" * MAX_SECRETS,)
-    path.write_bytes(b"x" * (MAX_SECRETS + 1))
+    path.write_bytes(b"x" * MAX_SECRET_FILE_SIZE)
+    assert read_secret("control_token_file", path) == (b"x" * MAX_SECRET_FILE_SIZE,)
+    path.write_bytes(b"x" * (MAX_SECRET_FILE_SIZE + 1))
     with pytest.raises(SettingError, match=f"^CONTROL_TOKEN_FILE='{path}': the file has more than 65536 bytes$"):
         read_secret("control_token_file", path)
 

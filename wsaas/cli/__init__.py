@@ -1,1 +1,1 @@
-"""The command `wsaas`: arguments and environment in, a running gateway, an exit status out."""
+"""The command `wsaas`: arguments, signals and exit status."""

@@ -1,4 +1,4 @@
-"""The command line: which command, and the texts of the settings that flags give."""
+"""Parses the command line into a command and the texts of settings."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
@@ -11,24 +11,24 @@ COMMANDS = ("serve", "demo")
 
 
 class Arguments(NamedTuple):
-    """What the command line says. `flags`: field name of each setting to its text, None where it was not given."""
+    """The parsed command line. `flags`: field name of each setting to its text, None where it was not given."""
 
     command: str
     flags: dict[str, str | None]
 
 
 class _Parser(ArgumentParser):
-    """Says in one line what is wrong: the usage, which names every flag, would push it out of sight."""
+    """Reports an error in one line. With the usage, which names every flag, the error would scroll out of sight."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit status 2."""
+        """Exit with status 2."""
         if message.endswith("expected one argument"):
             message += " (one that starts with - is written --flag=VALUE)"
         self.exit(2, f"wsaas: {message}; see wsaas --help\n")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Arguments:
-    """Read `arguments`, those of the process where they are None. Exits where they cannot be read, or only ask."""
+    """Parse `arguments`, by default those of the process. Exits after an error, `--help` and `--version`."""
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     parser.add_argument("command", nargs="?", default="serve", help="serve (the default) or demo")
     parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
     settings.add_flags(parser)
-    # Not `choices`: of a flag that is unknown, the value would be taken for the command, and be what is complained of.
+    # Not `choices`: the value of an unknown flag would be taken for the command, and be what the error is about.
     known, others = parser.parse_known_args(arguments)
     flags = vars(known)
     command = flags.pop("command")
@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
 
 
 def _suggested(given: Iterable[str], names: Sequence[str]) -> str:
-    """Return `given`, each with the one of `names` that was probably meant."""
+    """Return `given`, each with the most similar of `names`."""
     words = []
     for each in given:
         name = each.partition("=")[0]

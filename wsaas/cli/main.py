@@ -1,7 +1,7 @@
-"""The command `wsaas`: arguments and environment in, a gateway running, an exit status out.
+"""The command `wsaas`.
 
-Exit status: 0 stopped with everything delivered; 1 could not listen, or something was left undelivered; 2 a setting
-is wrong.
+Exit status: 0 after a stop with everything delivered; 1 when it could not listen or something was not delivered; 2 for
+an invalid setting.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ REFUSED_BY_DEMO = frozenset(
         "tls_key",
     }
 )
-"""Settings with which its page or its backend would not find the gateway, or the gateway its backend."""
+"""Settings with which the page and the backend of the demo could not reach the gateway, or the other way round."""
 
 
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
     loop = asyncio.get_running_loop()
     gateway = Gateway(chosen, loop)
-    # With a greeting it belongs to a terminal, which may be closed; not behind nohup.
+    # The demo, which has a greeting, ends with its terminal, unless it is run by nohup.
     ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     install_signal_handlers(loop, gateway, gateway.stop if ends_with_terminal else gateway.reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
@@ -77,9 +77,9 @@ async def run(gateway: Gateway, greeting: str) -> int:
 
 
 def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int:
-    """Run a gateway with the example backend behind it until it is stopped; return the exit status.
+    """Run a gateway and the example backend until it is stopped; return the exit status.
 
-    The environment is left aside: a demo works the same wherever it is started.
+    The environment is ignored, so that the demo works the same everywhere.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
@@ -90,11 +90,11 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int
     name = given.get("ws_hostname") or f"localhost:{port}"
     listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
     command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
-    # A session of its own keeps Ctrl-C from the backend: it has to outlive the gateway, whose last words it hears.
+    # In a session of its own the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs.
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as backend:
-        # Leaving the block closes the backend's input, which it takes for the end.
+        # Leaving the block closes the input of the backend, which stops then.
         word, _, address = backend.stdout.readline().strip().partition(" ") if backend.stdout else ("", "", "")
         if word != "listening":
             print("wsaas: the example backend did not start", file=sys.stderr)
@@ -106,7 +106,7 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int
 
 
 def state_file(name: str) -> str | None:
-    """Return the path of a file of this user's that outlives the process; None where there is no place for one."""
+    """Return the path of a file in the user's state folder (XDG); None where that cannot be made."""
     try:
         folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def state_file(name: str) -> str | None:
 
 
 def free_port(usual: int) -> int:
-    """Return `usual` if it is free on this machine's loopback addresses, else a port that is."""
+    """Return the port `usual` if it is free on the loopback addresses, else one that is."""
     try:
         sockets = bind(Address("localhost", usual))
     except OSError:
@@ -141,7 +141,7 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
 
 
 def refuse(error: SettingError | str) -> int:
-    """Say what is wrong with a setting; return the exit status."""
+    """Print what is wrong with a setting; return the exit status."""
     print(f"wsaas: {error}", file=sys.stderr)
     return 2
 
@@ -149,7 +149,7 @@ def refuse(error: SettingError | str) -> int:
 def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Run the command; return its exit status.
 
-    SIGHUP, which would end the process while nothing handles it, is blocked from here on but while the loop runs.
+    SIGHUP is blocked except while the event loop handles it: its default action would end the process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
     command, flags = arguments.parse(given)

@@ -1,8 +1,8 @@
-"""Logging set up once: the standard library's, to standard error, as text or as one JSON object a line.
+"""Writes the log to standard error, as text or as one JSON object a line.
 
-A line is formatted where it is logged and written by a thread of its own, so that a standard error which nobody reads
-stops nobody. `logging.handlers.QueueListener` does not fit: its queue is counted in records, and to stop it waits
-without a bound.
+A line is formatted where it is logged, and written by a thread, so that a standard error that nobody reads does not
+block the event loop. `logging.handlers.QueueListener` does not fit: its queue is not bounded in bytes, and its stop
+waits without a bound.
 """
 
 import logging
@@ -29,16 +29,16 @@ LEVELS: Mapping[str, int] = {
     "INFO": logging.INFO,
     "DEBUG": logging.DEBUG,
 }
-_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
+_LEVEL_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
-QUEUE_LINES, QUEUE_BYTES = 10_000, 1 << 20
-"""Most lines, and most bytes of them, that wait to be written, those being written included. One line always fits."""
+MAX_QUEUED_LINES, MAX_QUEUED_BYTES = 10_000, 1 << 20
+"""Lines and bytes that may wait to be written, those being written included. One line always fits."""
 
-FLUSH_TIMEOUT = 1.0
-"""Seconds, at most, that the end of the process waits for queued lines to be written."""
+FLUSH_TIMEOUT_S = 1.0
+"""Seconds, at most, that the process waits at its end for queued lines to be written."""
 
 WRITE_SIZE = 1 << 16
-"""Bytes of one system call: a blocking one returns when all of them are taken."""
+"""Bytes of one system call. A blocking one returns when all of them are written."""
 
 
 class TextFormatter(logging.Formatter):
@@ -49,7 +49,7 @@ class TextFormatter(logging.Formatter):
         message = record.getMessage()
         if not message.isprintable():
             message = message.encode("unicode_escape").decode("ascii")
-        line = f"{rfc3339(record.created)} {_NAMES.get(record.levelno, record.levelname)} {message}"
+        line = f"{rfc3339(record.created)} {_LEVEL_NAMES.get(record.levelno, record.levelname)} {message}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -62,7 +62,7 @@ class JsonFormatter(logging.Formatter):
         """Return one JSON object on one line."""
         entry = {
             "time": rfc3339(record.created),
-            "level": _NAMES.get(record.levelno, record.levelname),
+            "level": _LEVEL_NAMES.get(record.levelno, record.levelname),
             "message": _encodable(record.getMessage()),
         }
         if record.exc_info:
@@ -71,12 +71,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _encodable(text: str) -> str:
-    """Escape lone surrogates: they stand for bytes that are not UTF-8 in paths and variables, and JSON has none."""
+    """Escape lone surrogates, which stand for bytes in paths and variables that are not UTF-8. JSON has none."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Line(NamedTuple):
-    """What waits to be written to `descriptor`. `lost`: log lines that are lost if it cannot be written."""
+    """Bytes for `descriptor`. `lost`: the number of log lines that are lost if they cannot be written."""
 
     descriptor: int
     data: bytes
@@ -84,14 +84,14 @@ class _Line(NamedTuple):
 
 
 class BackgroundWriter:
-    """Writes lines in a daemon thread, in the order in which they came.
+    """Writes lines in a daemon thread, in their order.
 
-    What does not fit into the queue, or cannot be written, is dropped and counted. Once lines are written again,
-    `notice(count, why)` makes the line that says so, in the place of those that are missing.
+    Lines that do not fit into the queue, or cannot be written, are dropped and counted. When lines are written again,
+    the line that `notice(count, why)` returns takes their place.
     """
 
     def __init__(self, notice: Callable[[int, str], bytes], descriptor: int) -> None:
-        """Write to `descriptor`, which may block, from now on."""
+        """Write to `descriptor`, which may block, from `start` on."""
         self._notice = notice
         self._descriptor = descriptor
         self._lines: list[_Line] = []
@@ -104,20 +104,24 @@ class BackgroundWriter:
         self._progress = 0
         self._stalled_at = -1
         self._changed = threading.Condition(threading.Lock())
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
     def put(self, data: bytes, descriptor: int | None = None) -> None:
-        """Queue a line; never blocks. `descriptor`: instead of the usual one."""
+        """Queue a line; never blocks. `descriptor`: another one than that of the log."""
         with self._changed:
-            if self._count >= QUEUE_LINES or (self._count and self._bytes + len(data) > QUEUE_BYTES):
+            if self._count >= MAX_QUEUED_LINES or (self._count and self._bytes + len(data) > MAX_QUEUED_BYTES):
                 self._overflow += 1
                 return
-            self._tell_overflow()
+            self._add_overflow_notice()
             self._add(_Line(self._descriptor if descriptor is None else descriptor, data, 1))
             self._changed.notify_all()
 
-    def flush(self, timeout: float = FLUSH_TIMEOUT) -> None:
-        """Wait until all is written, for `timeout` seconds at most; not again while nothing gets written at all."""
+    def flush(self, timeout: float = FLUSH_TIMEOUT_S) -> None:
+        """Wait until all is written, for `timeout` seconds at most. Does not wait again while nothing is written."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while (self._count or self._overflow) and self._stalled_at != self._progress:
@@ -128,7 +132,7 @@ class BackgroundWriter:
                     self._changed.wait(seconds)
 
     def close(self) -> None:
-        """Let the thread end once all is written."""
+        """Let the thread end when all is written."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -138,8 +142,8 @@ class BackgroundWriter:
         self._count += 1
         self._bytes += len(line.data)
 
-    def _tell_overflow(self) -> None:
-        """Say behind what is queued how many lines did not fit."""
+    def _add_overflow_notice(self) -> None:
+        """Queue a notice of the lines that did not fit."""
         if count := self._overflow:
             self._overflow = 0
             self._add(_Line(self._descriptor, self._notice(count, "standard error was not read"), count))
@@ -160,7 +164,7 @@ class BackgroundWriter:
         with self._changed:
             while not (self._lines or self._overflow or self._closed):
                 self._changed.wait()
-            self._tell_overflow()
+            self._add_overflow_notice()
             if self._lines and (count := self._failed):
                 self._failed = 0
                 why = f"standard error could not be written: {self._error}"
@@ -169,7 +173,7 @@ class BackgroundWriter:
             return lines
 
     def _write(self, descriptor: int, lines: list[_Line]) -> None:
-        # At once: each system call gives the interpreter's lock away, and a busy loop gives it back late.
+        # In as few system calls as possible: each releases the GIL, and a busy event loop is slow to give it back.
         data = memoryview(b"".join(line.data for line in lines))
         done = 0
         try:
@@ -184,7 +188,7 @@ class BackgroundWriter:
 
 
 def _write_some(descriptor: int, data: memoryview) -> int:
-    """Write; wait first where the descriptor, which other processes may share, is set not to block."""
+    """Write. Where another process made the shared descriptor non-blocking, wait until it is writable."""
     try:
         return os.write(descriptor, data)
     except BlockingIOError:
@@ -198,26 +202,30 @@ class QueueHandler(logging.Handler):
     """Formats records and queues their lines to be written to `descriptor`."""
 
     def __init__(self, formatter: logging.Formatter, descriptor: int) -> None:
-        """Write from now on."""
+        """Write from `start` on."""
         super().__init__()
         self.setFormatter(formatter)
         self.writer = BackgroundWriter(self._notice, descriptor)
 
+    def start(self) -> None:
+        """Start the thread that writes."""
+        self.writer.start()
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line of `record`; it never blocks, raises, or writes anywhere else."""
+        """Queue the line of `record`. Never blocks or raises."""
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - whatever was passed to the logger
             where = f"{record.pathname}:{record.lineno}"
-            line = self.format(_made(logging.ERROR, f"{where}: a log record could not be formatted: {record.msg!r}"))
+            line = self.format(_record(logging.ERROR, f"{where}: a log record could not be formatted: {record.msg!r}"))
         self.writer.put(_line(line))
 
     def flush(self) -> None:
-        """Wait until all is written, but not for ever."""
+        """Wait until all is written, for `FLUSH_TIMEOUT_S` at most."""
         self.writer.flush()
 
     def close(self) -> None:
-        """Write what is queued, within `FLUSH_TIMEOUT`, and end the thread."""
+        """Write what is queued, within `FLUSH_TIMEOUT_S`, and end the thread."""
         self.writer.flush()
         self.writer.close()
         super().close()
@@ -225,12 +233,12 @@ class QueueHandler(logging.Handler):
     def _notice(self, count: int, why: str) -> bytes:
         return _line(
             self.format(
-                _made(logging.WARNING, f"{counted(count, 'log line was', 'log lines were')} dropped because {why}")
+                _record(logging.WARNING, f"{counted(count, 'log line was', 'log lines were')} dropped because {why}")
             )
         )
 
 
-def _made(level: int, message: str) -> logging.LogRecord:
+def _record(level: int, message: str) -> logging.LogRecord:
     return logging.LogRecord("wsaas", level, __file__, 0, message, None, None)
 
 
@@ -239,17 +247,18 @@ def _line(text: str) -> bytes:
 
 
 _handlers: list[QueueHandler] = []
-"""The one that `configure` made last, if any."""
+"""The handler that `configure` made last, if any."""
 
 
 def configure(level: str, style: str) -> None:
     """Send the logs of `wsaas` and of asyncio at `level` (a key of `LEVELS`) and above to standard error as `style`.
 
-    So goes all else that Python would write there by itself, and wait for: exceptions that nobody caught, warnings, and
-    logs of other libraries that have no handler.
+    Everything else that Python itself would write to standard error, and block for, goes the same way: uncaught
+    exceptions, warnings, and logs of other libraries without a handler.
     """
     close()
     handler = QueueHandler(JsonFormatter() if style == "json" else TextFormatter(), _standard_error())
+    handler.start()
     _handlers.append(handler)
     for name in ("wsaas", "asyncio", "py.warnings"):
         target = logging.getLogger(name)
@@ -264,24 +273,24 @@ def configure(level: str, style: str) -> None:
 
 
 def _standard_error() -> int:
-    # Where it was closed at the start, its descriptor may be a socket's by now.
+    # Where it was closed at the start, its descriptor may be that of a socket by now.
     return os.open(os.devnull, os.O_WRONLY) if sys.__stderr__ is None else sys.__stderr__.fileno()
 
 
 def announce(text: str) -> None:
-    """Write `text` to standard output, after `configure`, without waiting for somebody to read it."""
+    """Write `text` to standard output without blocking. `configure` comes first."""
     if _handlers and sys.__stdout__ is not None:
         _handlers[0].writer.put(_line(text), sys.__stdout__.fileno())
 
 
 def flush() -> None:
-    """Wait until all that was logged is written, for `FLUSH_TIMEOUT` at most."""
+    """Wait until all that was logged is written, for `FLUSH_TIMEOUT_S` at most."""
     for handler in _handlers:
         handler.flush()
 
 
 def close() -> None:
-    """Write what was logged, within `FLUSH_TIMEOUT`, and let go of the handler that `configure` made."""
+    """Write what was logged, within `FLUSH_TIMEOUT_S`, and close the handler that `configure` made."""
     while _handlers:
         _handlers.pop().close()
 

@@ -1,4 +1,4 @@
-"""Hides secrets in what the log quotes of others: a backend may repeat the credentials of a client in an error."""
+"""Hides secrets in quotations: a backend may repeat the credentials of a client in an error page."""
 
 import re
 
@@ -24,9 +24,9 @@ _SECRETS = re.compile(
 
 
 def hide_secrets(text: str) -> str:
-    """Return `text` with `(hidden)` in the place of what looks like a credential, or may hold one.
+    """Return `text` with `(hidden)` in the place of what looks like a credential, or may contain one.
 
-    What it looks for are names and forms that are usual. It takes time in proportion to the text.
+    Usual names and formats are recognized. It takes linear time.
     """
     return _SECRETS.sub(_hide, text)
 

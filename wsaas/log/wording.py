@@ -1,6 +1,6 @@
-"""Words of the log that depend on numbers."""
+"""Singular and plural in the log."""
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """Return `count` and what it counts: `1 client`, `2 clients`. `many`: where it is not `one` with an s behind."""
+    """Return a number and its noun: `1 client`, `2 clients`. `many`: a plural that is not `one` with an s."""
     return f"{count} {one if count == 1 else many or one + 's'}"

@@ -209,6 +209,7 @@ def notice(count, why):
 def writing():
     pipe = Pipe()
     writer = log.BackgroundWriter(notice, pipe.descriptor)
+    writer.start()
     try:
         yield pipe, writer
     finally:
@@ -241,10 +242,10 @@ def test_lines_are_written_in_order():
         assert pipe.data.split() == [b"%d" % number for number in range(100)]
 
 
-@pytest.mark.parametrize("limit", ["QUEUE_LINES", "QUEUE_BYTES"])
+@pytest.mark.parametrize("limit", ["MAX_QUEUED_LINES", "MAX_QUEUED_BYTES"])
 def test_what_does_not_fit_into_the_queue_is_dropped_and_told_in_its_place(blocked, monkeypatch, limit):
     pipe, writer = blocked
-    monkeypatch.setattr(log, limit, {"QUEUE_LINES": 4, "QUEUE_BYTES": PIPE + 2 + 3 * 3}[limit])
+    monkeypatch.setattr(log, limit, {"MAX_QUEUED_LINES": 4, "MAX_QUEUED_BYTES": PIPE + 2 + 3 * 3}[limit])
     for number in range(10, 18):
         writer.put(b"%d\n" % number)
     assert writer._count == 4
@@ -256,7 +257,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped_and_told_in_its_place(block
 
 
 def test_one_line_always_fits(monkeypatch):
-    monkeypatch.setattr(log, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(log, "MAX_QUEUED_BYTES", 10)
     with writing() as (pipe, writer):
         writer.put(b"x" * 1000 + b"\n")
         pipe.read_until(b"\n")
@@ -264,7 +265,7 @@ def test_one_line_always_fits(monkeypatch):
 
 
 def test_the_queue_has_the_documented_size():
-    assert (log.QUEUE_LINES, log.QUEUE_BYTES) == (10_000, 1 << 20)
+    assert (log.MAX_QUEUED_LINES, log.MAX_QUEUED_BYTES) == (10_000, 1 << 20)
 
 
 def test_to_flush_waits_for_a_time_and_then_no_more_while_nobody_reads(blocked):
@@ -339,7 +340,7 @@ def test_lines_that_cannot_be_written_are_told_once_others_can(monkeypatch):
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 2000), st.booleans()), max_size=20))
 def test_each_line_is_written_in_order_or_counted_in_its_place(steps):
     with pytest.MonkeyPatch.context() as patch, writing() as (pipe, writer):
-        patch.setattr(log, "QUEUE_LINES", 10)
+        patch.setattr(log, "MAX_QUEUED_LINES", 10)
         number = 0
         for count, size, reads in steps:
             for _ in range(count):
