@@ -53,7 +53,7 @@ def _reload(source: FileSource) -> None:
     try:
         source.load()
     except SettingError as error:
-        logger.error("cannot reload %s; what was loaded before stays in use", error)
+        logger.error("cannot reload %s; the previous content stays in use", error)
     else:
         logger.info("reloaded: %s", source.shown)
 

@@ -85,7 +85,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(stage: Stage, file: Pa
     else:
         await asyncio.to_thread(file.write_bytes, content)
     stage.expected_errors = [f"cannot reload CONTROL_TOKEN_FILE='{file}': "]
-    await hang_up(stage, "; what was loaded before stays in use")
+    await hang_up(stage, "; the previous content stays in use")
     assert len(stage.messages(logging.ERROR)) == 1
     assert await status(raw, "old") == 200
 

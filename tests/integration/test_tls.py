@@ -379,7 +379,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     monkeypatch.setattr(admission, "MAX_REFUSED", 1)
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{free_port()}")
     few, warning = stage.messages()
-    assert few == "open files (4) allow only 1 client and 1 connection to the backend: raise their limit"
+    assert few == "the limit of open files (4) allows only 1 client and 1 connection to the backend: raise it"
     assert warning.startswith("WS_HOSTNAME=")
     await node.upgraded()
     answer = await node.rest("GET", "/healthz")
@@ -389,7 +389,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     await until(lambda: len(node.gateway._timeouts) == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
-    assert stage.messages()[2:] == ["open files allow no more than 1 connection: others are refused"]
+    assert stage.messages()[2:] == ["the limit of open files allows no more than 1 connection: new ones are refused"]
     # It has a second to take part in the handshake.
     assert await stalled.rest() == b""
 
@@ -434,7 +434,7 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
     node.gateway.reload()
     (error,) = stage.messages(logging.ERROR)
     assert str(cert if fault == "half a certificate" else key) in error
-    assert error.endswith("; what was loaded before stays in use")
+    assert error.endswith("; the previous content stays in use")
     assert "\n" not in error
     assert serial(await node.upgraded()) == before
 

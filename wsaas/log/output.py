@@ -296,12 +296,12 @@ def close() -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    logger.critical("the gateway ends by an exception", exc_info=(kind, error, traceback))
+    logger.critical("the gateway ends with an uncaught exception", exc_info=(kind, error, traceback))
 
 
 def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
     name = given.thread.name if given.thread else "?"
-    logger.error("the thread %s ended by an exception", name, exc_info=_exception(given))
+    logger.error("the thread %s ended with an uncaught exception", name, exc_info=_exception(given))
 
 
 def _unraisable(given: "sys.UnraisableHookArgs") -> None:

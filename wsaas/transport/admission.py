@@ -77,7 +77,9 @@ class ConnectionTable:
         now = self._clock.now()
         if now >= self._warned_at + WARNING_GAP_S:
             self._warned_at = now
-            logger.warning("open files allow no more than %s: others are refused", counted(self.used, "connection"))
+            logger.warning(
+                "the limit of open files allows no more than %s: new ones are refused", counted(self.used, "connection")
+            )
 
 
 class Gate:

@@ -396,7 +396,7 @@ def test_an_exception_that_nobody_caught_is_logged(stderr):
     log.configure("INFO", "text")
     sys.excepthook(*raised(ValueError("why")))
     lines = stderr().splitlines()
-    assert lines[0].endswith(" ERROR the gateway ends by an exception")
+    assert lines[0].endswith(" ERROR the gateway ends with an uncaught exception")
     assert lines[-1] == "ValueError: why"
 
 
@@ -406,7 +406,7 @@ def test_the_exception_of_a_thread_is_logged(stderr):
     thread.start()
     thread.join()
     text = stderr()
-    assert " ERROR the thread divider ended by an exception" in text
+    assert " ERROR the thread divider ended with an uncaught exception" in text
     assert "ZeroDivisionError" in text
 
 

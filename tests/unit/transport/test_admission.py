@@ -106,7 +106,7 @@ def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, c
     rig.clock.advance(WARNING_GAP_S)
     rig.admit(rig.clients)
     assert [record.getMessage() for record in caplog.records] == [
-        "open files allow no more than 3 connections: others are refused",
+        "the limit of open files allows no more than 3 connections: new ones are refused",
     ] * 2
 
 
