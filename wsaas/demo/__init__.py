@@ -1,6 +1,6 @@
-"""An example backend, and a web page that shows what WSaaS and the backend say to each other.
+"""An example backend, and a web page that shows the HTTP between WSaaS and this backend.
 
-`chat` is the one to read: it is the tutorial of how to write a backend. `traffic` watches it from outside,
-`server` adds the page, and `python -m wsaas.demo` runs them as one process. Nothing here imports the gateway,
-and the gateway imports nothing from here: like any backend, it only speaks HTTP to it.
+`chat` is a tutorial: how to write a backend. `traffic` records its requests, `server` serves the page, and
+`python -m wsaas.demo` runs them in one process. Neither this package nor the gateway imports the other: like any
+backend, it only speaks HTTP with the gateway.
 """

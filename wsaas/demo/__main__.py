@@ -1,4 +1,4 @@
-"""Runs the example backend and the page as a process of its own: `python -m wsaas.demo`."""
+"""Runs the example backend and the page of the demo: `python -m wsaas.demo`."""
 
 import argparse
 import os
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from wsaas.demo.server import DemoServer
 
 STOP = {signal.SIGTERM, signal.SIGINT}
-HIGHEST_PORT = 65535
+MAX_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGTERM, SIGINT or the end of the parent; returns the exit status."""
+    """Serve until SIGTERM, SIGINT or the end of the parent; return the exit status."""
     options = parse(arguments)
     host, port = options.listen
-    # Blocked before any thread starts, so that all inherit it and a signal can only come out of `sigwait`: no
-    # handler, and nothing that it could interrupt half-way. One more while this ends does nothing.
+    # Blocked before any thread starts, so that all threads inherit it and only `sigwait` gets a signal. There is no
+    # handler that could interrupt anything, and a further signal has no effect.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         server = DemoServer(host, port, options.gateway)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stop_at_end_of(descriptor: int) -> None:
-    """Ends the calling thread's `sigwait` when this file ends, as a pipe does when its writer has died."""
+    """End the `sigwait` of the calling thread at the end of this file: that of a pipe ends with its writer."""
     waiting = threading.get_ident()
 
     def watch() -> None:
@@ -52,7 +52,7 @@ def stop_at_end_of(descriptor: int) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m wsaas.demo", description=__doc__)
     listen, gateway = "host:port to listen on; port 0 takes a free one", "host:port of the WebSockets"
     parser.add_argument("--listen", type=address, default="127.0.0.1:8000", help=listen)
@@ -62,9 +62,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Reads host:port, where an IPv6 host stands in brackets."""
+    """Parse host:port, with an IPv6 host in brackets."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > HIGHEST_PORT:
+    if not host or not port.isdecimal() or int(port) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     return host.strip("[]"), int(port)
 

@@ -1,17 +1,17 @@
 """A chat whose server never sees a WebSocket. Read it from top to bottom to learn how to write a backend.
 
-WSaaS holds the clients' WebSockets. What happens to them it tells this backend in three HTTP requests:
+WSaaS holds the WebSockets of the clients. It tells this backend what happens in three HTTP requests:
 
     POST     a client wants in          answer {"code": "OK"}, or any other code to refuse it
     PUT      a client sent a message    the request's body is the message
     DELETE   a client is gone           however it ended
 
-and to speak to a client, this backend makes a request itself, to the `ws_uri` that the POST named:
+and to send to a client, this backend makes a request itself, to the `ws_uri` that was in the POST:
 
     PUT ws_uri                          the request's body is sent to the client as one message
 
-That is all there is to learn. The rest below is a chat: who connects to /rooms/NAME?nick=ada talks to
-everybody in that room, and who connects to /echo gets back what it sends. It needs Python and nothing else:
+That is all. The rest below is a chat: a client of /rooms/NAME?nick=ada talks to everybody in that room, and a client
+of /echo gets back what it sends. It needs nothing but Python:
 
     python chat.py                                        # the backend
     API_URI=localhost:8000/websocket wsaas                # the gateway, in a second terminal
@@ -30,12 +30,12 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-LONGEST_NAME = 32
+MAX_NAME_LENGTH = 32
 ECHO = "echo"
 
 
 class Answer(NamedTuple):
-    """The answer to an HTTP request: ours to the gateway, or the gateway's to us."""
+    """The response to an HTTP request, of the gateway or to the gateway."""
 
     status: int
     body: bytes
@@ -43,15 +43,14 @@ class Answer(NamedTuple):
 
 
 def answer(code: str, status: int = 200, **more: object) -> Answer:
-    """Makes the JSON answer that the gateway expects."""
+    """Return the JSON response that the gateway expects."""
     return Answer(status, json.dumps({"code": code, **more}).encode())
 
 
 def push(ws_uri: str, text: bytes) -> Answer:
-    """Sends one text message to one client: the only request a backend ever has to make.
+    """Send one text message to one client. A backend need not make any other request.
 
-    A connection for each push is the simplest that works. A busy backend keeps them open, which the HTTP
-    client of your choice does for you.
+    A connection for each push is the simplest way. A busy backend keeps connections open, as most HTTP clients do.
     """
     # WS_HOSTNAME decides what a ws_uri looks like. Without a scheme it is plain HTTP.
     url = urlsplit(ws_uri if "://" in ws_uri else f"http://{ws_uri}")
@@ -64,37 +63,37 @@ def push(ws_uri: str, text: bytes) -> Answer:
 
 
 class Member(NamedTuple):
-    """Somebody in a room."""
+    """A client in a room."""
 
     room: str
     nick: str
 
     def context(self) -> str:
-        """What the gateway shall remember of this client: percent-encoded, as it must be visible ASCII."""
+        """Return what the gateway stores for this client, percent-encoded: it has to be visible ASCII."""
         return urlencode(self._asdict())
 
     @classmethod
     def from_context(cls, context: str) -> "Member":
-        """Reads what `context` wrote."""
+        """Parse what `context` returned."""
         fields = parse_qs(context)
         return cls(fields["room"][0], fields["nick"][0])
 
 
 class Chat:
-    """Who is in which room, and what to answer when the gateway tells of them."""
+    """The members of the rooms, and the responses to the gateway."""
 
     def __init__(self, push: Callable[[str, bytes], Answer] = push) -> None:
-        """Starts with nobody in; `push` reaches a client."""
+        """Start with empty rooms. `push` sends to a client."""
         self.push = push
-        self.members: dict[str, Member] = {}  # by ws_uri: the address of a client is all one needs to keep
-        self.seen: deque[str] = deque(maxlen=1000)  # events dealt with
-        # The gateway tells of one client's events one after the other, but of many clients at once. Whoever
-        # changes something holds this lock until everybody was told: all see the same, in the same order. A
-        # large chat would have a lock for each room.
+        self.members: dict[str, Member] = {}  # by ws_uri, which is all that is needed to reach a client
+        self.seen: deque[str] = deque(maxlen=1000)  # ids of the latest events
+        # The gateway sends the events of one client one after the other, but those of many clients at once. A
+        # change holds this lock until all members were told, so that all see the same order. A large chat would
+        # have a lock for each room.
         self.lock = threading.Lock()
 
     def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Answers one request of the gateway; the header names are in lower case."""
+        """Handle one request of the gateway. The names of `headers` are in lower case."""
         try:
             match method:
                 case "POST":
@@ -107,48 +106,47 @@ class Chat:
             return answer("BAD_REQUEST", HTTPStatus.BAD_REQUEST)
 
     def connect(self, event: dict[str, Any]) -> Answer:
-        """Lets a client in, or not: its WebSocket is opened only after this answer."""
-        # Here a backend would check who this is: the gateway passes on the client's Authorization header, and
-        # all its other headers in event["request"]["headers"].
+        """Accept or refuse a client. Its WebSocket opens only after this response."""
+        # Here a backend would authenticate the client: the gateway passes on its Authorization header, and all
+        # others in event["request"]["headers"].
         match unquote(event["request"]["path"]).split("/"):
             case ["", "echo"]:
                 return answer("OK", context=ECHO)
-            case ["", "rooms", room] if 0 < len(room) <= LONGEST_NAME:
+            case ["", "rooms", room] if 0 < len(room) <= MAX_NAME_LENGTH:
                 nick = parse_qs(event["request"]["query"]).get("nick", ["guest"])[0]
-                member = Member(room, nick[:LONGEST_NAME])
+                member = Member(room, nick[:MAX_NAME_LENGTH])
             case _:
-                # Any code but "OK" refuses the client. It sees 403, and no DELETE will follow.
+                # Any code but "OK" refuses the client. It gets a 403, and no DELETE follows.
                 return answer("NO_SUCH_ROOM")
         with self.lock:
-            # This pushes to the newcomer too, before it is let in: the gateway keeps that for it.
+            # This also pushes to the new client, before it is accepted: the gateway delivers that afterwards.
             self.join(str(event["ws_uri"]), member)
         # The gateway returns the context in the Ws-Context header of every later request about this client.
         return answer("OK", context=member.context())
 
     def message(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Passes a client's message on to its room."""
+        """Send the message of a client to its room."""
         if headers["ws-context"] == ECHO:
-            # To answer the sender only, there is no need to push: the answer to this request can carry it.
+            # A reply to the sender needs no push: it can be the response to this request.
             is_text = headers.get("content-type", "text/plain").startswith("text/")
             return Answer(HTTPStatus.OK, body, ws_reply="text" if is_text else "binary")
-        # Who speaks, and where, is in the context: nothing to look up, whichever process this arrives in.
+        # The context has the sender and the room, so that any process of a backend can handle this request.
         member = Member.from_context(headers["ws-context"])
         text = body.decode()
         event_id = headers.get("ce-id") or token_hex()
         with self.lock:
-            # The gateway repeats a request whose answer got lost. Its ce-id stays the same: say it only once.
+            # The gateway repeats a request whose response was lost, with the same ce-id.
             if event_id in self.seen:
                 return answer("REPEAT")
             self.seen.append(event_id)
-            # After a restart of this process the clients are still there, but unknown here: take them back.
+            # After a restart of this process the clients are still connected, but unknown here.
             self.join(headers["ws-uri"], member)
             self.tell(self.present(member.room), type="message", text=text, **{"from": member.nick})
-        # Answering only now, when everybody was told, keeps one client's messages in order: the gateway sends
-        # the next one when this one was answered.
+        # The gateway sends the next message of this client after this response. So messages stay in order.
         return answer("OK")
 
     def disconnect(self, ws_uri: str) -> Answer:
-        """Forgets a client. It may be unknown already, or come twice, and both are fine."""
+        """Remove a client. The request may come twice, or for an unknown client."""
         with self.lock:
             member = self.members.pop(ws_uri, None)
             if member:
@@ -156,13 +154,13 @@ class Chat:
         return answer("OK")
 
     def join(self, ws_uri: str, member: Member) -> None:
-        """Adds a member, unless it is there already: a repeated request is not announced again."""
+        """Add a member and announce it, unless it was there already."""
         if ws_uri not in self.members:
             self.members[ws_uri] = member
             self.announce("joined", member)
 
     def announce(self, what: str, who: Member) -> None:
-        """Tells the room who joined or left, and everybody elsewhere how many are where now."""
+        """Tell the room who joined or left, and everybody else how many are in each room."""
         rooms = Counter(member.room for member in self.members.values())
         here = self.present(who.room)
         nicks = [self.members[ws_uri].nick for ws_uri in here]
@@ -170,49 +168,49 @@ class Chat:
         self.tell([ws_uri for ws_uri in self.members if ws_uri not in here], type="rooms", rooms=rooms)
 
     def present(self, room: str) -> list[str]:
-        """Lists who is in a room, by ws_uri."""
+        """Return the ws_uris of the members of a room."""
         return [ws_uri for ws_uri, member in self.members.items() if member.room == room]
 
     def tell(self, ws_uris: list[str], **message: object) -> None:
-        """Sends a message to some members, and drops those that turn out to be gone."""
+        """Send a message to some members, and remove those that are gone."""
         text = json.dumps(message).encode()
         dropped = [self.members.pop(ws_uri) for ws_uri in ws_uris if self.is_gone(ws_uri, text)]
         for member in dropped:
             self.announce("left", member)
 
     def is_gone(self, ws_uri: str, text: bytes) -> bool:
-        """Pushes to one client; true when it turns out that there is no such client any more."""
+        """Push to one client; return whether it is gone."""
         try:
-            # 410 is for ever: a ws_uri is never used again. 429 is a client too slow to take more now: it
-            # may miss a line of a chat. Where every message must arrive, DELETE its ws_uri instead: it will
-            # connect again and ask for what it missed.
+            # 410 is final: a ws_uri is never used again. 429 means that the client is too slow to take more now,
+            # so it misses a line of the chat. Where every message has to arrive, DELETE its ws_uri instead: the
+            # client connects again and asks for what it missed.
             return self.push(ws_uri, text).status == HTTPStatus.GONE
         except (InvalidURL, ValueError):
-            return True  # no address at all: somebody made this connect up, by hand perhaps
+            return True  # no valid address: the connect was not sent by a gateway
         except (OSError, HTTPException):
-            return False  # the gateway does not answer just now: not a reason to give up its clients
+            return False  # the gateway does not respond now, but its clients may still be there
 
 
 class Webhook(BaseHTTPRequestHandler):
-    """The HTTP around the chat, which a web framework would do for you."""
+    """The HTTP server of the chat. A web framework would do this for you."""
 
-    protocol_version = "HTTP/1.1"  # keeps the gateway's connections open: it need not make one for each event
-    wbufsize = -1  # send the head and the body of an answer in one piece
+    protocol_version = "HTTP/1.1"  # keeps the connections of the gateway open
+    wbufsize = -1  # sends the head and the body of a response together
     chat = Chat()
 
     def do_POST(self) -> None:
-        """Answers one request of the gateway."""
+        """Serve one request of the gateway."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.reply(self.decide({name.lower(): value for name, value in self.headers.items()}, body))
 
     do_PUT = do_DELETE = do_POST  # noqa: N815 - http.server wants these names
 
     def decide(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Asks the chat what to answer."""
+        """Let the chat handle the request."""
         return self.chat.handle(self.command, headers, body)
 
     def reply(self, answer: Answer) -> None:
-        """Writes an answer."""
+        """Send a response."""
         self.send_response(answer.status)
         if answer.ws_reply:
             self.send_header("Ws-Reply", answer.ws_reply)
@@ -222,7 +220,7 @@ class Webhook(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, *_: object) -> None:
-        """Stays quiet: the gateway logs already."""
+        """Log nothing: the gateway logs already."""
 
 
 if __name__ == "__main__":

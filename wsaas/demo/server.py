@@ -1,4 +1,4 @@
-"""The demo's one HTTP server: the chat's webhook, the page, and the live traffic for it."""
+"""The HTTP server of the demo: the webhook of the chat, the page, and the live traffic for the page."""
 
 import base64
 import hashlib
@@ -20,53 +20,53 @@ WEBHOOK = "/websocket"
 
 
 class DemoServer(ThreadingHTTPServer):
-    """Listens from the moment it is made; `serve_forever` answers, `close` ends it from another thread."""
+    """Listens once it is made. `serve_forever` serves requests; `close` stops it from another thread."""
 
     daemon_threads = True
     request_queue_size = 128  # the gateway may open many connections at once
 
     def __init__(self, host: str, port: int, gateway: str) -> None:
-        """Listens on host and port (0 picks a free one); browsers find the WebSockets at `gateway`."""
+        """Listen on host and port (0 for a free one). `gateway`: host and port of the WebSockets, for the page."""
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.traffic = Traffic()
-        self.chat = Chat(self.traffic.watched(push))
+        self.chat = Chat(self.traffic.observed(push))
         self.gateway = gateway
         self.page = resources.files("wsaas.demo").joinpath("page.html").read_bytes()
         super().__init__((host, port), DemoHandler)
 
     def server_bind(self) -> None:
-        """Binds without looking up the host's full name, which can take seconds and serves nothing here."""
+        """Bind without a lookup of the full name of the host, which may take seconds."""
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
         self.server_name, self.server_port = str(host), int(port)
         self.location = f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing when a peer has gone away, which browsers do all the time."""
+        """Ignore closed connections, which are normal for browsers."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Stops serving."""
+        """Stop serving."""
         self.traffic.close()
         self.shutdown()
         self.server_close()
 
 
 class DemoHandler(Webhook):
-    """Answers the gateway like the chat does, and the browser."""
+    """Serves the requests of the gateway, like the chat, and those of the browser."""
 
     server: DemoServer
     write_timeout = 30.0
 
     def decide(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Lets the chat answer, and watches."""
+        """Let the chat handle the request, and record both."""
         path = urlsplit(self.path).path
         if path != WEBHOOK:
             return answer("NOT_FOUND", HTTPStatus.NOT_FOUND, message=f"The backend is at {WEBHOOK}.")
         if "origin" in headers:
-            # Only browsers send this: some web page tries to have the chat push to addresses of its choice.
+            # Only browsers send this. A web page must not make the chat push to addresses of its choice.
             return answer("FORBIDDEN", HTTPStatus.FORBIDDEN, message="Only the gateway may call this.")
         url = f"http://{headers.get('host', 'localhost')}{self.path}"
         shown = dict(self.headers.items())
@@ -75,9 +75,9 @@ class DemoHandler(Webhook):
         return self.server.traffic.observe(request, lambda: chat.handle(self.command, headers, body))
 
     def do_GET(self) -> None:  # noqa: N802 - http.server wants this name
-        """Serves the page and what it asks for."""
+        """Serve the page and its requests."""
         if not is_loopback(self.headers.get("Host", "")):
-            # Else any web site could have its own name resolve to this machine and read along.
+            # Otherwise a web site could let its own name resolve to this machine, and read the traffic (DNS rebinding).
             advice = f"Open http://localhost:{self.server.server_port}/ instead.\n"
             self.send("text/plain", advice.encode(), HTTPStatus.FORBIDDEN)
             return
@@ -95,7 +95,7 @@ class DemoHandler(Webhook):
                 self.end_headers()
 
     def send(self, content_type: str, body: bytes, status: int = HTTPStatus.OK) -> None:
-        """Answers a browser."""
+        """Send a response to a browser."""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -106,9 +106,9 @@ class DemoHandler(Webhook):
         self.wfile.write(body)
 
     def stream(self, after: str) -> None:
-        """Sends the traffic as it happens, until the browser leaves or the server stops."""
-        self.close_connection = True  # the stream has no length: its end is that of the connection
-        self.connection.settimeout(self.write_timeout)  # a browser that sleeps must not hold us for ever
+        """Send the traffic as Server-Sent Events, until the browser closes or the server stops."""
+        self.close_connection = True  # the body has no length: it ends with the connection
+        self.connection.settimeout(self.write_timeout)  # bounds the wait for a browser that does not read
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Cache-Control", "no-store")
@@ -121,7 +121,7 @@ class DemoHandler(Webhook):
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether a Host header names this machine."""
+    """Return whether a Host header names the loopback interface."""
     name, _, port = host.lower().rpartition(":")
     if not port.isdecimal():
         name = host.lower()
@@ -134,7 +134,7 @@ def is_loopback(host: str) -> bool:
 
 
 def content_security_policy(page: bytes) -> str:
-    """Allows a page its own script and style, by their hashes, its server and WebSockets; no more."""
+    """Return a policy that allows the page only its own script and style, its server and WebSockets."""
     allowed = ["default-src 'none'", "connect-src 'self' ws: wss:", "img-src 'self'", "form-action 'none'"]
     for tag in ("script", "style"):
         inside = page.partition(f"<{tag}>".encode())[2].partition(f"</{tag}>".encode())[0]

@@ -1,7 +1,7 @@
-"""Watches the HTTP between the gateway and the chat, for the page to show.
+"""Records the HTTP between the gateway and the chat for the page.
 
-The chat knows nothing of this: `Traffic.observe` stands around the call that answers the gateway, and
-`Traffic.watched` around the function that pushes.
+The chat is not involved: `Traffic.observe` wraps the call that handles a request of the gateway, and `Traffic.observed`
+the function that pushes.
 """
 
 import base64
@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 from wsaas.demo.chat import Answer
 
 UTF8 = codecs.getincrementaldecoder("utf-8")
-KEPT = 200  # exchanges
-LONGEST_BODY = 16 * 1024  # bytes kept of one body, which bounds what all of them take
-HEARTBEAT = 15.0  # seconds of silence after which a stream sends something, to find out if anybody reads
-# What every HTTP request has and nobody wants to read.
-BORING = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
+MAX_EXCHANGES = 200
+MAX_BODY_BYTES = 16 * 1024  # kept of one body
+KEEP_ALIVE_S = 15.0  # silence after which a stream sends a comment, to detect a closed connection
+# Headers of every HTTP request, which the page does not show.
+HIDDEN_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
 
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request as it was made."""
+    """An HTTP request."""
 
     to: str  # "backend" or "gateway"
     method: str
@@ -37,24 +37,24 @@ class Request:
     ws_uri: str = ""  # of the client that it is about
 
     def shown_headers(self) -> dict[str, str]:
-        """Leaves out the headers that tell nothing."""
-        return {name: value for name, value in self.headers.items() if name.lower() not in BORING}
+        """Return the headers without those that the page does not show."""
+        return {name: value for name, value in self.headers.items() if name.lower() not in HIDDEN_HEADERS}
 
 
 @dataclass
 class Exchange:
-    """A request, and its answer as soon as there is one."""
+    """A request, and its answer once there is one."""
 
     number: int
     request: Request
     at: float = field(default_factory=time.time)
-    revision: int = 0  # counts the changes to all exchanges: what is new to a watcher has a higher one
+    revision: int = 0  # number of the latest change, counted over all exchanges
     answer: Answer | None = None
     milliseconds: float | None = None
     error: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """What the page is told."""
+        """Return it as JSON for the page."""
         request, answer = self.request, self.answer
         return {
             "number": self.number,
@@ -75,25 +75,25 @@ class Exchange:
 
 
 class Traffic:
-    """The last exchanges, and a live view of them for any number of watchers.
+    """The last exchanges, and a live stream of them for any number of readers.
 
-    Watchers share the one bounded ring, and each only remembers how far it has read. So nobody ever waits for
-    a watcher: one that reads too slowly misses what has left the ring in the meantime.
+    All readers share one bounded ring, and each remembers how far it has read. So nothing waits for a reader: a slow
+    one misses what has left the ring meanwhile.
     """
 
-    def __init__(self, kept: int = KEPT, heartbeat: float = HEARTBEAT) -> None:
-        """Keeps that many exchanges; a stream gives a sign of life after `heartbeat` seconds of silence."""
-        self._heartbeat = heartbeat
+    def __init__(self, kept: int = MAX_EXCHANGES, keep_alive: float = KEEP_ALIVE_S) -> None:
+        """Keep `kept` exchanges. A stream sends a comment after `keep_alive` seconds of silence."""
+        self._keep_alive = keep_alive
         self._ring: deque[Exchange] = deque(maxlen=kept)
         self._revision = 0
         self._count = 0
         self._closed = False
         self._changed = threading.Condition()
-        # Tells this run from an earlier one, whose numbers a watcher that reconnects may still have.
+        # Distinguishes this run from an earlier one, whose numbers a reader that reconnects may still have.
         self._run = secrets.token_hex(4)
 
     def observe(self, request: Request, call: Callable[[], Answer]) -> Answer:
-        """Makes a call that answers a request, and records both."""
+        """Make the call that handles a request; record both."""
         with self._changed:
             self._count += 1
             exchange = Exchange(self._count, shortened(request))
@@ -110,26 +110,26 @@ class Traffic:
             return answer
         finally:
             with self._changed:
-                exchange.answer = answer and answer._replace(body=answer.body[: LONGEST_BODY + 1])
+                exchange.answer = answer and answer._replace(body=answer.body[: MAX_BODY_BYTES + 1])
                 exchange.error = error
                 exchange.milliseconds = round((time.perf_counter() - start) * 1000, 1)
                 self._publish(exchange)
 
-    def watched(self, push: Callable[[str, bytes], Answer]) -> Callable[[str, bytes], Answer]:
-        """Makes the same push, but observed."""
+    def observed(self, push: Callable[[str, bytes], Answer]) -> Callable[[str, bytes], Answer]:
+        """Return `push`, wrapped so that its exchanges are recorded."""
 
-        def observed(ws_uri: str, text: bytes) -> Answer:
+        def recorded(ws_uri: str, text: bytes) -> Answer:
             url = ws_uri if "://" in ws_uri else f"http://{ws_uri}"
             request = Request("gateway", "PUT", url, {"Content-Type": "application/json"}, text, ws_uri)
             return self.observe(request, lambda: push(ws_uri, text))
 
-        return observed
+        return recorded
 
     def stream(self, after: str = "") -> Iterator[str]:
-        """Yields Server-Sent Events until `close`: first what is kept, then what happens.
+        """Yield Server-Sent Events until `close`: first the exchanges that are kept, then each change.
 
-        Each holds a list of the exchanges that are new or changed, oldest first. `after` is the id of the
-        last event that the watcher has seen, if any.
+        An event has a list of the exchanges that are new or changed, oldest first. `after`: the id of the last event
+        that the reader has seen, if any.
         """
         run, _, revision = after.partition(".")
         seen = int(revision) if run == self._run and revision.isdecimal() else 0
@@ -144,13 +144,13 @@ class Traffic:
             yield f"id: {self._run}.{seen}\ndata: {json.dumps(news)}\n\n" if news else ": still here\n\n"
 
     def close(self) -> None:
-        """Ends all streams."""
+        """End all streams."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _wait_for_change(self, seen: int) -> None:
-        self._changed.wait_for(lambda: self._closed or self._revision > seen, self._heartbeat)
+        self._changed.wait_for(lambda: self._closed or self._revision > seen, self._keep_alive)
 
     def _publish(self, exchange: Exchange) -> None:
         self._revision += 1
@@ -159,45 +159,45 @@ class Traffic:
 
 
 def shortened(request: Request) -> Request:
-    """Copies a request without the rest of a long body; one byte more than is shown tells of it."""
-    body = request.body[: LONGEST_BODY + 1]
+    """Return a copy of a request with at most one byte more of its body than is shown."""
+    body = request.body[: MAX_BODY_BYTES + 1]
     return Request(request.to, request.method, request.url, dict(request.headers), body, request.ws_uri)
 
 
 def printable(body: bytes) -> str:
-    """Turns a body into text for people."""
+    """Return a body as text for the page."""
     text = as_text(body)
     if text is None:
         return f"(binary) {body[:64].hex(' ')}{'…' if body[64:] else ''}"
-    return text[:LONGEST_BODY] + "…" if len(body) > LONGEST_BODY else text
+    return text[:MAX_BODY_BYTES] + "…" if len(body) > MAX_BODY_BYTES else text
 
 
 def as_text(body: bytes) -> str | None:
-    """Decodes a body, or not if it is none that a person or a command line can hold."""
+    """Decode a body; return None where it is not text, or does not fit on a command line."""
     try:
-        # A long body may have been cut within a character: that is no fault.
-        text = UTF8().decode(body, final=len(body) <= LONGEST_BODY)
+        # A long body may have been cut within a character.
+        text = UTF8().decode(body, final=len(body) <= MAX_BODY_BYTES)
     except UnicodeDecodeError:
         return None
     return None if "\0" in text else text
 
 
 def curl(request: Request) -> str | None:
-    """Writes the shell command that repeats a request, unless its body is too long for that."""
-    if len(request.body) > LONGEST_BODY:
+    """Return a shell command that repeats a request; None where its body is too long."""
+    if len(request.body) > MAX_BODY_BYTES:
         return None
     words = ["curl", "-i", "-X", request.method]
     for name, value in request.shown_headers().items():
         words += ["-H", f"{name}: {value}"]
     if "content-type" not in {name.lower() for name in request.headers}:
-        words += ["-H", "Content-Type:"]  # else curl invents one
+        words += ["-H", "Content-Type:"]  # otherwise curl adds one
     prefix = ""
     text = as_text(request.body)
     if text is None:
         prefix = f"echo {base64.b64encode(request.body).decode()} | base64 -d | "
         words += ["--data-binary", "@-"]
     else:
-        words += ["--data-raw", text]  # --data would read a file if it starts with @
+        words += ["--data-raw", text]  # --data reads a file if it starts with @
     # curl takes braces and brackets in a URL for patterns, unless told not to.
     words += ["--globoff", request.url] if set("[]{}") & set(request.url) else [request.url]
     return prefix + shlex.join(words)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.demo.conftest import PATIENCE
 from wsaas.demo.chat import Answer
-from wsaas.demo.traffic import LONGEST_BODY, Request, Traffic, curl, printable
+from wsaas.demo.traffic import MAX_BODY_BYTES, Request, Traffic, curl, printable
 
 OK = Answer(200, b'{"code": "OK"}')
 
@@ -77,7 +77,7 @@ def test_a_push_is_observed_as_what_it_is() -> None:
         pushed.append((ws_uri, text))
         return OK
 
-    observed = traffic.watched(push)
+    observed = traffic.observed(push)
     assert observed("localhost:8080/1", b"{}") == OK
     assert observed("https://example.test/2", b"{}") == OK
     assert pushed == [("localhost:8080/1", b"{}"), ("https://example.test/2", b"{}")]
@@ -156,7 +156,7 @@ def test_a_malformed_number_of_this_run_counts_as_none() -> None:
 
 
 def test_a_silent_stream_gives_a_sign_of_life() -> None:
-    assert next(Traffic(heartbeat=0).stream()) == ": still here\n\n"
+    assert next(Traffic(keep_alive=0).stream()) == ": still here\n\n"
 
 
 def test_closing_ends_every_stream() -> None:
@@ -169,14 +169,14 @@ def test_closing_ends_every_stream() -> None:
 
 def test_a_long_body_is_cut_and_has_no_curl_line() -> None:
     traffic = Traffic()
-    long = "é".encode() * LONGEST_BODY
+    long = "é".encode() * MAX_BODY_BYTES
     traffic.observe(a_request(long), lambda: Answer(200, long))
     (exchange,) = seen(traffic)
     assert exchange["curl"] is None
     for shown in (exchange["body"], exchange["answer"]):
         assert shown.startswith("éé")
         assert shown.endswith("é…")
-        assert len(shown) <= LONGEST_BODY + 1
+        assert len(shown) <= MAX_BODY_BYTES + 1
 
 
 def test_a_binary_body_is_shown_in_hexadecimal() -> None:
