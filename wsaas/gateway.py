@@ -20,6 +20,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
 from wsaas.start_report import start_line, start_warnings
+from wsaas.statistics import Statistics
 from wsaas.transport import descriptors
 from wsaas.transport.admission import ConnectionTable
 from wsaas.transport.certificates import Certificates
@@ -78,6 +79,28 @@ class Gateway:
     def addresses(self) -> list[Address]:
         """Where it listens: for clients, then for REST requests if that is elsewhere."""
         return self._listeners.addresses
+
+    @property
+    def sessions(self) -> Registry:
+        """The sessions of its clients, by id."""
+        return self._registry
+
+    def statistics(self) -> Statistics:
+        """Return what the node holds now, in numbers."""
+        pool = self._pool.counts()
+        return Statistics(
+            accepted_connections=len(self._timeouts),
+            clients=len(self._registry),
+            disconnects_owed=len(self._registry.ending()),
+            recovered_disconnects_owed=len(self._recovery.entries()),
+            backend_connections_opening=self._connector.pending,
+            backend_connections_idle=pool.idle,
+            backend_connections_busy=pool.busy,
+            backend_requests_waiting=pool.waiting,
+            deliveries_waiting=len(self._breaker),
+            circuit_breaker_state=self._breaker.state.value,
+            accepts_clients=self._registry.is_open,
+        )
 
     async def start(self) -> None:
         """Load the files of TLS, open the journal and listen.

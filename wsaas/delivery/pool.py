@@ -112,6 +112,16 @@ class Limits:
     age: float = math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """Open connections without and with an exchange on them, connections being opened, exchanges that wait for one."""
+
+    idle: int
+    busy: int
+    opening: int
+    waiting: int
+
+
 class PooledConnection(asyncio.Protocol):
     """One connection to the backend, with at most one exchange on it.
 
@@ -231,9 +241,14 @@ class Pool:
 
     def __repr__(self) -> str:
         """Say how many connections are in which state, and how many exchanges wait for one."""
-        busy = len(self._all) - len(self._idle)
+        counts = self.counts()
+        return f"<Pool idle={counts.idle} busy={counts.busy} opening={counts.opening} waiting={counts.waiting}>"
+
+    def counts(self) -> PoolCounts:
+        """Return how many connections are in which state, and how many exchanges wait for one."""
+        idle = len(self._idle)
         waiting = len(self._waiting) + len(self._fresh)
-        return f"<Pool idle={len(self._idle)} busy={busy} opening={len(self._opening)} waiting={waiting}>"
+        return PoolCounts(idle, len(self._all) - idle, len(self._opening), waiting)
 
     def send(self, exchange: Exchange) -> None:
         """Start `exchange` on an idle connection, or as soon as there is one for it."""
