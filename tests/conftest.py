@@ -3,7 +3,7 @@
 A run that fails then blames the change that it judges. `--hypothesis-profile search` tries other examples each time.
 """
 
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 
 import pytest
 from hypothesis import settings
@@ -33,6 +33,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async` test on a loop of its own."""
     if not iscoroutinefunction(pyfuncitem.function):
         return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    arguments = {name: pyfuncitem.funcargs[name] for name in signature(pyfuncitem.function).parameters}
     arguments["stage"].run(pyfuncitem.function, arguments)
     return True

@@ -65,7 +65,7 @@ async def test_a_connection_that_is_failed_is_closed_though_the_client_keeps_it_
     raw.send(frame(3))
     assert (await raw.closing())[0] == 1002
     await raw.end()
-    await until(lambda: len(node.gateway._timeouts) == 0, "the socket to be closed")
+    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.1.7-2")
@@ -112,7 +112,7 @@ async def test_a_handshake_that_is_refused_ends_the_connection(stage: Stage, ask
     raw.send(asked)
     assert (await raw.answer()).status == status
     await raw.end()
-    await until(lambda: len(node.gateway._timeouts) == 0, "the socket to be closed")
+    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.2.2-1")
@@ -124,7 +124,7 @@ async def test_a_client_that_the_backend_refuses_is_cut_off(stage: Stage, answer
     raw.send(upgrade())
     assert (await raw.answer()).status == status
     await raw.end()
-    await until(lambda: len(node.gateway._timeouts) == 0, "the socket to be closed")
+    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.4.1-1", "7.4.1-2", "7.4.1-3")

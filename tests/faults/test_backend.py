@@ -92,7 +92,7 @@ async def test_it_is_gone_when_clients_leave_and_told_when_it_is_back(stage: Sta
     await stage.backend.stop()
     for client, _ in clients:
         await client.close(4000)
-    await until(lambda: len(node.gateway._registry.ending()) == 20)
+    await until(lambda: node.statistics.disconnects_owed == 20)
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
     deletes = [call for call in stage.backend.calls if call.method == "DELETE"]

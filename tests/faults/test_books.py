@@ -168,7 +168,7 @@ async def test_a_stop_at_each_point(stage: Stage, play: Play, end: Callable[[Raw
     raw = await play(stage, node)
     name = stage.backend.calls[0].client
     stop = asyncio.ensure_future(node.drain())
-    await until(lambda: not node.gateway._registry.is_open)
+    await until(lambda: not node.statistics.accepts_clients)
     if end is not None:
         end(raw)
     stage.backend.relent()
@@ -207,7 +207,7 @@ async def test_many_that_wait_do_not_hammer_a_backend_that_is_down(
     down = Flaky(stage, refuse)
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: len(node.gateway._registry.services.webhook.breaker) == 500)
+    await until(lambda: node.statistics.deliveries_waiting == 500)
     first = len(down.times)
     assert first < 100, "it is found to be down by as many as there are connections"
     await asyncio.sleep(1.6)
@@ -231,7 +231,7 @@ async def test_many_that_wait_for_a_backend_that_is_not_there(stage: Stage) -> N
     await stage.backend.stop()
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: len(node.gateway._registry.services.webhook.breaker) >= 499)
+    await until(lambda: node.statistics.deliveries_waiting >= 499)
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 1500)
     for client in clients:

@@ -134,8 +134,7 @@ async def test_with_messages_in_the_outbox(stage: Stage) -> None:
     raw = await node.upgraded()
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(50)))
     put = await stage.backend.take("PUT")
-    session = node.gateway._registry.find(put.client)
-    assert session is not None
+    session = node.session(put.client)
     await until(lambda: session.messages_in == 50)
     stop = stopping(node)
     assert (await raw.closing())[0] == 1001
@@ -180,8 +179,7 @@ async def test_with_more_messages_than_were_read_everything_is_delivered_in_time
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)) + close_frame(1001))
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     await until(lambda: session.outbox.backlogged)
     # The client's Close waits behind what is not read: it is not late, however long the backend takes.
     assert await node.drain()
@@ -204,8 +202,7 @@ async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Sta
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     await until(lambda: session.outbox.backlogged)
     if vanishes:
         raw.close()
@@ -305,7 +302,7 @@ async def test_with_rest_connections_open(stage: Stage) -> None:
     assert await within(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
     halfway.send(b"hello")
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
-    await until(lambda: len(node.gateway._timeouts) == 4)
+    await until(lambda: node.statistics.accepted_connections == 4)
     assert await node.drain()
     for raw in (idle, halfway):
         assert await raw.rest() == b""
@@ -330,7 +327,7 @@ async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
     clients = [await node.connect() for _ in range(3)]
     await stage.backend.stop()
     stop = stopping(node)
-    await until(lambda: len(node.gateway._registry.ending()) == 3)
+    await until(lambda: node.statistics.disconnects_owed == 3)
     await stage.backend.start()
     assert await stop
     assert len(clients) == stage.backend.count("DELETE") == 3
@@ -363,7 +360,7 @@ async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> No
         node = await stage.node(backend=None, api_uri=f"{address}/hook", drain_timeout=300, api_timeout=60_000)
         raw = await node.raw()
         raw.send(upgrade())
-        await until(lambda: len(node.gateway._registry) == 1)
+        await until(lambda: node.statistics.clients == 1)
         stage.expected_errors = ["stopped before the backend was told of its end"]
         assert not await node.drain()
         assert (await raw.answer()).status == 503

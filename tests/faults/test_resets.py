@@ -74,8 +74,7 @@ async def with_messages_in_the_outbox(stage: Stage, node: Node) -> Raw:
     raw = await node.upgraded()
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
     put = await stage.backend.take("PUT")
-    session = node.gateway._registry.find(put.client)
-    assert session is not None
+    session = node.session(put.client)
     await until(lambda: session.messages_in == 10)
     return raw
 
@@ -85,8 +84,7 @@ async def with_messages_that_are_not_read(stage: Stage, node: Node) -> Raw:
     raw = await node.upgraded()
     raw.send(frame(BINARY, b"x" * 60_000) * 100)
     put = await stage.backend.take("PUT")
-    session = node.gateway._registry.find(put.client)
-    assert session is not None
+    session = node.session(put.client)
     await until(lambda: session.outbox.backlogged)
     return raw
 
@@ -142,7 +140,7 @@ async def test_whoever_never_asked_leaves_no_trace(stage: Stage, play: Play, end
     raw = await play(stage, node)
     end(raw)
     reading = asyncio.ensure_future(raw.rest()) if end is Raw.half_close else None
-    await until(lambda: len(node.gateway._timeouts) == 0)
+    await until(lambda: node.statistics.accepted_connections == 0)
     if reading is not None:
         await reading
     assert not stage.backend.calls
@@ -157,7 +155,7 @@ async def test_the_backend_is_told_whatever_the_point(stage: Stage, play: Play, 
     raw = await play(stage, node)
     end(raw)
     name = stage.backend.calls[1].client
-    await until(lambda: node.gateway._registry.find(name) is None or stage.backend.count("PUT"))
+    await until(lambda: node.gateway.sessions.find(name) is None or stage.backend.count("PUT"))
     stage.backend.relent()
     delete = await stage.backend.take("DELETE")
     assert delete.client == name
@@ -169,7 +167,7 @@ async def test_the_backend_is_told_whatever_the_point(stage: Stage, play: Play, 
     assert len(puts) == delete.json["messages_in"]
     if play is with_messages_in_the_outbox:
         assert len(puts) == 10
-    await until(lambda: len(node.gateway._timeouts) == 1)
+    await until(lambda: node.statistics.accepted_connections == 1)
     await neighbour.send("still here")
     assert (await stage.backend.take("PUT", client=other)).text == "still here"
     assert not stage.messages()

@@ -22,12 +22,11 @@ from tests.support.stage import (
     close_frame,
     frame,
     resident,
-    standstill,
+    unchanging,
     until,
     upgrade,
 )
 from wsaas.api import api as control
-from wsaas.delivery.outbox import HELD
 
 MIB = 1024 * 1024
 
@@ -37,8 +36,7 @@ async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) ->
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
     neighbour, other = await node.admit()
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     body = b"x" * 200_000
     gc.collect()
     before = resident()
@@ -77,7 +75,7 @@ async def test_one_message_always_fits(stage: Stage) -> None:
     assert (await node.rest("PUT", name, "y")).status == 429
     for _ in range(sent):
         assert await raw.frame() == (TEXT, b"x" * MIB)
-    await until(lambda: node.gateway._registry.find(name).buffered == 0)
+    await until(lambda: node.session(name).buffered == 0)
     assert (await node.rest("PUT", name, "y")).status == 200
     assert await raw.frame() == (TEXT, b"y")
 
@@ -87,12 +85,11 @@ async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(200, call.body + b"." * 100_000, Ws_Reply="text")
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     count = 200
     raw.send(b"".join(frame(TEXT, b"%03d" % number) for number in range(count)))
     await until(lambda: session.buffered > 300_000)
-    assert await standstill(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
+    assert await unchanging(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
     assert session.buffered <= 300_000 + 100_100
     for number in range(count):
         opcode, payload = await raw.frame()
@@ -108,10 +105,10 @@ async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(200, b"." * 1_000_000, Ws_Reply="binary")
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     raw.send(frame(TEXT, b"x") * 50)
-    await until(lambda: session.outbox._flow is HELD)
+    await until(lambda: session.buffered > 100_000)
+    assert await unchanging(lambda: stage.backend.count("PUT")) < 50, "the outbox waits for the client"
     raw.reset()
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
     assert stage.backend.count("PUT") == 50
@@ -121,8 +118,7 @@ async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
     node = await stage.node(send_buffer=50_000)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
 
     async def flood() -> None:
         for _ in range(40):
@@ -145,7 +141,7 @@ async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage
     gc.collect()
     before = resident()
     sending = asyncio.ensure_future(pour(raw.writer, request * 100, count // 100))
-    await standstill(resident)
+    await unchanging(resident)
     assert not sending.done()
     assert resident() - before < 24 * MIB
     await client.send("meanwhile")
@@ -166,7 +162,7 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
     gc.collect()
     before = resident()
     raw.send(request * count)
-    await standstill(resident)
+    await unchanging(resident)
     # Its answers have a hundred megabytes; what waits for it is one of them and what the transport may hold.
     assert resident() - before < 16 * MIB
     await client.send("meanwhile")
@@ -210,7 +206,7 @@ async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
     before = resident()
     pouring = [asyncio.ensure_future(pour(client.writer, frame(BINARY, b"x" * 20_000), 500)) for client in clients]
     await stage.backend.wait(lambda: len(held) == 20)
-    sessions = [node.gateway._registry.find(call.client) for call in held]
+    sessions = [node.gateway.sessions.find(call.client) for call in held]
     await until(lambda: all(session is not None and session.outbox.backlogged for session in sessions))
     await asyncio.sleep(0.3)
     assert all(session is not None and session.outbox.level < 250_000 for session in sessions)

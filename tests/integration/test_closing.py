@@ -181,7 +181,7 @@ async def test_a_timed_out_client_that_does_not_read_is_dropped(stage: Stage) ->
         pass
     delete = await stage.backend.take("DELETE")
     assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
-    await until(lambda: len(node.gateway._timeouts) == 0)
+    await until(lambda: node.statistics.accepted_connections == 0)
     raw.reset()
 
 

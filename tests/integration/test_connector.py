@@ -318,15 +318,17 @@ async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_c
     uri = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
     opening = connector(uri, api_tls_ca=tmp_path / "authority.pem")
 
+    before = asyncio.all_tasks()
+
     class GivenUp(Peer):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            # What the end of its task does, while the transport is still about to report the handshake.
-            transport._handshake_done.cancel()
+            # The transport is still about to report the handshake.
+            task.cancel()
 
     peer = GivenUp()
     opening.open(lambda: peer, pytest.fail)
-    (task,) = opening._tasks
+    (task,) = asyncio.all_tasks() - before
     await within(peer.lost.wait())
     await until(lambda: not opening.pending)
     assert task.cancelled()

@@ -124,7 +124,7 @@ async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included
     control = free_port()
     node = await stage.node(max_connections_per_address=3, control_listen=f"127.0.0.1:{control}")
     silent = [await node.raw() for _ in range(3)]
-    await until(lambda: len(node.gateway._timeouts) == 3)
+    await until(lambda: node.statistics.accepted_connections == 3)
     for _ in range(5):
         raw = await node.raw()
         answer = await raw.answer()
@@ -138,7 +138,7 @@ async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included
     for _ in range(5):
         assert (await node.rest("GET", "/connections", port=control)).status == 200
     silent[0].close()
-    await until(lambda: len(node.gateway._timeouts) < 5)
+    await until(lambda: node.statistics.accepted_connections < 5)
     await node.connect()
 
 
@@ -148,7 +148,7 @@ async def test_who_is_refused_has_a_second_to_hear_why(stage: Stage) -> None:
     raw = await node.raw()
     assert (await raw.answer()).status == 429
     # The connection is not closed by this side, and yet it does not stay.
-    await until(lambda: len(node.gateway._timeouts) == 1)
+    await until(lambda: node.statistics.accepted_connections == 1)
 
 
 async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
@@ -194,7 +194,7 @@ async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_c
         assert (await raw.closing())[0] == 1002
     assert await handshake_status(node) == 429
     failed[0].close()
-    await until(lambda: len(node.gateway._timeouts) == 1)
+    await until(lambda: node.statistics.accepted_connections == 1)
     assert await handshake_status(node) == 101
     assert await handshake_status(node) == 429
 
@@ -203,14 +203,14 @@ async def test_a_connection_counts_for_its_address_while_its_last_messages_are_n
     node = await stage.node(max_connections_per_address=1, send_buffer=8_000_000)
     raw = await node.upgraded(receive=4096)
     post = await stage.backend.take("POST")
-    gateway = node.gateway
-    while not gateway._registry.find(post.client).buffered:
+    session = node.session(post.client)
+    while not session.buffered:
         assert (await node.rest("PUT", post.client, "x" * 1_000_000)).status == 200
     raw.send(close_frame(1000))
     await stage.backend.take("DELETE")
     assert await handshake_status(node) == 429
     raw.reset()
-    await until(lambda: len(node.gateway._timeouts) == 0)
+    await until(lambda: node.statistics.accepted_connections == 0)
     assert await handshake_status(node) == 101
 
 
@@ -221,7 +221,7 @@ async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stag
     silent = [await node.raw() for _ in range(50)]
     ends = [asyncio.ensure_future(raw.end()) for raw in silent[:40]]
     await within(asyncio.gather(*ends))
-    assert len(node.gateway._timeouts) <= 2 + 10
+    assert node.statistics.accepted_connections <= 2 + 10
     assert (await node.rest("PUT", name, "x")).status == 200
 
 
@@ -245,7 +245,7 @@ async def test_the_connections_of_a_network_are_counted_together(stage: Stage) -
         ws_hostname=f"[::1]:{port}", max_connections_per_address=1, control_listen=f"127.0.0.1:{free_port()}"
     )
     first = await node.raw(host="::1")
-    await until(lambda: len(node.gateway._timeouts) == 1)
+    await until(lambda: node.statistics.accepted_connections == 1)
     second = await node.raw(host="::1")
     assert (await second.answer()).status == 429
     first.close()

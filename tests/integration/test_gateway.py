@@ -9,6 +9,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -97,7 +98,7 @@ async def turns_to_let_in(node: Node, crowd: int) -> int:
             # The kernel says yes by itself: the loop does not turn meanwhile.
             stack.enter_context(socket.create_connection(("127.0.0.1", node.gateway.addresses[0].port)))
         turns = 0
-        while len(node.gateway._timeouts) < crowd:
+        while node.statistics.accepted_connections < crowd:
             await asyncio.sleep(0)
             turns += 1
         return turns
@@ -177,7 +178,7 @@ async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monk
     await raw.end()
     raw.close()
     inside.pop().close()
-    await until(lambda: len(node.gateway._timeouts) == 2)
+    await until(lambda: node.statistics.accepted_connections == 2)
     last = await node.raw()
     last.send(upgrade())
     assert (await last.answer()).status == 101
@@ -194,10 +195,14 @@ async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(stage: Stage) -> None:
+async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = await stage.node()
+    stop = Mock(side_effect=node.gateway.stop)
+    monkeypatch.setattr(node.gateway, "stop", stop)
     install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     os.kill(os.getpid(), signal.SIGTERM)
-    await until(node.gateway._stop.is_set)
+    await until(lambda: stop.called)
     assert await asyncio.wait_for(node.gateway.run(), 10)
     node.drained = True

@@ -7,12 +7,13 @@ import signal
 import socket
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from tests.support.backend import Call, within
-from tests.support.stage import Node, Stage, until, upgrade
+from tests.support.stage import Node, Stage, unchanging, until, upgrade
 from wsaas import settings
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.clock import Clock
@@ -59,24 +60,35 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list["Database"]:
+    """The databases that journals opened, the first one first. No other connection may read what a journal holds."""
+    databases: list[Database] = []
+    connect = sqlite3.connect
+
+    def connect_and_remember(*arguments: Any, **options: Any) -> Database:
+        databases.append(connect(*arguments, **options, factory=Database))
+        return databases[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_remember)
+    return databases
+
+
 # What is remembered.
 
 
 async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_its_delete_was_answered(
-    stage: Stage, path: Path
+    stage: Stage, path: Path, opened: list[sqlite3.Connection]
 ) -> None:
     stage.backend.hold("POST", "DELETE")
     node = await stage.node(journal=path)
     connecting = asyncio.ensure_future(node.connect(additional_headers={"Authorization": "Bearer x"}))
     post = await stage.backend.take("POST")
-    journal = node.gateway._journal
-    assert journal is not None
+    (connection,) = opened
 
     def rows() -> list[tuple[object, ...]]:
         # Between two writes of its thread: nothing is under way where this looks.
-        return journal._file.connection.execute(
-            "SELECT id, authorization, context, farewell FROM connections"
-        ).fetchall()
+        return connection.execute("SELECT id, authorization, context, farewell FROM connections").fetchall()
 
     assert rows() == [(post.client, b"Bearer x", None, None)]
     post.ok(context="cart=7")
@@ -94,47 +106,41 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
 
 @pytest.mark.parametrize(("sync", "synchronous"), [("normal", 1), ("full", 2)])
 async def test_journal_sync_says_whether_the_disk_is_waited_for(
-    stage: Stage, path: Path, sync: str, synchronous: int
+    stage: Stage, path: Path, opened: list[sqlite3.Connection], sync: str, synchronous: int
 ) -> None:
-    node = await stage.node(journal=path, journal_sync=sync)
-    assert node.gateway._journal is not None
-    assert node.gateway._journal._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    await stage.node(journal=path, journal_sync=sync)
+    (connection,) = opened
+    assert connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
 
 
-class Full:
-    """A disk without room."""
+class Database(sqlite3.Connection):
+    """A database whose disk can be full."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        self.is_full = True
+    is_full = False
 
-    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
-        if self.is_full and not statement.startswith("ROLLBACK"):
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if self.is_full and not sql.startswith("ROLLBACK"):
             raise sqlite3.OperationalError("database or disk is full")
-        return self.connection.execute(statement, *values)
-
-    def close(self) -> None:
-        self.connection.close()
+        return super().execute(sql, parameters)
 
 
 async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not_asked(
-    stage: Stage, path: Path
+    stage: Stage, path: Path, opened: list[Database]
 ) -> None:
     stage.expected_errors = ["cannot be written: database or disk is full"]
     node = await stage.node(journal=path)
-    assert node.gateway._journal is not None
-    disk = Full(node.gateway._journal._file.connection)
-    node.gateway._journal._file.connection = disk  # type: ignore[assignment]
+    (database,) = opened
+    database.is_full = True
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "1")
-    disk.is_full = False
+    database.is_full = False
     client, name = await node.admit()
     assert stage.backend.count("POST") == 1
     await client.close()
     assert (await stage.backend.take("DELETE")).client == name
-    await until(lambda: not node.gateway._journal._is_writing)  # type: ignore[union-attr]
+    assert await node.drain()
 
 
 # An earlier gateway.
@@ -287,7 +293,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     # And so it is.
     stage.backend.relent()
     again = await stage.node(journal=path)
-    await until(lambda: not len(again.gateway._recovery))
+    await until(lambda: again.statistics.recovered_disconnects_owed == 0)
     assert await again.drain()
     assert remembered(path) == []
 
@@ -314,7 +320,7 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
     for number in range(3):
         await client.send(str(number))
     await stage.backend.take("PUT")
-    await until(lambda: node.gateway._registry.find(name).messages_in == 3)  # type: ignore[union-attr]
+    await until(lambda: node.session(name).messages_in == 3)
     stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
@@ -373,9 +379,9 @@ async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(s
         node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
         raw = await node.raw()
         raw.send(upgrade())
-        await until(lambda: node.gateway._connector.pending)
+        await until(lambda: node.statistics.backend_connections_opening)
         assert not await node.drain()
-        assert node.gateway._connector.pending == 0
+        assert node.statistics.backend_connections_opening == 0
         assert (await raw.answer()).status == 503
 
 
@@ -384,16 +390,12 @@ async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stag
     raw = await node.raw(receive=4096)
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-
-    def waits() -> int:
-        (protocol,) = node.gateway._timeouts
-        return protocol._transport.get_write_buffer_size()  # type: ignore[attr-defined, no-any-return]
-
-    await until(lambda: len(node.gateway._timeouts) == 1)
+    await until(lambda: node.statistics.accepted_connections == 1)
     raw.send(request * 200_000)
-    await until(waits)
+    # Nothing more is read of the client while its answers wait.
+    assert await unchanging(raw.unsent) > 0
     assert await node.drain()
-    assert len(node.gateway._timeouts) == 0
+    assert node.statistics.accepted_connections == 0
 
 
 # A file that somebody took away.
@@ -460,10 +462,10 @@ async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
     client, name = await node.admit(additional_headers={"Authorization": "Bearer x"})
     await client.close(4001, "tired")
     first = await stage.backend.take("DELETE")
-    await until(node.gateway._recovery.entries)
-    assert not node.gateway._registry.ending()
+    await until(lambda: node.statistics.recovered_disconnects_owed == 1)
+    assert node.statistics.disconnects_owed == 0
     stage.backend.on["DELETE"] = Call.ok
-    await until(lambda: not node.gateway._recovery.entries())
+    await until(lambda: node.statistics.recovered_disconnects_owed == 0)
     last = [call for call in stage.backend.of(name) if call.method == "DELETE"][-1]
     assert (last.headers["ce-id"], last.body) == (f"{name}:end", first.body)
     assert last.headers["ce-time"] == first.headers["ce-time"]
@@ -478,7 +480,7 @@ async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: S
     stage.backend.on["DELETE"] = lambda call: call.answer(500)
     client, name = await node.admit()
     await client.close(4001, "tired")
-    await until(node.gateway._recovery.entries)
+    await until(lambda: node.statistics.recovered_disconnects_owed == 1)
     assert await node.drain()
     (left,) = remembered(path)
     assert (left.id, left.farewell is not None) == (name, True)
@@ -491,7 +493,7 @@ async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: S
     client, _ = await node.admit()
     await client.close()
     await until(lambda: stage.messages(logging.ERROR))
-    assert node.gateway._recovery.entries() == []
+    assert node.statistics.recovered_disconnects_owed == 0
     assert await node.drain()
 
 
@@ -513,13 +515,14 @@ async def test_a_post_that_outlasts_its_time_is_not_overtaken_by_its_delete(stag
 
 
 async def test_a_stop_does_not_wait_for_the_delete_of_a_post_that_outlasted_its_time(stage: Stage) -> None:
-    node = await stage.node(api_timeout=60_000)
-    node.lose_patience(0.1)
+    node = await stage.node(api_timeout=1000)
     stage.backend.hold("POST")
     raw = await node.raw()
     raw.send(upgrade())
     await stage.backend.take("POST")
     assert (await raw.answer()).status == 504
+    refused = asyncio.get_running_loop().time()
     assert stage.backend.count("DELETE") == 0
     assert await node.drain()
     assert stage.backend.count("DELETE") == 1
+    assert asyncio.get_running_loop().time() - refused < 1.0, "without a stop it would be API_TIMEOUT"

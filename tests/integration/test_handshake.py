@@ -312,7 +312,7 @@ async def test_a_client_that_leaves_while_the_backend_is_asked(stage: Stage, acc
     raw.send(upgrade())
     call = await stage.backend.take("POST")
     raw.close()
-    await until(lambda: not len(node.gateway._registry))
+    await until(lambda: node.statistics.clients == 0)
     assert (await node.rest("GET", call.client)).status == 410
     assert stage.backend.count("DELETE") == 0, "the DELETE follows the answer"
     if accepted:

@@ -133,7 +133,9 @@ async def test_the_file_has_the_mode_that_was_set_whatever_the_umask(
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(rest.stat().st_mode) == expected
 
 
-def test_nobody_can_connect_before_the_file_has_its_mode(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_can_connect_before_the_file_has_its_mode(
+    stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     chmod = Path.chmod
 
@@ -143,7 +145,8 @@ def test_nobody_can_connect_before_the_file_has_its_mode(path: Path, monkeypatch
         chmod(self, mode)
 
     monkeypatch.setattr(Path, "chmod", look_and_chmod)
-    with listener._listen_unix(str(path), 0o600, is_locked=True), socket.socket(socket.AF_UNIX) as visitor:
+    await stage.node(listen=f"unix:{path}", listen_mode="600")
+    with socket.socket(socket.AF_UNIX) as visitor:
         assert visitor.connect_ex(str(path)) == 0
     assert seen == [errno.ECONNREFUSED]
 
@@ -252,7 +255,7 @@ async def test_who_starts_waits_for_another_that_is_starting(stage: Stage, path:
     starting = asyncio.ensure_future(stage.node(listen=f"unix:{path}"))
     for _ in range(20):
         await asyncio.sleep(0)
-    await asyncio.sleep(3 * listener._LOCK_RETRY_S)
+    await asyncio.sleep(0.05)
     assert not starting.done()
     assert path.stat().st_ino == before
     os.close(folder)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.backend import within
 from tests.support.stage import PING, TEXT, Node, Raw, Stage, close_frame, frame, until, upgrade
+from wsaas.statistics import Statistics
 
 Life = Callable[[Stage, Node], Awaitable[None]]
 
@@ -64,7 +64,7 @@ async def leaves_before_its_101(stage: Stage, node: Node) -> None:
     raw.send(upgrade())
     call = await stage.backend.take("POST")
     raw.reset()
-    await until(lambda: not len(node.gateway._registry))
+    await until(lambda: node.statistics.clients == 0)
     call.ok()
     stage.backend.relent()
 
@@ -92,6 +92,10 @@ def is_ours(thing: Any) -> bool:
     return type(thing).__module__.startswith("wsaas.")
 
 
+def is_empty(statistics: Statistics) -> bool:
+    return statistics.accepted_connections == statistics.clients == statistics.disconnects_owed == 0
+
+
 @pytest.mark.parametrize(
     "life",
     [
@@ -111,13 +115,12 @@ async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
     # A log record would keep what it tells of alive.
     monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
     node = await stage.node()
-    registry, heartbeat = node.gateway._registry, node.gateway._timeouts
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         await life(stage, node)
-        await within(until(lambda: not (registry or registry.ending() or len(heartbeat))))
+        await until(lambda: is_empty(node.statistics))
         gc.collect()
         left = sorted({type(each).__qualname__ for each in gc.garbage if is_ours(each)})
     finally:

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from tests.support.backend import Call, within
-from tests.support.stage import BINARY, PING, TEXT, Stage, frame, standstill, until, upgrade
+from tests.support.stage import BINARY, PING, TEXT, Stage, frame, unchanging, until, upgrade
 
 
 async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
@@ -66,7 +66,7 @@ async def test_api_connections_bounds_what_the_backend_sees(stage: Stage) -> Non
     for client in clients:
         client.send(frame(TEXT, b"x"))
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 3)
-    await until(lambda: "waiting=7" in repr(node.gateway._pool))
+    await until(lambda: node.statistics.backend_requests_waiting == 7)
     assert stage.backend.accepted <= 3
     for _ in clients:
         (await stage.backend.take("PUT")).ok()
@@ -86,13 +86,12 @@ async def test_connections_to_the_backend_are_kept_and_reused(stage: Stage) -> N
 
 
 async def test_a_post_that_finds_no_connection_free_is_503(stage: Stage) -> None:
-    node = await stage.node(api_connections=1)
+    node = await stage.node(api_connections=1, api_timeout=1000)
     others = [await node.upgraded() for _ in range(5)]
     stage.backend.hold("PUT")
     for other in others:
         other.send(frame(TEXT, b"slow"))
-    await until(lambda: "waiting=4" in repr(node.gateway._pool))
-    node.lose_patience(0.2)
+    await until(lambda: node.statistics.backend_requests_waiting == 4)
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
@@ -115,10 +114,9 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
 
     pouring = asyncio.ensure_future(pour())
     put = await stage.backend.take("PUT")
-    session = node.gateway._registry.find(name)
-    assert session is not None
+    session = node.session(name)
     await until(lambda: session.outbox.backlogged)
-    seen = await standstill(lambda: session.messages_in)
+    seen = await unchanging(lambda: session.messages_in)
     assert not pouring.done(), "24 MB do not fit anywhere: the client is held up"
     assert session.outbox.level <= 64 * 1024 + 2 * (size + 512)
     assert seen < 20
@@ -155,8 +153,7 @@ async def test_a_client_that_is_not_read_is_not_timed_out(stage: Stage) -> None:
     raw = await node.upgraded()
     raw.send(b"".join(frame(TEXT, b"%d" % number * 500) for number in range(3)))
     put = await stage.backend.take("PUT")
-    session = node.gateway._registry.find(put.client)
-    assert session is not None
+    session = node.session(put.client)
     await until(lambda: session.outbox.backlogged)
     await asyncio.sleep(1)
     assert session.state.value == "open"

@@ -25,20 +25,20 @@ IDLE = Statistics(
 async def test_the_statistics_follow_a_client_from_its_handshake_to_its_delete(stage: Stage) -> None:
     stage.backend.hold("POST", "PUT", "DELETE")
     node = await stage.node()
-    assert node.gateway.statistics() == IDLE
+    assert node.statistics == IDLE
     raw = await node.raw()
     raw.send(upgrade())
     post = await stage.backend.take("POST")
     waiting = replace(IDLE, accepted_connections=1, clients=1, backend_connections_busy=1)
-    assert node.gateway.statistics() == waiting
+    assert node.statistics == waiting
     post.ok()
     assert (await raw.answer()).status == 101
-    assert node.gateway.statistics() == replace(waiting, backend_connections_busy=0, backend_connections_idle=1)
+    assert node.statistics == replace(waiting, backend_connections_busy=0, backend_connections_idle=1)
     raw.close()
     delete = await stage.backend.take("DELETE")
-    assert node.gateway.statistics() == replace(IDLE, disconnects_owed=1, backend_connections_busy=1)
+    assert node.statistics == replace(IDLE, disconnects_owed=1, backend_connections_busy=1)
     delete.ok()
-    await until(lambda: node.gateway.statistics() == replace(IDLE, backend_connections_idle=1))
+    await until(lambda: node.statistics == replace(IDLE, backend_connections_idle=1))
 
 
 async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_backend(stage: Stage) -> None:
@@ -46,12 +46,12 @@ async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_ba
     node = await stage.node(api_connections=1)
     for _ in range(3):
         (await node.raw()).send(upgrade())
-    await until(lambda: node.gateway.statistics().backend_requests_waiting == 2)
-    assert node.gateway.statistics().backend_connections_busy == 1
+    await until(lambda: node.statistics.backend_requests_waiting == 2)
+    assert node.statistics.backend_connections_busy == 1
     stage.backend.relent()
     for _ in range(3):
         await stage.backend.take("POST")
-    await until(lambda: node.gateway.statistics().backend_requests_waiting == 0)
+    await until(lambda: node.statistics.backend_requests_waiting == 0)
 
 
 async def test_the_statistics_show_an_open_circuit_breaker_and_what_it_holds_back(stage: Stage) -> None:
@@ -59,12 +59,12 @@ async def test_the_statistics_show_an_open_circuit_breaker_and_what_it_holds_bac
     client, _ = await node.admit()
     await stage.backend.stop()
     await client.send("hello")
-    await until(lambda: node.gateway.statistics().deliveries_waiting == 1)
-    assert node.gateway.statistics().circuit_breaker_state == "open"
+    await until(lambda: node.statistics.deliveries_waiting == 1)
+    assert node.statistics.circuit_breaker_state == "open"
     await stage.backend.start()
     await stage.backend.take("PUT")
-    await until(lambda: node.gateway.statistics().deliveries_waiting == 0)
-    assert node.gateway.statistics().circuit_breaker_state == "closed"
+    await until(lambda: node.statistics.deliveries_waiting == 0)
+    assert node.statistics.circuit_breaker_state == "closed"
 
 
 async def test_the_statistics_of_a_drained_gateway_are_zero_and_it_accepts_no_clients(stage: Stage) -> None:
@@ -73,14 +73,14 @@ async def test_the_statistics_of_a_drained_gateway_are_zero_and_it_accepts_no_cl
     stage.backend.hold("DELETE")
     draining = asyncio.ensure_future(node.drain())
     delete = await stage.backend.take("DELETE")
-    assert not node.gateway.statistics().accepts_clients
+    assert not node.statistics.accepts_clients
     delete.ok()
     assert await within(draining)
-    assert node.gateway.statistics() == replace(IDLE, accepts_clients=False)
+    assert node.statistics == replace(IDLE, accepts_clients=False)
 
 
 async def test_the_statistics_are_those_of_the_moment_when_they_were_read(stage: Stage) -> None:
     node = await stage.node()
-    before = node.gateway.statistics()
+    before = node.statistics
     await node.admit()
     assert before == IDLE

@@ -15,7 +15,7 @@ import struct
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ import websockets
 from tests.support.backend import PATIENCE, RESET, Backend, within
 from wsaas import settings
 from wsaas.gateway import Gateway
+from wsaas.sessions.session import Session
+from wsaas.statistics import Statistics
 
 LONGEST_TEST = 60.0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -147,11 +149,12 @@ class Stage:
                 assert not record.exc_info, text
                 assert any(expected in text for expected in self.expected_errors), text
         for node in self.nodes:
-            assert not node.gateway._connector.pending
-            assert len(node.gateway._registry) == 0
-            assert self.expected_errors or not node.gateway._registry.ending()
-            assert len(node.gateway._timeouts) == 0
-            assert "idle=0 busy=0" in repr(node.gateway._pool)
+            assert node.statistics.backend_connections_opening == 0
+            assert node.statistics.clients == 0
+            assert self.expected_errors or node.statistics.disconnects_owed == 0
+            assert node.statistics.accepted_connections == 0
+            assert node.statistics.backend_connections_idle == 0
+            assert node.statistics.backend_connections_busy == 0
         await until(lambda: len(asyncio.all_tasks()) == 1, "all tasks to end", asyncio.all_tasks)
         assert not loop.pending()
         await until(lambda: open_sockets() == before, "all sockets to be closed")
@@ -231,11 +234,16 @@ class Node:
         delivered: bool = await within(self.gateway.drain(), 20)
         return delivered
 
-    def lose_patience(self, seconds: float) -> None:
-        """Let `API_TIMEOUT` be so short from now on: what a test needs first may take its time on a busy machine."""
-        pool = self.gateway._pool
-        pool.limits = replace(pool.limits, attempt=seconds)
-        self.gateway._registry.services.webhook._patience = seconds
+    @property
+    def statistics(self) -> Statistics:
+        """What it holds now, in numbers."""
+        return self.gateway.statistics()
+
+    def session(self, client: str) -> Session:
+        """Return the session of a client that is connected, or that waits for the answer to its POST."""
+        session = self.gateway.sessions.find(client)
+        assert session is not None
+        return session
 
     async def connect(self, path: str = "/", **options: Any) -> websockets.ClientConnection:
         """Connect a real client."""
@@ -364,6 +372,10 @@ class Raw:
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
+    def unsent(self) -> int:
+        """Return how many bytes the kernel has not taken."""
+        return self.writer.transport.get_write_buffer_size()
+
     async def send_slowly(self, data: bytes) -> None:
         """Send it byte by byte."""
         for at in range(len(data)):
@@ -432,10 +444,11 @@ async def until(condition: Callable[[], Any], what: str = "", shown: Callable[[]
         await asyncio.sleep(0.005)
 
 
-async def standstill(number: Callable[[], int]) -> int:
-    """Wait until `number` grows no more; return it."""
-    before = -1
-    while before < (now := number()):
+async def unchanging(number: Callable[[], int]) -> int:
+    """Wait until `number` stays the same for 0.2 s; return it."""
+    before = number()
+    await asyncio.sleep(0.2)
+    while before != (now := number()):
         before = now
         await asyncio.sleep(0.2)
     return before
