@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from tests.fuzz.http import head_of, joined, pairs
 from tests.fuzz.requests import feed
-from wsaas.access import Origins, Proxies, customer
+from wsaas.access import Origins, Proxies, address_block
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Pool
 from wsaas.delivery.webhook import Subject, Webhook, opened_body
@@ -110,7 +110,7 @@ def check_address(request: Request) -> None:
     for peer in ("192.0.2.7", "2001:db8::1", "2001:db9::1", ""):
         address = PROXIES.client(peer, forwarded)
         assert address == peer or ip_address(address)
-        assert address == "" or ip_address(customer(address).partition("/")[0])
+        assert address == "" or ip_address(address_block(address).partition("/")[0])
 
 
 def handshakes(data: bytes) -> None:
