@@ -220,7 +220,7 @@ def _ascii(host: str) -> str:
     """Return a host as a browser writes it in `Origin`: in ASCII, each label with other letters as `xn--...`.
 
     Browsers follow UTS 46, Python's codec IDNA 2003. They differ in the four letters that IDNA 2003 maps to others, and
-    in what came after Unicode 3.2. Names with those are refused, as a wrong translation could be somebody else's name.
+    in what came after Unicode 3.2. Names with those are refused, as a wrong translation could be another name.
     """
     if host.isascii():
         return host
@@ -240,7 +240,7 @@ def _non_default_port(origin: re.Match[str]) -> str:
 
 
 def proxies(text: str) -> Proxies:
-    """Parse addresses and networks; `unix:` for whoever comes by a Unix socket."""
+    """Parse addresses and networks, and `unix:` for peers on Unix sockets."""
     entries = _SEPARATOR.split(text)
     networks = tuple(ipaddress.ip_network(entry, strict=False) for entry in entries if entry != UNIX)
     return Proxies(networks, unix=UNIX in entries)

@@ -12,31 +12,33 @@ def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
     """Return the line about the start. `addresses`: for clients, then for REST requests if that is another one."""
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
-    places = [f"listening on {_place(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
-    uris = f"API_URI={_shown(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
+    places = [f"listening on {_spelled(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
+    uris = f"API_URI={_without_query(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
     return f"wsaas {__version__} {', '.join(places)}; {uris}"
 
 
-def start_warnings(settings: Settings, rest: Address, is_this_machine: Callable[[str], bool]) -> list[str]:
+def start_warnings(settings: Settings, control: Address, is_this_machine: Callable[[str], bool]) -> list[str]:
     """Return warnings about settings that do not fit together.
 
-    `rest`: the address for REST requests; `is_this_machine`: whether a host is this machine. `WS_HOSTNAME` may be the
-    name of a proxy, may be mapped from another port, and need only resolve at the backend. So a warning says when the
-    setting may be right all the same.
+    `control`: the address for REST requests; `is_this_machine` returns whether a host is this machine. `WS_HOSTNAME`
+    may be the name of a proxy, may have a port that is mapped to another one, and need only resolve at the backend. So
+    a warning says when the setting may be right all the same.
     """
     found = []
-    if not (rest.is_loopback or settings.control_token or settings.control_tls_ca):
-        found.append(f"anybody who reaches {_place(rest)} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
+    if not (control.is_loopback or settings.control_token or settings.control_tls_ca):
+        at = _spelled(control)
+        found.append(f"anybody who reaches {at} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
     name = settings.ws_hostname
     if _is_unspecified(name.host):
         found.append(
             f"WS_HOSTNAME={name.text} starts each ws_uri, but {name.host} is no address to connect to: set WS_HOSTNAME "
             "to the name or address, and the port, at which the backend reaches this node"
         )
-    elif not rest.path and name.port != rest.port and is_this_machine(name.host):
+    elif not control.path and name.port != control.port and is_this_machine(name.host):
         found.append(
-            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_place(rest)}: set the "
-            f"port of WS_HOSTNAME to {rest.port}, unless a proxy or a port mapping leads from {name.port} to it"
+            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_spelled(control)}: "
+            f"set the port of WS_HOSTNAME to {control.port}, unless a proxy or a port mapping leads from {name.port} "
+            "to it"
         )
     elif settings.tls_cert and not name.text.startswith("https://") and is_this_machine(name.host):
         found.append(
@@ -44,17 +46,17 @@ def start_warnings(settings: Settings, rest: Address, is_this_machine: Callable[
             f"https:// before {name.host}"
         )
     backend = settings.api_uri
-    if not rest.path and backend.port == rest.port and is_this_machine(backend.host):
-        found.append(f"API_URI={_shown(backend)} leads to this node itself: it has to lead to your backend")
+    if not control.path and backend.port == control.port and is_this_machine(backend.host):
+        found.append(f"API_URI={_without_query(backend)} leads to this node itself: it has to lead to your backend")
     return found
 
 
-def _place(address: Address) -> str:
+def _spelled(address: Address) -> str:
     """Return `address` as `LISTEN` spells it, with a `*` for all interfaces."""
     return str(address) if address.host or address.path else f"*{address}"
 
 
-def _shown(backend: Backend) -> str:
+def _without_query(backend: Backend) -> str:
     """Return the URL of the backend without its query, which may hold a key."""
     path, mark, _ = backend.target.partition("?")
     return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"

@@ -165,7 +165,7 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
                 raise
             _remove_stale(path, is_locked=is_locked)
             listener.bind(path)
-        # Before `listen`, so that nobody connects under another mode.
+        # Before `listen`, so that no connection is made under another mode.
         Path(path).chmod(mode)
         listener.listen(BACKLOG)
     except OSError:

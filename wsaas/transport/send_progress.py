@@ -1,4 +1,4 @@
-"""Whether a slow peer is taking the bytes that wait for it."""
+"""Detects whether a slow peer still reads the bytes that are buffered for it."""
 
 import asyncio
 import fcntl
@@ -8,7 +8,7 @@ from struct import unpack
 from typing import NamedTuple
 
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
-"""The socket option that tells what the peer acknowledged (tcp(7)); None where the system has none."""
+"""The socket option for the bytes that the peer acknowledged (tcp(7)); None where the system has none."""
 
 _SIZE = 128
 _BYTES_ACKED = slice(120, 128)
@@ -16,23 +16,23 @@ _BYTES_ACKED = slice(120, 128)
 
 
 class _Sent(NamedTuple):
-    """Bytes that the peer acknowledged so far, and those that wait for that in the kernel."""
+    """Bytes that the peer has acknowledged, and bytes in the kernel that it has not."""
 
     acknowledged: int
     queued: int
 
 
 class SendProgress:
-    """Follows the bytes that wait for a peer at one moment, until it has taken them all.
+    """The progress of the bytes that were buffered for a peer at one time.
 
-    On Linux, the kernel knows how many bytes the peer has acknowledged. Elsewhere, and on Unix sockets, only a send
-    buffer of this process that became shorter shows progress.
+    On Linux, the kernel counts the bytes that the peer has acknowledged. Elsewhere, and on Unix sockets, only the send
+    buffer of this process shows progress.
     """
 
     __slots__ = ("_acknowledged", "_buffered", "_transport", "remaining")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Start with what waits now. `remaining`: how many bytes of it the peer has not taken yet."""
+        """Start with what is buffered now. `remaining`: bytes of it that the peer has not acknowledged."""
         self._transport = transport
         sent = _sent(transport)
         self._acknowledged = sent and sent.acknowledged
@@ -40,13 +40,13 @@ class SendProgress:
         self.remaining = self._buffered + (sent.queued if sent else 0)
 
     def made(self) -> bool:
-        """Return whether the peer took some of what is `remaining` since the last call, or since this was made."""
+        """Return whether `remaining` became less since the last call, or since this was made."""
         remaining, taken = self.remaining, self._taken()
         self.remaining -= taken
         return remaining > 0 and taken > 0
 
     def _taken(self) -> int:
-        """Return how many bytes the peer took since the last call."""
+        """Return how many bytes the peer acknowledged since the last call."""
         acknowledged, buffered = self._acknowledged, self._buffered
         self._buffered = self._transport.get_write_buffer_size()
         sent = _sent(self._transport)
@@ -57,13 +57,13 @@ class SendProgress:
 
 
 def _sent(transport: asyncio.Transport) -> _Sent | None:
-    """Ask the kernel; return None where it does not tell."""
+    """Ask the kernel; return None where it has no count."""
     sock = transport.get_extra_info("socket")
     if TCP_INFO is None or sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     info = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _SIZE)
     if len(info) < _SIZE:
-        # An older kernel, which tells less.
+        # An older kernel, without this count.
         return None
     # SIOCOUTQ of tcp(7), by the name that the constant has for terminals.
     (queued,) = unpack("=i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))

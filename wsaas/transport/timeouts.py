@@ -25,8 +25,8 @@ BATCH_SIZE = 100
 BATCH_GAP_S = 0.001
 """Seconds between two batches."""
 
-SPREAD = 0.5
-"""Part of the interval over which the batches are spread. To check 100,000 connections at once would take 70 ms, and a
+SPREAD_SHARE = 0.5
+"""Share of the interval over which the batches are spread. To check 100,000 connections at once would take 70 ms, and a
 second if each of them were pinged and answered."""
 
 BUCKETS = 509
@@ -129,7 +129,7 @@ class Timeouts:
     def _check(self, now: float) -> None:
         if not self._unchecked:
             self._unchecked = [bucket for bucket in self._buckets if bucket]
-            self._batch_size = max(BATCH_SIZE, math.ceil(self._count * BATCH_GAP_S / (self._interval * SPREAD)))
+            self._batch_size = max(BATCH_SIZE, math.ceil(self._count * BATCH_GAP_S / (self._interval * SPREAD_SHARE)))
             self._read_until = (now, now)
             self._check_batch()
         for job in self._jobs:

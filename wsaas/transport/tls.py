@@ -186,7 +186,7 @@ class TLSTransport(TransportWrapper):
         self._raw.close()
 
     def abort(self) -> None:
-        """Close at once. The protocol hears of nothing more but the end."""
+        """Close at once. Of the protocol, only `connection_lost` is still called."""
         if self._state is OPEN:
             self._move(ENDED)
         self._raw.abort()
@@ -214,7 +214,7 @@ class TLSTransport(TransportWrapper):
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLError as error:
-            # The alert that tells the other side why.
+            # With the alert that says why.
             self._flush()
             self._fail(error)
         else:
@@ -280,7 +280,7 @@ class TLSTransport(TransportWrapper):
         """Hold the connection for the turn of others when it has used up its slice of time."""
 
     def _deliver(self) -> None:
-        """Give all that was received to the protocol, as the connection ends: nobody can be told to wait any more."""
+        """Give all that was received to the protocol, held or not, as the connection ends."""
         self._incoming.write(self._undecrypted)
         self._undecrypted = b""
         while self._state is OPEN and (data := _decrypt_several(self._session)):

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.fakes import FakeClock, make_settings
 from wsaas.clock import GRACE_S
-from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD, Timeouts, check_interval
+from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD_SHARE, Timeouts, check_interval
 
 
 class Connection:
@@ -168,7 +168,7 @@ def test_batches_grow_so_that_all_are_checked_within_a_part_of_the_interval(cloc
     timeouts.start()
     clock.advance(seconds)
     assert 0 < checks_of(connections) < count
-    clock.advance(seconds * SPREAD)
+    clock.advance(seconds * SPREAD_SHARE)
     assert checks_of(connections) == count
 
 

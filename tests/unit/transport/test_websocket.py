@@ -46,18 +46,18 @@ class Rig:
     def __init__(self, eager=b"", offered=(), **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.keeper = FakeSessionListener()
+        self.listener = FakeSessionListener()
         self.timeouts = FakeTimeouts()
         self.transport = FakeTransport()
         settings = make_settings(**values)
         self.context = ServerContext(settings, self.clock, self.timeouts)
         self.stopwatch = Stopwatch()
         self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
-        shaken = make_handshake(offered)
-        self.door = PendingClientProtocol(self.context, self.transport, shaken, eager)
-        self.transport.set_protocol(self.door)
-        services = make_services(settings, self.clock, self.webhook, self.keeper)
-        self.session = self.door.session = Session(services, "i" * 22, shaken, "", self.door)
+        handshake = make_handshake(offered)
+        self.pending_client = PendingClientProtocol(self.context, self.transport, handshake, eager)
+        self.transport.set_protocol(self.pending_client)
+        services = make_services(settings, self.clock, self.webhook, self.listener)
+        self.session = self.pending_client.session = Session(services, "i" * 22, handshake, "", self.pending_client)
 
     def enter(self):
         self.webhook.answer(OK)
@@ -67,9 +67,9 @@ class Rig:
     def receive(self, data):
         self.transport.protocol.data_received(data)
 
-    def pass_time(self, seconds, beats=1):
-        for _ in range(beats):
-            self.clock.advance(seconds / beats)
+    def pass_time(self, seconds, checks=1):
+        for _ in range(checks):
+            self.clock.advance(seconds / checks)
             self.timeouts.check(self.clock.now())
 
     def slices_of(self, frames):
@@ -118,10 +118,10 @@ def close(code=1000, reason=""):
 # While the backend is asked.
 
 
-def test_a_pending_client_hears_nothing_and_is_watched():
+def test_a_pending_client_is_sent_nothing_and_has_no_deadline():
     rig = Rig()
     assert rig.transport.writes == []
-    assert rig.timeouts.connections == [rig.door]
+    assert rig.timeouts.connections == [rig.pending_client]
     rig.pass_time(3600.0)
     assert not rig.transport.closed
 
@@ -130,10 +130,10 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
     rig = Rig(offered=["chat"])
     rig.webhook.answer(Accepted("chat", None))
     assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
-    edge = rig.transport.protocol
-    assert isinstance(edge, WebSocketProtocol)
-    assert rig.session.edge is edge
-    assert rig.timeouts.connections == [edge]
+    connection = rig.transport.protocol
+    assert isinstance(connection, WebSocketProtocol)
+    assert rig.session.edge is connection
+    assert rig.timeouts.connections == [connection]
 
 
 def test_early_pushes_leave_in_one_write_with_the_101():
@@ -145,7 +145,7 @@ def test_early_pushes_leave_in_one_write_with_the_101():
     assert rig.transport.writes == [SWITCH + early]
 
 
-def test_what_a_client_says_too_early_is_kept_and_delivered():
+def test_frames_sent_before_the_101_are_kept_and_delivered():
     rig = Rig(eager=text(b"one")[:3])
     rig.receive(text(b"one")[3:])
     rig.receive(text(b"two") + text(b"three"))
@@ -155,13 +155,13 @@ def test_what_a_client_says_too_early_is_kept_and_delivered():
     assert rig.messages == [b"one", b"two", b"three"]
 
 
-def test_what_came_with_the_handshake_is_delivered_without_another_byte():
+def test_frames_sent_with_the_handshake_are_delivered_without_further_data():
     rig = Rig(eager=text(b"one"))
     rig.webhook.answer(OK)
     assert rig.messages == [b"one"]
 
 
-def test_a_client_that_says_too_much_too_early_is_not_read_until_it_is_in():
+def test_a_client_that_sends_too_much_before_its_101_is_not_read_until_then():
     rig = Rig(eager=b".")
     rig.receive(b"." * (64 * 1024 - 1))
     assert rig.transport.reading
@@ -171,13 +171,13 @@ def test_a_client_that_says_too_much_too_early_is_not_read_until_it_is_in():
     assert rig.transport.reading
 
 
-def test_a_client_whose_early_words_fill_the_inbox_is_not_read():
+def test_a_client_whose_early_messages_fill_the_inbox_is_not_read():
     rig = Rig(eager=text(b"." * 100) * 3, inbox="100")
     rig.webhook.answer(OK)
     assert not rig.transport.reading
 
 
-def test_a_refused_client_gets_the_fault_and_is_closed():
+def test_a_refused_client_gets_the_error_and_is_closed():
     rig = Rig()
     rig.webhook.answer(Rejected(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
     answer = rig.transport.take()
@@ -186,7 +186,7 @@ def test_a_refused_client_gets_the_fault_and_is_closed():
     assert b"\r\nConnection: close\r\n" in answer
     assert rig.transport.closed
     assert not rig.transport.aborted
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 def test_a_client_that_does_not_take_its_refusal_is_dropped():
@@ -198,22 +198,22 @@ def test_a_client_that_does_not_take_its_refusal_is_dropped():
     assert rig.transport.aborted
     rig.transport.lose()
     assert rig.timeouts.connections == []
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
-def test_a_pending_client_that_leaves_is_forgotten_and_owed_a_delete_once_it_was_admitted():
+def test_a_pending_client_that_disconnects_is_owed_a_delete_once_it_was_admitted():
     rig = Rig()
     rig.transport.lose()
     assert rig.timeouts.connections == []
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     rig.webhook.answer(OK)
     assert rig.end == (1006, "")
     assert rig.transport.writes == []
 
 
-def test_a_pending_client_that_is_finished_has_its_time_to_take_what_is_buffered():
+def test_a_pending_client_that_is_closed_gracefully_is_sent_what_is_buffered_within_a_bound():
     rig = Rig()
-    rig.door.close_gracefully()
+    rig.pending_client.close_gracefully()
     assert rig.transport.closed
     rig.pass_time(10.0)
     assert rig.transport.aborted
@@ -239,13 +239,13 @@ def test_a_frame_may_come_in_pieces_and_a_piece_may_hold_many_frames(rig):
     assert rig.messages == [b"0", b"1", b"2", b"3", b"4"] * 2
 
 
-def test_the_first_bytes_of_a_frame_are_a_sign_of_life(rig):
+def test_the_first_bytes_of_a_frame_end_the_silence(rig):
     rig.clock.advance(5.0)
     rig.receive(text(b"hello")[:1])
     assert rig.session.last_seen == rig.clock.now()
 
 
-def test_a_client_whose_messages_pile_up_is_not_read_until_the_backend_caught_up():
+def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backend_caught_up():
     rig = Rig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     assert not rig.transport.reading
@@ -262,12 +262,12 @@ def test_a_client_whose_messages_pile_up_is_not_read_until_the_backend_caught_up
     assert len(rig.messages) == 6
 
 
-def test_what_was_read_is_delivered_though_the_client_is_lost_while_it_is_not_read():
+def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_not_read():
     rig = Rig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     rig.transport.lose()
     assert rig.session.state is State.DISCONNECTED
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     # The backend is not told faster than it takes them, nor is more than the inbox kept.
@@ -275,10 +275,10 @@ def test_what_was_read_is_delivered_though_the_client_is_lost_while_it_is_not_re
     rig.answer_all()
     assert len(rig.messages) == rig.session.messages_in == 6
     assert rig.end == (1006, "")
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
-def test_a_close_that_was_read_counts_though_the_client_is_lost_while_it_is_not_read():
+def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_is_not_read():
     rig = Rig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6 + ping(b"x") + close(4000, "bye"))
     rig.transport.lose()
@@ -297,7 +297,7 @@ def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_o
     assert rig.end == (1006, "")
 
 
-def test_a_lost_client_is_watched_no_more(rig):
+def test_a_lost_client_has_no_deadline_any_more(rig):
     rig.transport.lose()
     assert rig.timeouts.connections == []
     assert rig.session.state is State.CLOSED
@@ -324,7 +324,7 @@ def test_the_transport_pauses_writing_at_the_send_buffer():
     assert rig.transport.writes == []
 
 
-def test_a_client_that_does_not_take_replies_goes_on_when_it_took_them():
+def test_replies_go_on_when_the_client_has_read_those_before():
     rig = Rig(send_buffer="5000").enter()
     rig.receive(text(b"1") + text(b"2"))
     rig.transport.backlog = 5001
@@ -342,7 +342,7 @@ def test_a_ping_is_answered_at_once_while_a_message_waits_for_the_backend(rig):
     assert rig.transport.writes == [frames.encode(frames.PONG, b"are you there?")]
 
 
-def test_a_pong_is_no_more_than_a_sign_of_life(rig):
+def test_a_pong_only_ends_the_silence(rig):
     rig.clock.advance(5.0)
     rig.receive(client_frame(frames.PONG, b"x"))
     assert rig.transport.writes == []
@@ -379,7 +379,7 @@ def test_a_pong_never_overtakes_the_one_that_is_owed():
     assert rig.transport.take() == frames.encode(frames.PONG, b"b")
 
 
-def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_behind_it():
+def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_after_it():
     rig = Rig(send_buffer="1000").enter()
     rig.transport.backlog = 1001
     rig.receive(ping(b"a"))
@@ -402,13 +402,13 @@ def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, 
     assert rig.transport.writes == [echo]
     assert rig.transport.closed
     assert rig.session.state is State.CLOSED
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     assert len(rig.webhook.told) == 2
     rig.webhook.answer(DELIVERED)
     assert rig.end == end
     rig.transport.lose()
     rig.answer_all()
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
@@ -420,7 +420,7 @@ def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
     assert rig.transport.aborted
 
 
-def test_what_comes_behind_a_close_is_ignored(rig):
+def test_what_follows_a_close_is_ignored(rig):
     rig.receive(close(1000) + text(b"more") + ping() + close(4000))
     assert rig.transport.writes == [frames.encode_close(1000)]
     rig.answer_all()
@@ -457,18 +457,18 @@ def test_a_violation_is_answered_with_a_close_and_the_end_of_writing_while_readi
     assert rig.transport.aborted
 
 
-def test_a_client_that_violated_may_close_by_itself(rig):
+def test_a_client_that_violated_the_protocol_may_close_by_itself(rig):
     rig.receive(text(b"\xff"))
     rig.transport.lose()
     rig.answer_all()
     assert rig.timeouts.connections == []
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 # Closing from here.
 
 
-def test_a_client_that_is_told_to_close_answers_and_is_gone(rig):
+def test_a_client_that_answers_a_close_is_gone(rig):
     rig.session.close(Reason.SHUTDOWN)
     assert rig.transport.take() == frames.encode_close(1001, "going away")
     assert not rig.transport.closed
@@ -479,7 +479,7 @@ def test_a_client_that_is_told_to_close_answers_and_is_gone(rig):
     assert rig.end == (1001, "going away")
 
 
-def test_messages_on_their_way_when_a_client_is_told_to_close_still_count(rig):
+def test_messages_that_arrive_after_a_close_was_sent_still_count(rig):
     rig.session.close(Reason.SHUTDOWN)
     rig.receive(text(b"late") + close())
     rig.answer_all()
@@ -496,7 +496,7 @@ def test_a_violation_while_closing_gets_no_second_close(rig):
     assert rig.end == (1001, "going away")
 
 
-def test_a_client_that_does_not_answer_a_close_is_dropped_when_its_time_is_over(rig):
+def test_a_client_that_does_not_answer_a_close_in_time_is_dropped(rig):
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(9.999)
     assert not rig.transport.aborted
@@ -518,7 +518,7 @@ def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
     assert rig.end == (1011, "message not delivered")
 
 
-def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
+def test_close_gracefully_sends_what_is_buffered_within_a_bound(rig):
     rig.transport.backlog = 100
     rig.transport.protocol.close_gracefully()
     assert rig.transport.closed
@@ -530,12 +530,12 @@ def test_finish_sends_what_is_buffered_but_not_for_ever(rig):
 # Silence.
 
 
-def test_a_quiet_client_is_pinged_once_at_half_of_its_time(rig):
+def test_a_quiet_client_is_pinged_once_after_half_of_the_timeout(rig):
     rig.pass_time(14.999)
     assert rig.transport.writes == []
     rig.pass_time(0.002)
     assert rig.transport.writes == [frames.encode(frames.PING, b"")]
-    rig.pass_time(14.0, beats=14)
+    rig.pass_time(14.0, checks=14)
     assert len(rig.transport.writes) == 1
     assert rig.session.state is State.OPEN
 
@@ -549,7 +549,7 @@ def test_a_client_that_answers_pings_is_never_closed(rig):
     assert rig.session.state is State.OPEN
 
 
-def test_a_client_that_answers_a_ping_at_once_is_asked_again(rig):
+def test_a_client_that_answers_a_ping_at_once_is_pinged_again(rig):
     rig.pass_time(15.0)
     rig.receive(client_frame(frames.PONG))
     rig.transport.take()
@@ -557,22 +557,22 @@ def test_a_client_that_answers_a_ping_at_once_is_asked_again(rig):
     assert rig.transport.writes == [frames.encode(frames.PING, b"")]
 
 
-def test_a_client_that_was_told_to_close_is_not_pinged():
+def test_a_client_that_was_sent_a_close_is_not_pinged():
     rig = Rig(ws_timeout="5000").enter()
     rig.session.close(Reason.SHUTDOWN)
     rig.transport.take()
-    rig.pass_time(9.0, beats=9)
+    rig.pass_time(9.0, checks=9)
     assert rig.transport.writes == []
 
 
-def test_a_client_that_talks_is_not_pinged(rig):
+def test_a_client_that_sends_messages_is_not_pinged(rig):
     for _ in range(10):
         rig.pass_time(14.0)
         rig.receive(text(b"hi"))
     assert rig.transport.writes == []
 
 
-def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
+def test_a_silent_client_is_closed(rig):
     rig.pass_time(15.0)
     rig.transport.take()
     rig.pass_time(15.0)
@@ -582,7 +582,7 @@ def test_a_client_of_which_nothing_is_heard_is_given_up(rig):
     assert rig.session.reason is Reason.TIMED_OUT
 
 
-def test_a_client_that_is_given_up_has_its_time_to_take_what_waits_for_it(rig):
+def test_a_silent_client_is_sent_what_is_buffered_within_a_bound(rig):
     rig.pass_time(15.0)
     rig.transport.backlog = 100
     rig.pass_time(15.0)
@@ -593,7 +593,7 @@ def test_a_client_that_is_given_up_has_its_time_to_take_what_waits_for_it(rig):
     assert rig.transport.aborted
 
 
-def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_given_up():
+def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_closed():
     rig = Rig(ws_timeout="5000")
     rig.clock.advance(9.0)
     rig.enter()
@@ -606,7 +606,7 @@ def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_given_up()
     assert rig.session.state is State.OPEN
 
 
-def test_a_node_that_stood_still_gives_up_nobody_whom_it_did_not_ask(rig):
+def test_after_a_stall_a_client_is_pinged_before_it_is_closed(rig):
     rig.pass_time(3600.0)
     assert rig.transport.take() == frames.encode(frames.PING, b"")
     rig.pass_time(14.9)
@@ -615,11 +615,11 @@ def test_a_node_that_stood_still_gives_up_nobody_whom_it_did_not_ask(rig):
     assert rig.session.reason is Reason.TIMED_OUT
 
 
-def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
+def test_a_client_that_is_not_read_is_not_closed_for_its_silence():
     rig = Rig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 2)
     assert not rig.transport.reading
-    rig.pass_time(300.0, beats=30)
+    rig.pass_time(300.0, checks=30)
     assert rig.transport.writes == []
     assert rig.session.state is State.OPEN
     rig.webhook.answer(DELIVERED)
@@ -633,7 +633,7 @@ def test_a_client_that_is_not_read_is_not_blamed_for_its_silence():
 def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
     rig = Rig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
-    rig.pass_time(300.0, beats=30)
+    rig.pass_time(300.0, checks=30)
     rig.transport.backlog = 5000
     reply = Message(text=True, data=b"reply")
     rig.webhook.answer(Delivered(reply))
@@ -642,19 +642,19 @@ def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
     assert rig.transport.writes == [frames.encode(frames.TEXT, b"reply")]
 
 
-def test_a_client_that_takes_no_replies_is_blamed_for_its_silence():
+def test_a_client_that_reads_no_replies_is_closed_for_its_silence():
     rig = Rig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.transport.backlog = 5000
     rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
     assert not rig.transport.reading
-    rig.pass_time(60.0, beats=6)
+    rig.pass_time(60.0, checks=6)
     assert rig.session.reason is Reason.TIMED_OUT
 
 
 def test_without_a_timeout_a_client_may_be_silent_for_ever():
     rig = Rig(ws_timeout="0").enter()
-    rig.pass_time(1e6, beats=100)
+    rig.pass_time(1e6, checks=100)
     assert rig.transport.writes == []
     assert rig.session.state is State.OPEN
 
@@ -697,7 +697,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
     assert rig.session.messages_in == len(rig.messages)
 
 
-def test_a_flood_of_fragments_is_taken_in_turns():
+def test_a_flood_of_fragments_is_read_in_turns():
     rig = Rig().enter().slices_of(2)
     rig.receive(client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * 100 + client_frame(0, b"at last"))
     turns = 0
@@ -724,7 +724,7 @@ def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
     assert rig.transport.reading
 
 
-def test_a_client_with_a_single_frame_is_not_held_up_by_others(rig):
+def test_a_client_with_a_single_frame_does_not_wait_for_others(rig):
     rig.context.run_queue.add(lambda: None)
     rig.receive(text(b"hi"))
     assert rig.messages == [b"hi"]
@@ -744,13 +744,13 @@ def test_a_client_that_is_paused_for_the_backend_does_not_queue():
     assert rig.transport.reading
 
 
-def test_pongs_of_one_slice_leave_in_one_write_before_whatever_ends_it(rig):
+def test_pongs_of_one_slice_leave_in_one_write_before_the_frame_that_ends_it(rig):
     rig.receive(ping(b"0") + ping(b"1") + ping(b"2") + close(1000))
     pongs = [frames.encode(frames.PONG, payload) for payload in (b"0", b"1", b"2")]
     assert rig.transport.writes == [pongs[0], pongs[1] + pongs[2], frames.encode_close(1000)]
 
 
-def test_a_flood_while_a_client_is_told_to_close_is_read_in_slices_and_dropped_messages_are_counted():
+def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_are_counted():
     rig = Rig().enter().slices_of(10)
     rig.receive(text(b"refused"))
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
@@ -777,7 +777,7 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
     assert rig.end == (1011, "message not delivered")
 
 
-def test_what_a_client_sent_before_it_vanished_is_handed_on_in_slices():
+def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
     rig = Rig().enter().slices_of(10)
     rig.receive(burst(0, 41))
     assert rig.session.messages_in == 11
@@ -791,7 +791,7 @@ def test_what_a_client_sent_before_it_vanished_is_handed_on_in_slices():
     assert rig.end == (1006, "")
 
 
-def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_between_two_turns():
+def test_a_message_in_many_fragments_is_delivered_although_its_client_was_lost_between_two_turns():
     rig = Rig().enter().slices_of(2)
     more = client_frame(0, fin=False) * 200
     rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
@@ -802,7 +802,7 @@ def test_a_message_in_many_fragments_is_delivered_though_its_client_vanished_bet
     assert rig.clock.timers == []
 
 
-def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is():
+def test_what_a_client_sent_before_it_was_lost_is_delivered_however_much_it_is():
     rig = Rig(inbox="600").enter()
     rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
     assert not rig.transport.reading
@@ -813,7 +813,7 @@ def test_what_a_client_sent_before_it_vanished_is_delivered_however_much_it_is()
     assert rig.clock.timers == []
 
 
-def test_a_message_that_was_cut_when_its_client_vanished_is_no_message():
+def test_a_message_that_was_incomplete_when_its_client_was_lost_is_dropped():
     rig = Rig(inbox="600").enter()
     rig.receive(burst(0, 5) + text(b"cut")[:-1])
     rig.transport.lose()
@@ -822,7 +822,7 @@ def test_a_message_that_was_cut_when_its_client_vanished_is_no_message():
     assert rig.end == (1006, "")
 
 
-def test_a_client_that_vanishes_between_two_turns_leaves_no_timer():
+def test_a_client_that_is_lost_between_two_turns_leaves_no_timer():
     rig = Rig().enter().slices_of(10)
     rig.receive(ping(b"") * 100 + text(b"last"))
     rig.transport.lose()
@@ -834,11 +834,11 @@ def test_a_client_that_vanishes_between_two_turns_leaves_no_timer():
 # A connection that ends while bytes wait for the client
 
 
-def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_waits(rig):
+def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_is_buffered(rig):
     rig.receive(text(b"slow"))
     rig.transport.backlog = 1000
     rig.transport.protocol.eof_received()
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     assert not rig.transport.aborted
@@ -849,7 +849,7 @@ def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_wait
     assert rig.end == (1006, "")
 
 
-def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig):
+def test_a_client_that_ends_its_side_while_nothing_is_buffered_is_closed(rig):
     rig.transport.protocol.eof_received()
     assert rig.session.state is State.CLOSED
     rig.transport.lose()
@@ -857,7 +857,7 @@ def test_a_client_that_ends_its_side_while_nothing_waits_for_it_is_forgotten(rig
     assert rig.end == (1006, "")
 
 
-def test_what_waits_is_sent_for_as_long_as_the_client_takes_some_of_it_up_to_a_bound():
+def test_what_is_buffered_is_sent_while_the_client_reads_some_of_it_up_to_a_bound():
     rig = Rig(keep_alive_timeout="75000").enter()
     rig.transport.backlog = 1000
     rig.receive(close())
@@ -874,7 +874,7 @@ def test_what_waits_is_sent_for_as_long_as_the_client_takes_some_of_it_up_to_a_b
 # Slow readers
 
 
-def test_a_slow_client_that_takes_messages_is_not_given_up_though_its_pong_is_late(rig):
+def test_a_slow_client_that_reads_messages_is_not_closed_although_its_pong_is_late(rig):
     rig.session.send(text=True, data=b"x")
     rig.transport.backlog = 100_000
     for _ in range(10):
@@ -887,7 +887,7 @@ def test_a_slow_client_that_takes_messages_is_not_given_up_though_its_pong_is_la
     assert rig.session.reason is Reason.TIMED_OUT
 
 
-def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_time(rig):
+def test_a_client_with_nothing_buffered_when_it_was_pinged_is_closed_in_time(rig):
     rig.session.send(text=True, data=b"x")
     rig.pass_time(15.0)
     rig.transport.backlog = 100
@@ -900,7 +900,7 @@ def test_a_client_for_which_nothing_waited_when_it_was_pinged_is_given_up_in_tim
 # A Close behind much that the client has still to take
 
 
-def test_a_client_that_takes_what_waits_before_the_close_gets_all_of_it(rig):
+def test_a_client_that_reads_what_is_buffered_before_the_close_gets_all_of_it(rig):
     rig.transport.backlog = 3000
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.transport.backlog = 2000
@@ -916,7 +916,7 @@ def test_a_client_that_takes_what_waits_before_the_close_gets_all_of_it(rig):
     assert rig.transport.aborted
 
 
-def test_a_client_that_takes_nothing_of_what_waits_before_the_close_is_dropped(rig):
+def test_a_client_that_reads_nothing_of_what_is_buffered_before_the_close_is_dropped(rig):
     rig.transport.backlog = 3000
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.pass_time(10.0)
@@ -942,7 +942,7 @@ def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until
     assert tight.transport.reading
     tight.pass_time(1.0)
     assert not tight.transport.reading
-    tight.pass_time(8.0, beats=8)
+    tight.pass_time(8.0, checks=8)
     assert not tight.transport.reading
     tight.memory.allowance = math.inf
     tight.memory.pressure = NONE
@@ -954,14 +954,14 @@ def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until
 
 def test_a_client_that_holds_little_is_read_as_before(tight):
     tight.receive(text(b"x" * 900)[:-1])
-    tight.pass_time(10.0, beats=10)
+    tight.pass_time(10.0, checks=10)
     assert tight.transport.reading
 
 
 def test_a_client_that_was_throttled_for_long_within_a_message_is_closed(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)
-    tight.pass_time(9.0, beats=9)
+    tight.pass_time(9.0, checks=9)
     assert tight.session.state is State.OPEN
     tight.pass_time(1.0)
     assert tight.transport.take() == frames.encode_close(1013, "out of memory")
@@ -972,7 +972,7 @@ def test_a_client_that_was_throttled_for_long_within_a_message_is_closed(tight):
 def test_a_client_whose_messages_wait_for_the_backend_is_throttled_but_never_closed_for_it(tight):
     tight.receive(burst(0, 5))
     assert tight.session.outbox.level > 1000
-    tight.pass_time(60.0, beats=60)
+    tight.pass_time(60.0, checks=60)
     assert not tight.transport.reading
     assert tight.session.state is State.OPEN
     tight.answer_all()
@@ -981,7 +981,7 @@ def test_a_client_whose_messages_wait_for_the_backend_is_throttled_but_never_clo
     assert tight.messages == numbers(0, 5)
 
 
-def test_a_throttled_client_that_is_told_to_close_has_its_time_and_no_more(tight):
+def test_a_throttled_client_that_was_sent_a_close_is_dropped_after_the_timeout(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)
     tight.session.close(Reason.SHUTDOWN)
@@ -991,7 +991,7 @@ def test_a_throttled_client_that_is_told_to_close_has_its_time_and_no_more(tight
     assert tight.end == (1001, "going away")
 
 
-def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_took_what_waited(tight):
+def test_replies_that_were_held_while_memory_was_short_go_on_when_the_client_has_read(tight):
     tight.session._services = replace(tight.session._services, memory=tight.memory)
     tight.receive(text(b"first") + text(b"second"))
     # Less than `SEND_BUFFER`: the transport never tells that this was too much, nor that it is gone.
@@ -1005,7 +1005,7 @@ def test_replies_that_are_held_back_for_want_of_memory_go_on_when_the_client_too
     assert tight.messages == [b"first", b"second"]
 
 
-def test_a_throttled_client_that_is_told_to_close_is_read_when_there_is_memory(tight):
+def test_a_throttled_client_that_was_sent_a_close_is_read_when_there_is_memory(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)
     tight.session.close(Reason.BACKEND_CLOSED)
@@ -1019,7 +1019,7 @@ def test_a_throttled_client_that_is_told_to_close_is_read_when_there_is_memory(t
     assert not tight.transport.aborted
 
 
-def test_a_throttled_client_with_a_limited_rate_that_is_told_to_close_is_not_read_for_want_of_memory():
+def test_a_throttled_client_with_a_rate_limit_that_was_sent_a_close_is_not_read_while_memory_is_short():
     rig = Rig(max_message_rate="2").enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
@@ -1034,7 +1034,7 @@ def test_a_throttled_client_with_a_limited_rate_that_is_told_to_close_is_not_rea
     assert rig.transport.reading
 
 
-def test_a_queued_client_with_a_limited_rate_that_is_told_to_close_is_served_once_a_turn():
+def test_a_queued_client_with_a_rate_limit_that_was_sent_a_close_is_served_once_a_turn():
     rig = Rig(max_message_rate="1000").enter().slices_of(10)
     rig.receive(burst(0, 41))
     rig.session.close(Reason.BACKEND_CLOSED)
@@ -1043,7 +1043,7 @@ def test_a_queued_client_with_a_limited_rate_that_is_told_to_close_is_served_onc
     assert rig.session.messages_in - before == 10
 
 
-def test_a_throttled_client_that_vanishes_leaves_nothing(tight):
+def test_a_throttled_client_that_is_lost_leaves_nothing(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     tight.pass_time(1.0)
     tight.transport.lose()
@@ -1076,7 +1076,7 @@ def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
     rig.session.close(Reason.SHUTDOWN)
-    rig.pass_time(60.0, beats=60)
+    rig.pass_time(60.0, checks=60)
     assert not rig.transport.aborted
     rig.webhook.answer(DELIVERED)
     rig.webhook.answer(DELIVERED)
@@ -1087,13 +1087,13 @@ def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
     assert rig.end == (1001, "going away")
 
 
-def test_a_client_that_is_held_back_while_it_is_told_to_close_is_dropped_after_a_bound():
+def test_a_client_that_is_not_read_after_a_close_was_sent_is_dropped_after_a_bound():
     rig = Rig(inbox="1000", api_retry="2000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.session.close(Reason.SHUTDOWN)
-    rig.pass_time(19.0, beats=19)
+    rig.pass_time(19.0, checks=19)
     assert not rig.transport.aborted
-    rig.pass_time(10.0, beats=10)
+    rig.pass_time(10.0, checks=10)
     assert rig.transport.aborted
     rig.transport.lose()
     rig.answer_all()
@@ -1115,7 +1115,7 @@ def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
     assert len(rig.messages) == 1
 
 
-def test_what_a_vanished_client_sent_is_counted_when_it_is_abandoned():
+def test_what_a_lost_client_sent_is_counted_when_it_is_abandoned():
     rig = Rig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 5)
     rig.transport.lose()
@@ -1137,60 +1137,60 @@ def numbers(first, last):
 
 
 @pytest.fixture
-def throttled():
+def limited():
     return Rig(max_message_rate="2").enter()
 
 
-def test_who_keeps_to_the_rate_is_never_made_to_wait(throttled):
+def test_a_client_within_the_rate_limit_never_waits(limited):
     for number in range(10):
-        throttled.receive(burst(number, number + 1))
-        assert throttled.transport.reading
-        throttled.clock.advance(0.5)
-    throttled.answer_all()
-    assert throttled.messages == numbers(0, 10)
+        limited.receive(burst(number, number + 1))
+        assert limited.transport.reading
+        limited.clock.advance(0.5)
+    limited.answer_all()
+    assert limited.messages == numbers(0, 10)
 
 
-def test_who_sends_more_is_read_more_slowly_and_loses_nothing(throttled):
-    throttled.receive(burst(0, 5))
-    throttled.answer_all()
-    assert throttled.messages == numbers(0, 2)
-    assert not throttled.transport.reading
+def test_a_client_over_the_rate_limit_is_read_more_slowly_and_loses_nothing(limited):
+    limited.receive(burst(0, 5))
+    limited.answer_all()
+    assert limited.messages == numbers(0, 2)
+    assert not limited.transport.reading
     for taken in (3, 4, 5):
-        throttled.clock.advance(0.5)
-        throttled.answer_all()
-        assert throttled.messages == numbers(0, taken)
-        assert not throttled.transport.reading
-    throttled.clock.advance(0.5)
-    assert throttled.transport.reading
-    assert throttled.clock.timers == []
+        limited.clock.advance(0.5)
+        limited.answer_all()
+        assert limited.messages == numbers(0, taken)
+        assert not limited.transport.reading
+    limited.clock.advance(0.5)
+    assert limited.transport.reading
+    assert limited.clock.timers == []
 
 
-def test_what_comes_with_the_handshake_counts():
+def test_messages_sent_with_the_handshake_count_for_the_rate_limit():
     rig = Rig(eager=burst(0, 5), max_message_rate="2").enter()
     rig.answer_all()
     assert rig.messages == numbers(0, 2)
     assert not rig.transport.reading
 
 
-def test_pings_do_not_count(throttled):
+def test_pings_do_not_count_for_the_rate_limit(limited):
     for _ in range(5):
-        throttled.receive(client_frame(frames.PING))
-    assert len(throttled.transport.take()) == 10
-    assert throttled.transport.reading
+        limited.receive(client_frame(frames.PING))
+    assert len(limited.transport.take()) == 10
+    assert limited.transport.reading
 
 
-def test_who_has_to_wait_is_not_blamed_for_its_silence():
+def test_a_client_that_waits_for_the_rate_limit_is_not_closed_for_its_silence():
     rig = Rig(max_message_rate="1", ws_timeout="400").enter()
     rig.receive(burst(0, 4))
-    rig.pass_time(3.9, beats=39)
+    rig.pass_time(3.9, checks=39)
     assert rig.session.state is State.OPEN
     assert rig.transport.take() == b""
-    rig.pass_time(1.0, beats=10)
+    rig.pass_time(1.0, checks=10)
     rig.answer_all()
     assert rig.end == (1001, "timeout")
 
 
-def test_a_throttled_client_may_be_paused_for_the_backend_too():
+def test_a_rate_limited_client_may_also_be_paused_for_the_backend():
     rig = Rig(max_message_rate="1", inbox="1").enter()
     rig.receive(burst(0, 4))
     rig.clock.advance(1)
@@ -1207,7 +1207,7 @@ def test_a_throttled_client_may_be_paused_for_the_backend_too():
     assert rig.transport.reading
 
 
-def test_a_client_that_rests_is_not_read_when_the_backend_is_free_again():
+def test_a_client_that_waits_for_the_rate_limit_is_not_read_when_the_backend_is_free_again():
     rig = Rig(max_message_rate="2", inbox="1").enter()
     rig.receive(burst(0, 4))
     assert not rig.transport.reading
@@ -1216,27 +1216,27 @@ def test_a_client_that_rests_is_not_read_when_the_backend_is_free_again():
     assert not rig.transport.reading
 
 
-def test_what_a_throttled_client_sent_before_it_vanished_is_delivered(throttled):
-    throttled.receive(burst(0, 5))
-    throttled.transport.lose()
-    throttled.answer_all()
-    assert throttled.messages == numbers(0, 5)
-    assert throttled.end == (1006, "")
-    assert throttled.clock.timers == []
+def test_what_a_rate_limited_client_sent_before_it_was_lost_is_delivered(limited):
+    limited.receive(burst(0, 5))
+    limited.transport.lose()
+    limited.answer_all()
+    assert limited.messages == numbers(0, 5)
+    assert limited.end == (1006, "")
+    assert limited.clock.timers == []
 
 
-def test_a_client_that_is_told_to_close_need_not_wait(throttled):
-    throttled.receive(burst(0, 5) + client_frame(frames.CLOSE, b"\x03\xe8"))
-    throttled.session.close(Reason.SHUTDOWN)
-    throttled.clock.advance(0)
-    throttled.answer_all()
-    assert throttled.messages == numbers(0, 5)
-    assert throttled.end == (1001, "going away")
+def test_after_a_close_was_sent_the_rate_limit_does_not_apply(limited):
+    limited.receive(burst(0, 5) + client_frame(frames.CLOSE, b"\x03\xe8"))
+    limited.session.close(Reason.SHUTDOWN)
+    limited.clock.advance(0)
+    limited.answer_all()
+    assert limited.messages == numbers(0, 5)
+    assert limited.end == (1001, "going away")
 
 
-def test_a_client_that_never_had_to_wait_is_told_to_close(throttled):
-    throttled.session.close(Reason.SHUTDOWN)
-    throttled.receive(burst(0, 5))
-    throttled.answer_all()
-    assert throttled.messages == numbers(0, 5)
-    assert throttled.clock.timers == []
+def test_a_client_that_never_waited_for_the_rate_limit_can_be_closed(limited):
+    limited.session.close(Reason.SHUTDOWN)
+    limited.receive(burst(0, 5))
+    limited.answer_all()
+    assert limited.messages == numbers(0, 5)
+    assert limited.clock.timers == []
