@@ -144,7 +144,7 @@ def test_any_other_host_is_not(host):
 
 
 @pytest.mark.parametrize("name", ["", "0.0.0.0", "::"])
-def test_what_stands_for_every_interface_names_no_host(name):
+def test_an_unspecified_address_is_no_host(name):
     for host in (b"", b"0.0.0.0", b"[::]", b"evil.example"):
         assert not HostCheck([name]).allow(host)
 
@@ -186,5 +186,5 @@ def test_whatever_the_host_it_is_judged(host):
         ({b"sec-fetch-site": b"same-origin"}, False),
     ],
 )
-def test_a_web_page_tells_itself(headers, page):
+def test_a_request_of_a_web_page_is_recognized(headers, page):
     assert from_web_page(headers) is page

@@ -2,7 +2,7 @@ import pytest
 
 from wsaas import errors
 
-FAULTS = [
+ERRORS = [
     (errors.BadRequest, 400, "BAD_REQUEST"),
     (errors.BadText, 400, "BAD_TEXT"),
     (errors.BadClose, 400, "BAD_CLOSE"),
@@ -28,8 +28,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "status", "code"), FAULTS)
-def test_every_fault_has_its_status_and_its_code(kind, status, code):
+@pytest.mark.parametrize(("kind", "status", "code"), ERRORS)
+def test_each_error_has_its_status_and_its_code(kind, status, code):
     fault = kind("Why.", ("Retry-After", "1"), ("Allow", "GET"))
     assert (fault.status, fault.code) == (status, code)
     assert fault.message == str(fault) == "Why."
@@ -37,12 +37,12 @@ def test_every_fault_has_its_status_and_its_code(kind, status, code):
     assert kind("Why.").headers == ()
 
 
-def test_every_fault_is_known_here():
-    assert {kind for kind, _, _ in FAULTS} == set(errors.HTTPError.__subclasses__())
+def test_each_error_is_tested_here():
+    assert {kind for kind, _, _ in ERRORS} == set(errors.HTTPError.__subclasses__())
 
 
 def test_no_two_faults_have_the_same_code():
-    assert len({kind.code for kind in errors.HTTPError.__subclasses__()}) == len(FAULTS)
+    assert len({kind.code for kind in errors.HTTPError.__subclasses__()}) == len(ERRORS)
 
 
 def test_a_fault_can_be_raised():

@@ -26,7 +26,7 @@ def test_the_start_line_of_two_listeners():
     )
 
 
-def test_a_query_of_the_backend_is_hidden():
+def test_the_query_of_the_backend_is_hidden():
     line = start_line(make_settings(api_uri="backend/hook?key=s3cret&x=y"), [Address("", 1)])
     assert "API_URI=http://backend/hook?(hidden) " in line
     assert "s3cret" not in line
@@ -85,7 +85,7 @@ def test_a_name_without_the_scheme_of_tls_is_warned_of(text):
         assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
 
 
-def test_a_backend_that_is_this_node_itself_is_warned_of():
+def test_a_backend_that_is_this_node_is_worth_a_warning():
     (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
     assert warning == (
         "API_URI=http://localhost:8080/hook?(hidden) leads to this node itself: it has to lead to your backend"
@@ -94,7 +94,7 @@ def test_a_backend_that_is_this_node_itself_is_warned_of():
     assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
 
 
-def test_a_rest_surface_that_anybody_reaches_is_warned_of():
+def test_an_open_rest_surface_is_worth_a_warning():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [
         "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"
@@ -115,5 +115,5 @@ def test_a_rest_surface_that_anybody_reaches_is_warned_of():
         ("example.com", False),
     ],
 )
-def test_an_address_of_this_machine_is_its_own(host, own):
+def test_addresses_of_this_machine_are_recognized(host, own):
     assert is_this_machine(host) is own

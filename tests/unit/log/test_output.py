@@ -79,7 +79,7 @@ def test_a_line_has_time_level_and_message(level, name):
     }
 
 
-def test_a_message_in_any_language_is_shown_as_it_is():
+def test_a_message_in_any_language_is_logged_as_it_is():
     assert log.TextFormatter().format(record("schöne Grüße, 你好")).endswith(" INFO schöne Grüße, 你好")
 
 
@@ -146,7 +146,7 @@ def test_configuring_again_replaces_what_was_there(stderr):
     assert line.endswith("Z INFO once")
 
 
-def test_the_logs_of_others_are_left_alone(stderr, caplog):
+def test_the_loggers_of_other_libraries_are_not_changed(stderr, caplog):
     log.configure("INFO", "text")
     log.logger.info("ours")
     logging.getLogger("other").error("theirs")
@@ -162,7 +162,7 @@ def test_the_logs_of_others_are_left_alone(stderr, caplog):
         Entry("id", "uri", b"s3cret", "s3cret", 0.0),
     ],
 )
-def test_what_is_shown_of_a_client_is_nothing_secret(thing):
+def test_nothing_secret_of_a_client_is_shown(thing):
     # Tracebacks and the loop's own messages show what a call was given.
     assert "s3cret" not in repr(thing)
 
@@ -243,7 +243,7 @@ def test_lines_are_written_in_order():
 
 
 @pytest.mark.parametrize("limit", ["MAX_QUEUED_LINES", "MAX_QUEUED_BYTES"])
-def test_what_does_not_fit_into_the_queue_is_dropped_and_told_in_its_place(blocked, monkeypatch, limit):
+def test_lines_that_do_not_fit_into_the_queue_are_replaced_by_a_notice(blocked, monkeypatch, limit):
     pipe, writer = blocked
     monkeypatch.setattr(log, limit, {"MAX_QUEUED_LINES": 4, "MAX_QUEUED_BYTES": PIPE + 2 + 3 * 3}[limit])
     for number in range(10, 18):
@@ -268,7 +268,7 @@ def test_the_queue_has_the_documented_size():
     assert (log.MAX_QUEUED_LINES, log.MAX_QUEUED_BYTES) == (10_000, 1 << 20)
 
 
-def test_to_flush_waits_for_a_time_and_then_no_more_while_nobody_reads(blocked):
+def test_flush_waits_for_a_bounded_time_once_while_nobody_reads(blocked):
     pipe, writer = blocked
     start = time.monotonic()
     writer.flush(0.05)
@@ -311,7 +311,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(monkeypatch):
         assert len(pipe.data) == 3 * PIPE + 1
 
 
-def test_lines_that_cannot_be_written_are_told_once_others_can(monkeypatch):
+def test_lines_that_could_not_be_written_are_reported_once_others_can(monkeypatch):
     answers = iter([6, OSError(28, "No space left on device"), OSError(28, "No space left on device")])
     real = os.write
 
@@ -366,7 +366,7 @@ def test_each_line_is_written_in_order_or_counted_in_its_place(steps):
 
 
 @pytest.mark.usefixtures("stderr")
-def test_what_is_lost_is_told_in_a_line_like_others():
+def test_the_notice_of_lost_lines_is_formatted_like_other_lines():
     log.configure("INFO", "json")
     line = json.loads(log._handlers[0]._notice(7, "standard error was not read"))
     assert (line["level"], line["message"]) == ("WARN", "7 log lines were dropped because standard error was not read")
@@ -375,7 +375,7 @@ def test_what_is_lost_is_told_in_a_line_like_others():
 # All else that Python would write to standard error.
 
 
-def test_a_record_that_cannot_be_formatted_is_told_and_nothing_raised(stderr):
+def test_a_record_that_cannot_be_formatted_is_logged_and_nothing_raised(stderr):
     log.configure("INFO", "text")
     log.logger.info("%d clients", "many")
     assert re.search(r" ERROR .*test_output\.py:\d+: a log record could not be formatted: '%d clients'", stderr())
@@ -392,7 +392,7 @@ def test_warnings_are_logged(stderr):
     assert re.search(r"Z WARN .*old ways", stderr())
 
 
-def test_an_exception_that_nobody_caught_is_logged(stderr):
+def test_an_uncaught_exception_is_logged(stderr):
     log.configure("INFO", "text")
     sys.excepthook(*raised(ValueError("why")))
     lines = stderr().splitlines()

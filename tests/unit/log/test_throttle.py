@@ -94,7 +94,7 @@ def test_a_single_line_is_not_logged_twice(rig, caplog):
     assert caplog.messages == ["down"]
 
 
-def test_at_the_end_repetitions_that_wait_are_logged(rig, caplog):
+def test_flush_logs_the_repetitions_that_were_counted(rig, caplog):
     for _ in range(3):
         rig.throttle.warning("down", "down")
     rig.throttle.flush()

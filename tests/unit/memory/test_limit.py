@@ -70,7 +70,7 @@ def test_nothing_changes_between_the_limit_and_relief(rig):
     assert rig.check(LIMIT * RELIEF_SHARE, 10) == (THROTTLING, MAX_ALLOWANCE / 2)
 
 
-def test_with_memory_left_handshakes_are_taken_at_once_and_clients_may_hold_more_step_by_step(rig):
+def test_with_free_memory_handshakes_are_accepted_at_once_and_the_allowance_grows_step_by_step(rig):
     rig.check(LIMIT + 1, 100)
     assert rig.check(0) == (THROTTLING, MIN_ALLOWANCE * 2)
     assert rig.check(0) == (THROTTLING, MIN_ALLOWANCE * 4)
@@ -118,7 +118,7 @@ def test_each_step_is_logged_once(rig, caplog):
 
 
 @given(st.lists(st.tuples(st.sampled_from(["check", "note"]), st.integers(0, 2 * LIMIT)), max_size=60))
-def test_the_allowance_is_within_its_bounds_and_says_the_same_as_the_pressure(steps):
+def test_the_allowance_is_within_its_bounds_and_agrees_with_the_pressure(steps):
     rig = Rig()
     for what, usage in steps:
         before = rig.memory.allowance

@@ -40,7 +40,7 @@ def test_the_path_of_a_cgroup_outside_of_a_container_is_no_hindrance(tmp_path):
     assert memory_usage.available(tmp_path, tmp_path / "membership") == 100 * MIB
 
 
-def test_a_system_that_tells_no_cgroup_has_those_at_the_top(tmp_path):
+def test_a_system_without_a_cgroup_path_uses_the_root_of_the_hierarchy(tmp_path):
     (tmp_path / "memory.max").write_text(str(100 * MIB))
     assert memory_usage.available(tmp_path, tmp_path / "absent") == 100 * MIB
 
@@ -65,11 +65,11 @@ def test_memory_that_is_written_to_is_resident_and_allocated():
     assert memory_usage.allocated() - before[1] < 10 * MIB
 
 
-def test_a_system_without_proc_tells_nothing(tmp_path):
+def test_without_proc_nothing_is_resident(tmp_path):
     assert memory_usage.resident(tmp_path / "statm") == 0
 
 
-def test_what_is_allocated_is_asked_only_when_more_is_resident_than_may_be(monkeypatch):
+def test_the_allocated_bytes_count_only_above_the_threshold(monkeypatch):
     monkeypatch.setattr(memory_usage, "resident", lambda: 100)
     monkeypatch.setattr(memory_usage, "allocated", lambda: 70)
     assert memory_usage.in_use(100) == 100
@@ -82,7 +82,7 @@ class OtherLibrary:
     """A C library without glibc's own functions."""
 
 
-def test_another_c_library_tells_only_what_is_resident(monkeypatch):
+def test_with_another_c_library_only_the_resident_bytes_count(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: OtherLibrary())
     monkeypatch.setattr(memory_usage, "resident", lambda: 100)
     assert memory_usage.allocated() == 100

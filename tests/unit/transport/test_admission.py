@@ -95,7 +95,7 @@ def test_the_oldest_undecided_connection_makes_room(rig, name, room):
     assert others[0].aborted
 
 
-def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, caplog):
+def test_a_node_full_of_clients_refuses_more_and_logs_it_now_and_then(rig, caplog):
     for _ in range(3):
         rig.client(rig.clients)
     for _ in range(3):
@@ -110,7 +110,7 @@ def test_a_node_full_of_clients_refuses_more_and_tells_of_it_now_and_then(rig, c
     ] * 2
 
 
-def test_whatever_clients_do_the_rest_surface_has_its_own(rig):
+def test_whatever_clients_do_descriptors_are_reserved_for_the_rest_surface(rig):
     for _ in range(3):
         rig.client(rig.clients)
     kept = []
@@ -122,7 +122,7 @@ def test_whatever_clients_do_the_rest_surface_has_its_own(rig):
     assert not any(each.aborted for each in kept)
 
 
-def test_the_rest_surface_has_more_while_clients_leave_it(rig):
+def test_the_rest_surface_may_use_what_clients_do_not(rig):
     kept = [rig.admit(rig.control)[0] for _ in range(5)]
     assert not any(each.aborted for each in kept)
     # Those past the reserve are clients' descriptors: none of them is aborted for a client, nor the other way round.
@@ -134,7 +134,7 @@ def test_the_rest_surface_has_more_while_clients_leave_it(rig):
     assert kept[1].aborted
 
 
-def test_a_rest_connection_makes_room_that_is_idle_for_the_longest_time(rig):
+def test_the_rest_connection_that_is_idle_for_the_longest_time_makes_room(rig):
     connections = [rig.admit(rig.control, idle=idle)[0] for idle in (5.0, 2.0, 3.0, math.inf, 4.0)]
     for connection in connections:
         rig.control.mark_authorized(connection)
@@ -166,7 +166,7 @@ def test_on_a_shared_listener_the_reserve_is_not_for_clients(rig):
         rig.shared.check_client()
 
 
-def test_who_is_refused_is_told_why_but_not_all_of_them(rig):
+def test_a_bounded_number_of_refused_connections_is_answered(rig):
     refused = [Connection() for _ in range(MAX_REFUSED + 2)]
     assert [rig.clients.refuse(each) for each in refused] == [True] * MAX_REFUSED + [False] * 2
     for each in refused:
@@ -186,7 +186,7 @@ def test_those_that_are_being_closed_take_no_room(rig):
 # Addresses
 
 
-def test_an_address_has_its_limit_from_accept_on():
+def test_connections_count_for_their_address_from_accept_on():
     rig = Rig(clients=10, limit=2)
     rig.client(rig.clients, "192.0.2.1")
     # The registry counts clients.
@@ -228,7 +228,7 @@ def test_an_authorized_rest_request_ends_the_count():
         assert not rig.addresses.is_reached("192.0.2.1")
 
 
-def test_of_an_address_at_its_limit_a_few_may_prove_to_be_the_backend_the_latest_ones():
+def test_an_address_at_its_limit_may_open_a_few_more_as_the_backend_might():
     rig = Rig(clients=100, limit=1)
     first, _ = rig.admit(rig.shared)
     others = [rig.admit(rig.shared)[0] for _ in range(MAX_UNDECIDED_OVER_LIMIT + 2)]

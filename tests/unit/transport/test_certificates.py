@@ -114,7 +114,7 @@ def test_a_certificate_needs_its_key_and_a_key_its_certificate(authority):
     assert complaint(tls_key=key) == f"TLS_KEY={key!r}: needs the key's certificate: set TLS_CERT"
 
 
-def test_certificates_of_others_need_a_listener_of_their_own(authority):
+def test_client_certificates_need_a_listener_of_their_own(authority):
     files = authority.issue()
     name = f"CONTROL_TLS_CA={str(authority.path)!r}"
     for chosen in ({}, {"listen": "localhost:1", "control_listen": "localhost:1"}):
@@ -197,7 +197,7 @@ def test_a_certificate_is_not_a_key_and_a_key_not_a_certificate(authority):
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
-def test_a_locked_key_is_refused_and_nobody_is_asked_for_its_password(authority, form):
+def test_an_encrypted_key_is_refused_without_a_password_prompt(authority, form):
     files = authority.issue()
     key = serialization.load_pem_private_key(files["tls_key"].read_bytes(), None)
     files["tls_key"].write_bytes(
@@ -211,7 +211,7 @@ def test_a_locked_key_is_refused_and_nobody_is_asked_for_its_password(authority,
     assert said == f"TLS_KEY={str(files['tls_key'])!r}: is encrypted with a password: store the key without one"
 
 
-def test_a_key_that_is_too_weak_is_told_of_its_certificate(authority, monkeypatch):
+def test_a_weak_key_is_reported_for_its_certificate(authority, monkeypatch):
     files = authority.issue()
 
     def refuse(*_args, **_more):
@@ -226,7 +226,7 @@ def test_a_key_that_is_too_weak_is_told_of_its_certificate(authority, monkeypatc
 # Files that change.
 
 
-def test_contexts_are_replaced_as_a_whole(authority):
+def test_contexts_are_replaced_all_or_none(authority):
     certificates = make(**authority.issue())
     before = certificates.clients
     authority.issue()

@@ -78,11 +78,11 @@ def rig():
         (["::1", "1.1.1.1", "::2", "1.1.1.2"], ["::1", "1.1.1.1", "::2", "1.1.1.2"]),
     ],
 )
-def test_families_take_turns(hosts, expected):
+def test_families_alternate(hosts, expected):
     assert list(interleave([info(host) for host in hosts])) == [info(host) for host in expected]
 
 
-def test_the_first_address_is_taken_when_it_answers(rig):
+def test_the_first_address_is_used_when_it_answers(rig):
     assert rig.connect("::1", "1.1.1.1") == ("::1", ["::1"])
 
 
@@ -133,7 +133,7 @@ def test_addresses_that_the_name_has_no_more_are_forgotten(rig):
     assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
 
 
-def test_the_number_of_addresses_that_are_tried_is_bounded_and_others_have_their_turn(rig):
+def test_the_number_of_addresses_that_are_tried_is_bounded_and_others_follow_later(rig):
     hosts = [f"1.1.1.{number}" for number in range(12)]
     rig.loop.outcomes = dict.fromkeys(hosts[:10], REFUSED)
     with pytest.raises(ConnectionRefusedError):
@@ -155,7 +155,7 @@ def test_an_error_that_all_addresses_share_keeps_its_type(rig):
     assert str(raised.value) == "connection refused (1.1.1.1:80), connection refused (1.1.1.2:80)"
 
 
-def test_an_error_without_a_number_is_told_as_it_is(rig):
+def test_an_error_without_a_number_is_shown_as_it_is(rig):
     with pytest.raises(OSError, match=r"^out of luck \(1\.1\.1\.1:80\)$"):
         rig.connect("1.1.1.1", **{"1_1_1_1": OSError("Out of luck")})
 
@@ -167,7 +167,7 @@ def test_an_address_for_which_there_is_no_socket_is_passed_over(rig):
         rig.run([missing])
 
 
-def test_what_was_tried_is_known_when_the_time_is_over(rig):
+def test_what_was_tried_is_known_after_a_timeout(rig):
     with pytest.raises(asyncio.TimeoutError):
         rig.connect("1.1.1.1", "::1", timeout=0.05, **{"1_1_1_1": REFUSED, "::1": "silent"})
     assert str(rig.attempts) == "connection refused (1.1.1.1:80), no answer ([::1]:80)"

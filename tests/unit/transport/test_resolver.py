@@ -43,7 +43,7 @@ def resolver_threads():
     return [thread for thread in threading.enumerate() if thread.name == "wsaas-resolver"]
 
 
-def test_an_address_takes_no_thread(system):
+def test_an_ip_address_needs_no_thread(system):
     async def resolve():
         system.released.set()
         _, (task,) = resolving(host="fe80::1%eth0")

@@ -33,7 +33,7 @@ def test_queued_work_runs_in_a_later_turn_of_the_loop():
     assert not clock.timers
 
 
-def test_one_turn_of_the_loop_serves_connections_until_its_time_is_up():
+def test_one_turn_of_the_loop_serves_connections_for_a_bounded_time():
     queue, clock, stopwatch = make_queue()
     ran = []
 

@@ -102,7 +102,7 @@ SILENT = {
 
 @pytest.mark.parametrize("make", SILENT.values(), ids=SILENT)
 @pytest.mark.usefixtures("kernel")
-def test_where_the_kernel_tells_nothing_a_shorter_buffer_is_progress(make):
+def test_where_the_kernel_has_no_count_a_shorter_buffer_is_progress(make):
     transport = Transport(make())
     transport.backlog = 10
     sent = SendProgress(transport)

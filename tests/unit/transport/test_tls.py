@@ -80,7 +80,7 @@ class Peer:
             data.append(piece)
         return b"".join(data)
 
-    def said_goodbye(self):
+    def got_close_notify(self):
         return self.attempt(self.session.read, 1 << 20) == b""
 
 
@@ -142,7 +142,7 @@ def rig(fresh):
 # The handshake.
 
 
-def test_the_protocol_hears_of_a_connection_whose_handshake_is_done(fresh):
+def test_the_protocol_gets_a_connection_when_its_handshake_is_done(fresh):
     assert fresh.app.events == []
     assert fresh.timeouts.connections == [fresh.tls]
     fresh.do_handshake()
@@ -151,7 +151,7 @@ def test_the_protocol_hears_of_a_connection_whose_handshake_is_done(fresh):
     assert fresh.timeouts.connections == []
 
 
-def test_a_handshake_may_come_byte_by_byte_with_data_behind_it(fresh):
+def test_a_handshake_may_arrive_byte_by_byte_with_data_behind_it(fresh):
     fresh.peer.attempt(fresh.peer.session.do_handshake)
     for byte in fresh.peer.outgoing.read():
         fresh.tls.data_received(bytes([byte]))
@@ -164,7 +164,7 @@ def test_a_handshake_may_come_byte_by_byte_with_data_behind_it(fresh):
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_handshake_has_its_time(fresh, begun):
+def test_a_handshake_has_a_timeout(fresh, begun):
     if begun:
         fresh.tls.data_received(b"\x16\x03\x01")
     fresh.clock.advance(9.9)
@@ -183,7 +183,7 @@ def test_a_stop_does_not_wait_for_a_handshake(fresh):
     assert fresh.raw.aborted
 
 
-def test_who_speaks_http_is_told_to_speak_tls_first(fresh):
+def test_plain_http_is_answered_with_advice_to_use_tls(fresh):
     fresh.tls.data_received(b"GET / HTTP/1.1\r\n")
     head, _, body = fresh.raw.take().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -202,7 +202,7 @@ def test_who_speaks_http_is_told_to_speak_tls_first(fresh):
     assert fresh.timeouts.connections == []
 
 
-def test_a_handshake_that_fails_is_told_by_an_alert(contexts, caplog):
+def test_a_failed_handshake_sends_an_alert(contexts, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig = Rig((contexts[0], ssl.create_default_context()))
     rig.peer.attempt(rig.peer.session.do_handshake)
@@ -232,7 +232,7 @@ def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
 
 @pytest.mark.parametrize("size", [1, CHUNK_SIZE, CHUNK_SIZE + 1, MAX_RECORD_SIZE, 100_000])
 @pytest.mark.parametrize("piece", [None, 1000, CHUNK_SIZE, 60_000])
-def test_what_the_client_sends_is_handed_on(rig, size, piece):
+def test_what_the_client_sends_is_decrypted(rig, size, piece):
     data = os.urandom(size)
     rig.send(data, piece)
     assert b"".join(rig.app.data) == data
@@ -286,7 +286,7 @@ def test_another_protocol_has_everything_from_the_next_piece_on(rig):
     assert rig.app.events == ["made"]
 
 
-def test_the_transport_below_is_asked_where_the_peer_is_and_what_waits(rig):
+def test_peer_and_buffer_are_those_of_the_transport_below(rig):
     assert rig.tls.get_extra_info("peername") == ("192.0.2.7", 50000)
     assert rig.tls.get_extra_info("unknown", "default") == "default"
     rig.raw.backlog = 123
@@ -301,7 +301,7 @@ def test_the_transport_below_is_asked_where_the_peer_is_and_what_waits(rig):
 # Pauses.
 
 
-def test_a_paused_protocol_hears_nothing_until_it_resumes(rig):
+def test_a_paused_protocol_gets_nothing_until_it_resumes(rig):
     async def scenario():
         rig.app.on_data = lambda _: rig.tls.pause_reading()
         rig.send(b"".join(b"%04d" % number * 1000 for number in range(10)))
@@ -319,7 +319,7 @@ def test_a_paused_protocol_hears_nothing_until_it_resumes(rig):
     asyncio.run(scenario())
 
 
-def test_a_pause_within_what_was_left_is_a_pause_again(rig):
+def test_a_protocol_may_pause_again_within_what_was_kept(rig):
     async def scenario():
         rig.app.on_data = lambda _: rig.tls.pause_reading()
         rig.send(b"x" * 5 * MAX_RECORD_SIZE)
@@ -356,7 +356,7 @@ def test_to_resume_what_was_never_paused_is_nothing(rig):
     assert rig.raw.reading
 
 
-def test_who_ended_while_it_was_paused_sees_the_end_of_the_other_side(rig):
+def test_a_protocol_that_ended_while_paused_gets_the_end_of_the_other_side(rig):
     async def scenario():
         rig.tls.pause_reading()
         rig.tls.write_eof()
@@ -371,12 +371,12 @@ def test_who_ended_while_it_was_paused_sees_the_end_of_the_other_side(rig):
 
 
 @pytest.mark.parametrize("how", ["write_eof", "close"])
-def test_the_end_is_told_behind_what_was_written(rig, how):
+def test_a_close_notify_follows_what_was_written(rig, how):
     assert rig.tls.can_write_eof()
     rig.tls.write(b"last words")
     getattr(rig.tls, how)()
     assert rig.received() == b"last words"
-    assert rig.peer.said_goodbye()
+    assert rig.peer.got_close_notify()
     assert rig.raw.ended is (how == "write_eof")
     assert rig.tls.is_closing() is rig.raw.closed is (how == "close")
     # Nothing follows, and what comes is dropped.
@@ -389,15 +389,15 @@ def test_the_end_is_told_behind_what_was_written(rig, how):
     assert rig.app.events == ["made", ("lost", None)]
 
 
-def test_an_end_in_the_middle_of_what_came(rig):
+def test_a_protocol_may_end_in_the_middle_of_what_was_received(rig):
     rig.app.on_data = lambda _: rig.tls.write_eof()
     rig.send(b"x" * 5 * MAX_RECORD_SIZE)
     assert len(rig.app.data) == 1
     assert rig.received() == b""
-    assert rig.peer.said_goodbye()
+    assert rig.peer.got_close_notify()
 
 
-def test_who_is_told_goodbye_says_it_too(rig):
+def test_a_close_notify_is_answered_with_one(rig):
     rig.peer.session.write(b"last words")
     rig.peer.attempt(rig.peer.session.unwrap)
     rig.tls.data_received(rig.peer.outgoing.read())
@@ -407,13 +407,13 @@ def test_who_is_told_goodbye_says_it_too(rig):
     rig.peer.session.unwrap()
 
 
-def test_an_abort_says_nothing(rig):
+def test_an_abort_sends_nothing(rig):
     rig.tls.abort()
     assert rig.raw.aborted
     assert rig.raw.writes == []
 
 
-def test_nothing_is_heard_behind_an_abort(rig):
+def test_nothing_is_delivered_after_an_abort(rig):
     rig.app.on_data = lambda _: rig.tls.abort()
     rig.send(b"a" * MAX_RECORD_SIZE + b"b" * MAX_RECORD_SIZE)
     assert b"".join(rig.app.data) == b"a" * MAX_RECORD_SIZE
@@ -423,7 +423,7 @@ def test_nothing_is_heard_behind_an_abort(rig):
     assert rig.app.events == ["made", ("lost", None)]
 
 
-def test_what_came_while_it_was_paused_is_delivered_at_the_end(rig):
+def test_what_arrived_during_a_pause_is_delivered_at_the_end(rig):
     sent = bytes(range(256)) * 300
     rig.app.on_data = lambda _: rig.tls.pause_reading()
     rig.send(sent, 10_000)
@@ -471,7 +471,7 @@ def test_one_record_is_read_at_once_while_others_wait_for_their_turn(rig):
     assert rig.raw.reading
 
 
-def test_who_is_paused_while_it_waits_for_its_turn_goes_on_when_it_is_resumed(rig):
+def test_a_connection_that_is_paused_while_it_waits_for_its_turn_goes_on_when_resumed(rig):
     rig.run_queue.add(lambda: None)
     rig.tls.data_received(seal(rig, *numbers(0, 3)))
     rig.tls.pause_reading()
@@ -488,7 +488,7 @@ def test_who_is_paused_while_it_waits_for_its_turn_goes_on_when_it_is_resumed(ri
     assert rig.raw.reading
 
 
-def test_who_is_resumed_while_it_waits_for_its_turn_waits_for_it(rig):
+def test_a_connection_that_is_resumed_while_it_waits_for_its_turn_still_waits(rig):
     rig.run_queue.add(lambda: None)
     rig.tls.data_received(seal(rig, *numbers(0, 3)))
     rig.tls.pause_reading()
@@ -516,7 +516,7 @@ def test_short_records_that_wait_for_their_turn_when_the_connection_is_lost_are_
     assert len(rig.app.data) == 2
 
 
-def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
+def test_a_close_notify_that_was_not_read_yet_counts_at_the_end(rig):
     rig.tls.pause_reading()
     rig.peer.session.write(b"last words")
     rig.peer.attempt(rig.peer.session.unwrap)
@@ -526,7 +526,7 @@ def test_a_goodbye_that_was_not_read_yet_is_heard_at_the_end(rig):
     assert rig.app.events == ["made", "eof", ("lost", None)]
 
 
-def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
+def test_a_protocol_that_ends_within_the_last_delivery_gets_no_more(rig):
     rig.tls.pause_reading()
     rig.send(b"a" * MAX_RECORD_SIZE + b"b" * MAX_RECORD_SIZE)
     rig.app.on_data = lambda _: rig.tls.close()
@@ -535,7 +535,7 @@ def test_who_ends_within_what_is_delivered_at_the_end_hears_no_more(rig):
     assert rig.app.events == ["made", ("lost", None)]
 
 
-def test_what_cannot_be_decrypted_is_an_error_that_makes_nothing_whole(rig):
+def test_what_cannot_be_decrypted_is_an_error_and_completes_no_message(rig):
     rig.peer.session.write(b"fine")
     rig.tls.data_received(rig.peer.outgoing.read() + b"\x17\x03\x03\0\x20" + b"?" * 32)
     assert rig.app.data == [b"fine"]
@@ -546,7 +546,7 @@ def test_what_cannot_be_decrypted_is_an_error_that_makes_nothing_whole(rig):
     assert isinstance(error, ssl.SSLError)
 
 
-def test_a_protocol_hears_nothing_within_a_write_that_cannot_be_encrypted(rig):
+def test_a_write_that_cannot_be_encrypted_calls_no_protocol(rig):
     class Broken:
         def write(self, _data):
             raise ssl.SSLError(1, "broken")
@@ -559,7 +559,7 @@ def test_a_protocol_hears_nothing_within_a_write_that_cannot_be_encrypted(rig):
     assert [event[0] for event in rig.app.events] == ["m", "lost"]
 
 
-def test_an_end_without_a_goodbye_is_an_error(rig):
+def test_an_end_without_a_close_notify_is_an_error(rig):
     rig.tls.connection_lost(None)
     (_, (_, error)) = rig.app.events
     assert isinstance(error, ssl.SSLEOFError)
@@ -598,7 +598,7 @@ def test_a_write_that_fails_ends_the_connection(rig):
 
 
 @pytest.mark.parametrize(("waiting", "dropped"), [(0, False), (1000, False), (1001, True)])
-def test_tls_does_not_answer_for_ever_who_does_not_read(rig, waiting, dropped):
+def test_answers_of_tls_to_a_peer_that_does_not_read_are_bounded(rig, waiting, dropped):
     rig.tls.set_write_buffer_limits(high=1000)
     rig.raw.backlog = waiting
     # As OpenSSL does for a KeyUpdate that wants one back.
@@ -651,7 +651,7 @@ def test_the_side_that_calls_begins(call):
     assert call.app.data == [b"hi"]
 
 
-def test_the_wrong_server_hears_nothing_but_an_alert(contexts):
+def test_the_wrong_server_is_sent_nothing_but_an_alert(contexts):
     call = Call(contexts, "elsewhere.test")
     with pytest.raises(ssl.SSLError, match=r"(?i)alert.bad.certificate"):
         call.do_handshake()
@@ -669,7 +669,7 @@ def test_a_call_that_is_cut_off_is_an_error(call):
     assert call.app.events == []
 
 
-def test_nobody_asks_for_the_outcome_of_a_call_that_was_given_up(call):
+def test_the_outcome_of_a_cancelled_connect_is_ignored(call):
     call.handshake_done.cancel()
     call.raw.lose()
     assert call.handshake_done.cancelled()
@@ -693,7 +693,7 @@ def test_a_call_that_came_through_is_not_broken_off(call):
 # Room.
 
 
-def test_one_within_its_handshake_makes_room_for_another(contexts):
+def test_a_connection_within_its_handshake_makes_room_for_another(contexts):
     rig = Rig(contexts)
     assert rig.gate._undecided == {rig.tls: ""}
     assert rig.tls.peer_address() == "192.0.2.7"
@@ -704,13 +704,13 @@ def test_one_within_its_handshake_makes_room_for_another(contexts):
     assert rig.gate._undecided == {}
 
 
-def test_behind_the_handshake_the_protocol_asks_for_itself(contexts):
+def test_after_the_handshake_the_protocol_asks_the_gate_itself(contexts):
     rig = Rig(contexts)
     rig.do_handshake()
     assert rig.gate._undecided == {}
 
 
-def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
+def test_a_refused_connection_has_a_second_for_its_handshake(contexts):
     rig = Rig(contexts, room=-1)
     for seconds, aborted in ((0.9, False), (0.1, True)):
         rig.clock.advance(seconds)
@@ -718,7 +718,7 @@ def test_one_that_is_refused_has_a_second_for_its_handshake(contexts):
         assert rig.raw.aborted is aborted
 
 
-def test_one_that_is_refused_without_time_to_say_why_is_closed(contexts, monkeypatch):
+def test_a_refused_connection_without_room_for_an_answer_is_closed(contexts, monkeypatch):
     monkeypatch.setattr(admission, "MAX_REFUSED", 0)
     assert Rig(contexts, room=-1).raw.aborted
 
