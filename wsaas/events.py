@@ -62,14 +62,14 @@ class Message:
 
 @dataclass(slots=True)
 class Closed:
-    """A client is gone. `body`: the JSON that tells the backend how. `pause`: seconds before it is sent.
+    """A client is gone. `body`: the JSON that tells the backend how. `delay`: seconds before it is sent.
 
     Its number is the same whoever sends it, be it a gateway that knows nothing of the events before.
     """
 
     body: bytes
     at: float
-    pause: float = 0.0
+    delay: float = 0.0
     number: ClassVar[str] = "end"
 
 

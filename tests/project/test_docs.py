@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from benchmarks.cases import CASES
 from wsaas import errors, reload
 from wsaas.api import api as control
-from wsaas.delivery import circuit_breaker, journal, outbox, recovery, webhook
+from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
 from wsaas.events import Reason
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
@@ -119,7 +119,7 @@ def test_retries_are_as_the_table_says():
     statuses = re.search(r"answers (\d+), (\d+), (\d+) or 5xx", table)
     assert statuses
     assert {int(each) for each in statuses.groups()} == webhook._RETRIED
-    assert f"from {outbox.FIRST_PAUSE:g} s to {outbox.LONGEST_PAUSE:g} s" in table
+    assert f"from {retries.FIRST_RETRY_DELAY_S:g} s to {retries.MAX_RETRY_DELAY_S:g} s" in table
     assert "ten times `API_RETRY`" in section("DELETE: a client disconnected")
     assert DELETE_RETRY_FACTOR == 10
 
@@ -212,7 +212,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
     assert admission.REFUSAL_S == 1.0
     assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
-    assert f"each counted with {outbox.OVERHEAD} bytes of overhead" in limits
+    assert f"each counted with {inbox.MESSAGE_OVERHEAD} bytes of overhead" in limits
     assert f"one frame, or frames for {SLICE_S * 1000:g} ms if nothing else waits." in limits
     assert f"share {TURN_S * 1000:g} ms of each turn of the event loop" in limits
     largest, smallest = memory_limit.MAX_ALLOWANCE >> 20, memory_limit.MIN_ALLOWANCE >> 10

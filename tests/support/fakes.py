@@ -3,6 +3,7 @@
 from wsaas.access import Proxies
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.journal import NoJournal
+from wsaas.delivery.pool import Exchange
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
 from wsaas.sessions.session import Services
@@ -201,6 +202,17 @@ class FakeOpener:
         failed(ConnectionRefusedError("nobody there"))
 
 
+class CallbackExchange(Exchange):
+    """An exchange whose outcome goes to a callback."""
+
+    def __init__(self, request, callback, wait_timeout, *, retried=False):
+        super().__init__(request, wait_timeout, retried=retried)
+        self.callback = callback
+
+    def answered(self, outcome):
+        self.callback(outcome)
+
+
 class FakePool:
     """A `Pool` that only keeps what it is given to send."""
 
@@ -241,7 +253,7 @@ class FakeBreaker:
 
 
 class FakeWebhook:
-    """A `Webhook` that takes verdicts for outcomes. `told`: every event once, in the order of its first try."""
+    """A `Webhook` that a test answers by verdicts. `told`: every event once, in the order of its first try."""
 
     def __init__(self):
         self.breaker = FakeBreaker()
@@ -251,15 +263,12 @@ class FakeWebhook:
         self.tries = 0
         self.subject = None
 
-    def call(self, subject, event, answered):
-        self.subject = subject
+    def call(self, delivery, event):
+        self.subject = delivery.subject
         self.tries += 1
-        self.calls.append((event, answered))
+        self.calls.append((event, delivery.judged))
         if event not in self.told:
             self.told.append(event)
-
-    def judge(self, _event, outcome):
-        return outcome
 
     @property
     def asked(self):
@@ -267,8 +276,8 @@ class FakeWebhook:
         return self.calls[0][0]
 
     def answer(self, verdict):
-        event, answered = self.calls.pop(0)
-        answered(verdict)
+        event, judged = self.calls.pop(0)
+        judged(verdict)
         return event
 
 

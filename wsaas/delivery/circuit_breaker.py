@@ -113,8 +113,8 @@ class QueuedDelivery(Protocol):
     def attempt(self) -> bool:
         """Send it; return False if there is nothing to send any more."""
 
-    def overdue(self, now: float) -> bool:
-        """Return whether it is not to be delivered any more: it was given up before, or is now."""
+    def give_up_overdue(self, now: float) -> bool:
+        """Give it up if it is overdue at `now`; return whether it does not wait any more."""
 
 
 class Waiting(Protocol):
@@ -186,7 +186,7 @@ class CircuitBreaker:
             waiting = [*line]
             line.clear()
             # One that is overdue may be followed by the next of its connection, behind the others.
-            line.extendleft(reversed([delivery for delivery in waiting if not delivery.overdue(now)]))
+            line.extendleft(reversed([delivery for delivery in waiting if not delivery.give_up_overdue(now)]))
 
     def stop(self) -> None:
         """Send nothing any more."""

@@ -10,6 +10,7 @@ import math
 import random
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,25 +71,26 @@ LEAST_AGE, MOST_AGE = 0.8, 0.9
 as the sweep that closes it comes within a tenth of that time."""
 
 
-class Exchange:
-    """A request on its way: `request` as bytes, `answered` called once with the outcome, never before `send` returned.
+class Exchange(ABC):
+    """A request, as bytes, and what is called with its outcome.
 
-    `patience`: seconds that it may wait for a connection. `retried`: whoever sends it tries again after a failure.
-    `fresh`: only a connection that served nobody will do.
+    `wait_timeout`: seconds that it may wait for a connection. `retried`: its sender sends it again after a failure.
+    `fresh`: only a connection that served no request before will do.
     """
 
-    __slots__ = ("answered", "deadline", "fresh", "patience", "request", "retried")
+    __slots__ = ("deadline", "fresh", "request", "retried", "wait_timeout")
 
-    def __init__(
-        self, request: bytes, answered: Callable[[Outcome], None], patience: float, retried: bool = False
-    ) -> None:
+    def __init__(self, request: bytes, wait_timeout: float, *, retried: bool) -> None:
         """Start where nothing was sent yet."""
         self.request = request
-        self.answered = answered
-        self.patience = patience
+        self.wait_timeout = wait_timeout
         self.retried = retried
         self.deadline = 0.0
         self.fresh = False
+
+    @abstractmethod
+    def answered(self, outcome: Outcome) -> None:
+        """Take the outcome. Called once, and never before `Pool.send` returned."""
 
 
 class Opener(Protocol):
@@ -255,7 +257,7 @@ class Pool:
         if self._idle and not exchange.fresh:
             self._idle.pop().start(exchange, self._clock.now() + self.limits.attempt)
             return
-        exchange.deadline = self._clock.now() + exchange.patience
+        exchange.deadline = self._clock.now() + exchange.wait_timeout
         (self._fresh if exchange.fresh else self._waiting).append(exchange)
         self._open_more()
 

@@ -7,8 +7,9 @@ import orjson
 
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
+from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.journal import Entry
-from wsaas.delivery.outbox import Outbox, OutboxListener
+from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Closed, Reason
@@ -133,7 +134,7 @@ class Recovery:
 
     def _done(self, orphan: _Orphan) -> None:
         self._under_way.remove(orphan)
-        orphan.outbox.leave()
+        orphan.outbox.detach()
         self._go_on()
         if not (self._under_way or self._left or self._due or self._owed):
             logger.info("all ended connections that the backend had still to be told of are dealt with")

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
 import orjson
 
 from wsaas import __version__, errors
 from wsaas.clock import rfc3339
-from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
 from wsaas.delivery.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
-from wsaas.delivery.pool import Exchange, Failure, Outcome, Pool
+from wsaas.delivery.outbox_state import DELIVERING, State
+from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
 from wsaas.delivery.signature import Signer
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Event, Message, Opened, Reason
@@ -29,6 +31,8 @@ from wsaas.websocket.handshake import Handshake
 MAX_CONTEXT = 4096
 
 _SERVER_ERROR = 500
+_PLAIN = {200, 204}
+"""The usual answers to a message."""
 _RETRIED = {408, 425, 429}
 _SETTLED = {404, 410}
 _UNKNOWN = {502, 504}
@@ -74,10 +78,14 @@ class Delivered:
 
 @dataclass(slots=True)
 class Retry:
-    """The backend did not take the event but may later; not before `after` seconds."""
+    """The backend did not take the event, but may when it is sent again; not before `after` seconds.
+
+    `sent`: whether the backend may have seen something of the request.
+    """
 
     why: str
     after: float = 0.0
+    sent: bool = True
 
 
 @dataclass(slots=True)
@@ -115,15 +123,54 @@ class Subject:
         self.lines += f"Ws-Context: {context}\r\n".encode()
 
 
+class Delivery(QueuedDelivery, Protocol):
+    """The event of a connection that is being delivered."""
+
+    state: State
+
+    @property
+    def subject(self) -> Subject:
+        """The connection."""
+
+    def judged(self, verdict: Verdict) -> None:
+        """Do what follows from the answer to the event."""
+
+
+class _EventExchange(Exchange):
+    """The request of one event; its outcome reaches the circuit breaker and, as a verdict, the delivery."""
+
+    __slots__ = ("_delivery", "_event", "_webhook")
+
+    def __init__(self, webhook: "Webhook", delivery: Delivery, event: Event) -> None:
+        # All of the base class too, without a call of it: there is one of these for each message.
+        window = webhook.windows[type(event)]
+        self.request = webhook.request(delivery.subject, event)
+        self.wait_timeout = webhook.timeout + window
+        self.retried = window > 0
+        self.deadline = 0.0
+        self.fresh = False
+        self._delivery = delivery
+        self._event = event
+        self._webhook = webhook
+
+    def answered(self, outcome: Outcome) -> None:
+        delivery, webhook = self._delivery, self._webhook
+        webhook.breaker.observe(delivery, outcome)
+        # It may have been abandoned meanwhile.
+        if delivery.state is DELIVERING:
+            delivery.judged(webhook.judge(self._event, outcome))
+
+
 class Webhook:
-    """Tells the backend of events."""
+    """Sends events to the backend."""
 
     def __init__(self, settings: Settings, pool: Pool, breaker: CircuitBreaker, wall: Callable[[], float]) -> None:
         """Send through `pool`; `wall` gives seconds since the epoch."""
         self._pool = pool
         self.breaker = breaker
         self._wall = wall
-        self._patience = settings.api_timeout
+        self.timeout = settings.api_timeout
+        """Seconds that one attempt may last."""
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request with the secrets of its moment, None where no secret is set."""
         self._target = settings.api_uri.target
@@ -148,10 +195,9 @@ class Webhook:
     def _start(self, kind: type[Event], target: str) -> bytes:
         return f"{METHODS[kind]} {target}".encode() + self._rest[kind]
 
-    def call(self, subject: Subject, event: Event, answered: Callable[[Outcome], None]) -> None:
-        """Tell the backend of `event`; `answered` is called once with the outcome, which `judge` understands."""
-        window = self.windows[type(event)]
-        self._pool.send(Exchange(self.request(subject, event), answered, self._patience + window, window > 0))
+    def call(self, delivery: Delivery, event: Event) -> None:
+        """Send `event`, the current one of `delivery`, which is called with the verdict unless it was abandoned."""
+        self._pool.send(_EventExchange(self, delivery, event))
 
     def request(self, subject: Subject, event: Event) -> bytes:
         """Return the request that tells of `event`: the same for each try, but for the signature and its time."""
@@ -169,10 +215,12 @@ class Webhook:
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return what `outcome` means for `event`; log a response that is no success."""
+        verdict: Verdict
         if isinstance(event, Message):
+            # Nearly all are answered like this.
+            if isinstance(outcome, Response) and outcome.status in _PLAIN and b"ws-reply" not in outcome.headers:
+                return DELIVERED
             verdict = self._judge_message(outcome)
-            if verdict is DELIVERED:
-                return verdict
         else:
             verdict = judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
         if isinstance(outcome, Response):
@@ -197,7 +245,7 @@ class Webhook:
 
     def _judge_message(self, outcome: Outcome) -> Verdict:
         if not isinstance(outcome, Response):
-            return Retry(f"the backend {outcome.value}")
+            return _unanswered(outcome)
         if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
             kind = outcome.headers.get(b"ws-reply")
             return DELIVERED if kind is None else _reply(kind.lower(), outcome)
@@ -205,7 +253,7 @@ class Webhook:
 
     def _judge_closed(self, outcome: Outcome) -> Verdict:
         if isinstance(outcome, Failure):
-            return Retry(f"the backend {outcome.value}")
+            return _unanswered(outcome)
         if outcome.status // 100 == 2 or outcome.status in _SETTLED:  # noqa: PLR2004 - as above
             return DELIVERED
         return Retry(f"the backend answered {outcome.status}", self._retry_after(outcome))
@@ -228,6 +276,10 @@ class Webhook:
             return max(0.0, moment.timestamp() - self._wall())
         except (ValueError, OverflowError):
             return 0.0
+
+
+def _unanswered(failure: Failure) -> Retry:
+    return Retry(f"the backend {failure.value}", sent=failure not in UNSENT)
 
 
 def opened_body(connection_id: str, ws_uri: str, timeout: int, handshake: Handshake, remote_address: str) -> bytes:

@@ -114,7 +114,7 @@ class Registry:
         """
         self._deserted, self._emptied = deserted, emptied
         for session in list(self._ending.values()):
-            session.outbox.hurry()
+            session.outbox.skip_delay()
         self._check()
 
     def find(self, connection_id: str) -> Session | None:

@@ -11,8 +11,9 @@ from typing import Any, Protocol, cast
 
 from wsaas import errors
 from wsaas.clock import Clock, rfc3339
+from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.journal import Entry
-from wsaas.delivery.outbox import Outbox, OutboxListener
+from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Accepted, Rejected, Subject, opened_body
 from wsaas.errors import RETRY_AFTER
@@ -227,7 +228,7 @@ class Session(ConnectionInfo, OutboxListener):
         self.drops_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
-        given_up = 1 + self.outbox.discard()
+        given_up = 1 + self.outbox.discard_messages()
         self.messages_undelivered += given_up
 
     def leaving(self, farewell: Closed) -> None:
@@ -322,17 +323,17 @@ class Session(ConnectionInfo, OutboxListener):
             self._services.keeper.left(self)
             self.outbox.release()
 
-    def _owe_delete(self, pause: float = 0.0) -> None:
+    def _owe_delete(self, delay: float = 0.0) -> None:
         """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
         clock = self._services.clock
-        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), pause))
+        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), delay))
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
         self._forget()
 
     def _forget(self) -> None:
-        self.outbox.leave()
+        self.outbox.detach()
         self._services.keeper.settled(self)
 
 

@@ -50,7 +50,7 @@ class FakeDelivery:
             self.rig.attempts.append(self.connection_id)
         return self.left
 
-    def overdue(self, now):
+    def give_up_overdue(self, now):
         self.rig.asked.append(self.connection_id)
         return now >= self.until
 
@@ -622,7 +622,7 @@ def test_what_comes_to_wait_during_a_sweep_comes_behind_the_others(rig):
         rig.wait(1, "again ")
         return True
 
-    late.overdue = wait_again
+    late.give_up_overdue = wait_again
     rig.breaker.sweep(rig.clock.now())
     rig.observe(OK)
     assert rig.take() == [patient.connection_id, "again 0"]
@@ -686,7 +686,7 @@ class Client:
         self.send()
         return True
 
-    def overdue(self, now):
+    def give_up_overdue(self, now):
         if not self.is_done and now >= self.until:
             spent = not self.untried or self.machine.breaker.unreachable_for(now) >= 30.0
             self.is_done = spent

@@ -1,3 +1,4 @@
+import math
 import random
 from types import SimpleNamespace
 
@@ -7,9 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.fakes import FakeClock, FakePool, FakeWebhook, make_settings
-from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker, State
-from wsaas.delivery.outbox import FIRST_PAUSE, LONGEST_PAUSE, OVERHEAD, Backpressure, Outbox, OutboxListener
+from wsaas.delivery import circuit_breaker
+from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker
+from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.inbox import MESSAGE_OVERHEAD, Backpressure
+from wsaas.delivery.outbox import Outbox
+from wsaas.delivery.outbox_state import TRANSITIONS, State
 from wsaas.delivery.pool import Failure
+from wsaas.delivery.retries import FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Retry, Subject, Undeliverable, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.response import Response
@@ -70,6 +76,21 @@ class Rig:
         for event in events:
             self.outbox.put(event)
 
+    def bring_to(self, state):
+        """Bring the outbox into `state`, with a message that waits where there is a current event."""
+        if state is State.DONE:
+            self.put(closed())
+            self.webhook.answer(DELIVERED)
+        elif state is State.ABANDONED:
+            self.outbox.abandon()
+        elif state is not State.IDLE:
+            self.webhook.breaker.state = OPEN if state is State.QUEUED else CLOSED
+            self.put(closed(delay=5.0) if state is State.DELAYED else message(1), message(2))
+            if state is State.BACKING_OFF:
+                self.webhook.answer(AGAIN)
+        assert self.outbox.state is state
+        return self
+
     @property
     def calls(self):
         return self.owner.calls
@@ -88,8 +109,8 @@ def opened():
     return Opened(b"{}", 0.0)
 
 
-def closed(number=99, pause=0.0):
-    return Closed(b"{%d}" % number, 0.0, pause)
+def closed(number=99, delay=0.0):
+    return Closed(b"{%d}" % number, 0.0, delay)
 
 
 # Order.
@@ -151,7 +172,7 @@ def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, m
         rig.clock.advance(pauses[-1])
     bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0, 10.0]
     assert pauses == pytest.approx([luck * bound for bound in bounds])
-    assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 10.0)
+    assert (FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S) == (0.1, 10.0)
 
 
 def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, monkeypatch):
@@ -161,7 +182,7 @@ def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, mo
     for _ in range(5000):
         rig.webhook.answer(AGAIN)
         rig.clock.advance(0)
-    assert bounds[-1] == LONGEST_PAUSE
+    assert bounds[-1] == MAX_RETRY_DELAY_S
 
 
 def test_pauses_are_drawn_at_random(rig):
@@ -181,7 +202,7 @@ def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
     assert rig.webhook.calls == []
     rig.put(message(3))
     assert rig.webhook.calls == []
-    rig.clock.advance(LONGEST_PAUSE)
+    rig.clock.advance(MAX_RETRY_DELAY_S)
     assert rig.webhook.answer(DELIVERED) == message(1)
     assert rig.webhook.told == [message(1), message(2)]
     assert rig.webhook.tries == 3
@@ -192,7 +213,7 @@ def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkey
     rig.put(message(1), message(2))
     while not rig.calls:
         rig.webhook.answer(AGAIN)
-        rig.clock.advance(LONGEST_PAUSE)
+        rig.clock.advance(MAX_RETRY_DELAY_S)
     assert rig.webhook.asked == message(2)
     rig.webhook.answer(AGAIN)
     assert rig.clock.timers[0].at - rig.clock.now() == pytest.approx(0.2)
@@ -286,9 +307,9 @@ def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
 
 def test_waiting_messages_are_counted_with_an_overhead_and_the_one_in_flight_is_not(rig):
     rig.put(message(1, 1000), message(2, 20), message(3, 0))
-    assert rig.outbox.level == 2 * OVERHEAD + 20
+    assert rig.outbox.level == 2 * MESSAGE_OVERHEAD + 20
     rig.webhook.answer(DELIVERED)
-    assert rig.outbox.level == OVERHEAD
+    assert rig.outbox.level == MESSAGE_OVERHEAD
     rig.webhook.answer(DELIVERED)
     assert rig.outbox.level == 0
 
@@ -306,7 +327,7 @@ def test_one_message_always_fits(rig):
 
 def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
     rig.put(message(1))
-    size = INBOX // 4 - OVERHEAD
+    size = INBOX // 4 - MESSAGE_OVERHEAD
     rig.put(*(message(number, size) for number in range(2, 6)))
     assert rig.calls == []
     rig.put(message(6, 0))
@@ -340,7 +361,7 @@ def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
     rig.outbox.hold()
     rig.put(message(1), message(2))
     assert rig.webhook.told == []
-    assert rig.outbox.level == 2 * (OVERHEAD + 10)
+    assert rig.outbox.level == 2 * (MESSAGE_OVERHEAD + 10)
     rig.outbox.release()
     assert rig.webhook.told == [message(1)]
     rig.webhook.answer(DELIVERED)
@@ -351,7 +372,7 @@ def test_what_is_on_its_way_when_the_outbox_is_held_goes_on(rig):
     rig.put(message(1), message(2))
     rig.outbox.hold()
     rig.webhook.answer(AGAIN)
-    rig.clock.advance(LONGEST_PAUSE)
+    rig.clock.advance(MAX_RETRY_DELAY_S)
     assert rig.webhook.tries == 2
     rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1)]
@@ -392,39 +413,39 @@ def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
 
 def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
     rig.put(message(1), message(2), message(3), closed(4))
-    assert rig.outbox.discard() == 2
+    assert rig.outbox.discard_messages() == 2
     assert rig.outbox.level == 0
     rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1), closed(4)]
 
 
 def test_a_discard_of_nothing_is_harmless(rig):
-    assert rig.outbox.discard() == 0
+    assert rig.outbox.discard_messages() == 0
     rig.put(message(1))
-    assert rig.outbox.discard() == 0
+    assert rig.outbox.discard_messages() == 0
     rig.webhook.answer(DELIVERED)
     assert rig.webhook.told == [message(1)]
 
 
 def test_a_discard_resumes_a_paused_owner(rig):
     rig.put(message(1), message(2, INBOX))
-    assert rig.outbox.discard() == 1
+    assert rig.outbox.discard_messages() == 1
     assert rig.calls == ["pause", "resume"]
 
 
 def test_what_an_owner_puts_when_a_discard_resumes_it_comes_behind_the_closed(rig):
     rig.put(message(1), message(2, INBOX), closed(3))
     rig.owner.on_resume = lambda: rig.put(message(4))
-    rig.outbox.discard()
+    rig.outbox.discard_messages()
     rig.webhook.answer(DELIVERED)
     assert rig.webhook.asked == closed(3)
-    assert rig.outbox.level == OVERHEAD + 10
+    assert rig.outbox.level == MESSAGE_OVERHEAD + 10
 
 
 def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
     rig.outbox.hold()
     rig.put(message(1), closed(2))
-    assert rig.outbox.discard() == 1
+    assert rig.outbox.discard_messages() == 1
     assert rig.webhook.told == []
     rig.outbox.release()
     assert rig.webhook.told == [closed(2)]
@@ -432,7 +453,7 @@ def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
 
 def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
     rig.put(message(1), message(2), closed(3))
-    rig.owner.on_undelivered = rig.outbox.discard
+    rig.owner.on_undelivered = rig.outbox.discard_messages
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     assert rig.webhook.told == [message(1), closed(3)]
 
@@ -501,7 +522,7 @@ def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
     assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 time")]
 
 
-def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
+def test_the_delay_of_a_closed_begins_when_it_is_next(rig):
     rig.put(message(1), closed(2, 5.0))
     rig.clock.advance(10.0)
     rig.webhook.answer(DELIVERED)
@@ -509,15 +530,15 @@ def test_a_pause_before_a_closed_begins_when_it_is_next(rig):
     rig.clock.advance(4.9)
     assert rig.webhook.told == [message(1)]
     rig.clock.advance(0.2)
-    assert rig.webhook.told == [message(1), closed(2)]
+    assert rig.webhook.told == [message(1), closed(2, 5.0)]
 
 
-def test_nothing_but_a_pause_is_hurried(rig):
-    rig.outbox.hurry()
+def test_nothing_but_a_delay_is_skipped(rig):
+    rig.outbox.skip_delay()
     rig.put(closed(1))
-    rig.outbox.hurry()
+    rig.outbox.skip_delay()
     rig.webhook.answer(AGAIN)
-    rig.outbox.hurry()
+    rig.outbox.skip_delay()
     assert rig.webhook.tries == 1
 
 
@@ -552,6 +573,83 @@ def test_an_abandoned_outbox_never_sends_again(rig, late):
     assert rig.clock.timers == []
 
 
+@pytest.mark.parametrize("state", State)
+def test_in_no_state_does_an_abandoned_outbox_send_again(state):
+    rig = Rig().bring_to(state)
+    tries = rig.webhook.tries
+    rig.outbox.abandon()
+    assert rig.outbox.state is (State.DONE if state is State.DONE else State.ABANDONED)
+    rig.outbox.release()
+    rig.put(message(8), closed())
+    rig.outbox.skip_delay()
+    rig.outbox.hold()
+    rig.outbox.release()
+    assert not rig.outbox.attempt()
+    assert rig.outbox.give_up_overdue(math.inf)
+    rig.outbox.judged(AGAIN)
+    rig.outbox.judged(DELIVERED)
+    rig.clock.advance(1000.0)
+    assert rig.outbox.abandon() == []
+    assert rig.webhook.tries == tries
+    assert rig.clock.timers == []
+
+
+@pytest.mark.parametrize("callback", ["leaving", "delayed", "replied", "decided", "undelivered"])
+@pytest.mark.parametrize("breaker", [CLOSED, OPEN])
+def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(rig, callback, breaker):
+    setattr(rig.owner, callback, lambda *_: rig.outbox.abandon())
+    event, verdict = {
+        "leaving": (closed(), DELIVERED),
+        "delayed": (closed(), AGAIN),
+        "replied": (message(1), Delivered(message(0))),
+        "decided": (opened(), ADMITTED),
+        "undelivered": (message(1), Undeliverable("no", Reason.UNDELIVERED)),
+    }[callback]
+    rig.webhook.breaker.state = breaker
+    rig.put(event, message(2), message(3))
+    if rig.webhook.calls:
+        rig.webhook.answer(verdict)
+    elif callback in ("replied", "undelivered"):
+        assert rig.outbox.attempt()
+        rig.webhook.answer(verdict)
+    assert rig.outbox.state is State.ABANDONED
+    assert rig.webhook.told in ([], [event])
+    assert rig.webhook.breaker.waiting in ([], [rig.outbox])
+    assert not rig.outbox.attempt()
+    assert rig.clock.timers == []
+
+
+# The table.
+
+
+def test_every_transition_has_its_reason():
+    names = {state: set(row) for state, row in TRANSITIONS.items()}
+    idle, delayed, delivering, backing_off, queued, done, abandoned = State
+    assert names == {
+        idle: {delayed, delivering, queued, abandoned},
+        delayed: {delivering, queued, abandoned},
+        delivering: {idle, backing_off, queued, done, abandoned},
+        backing_off: {delivering, queued, abandoned},
+        queued: {delivering, idle, done, abandoned},
+        done: set(),
+        abandoned: set(),
+    }
+    assert all(why for row in TRANSITIONS.values() for why in row.values())
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+def test_a_transition_that_the_table_does_not_have_is_a_mistake(before, after):
+    outbox = Rig().bring_to(before).outbox
+    if after in TRANSITIONS[before]:
+        outbox._move(after)
+        assert outbox.state is after
+    else:
+        with pytest.raises(AssertionError):
+            outbox._move(after)
+        assert outbox.state is before
+
+
 # A backend that is down, for all connections together.
 
 
@@ -580,7 +678,7 @@ class SharedRig:
             subject = Subject(f"other{number}", f"node/other{number}", None)
             other = Outbox(self.webhook, self.clock, subject, FakeOwner(), INBOX)
             self.breaker.observe(other, Failure.BROKEN)
-        assert self.breaker.state is State.HALF_OPEN
+        assert self.breaker.state is circuit_breaker.HALF_OPEN
         return self
 
     def answer(self, outcome):
@@ -825,7 +923,7 @@ def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
     down.sweep(29.9)
     assert down.sent == ["PUT id0:1"]
     down.answer(Failure.BROKEN)
-    assert down.breaker.state is State.HALF_OPEN
+    assert down.breaker.state is circuit_breaker.HALF_OPEN
     down.clock.advance(0.1)
     down.sweep(29.5)
     down.answer(200)
@@ -895,11 +993,14 @@ class OutboxMachine(RuleBasedStateMachine):
         self.queue = []
         self.delivered = []
         self.discards_when_undelivered = False
+        self.abandoned = False
         self.rig.owner.on_undelivered = self.undelivered
         self.put(opened())
 
     def put(self, event):
-        if self.current is None and not self.held:
+        if self.abandoned or self.current == "settled":
+            pass
+        elif self.current is None and not self.held:
             self.begin(event)
         else:
             self.queue.append(event)
@@ -917,7 +1018,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def undelivered(self):
         if self.discards_when_undelivered:
             self.drop()
-            self.outbox.discard()
+            self.outbox.discard_messages()
 
     def drop(self):
         self.queue = [event for event in self.queue if isinstance(event, Closed)]
@@ -932,6 +1033,29 @@ class OutboxMachine(RuleBasedStateMachine):
             self.webhook.answer(verdict)
             self.current = "settled"
 
+    @precondition(lambda self: self.number > 2 and not self.abandoned)
+    @rule()
+    def it_is_abandoned(self):
+        current = [] if self.current in (None, "settled") else [self.current]
+        assert self.outbox.abandon() == current + self.queue
+        self.abandoned = True
+        self.current = None
+        self.queue = []
+        self.known_calls = list(self.rig.calls)
+
+    @precondition(lambda self: self.abandoned)
+    @rule(verdict=st.sampled_from([DELIVERED, ADMITTED, AGAIN, Undeliverable("no", Reason.UNDELIVERED)]))
+    def a_late_verdict_comes(self, verdict):
+        if self.webhook.calls:
+            self.webhook.answer(verdict)
+
+    @precondition(lambda self: self.abandoned)
+    @rule()
+    def whoever_sends_tries_to(self):
+        self.outbox.skip_delay()
+        assert not self.outbox.attempt()
+        assert self.outbox.give_up_overdue(self.rig.clock.now() + 1000.0)
+
     @precondition(lambda self: not self.ended)
     @rule(size=st.sampled_from([0, 1, 100, 1000, 5000]))
     def a_message_comes(self, size):
@@ -944,7 +1068,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.ended = True
         self.put(closed(self.number + 1))
 
-    @precondition(lambda self: self.webhook.calls)
+    @precondition(lambda self: self.webhook.calls and not self.abandoned)
     @rule(reply=st.booleans())
     def the_backend_takes_it(self, reply):
         if isinstance(self.webhook.asked, Opened):
@@ -953,19 +1077,18 @@ class OutboxMachine(RuleBasedStateMachine):
             reply = reply and isinstance(self.webhook.asked, Message)
             self.answer(Delivered(message(0)) if reply else DELIVERED)
 
-    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message))
+    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message) and not self.abandoned)
     @rule(discards=st.booleans())
     def the_backend_refuses_it(self, discards):
         self.discards_when_undelivered = discards
         self.answer(Undeliverable("no", Reason.UNDELIVERED))
 
-    @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened))
+    @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened) and not self.abandoned)
     @rule(after=st.sampled_from([0.0, 0.0, 1.0, 20.0, 1000.0]))
     def the_backend_is_not_ready(self, after):
         known = len(self.rig.calls)
-        event, answered = self.webhook.calls.pop(0)
         self.discards_when_undelivered = False
-        answered(Retry("not ready", after))
+        event = self.webhook.answer(Retry("not ready", after))
         ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "settled")]
         if ends == ["undelivered"]:
             self.go_on()
@@ -1001,7 +1124,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def the_messages_are_discarded(self):
         waiting = len(self.queue)
         self.drop()
-        assert self.outbox.discard() == waiting - len(self.queue)
+        assert self.outbox.discard_messages() == waiting - len(self.queue)
 
     @invariant()
     def what_has_to_be_delivered_is_delivered(self):
@@ -1011,13 +1134,37 @@ class OutboxMachine(RuleBasedStateMachine):
         assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
 
     @invariant()
+    def an_abandoned_outbox_tells_nothing(self):
+        if self.abandoned:
+            assert self.rig.calls == self.known_calls
+            assert self.rig.clock.timers == []
+            assert self.outbox.level == 0
+            assert self.outbox.state in (State.DONE, State.ABANDONED)
+
+    @invariant()
+    def the_state_is_that_of_the_current_event(self):
+        state = self.outbox.state
+        if self.abandoned:
+            return
+        if self.webhook.calls:
+            assert state is State.DELIVERING
+        elif self.rig.clock.timers:
+            assert state in (State.BACKING_OFF, State.DELAYED)
+        else:
+            assert state is (State.IDLE if self.current is None else State.DONE)
+
+    @invariant()
     def at_most_one_is_on_its_way(self):
+        if self.abandoned:
+            return
         on_their_way = len(self.webhook.calls) + len(self.rig.clock.timers)
         assert on_their_way == (self.current is not None and self.current != "settled")
 
     @invariant()
     def pauses_and_resumes_alternate_and_follow_the_level(self):
-        level = sum(OVERHEAD + len(event.data) for event in self.queue if isinstance(event, Message))
+        if self.abandoned:
+            return
+        level = sum(MESSAGE_OVERHEAD + len(event.data) for event in self.queue if isinstance(event, Message))
         assert self.outbox.level == level
         calls = [call for call in self.rig.calls if call in ("pause", "resume")]
         assert calls == (["pause", "resume"] * len(calls))[: len(calls)]
@@ -1028,6 +1175,13 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def teardown(self):
         if not hasattr(self, "rig"):
+            return
+        if self.abandoned:
+            sent = self.webhook.tries
+            self.put(closed())
+            self.outbox.release()
+            self.rig.clock.advance(1000.0)
+            assert self.webhook.tries == sent
             return
         if not self.ended:
             self.the_end_comes()

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.fakes import FakeClock, FakeOpener, FakeTransport
-from wsaas.delivery.pool import Exchange, Failure, Limits, Pool
+from tests.support.fakes import CallbackExchange, FakeClock, FakeOpener, FakeTransport
+from wsaas.delivery.pool import Failure, Limits, Pool
 from wsaas.http.response import Response
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -25,9 +25,9 @@ class Rig:
         self.pool = Pool(self.clock, self.opener, Limits(connections, attempt=10.0, idle=60.0, body=100, age=age))
         self.outcomes = {}
 
-    def send(self, name, patience=30.0, *, retried=True):
+    def send(self, name, wait_timeout=30.0, *, retried=True):
         outcomes = self.outcomes[name] = []
-        exchange = Exchange(name.encode(), outcomes.append, patience, retried=retried)
+        exchange = CallbackExchange(name.encode(), outcomes.append, wait_timeout, retried=retried)
         self.pool.send(exchange)
         return exchange
 
@@ -166,7 +166,7 @@ def test_those_that_wait_are_served_in_their_order():
 
 def test_the_outcome_is_told_after_the_connection_is_free_again():
     rig = Rig(connections=1)
-    rig.pool.send(Exchange(b"a", lambda _: rig.send("b"), 30.0))
+    rig.pool.send(CallbackExchange(b"a", lambda _: rig.send("b"), 30.0))
     transport = rig.opener.open()
     transport.take()
     transport.protocol.data_received(OK)
@@ -466,7 +466,7 @@ def test_a_request_that_starts_during_a_sweep_has_its_time():
         rig = Rig(connections=2)
         idle, busy = served(rig, 2)
         rig.clock.advance(50.0)
-        rig.pool.send(Exchange(b"a", lambda _, rig=rig: rig.send("b"), 30.0))
+        rig.pool.send(CallbackExchange(b"a", lambda _, rig=rig: rig.send("b"), 30.0))
         assert busy.take() == b"a"
         rig.sweep(10.0)
         assert busy.aborted
@@ -474,12 +474,12 @@ def test_a_request_that_starts_during_a_sweep_has_its_time():
         assert idle.aborted == (idle.take() == b"")
 
 
-def test_who_waits_longer_than_its_patience_is_crowded_out():
+def test_an_exchange_that_waits_longer_than_its_time_out_fails():
     rig = Rig(connections=1)
     rig.send("a")
     rig.opener.open()
-    rig.send("b", patience=5.0)
-    rig.send("c", patience=6.0)
+    rig.send("b", wait_timeout=5.0)
+    rig.send("c", wait_timeout=6.0)
     rig.sweep(4.9)
     assert rig.outcome("b") is None
     rig.sweep(0.1)
@@ -675,7 +675,7 @@ def test_turning_away_when_nobody_waits_does_nothing(rig):
 
 def test_who_is_turned_away_may_send_again_at_once(rig):
     again = []
-    rig.pool.send(Exchange(b"a", lambda _: rig.pool.send(Exchange(b"b", again.append, 30.0)), 30.0))
+    rig.pool.send(CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0))
     rig.pool.turn_away()
     assert rig.opener.open().take() == b"b"
     assert again == []
@@ -704,7 +704,9 @@ def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
 
 def test_what_is_returned_may_be_sent_again_at_once(rig):
     again = []
-    rig.pool.send(Exchange(b"a", lambda _: rig.pool.send(Exchange(b"b", again.append, 30.0)), 30.0, retried=True))
+    rig.pool.send(
+        CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0, retried=True)
+    )
     rig.pool.return_retried()
     assert rig.opener.open().take() == b"b"
     assert again == []
@@ -735,7 +737,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.send(follow_up - 1)
 
         before, self.sending = self.sending, True
-        self.rig.pool.send(Exchange(name.encode(), answered, 30.0, retried=self.count % 3 > 0))
+        self.rig.pool.send(CallbackExchange(name.encode(), answered, 30.0, retried=self.count % 3 > 0))
         self.sending = before
 
     def alive(self):
@@ -945,10 +947,10 @@ def test_a_request_without_an_answer_is_logged_with_what_follows(rig, caplog):
 
 def test_a_request_that_found_no_connection_is_logged(rig, caplog):
     for name in ("a", "b"):
-        rig.send(name, patience=30.0)
+        rig.send(name, wait_timeout=30.0)
     rig.opener.open()
     rig.opener.open()
-    rig.send("PUT /c HTTP/1.1\r\n", patience=5.0)
+    rig.send("PUT /c HTTP/1.1\r\n", wait_timeout=5.0)
     rig.sweep(5.0)
     assert caplog.messages == [
         (

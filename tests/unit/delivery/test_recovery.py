@@ -354,8 +354,8 @@ def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
 
 def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
     class Down(FakeWebhook):
-        def call(self, _subject, _event, answered):
-            answered(Retry("no"))
+        def call(self, delivery, _event):
+            delivery.judged(Retry("no"))
 
     rig = Rig(webhook=Down())
     for number in range(5000):

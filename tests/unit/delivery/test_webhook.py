@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeBreaker, read_all
+from tests.support.fakes import FakeBreaker, FakePool, read_all
 from tests.support.strategies import examples
 from wsaas import __version__, errors
 from wsaas.delivery import webhook
+from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Webhook
+from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
@@ -31,14 +32,17 @@ EVENTS = [OPENED, MESSAGE, CLOSED]
 ANSWERS = [200, 201, 202, 204, 299]
 
 
-class FakePool:
-    """Takes down what it is asked to send."""
+class FakeDelivery:
+    """Keeps the verdicts on its event."""
 
-    def __init__(self):
-        self.sent = []
+    def __init__(self, subject):
+        self.subject = subject
+        self.connection_id = subject.id
+        self.state = DELIVERING
+        self.verdicts = []
 
-    def send(self, exchange):
-        self.sent.append(exchange)
+    def judged(self, verdict):
+        self.verdicts.append(verdict)
 
 
 def make(**settings: str) -> Webhook:
@@ -190,23 +194,49 @@ def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
 
 
 @pytest.mark.parametrize(
-    ("event", "patience"), [(OPENED, 2.5), (MESSAGE, 2.5 + 4.0), (CLOSED, 2.5 + 40.0)], ids=["post", "put", "delete"]
+    ("event", "wait_timeout"),
+    [(OPENED, 2.5), (MESSAGE, 2.5 + 4.0), (CLOSED, 2.5 + 40.0)],
+    ids=["post", "put", "delete"],
 )
-def test_a_call_hands_the_request_to_the_pool(event, patience):
-    pool, outcomes = FakePool(), []
+def test_a_call_hands_the_request_to_the_pool(event, wait_timeout):
+    pool = FakePool()
     hook = Webhook(
         load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeBreaker(), lambda: NOW
     )
-    one = subject(b"Basic x")
-    hook.call(one, event, outcomes.append)
+    delivery = FakeDelivery(subject(b"Basic x"))
+    hook.call(delivery, event)
     (exchange,) = pool.sent
-    assert exchange.request == hook.request(one, event)
-    assert exchange.patience == patience
+    assert exchange.request == hook.request(delivery.subject, event)
+    assert exchange.wait_timeout == wait_timeout
     assert exchange.retried is not isinstance(event, Opened)
     assert not exchange.fresh
-    assert outcomes == []
+    assert delivery.verdicts == []
     exchange.answered(Failure.BROKEN)
-    assert outcomes == [Failure.BROKEN]
+    assert delivery.verdicts == [hook.judge(event, Failure.BROKEN)]
+    assert hook.breaker.observed == [(delivery, Failure.BROKEN)]
+
+
+def test_the_outcome_of_what_was_abandoned_reaches_only_the_circuit_breaker(caplog):
+    pool = FakePool()
+    hook = Webhook(load({"api_uri": "a"}, {}), pool, FakeBreaker(), lambda: NOW)
+    delivery = FakeDelivery(subject())
+    hook.call(delivery, MESSAGE)
+    delivery.state = ABANDONED
+    answer = response(500)
+    pool.answer(answer)
+    assert hook.breaker.observed == [(delivery, answer)]
+    assert delivery.verdicts == []
+    assert caplog.messages == []
+
+
+def test_the_circuit_breaker_learns_of_an_outcome_before_the_delivery_acts_on_it():
+    pool, seen = FakePool(), []
+    hook = Webhook(load({"api_uri": "a"}, {}), pool, FakeBreaker(), lambda: NOW)
+    delivery = FakeDelivery(subject())
+    delivery.judged = lambda verdict: seen.append((verdict, len(hook.breaker.observed)))
+    hook.call(delivery, MESSAGE)
+    pool.answer(response(204))
+    assert seen == [(DELIVERED, 1)]
 
 
 def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
@@ -504,7 +534,8 @@ def test_a_delete_is_sent_again_whatever_else_the_backend_answers(status):
 @pytest.mark.parametrize("failure", Failure)
 @pytest.mark.parametrize("event", [MESSAGE, CLOSED])
 def test_what_was_not_answered_is_sent_again(event, failure):
-    assert make().judge(event, failure) == Retry(f"the backend {failure.value}", 0.0)
+    sent = failure not in (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
+    assert make().judge(event, failure) == Retry(f"the backend {failure.value}", 0.0, sent)
 
 
 # Retry-After

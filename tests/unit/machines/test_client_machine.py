@@ -13,7 +13,7 @@ from tests.fuzz import reference
 from tests.support.strategies import FIN, frame
 from tests.unit.transport.test_websocket import SWITCH, Rig
 from wsaas import errors
-from wsaas.delivery.outbox import OVERHEAD
+from wsaas.delivery.inbox import MESSAGE_OVERHEAD
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.session import State
@@ -285,7 +285,7 @@ class ClientMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self):
         # One message may be over, as it is counted when it is there.
-        assert self.session.outbox.level <= INBOX + LIMIT + OVERHEAD
+        assert self.session.outbox.level <= INBOX + LIMIT + MESSAGE_OVERHEAD
         if not self.is_in:
             assert len(self.transport.protocol._eager) <= MAX_EAGER + 100_000
 

@@ -818,10 +818,10 @@ def test_so_does_that_of_a_client_which_left_before():
 def test_a_stop_does_not_wait_for_it():
     rig = Rig(api_timeout="4000")
     rig.webhook.answer(TIMED_OUT)
-    rig.session.outbox.hurry()
+    rig.session.outbox.skip_delay()
     assert rig.end == (1006, "")
     assert rig.clock.timers == []
-    rig.session.outbox.hurry()
+    rig.session.outbox.skip_delay()
     rig.webhook.answer(DELIVERED)
     assert len(rig.ends) == 1
 

@@ -1,0 +1,245 @@
+"""The current event of an outbox: sent, judged, and sent again until it is delivered or given up.
+
+The states and the transitions between them are in `outbox_state`.
+"""
+
+from wsaas.clock import Clock, Timer
+from wsaas.delivery.circuit_breaker import CLOSED
+from wsaas.delivery.outbox_state import (
+    ABANDONED,
+    BACKING_OFF,
+    DELAYED,
+    DELIVERING,
+    DONE,
+    IDLE,
+    QUEUED,
+    TRANSITIONS,
+    State,
+)
+from wsaas.delivery.retries import NO_RETRIES, Retries
+from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Verdict, Webhook
+from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.log import logger
+
+
+class OutboxListener:
+    """Told what becomes of the events of one connection. Each method does nothing unless it is overridden."""
+
+    __slots__ = ()
+
+    def decided(self, verdict: Accepted | Rejected) -> None:
+        """The backend answered the `Opened`."""
+
+    def replied(self, reply: Message) -> None:
+        """The backend answered a message with one for the client."""
+
+    def undelivered(self, reason: Reason, why: str) -> None:
+        """A message was given up; the client is to be closed for `reason`."""
+
+    def leaving(self, farewell: Closed) -> None:
+        """The `Closed` is about to be sent, as all events before it are done: what it says has to be final now."""
+
+    def delayed(self, farewell: Closed) -> None:
+        """The `Closed` was not delivered by its first attempt, or waits for it in a queue. May be called again."""
+
+    def settled(self, why: str) -> None:
+        """The `Closed` was delivered; or it was given up, if `why` is not empty."""
+
+    def pause(self) -> None:
+        """Accept no more messages of the client: too much waits for the backend."""
+
+    def resume(self) -> None:
+        """Accept messages of the client again."""
+
+
+NO_LISTENER = OutboxListener()
+
+
+class _NoTimer:
+    """A timer that is not set."""
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+NO_TIMER = _NoTimer()
+NO_EVENT = Message(text=False, data=b"")
+"""What is current when there is no event."""
+
+
+class EventDelivery:
+    """Delivers one event at a time through `webhook`. `state` changes only by `TRANSITIONS`."""
+
+    __slots__ = ("_clock", "_current", "_listener", "_retries", "_timer", "_webhook", "state", "subject")
+
+    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, listener: OutboxListener) -> None:
+        """Deliver for `listener`; no event is current yet."""
+        self._clock = clock
+        self._current: Event = NO_EVENT
+        self._listener = listener
+        self._retries = NO_RETRIES
+        self._timer: Timer = NO_TIMER
+        self._webhook = webhook
+        self.state = IDLE
+        self.subject = subject
+
+    @property
+    def late(self) -> Closed | None:
+        """The `Closed`, if it was not delivered by its first attempt or had to wait for it; else None."""
+        return self._current if isinstance(self._current, Closed) and self._retries is not NO_RETRIES else None
+
+    def skip_delay(self) -> None:
+        """Send at once a `Closed` that is DELAYED."""
+        if self.state is DELAYED:
+            self._timer.cancel()
+            self._end_delay()
+
+    # What the circuit breaker and the webhook call (see `webhook.Delivery`).
+
+    @property
+    def connection_id(self) -> str:
+        """The id of the connection whose events these are."""
+        return self.subject.id
+
+    @property
+    def untried(self) -> bool:
+        """Whether the backend cannot have seen anything of the current event."""
+        return not self._retries.failures
+
+    def attempt(self) -> bool:
+        """Send the current event; return False if it is not QUEUED any more."""
+        if self.state is not QUEUED:
+            return False
+        self._send()
+        return True
+
+    def give_up_overdue(self, now: float) -> bool:
+        """Give up the current event if that is due at `now`; return whether it is not QUEUED any more."""
+        if self.state is not QUEUED:
+            return True
+        if not self._is_overdue(now):
+            return False
+        self._give_up("the backend cannot be reached" if self.untried else self._retries.explain("its requests failed"))
+        return True
+
+    def judged(self, verdict: Verdict) -> None:
+        """Do what follows from the answer to the current event. Ignored when that was abandoned."""
+        if self.state is not DELIVERING:
+            return
+        if isinstance(verdict, Delivered):
+            if verdict.reply is not None:
+                self._listener.replied(verdict.reply)
+        elif isinstance(verdict, Retry):
+            self._retry(verdict)
+            return
+        elif isinstance(verdict, Undeliverable):
+            self._listener.undelivered(verdict.reason, verdict.why)
+        else:
+            self._listener.decided(verdict)
+        self._finish()
+
+    # Transitions. A listener may abandon the outbox whenever it is called: hence a look at the state behind each call.
+
+    def _move(self, state: State) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"{self.subject.id}: {self.state} to {state}")
+        self.state = state
+
+    def _start(self, event: Event) -> None:
+        """Make `event` the current one."""
+        self._current = event
+        self._retries = NO_RETRIES
+        if isinstance(event, Message) and self._webhook.breaker.state is CLOSED:
+            self._move(DELIVERING)
+            self._webhook.call(self, event)
+        elif isinstance(event, Closed) and event.delay:
+            self._move(DELAYED)
+            self._timer = self._clock.call_later(event.delay, self._end_delay)
+        else:
+            self._attempt_first(event)
+
+    def _end_delay(self) -> None:
+        self._timer = NO_TIMER
+        self._attempt_first(self._current)
+
+    def _attempt_first(self, event: Event) -> None:
+        """Send `event` for the first time, unless the circuit breaker makes it wait."""
+        is_free = self._webhook.breaker.state is CLOSED or isinstance(event, Opened)
+        self._move(DELIVERING if is_free else QUEUED)
+        if isinstance(event, Closed):
+            self._listener.leaving(event)
+        if self.state is DELIVERING:
+            self._webhook.call(self, event)
+        elif self.state is QUEUED:
+            self._begin_retries()
+            self._wait_in_queue()
+
+    def _send(self) -> None:
+        self._move(DELIVERING)
+        self._webhook.call(self, self._current)
+
+    def _begin_retries(self, failures: int = 0) -> None:
+        """Let the window in which the current event is retried begin now."""
+        self._retries = Retries(self._webhook.windows[type(self._current)], self._clock.now(), failures)
+        if isinstance(self._current, Closed):
+            self._listener.delayed(self._current)
+
+    def _wait_in_queue(self) -> None:
+        if self.state is QUEUED:
+            self._webhook.breaker.wait(self)
+
+    def _retry(self, verdict: Retry) -> None:
+        """Send the current event again later, or give it up.
+
+        The window begins with the first failure, and anew with the first of which the backend may have seen something.
+        While the circuit breaker is not closed it decides when to retry, but no sooner than the backend asked for.
+        """
+        if self._retries is NO_RETRIES or (verdict.sent and self.untried):
+            self._begin_retries(int(verdict.sent))
+            if self.state is ABANDONED:
+                return
+        else:
+            self._retries.failures += verdict.sent
+        if self._is_overdue(self._clock.now()):
+            self._give_up(self._retries.explain(verdict.why))
+        elif self._webhook.breaker.state is not CLOSED and not verdict.after:
+            self._move(QUEUED)
+            self._wait_in_queue()
+        else:
+            delay = self._retries.delay(self._clock.now(), verdict.after)
+            logger.debug("%s:%s: %s; again in %.3f s", self.subject.id, self._current.number, verdict.why, delay)
+            self._move(BACKING_OFF)
+            self._timer = self._clock.call_later(delay, self._end_back_off)
+
+    def _end_back_off(self) -> None:
+        self._timer = NO_TIMER
+        if self._webhook.breaker.state is CLOSED:
+            self._send()
+        else:
+            self._move(QUEUED)
+            self._wait_in_queue()
+
+    def _is_overdue(self, now: float) -> bool:
+        return self._retries.is_overdue(now, self._webhook.breaker.unreachable_for(now))
+
+    def _give_up(self, why: str) -> None:
+        if not isinstance(self._current, Closed):
+            self._listener.undelivered(Reason.UNDELIVERED, why)
+        self._finish(why)
+
+    def _finish(self, why: str = "") -> None:
+        """Go on behind the current event, which was delivered or, unless `why` is empty, given up."""
+        if self.state is ABANDONED:
+            return
+        if isinstance(self._current, Closed):
+            self._move(DONE)
+            self._listener.settled(why)
+            return
+        self._move(IDLE)
+        self._current = NO_EVENT
+        self._start_next()
+
+    def _start_next(self) -> None:
+        """Start the next event, if there is one. For a subclass that has more than one."""

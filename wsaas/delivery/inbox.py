@@ -1,0 +1,90 @@
+"""The events of one connection that wait, in order and in bounded memory."""
+
+from collections import deque
+from typing import Protocol
+
+from wsaas.events import Event, Message
+
+MESSAGE_OVERHEAD = 512
+"""Bytes that a waiting message is counted with beyond its data: about what its objects take."""
+
+
+class Source(Protocol):
+    """Where the events come from."""
+
+    def pause(self) -> None:
+        """Supply no more messages: the inbox is full."""
+
+    def resume(self) -> None:
+        """Supply messages again."""
+
+
+class Backpressure:
+    """Counts the bytes that wait. Pauses their source above `high` bytes, and resumes it at half of that."""
+
+    __slots__ = ("_high", "_source", "level", "paused")
+
+    def __init__(self, high: int, source: Source) -> None:
+        """Pause and resume `source`."""
+        self._high = high
+        self._source = source
+        self.level = 0
+        self.paused = False
+
+    def add(self, size: int) -> None:
+        """Count `size` more bytes."""
+        self.level += size
+        if self.level > self._high and not self.paused:
+            self.paused = True
+            self._source.pause()
+
+    def remove(self, size: int) -> None:
+        """Count `size` bytes less."""
+        self.level -= size
+        if self.paused and self.level <= self._high // 2:
+            self.paused = False
+            self._source.resume()
+
+
+class Inbox:
+    """The events that wait for the current one. `pressure` counts the bytes of their messages."""
+
+    __slots__ = ("_events", "pressure")
+
+    def __init__(self, high: int, source: Source) -> None:
+        """Start empty; pause `source` above `high` bytes."""
+        self._events: deque[Event] = deque()
+        self.pressure = Backpressure(high, source)
+
+    def __bool__(self) -> bool:
+        """Return whether any event waits."""
+        return bool(self._events)
+
+    def add(self, event: Event) -> None:
+        """Append `event` and count it."""
+        self._events.append(event)
+        self.pressure.add(_size(event))
+
+    def pop(self) -> Event:
+        """Remove the oldest event and return it. It counts until `uncount`."""
+        return self._events.popleft()
+
+    def uncount(self, event: Event) -> None:
+        """Count `event`, which was popped, no longer. The source may be resumed, and add more at once."""
+        self.pressure.remove(_size(event))
+
+    def discard_messages(self) -> int:
+        """Remove all messages, but no other event; return how many. The source may be resumed."""
+        messages = [event for event in self._events if isinstance(event, Message)]
+        self._events = deque(event for event in self._events if not isinstance(event, Message))
+        for message in messages:
+            self.uncount(message)
+        return len(messages)
+
+    def events(self) -> list[Event]:
+        """Return all events, the oldest first."""
+        return [*self._events]
+
+
+def _size(event: Event) -> int:
+    return MESSAGE_OVERHEAD + len(event.data) if isinstance(event, Message) else 0

@@ -1,0 +1,76 @@
+"""The states of an outbox, and every transition between them.
+
+One event is *current* while it is being delivered; the others wait in the inbox. The state says what happens to the
+current event:
+
+===========  ============================================  =====================================================
+state        what happens to the current event             how it is left
+===========  ============================================  =====================================================
+IDLE         there is none                                 a new event, or the next one of the inbox
+DELAYED      a `Closed` waits until its delay is over      the timer, or `skip_delay`
+DELIVERING   its request is under way                      the verdict on the outcome
+BACKING_OFF  it failed, and waits for its own timer        the timer
+QUEUED       it waits in the queue of the circuit breaker  `attempt`, or `give_up_overdue`
+DONE         the `Closed` was delivered, or given up       never
+ABANDONED    there is none: nothing is sent any more       never
+===========  ============================================  =====================================================
+
+Whether an outbox is *held* is independent of its state: while its client does not take the replies, it starts no
+further event, but the current one goes on.
+"""
+
+from enum import Enum
+
+
+class State(Enum):
+    """What happens to the current event. See the table in the module's docstring."""
+
+    IDLE = "idle"
+    DELAYED = "delayed"
+    DELIVERING = "delivering"
+    BACKING_OFF = "backing off"
+    QUEUED = "queued"
+    DONE = "done"
+    ABANDONED = "abandoned"
+
+    __hash__ = object.__hash__
+    """Members are unique, so their identity will do: `Enum` hashes the name, in Python code."""
+
+
+# A global name is found faster than a member of an enumeration.
+IDLE, DELAYED, DELIVERING, BACKING_OFF, QUEUED, DONE, ABANDONED = State
+
+TRANSITIONS: dict[State, dict[State, str]] = {
+    IDLE: {
+        DELAYED: "a Closed with a delay",
+        DELIVERING: "sent at once",
+        QUEUED: "the circuit breaker is not closed",
+        ABANDONED: "abandoned",
+    },
+    DELAYED: {
+        DELIVERING: "the delay is over",
+        QUEUED: "the delay is over, but the circuit breaker is not closed",
+        ABANDONED: "abandoned",
+    },
+    DELIVERING: {
+        IDLE: "delivered, or given up",
+        BACKING_OFF: "failed, to be retried",
+        QUEUED: "failed, to be retried when the circuit breaker lets it",
+        DONE: "the Closed was delivered, or given up",
+        ABANDONED: "abandoned",
+    },
+    BACKING_OFF: {
+        DELIVERING: "the retry is due",
+        QUEUED: "the retry is due, but the circuit breaker is not closed",
+        ABANDONED: "abandoned",
+    },
+    QUEUED: {
+        DELIVERING: "the circuit breaker lets it",
+        IDLE: "given up in the queue",
+        DONE: "the Closed was given up in the queue",
+        ABANDONED: "abandoned",
+    },
+    DONE: {},
+    ABANDONED: {},
+}
+"""The reason for each transition, by the state before and the state after."""
