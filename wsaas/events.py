@@ -1,9 +1,10 @@
-"""What happens to a client, in the words that every floor shares.
+"""What happens to a client, as data that all packages share.
 
-`Opened`, `Message` and `Closed` are the three events that a backend is told of; `Reason` says why a
-client ended. Nothing here knows HTTP, WebSocket bytes, time or the loop.
+`Opened`, `Message` and `Closed` are the events that are sent to the backend, as POST, PUT and DELETE; `Reason` says why
+a client ended. `delivery.event_bodies` turns them into JSON.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
@@ -43,11 +44,21 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Opened:
-    """A client wants in. `at`: seconds since the epoch; `number`: the event's number in its connection."""
+    """A client asks to connect. `at`: seconds since the epoch; `timeout_ms`: what `WS_TIMEOUT` is set to.
 
-    body: bytes = field(repr=False)
+    The rest is what its handshake says. A traceback shows none of what may be secret.
+    """
+
     at: float
-    number: int = 0
+    id: str
+    ws_uri: str
+    timeout_ms: int
+    remote_address: str
+    path: str
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    subprotocols: Sequence[str]
+    number: ClassVar[int] = 0
 
 
 @dataclass(slots=True)
@@ -60,16 +71,34 @@ class Message:
     number: int = 0
 
 
-@dataclass(slots=True)
-class Closed:
-    """A client is gone. `body`: the JSON that tells the backend how. `delay`: seconds before it is sent.
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """How a connection ended. `code` and `reason`: those of the Close that went over the wire; `duration_ms`: its life.
 
-    Its number is the same whoever sends it, be it a gateway that knows nothing of the events before.
+    Of one that was lost with its gateway, the numbers of messages are not known: they are None.
     """
 
-    body: bytes
+    ws_uri: str
+    code: int
+    reason: str
+    duration_ms: int
+    messages_in: int | None = None
+    messages_out: int | None = None
+    undelivered: int | None = None
+
+
+@dataclass(slots=True)
+class Closed:
+    """A client is gone. `at`: seconds since the epoch; `delay`: seconds before it is sent.
+
+    `disconnect`: what the backend is told. It is empty until all events before are done, as they count, and never
+    changes from then on; where an earlier process had sent it, it is the body that the journal kept, so that it is sent
+    again byte by byte. The number is the same whoever sends the event, and whatever it knows of those before.
+    """
+
     at: float
     delay: float = 0.0
+    disconnect: Disconnect | bytes = b""
     number: ClassVar[str] = "end"
 
 

@@ -135,7 +135,7 @@ async def test_with_messages_in_the_outbox(stage: Stage) -> None:
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(50)))
     put = await stage.backend.take("PUT")
     session = node.session(put.client)
-    await until(lambda: session.messages_in == 50)
+    await until(lambda: session.info.messages_in == 50)
     stop = stopping(node)
     assert (await raw.closing())[0] == 1001
     raw.send(frame(TEXT, b"50") + close_frame(1001))

@@ -75,7 +75,7 @@ async def with_messages_in_the_outbox(stage: Stage, node: Node) -> Raw:
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
     put = await stage.backend.take("PUT")
     session = node.session(put.client)
-    await until(lambda: session.messages_in == 10)
+    await until(lambda: session.info.messages_in == 10)
     return raw
 
 

@@ -6,12 +6,14 @@ from ipaddress import ip_address, ip_network
 
 from tests.fuzz.http import head_of, joined, pairs
 from tests.fuzz.requests import feed
+from tests.support.fakes import body_of, make_closed, opened_by
 from wsaas.access import Origins, Proxies, address_block
 from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.pool import Pool
-from wsaas.delivery.webhook import Subject, Webhook, opened_body
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.errors import HTTPError
-from wsaas.events import Closed, Event, Message, Opened
+from wsaas.events import Event, Message
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import ResponseParser
 from wsaas.http.serialize import fault_answer
@@ -66,7 +68,7 @@ def check_request(webhook: Webhook, subject: Subject, event: Event, own: dict[by
     signature = SIGNATURE if webhook is SIGNED else []
     assert sorted(name for name, _ in headers) == sorted([*EVERY_REQUEST, *signature, *own])
     assert own.items() <= dict(headers).items()
-    assert body == (event.data if isinstance(event, Message) else event.body)
+    assert body == body_of(event)
     (request,) = feed(RequestParser(1 << 20), data)
     assert isinstance(request, Request)
     assert (pairs(request.headers), request.body, request.keep_alive) == (headers, body, True)
@@ -85,14 +87,14 @@ def check(request: Request, shaken: Handshake) -> None:
         names += [b"sec-websocket-protocol"] * (chosen is not None)
         names += [b"sec-websocket-extensions"] * (shaken.agreement is not None)
         check_answer(accept(shaken, chosen), 101, names)
-    body = opened_body(ID, WS_URI, 30_000, shaken, "192.0.2.7")
-    told = json.loads(body.decode())["request"]
+    opened = opened_by(shaken, at=AT, id=ID, ws_uri=WS_URI)
+    told = json.loads(connect_body(opened).decode())["request"]
     assert (told["path"], told["query"], told["headers"]) == (shaken.path, shaken.query, shaken.headers)
     assert set(told["headers"]) == {name.decode() for name, _ in pairs(request.headers)}
     own = {} if shaken.authorization is None else {b"authorization": shaken.authorization}
     subject = Subject(ID, WS_URI, shaken.authorization)
     for webhook in (PLAIN, SIGNED):
-        for event in (Opened(body, AT), Message(False, request.target, AT, 1), Closed(b"{}", AT)):
+        for event in (opened, Message(False, request.target, AT, 1), make_closed(b"{}", AT)):
             check_request(webhook, subject, event, own)
 
 

@@ -5,15 +5,16 @@ from math import isfinite
 from tests.fuzz.handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
 from tests.fuzz.reference import is_text, sent
 from tests.fuzz.responses import read
+from tests.support.fakes import make_closed
 from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, judge_opened
-from wsaas.events import Closed, Message
+from wsaas.events import Message
 from wsaas.http.response import Response
 from wsaas.http.serialize import fault_answer
 from wsaas.websocket import frames
 from wsaas.websocket.handshake import select_subprotocol
 
 OFFERED = ["chat", "v2"]
-MESSAGE, CLOSED = Message(True, b"hi", AT, 1), Closed(b"{}", AT)
+MESSAGE, CLOSED = Message(True, b"hi", AT, 1), make_closed(b"{}", AT)
 UNCODED = {b"", b"identity"}
 PASSED_ON = [b"www-authenticate", b"retry-after"]
 
@@ -34,11 +35,11 @@ def check_opened(response: Response) -> None:
     """Let the client in or turn it away with one answer; what is remembered of it goes into no more than one header."""
     verdict = judge_opened(response)
     if isinstance(verdict, Rejected):
-        assert 400 <= verdict.fault.status <= 504
+        assert 400 <= verdict.error.status <= 504
         is_passed_on = response.status in {401, 403, 404, 429, 503}
         passed_on = [name for name in PASSED_ON if name in response.headers and is_passed_on]
         names = [b"content-length", b"content-type", b"connection", *passed_on]
-        check_answer(fault_answer(verdict.fault, keep_alive=False), verdict.fault.status, names)
+        check_answer(fault_answer(verdict.error, keep_alive=False), verdict.error.status, names)
         return
     assert isinstance(verdict, Accepted)
     assert response.status // 100 == 2
@@ -49,7 +50,7 @@ def check_opened(response: Response) -> None:
     own = {}
     subject = Subject(ID, WS_URI, None)
     if verdict.context is not None:
-        subject.remember(verdict.context)
+        subject.set_context(verdict.context)
         own[b"ws-context"] = verdict.context.encode()
     check_request(PLAIN, subject, MESSAGE, own)
 

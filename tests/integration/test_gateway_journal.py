@@ -41,8 +41,8 @@ async def leave(path: Path, *entries: Entry) -> None:
         journal.opened(entry, lambda _: None)
         if entry.context is not None:
             journal.admitted(entry.id, entry.context)
-        if entry.farewell is not None and entry.ended_at is not None:
-            journal.ended(entry.id, Closed(entry.farewell, entry.ended_at))
+        if entry.disconnect_body is not None and entry.ended_at is not None:
+            journal.ended(entry.id, Closed(entry.ended_at, disconnect=entry.disconnect_body))
     journal.close()
     await asyncio.sleep(0)
 
@@ -184,7 +184,7 @@ async def test_what_an_earlier_gateway_left_stays_for_the_next_one_when_this_one
     left = remembered(path)
     assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
     # None of them failed: there is nothing to repeat as it was.
-    assert {entry.farewell for entry in left} == {None}
+    assert {entry.disconnect_body for entry in left} == {None}
     stage.backend.relent()
     again = await stage.node(journal=path)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
@@ -306,8 +306,8 @@ async def test_what_is_in_the_journal_when_time_is_over_is_no_error(stage: Stage
     stage.nodes.remove(node)
     (left,) = remembered(path)
     assert left.id == name
-    assert left.farewell is not None
-    assert orjson.loads(left.farewell)["code"] == 1001
+    assert left.disconnect_body is not None
+    assert orjson.loads(left.disconnect_body)["code"] == 1001
     assert stage.messages(logging.ERROR) == []
 
 
@@ -320,13 +320,13 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
     for number in range(3):
         await client.send(str(number))
     await stage.backend.take("PUT")
-    await until(lambda: node.session(name).messages_in == 3)
+    await until(lambda: node.session(name).info.messages_in == 3)
     stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
     (left,) = remembered(path)
     # Its words were never final: the next start says that the gateway was lost.
-    assert (left.id, left.farewell) == (name, None)
+    assert (left.id, left.disconnect_body) == (name, None)
 
 
 async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_the_next_start(
@@ -483,7 +483,7 @@ async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: S
     await until(lambda: node.statistics.recovered_disconnects_owed == 1)
     assert await node.drain()
     (left,) = remembered(path)
-    assert (left.id, left.farewell is not None) == (name, True)
+    assert (left.id, left.disconnect_body is not None) == (name, True)
 
 
 async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: Stage) -> None:

@@ -306,7 +306,7 @@ async def test_last_seen_and_the_inbox_are_told(stage: Stage) -> None:
     for _ in range(3):
         await client.send("x" * 1000)
     put = await stage.backend.take("PUT")
-    await until(lambda: node.session(name).messages_in == 3)
+    await until(lambda: node.session(name).info.messages_in == 3)
     told = await node.information(name)
     assert told["inbox"] >= 2000
     assert (told["id"], told["ws_uri"], told["state"]) == (name, f"127.0.0.1:{node.port}/{name}", "open")

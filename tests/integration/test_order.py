@@ -116,7 +116,7 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
     put = await stage.backend.take("PUT")
     session = node.session(name)
     await until(lambda: session.outbox.backlogged)
-    seen = await unchanging(lambda: session.messages_in)
+    seen = await unchanging(lambda: session.info.messages_in)
     assert not pouring.done(), "24 MB do not fit anywhere: the client is held up"
     assert session.outbox.level <= 64 * 1024 + 2 * (size + 512)
     assert seen < 20

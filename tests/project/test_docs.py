@@ -18,7 +18,8 @@ from benchmarks.cases import CASES
 from wsaas import errors, reload
 from wsaas.api import api as control
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
-from wsaas.events import Reason
+from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.events import Closed, Reason
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
 from wsaas.http import request as http1
@@ -126,8 +127,8 @@ def test_retries_are_as_the_table_says():
 
 def test_the_delete_of_a_lost_connection_is_the_one_described():
     text = section("DELETE: a client disconnected")
-    lost = recovery._farewell(journal.Entry("id", "node/id", None, None, 0.0), 1.0)
-    body = orjson.loads(lost.body)
+    lost = Closed(1.0, disconnect=recovery.gateway_lost(journal.Entry("id", "node/id", None, None, 0.0), 1.0))
+    body = orjson.loads(disconnect_body(lost))
     plain = " ".join(text.split())
     assert f"`code` {body['code']} and `reason` `{body['reason']}`" in plain
     assert "`messages_in`, `messages_out` and `undelivered` are null" in plain
@@ -230,7 +231,9 @@ def test_the_form_of_an_id_is_the_one_described():
 def test_information_is_listed_in_full():
     row = re.search(r"\| `GET ws_uri` \| returns (.*?) \|", REFERENCE)
     assert row
-    source = (ROOT / "wsaas" / "sessions" / "session.py").read_text().split("def _information", 1)[1].split("}", 1)[0]
+    source = (
+        (ROOT / "wsaas" / "sessions" / "information.py").read_text().split("def information", 1)[1].split("}", 1)[0]
+    )
     assert re.findall(r"`(\w+)`", row[1]) == re.findall(r'^ +"(\w+)":', source, re.MULTILINE)
 
 

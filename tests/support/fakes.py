@@ -2,6 +2,7 @@
 
 from wsaas.access import Proxies
 from wsaas.delivery.circuit_breaker import CLOSED
+from wsaas.delivery.event_bodies import connect_body, disconnect_body
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.pool import Exchange
 from wsaas.errors import HTTPError
@@ -25,6 +26,39 @@ def make_settings(**values):
 def make_handshake(subprotocols=(), authorization=None):
     """Return what `handshake.read` gives for a plain client."""
     return Handshake(KEY, "/room", "a=b", {"host": "localhost:8080"}, list(subprotocols), authorization)
+
+
+def make_opened(at=0.0, **values):
+    """Return the event of a client that asks to connect."""
+    usual = {
+        "id": "id",
+        "ws_uri": "node/id",
+        "timeout_ms": 30_000,
+        "remote_address": "192.0.2.7",
+        "path": "/room",
+        "query": "",
+        "headers": {},
+        "subprotocols": [],
+    }
+    return Opened(at, **(usual | values))
+
+
+def opened_by(handshake, **values):
+    """Return the event of the client that sent `handshake`."""
+    said = {name: getattr(handshake, name) for name in ("path", "query", "headers", "subprotocols")}
+    return make_opened(**said, **values)
+
+
+def make_closed(body=b"{}", at=0.0, delay=0.0):
+    """Return the event of a client that is gone, whose DELETE has this `body`."""
+    return Closed(at, delay, body)
+
+
+def body_of(event):
+    """Return the body of the request that is sent for `event`."""
+    if isinstance(event, Message):
+        return event.data
+    return connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
 
 
 def read_all(reader, *pieces):
@@ -262,12 +296,15 @@ class FakeWebhook:
         self.told = []
         self.tries = 0
         self.subject = None
+        self._requests = set()
 
     def call(self, delivery, event):
         self.subject = delivery.subject
         self.tries += 1
         self.calls.append((event, delivery.judged))
-        if event not in self.told:
+        request = type(event), event.number, event.at, body_of(event)
+        if request not in self._requests:
+            self._requests.add(request)
             self.told.append(event)
 
     @property
@@ -358,10 +395,10 @@ class FakeDoor:
         self.accepted = (subprotocol, early)
         return self.edge
 
-    def refuse(self, fault):
+    def refuse(self, error):
         assert self.accepted is None
         assert self.refused is None
-        self.refused = fault
+        self.refused = error
 
 
 class FakeJournal:
@@ -384,7 +421,7 @@ class FakeJournal:
                 "authorization": entry.authorization,
                 "context": None,
                 "connected_at": entry.connected_at,
-                "farewell": None,
+                "closed": None,
             }
 
         self.pending.append(("opened", write, done))
@@ -395,11 +432,11 @@ class FakeJournal:
 
         self.pending.append(("admitted", write, None))
 
-    def ended(self, connection_id, farewell):
-        told = Closed(farewell.body, farewell.at)
+    def ended(self, connection_id, closed):
+        written = make_closed(disconnect_body(closed), closed.at)
 
         def write():
-            self.entries[connection_id]["farewell"] = told
+            self.entries[connection_id]["closed"] = written
 
         self.pending.append(("ended", write, None))
 
@@ -429,9 +466,9 @@ class FakeJournal:
         self.pending[:0] = [(what, write, None) for what, write, _ in batch if what != "opened"]
 
 
-def make_services(settings, clock, webhook, keeper, journal=None):
+def make_services(settings, clock, webhook, listener=None, journal=None):
     """Return what all sessions share, without a journal unless one is given."""
-    return Services(settings, clock, webhook, journal or NoJournal(), keeper)
+    return Services(settings, clock, webhook, journal or NoJournal(), listener or FakeSessionListener())
 
 
 class FakeSessionListener:
@@ -442,7 +479,7 @@ class FakeSessionListener:
         self.is_open = True
         self.owed = []
 
-    def given_up(self, session):
+    def disconnect_failed(self, session):
         self.owed.append(session.entry())
 
     def left(self, _session):

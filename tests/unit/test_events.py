@@ -1,6 +1,9 @@
 import pytest
 
-from wsaas.events import Closed, Message, Opened, Reason
+from tests.support.fakes import make_opened
+from wsaas.events import Closed, Disconnect, Message, Reason
+
+LOST = Disconnect("node/id", 1006, "", 5)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +34,12 @@ def test_no_two_reasons_have_the_same_label():
 def test_events_are_values():
     assert Message(True, b"a") == Message(True, b"a", 0.0, 0)
     assert Message(True, b"a") != Message(False, b"a")
-    assert Opened(b"{}", 1.0) == Opened(b"{}", 1.0, 0)
-    assert Opened(b"{}", 1.0) != Closed(b"{}", 1.0)
-    assert Closed(b"{}", 1.0) != Closed(b"{}", 2.0)
+    assert make_opened(1.0) == make_opened(1.0)
+    assert make_opened(1.0) != make_opened(1.0, path="/other")
+    assert make_opened(1.0) != Closed(1.0)
+    assert Closed(1.0) != Closed(2.0)
+    assert Closed(1.0, 0.0, LOST) == Closed(1.0, 0.0, Disconnect("node/id", 1006, "", 5))
 
 
 def test_the_number_of_an_end_needs_nothing_to_be_known_of_what_was_before():
-    assert Closed(b"{}", 1.0).number == Closed(b"[]", 2.0).number == "end"
+    assert Closed(1.0).number == Closed(2.0, 0.0, LOST).number == "end"

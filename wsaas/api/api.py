@@ -19,8 +19,10 @@ from wsaas.http.headers import content_coding
 from wsaas.http.media_type import BINARY, EITHER, TEXT
 from wsaas.http.request import Request, too_large
 from wsaas.http.serialize import answer, fault_answer, without_body
+from wsaas.sessions.information import information
 from wsaas.sessions.registry import ID_FORM, Registry, page
-from wsaas.sessions.session import Session, State
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import State
 from wsaas.settings import Settings, control_address
 from wsaas.websocket.frames import MAX_REASON
 
@@ -182,7 +184,7 @@ class Api:
             _refuse_coded(request)
             _close(session, request.body)
             return OK
-        return orjson.dumps({"code": "OK", **session.information()})
+        return orjson.dumps({"code": "OK", **information(session, self._registry.services.clock)})
 
     def _push(self, session: Session, request: Request) -> bytes:
         headers = request.headers
@@ -257,8 +259,8 @@ def _page(registry: Registry, target: bytes) -> bytes:
             "node": registry.node,
             "started_at": rfc3339(registry.started_at),
             "total": len(sessions),
-            "connections": [session.information() for session in found],
-            "next": found[-1].order if more else None,
+            "connections": [information(session, registry.services.clock) for session in found],
+            "next": found[-1].info.order if more else None,
         }
     )
 

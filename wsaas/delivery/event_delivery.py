@@ -3,7 +3,7 @@
 The states and the transitions between them are in `outbox_state`.
 """
 
-from wsaas.clock import Clock, Timer
+from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.outbox_state import (
     ABANDONED,
@@ -17,7 +17,8 @@ from wsaas.delivery.outbox_state import (
     State,
 )
 from wsaas.delivery.retries import NO_RETRIES, Retries
-from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Verdict, Webhook
+from wsaas.delivery.services import DeliveryServices
+from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Verdict
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.log import logger
 
@@ -36,14 +37,17 @@ class OutboxListener:
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message was given up; the client is to be closed for `reason`."""
 
-    def leaving(self, farewell: Closed) -> None:
-        """The `Closed` is about to be sent, as all events before it are done: what it says has to be final now."""
+    def disconnecting(self, closed: Closed) -> None:
+        """All events before `closed` are done, and it is about to be sent: its `disconnect` has to be set now."""
 
-    def delayed(self, farewell: Closed) -> None:
-        """The `Closed` was not delivered by its first attempt, or waits for it in a queue. May be called again."""
+    def disconnect_delayed(self) -> None:
+        """The first attempt to deliver the `Closed` failed, or has to wait. May be called again."""
 
-    def settled(self, why: str) -> None:
-        """The `Closed` was delivered; or it was given up, if `why` is not empty."""
+    def disconnect_delivered(self) -> None:
+        """The backend took the `Closed`, which is out of the journal."""
+
+    def disconnect_failed(self, why: str) -> None:
+        """The `Closed` was given up: the backend is still owed it."""
 
     def pause(self) -> None:
         """Accept no more messages of the client: too much waits for the backend."""
@@ -70,18 +74,21 @@ NO_EVENT = Message(text=False, data=b"")
 
 
 class EventDelivery:
-    """Delivers one event at a time through `webhook`. `state` changes only by `TRANSITIONS`."""
+    """Delivers one event at a time through the webhook. `state` changes only by `TRANSITIONS`.
 
-    __slots__ = ("_clock", "_current", "_listener", "_retries", "_timer", "_webhook", "state", "subject")
+    The journal gets a `Closed` as soon as it is late, and forgets the connection as soon as that is delivered.
+    """
 
-    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, listener: OutboxListener) -> None:
+    __slots__ = ("_current", "_listener", "_retries", "_services", "_timer", "_webhook", "state", "subject")
+
+    def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
         """Deliver for `listener`; no event is current yet."""
-        self._clock = clock
         self._current: Event = NO_EVENT
         self._listener = listener
         self._retries = NO_RETRIES
+        self._services = services
         self._timer: Timer = NO_TIMER
-        self._webhook = webhook
+        self._webhook = services.webhook
         self.state = IDLE
         self.subject = subject
 
@@ -156,7 +163,7 @@ class EventDelivery:
             self._webhook.call(self, event)
         elif isinstance(event, Closed) and event.delay:
             self._move(DELAYED)
-            self._timer = self._clock.call_later(event.delay, self._end_delay)
+            self._timer = self._services.clock.call_later(event.delay, self._end_delay)
         else:
             self._attempt_first(event)
 
@@ -169,7 +176,7 @@ class EventDelivery:
         is_free = self._webhook.breaker.state is CLOSED or isinstance(event, Opened)
         self._move(DELIVERING if is_free else QUEUED)
         if isinstance(event, Closed):
-            self._listener.leaving(event)
+            self._listener.disconnecting(event)
         if self.state is DELIVERING:
             self._webhook.call(self, event)
         elif self.state is QUEUED:
@@ -182,9 +189,13 @@ class EventDelivery:
 
     def _begin_retries(self, failures: int = 0) -> None:
         """Let the window in which the current event is retried begin now."""
-        self._retries = Retries(self._webhook.windows[type(self._current)], self._clock.now(), failures)
+        is_first = self._retries is NO_RETRIES
+        self._retries = Retries(self._webhook.windows[type(self._current)], self._services.clock.now(), failures)
         if isinstance(self._current, Closed):
-            self._listener.delayed(self._current)
+            if is_first and not isinstance(self._current.disconnect, bytes):
+                # Bytes come from the journal. A crash leaves the DELETE to the next start, as it is.
+                self._services.journal.ended(self.subject.id, self._current)
+            self._listener.disconnect_delayed()
 
     def _wait_in_queue(self) -> None:
         if self.state is QUEUED:
@@ -202,16 +213,16 @@ class EventDelivery:
                 return
         else:
             self._retries.failures += verdict.sent
-        if self._is_overdue(self._clock.now()):
+        if self._is_overdue(self._services.clock.now()):
             self._give_up(self._retries.explain(verdict.why))
         elif self._webhook.breaker.state is not CLOSED and not verdict.after:
             self._move(QUEUED)
             self._wait_in_queue()
         else:
-            delay = self._retries.delay(self._clock.now(), verdict.after)
+            delay = self._retries.delay(self._services.clock.now(), verdict.after)
             logger.debug("%s:%s: %s; again in %.3f s", self.subject.id, self._current.number, verdict.why, delay)
             self._move(BACKING_OFF)
-            self._timer = self._clock.call_later(delay, self._end_back_off)
+            self._timer = self._services.clock.call_later(delay, self._end_back_off)
 
     def _end_back_off(self) -> None:
         self._timer = NO_TIMER
@@ -235,7 +246,11 @@ class EventDelivery:
             return
         if isinstance(self._current, Closed):
             self._move(DONE)
-            self._listener.settled(why)
+            if why:
+                self._listener.disconnect_failed(why)
+            else:
+                self._services.journal.settled(self.subject.id)
+                self._listener.disconnect_delivered()
             return
         self._move(IDLE)
         self._current = NO_EVENT

@@ -5,6 +5,7 @@ import re
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
+from wsaas.log import logger
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 
@@ -70,6 +71,19 @@ def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> 
     """Log that the backend gave no answer to `request`: `why` not, `what` follows, and what else is known of it."""
     method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
     throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
+
+
+def log_lost_disconnect(ws_uri: str, why: str, *, is_repeated: bool = False) -> None:
+    """Log that the DELETE of a connection was given up.
+
+    Each connection is listed, as the backend's records need each `ws_uri` corrected; but not again for each attempt to
+    repeat it.
+    """
+    message = "%s: the backend was not told that this connection ended: %s"
+    if is_repeated:
+        throttle.error("lost disconnect", message, ws_uri, why)
+    else:
+        logger.error(message, ws_uri, why)
 
 
 def is_deliberate(response: Response) -> bool:

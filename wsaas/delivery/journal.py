@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wsaas.clock import Clock, Timer
+from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, reason
 from wsaas.events import Closed
 from wsaas.log import logger
@@ -62,7 +63,7 @@ class Journal(Protocol):
     def admitted(self, connection_id: str, context: str) -> None:
         """Remember the context that the backend gave."""
 
-    def ended(self, connection_id: str, farewell: Closed) -> None:
+    def ended(self, connection_id: str, closed: Closed) -> None:
         """Remember the DELETE that is owed, as its first attempt failed."""
 
     def settled(self, connection_id: str) -> None:
@@ -79,7 +80,7 @@ class NoJournal:
     def admitted(self, _connection_id: str, _context: str) -> None:
         """Go on."""
 
-    def ended(self, _connection_id: str, _farewell: Closed) -> None:
+    def ended(self, _connection_id: str, _closed: Closed) -> None:
         """Go on."""
 
     def settled(self, _connection_id: str) -> None:
@@ -157,9 +158,9 @@ class SqliteJournal:
         """Remember the context that the backend gave."""
         self._add(_Write(_ADMITTED, (context, connection_id)))
 
-    def ended(self, connection_id: str, farewell: Closed) -> None:
+    def ended(self, connection_id: str, closed: Closed) -> None:
         """Remember the DELETE that is owed."""
-        self._add(_Write(_ENDED, (farewell.at, farewell.body, connection_id)))
+        self._add(_Write(_ENDED, (closed.at, disconnect_body(closed), connection_id)))
 
     def settled(self, connection_id: str) -> None:
         """Forget a connection."""

@@ -50,7 +50,7 @@ def reason(error: Exception) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """A connection as it is remembered; `ended_at` and `farewell` are its DELETE, None if none has to be repeated.
+    """A connection as it is remembered; `ended_at` and `disconnect_body` are its DELETE, None if it was not sent.
 
     Times are seconds since the epoch. Shown, as in a traceback's line, it does not tell what is secret.
     """
@@ -61,7 +61,7 @@ class Entry:
     context: str | None = field(repr=False)
     connected_at: float
     ended_at: float | None = None
-    farewell: bytes | None = None
+    disconnect_body: bytes | None = None
 
     def entry(self) -> "Entry":
         """Return itself (see `journal.Remembered`)."""
@@ -301,7 +301,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         entry.context,
         entry.connected_at,
         entry.ended_at,
-        entry.farewell,
+        entry.disconnect_body,
     )
 
 

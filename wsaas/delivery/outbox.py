@@ -1,10 +1,10 @@
 """The events of one connection on their way to the backend: in order, one at a time, and in bounded memory."""
 
-from wsaas.clock import Clock
 from wsaas.delivery.event_delivery import NO_EVENT, NO_LISTENER, NO_TIMER, EventDelivery, OutboxListener
 from wsaas.delivery.inbox import Inbox
 from wsaas.delivery.outbox_state import ABANDONED, DONE, IDLE
-from wsaas.delivery.webhook import Subject, Webhook
+from wsaas.delivery.services import DeliveryServices
+from wsaas.delivery.webhook import Subject
 from wsaas.events import Event
 
 
@@ -14,14 +14,13 @@ class Outbox(EventDelivery):
     `held`: whether no further event is started until `release`.
     """
 
-    __slots__ = ("_inbox", "_inbox_size", "held")
+    __slots__ = ("_inbox", "held")
 
-    def __init__(self, webhook: Webhook, clock: Clock, subject: Subject, listener: OutboxListener, inbox: int) -> None:
-        """Deliver for `listener`, and pause it while more than `inbox` bytes wait."""
-        super().__init__(webhook, clock, subject, listener)
+    def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
+        """Deliver for `listener`, and pause it while more than `INBOX` bytes wait."""
+        super().__init__(services, subject, listener)
         # Made when an event has to wait: most connections never need one.
         self._inbox: Inbox | None = None
-        self._inbox_size = inbox
         self.held = False
 
     @property
@@ -41,7 +40,7 @@ class Outbox(EventDelivery):
             self._start(event)
         elif state is not ABANDONED and state is not DONE:
             if self._inbox is None:
-                self._inbox = Inbox(self._inbox_size, self._listener)
+                self._inbox = Inbox(self._services.settings.inbox, self._listener)
             self._inbox.add(event)
 
     def hold(self) -> None:

@@ -2,17 +2,18 @@
 
 from collections import deque
 from collections.abc import Iterable
-
-import orjson
+from typing import cast
 
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
+from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Subject
-from wsaas.events import Closed, Reason
+from wsaas.events import Closed, Disconnect, Reason
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
@@ -37,37 +38,38 @@ class _Orphan(OutboxListener):
         """Send nothing yet."""
         self.entry = entry
         self._is_patient = is_patient
-        self._journal = services.journal
         self._recovery = recovery
         subject = Subject(entry.id, entry.ws_uri, entry.authorization)
         if entry.context is not None:
-            subject.remember(entry.context)
-        self.outbox = Outbox(services.webhook, services.clock, subject, self, services.settings.inbox)
+            subject.set_context(entry.context)
+        self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:
-        """Send at `now` (seconds since the epoch) what was about to be sent before, or else what is left to be said."""
-        entry = self.entry
-        if entry.ended_at is None or entry.farewell is None:
-            self.outbox.put(_farewell(entry, now))
-        else:
-            self.outbox.put(Closed(entry.farewell, entry.ended_at))
+        """Send the DELETE. `now` (seconds since the epoch) is its time, unless it was sent before."""
+        ended_at = self.entry.ended_at
+        self.outbox.put(Closed(now if ended_at is None else ended_at))
 
-    def delayed(self, farewell: Closed) -> None:
-        """Write down what was not taken at once, unless that was done before."""
-        if self.entry.farewell is None:
-            self.entry.ended_at, self.entry.farewell = farewell.at, farewell.body
-            self._journal.ended(self.entry.id, farewell)
+    def disconnecting(self, closed: Closed) -> None:
+        """Say what was said before; else what is still known."""
+        entry = self.entry
+        closed.disconnect = gateway_lost(entry, closed.at) if entry.disconnect_body is None else entry.disconnect_body
+
+    def disconnect_delayed(self) -> None:
+        """Put the DELETE off if it is to be attempted only once."""
+        late = cast(Closed, self.outbox.late)
+        # The next attempt may be that of another outbox, which has to send the same bytes.
+        self.entry.ended_at, self.entry.disconnect_body = late.at, disconnect_body(late)
         if not (self._is_patient or self.outbox.untried):
             self._recovery.postpone(self)
 
-    def settled(self, why: str) -> None:
-        """The DELETE is done, or given up."""
-        if why:
-            message = "%s: the backend was not told that this connection ended: %s"
-            throttle.error("untold", message, self.entry.ws_uri, why)
-            self._recovery.postpone(self)
-        else:
-            self._recovery.settled(self)
+    def disconnect_delivered(self) -> None:
+        """Go on with the next one."""
+        self._recovery.delivered(self)
+
+    def disconnect_failed(self, why: str) -> None:
+        """Put the DELETE off."""
+        log_lost_disconnect(self.entry.ws_uri, why, is_repeated=True)
+        self._recovery.postpone(self)
 
 
 class Recovery:
@@ -121,9 +123,8 @@ class Recovery:
             entries.clear()
         self._under_way.clear()
 
-    def settled(self, orphan: _Orphan) -> None:
-        """The backend knows of one."""
-        self._services.journal.settled(orphan.entry.id)
+    def delivered(self, orphan: _Orphan) -> None:
+        """The backend took the DELETE of `orphan`."""
         self._done(orphan)
 
     def postpone(self, orphan: _Orphan) -> None:
@@ -173,18 +174,10 @@ class Recovery:
         return None
 
 
-def _farewell(entry: Entry, now: float) -> Closed:
-    """Return the DELETE of a connection that was lost with its gateway, found at `now` (seconds since the epoch).
+def gateway_lost(entry: Entry, now: float) -> Disconnect:
+    """Return how a connection ended that was lost with its gateway, which is found out `now` (seconds since the epoch).
 
-    Its duration is what it can have been at most; the counts are not known.
+    Its duration is what it can have been at most.
     """
-    body = {
-        "ws_uri": entry.ws_uri,
-        "code": Reason.GATEWAY_LOST.code,
-        "reason": Reason.GATEWAY_LOST.value,
-        "duration": max(0, round((now - entry.connected_at) * 1000)),
-        "messages_in": None,
-        "messages_out": None,
-        "undelivered": None,
-    }
-    return Closed(orjson.dumps(body), now)
+    duration_ms = max(0, round((now - entry.connected_at) * 1000))
+    return Disconnect(entry.ws_uri, Reason.GATEWAY_LOST.code, Reason.GATEWAY_LOST.value, duration_ms)

@@ -15,6 +15,7 @@ import orjson
 from wsaas import __version__, errors
 from wsaas.clock import rfc3339
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
+from wsaas.delivery.event_bodies import connect_body, disconnect_body
 from wsaas.delivery.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
@@ -26,7 +27,6 @@ from wsaas.http.response import Response
 from wsaas.log.throttle import throttle
 from wsaas.settings import Settings
 from wsaas.websocket.frames import valid_text
-from wsaas.websocket.handshake import Handshake
 
 MAX_CONTEXT = 4096
 
@@ -59,13 +59,15 @@ class Accepted:
 
 @dataclass(slots=True)
 class Rejected:
-    """The client is refused with `fault`. `told`: the backend may count it as connected, so it is owed a DELETE.
+    """The client is refused with `error`.
+
+    `disconnect_owed`: the backend may count it as connected, so it is owed a DELETE.
 
     `unusable`: what the backend answered with instead of what was expected of it, for the log.
     """
 
-    fault: errors.HTTPError
-    told: bool
+    error: errors.HTTPError
+    disconnect_owed: bool
     unusable: str = ""
 
 
@@ -118,8 +120,14 @@ class Subject:
         name, _, rest = self.lines.partition(b": ")
         return rest.partition(b"\r\n")[0] if name == b"Authorization" else None
 
-    def remember(self, context: str) -> None:
-        """Send `context` along from now on."""
+    @property
+    def context(self) -> str | None:
+        """The value of `Ws-Context`, None without one."""
+        _, found, value = self.lines.partition(b"\r\nWs-Context: ")
+        return value[:-2].decode() if found else None
+
+    def set_context(self, context: str) -> None:
+        """Send `context` with each further request. Only once: there is no header that it replaces."""
         self.lines += f"Ws-Context: {context}\r\n".encode()
 
 
@@ -206,7 +214,7 @@ class Webhook:
         if isinstance(event, Message):
             content, body = (_TEXT if event.text else _BINARY), event.data
         else:
-            content, body = _JSON, event.body
+            content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         number = f"{subject.id}:{event.number}"
         told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
         if self.signer is None:
@@ -231,7 +239,7 @@ class Webhook:
         """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
         if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
-            what = f"a client was refused with {verdict.fault.status}"
+            what = f"a client was refused with {verdict.error.status}"
         elif isinstance(verdict, Retry):
             window = self.windows[kind]
             why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED
@@ -282,23 +290,10 @@ def _unanswered(failure: Failure) -> Retry:
     return Retry(f"the backend {failure.value}", sent=failure not in UNSENT)
 
 
-def opened_body(connection_id: str, ws_uri: str, timeout: int, handshake: Handshake, remote_address: str) -> bytes:
-    """Return the JSON of a POST: who wants in."""
-    request = {
-        "path": handshake.path,
-        "query": handshake.query,
-        "headers": handshake.headers,
-        "subprotocols": handshake.subprotocols,
-        "remote_address": remote_address,
-    }
-    return orjson.dumps({"ws_uri": ws_uri, "id": connection_id, "timeout": timeout, "request": request})
-
-
 def judge_opened(outcome: Outcome) -> Accepted | Rejected:
     """Return whether the outcome of a POST lets the client in; else what it is told, and whether a DELETE is owed."""
     if isinstance(outcome, Failure):
-        fault, told = _REFUSALS[outcome]
-        return Rejected(fault, told)
+        return Rejected(*_REFUSALS[outcome])
     if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
         return _judge_code(outcome)
     if (make := _PASSED_ON.get(outcome.status)) is not None:
@@ -308,8 +303,10 @@ def judge_opened(outcome: Outcome) -> Accepted | Rejected:
             for name in names
             if name in outcome.headers
         ]
-        return Rejected(make("The backend refused the connection.", *headers), told=False)
-    return Rejected(errors.BadGateway(f"The backend answered {outcome.status}."), told=outcome.status in _UNKNOWN)
+        return Rejected(make("The backend refused the connection.", *headers), disconnect_owed=False)
+    return Rejected(
+        errors.BadGateway(f"The backend answered {outcome.status}."), disconnect_owed=outcome.status in _UNKNOWN
+    )
 
 
 def _judge_code(response: Response) -> Accepted | Rejected:
@@ -323,7 +320,7 @@ def _judge_code(response: Response) -> Accepted | Rejected:
     if not isinstance(code, str):
         return _unusable('a body that is not JSON such as {"code": "OK"}')
     if code != "OK":
-        return Rejected(errors.Forbidden("The backend refused the connection."), told=False)
+        return Rejected(errors.Forbidden("The backend refused the connection."), disconnect_owed=False)
     subprotocol, context = body.get("subprotocol"), body.get("context")
     if not isinstance(subprotocol, str | None):
         return _unusable("a subprotocol that is not a string")
@@ -344,7 +341,7 @@ def _printable(context: object) -> bool:
 
 
 def _unusable(what: str) -> Rejected:
-    return Rejected(errors.BadGateway(f"The backend answered with {what}."), told=True, unusable=what)
+    return Rejected(errors.BadGateway(f"The backend answered with {what}."), disconnect_owed=True, unusable=what)
 
 
 def _reply(kind: bytes, response: Response) -> Verdict:

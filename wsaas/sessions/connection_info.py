@@ -1,27 +1,28 @@
-"""What is known of a client, and what the backend is told of it at its end."""
-
-import orjson
+"""What is known of one connection: what its handshake said, when it was heard of, what it counted, how it ended."""
 
 from wsaas.clock import Clock
-from wsaas.events import Reason
+from wsaas.events import Disconnect, Reason
+from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
+
+NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
+"""Stands for the Close of a client that was lost without one."""
 
 
 class ConnectionInfo:
-    """What is known of a client.
+    """The facts about a connection. Each is written in one place: `order` by the registry, the others by the session.
 
-    `order`: its number among the clients of this process, and after its end among those that ended. Times:
-    `connected_at` in seconds since the epoch; `since`, the same, `last_seen` and `ended` (0 before) on the monotonic
-    clock. `messages_undelivered`: those of `messages_in` that were given up.
+    `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before): monotonic
+    seconds. `close`: the first Close that went over the wire, in whichever direction. `messages_undelivered`: those of
+    `messages_in` that were given up. `order`: its number among the connections of the process and, once it ended, among
+    those that ended. `remote_address`: empty where it is not known.
     """
 
     __slots__ = (
         "bytes_in",
         "bytes_out",
-        "close_code",
-        "close_text",
+        "close",
         "connected_at",
-        "context",
         "ended",
         "id",
         "last_seen",
@@ -37,38 +38,36 @@ class ConnectionInfo:
     )
 
     def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
-        """Take down what the handshake of a client tells."""
-        self.since = self.last_seen = clock.now()
+        """Take what `handshake` says, which was read just now."""
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.messages_undelivered = 0
-        self.close_code = Reason.CLIENT_LOST.code
-        self.close_text = ""
+        self.close = NO_CLOSE
         self.connected_at = clock.wall()
-        self.context: str | None = None
         self.ended = 0.0
         self.id = connection_id
         self.order = 0
         self.path = handshake.path
         self.query = handshake.query
         self.remote_address = remote_address
+        self.since = self.last_seen = clock.now()
         self.subprotocol: str | None = None
 
-    def note_close(self, code: int, text: str) -> None:
-        """Remember what a Close said that went over the wire, in whichever direction; only the first one counts."""
-        if self.close_code == Reason.CLIENT_LOST.code:
-            self.close_code, self.close_text = code, text
+    def seen(self, now: float) -> None:
+        """Note that the client was heard of at `now` (monotonic), or that its silence up to then proves nothing."""
+        self.last_seen = now
 
-    def farewell(self, ws_uri: str) -> bytes:
-        """Return the JSON of a DELETE: how the client, whom the backend knows as `ws_uri`, ended."""
-        body = orjson.dumps(
-            {
-                "ws_uri": ws_uri,
-                "code": self.close_code,
-                "reason": self.close_text,
-                "duration": round((self.ended - self.since) * 1000),
-                "messages_in": self.messages_in,
-                "messages_out": self.messages_out,
-                "undelivered": self.messages_undelivered,
-            }
+    def note_close(self, close: Close) -> None:
+        """Note a Close that went over the wire, unless one did before."""
+        if self.close is NO_CLOSE:
+            self.close = close
+
+    def disconnect(self, ws_uri: str) -> Disconnect:
+        """Return how the connection, which the backend knows as `ws_uri`, ended."""
+        return Disconnect(
+            ws_uri,
+            self.close.code,
+            self.close.reason,
+            round((self.ended - self.since) * 1000),
+            self.messages_in,
+            self.messages_out,
+            self.messages_undelivered,
         )
-        # orjson leaves its buffer of some kilobytes behind the bytes: a copy may be kept for long.
-        return bytes(memoryview(body))

@@ -7,7 +7,8 @@ from wsaas.events import Reason
 from wsaas.log import logger
 from wsaas.log.wording import counted
 from wsaas.sessions.registry import Registry
-from wsaas.sessions.session import DISCONNECTED, Session
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import DISCONNECTED
 
 LONGEST_GAP = 0.05
 """Most seconds between two clients that are closed: a few are not kept waiting."""
@@ -57,7 +58,7 @@ class Drain:
         await self._read_what_is_left()
         incomplete = messages = 0
         for session, before in before_stop.items():
-            lost = 0 if before is None else session.messages_undelivered - before
+            lost = 0 if before is None else session.info.messages_undelivered - before
             if lost or not journaled:
                 incomplete += 1
                 messages += lost
@@ -89,14 +90,14 @@ class Drain:
         """Disconnect clients that do not answer their Close. The Close of one that is not read may be on its way."""
         for session in list(self._registry.live()):
             if not session.outbox.backlogged:
-                session.edge.close_gracefully()
+                session.connection.close_gracefully()
 
     async def _read_what_is_left(self) -> None:
         """Let sessions that deliver nothing more read what their clients sent: they count it."""
         end = self._clock.now() + COUNTING_S
         await self._wait(self._no_clients, end)
         for session in list(self._registry.live()):
-            session.edge.close_gracefully()
+            session.connection.close_gracefully()
         # No event tells of it, and it happens once in the life of a node.
         while self._clock.now() < end and any(  # noqa: ASYNC110
             each.state is DISCONNECTED for each in self._registry.ending()
@@ -115,4 +116,4 @@ class Drain:
 
 def _undelivered_without_stop(session: Session) -> int | None:
     """Return how many messages were given up before the stop; None when those that follow would be too."""
-    return None if session.drops_messages else session.messages_undelivered
+    return None if session.discards_messages else session.info.messages_undelivered

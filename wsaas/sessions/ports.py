@@ -1,4 +1,4 @@
-"""What a session needs of its client's socket: before the 101 a `PendingClient`, from then on an `ClientConnection`."""
+"""What a session needs of its client's socket: before the 101 a `PendingClient`, from then on a `ClientConnection`."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,10 +10,10 @@ class PendingClient(Protocol):
     """The socket of a client whose handshake waits for the backend's word."""
 
     def accept(self, subprotocol: str | None, early: bytes) -> "ClientConnection":
-        """Send the 101 and `early` behind it; return the edge that goes on from here."""
+        """Send the 101 and `early` behind it; return the connection that goes on from here."""
 
-    def refuse(self, fault: HTTPError) -> None:
-        """Answer the handshake with `fault` instead, and close."""
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the handshake with `error` instead, and close."""
 
 
 class ClientConnection(Protocol):
@@ -70,17 +70,17 @@ class NoConnection:
 
 
 NO_CONNECTION: ClientConnection = NoConnection()
-"""The edge of a client that is gone."""
+"""The connection of a client that is gone."""
 
 
 class EarlyFrames(NoConnection):
-    """The edge of a client that waits for the backend's word: frames for it are kept until it gets its 101."""
+    """The connection of a client in its handshake: frames for it are kept until it gets its 101."""
 
-    __slots__ = ("_door", "_frames", "subprotocols")
+    __slots__ = ("_frames", "_pending_client", "subprotocols")
 
-    def __init__(self, door: PendingClient, subprotocols: Sequence[str]) -> None:
-        """Keep frames for the client at `door`, which offered `subprotocols`."""
-        self._door = door
+    def __init__(self, pending_client: PendingClient, subprotocols: Sequence[str]) -> None:
+        """Keep frames for the client at `pending_client`, which offered `subprotocols`."""
+        self._pending_client = pending_client
         self._frames = bytearray()
         self.subprotocols = subprotocols
 
@@ -93,9 +93,9 @@ class EarlyFrames(NoConnection):
         return len(self._frames)
 
     def accept(self, subprotocol: str | None) -> ClientConnection:
-        """Send the 101 and what was kept; return the edge that goes on from here."""
-        return self._door.accept(subprotocol, bytes(self._frames))
+        """Send the 101 and what was kept; return the connection that goes on from here."""
+        return self._pending_client.accept(subprotocol, bytes(self._frames))
 
-    def refuse(self, fault: HTTPError) -> None:
-        """Answer the handshake with `fault` instead, and close."""
-        self._door.refuse(fault)
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the handshake with `error` instead, and close."""
+        self._pending_client.refuse(error)

@@ -16,6 +16,7 @@ from wsaas.delivery.webhook import Webhook
 from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.sessions.address_limit import AddressLimit
+from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
@@ -89,15 +90,17 @@ class Registry:
         if self.addresses.limit and remote_address and self.addresses.is_reached(address_block(remote_address), own):
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
-    def admit(self, handshake: Handshake, remote_address: str, door: PendingClient) -> Session:
-        """Give the client at `door` an id and ask the backend about it; `check` comes first."""
+    def admit(self, handshake: Handshake, remote_address: str, pending_client: PendingClient) -> Session:
+        """Give the client at `pending_client` an id and ask the backend about it; `check` comes first."""
         connection_id = self._new_id()
         self._count += 1
-        session = Session(self.services, connection_id, handshake, remote_address, door)
-        session.order = self._count
+        info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
+        info.order = self._count
+        session = Session(self.services, info, handshake, pending_client)
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session
+        session.start(handshake)
         return session
 
     def _new_id(self) -> str:
@@ -125,8 +128,8 @@ class Registry:
         """Return the sessions of the clients that are there, oldest first."""
         return self._live.values()
 
-    def given_up(self, session: Session) -> None:
-        """The backend was not told of the end of `session` within its time: it is still owed that."""
+    def disconnect_failed(self, session: Session) -> None:
+        """The DELETE of `session` was given up: the backend is still owed it."""
         self.owe(session.entry())
 
     def ending(self) -> ValuesView[Session]:
@@ -136,10 +139,10 @@ class Registry:
     def left(self, session: Session) -> None:
         """The client of `session` is gone."""
         del self._live[session.id]
-        if self.addresses.limit and session.remote_address:
-            self.addresses.remove(address_block(session.remote_address))
+        if self.addresses.limit and session.info.remote_address:
+            self.addresses.remove(address_block(session.info.remote_address))
         self._ended_count += 1
-        session.order = self._ended_count
+        session.info.order = self._ended_count
         self._ending[session.id] = session
         self._check()
 
@@ -164,9 +167,9 @@ def page(sessions: Collection[Session], after: int, limit: int, before: float) -
     rest: Iterable[Session] = sessions
     if after:
         ordered = [*sessions]
-        rest = islice(ordered, bisect_right(ordered, after, key=attrgetter("order")), None)
+        rest = islice(ordered, bisect_right(ordered, after, key=attrgetter("info.order")), None)
     # Not only up to the first that came later: the clock of the wall may have stepped back.
-    found = list(islice((each for each in rest if each.connected_at < before), limit + 1))
+    found = list(islice((each for each in rest if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
 
 

@@ -4,18 +4,18 @@
 """
 
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from logging import DEBUG
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from wsaas import errors
-from wsaas.clock import Clock, rfc3339
+from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
-from wsaas.delivery.webhook import Accepted, Rejected, Subject, opened_body
+from wsaas.delivery.webhook import Accepted, Rejected, Subject
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.log import logger
@@ -23,36 +23,10 @@ from wsaas.log.throttle import throttle
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, EarlyFrames, PendingClient
+from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECTED, MOVES, OPEN, State
 from wsaas.websocket import frames
+from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake, select_subprotocol
-
-
-class State(Enum):
-    """How far a client is."""
-
-    CONNECTING = "connecting"
-    OPEN = "open"
-    CLOSING = "closing"
-    DISCONNECTED = "disconnected"
-    CLOSED = "closed"
-
-    __hash__ = object.__hash__
-    """There is one of each: `Enum` hashes names, in Python."""
-
-
-# A member of an enumeration is searched for each time, a name is there.
-CONNECTING, OPEN, CLOSING, DISCONNECTED, CLOSED = State
-
-MOVES: dict[State, set[State]] = {
-    CONNECTING: {OPEN, CLOSED},
-    OPEN: {CLOSING, DISCONNECTED, CLOSED},
-    CLOSING: {DISCONNECTED, CLOSED},
-    DISCONNECTED: {CLOSED},
-    CLOSED: set(),
-}
-"""CONNECTING: the backend is asked. OPEN: messages flow. CLOSING: the gateway's Close waits for the client's.
-DISCONNECTED: the client is gone, but some of what it sent was not handed on yet. CLOSED: all of it was; the backend may
-still have to be told."""
 
 
 class SessionListener(Protocol):
@@ -62,7 +36,7 @@ class SessionListener(Protocol):
     def is_open(self) -> bool:
         """Whether the node goes on."""
 
-    def given_up(self, session: "Session") -> None:
+    def disconnect_failed(self, session: "Session") -> None:
         """The DELETE of a session, which is settled, was given up: the backend is still owed it."""
 
     def left(self, session: "Session") -> None:
@@ -76,7 +50,7 @@ class SessionListener(Protocol):
 class Services(DeliveryServices):
     """What all sessions share."""
 
-    keeper: SessionListener
+    listener: SessionListener
     memory: MemoryLimit = NO_MEMORY_LIMIT
 
     @property
@@ -85,43 +59,50 @@ class Services(DeliveryServices):
         return min(self.settings.send_buffer, self.memory.allowance)
 
 
-class Session(ConnectionInfo, OutboxListener):
-    """A client. Made when its handshake was read; ends when the backend knows of its end."""
+class Session(OutboxListener):
+    """A client. `start` it once it is registered; it ends when the backend knows of its end.
 
-    __slots__ = ("_encode", "_number", "_services", "drops_messages", "edge", "outbox", "reason", "state")
+    `discards_messages`: what the client still sends is counted, and not delivered.
+    """
 
-    def __init__(
-        self, services: Services, connection_id: str, handshake: Handshake, remote_address: str, door: PendingClient
-    ) -> None:
-        """Ask the backend whether the client at `door` may come in."""
-        super().__init__(connection_id, handshake, remote_address, services.clock)
+    __slots__ = ("_encode", "_services", "connection", "discards_messages", "info", "outbox", "reason", "state")
+
+    def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake, client: PendingClient) -> None:
+        """Do nothing yet for `client`, which waits."""
         self._encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
-        self._number = 0
         self._services = services
-        self.drops_messages = False
-        self.edge: ClientConnection = EarlyFrames(door, handshake.subprotocols)
+        self.connection: ClientConnection = EarlyFrames(client, handshake.subprotocols)
+        self.discards_messages = False
+        self.info = info
+        self.outbox = Outbox(services, Subject(info.id, self.ws_uri, handshake.authorization), self)
         self.reason: Reason | None = None
         self.state = CONNECTING
-        settings, ws_uri = services.settings, self.ws_uri
-        subject = Subject(connection_id, ws_uri, handshake.authorization)
-        self.outbox = Outbox(services.webhook, services.clock, subject, self, settings.inbox)
-        body = opened_body(connection_id, ws_uri, round(settings.ws_timeout * 1000), handshake, remote_address)
-        services.journal.opened(self, partial(self._remembered, Opened(body, self.connected_at)))
+
+    def start(self, handshake: Handshake) -> None:
+        """Ask the backend whether the client may come in, as soon as the journal remembers the connection."""
+        opened = _opened(self, handshake, self._services.settings.ws_timeout)
+        self._services.journal.opened(self, partial(self._remembered, opened))
+
+    @property
+    def id(self) -> str:
+        """The connection's id."""
+        return self.info.id
 
     @property
     def ws_uri(self) -> str:
         """Where the backend reaches this client."""
-        return f"{self._services.settings.ws_hostname.text}/{self.id}"
+        return f"{self._services.settings.ws_hostname.text}/{self.info.id}"
 
     def receive(self, message: Message) -> None:
         """The client sent `message`: it goes to the backend behind those before it."""
-        self.messages_in += 1
-        self.bytes_in += len(message.data)
-        if self.drops_messages:
-            self.messages_undelivered += 1
+        info = self.info
+        info.messages_in += 1
+        info.bytes_in += len(message.data)
+        if self.discards_messages:
+            info.messages_undelivered += 1
             return
-        self._number += 1
-        message.number = self._number
+        # None was discarded before: it is the number of this one among those that are sent.
+        message.number = info.messages_in
         message.at = self._services.clock.wall()
         self.outbox.put(message)
 
@@ -155,46 +136,43 @@ class Session(ConnectionInfo, OutboxListener):
         if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(frames.TEXT if text else frames.BINARY, data)
-        waits = self.edge.buffered()
+        waits = self.connection.buffered()
         if waits:
             if waits + len(frame) > self._services.send_limit:
                 raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
             self._services.memory.note(len(frame))
-        self.messages_out += 1
-        self.bytes_out += len(data)
-        self.edge.write(frame)
+        self.info.messages_out += 1
+        self.info.bytes_out += len(data)
+        self.connection.write(frame)
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
         if self.state is CONNECTING:
             self._refuse(_refusal(reason), reason)
         elif self.state is OPEN:
-            self.note_close(code or reason.code, reason.value if text is None else text)
-            self.edge.write(frames.encode_close(self.close_code, self.close_text))
+            close = Close(code or reason.code, reason.value if text is None else text)
+            self.info.note_close(close)
+            self.connection.write(frames.encode_close(close.code, close.reason))
             if reason.is_final:
                 self.reason = reason
-                self.edge.close_gracefully()
+                self.connection.close_gracefully()
                 return
             self._move(CLOSING, reason)
-            self.edge.expect_close()
+            self.connection.expect_close()
 
     def abandon(self) -> None:
         """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
         events = self.outbox.abandon()
-        if events and isinstance(final := events[0], Closed) and final.body:
-            self._services.journal.ended(self.id, final)
-        self.messages_undelivered += sum(isinstance(event, Message) for event in events)
-        self.drops_messages = True
-        self.edge.resume()
+        if events and isinstance(closed := events[0], Closed) and closed.disconnect:
+            self._services.journal.ended(self.id, closed)
+        self.info.messages_undelivered += sum(isinstance(event, Message) for event in events)
+        self.discards_messages = True
+        self.connection.resume()
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client."""
-        return self.edge.buffered()
-
-    def information(self) -> dict[str, Any]:
-        """Return what `GET ws_uri` tells."""
-        return _information(self, self._services.clock)
+        return self.connection.buffered()
 
     # What the outbox tells (see `outbox.OutboxListener`), and the journal.
 
@@ -204,9 +182,9 @@ class Session(ConnectionInfo, OutboxListener):
             denied = self._enter(verdict) if isinstance(verdict, Accepted) else verdict
             if denied is None:
                 return
-            self._refuse(denied.fault, Reason.REFUSED)
+            self._refuse(denied.error, Reason.REFUSED)
             verdict = denied
-        if isinstance(verdict, Accepted) or verdict.told:
+        if isinstance(verdict, Accepted) or verdict.disconnect_owed:
             self._owe_delete(_grace(verdict, self._services))
         else:
             self._settle()
@@ -216,37 +194,34 @@ class Session(ConnectionInfo, OutboxListener):
         if self.state is not OPEN:
             logger.debug("%s: a reply came after the client", self.ws_uri)
             return
-        self.messages_out += 1
-        self.bytes_out += len(reply.data)
-        self.edge.write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
+        self.info.messages_out += 1
+        self.info.bytes_out += len(reply.data)
+        self.connection.write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
         if self.buffered > self._services.send_limit:
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
         throttle.warning(("undelivered", why.partition(", ")[0]), "%s: message not delivered: %s", self.ws_uri, why)
-        self.drops_messages = True
+        self.discards_messages = True
         self.close(reason)
         # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
         given_up = 1 + self.outbox.discard_messages()
-        self.messages_undelivered += given_up
+        self.info.messages_undelivered += given_up
 
-    def leaving(self, farewell: Closed) -> None:
-        """The DELETE is next: what it says is final."""
-        farewell.body = self.farewell(self.ws_uri)
+    def disconnecting(self, closed: Closed) -> None:
+        """Say how the client ended: nothing of that changes any more."""
+        closed.disconnect = self.info.disconnect(self.ws_uri)
 
-    def delayed(self, farewell: Closed) -> None:
-        """The DELETE was not taken at once: from now on, a crash leaves it to the next start as it is."""
-        self._services.journal.ended(self.id, farewell)
+    def disconnect_delivered(self) -> None:
+        """Forget the session: the backend knows of its end."""
+        self._forget()
 
-    def settled(self, why: str) -> None:
-        """The DELETE is done, or given up."""
-        if why:
-            logger.error("%s: the backend was not told that this connection ended: %s", self.ws_uri, why)
-            self._forget()
-            self._services.keeper.given_up(self)
-        else:
-            self._settle()
+    def disconnect_failed(self, why: str) -> None:
+        """Leave the DELETE to the registry; the connection stays in the journal."""
+        log_lost_disconnect(self.ws_uri, why)
+        self._forget()
+        self._services.listener.disconnect_failed(self)
 
     def entry(self) -> Entry:
         """Return what the journal has to hold of it."""
@@ -255,13 +230,13 @@ class Session(ConnectionInfo, OutboxListener):
     def pause(self) -> None:
         """Too much waits for the backend."""
         self._services.memory.note(self._services.settings.inbox)
-        self.edge.pause()
+        self.connection.pause()
 
     def resume(self) -> None:
         """Little enough waits for the backend."""
         if self.state is not CLOSED:
-            self.last_seen = self._services.clock.now()
-            self.edge.resume()
+            self.info.seen(self._services.clock.now())
+            self.connection.resume()
 
     def _remembered(self, opened: Opened, written: bool) -> None:
         """Ask the backend, now that the connection outlives this process."""
@@ -286,47 +261,46 @@ class Session(ConnectionInfo, OutboxListener):
 
     def _enter(self, verdict: Accepted) -> Rejected | None:
         """Let the client in; return why not where the backend's word cannot be carried out."""
-        early, ours = cast(EarlyFrames, self.edge), self._services.settings.subprotocols
+        early, ours = cast(EarlyFrames, self.connection), self._services.settings.subprotocols
         try:
-            self.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, ours)
+            self.info.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, ours)
         except ValueError:
             return _not_offered(self.ws_uri, verdict.subprotocol)
         self._move(OPEN, None)
-        self.context = verdict.context
         if verdict.context is not None:
-            self.outbox.subject.remember(verdict.context)
+            self.outbox.subject.set_context(verdict.context)
             self._services.journal.admitted(self.id, verdict.context)
-        self.edge = early.accept(self.subprotocol)
-        self.edge.start()
+        self.connection = early.accept(self.info.subprotocol)
+        self.connection.start()
         return None
 
-    def _refuse(self, fault: errors.HTTPError, reason: Reason) -> None:
-        cast(EarlyFrames, self.edge).refuse(fault)
+    def _refuse(self, error: errors.HTTPError, reason: Reason) -> None:
+        cast(EarlyFrames, self.connection).refuse(error)
         self._leave(reason)
 
     def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
         """End; `code` and `text` are those of a Close that went over the wire."""
         if code:
-            self.note_close(code, text)
+            self.info.note_close(Close(code, text))
         asked = self.state is not CONNECTING
         self._end(CLOSED, reason, NO_CONNECTION)
         if asked:
             self._owe_delete()
 
-    def _end(self, state: State, reason: Reason, edge: ClientConnection) -> None:
+    def _end(self, state: State, reason: Reason, connection: ClientConnection) -> None:
         """The client is gone: from now on its id is not found."""
         is_first = self.state is not DISCONNECTED
         self._move(state, reason)
-        self.edge = edge
+        self.connection = connection
         if is_first:
-            self.ended = self._services.clock.now()
-            self._services.keeper.left(self)
+            self.info.ended = self._services.clock.now()
+            self._services.listener.left(self)
             self.outbox.release()
 
     def _owe_delete(self, delay: float = 0.0) -> None:
         """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
         clock = self._services.clock
-        self.outbox.put(Closed(b"", clock.wall() - (clock.now() - self.ended), delay))
+        self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
 
     def _settle(self) -> None:
         self._services.journal.settled(self.id)
@@ -334,7 +308,22 @@ class Session(ConnectionInfo, OutboxListener):
 
     def _forget(self) -> None:
         self.outbox.detach()
-        self._services.keeper.settled(self)
+        self._services.listener.settled(self)
+
+
+def _opened(session: Session, handshake: Handshake, timeout: float) -> Opened:
+    info = session.info
+    return Opened(
+        at=info.connected_at,
+        id=info.id,
+        ws_uri=session.ws_uri,
+        timeout_ms=round(timeout * 1000),
+        remote_address=info.remote_address,
+        path=info.path,
+        query=info.query,
+        headers=handshake.headers,
+        subprotocols=handshake.subprotocols,
+    )
 
 
 def _refusal(reason: Reason) -> errors.HTTPError:
@@ -348,47 +337,18 @@ def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
     """Return how a client is refused for which the backend chose a `subprotocol` that it did not offer; log it."""
     message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
     throttle.warning("subprotocol", message, ws_uri, subprotocol)
-    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), told=True)
-
-
-def _information(session: Session, clock: Clock) -> dict[str, Any]:
-    """Return what `GET ws_uri` tells, and of a client that is gone, how it ended."""
-    told = {
-        "id": session.id,
-        "ws_uri": session.ws_uri,
-        "state": session.state.value,
-        "connected_at": rfc3339(session.connected_at),
-        "last_seen_at": rfc3339(clock.wall() - (clock.now() - session.last_seen)),
-        "remote_address": session.remote_address,
-        "path": session.path,
-        "query": session.query,
-        "subprotocol": session.subprotocol,
-        "context": session.context,
-        "messages_in": session.messages_in,
-        "messages_out": session.messages_out,
-        "bytes_in": session.bytes_in,
-        "bytes_out": session.bytes_out,
-        "inbox": session.outbox.level,
-        "buffered": session.buffered,
-    }
-    if session.ended:
-        told |= {
-            "ended_at": rfc3339(clock.wall() - (clock.now() - session.ended)),
-            "code": session.close_code,
-            "reason": session.close_text,
-            "undelivered": session.messages_undelivered,
-        }
-    return told
+    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
 
 
 def _grace(verdict: Accepted | Rejected, services: Services) -> float:
     """Return how many seconds a DELETE waits: it must not overtake a POST that the backend may still be handling."""
-    is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.fault, errors.GatewayTimeout)
-    return services.settings.api_timeout if is_unanswered and services.keeper.is_open else 0.0
+    is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.error, errors.GatewayTimeout)
+    return services.settings.api_timeout if is_unanswered and services.listener.is_open else 0.0
 
 
 def _entry(session: Session) -> Entry:
-    subject, late = session.outbox.subject, session.outbox.late
-    ended_at, farewell = (None, None) if late is None else (late.at, late.body)
-    authorization, context = subject.authorization, session.context
-    return Entry(session.id, session.ws_uri, authorization, context, session.connected_at, ended_at, farewell)
+    subject, info, late = session.outbox.subject, session.info, session.outbox.late
+    entry = Entry(info.id, session.ws_uri, subject.authorization, subject.context, info.connected_at)
+    if late is not None:
+        entry.ended_at, entry.disconnect_body = late.at, disconnect_body(late)
+    return entry

@@ -140,7 +140,7 @@ class PacedReader(asyncio.Protocol, ABC):
             return
         self._holds -= {reason}
         # What the client sent may have waited here for long: that is no silence of the client's.
-        self.session.last_seen = self._context.clock.now()
+        self.session.info.seen(self._context.clock.now())
         if not self._holds:
             self._read_slice()
             self._resume_transport()

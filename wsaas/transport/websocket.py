@@ -5,7 +5,8 @@ import asyncio
 from wsaas.clock import NO_TIMER
 from wsaas.events import Message, Reason
 from wsaas.memory.limit import NONE
-from wsaas.sessions.session import CLOSING, OPEN, Session
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import CLOSING, OPEN
 from wsaas.token_bucket import UNLIMITED, TokenBucket
 from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol, UnreadFrames
@@ -57,7 +58,7 @@ class WebSocketProtocol(PacedReader):
 
     def data_received(self, data: bytes) -> None:
         """Read frames."""
-        self.session.last_seen = self._context.clock.now()
+        self.session.info.seen(self._context.clock.now())
         self._frames.receive(data)
         self._read_frames()
 
@@ -118,12 +119,12 @@ class WebSocketProtocol(PacedReader):
         if self._context.memory.pressure is not NONE or MEMORY in self._holds:
             self._check_memory(now)
         ping_interval = self._context.ping_interval
-        if now - session.last_seen < ping_interval:
+        if now - session.info.last_seen < ping_interval:
             return
         if self._holds - {CONSUMER} or session.outbox.backlogged:
             # It is not read for reasons of this node or the backend. (The outbox may also wait for the client itself.)
-            session.last_seen = now
-        elif self._pinged_at <= session.last_seen:
+            session.info.seen(now)
+        elif self._pinged_at <= session.info.last_seen:
             # Each client gets a ping first, also after a long wait for its 101 or a stall of this process.
             self._ping(now)
         elif now - self._pinged_at >= ping_interval:
@@ -189,7 +190,7 @@ class WebSocketProtocol(PacedReader):
     def _ping(self, now: float) -> None:
         self._pinged_at = now
         self._progress = None
-        if self.session.messages_out:
+        if self.session.info.messages_out:
             progress = SendProgress(self._transport)
             self._progress = progress if progress.remaining else None
         self.write(frames.encode(frames.PING, b""))
@@ -214,7 +215,7 @@ class WebSocketProtocol(PacedReader):
     def _linger(self) -> None:
         """Count the connection for its address until it is closed: its session, which ended, does not any more."""
         if not self._lingers_for:
-            self._lingers_for = self._context.addresses.linger(self.session.remote_address)
+            self._lingers_for = self._context.addresses.linger(self.session.info.remote_address)
 
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""

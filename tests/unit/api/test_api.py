@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings, read_all
+from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, body_of, make_handshake, make_settings, read_all
 from tests.support.strategies import examples
 from wsaas import errors
 from wsaas.api.api import LONGEST_PAGE, PAGE, Api
@@ -12,8 +12,9 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted
 from wsaas.events import Closed, Reason
 from wsaas.http.request import Request, RequestParser
+from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
-from wsaas.sessions.session import State
+from wsaas.sessions.session_state import State
 from wsaas.websocket import frames
 
 UNKNOWN = "/" + "a" * 22
@@ -162,14 +163,14 @@ def test_a_put_that_says_nothing_of_its_body_is_text_if_that_is_utf8_and_else_bi
     assert rig.put("grüße".encode(), content_type).status == 200
     assert rig.put(b"\xff\x00", content_type).status == 200
     assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode()), frames.encode(frames.BINARY, b"\xff\x00")]
-    assert (rig.session.messages_out, rig.session.bytes_out) == (2, 9)
+    assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 9)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
 def test_text_of_another_charset_is_sent_in_utf8(rig, content_type):
     assert rig.put(b"gr\xfc\xdfe", f"{content_type}; charset=ISO-8859-1").status == 200
     assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode())]
-    assert rig.session.bytes_out == 7
+    assert rig.session.info.bytes_out == 7
 
 
 def test_text_that_is_not_in_its_charset_is_bad_text(rig):
@@ -273,7 +274,7 @@ def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, r
     assert rig.session.state is State.CLOSING
     assert rig.session.reason is Reason.BACKEND_CLOSED
     rig.session.lost()
-    told = orjson.loads(rig.webhook.asked.body)
+    told = orjson.loads(body_of(rig.webhook.asked))
     assert (told["code"], told["reason"]) == (code, reason)
 
 
@@ -324,7 +325,7 @@ def test_a_second_delete_is_gone_and_closes_nothing(rig):
     rig.ask("DELETE", rig.path, body=b'{"code": 4000}')
     assert rig.ask("DELETE", rig.path).said == (410, "GONE")
     assert len(rig.edge.written) == 1
-    assert rig.session.close_code == 4000
+    assert rig.session.info.close.code == 4000
 
 
 def test_a_put_to_a_client_that_is_being_closed_is_gone(rig):
@@ -338,7 +339,7 @@ def test_a_put_to_a_client_that_is_being_closed_is_gone(rig):
 def test_a_get_tells_about_the_client(rig):
     answer = rig.ask("GET", rig.path)
     assert answer.status == 200
-    assert answer.json == {"code": "OK", **rig.session.information()}
+    assert answer.json == {"code": "OK", **information(rig.session, rig.clock)}
     assert answer.json["id"] == rig.session.id
 
 
@@ -465,7 +466,7 @@ def listed(rig, query=""):
     """Return the clients on a page, by order, and its `next`."""
     answer = rig.ask("GET", f"/connections{query}")
     assert answer.status == 200, answer.json
-    orders = {each.id: each.order for each in rig.sessions}
+    orders = {each.id: each.info.order for each in rig.sessions}
     return [orders[each["id"]] for each in answer.json["connections"]], answer.json["next"]
 
 
@@ -479,7 +480,7 @@ def test_the_list_tells_of_the_node_and_of_each_client_what_a_get_tells(rig):
         "node": "localhost:8080",
         "started_at": rfc3339(rig.clock.wall() - 90.0),
         "total": 2,
-        "connections": [session.information() for session in rig.sessions],
+        "connections": [information(session, rig.clock) for session in rig.sessions],
         "next": None,
     }
     for session in rig.sessions:
@@ -595,7 +596,7 @@ def test_the_list_may_be_of_those_that_came_before_a_time(rig, time, expected):
     assert rfc3339(start) == "2023-11-14T22:30:00.000Z"
     rig.crowd(3)
     for number, session in enumerate(rig.sessions):
-        session.connected_at = start + number * 10.0
+        session.info.connected_at = start + number * 10.0
     assert listed(rig, f"?connected_before={time}") == (expected, None)
     if expected == [1, 2, 3]:
         assert listed(rig, f"?limit=2&connected_before={time}") == ([1, 2], 2)
@@ -639,7 +640,7 @@ def test_any_query_is_answered_with_a_page_or_a_fault(query):
 def test_clients_that_come_and_go_between_pages_hide_no_others_and_show_none_twice(count, limit, changes):
     rig = Rig(limit=200)
     rig.crowd(max(1, count))
-    stayed = {session.order for session in rig.sessions}
+    stayed = {session.info.order for session in rig.sessions}
     seen, after = [], 0
     for page in range(100):
         orders, following = listed(rig, f"?limit={limit}&after={after}")
@@ -654,7 +655,7 @@ def test_clients_that_come_and_go_between_pages_hide_no_others_and_show_none_twi
                 rig.admit()
             elif rig.registry.live():
                 left = list(rig.registry.live())[which % len(rig.registry)]
-                stayed.discard(left.order)
+                stayed.discard(left.info.order)
                 left.lost()
     assert seen == sorted(set(seen))
     assert stayed <= set(seen)

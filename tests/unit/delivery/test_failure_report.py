@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeBreaker
+from tests.support.fakes import FakeBreaker, make_closed, make_opened
 from wsaas.delivery.failure_report import EXCERPT_LENGTH, EXCERPT_SOURCE, Excerpt, advice
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.webhook import Webhook
-from wsaas.events import Closed, Message, Opened
+from wsaas.events import Message
 from wsaas.http.response import Response
 from wsaas.settings import load
 
-POST, PUT, DELETE = Opened(b"{}", 0.0), Message(True, b"hi", 0.0, 1), Closed(b"{}", 0.0)
+POST, PUT, DELETE = make_opened(), Message(True, b"hi", 0.0, 1), make_closed()
 
 DJANGO = b"""<!DOCTYPE html>
 <html lang="en">

@@ -13,13 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, make_closed
 from wsaas.delivery import journal, journal_file
 from wsaas.delivery.journal import GAP, RETRY_PAUSE, Entry, JournalError, NoJournal, SqliteJournal
-from wsaas.events import Closed
 
 PATIENCE = 20.0
-FAREWELL = Closed(b'{"code":1006}', 1_700_000_005.5)
+FAREWELL = make_closed(b'{"code":1006}', 1_700_000_005.5)
 
 
 def entry(name="a", authorization=b"Bearer \xe9", connected_at=1_700_000_000.25):
@@ -160,10 +159,10 @@ def test_the_context_and_the_farewell_are_remembered_as_they_were(opened):
 def test_a_farewell_may_be_written_anew(opened):
     opened.opened()
     opened.ended()
-    opened.ended(farewell=Closed(b'{"code":1011}', 2.0))
+    opened.ended(farewell=make_closed(b'{"code":1011}', 2.0))
     opened.turn()
     (left,) = opened.reopen()
-    assert (left.ended_at, left.farewell) == (2.0, b'{"code":1011}')
+    assert (left.ended_at, left.disconnect_body) == (2.0, b'{"code":1011}')
 
 
 def test_what_is_settled_is_gone(opened):
@@ -362,7 +361,7 @@ def test_whatever_else_cannot_be_written_is_tried_again_after_a_pause(opened):
     left = opened.reopen()
     assert names(left) == ["a", "b"]
     assert left[0].context == "x"
-    assert left[1].farewell == FAREWELL.body
+    assert left[1].disconnect_body == FAREWELL.disconnect
 
 
 def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
@@ -370,9 +369,9 @@ def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
     opened.turn()
     spy = opened.spy()
     spy.fails_at = "UPDATE"
-    opened.ended("a", farewell=Closed(b"old", 1.0))
+    opened.ended("a", farewell=make_closed(b"old", 1.0))
     opened.turn()
-    opened.ended("a", farewell=Closed(b"new", 2.0))
+    opened.ended("a", farewell=make_closed(b"new", 2.0))
     opened.opened("b")
     assert opened.calls.empty()
     spy.fails_at = None
@@ -381,7 +380,7 @@ def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
     assert opened.told[1:] == [("b", True)]
     left = opened.reopen()
     assert names(left) == ["a", "b"]
-    assert left[0].farewell == b"new"
+    assert left[0].disconnect_body == b"new"
 
 
 def test_a_full_disk_refuses_new_connections_until_there_is_room_again(opened):
@@ -732,8 +731,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(name=identifiers, body=st.binary(max_size=10))
     def it_ends(self, name, body):
         if self.lives(name):
-            self.change(name, ended_at=3.5, farewell=body)
-        self.rig.ended(name, Closed(body, 3.5))
+            self.change(name, ended_at=3.5, disconnect_body=body)
+        self.rig.ended(name, make_closed(body, 3.5))
 
     @rule(name=identifiers)
     def it_is_settled(self, name):

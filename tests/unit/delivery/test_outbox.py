@@ -7,7 +7,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.fakes import FakeClock, FakePool, FakeWebhook, make_settings
+from tests.support.fakes import (
+    FakeClock,
+    FakeJournal,
+    FakePool,
+    FakeWebhook,
+    make_closed,
+    make_opened,
+    make_services,
+    make_settings,
+)
 from wsaas.delivery import circuit_breaker
 from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker
 from wsaas.delivery.event_delivery import OutboxListener
@@ -46,15 +55,18 @@ class FakeOwner:
         self.calls.append(("undelivered", reason, why))
         self.on_undelivered()
 
-    def leaving(self, farewell):
-        self.leaving_events.append(farewell)
+    def disconnecting(self, closed):
+        self.leaving_events.append(closed)
 
-    def delayed(self, farewell):
-        self.calls.append(("delayed", farewell))
+    def disconnect_delayed(self):
+        self.calls.append("delayed")
         self.on_delayed()
 
-    def settled(self, why):
-        self.calls.append(("settled", why))
+    def disconnect_delivered(self):
+        self.calls.append("delivered")
+
+    def disconnect_failed(self, why):
+        self.calls.append(("failed", why))
 
     def pause(self):
         self.calls.append("pause")
@@ -69,8 +81,10 @@ class Rig:
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.owner = FakeOwner()
+        self.journal = FakeJournal()
         self.subject = Subject("id", "http://node/id", None)
-        self.outbox = Outbox(self.webhook, self.clock, self.subject, self.owner, inbox)
+        services = make_services(make_settings(inbox=str(inbox)), self.clock, self.webhook, journal=self.journal)
+        self.outbox = Outbox(services, self.subject, self.owner)
 
     def put(self, *events):
         for event in events:
@@ -106,11 +120,11 @@ def message(number, size=10):
 
 
 def opened():
-    return Opened(b"{}", 0.0)
+    return make_opened()
 
 
 def closed(number=99, delay=0.0):
-    return Closed(b"{%d}" % number, 0.0, delay)
+    return make_closed(b"{%d}" % number, delay=delay)
 
 
 # Order.
@@ -131,7 +145,7 @@ def test_events_go_one_by_one_in_their_order(rig):
         assert rig.webhook.told == events[:count]
         assert len(rig.webhook.calls) == 1
         rig.webhook.answer(verdict)
-    assert rig.calls == [("decided", ADMITTED), ("settled", "")]
+    assert rig.calls == [("decided", ADMITTED), "delivered"]
 
 
 def test_after_the_last_one_the_way_is_free_again(rig):
@@ -248,7 +262,7 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
     rig.put(event)
     rig.webhook.answer(AGAIN)
     if isinstance(event, Closed):
-        assert rig.calls.pop() == ("delayed", event)
+        assert rig.calls.pop() == "delayed"
     while not rig.calls:
         assert rig.clock.now() <= start + window
         (timer,) = rig.clock.timers
@@ -257,7 +271,7 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
     assert rig.clock.now() == pytest.approx(start + window)
     assert rig.clock.timers == []
     if isinstance(event, Closed):
-        assert rig.calls == [("settled", f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
+        assert rig.calls == [("failed", f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
     else:
         assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
 
@@ -486,13 +500,13 @@ def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(
     rig.put(closed(1))
     assert rig.outbox.late is None
     rig.webhook.answer(AGAIN)
-    assert rig.calls == [("delayed", closed(1))]
+    assert rig.calls == ["delayed"]
     assert rig.outbox.late == closed(1)
     rig.clock.advance(10.0)
     rig.webhook.answer(AGAIN)
     rig.clock.advance(10.0)
     rig.webhook.answer(DELIVERED)
-    assert rig.calls == [("delayed", closed(1)), ("settled", "")]
+    assert rig.calls == ["delayed", "delivered"]
     assert rig.owner.leaving_events == [closed(1)]
 
 
@@ -510,7 +524,7 @@ def test_an_owner_may_abandon_a_closed_that_is_late(rig, is_down):
     rig.put(closed(1))
     if not is_down:
         rig.webhook.answer(AGAIN)
-    assert rig.calls == [("delayed", closed(1))]
+    assert rig.calls == ["delayed"]
     assert rig.clock.timers == []
     assert rig.webhook.breaker.waiting == []
 
@@ -519,7 +533,7 @@ def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
     rig.webhook.windows[Closed] = 0.0
     rig.put(closed(1))
     rig.webhook.answer(AGAIN)
-    assert rig.calls == [("delayed", closed(1)), ("settled", "the backend is tired, 1 time")]
+    assert rig.calls == ["delayed", ("failed", "the backend is tired, 1 time")]
 
 
 def test_the_delay_of_a_closed_begins_when_it_is_next(rig):
@@ -543,8 +557,8 @@ def test_nothing_but_a_delay_is_skipped(rig):
 
 
 def test_an_owner_that_does_not_care_hears_nothing():
-    OutboxListener().leaving(closed(1))
-    OutboxListener().delayed(closed(1))
+    OutboxListener().disconnecting(closed(1))
+    OutboxListener().disconnect_delayed()
 
 
 def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
@@ -594,13 +608,13 @@ def test_in_no_state_does_an_abandoned_outbox_send_again(state):
     assert rig.clock.timers == []
 
 
-@pytest.mark.parametrize("callback", ["leaving", "delayed", "replied", "decided", "undelivered"])
+@pytest.mark.parametrize("callback", ["disconnecting", "disconnect_delayed", "replied", "decided", "undelivered"])
 @pytest.mark.parametrize("breaker", [CLOSED, OPEN])
 def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(rig, callback, breaker):
     setattr(rig.owner, callback, lambda *_: rig.outbox.abandon())
     event, verdict = {
-        "leaving": (closed(), DELIVERED),
-        "delayed": (closed(), AGAIN),
+        "disconnecting": (closed(), DELIVERED),
+        "disconnect_delayed": (closed(), AGAIN),
         "replied": (message(1), Delivered(message(0))),
         "decided": (opened(), ADMITTED),
         "undelivered": (message(1), Undeliverable("no", Reason.UNDELIVERED)),
@@ -660,10 +674,12 @@ class SharedRig:
         self.clock = FakeClock()
         self.pool = FakePool()
         self.breaker = CircuitBreaker(self.clock, self.pool)
-        self.webhook = Webhook(make_settings(**values), self.pool, self.breaker, self.clock.wall)
+        settings = make_settings(inbox=str(INBOX), **values)
+        self.webhook = Webhook(settings, self.pool, self.breaker, self.clock.wall)
+        self.services = make_services(settings, self.clock, self.webhook)
         self.owners = [FakeOwner() for _ in range(count)]
         self.outboxes = [
-            Outbox(self.webhook, self.clock, Subject(f"id{number}", f"node/id{number}", None), owner, INBOX)
+            Outbox(self.services, Subject(f"id{number}", f"node/id{number}", None), owner)
             for number, owner in enumerate(self.owners)
         ]
 
@@ -676,7 +692,7 @@ class SharedRig:
         """Let the breaker be half-open: requests of other connections failed."""
         for number in range(FAILURE_THRESHOLD):
             subject = Subject(f"other{number}", f"node/other{number}", None)
-            other = Outbox(self.webhook, self.clock, subject, FakeOwner(), INBOX)
+            other = Outbox(self.services, subject, FakeOwner())
             self.breaker.observe(other, Failure.BROKEN)
         assert self.breaker.state is circuit_breaker.HALF_OPEN
         return self
@@ -719,7 +735,7 @@ def test_an_opened_never_waits_for_a_backend_that_is_down(down):
         down.answer(Failure.UNREACHABLE)
         ((said, verdict),) = owner.calls
         assert said == "decided"
-        assert verdict.fault.status == 503
+        assert verdict.error.status == 503
     assert down.sent == []
 
 
@@ -744,7 +760,7 @@ def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
     down.clock.advance(0.1)
     assert down.sent == ["DELETE id0:end"]
     down.answer(204)
-    assert down.owners[0].calls == [("delayed", closed(9)), ("settled", "")]
+    assert down.owners[0].calls == ["delayed", "delivered"]
 
 
 def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_own():
@@ -945,11 +961,11 @@ def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     down.outboxes[0].put(closed())
-    assert down.owners[0].calls.pop() == ("delayed", closed())
+    assert down.owners[0].calls.pop() == "delayed"
     down.sweep(299.9)
     assert down.owners[0].calls == []
     down.sweep(0.1)
-    assert down.owners[0].calls == [("settled", "the backend cannot be reached")]
+    assert down.owners[0].calls == [("failed", "the backend cannot be reached")]
 
 
 def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
@@ -1089,15 +1105,15 @@ class OutboxMachine(RuleBasedStateMachine):
         known = len(self.rig.calls)
         self.discards_when_undelivered = False
         event = self.webhook.answer(Retry("not ready", after))
-        ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "settled")]
+        ends = [call[0] for call in self.rig.calls[known:] if call[0] in ("undelivered", "failed")]
         if ends == ["undelivered"]:
             self.go_on()
-        elif ends == ["settled"]:
+        elif ends == ["failed"]:
             self.current = "settled"
         else:
             assert ends == []
             assert len(self.rig.clock.timers) == 1
-        assert not ends or isinstance(event, Closed) == (ends == ["settled"])
+        assert not ends or isinstance(event, Closed) == (ends == ["failed"])
 
     @precondition(lambda self: self.rig.clock.timers)
     @rule()

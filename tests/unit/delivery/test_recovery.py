@@ -11,6 +11,8 @@ from tests.support.fakes import (
     FakePool,
     FakeSessionListener,
     FakeWebhook,
+    body_of,
+    make_closed,
     make_services,
     make_settings,
 )
@@ -50,7 +52,7 @@ class Rig:
         self.webhook = webhook or FakeWebhook()
         self.journal = FakeJournal()
         for entry in entries:
-            self.journal.entries[entry.id] = {"farewell": entry.farewell}
+            self.journal.entries[entry.id] = {"closed": entry.disconnect_body}
         settings = make_settings(**values)
         services = make_services(settings, self.clock, self.webhook, FakeSessionListener(), self.journal)
         self.recovery = Recovery(services, entries)
@@ -90,7 +92,7 @@ def test_a_lost_connection_is_told_of_with_what_is_known():
     (told,) = rig.webhook.told
     assert isinstance(told, Closed)
     assert told.at == rig.clock.wall()
-    assert orjson.loads(told.body) == {
+    assert orjson.loads(body_of(told)) == {
         "ws_uri": "old/a",
         "code": 1006,
         "reason": "gateway lost",
@@ -103,7 +105,7 @@ def test_a_lost_connection_is_told_of_with_what_is_known():
 
 def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
     rig = Rig(lost(connected_at=FakeClock().wall() + 3600.0)).start()
-    assert orjson.loads(rig.webhook.asked.body)["duration"] == 0
+    assert orjson.loads(body_of(rig.webhook.asked))["duration"] == 0
 
 
 def test_it_is_written_down_only_if_it_is_not_taken_at_once():
@@ -113,7 +115,8 @@ def test_it_is_written_down_only_if_it_is_not_taken_at_once():
     assert rig.journal.write() == ["settled"]
     asked = rig.webhook.answer(Retry("no", 1.0))
     assert rig.journal.write() == ["ended"]
-    assert rig.journal.entries["b"]["farewell"] == asked
+    written = rig.journal.entries["b"]["closed"]
+    assert (written.at, body_of(written)) == (asked.at, body_of(asked))
     rig.clock.advance(10.0)
     rig.webhook.answer(Retry("no", 1.0))
     assert rig.journal.pending == []
@@ -124,7 +127,7 @@ def test_it_is_written_down_only_if_it_is_not_taken_at_once():
 
 def test_what_was_retried_is_sent_again_as_it_was():
     rig = Rig(ended()).start()
-    assert rig.webhook.told == [Closed(FAREWELL, 1_700_000_123.0)]
+    assert rig.webhook.told == [make_closed(FAREWELL, 1_700_000_123.0)]
     rig.webhook.answer(Retry("no"))
     assert rig.journal.pending == []
 
@@ -174,7 +177,7 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 3)]
     rig = Rig(*entries).start()
     for done in range(4):
-        assert [int(event.body) for event in rig.webhook.told] == list(range(AT_ONCE + done))
+        assert [int(body_of(event)) for event in rig.webhook.told] == list(range(AT_ONCE + done))
         assert len(rig.recovery) == AT_ONCE + 3 - done
         if done < 3:
             rig.webhook.answer(DELIVERED)
@@ -221,7 +224,7 @@ def test_one_that_is_given_up_makes_way_for_the_next():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
-    assert int(rig.webhook.told[-1].body) == AT_ONCE
+    assert int(body_of(rig.webhook.told[-1])) == AT_ONCE
 
 
 def test_while_the_backend_is_down_they_line_up_like_everybody():
@@ -289,7 +292,7 @@ def owing(*names):
 
 
 def bodies(rig):
-    return [event.body.decode() for event in rig.webhook.told]
+    return [body_of(event).decode() for event in rig.webhook.told]
 
 
 def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog):
@@ -370,7 +373,8 @@ def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
     rig.webhook.answer(Retry("no"))
     assert rig.journal.write() == ["ended"]
     rig.clock.advance(OWED_RETRY_INTERVAL)
-    assert rig.webhook.told[0] == rig.webhook.asked
+    told, asked = rig.webhook.told[0], rig.webhook.asked
+    assert (told.at, body_of(told)) == (asked.at, body_of(asked))
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
 

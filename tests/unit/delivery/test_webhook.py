@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeBreaker, FakePool, read_all
+from tests.support.fakes import FakeBreaker, FakePool, make_closed, make_opened, opened_by, read_all
 from tests.support.strategies import examples
 from wsaas import __version__, errors
 from wsaas.delivery import webhook
+from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
@@ -27,7 +28,7 @@ NOW = 1769860800.0
 AT = 1769860800.125
 ID = "c0ffee"
 WS_URI = f"localhost:8080/{ID}"
-OPENED, MESSAGE, CLOSED = Opened(b"{}", AT), Message(True, b"hi", AT, 1), Closed(b"{}", AT)
+OPENED, MESSAGE, CLOSED = make_opened(AT), Message(True, b"hi", AT, 1), make_closed(b"{}", AT)
 EVENTS = [OPENED, MESSAGE, CLOSED]
 ANSWERS = [200, 201, 202, 204, 299]
 
@@ -69,8 +70,9 @@ def read(data: bytes) -> Request:
 # The requests
 
 
-def test_a_post_is_these_bytes():
-    data = make().request(subject(), Opened(b'{"ws_uri":"x"}', AT))
+def test_a_post_is_these_bytes(monkeypatch):
+    monkeypatch.setattr(webhook, "connect_body", lambda _: b'{"ws_uri":"x"}')
+    data = make().request(subject(), make_opened(AT))
     assert data == (
         b"POST /websocket HTTP/1.1\r\n"
         b"Host: localhost\r\n"
@@ -92,7 +94,7 @@ def test_a_post_is_these_bytes():
 
 def test_a_put_is_these_bytes():
     one = subject(b"Bearer \xe9\xff")
-    one.remember("user=1; room 2")
+    one.set_context("user=1; room 2")
     data = make(api_uri="https://backend:8443/a?b=c", ws_hostname="http://node/x").request(
         one, Message(True, "grüße".encode(), AT, 12)
     )
@@ -118,7 +120,7 @@ def test_a_put_is_these_bytes():
 
 
 def test_a_delete_is_these_bytes():
-    data = make(api_uri="[::1]:8000").request(subject(b""), Closed(b"{}", AT))
+    data = make(api_uri="[::1]:8000").request(subject(b""), make_closed(b"{}", AT))
     assert data == (
         b"DELETE / HTTP/1.1\r\n"
         b"Host: [::1]:8000\r\n"
@@ -157,7 +159,7 @@ def test_any_message_can_be_read_back(text, data, number):
 @pytest.mark.parametrize("authorization", [None, b"", b"Bearer \xe9: x", b"Ws-Uri: y"])
 def test_a_subject_knows_its_authorization(authorization):
     one = Subject("c0ffee", "node/c0ffee", authorization)
-    one.remember("user=1")
+    one.set_context("user=1")
     assert one.authorization == authorization
 
 
@@ -245,8 +247,8 @@ def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
 
 def test_the_body_of_a_post_says_who_wants_in():
     shaken = Handshake(b"key", "/chat", "a=b", {"host": "x", "x-a": "é"}, ["v1", "v2"], b"secret")
-    body = webhook.opened_body(ID, WS_URI, 30_000, shaken, "10.0.0.1")
-    assert json.loads(body) == {
+    opened = opened_by(shaken, id=ID, ws_uri=WS_URI, remote_address="10.0.0.1")
+    assert json.loads(connect_body(opened)) == {
         "ws_uri": WS_URI,
         "id": ID,
         "timeout": 30_000,
@@ -270,8 +272,8 @@ def judge_post(outcome):
 def denial(outcome) -> tuple[int, tuple[tuple[str, str], ...], bool]:
     verdict = judge_post(outcome)
     assert isinstance(verdict, Rejected)
-    assert verdict.fault.message.endswith(".")
-    return verdict.fault.status, verdict.fault.headers, verdict.told
+    assert verdict.error.message.endswith(".")
+    return verdict.error.status, verdict.error.headers, verdict.disconnect_owed
 
 
 @pytest.mark.parametrize("status", ANSWERS)
@@ -349,10 +351,10 @@ def test_a_context_that_is_accepted_survives_in_a_header(context):
     verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
     if isinstance(verdict, Accepted):
         one = subject()
-        one.remember(verdict.context)
+        one.set_context(verdict.context)
         assert read(make().request(one, MESSAGE)).header(b"ws-context") == context.encode()
     else:
-        assert verdict.told
+        assert verdict.disconnect_owed
         assert not context.isascii() or not context.isprintable() or context != context.strip()
 
 
@@ -368,7 +370,7 @@ def test_a_context_that_is_accepted_survives_in_a_header(context):
 )
 def test_some_refusals_are_passed_on_as_they_are(status, kind):
     verdict = judge_post(response(status, b'{"code":"OK"}'))
-    assert type(verdict.fault) is kind
+    assert type(verdict.error) is kind
     assert denial(response(status)) == (status, (), False)
 
 
@@ -411,7 +413,7 @@ PLAIN = [b"", b"identity", b"Identity", b"identity , ,identity"]
 def test_a_coded_answer_to_a_post_cannot_be_used(coding):
     answered = response(200, b'{"code":"OK"}', content_encoding=coding)
     assert denial(answered) == (502, (), True)
-    message = judge_post(answered).fault.message
+    message = judge_post(answered).error.message
     assert message.startswith("The backend answered with a body in Content-Encoding ")
     assert len(message) < 120
 

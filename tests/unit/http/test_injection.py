@@ -9,13 +9,14 @@ import h11
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.support.fakes import KEY, FakeBreaker, FakePool, read_all
+from tests.support.fakes import KEY, FakeBreaker, FakePool, make_closed, opened_by, read_all
 from tests.support.strategies import examples, extra_headers, head, header_values, spoilt
 from wsaas import __version__
 from wsaas.clock import rfc3339
-from wsaas.delivery.webhook import Rejected, Subject, Webhook, judge_opened, opened_body
+from wsaas.delivery.event_bodies import connect_body
+from wsaas.delivery.webhook import Rejected, Subject, Webhook, judge_opened
 from wsaas.errors import HTTPError
-from wsaas.events import Closed, Message, Opened
+from wsaas.events import Message
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import BadResponse, ResponseParser
 from wsaas.http.serialize import dated, fault_answer
@@ -114,10 +115,11 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
         return
     hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
     subject = Subject(ID, WS_URI, shaken.authorization)
-    opened = opened_body(ID, WS_URI, 1000, shaken, "192.0.2.1")
+    asked = opened_by(shaken, at=AT, id=ID, ws_uri=WS_URI, timeout_ms=1000, remote_address="192.0.2.1")
+    opened = connect_body(asked)
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
     stream = b"".join(
-        hook.request(subject, told) for told in (Opened(opened, AT), Message(False, message, AT, 1), Closed(closed, AT))
+        hook.request(subject, told) for told in (asked, Message(False, message, AT, 1), make_closed(closed, AT))
     )
     lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode())]
     if shaken.authorization is not None:
@@ -181,9 +183,9 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
         return
     verdict = judge_opened(response)
     if isinstance(verdict, Rejected):
-        found = responses_to_client(dated(fault_answer(verdict.fault, keep_alive=False), AT))
-        assert found.status_code == verdict.fault.status
-        passed_on = [(name.lower().encode(), value.encode("latin-1")) for name, value in verdict.fault.headers]
+        found = responses_to_client(dated(fault_answer(verdict.error, keep_alive=False), AT))
+        assert found.status_code == verdict.error.status
+        passed_on = [(name.lower().encode(), value.encode("latin-1")) for name, value in verdict.error.headers]
         assert [name for name, _ in found.headers] == [
             b"date",
             b"content-length",
@@ -207,7 +209,7 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
     if verdict.context is not None:
         hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
         subject = Subject(ID, WS_URI, None)
-        subject.remember(verdict.context)
+        subject.set_context(verdict.context)
         lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode()), (b"ws-context", verdict.context.encode())]
         assert requests_to_backend(hook.request(subject, Message(False, b"x", AT, 1))) == [
             ("PUT", expected(lines, b"1", b"message", b"application/octet-stream", b"x"), b"x")

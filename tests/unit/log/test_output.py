@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fakes import make_opened
 from tests.support.strategies import examples
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import Entry
-from wsaas.events import Opened
 from wsaas.log import output as log
 from wsaas.websocket.handshake import Handshake
 
@@ -158,7 +158,7 @@ def test_the_loggers_of_other_libraries_are_not_changed(stderr, caplog):
     "thing",
     [
         Handshake(b"key", "/", "t=s3cret", {"cookie": "s3cret"}, [], b"s3cret"),
-        Opened(b"s3cret", 0.0),
+        make_opened(query="t=s3cret", headers={"cookie": "s3cret"}),
         Entry("id", "uri", b"s3cret", "s3cret", 0.0),
     ],
 )

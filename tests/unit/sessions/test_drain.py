@@ -9,7 +9,7 @@ from tests.support.stage import Stage
 from wsaas.clock import Clock
 from wsaas.sessions import drain
 from wsaas.sessions.drain import Drain
-from wsaas.sessions.session import State
+from wsaas.sessions.session_state import State
 
 
 class FakeSession:
@@ -18,9 +18,10 @@ class FakeSession:
     def __init__(self, state: State, unread: int = 0, turns: int = 0) -> None:
         self.state = state
         self.ws_uri = "node/id"
-        self.drops_messages = False
+        self.discards_messages = False
         self.messages_undelivered = 0
-        self.edge = self
+        self.info = self
+        self.connection = self
         self.calls: list[str] = []
         self._turns = turns
         self._unread = unread

@@ -9,10 +9,10 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.sessions.registry import ID_FORM, Registry, page
-from wsaas.sessions.session import State
+from wsaas.sessions.session_state import State
 
 OK = Accepted(None, None)
-REFUSED = Rejected(errors.Forbidden("no"), told=False)
+REFUSED = Rejected(errors.Forbidden("no"), disconnect_owed=False)
 
 
 class Rig:
@@ -148,7 +148,7 @@ def test_an_id_that_never_was_is_not_found(rig):
 def test_the_backend_is_asked_about_a_client_with_its_id_and_address(rig):
     session = rig.admit()
     assert rig.webhook.subject.id == session.id
-    assert session.remote_address == "192.0.2.7"
+    assert session.info.remote_address == "192.0.2.7"
     assert session.state is State.CONNECTING
 
 
@@ -258,7 +258,7 @@ def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
 def orders(page):
     """Return the orders of a page, and whether there is more."""
     sessions, more = page
-    return [session.order for session in sessions], more
+    return [session.info.order for session in sessions], more
 
 
 def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
@@ -266,7 +266,7 @@ def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
     first, second = rig.admit(), rig.admit()
     first.lost()
     third = rig.admit()
-    assert [first.order, second.order, third.order] == [1, 2, 3]
+    assert [first.info.order, second.info.order, third.info.order] == [1, 2, 3]
 
 
 def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
@@ -306,10 +306,10 @@ def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
 def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_back():
     rig = Rig(limit=10)
     early, late, early_again = rig.admit(), rig.admit(), rig.admit()
-    late.connected_at = early.connected_at + 3600.0
-    time = early.connected_at + 1.0
-    assert orders(page(rig.registry.live(), 0, 2, time)) == ([early.order, early_again.order], False)
-    assert orders(page(rig.registry.live(), 0, 1, time)) == ([early.order], True)
+    late.info.connected_at = early.info.connected_at + 3600.0
+    time = early.info.connected_at + 1.0
+    assert orders(page(rig.registry.live(), 0, 2, time)) == ([early.info.order, early_again.info.order], False)
+    assert orders(page(rig.registry.live(), 0, 1, time)) == ([early.info.order], True)
 
 
 # The journal.

@@ -13,6 +13,7 @@ from tests.support.fakes import (
     FakeJournal,
     FakeSessionListener,
     FakeWebhook,
+    body_of,
     make_handshake,
     make_services,
     make_settings,
@@ -23,17 +24,25 @@ from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.journal import Entry, NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
-from wsaas.sessions.session import MOVES, Session, State
+from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.information import information
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import MOVES, State
 from wsaas.websocket import frames
 
 ID = "abcdefghijklmnopqrstuv"
 WS_URI = f"localhost:8080/{ID}"
 OK = Accepted(None, None)
-FORBIDDEN = Rejected(errors.Forbidden("no"), told=False)
-TIMED_OUT = Rejected(errors.GatewayTimeout("late"), told=True)
+FORBIDDEN = Rejected(errors.Forbidden("no"), disconnect_owed=False)
+TIMED_OUT = Rejected(errors.GatewayTimeout("late"), disconnect_owed=True)
 AGAIN = Retry("the backend is tired")
 UNDELIVERED = Undeliverable("no", Reason.UNDELIVERED)
 GONE = Undeliverable("gone", Reason.BACKEND_GONE)
+
+
+def shown(rig):
+    """What GET shows of the session."""
+    return information(rig.session, rig.clock)
 
 
 class Rig:
@@ -50,7 +59,9 @@ class Rig:
         self.journal = journal or NoJournal()
         services = make_services(make_settings(**values), self.clock, self.webhook, self.keeper, self.journal)
         handshake = make_handshake(offered, authorization)
-        self.session = Session(services, ID, handshake, "192.0.2.7", self.door)
+        info = ConnectionInfo(ID, handshake, "192.0.2.7", self.clock)
+        self.session = Session(services, info, handshake, self.door)
+        self.session.start(handshake)
         self.edge.ended = self.session.lost
 
     def enter(self):
@@ -79,7 +90,7 @@ class Rig:
     @property
     def ends(self):
         """The bodies of the DELETEs that were sent."""
-        return [orjson.loads(event.body) for event in self.webhook.told if isinstance(event, Closed)]
+        return [orjson.loads(body_of(event)) for event in self.webhook.told if isinstance(event, Closed)]
 
     @property
     def end(self):
@@ -105,7 +116,7 @@ def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
     assert isinstance(asked, Opened)
     assert asked.number == 0
     assert asked.at == rig.clock.wall()
-    body = orjson.loads(asked.body)
+    body = orjson.loads(body_of(asked))
     assert body["ws_uri"] == WS_URI
     assert body["id"] == ID
     assert body["timeout"] == 30000
@@ -136,13 +147,13 @@ def test_an_admitted_client_enters_and_its_edge_is_started(rig):
 def test_a_context_is_kept_and_sent_along(rig):
     rig.webhook.answer(Accepted(None, "cart=7"))
     rig.receive()
-    assert rig.session.context == "cart=7"
+    assert rig.session.outbox.subject.context == "cart=7"
     assert b"Ws-Context: cart=7\r\n" in rig.webhook.subject.lines
 
 
 def test_without_a_context_none_is_sent(rig):
     rig.enter().receive()
-    assert rig.session.context is None
+    assert rig.session.outbox.subject.context is None
     assert b"Ws-Context" not in rig.webhook.subject.lines
 
 
@@ -160,7 +171,7 @@ def test_the_subprotocol_is_the_backends_choice_else_the_nodes(offered, named, p
     rig = Rig(offered, preferred)
     rig.webhook.answer(Accepted(named, None))
     assert rig.door.accepted == (chosen, b"")
-    assert rig.session.subprotocol == chosen
+    assert rig.session.info.subprotocol == chosen
 
 
 def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owed():
@@ -177,7 +188,7 @@ def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owe
 
 def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(rig):
     rig.webhook.answer(FORBIDDEN)
-    assert rig.door.refused is FORBIDDEN.fault
+    assert rig.door.refused is FORBIDDEN.error
     assert rig.session.state is State.CLOSED
     assert rig.keeper.calls == ["left", "settled"]
     assert rig.ends == []
@@ -187,7 +198,7 @@ def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(
 
 def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
     rig.webhook.answer(TIMED_OUT)
-    assert rig.door.refused is TIMED_OUT.fault
+    assert rig.door.refused is TIMED_OUT.error
     assert rig.ends == []
     rig.clock.advance(10.0)
     assert rig.end == (1006, "")
@@ -265,8 +276,8 @@ def test_the_counters_count_messages_and_bytes_both_ways(rig):
     rig.session.send(text=False, data=b"123")
     rig.webhook.answer(Delivered(Message(text=True, data=b"1234")))
     session = rig.session
-    assert (session.messages_in, session.bytes_in) == (2, 5)
-    assert (session.messages_out, session.bytes_out) == (2, 7)
+    assert (session.info.messages_in, session.info.bytes_in) == (2, 5)
+    assert (session.info.messages_out, session.info.bytes_out) == (2, 7)
 
 
 def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
@@ -276,7 +287,7 @@ def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
     rig.clock.advance(20.0)
     rig.webhook.answer(DELIVERED)
     assert rig.edge.calls == ["start", "pause", "resume"]
-    assert rig.session.last_seen == rig.clock.now()
+    assert rig.session.info.last_seen == rig.clock.now()
 
 
 def test_a_client_that_is_gone_is_not_resumed(rig):
@@ -313,7 +324,7 @@ def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
     assert rig.door.accepted == (None, early)
     assert rig.edge.written == []
     assert rig.session.buffered == 0
-    assert (rig.session.messages_out, rig.session.bytes_out) == (2, 6)
+    assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 6)
     rig.session.send(text=True, data=b"three")
     assert rig.edge.written == [frames.encode(frames.TEXT, b"three")]
 
@@ -327,7 +338,7 @@ def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     with pytest.raises(errors.SlowClient) as caught:
         rig.session.send(text=True, data=b"")
     assert caught.value.headers == (("Retry-After", "1"),)
-    assert rig.session.messages_out == 1
+    assert rig.session.info.messages_out == 1
     rig.answer_all()
     assert len(rig.door.accepted[1] + b"".join(rig.edge.written)) == 504
 
@@ -361,9 +372,9 @@ def test_text_that_is_not_utf8_is_refused(rig, state):
     rig.bring_to(state)
     with pytest.raises(errors.BadText):
         rig.session.send(text=True, data=b"\xff")
-    assert rig.session.messages_out == 0
+    assert rig.session.info.messages_out == 0
     rig.session.send(text=False, data=b"\xff")
-    assert rig.session.messages_out == 1
+    assert rig.session.info.messages_out == 1
 
 
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
@@ -373,7 +384,7 @@ def test_a_push_to_a_client_that_ends_is_gone(rig, state):
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"hi")
     assert rig.edge.written == written
-    assert rig.session.messages_out == 0
+    assert rig.session.info.messages_out == 0
 
 
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
@@ -387,7 +398,7 @@ def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
     written = list(rig.edge.written)
     rig.webhook.answer(Delivered(Message(text=True, data=b"late")))
     assert rig.edge.written == written
-    assert rig.session.messages_out == 0
+    assert rig.session.info.messages_out == 0
     assert "a reply came after the client" in caplog.text
 
 
@@ -402,7 +413,7 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     rig.edge.backlog += 1
     rig.webhook.answer(Delivered(Message(text=True, data=b"b")))
     assert rig.webhook.calls == []
-    assert rig.session.messages_out == 2
+    assert rig.session.info.messages_out == 2
     rig.session.outbox.release()
     assert rig.webhook.asked.data == b"3"
 
@@ -538,7 +549,7 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     # What still comes would come behind a gap.
     rig.receive(b"3")
     assert rig.webhook.calls == []
-    assert rig.session.messages_in == 3
+    assert rig.session.info.messages_in == 3
     rig.session.closed_by_client(code, text)
     assert rig.end == (code, text)
     assert rig.webhook.told[-1].number == "end"
@@ -608,14 +619,14 @@ def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
     rig.journal.write()
     (asked,) = rig.webhook.told
     assert isinstance(asked, Opened)
-    assert asked.at == rig.session.connected_at == rig.clock.wall() - 1.0
+    assert asked.at == rig.session.info.connected_at == rig.clock.wall() - 1.0
     assert rig.journal.entries == {
         ID: {
             "ws_uri": WS_URI,
             "authorization": b"Bearer x",
             "context": None,
-            "connected_at": rig.session.connected_at,
-            "farewell": None,
+            "connected_at": rig.session.info.connected_at,
+            "closed": None,
         }
     }
 
@@ -702,7 +713,7 @@ def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_
     rig.session.closed_by_client(4000, "bye")
     asked = rig.webhook.answer(AGAIN)
     assert rig.journal.write() == ["ended"]
-    assert rig.journal.entries[ID]["farewell"] == asked
+    assert body_of(rig.journal.entries[ID]["closed"]) == body_of(asked)
     rig.clock.advance(10.0)
     rig.webhook.answer(AGAIN)
     assert rig.journal.pending == []
@@ -718,7 +729,7 @@ def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journall
     rig.session.lost()
     assert rig.ends == []
     assert rig.journal.write() == ["ended"]
-    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 1006
+    assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 1006
 
 
 def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journalled):
@@ -737,7 +748,7 @@ def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(
     rig.session.closed_by_client(4000, "bye")
     rig.session.abandon()
     assert rig.journal.write() == ["ended"]
-    assert orjson.loads(rig.journal.entries[ID]["farewell"].body)["code"] == 4000
+    assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 4000
 
 
 def test_a_delete_behind_messages_that_a_stop_cuts_short_is_not_written_down(journalled):
@@ -751,13 +762,13 @@ def test_a_delete_behind_messages_that_a_stop_cuts_short_is_not_written_down(jou
 def test_the_entry_of_a_session_is_what_the_journal_has(journalled):
     rig = journalled
     rig.journal.write()
-    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at)
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", None, rig.session.info.connected_at)
     rig.webhook.answer(Accepted(None, "cart=7"))
     rig.session.lost()
-    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", "cart=7", rig.session.connected_at)
+    assert rig.session.entry() == Entry(ID, WS_URI, b"Bearer x", "cart=7", rig.session.info.connected_at)
     asked = rig.webhook.answer(AGAIN)
     entry = rig.session.entry()
-    assert (entry.ended_at, entry.farewell) == (asked.at, asked.body)
+    assert (entry.ended_at, entry.disconnect_body) == (asked.at, body_of(asked))
 
 
 def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered(journalled):
@@ -768,9 +779,9 @@ def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered
     rig.webhook.answer(UNDELIVERED)
     asked = rig.webhook.answer(AGAIN)
     rig.journal.write()
-    remembered = rig.journal.entries[ID]["farewell"]
-    assert remembered == asked
-    assert orjson.loads(remembered.body)["undelivered"] == 2
+    remembered = rig.journal.entries[ID]["closed"]
+    assert (remembered.at, body_of(remembered)) == (asked.at, body_of(asked))
+    assert orjson.loads(body_of(remembered))["undelivered"] == 2
     assert rig.end == (1000, "bye")
 
 
@@ -785,7 +796,7 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     assert list(rig.journal.entries) == [ID]
     # Whoever tries again needs nothing of the session.
     assert rig.keeper.owed == [
-        Entry(ID, WS_URI, b"Bearer x", None, rig.session.connected_at, asked.at, asked.body),
+        Entry(ID, WS_URI, b"Bearer x", None, rig.session.info.connected_at, asked.at, body_of(asked)),
     ]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
@@ -796,7 +807,7 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
 def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again():
     rig = Rig(api_timeout="4000")
     rig.webhook.answer(TIMED_OUT)
-    assert rig.door.refused is TIMED_OUT.fault
+    assert rig.door.refused is TIMED_OUT.error
     rig.clock.advance(3.99)
     assert rig.ends == []
     rig.clock.advance(0.02)
@@ -850,7 +861,7 @@ def test_the_information_of_a_client_that_waits(rig):
     start = rig.clock.wall()
     rig.session.send(text=True, data=b"early")
     rig.clock.advance(3.0)
-    assert rig.session.information() == {
+    assert shown(rig) == {
         "id": ID,
         "ws_uri": WS_URI,
         "state": "connecting",
@@ -877,10 +888,10 @@ def test_the_information_of_a_client_that_is_in():
     rig.receive(b"12")
     rig.receive(b"345")
     rig.clock.advance(3.0)
-    rig.session.last_seen = rig.clock.now()
+    rig.session.info.last_seen = rig.clock.now()
     rig.clock.advance(4.0)
     rig.edge.backlog = 77
-    information = rig.session.information()
+    information = shown(rig)
     assert information["state"] == "open"
     assert information["connected_at"] == rfc3339(start)
     assert information["last_seen_at"] == rfc3339(start + 3.0)
@@ -888,7 +899,7 @@ def test_the_information_of_a_client_that_is_in():
     assert (information["messages_in"], information["bytes_in"]) == (2, 5)
     assert (information["inbox"], information["buffered"]) == (515, 77)
     rig.session.close(Reason.SHUTDOWN)
-    assert rig.session.information()["state"] == "closing"
+    assert shown(rig)["state"] == "closing"
 
 
 # The table.
@@ -1015,7 +1026,7 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.maybe_accepted is None and self.webhook.calls)
     @rule(verdict=st.sampled_from([OK, OK, OK, FORBIDDEN, TIMED_OUT, Accepted("a", "x")]))
     def the_backend_decides(self, verdict):
-        self.maybe_accepted = isinstance(verdict, Accepted) or verdict.told
+        self.maybe_accepted = isinstance(verdict, Accepted) or verdict.disconnect_owed
         self.webhook.answer(verdict)
 
     @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING, State.DISCONNECTED))
@@ -1134,7 +1145,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert [event.number for event in messages] == list(range(1, len(messages) + 1))
         assert [int(event.data.partition(b".")[0]) for event in messages] == [event.number for event in messages]
         if ends:
-            body = orjson.loads(ends[0].body)
+            body = orjson.loads(body_of(ends[0]))
             assert body["code"] == self.close_code
             assert body["messages_in"] == self.received
             assert body["undelivered"] == self.received - self.taken
@@ -1147,7 +1158,8 @@ class SessionMachine(RuleBasedStateMachine):
             assert ID in self.journal.entries
         if told and is_owed and not self.journal.pending:
             # What it says is, once somebody may have to repeat it.
-            assert self.journal.entries[ID]["farewell"] == self.session.outbox.late
+            late, written = self.session.outbox.late, self.journal.entries[ID]["closed"]
+            assert (late and (late.at, body_of(late))) == (written and (written.at, body_of(written)))
         if "settled" in self.rig.keeper.calls and not self.journal.pending:
             assert self.journal.entries == {}
 
@@ -1159,12 +1171,12 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.session.buffered == 0
             assert self.rig.edge.written == []
             return
-        got = (accepted[1] if accepted else self.session.edge._frames) + b"".join(self.rig.edge.written)
+        got = (accepted[1] if accepted else self.session.connection._frames) + b"".join(self.rig.edge.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)
         rest = got[len(pushed) :]
         assert rest == b"" or (rest[0] == 0x88 and len(rest) == 2 + rest[1] and self.state_is(*list(State)[2:]))
-        assert self.session.messages_out == len(self.pushed)
+        assert self.session.info.messages_out == len(self.pushed)
 
     @invariant()
     def a_door_is_used_once(self):

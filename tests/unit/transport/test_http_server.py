@@ -25,7 +25,7 @@ from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE
 from wsaas.memory.limit import THROTTLING, MemoryLimit
 from wsaas.sessions.registry import Registry
-from wsaas.sessions.session import State
+from wsaas.sessions.session_state import State
 from wsaas.transport import http_server as server
 from wsaas.transport.admission import MAX_REFUSED, Gate, SharedGate
 from wsaas.transport.context import ServerContext
@@ -703,7 +703,7 @@ def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
     (session,) = rig.registry.live()
     assert door.session is session
     assert session.state is State.CONNECTING
-    assert (session.path, session.query, session.remote_address) == ("/room", "a=b", "192.0.2.7")
+    assert (session.info.path, session.info.query, session.info.remote_address) == ("/room", "a=b", "192.0.2.7")
 
 
 def test_an_admitted_client_is_switched(rig, session):
@@ -738,7 +738,7 @@ def test_a_client_on_a_unix_socket_has_no_address(peername):
     rig = Rig(peername=peername)
     rig.receive(HANDSHAKE)
     (session,) = rig.registry.live()
-    assert session.remote_address == ""
+    assert session.info.remote_address == ""
 
 
 @pytest.mark.parametrize(
@@ -975,13 +975,13 @@ def test_finish_closes_but_not_for_ever(rig, data):
 def test_a_trusted_proxy_tells_who_its_client_is(peername, forwarded, address):
     rig = Rig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: " + forwarded + b"\r\n\r\n")
-    assert rig.transport.protocol.session.remote_address == address
+    assert rig.transport.protocol.session.info.remote_address == address
 
 
 def test_a_proxy_is_not_trusted_unasked():
     rig = Rig(peername=("127.0.0.1", 1))
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
-    assert rig.transport.protocol.session.remote_address == "127.0.0.1"
+    assert rig.transport.protocol.session.info.remote_address == "127.0.0.1"
 
 
 def test_one_client_too_many_of_an_address_is_told_to_come_later():

@@ -12,6 +12,7 @@ from tests.support.fakes import (
     FakeTransport,
     FakeWebhook,
     Stopwatch,
+    body_of,
     client_frame,
     make_handshake,
     make_services,
@@ -21,7 +22,9 @@ from wsaas import errors
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
-from wsaas.sessions.session import Session, State
+from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import State
 from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol
 from wsaas.transport.pending_client import PendingClientProtocol
@@ -57,7 +60,9 @@ class Rig:
         self.pending_client = PendingClientProtocol(self.context, self.transport, handshake, eager)
         self.transport.set_protocol(self.pending_client)
         services = make_services(settings, self.clock, self.webhook, self.listener)
-        self.session = self.pending_client.session = Session(services, "i" * 22, handshake, "", self.pending_client)
+        info = ConnectionInfo("i" * 22, handshake, "", self.clock)
+        self.session = self.pending_client.session = Session(services, info, handshake, self.pending_client)
+        self.session.start(handshake)
 
     def enter(self):
         self.webhook.answer(OK)
@@ -98,7 +103,7 @@ class Rig:
     def end(self):
         """What the one DELETE says: code and reason."""
         (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
-        body = orjson.loads(event.body)
+        body = orjson.loads(body_of(event))
         return body["code"], body["reason"]
 
 
@@ -132,7 +137,7 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
     assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
     connection = rig.transport.protocol
     assert isinstance(connection, WebSocketProtocol)
-    assert rig.session.edge is connection
+    assert rig.session.connection is connection
     assert rig.timeouts.connections == [connection]
 
 
@@ -179,7 +184,9 @@ def test_a_client_whose_early_messages_fill_the_inbox_is_not_read():
 
 def test_a_refused_client_gets_the_error_and_is_closed():
     rig = Rig()
-    rig.webhook.answer(Rejected(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), told=False))
+    rig.webhook.answer(
+        Rejected(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), disconnect_owed=False)
+    )
     answer = rig.transport.take()
     assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
     assert b"\r\nWWW-Authenticate: Basic\r\n" in answer
@@ -191,7 +198,7 @@ def test_a_refused_client_gets_the_error_and_is_closed():
 
 def test_a_client_that_does_not_take_its_refusal_is_dropped():
     rig = Rig()
-    rig.webhook.answer(Rejected(errors.Forbidden("no"), told=False))
+    rig.webhook.answer(Rejected(errors.Forbidden("no"), disconnect_owed=False))
     rig.pass_time(9.9)
     assert not rig.transport.aborted
     rig.pass_time(0.1)
@@ -242,19 +249,19 @@ def test_a_frame_may_come_in_pieces_and_a_piece_may_hold_many_frames(rig):
 def test_the_first_bytes_of_a_frame_end_the_silence(rig):
     rig.clock.advance(5.0)
     rig.receive(text(b"hello")[:1])
-    assert rig.session.last_seen == rig.clock.now()
+    assert rig.session.info.last_seen == rig.clock.now()
 
 
 def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backend_caught_up():
     rig = Rig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     assert not rig.transport.reading
-    assert rig.session.messages_in == 3
+    assert rig.session.info.messages_in == 3
     rig.webhook.answer(DELIVERED)
     assert not rig.transport.reading
     rig.webhook.answer(DELIVERED)
     # What was read before is handed on, and is too much again.
-    assert rig.session.messages_in == 5
+    assert rig.session.info.messages_in == 5
     assert not rig.transport.reading
     while rig.webhook.calls:
         rig.webhook.answer(DELIVERED)
@@ -271,9 +278,9 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     # The backend is not told faster than it takes them, nor is more than the inbox kept.
-    assert rig.session.messages_in == 3
+    assert rig.session.info.messages_in == 3
     rig.answer_all()
-    assert len(rig.messages) == rig.session.messages_in == 6
+    assert len(rig.messages) == rig.session.info.messages_in == 6
     assert rig.end == (1006, "")
     assert rig.listener.calls == ["left", "settled"]
 
@@ -346,7 +353,7 @@ def test_a_pong_only_ends_the_silence(rig):
     rig.clock.advance(5.0)
     rig.receive(client_frame(frames.PONG, b"x"))
     assert rig.transport.writes == []
-    assert rig.session.last_seen == rig.clock.now()
+    assert rig.session.info.last_seen == rig.clock.now()
     assert rig.messages == []
 
 
@@ -450,7 +457,7 @@ def test_a_violation_is_answered_with_a_close_and_the_end_of_writing_while_readi
     assert rig.session.reason is Reason.VIOLATION
     assert rig.end == (code, frame[4:].decode())
     rig.receive(text(b"more") + ping())
-    assert rig.session.messages_in == 0
+    assert rig.session.info.messages_in == 0
     rig.pass_time(9.9)
     assert not rig.transport.aborted
     rig.pass_time(0.1)
@@ -694,7 +701,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
     assert rig.clock.timers == []
     rig.answer_all()
     assert rig.messages[-1] == b"at last"
-    assert rig.session.messages_in == len(rig.messages)
+    assert rig.session.info.messages_in == len(rig.messages)
 
 
 def test_a_flood_of_fragments_is_read_in_turns():
@@ -714,13 +721,13 @@ def test_a_flood_of_fragments_is_read_in_turns():
 def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
     rig = Rig().enter()
     served = []
-    rig.context.run_queue.add(lambda: served.append(rig.session.messages_in))
+    rig.context.run_queue.add(lambda: served.append(rig.session.info.messages_in))
     rig.receive(burst(0, 5))
-    assert rig.session.messages_in == 1
+    assert rig.session.info.messages_in == 1
     assert not rig.transport.reading
     rig.turn()
     assert served == [1]
-    assert rig.session.messages_in == 5
+    assert rig.session.info.messages_in == 5
     assert rig.transport.reading
 
 
@@ -761,7 +768,7 @@ def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_a
         turns += 1
     assert turns == 3
     assert rig.messages == [b"refused"]
-    assert rig.session.messages_undelivered == 42
+    assert rig.session.info.messages_undelivered == 42
     rig.receive(close(1011))
     assert rig.end == (1011, "message not delivered")
 
@@ -772,7 +779,7 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
     assert not rig.transport.reading
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     assert rig.messages == numbers(0, 1)
-    assert (rig.session.messages_in, rig.session.messages_undelivered) == (40, 40)
+    assert (rig.session.info.messages_in, rig.session.info.messages_undelivered) == (40, 40)
     rig.receive(close(1011))
     assert rig.end == (1011, "message not delivered")
 
@@ -780,12 +787,12 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
 def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
     rig = Rig().enter().slices_of(10)
     rig.receive(burst(0, 41))
-    assert rig.session.messages_in == 11
+    assert rig.session.info.messages_in == 11
     rig.transport.lose()
-    assert rig.session.messages_in == 11
+    assert rig.session.info.messages_in == 11
     for _ in range(3):
         rig.turn()
-    assert rig.session.messages_in == 41
+    assert rig.session.info.messages_in == 41
     rig.answer_all()
     assert rig.messages == numbers(0, 41)
     assert rig.end == (1006, "")
@@ -1038,9 +1045,9 @@ def test_a_queued_client_with_a_rate_limit_that_was_sent_a_close_is_served_once_
     rig = Rig(max_message_rate="1000").enter().slices_of(10)
     rig.receive(burst(0, 41))
     rig.session.close(Reason.BACKEND_CLOSED)
-    before = rig.session.messages_in
+    before = rig.session.info.messages_in
     rig.turn()
-    assert rig.session.messages_in - before == 10
+    assert rig.session.info.messages_in - before == 10
 
 
 def test_a_throttled_client_that_is_lost_leaves_nothing(tight):
@@ -1111,7 +1118,7 @@ def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
     assert rig.transport.reading
     rig.receive(burst(0, 3) + close(1001))
     rig.answer_all()
-    assert rig.session.messages_undelivered == 8
+    assert rig.session.info.messages_undelivered == 8
     assert len(rig.messages) == 1
 
 
@@ -1122,7 +1129,7 @@ def test_what_a_lost_client_sent_is_counted_when_it_is_abandoned():
     rig.session.abandon()
     rig.clock.advance(0)
     assert rig.session.state is State.CLOSED
-    assert rig.session.messages_undelivered == 5
+    assert rig.session.info.messages_undelivered == 5
 
 
 # A limited rate

@@ -1,0 +1,37 @@
+"""What `GET ws_uri` and `GET /connections` show of a session."""
+
+from typing import Any
+
+from wsaas.clock import Clock, rfc3339
+from wsaas.sessions.session import Session
+
+
+def information(session: Session, clock: Clock) -> dict[str, Any]:
+    """Return the JSON object of `session`; it says how the connection ended, once it did."""
+    info = session.info
+    found = {
+        "id": info.id,
+        "ws_uri": session.ws_uri,
+        "state": session.state.value,
+        "connected_at": rfc3339(info.connected_at),
+        "last_seen_at": rfc3339(clock.wall() - (clock.now() - info.last_seen)),
+        "remote_address": info.remote_address,
+        "path": info.path,
+        "query": info.query,
+        "subprotocol": info.subprotocol,
+        "context": session.outbox.subject.context,
+        "messages_in": info.messages_in,
+        "messages_out": info.messages_out,
+        "bytes_in": info.bytes_in,
+        "bytes_out": info.bytes_out,
+        "inbox": session.outbox.level,
+        "buffered": session.buffered,
+    }
+    if info.ended:
+        found |= {
+            "ended_at": rfc3339(clock.wall() - (clock.now() - info.ended)),
+            "code": info.close.code,
+            "reason": info.close.reason,
+            "undelivered": info.messages_undelivered,
+        }
+    return found
