@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from tests.support.fakes import FakeClock, make_settings
@@ -9,8 +11,13 @@ class Connection:
     def __init__(self):
         self.checks = []
 
+        self.closed = False
+
     def check_deadline(self, now):
         self.checks.append(now)
+
+    def close_gracefully(self):
+        self.closed = True
 
 
 @pytest.fixture
@@ -131,6 +138,17 @@ def test_an_exception_in_a_check_does_not_stop_the_timer(clock):
     timeouts.discard(connection)
     clock.advance(1.0)
     assert len(jobs) == 1
+
+
+def test_all_connections_are_closed_and_what_did_not_close_expires(clock):
+    timeouts, connections = Timeouts(clock, 1.0), [Connection(), Connection()]
+    for connection in connections:
+        timeouts.add(connection)
+    timeouts.close_all()
+    assert all(connection.closed for connection in connections)
+    timeouts.discard(connections[0])
+    timeouts.expire_all()
+    assert [connection.checks for connection in connections] == [[], [math.inf]]
 
 
 @pytest.fixture
