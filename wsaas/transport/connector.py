@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from wsaas.clock import GRACE_S, STALL_S
+from wsaas.clock import GRACE_S, NO_TIMER, STALL_S, Timer
 from wsaas.settings import Settings
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.client_tls import ClientTLSTransport
@@ -29,29 +29,34 @@ OnError = Callable[[Exception], None]
 
 
 class TimeLimit:
-    """Cancels the current task after `seconds`.
+    """Cancels the task that calls `start` after `seconds`.
 
-    To be made in the task itself: one that is cancelled before its first step does not run at all. After a stall of the
-    process, the task gets `GRACE_S` more.
+    A task that is cancelled before its first step does not run at all: hence it starts its own limit. After a stall of
+    the process, the task gets `GRACE_S` more.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Start the timer. `is_over`: the task was cancelled by it."""
+        """Start nothing yet. `is_over`: the task was cancelled by this."""
         self._loop = loop
-        self._task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._timer = loop.call_later(seconds, self._end, loop.time() + seconds)
+        self._seconds = seconds
+        self._timer: Timer = NO_TIMER
         self.is_over = False
+
+    def start(self) -> None:
+        """Start the timer for the current task."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._timer = self._loop.call_later(self._seconds, self._end, task, self._loop.time() + self._seconds)
 
     def cancel(self) -> None:
         """Stop the timer."""
         self._timer.cancel()
 
-    def _end(self, due: float) -> None:
+    def _end(self, task: "asyncio.Task[None]", due: float) -> None:
         if self._loop.time() - due >= STALL_S:
-            self._timer = self._loop.call_later(GRACE_S, self._end, math.inf)
+            self._timer = self._loop.call_later(GRACE_S, self._end, task, math.inf)
         else:
             self.is_over = True
-            self._task.cancel()
+            task.cancel()
 
 
 class Connector:
@@ -92,6 +97,7 @@ class Connector:
 
     async def _connect(self, factory: ProtocolFactory, on_error: OnError) -> None:
         attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._timeout)
+        limit.start()
         try:
             if (tls := self._certificates.backend) is None:
                 await self._connect_tcp(factory, attempts)
