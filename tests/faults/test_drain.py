@@ -61,7 +61,7 @@ async def test_the_spread_does_not_take_more_than_half_of_the_time(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With all the time that it likes, it would take 8 s for so many.
-    monkeypatch.setattr(drain, "LONGEST_GAP", 1.0)
+    monkeypatch.setattr(drain, "MAX_CLOSE_INTERVAL_S", 1.0)
     node = await stage.node(drain_timeout=2000)
     for _ in range(8):
         await node.connect()

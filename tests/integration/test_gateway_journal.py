@@ -358,7 +358,7 @@ async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_c
 
 
 async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "LONGEST_GAP", 0.0)
+    monkeypatch.setattr(drain, "MAX_CLOSE_INTERVAL_S", 0.0)
     node = await stage.node()
     clients = [await node.connect() for _ in range(5)]
     assert await node.drain()
@@ -455,7 +455,7 @@ async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and
 async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "OWED_RETRY_INTERVAL", 0.2)
+    monkeypatch.setattr(recovery, "RETRY_INTERVAL_S", 0.2)
     stage.expected_errors = ["the backend was not told that this connection ended"]
     node = await stage.node(journal=path, api_retry=10)
     stage.backend.on["DELETE"] = lambda call: call.answer(500)

@@ -143,18 +143,20 @@ def test_the_delete_of_a_lost_connection_is_the_one_described():
 
 
 def test_a_backend_that_is_down_is_tried_as_often_as_said():
-    assert circuit_breaker.LONGEST_PAUSE == 1.0
+    assert circuit_breaker.MAX_PROBE_DELAY_S == 1.0
     assert "and one request per second probes it" in " ".join(section("Why", README).split())
 
 
 def test_what_is_owed_is_bounded_and_tried_again_as_said():
     limits = section("Limits")
-    assert f"that an earlier process owed, or that were given up | {recovery.AT_ONCE} |" in limits
-    row = f"tried again every {recovery.OWED_RETRY_INTERVAL:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
+    assert f"that an earlier process owed, or that were given up | {recovery.MAX_UNDER_WAY} |" in limits
+    row = f"tried again every {recovery.RETRY_INTERVAL_S:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
     assert row in limits
-    assert f"| wait at a stop for the disk of the journal | {journal.CLOSE_TIMEOUT:g} s, then exit status 1 |" in limits
+    assert (
+        f"| wait at a stop for the disk of the journal | {journal.CLOSE_TIMEOUT_S:g} s, then exit status 1 |" in limits
+    )
     text = " ".join(section("DELETE: a client disconnected").split())
-    assert f"tried once more every {recovery.OWED_RETRY_INTERVAL:g} s" in text
+    assert f"tried once more every {recovery.RETRY_INTERVAL_S:g} s" in text
 
 
 def test_a_start_waits_for_another_as_long_as_said():
@@ -179,7 +181,7 @@ def test_the_circuit_breaker_is_as_described():
     assert circuit_breaker.TRIAL_SLOT_S == 1.0
     sustained, places = circuit_breaker.SUSTAINED_FAILURES, circuit_breaker.MAX_TRIALS
     assert f"reach {sustained} clients, new requests that find no place among the {places}" in prose
-    assert f"sent as a probe after {circuit_breaker.FIRST_PAUSE:g} s, later one a second" in text
+    assert f"sent as a probe after {circuit_breaker.FIRST_PROBE_DELAY_S:g} s, later one a second" in text
     rows = re.findall(r"^\| ([a-z][a-z-]*) \|", text, re.MULTILINE)
     assert rows == ["state", *(state.value for state in circuit_breaker.State)]
 

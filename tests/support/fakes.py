@@ -256,10 +256,10 @@ class FakePool:
     def send(self, exchange):
         self.sent.append(exchange)
 
-    def turn_away(self):
+    def fail_waiting(self):
         """Nothing waits for a connection."""
 
-    def return_retried(self):
+    def fail_waiting_retries(self):
         """Nothing waits for a connection."""
 
     def answer(self, outcome):

@@ -58,7 +58,7 @@ MAX_TRIALS = 8
 TRIAL_SLOT_S = 1.0
 """Seconds that one of them counts at most: those that hang do not hold up the next."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S = 0.1, 1.0
 """Seconds before the first probe, and between two later ones at most; each pause is twice the one before."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
@@ -120,11 +120,11 @@ class QueuedDelivery(Protocol):
 class Waiting(Protocol):
     """The requests that wait for a connection to the backend."""
 
-    def turn_away(self) -> None:
+    def fail_waiting(self) -> None:
         """Fail all of them."""
 
-    def return_retried(self) -> None:
-        """Fail those that whoever sent them will send again."""
+    def fail_waiting_retries(self) -> None:
+        """Fail those that their sender sends again."""
 
 
 class CircuitBreaker:
@@ -143,7 +143,7 @@ class CircuitBreaker:
         self._trials: list[tuple[str, float]] = []
         self._oldest_next = False
         self._probe: QueuedDelivery | None = None
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_PROBE_DELAY_S
         self._timer: Timer | None = None
         self._left_closed_at = 0.0
 
@@ -178,7 +178,7 @@ class CircuitBreaker:
             self._end_trial(delivery)
         else:
             self._exchange_failed(delivery)
-        self._go_on(delivery)
+        self._continue_after(delivery)
 
     def sweep(self, now: float) -> None:
         """Drop the deliveries that are overdue."""
@@ -214,7 +214,7 @@ class CircuitBreaker:
         if len(self._failed) >= FAILURE_THRESHOLD:
             self._change(Evidence.FAILURES)
 
-    def _go_on(self, delivery: QueuedDelivery) -> None:
+    def _continue_after(self, delivery: QueuedDelivery) -> None:
         """Let others follow after an outcome that is no success."""
         if self.state is CLOSED:
             self._release(1)
@@ -223,7 +223,7 @@ class CircuitBreaker:
             self._start_trials()
         elif delivery is self._probe:
             self._probe = None
-            self._lengthen_pause()
+            self._lengthen_delay()
         self._set_timer()
 
     def _is_sustained(self) -> bool:
@@ -240,16 +240,16 @@ class CircuitBreaker:
             self._left_closed_at = self._clock.now()
         self.state = state
         self._stop_timer()
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_PROBE_DELAY_S
         # Its outcome says no more than that of any other request from now on.
         self._probe = None
         self._trials.clear()
         self._log(change, evidence)
         if state is OPEN:
             self._opened_at = self._clock.now()
-            self._waiting.turn_away()
+            self._waiting.fail_waiting()
         elif state is HALF_OPEN:
-            self._waiting.return_retried()
+            self._waiting.fail_waiting_retries()
 
     def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
         """Log a change. Where some clients' requests always fail, HALF_OPEN comes and goes: hence the throttle."""
@@ -311,12 +311,12 @@ class CircuitBreaker:
 
     # The pace of probes and retries.
 
-    def _lengthen_pause(self) -> None:
-        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+    def _lengthen_delay(self) -> None:
+        self._delay = min(MAX_PROBE_DELAY_S, self._delay * 2)
 
     def _set_timer(self) -> None:
         if self._timer is None and self._probe is None and len(self) and self.state is not CLOSED:
-            self._timer = self._clock.call_later(self._pause, self._send_one)
+            self._timer = self._clock.call_later(self._delay, self._send_one)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -332,5 +332,5 @@ class CircuitBreaker:
             self._start_trials()
             if not self._start_waiting_trial():
                 self._send_next(self._retries)
-            self._lengthen_pause()
+            self._lengthen_delay()
         self._set_timer()

@@ -26,17 +26,17 @@ from wsaas.log.wording import counted
 
 __all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
-GAP = 0.001
+MIN_BATCH_INTERVAL_S = 0.001
 """Seconds, at least, from one hand-over to the writer to the next: what comes meanwhile shares a commit. Without it the
 threads of a busy node take the interpreter's lock from each other several times for each client."""
 
-RETRY_PAUSE = 1.0
+RETRY_INTERVAL_S = 1.0
 """Seconds before what could not be written is tried again."""
 
-CHECK_INTERVAL = 0.5
+CHECK_INTERVAL_S = 0.5
 """Seconds between two looks at the file. Not at each write: a look gives the interpreter's lock away twice."""
 
-CLOSE_TIMEOUT = 5.0
+CLOSE_TIMEOUT_S = 5.0
 """Seconds, at most, that a stop waits for a disk that does not answer."""
 
 _OPENED = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
@@ -104,11 +104,11 @@ class SqliteJournal:
         self._file = JournalFile(path, power_proof=power_proof)
         self._pending: list[_Write] = []
         self._is_writing = False
-        self._fault = ""
+        self._damage = ""
         self._handed_over = 0.0
         self._timer: Timer | None = None
         self._is_closed = False
-        self._next_look = 0.0
+        self._next_inspection = 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
@@ -123,7 +123,7 @@ class SqliteJournal:
         return entries
 
     def close(self, remembered: Iterable[Remembered] = ()) -> bool:
-        """Write what is pending and close. Blocks, for `CLOSE_TIMEOUT` at most.
+        """Write what is pending and close. Blocks, for `CLOSE_TIMEOUT_S` at most.
 
         Returns whether the file is what it should be; a last attempt to mend it takes `remembered`.
         """
@@ -135,7 +135,7 @@ class SqliteJournal:
         last = _Batch(self._pending, [*remembered])
         self._batches.put(last)
         self._batches.put(None)
-        self._thread.join(CLOSE_TIMEOUT)
+        self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
             last.error = "its disk does not answer"
         if last.error:
@@ -176,7 +176,7 @@ class SqliteJournal:
             self._hand_over_soon()
 
     def _hand_over_soon(self) -> None:
-        wait = self._handed_over + GAP - self._clock.now()
+        wait = self._handed_over + MIN_BATCH_INTERVAL_S - self._clock.now()
         if wait > 0:
             self._timer = self._clock.call_later(wait, self._hand_over)
         else:
@@ -188,53 +188,53 @@ class SqliteJournal:
         if self._is_closed:
             return
         self._handed_over = self._clock.now()
-        batch = _Batch(self._pending, [*self.remembered()] if self._fault else None)
+        batch = _Batch(self._pending, [*self.remembered()] if self._damage else None)
         self._pending = []
         self._batches.put(batch)
 
     def _written(self, batch: "_Batch") -> None:
-        batch.is_told = True
+        batch.is_reported = True
         for write in batch.writes:
             if write.done is not None:
                 write.done(not batch.error)
         if batch.error:
             # What was opened is refused now. The rest is about connections that are in the file: it is tried again.
-            self._pending[:0] = _again(batch)
-        is_news = not (batch.is_whole or self._fault)
-        self._tell(batch)
-        self._is_writing = bool(self._pending or self._fault)
+            self._pending[:0] = _writes_to_retry(batch)
+        is_news = not (batch.is_intact or self._damage)
+        self._report(batch)
+        self._is_writing = bool(self._pending or self._damage)
         if not self._is_writing or self._is_closed:
             return
         if batch.error and not is_news:
-            self._timer = self._clock.call_later(RETRY_PAUSE, self._hand_over)
+            self._timer = self._clock.call_later(RETRY_INTERVAL_S, self._hand_over)
         else:
             self._hand_over_soon()
 
-    def _tell(self, batch: "_Batch") -> None:
-        if not batch.is_whole:
-            self._damaged(batch.error)
+    def _report(self, batch: "_Batch") -> None:
+        if not batch.is_intact:
+            self._log_damage(batch.error)
             return
-        if self._fault:
-            self._fault = ""
+        if self._damage:
+            self._damage = ""
             written = counted(batch.count, "connection is", "connections are")
             logger.warning("the journal %s is whole again: %s in it", self._path, written)
         if batch.error:
             logger.error("the journal %s cannot be written: %s", self._path, batch.error)
 
-    def _noticed(self, fault: str) -> None:
+    def _report_damage(self, fault: str) -> None:
         """The file is not whole any more."""
         if not (self._is_writing or self._is_closed):
-            self._damaged(fault)
+            self._log_damage(fault)
             self._write_soon()
 
-    def _damaged(self, fault: str) -> None:
-        if not self._fault:
+    def _log_damage(self, fault: str) -> None:
+        if not self._damage:
             logger.error(
                 "the journal %s is damaged: %s; new clients are refused until it is rewritten", self._path, fault
             )
-        elif fault != self._fault:
+        elif fault != self._damage:
             logger.error("the journal %s cannot be rewritten: %s; trying again every second", self._path, fault)
-        self._fault = fault
+        self._damage = fault
 
     # In the writer's thread.
 
@@ -242,41 +242,41 @@ class SqliteJournal:
         last: _Batch | None = None
         while True:
             try:
-                batch = self._batches.get(timeout=CHECK_INTERVAL)
+                batch = self._batches.get(timeout=CHECK_INTERVAL_S)
             except queue.Empty:
-                if fault := self._look():
-                    self._call_soon(self._noticed, fault)
+                if fault := self._inspect():
+                    self._call_soon(self._report_damage, fault)
                 continue
             if batch is None:
                 self._file.close()
                 return
-            if self._is_closed and last is not None and last.error and not last.is_told:
+            if self._is_closed and last is not None and last.error and not last.is_reported:
                 # The loop waits for this thread: it cannot give back what it was not told of.
-                batch.writes[:0] = _again(last)
+                batch.writes[:0] = _writes_to_retry(last)
             self._write(batch)
             self._call_soon(self._written, batch)
             last = batch
 
-    def _look(self) -> str:
-        self._next_look = time.monotonic() + CHECK_INTERVAL
+    def _inspect(self) -> str:
+        self._next_inspection = time.monotonic() + CHECK_INTERVAL_S
         return self._file.fault()
 
     def _write(self, batch: "_Batch") -> None:
-        is_due = batch.remembered is not None or time.monotonic() >= self._next_look
-        batch.error = self._look() if is_due else ""
-        batch.is_whole = not batch.error
+        is_due = batch.remembered is not None or time.monotonic() >= self._next_inspection
+        batch.error = self._inspect() if is_due else ""
+        batch.is_intact = not batch.error
         try:
             if batch.error and batch.remembered is not None:
                 batch.count = self._file.mend(each.entry() for each in batch.remembered)
-                batch.error, batch.is_whole = "", True
-            if batch.is_whole:
+                batch.error, batch.is_intact = "", True
+            if batch.is_intact:
                 self._file.write((write.statement, write.values) for write in batch.writes)
         except (OSError, sqlite3.Error, JournalError) as error:
             batch.error = reason(error)
 
 
 class _Write:
-    """One statement, and who is told when it is committed."""
+    """One statement, and what is called when it is committed."""
 
     __slots__ = ("done", "statement", "values")
 
@@ -290,24 +290,24 @@ class _Batch:
     """What is written together, and what came of it.
 
     `remembered`: what the file is written anew from where it is not whole, None to leave it. `count`: how many
-    connections were then. `is_told`: the loop knows of it.
+    connections were then. `is_reported`: its outcome reached the loop.
     """
 
-    __slots__ = ("count", "error", "is_told", "is_whole", "remembered", "writes")
+    __slots__ = ("count", "error", "is_intact", "is_reported", "remembered", "writes")
 
     def __init__(self, writes: list[_Write], remembered: list[Remembered] | None) -> None:
         self.count = 0
         self.error = ""
-        self.is_told = False
-        self.is_whole = True
+        self.is_reported = False
+        self.is_intact = True
         self.remembered = remembered
         self.writes = writes
 
 
-def _again(batch: _Batch) -> list[_Write]:
+def _writes_to_retry(batch: _Batch) -> list[_Write]:
     """Return what has to be written of a batch that was not: a connection that was opened is refused now."""
     opened = [write for write in batch.writes if write.statement is _OPENED]
     others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _OPENED]
     # It is in the file all the same if that was written anew just before.
-    is_anew = batch.is_whole and batch.remembered is not None
+    is_anew = batch.is_intact and batch.remembered is not None
     return others + ([_Write(_SETTLED, write.values[:1]) for write in opened] if is_anew else [])

@@ -66,7 +66,7 @@ UNSENT = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
 """Failures after which it is certain that the backend saw nothing."""
 
 
-LEAST_AGE, MOST_AGE = 0.8, 0.9
+MIN_AGE_FACTOR, MAX_AGE_FACTOR = 0.8, 0.9
 """The parts of `Limits.age` between which each connection ends: not all at the same time, and none later than it may,
 as the sweep that closes it comes within a tenth of that time."""
 
@@ -150,7 +150,7 @@ class PooledConnection(asyncio.Protocol):
         self.reused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Offer itself to whoever waits."""
+        """Give the connection to the pool."""
         self._transport = cast(asyncio.Transport, transport)
         self._pool.opened(self)
 
@@ -268,7 +268,7 @@ class Pool:
             return
         self._opening.remove(connection)
         self._all.add(connection)
-        connection.expires = self._clock.now() + self.limits.age * random.uniform(LEAST_AGE, MOST_AGE)  # noqa: S311 - no secret
+        connection.expires = self._clock.now() + self.limits.age * random.uniform(MIN_AGE_FACTOR, MAX_AGE_FACTOR)  # noqa: S311 - no secret
         if self._fresh:
             connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
         else:
@@ -312,12 +312,12 @@ class Pool:
                 _log(exchange, Failure.POOL_TIMEOUT)
                 _unsent(exchange, Failure.POOL_TIMEOUT)
 
-    def turn_away(self) -> None:
-        """Fail whatever waits for a connection: there will be none."""
-        self._fail_waiting(Failure.POOL_TIMEOUT)
+    def fail_waiting(self) -> None:
+        """Fail all exchanges that wait for a connection."""
+        self._fail_all_waiting(Failure.POOL_TIMEOUT)
 
-    def return_retried(self) -> None:
-        """Fail what waits for a connection and is retried: it is to wait elsewhere. The rest waits on."""
+    def fail_waiting_retries(self) -> None:
+        """Fail the exchanges that wait for a connection and are retried: they wait for their retry instead."""
         returned = [exchange for exchange in self._waiting if exchange.retried]
         self._waiting = deque(exchange for exchange in self._waiting if not exchange.retried)
         for exchange in returned:
@@ -328,7 +328,7 @@ class Pool:
         self.is_closed = True
         for connection in list(self._all):
             connection.end(Failure.TIMED_OUT)
-        self._fail_waiting(Failure.POOL_TIMEOUT)
+        self._fail_all_waiting(Failure.POOL_TIMEOUT)
 
     def _open_more(self) -> None:
         wanted = len(self._fresh) + len(self._waiting)
@@ -347,9 +347,9 @@ class Pool:
         throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
         if len(self._all) == len(self._idle):
             # Otherwise others are being served, and their connections will come free for those that wait.
-            self._fail_waiting(Failure.UNREACHABLE)
+            self._fail_all_waiting(Failure.UNREACHABLE)
 
-    def _fail_waiting(self, failure: Failure) -> None:
+    def _fail_all_waiting(self, failure: Failure) -> None:
         waiting = [*self._fresh, *self._waiting]
         self._fresh.clear()
         self._waiting.clear()

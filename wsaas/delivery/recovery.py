@@ -1,4 +1,4 @@
-"""The DELETEs that an earlier process owed, or that this one gave up for a while, sent beside normal service."""
+"""The DELETEs that an earlier process owed, or that this one gave up, sent beside normal service."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
-AT_ONCE = 16
-"""So many are under way at a time: clients that connect now come first."""
+MAX_UNDER_WAY = 16
+"""DELETEs under way at a time: clients that connect now come first."""
 
-OWED_RETRY_INTERVAL = 60.0
+RETRY_INTERVAL_S = 60.0
 """Seconds before each further attempt of a DELETE that was given up."""
 
 MAX_OWED = 10_000
@@ -29,15 +29,15 @@ MAX_OWED = 10_000
 
 
 class _Orphan(OutboxListener):
-    """A connection whose session, or whose gateway, is gone. Of all that an outbox tells, it hears only of the DELETE.
+    """A connection whose session, or whose gateway process, has ended.
 
-    `is_patient`: the DELETE is retried as that of a session is; otherwise it is attempted once.
+    `is_retried`: the DELETE is retried as that of a session is; otherwise it is attempted once.
     """
 
-    def __init__(self, services: DeliveryServices, entry: Entry, recovery: "Recovery", *, is_patient: bool) -> None:
+    def __init__(self, services: DeliveryServices, entry: Entry, recovery: "Recovery", *, is_retried: bool) -> None:
         """Send nothing yet."""
         self.entry = entry
-        self._is_patient = is_patient
+        self._is_retried = is_retried
         self._recovery = recovery
         subject = Subject(entry.id, entry.ws_uri, entry.authorization)
         if entry.context is not None:
@@ -59,7 +59,7 @@ class _Orphan(OutboxListener):
         late = cast(Closed, self.outbox.late)
         # The next attempt may be that of another outbox, which has to send the same bytes.
         self.entry.ended_at, self.entry.disconnect_body = late.at, disconnect_body(late)
-        if not (self._is_patient or self.outbox.untried):
+        if not (self._is_retried or self.outbox.untried):
             self._recovery.postpone(self)
 
     def disconnect_delivered(self) -> None:
@@ -73,53 +73,53 @@ class _Orphan(OutboxListener):
 
 
 class Recovery:
-    """Sends what is owed, some at a time. What the backend does not take is tried again at a slow pace."""
+    """Sends the owed DELETEs, `MAX_UNDER_WAY` at a time. Those that are given up are tried again, at a slow pace."""
 
     def __init__(self, services: DeliveryServices, entries: Iterable[Entry] = ()) -> None:
         """Send nothing yet."""
         self._services = services
-        self._left = deque(entries)
-        self._owed: deque[Entry] = deque()
+        self._waiting = deque(entries)
+        self._given_up: deque[Entry] = deque()
         self._due: deque[Entry] = deque()
         self._under_way: set[_Orphan] = set()
         self._timer: Timer | None = None
-        self._is_going_on = False
+        self._is_sending = False
         self._is_stopped = False
 
     def __len__(self) -> int:
-        """Return how many that an earlier gateway left were neither told nor given up yet."""
-        return len(self._left) + len(self._under_way)
+        """Return how many DELETEs of an earlier process were neither delivered nor given up yet."""
+        return len(self._waiting) + len(self._under_way)
 
     def entries(self) -> list[Entry]:
-        """Return all that are not done."""
-        return [*self._left, *(each.entry for each in self._under_way), *self._due, *self._owed]
+        """Return the entries of all DELETEs that are owed."""
+        return [*self._waiting, *(each.entry for each in self._under_way), *self._due, *self._given_up]
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Send `entries` too, which an earlier gateway left, from the start on."""
-        self._left.extend(entries)
+        self._waiting.extend(entries)
 
     def keep(self, entry: Entry) -> None:
-        """Try again later, and again and again, what was given up: it is in the journal."""
-        if len(self._owed) + len(self._due) < MAX_OWED:
-            self._owed.append(entry)
+        """Send the DELETE of `entry`, which was given up and is in the journal, every `RETRY_INTERVAL_S` seconds."""
+        if len(self._given_up) + len(self._due) < MAX_OWED:
+            self._given_up.append(entry)
             self._retry_later()
         else:
             throttle.warning("at next start", "%s: the backend is told of its end at the next start", entry.ws_uri)
 
     def start(self) -> None:
-        """Send."""
-        if self._left:
-            logger.info("an earlier gateway left %s: telling the backend", counted(len(self._left), "connection"))
-        self._go_on()
+        """Start to send."""
+        if self._waiting:
+            logger.info("an earlier gateway left %s: telling the backend", counted(len(self._waiting), "connection"))
+        self._send_more()
 
     def stop(self) -> None:
-        """Send no more: what is not done stays in the journal."""
+        """Send nothing any more: what is owed stays in the journal."""
         self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
         for orphan in self._under_way:
             orphan.outbox.abandon()
-        for entries in (self._left, self._due, self._owed):
+        for entries in (self._waiting, self._due, self._given_up):
             entries.clear()
         self._under_way.clear()
 
@@ -128,7 +128,7 @@ class Recovery:
         self._done(orphan)
 
     def postpone(self, orphan: _Orphan) -> None:
-        """One is not taken now: it is tried again later."""
+        """Send the DELETE of `orphan` again later."""
         orphan.outbox.abandon()
         self.keep(orphan.entry)
         self._done(orphan)
@@ -136,39 +136,39 @@ class Recovery:
     def _done(self, orphan: _Orphan) -> None:
         self._under_way.remove(orphan)
         orphan.outbox.detach()
-        self._go_on()
-        if not (self._under_way or self._left or self._due or self._owed):
+        self._send_more()
+        if not (self._under_way or self._waiting or self._due or self._given_up):
             logger.info("all ended connections that the backend had still to be told of are dealt with")
 
     def _retry_later(self) -> None:
         if self._timer is None and not self._is_stopped:
-            self._timer = self._services.clock.call_later(OWED_RETRY_INTERVAL, self._retry)
+            self._timer = self._services.clock.call_later(RETRY_INTERVAL_S, self._retry)
 
     def _retry(self) -> None:
         self._timer = None
-        self._due.extend(self._owed)
-        self._owed.clear()
+        self._due.extend(self._given_up)
+        self._given_up.clear()
         due = counted(len(self._due), "connection")
         logger.warning("the backend has still to be told of the end of %s: trying again", due)
-        self._go_on()
+        self._send_more()
 
-    def _go_on(self) -> None:
-        if self._is_going_on:
+    def _send_more(self) -> None:
+        if self._is_sending:
             # One that was started is done already.
             return
-        self._is_going_on = True
-        while len(self._under_way) < AT_ONCE and (entry := self._next()):
-            orphan = _Orphan(self._services, entry[0], self, is_patient=entry[1])
+        self._is_sending = True
+        while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
+            orphan = _Orphan(self._services, entry[0], self, is_retried=entry[1])
             self._under_way.add(orphan)
             orphan.start(self._services.clock.wall())
-        self._is_going_on = False
+        self._is_sending = False
         if self._due:
             self._retry_later()
 
     def _next(self) -> tuple[Entry, bool] | None:
         """Return what is next, and whether it is retried as that of a session is."""
-        if self._left:
-            return self._left.popleft(), True
+        if self._waiting:
+            return self._waiting.popleft(), True
         if self._due and self._services.webhook.breaker.state is not OPEN:
             return self._due.popleft(), False
         return None

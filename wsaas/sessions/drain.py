@@ -10,7 +10,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED
 
-LONGEST_GAP = 0.05
+MAX_CLOSE_INTERVAL_S = 0.05
 """Most seconds between two clients that are closed: a few are not kept waiting."""
 
 COUNTING_S = 1.0
@@ -27,7 +27,7 @@ class Drain:
         """Stop nothing yet."""
         self._clock = clock
         self._hurry = hurry
-        self._no_clients, self._all_told = asyncio.Event(), asyncio.Event()
+        self._no_clients, self._all_delivered = asyncio.Event(), asyncio.Event()
         self._registry = registry
         self._timeout = timeout
 
@@ -35,7 +35,7 @@ class Drain:
         """Close the clients and wait until the backend knows of each, or the time is over."""
         deadline = self._clock.now() + self._timeout
         registry = self._registry
-        registry.shut(self._no_clients.set, self._all_told.set)
+        registry.shut(self._no_clients.set, self._all_delivered.set)
         clients = counted(len(registry), "client")
         logger.info("stopping within %g s: /readyz answers 503, %s to close", self._timeout, clients)
         await self._close_clients(self._timeout / 2)
@@ -44,7 +44,7 @@ class Drain:
         self._drop_clients()
         if owed := len(registry) + len(registry.ending()):
             logger.info("stopping: the backend has to be told of the end of %s", counted(owed, "connection"))
-        await self._wait(self._all_told, deadline)
+        await self._wait(self._all_delivered, deadline)
 
     async def give_up(self, *, journaled: bool) -> bool:
         """Deliver nothing more. Log what was not delivered; return whether there is nothing of the kind.
@@ -55,7 +55,7 @@ class Drain:
         before_stop = {session: _undelivered_without_stop(session) for session in sessions}
         for session in sessions:
             session.abandon()
-        await self._read_what_is_left()
+        await self._count_unread()
         incomplete = messages = 0
         for session, before in before_stop.items():
             lost = 0 if before is None else session.info.messages_undelivered - before
@@ -78,7 +78,7 @@ class Drain:
     async def _close_clients(self, within: float) -> None:
         """Send each client its Close, spread so that they do not all come back at once."""
         sessions = list(self._registry.live())
-        gap = min(LONGEST_GAP, within / max(1, len(sessions)))
+        gap = min(MAX_CLOSE_INTERVAL_S, within / max(1, len(sessions)))
         due = self._clock.now()
         for session in sessions:
             session.close(Reason.SHUTDOWN)
@@ -92,7 +92,7 @@ class Drain:
             if not session.outbox.backlogged:
                 session.connection.close_gracefully()
 
-    async def _read_what_is_left(self) -> None:
+    async def _count_unread(self) -> None:
         """Let sessions that deliver nothing more read what their clients sent: they count it."""
         end = self._clock.now() + COUNTING_S
         await self._wait(self._no_clients, end)

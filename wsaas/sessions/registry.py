@@ -59,8 +59,8 @@ class Registry:
         self.started_at = clock.wall()
         self._live: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}
-        self._deserted: Callable[[], None] | None = None
-        self._emptied: Callable[[], None] | None = None
+        self._on_no_clients: Callable[[], None] | None = None
+        self._on_all_settled: Callable[[], None] | None = None
         self.owe: Callable[[Entry], object] = _owe_nothing
         """Called with what the backend was not told in time."""
 
@@ -71,7 +71,7 @@ class Registry:
     @property
     def is_open(self) -> bool:
         """Whether clients are taken."""
-        return self._emptied is None
+        return self._on_all_settled is None
 
     def check(self, remote_address: str, own: int = 0) -> None:
         """Raise `Unavailable` when no more clients are taken, `TooManyRequests` when none of `remote_address` is.
@@ -110,12 +110,13 @@ class Registry:
         chosen, self._random = self._random[:ID_BYTES], self._random[ID_BYTES:]
         return urlsafe_b64encode(chosen)[:ID_LENGTH].decode()
 
-    def shut(self, deserted: Callable[[], None], emptied: Callable[[], None]) -> None:
+    def shut(self, on_no_clients: Callable[[], None], on_all_settled: Callable[[], None]) -> None:
         """Take no more clients.
 
-        Call `deserted` as soon as there are none, and `emptied` as soon as the backend knows of the end of each.
+        Call `on_no_clients` as soon as there are none, and `on_all_settled` as soon as the backend also knows of the
+        end of each.
         """
-        self._deserted, self._emptied = deserted, emptied
+        self._on_no_clients, self._on_all_settled = on_no_clients, on_all_settled
         for session in list(self._ending.values()):
             session.outbox.skip_delay()
         self._check()
@@ -152,10 +153,10 @@ class Registry:
         self._check()
 
     def _check(self) -> None:
-        if self._deserted is not None and not self._live:
-            self._deserted()
-        if self._emptied is not None and not self._live and not self._ending:
-            self._emptied()
+        if self._on_no_clients is not None and not self._live:
+            self._on_no_clients()
+        if self._on_all_settled is not None and not self._live and not self._ending:
+            self._on_all_settled()
 
 
 def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:

@@ -1,6 +1,6 @@
-"""One client's life, from the handshake to the last word that the backend has of it.
+"""One client, from its handshake until the backend knows of its end.
 
-`Session` owns the state, the counters and the outbox; an `ClientConnection` owns the socket.
+`Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from wsaas.websocket.handshake import Handshake, select_subprotocol
 
 
 class SessionListener(Protocol):
-    """Who is told that a session ends."""
+    """Told when a session ends."""
 
     @property
     def is_open(self) -> bool:
@@ -43,7 +43,7 @@ class SessionListener(Protocol):
         """The client is gone, and its id with it."""
 
     def settled(self, session: "Session") -> None:
-        """The backend's books are straight, or will never be: nothing is left to do."""
+        """The session is done: the backend knows of the end, or its DELETE was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Session(OutboxListener):
         if self.state is not CLOSED:
             self._leave(Reason.CLIENT_LOST)
 
-    # What the backend, the heartbeat and the gateway want of the client.
+    # What the backend and the gateway do with the client.
 
     def send(self, *, text: bool, data: bytes) -> None:
         """Send a message to the client, or keep it until the handshake is done.
@@ -174,7 +174,7 @@ class Session(OutboxListener):
         """Bytes that wait for the client."""
         return self.connection.buffered()
 
-    # What the outbox tells (see `outbox.OutboxListener`), and the journal.
+    # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
     def decided(self, verdict: Accepted | Rejected) -> None:
         """The backend answered the POST."""

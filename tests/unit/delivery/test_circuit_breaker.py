@@ -9,8 +9,8 @@ from tests.support.fakes import FakeClock
 from wsaas.delivery import circuit_breaker
 from wsaas.delivery.circuit_breaker import (
     FAILURE_THRESHOLD,
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
+    FIRST_PROBE_DELAY_S,
+    MAX_PROBE_DELAY_S,
     MAX_TRIALS,
     SUSTAINED_FAILURES,
     TRANSITIONS,
@@ -67,12 +67,12 @@ class Rig:
         self.breaker = CircuitBreaker(self.clock, self)
         self.count = 0
 
-    def turn_away(self):
+    def fail_waiting(self):
         assert self.breaker.state is State.OPEN
         self.calls.append("turn away")
         self.on_call()
 
-    def return_retried(self):
+    def fail_waiting_retries(self):
         assert self.breaker.state is State.HALF_OPEN
         self.calls.append("return retried")
         self.on_call()
@@ -207,7 +207,7 @@ def test_unreachable_opens_a_half_open_breaker(rig):
 
 def test_a_probe_that_was_sent_but_failed_opens_it_halfway(rig):
     (probe,) = rig.open().wait(1)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     rig.observe(Failure.TIMED_OUT, probe)
     assert rig.state is State.HALF_OPEN
 
@@ -219,7 +219,7 @@ def test_failures_of_what_was_sent_before_it_opened_say_nothing(rig):
     assert rig.state is State.OPEN
     # Nor do they count once it is half-open.
     (probe,) = rig.wait(1)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     rig.observe(Failure.TIMED_OUT, probe)
     assert len(rig.breaker._failed) == 1
 
@@ -287,9 +287,9 @@ def test_without_deliveries_nothing_is_tried(rig):
 def test_the_oldest_is_the_probe_and_the_others_wait_until_it_is_answered(rig):
     rig.open().wait(3)
     assert rig.take() == []
-    rig.clock.advance(FIRST_PAUSE * 0.99)
+    rig.clock.advance(FIRST_PROBE_DELAY_S * 0.99)
     assert rig.take() == []
-    rig.clock.advance(FIRST_PAUSE * 0.01)
+    rig.clock.advance(FIRST_PROBE_DELAY_S * 0.01)
     assert rig.take() == ["0"]
     assert len(rig.breaker) == 2
     rig.clock.advance(60.0)
@@ -306,24 +306,24 @@ def test_the_pauses_between_probes_double_up_to_a_second(rig):
         assert rig.take() == [delivery.connection_id]
         rig.observe(Failure.UNREACHABLE, delivery)
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
-    assert (FIRST_PAUSE, LONGEST_PAUSE) == (0.1, 1.0)
+    assert (FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S) == (0.1, 1.0)
 
 
 @pytest.mark.parametrize("outcome", [Failure.UNREACHABLE, Failure.POOL_TIMEOUT])
 def test_a_probe_that_was_not_sent_is_followed_by_another(rig, outcome):
     first, _ = rig.open().wait(2)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     rig.observe(outcome, first)
     assert rig.state is State.OPEN
     assert rig.take() == ["0"]
-    rig.clock.advance(2 * FIRST_PAUSE)
+    rig.clock.advance(2 * FIRST_PROBE_DELAY_S)
     assert rig.take() == ["1"]
 
 
 def test_a_probe_that_waits_again_comes_behind_the_others(rig):
     first, second = rig.open().wait(2)
     for delivery in (first, second, first, second):
-        rig.clock.advance(LONGEST_PAUSE)
+        rig.clock.advance(MAX_PROBE_DELAY_S)
         assert rig.take() == [delivery.connection_id]
         rig.observe(Failure.UNREACHABLE, delivery)
         rig.breaker.wait(delivery)
@@ -332,16 +332,16 @@ def test_a_probe_that_waits_again_comes_behind_the_others(rig):
 def test_what_was_never_tried_is_probed_first(rig):
     rig.open().wait(1, "retry ", untried=False)
     (new,) = rig.wait(1, "new ")
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["new 0"]
     rig.observe(Failure.UNREACHABLE, new)
-    rig.clock.advance(2 * FIRST_PAUSE)
+    rig.clock.advance(2 * FIRST_PROBE_DELAY_S)
     assert rig.take() == ["retry 0"]
 
 
 def test_the_outcome_of_another_is_not_that_of_the_probe(rig):
     rig.open().wait(3)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     for _ in range(5):
         rig.observe(Failure.UNREACHABLE).observe(Failure.BROKEN).observe(Failure.POOL_TIMEOUT)
     rig.clock.advance(60.0)
@@ -351,7 +351,7 @@ def test_the_outcome_of_another_is_not_that_of_the_probe(rig):
 def test_a_delivery_with_nothing_to_send_lets_the_next_one_probe(rig):
     gone, also_gone, _, _ = rig.open().wait(4)
     gone.left = also_gone.left = False
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["2"]
     assert len(rig.breaker) == 1
 
@@ -359,46 +359,46 @@ def test_a_delivery_with_nothing_to_send_lets_the_next_one_probe(rig):
 def test_where_none_has_anything_to_send_the_next_one_that_comes_probes(rig):
     (gone,) = rig.open().wait(1)
     gone.left = False
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == []
     assert rig.clock.timers == []
     rig.wait(1, "late ")
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["late 0"]
 
 
 def test_each_time_it_opens_the_pauses_are_short_again(rig):
     for delivery in rig.open().wait(5):
-        rig.clock.advance(LONGEST_PAUSE)
+        rig.clock.advance(MAX_PROBE_DELAY_S)
         rig.observe(Failure.UNREACHABLE, delivery)
     rig.observe(OK).take()
     rig.open().wait(1, "next ")
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["next 0"]
 
 
 def test_what_is_turned_away_when_it_opens_may_wait_at_once(rig):
     delivery = rig.delivery("turned away")
 
-    def turn_away():
+    def fail_waiting():
         rig.observe(Failure.POOL_TIMEOUT, delivery)
         rig.breaker.wait(delivery)
 
-    rig.on_call = turn_away
+    rig.on_call = fail_waiting
     rig.open()
     assert (rig.calls, len(rig.breaker)) == (["turn away"], 1)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["turned away"]
 
 
 def test_a_probe_from_before_is_none_any_more_once_it_was_closed(rig):
     (probe,) = rig.open().wait(1)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     # Another request succeeds; the probe fails later, and has to wait when the backend is unreachable once more.
     rig.observe(OK).observe(Failure.BROKEN, probe)
     rig.open().breaker.wait(probe)
     rig.take()
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["0"]
 
 
@@ -463,7 +463,7 @@ def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
     rig.wait(1, "late ")
     assert rig.take() == ["late 0"]
     # That which waited follows at the next beat.
-    rig.clock.advance(LONGEST_PAUSE)
+    rig.clock.advance(MAX_PROBE_DELAY_S)
     assert rig.take() == ["early 0"]
 
 
@@ -472,7 +472,7 @@ def test_many_that_were_never_tried_come_before_those_that_failed(rig):
     for trial in rig.wait(MAX_TRIALS + 3):
         rig.observe(Failure.POOL_TIMEOUT, trial)
     assert rig.take() == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "10", "9"]
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["retry 0"]
 
 
@@ -492,7 +492,7 @@ def test_once_many_connections_failed_what_waits_is_tried_at_the_pace_of_retries
     # Before the places were free again, the retry had its turn.
     assert rig.take() == ["retry 0"]
     for name in ("8", "11", "9", "10"):
-        rig.clock.advance(LONGEST_PAUSE)
+        rig.clock.advance(MAX_PROBE_DELAY_S)
         assert rig.take() == [name]
 
 
@@ -519,7 +519,7 @@ def test_a_trial_with_nothing_to_send_takes_no_place(rig):
 def test_what_waited_while_open_is_tried_when_connecting_works(rig):
     rig.open().wait(5, "retry ", untried=False)
     probe, *_ = rig.wait(MAX_TRIALS + 2)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     rig.take()
     rig.observe(Failure.BROKEN, probe)
     assert len(rig.take()) == MAX_TRIALS
@@ -529,12 +529,12 @@ def test_what_waited_while_open_is_tried_when_connecting_works(rig):
 def test_what_is_returned_when_it_opens_halfway_is_tried_within_bounds(rig):
     waiting = [rig.delivery(str(number)) for number in range(20)]
 
-    def return_retried():
+    def fail_waiting_retries():
         for delivery in waiting:
             rig.observe(Failure.POOL_TIMEOUT, delivery)
             rig.breaker.wait(delivery)
 
-    rig.on_call = return_retried
+    rig.on_call = fail_waiting_retries
     rig.half_open()
     assert rig.take() == [str(number) for number in range(MAX_TRIALS)]
 
@@ -544,7 +544,7 @@ def test_what_is_returned_when_it_opens_halfway_is_tried_within_bounds(rig):
 
 def test_each_success_lets_two_follow_and_any_other_outcome_one(rig):
     rig.open().wait(9)
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["0"]
     rig.observe(OK)
     assert rig.take() == ["1", "2"]
@@ -594,7 +594,7 @@ def test_what_still_waits_when_it_opens_again_goes_on(rig, again):
     before = len(rig.take())
     again(rig)
     before += len(rig.take())
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == [str(before)]
 
 
@@ -633,10 +633,10 @@ def test_after_all_were_dropped_the_next_one_probes(rig):
     late.until = 0.0
     rig.breaker.sweep(rig.clock.now())
     assert len(rig.breaker) == 0
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == []
     rig.wait(1, "next ")
-    rig.clock.advance(FIRST_PAUSE)
+    rig.clock.advance(FIRST_PROBE_DELAY_S)
     assert rig.take() == ["next 0"]
 
 
@@ -644,7 +644,7 @@ def test_once_stopped_nothing_is_tried_any_more(rig):
     rig.breaker.stop()
     rig.open().wait(2)
     rig.breaker.stop()
-    rig.clock.advance(10 * LONGEST_PAUSE)
+    rig.clock.advance(10 * MAX_PROBE_DELAY_S)
     assert rig.take() == []
     assert len(rig.breaker) == 0
 
@@ -724,10 +724,10 @@ class BreakerMachine(RuleBasedStateMachine):
         self.probe = None
         self.trials = []
 
-    def turn_away(self):
+    def fail_waiting(self):
         self.take_back(self.under_way[1::2])
 
-    def return_retried(self):
+    def fail_waiting_retries(self):
         self.take_back([client for client in self.under_way[1::2] if not client.is_post])
 
     def take_back(self, clients):
@@ -804,7 +804,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.released.clear()
         assert self.breaker.state is not State.CLOSED
         (timer,) = self.clock.timers
-        assert 0 <= timer.at - self.clock.now() <= LONGEST_PAUSE
+        assert 0 <= timer.at - self.clock.now() <= MAX_PROBE_DELAY_S
         self.clock.advance(timer.at - self.clock.now())
         retried = [client for client in self.released if not client.untried]
         assert len(retried) <= 1

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.fakes import FakeClock, make_closed
 from wsaas.delivery import journal, journal_file
-from wsaas.delivery.journal import GAP, RETRY_PAUSE, Entry, JournalError, NoJournal, SqliteJournal
+from wsaas.delivery.journal import MIN_BATCH_INTERVAL_S, RETRY_INTERVAL_S, Entry, JournalError, NoJournal, SqliteJournal
 
 PATIENCE = 20.0
 FAREWELL = make_closed(b'{"code":1006}', 1_700_000_005.5)
@@ -76,10 +76,10 @@ class Rig:
             if not self.clock.timers:
                 self.step()
                 turns += 1
-            elif self.clock.timers[0].at - self.clock.now() > 2 * GAP:
+            elif self.clock.timers[0].at - self.clock.now() > 2 * MIN_BATCH_INTERVAL_S:
                 break
             else:
-                self.clock.advance(GAP)
+                self.clock.advance(MIN_BATCH_INTERVAL_S)
         return turns
 
     def step(self):
@@ -275,7 +275,7 @@ def test_what_comes_while_something_is_written_shares_the_next_commit(opened):
 
 def test_the_first_for_a_while_is_written_at_once(opened):
     for name in ("first", "later"):
-        opened.clock.advance(GAP)
+        opened.clock.advance(MIN_BATCH_INTERVAL_S)
         opened.opened(name)
         assert opened.clock.timers == []
         opened.turn()
@@ -288,10 +288,12 @@ def test_what_comes_soon_after_a_commit_waits_a_moment_for_more(opened):
     opened.turn()
     spy.statements.clear()
     opened.opened("second")
-    opened.clock.advance(GAP / 4)
+    opened.clock.advance(MIN_BATCH_INTERVAL_S / 4)
     opened.ended("first")
     assert spy.statements == []
-    assert [timer.at - opened.clock.now() for timer in opened.clock.timers] == [pytest.approx(GAP * 3 / 4)]
+    assert [timer.at - opened.clock.now() for timer in opened.clock.timers] == [
+        pytest.approx(MIN_BATCH_INTERVAL_S * 3 / 4)
+    ]
     opened.turn()
     assert spy.statements == ["BEGIN", "INSERT", "UPDATE", "COMMIT"]
     assert opened.told[1:] == [("second", True)]
@@ -348,12 +350,12 @@ def test_whatever_else_cannot_be_written_is_tried_again_after_a_pause(opened):
     opened.turn()
     assert opened.told == [("d", False)]
     (timer,) = opened.clock.timers
-    assert timer.at == opened.clock.now() + RETRY_PAUSE
-    opened.clock.advance(RETRY_PAUSE)
+    assert timer.at == opened.clock.now() + RETRY_INTERVAL_S
+    opened.clock.advance(RETRY_INTERVAL_S)
     opened.turn()
     assert len(opened.clock.timers) == 1
     spy.fails_at = None
-    opened.clock.advance(RETRY_PAUSE)
+    opened.clock.advance(RETRY_INTERVAL_S)
     opened.turn()
     assert opened.clock.timers == []
     # Nobody is told twice.
@@ -375,7 +377,7 @@ def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
     opened.opened("b")
     assert opened.calls.empty()
     spy.fails_at = None
-    opened.clock.advance(RETRY_PAUSE)
+    opened.clock.advance(RETRY_INTERVAL_S)
     opened.turn()
     assert opened.told[1:] == [("b", True)]
     left = opened.reopen()
@@ -877,7 +879,7 @@ class Whole(Rig):
 
     def notice(self):
         """Wait until the file was looked at and found not to be whole, and that was told on the loop."""
-        while not self.journal._fault:
+        while not self.journal._damage:
             self.step()
 
 
@@ -970,7 +972,7 @@ def test_a_truncated_file_is_set_aside(whole, caplog):
 
 def test_whoever_comes_while_the_file_is_away_is_taken_once_it_is_back(whole):
     remove(whole.path)
-    whole.journal._next_look = 0.0
+    whole.journal._next_inspection = 0.0
     whole.opened("d")
     whole.turn()
     # The first look found it gone, and what was to be written was refused with it.
@@ -999,7 +1001,7 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
     whole.notice()
     whole.turn()
     for _ in range(3):
-        whole.clock.advance(RETRY_PAUSE)
+        whole.clock.advance(RETRY_INTERVAL_S)
         whole.turn()
     first, second = caplog.messages
     assert first.endswith(
@@ -1009,12 +1011,12 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
     whole.opened("d")
     whole.journal.settled("a")
     whole.known.pop("a")
-    whole.clock.advance(RETRY_PAUSE)
+    whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
     assert whole.told == [("d", False)]
     assert whole.path.lstat() == before
     whole.path.rename(whole.path.with_name("away"))
-    whole.clock.advance(RETRY_PAUSE)
+    whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
     assert "is whole again" in caplog.messages[-1]
     assert names(whole.reopen()) == ["b", "c"]
@@ -1047,7 +1049,7 @@ def test_what_cannot_be_written_anew_is_tried_again_with_all_that_was_known(whol
     whole.turn()
     assert "cannot be rewritten: No space left on device" in caplog.messages[-1]
     monkeypatch.undo()
-    whole.clock.advance(RETRY_PAUSE)
+    whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
     assert names(whole.reopen()) == ["a", "b", "c"]
 
@@ -1062,7 +1064,7 @@ def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypa
     whole.turn()
     assert "cannot be rewritten: the disk is full of ducks" in caplog.messages[-1]
     monkeypatch.undo()
-    whole.clock.advance(RETRY_PAUSE)
+    whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
     assert "is whole again" in caplog.messages[-1]
     assert names(whole.reopen()) == ["a", "b", "c"]
@@ -1079,11 +1081,11 @@ def test_a_file_system_without_hard_links_will_do(whole, monkeypatch, taken):
     monkeypatch.setattr(journal_file.os, "link", no_links)
     whole.notice()
     whole.turn()
-    assert bool(whole.journal._fault) == taken
+    assert bool(whole.journal._damage) == taken
     if taken:
         whole.path.unlink()
         monkeypatch.undo()
-        whole.clock.advance(RETRY_PAUSE)
+        whole.clock.advance(RETRY_INTERVAL_S)
         whole.turn()
     assert names(whole.reopen()) == ["a", "b", "c"]
 
@@ -1105,7 +1107,7 @@ def test_a_write_that_fails_right_after_the_file_was_written_anew_leaves_nobody_
     monkeypatch.setattr(journal_file.JournalFile, "write", write)
     whole.turn()
     assert whole.told == [("d", False)]
-    whole.clock.advance(RETRY_PAUSE)
+    whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
     assert names(whole.reopen()) == ["a", "b", "c"]
 
@@ -1114,7 +1116,7 @@ def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
     looks = []
     real = journal_file.JournalFile.fault
     monkeypatch.setattr(journal_file.JournalFile, "fault", lambda self: looks.append(1) or real(self))
-    monkeypatch.setattr(journal, "CHECK_INTERVAL", 1000.0)
+    monkeypatch.setattr(journal, "CHECK_INTERVAL_S", 1000.0)
     for name in "defghijklm":
         whole.opened(name)
         whole.turn()
@@ -1149,17 +1151,17 @@ def test_a_close_counts_what_could_not_be_written(whole, caplog):
     )
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_close_tries_again_what_failed_before(opened, is_told):
+@pytest.mark.parametrize("is_reported", [True, False])
+def test_a_close_tries_again_what_failed_before(opened, is_reported):
     opened.opened("a")
     opened.turn()
     spy = opened.spy()
     spy.fails_at = "DELETE"
     opened.journal.settled("a")
-    if is_told:
+    if is_reported:
         opened.turn()
     else:
-        opened.clock.advance(GAP)
+        opened.clock.advance(MIN_BATCH_INTERVAL_S)
         deadline = time.monotonic() + PATIENCE
         while "ROLLBACK" not in spy.statements:
             assert time.monotonic() < deadline
@@ -1169,7 +1171,7 @@ def test_a_close_tries_again_what_failed_before(opened, is_told):
 
 
 def test_a_close_does_not_wait_for_ever_for_a_disk(opened, monkeypatch, caplog):
-    monkeypatch.setattr(journal, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(journal, "CLOSE_TIMEOUT_S", 0.05)
     spy = opened.spy()
     spy.gate.clear()
     opened.opened("a")
@@ -1194,4 +1196,4 @@ def test_after_a_close_nothing_is_asked_of_the_loop(opened):
 
 
 def test_the_file_is_looked_at_often_enough_to_notice_within_a_second():
-    assert journal.CHECK_INTERVAL <= 0.5
+    assert journal.CHECK_INTERVAL_S <= 0.5

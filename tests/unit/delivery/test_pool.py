@@ -650,7 +650,7 @@ def test_turning_away_fails_what_waits_and_lets_what_is_on_its_way_go_on(rig):
     for name in "abc":
         rig.send(name)
     transport = rig.opener.open()
-    rig.pool.turn_away()
+    rig.pool.fail_waiting()
     assert [rig.outcome(name) for name in "abc"] == [None, Failure.POOL_TIMEOUT, Failure.POOL_TIMEOUT]
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=0>"
     transport.protocol.data_received(OK)
@@ -663,20 +663,20 @@ def test_what_may_have_been_seen_is_turned_away_as_that(rig):
     (stale,) = served(rig)
     rig.send("a")
     stale.lose()
-    rig.pool.turn_away()
+    rig.pool.fail_waiting()
     assert rig.outcome("a") is Failure.BROKEN
 
 
 def test_turning_away_when_nobody_waits_does_nothing(rig):
     served(rig)
-    rig.pool.turn_away()
+    rig.pool.fail_waiting()
     assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=0 waiting=0>"
 
 
 def test_who_is_turned_away_may_send_again_at_once(rig):
     again = []
     rig.pool.send(CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0))
-    rig.pool.turn_away()
+    rig.pool.fail_waiting()
     assert rig.opener.open().take() == b"b"
     assert again == []
 
@@ -685,7 +685,7 @@ def test_only_what_is_retried_and_was_not_sent_is_returned(rig):
     for name, retried in (("a", True), ("b", True), ("c", False), ("d", True)):
         rig.send(name, retried=retried)
     transport = rig.opener.open()
-    rig.pool.return_retried()
+    rig.pool.fail_waiting_retries()
     assert [rig.outcome(name) for name in "abcd"] == [None, Failure.POOL_TIMEOUT, None, Failure.POOL_TIMEOUT]
     assert repr(rig.pool) == "<Pool idle=0 busy=1 opening=1 waiting=1>"
     transport.protocol.data_received(OK)
@@ -696,7 +696,7 @@ def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
     (stale,) = served(rig)
     rig.send("a", retried=True)
     stale.lose()
-    rig.pool.return_retried()
+    rig.pool.fail_waiting_retries()
     assert rig.outcome("a") is None
     rig.opener.open().protocol.data_received(OK)
     assert rig.outcome("a") == 200
@@ -707,7 +707,7 @@ def test_what_is_returned_may_be_sent_again_at_once(rig):
     rig.pool.send(
         CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0, retried=True)
     )
-    rig.pool.return_retried()
+    rig.pool.fail_waiting_retries()
     assert rig.opener.open().take() == b"b"
     assert again == []
 
@@ -782,12 +782,12 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def those_that_wait_are_turned_away(self):
-        self.rig.pool.turn_away()
+        self.rig.pool.fail_waiting()
 
     @rule()
     def those_that_are_retried_are_returned(self):
         waiting = [*self.rig.pool._waiting]
-        self.rig.pool.return_retried()
+        self.rig.pool.fail_waiting_retries()
         left = set(map(id, self.rig.pool._waiting))
         assert all((id(exchange) in left) is not exchange.retried for exchange in waiting)
 

@@ -21,7 +21,7 @@ from wsaas.delivery import recovery
 from wsaas.delivery.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.pool import Failure
-from wsaas.delivery.recovery import AT_ONCE, OWED_RETRY_INTERVAL, Recovery
+from wsaas.delivery.recovery import MAX_UNDER_WAY, RETRY_INTERVAL_S, Recovery
 from wsaas.delivery.webhook import DELIVERED, Retry, Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
@@ -174,14 +174,14 @@ def test_without_context_and_authorization_there_are_no_such_headers():
 
 
 def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done():
-    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 3)]
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 3)]
     rig = Rig(*entries).start()
     for done in range(4):
-        assert [int(body_of(event)) for event in rig.webhook.told] == list(range(AT_ONCE + done))
-        assert len(rig.recovery) == AT_ONCE + 3 - done
+        assert [int(body_of(event)) for event in rig.webhook.told] == list(range(MAX_UNDER_WAY + done))
+        assert len(rig.recovery) == MAX_UNDER_WAY + 3 - done
         if done < 3:
             rig.webhook.answer(DELIVERED)
-    assert AT_ONCE == 16
+    assert MAX_UNDER_WAY == 16
 
 
 def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
@@ -198,13 +198,13 @@ def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
 
 
 def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
-    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.answer(Retry("no", 5.0))
-    assert len(rig.webhook.told) == AT_ONCE
+    assert len(rig.webhook.told) == MAX_UNDER_WAY
     rig.clock.advance(5.0)
-    assert rig.webhook.tries == AT_ONCE + 1
-    assert len(rig.webhook.told) == AT_ONCE
-    assert len(rig.remembered) == AT_ONCE + 1
+    assert rig.webhook.tries == MAX_UNDER_WAY + 1
+    assert len(rig.webhook.told) == MAX_UNDER_WAY
+    assert len(rig.remembered) == MAX_UNDER_WAY + 1
 
 
 def test_what_is_given_up_stays_and_is_logged(caplog):
@@ -221,10 +221,10 @@ def test_what_is_given_up_stays_and_is_logged(caplog):
 
 
 def test_one_that_is_given_up_makes_way_for_the_next():
-    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 1))).start()
+    rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
-    assert int(body_of(rig.webhook.told[-1])) == AT_ONCE
+    assert int(body_of(rig.webhook.told[-1])) == MAX_UNDER_WAY
 
 
 def test_while_the_backend_is_down_they_line_up_like_everybody():
@@ -236,7 +236,7 @@ def test_while_the_backend_is_down_they_line_up_like_everybody():
     breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
     rig.start()
     assert pool.sent == []
-    assert len(breaker) == AT_ONCE
+    assert len(breaker) == MAX_UNDER_WAY
     clock.advance(0.1)
     pool.answer(Response(200, {}))
     while pool.sent:
@@ -249,7 +249,7 @@ def test_while_the_backend_is_down_they_line_up_like_everybody():
 
 @pytest.mark.parametrize("retries", [False, True])
 def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
-    entries = [ended(f"{number:02}", b"%d" % number) for number in range(AT_ONCE + 5)]
+    entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 5)]
     rig = Rig(*entries).start()
     rig.webhook.answer(DELIVERED)
     if retries:
@@ -259,7 +259,7 @@ def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
     rig.clock.advance(1000.0)
     while rig.webhook.calls:
         rig.webhook.answer(DELIVERED)
-    assert len(rig.webhook.told) == AT_ONCE + 1
+    assert len(rig.webhook.told) == MAX_UNDER_WAY + 1
     assert rig.remembered == [entry.id for entry in entries[1:]]
 
 
@@ -298,7 +298,7 @@ def bodies(rig):
 def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = owing("a", "b")
-    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    rig.clock.advance(RETRY_INTERVAL_S - 1)
     assert bodies(rig) == []
     assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
     rig.clock.advance(1)
@@ -307,7 +307,7 @@ def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["a"]
     # Not before the next time, and then once.
-    rig.clock.advance(OWED_RETRY_INTERVAL - 1)
+    rig.clock.advance(RETRY_INTERVAL_S - 1)
     assert rig.webhook.calls == []
     rig.clock.advance(1)
     assert rig.webhook.tries == 3
@@ -323,35 +323,35 @@ def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog
 
 
 def test_only_some_that_were_given_up_are_tried_at_a_time():
-    rig = owing(*(f"{number:02}" for number in range(AT_ONCE + 5)))
-    rig.clock.advance(OWED_RETRY_INTERVAL)
-    assert len(rig.webhook.calls) == AT_ONCE
+    rig = owing(*(f"{number:02}" for number in range(MAX_UNDER_WAY + 5)))
+    rig.clock.advance(RETRY_INTERVAL_S)
+    assert len(rig.webhook.calls) == MAX_UNDER_WAY
     rig.webhook.answer(Retry("no"))
-    assert len(rig.webhook.told) == AT_ONCE + 1
+    assert len(rig.webhook.told) == MAX_UNDER_WAY + 1
 
 
 def test_what_was_given_up_is_not_tried_while_the_backend_is_down():
     rig = owing("a", "b")
     rig.webhook.breaker.state = OPEN
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     assert rig.webhook.breaker.waiting == []
     assert len(rig.recovery.entries()) == 2
     rig.webhook.breaker.state = CLOSED
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     assert bodies(rig) == ["a", "b"]
 
 
 def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
     rig = owing("a")
     rig.webhook.breaker.state = HALF_OPEN
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     # The breaker decides when.
     (delivery,) = rig.webhook.breaker.waiting
     assert delivery.attempt()
     rig.webhook.answer(Retry("no"))
     assert rig.webhook.breaker.waiting == [delivery]
     assert not delivery.attempt()
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     assert len(rig.webhook.breaker.waiting) == 2
 
 
@@ -363,7 +363,7 @@ def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
     rig = Rig(webhook=Down())
     for number in range(5000):
         rig.recovery.keep(ended(str(number)))
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     assert len(rig.recovery.entries()) == 5000
 
 
@@ -372,7 +372,7 @@ def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
     assert rig.journal.write() == ["ended"]
-    rig.clock.advance(OWED_RETRY_INTERVAL)
+    rig.clock.advance(RETRY_INTERVAL_S)
     told, asked = rig.webhook.told[0], rig.webhook.asked
     assert (told.at, body_of(told)) == (asked.at, body_of(asked))
     rig.webhook.answer(DELIVERED)
@@ -409,7 +409,7 @@ def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count,
             was_there = len(rig.recovery)
             rig.webhook.answer(DELIVERED if outcome == "taken" else Retry(outcome, 1.0))
             given_up += outcome != "taken" and len(rig.recovery) < was_there
-        assert len(rig.webhook.calls) + len(rig.clock.timers) <= AT_ONCE + 1
+        assert len(rig.webhook.calls) + len(rig.clock.timers) <= MAX_UNDER_WAY + 1
     assert len(rig.recovery) == 0
     assert len(rig.webhook.told) == count
     assert rig.remembered == []
