@@ -71,7 +71,7 @@ class Message:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Disconnect:
     """How a connection ended. `code` and `reason`: those of the Close that went over the wire; `duration_ms`: its life.
 
