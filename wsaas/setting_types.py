@@ -14,6 +14,7 @@ from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
 from wsaas.access import UNIX, Origins, Proxies, is_loopback_host
+from wsaas.grammar import TOKEN
 from wsaas.memory.limit import MIN_LIMIT
 
 _TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
@@ -21,7 +22,7 @@ _AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _ENCODED_ZONE = re.compile(r"%25(?=.)")
 _VISIBLE = re.compile(r"[!-~]+")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(TOKEN)
 _SEPARATOR = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?(?P<host>[^/\s:*@]+|\[[0-9a-f:]+\])(?P<port>:[0-9]{1,5})?"

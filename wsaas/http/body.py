@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from wsaas.errors import LimitExceeded, Malformed
+from wsaas.grammar import TOKEN_BYTES
 
 MAX_EXTRA = 32 * 1024
 """Bytes of extensions and trailers that may come with a chunked body."""
 
 UNLIMITED = sys.maxsize
 
-TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN, TOKEN, _QUOTED))
-_TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN)
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN_BYTES, TOKEN_BYTES, _QUOTED))
+_TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 _LENIENT_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[\t -~\x80-\xff]*)?)\r\n")
-_LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN)
+_LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 
 
 class Body:

@@ -23,11 +23,11 @@ Where two readers could find different ends, the response is still refused: a `C
 import re
 
 from wsaas.errors import LimitExceeded, Malformed
-from wsaas.http.body import TOKEN
+from wsaas.grammar import TOKEN_BYTES
 from wsaas.http.headers import MAX_HEAD
 
 _NOT_FOUND = 2
-_NAME = re.compile(TOKEN)
+_NAME = re.compile(TOKEN_BYTES)
 _FOLD = re.compile(rb"\n[ \t]+")
 _FOLDED_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding)[ \t]*:[^\n]*\n[ \t]")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01])[ \t]+([0-9]{3})(?:[ \t][^\r]*)?")

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import lru_cache
 
 from wsaas.errors import BadText, TooLarge, UnsupportedMediaType
-from wsaas.http.body import TOKEN
+from wsaas.grammar import TOKEN_BYTES
 
 MAX_CHARSET = 40
 """Characters of the name of a charset."""
@@ -31,7 +31,7 @@ The list is fixed for two reasons. Some codecs are no charsets, or take minutes 
 remembers each name that it was asked for and did not know, for ever.
 """
 
-_PARAMETER = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN, TOKEN))
+_PARAMETER = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN_BYTES, TOKEN_BYTES))
 _MARKS = {"utf_16": (BOM_UTF16_LE, BOM_UTF16_BE), "utf_32": (BOM_UTF32_LE, BOM_UTF32_BE)}
 _IN_UTF8 = {"utf_8", "ascii"}
 

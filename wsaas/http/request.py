@@ -24,6 +24,7 @@ from wsaas.errors import (
     UriTooLong,
     VersionNotSupported,
 )
+from wsaas.grammar import TOKEN_CHARACTER
 from wsaas.http import headers as heads
 from wsaas.http.body import Body
 from wsaas.http.headers import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head
@@ -38,7 +39,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
 """What a resource here does, or refuses with an `Allow`. Others, `CONNECT` among them, are unknown to all of them."""
 
-_METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
+_METHOD = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
 _LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
 _PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")

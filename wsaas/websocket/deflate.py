@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
+from wsaas.grammar import TOKEN, TOKEN_CHARACTER
+
 NAME = "permessage-deflate"
 
 MIN_DEFLATED = 128
@@ -30,10 +32,8 @@ _TAIL = b"\0\0\xff\xff"
 _AFTER_LAST = b"\0"
 """What may follow a block which says that it is the last, so that the tail makes a block of its own (7.2.3.4)."""
 
-_LETTER = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_WORD = f"{_LETTER}+"
-_EXTENSION = re.compile(rf"({_WORD})[ \t]*")
-_PARAMETER = re.compile(rf';[ \t]*({_WORD})[ \t]*(?:=[ \t]*(?:({_WORD})|"((?:\\?{_LETTER})+)")[ \t]*)?')
+_EXTENSION = re.compile(rf"({TOKEN})[ \t]*")
+_PARAMETER = re.compile(rf';[ \t]*({TOKEN})[ \t]*(?:=[ \t]*(?:({TOKEN})|"((?:\\?{TOKEN_CHARACTER})+)")[ \t]*)?')
 _COMMA = re.compile(r"(?:,[ \t]*)+|$")
 
 Parameters = list[tuple[str, str | None]]

@@ -8,6 +8,7 @@ from hashlib import sha1
 
 from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
+from wsaas.grammar import TOKEN_BYTES
 from wsaas.http.headers import Headers
 from wsaas.http.request import Request
 from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
@@ -24,7 +25,7 @@ UPGRADE_ADVICE = (
 _SPOKEN = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(TOKEN_BYTES)
 
 
 @dataclass(slots=True)
