@@ -26,7 +26,7 @@ from tests.support.stage import (
     until,
     upgrade,
 )
-from wsaas.api import api as control
+from wsaas.api import connections
 
 MIB = 1024 * 1024
 
@@ -177,8 +177,8 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
 async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await stage.node()
     pages: list[None] = []
-    page = control.page
-    monkeypatch.setattr(control, "page", lambda *given: (pages.append(None), page(*given))[1])
+    page = connections.page
+    monkeypatch.setattr(connections, "page", lambda *given: (pages.append(None), page(*given))[1])
     raw, other = await node.raw(), await node.raw()
     count = 5000
     raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)

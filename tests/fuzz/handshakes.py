@@ -16,7 +16,7 @@ from wsaas.errors import HTTPError
 from wsaas.events import Event, Message
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import ResponseParser
-from wsaas.http.serialize import fault_answer
+from wsaas.http.serialize import error_response, serialize
 from wsaas.settings import load
 from wsaas.websocket.handshake import Handshake, accept, is_handshake, read, select_subprotocol
 
@@ -98,12 +98,12 @@ def check(request: Request, shaken: Handshake) -> None:
             check_request(webhook, subject, event, own)
 
 
-def check_refusal(fault: HTTPError) -> None:
+def check_refusal(error: HTTPError) -> None:
     """A handshake that is refused gets one answer."""
-    assert 400 <= fault.status <= 499
-    names = [b"content-length", b"content-type", b"connection"]
-    names += [b"sec-websocket-version", b"upgrade", b"connection"] * (fault.status == 426)
-    check_answer(fault_answer(fault, keep_alive=False), fault.status, names)
+    assert 400 <= error.status <= 499
+    names = [b"date", b"content-length", b"content-type", b"connection"]
+    names += [b"sec-websocket-version", b"upgrade", b"connection"] * (error.status == 426)
+    check_answer(serialize(error_response(error), 0.0), error.status, names)
 
 
 def check_address(request: Request) -> None:
@@ -127,7 +127,7 @@ def handshakes(data: bytes) -> None:
         check_address(request)
         try:
             shaken = read(request, ORIGINS[chosen & 1], compression=bool(chosen & 2))
-        except HTTPError as fault:
-            check_refusal(fault)
+        except HTTPError as error:
+            check_refusal(error)
         else:
             check(request, shaken)

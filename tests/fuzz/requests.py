@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from tests.fuzz.cutting import pieces
 from tests.fuzz.http import NAME, check_headers, limits, pairs, written
 from wsaas.errors import HeadTooLarge, HTTPError, UriTooLong
-from wsaas.http.request import CONTINUE, Item, Phase, Request, RequestParser, push_line
+from wsaas.http.request import CONTINUE, Item, Phase, Request, RequestParser
+from wsaas.http.request_head import push_line
 
 LIMITS = [1000, 0, 1, 10]
 MAX_TARGET, MAX_HEADERS, MAX_HEAD = 8192, 100, 32_768
@@ -15,7 +16,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def feed(reader: RequestParser, data: bytes, *, shorter: bool = True) -> list[Item]:
     """Give `data` to `reader`, by the `shorter` way first, as the server does; return all that comes of it."""
-    push = reader.whole(data) if shorter else None
+    push = reader.parse_push(data) if shorter else None
     if push is not None:
         return [push]
     reader.receive(data)
@@ -36,7 +37,7 @@ class Reading:
         waits_for_body = False
         in_head, most = 0, 2 * max_head
         for piece in cut:
-            if self.reader.phase is Phase.DEAD:
+            if self.reader.phase is Phase.CLOSED:
                 self.behind += piece
                 continue
             items = feed(self.reader, piece, shorter=shorter)
@@ -49,7 +50,7 @@ class Reading:
                 else:
                     waits_for_body = False
                     self.items.append(item)
-        self.behind = self.reader.rest + self.behind
+        self.behind = self.reader.trailing_data + self.behind
         self.told = [told(item) for item in self.items]
 
 
@@ -71,9 +72,9 @@ def check(reading: Reading, limit: int) -> None:
             assert isinstance(item, HTTPError)
             assert item is reading.items[-1]
             assert 400 <= item.status <= 599
-            assert reader.phase is Phase.DEAD
+            assert reader.phase is Phase.CLOSED
     last = reading.items[-1] if reading.items else None
-    if reader.phase is Phase.DEAD:
+    if reader.phase is Phase.CLOSED:
         assert isinstance(last, HTTPError) or (isinstance(last, Request) and (last.upgrade or not last.keep_alive))
         assert feed(reader, GET) == []
     reader.close()
@@ -132,7 +133,7 @@ def requests(data: bytes) -> None:
     limit = LIMITS[chosen % 4]
     whole, cut = Reading(iter([stream]), limit, shorter=False), Reading(pieces(stream, how), limit)
     assert whole.told == cut.told == Reading(iter([stream]), limit).told
-    assert (whole.reader.phase is Phase.DEAD) is (cut.reader.phase is Phase.DEAD)
+    assert (whole.reader.phase is Phase.CLOSED) is (cut.reader.phase is Phase.CLOSED)
     last = whole.items[-1] if whole.items else None
     if isinstance(last, Request) and last.upgrade:
         assert whole.behind == cut.behind
@@ -147,7 +148,7 @@ def requests(data: bytes) -> None:
 
 def within_small_limits(stream: bytes, how: int, limit: int) -> None:
     """A limit holds however a stream is cut; but by how much a head may be over it may depend on that."""
-    small = {"MAX_TARGET": SMALL_TARGET, "_PUSH_LINE": push_line(SMALL_TARGET), "MAX_HEADERS": SMALL_HEADERS}
+    small = {"MAX_TARGET": SMALL_TARGET, "PUSH_LINE": push_line(SMALL_TARGET), "MAX_HEADERS": SMALL_HEADERS}
     with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD, **small):
         whole = Reading(iter([stream]), limit, SMALL_HEAD)
         cut = Reading(pieces(stream, how), limit, SMALL_HEAD)

@@ -31,7 +31,7 @@ class Outcome:
         response = self.response
         if response is None:
             return self.fault
-        return response.status, response.headers, response.body, response.overflown
+        return response.status, response.headers, response.body, response.is_too_large
 
 
 def read(cut: Iterator[bytes], limit: int) -> Outcome:
@@ -56,17 +56,17 @@ def check(outcome: Outcome, limit: int, max_headers: int) -> None:
     assert 200 <= response.status <= 999
     assert len(response.headers) <= max_headers
     assert len(response.body) <= limit
-    assert not (response.overflown and response.body)
+    assert not (response.is_too_large and response.body)
     assert not (outcome.by_end and response.keep_alive)
     check_headers(list(response.headers.items()))
     length = response.headers.get(b"content-length")
-    if length is not None and not response.overflown and response.status not in {204, 304}:
+    if length is not None and not response.is_too_large and response.status not in {204, 304}:
         assert int(length) == len(response.body)
     if response.keep_alive:
         follower = outcome.reader.feed(NEXT)
         assert follower is not None
         assert (follower.status, follower.body, follower.keep_alive) == (202, b"", True)
-    if not response.overflown and max_headers == MAX_HEADERS > len(response.headers):
+    if not response.is_too_large and max_headers == MAX_HEADERS > len(response.headers):
         again(response, limit)
 
 
@@ -96,11 +96,11 @@ def responses(data: bytes) -> None:
         # Nothing is read behind a body that is over the limit, unless it came at once with the rest.
         response = whole.response or cut.response
         assert response is not None
-        assert response.overflown
+        assert response.is_too_large
         return
     assert whole.told == cut.told
     assert whole.by_end == cut.by_end
-    if whole.response is not None and cut.response is not None and not whole.response.overflown:
+    if whole.response is not None and cut.response is not None and not whole.response.is_too_large:
         # What comes behind a response spoils the connection, if it comes at once.
         assert whole.response.keep_alive == (cut.response.keep_alive and not cut.is_more)
     check(whole, limit, MAX_HEADERS)

@@ -9,7 +9,7 @@ from tests.support.fakes import make_closed
 from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, judge_opened
 from wsaas.events import Message
 from wsaas.http.response import Response
-from wsaas.http.serialize import fault_answer
+from wsaas.http.serialize import error_response, serialize
 from wsaas.websocket import frames
 from wsaas.websocket.handshake import select_subprotocol
 
@@ -38,8 +38,8 @@ def check_opened(response: Response) -> None:
         assert 400 <= verdict.error.status <= 504
         is_passed_on = response.status in {401, 403, 404, 429, 503}
         passed_on = [name for name in PASSED_ON if name in response.headers and is_passed_on]
-        names = [b"content-length", b"content-type", b"connection", *passed_on]
-        check_answer(fault_answer(verdict.error, keep_alive=False), verdict.error.status, names)
+        names = [b"date", b"content-length", b"content-type", b"connection", *passed_on]
+        check_answer(serialize(error_response(verdict.error), 0.0), verdict.error.status, names)
         return
     assert isinstance(verdict, Accepted)
     assert response.status // 100 == 2

@@ -16,13 +16,14 @@ from websockets.sync.client import connect
 
 from benchmarks.cases import CASES
 from wsaas import errors, reload
-from wsaas.api import api as control
+from wsaas.api import connections
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
 from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.events import Closed, Reason
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
 from wsaas.http import request as http1
+from wsaas.http import request_head
 from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
 from wsaas.sessions import registry
@@ -193,8 +194,9 @@ def test_what_sighup_reloads_is_listed_in_full():
 
 def test_the_list_of_connections_is_paged_as_its_row_says():
     (row,) = [line for line in REFERENCE.splitlines() if line.startswith("| `GET /connections`")]
-    assert f"`limit` ({control.PAGE}, at most {control.LONGEST_PAGE:,}) per page" in row
-    source = (ROOT / "wsaas" / "api" / "api.py").read_text().split("def _page", 1)[1].split("\n    )", 1)[0]
+    assert f"`limit` ({connections.PAGE}, at most {connections.LONGEST_PAGE:,}) per page" in row
+    source = (ROOT / "wsaas" / "api" / "connections.py").read_text().split("def list_connections", 1)[1]
+    source = source.split("\n    }", 1)[0]
     for name in ("node", "started_at", "total", "next"):
         assert f"`{name}`" in row
         assert f'"{name}":' in source
@@ -205,11 +207,11 @@ def test_the_list_of_connections_is_paged_as_its_row_says():
 
 def test_the_limits_are_those_of_the_code():
     limits = section("Limits")
-    assert f"{http1.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
+    assert f"{request_head.MAX_TARGET // 1024} KiB; {heads.MAX_HEAD // 1024} KiB; {heads.MAX_HEADERS}" in limits
     assert f"{bodies.MAX_EXTRA // 1024} KiB together" in limits
-    assert f"{control.MAX_CLOSE_ORDER // 1024} KiB for a DELETE" in limits
+    assert f"{connections.MAX_CLOSE_BODY // 1024} KiB for a DELETE" in limits
     assert f"| chunks of one body before others have their turn | {http1.CHUNKS} |" in limits
-    burst = f"{server.BURST} requests, {SLICE_S * 1000:g} ms, or one answer of {server.LARGE // 1024} KiB"
+    burst = f"{server.MAX_BATCH} requests, {SLICE_S * 1000:g} ms, or one answer of {server.LARGE_RESPONSE // 1024} KiB"
     assert f"| pipelined requests before others have their turn | {burst};" in limits
     assert f"{descriptors.CONTROL_RESERVE} for the REST API + {descriptors.SPARE_DESCRIPTORS} to spare" in limits
     assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
@@ -222,7 +224,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"falls from {largest} MiB to {smallest} KiB" in limits
     assert f"falls from {largest} MiB to {smallest} KiB" in " ".join(section("Memory", OPERATIONS).split())
     assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that arrive" in limits
-    assert f"{pending.MAX_EAGER // 1024} KiB, then it is not read" in limits
+    assert f"{pending.MAX_EARLY_DATA // 1024} KiB, then it is not read" in limits
 
 
 def test_the_form_of_an_id_is_the_one_described():
@@ -252,7 +254,7 @@ def test_the_measured_cases_exist():
 
 
 def test_the_body_of_a_close_is_as_long_as_said():
-    assert f"a reason of up to {control.MAX_REASON} bytes" in section("REST API")
+    assert f"a reason of up to {connections.MAX_REASON} bytes" in section("REST API")
 
 
 def free_port() -> int:

@@ -1,1 +1,1 @@
-"""Finds the session of a connection id, in this process or (later) in another one."""
+"""Finds out which process holds a connection, and passes requests on to it."""

@@ -349,7 +349,7 @@ def _reply(kind: bytes, response: Response) -> Verdict:
     if kind not in {b"text", b"binary"}:
         shown = kind[:_MAX_SHOWN].decode("latin-1")
         return Undeliverable(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
-    if response.overflown:
+    if response.is_too_large:
         return Undeliverable("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
     if coding := content_coding(response.headers):
         return Undeliverable(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)

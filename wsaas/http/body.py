@@ -1,6 +1,6 @@
 """The bodies of HTTP/1.1 messages: where one ends, and what is in it (RFC 9112 sections 6 and 7).
 
-A body takes its bytes as they come, wherever they are cut, and none of those behind it.
+A body is fed the bytes of its connection in pieces of any size, and leaves those behind its end alone.
 """
 
 import re
@@ -12,7 +12,7 @@ from wsaas.errors import LimitExceeded, Malformed
 from wsaas.grammar import TOKEN_BYTES
 
 MAX_EXTRA = 32 * 1024
-"""Bytes of extensions and trailers that may come with a chunked body."""
+"""Bytes of chunk extensions and trailers that a chunked body may have in all."""
 
 UNLIMITED = sys.maxsize
 
@@ -24,45 +24,45 @@ _LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 
 
 class Body:
-    """A body that the end of the connection ends. At most `limit` bytes are kept, whatever the number of pieces.
+    """A body that ends with the connection, of at most `limit` bytes.
 
-    `whole`: its end was seen. `overflown`: it passed the limit, and nothing of it is kept. `discarded`: it is
-    read, and nothing kept.
+    `complete`: its end was seen. `is_too_large`: it passed the limit, and nothing of it is kept. `discarded`: it is
+    read to its end, but not kept.
     """
 
-    __slots__ = ("_count", "_data", "discarded", "limit", "overflown", "whole")
+    __slots__ = ("_count", "_data", "complete", "discarded", "is_too_large", "limit")
 
     def __init__(self, limit: int) -> None:
         """Start empty."""
         self._count = 0
         self._data: bytes | bytearray = b""
+        self.complete = False
         self.discarded = False
+        self.is_too_large = False
         self.limit = limit
-        self.overflown = False
-        self.whole = False
 
     def discard(self) -> None:
-        """Keep nothing. The limit still holds."""
+        """Keep nothing, neither of what came nor of what will. The limit still holds."""
         self._data = b""
         self.discarded = True
 
     def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
-        """Take what belongs to this body of `data` from `at` on; return where that ends. Raises `Malformed`.
+        """Read the part of `data` from `at` on that belongs to this body; return where that ends. Raises `Malformed`.
 
-        `chunks`: the most chunks (and lines outside of them) that are taken, so that many tiny ones cannot take long.
-        Then the return value is less than the length of `data` although the body is not `whole`.
+        `chunks`: how many chunks, and lines between them, are read at most, so that many tiny ones cannot take long.
+        When they are spent, the end is before that of `data` although the body is not `complete`.
         """
         self._add(data[at:])
         return len(data)
 
     def take(self) -> bytes:
-        """Return what was collected."""
+        """Return the content that was kept so far."""
         return bytes(self._data)
 
     def _add(self, piece: bytes) -> None:
         self._count += len(piece)
-        if self.overflown or self._count > self.limit:
-            self._overflow()
+        if self.is_too_large or self._count > self.limit:
+            self._reject()
         elif self.discarded:
             return
         elif not self._data:
@@ -72,37 +72,41 @@ class Body:
         else:
             self._data = bytearray(self._data) + piece
 
-    def _overflow(self) -> None:
+    def _reject(self) -> None:
         self._data = b""
-        self.overflown = True
+        self.is_too_large = True
 
 
 class Sized(Body):
-    """A body of `size` bytes."""
+    """A body whose size its `Content-Length` says."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_missing",)
 
     def __init__(self, limit: int, size: int) -> None:
         """Expect `size` bytes."""
         super().__init__(limit)
-        self._left = size
-        self.whole = not size
+        self._missing = size
+        self.complete = not size
         if size > limit:
-            self._overflow()
+            self._reject()
 
     def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
-        """Take what is missing."""
-        end = min(at + self._left, len(data))
+        """Read up to the size."""
+        end = min(at + self._missing, len(data))
         self._add(data[at:end])
-        self._left -= end - at
-        self.whole = not self._left
+        self._missing -= end - at
+        self.complete = not self._missing
         return end
 
 
 class Chunked(Body):
-    """A body in chunks. Extensions and trailers have to be well formed, and are ignored."""
+    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers have to be well formed, and are ignored.
 
-    __slots__ = ("_begun", "_expected", "_extra", "_left")
+    `_line_handler`: what reads the next line, for which `_line_start` is there already. `_missing`: bytes of the chunk
+    that are still to come.
+    """
+
+    __slots__ = ("_extra", "_line_handler", "_line_start", "_missing")
 
     SIZE: ClassVar[re.Pattern[bytes]] = _SIZE
     TRAILER: ClassVar[re.Pattern[bytes]] = _TRAILER
@@ -110,30 +114,31 @@ class Chunked(Body):
     def __init__(self, limit: int) -> None:
         """Expect the first chunk."""
         super().__init__(limit)
-        self._begun = b""
-        self._expected: Callable[[Chunked, bytes], None] = Chunked._size
         self._extra = 0
-        self._left = 0
+        self._line_handler: Callable[[Chunked, bytes], None] = Chunked._read_size
+        self._line_start = b""
+        self._missing = 0
 
     def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:
-        """Take chunks. Raises `Malformed`."""
-        if self._expected is Chunked._size and not self._begun:
-            at, chunks = self._whole_chunks(data, at, chunks)
-        while at < len(data) and not self.whole and chunks > 0:
-            if self._left:
-                end = min(at + self._left, len(data))
+        """Read chunks. Raises `Malformed`."""
+        if self._line_handler is Chunked._read_size and not self._line_start:
+            at, chunks = self._read_complete_chunks(data, at, chunks)
+        while at < len(data) and not self.complete and chunks > 0:
+            if self._missing:
+                end = min(at + self._missing, len(data))
                 self._add(data[at:end])
-                self._left -= end - at
+                self._missing -= end - at
                 at = end
             else:
-                at = self._line(data, at)
+                at = self._read_line(data, at)
                 chunks -= 1
         return at
 
-    def _whole_chunks(self, data: bytes, at: int, chunks: int) -> tuple[int, int]:
-        """Take the chunks that are there in full, but the last: tiny ones would cost four times as much by line.
+    def _read_complete_chunks(self, data: bytes, at: int, chunks: int) -> tuple[int, int]:
+        """Read the chunks that `data` has all of, except for the last chunk of the body.
 
-        Return where they end, and how many of `chunks` are left.
+        Return where they end, and how many of `chunks` are left. A tiny chunk that is read line by line costs four
+        times as much.
         """
         while chunks > 0 and (found := self.SIZE.match(data, at)) is not None:
             start = found.end()
@@ -147,39 +152,39 @@ class Chunked(Body):
             chunks -= 1
         return at, chunks
 
-    def _line(self, data: bytes, at: int) -> int:
-        """Take a line, or the beginning of one."""
+    def _read_line(self, data: bytes, at: int) -> int:
+        """Read a line, or keep the part of one that is there; return where it ends."""
         end = data.find(b"\n", at) + 1
-        line = self._begun + data[at : end or len(data)]
+        line = self._line_start + data[at : end or len(data)]
         if len(line) > MAX_EXTRA:
             raise LimitExceeded(f"a line of its chunks or trailers has more than {MAX_EXTRA} bytes")
         if not end:
-            self._begun = line
+            self._line_start = line
             return len(data)
-        self._begun = b""
-        self._expected(self, line)
+        self._line_start = b""
+        self._line_handler(self, line)
         return end
 
     # What a line may be.
 
-    def _size(self, line: bytes) -> None:
+    def _read_size(self, line: bytes) -> None:
         found = self.SIZE.fullmatch(line)
         if found is None:
             raise Malformed("a chunk does not begin with its size")
-        self._left = int(found[1], 16)
+        self._missing = int(found[1], 16)
         self._spend(len(found[2]))
-        if self._count + self._left > self.limit:
-            self._overflow()
-        self._expected = Chunked._end if self._left else Chunked._trailer
+        if self._count + self._missing > self.limit:
+            self._reject()
+        self._line_handler = Chunked._read_chunk_end if self._missing else Chunked._read_trailer
 
-    def _end(self, line: bytes) -> None:
+    def _read_chunk_end(self, line: bytes) -> None:
         if line != b"\r\n":
             raise Malformed("a chunk does not end where its size says")
-        self._expected = Chunked._size
+        self._line_handler = Chunked._read_size
 
-    def _trailer(self, line: bytes) -> None:
+    def _read_trailer(self, line: bytes) -> None:
         if line == b"\r\n":
-            self.whole = True
+            self.complete = True
         elif self.TRAILER.fullmatch(line):
             self._spend(len(line))
         else:
@@ -192,9 +197,9 @@ class Chunked(Body):
 
 
 class LenientChunked(Chunked):
-    """A body in chunks from somebody who is believed: spaces may follow a size, and any text its semicolon.
+    """A body in chunks of a backend: spaces may follow a size, and any text the semicolon behind it.
 
-    Some servers fill the size up with spaces; RFC 9112 section 7.1.1 lets an old grammar have them before an extension.
+    Some servers pad the size with spaces, and an old grammar has them before an extension (RFC 9112 section 7.1.1).
     None of that changes where a chunk ends.
     """
 

@@ -1,11 +1,11 @@
-"""The heads of HTTP/1.1 messages: where one ends, its headers, and what they say of its body (RFC 9112).
+"""The heads of HTTP/1.1 messages: where one ends, its headers, and what they say about its body (RFC 9112).
 
-llhttp (through httptools) judges the syntax, of one whole head at a time. The rest is decided here and by the readers
-above, strictly: what somebody in front of the gateway could read in another way is refused, not guessed at.
+llhttp (through httptools) checks the syntax of one complete head at a time. The parsers of requests and responses, and
+this module, decide the rest, strictly: what a proxy in front of the gateway could read in another way is refused.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import httptools
 
@@ -16,39 +16,42 @@ MAX_HEAD = 32 * 1024
 MAX_HEADERS = 100
 
 COMMON_HEADS, COMMON_SIZE = 512, 1024
-"""So many heads of each kind, of so many bytes at most, are kept with what they say. Most are like one before, but for
-the target, and then a short message is read in half the time (`python -m benchmarks paths`)."""
+"""How many heads of each kind are cached with what they say, and how many bytes they may have. Most heads equal an
+earlier one but for the target; a short message is then parsed in half the time (`python -m benchmarks paths`)."""
+
+END: Final = b"\r\n\r\n"
+"""What a head ends with. `find_end` searches for it, and the shortcuts of a push and of a message do so in line."""
 
 VERSIONS = {b"1.0": "1.0", b"1.1": "1.1"}
 
 Headers = Mapping[bytes, bytes]
-"""Lower-case names to values without space around them; those of a repeated name are joined (RFC 9110 section 5.3)."""
+"""Lower-case names to values, stripped of space; the values of a repeated name are joined (RFC 9110 section 5.3)."""
 
 _NONE: frozenset[bytes] = frozenset()
 _FRAMING = {b"content-length", b"transfer-encoding"}
 _MAX_SHOWN = 40
-"""Bytes of a header that are shown to people."""
+"""Bytes of a header's value that an error message shows."""
 _MAX_DIGITS = 19
-"""Of a length: any such number has 64 bits."""
+"""Digits of a `Content-Length`: every such number fits into 64 bits."""
 
 
 class Head:
-    """What a head says. It may be shared by many messages: nobody changes it once it was judged.
+    """What a head says. Messages with equal heads share one: nothing changes it after it was read.
 
-    `repeated`: the names of headers that came more than once. `size`: the bytes of the body, None where the headers
-    do not say, -1 for one in chunks. `upgrade`: it asks for a WebSocket.
+    `repeated`: the names of headers that came more than once. `size`: bytes of the body, None where no header says it,
+    -1 for a body in chunks. `upgrade`: it asks for a WebSocket.
     """
 
     __slots__ = ("headers", "keep_alive", "repeated", "size", "upgrade", "version")
 
     def __init__(self, version: str, headers: Headers, repeated: frozenset[bytes]) -> None:
-        """Judge `headers`. Raises `Malformed` where they leave open how long the body is."""
+        """Read `headers`. Raises `Malformed` where they do not say clearly how long the body is."""
         self.version = version
         self.headers = headers
         self.repeated = repeated
         self.keep_alive = version == "1.1"
         if not _FRAMING.isdisjoint(repeated):
-            raise Malformed("its length is told twice")
+            raise Malformed("it says its length twice")
         self.size = _size(headers, version)
         self.upgrade = False
         if b"connection" in headers:
@@ -61,7 +64,7 @@ class Head:
         return _split(self.headers.get(name, b"").lower())
 
     def body(self, limit: int, *, lenient: bool = False) -> Body:
-        """Return the body, still to be read. `lenient`: chunks may be written as `LenientChunked` reads them."""
+        """Return the body, still to be fed. `lenient`: chunks may be written as `LenientChunked` reads them."""
         if self.size is None:
             return Body(limit)
         if self.size >= 0:
@@ -71,25 +74,24 @@ class Head:
 
 def find_end(data: bytes, start: int) -> int:
     """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`."""
-    found = data.find(b"\r\n\r\n", start)
-    end = found + 4 if found >= 0 else len(data)
-    if end - start > MAX_HEAD:
+    found = data.find(END, start, start + MAX_HEAD)
+    if found < 0 and len(data) - start > MAX_HEAD:
         raise LimitExceeded(f"its head has more than {MAX_HEAD} bytes")
-    return end if found >= 0 else 0
+    return found + len(END) if found >= 0 else 0
 
 
 def check_part(data: bytes, start: int) -> None:
-    """Refuse a head that ends lines in another way than by CRLF: its end may never come. Raises `Malformed`."""
+    """Raise `Malformed` for a head with lines that do not end with CRLF: its end might never come."""
     if data.count(b"\n", start) > data.count(b"\r\n", start):
         raise Malformed("a line of its head ends without CR")
 
 
 def read(parser: type[Any], version: str, head: bytes) -> Head:
-    """Return what a whole head says, whose syntax `parser` of httptools judges. Raises `Malformed`."""
+    """Return what a complete head says; `parser` of httptools checks its syntax. Raises `Malformed`."""
     lines = head.split(b"\r\n")[1:-2]
     if len(lines) > MAX_HEADERS:
         raise LimitExceeded(f"its head has more than {MAX_HEADERS} headers")
-    _judge(parser, head)
+    _check_syntax(parser, head)
     fields = [line.partition(b":") for line in lines]
     headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
     return Head(version, headers, _join(headers, fields) if len(headers) < len(fields) else _NONE)
@@ -101,7 +103,7 @@ def members(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def content_coding(headers: Headers) -> str:
-    """Return the `Content-Encoding` (RFC 9110 section 8.4), cut short to be shown; empty where a body is as it is."""
+    """Return the `Content-Encoding` (RFC 9110 section 8.4), shortened for an error message; empty without a coding."""
     value = headers.get(b"content-encoding")
     if value is None or all(each.lower() == b"identity" for each in _split(value)):
         return ""
@@ -115,33 +117,33 @@ def _split(value: bytes) -> list[bytes]:
     return [member for each in value.split(b",") if (member := each.strip(b" \t"))]
 
 
-class _Judge:
-    """llhttp says here that it saw the end of a head."""
+class _EndOfHead:
+    """The callback by which llhttp reports that it saw the end of a head."""
 
-    __slots__ = ("content",)
+    __slots__ = ("was_seen",)
 
     def __init__(self) -> None:
-        self.content = False
+        self.was_seen = False
 
     def on_headers_complete(self) -> None:
-        self.content = True
+        self.was_seen = True
 
 
-def _judge(parser: type[Any], head: bytes) -> None:
-    judge = _Judge()
+def _check_syntax(parser: type[Any], head: bytes) -> None:
+    end = _EndOfHead()
     try:
-        parser(judge).feed_data(head)
+        parser(end).feed_data(head)
     except httptools.HttpParserUpgrade:
-        # An offer of another protocol: the readers decide what it means.
+        # An offer of another protocol: the callers decide what it means.
         pass
     except httptools.HttpParserError as error:
         raise Malformed(str(error)) from None
-    if not judge.content:
+    if not end.was_seen:
         raise Malformed("its head has no end")
 
 
 def _join(headers: dict[bytes, bytes], fields: list[tuple[bytes, bytes, bytes]]) -> frozenset[bytes]:
-    """Join the values of repeated headers, of which `headers` has the last ones; return their names."""
+    """Join the values of repeated headers in `headers`, which has the last of each; return the names of these."""
     values: dict[bytes, list[bytes]] = {}
     for name, _, value in fields:
         values.setdefault(name.lower(), []).append(value.strip(b" \t"))
@@ -168,5 +170,5 @@ def _size(headers: Headers, version: str) -> int | None:
     if coding.lower() == b"chunked":
         return -1
     if [each.lower() for each in members(headers, b"transfer-encoding")][-1:] != [b"chunked"]:
-        raise Malformed("its body is not chunked at last, so that nothing says where it ends")
+        raise Malformed("chunked is not the last coding of its body, so that nothing says where it ends")
     raise UnknownCoding("its body is not only chunked")

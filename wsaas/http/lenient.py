@@ -1,9 +1,9 @@
 """Heads of responses that RFC 9112 does not allow, but that curl and Python's http.client read all the same.
 
-What makes no doubt about where the body ends is repaired, and then read as strictly as everything else. Heads of
-requests never come here.
+Where it stays certain where the body ends, a head is repaired, and then read as strictly as any other. Heads of
+requests are never repaired.
 
-| what | what becomes of it | the connection |
+| what | how it is repaired | the connection |
 | --- | --- | --- |
 | a header on several lines (obs-fold) | one line (RFC 9112 section 5.2) | kept |
 | spaces before a colon | removed (section 5.1) | kept |
@@ -39,40 +39,41 @@ _TO_SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 def find_end(data: bytes, start: int) -> int:
     """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`.
 
-    An empty line ends it, however its lines end. The end is the same whatever part of `data` is there already.
+    An empty line ends it, whether lines end with CRLF or with LF. The end does not depend on how much of `data` has
+    arrived.
     """
-    most = start + MAX_HEAD
-    end = data.find(b"\n\r\n", start, most) + 3
-    bare = data.find(b"\n\n", start, end if end > _NOT_FOUND else most)
+    limit = start + MAX_HEAD
+    end = data.find(b"\n\r\n", start, limit) + 3
+    bare = data.find(b"\n\n", start, end if end > _NOT_FOUND else limit)
     if bare >= 0:
         return bare + 2
     if end > _NOT_FOUND:
         return end
-    if len(data) > most:
+    if len(data) > limit:
         raise LimitExceeded(f"its head has more than {MAX_HEAD} bytes")
     return 0
 
 
 class Repair:
-    """A whole head, repaired: its bytes in `head`. `is_doubtful`: what comes behind the body must not be read."""
+    """A complete head, repaired: its bytes in `head`. `is_doubtful`: what follows its body must not be read."""
 
-    __slots__ = ("_is_uncoded", "_lengths", "head", "is_doubtful")
+    __slots__ = ("_is_identity", "_lengths", "head", "is_doubtful")
 
     def __init__(self, head: bytes) -> None:
         """Repair `head`. Raises `Malformed` where that cannot be done."""
         if find_end(head, 0) != len(head):
             raise Malformed("an empty line is within its head")
         self._lengths: list[bytes] = []
-        self._is_uncoded = False
+        self._is_identity = False
         text = head.replace(b"\r\n", b"\n")
         self.is_doubtful = text.count(b"\n") > head.count(b"\r\n") or _FOLDED_FRAMING.search(text) is not None
-        start, _, rest = text[:-1].partition(b"\n")
-        status_line = _STATUS_LINE.fullmatch(start)
-        if status_line is None or rest.startswith((b" ", b"\t")):
+        first, _, lines = text[:-1].partition(b"\n")
+        status_line = _STATUS_LINE.fullmatch(first)
+        if status_line is None or lines.startswith((b" ", b"\t")):
             raise Malformed("its first line is not a version of HTTP/1 and a status")
         version, status = status_line.groups()
-        fields = [field for line in _FOLD.sub(b" ", rest).split(b"\n")[:-1] if (field := self._field(line))]
-        if self._is_uncoded and self._lengths:
+        fields = [field for line in _FOLD.sub(b" ", lines).split(b"\n")[:-1] if (field := self._field(line))]
+        if self._is_identity and self._lengths:
             raise Malformed("it has both a Content-Length and a Transfer-Encoding")
         if len(set(self._lengths)) == 1:
             fields = [field for field in fields if not field.startswith(_LENGTH + b":")]
@@ -96,13 +97,13 @@ class Repair:
         return name + b":" + value.translate(_TO_SPACES)
 
     def _framing_field(self, kind: bytes, value: bytes, line: bytes) -> bytes:
-        """Return a header that says where the body ends, or looks like one, as it is but for spaces behind its name."""
+        """Return a header that says where the body ends, or looks like one, only without the spaces behind its name."""
         if kind == _LENGTH:
             self._lengths += [each.strip(b" \t") for each in value.split(b",")]
         elif kind != _CODING:
             return line
         elif value.strip(b" \t").lower() == b"identity":
-            self._is_uncoded = self.is_doubtful = True
+            self._is_identity = self.is_doubtful = True
             return b""
         self.is_doubtful = self.is_doubtful or not line.startswith(b":", len(kind))
         return kind + b":" + value

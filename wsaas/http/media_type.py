@@ -1,4 +1,4 @@
-"""What the `Content-Type` of a push says: whether its body is text, and in which charset (RFC 9110 section 8.3)."""
+"""Whether the body of a push is text, and in which charset, by its `Content-Type` (RFC 9110 section 8.3)."""
 
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
@@ -6,6 +6,7 @@ from encodings import normalize_encoding
 from encodings.aliases import aliases
 from enum import Enum
 from functools import lru_cache
+from typing import Final
 
 from wsaas.errors import BadText, TooLarge, UnsupportedMediaType
 from wsaas.grammar import TOKEN_BYTES
@@ -28,7 +29,7 @@ CODECS = frozenset(
 """The charsets of Python that text may be in, beside UTF-8: each decodes 1 MiB in some milliseconds.
 
 The list is fixed for two reasons. Some codecs are no charsets, or take minutes for a megabyte (`punycode`). And Python
-remembers each name that it was asked for and did not know, for ever.
+caches every unknown name that it is asked for, and never forgets one.
 """
 
 _PARAMETER = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN_BYTES, TOKEN_BYTES))
@@ -37,23 +38,24 @@ _IN_UTF8 = {"utf_8", "ascii"}
 
 
 class Kind(Enum):
-    """What a body is sent as. EITHER: as text if it is UTF-8, else as binary."""
+    """The kind of message that a body becomes. EITHER: text if it is UTF-8, else binary."""
 
     TEXT = "text"
     BINARY = "binary"
     EITHER = "either"
 
 
-# A member of an enumeration is searched for each time, a name is there.
-TEXT, BINARY, EITHER = Kind
+TEXT: Final = Kind.TEXT
+BINARY: Final = Kind.BINARY
+EITHER: Final = Kind.EITHER
 
 
 @lru_cache(maxsize=256)
 def interpret(content_type: bytes | None) -> Kind | str:
-    """Return what a body of `content_type` is sent as; for text that is not in UTF-8, the codec that it is in.
+    """Return the kind of message that a body of `content_type` becomes; for text that is not UTF-8, its codec.
 
-    Text are `text/*` and JSON types. A body without a type and `application/x-www-form-urlencoded`, which curl
-    sends without being told to, may be either. Raises `UnsupportedMediaType` for a charset that is not in `CODECS`.
+    `text/*` and JSON types are text. A body without a type, or of `application/x-www-form-urlencoded`, which is curl's
+    default, may be either. Raises `UnsupportedMediaType` for a charset that is not in `CODECS`.
     """
     if content_type is None:
         return EITHER
@@ -71,9 +73,9 @@ def interpret(content_type: bytes | None) -> Kind | str:
 
 
 def to_utf8(data: bytes, codec: str, limit: int) -> bytes:
-    """Return text in UTF-8 that is in `codec`, without a byte order mark.
+    """Convert text from `codec` to UTF-8, and drop a byte order mark.
 
-    UTF-16 and UTF-32 without one are little-endian, as in browsers. Raises `BadText` where `data` is no such text,
+    UTF-16 and UTF-32 without a mark are little-endian, as in browsers. Raises `BadText` where `data` is no such text,
     `TooLarge` for more than `limit` bytes.
     """
     if codec in _MARKS and not data.startswith(_MARKS[codec]):

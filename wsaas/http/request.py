@@ -6,14 +6,10 @@
 import re
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
-from typing import cast
-
-import httptools
+from typing import Final, cast
 
 from wsaas.errors import (
     BadRequest,
-    ExpectationFailed,
     HeadTooLarge,
     HTTPError,
     LimitExceeded,
@@ -21,63 +17,43 @@ from wsaas.errors import (
     TooLarge,
     UnknownCoding,
     Unsupported,
-    UriTooLong,
-    VersionNotSupported,
 )
-from wsaas.grammar import TOKEN_CHARACTER
 from wsaas.http import headers as heads
 from wsaas.http.body import Body
-from wsaas.http.headers import COMMON_HEADS, COMMON_SIZE, MAX_HEAD, Head
-
-MAX_TARGET = 8 * 1024
+from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head
+from wsaas.http.request_head import PUSH_LINE, check_part, common_head, read_head, read_line
 
 CHUNKS = 64
-"""Chunks of a body that are read before `RequestParser.next` returns, for others to have their turn."""
+"""Chunks of a body that are read before `RequestParser.next` returns, so that other connections are served."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
-"""What a resource here does, or refuses with an `Allow`. Others, `CONNECT` among them, are unknown to all of them."""
-
-_METHOD = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
-_LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
-_PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
-_HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
-"""RFC 3986 section 3.2.2, without the IP addresses of the future."""
-_AUTHORITY = re.compile(_HOST)
-_ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
-_ONCE = {b"authorization", b"content-type", b"host", b"origin"}
-"""Headers of which two would have two meanings."""
-
-
-def push_line(max_target: int) -> re.Pattern[bytes]:
-    """Return what nearly every request begins with; the same as `_LINE` and all that is asked of it, in one look."""
-    return re.compile(rb"PUT (/[!\"$-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
-
-
-_PUSH_LINE = push_line(MAX_TARGET)
 
 
 class Phase(Enum):
-    """How far a message got: nothing of it yet, within its head, within its body, or no further ever.
+    """What the parser reads next.
 
-    DISCARD: within the body of a request that was given out without it.
+    IDLE: the first byte of a request. HEAD, BODY: the rest of one. DISCARD: the rest of the body of a request that was
+    returned without it. CLOSED: nothing any more.
     """
 
     IDLE = "idle"
     HEAD = "head"
     BODY = "body"
     DISCARD = "discard"
-    DEAD = "dead"
+    CLOSED = "closed"
 
 
-# A member of an enumeration is searched for each time, a name is there.
-IDLE, HEAD, BODY, DISCARD, DEAD = Phase
+IDLE: Final = Phase.IDLE
+HEAD: Final = Phase.HEAD
+BODY: Final = Phase.BODY
+DISCARD: Final = Phase.DISCARD
+CLOSED: Final = Phase.CLOSED
 
 
 class Request:
-    """A whole request; `upgrade`: it asks for a WebSocket. `target` is in origin form, or `*`."""
+    """A complete request. `target`: in origin form, or `*`; `upgrade`: it asks for a WebSocket."""
 
     __slots__ = ("body", "headers", "keep_alive", "method", "target", "upgrade", "version")
 
@@ -101,13 +77,13 @@ class Request:
 
 
 class RejectedRequest:
-    """A request whose head is enough to refuse it with `fault`. Nothing of its body is kept."""
+    """A request that its head is enough to refuse, with `error`. Nothing of its body is kept."""
 
-    __slots__ = ("fault", "request")
+    __slots__ = ("error", "request")
 
-    def __init__(self, request: Request, fault: HTTPError) -> None:
+    def __init__(self, request: Request, error: HTTPError) -> None:
         """Refuse `request`, whose body is empty here."""
-        self.fault = fault
+        self.error = error
         self.request = request
 
 
@@ -121,19 +97,19 @@ Raises the `HTTPError` with which it is refused at once."""
 class RequestParser:
     """Bytes of one connection in, requests in order out.
 
-    `next` gives the whole requests, `CONTINUE` where a client waits to be told to send its body (RFC 9110 section
-    10.1.1), and at last the `HTTPError` after which nothing can be read any more. A request for a WebSocket ends the
-    HTTP on a connection too: what came behind it is in `rest`.
+    `next` returns the complete requests, `CONTINUE` where a client waits for that before it sends a body (RFC 9110
+    section 10.1.1), and at last the `HTTPError` after which nothing can be read any more. A request for a WebSocket
+    ends the HTTP on a connection too: what came behind it is in `trailing_data`.
 
     A request whose body has not arrived yet, or comes in chunks, is decided as soon as its head is complete, by
-    `body_limit`. One that is refused comes out as `RejectedRequest`, one that needs no body as a request with an empty
-    one. The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3), but not where
-    the client waits to be told to send it or where it is over `max_body`: then the request's `keep_alive` is false and
-    nothing more is read. If a discarded body turns out to be malformed or too large later on, the phase becomes `DEAD`
-    without a `HTTPError`, as its request was answered already.
+    `body_limit`. One that is refused is returned as `RejectedRequest`, one that needs no body as a request with an
+    empty one. The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3). Where the
+    client waits for `CONTINUE`, or the body is over `max_body`, it is not: then the request's `keep_alive` is false and
+    nothing more is read. If a discarded body turns out to be malformed or too large later on, the phase becomes
+    `CLOSED` without an `HTTPError`, as its request was answered already.
     """
 
-    __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "rest")
+    __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "trailing_data")
 
     def __init__(self, max_body: int, body_limit: BodyLimit | None = None) -> None:
         """Read requests with bodies of at most `max_body` bytes, less where `body_limit` says so."""
@@ -144,28 +120,30 @@ class RequestParser:
         self._request: Request | RejectedRequest | None = None
         self._body: Body | None = None
         self.phase = IDLE
-        self.rest = b""
+        self.trailing_data = b""
 
     def receive(self, data: bytes) -> None:
         """Take bytes, for `next` to read."""
-        if self.phase is not DEAD:
+        if self.phase is not CLOSED:
             self._data = self._data[self._at :] + data
             self._at = 0
 
-    def whole(self, data: bytes) -> Request | None:
-        """Return the request that `data` is, if nothing came before it and it is a push, whole and like most others.
+    def parse_push(self, data: bytes) -> Request | None:
+        """Return the push that `data` is, if it is exactly one and nothing came before it.
 
-        Otherwise take nothing: `data` is for `receive`, which is for any. This way is the shorter one.
+        None for anything else, and for a push that is unusual or wrong: then `data` is still to be given to `receive`.
+        The shortcut of a push (`python -m benchmarks micro`, case `push`); `receive` and `next` return an equal
+        request.
         """
-        line = _PUSH_LINE.match(data)
+        line = PUSH_LINE.match(data)
         if line is None or self._data or self.phase is not IDLE:
             return None
-        found = data.find(b"\r\n\r\n", 0, COMMON_SIZE)
+        found = data.find(END, 0, COMMON_SIZE)
         if found < 0:
             return None
         end = found + 4
         try:
-            head = _common_head(data[line.end() : end])
+            head = common_head(data[line.end() : end])
         except (Malformed, HTTPError):
             return None
         size = len(data) - end
@@ -176,33 +154,38 @@ class RequestParser:
         return request
 
     def next(self) -> Item | None:
-        """Return what comes next, None until more bytes make something whole."""
+        """Return what comes next, None until more bytes complete it."""
         if not self._data and self._body is None:
             return None
         try:
-            item = self._begin() if self._body is None else self._go_on(self._body)
+            item = self._read_request() if self._body is None else self._read_body(self._body)
         except LimitExceeded as error:
-            fault: HTTPError = HeadTooLarge(f"The request is too large: {error}.")
+            refusal: HTTPError = HeadTooLarge(f"The request is too large: {error}.")
         except UnknownCoding as error:
-            fault = Unsupported(f"The request cannot be read: {error}.")
+            refusal = Unsupported(f"The request cannot be read: {error}.")
         except Malformed as error:
-            fault = BadRequest(f"The request is not valid HTTP: {error}.")
+            refusal = BadRequest(f"The request is not valid HTTP: {error}.")
         except HTTPError as error:
-            fault = error.with_traceback(None)
+            refusal = error.with_traceback(None)
         else:
             if item is None and self._at and not self.is_busy:
-                # What was read is let go.
+                # Free the memory of what was parsed.
                 self._data = self._data[self._at :]
                 self._at = 0
             return item
         answered = self.phase is DISCARD
         self.close()
-        return None if answered else fault
+        return None if answered else refusal
 
     @property
     def pending(self) -> bool:
         """Whether there are bytes behind what `next` returned last."""
         return self._at < len(self._data)
+
+    @property
+    def unparsed(self) -> int:
+        """Bytes behind what `next` returned last."""
+        return len(self._data) - self._at
 
     @property
     def is_busy(self) -> bool:
@@ -211,12 +194,12 @@ class RequestParser:
 
     def close(self) -> None:
         """Read no more."""
-        self.phase = DEAD
+        self.phase = CLOSED
         self._request = self._body = None
         self._data = b""
         self._at = 0
 
-    def _begin(self) -> Item | None:
+    def _read_request(self) -> Item | None:
         """Read a head, and the body behind it if that is there."""
         data, start = self._data, self._at
         if data.startswith(b"\r", start):
@@ -226,10 +209,11 @@ class RequestParser:
         end = heads.find_end(data, start)
         if not end:
             self.phase = HEAD
-            _check_part(data, start)
+            check_part(data, start)
             return None
-        method, target, rest = _read_line(data, start)
-        head = (_common_head if method == b"PUT" and end - rest <= COMMON_SIZE else _read_head)(data[rest:end])
+        method, target, version_at = read_line(data, start)
+        is_common = method == b"PUT" and end - version_at <= COMMON_SIZE
+        head = (common_head if is_common else read_head)(data[version_at:end])
         request = Request(method, target, head)
         size = head.size or 0
         self._at = end
@@ -239,7 +223,7 @@ class RequestParser:
             if self._at == len(data):
                 self._data = b""
                 self._at = 0
-            return self._give(request)
+            return self._release(request)
         return self._begin_body(request, head)
 
     def _begin_body(self, request: Request, head: Head) -> Item | None:
@@ -248,25 +232,25 @@ class RequestParser:
         if self._body_limit is not None:
             try:
                 limit = min(limit, self._body_limit(request))
-            except HTTPError as fault:
-                return self._give_early(request, head, RejectedRequest(request, fault.with_traceback(None)))
+            except HTTPError as error:
+                return self._release_early(request, head, RejectedRequest(request, error.with_traceback(None)))
             if not limit:
-                return self._give_early(request, head, request)
+                return self._release_early(request, head, request)
         body = head.body(limit)
-        if body.overflown and limit < self._limit:
-            return self._give_early(request, head, RejectedRequest(request, too_large(limit)))
-        if body.overflown:
+        if body.is_too_large and limit < self._limit:
+            return self._release_early(request, head, RejectedRequest(request, too_large(limit)))
+        if body.is_too_large:
             raise too_large(limit)
         self._request, self._body = request, body
         self.phase = BODY
         if self._at == len(self._data) and b"expect" in head.headers and head.version == "1.1":
             return CONTINUE
-        return self._go_on(body)
+        return self._read_body(body)
 
-    def _give_early(self, request: Request, head: Head, item: Request | RejectedRequest) -> Item | None:
-        """Give `item` out without the body of its `request`, which is discarded."""
+    def _release_early(self, request: Request, head: Head, item: Request | RejectedRequest) -> Item | None:
+        """Return `item` before the body of its `request`, which is discarded."""
         body = head.body(self._limit)
-        if body.overflown or b"expect" in head.headers:
+        if body.is_too_large or b"expect" in head.headers:
             request.keep_alive = False
         if not request.keep_alive:
             self.close()
@@ -274,34 +258,34 @@ class RequestParser:
         body.discard()
         self._request, self._body = item, body
         self.phase = BODY
-        return self._go_on(body)
+        return self._read_body(body)
 
-    def _go_on(self, body: Body) -> Item | None:
-        """Read a body."""
+    def _read_body(self, body: Body) -> Item | None:
+        """Read on in a body; return its request when that is due."""
         self._at = body.feed(self._data, self._at, CHUNKS)
-        if body.overflown:
+        if body.is_too_large:
             raise too_large(body.limit)
         item = self._request
-        if not body.whole:
+        if not body.complete:
             if not body.discarded or item is None or self.is_busy:
                 return None
-            # What arrived of it so far is well formed: the answer does not wait for the rest.
+            # What arrived of it so far is well formed. The response does not wait for its end.
             self._request = None
             self.phase = DISCARD
             return item
         self._request = self._body = None
         self.phase = IDLE
         if item is None:
-            return self._begin()
+            return self._read_request()
         if type(item) is Request and not body.discarded:
             item.body = body.take()
-            return self._give(item)
+            return self._release(item)
         return item
 
-    def _give(self, request: Request) -> Request:
-        """Give a whole request out."""
+    def _release(self, request: Request) -> Request:
+        """Return a complete request, and expect the next one or, behind the last, nothing."""
         if request.upgrade:
-            self.rest = self._data[self._at :]
+            self.trailing_data = self._data[self._at :]
         if request.upgrade or not request.keep_alive:
             self.close()
         else:
@@ -317,82 +301,6 @@ class RequestParser:
         return start
 
 
-def _check_part(data: bytes, start: int) -> None:
-    """Refuse, without waiting for the rest, what will never be the beginning of a request."""
-    if data.find(b"\n", start) >= 0:
-        _read_line(data, start)
-        heads.check_part(data, start)
-    elif (part := _PART_OF_LINE.fullmatch(data, start)) is None:
-        raise _not_a_line()
-    elif part[1] and len(part[1]) > MAX_TARGET:
-        raise _too_long()
-
-
-def _read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
-    """Return method and target of the request line at `start` (RFC 9112 section 3), and where its version begins."""
-    line = _PUSH_LINE.match(data, start)
-    if line is not None:
-        return b"PUT", line[1], line.end()
-    line = _LINE.match(data, start)
-    if line is None:
-        raise _not_a_line()
-    method, target, version = line.groups()
-    if method not in METHODS:
-        raise Unsupported("This method is not supported.")
-    if len(target) > MAX_TARGET:
-        raise _too_long()
-    if version not in heads.VERSIONS:
-        raise VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-    if not target.startswith(b"/") or b"#" in target:
-        target = _origin(method, target)
-    return method, target, line.end()
-
-
-def _origin(method: bytes, target: bytes) -> bytes:
-    """Return in origin form (RFC 9112 section 3.2) a target that is not, or `*`."""
-    if target == b"*" and method == b"OPTIONS":
-        return target
-    absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None:
-        raise Malformed("its target is neither a path nor a URL")
-    path = absolute[1] or b"/"
-    return path if path.startswith(b"/") else b"/" + path
-
-
-def _read_head(rest: bytes) -> Head:
-    """Judge a head by its bytes from the version on."""
-    head = heads.read(httptools.HttpRequestParser, heads.VERSIONS[rest[5:8]], b"GET / " + rest)
-    headers = head.headers
-    if not _ONCE.isdisjoint(head.repeated):
-        raise Malformed("a header is repeated that has one value")
-    host = headers.get(b"host")
-    if host is None and head.version == "1.1":
-        raise Malformed("it has no Host")
-    if host is not None and not _AUTHORITY.fullmatch(host):
-        raise Malformed("its Host is not a host")
-    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise ExpectationFailed("Only Expect: 100-continue is understood.")
-    if head.upgrade:
-        if head.size:
-            raise BadRequest("A WebSocket handshake has no body.")
-    elif b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
-        # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes one with
-        # each first request.
-        head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
-    return head
-
-
-_common_head = lru_cache(COMMON_HEADS)(_read_head)
-
-
-def _not_a_line() -> Malformed:
-    return Malformed("its first line is not a method, a target and a version")
-
-
-def _too_long() -> UriTooLong:
-    return UriTooLong(f"The request target is longer than {MAX_TARGET} bytes.")
-
-
 def too_large(limit: int) -> TooLarge:
-    """Return the fault of a body over `limit` bytes."""
+    """Return the error that refuses a body over `limit` bytes."""
     return TooLarge(f"The body may have at most {limit} bytes.")

@@ -1,67 +1,73 @@
-"""A client on its way in: the protocol of its transport while its handshake waits for the backend."""
+"""A client whose handshake waits for the backend's decision: the protocol of its transport until its 101."""
 
 import asyncio
+from typing import Final
 
-from wsaas import errors
-from wsaas.http.serialize import dated, fault_answer
+from wsaas.errors import HTTPError
+from wsaas.http.serialize import error_response, serialize
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.handshake import Handshake, accept
 
-MAX_EAGER = 64 * 1024
-"""Bytes that a client may send before it has its 101; past it, it is not read until then."""
+MAX_EARLY_DATA: Final = 64 * 1024
+"""Bytes that are kept of what a client sends before its 101. Past that, it is not read until then."""
 
 
 class PendingClientProtocol(asyncio.Protocol):
-    """A client that waits for the backend's word. It has to wait for its 101 before it speaks; what it says is kept."""
+    """Keeps what the client sends, which a correct one does not before its 101, and answers its handshake.
 
-    __slots__ = ("_common", "_deadline", "_eager", "_handshake", "_transport", "session")
+    `session`: set by who made it, before control goes back to the event loop.
+    """
 
-    def __init__(self, common: ServerContext, transport: asyncio.Transport, handshake: Handshake, eager: bytes) -> None:
-        """Take over `transport`, whose client sent `handshake` and, behind it, `eager`."""
-        self._common = common
+    __slots__ = ("_context", "_deadline", "_early_data", "_handshake", "_transport", "session")
+
+    def __init__(
+        self, context: ServerContext, transport: asyncio.Transport, handshake: Handshake, early_data: bytes
+    ) -> None:
+        """Answer `handshake`, behind which `early_data` came, on `transport`."""
+        self._context = context
         self._deadline = 0.0
-        self._eager = eager
+        self._early_data = early_data
         self._handshake = handshake
         self._transport = transport
         self.session: Session
-        common.timeouts.add(self)
+        context.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes too early."""
-        self._eager += data
-        if len(self._eager) > MAX_EAGER:
+        """Keep `data` for the WebSocket."""
+        self._early_data += data
+        if len(self._early_data) > MAX_EARLY_DATA:
             self._transport.pause_reading()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """The client did not wait, or was refused and is done."""
-        self._common.timeouts.discard(self)
+        """Tell the session, whether the client went away or was refused."""
+        self._context.timeouts.discard(self)
         self.session.lost()
 
     def check_deadline(self, now: float) -> None:
-        """Drop a client that does not take its refusal."""
+        """Drop a client that was refused and does not read why."""
         if self._deadline and now >= self._deadline:
             self._transport.abort()
 
-    def accept(self, subprotocol: str | None, early: bytes) -> "WebSocketProtocol":
-        """Send the 101; the transport gets its WebSocket protocol."""
-        self._common.timeouts.discard(self)
+    def accept(self, subprotocol: str | None, early: bytes) -> WebSocketProtocol:
+        """Send the 101 and the frames `early` behind it; return the protocol that takes over."""
+        self._context.timeouts.discard(self)
         transport = self._transport
-        deflated = self._handshake.agreement is not None
-        kind = RateLimitedProtocol if self._common.settings.max_message_rate else WebSocketProtocol
-        edge = kind(self._common, transport, self.session, self._eager, deflated=deflated)
-        transport.set_protocol(edge)
+        is_deflated = self._handshake.agreement is not None
+        kind = RateLimitedProtocol if self._context.settings.max_message_rate else WebSocketProtocol
+        connection = kind(self._context, transport, self.session, self._early_data, deflated=is_deflated)
+        transport.set_protocol(connection)
         transport.write(accept(self._handshake, subprotocol) + early)
         transport.resume_reading()
-        return edge
+        return connection
 
-    def refuse(self, fault: errors.HTTPError) -> None:
-        """Send the refusal and close."""
-        self._transport.write(dated(fault_answer(fault, keep_alive=False), self._common.clock.wall()))
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the handshake with `error`, and close."""
+        self._transport.write(serialize(error_response(error), self._context.clock.wall()))
         self.close_gracefully()
 
     def close_gracefully(self) -> None:
-        """Send what is buffered, but not for ever, and close."""
-        self._deadline = self._common.closing_deadline()
+        """Send what is buffered and close, within `HANDSHAKE_TIMEOUT`."""
+        self._deadline = self._context.closing_deadline()
         self._transport.close()

@@ -10,9 +10,10 @@ from wsaas.settings import control_address, listen_address
 from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, SharedGate
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.context import ServerContext
-from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
 from wsaas.transport.server_tls import ServerTLSTransport
+from wsaas.transport.site import Site
 
 
 class ServerListeners:

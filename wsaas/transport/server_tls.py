@@ -5,7 +5,7 @@ import math
 import ssl
 
 from wsaas.errors import BadRequest
-from wsaas.http.serialize import fault_answer
+from wsaas.http.serialize import error_response, serialize
 from wsaas.transport.admission import REFUSAL_S, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.hold import TURN
@@ -75,7 +75,7 @@ class ServerTLSTransport(TLSTransport):
             self._move(HANDSHAKE)
             if data[:1].isalpha():
                 error = BadRequest("This port speaks TLS: use https:// or wss://.")
-                self._raw.write(fault_answer(error, keep_alive=False))
+                self._raw.write(serialize(error_response(error), self._context.clock.wall()))
                 self._fail(error)
                 return
         self._feed(data)

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, body_of, make_handshake, make_settings, read_all
 from tests.support.strategies import examples
 from wsaas import errors
-from wsaas.api.api import LONGEST_PAGE, PAGE, Api
+from wsaas.api.api import Api
+from wsaas.api.connections import LONGEST_PAGE, PAGE
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted
 from wsaas.events import Closed, Reason
 from wsaas.http.request import Request, RequestParser
+from wsaas.http.serialize import serialize
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
@@ -72,7 +74,7 @@ class Rig:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
         (request,) = read_all(RequestParser(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
-        return self.control.answer(request)
+        return serialize(self.control.respond(request), self.clock.wall(), request)
 
     def ask(self, method, target, *headers, body=b"", host="localhost"):
         return Answer(self.raw(method, target, *headers, body=body, host=host), head=method == "HEAD")
@@ -219,7 +221,7 @@ def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunke
     length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 9"
     head = f"PUT {rig.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
-    assert isinstance(refused.fault, errors.UnsupportedMediaType)
+    assert isinstance(refused.error, errors.UnsupportedMediaType)
     assert refused.request.keep_alive
 
 
@@ -228,7 +230,7 @@ def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
     reader = RequestParser(1000, rig.control.body_limit)
     head = f"{method} {rig.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
-    assert isinstance(refused.fault, errors.UnsupportedMediaType)
+    assert isinstance(refused.error, errors.UnsupportedMediaType)
     assert refused.request.keep_alive
 
 
@@ -828,11 +830,11 @@ def test_a_client_certificate_is_proof_enough():
 
 def test_http_1_0_without_a_host_proves_nothing(rig):
     (request,) = read_all(RequestParser(0), b"GET /connections HTTP/1.0\r\n\r\n")
-    assert Answer(rig.control.answer(request)).said == (403, "FORBIDDEN")
+    assert Answer(serialize(rig.control.respond(request), 0.0, request)).said == (403, "FORBIDDEN")
 
 
 def test_a_web_page_is_refused_before_its_body(rig):
     lines = [f"PUT {rig.path} HTTP/1.1", "Host: evil.example", "Content-Length: 100", "", ""]
     reader = RequestParser(1000, rig.control.body_limit)
     (refused,) = read_all(reader, "\r\n".join(lines).encode())
-    assert refused.fault.status == 403
+    assert refused.error.status == 403

@@ -466,7 +466,7 @@ def test_a_text_reply_is_utf8():
 @pytest.mark.parametrize("kind", [b"text", b"binary"])
 def test_a_reply_that_was_too_large_to_keep_is_not_sent_empty(kind):
     answered = response(200, ws_reply=kind)
-    answered.overflown = True
+    answered.is_too_large = True
     assert judge_put(answered) == Undeliverable("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
 
 
@@ -491,7 +491,7 @@ def test_a_coded_answer_that_is_no_reply_does_not_matter(coding):
 
 def test_a_large_answer_that_is_no_reply_does_not_matter():
     answered = response(200)
-    answered.overflown = True
+    answered.is_too_large = True
     assert judge_put(answered) == Delivered(None)
 
 

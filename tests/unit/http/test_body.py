@@ -16,8 +16,8 @@ def feed(body: Body, *pieces: bytes) -> bytes:
     """Give `pieces` to `body`; return what is not its own."""
     rest = b""
     for piece in pieces:
-        at = 0 if body.whole else body.feed(piece, 0)
-        assert at == len(piece) or body.whole
+        at = 0 if body.complete else body.feed(piece, 0)
+        assert at == len(piece) or body.complete
         rest += piece[at:]
     return rest
 
@@ -27,7 +27,7 @@ def feed(body: Body, *pieces: bytes) -> bytes:
 def test_a_sized_body_takes_its_size_and_no_more(data, behind, places):
     body = Sized(LIMIT, len(data))
     assert feed(body, *cut(data + behind, places)) == behind
-    assert body.whole
+    assert body.complete
     assert body.take() == data
 
 
@@ -36,7 +36,7 @@ def test_a_sized_body_takes_its_size_and_no_more(data, behind, places):
 def test_a_chunked_body_takes_its_chunks_and_no_more_however_they_are_cut(data, chunks, trailer, behind, places):
     body = Chunked(LIMIT)
     assert feed(body, *cut(chunked(data, chunks, trailer) + behind, places)) == behind
-    assert body.whole
+    assert body.complete
     assert body.take() == data
 
 
@@ -44,7 +44,7 @@ def test_a_chunked_body_takes_its_chunks_and_no_more_however_they_are_cut(data, 
 def test_a_body_without_a_size_takes_everything(pieces):
     body = Body(LIMIT)
     assert feed(body, *pieces) == b""
-    assert not body.whole
+    assert not body.complete
     assert body.take() == b"".join(pieces)
 
 
@@ -52,7 +52,7 @@ def test_a_body_may_begin_anywhere_in_what_is_given():
     body = Sized(LIMIT, 3)
     assert body.feed(b"..abcd", 2) == 5
     assert body.take() == b"abc"
-    assert Sized(LIMIT, 0).whole
+    assert Sized(LIMIT, 0).complete
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_size_is_hexadecimal_in_either_case(line, size):
 def test_the_last_chunk_has_no_bytes(last):
     body = Chunked(LIMIT)
     assert feed(body, last + b"\r\n\r\nrest") == b"rest"
-    assert body.whole
+    assert body.complete
 
 
 @pytest.mark.parametrize(
@@ -149,27 +149,27 @@ def test_a_body_over_the_limit_is_not_kept(make):
     body = make(10)
     data = chunked(b"x" * 11, [5]) if make is Chunked else b"x" * 11
     feed(body, data[:-1], data[-1:])
-    assert body.overflown
+    assert body.is_too_large
     assert body.take() == b""
 
 
 def test_a_body_may_have_what_the_limit_allows():
     for body, data in [(Body(10), b"x" * 10), (Sized(10, 10), b"x" * 10), (Chunked(10), chunked(b"x" * 10, [1, 2]))]:
         feed(body, data)
-        assert not body.overflown
+        assert not body.is_too_large
         assert body.take() == b"x" * 10
 
 
 def test_a_size_over_the_limit_is_known_before_the_first_byte():
-    assert Sized(10, 11).overflown
-    assert not Sized(10, 10).overflown
+    assert Sized(10, 11).is_too_large
+    assert not Sized(10, 10).is_too_large
     for size, over in [(b"a", False), (b"b", True), (b"ffffffffffffffff", True)]:
         body = Chunked(10)
         feed(body, size + b"\r\n")
-        assert body.overflown is over
+        assert body.is_too_large is over
     body = Chunked(10)
     feed(body, b"9\r\n" + b"x" * 9 + b"\r\n2\r\n")
-    assert body.overflown
+    assert body.is_too_large
 
 
 def test_a_body_in_tiny_pieces_costs_its_size():
@@ -193,10 +193,10 @@ def test_a_body_in_tiny_pieces_is_not_copied_for_each():
     assert body.take() == b"abc"
 
 
-def test_whole_chunks_are_a_shortcut_to_what_their_lines_say():
+def test_complete_chunks_are_a_shortcut_to_what_their_lines_say():
     data = b"1\r\nx\r\n" * 20_000
     quick, plain = Chunked(LIMIT), Chunked(LIMIT)
-    plain._begun = b"1\r\n"[:1]
+    plain._line_start = b"1\r\n"[:1]
     start = time.process_time()
     quick.feed(data, 0)
     between = time.process_time()
@@ -214,7 +214,7 @@ def test_a_discarded_body_ends_where_it_would_and_keeps_nothing(data, chunks, pl
         for piece in cut(sent, places):
             body.feed(piece, 0)
             assert body._data == b""
-        assert body.whole
+        assert body.complete
         assert body.take() == b""
 
 
@@ -222,6 +222,6 @@ def test_a_discarded_body_has_its_limit():
     body = Chunked(4)
     body.discard()
     body.feed(b"3\r\nabc\r\n", 0)
-    assert not body.overflown
+    assert not body.is_too_large
     body.feed(b"2\r\nab\r\n", 0)
-    assert body.overflown
+    assert body.is_too_large

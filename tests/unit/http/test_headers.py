@@ -217,7 +217,7 @@ def test_chunks_within_chunks_are_refused(lines, offer):
 
 
 def test_a_coding_that_llhttp_lets_pass_is_judged_all_the_same():
-    with pytest.raises(Malformed, match="not chunked at last"):
+    with pytest.raises(Malformed, match="chunked is not the last coding"):
         read(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding: gzip")
 
 

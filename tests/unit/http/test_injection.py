@@ -19,7 +19,7 @@ from wsaas.errors import HTTPError
 from wsaas.events import Message
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import BadResponse, ResponseParser
-from wsaas.http.serialize import dated, fault_answer
+from wsaas.http.serialize import error_response, serialize
 from wsaas.settings import load
 from wsaas.websocket import handshake
 
@@ -183,7 +183,7 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
         return
     verdict = judge_opened(response)
     if isinstance(verdict, Rejected):
-        found = responses_to_client(dated(fault_answer(verdict.error, keep_alive=False), AT))
+        found = responses_to_client(serialize(error_response(verdict.error), AT))
         assert found.status_code == verdict.error.status
         passed_on = [(name.lower().encode(), value.encode("latin-1")) for name, value in verdict.error.headers]
         assert [name for name, _ in found.headers] == [

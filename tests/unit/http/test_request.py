@@ -56,12 +56,12 @@ def test_garbage_ends_in_a_fault_or_waits_however_it_is_cut(data, places):
     reader, whole = RequestParser(1000), RequestParser(1000)
     items, at_once = read_all(reader, *cut(data, places)), read_all(whole, data)
     assert told(items) == told(at_once)
-    assert (reader.phase is Phase.DEAD) is (whole.phase is Phase.DEAD)
+    assert (reader.phase is Phase.CLOSED) is (whole.phase is Phase.CLOSED)
     for place, item in enumerate(items):
         if isinstance(item, errors.HTTPError):
             assert 400 <= item.status <= 599
             assert place == len(items) - 1
-            assert reader.phase is Phase.DEAD
+            assert reader.phase is Phase.CLOSED
             assert read_all(reader, GET) == []
 
 
@@ -71,7 +71,7 @@ def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behi
     upgrade = request(b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", start=b"GET /ws?q HTTP/1.1")
     reader, items, after = RequestParser(LIMIT), [], b""
     for piece in cut(before[0] + upgrade + behind, places):
-        if reader.phase is Phase.DEAD:
+        if reader.phase is Phase.CLOSED:
             after += piece
         else:
             items += [item for item in read_all(reader, piece) if item is not CONTINUE]
@@ -79,7 +79,7 @@ def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behi
     assert (first.method, first.target, first.headers, first.body) == before[1]
     assert (last.method, last.target, last.upgrade, last.version) == (b"GET", b"/ws?q", True, "1.1")
     assert last.header(b"upgrade") == b"WebSocket"
-    assert reader.rest + after == behind
+    assert reader.trailing_data + after == behind
     assert read_all(reader, GET) == []
 
 
@@ -119,7 +119,7 @@ def test_after_connection_close_nothing_more_is_read():
     reader = RequestParser(LIMIT)
     (item,) = read_all(reader, request(b"Connection: close", b"Content-Length: 1", body=b"a" + GET))
     assert (item.body, item.keep_alive) == (b"a", False)
-    assert reader.phase is Phase.DEAD
+    assert reader.phase is Phase.CLOSED
     assert read_all(reader, GET) == []
 
 
@@ -220,7 +220,7 @@ def test_an_offer_with_connection_close_is_the_last_request():
     last = request(b"Connection: Upgrade, close", b"Upgrade: h2c", b"Content-Length: 1", body=b"a" + GET)
     (item,) = read_all(reader, last)
     assert (item.body, item.keep_alive) == (b"a", False)
-    assert reader.phase is Phase.DEAD
+    assert reader.phase is Phase.CLOSED
 
 
 def test_an_offer_does_not_hide_what_is_wrong_with_its_request():
@@ -511,7 +511,7 @@ def test_a_closed_reader_reads_no_more():
     reader = RequestParser(LIMIT)
     read_all(reader, GET[:10])
     reader.close()
-    assert reader.phase is Phase.DEAD
+    assert reader.phase is Phase.CLOSED
     assert read_all(reader, GET) == []
     assert reader._data == b""
 
@@ -526,10 +526,10 @@ PUSH = request(b"Content-Length: 2", body=b"hi")
 @given(st.one_of(requests().map(lambda made: made[0]), requests_or_not, st.sampled_from([PUSH, request()])))
 def test_the_shorter_way_of_a_push_says_what_the_other_one_says_or_takes_nothing(data):
     reader, other = RequestParser(LIMIT), RequestParser(LIMIT)
-    push = reader.whole(data)
+    push = reader.parse_push(data)
     items = read_all(other, data)
     assert told(read_all(reader, data) if push is None else [push]) == told(items)
-    assert (reader.phase, reader.rest) == (other.phase, other.rest)
+    assert (reader.phase, reader.trailing_data) == (other.phase, other.trailing_data)
 
 
 @pytest.mark.parametrize(
@@ -539,7 +539,7 @@ def test_a_whole_push_takes_the_shorter_way(data):
     reader = RequestParser(LIMIT)
     (item,) = read(data)
     for _ in range(2):
-        assert told([reader.whole(data)]) == told([item])
+        assert told([reader.parse_push(data)]) == told([item])
     assert told(read_all(reader, data)) == told([item])
 
 
@@ -566,7 +566,7 @@ def test_a_whole_push_takes_the_shorter_way(data):
 )
 def test_anything_else_is_left_to_the_longer_way(data):
     reader = RequestParser(100)
-    assert reader.whole(data) is None
+    assert reader.parse_push(data) is None
     assert told(read_all(reader, data)) == told(read(data, limit=100))
 
 
@@ -574,7 +574,7 @@ def test_anything_else_is_left_to_the_longer_way(data):
 def test_the_shorter_way_is_closed_while_something_is_read_and_at_the_end(before):
     reader = RequestParser(LIMIT)
     read_all(reader, before)
-    assert reader.whole(PUSH) is None
+    assert reader.parse_push(PUSH) is None
 
 
 # What is decided at the head

@@ -31,7 +31,7 @@ def test_a_response_is_the_same_however_it_is_cut(sequence, places):
             assert reader.feed(piece) is None
         response = reader.feed(pieces[-1])
         assert (response.status, response.headers, response.body, response.keep_alive) == expected
-        assert not response.overflown
+        assert not response.is_too_large
         if not response.keep_alive:
             break
 
@@ -71,7 +71,7 @@ def test_a_response_without_a_length_ends_with_the_connection():
     assert reader.feed(ok(body=b"ab")) is None
     assert reader.feed(b"cd") is None
     response = reader.eof()
-    assert (response.body, response.keep_alive, response.overflown) == (b"abcd", False, False)
+    assert (response.body, response.keep_alive, response.is_too_large) == (b"abcd", False, False)
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_bytes_behind_a_response_spoil_the_connection(extra):
 
 def test_a_body_over_the_limit_is_not_kept_but_answers_all_the_same():
     response = respond(ok(b"Content-Length: 11", b"Ws-Reply: text", body=b"x" * 11), limit=10)
-    assert (response.status, response.body, response.overflown) == (200, b"", True)
+    assert (response.status, response.body, response.is_too_large) == (200, b"", True)
     assert response.keep_alive
     response = respond(ok(b"Transfer-Encoding: chunked"), b"a\r\n" + b"x" * 10, b"\r\n1\r\n", limit=10)
-    assert (response.status, response.body, response.overflown, response.keep_alive) == (200, b"", True, False)
+    assert (response.status, response.body, response.is_too_large, response.keep_alive) == (200, b"", True, False)
 
 
 def test_a_body_over_the_limit_is_not_waited_for():
     response = respond(ok(b"Content-Length: 11", b"Ws-Reply: text"), limit=10)
-    assert (response.status, response.body, response.overflown, response.keep_alive) == (200, b"", True, False)
+    assert (response.status, response.body, response.is_too_large, response.keep_alive) == (200, b"", True, False)
 
 
 def test_a_reader_starts_again_for_the_next_response():
     reader = ResponseParser(10)
-    assert reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11)).overflown
+    assert reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11)).is_too_large
     for _ in range(2):
         response = reader.feed(ok(b"Content-Length: 1", body=b"a"))
-        assert (response.body, response.overflown, response.keep_alive) == (b"a", False, True)
+        assert (response.body, response.is_too_large, response.keep_alive) == (b"a", False, True)
         assert response.headers == {b"content-length": b"1"}
 
 

@@ -1,44 +1,76 @@
 import pytest
 
 from wsaas import errors
+from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import ResponseParser
-from wsaas.http.serialize import answer, dated, fault_answer, kept_alive, without_body
+from wsaas.http.serialize import OK, OutgoingResponse, error_response, serialize, serialize_ok
+
+AT = 784111777.0
+DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
-def respond(data: bytes):
+def request(method: bytes = b"GET", version: bytes = b"1.1", *lines: bytes) -> Request:
+    parser = RequestParser(100)
+    parser.receive(b"\r\n".join([method + b" / HTTP/" + version, b"Host: a", *lines, b"", b""]))
+    made = parser.next()
+    assert isinstance(made, Request)
+    return made
+
+
+REQUESTS = {
+    "a GET": request(),
+    "a PUT": request(b"PUT"),
+    "a HEAD": request(b"HEAD"),
+    "a last one": request(b"GET", b"1.1", b"Connection: close"),
+    "a HEAD that is the last one": request(b"HEAD", b"1.1", b"Connection: close"),
+    "one of HTTP/1.0": request(b"GET", b"1.0"),
+    "one of HTTP/1.0 that stays": request(b"GET", b"1.0", b"Connection: keep-alive"),
+    "a HEAD of HTTP/1.0 that stays": request(b"HEAD", b"1.0", b"Connection: keep-alive"),
+    "none": None,
+}
+
+
+def parse(data: bytes):
     return ResponseParser(100_000).feed(data)
 
 
-def test_an_answer_can_be_read_back():
-    data = answer(200, b'{"code":"OK"}', ("Allow", "GET, HEAD"))
-    response = respond(data)
+def test_a_response_can_be_parsed():
+    data = serialize(OutgoingResponse(200, b'{"code":"OK"}', (("Allow", "GET, HEAD"),)), AT, request())
+    response = parse(data)
     assert (response.status, response.body, response.keep_alive) == (200, b'{"code":"OK"}', True)
-    assert response.headers == {b"content-length": b"13", b"content-type": b"application/json", b"allow": b"GET, HEAD"}
+    assert response.headers == {
+        b"date": DATE,
+        b"content-length": b"13",
+        b"content-type": b"application/json",
+        b"allow": b"GET, HEAD",
+    }
     assert data.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_an_answer_without_a_body_has_no_type():
-    assert answer(200, b"", keep_alive=False) == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+def test_a_response_without_a_body_has_no_type():
+    data = serialize(OutgoingResponse(200), AT)
+    assert data == b"HTTP/1.1 200 OK\r\nDate: " + DATE + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-def test_a_fault_is_answered_with_what_it_carries():
-    response = respond(fault_answer(errors.SlowClient('"Wait".', ("Retry-After", "1")), keep_alive=False))
+def test_an_error_becomes_a_response_with_its_headers():
+    made = error_response(errors.SlowClient('"Wait".', ("Retry-After", "1")))
+    response = parse(serialize(made, AT))
     assert (response.status, response.keep_alive) == (429, False)
     assert response.headers[b"retry-after"] == b"1"
     assert response.body == b'{"code":"SLOW_CLIENT","message":"\\"Wait\\"."}'
-    assert respond(fault_answer(errors.Gone("It ended."))).keep_alive
+    assert parse(serialize(error_response(errors.Gone("It ended.")), AT, request())).keep_alive
 
 
-def test_every_fault_can_be_answered():
+def test_every_error_becomes_a_response():
     for kind in errors.HTTPError.__subclasses__():
-        response = respond(fault_answer(kind("Why.")))
+        response = parse(serialize(error_response(kind("Why.")), AT))
         assert response.status == kind.status
 
 
-def test_the_answer_to_a_head_has_no_body():
-    data = answer(200, b"{}")
-    assert without_body(data) + b"{}" == data
-    assert without_body(answer(200, b"\r\n\r\n")) + b"\r\n\r\n" == answer(200, b"\r\n\r\n")
+@pytest.mark.parametrize("body", [b"{}", b"\r\n\r\n", OK.body])
+def test_the_response_to_a_head_is_that_to_a_get_without_its_body(body):
+    made = OK if body is OK.body else OutgoingResponse(200, body)
+    assert serialize(made, AT, request(b"HEAD")) + body == serialize(made, AT, request(b"GET"))
 
 
 @pytest.mark.parametrize(
@@ -51,15 +83,37 @@ def test_the_answer_to_a_head_has_no_body():
         (784111777.1, b"Sun, 06 Nov 1994 08:49:37 GMT"),
     ],
 )
-@pytest.mark.parametrize("body", [b"a\r\nb", b"a\r\nb" * 1000], ids=["short", "long"])
-def test_an_answer_may_have_a_date(at, date, body):
-    data = dated(answer(200, body), at)
-    response = respond(data)
+@pytest.mark.parametrize(
+    "made", [OK, OutgoingResponse(200, b"a\r\nb"), OutgoingResponse(200, b"a\r\nb" * 1000)], ids=["OK", "short", "long"]
+)
+def test_each_response_has_its_date(at, date, made):
+    data = serialize(made, at, request())
+    response = parse(data)
     assert data.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
-    assert (response.headers[b"date"], response.body) == (date, body)
+    assert (response.headers[b"date"], response.body) == (date, made.body)
 
 
-def test_a_client_of_http_1_0_is_told_that_its_connection_stays():
-    data = kept_alive(answer(200, b"a\r\nb"))
-    response = respond(data)
-    assert (response.headers[b"connection"], response.body) == (b"keep-alive", b"a\r\nb")
+@pytest.mark.parametrize(
+    ("name", "connection"),
+    [
+        ("a GET", None),
+        ("a last one", b"close"),
+        ("one of HTTP/1.0", b"close"),
+        ("one of HTTP/1.0 that stays", b"keep-alive"),
+        ("a HEAD of HTTP/1.0 that stays", b"keep-alive"),
+        ("none", b"close"),
+    ],
+)
+@pytest.mark.parametrize("made", [OK, OutgoingResponse(200, b"{}")], ids=["OK", "other"])
+def test_a_client_is_told_whether_its_connection_stays_where_it_would_not_expect_that(name, connection, made):
+    head = serialize(made, AT, REQUESTS[name]).partition(b"\r\n\r\n")[0]
+    lines = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert lines.get(b"Connection") == connection
+
+
+@pytest.mark.parametrize("at", [AT, AT + 0.5, AT + 1.0])
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_constant_for_a_push_is_what_any_response_like_it_is_serialized_to(name, at):
+    twin = OutgoingResponse(OK.status, OK.body, OK.headers)
+    assert serialize(OK, at, REQUESTS[name]) == serialize(twin, at, REQUESTS[name])
+    assert serialize_ok(int(at)) == serialize(twin, at, request(b"PUT"))

@@ -423,7 +423,7 @@ def test_a_strict_reader_reads_the_same_response(data, places):
         return
     ended = found is None
     found = found or reader.eof()
-    if found is None or found.overflown:
+    if found is None or found.is_too_large:
         return
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="PUT", target="/", headers=[("Host", "x")]))

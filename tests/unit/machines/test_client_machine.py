@@ -18,7 +18,7 @@ from wsaas.delivery.inbox import MESSAGE_OVERHEAD
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.session_state import State
-from wsaas.transport.pending_client import MAX_EAGER, PendingClientProtocol
+from wsaas.transport.pending_client import MAX_EARLY_DATA, PendingClientProtocol
 from wsaas.websocket import frames
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -290,7 +290,7 @@ class ClientMachine(RuleBasedStateMachine):
         # One message may be over, as it is counted when it is there.
         assert self.session.outbox.level <= INBOX + LIMIT + MESSAGE_OVERHEAD
         if not self.is_in:
-            assert len(self.transport.protocol._eager) <= MAX_EAGER + 100_000
+            assert len(self.transport.protocol._early_data) <= MAX_EARLY_DATA + 100_000
 
     @invariant()
     def a_client_is_read_unless_too_much_waits_or_it_sends_too_fast(self):

@@ -42,7 +42,7 @@ class RequestMachine(RuleBasedStateMachine):
     @rule(size=SIZES)
     def bytes_arrive(self, size):
         piece, self.unsent = self.unsent[:size], self.unsent[size:]
-        if self.closed or self.reader.phase is Phase.DEAD:
+        if self.closed or self.reader.phase is Phase.CLOSED:
             assert feed(self.reader, piece) == []
             if not self.closed:
                 self.behind += piece
@@ -55,7 +55,7 @@ class RequestMachine(RuleBasedStateMachine):
     def it_is_closed(self):
         self.closed = True
         self.reader.close()
-        assert self.reader.phase is Phase.DEAD
+        assert self.reader.phase is Phase.CLOSED
 
     @invariant()
     def it_gave_what_one_that_gets_all_at_once_gives(self):
@@ -63,9 +63,9 @@ class RequestMachine(RuleBasedStateMachine):
         items = [item for item in feed(whole, self.fed, shorter=False) if item is not CONTINUE]
         assert [told(item) for item in self.items] == [told(item) for item in items]
         if not self.closed:
-            assert (self.reader.phase is Phase.DEAD) is (whole.phase is Phase.DEAD)
+            assert (self.reader.phase is Phase.CLOSED) is (whole.phase is Phase.CLOSED)
         if items and isinstance(items[-1], Request) and items[-1].upgrade:
-            assert self.reader.rest + self.behind == whole.rest
+            assert self.reader.trailing_data + self.behind == whole.trailing_data
 
     @invariant()
     def a_fault_is_the_last_that_it_gives(self):

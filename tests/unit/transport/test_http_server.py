@@ -18,7 +18,7 @@ from tests.support.fakes import (
     make_handshake,
     make_settings,
 )
-from wsaas.api.api import DONE, Api
+from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import Accepted
 from wsaas.events import Reason
@@ -29,9 +29,10 @@ from wsaas.sessions.session_state import State
 from wsaas.transport import http_server as server
 from wsaas.transport.admission import MAX_REFUSED, Gate, SharedGate
 from wsaas.transport.context import ServerContext
-from wsaas.transport.http_server import HttpProtocol, Site
+from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.run_queue import SLICE_S, RunQueue
+from wsaas.transport.site import Site
 from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
@@ -39,6 +40,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TOKEN = b"\r\nAuthorization: Bearer s3cret"
 NOTHING = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+DONE = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\nContent-Type: application/json\r\n\r\n{"code":"OK"}'
 HANDSHAKE = (
     b"GET /room?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
@@ -72,13 +74,13 @@ class Rig:
         self.timeouts = FakeTimeouts()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.common = ServerContext(settings, self.clock, self.timeouts)
+        self.context = ServerContext(settings, self.clock, self.timeouts)
         self.seconds = 0.0
         """How long each look at the time takes."""
         self.elapsed = 0.0
-        self.common.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         site = Site(
-            self.common,
+            self.context,
             Api(settings, self.registry) if control else None,
             self.registry if registry else None,
             make_gate(self.clock, self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
@@ -219,7 +221,7 @@ def grows(rig, number=100):
     """Return the bytes that the reader keeps of a body of which most has come, in pieces."""
     for _ in range(number):
         rig.receive(b"x" * 100)
-    reader = rig.protocol._reader
+    reader = rig.protocol._parser
     return len(reader._data) + (len(reader._body._data) if reader._body else 0)
 
 
@@ -506,7 +508,7 @@ def test_after_a_burst_of_just_so_many_nothing_is_left(rig):
 
 
 def test_others_have_their_turn_behind_a_large_answer(rig, monkeypatch):
-    monkeypatch.setattr(server, "LARGE", 130)
+    monkeypatch.setattr(server, "LARGE_RESPONSE", 167)
     rig.receive(HEALTH * 3 + NOTHING + HEALTH)
     assert statuses(rig) == [200, 200, 200, 404]
     rig.clock.advance(0.0)
@@ -632,7 +634,7 @@ def test_a_slow_request_ends_the_slice_of_its_connection(rig):
 
 def test_while_others_wait_one_request_is_answered_at_once_and_the_rest_behind_them(rig):
     served = []
-    rig.common.run_queue.add(lambda: served.append(len(rig.transport.writes)))
+    rig.context.run_queue.add(lambda: served.append(len(rig.transport.writes)))
     rig.seconds = SLICE_S / 100
     rig.receive(numbered(range(5)))
     assert statuses(rig) == EXPECTED[:1]
@@ -644,10 +646,10 @@ def test_while_others_wait_one_request_is_answered_at_once_and_the_rest_behind_t
 
 
 def test_while_others_wait_a_single_request_waits_for_nothing(rig):
-    rig.common.run_queue.add(lambda: None)
+    rig.context.run_queue.add(lambda: None)
     rig.receive(NOTHING)
     assert statuses(rig) == [404]
-    assert len(rig.common.run_queue) == 1
+    assert len(rig.context.run_queue) == 1
     assert rig.transport.reading
 
 
@@ -677,7 +679,7 @@ def test_a_connection_has_one_place_in_the_queue(rig):
     rig.protocol.pause_writing()
     rig.protocol.resume_writing()
     rig.receive(numbered(range(BURST)))
-    assert len(rig.common.run_queue) == 1
+    assert len(rig.context.run_queue) == 1
     assert statuses(rig) == EXPECTED[:BURST]
 
 
@@ -832,7 +834,7 @@ def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request
             rig.push(body=b"hello") if request_ == "a whole push" else NOTHING.replace(b"nothing", b"connections")
         )
     # Idle, it has to go for another all the same, but not within a request.
-    assert rig.protocol._proven
+    assert rig.protocol._is_authorized
     rig.receive(rig.push(body=b"hell"))
     second = rig.visit()
     assert not rig.transport.aborted

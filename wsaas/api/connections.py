@@ -1,0 +1,206 @@
+"""`ws_uri` (PUT sends, DELETE closes, GET describes one connection) and `GET /connections`, the list of all."""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from wsaas import errors
+from wsaas.api.route import Response
+from wsaas.clock import rfc3339
+from wsaas.cluster.router import Peer, Router
+from wsaas.errors import RETRY_AFTER
+from wsaas.events import Reason
+from wsaas.http import media_type
+from wsaas.http.headers import content_coding
+from wsaas.http.media_type import BINARY, EITHER, TEXT
+from wsaas.http.request import Request, too_large
+from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.sessions.information import information
+from wsaas.sessions.registry import Registry, page
+from wsaas.sessions.session import Session
+from wsaas.sessions.session_state import State
+from wsaas.websocket.frames import MAX_REASON
+
+MAX_CLOSE_BODY: Final = 4096
+"""Bytes that the body of a DELETE may have."""
+
+PAGE, LONGEST_PAGE = 100, 1000
+"""Connections on a page, unless `limit` asks for another number, and at most."""
+
+MAX_DIGITS: Final = 16
+"""Digits of a number in a query that are too many."""
+
+_ACCEPTS_PUSHES = frozenset({State.CONNECTING, State.OPEN})
+_NORMAL_CLOSURE: Final = 1000
+_PRIVATE_CODES = range(3000, 5000)
+"""Close codes for libraries and applications (RFC 6455 section 7.4.2)."""
+
+
+class ConnectionResource:
+    """One connection by its id. A request for one that a peer holds is passed on, and answered later."""
+
+    __slots__ = ("_find", "_find_peer", "_max_message_size", "_registry")
+
+    def __init__(self, router: Router, registry: Registry, max_message_size: int) -> None:
+        """Find connections by `router`; take pushes of at most `max_message_size` bytes."""
+        self._find: Callable[[str], Session | None] = router.find
+        self._find_peer: Callable[[str], Peer | None] = router.find_peer
+        self._max_message_size = max_message_size
+        self._registry = registry
+
+    def body_limit(self, request: Request, connection_id: str) -> int:
+        """Return how many bytes of its body a request may have. Raises the `HTTPError` that refuses it before it."""
+        session = self._find(connection_id)
+        if session is None and self._find_peer(connection_id) is None:
+            raise errors.Gone("This connection ended.")
+        if request.method not in {b"PUT", b"DELETE"}:
+            return 0
+        _refuse_content_coding(request)
+        if request.method == b"DELETE":
+            return MAX_CLOSE_BODY
+        media_type.interpret(request.headers.get(b"content-type"))
+        if session is not None and session.state not in _ACCEPTS_PUSHES:
+            raise errors.Gone("This connection ended.")
+        services = self._registry.services
+        if session is not None and session.buffered >= services.send_limit:
+            raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
+        if services.memory.allowance < min(self._max_message_size, _declared_size(request)):
+            raise errors.TooManyRequests("This node has little memory left: push it again later.", RETRY_AFTER)
+        return self._max_message_size
+
+    def put(self, request: Request, connection_id: str) -> Response:
+        """Send the body as one message."""
+        session = self._find(connection_id)
+        return self._forward(request, connection_id) if session is None else self.push(session, request)
+
+    def push(self, session: Session, request: Request) -> OutgoingResponse:
+        """Send the body of `request` to the client of `session`, as text or binary by its `Content-Type`.
+
+        Raises `Gone`, `SlowClient`, `BadText`, `TooLarge` for text that is too long in UTF-8, `UnsupportedMediaType`.
+        """
+        headers = request.headers
+        if b"content-encoding" in headers:
+            _refuse_content_coding(request)
+        kind = media_type.interpret(headers.get(b"content-type"))
+        if kind is TEXT or kind is BINARY:
+            session.send(text=kind is TEXT, data=request.body)
+        elif kind is EITHER:
+            try:
+                session.send(text=True, data=request.body)
+            except errors.BadText:
+                session.send(text=False, data=request.body)
+        else:
+            data = media_type.to_utf8(request.body, kind, self._max_message_size)
+            session.send(text=True, data=data)
+        return OK
+
+    def delete(self, request: Request, connection_id: str) -> Response:
+        """Close with the code and reason that the body asks for, 1000 without one."""
+        session = self._find(connection_id)
+        if session is None:
+            return self._forward(request, connection_id)
+        _refuse_content_coding(request)
+        if session.state is State.CLOSING:
+            raise errors.Gone("This connection is being closed already.")
+        if len(request.body) > MAX_CLOSE_BODY:
+            raise too_large(MAX_CLOSE_BODY)
+        code, reason = _read_close(request.body)
+        session.close(Reason.BACKEND_CLOSED, code, reason)
+        return OK
+
+    def get(self, request: Request, connection_id: str) -> Response:
+        """Describe the connection and its client."""
+        session = self._find(connection_id)
+        if session is None:
+            return self._forward(request, connection_id)
+        return OutgoingResponse(
+            200, orjson.dumps({"code": "OK", **information(session, self._registry.services.clock)})
+        )
+
+    def _forward(self, request: Request, connection_id: str) -> Response:
+        """Pass a request on to the peer that holds the connection. Raises `Gone` where nobody does."""
+        peer = self._find_peer(connection_id)
+        if peer is None:
+            raise errors.Gone("This connection ended.")
+        return peer.forward(request, connection_id)
+
+
+def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
+    """Answer a page of connections, for a backend to compare its books with.
+
+    The query may have `limit`, `after` (the `next` of the page before), `connected_before` (RFC 3339) and
+    `state=ending`. The connections are the live ones, oldest first, or with `state=ending` those whose DELETE is owed,
+    in the order in which they ended. Raises `BadRequest`.
+    """
+    query = dict(parse_qsl(request.target.partition(b"?")[2].decode("latin-1")))
+    limit = _number(query, "limit", PAGE)
+    if not 0 < limit <= LONGEST_PAGE:
+        raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
+    before = _time(query["connected_before"]) if "connected_before" in query else math.inf
+    if query.get("state", "ending") != "ending":
+        raise errors.BadRequest("state has to be ending, or left out for live connections.")
+    sessions = registry.ending() if "state" in query else registry.live()
+    found, has_more = page(sessions, _number(query, "after", 0), limit, before)
+    content = {
+        "code": "OK",
+        "node": registry.node,
+        "started_at": rfc3339(registry.started_at),
+        "total": len(sessions),
+        "connections": [information(session, registry.services.clock) for session in found],
+        "next": found[-1].info.order if has_more else None,
+    }
+    return OutgoingResponse(200, orjson.dumps(content))
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    """Return the number `name` of a query. Raises `BadRequest`."""
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+        raise errors.BadRequest(f"{name} has to be a whole number.")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    """Return the seconds since the epoch of an RFC 3339 time. Raises `BadRequest`."""
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise errors.BadRequest("connected_before has to be a time such as 2026-01-31T12:00:00.123Z.")
+    return time.timestamp()
+
+
+def _declared_size(request: Request) -> float:
+    """Return how many bytes the body of `request` has by its head, infinity for one in chunks."""
+    headers = request.headers
+    return math.inf if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
+
+
+def _refuse_content_coding(request: Request) -> None:
+    """Raise `UnsupportedMediaType` for a body in a content coding (RFC 9110 section 15.5.16)."""
+    if coding := content_coding(request.headers):
+        raise errors.UnsupportedMediaType(
+            f"The body has Content-Encoding {coding}: send it uncompressed.", ("Accept-Encoding", "identity")
+        )
+
+
+def _read_close(body: bytes) -> tuple[int, str]:
+    """Return the close code and reason in the body of a DELETE. Raises `BadClose`."""
+    try:
+        order: Any = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        order = None
+    if not isinstance(order, dict):
+        raise errors.BadClose('The body has to be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
+    code, reason = order.get("code", _NORMAL_CLOSURE), order.get("reason", "")
+    # A bool is an int too.
+    if type(code) is not int or (code != _NORMAL_CLOSURE and code not in _PRIVATE_CODES):
+        raise errors.BadClose("The code has to be 1000 or a number from 3000 to 4999.")
+    if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON:
+        raise errors.BadClose(f"The reason has to be a text of at most {MAX_REASON} bytes.")
+    return code, reason

@@ -1,0 +1,18 @@
+"""`/healthz` and `/readyz`, for load balancers and orchestrators. They need no token and tell nothing else."""
+
+from wsaas.errors import Unavailable
+from wsaas.http.request import Request
+from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.sessions.registry import Registry
+
+
+def is_alive(_request: Request) -> OutgoingResponse:
+    """Answer 200 as long as the event loop turns."""
+    return OK
+
+
+def is_ready(registry: Registry, _request: Request) -> OutgoingResponse:
+    """Answer 200 while clients are admitted. Raises `Unavailable` while the node drains."""
+    if not registry.is_open:
+        raise Unavailable("This node is about to stop.")
+    return OK

@@ -1,0 +1,114 @@
+"""The heads of requests: the request line, and what a request needs beside well-formed headers (RFC 9112 section 3)."""
+
+import re
+from functools import lru_cache
+
+import httptools
+
+from wsaas.errors import BadRequest, ExpectationFailed, Malformed, Unsupported, UriTooLong, VersionNotSupported
+from wsaas.grammar import TOKEN_CHARACTER
+from wsaas.http import headers as heads
+from wsaas.http.headers import COMMON_HEADS, Head
+
+MAX_TARGET = 8 * 1024
+
+METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
+"""The methods that are answered with 405 where a resource does not support them. Any other one, such as `CONNECT`, is
+answered with 501."""
+
+_METHOD = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
+_LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
+_PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
+_HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+"""RFC 3986 section 3.2.2, without the IP addresses of the future."""
+_AUTHORITY = re.compile(_HOST)
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
+_ONCE = {b"authorization", b"content-type", b"host", b"origin"}
+"""Headers of which two would have two meanings."""
+
+
+def push_line(max_target: int) -> re.Pattern[bytes]:
+    """Return the pattern of the request line of nearly every request.
+
+    It matches only what `_LINE` and the checks behind it accept, but does so in one step.
+    """
+    return re.compile(rb"PUT (/[!\"$-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
+
+
+PUSH_LINE = push_line(MAX_TARGET)
+
+
+def check_part(data: bytes, start: int) -> None:
+    """Raise for bytes that no further ones can make the beginning of a request."""
+    if data.find(b"\n", start) >= 0:
+        read_line(data, start)
+        heads.check_part(data, start)
+    elif (part := _PART_OF_LINE.fullmatch(data, start)) is None:
+        raise _not_a_line()
+    elif part[1] and len(part[1]) > MAX_TARGET:
+        raise _too_long()
+
+
+def read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
+    """Return method and target of the request line at `start` (RFC 9112 section 3), and where its version begins."""
+    line = PUSH_LINE.match(data, start)
+    if line is not None:
+        return b"PUT", line[1], line.end()
+    line = _LINE.match(data, start)
+    if line is None:
+        raise _not_a_line()
+    method, target, version = line.groups()
+    if method not in METHODS:
+        raise Unsupported("This method is not supported.")
+    if len(target) > MAX_TARGET:
+        raise _too_long()
+    if version not in heads.VERSIONS:
+        raise VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    if not target.startswith(b"/") or b"#" in target:
+        target = _origin(method, target)
+    return method, target, line.end()
+
+
+def _origin(method: bytes, target: bytes) -> bytes:
+    """Return in origin form (RFC 9112 section 3.2) a target that is not, or `*`."""
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise Malformed("its target is neither a path nor a URL")
+    path = absolute[1] or b"/"
+    return path if path.startswith(b"/") else b"/" + path
+
+
+def read_head(data: bytes) -> Head:
+    """Return what a head says, of which `data` is all from the version of its request line on."""
+    head = heads.read(httptools.HttpRequestParser, heads.VERSIONS[data[5:8]], b"GET / " + data)
+    headers = head.headers
+    if not _ONCE.isdisjoint(head.repeated):
+        raise Malformed("a header is repeated that has one value")
+    host = headers.get(b"host")
+    if host is None and head.version == "1.1":
+        raise Malformed("it has no Host")
+    if host is not None and not _AUTHORITY.fullmatch(host):
+        raise Malformed("its Host is not a host")
+    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise ExpectationFailed("Only Expect: 100-continue is understood.")
+    if head.upgrade:
+        if head.size:
+            raise BadRequest("A WebSocket handshake has no body.")
+    elif b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
+        # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes one with
+        # each first request.
+        head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
+    return head
+
+
+common_head = lru_cache(COMMON_HEADS)(read_head)
+
+
+def _not_a_line() -> Malformed:
+    return Malformed("its first line is not a method, a target and a version")
+
+
+def _too_long() -> UriTooLong:
+    return UriTooLong(f"The request target is longer than {MAX_TARGET} bytes.")

@@ -1,0 +1,145 @@
+"""What the connections of one listener share, and the answers that they give to requests and handshakes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from wsaas.api.api import Api
+from wsaas.api.route import Response
+from wsaas.errors import Forbidden, HTTPError, NotFound, Unavailable
+from wsaas.http.deferred import DeferredResponse
+from wsaas.http.request import Item, RejectedRequest, Request
+from wsaas.http.serialize import OutgoingResponse, error_response, serialize
+from wsaas.log.throttle import throttle
+from wsaas.sessions.registry import Registry
+from wsaas.transport.admission import Connection, Gate
+from wsaas.transport.context import ServerContext
+from wsaas.transport.pending_client import PendingClientProtocol
+from wsaas.websocket import handshake
+from wsaas.websocket.handshake import Handshake
+
+MAX_LOGGED_ORIGIN = 100
+"""Characters of an `Origin` that the log shows."""
+
+_NO_REST = "This address serves only WebSockets."
+_SERVER_OPTIONS = OutgoingResponse(200, b"", (("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"),))
+"""The answer to `OPTIONS *`, which is about no resource: a ping (RFC 9110 section 9.3.7)."""
+
+
+class Site:
+    """One listener: `api` is None where it has no REST surface, `registry` where it admits no clients.
+
+    `respond_to_path`: answers a request whose target is a path.
+    """
+
+    __slots__ = ("api", "context", "gate", "registry", "respond_to_path")
+
+    def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
+        """Serve the REST surface, clients, or both."""
+        self.api = api
+        self.context = context
+        self.gate = gate
+        self.registry = registry
+        self.respond_to_path: Callable[[Request], Response] = _no_rest if api is None else api.respond
+
+    def body_limit(self, request: Request) -> int:
+        """Return how many bytes of its body are needed to answer `request`; see `http.request.BodyLimit`."""
+        if request.target == b"*":
+            return 0
+        if self.api is None:
+            raise NotFound(_NO_REST)
+        return self.api.body_limit(request)
+
+    def authorizes(self, request: Request) -> bool:
+        """Return whether `request` shows that its connection is the backend's."""
+        return self.api is not None and not self._lost_upgrade(request) and self.api.authorizes(request)
+
+    def answer(self, item: Item, connection: Connection) -> bytes | DeferredResponse:
+        """Return the answer to what the parser of `connection` returned, other than a handshake."""
+        if isinstance(item, bytes):
+            return item
+        if isinstance(item, HTTPError):
+            return self.serialize_error(item)
+        request = item.request if isinstance(item, RejectedRequest) else item
+        if self._lost_upgrade(request):
+            _warn_of_proxy(connection.peer_address())
+            response: Response = error_response(handshake.upgrade_lost())
+        elif isinstance(item, RejectedRequest):
+            response = error_response(item.error)
+        else:
+            response = _SERVER_OPTIONS if request.target == b"*" else self.respond_to_path(request)
+        if isinstance(response, DeferredResponse):
+            return response
+        return serialize(response, self.context.clock.wall(), request)
+
+    def serialize_error(self, error: HTTPError) -> bytes:
+        """Return `error` as the last response of a connection."""
+        return serialize(error_response(error), self.context.clock.wall())
+
+    def check_handshake(self, request: Request, connection: Connection) -> tuple[Handshake, str]:
+        """Return the handshake that `request` is, and the address of its client; empty behind a Unix socket.
+
+        Raises the `HTTPError` that refuses it before the backend hears of it, and logs why.
+        """
+        peer = connection.peer_address()
+        try:
+            if self.registry is None:
+                raise NotFound("This address does not serve WebSockets.")
+            settings = self.context.settings
+            accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
+            address = self._client_address(request, peer)
+            self.gate.check_client()
+            self.registry.check(address, self.gate.count_of(connection, address))
+        except HTTPError as error:
+            _log_refusal(peer, request, error)
+            raise
+        return accepted, address
+
+    def admit(self, accepted: Handshake, address: str, transport: asyncio.Transport, early_data: bytes) -> None:
+        """Give `transport` to a client at `address` whose handshake was checked; `early_data` came behind that."""
+        registry = cast(Registry, self.registry)
+        client = PendingClientProtocol(self.context, transport, accepted, early_data)
+        transport.set_protocol(client)
+        client.session = registry.admit(accepted, address, client)
+
+    def _lost_upgrade(self, request: Request) -> bool:
+        """Return whether `request` is a handshake that a proxy made an ordinary request of, where clients connect."""
+        return self.registry is not None and handshake.lost_upgrade(request)
+
+    def _client_address(self, request: Request, peer: str) -> str:
+        """Return the address of the client that sent `request` through `peer`, which may be a trusted proxy."""
+        if b"x-forwarded-for" not in request.headers:
+            return peer
+        forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
+        return self.context.settings.trusted_proxies.client(peer, forwarded)
+
+
+def _no_rest(_request: Request) -> OutgoingResponse:
+    return error_response(NotFound(_NO_REST))
+
+
+def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
+    """Log that a handshake from `peer` is refused with `error`."""
+    if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
+        _warn_of_proxy(peer)
+        return
+    log = throttle.warning if isinstance(error, Unavailable) else throttle.info
+    why = error.message
+    if isinstance(error, Forbidden):
+        origin = request.headers.get(b"origin", b"").decode("latin-1")
+        why += f" ALLOWED_ORIGINS does not have {origin[:MAX_LOGGED_ORIGIN]!r}"
+    log(("handshake", error.message), "a handshake from %s was refused with %d: %s", _named(peer), error.status, why)
+
+
+def _warn_of_proxy(peer: str) -> None:
+    """Log that the proxy at `peer` does not pass handshakes on."""
+    throttle.warning(
+        "upgrade lost",
+        "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
+        _named(peer),
+        handshake.UPGRADE_ADVICE,
+    )
+
+
+def _named(peer: str) -> str:
+    return peer or "a Unix socket"
