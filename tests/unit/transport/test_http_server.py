@@ -22,7 +22,7 @@ from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import Accepted
 from wsaas.events import Reason
-from wsaas.http.request import CHUNKS, CONTINUE
+from wsaas.http.request import CHUNKS, CONTINUE, RequestParser
 from wsaas.memory.limit import THROTTLING, MemoryLimit
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
@@ -63,6 +63,13 @@ def responses(data):
         body, data = json.loads(data[:size]), data[size:]
         found.append((int(lines[0].split()[1]), body["code"], headers.get("Connection") == "close"))
     return found
+
+
+class PlainParser(RequestParser):
+    """A parser without a shortcut."""
+
+    def parse_push(self, _data):
+        return None
 
 
 class Rig:
@@ -212,6 +219,43 @@ def test_a_lost_connection_is_forgotten(rig):
     # Its parser is let go: what an unlucky loop still delivers is not read.
     rig.receive(HEALTH[10:])
     assert rig.transport.writes == []
+
+
+PUSHES = {
+    "text": ((), b"hello"),
+    "binary": ((b"Content-Type: image/png",), b"\xff"),
+    "either": ((b"Content-Type: application/x-www-form-urlencoded",), b"\xff"),
+    "another charset": ((b"Content-Type: text/plain; charset=latin1",), b"\xfc"),
+    "no UTF-8": ((b"Content-Type: text/plain",), b"\xff"),
+    "an unknown charset": ((b"Content-Type: text/plain; charset=none",), b"x"),
+    "a coding": ((b"Content-Encoding: gzip",), b"x"),
+    "a web page": ((b"Origin: http://evil.example",), b"x"),
+    "the same site": ((b"Sec-Fetch-Site: same-origin",), b"x"),
+    "a wrong token": ((b"Authorization: Bearer wrong",), b"x"),
+    "the last one": ((b"Connection: close",), b"x"),
+    "empty": ((), b""),
+}
+
+
+@pytest.mark.parametrize("token", ["", "s3cret"])
+@pytest.mark.parametrize("backlog", [0, 1024 * 1024])
+@pytest.mark.parametrize("name", PUSHES)
+def test_the_shortcut_of_a_push_does_what_the_plain_way_does(name, backlog, token):
+    lines, body = PUSHES[name]
+    found = []
+    for is_shortcut in (True, False):
+        rig = Rig(**({"control_token": token} if token else {}))
+        if not is_shortcut:
+            rig.protocol._parser = PlainParser(1024 * 1024, rig.protocol._site.body_limit)
+            rig.protocol._site.api._prefix = b"no target starts so"
+        push = rig.push(*lines, *((b"Authorization: Bearer s3cret",) if token else ()), size=len(body), body=body)
+        (session,) = rig.registry.live()
+        rig.webhook.answer(Accepted(None, None))
+        session.connection.backlog = backlog
+        rig.receive(push)
+        sent = session.connection.written, session.info.messages_out, session.info.bytes_out
+        found.append((rig.transport.take(), sent, rig.transport.ended, rig.protocol._is_authorized))
+    assert found[0] == found[1]
 
 
 # What is decided at the head.

@@ -1,0 +1,18 @@
+from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, make_handshake, make_settings
+from wsaas.cluster.router import LocalRouter
+from wsaas.delivery.journal import NoJournal
+from wsaas.sessions.registry import Registry
+
+
+def test_the_router_of_a_single_process_finds_its_sessions_and_no_peers():
+    registry = Registry(make_settings(), FakeClock(), FakeWebhook(), NoJournal(), 10)
+    router = LocalRouter(registry)
+    session = registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
+    assert router.find(session.id) is session
+    assert router.find("a" * 22) is None
+    assert router.find_peer("a" * 22) is None
+
+
+def test_it_adds_no_call_of_its_own_to_the_look_up_of_a_session():
+    registry = Registry(make_settings(), FakeClock(), FakeWebhook(), NoJournal(), 10)
+    assert LocalRouter(registry).find == registry.find

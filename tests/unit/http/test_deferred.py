@@ -1,0 +1,69 @@
+import pytest
+
+from wsaas.http.deferred import CANCELLED, PENDING, RESOLVED, DeferredResponse
+from wsaas.http.serialize import OK, OutgoingResponse
+
+LATE = OutgoingResponse(504)
+
+
+class Rig:
+    def __init__(self):
+        self.cancelled = 0
+        self.responses = []
+        self.deferred = DeferredResponse(10.0, self.cancel)
+
+    def cancel(self):
+        self.cancelled += 1
+
+    def wait(self):
+        self.deferred.on_response(self.responses.append)
+        return self.deferred
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+def test_a_deferred_response_waits_until_its_deadline(rig):
+    assert (rig.deferred.state, rig.deferred.deadline) == (PENDING, 10.0)
+
+
+def test_a_response_is_given_to_who_waits(rig):
+    deferred = rig.wait()
+    deferred.resolve(OK)
+    assert (deferred.state, rig.responses, rig.cancelled) == (RESOLVED, [OK], 0)
+
+
+def test_who_makes_the_response_is_told_that_nobody_waits_any_more(rig):
+    deferred = rig.wait()
+    deferred.cancel()
+    assert (deferred.state, rig.responses, rig.cancelled) == (CANCELLED, [], 1)
+
+
+def test_a_response_that_crosses_the_cancellation_is_dropped(rig):
+    deferred = rig.wait()
+    deferred.cancel()
+    deferred.resolve(OK)
+    assert (deferred.state, rig.responses) == (CANCELLED, [])
+
+
+def test_another_response_may_be_given_instead(rig):
+    deferred = rig.wait()
+    deferred.give_up(LATE)
+    deferred.resolve(OK)
+    assert (deferred.state, rig.responses, rig.cancelled) == (CANCELLED, [LATE], 1)
+
+
+@pytest.mark.parametrize("then", [DeferredResponse.cancel, lambda deferred: deferred.resolve(OK)])
+def test_a_response_comes_once(rig, then):
+    deferred = rig.wait()
+    deferred.resolve(OK)
+    with pytest.raises(AssertionError, match="resolved"):
+        then(deferred)
+    assert rig.responses == [OK]
+
+
+def test_a_response_does_not_come_before_somebody_waits(rig):
+    with pytest.raises(AssertionError, match="200"):
+        rig.deferred.resolve(OK)

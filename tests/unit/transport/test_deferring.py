@@ -1,0 +1,279 @@
+import re
+
+import pytest
+
+from tests.support.fakes import client_frame, make_settings
+from tests.support.peers import REMOTE, PeerDouble
+from tests.unit.transport.test_http_server import HANDSHAKE, HEALTH, NOTHING, Rig, responses
+from wsaas.api.api import Api
+from wsaas.delivery.webhook import Accepted
+from wsaas.http.serialize import OutgoingResponse
+from wsaas.transport.deferring import MAX_HELD, DeferringProtocol
+from wsaas.transport.http_server import HttpProtocol
+from wsaas.transport.site import Site
+from wsaas.websocket import frames
+
+GONE = OutgoingResponse(410, b'{"code":"GONE"}')
+
+
+class RouterDouble:
+    def __init__(self, registry, peer):
+        self.find = registry.find
+        self.find_peer = peer.find_peer
+
+
+class DeferringRig(Rig):
+    """A connection to a listener whose node has a peer."""
+
+    def __init__(self, timeout=10.0, **values):
+        super().__init__(**values)
+        self.peer = PeerDouble(self.clock.now, timeout)
+        api = Api(make_settings(**values), self.registry, RouterDouble(self.registry, self.peer))
+        old = self.protocol._site
+        self.transport.lose()
+        self.protocol = HttpProtocol(Site(self.context, api, self.registry, old.gate))
+        self.transport = type(self.transport)(self.protocol)
+        self.protocol.connection_made(self.transport)
+
+    @property
+    def is_deferring(self):
+        return isinstance(self.transport.protocol, DeferringProtocol)
+
+
+def remote(*lines, method=b"PUT", version=b"1.1", body=b"hello"):
+    head = b"%b /%b HTTP/%b\r\nHost: localhost\r\n" % (method, REMOTE.encode(), version)
+    return head + b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
+
+
+@pytest.fixture
+def rig():
+    return DeferringRig()
+
+
+def test_a_push_to_a_client_of_a_peer_is_answered_when_the_peer_answers(rig):
+    rig.receive(remote())
+    assert rig.is_deferring
+    assert rig.timeouts.connections == [rig.transport.protocol]
+    assert rig.transport.writes == []
+    (request,) = rig.peer.requests
+    assert (request.method, request.body) == (b"PUT", b"hello")
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert rig.transport.protocol is rig.protocol
+    assert rig.timeouts.connections == [rig.protocol]
+    rig.receive(rig.push(body=b"hello"))
+    assert rig.responses() == [(200, "OK", False)]
+
+
+@pytest.mark.parametrize(("method", "body"), [(b"PUT", b"hello"), (b"DELETE", b"{}"), (b"GET", b""), (b"HEAD", b"")])
+def test_each_method_of_a_connection_is_passed_on(rig, method, body):
+    data = remote(method=method, body=body)
+    rig.receive(data[: len(data) - len(body)])
+    rig.receive(body)
+    (request,) = rig.peer.requests
+    assert (request.method, request.body) == (method, body)
+
+
+@pytest.mark.parametrize(("method", "size"), [(b"PUT", 2_000_000), (b"DELETE", 5000)])
+def test_a_body_that_is_too_large_is_not_passed_on(rig, method, size):
+    rig.receive(remote(method=method, body=b"x" * size)[:1000])
+    assert rig.responses()[0][:2] == (413, "TOO_LARGE")
+    assert rig.peer.requests == []
+
+
+def test_the_body_of_a_request_that_has_no_use_for_it_is_dropped_behind_the_response(rig):
+    rig.receive(remote(method=b"GET", body=b"x" * 1000)[:-500])
+    assert len(rig.peer.requests) == 1
+    rig.receive(b"x" * 500 + NOTHING)
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False), (404, "NOT_FOUND", False)]
+
+
+def test_an_id_that_no_peer_holds_is_gone(rig):
+    rig.receive(remote().replace(REMOTE.encode(), b"a" * 22))
+    assert rig.responses() == [(410, "GONE", False)]
+    assert not rig.is_deferring
+
+
+def test_a_method_that_no_connection_has_is_not_passed_on(rig):
+    rig.receive(remote(method=b"POST"))
+    assert rig.responses() == [(405, "METHOD_NOT_ALLOWED", False)]
+
+
+def test_pipelined_responses_leave_in_the_order_of_their_requests(rig):
+    local = rig.push(body=b"hello")
+    rig.receive(local + remote() + NOTHING + remote(method=b"GET", body=b"") + local)
+    assert rig.responses() == [(200, "OK", False)]
+    assert len(rig.peer.requests) == 1
+    rig.receive(NOTHING)
+    rig.peer.answer(GONE)
+    assert rig.responses() == [(410, "GONE", False), (404, "NOT_FOUND", False)]
+    assert rig.is_deferring
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False), (200, "OK", False), (404, "NOT_FOUND", False)]
+    assert rig.transport.reading
+
+
+def test_a_push_that_comes_alone_does_not_overtake_a_deferred_response(rig):
+    rig.receive(remote())
+    local = rig.push(body=b"hello")
+    rig.receive(local[:10])
+    rig.receive(local[10:])
+    assert rig.transport.writes == []
+    rig.peer.answer(GONE)
+    assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
+
+
+def test_who_goes_on_sending_is_not_read_past_a_bound(rig):
+    rig.receive(remote())
+    requests = rig.push(body=b"hello") * 1000
+    rig.receive(requests[:MAX_HELD])
+    assert rig.transport.reading
+    rig.receive(requests[MAX_HELD : MAX_HELD + 1])
+    assert not rig.transport.reading
+    rig.peer.answer(GONE)
+    assert rig.responses()[0] == (410, "GONE", False)
+    while rig.clock.timers:
+        rig.clock.advance(0.0)
+    assert rig.transport.reading
+    assert not rig.is_deferring
+
+
+def test_who_does_not_take_responses_is_not_read_and_gets_no_further_ones(rig):
+    rig.receive(remote())
+    rig.transport.protocol.pause_writing()
+    assert not rig.transport.reading
+    rig.receive(NOTHING)
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert not rig.transport.reading
+    rig.transport.protocol.resume_writing()
+    assert rig.responses() == [(404, "NOT_FOUND", False)]
+    assert rig.transport.reading
+
+
+def test_who_takes_responses_again_is_read_again(rig):
+    rig.receive(remote())
+    rig.transport.protocol.pause_writing()
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.reading
+    rig.transport.protocol.pause_writing()
+    rig.receive(b"x" * (MAX_HELD + 1))
+    rig.transport.protocol.resume_writing()
+    assert not rig.transport.reading
+    assert rig.is_deferring
+
+
+def test_the_response_to_a_head_has_no_body(rig):
+    rig.receive(remote(method=b"HEAD", body=b"") + NOTHING)
+    rig.peer.answer(OutgoingResponse(200, b'{"code":"OK"}'))
+    data = rig.transport.take()
+    assert b"Content-Length: 13\r\n" in data
+    assert responses(data.partition(b"\r\n\r\n")[2]) == [(404, "NOT_FOUND", False)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "connection"), [([], b"close"), ([b"Connection: keep-alive"], b"keep-alive")], ids=["closes", "stays"]
+)
+def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(rig, lines, connection):
+    rig.receive(remote(*lines, version=b"1.0"))
+    rig.peer.answer()
+    assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == [connection]
+    assert rig.said_last_words is (connection == b"close")
+
+
+def test_the_last_request_of_a_connection_may_be_deferred(rig):
+    rig.receive(remote(b"Connection: close") + NOTHING)
+    assert not rig.transport.ended
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", True)]
+    assert rig.said_last_words
+
+
+def test_a_handshake_behind_a_deferred_response_waits_for_it(rig):
+    frame = client_frame(frames.TEXT, b"early")
+    rig.receive(remote() + HANDSHAKE)
+    rig.receive(frame)
+    assert len(rig.registry) == 0
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert len(rig.registry) == 1
+    rig.webhook.answer(Accepted(None, None))
+    assert rig.webhook.asked.data == b"early"
+
+
+def test_a_caller_that_goes_away_cancels_its_request(rig):
+    rig.receive(remote())
+    (request,) = rig.peer.requests
+    rig.transport.lose()
+    assert rig.peer.cancelled == [request]
+    assert rig.timeouts.connections == []
+    rig.peer.answer()
+    assert rig.transport.writes == []
+
+
+def test_a_response_to_a_connection_that_closes_is_dropped(rig):
+    rig.receive(remote())
+    rig.transport.close()
+    rig.peer.answer()
+    assert rig.transport.writes == []
+    rig.transport.lose()
+    assert rig.peer.cancelled == []
+    assert rig.timeouts.connections == []
+
+
+def test_past_the_deadline_the_answer_is_504_and_the_connection_goes_on():
+    rig = DeferringRig(timeout=100.0)
+    rig.receive(remote() + NOTHING)
+    rig.pass_time(99.9, beats=100)
+    assert rig.transport.writes == []
+    rig.pass_time(0.2)
+    assert len(rig.peer.cancelled) == 1
+    assert rig.responses() == [(504, "GATEWAY_TIMEOUT", False), (404, "NOT_FOUND", False)]
+    rig.peer.answer()
+    assert rig.transport.writes == []
+    rig.pass_time(0.0)
+    rig.pass_time(74.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.2)
+    assert rig.transport.aborted
+
+
+def test_a_node_that_stops_answers_504_and_closes(rig):
+    rig.receive(remote() + NOTHING)
+    rig.transport.protocol.close_gracefully()
+    assert rig.responses() == [(504, "GATEWAY_TIMEOUT", True)]
+    assert len(rig.peer.cancelled) == 1
+    assert rig.transport.closed
+    rig.pass_time(10.0)
+    assert rig.transport.aborted
+
+
+def test_a_connection_that_waits_is_not_idle_but_may_be_aborted(rig):
+    rig.receive(HEALTH)
+    assert rig.protocol.idle_since() < float("inf")
+    rig.receive(remote())
+    assert rig.protocol.idle_since() == float("inf")
+    rig.protocol.abort()
+    rig.peer.answer()
+    rig.transport.lose()
+    assert rig.transport.take().count(b"HTTP/1.1 ") == 1
+    assert rig.timeouts.connections == []
+
+
+def test_two_connections_do_not_wait_for_each_other(rig):
+    other = rig.visit()
+    rig.receive(remote())
+    other.protocol.data_received(remote(method=b"DELETE", body=b"") + NOTHING)
+    rig.peer.answer(GONE, which=1)
+    assert responses(other.take()) == [(410, "GONE", False), (404, "NOT_FOUND", False)]
+    assert rig.transport.writes == []
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_without_authorization_nothing_is_passed_on():
+    rig = DeferringRig(control_token="s3cret")
+    rig.receive(remote())
+    assert rig.responses() == [(401, "UNAUTHORIZED", False)]
+    assert rig.peer.requests == []
