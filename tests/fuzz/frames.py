@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.fuzz.cutting import pieces
 from tests.fuzz.reference import CLOSE, PING, PONG, Decoder, Meaning, sent
 from wsaas.events import Message
-from wsaas.websocket.decoder import LONG, FrameDecoder
+from wsaas.websocket.decoder import MIN_LONG_PAYLOAD, FrameDecoder
 from wsaas.websocket.deflate import Agreement
 from wsaas.websocket.frames import (
     BAD_TEXT,
@@ -124,6 +124,6 @@ def frames(data: bytes) -> None:
     for fast, whole in ((True, True), (True, False), (False, bool(chosen // 64 % 2))):
         reader = FrameDecoder(limit, fast=fast, deflated=deflated)
         received = read(reader, iter([stream]) if whole else pieces(stream, how), turns)
-        results.append(check(reader, received, meaning, limit, least=LONG - len(stream) if fast else 0))
+        results.append(check(reader, received, meaning, limit, least=MIN_LONG_PAYLOAD - len(stream) if fast else 0))
     # Of two faults in a deflated message, it depends on the cut which is met first.
     assert deflated or all(received == results[0] for received in results)

@@ -183,11 +183,6 @@ class RequestParser:
         return self._at < len(self._data)
 
     @property
-    def unparsed(self) -> int:
-        """Bytes behind what `next` returned last."""
-        return len(self._data) - self._at
-
-    @property
     def is_busy(self) -> bool:
         """Whether `next` returned None although there is more to read: a body of many tiny chunks."""
         return self._body is not None and self._at < len(self._data)

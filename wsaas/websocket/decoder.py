@@ -1,18 +1,19 @@
-"""WebSocket frames in: a client's bytes to what they mean (RFC 6455 section 5).
+"""Decodes the frames of a client (RFC 6455 section 5).
 
-A whole frame that is a message, or a control frame, is decoded where it lies. A long one, that is a message but comes
-in pieces, is put together first. Every other frame (cut, fragmented, deflated, wrong) goes to wsproto. What is needed
-for the last two is made when it is needed, and let go when nothing is left in it.
-`FrameDecoder(fast=False)` uses wsproto alone: the plain twin that the rest is tested against, and measured against by
-`python -m benchmarks framing`.
+There are three ways to decode a frame. A complete frame that is a control frame, or a message of its own, is decoded in
+place. The pieces of a long message in one frame are collected and unmasked at once (`_LongMessage`). All other frames,
+incomplete, fragmented, deflated or wrong, go to wsproto (`_WsprotoFrames`). The state of the last two exists only while
+they have a part of a message, so that an idle client has none.
+`FrameDecoder(fast=False)` uses wsproto alone: the plain twin that a test holds the others against, and `python -m
+benchmarks framing` measures them against.
 """
 
 from struct import unpack_from
-from typing import Protocol
+from typing import Final, Protocol
 
 try:
-    # XORs with the four bytes of a mask, over and over (section 5.3): by the vector instructions of the processor, a
-    # fifth of the time that integers of Python need for a short message, a hundredth for a long one.
+    # XORs with the repeated four bytes of a mask (section 5.3) by vector instructions. Python's integers take five
+    # times as long for a short message, a hundred times for a long one.
     from websockets.speedups import apply_mask as unmask
 except ImportError:  # pragma: no cover - where there is neither a wheel of it nor a C compiler
     from websockets.utils import apply_mask as unmask
@@ -48,99 +49,103 @@ from wsaas.websocket.frames import (
 )
 
 MAX_FRAGMENTS = 4
-"""Fragments of a message that one call of `next` decodes: as many as take some 50 µs."""
+"""Fragments of a message that one call of `next` decodes. They take about 50 µs."""
 
-LONG = 16 * 1024
-"""Bytes of a payload from which on it is put together before it is looked at."""
+MIN_LONG_PAYLOAD: Final = 16 * 1024
+"""Bytes of a payload from which on its pieces are collected before they are decoded."""
 
-SHORT_PIECE = 4 * 1024
-"""Bytes up to which pieces of a payload are kept as one: each alone would take more than it holds."""
+MAX_SHORT_PIECE: Final = 4 * 1024
+"""Bytes up to which a piece of a payload is appended to the one before: an object for each would take more memory than
+its content."""
 
-_DEFLATED_SHARE = 12
-"""Bytes of a deflated message for each that it inflates to, at most: one stored byte and a flush behind it take 11."""
+_MAX_DEFLATED_RATIO: Final = 12
+"""Bytes of a deflated message for each byte that it inflates to, at most: a stored block of one byte and a flush take
+11."""
 
-_SMALLEST = 6
+_MIN_FRAME: Final = 6
+"""Bytes of the smallest masked frame."""
+
 _FIN_TEXT = FIN | TEXT
 _FIN_BINARY = FIN | BINARY
 _CONTROLS = {FIN | CLOSE, FIN | PING, FIN | PONG}
 
 
-class Lane(Protocol):
-    """What reads frames that cannot be decoded where they lie."""
+class FrameReader(Protocol):
+    """Decodes frames that cannot be decoded in place, and keeps what it has of an incomplete message."""
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing would be lost by letting this lane go."""
+    def is_idle(self) -> bool:
+        """Whether it has no part of a message, so that it may be dropped."""
 
     @property
     def held(self) -> int:
-        """Bytes of an unfinished message that are kept."""
+        """Bytes of an incomplete message that are kept."""
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
-        """Return what comes next in `buffer` from `at` on, and where to go on."""
+        """Return what comes next in `buffer` from `at` on, None without more bytes, and up to where that was read."""
 
 
 class FrameDecoder:
-    """One client's bytes in (`receive`), what they mean out (`next`), one at a time, so that a reader may stop between.
+    """Decodes the frames of one client: `receive` takes bytes, `next` returns one message or control frame at a time.
 
-    `next` does a bounded amount of work: it also returns None in the middle of a message in many fragments. `pending`
-    tells whether there is more to decode.
+    A call of `next` does a bounded amount of work: it also returns None in the middle of a message of many fragments.
+    `pending` says whether there is more to decode.
 
-    `limit`: most bytes of a message, inflated where `deflated` messages were agreed on. After a Close or a Violation
-    the rest is ignored: nothing may follow.
+    `limit`: bytes that a message may have, inflated where `deflated` messages were negotiated. Nothing may follow a
+    Close or a Violation: it is ignored.
     """
 
-    __slots__ = ("_at", "_buffer", "_deflated", "_fast", "_lane", "_limit")
+    __slots__ = ("_at", "_buffer", "_deflated", "_fast", "_limit", "_reader")
 
     def __init__(self, limit: int, *, fast: bool = True, deflated: bool = False) -> None:
-        """Start at a frame's first byte."""
+        """Expect the first byte of a frame."""
         self._deflated = deflated
         self._buffer = b""
         self._at = 0
         self._fast = fast
         self._limit = limit
-        self._lane: Lane | None = None
+        self._reader: FrameReader | None = None
 
     def receive(self, data: bytes) -> None:
-        """Take bytes behind those that are not used up yet."""
+        """Take bytes, for `next` to decode."""
         self._buffer = data if self._at == len(self._buffer) else self._buffer[self._at :] + data
         self._at = 0
 
     def next(self) -> Received | None:
-        """Return what comes next, None when more bytes are needed or, if `pending`, another call is."""
+        """Return what comes next; None when more bytes or, if `pending`, further calls are needed."""
         if self._at == len(self._buffer):
             return None
-        received = self._whole() if self._lane is None and self._fast else None
+        received = self._decode_in_place() if self._reader is None and self._fast else None
         if received is None:
-            if self._lane is None:
-                self._lane = _SlowLane(self._limit, deflated=self._deflated)
-            received, self._at = self._lane.next(self._buffer, self._at)
-            if self._lane.idle:
-                self._lane = None
+            if self._reader is None:
+                self._reader = _WsprotoFrames(self._limit, deflated=self._deflated)
+            received, self._at = self._reader.next(self._buffer, self._at)
+            if self._reader.is_idle:
+                self._reader = None
         if self._at == len(self._buffer):
             self._buffer = b""
             self._at = 0
         if type(received) is not Message and isinstance(received, Close | Violation):
-            self._lane = _ENDED
+            self._reader = _AFTER_CLOSE
             self._buffer = b""
             self._at = 0
         return received
 
     @property
     def pending(self) -> bool:
-        """Whether there are bytes that `next` did not look at yet."""
+        """Whether there are bytes that `next` did not decode yet."""
         return self._at < len(self._buffer)
 
     @property
     def held(self) -> int:
-        """Bytes that are kept of an unfinished message, and of what was not looked at yet."""
-        return len(self._buffer) - self._at + (0 if self._lane is None else self._lane.held)
+        """Bytes that are kept: of an incomplete message, and what was not decoded yet."""
+        return len(self._buffer) - self._at + (0 if self._reader is None else self._reader.held)
 
-    def _whole(self) -> Received | None:  # noqa: C901, PLR0911 - one run of code is the point
-        """Decode a frame that is a message within the limit, or a control frame; leave anything else where it is."""
+    def _decode_in_place(self) -> Received | None:  # noqa: C901, PLR0911 - calls would cost what it saves
+        """Decode a complete frame that is a control frame, or a message within the limit; None for any other frame."""
         buffer, at = self._buffer, self._at
         end = len(buffer)
-        if end - at < _SMALLEST:
+        if end - at < _MIN_FRAME:
             return None
         first = buffer[at]
         length = buffer[at + 1] - MASKED
@@ -165,16 +170,16 @@ class FrameDecoder:
         if length > self._limit:
             return None
         if stop > end:
-            if length >= LONG and start <= end:
-                self._lane = _LongLane(first == _FIN_TEXT, length, buffer[start - 4 : start])
+            if length >= MIN_LONG_PAYLOAD and start <= end:
+                self._reader = _LongMessage(first == _FIN_TEXT, length, buffer[start - 4 : start])
                 self._at = start
             return None
         self._at = stop
         return _message(first == _FIN_TEXT, unmask(buffer[start:stop], buffer[start - 4 : start]))
 
     def _control(self, first: int, length: int) -> Received | None:
-        """Decode a control frame; leave one that is cut, or wrong, where it is."""
-        start = self._at + _SMALLEST
+        """Decode a control frame; None for an incomplete or wrong one."""
+        start = self._at + _MIN_FRAME
         stop = start + length
         if first not in _CONTROLS or length > MAX_CONTROL or stop > len(self._buffer):
             return None
@@ -186,38 +191,38 @@ class FrameDecoder:
 
 
 def _message(text: bool, payload: bytes) -> Message | Violation:
-    """Return the message with `payload`, if it may be one."""
+    """Return the message with `payload`; a violation for text that is not UTF-8."""
     if text and not valid_text(payload):
         return Violation(BAD_TEXT, "text that is not UTF-8")
     return Message(text, payload)
 
 
-class _Ended:
-    """What comes behind the end, of which nothing is read."""
+class _AfterClose:
+    """Ignores what follows a Close or a violation."""
 
-    idle = False
+    is_idle = False
     held = 0
 
     def next(self, buffer: bytes, _at: int) -> tuple[None, int]:
         return None, len(buffer)
 
 
-_ENDED = _Ended()
+_AFTER_CLOSE: Final = _AfterClose()
 
 
-class _LongLane:
-    """One unfragmented message, whose many bytes come in pieces."""
+class _LongMessage:
+    """A long message in one frame, whose payload comes in pieces."""
 
-    __slots__ = ("_mask", "_missing", "_pieces", "_text", "held", "idle")
+    __slots__ = ("_mask", "_missing", "_pieces", "_text", "held", "is_idle")
 
     def __init__(self, text: bool, length: int, mask: bytes) -> None:
-        """Start at the first byte of the payload."""
+        """Expect the first byte of the payload."""
         self._mask = mask
         self._missing = length
         self._pieces: list[bytes | bytearray] = []
         self._text = text
         self.held = 0
-        self.idle = False
+        self.is_idle = False
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         piece = buffer[at : at + self._missing]
@@ -227,11 +232,11 @@ class _LongLane:
         at += len(piece)
         if self._missing:
             return None, at
-        self.idle = True
+        self.is_idle = True
         return _message(self._text, unmask(b"".join(self._pieces), self._mask)), at
 
     def _add(self, piece: bytes) -> None:
-        if len(piece) > SHORT_PIECE:
+        if len(piece) > MAX_SHORT_PIECE:
             self._pieces.append(piece)
         elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
             last += piece
@@ -239,38 +244,32 @@ class _LongLane:
             self._pieces.append(bytearray(piece))
 
 
-class _SlowLane:
-    """Frames by way of wsproto, which is given no byte beyond the frame that it is in.
+class _WsprotoFrames:
+    """Any frames, by wsproto, which is never given a byte beyond the frame that it decodes.
 
-    So the end of each frame is known here, a message is refused by the length that its header declares, and when a
-    message ends there is nothing left in wsproto that would be lost with it.
+    So this class knows where each frame ends, refuses a message by the length that a header declares, and loses nothing
+    when it is dropped behind a message.
+
+    `_head`: the header of the frame, as far as it came. `_missing`: bytes of its payload that are still to come.
+    `_size`: bytes of the message so far, as its frames declare them.
     """
 
-    __slots__ = (
-        "_farewell",
-        "_head",
-        "_inflation",
-        "_limit",
-        "_message",
-        "_owed",
-        "_protocol",
-        "_size",
-    )
+    __slots__ = ("_close_payload", "_head", "_inflation", "_limit", "_message", "_missing", "_protocol", "_size")
 
     def __init__(self, limit: int, *, deflated: bool) -> None:
-        """Start at a frame's first byte."""
-        self._inflation = Inflation(limit) if deflated else None
-        self._farewell = b""
+        """Expect the first byte of a frame."""
+        self._close_payload = b""
         self._head = b""
+        self._inflation = Inflation(limit) if deflated else None
         self._limit = limit
         self._message: bytearray | None = None
-        self._owed = 0
+        self._missing = 0
         self._size = 0
         self._protocol = FrameProtocol(client=False, extensions=[self._inflation] if self._inflation else [])
 
     @property
-    def idle(self) -> bool:
-        return not (self._head or self._owed or self._message is not None)
+    def is_idle(self) -> bool:
+        return not (self._head or self._missing or self._message is not None)
 
     @property
     def held(self) -> int:
@@ -279,8 +278,7 @@ class _SlowLane:
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         fragments = 0
         while at < len(buffer):
-            take = self._owed or self._missing()
-            piece = buffer[at : at + take]
+            piece = buffer[at : at + (self._missing or self._missing_of_header())]
             at += len(piece)
             try:
                 received = self._feed(piece)
@@ -293,43 +291,43 @@ class _SlowLane:
                 break
         return None, at
 
-    def _missing(self) -> int:
-        """Return how many bytes of the header are to come, at least."""
+    def _missing_of_header(self) -> int:
+        """Return how many bytes of the header are still to come, at least."""
         return _header_size(self._head) - len(self._head)
 
     def _feed(self, piece: bytes) -> Received | None:
-        in_payload = self._owed > 0
-        if in_payload:
-            self._owed -= len(piece)
+        is_payload = self._missing > 0
+        if is_payload:
+            self._missing -= len(piece)
             if self._head[0] & OPCODE == CLOSE:
                 return self._feed_close(piece)
         else:
             self._head += piece
         self._protocol.receive_bytes(piece)
         frames = list(self._protocol.received_frames())
-        if not in_payload and self._missing() == 0:
-            self._owed = _payload_size(self._head)
-            # Counted as declared: the start of a character that was cut is in no payload yet.
-            self._size += 0 if self._head[0] & CONTROL else self._owed
+        if not is_payload and self._missing_of_header() == 0:
+            self._missing = _payload_size(self._head)
+            # By the header, as wsproto holds the first bytes of an incomplete character back.
+            self._size += 0 if self._head[0] & CONTROL else self._missing
             # A frame without a payload adds nothing, and may have ended the message by now.
-            if self._owed and self._size > self._most():
+            if self._missing and self._size > self._max_size():
                 return Violation(TOO_BIG, self._too_big)
-        if self._owed == 0 and self._missing() == 0:
+        if self._missing == 0 and self._missing_of_header() == 0:
             self._head = b""
         return self._received(frames[0]) if frames else None
 
     def _feed_close(self, piece: bytes) -> Received | None:
-        """Read what a Close says, whose header wsproto has judged. It does not know all of the registered codes."""
-        self._farewell += piece
-        if self._owed:
+        """Read the payload of a Close, whose header wsproto has checked: it does not know all registered codes."""
+        self._close_payload += piece
+        if self._missing:
             return None
-        return read_close(unmask(self._farewell, self._head[-4:]))
+        return read_close(unmask(self._close_payload, self._head[-4:]))
 
-    def _most(self) -> int:
-        """Return how many bytes the frames of the message under way may have."""
-        if self._inflation and self._inflation.under_way:
-            # It is the inflated size that counts, but no message may go on without end by inflating to nothing.
-            return _DEFLATED_SHARE * self._limit + MAX_CONTROL
+    def _max_size(self) -> int:
+        """Return how many bytes the payloads of the message may have in all."""
+        if self._inflation and self._inflation.in_message:
+            # The limit is for the inflated size. But a message that inflates to nothing must not go on for ever.
+            return _MAX_DEFLATED_RATIO * self._limit + MAX_CONTROL
         return self._limit
 
     @property
@@ -346,7 +344,7 @@ class _SlowLane:
     def _received(self, frame: Frame) -> Received | None:
         payload = frame.payload
         if isinstance(payload, tuple):
-            # Only one without a payload gets here.
+            # A Close without a payload.
             return read_close(b"")
         data = payload.encode() if isinstance(payload, str) else payload
         if frame.opcode is Opcode.PING:
@@ -365,7 +363,7 @@ class _SlowLane:
 
 
 def _header_size(head: bytes) -> int:
-    """Return the size of the header that starts with `head`; what it is at least while too few bytes are known."""
+    """Return the size of the header that starts with `head`; the least that it can be while `head` is too short."""
     if len(head) < 2:  # noqa: PLR2004 - the two bytes that every header has
         return 2
     extended = {TWO_BYTES: 2, EIGHT_BYTES: 8}.get(head[1] & 0x7F, 0)
@@ -373,7 +371,7 @@ def _header_size(head: bytes) -> int:
 
 
 def _payload_size(head: bytes) -> int:
-    """Return the length that a whole header declares."""
+    """Return the payload length that a complete header declares."""
     length = head[1] & 0x7F
     if length == TWO_BYTES:
         return int.from_bytes(head[2:4], "big")

@@ -1,6 +1,6 @@
-"""permessage-deflate (RFC 7692): what is agreed on in the handshake, and messages deflated and inflated.
+"""permessage-deflate (RFC 7692): the negotiation in the handshake, and the compression of messages.
 
-Neither side keeps its window from one message to the next, so a client between two messages holds no memory for it.
+Both sides start each message with an empty window, so that an idle client takes no memory for one.
 """
 
 import re
@@ -16,21 +16,21 @@ from wsaas.grammar import TOKEN, TOKEN_CHARACTER
 NAME = "permessage-deflate"
 
 MIN_DEFLATED = 128
-"""Bytes of the shortest message that is deflated: a shorter one hardly shrinks."""
+"""Bytes of the shortest message that is deflated. A shorter one hardly becomes smaller."""
 
 LEVEL = 1
-"""zlib's fastest: level 6 makes JSON a tenth smaller and takes three times as long, on a loop that all share."""
+"""The fastest level of zlib. Level 6 makes JSON a tenth smaller but blocks the event loop three times as long."""
 
 _WINDOW_BITS = range(8, 16)
-_MOST_BITS = 15
-_FEWEST_BITS = 9
+_MAX_BITS = 15
+_MIN_BITS = 9
 """zlib has no raw window of 2^8 bytes to write with."""
 
 _TAIL = b"\0\0\xff\xff"
-"""What each message ends with, and is not sent (section 7.2.1)."""
+"""The last bytes of each deflated message. They are not sent (section 7.2.1)."""
 
 _AFTER_LAST = b"\0"
-"""What may follow a block which says that it is the last, so that the tail makes a block of its own (7.2.3.4)."""
+"""The byte that may follow a block with the BFINAL bit, which makes the tail a block of its own (section 7.2.3.4)."""
 
 _EXTENSION = re.compile(rf"({TOKEN})[ \t]*")
 _PARAMETER = re.compile(rf';[ \t]*({TOKEN})[ \t]*(?:=[ \t]*(?:({TOKEN})|"((?:\\?{TOKEN_CHARACTER})+)")[ \t]*)?')
@@ -67,56 +67,57 @@ def offers(header: str) -> list[Offer]:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What both sides do.
+    """The parameters that both sides use.
 
-    `bits`: the binary logarithm of the window for messages to the client, None for 15 without having been asked.
+    `bits`: the binary logarithm of the window for messages to the client; None where the client did not ask for one,
+    which stands for 15.
     """
 
     bits: int | None = None
 
     @property
     def response(self) -> str:
-        """What the 101 says of it. A client may be told to drop its window without having offered to."""
-        told = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
-        return told if self.bits is None else f"{told}; server_max_window_bits={self.bits}"
+        """The extension in the 101. `client_no_context_takeover` needs no offer of the client's (section 7.1.1.2)."""
+        extension = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
+        return extension if self.bits is None else f"{extension}; server_max_window_bits={self.bits}"
 
 
 def negotiate(offered: Sequence[Offer]) -> Agreement | None:
-    """Return what the first offer that can be met leads to, None where there is none (section 5.1)."""
+    """Return the agreement on the first acceptable offer, None without one (section 5.1)."""
     for name, parameters in offered:
-        if name == NAME and (agreement := _meet(parameters)) is not None:
+        if name == NAME and (agreement := _accept_offer(parameters)) is not None:
             return agreement
     return None
 
 
-def _meet(parameters: Parameters) -> Agreement | None:
-    """Return what an offer leads to; one with a parameter that is unknown, twice there or wrong is declined (7.1)."""
-    asked = dict(parameters)
-    if len(asked) < len(parameters):
+def _accept_offer(parameters: Parameters) -> Agreement | None:
+    """Return the agreement on an offer; None where a parameter is unknown, repeated or wrong (section 7.1)."""
+    unread = dict(parameters)
+    if len(unread) < len(parameters):
         return None
     for flag in ("server_no_context_takeover", "client_no_context_takeover"):
-        if asked.pop(flag, None) is not None:
+        if unread.pop(flag, None) is not None:
             return None
     bits: int | None = None
-    if "server_max_window_bits" in asked:
-        bits = _bits(asked.pop("server_max_window_bits"))
-        if bits is None or bits < _FEWEST_BITS:
+    if "server_max_window_bits" in unread:
+        bits = _bits(unread.pop("server_max_window_bits"))
+        if bits is None or bits < _MIN_BITS:
             return None
-    # Whatever the client's window is, one of 2^15 bytes reads what it writes.
-    limit = asked.pop("client_max_window_bits", None)
-    if asked or (limit is not None and _bits(limit) is None):
+    # A window of 2^15 bytes inflates what was deflated with any smaller one.
+    limit = unread.pop("client_max_window_bits", None)
+    if unread or (limit is not None and _bits(limit) is None):
         return None
     return Agreement(bits)
 
 
 def _bits(value: str | None) -> int | None:
-    """Return a number of bits as sections 7.1.2.1 and 7.1.2.2 allow it: 8 to 15, without leading zeros."""
+    """Return the number in `value`: 8 to 15, without leading zeros (sections 7.1.2.1, 7.1.2.2); None for any other."""
     return next((bits for bits in _WINDOW_BITS if value == str(bits)), None)
 
 
 def deflate(payload: bytes, bits: int | None = None) -> bytes:
-    """Return `payload` as it is sent in a deflated message, by a window of 2^`bits` bytes (section 7.2.1)."""
-    compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -(bits or _MOST_BITS))
+    """Return the payload of a deflated message that carries `payload`, with a window of 2^`bits` bytes (7.2.1)."""
+    compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -(bits or _MAX_BITS))
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
 
@@ -127,35 +128,35 @@ class Overflow(ValueError):
 class Inflater:
     """Inflates one message, at most `limit` bytes of it (section 7.2.2)."""
 
-    __slots__ = ("_left", "_stream")
+    __slots__ = ("_remaining", "_stream")
 
     def __init__(self, limit: int) -> None:
         """Start with an empty window."""
-        self._left = limit
-        self._stream = zlib.decompressobj(-_MOST_BITS)
+        self._remaining = limit
+        self._stream = zlib.decompressobj(-_MAX_BITS)
 
     def feed(self, data: bytes) -> bytes:
-        """Inflate a piece. Raises `Overflow` as soon as it passes the limit, `ValueError` for what was not deflated."""
+        """Inflate a piece. Raises `Overflow` as soon as it passes the limit, `ValueError` for other data."""
         try:
-            # One byte more than are left is where zlib stops: a bomb gets no further.
-            inflated = self._stream.decompress(data, self._left + 1)
+            # zlib stops one byte past the limit, so that a decompression bomb cannot fill the memory.
+            inflated = self._stream.decompress(data, self._remaining + 1)
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        if len(inflated) > self._left:
+        if len(inflated) > self._remaining:
             raise Overflow("too long")
-        self._left -= len(inflated)
-        # Behind a block that says that it is the last, zlib would hoard whatever comes.
+        self._remaining -= len(inflated)
+        # zlib keeps all that follows a block with the BFINAL bit.
         if self._stream.eof and not _AFTER_LAST.startswith(self._stream.unused_data):
             raise ValueError("data behind the last block")
         return inflated
 
     def finish(self) -> bytes:
-        """Return what is left of the message. Raises like `feed`."""
+        """Return the end of the message. Raises like `feed`."""
         return b"" if self._stream.eof else self.feed(_TAIL)
 
 
 class Inflation(Extension):
-    """What wsproto asks at each frame of a client that deflates. `why`: what could not be inflated."""
+    """The extension of wsproto for a client that deflates. `why`: the reason of a failure, empty without one."""
 
     name = NAME
 
@@ -167,22 +168,22 @@ class Inflation(Extension):
         self.why = ""
 
     @property
-    def under_way(self) -> bool:
-        """Whether the message that began and did not end yet is deflated."""
+    def in_message(self) -> bool:
+        """Whether a deflated message has begun and not ended."""
         return self._inflater is not None
 
     def enabled(self) -> bool:
-        """Say that it was agreed on."""
+        """Return True: it was negotiated."""
         return True
 
     def offer(self) -> bool:
-        """Offer nothing: this is the server's side."""
+        """Return False: a server offers nothing."""
         return False
 
     def frame_inbound_header(
         self, _proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, _payload_length: int
     ) -> RsvBits:
-        """Take RSV1 at the first frame of a message, and nowhere else (section 6.1)."""
+        """Accept RSV1 in the first frame of a message only (section 6.1)."""
         self._is_data = not opcode.iscontrol()
         starts = self._is_data and opcode is not Opcode.CONTINUATION
         if starts:

@@ -1,4 +1,4 @@
-"""What WebSocket frames say and are made of, and those that go out (RFC 6455 sections 5 and 7)."""
+"""The parts of WebSocket frames, what a frame of a client means, and the frames that are sent (RFC 6455 section 5)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ BAD_TEXT = 1007
 TOO_BIG = 1009
 
 CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
-"""The codes that a Close may carry: those registered (RFC 6455 section 7.4.1, IANA) and those left to everybody."""
+"""The codes that a Close may carry: the registered ones (section 7.4.1, IANA) and the private ones (section 7.4.2)."""
 
 MAX_CONTROL = 125
 MAX_REASON = MAX_CONTROL - 2
 
 FIN, DEFLATED, MASKED = 0x80, 0x40, 0x80
-"""Bits of a header: the last frame of its message, RSV1 of the first of a deflated one, a masked payload."""
+"""Bits of a header: the last frame of a message, RSV1 in the first frame of a deflated one, a masked payload."""
 
 OPCODE, CONTROL = 0xF, 0x8
-"""The bits of the first byte that are the opcode, and of that the one of a control frame."""
+"""The bits of the opcode in the first byte, and the one of them that a control frame has."""
 
 TWO_BYTES, EIGHT_BYTES = 126, 127
-"""Lengths that say that the length is in so many bytes more."""
+"""Values of the length field: the length itself is in the next two or eight bytes."""
 
 MAX_TWO_BYTES, MAX_EIGHT_BYTES = 0xFFFF, (1 << 63) - 1
 _CODE_SIZE = 2
@@ -47,7 +47,7 @@ class Ping:
 
 @dataclass(slots=True)
 class Pong:
-    """A pong; says only that the client lives (section 5.5.3)."""
+    """A pong, which only shows that the client is alive (section 5.5.3)."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ Received = Message | Ping | Pong | Close | Violation
 
 
 def valid_text(data: bytes) -> bool:
-    """Return whether `data` is UTF-8."""
+    """Return whether `data` is valid UTF-8; fastest for ASCII."""
     if data.isascii():
         return True
     try:
@@ -81,7 +81,7 @@ def valid_text(data: bytes) -> bool:
 
 
 def read_close(payload: bytes) -> Close | Violation:
-    """Return what the unmasked `payload` of a Close says, or how it breaks the protocol (section 7.4)."""
+    """Return the code and reason in the unmasked `payload` of a Close, or the violation that it is (section 7.4)."""
     if not payload:
         return Close(NO_STATUS, "")
     code = int.from_bytes(payload[:_CODE_SIZE], "big")
@@ -93,7 +93,7 @@ def read_close(payload: bytes) -> Close | Violation:
 
 
 def encode(opcode: int, payload: bytes) -> bytes:
-    """Return the one unmasked frame that a server sends for `payload`. A control frame's is at most 125 bytes."""
+    """Return one unmasked frame with `payload`, which has at most 125 bytes in a control frame."""
     length = len(payload)
     if length < TWO_BYTES:
         return _SHORT_HEADS[opcode][length] + payload
@@ -101,7 +101,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
 
 
 def _long_frame(first: int, payload: bytes) -> bytes:
-    """Return a frame for a `payload` of 126 bytes at least."""
+    """Return a frame whose `payload` has 126 bytes or more; `first`: its first byte."""
     length = len(payload)
     if length <= MAX_TWO_BYTES:
         return pack("!BBH", first, TWO_BYTES, length) + payload
@@ -113,9 +113,10 @@ Encoder = Callable[[int, bytes], bytes]
 
 @lru_cache
 def deflating(agreement: Agreement) -> Encoder:
-    """Return what makes frames for a client with `agreement`, like `encode`; the same for all with the same one.
+    """Return an encoder that deflates by `agreement`, the same one for equal agreements.
 
-    A message that is short, or that does not shrink, goes as it is: each message says for itself (RFC 7692 section 6).
+    A message that is short, or that would not become smaller, is not deflated: each message says whether it is (RFC
+    7692 section 6).
     """
 
     def encode_deflated(opcode: int, payload: bytes) -> bytes:
@@ -132,7 +133,7 @@ def deflating(agreement: Agreement) -> Encoder:
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """Return a Close frame; 1005 stands for none. A `reason` over 123 bytes is cut between characters."""
+    """Return a Close frame; 1005 for one without a code. A `reason` over 123 bytes is cut at a character."""
     if code == NO_STATUS:
         return encode(CLOSE, b"")
     if not reason:

@@ -1,4 +1,4 @@
-"""The opening handshake: an upgrade request to a `Handshake`, and a `Handshake` to its 101 (RFC 6455 section 4)."""
+"""The opening handshake: from an upgrade request to a `Handshake`, and from that to the 101 (RFC 6455 section 4)."""
 
 import re
 from base64 import b64encode
@@ -19,10 +19,10 @@ UPGRADE_ADVICE = (
     "let it speak HTTP/1.1 and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; "
     'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
 )
-"""What to do about a proxy that does neither by itself."""
+"""How to configure a proxy that does neither by default."""
 
 # RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
-_SPOKEN = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+_SUPPORTED = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN = re.compile(TOKEN_BYTES)
@@ -32,8 +32,8 @@ _TOKEN = re.compile(TOKEN_BYTES)
 class Handshake:
     """A client's valid request for a WebSocket.
 
-    `headers`: lower-case names, repeated ones joined, values in UTF-8 or else Latin-1; `agreement`: on deflated
-    messages, None where there are none.
+    `headers`: lower-case names to values, repeated ones joined, decoded as UTF-8 or else Latin-1. `agreement`: how
+    messages are deflated, None where they are not.
     """
 
     key: bytes
@@ -46,14 +46,14 @@ class Handshake:
 
 
 def is_handshake(request: Request) -> bool:
-    """Return whether `request` means to be a handshake, a valid one or not."""
+    """Return whether `request` is meant as a handshake, valid or not."""
     return request.upgrade or UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
 def lost_upgrade(request: Request) -> bool:
-    """Return whether `request` is what is left of a handshake behind a proxy that drops `Upgrade` or `Connection`.
+    """Return whether `request` is a handshake that a proxy forwarded without its `Upgrade` or `Connection`.
 
-    Both are for one hop only (RFC 9110 section 7.6.1): a proxy that was not told of WebSockets passes on the rest.
+    Both are hop-by-hop headers (RFC 9110 section 7.6.1), which a proxy drops unless it is configured for WebSockets.
     """
     headers = request.headers
     return (
@@ -64,17 +64,17 @@ def lost_upgrade(request: Request) -> bool:
 
 
 def upgrade_lost() -> UpgradeRequired:
-    """Return the fault that answers a request which has `lost_upgrade`."""
+    """Return the error for a request with a `lost_upgrade`."""
     return UpgradeRequired(
-        f"A proxy in front dropped the Upgrade of this WebSocket handshake: {UPGRADE_ADVICE}.", *_SPOKEN
+        f"A proxy in front dropped the Upgrade of this WebSocket handshake: {UPGRADE_ADVICE}.", *_SUPPORTED
     )
 
 
 def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
-    """Return the handshake that `request` is, its messages deflated if it offers that and `compression` is on.
+    """Return the handshake that `request` is. With `compression`, an offer to deflate messages is accepted.
 
-    Raises `BadRequest` for a broken one, `UpgradeRequired` for a version other than 13 or an upgrade that was lost on
-    the way, `Forbidden` for an `Origin` (RFC 6454) that is not among `origins`.
+    Raises `BadRequest` for an invalid one, `UpgradeRequired` for a version other than 13 or a `lost_upgrade`,
+    `Forbidden` for an `Origin` (RFC 6454) that is not among `origins`.
     """
     if request.method != b"GET" or request.version != "1.1":
         raise BadRequest(
@@ -89,7 +89,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     if version is None:
         raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
     if version != VERSION:
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *_SPOKEN)
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *_SUPPORTED)
     key = headers.get(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
@@ -111,7 +111,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
 
 
 def _decoded(headers: Headers) -> dict[str, str]:
-    """Return headers as text: each value in UTF-8 where it is that, else in Latin-1 (RFC 9110 section 5.5)."""
+    """Return headers as text: each value as UTF-8 where it is valid, else as Latin-1 (RFC 9110 section 5.5)."""
     try:
         return {name.decode(): value.decode() for name, value in headers.items()}
     except UnicodeDecodeError:
@@ -140,7 +140,7 @@ def _extensions(request: Request) -> list[Offer]:
 
 
 def _listed(request: Request, name: str) -> list[bytes]:
-    """Return the members of a list header that is not absent, and may not be empty (RFC 6455 section 4.3)."""
+    """Return the members of a list header. Raises `BadRequest` where there are none (RFC 6455 section 4.3)."""
     members = request.tokens(name.lower().encode())
     if not members:
         raise BadRequest(f"{name} has to name something.")
@@ -148,7 +148,7 @@ def _listed(request: Request, name: str) -> list[bytes]:
 
 
 def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:
-    """Return the subprotocol of the 101: the one that the backend `named`, else the first `preferred` one on offer.
+    """Return the subprotocol of the 101: the one that the backend `named`, else the first `preferred` one in `offered`.
 
     Raises `ValueError` when the backend named one that the client did not offer (RFC 6455 section 4.2.2).
     """

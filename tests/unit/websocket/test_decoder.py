@@ -26,7 +26,7 @@ from tests.support.strategies import (
 from wsaas.events import Message
 from wsaas.websocket import decoder as framing
 from wsaas.websocket import frames
-from wsaas.websocket.decoder import LONG, MAX_FRAGMENTS, SHORT_PIECE, FrameDecoder
+from wsaas.websocket.decoder import MAX_FRAGMENTS, MAX_SHORT_PIECE, MIN_LONG_PAYLOAD, FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Pong, Received, Violation
 
 UNLIMITED = 2**63
@@ -183,7 +183,7 @@ def test_wsproto_is_let_go_when_nothing_is_left_in_it():
     for piece in cut(data, range(len(data))):
         stream.receive(piece)
         drain(stream)
-    assert stream._lane is None
+    assert stream._reader is None
     assert stream._buffer == b""
 
 
@@ -449,11 +449,11 @@ def test_what_is_held_is_what_an_unfinished_message_takes():
 long_payloads = st.builds(
     lambda text, size: text * (size // max(1, len(text)) + 1),
     st.text(min_size=1, max_size=20).map(str.encode),
-    st.integers(LONG, 3 * LONG),
+    st.integers(MIN_LONG_PAYLOAD, 3 * MIN_LONG_PAYLOAD),
 )
 long_places = st.one_of(
-    st.lists(st.integers(0, 4 * LONG), max_size=8),
-    st.builds(lambda start, step: range(start, 4 * LONG, step), st.integers(0, 20), st.integers(500, 5000)),
+    st.lists(st.integers(0, 4 * MIN_LONG_PAYLOAD), max_size=8),
+    st.builds(lambda start, step: range(start, 4 * MIN_LONG_PAYLOAD, step), st.integers(0, 20), st.integers(500, 5000)),
 )
 
 
@@ -466,28 +466,28 @@ def test_a_long_message_cut_anywhere_is_what_wsproto_makes_of_it(payload, opcode
     assert without_reasons(receive_all(FrameDecoder(UNLIMITED), cut(data, places))) == expected
 
 
-@pytest.mark.parametrize("step", [1, 1000, SHORT_PIECE, SHORT_PIECE + 1, LONG])
+@pytest.mark.parametrize("step", [1, 1000, MAX_SHORT_PIECE, MAX_SHORT_PIECE + 1, MIN_LONG_PAYLOAD])
 def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step):
     monkeypatch.setattr(framing, "FrameProtocol", None)
-    header, payload = 8, bytes(range(256)) * (2 * LONG // 256)
+    header, payload = 8, bytes(range(256)) * (2 * MIN_LONG_PAYLOAD // 256)
     data = frame(BINARY, payload) + frame(TEXT, b"behind")
     stream = FrameDecoder(len(payload))
     end = header + len(payload)
     pieces = cut(data, [*range(header, end, step), end])
     assert receive_all(stream, pieces) == [Message(False, payload), Message(True, b"behind")]
-    assert stream._lane is None
+    assert stream._reader is None
 
 
 def test_nothing_follows_a_long_text_that_is_none():
-    data = frame(TEXT, b"x" * LONG + b"\xff")
+    data = frame(TEXT, b"x" * MIN_LONG_PAYLOAD + b"\xff")
     stream = FrameDecoder(UNLIMITED)
     assert receive_all(stream, [data[:100], data[100:-1]]) == []
     assert receive_all(stream, [data[-1:], frame(PING)]) == [Violation(BAD_TEXT, "text that is not UTF-8")]
 
 
-@pytest.mark.parametrize("large", [0, SHORT_PIECE + 1])
+@pytest.mark.parametrize("large", [0, MAX_SHORT_PIECE + 1])
 def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(large):
-    data = frame(BINARY, bytes(3 * LONG))
+    data = frame(BINARY, bytes(3 * MIN_LONG_PAYLOAD))
     step = max(1, large)
     places = [place for start in range(10, len(data), step + 1) for place in (start, start + 1)]
     stream = FrameDecoder(UNLIMITED)
@@ -500,7 +500,7 @@ def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(l
     tracemalloc.stop()
     assert held < 1.3 * len(data)
     stream.receive(pieces[-1])
-    assert stream.next() == Message(False, bytes(3 * LONG))
+    assert stream.next() == Message(False, bytes(3 * MIN_LONG_PAYLOAD))
 
 
 # Small things

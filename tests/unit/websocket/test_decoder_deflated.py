@@ -197,7 +197,7 @@ def test_nothing_is_kept_between_two_messages():
     stream = FrameDecoder(UNLIMITED, deflated=True)
     stream.receive(deflated_frame(TEXT, b"a" * 1000))
     assert stream.next() == Message(True, b"a" * 1000)
-    assert stream._lane is None
+    assert stream._reader is None
 
 
 # What a client is sent
