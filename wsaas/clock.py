@@ -78,6 +78,10 @@ class AfterPoll:
         self._timer = self._clock.call_later(0.0, self._call, self._clock.now())
 
 
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+"""What follows the seconds of a time stamp: a look-up takes half the time of formatting the number anew."""
+
+
 class _Second:
     """The text of the second that was formatted last, which most time stamps share."""
 
@@ -92,4 +96,4 @@ def rfc3339(at: float) -> str:
     if second != _Second.number:
         _Second.text = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
         _Second.number = second
-    return f"{_Second.text}.{milliseconds - second * 1000:03d}Z"
+    return _Second.text + _MILLISECONDS[milliseconds - second * 1000]

@@ -158,12 +158,15 @@ class EventDelivery:
         """Make `event` the current one."""
         self._current = event
         self._retries = NO_RETRIES
-        if isinstance(event, Message) and self._webhook.breaker.state is CLOSED:
+        if isinstance(event, Closed):
+            if event.delay:
+                self._move(DELAYED)
+                self._timer = self._services.clock.call_later(event.delay, self._end_delay)
+            else:
+                self._attempt_first(event)
+        elif self._webhook.breaker.state is CLOSED or isinstance(event, Opened):
             self._move(DELIVERING)
             self._webhook.call(self, event)
-        elif isinstance(event, Closed) and event.delay:
-            self._move(DELAYED)
-            self._timer = self._services.clock.call_later(event.delay, self._end_delay)
         else:
             self._attempt_first(event)
 
@@ -173,8 +176,7 @@ class EventDelivery:
 
     def _attempt_first(self, event: Event) -> None:
         """Send `event` for the first time, unless the circuit breaker makes it wait."""
-        is_free = self._webhook.breaker.state is CLOSED or isinstance(event, Opened)
-        self._move(DELIVERING if is_free else QUEUED)
+        self._move(DELIVERING if self._webhook.breaker.state is CLOSED else QUEUED)
         if isinstance(event, Closed):
             self._listener.disconnecting(event)
         if self.state is DELIVERING:

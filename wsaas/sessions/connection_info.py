@@ -10,12 +10,15 @@ NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
 
 
 class ConnectionInfo:
-    """The facts about a connection. Each is written in one place: `order` by the registry, the others by the session.
+    """The facts about a connection.
+
+    Each has one writer: `order` the registry, `last_seen` the protocol of the socket, the others the session.
 
     `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before): monotonic
-    seconds. `close`: the first Close that went over the wire, in whichever direction. `messages_undelivered`: those of
-    `messages_in` that were given up. `order`: its number among the connections of the process and, once it ended, among
-    those that ended. `remote_address`: empty where it is not known.
+    seconds. `last_seen`: when the client was heard of, or when its silence ceased to prove anything. `close`: the first
+    Close that went over the wire, in whichever direction. `messages_undelivered`: how many of `messages_in` were given
+    up. `order`: its number among the connections of the process and, once it ended, among those that ended.
+    `remote_address`: empty where it is not known.
     """
 
     __slots__ = (
@@ -50,10 +53,6 @@ class ConnectionInfo:
         self.remote_address = remote_address
         self.since = self.last_seen = clock.now()
         self.subprotocol: str | None = None
-
-    def seen(self, now: float) -> None:
-        """Note that the client was heard of at `now` (monotonic), or that its silence up to then proves nothing."""
-        self.last_seen = now
 
     def note_close(self, close: Close) -> None:
         """Note a Close that went over the wire, unless one did before."""

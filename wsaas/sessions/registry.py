@@ -22,14 +22,11 @@ from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
 
-ID_BYTES = 16
-"""Random bytes of an id: 128 bits, so that nobody guesses one and none comes twice."""
-
 ID_LENGTH = 22
-"""Characters of an id: base64 of its bytes, without what fills it up."""
+"""Characters of an id, six random bits each: nobody guesses one, and none comes twice."""
 
-IDS_AT_ONCE = 64
-"""Ids whose random bytes are fetched together."""
+IDS_PER_BATCH = 64
+"""Ids that are made at a time: random bytes cost a system call. A multiple of 4, so that base64 needs no padding."""
 
 ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -53,7 +50,7 @@ class Registry:
         self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
         self._count = 0
-        self._random = b""
+        self._ids: list[str] = []
         self._ended_count = 0
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
@@ -104,11 +101,11 @@ class Registry:
         return session
 
     def _new_id(self) -> str:
-        """Return an id that was never used. Random bytes are fetched for many: each time costs a system call."""
-        if not self._random:
-            self._random = os.urandom(ID_BYTES * IDS_AT_ONCE)
-        chosen, self._random = self._random[:ID_BYTES], self._random[ID_BYTES:]
-        return urlsafe_b64encode(chosen)[:ID_LENGTH].decode()
+        """Return an id that was never used."""
+        if not self._ids:
+            text = urlsafe_b64encode(os.urandom(ID_LENGTH * IDS_PER_BATCH * 3 // 4)).decode()
+            self._ids = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
+        return self._ids.pop()
 
     def shut(self, on_no_clients: Callable[[], None], on_all_settled: Callable[[], None]) -> None:
         """Take no more clients.
@@ -139,17 +136,17 @@ class Registry:
 
     def left(self, session: Session) -> None:
         """The client of `session` is gone."""
-        del self._live[session.id]
+        del self._live[session.info.id]
         if self.addresses.limit and session.info.remote_address:
             self.addresses.remove(address_block(session.info.remote_address))
         self._ended_count += 1
         session.info.order = self._ended_count
-        self._ending[session.id] = session
+        self._ending[session.info.id] = session
         self._check()
 
     def settled(self, session: Session) -> None:
         """The backend knows of the end of `session`, or nothing more can be done about it."""
-        del self._ending[session.id]
+        del self._ending[session.info.id]
         self._check()
 
     def _check(self) -> None:

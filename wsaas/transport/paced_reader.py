@@ -60,6 +60,8 @@ class PacedReader(asyncio.Protocol, ABC):
 
     def resume(self) -> None:
         """Read on, unless there is another reason not to."""
+        # The client was not read meanwhile: its silence proves nothing.
+        self.session.info.last_seen = self._context.clock.now()
         self._holds -= {CONSUMER}
         self._read_frames()
         self._resume_transport()
@@ -140,7 +142,7 @@ class PacedReader(asyncio.Protocol, ABC):
             return
         self._holds -= {reason}
         # What the client sent may have waited here for long: that is no silence of the client's.
-        self.session.info.seen(self._context.clock.now())
+        self.session.info.last_seen = self._context.clock.now()
         if not self._holds:
             self._read_slice()
             self._resume_transport()

@@ -58,7 +58,7 @@ class WebSocketProtocol(PacedReader):
 
     def data_received(self, data: bytes) -> None:
         """Read frames."""
-        self.session.info.seen(self._context.clock.now())
+        self.session.info.last_seen = self._context.clock.now()
         self._frames.receive(data)
         self._read_frames()
 
@@ -123,7 +123,7 @@ class WebSocketProtocol(PacedReader):
             return
         if self._holds - {CONSUMER} or session.outbox.backlogged:
             # It is not read for reasons of this node or the backend. (The outbox may also wait for the client itself.)
-            session.info.seen(now)
+            session.info.last_seen = now
         elif self._pinged_at <= session.info.last_seen:
             # Each client gets a ping first, also after a long wait for its 101 or a stall of this process.
             self._ping(now)

@@ -284,10 +284,8 @@ def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
     rig.enter().receive()
     rig.receive(b"." * 300_000)
     assert rig.edge.calls == ["start", "pause"]
-    rig.clock.advance(20.0)
     rig.webhook.answer(DELIVERED)
     assert rig.edge.calls == ["start", "pause", "resume"]
-    assert rig.session.info.last_seen == rig.clock.now()
 
 
 def test_a_client_that_is_gone_is_not_resumed(rig):

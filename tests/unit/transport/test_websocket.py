@@ -263,10 +263,13 @@ def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backe
     # What was read before is handed on, and is too much again.
     assert rig.session.info.messages_in == 5
     assert not rig.transport.reading
+    rig.clock.advance(20.0)
     while rig.webhook.calls:
         rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     assert len(rig.messages) == 6
+    # It was not read: its silence proves nothing.
+    assert rig.session.info.last_seen == rig.clock.now()
 
 
 def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_not_read():
