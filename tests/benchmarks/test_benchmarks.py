@@ -208,7 +208,7 @@ def test_what_arrives_in_pieces_is_put_together():
 
 
 class Nth(Gateway):
-    """Errs once."""
+    """Errs once, by whichever of the two methods a test overrides."""
 
     def __init__(self):
         super().__init__()
@@ -225,6 +225,12 @@ class Nth(Gateway):
             await self.err_inward(client_id, payload)
         else:
             await super().inward(client_id, payload)
+
+    async def err_outward(self, client_id, payload):
+        await super().outward(client_id, payload)
+
+    async def err_inward(self, client_id, payload):
+        await super().inward(client_id, payload)
 
 
 def test_a_push_that_is_answered_but_never_arrives_is_lost():
@@ -397,6 +403,8 @@ def test_a_tree_of_processes_is_counted_whole():
     child = "print(sum(range(10**7)), flush=True); input()"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{child}'])"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdin
         process.stdout.readline()
         tree = processes.tree(process.pid)
         assert len(tree) == 2

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,12 @@ def test_percentiles_are_those_of_what_was_answered_and_of_what_never_was():
 
 
 def test_a_table_for_each_group_has_a_row_without_hostile_clients_for_each_target():
-    one = {"alone": {"echo": [0.001]}, "beside": {"echo": [0.5, 0.5]}, "failed": {"echo": 1}, "closed": 1}
+    one: dict[str, Any] = {
+        "alone": {"echo": [0.001]},
+        "beside": {"echo": [0.5, 0.5]},
+        "failed": {"echo": 1},
+        "closed": 1,
+    }
     results = [
         Measurement("wsaas", "pings", FLOODING, 50, **one),
         Measurement("wsaas@base", "pings", FLOODING, 50, **one),
@@ -104,7 +110,7 @@ def test_the_backend_treats_a_client_as_its_authorization_says(treatment):
 
     async def perform():
         async with gateway(Wsaas(settings={"API_RETRY": "200"}), TreatingBackend) as rig:
-            closed = []
+            closed: list[str] = []
             rig.state.on_close = closed.append
             echo = Echo(rig)
             await echo.open()
@@ -124,7 +130,7 @@ def test_the_backend_treats_a_client_as_its_authorization_says(treatment):
 
 
 def test_nothing_is_asked_of_a_client_that_is_not_to_be_closed():
-    assert BackendState().on_close("anything") is None
+    BackendState().on_close("anything")
 
 
 @TWO_CORES

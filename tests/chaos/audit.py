@@ -212,7 +212,7 @@ class Ledger:
     @property
     def unsettled(self) -> list[Account | HostileAccount]:
         """Who is still owed a DELETE."""
-        everybody = [*self.accounts.values(), *self.hostile.values()]
+        everybody: list[Account | HostileAccount] = [*self.accounts.values(), *self.hostile.values()]
         return [each for each in everybody if each.is_owed and not each.is_settled]
 
 

@@ -23,6 +23,7 @@ import re
 import ssl
 import sys
 import zlib
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -138,7 +139,7 @@ class Backend:
             self.do(self._push_for_ever())
         self.do(self._push_to_the_deaf())
 
-    def do(self, what: "asyncio.Future[None]") -> None:
+    def do(self, what: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

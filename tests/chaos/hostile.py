@@ -10,12 +10,12 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from random import Random
 from typing import cast
 
-from tests.support.backend import RESET
-from tests.support.stage import PING, TEXT, frame, upgrade
+from tests.support.clients import PING, RESET, TEXT, frame, upgrade
 
 BURST = 32 * 1024
 """Bytes of a flood that are written at once. More follows only when the gateway took them."""
@@ -151,7 +151,7 @@ class Cast:
         while True:
             await asyncio.sleep(chance.uniform(0, 0.5))
             name = f"hostile-{kind}-{next(self._numbers)}"
-            made = (lambda: HalfClosedTls(name, self._tls)) if kind == "halftls" else None  # noqa: B023
+            made = partial(HalfClosedTls, name, self._tls) if kind == "halftls" and self._tls else None
             try:
                 connection = await self.connect(kind, made)
             except OSError:

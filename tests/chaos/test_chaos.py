@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import processes
 from tests.chaos.audit import Findings, Ledger, audit
 from tests.chaos.clients import Crowd
 from tests.chaos.hostile import Cast
-from tests.chaos.processes import Program, quiet_port
-from tests.support.authority import Authority
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.ports import port_for_restarts
+from tests.support.program import Program, gateway_program, has_flag
 
 PATIENCE = 45.0
 """Seconds for everything to come to rest: retries are up to ten seconds apart."""
@@ -81,7 +81,7 @@ class Play:
         self._hostile = hostile
         self._folder = folder
         self._seed = seed
-        gateway, backend = quiet_port(), quiet_port()
+        gateway, backend = port_for_restarts(), port_for_restarts()
         self._port = gateway
         self._books = folder / "books"
         self._read = 0
@@ -92,15 +92,15 @@ class Play:
         settings: dict[str, object] = {**SETTINGS, "journal": self.journal}
         environment = {}
         if tls:
-            authority = Authority(folder)
+            authority = CertificateAuthority(folder)
             settings |= authority.issue()
             self._tls = authority.client()
             environment["CHAOS_CA"] = str(authority.path)
-        self.is_bounded = processes.knows("--max-memory")
+        self.is_bounded = has_flag("--max-memory")
         if self.is_bounded:
             settings["max_memory"] = MAX_MEMORY
         self.backend = Program(command, folder / "backend.log", environment)
-        self.gateway = processes.gateway(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", **settings)
+        self.gateway = gateway_program(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", settings)
         self.crowd = Crowd(gateway, seed, self._tls)
         self.cast = Cast(gateway, seed, self._tls)
 
@@ -136,13 +136,13 @@ class Play:
 
     async def stop_gateway(self) -> None:
         self.counts["stops of the gateway"] += 1
-        self.gateway.ask_to_stop()
+        self.gateway.terminate()
         if self.chance.random() < 0.3:
             self.counts["kills of the gateway"] += 1
             await self._pause(0, 1)
             self.gateway.kill()
         else:
-            status = await self.gateway.ended()
+            status = await self.gateway.wait()
             assert status in (0, 1), f"a stop ended with {status}"
         await self.gateway.start()
 
@@ -197,12 +197,18 @@ class Play:
         # The books of a long act are not read in a moment.
         self._read_books()
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        while self._read_books().unsettled or await asyncio.to_thread(self._connected) or self._journalled():
+        while not await self._is_at_rest():
             if asyncio.get_running_loop().time() > deadline:
                 raise RestlessError
             await asyncio.sleep(0.1)
         # For what repeats though it should not.
         await asyncio.sleep(0.5)
+
+    async def _is_at_rest(self) -> bool:
+        """Return whether the backend is owed nothing, nobody is connected, and the journal is empty."""
+        if self._read_books().unsettled:
+            return False
+        return not (await asyncio.to_thread(self._connected) or self._journalled())
 
     def _connected(self) -> int:
         try:
@@ -240,8 +246,8 @@ class Play:
 
     async def end(self) -> Findings:
         """Stop the gateway as a user would, and audit."""
-        self.gateway.ask_to_stop()
-        status = await self.gateway.ended()
+        self.gateway.terminate()
+        status = await self.gateway.wait()
         self.backend.kill()
         findings = audit(self._read_books(), self.crowd.lives)
         if status != 0:

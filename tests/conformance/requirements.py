@@ -97,7 +97,7 @@ def covers(*numbers: str) -> Callable[[Tested], Tested]:
         REQUIREMENTS[number]
 
     def mark(test: Tested) -> Tested:
-        test.covers = numbers
+        test.covers = numbers  # type: ignore[attr-defined]  # functions take any attribute
         return test
 
     return mark

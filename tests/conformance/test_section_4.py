@@ -8,7 +8,9 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.support.backend import Call
-from tests.support.stage import ACCEPT, KEY, TEXT, Answer, Stage, frame, free_port, upgrade
+from tests.support.clients import ACCEPT, KEY, TEXT, Answer, frame, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Stage
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BEHIND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -18,8 +18,9 @@ from tests.conformance.wire import (
     failure,
     with_length,
 )
-from tests.support.backend import within
-from tests.support.stage import Stage, frame, upgrade
+from tests.support.clients import frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 
 @covers("5.1-1", "5.5.1-5")
@@ -63,7 +64,7 @@ async def test_a_message_leaves_in_one_final_frame_of_the_shortest_form_without_
         expected = first + b"\x7e" + struct.pack("!H", size)
     else:
         expected = first + b"\x7f" + struct.pack("!Q", size)
-    assert await within(raw.reader.readexactly(len(expected) + size)) == expected + body
+    assert await with_timeout(raw.reader.readexactly(len(expected) + size)) == expected + body
 
 
 @covers("5.1-2", "5.2-1", "5.2-5", "5.4-1", "5.5-1")
@@ -71,9 +72,9 @@ async def test_control_frames_leave_without_a_mask_in_one_frame(stage: Stage) ->
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(PING, b"x" * 125))
-    assert await within(raw.reader.readexactly(127)) == b"\x8a\x7d" + b"x" * 125
+    assert await with_timeout(raw.reader.readexactly(127)) == b"\x8a\x7d" + b"x" * 125
     raw.send(frame(CLOSE, struct.pack("!H", 1000) + b"y" * 123))
-    assert await within(raw.reader.readexactly(127)) == b"\x88\x7d\x03\xe8" + b"y" * 123
+    assert await with_timeout(raw.reader.readexactly(127)) == b"\x88\x7d\x03\xe8" + b"y" * 123
     await raw.end()
 
 
@@ -81,7 +82,7 @@ async def test_control_frames_leave_without_a_mask_in_one_frame(stage: Stage) ->
 async def test_a_ping_of_the_server_leaves_without_a_mask_in_one_frame(stage: Stage) -> None:
     node = await stage.node(ws_timeout=200)
     raw = await node.upgraded()
-    assert await within(raw.reader.readexactly(2)) == b"\x89\x00"
+    assert await with_timeout(raw.reader.readexactly(2)) == b"\x89\x00"
 
 
 @covers("5.2-2", "5.8-1")

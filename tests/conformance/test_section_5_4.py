@@ -17,9 +17,11 @@ from tests.conformance.wire import (
     everything,
     failure,
 )
-from tests.support.stage import Stage, frame
+from tests.support.clients import frame
+from tests.support.stage import Stage
 from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder
+from wsaas.websocket.frames import Received
 
 
 @covers("5.4-1")
@@ -73,7 +75,8 @@ def test_a_message_is_the_same_wherever_its_frames_and_reads_begin_and_end() -> 
         data = b"".join(
             frame(CONTINUATION if at else TEXT, piece, fin=at == len(pieces) - 1) for at, piece in enumerate(pieces)
         )
-        stream, messages = FrameDecoder(100), []
+        stream = FrameDecoder(100)
+        messages: list[Received] = []
         for at in range(0, len(data), cut % 5 + 1):
             stream.receive(data[at : at + cut % 5 + 1])
             messages += everything(stream)

@@ -18,7 +18,8 @@ from tests.conformance.wire import (
     failure,
     received,
 )
-from tests.support.stage import MASK, Stage, close_frame, frame
+from tests.support.clients import MASK, close_frame, frame
+from tests.support.stage import Stage
 from wsaas.events import Message
 from wsaas.websocket.frames import Violation
 
@@ -142,10 +143,10 @@ async def test_two_that_close_at_the_same_time_send_one_close_each(stage: Stage)
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
-    raw.writer.transport.pause_reading()
+    raw.transport.pause_reading()
     await node.rest("DELETE", client, '{"code": 4000}')
     raw.send(close_frame(4001))
-    raw.writer.transport.resume_reading()
+    raw.transport.resume_reading()
     assert await raw.closing() == (4000, "")
     await raw.end()
 

@@ -4,7 +4,8 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.conformance.wire import BINARY, CONTINUATION, MANY, PONG, TEXT, closing, received
-from tests.support.stage import Stage, frame, upgrade
+from tests.support.clients import frame, upgrade
+from tests.support.stage import Stage
 from wsaas.events import Message
 
 

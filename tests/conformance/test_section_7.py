@@ -7,7 +7,9 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.conformance.wire import failure
-from tests.support.stage import CLOSE, PING, PONG, TEXT, Stage, close_frame, frame, until, upgrade
+from tests.support.clients import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until
 from wsaas.events import Reason
 
 RESERVED = [1005, 1006, 1015]
@@ -65,7 +67,7 @@ async def test_a_connection_that_is_failed_is_closed_though_the_client_keeps_it_
     raw.send(frame(3))
     assert (await raw.closing())[0] == 1002
     await raw.end()
-    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
+    await wait_until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.1.7-2")
@@ -112,7 +114,7 @@ async def test_a_handshake_that_is_refused_ends_the_connection(stage: Stage, ask
     raw.send(asked)
     assert (await raw.answer()).status == status
     await raw.end()
-    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
+    await wait_until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.2.2-1")
@@ -124,7 +126,7 @@ async def test_a_client_that_the_backend_refuses_is_cut_off(stage: Stage, answer
     raw.send(upgrade())
     assert (await raw.answer()).status == status
     await raw.end()
-    await until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
+    await wait_until(lambda: node.statistics.accepted_connections == 0, "the socket to be closed")
 
 
 @covers("7.4.1-1", "7.4.1-2", "7.4.1-3")

@@ -8,8 +8,9 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.conformance.wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_BIG, failure
-from tests.support.backend import within
-from tests.support.stage import BINARY, CLOSE, PING, PONG, TEXT, Stage, frame, upgrade
+from tests.support.clients import BINARY, CLOSE, PING, PONG, TEXT, frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder
 
@@ -133,7 +134,7 @@ async def test_what_was_offered_twice_and_accepted_is_answered_once_and_used(sta
     node = await stage.node(compression="on")
     raw = await node.raw()
     raw.send(upgrade("/", *["Sec-WebSocket-Extensions: permessage-deflate"] * 2))
-    head = (await within(raw.reader.readuntil(b"\r\n\r\n"))).lower()
+    head = (await with_timeout(raw.reader.readuntil(b"\r\n\r\n"))).lower()
     assert head.count(b"sec-websocket-extensions:") == 1
     assert head.count(b"permessage-deflate") == 1
     raw.send(DEFLATED_HELLO)

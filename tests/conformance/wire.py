@@ -3,7 +3,8 @@
 import struct
 from collections.abc import Iterator
 
-from tests.support.stage import MASK, Node, Raw, close_frame
+from tests.support.clients import MASK, RawClient, close_frame
+from tests.support.stage import Node
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Received
 
@@ -23,7 +24,7 @@ async def failure(node: Node, sent: bytes) -> int:
     return code
 
 
-async def closing(raw: Raw, code: int = 1000) -> None:
+async def closing(raw: RawClient, code: int = 1000) -> None:
     """Close from the client's side; nothing but the answer comes."""
     raw.send(close_frame(code))
     assert await raw.closing() == (code, "")

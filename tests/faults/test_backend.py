@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.backend import Call, within
-from tests.support.stage import PONG, TEXT, Stage, close_frame, frame, free_port, until, upgrade
+from tests.support.backend import Call
+from tests.support.clients import PONG, TEXT, close_frame, frame, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 
-def distinct(calls: list[Call]) -> list[int]:
+def distinct(calls: list[Call]) -> list[int | str]:
     """The events that the backend saw, without repeats; repeats may only follow at once."""
-    seen: list[int] = []
+    seen: list[int | str] = []
     for call in calls:
         if not seen or call.event != seen[-1]:
             seen.append(call.event)
@@ -62,7 +65,7 @@ async def test_it_goes_away_and_comes_back(stage: Stage) -> None:
         assert await status_of(stage, node) == 503
         await client.send(f"meanwhile {round_}")
         assert (await node.rest("PUT", name, f"hello {round_}")).status == 200, "the other way stays open"
-        assert await within(client.recv()) == f"hello {round_}"
+        assert await with_timeout(client.recv()) == f"hello {round_}"
         await stage.backend.start()
         assert (await stage.backend.take("PUT")).text == f"meanwhile {round_}"
         assert await status_of(stage, node) == 101
@@ -92,7 +95,7 @@ async def test_it_is_gone_when_clients_leave_and_told_when_it_is_back(stage: Sta
     await stage.backend.stop()
     for client, _ in clients:
         await client.close(4000)
-    await until(lambda: node.statistics.disconnects_owed == 20)
+    await wait_until(lambda: node.statistics.disconnects_owed == 20)
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
     deletes = [call for call in stage.backend.calls if call.method == "DELETE"]
@@ -137,11 +140,11 @@ async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage
             call.ok()
             return
         began = asyncio.get_running_loop().time()
-        call.link.writer.write(start)
+        call.connection.writer.write(start)
         for at in range(1000):
-            if call.link.writer.is_closing() or call.dropped.is_set():
+            if call.connection.writer.is_closing() or call.dropped.is_set():
                 break
-            call.link.writer.write(drops[at : at + 1])
+            call.connection.writer.write(drops[at : at + 1])
             await asyncio.sleep(0.01)
         took.append(asyncio.get_running_loop().time() - began)
         call.hang_up()
@@ -155,7 +158,7 @@ async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage
 async def test_it_closes_connections_between_requests(stage: Stage) -> None:
     def answer_and_close(call: Call) -> None:
         call.ok()
-        call.link.close()
+        call.connection.close()
 
     for method in ("POST", "PUT", "DELETE"):
         stage.backend.on[method] = answer_and_close
@@ -177,7 +180,7 @@ async def test_it_closes_idle_connections_at_any_moment(stage: Stage) -> None:
         call.ok()
         if chance.random() < 0.3:
             await asyncio.sleep(chance.uniform(0, 0.003))
-            call.link.close()
+            call.connection.close()
 
     stage.backend.on["PUT"] = answer_and_close_soon
     node = await stage.node()
@@ -192,7 +195,7 @@ async def test_it_closes_idle_connections_at_any_moment(stage: Stage) -> None:
     for _, name in clients:
         calls = stage.backend.of(name)
         assert distinct(calls) == [*range(61), "end"]
-        assert all(call.text == str(call.event - 1) for call in calls if call.method == "PUT")
+        assert all(call.event == int(call.text) + 1 for call in calls if call.method == "PUT")
         assert calls[-1].json["code"] == 1000
 
 
@@ -203,7 +206,7 @@ async def test_it_closes_exactly_while_a_request_is_written(stage: Stage, end: C
 
     def close_at_first(call: Call) -> None:
         tries[call.headers["ce-id"]] = tries.get(call.headers["ce-id"], 0) + 1
-        if tries[call.headers["ce-id"]] == 1 and not call.link.fresh:
+        if tries[call.headers["ce-id"]] == 1 and not call.connection.fresh:
             end(call)
         else:
             call.ok()
@@ -292,9 +295,9 @@ async def test_a_connection_that_brought_garbage_is_not_used_again(stage: Stage,
     await client.send("hello")
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 2)
     first, second = (call for call in stage.backend.of(name) if call.method == "PUT")
-    assert first.link is not second.link
+    assert first.connection is not second.connection
     assert (first.event, first.text) == (second.event, second.text)
-    assert first.link not in stage.backend.links
+    assert first.connection not in stage.backend.connections
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 2", b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"code": '])
@@ -302,7 +305,7 @@ async def test_a_handshake_that_gets_half_an_answer(stage: Stage, half: bytes) -
     node = await stage.node(api_timeout=300)
     stage.backend.on["POST"] = lambda call: call.hang_up(half)
     assert await status_of(stage, node) == 502
-    stage.backend.on["POST"] = lambda call: call.link.writer.write(half)
+    stage.backend.on["POST"] = lambda call: call.connection.writer.write(half)
     assert await status_of(stage, node) == 504
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 2)
 

@@ -4,18 +4,20 @@ The gateway that is killed runs in a process of its own, with a journal.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.chaos import processes
-from tests.chaos.processes import Program, quiet_port
-from tests.faults.test_resets import ASKED, Play, with_messages_in_the_outbox
-from tests.support.backend import Call, within
-from tests.support.stage import BINARY, TEXT, Raw, Stage, close_frame, frame, until, upgrade
+from tests.support.backend import Call
+from tests.support.clients import BINARY, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.ports import port_for_restarts
+from tests.support.program import gateway_program
+from tests.support.situations import BACKEND_WAS_ASKED, Situation, with_messages_in_the_outbox
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 
 def repeats_aside(calls: list[Call]) -> list[Call]:
@@ -29,37 +31,33 @@ def repeats_aside(calls: list[Call]) -> list[Call]:
     return kept
 
 
-class Killable:
-    """A gateway in a process of its own, before the stage's backend."""
+class RestartableGateway:
+    """A gateway in a process of its own, with a journal."""
 
-    def __init__(self, stage: Stage, program: Program, port: int) -> None:
-        self.stage = stage
-        self.program = program
-        self._port = port
+    def __init__(self, process: GatewayProcess) -> None:
+        self._process = process
+        self.program = process.program
+        self._backend = process.stage.backend
         self._paths = count()
 
-    async def raw(self) -> Raw:
-        raw = Raw(*await asyncio.open_connection("127.0.0.1", self._port, limit=64 * 1024))
-        self.stage.stack.callback(raw.close)
-        return raw
+    async def raw(self) -> RawClient:
+        """Open a bare connection."""
+        return await self._process.raw()
 
-    async def upgraded(self, *headers: str) -> tuple[Raw, str]:
-        """Return a client that is in, and its id."""
-        raw = await self.raw()
+    async def upgraded(self, *headers: str) -> tuple[RawClient, str]:
+        """Return a client that has its 101, and its id."""
         path = f"/{next(self._paths)}"
-        raw.send(upgrade(path, *headers))
-        answer = await raw.answer()
-        assert answer.status == 101, answer
-        posts = [call for call in self.stage.backend.calls if call.method == "POST"]
+        raw = await self._process.upgraded(path, *headers)
+        posts = [call for call in self._backend.calls if call.method == "POST"]
         return raw, next(post.client for post in posts if post.json["request"]["path"] == path)
 
     async def pass_through(self) -> str:
-        """Let a client come and go, whole; what was to be journalled before is, what was to be sent before was."""
+        """Let a client come and go. All that was to be written to the journal or to be sent before it, is."""
         raw, name = await self.upgraded()
         raw.send(close_frame(1000))
         assert await raw.closing() == (1000, "")
         await raw.end()
-        await self.stage.backend.take("DELETE", client=name)
+        await self._backend.take("DELETE", client=name)
         return name
 
     async def restart(self) -> None:
@@ -67,43 +65,29 @@ class Killable:
         await self.program.start()
 
     async def owes_nothing(self) -> None:
-        """Fail if it tells of anybody, started again, but of a client that comes now and of one that was the last."""
+        """Restart it; fail if it sends anything about a client that was there before, but for the last one."""
         last = await self.pass_through()
-        before = len(self.stage.backend.calls)
+        before = len(self._backend.calls)
         await self.restart()
         now = await self.pass_through()
         # The answer to its DELETE may not have been in the journal yet.
-        calls = [call for call in self.stage.backend.calls[before:] if call.client != last or call.event != "end"]
+        calls = [call for call in self._backend.calls[before:] if call.client != last or call.event != "end"]
         assert {call.client for call in calls} == {now}, calls
 
 
+StartGateway = Callable[..., Awaitable[RestartableGateway]]
+
+
 @pytest.fixture
-def killable(stage: Stage, tmp_path: Path) -> Callable[..., Awaitable[Killable]]:
+def start_gateway(stage: Stage, tmp_path: Path) -> StartGateway:
     """Start a gateway that can be killed."""
 
-    @asynccontextmanager
-    async def life(program: Program) -> AsyncIterator[None]:
-        try:
-            await program.start()
-            yield
-        finally:
-            program.kill()
-            await until(lambda: not stage.backend.links)
-
-    async def start(**settings: object) -> Killable:
-        if not stage.backend.port:
-            await stage.backend.start()
-        port = quiet_port()
+    async def start(**settings: object) -> RestartableGateway:
         chosen = {"journal": tmp_path / "journal", "drain_timeout": 5000, **settings}
-        api_uri = f"{stage.backend.authority}/hook"
-        program = processes.gateway(api_uri, port, tmp_path / f"log-{port}", **chosen)
-        await stage.stack.enter_async_context(life(program))
-        return Killable(stage, program, port)
+        process = gateway_process(stage, tmp_path / f"log-{len(stage.backend.calls)}", **chosen)
+        return RestartableGateway(await stage.stack.enter_async_context(process))
 
     return start
-
-
-Killables = Callable[..., Awaitable[Killable]]
 
 
 # The gateway lives.
@@ -134,7 +118,7 @@ async def test_a_backend_that_restarts_under_load(stage: Stage) -> None:
         await stage.backend.wait(lambda: stage.backend.count("PUT") > 600 * restart)  # noqa: B023
         await stage.backend.stop()
         await stage.backend.start()
-    await within(asyncio.gather(*talking), 30)
+    await with_timeout(asyncio.gather(*talking), 30)
     await stage.backend.wait(lambda: len({c.client for c in stage.backend.calls if c.method == "DELETE"}) == 20)
     assert await node.drain()
     for _, name in clients:
@@ -144,11 +128,11 @@ async def test_a_backend_that_restarts_under_load(stage: Stage) -> None:
         assert (calls[-1].method, calls[-1].json["code"], calls[-1].json["messages_in"]) == ("DELETE", 1000, messages)
 
 
-@pytest.mark.parametrize("play", ASKED)
-async def test_a_client_that_is_gone_without_a_word(stage: Stage, play: Play) -> None:
+@pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
+async def test_a_client_that_is_gone_without_a_word(stage: Stage, situation: Situation) -> None:
     # No FIN, no RST: its socket stays open, and nothing comes from it any more, not even a pong.
     node = await stage.node(ws_timeout=300, handshake_timeout=300)
-    raw = await play(stage, node)
+    raw = await situation(stage, node)
     name = stage.backend.calls[0].client
     stage.backend.relent()
     delete = await stage.backend.take("DELETE")
@@ -161,14 +145,16 @@ async def test_a_client_that_is_gone_without_a_word(stage: Stage, play: Play) ->
     assert stage.backend.count("DELETE") == 1
 
 
-@pytest.mark.parametrize("end", [Raw.reset, None])
-@pytest.mark.parametrize("play", ASKED)
-async def test_a_stop_at_each_point(stage: Stage, play: Play, end: Callable[[Raw], None] | None) -> None:
+@pytest.mark.parametrize("end", [RawClient.reset, None])
+@pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
+async def test_a_stop_at_each_point(
+    stage: Stage, situation: Situation, end: Callable[[RawClient], None] | None
+) -> None:
     node = await stage.node(drain_timeout=1500)
-    raw = await play(stage, node)
+    raw = await situation(stage, node)
     name = stage.backend.calls[0].client
     stop = asyncio.ensure_future(node.drain())
-    await until(lambda: not node.statistics.accepts_clients)
+    await wait_until(lambda: not node.statistics.accepts_clients)
     if end is not None:
         end(raw)
     stage.backend.relent()
@@ -177,7 +163,7 @@ async def test_a_stop_at_each_point(stage: Stage, play: Play, end: Callable[[Raw
     assert [call.event for call in calls] == [*range(len(calls) - 1), "end"]
     assert [call.method for call in calls].count("DELETE") == 1
     assert calls[-1].json["messages_in"] == len(calls) - 2
-    if play is with_messages_in_the_outbox:
+    if situation is with_messages_in_the_outbox:
         assert len(calls) == 12
     if end is None:
         raw.reset()
@@ -207,7 +193,7 @@ async def test_many_that_wait_do_not_hammer_a_backend_that_is_down(
     down = Flaky(stage, refuse)
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: node.statistics.deliveries_waiting == 500)
+    await wait_until(lambda: node.statistics.deliveries_waiting == 500)
     first = len(down.times)
     assert first < 100, "it is found to be down by as many as there are connections"
     await asyncio.sleep(1.6)
@@ -231,7 +217,7 @@ async def test_many_that_wait_for_a_backend_that_is_not_there(stage: Stage) -> N
     await stage.backend.stop()
     for client in clients:
         client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await until(lambda: node.statistics.deliveries_waiting >= 499)
+    await wait_until(lambda: node.statistics.deliveries_waiting >= 499)
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 1500)
     for client in clients:
@@ -246,11 +232,11 @@ async def test_many_that_wait_for_a_backend_that_is_not_there(stage: Stage) -> N
 
 # The gateway is killed.
 
-Point = Callable[[Stage, Killable], Awaitable[Raw]]
+Point = Callable[[Stage, RestartableGateway], Awaitable[RawClient]]
 """Brings a client to a point of its life; a backend that holds back its answer goes on doing so."""
 
 
-async def while_its_post_is_under_way(stage: Stage, node: Killable) -> Raw:
+async def while_its_post_is_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
     stage.backend.hold("POST")
     raw = await node.raw()
     raw.send(upgrade("/", "Authorization: Basic YTpi"))
@@ -258,24 +244,24 @@ async def while_its_post_is_under_way(stage: Stage, node: Killable) -> Raw:
     return raw
 
 
-async def gone_while_its_post_is_under_way(stage: Stage, node: Killable) -> Raw:
+async def gone_while_its_post_is_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
     raw = await while_its_post_is_under_way(stage, node)
     raw.reset()
     return raw
 
 
-async def while_it_is_quiet(_stage: Stage, node: Killable) -> Raw:
+async def while_it_is_quiet(_stage: Stage, node: RestartableGateway) -> RawClient:
     return (await node.upgraded("Authorization: Basic YTpi"))[0]
 
 
-async def in_the_middle_of_a_frame(stage: Stage, node: Killable) -> Raw:
+async def in_the_middle_of_a_frame(stage: Stage, node: RestartableGateway) -> RawClient:
     raw, _ = await node.upgraded("Authorization: Basic YTpi")
     raw.send(frame(TEXT, b"whole") + frame(BINARY, b"x" * 100_000)[:50_000])
     await stage.backend.take("PUT")
     return raw
 
 
-async def with_a_put_under_way(stage: Stage, node: Killable) -> Raw:
+async def with_a_put_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
     stage.backend.hold("PUT")
     raw, _ = await node.upgraded("Authorization: Basic YTpi")
     raw.send(frame(TEXT, b"1"))
@@ -283,7 +269,7 @@ async def with_a_put_under_way(stage: Stage, node: Killable) -> Raw:
     return raw
 
 
-async def with_messages_that_wait(stage: Stage, node: Killable) -> Raw:
+async def with_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
     stage.backend.hold("PUT")
     raw, name = await node.upgraded("Authorization: Basic YTpi")
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
@@ -295,13 +281,13 @@ async def with_messages_that_wait(stage: Stage, node: Killable) -> Raw:
     return raw
 
 
-async def gone_with_a_reset_and_messages_that_wait(stage: Stage, node: Killable) -> Raw:
+async def gone_with_a_reset_and_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
     raw = await with_messages_that_wait(stage, node)
     raw.reset()
     return raw
 
 
-async def closed_with_messages_that_wait(stage: Stage, node: Killable) -> Raw:
+async def closed_with_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
     raw = await with_messages_that_wait(stage, node)
     raw.send(close_frame(1000))
     assert await raw.closing() == (1000, "")
@@ -336,8 +322,8 @@ def is_lost(delete: Call) -> bool:
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_kill_at_each_point(stage: Stage, killable: Killables, point: Point) -> None:
-    node = await killable()
+async def test_a_kill_at_each_point(stage: Stage, start_gateway: StartGateway, point: Point) -> None:
+    node = await start_gateway()
     await point(stage, node)
     owed = {call.client for call in stage.backend.calls}
     node.program.kill()
@@ -360,26 +346,26 @@ async def test_a_kill_at_each_point(stage: Stage, killable: Killables, point: Po
     await node.owes_nothing()
 
 
-async def with_its_delete_under_way(stage: Stage, node: Killable) -> Call:
+async def with_its_delete_under_way(stage: Stage, node: RestartableGateway) -> Call:
     stage.backend.hold("DELETE")
     raw, _ = await node.upgraded()
     raw.send(frame(TEXT, b"1") + close_frame(4001, "tired"))
     return await stage.backend.take("DELETE")
 
 
-async def with_its_delete_turned_away(stage: Stage, node: Killable) -> Call:
+async def with_its_delete_turned_away(stage: Stage, node: RestartableGateway) -> Call:
     stage.backend.on["DELETE"] = lambda call: call.answer(503, Retry_After="60")
     raw, _ = await node.upgraded()
     raw.send(frame(TEXT, b"1") + close_frame(4001, "tired"))
     return await stage.backend.take("DELETE")
 
 
-async def with_its_delete_under_way_in_a_drain(stage: Stage, node: Killable) -> Call:
+async def with_its_delete_under_way_in_a_drain(stage: Stage, node: RestartableGateway) -> Call:
     stage.backend.hold("DELETE")
     raw, _ = await node.upgraded()
     raw.send(frame(TEXT, b"1"))
     await stage.backend.take("PUT")
-    node.program.ask_to_stop()
+    node.program.terminate()
     assert (await raw.closing())[0] == 1001
     raw.send(close_frame(1001))
     return await stage.backend.take("DELETE")
@@ -387,9 +373,9 @@ async def with_its_delete_under_way_in_a_drain(stage: Stage, node: Killable) -> 
 
 @pytest.mark.parametrize("point", [with_its_delete_under_way, with_its_delete_under_way_in_a_drain])
 async def test_a_delete_on_its_way_comes_again_as_the_same_event(
-    stage: Stage, killable: Killables, point: Callable[[Stage, Killable], Awaitable[Call]]
+    stage: Stage, start_gateway: StartGateway, point: Callable[[Stage, RestartableGateway], Awaitable[Call]]
 ) -> None:
-    node = await killable()
+    node = await start_gateway()
     delete = await point(stage, node)
     assert (delete.event, delete.json["messages_in"]) == ("end", 1)
     stage.backend.hold("DELETE")
@@ -403,8 +389,8 @@ async def test_a_delete_on_its_way_comes_again_as_the_same_event(
     await node.owes_nothing()
 
 
-async def test_a_delete_that_was_turned_away_comes_again_as_it_was(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_a_delete_that_was_turned_away_comes_again_as_it_was(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     delete = await with_its_delete_turned_away(stage, node)
     # That it was turned away is in the journal before one who comes later is asked about.
     await node.upgraded()
@@ -419,10 +405,10 @@ async def test_a_delete_that_was_turned_away_comes_again_as_it_was(stage: Stage,
     await node.owes_nothing()
 
 
-async def test_a_kill_in_a_drain_with_messages_that_wait(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_a_kill_in_a_drain_with_messages_that_wait(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     raw = await with_messages_that_wait(stage, node)
-    node.program.ask_to_stop()
+    node.program.terminate()
     assert (await raw.closing())[0] == 1001
     raw.send(close_frame(1001))
     await raw.end()
@@ -436,17 +422,19 @@ async def test_a_kill_in_a_drain_with_messages_that_wait(stage: Stage, killable:
     assert len([call for call in stage.backend.of(first.client) if call.method == "DELETE"]) == 1
 
 
-async def test_a_stop_without_the_time_to_tell_leaves_it_to_the_next_start(stage: Stage, killable: Killables) -> None:
-    node = await killable(drain_timeout=300)
+async def test_a_stop_without_the_time_to_tell_leaves_it_to_the_next_start(
+    stage: Stage, start_gateway: StartGateway
+) -> None:
+    node = await start_gateway(drain_timeout=300)
     stage.backend.hold("PUT", "DELETE")
     quiet, _ = await node.upgraded()
     busy, _ = await node.upgraded()
     busy.send(frame(TEXT, b"1") + frame(TEXT, b"2"))
     await stage.backend.take("PUT")
-    node.program.ask_to_stop()
+    node.program.terminate()
     delete = await stage.backend.take("DELETE")
     assert delete.json["code"] == 1001
-    assert await node.program.ended() == 1, "messages were lost"
+    assert await node.program.wait() == 1, "messages were lost"
     stage.backend.relent()
     await node.program.start()
     deletes = {call.client: call for call in [await stage.backend.take("DELETE") for _ in range(2)]}
@@ -458,9 +446,9 @@ async def test_a_stop_without_the_time_to_tell_leaves_it_to_the_next_start(stage
         raw.reset()
 
 
-async def test_the_context_goes_with_the_delete_of_a_killed_gateway(stage: Stage, killable: Killables) -> None:
+async def test_the_context_goes_with_the_delete_of_a_killed_gateway(stage: Stage, start_gateway: StartGateway) -> None:
     stage.backend.on["POST"] = lambda call: call.ok(context="room=7")
-    node = await killable()
+    node = await start_gateway()
     _, name = await node.upgraded("Authorization: Bearer \xfc\xff")
     await node.pass_through()
     await node.restart()
@@ -472,9 +460,9 @@ async def test_the_context_goes_with_the_delete_of_a_killed_gateway(stage: Stage
 
 @pytest.mark.parametrize("status", [200, 403, 500])
 async def test_whom_the_backend_refused_is_not_told_of_after_a_kill(
-    stage: Stage, killable: Killables, status: int
+    stage: Stage, start_gateway: StartGateway, status: int
 ) -> None:
-    node = await killable()
+    node = await start_gateway()
     stage.backend.on["POST"] = lambda call: call.answer(status, {"code": "NO"})
     raw = await node.raw()
     raw.send(upgrade())
@@ -483,8 +471,8 @@ async def test_whom_the_backend_refused_is_not_told_of_after_a_kill(
     await node.owes_nothing()
 
 
-async def test_a_thousand_clients_and_a_kill(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_a_thousand_clients_and_a_kill(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     loop = asyncio.get_running_loop()
     start = loop.time()
     raws = await asyncio.gather(*(node.raw() for _ in range(1000)))
@@ -508,8 +496,8 @@ async def test_a_thousand_clients_and_a_kill(stage: Stage, killable: Killables) 
     assert loop.time() - start < 10
 
 
-async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     for _ in range(100):
         await node.upgraded()
     node.program.kill()
@@ -524,8 +512,8 @@ async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, killable: K
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 100)
 
 
-async def test_kills_all_through_the_recovery(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_kills_all_through_the_recovery(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     names = {(await node.upgraded())[1] for _ in range(100)}
     answered: set[str] = set()
     deletes: list[Call] = []
@@ -533,7 +521,7 @@ async def test_kills_all_through_the_recovery(stage: Stage, killable: Killables)
     async def slowly(call: Call) -> None:
         deletes.append(call)
         await asyncio.sleep(0.005)
-        if not call.link.writer.is_closing():
+        if not call.connection.writer.is_closing():
             answered.add(call.client)
             call.ok()
 
@@ -549,32 +537,32 @@ async def test_kills_all_through_the_recovery(stage: Stage, killable: Killables)
     assert len(deletes) < 100 + 5 * 16 * 2
 
 
-async def test_a_backend_that_is_down_when_a_killed_gateway_starts(stage: Stage, killable: Killables) -> None:
-    node = await killable()
+async def test_a_backend_that_is_down_when_a_killed_gateway_starts(stage: Stage, start_gateway: StartGateway) -> None:
+    node = await start_gateway()
     names = {(await node.upgraded())[1] for _ in range(50)}
     node.program.kill()
     await stage.backend.stop()
     await node.program.start()
-    await until(lambda: "the backend cannot be reached" in node.program.said())
+    await wait_until(lambda: "the backend cannot be reached" in node.program.said())
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 50)
     assert {call.client for call in stage.backend.calls if call.method == "DELETE"} == names
-    await until(lambda: "are dealt with" in node.program.said())
+    await wait_until(lambda: "are dealt with" in node.program.said())
 
 
 async def test_a_second_gateway_on_the_same_journal_does_not_start(
-    stage: Stage, killable: Killables, tmp_path: Path
+    stage: Stage, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    node = await killable()
+    node = await start_gateway()
     raw, name = await node.upgraded()
-    second = processes.gateway(
+    second = gateway_program(
         f"{stage.backend.authority}/hook",
-        quiet_port(),
+        port_for_restarts(),
         tmp_path / "second",
-        journal=tmp_path / "journal",
+        {"journal": tmp_path / "journal"},
     )
     second.spawn()
-    assert await second.ended() == 1
+    assert await second.wait() == 1
     assert len(second.said().splitlines()) == 1
     assert "another process uses it" in second.said()
     assert str(tmp_path / "journal") in second.said()

@@ -7,8 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.backend import Call, within
-from tests.support.stage import BINARY, PING, TEXT, Node, Stage, close_frame, frame, until, upgrade
+from tests.support.backend import Call
+from tests.support.clients import BINARY, PING, TEXT, close_frame, frame, upgrade
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, with_timeout
 from wsaas.http.request import CONTINUE
 from wsaas.log.wording import counted
 from wsaas.sessions import drain
@@ -33,7 +35,7 @@ async def test_clients_are_told_1001_and_the_backend_of_each(stage: Stage) -> No
     clients = [await node.connect() for _ in range(20)]
     assert await node.drain()
     for client in clients:
-        await within(client.wait_closed())
+        await with_timeout(client.wait_closed())
         assert client.close_code == 1001
     deletes = [call for call in stage.backend.calls if call.method == "DELETE"]
     assert len({call.client for call in deletes}) == len(deletes) == 20
@@ -89,7 +91,7 @@ async def test_meanwhile_no_client_is_taken_and_readyz_says_so(stage: Stage) -> 
     assert not stop.done()
     delete.ok()
     assert await stop
-    await within(client.wait_closed())
+    await with_timeout(client.wait_closed())
     assert stage.backend.count("POST") == 1
 
 
@@ -102,7 +104,7 @@ async def test_a_second_signal_hurries(stage: Stage) -> None:
     stop = stopping(node)
     await stage.backend.take("DELETE")
     node.gateway.stop()
-    assert not await within(stop, 1)
+    assert not await with_timeout(stop, 1)
 
 
 @pytest.mark.parametrize("accepted", [True, False])
@@ -135,7 +137,7 @@ async def test_with_messages_in_the_outbox(stage: Stage) -> None:
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(50)))
     put = await stage.backend.take("PUT")
     session = node.session(put.client)
-    await until(lambda: session.info.messages_in == 50)
+    await wait_until(lambda: session.info.messages_in == 50)
     stop = stopping(node)
     assert (await raw.closing())[0] == 1001
     raw.send(frame(TEXT, b"50") + close_frame(1001))
@@ -180,7 +182,7 @@ async def test_with_more_messages_than_were_read_everything_is_delivered_in_time
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)) + close_frame(1001))
     session = node.session(name)
-    await until(lambda: session.outbox.backlogged)
+    await wait_until(lambda: session.outbox.backlogged)
     # The client's Close waits behind what is not read: it is not late, however long the backend takes.
     assert await node.drain()
     calls = stage.backend.of(name)
@@ -203,7 +205,7 @@ async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Sta
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
     session = node.session(name)
-    await until(lambda: session.outbox.backlogged)
+    await wait_until(lambda: session.outbox.backlogged)
     if vanishes:
         raw.close()
     else:
@@ -224,7 +226,7 @@ async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost
     stage.backend.on["PUT"] = lambda call: call.answer(400)
     client, name = await node.admit()
     await client.send("refused")
-    await within(client.wait_closed())
+    await with_timeout(client.wait_closed())
     assert (await stage.backend.take("DELETE")).json["undelivered"] == 1
     assert not await node.drain()
     assert any(f"{name}: stopped before" in text and "(0 messages lost)" in text for text in stage.messages())
@@ -299,10 +301,10 @@ async def test_with_rest_connections_open(stage: Stage) -> None:
     head = b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
     halfway.send(head % name.encode())
     # Once it is told to go on, its head was decided.
-    assert await within(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
+    assert await with_timeout(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
     halfway.send(b"hello")
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
-    await until(lambda: node.statistics.accepted_connections == 4)
+    await wait_until(lambda: node.statistics.accepted_connections == 4)
     assert await node.drain()
     for raw in (idle, halfway):
         assert await raw.rest() == b""
@@ -318,7 +320,7 @@ async def test_with_a_backend_that_is_down(stage: Stage) -> None:
     assert not await node.drain()
     assert 0.4 <= asyncio.get_running_loop().time() - start < 3
     assert any(name in text for text in stage.messages())
-    await within(client.wait_closed())
+    await with_timeout(client.wait_closed())
     assert client.close_code == 1001
 
 
@@ -327,7 +329,7 @@ async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
     clients = [await node.connect() for _ in range(3)]
     await stage.backend.stop()
     stop = stopping(node)
-    await until(lambda: node.statistics.disconnects_owed == 3)
+    await wait_until(lambda: node.statistics.disconnects_owed == 3)
     await stage.backend.start()
     assert await stop
     assert len(clients) == stage.backend.count("DELETE") == 3
@@ -344,7 +346,7 @@ async def test_with_a_backend_that_hangs(stage: Stage) -> None:
     await client.send("2")
     put = await stage.backend.take("PUT")
     assert not await node.drain()
-    await within(put.dropped.wait())
+    await with_timeout(put.dropped.wait())
 
 
 async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> None:
@@ -360,7 +362,7 @@ async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> No
         node = await stage.node(backend=None, api_uri=f"{address}/hook", drain_timeout=300, api_timeout=60_000)
         raw = await node.raw()
         raw.send(upgrade())
-        await until(lambda: node.statistics.clients == 1)
+        await wait_until(lambda: node.statistics.clients == 1)
         stage.expected_errors = ["stopped before the backend was told of its end"]
         assert not await node.drain()
         assert (await raw.answer()).status == 503
@@ -400,7 +402,7 @@ async def test_a_busy_node_loses_nothing(stage: Stage) -> None:
         await stage.backend.wait(lambda: stage.backend.count("POST") == number + 1)  # noqa: B023
     await stage.backend.wait(lambda: stage.backend.count("PUT") > 100)
     assert await node.drain()
-    await within(asyncio.gather(*talking))
+    await with_timeout(asyncio.gather(*talking))
     for name, count in sent.items():
         calls = stage.backend.of(name)
         assert [call.method for call in calls] == ["POST", *["PUT"] * (len(calls) - 2), "DELETE"]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import websockets
 
-from tests.support.apart import Apart, apart
-from tests.support.backend import Call, within
-from tests.support.stage import Stage, upgrade
+from tests.support.backend import Call
+from tests.support.clients import upgrade
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "log.md"
@@ -92,7 +94,7 @@ def check(log: str, title: str) -> None:
         assert all(later - earlier > 0.9 for earlier, later in pairwise(each)), text
 
 
-async def told(gateway: Apart, text: str) -> None:
+async def told(gateway: GatewayProcess, text: str) -> None:
     """Wait until the log says `text`."""
 
     deadline = asyncio.get_running_loop().time() + 20
@@ -101,17 +103,17 @@ async def told(gateway: Apart, text: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def knock(gateway: Apart) -> int:
+async def knock(gateway: GatewayProcess) -> int:
     """Ask to come in; return the status of the answer."""
     return (await gateway.ask(upgrade("/chat?room=1"))).status
 
 
 async def test_the_log_of_a_bad_first_hour(stage: Stage, tmp_path: Path) -> None:
     backend = stage.backend
-    async with apart(stage, tmp_path / "log", API_TIMEOUT=300, API_RETRY=1000, DRAIN_TIMEOUT=2000) as gateway:
+    async with gateway_process(stage, tmp_path / "log", API_TIMEOUT=300, API_RETRY=1000, DRAIN_TIMEOUT=2000) as gateway:
         for _, answer in WRONG:
             backend.on["POST"] = answer
-            statuses = {await within(knock(gateway), 20) for _ in range(ATTEMPTS)}
+            statuses = {await with_timeout(knock(gateway), 20) for _ in range(ATTEMPTS)}
             assert len(statuses) == 1
             assert statuses <= {403, 404, 502, 504}
         await told(gateway, f"API_URI has to name https://example.com/hook directly ({ATTEMPTS - 1} more in")
@@ -128,7 +130,7 @@ async def test_the_log_of_a_bad_first_hour(stage: Stage, tmp_path: Path) -> None
     check(gateway.program.said(), "A bad first hour")
 
 
-async def messages_that_are_refused(gateway: Apart) -> None:
+async def messages_that_are_refused(gateway: GatewayProcess) -> None:
     """Let messages meet a handler that raises, one that is not there, and one that replies in a wrong way."""
     backend = gateway.stage.backend
     for answer in (
@@ -139,14 +141,14 @@ async def messages_that_are_refused(gateway: Apart) -> None:
         backend.on["PUT"] = answer
         async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
             await client.send("hello")
-            await within(client.wait_closed(), 20)
+            await with_timeout(client.wait_closed(), 20)
             assert client.close_code == 1011
     backend.on["PUT"] = Call.ok
 
 
 async def test_the_log_of_a_name_that_does_not_resolve(stage: Stage, tmp_path: Path) -> None:
-    async with apart(stage, tmp_path / "log", API_URI="backend.invalid:8000/hook") as gateway:
-        statuses = [await within(knock(gateway), 20) for _ in range(ATTEMPTS)]
+    async with gateway_process(stage, tmp_path / "log", API_URI="backend.invalid:8000/hook") as gateway:
+        statuses = [await with_timeout(knock(gateway), 20) for _ in range(ATTEMPTS)]
         assert set(statuses) == {503}
         await gateway.stop()
     check(gateway.program.said(), "A name that does not resolve")
@@ -154,7 +156,7 @@ async def test_the_log_of_a_name_that_does_not_resolve(stage: Stage, tmp_path: P
 
 async def test_the_log_of_a_good_night(stage: Stage, tmp_path: Path) -> None:
     backend = stage.backend
-    async with apart(stage, tmp_path / "log", JOURNAL=tmp_path / "journal") as gateway:
+    async with gateway_process(stage, tmp_path / "log", JOURNAL=tmp_path / "journal") as gateway:
         async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
             for _ in range(100):
                 await client.send("hello")

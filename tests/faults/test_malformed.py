@@ -7,20 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.backend import within
-from tests.support.stage import (
-    BINARY,
-    CLOSE,
-    PING,
-    TEXT,
-    Node,
-    Stage,
-    close_frame,
-    frame,
-    unchanging,
-    until,
-    upgrade,
-)
+from tests.support.clients import BINARY, CLOSE, PING, TEXT, close_frame, frame, upgrade
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
 NOBODY = b"A" * 22
 
@@ -33,7 +22,7 @@ async def bystander(stage: Stage, node: Node) -> AsyncIterator[str]:
     await client.send("still here")
     assert (await stage.backend.take("PUT", client=name)).text == "still here"
     assert (await node.rest("PUT", name, "so are we")).status == 200
-    assert await within(client.recv()) == "so are we"
+    assert await with_timeout(client.recv()) == "so are we"
     await client.close()
     assert (await stage.backend.take("DELETE", client=name)).json["code"] == 1000
 
@@ -154,7 +143,7 @@ async def test_a_slow_loris_has_its_time_and_no_more(stage: Stage) -> None:
             for loris in lorises:
                 loris.send(head[at : at + 1])
             await asyncio.sleep(0.002)
-        for answer in await within(answers):
+        for answer in await with_timeout(answers):
             assert answer.startswith(b"HTTP/1.1 408 ")
     assert stage.backend.count("POST") == 1
 
@@ -222,8 +211,8 @@ async def test_a_broken_client_that_stays_is_dropped(stage: Stage) -> None:
         # It neither closes nor stops to talk.
         for _ in range(100):
             raw.send(frame(TEXT, b"hello" * 1000))
-        await until(lambda: node.statistics.clients == 1)
-        await until(lambda: node.statistics.accepted_connections == 1)
+        await wait_until(lambda: node.statistics.clients == 1)
+        await wait_until(lambda: node.statistics.accepted_connections == 1)
 
 
 async def test_a_refused_client_that_stays_is_dropped(stage: Stage) -> None:
@@ -233,7 +222,7 @@ async def test_a_refused_client_that_stays_is_dropped(stage: Stage) -> None:
     raw.send(upgrade())
     assert (await raw.answer()).status == 403
     raw.send(b"x" * 100_000)
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 async def test_a_flood_before_the_101_is_not_kept(stage: Stage) -> None:
@@ -244,7 +233,7 @@ async def test_a_flood_before_the_101_is_not_kept(stage: Stage) -> None:
     post = await stage.backend.take("POST")
     await node.rest("GET", "/healthz")
     # The kernel takes several megabytes by itself, the gateway hardly any.
-    await unchanging(raw.unsent)
+    await wait_until_stable(raw.unsent)
     assert raw.unsent() > 10_000_000
     post.ok()
     assert (await raw.answer()).status == 101

@@ -13,7 +13,8 @@ import pytest
 import websockets
 
 from tests.support.backend import Call
-from tests.support.stage import TEXT, Node, Raw, Stage, frame, upgrade
+from tests.support.clients import TEXT, RawClient, frame, upgrade
+from tests.support.stage import Node, Stage
 
 NOISY, HEALTHY = 60, 20
 
@@ -159,7 +160,7 @@ async def test_what_was_never_tried_is_not_given_up_while_connecting_works(stage
     # All requests fail for far longer than a message is retried; one message comes meanwhile, and is tried at once.
     node = await stage.node(api_retry=100)
     stage.backend.on["PUT"] = Call.reset
-    noisy: list[Raw] = [await node.upgraded() for _ in range(NOISY)]
+    noisy: list[RawClient] = [await node.upgraded() for _ in range(NOISY)]
     for raw in noisy:
         raw.send(frame(TEXT, b"noise"))
     assert {(await raw.closing())[0] for raw in noisy} == {1011}

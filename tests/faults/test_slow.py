@@ -7,25 +7,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from tests.support.authority import Authority
-from tests.support.backend import Call, within
-from tests.support.stage import (
-    BINARY,
-    PING,
-    PONG,
-    TEXT,
-    Raw,
-    Stage,
-    close_frame,
-    frame,
-    resident,
-    unchanging,
-    until,
-    upgrade,
-)
+from tests.support.backend import Call
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.clients import BINARY, PING, PONG, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.resources import resident_memory
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas.api import connections
 
 MIB = 1024 * 1024
@@ -39,7 +30,7 @@ async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) ->
     session = node.session(name)
     body = b"x" * 200_000
     gc.collect()
-    before = resident()
+    before = resident_memory()
     taken, most = 0, 0
     for _ in range(100):
         answer = await node.rest("PUT", name, body)
@@ -50,10 +41,10 @@ async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) ->
             assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
             assert int(answer.headers["Retry-After"]) >= 1
         assert (await node.rest("PUT", other, "quick")).status == 200
-        assert await within(neighbour.recv()) == "quick"
+        assert await with_timeout(neighbour.recv()) == "quick"
     assert 5 <= taken < 90
     assert most <= MIB + 14
-    assert resident() - before < 12 * MIB
+    assert resident_memory() - before < 12 * MIB
     told = await node.information(name)
     assert told["buffered"] > MIB / 2
     assert told["messages_out"] == taken
@@ -75,7 +66,7 @@ async def test_one_message_always_fits(stage: Stage) -> None:
     assert (await node.rest("PUT", name, "y")).status == 429
     for _ in range(sent):
         assert await raw.frame() == (TEXT, b"x" * MIB)
-    await until(lambda: node.session(name).buffered == 0)
+    await wait_until(lambda: node.session(name).buffered == 0)
     assert (await node.rest("PUT", name, "y")).status == 200
     assert await raw.frame() == (TEXT, b"y")
 
@@ -88,8 +79,8 @@ async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
     session = node.session(name)
     count = 200
     raw.send(b"".join(frame(TEXT, b"%03d" % number) for number in range(count)))
-    await until(lambda: session.buffered > 300_000)
-    assert await unchanging(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
+    await wait_until(lambda: session.buffered > 300_000)
+    assert await wait_until_stable(lambda: stage.backend.count("PUT")) < count, "the outbox waits for the client"
     assert session.buffered <= 300_000 + 100_100
     for number in range(count):
         opcode, payload = await raw.frame()
@@ -107,8 +98,8 @@ async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
     name = stage.backend.calls[0].client
     session = node.session(name)
     raw.send(frame(TEXT, b"x") * 50)
-    await until(lambda: session.buffered > 100_000)
-    assert await unchanging(lambda: stage.backend.count("PUT")) < 50, "the outbox waits for the client"
+    await wait_until(lambda: session.buffered > 100_000)
+    assert await wait_until_stable(lambda: stage.backend.count("PUT")) < 50, "the outbox waits for the client"
     raw.reset()
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
     assert stage.backend.count("PUT") == 50
@@ -126,7 +117,7 @@ async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
             await raw.writer.drain()
         raw.send(frame(TEXT, b"done"))
 
-    await within(flood(), 30)
+    await with_timeout(flood(), 30)
     assert (await stage.backend.take("PUT")).text == "done"
     assert session.buffered <= 50_000 + 200
     assert await raw.frame() == (PONG, b"x" * 125)
@@ -139,16 +130,16 @@ async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage
     request = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nX-Padding: %s\r\n\r\n" % (name.encode(), b"x" * 900)
     count = 20_000
     gc.collect()
-    before = resident()
+    before = resident_memory()
     sending = asyncio.ensure_future(pour(raw.writer, request * 100, count // 100))
-    await unchanging(resident)
+    await wait_until_stable(resident_memory)
     assert not sending.done()
-    assert resident() - before < 24 * MIB
+    assert resident_memory() - before < 24 * MIB
     await client.send("meanwhile")
     await stage.backend.take("PUT")
     for _ in range(count):
         assert (await raw.answer()).status == 200
-    await within(sending)
+    await with_timeout(sending)
 
 
 async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) -> None:
@@ -160,25 +151,24 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
     request = b"GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n"
     count = 3000
     gc.collect()
-    before = resident()
+    before = resident_memory()
     raw.send(request * count)
-    await unchanging(resident)
+    await wait_until_stable(resident_memory)
     # Its answers have a hundred megabytes; what waits for it is one of them and what the transport may hold.
-    assert resident() - before < 16 * MIB
+    assert resident_memory() - before < 16 * MIB
     await client.send("meanwhile")
     await stage.backend.take("PUT")
     assert (await node.rest("PUT", name, "meanwhile too")).status == 200
     for _ in range(50):
         assert len((await raw.answer()).json["connections"]) == 100
-    assert resident() - before < 16 * MIB
+    assert resident_memory() - before < 16 * MIB
     raw.reset()
 
 
 async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await stage.node()
-    pages: list[None] = []
-    page = connections.page
-    monkeypatch.setattr(connections, "page", lambda *given: (pages.append(None), page(*given))[1])
+    made_page = Mock(side_effect=connections.page)
+    monkeypatch.setattr(connections, "page", made_page)
     raw, other = await node.raw(), await node.raw()
     count = 5000
     raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
@@ -186,7 +176,7 @@ async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkey
         other.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await other.answer()).status == 200
     # Each of these took some turns of the loop, which this test shares.
-    assert 0 < len(pages) < count / 2
+    assert 0 < made_page.call_count < count / 2
     for _ in range(count):
         assert (await raw.answer(head=True)).status == 200
 
@@ -203,14 +193,14 @@ async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
     stage.backend.on["PUT"] = held.append
     clients = [await node.upgraded() for _ in range(20)]
     gc.collect()
-    before = resident()
+    before = resident_memory()
     pouring = [asyncio.ensure_future(pour(client.writer, frame(BINARY, b"x" * 20_000), 500)) for client in clients]
     await stage.backend.wait(lambda: len(held) == 20)
     sessions = [node.gateway.sessions.find(call.client) for call in held]
-    await until(lambda: all(session is not None and session.outbox.backlogged for session in sessions))
+    await wait_until(lambda: all(session is not None and session.outbox.backlogged for session in sessions))
     await asyncio.sleep(0.3)
     assert all(session is not None and session.outbox.level < 250_000 for session in sessions)
-    assert resident() - before < 40 * MIB
+    assert resident_memory() - before < 40 * MIB
     assert not any(task.done() for task in pouring)
     for client in clients:
         client.reset()
@@ -240,7 +230,7 @@ async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
         assert (opcode, payload[:4], len(payload)) == (TEXT, b"%04d" % number, size + 4)
         if number % 20 == 0:
             await asyncio.sleep(0.05)
-    await within(pushing)
+    await with_timeout(pushing)
 
 
 async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_behind_messages(stage: Stage) -> None:
@@ -254,12 +244,12 @@ async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_b
     taken = 0
     # So slow that the pings of four time-outs are all behind the messages.
     while loop.time() < end:
-        taken += len(await within(raw.reader.read(10_000)))
+        taken += len(await with_timeout(raw.reader.read(10_000)))
         await asyncio.sleep(0.02)
     assert taken < 2 * MIB
     information = await node.information(name)
     assert information["state"] == "open"
-    await within(raw.reader.readexactly(3 * (10 + MIB) - taken), 20)
+    await with_timeout(raw.reader.readexactly(3 * (10 + MIB) - taken), 20)
     assert (await raw.frame())[0] == PING
     raw.send(close_frame(1000))
     assert (await stage.backend.take("DELETE")).json["code"] == 1000
@@ -287,14 +277,14 @@ async def test_pushes_to_a_client_that_ended_its_side_are_gone_and_earlier_ones_
     # The client still reads, but nothing that is pushed now would reach it.
     assert (await node.rest("PUT", name, "late")).status == 410
     for _ in range(6):
-        assert await within(raw.frame(), 20) == (TEXT, body)
+        assert await with_timeout(raw.frame(), 20) == (TEXT, body)
     assert await raw.rest() == b""
 
 
 class TlsClient:
     """A client that speaks TLS over a bare connection, and can end its side alone."""
 
-    def __init__(self, raw: Raw, context: ssl.SSLContext) -> None:
+    def __init__(self, raw: RawClient, context: ssl.SSLContext) -> None:
         self._raw = raw
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
@@ -307,7 +297,7 @@ class TlsClient:
                 self._raw.send(self._outgoing.read())
                 return result
             self._raw.send(self._outgoing.read())
-            self._incoming.write(await within(self._raw.reader.read(1 << 16)))
+            self._incoming.write(await with_timeout(self._raw.reader.read(1 << 16)))
 
     async def upgrade(self) -> None:
         await self.attempt(self._session.do_handshake)
@@ -333,7 +323,7 @@ class TlsClient:
 
 
 async def test_pushes_behind_a_close_notify_are_gone_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+    authority = CertificateAuthority(tmp_path)
     stage.tls = authority.client()
     node = await stage.node(**authority.issue(), send_buffer=8 * MIB)
     client = TlsClient(await node.raw(receive=4096, tls=False), stage.tls)

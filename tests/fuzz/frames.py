@@ -65,18 +65,18 @@ def check(stream: FrameDecoder, received: list[Received], meaning: Meaning, limi
     `least`: the bytes that such a text misses at least.
     """
     assert list(plain(received)) == meaning.received
-    ends = [each for each in received if isinstance(each, Close | Violation)]
+    ends: list[Received] = [each for each in received if isinstance(each, Close | Violation)]
     assert ends in ([], received[-1:])
     if not ends and meaning.failed:
         # It may wait for the rest of the header in which the fault is, or for the payload behind it, but not longer.
         stream.receive(ANY_HEADER)
-        ends = list(taken(stream))
+        ends = [*taken(stream)]
         if not ends and len(ANY_HEADER) < least <= limit:
             # Or for the rest of a long text, which the fast lane looks at when it is whole; never for that of another.
             stream.receive(bytes(least - len(ANY_HEADER) - 1))
             assert not list(taken(stream))
             stream.receive(bytes(limit))
-            ends = list(taken(stream))
+            ends = [*taken(stream)]
             assert [each.code for each in ends if isinstance(each, Violation)] == [BAD_TEXT]
             received = received + ends
         assert len(ends) == 1

@@ -9,8 +9,10 @@ import pytest
 import websockets
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.support.backend import Call, within
-from tests.support.stage import TEXT, Stage, frame, upgrade
+from tests.support.backend import Call
+from tests.support.clients import TEXT, frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 from wsaas.log.output import JsonFormatter, TextFormatter
 
 OLD, NEW = (f"whsec_{b64encode(bytes([byte]) * 32).decode()}" for byte in b"on")
@@ -182,7 +184,7 @@ async def test_no_secret_is_logged_whatever_happens(stage: Stage) -> None:
     # A backend that refuses, breaks, does not answer.
     stage.backend.on["PUT"] = lambda call: call.answer(400, "not for Bearer s3cretBearer")
     await client.send("my pa55word")
-    await within(client.wait_closed())
+    await with_timeout(client.wait_closed())
     stage.backend.on["POST"] = lambda call: call.answer(500, "Authorization: basic s3cretBearer")
     await refusal(node.connect(additional_headers=handshake))
     stage.backend.on["POST"] = lambda call: call.send(b"garbage for bearer s3cretBearer\r\n\r\n")
@@ -206,8 +208,8 @@ async def test_a_web_page_can_neither_list_clients_nor_push_to_them(stage: Stage
     node = await stage.node()
     client, name = await node.admit()
     for method, path in (("GET", "/connections"), ("PUT", name), ("DELETE", name)):
-        answer = await node.rest(method, path, **page)
+        answer = await node.rest(method, path, headers=page)
         assert (answer.status, answer.code) == (403, "FORBIDDEN")
-    assert (await node.rest("GET", "/healthz", **page)).status == 200
+    assert (await node.rest("GET", "/healthz", headers=page)).status == 200
     assert (await node.rest("PUT", name, "from the backend")).status == 200
-    assert await within(client.recv()) == "from the backend"
+    assert await with_timeout(client.recv()) == "from the backend"

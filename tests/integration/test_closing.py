@@ -6,8 +6,9 @@ import struct
 import pytest
 import websockets
 
-from tests.support.backend import within
-from tests.support.stage import CLOSE, PONG, TEXT, Raw, Stage, close_frame, frame, until
+from tests.support.clients import CLOSE, PONG, TEXT, RawClient, close_frame, frame
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999])
@@ -35,7 +36,7 @@ async def test_a_close_without_a_code_is_1005(stage: Stage) -> None:
 
 async def test_a_socket_that_just_ends_is_1006(stage: Stage) -> None:
     node = await stage.node()
-    for end in (Raw.close, Raw.half_close, Raw.reset):
+    for end in (RawClient.close, RawClient.half_close, RawClient.reset):
         raw = await node.upgraded()
         end(raw)
         assert (await stage.backend.take("DELETE")).json["code"] == 1006
@@ -58,7 +59,7 @@ async def test_the_backend_closes_a_client(stage: Stage, body: str, code: int, r
     answer = await node.rest("DELETE", name, body)
     assert (answer.status, answer.code) == (200, "OK")
     with pytest.raises(websockets.ConnectionClosed) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (code, reason)
     delete = await stage.backend.take("DELETE")
@@ -181,7 +182,7 @@ async def test_a_timed_out_client_that_does_not_read_is_dropped(stage: Stage) ->
         pass
     delete = await stage.backend.take("DELETE")
     assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
     raw.reset()
 
 
@@ -241,7 +242,7 @@ async def test_the_delete_tells_the_close_that_the_client_saw_and_what_was_not_d
     await client.send("2")
     await stage.backend.take("PUT")
     assert (await node.rest("DELETE", name, '{"code": 4001, "reason": "moved"}')).status == 200
-    await within(client.wait_closed())
+    await with_timeout(client.wait_closed())
     assert (client.close_code, client.close_reason) == (4001, "moved")
     delete = await stage.backend.take("DELETE")
     assert (delete.json["code"], delete.json["reason"]) == (4001, "moved")
@@ -256,5 +257,5 @@ async def test_a_client_that_answers_no_ping_is_given_up_though_it_takes_what_is
     while not delete.done():
         # It reads all of this, pings too, and says nothing.
         await node.rest("PUT", name, b"x" * 10_000)
-        await within(raw.reader.read(1 << 20))
+        await with_timeout(raw.reader.read(1 << 20))
     assert (delete.result().json["code"], delete.result().json["reason"]) == (1001, "timeout")

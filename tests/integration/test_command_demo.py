@@ -18,20 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_command import (
-    PATIENCE,
-    Backend,
-    _process_as_before,  # noqa: F401
-    backend,  # noqa: F401
-    environment,
-    free_port,
-    run,
-    running,
-)
+from tests.support.command import ThreadedBackend, environment, join_demo_room, run_wsaas, running_wsaas
+from tests.support.ports import free_port
+from tests.support.waiting import TIMEOUT_S
 from wsaas.cli import main as command
 from wsaas.cli.main import main
 from wsaas.clock import Clock
 from wsaas.delivery.journal import Entry, SqliteJournal
+from wsaas.log import output
+
+pytestmark = pytest.mark.usefixtures("_restored_process")
 
 
 @contextmanager
@@ -71,7 +67,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_journal_that_another_process_uses_is_status_1_and_one_line(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with held(path):
-        done = run(API_URI="localhost:8000/x", WS_HOSTNAME=f"127.0.0.1:{free_port()}", JOURNAL=str(path))
+        done = run_wsaas(API_URI="localhost:8000/x", WS_HOSTNAME=f"127.0.0.1:{free_port()}", JOURNAL=str(path))
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"\S+ ERROR cannot use the journal: {path}: another process uses it\n", done.stderr)
 
@@ -88,7 +84,7 @@ def test_a_journal_that_cannot_be_used_is_status_1_in_this_process_too(
 
 
 def test_what_is_left_in_the_journal_is_status_0_and_told_at_the_next_start(
-    backend: Backend,  # noqa: F811
+    backend: ThreadedBackend,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal"
@@ -98,19 +94,19 @@ def test_what_is_left_in_the_journal_is_status_0_and_told_at_the_next_start(
         nobody.bind(("127.0.0.1", 0))
         silent = {**variables, "API_URI": f"127.0.0.1:{nobody.getsockname()[1]}/hook"}
         leave(path)
-        with running(**silent) as (process, port):
+        with running_wsaas(**silent) as (process, port):
             assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert " ERROR " not in err
     assert [entry.id for entry in remembered(path)] == ["a"]
-    with running(**variables) as (process, _):
+    with running_wsaas(**variables) as (process, _):
         while backend.told != ["DELETE"]:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert remembered(path) == []
 
@@ -158,7 +154,7 @@ def test_without_a_home_there_is_no_state_file(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(command.Path, "home", no_home)
+    monkeypatch.setattr(Path, "home", no_home)
     assert command.state_file("name") is None
 
 
@@ -187,7 +183,7 @@ def test_where_the_usual_port_is_taken_another_is(listens: bool) -> None:
 
 
 def get(address: str) -> tuple[int, str]:
-    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:  # noqa: S310
+    with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310
         return answer.status, answer.read().decode()
 
 
@@ -224,14 +220,14 @@ def test_the_demo_as_a_command(tmp_path: Path) -> None:
             page = page_of("".join(process.stdout.readline() for _ in range(3)))
             port = gateway_of(page)
             assert get(f"http://localhost:{port}/readyz")[0] == 200
-            with chat(port) as client:
+            with join_demo_room(port) as client:
                 (journal,) = (state / "wsaas").glob("*.journal")
                 assert journal.stat().st_mode & 0o777 == 0o600
                 process.send_signal(signal.SIGINT)
                 said = b""
                 while b"going away" not in said:
                     said += client.recv(4096)
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=TIMEOUT_S)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -246,25 +242,14 @@ def test_the_demo_as_a_command(tmp_path: Path) -> None:
         assert visitor.connect_ex(("127.0.0.1", int(page.rpartition(":")[2].rstrip("/")))) != 0
 
 
-def chat(port: int) -> socket.socket:
-    """Join a room of the demo."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    client.sendall(
-        b"GET /rooms/lobby?nick=ada HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    assert client.recv(12) == b"HTTP/1.1 101"
-    return client
-
-
 class Visit:
     """What is done to a demo in this process once it greets: the greeting is what `log.announce` got."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
         self.failures: list[BaseException] = []
         self.act = act
         self.thread: threading.Thread | None = None
-        monkeypatch.setattr(command.log, "announce", self.announce)
+        monkeypatch.setattr(output, "announce", self.announce)
 
     def announce(self, text: str) -> None:
         self.thread = threading.Thread(target=self.visit, args=(text,))
@@ -296,7 +281,7 @@ def test_the_demo_runs_on_its_usual_ports_where_they_are_free(monkeypatch: pytes
     def act(page: str) -> None:
         assert page == f"http://localhost:{page_port}/"
         assert gateway_of(page) == gateway
-        with chat(gateway):
+        with join_demo_room(gateway):
             assert (state / "wsaas" / f"demo-{gateway}.journal").exists()
 
     visit = Visit(monkeypatch, act)
@@ -329,7 +314,7 @@ def test_the_demo_runs_without_a_journal_where_there_is_no_place_for_one(
 ) -> None:
     state.touch()
     usual_ports(monkeypatch, free_port(), free_port())
-    visit = Visit(monkeypatch, lambda page: gateway_of(page) and None)
+    visit = Visit(monkeypatch, gateway_of)
     assert main(["demo"], {}) == 0
     visit.end()
 

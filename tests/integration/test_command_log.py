@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_command import PATIENCE, Backend, backend, environment, free_port, join  # noqa: F401
-from tests.integration.test_command_demo import chat
+from tests.support.command import ThreadedBackend, connect_client, environment, join_demo_room
+from tests.support.ports import free_port
+from tests.support.waiting import TIMEOUT_S
 
 PIPE = 4096
 FEW_LINES = "from wsaas.log import output; output.MAX_QUEUED_LINES = 50; "
@@ -57,12 +58,12 @@ class Unread:
             self.said += piece
 
     def is_healthy(self) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=TIMEOUT_S) as answer:
             return bool(answer.status == 200)
 
-    def chatter(self, visit: Callable[[int], socket.socket] = join) -> None:
+    def chatter(self, visit: Callable[[int], socket.socket] = connect_client) -> None:
         """Have clients come and go, each of which is logged, until none of them changes what is in the pipe."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         before, unchanged = -1, 0
         while unchanged < 100:
             assert time.monotonic() < deadline
@@ -74,7 +75,7 @@ class Unread:
         """Send SIGTERM; return the exit status and after how many seconds it came."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE), time.monotonic() - start
+        return self.process.wait(TIMEOUT_S), time.monotonic() - start
 
 
 @contextmanager
@@ -97,18 +98,18 @@ def unread(code: str, *arguments: str, **variables: str) -> Iterator[Unread]:
             os.close(reader)
 
 
-def test_a_log_that_nobody_reads_stops_nobody(backend: Backend) -> None:  # noqa: F811
+def test_a_log_that_nobody_reads_stops_nobody(backend: ThreadedBackend) -> None:
     with unread(RUN, API_URI=backend.uri) as gateway:
         gateway.read_until(b"listening")
         gateway.chatter()
         assert gateway.is_healthy()
-        join(gateway.port).close()
+        connect_client(gateway.port).close()
         status, seconds = gateway.stop()
     assert status == 0
     assert seconds < 10
 
 
-def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: Backend) -> None:  # noqa: F811
+def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: ThreadedBackend) -> None:
     with unread(FEW_LINES + RUN, API_URI=backend.uri) as gateway:
         gateway.read_until(b"listening")
         gateway.chatter()
@@ -117,13 +118,13 @@ def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: Ba
         reader = threading.Thread(target=gateway.read_all)
         reader.start()
         # With a reader, and all that the clients left to do done, there is no line more than the queue takes.
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while backend.told.count("DELETE") < backend.told.count("POST"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         gateway.process.send_signal(signal.SIGTERM)
-        status = gateway.process.wait(PATIENCE)
-        reader.join(PATIENCE)
+        status = gateway.process.wait(TIMEOUT_S)
+        reader.join(TIMEOUT_S)
     assert status == 0
     lines = gateway.said.decode().splitlines()
     notice = r"\S+Z WARN \d+ log lines were dropped because standard error was not read"
@@ -133,12 +134,12 @@ def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: Ba
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Backend, is_read: bool) -> None:  # noqa: F811
+def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: ThreadedBackend, is_read: bool) -> None:
     flood = "" if is_read else f"\n{CONFIGURE}logger.info('.' * 9000)\n"
     with unread(CRASH + flood + RUN, API_URI=backend.uri) as gateway:
         if is_read:
             gateway.read_all()
-        assert gateway.process.wait(PATIENCE) == 1
+        assert gateway.process.wait(TIMEOUT_S) == 1
         if is_read:
             assert b" ERROR the gateway ends with an uncaught exception\nTraceback" in gateway.said
             assert gateway.said.endswith(b"RuntimeError: on purpose\n")
@@ -148,7 +149,7 @@ def test_what_is_logged_last_is_written_before_the_process_exits() -> None:
     last = CONFIGURE + "for n in range(3000): logger.info('%d', n)\n"
     with unread(last + "import sys; sys.exit(3)") as process:
         process.read_all()
-        assert process.process.wait(PATIENCE) == 3
+        assert process.process.wait(TIMEOUT_S) == 3
     assert [int(line.rpartition(b" ")[2]) for line in process.said.splitlines()] == list(range(3000))
 
 
@@ -164,7 +165,7 @@ def test_a_demo_whose_output_nobody_reads_goes_on_and_stops(tmp_path: Path) -> N
     ) as gateway:
         gateway.port = port
         gateway.read_until(b"listening")
-        gateway.chatter(chat)
+        gateway.chatter(join_demo_room)
         assert gateway.is_healthy()
         status, seconds = gateway.stop()
     assert status == 0

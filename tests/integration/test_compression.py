@@ -7,8 +7,10 @@ import pytest
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.support.backend import Call, within
-from tests.support.stage import TEXT, Raw, Stage, close_frame, frame, upgrade
+from tests.support.backend import Call
+from tests.support.clients import TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 from wsaas.websocket.deflate import deflate
 
 ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -34,11 +36,12 @@ async def test_websockets_deflates_both_ways(stage: Stage, offer: dict[str, Any]
     client, name = await node.admit(compression=None, extensions=[ClientPerMessageDeflateFactory(**offer)])
     assert client.response is not None
     assert client.response.headers["Sec-WebSocket-Extensions"].startswith(ANSWER)
-    for message in (*LINES, "".join(LINES), b"\0" * 1_000_000, "", "🎉" * 100, bytes(range(256))):
+    messages: list[str | bytes] = [*LINES, "".join(LINES), b"\0" * 1_000_000, "", "🎉" * 100, bytes(range(256))]
+    for message in messages:
         await client.send(message)
-        assert await within(client.recv()) == message
+        assert await with_timeout(client.recv()) == message
     await client.send(LINES)
-    assert await within(client.recv()) == "".join(LINES)
+    assert await with_timeout(client.recv()) == "".join(LINES)
     information = await node.information(name)
     assert information["bytes_in"] == information["bytes_out"]
 
@@ -53,7 +56,7 @@ async def test_aiohttp_deflates_both_ways(stage: Stage) -> None:
         assert socket.compress
         for line in LINES:
             await socket.send_str(line * 10)
-            assert (await within(socket.receive())).data == line * 10
+            assert (await with_timeout(socket.receive())).data == line * 10
 
 
 async def test_what_is_pushed_before_the_answer_to_the_post_is_deflated_too(stage: Stage) -> None:
@@ -65,10 +68,10 @@ async def test_what_is_pushed_before_the_answer_to_the_post_is_deflated_too(stag
 
     stage.backend.on["POST"] = greet
     client = await node.connect(compression="deflate")
-    assert await within(client.recv()) == "hello " * 100
+    assert await with_timeout(client.recv()) == "hello " * 100
 
 
-async def upgraded(stage: Stage, offer: str, **settings: str) -> tuple[Raw, dict[str, str]]:
+async def upgraded(stage: Stage, offer: str, **settings: str) -> tuple[RawClient, dict[str, str]]:
     node = await stage.node(**settings)
     raw = await node.raw()
     raw.send(upgrade("/", f"Sec-WebSocket-Extensions: {offer}"))

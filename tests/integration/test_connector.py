@@ -9,20 +9,25 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.support.authority import Authority
-from tests.support.backend import within
-from tests.support.network import full_backlog
-from tests.support.stage import Stage, free_port, until
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.network_namespace import full_backlog
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 from wsaas import settings
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.connector import Connector
 from wsaas.transport.happy_eyeballs import adopt
 
 ATTEMPTS = 5
+
+
+def fail_test(error: Exception) -> None:
+    pytest.fail(str(error))
 
 
 class Peer(asyncio.Protocol):
@@ -86,11 +91,11 @@ async def timed_out(stage: Stage, _folder: Path) -> tuple[Connector, Any]:
 
 async def untrusted(stage: Stage, folder: Path) -> tuple[Connector, Any]:
     (folder / "other").mkdir()
-    context = Authority(folder / "other").server("localhost")
+    context = CertificateAuthority(folder / "other").server("localhost")
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     stage.stack.callback(server.close)
     port = server.sockets[0].getsockname()[1]
-    trusted = Authority(folder).path
+    trusted = CertificateAuthority(folder).path
     return connector(f"https://localhost:{port}/", api_tls_ca=trusted), ssl.SSLCertVerificationError
 
 
@@ -112,7 +117,7 @@ async def behind_tls(stage: Stage, folder: Path, *, hangs_up: bool) -> str:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Silent(hangs_up=hangs_up), "127.0.0.1", 0)
     stage.stack.callback(server.close)
-    Authority(folder)
+    CertificateAuthority(folder)
     return f"https://localhost:{server.sockets[0].getsockname()[1]}/"
 
 
@@ -177,7 +182,7 @@ async def test_a_connection_is_opened(stage: Stage) -> None:
     assert opening.pending == 1
     transport = await peer.made
     await backend.wait(lambda: backend.accepted == 1)
-    await until(lambda: opening.pending == 0)
+    await wait_until(lambda: opening.pending == 0)
     await opening.close()
     transport.close()
     await peer.lost.wait()
@@ -201,7 +206,7 @@ async def test_a_connection_that_opened_while_the_process_stood_still_is_used(st
     opening.open(lambda: peer, lambda error: pytest.fail(str(error)))
     await asyncio.sleep(0)
     time.sleep(0.4)  # noqa: ASYNC251 - everything stands still
-    (await within(peer.made)).close()
+    (await with_timeout(peer.made)).close()
     await peer.lost.wait()
     await opening.close()
 
@@ -212,7 +217,7 @@ async def test_a_connection_that_did_not_open_while_the_process_stood_still_fail
     failing = asyncio.ensure_future(failure(opening))
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
-    assert await within(failing) is TimeoutError
+    assert await with_timeout(failing) is TimeoutError
 
 
 async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
@@ -224,7 +229,7 @@ async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
     failing = asyncio.ensure_future(failure(opening))
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
-    assert await within(failing) is TimeoutError
+    assert await with_timeout(failing) is TimeoutError
 
 
 async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> None:
@@ -242,8 +247,8 @@ async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> Non
 
 async def opened(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
     opening = connector(f"{address[0]}:{address[1]}/")
-    opening.open(make, pytest.fail)
-    await until(lambda: not opening.pending)
+    opening.open(make, fail_test)
+    await wait_until(lambda: not opening.pending)
 
 
 async def adopted(address: tuple[str, int], make: Callable[[], asyncio.Protocol]) -> None:
@@ -266,15 +271,15 @@ async def test_a_connection_that_is_closed_as_soon_as_it_is_open_closes_no_other
 
     class Closing(Peer):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            transport.abort()
+            cast(asyncio.Transport, transport).abort()
             take(10)
             super().connection_made(transport)
 
     for _ in range(3):
         peer = Closing()
         await connect(("127.0.0.1", stage.backend.port), lambda peer=peer: peer)
-        await within(peer.lost.wait())
-    await until(lambda: len(others) == 33)
+        await with_timeout(peer.lost.wait())
+    await wait_until(lambda: len(others) == 33)
     gc.collect()
     for descriptor in others:
         os.close(descriptor)
@@ -302,17 +307,17 @@ async def test_of_several_addresses_one_that_answers_is_connected_to(
     monkeypatch.setattr("wsaas.transport.resolver.socket.getaddrinfo", lambda *_, **__: addresses)
     opening = connector(f"backend.test:{port}/")
     peer = Peer()
-    opening.open(lambda: peer, pytest.fail)
-    transport = await within(peer.made)
+    opening.open(lambda: peer, fail_test)
+    transport = await with_timeout(peer.made)
     assert transport.get_extra_info("peername") == ("127.0.0.1", port)
     transport.close()
-    await within(peer.lost.wait())
+    await with_timeout(peer.lost.wait())
 
 
 async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_closed(
     stage: Stage, tmp_path: Path
 ) -> None:
-    context = Authority(tmp_path).server("localhost")
+    context = CertificateAuthority(tmp_path).server("localhost")
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     stage.stack.callback(server.close)
     uri = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
@@ -327,8 +332,8 @@ async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_c
             task.cancel()
 
     peer = GivenUp()
-    opening.open(lambda: peer, pytest.fail)
+    opening.open(lambda: peer, fail_test)
     (task,) = asyncio.all_tasks() - before
-    await within(peer.lost.wait())
-    await until(lambda: not opening.pending)
+    await with_timeout(peer.lost.wait())
+    await wait_until(lambda: not opening.pending)
     assert task.cancelled()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apart import Apart, apart
-from tests.support.backend import within
-from tests.support.stage import TEXT, Answer, Node, Raw, Stage, close_frame, frame, free_port, until, upgrade
+from tests.support.clients import TEXT, Answer, RawClient, close_frame, frame, upgrade
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, with_timeout
 
 DESCRIPTORS = 256
 MANY = 300
@@ -27,24 +29,26 @@ def put(name: str, body: str) -> bytes:
 
 
 @asynccontextmanager
-async def full_node(stage: Stage, log: Path, *, shared: bool) -> AsyncIterator[tuple[Apart, int, Raw, str]]:
+async def full_node(
+    stage: Stage, log: Path, *, shared: bool
+) -> AsyncIterator[tuple[GatewayProcess, int, RawClient, str]]:
     """Run a node with few descriptors and one client; yield it, the port of its REST surface, the client and its id."""
     control = 0 if shared else free_port()
     chosen = {} if shared else {"control_listen": f"127.0.0.1:{control}"}
-    async with apart(stage, log, DESCRIPTORS, **chosen) as node:
+    async with gateway_process(stage, log, descriptors=DESCRIPTORS, **chosen) as node:
         client, answer = await enter(node)
         assert answer.status == 101
         yield node, control or node.port, client, (await stage.backend.take("POST")).client
 
 
-async def enter(node: Apart) -> tuple[Raw, Answer]:
+async def enter(node: GatewayProcess) -> tuple[RawClient, Answer]:
     """Connect as a client, or try to."""
     raw = await node.raw()
     raw.send(upgrade())
     return raw, await raw.answer()
 
 
-async def fill_with_clients(node: Apart) -> int:
+async def fill_with_clients(node: GatewayProcess) -> int:
     """Connect clients until none is taken any more; return how many were."""
     taken = 0
     while taken < MANY:
@@ -56,7 +60,7 @@ async def fill_with_clients(node: Apart) -> int:
     raise AssertionError("the node takes clients without end")
 
 
-async def backend_is_served(node: Apart, port: int, client: Raw, name: str) -> None:
+async def backend_is_served(node: GatewayProcess, port: int, client: RawClient, name: str) -> None:
     """On connections of its own, and on one that is kept."""
     kept = await asyncio.wait_for(node.raw(port), SOON)
     for number in range(5):
@@ -65,10 +69,10 @@ async def backend_is_served(node: Apart, port: int, client: Raw, name: str) -> N
             assert answer.status == 200, answer
         body = f"push {number}"
         assert (await asyncio.wait_for(node.ask(put(name, body), port), SOON)).status == 200
-        assert await within(client.frame()) == (TEXT, body.encode())
+        assert await with_timeout(client.frame()) == (TEXT, body.encode())
         kept.send(put(name, "kept"))
         assert (await asyncio.wait_for(kept.answer(), SOON)).status == 200
-        assert await within(client.frame()) == (TEXT, b"kept")
+        assert await with_timeout(client.frame()) == (TEXT, b"kept")
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -88,7 +92,7 @@ async def test_a_node_full_of_silent_connections_serves_its_backend_and_takes_cl
 ) -> None:
     async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
         node.silent(MANY)
-        await until(lambda: node.descriptors > DESCRIPTORS // 2)
+        await wait_until(lambda: node.descriptors > DESCRIPTORS // 2)
         await backend_is_served(node, port, client, name)
         _, answer = await enter(node)
         assert answer.status == 101
@@ -107,7 +111,7 @@ async def test_a_node_full_of_both_serves_its_backend(stage: Stage, tmp_path: Pa
 async def test_silent_connections_to_the_control_listener_do_not_fill_it(stage: Stage, tmp_path: Path) -> None:
     async with full_node(stage, tmp_path / "log", shared=False) as (node, port, client, name):
         node.silent(MANY, port)
-        await until(lambda: node.descriptors > DESCRIPTORS // 2)
+        await wait_until(lambda: node.descriptors > DESCRIPTORS // 2)
         await backend_is_served(node, port, client, name)
         _, answer = await enter(node)
         assert answer.status == 101
@@ -116,15 +120,15 @@ async def test_silent_connections_to_the_control_listener_do_not_fill_it(stage: 
 # Addresses
 
 
-async def connect_from(address: str, port: int) -> Raw:
-    return Raw(*await within(asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))))
+async def connect_from(address: str, port: int) -> RawClient:
+    return RawClient(*await with_timeout(asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))))
 
 
 async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(max_connections_per_address=3, control_listen=f"127.0.0.1:{control}")
     silent = [await node.raw() for _ in range(3)]
-    await until(lambda: node.statistics.accepted_connections == 3)
+    await wait_until(lambda: node.statistics.accepted_connections == 3)
     for _ in range(5):
         raw = await node.raw()
         answer = await raw.answer()
@@ -138,7 +142,7 @@ async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included
     for _ in range(5):
         assert (await node.rest("GET", "/connections", port=control)).status == 200
     silent[0].close()
-    await until(lambda: node.statistics.accepted_connections < 5)
+    await wait_until(lambda: node.statistics.accepted_connections < 5)
     await node.connect()
 
 
@@ -148,7 +152,7 @@ async def test_who_is_refused_has_a_second_to_hear_why(stage: Stage) -> None:
     raw = await node.raw()
     assert (await raw.answer()).status == 429
     # The connection is not closed by this side, and yet it does not stay.
-    await until(lambda: node.statistics.accepted_connections == 1)
+    await wait_until(lambda: node.statistics.accepted_connections == 1)
 
 
 async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
@@ -161,7 +165,7 @@ async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
         raw = await node.raw()
         raw.send(put(name, str(number)))
         assert (await raw.answer()).status == 200
-        assert await within(client.recv()) == str(number)
+        assert await with_timeout(client.recv()) == str(number)
         kept.append(raw)
     refused = await node.raw()
     refused.send(upgrade())
@@ -194,7 +198,7 @@ async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_c
         assert (await raw.closing())[0] == 1002
     assert await handshake_status(node) == 429
     failed[0].close()
-    await until(lambda: node.statistics.accepted_connections == 1)
+    await wait_until(lambda: node.statistics.accepted_connections == 1)
     assert await handshake_status(node) == 101
     assert await handshake_status(node) == 429
 
@@ -210,7 +214,7 @@ async def test_a_connection_counts_for_its_address_while_its_last_messages_are_n
     await stage.backend.take("DELETE")
     assert await handshake_status(node) == 429
     raw.reset()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
     assert await handshake_status(node) == 101
 
 
@@ -220,7 +224,7 @@ async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stag
     await node.connect()
     silent = [await node.raw() for _ in range(50)]
     ends = [asyncio.ensure_future(raw.end()) for raw in silent[:40]]
-    await within(asyncio.gather(*ends))
+    await with_timeout(asyncio.gather(*ends))
     assert node.statistics.accepted_connections <= 2 + 10
     assert (await node.rest("PUT", name, "x")).status == 200
 
@@ -245,7 +249,7 @@ async def test_the_connections_of_a_network_are_counted_together(stage: Stage) -
         ws_hostname=f"[::1]:{port}", max_connections_per_address=1, control_listen=f"127.0.0.1:{free_port()}"
     )
     first = await node.raw(host="::1")
-    await until(lambda: node.statistics.accepted_connections == 1)
+    await wait_until(lambda: node.statistics.accepted_connections == 1)
     second = await node.raw(host="::1")
     assert (await second.answer()).status == 429
     first.close()

@@ -8,22 +8,20 @@ import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from tests.support.stage import Node, Stage, free_port, until, upgrade
-from wsaas import __version__, gateway, settings
+from tests.support.clients import upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage, load_settings
+from tests.support.waiting import wait_until
+from wsaas import __version__, gateway
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.setting_types import Address
 from wsaas.transport import server_listeners
 from wsaas.transport.descriptors import DescriptorBudget
 from wsaas.transport.listener import ACCEPTORS
-
-
-def choose(**chosen: Any) -> settings.Settings:
-    return settings.load({"api_uri": "127.0.0.1:9/hook", **{name: str(value) for name, value in chosen.items()}}, {})
 
 
 async def test_port_0_is_chosen_once_for_all_families(stage: Stage) -> None:
@@ -60,7 +58,7 @@ async def test_the_start_is_told_in_one_line_once_everything_listens(stage: Stag
 
 async def test_a_node_that_cannot_listen_says_nothing_of_a_start(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        node = Node(stage, choose(listen="127.0.0.1:0", control_listen=f"127.0.0.1:{taken.getsockname()[1]}"))
+        node = Node(stage, load_settings(listen="127.0.0.1:0", control_listen=f"127.0.0.1:{taken.getsockname()[1]}"))
         stage.nodes.append(node)
         with pytest.raises(OSError, match="in use"):
             await node.gateway.start()
@@ -120,14 +118,14 @@ async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
             {"listen": f"127.0.0.1:{port}"},
             {"listen": "127.0.0.1:0", "control_listen": f"127.0.0.1:{port}"},
         ):
-            node = Node(stage, choose(**chosen))
+            node = Node(stage, load_settings(**chosen))
             stage.nodes.append(node)
             with pytest.raises(OSError, match="in use"):
                 await node.gateway.start()
 
 
 async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
-    node = Node(stage, choose(listen="203.0.113.1:0"))
+    node = Node(stage, load_settings(listen="203.0.113.1:0"))
     stage.nodes.append(node)
     with pytest.raises(OSError, match="assign"):
         await node.gateway.start()
@@ -163,7 +161,7 @@ async def test_a_second_signal_hurries_the_spread(stage: Stage) -> None:
 
 
 async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
-    node = Node(stage, choose())
+    node = Node(stage, load_settings())
     assert await node.drain()
     assert stage.nodes == []
 
@@ -178,7 +176,7 @@ async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monk
     await raw.end()
     raw.close()
     inside.pop().close()
-    await until(lambda: node.statistics.accepted_connections == 2)
+    await wait_until(lambda: node.statistics.accepted_connections == 2)
     last = await node.raw()
     last.send(upgrade())
     assert (await last.answer()).status == 101
@@ -203,6 +201,6 @@ async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_t
     monkeypatch.setattr(node.gateway, "stop", stop)
     install_signal_handlers(asyncio.get_running_loop(), node.gateway)
     os.kill(os.getpid(), signal.SIGTERM)
-    await until(lambda: stop.called)
+    await wait_until(lambda: stop.called)
     assert await asyncio.wait_for(node.gateway.run(), 10)
     node.drained = True

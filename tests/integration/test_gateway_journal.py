@@ -12,8 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.backend import Call, within
-from tests.support.stage import Node, Stage, unchanging, until, upgrade
+from tests.support.backend import Call
+from tests.support.clients import upgrade
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas import settings
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.clock import Clock
@@ -92,13 +94,13 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
 
     assert rows() == [(post.client, b"Bearer x", None, None)]
     post.ok(context="cart=7")
-    client = await within(connecting)
-    await until(lambda: rows() == [(post.client, b"Bearer x", "cart=7", None)])
+    client = await with_timeout(connecting)
+    await wait_until(lambda: rows() == [(post.client, b"Bearer x", "cart=7", None)])
     await client.close()
     delete = await stage.backend.take("DELETE")
     assert rows() == [(post.client, b"Bearer x", "cart=7", None)]
     delete.ok()
-    await until(lambda: rows() == [])
+    await wait_until(lambda: rows() == [])
     assert await node.drain()
     assert remembered(path) == []
     assert path.stat().st_mode & 0o777 == 0o600  # noqa: ASYNC240
@@ -240,15 +242,15 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     before = len(stage.messages(logging.INFO))
     draining = asyncio.ensure_future(node.gateway.drain())
     for client in clients:
-        await within(client.wait_closed())
+        await with_timeout(client.wait_closed())
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 3)
-    await until(lambda: len(stage.messages(logging.INFO)) == before + 2)
+    await wait_until(lambda: len(stage.messages(logging.INFO)) == before + 2)
     assert stage.messages(logging.INFO)[before:] == [
         "stopping within 4 s: /readyz answers 503, 3 clients to close",
         "stopping: the backend has to be told of the end of 3 connections",
     ]
     stage.backend.relent()
-    assert await within(draining)
+    assert await with_timeout(draining)
     node.drained = True
     assert stage.messages(logging.INFO)[before + 2 :] == ["stopped"]
 
@@ -269,7 +271,7 @@ async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tell
     answer = await raw.answer()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     stage.backend.relent()
-    assert await within(draining)
+    assert await with_timeout(draining)
     node.drained = True
 
 
@@ -283,7 +285,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     os.kill(os.getpid(), signal.SIGTERM)
     await stage.backend.take("DELETE")
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await within(running)
+    assert await with_timeout(running)
     node.drained = True
     stage.nodes.remove(node)
     left = remembered(path)
@@ -293,7 +295,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     # And so it is.
     stage.backend.relent()
     again = await stage.node(journal=path)
-    await until(lambda: again.statistics.recovered_disconnects_owed == 0)
+    await wait_until(lambda: again.statistics.recovered_disconnects_owed == 0)
     assert await again.drain()
     assert remembered(path) == []
 
@@ -320,7 +322,7 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
     for number in range(3):
         await client.send(str(number))
     await stage.backend.take("PUT")
-    await until(lambda: node.session(name).info.messages_in == 3)
+    await wait_until(lambda: node.session(name).info.messages_in == 3)
     stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
@@ -379,7 +381,7 @@ async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(s
         node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
         raw = await node.raw()
         raw.send(upgrade())
-        await until(lambda: node.statistics.backend_connections_opening)
+        await wait_until(lambda: node.statistics.backend_connections_opening)
         assert not await node.drain()
         assert node.statistics.backend_connections_opening == 0
         assert (await raw.answer()).status == 503
@@ -388,12 +390,12 @@ async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(s
 async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw(receive=4096)
-    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    raw.transport.pause_reading()
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-    await until(lambda: node.statistics.accepted_connections == 1)
+    await wait_until(lambda: node.statistics.accepted_connections == 1)
     raw.send(request * 200_000)
     # Nothing more is read of the client while its answers wait.
-    assert await unchanging(raw.unsent) > 0
+    assert await wait_until_stable(raw.unsent) > 0
     assert await node.drain()
     assert node.statistics.accepted_connections == 0
 
@@ -413,7 +415,7 @@ async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clien
     await stage.backend.take("DELETE", client=ended)
     path.unlink()  # noqa: ASYNC240
     start = asyncio.get_running_loop().time()
-    await until(lambda: any("is whole again" in message for message in stage.messages()))
+    await wait_until(lambda: any("is whole again" in message for message in stage.messages()))
     assert asyncio.get_running_loop().time() - start < 1.5
     await client.send("still here")
     assert (await stage.backend.take("PUT")).client == name
@@ -435,7 +437,7 @@ async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and
     client, name = await node.admit()
     path.unlink()  # noqa: ASYNC240
     path.write_bytes(b"precious")  # noqa: ASYNC240
-    await until(lambda: any("cannot be rewritten" in message for message in stage.messages()))
+    await wait_until(lambda: any("cannot be rewritten" in message for message in stage.messages()))
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
@@ -462,10 +464,10 @@ async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
     client, name = await node.admit(additional_headers={"Authorization": "Bearer x"})
     await client.close(4001, "tired")
     first = await stage.backend.take("DELETE")
-    await until(lambda: node.statistics.recovered_disconnects_owed == 1)
+    await wait_until(lambda: node.statistics.recovered_disconnects_owed == 1)
     assert node.statistics.disconnects_owed == 0
     stage.backend.on["DELETE"] = Call.ok
-    await until(lambda: node.statistics.recovered_disconnects_owed == 0)
+    await wait_until(lambda: node.statistics.recovered_disconnects_owed == 0)
     last = [call for call in stage.backend.of(name) if call.method == "DELETE"][-1]
     assert (last.headers["ce-id"], last.body) == (f"{name}:end", first.body)
     assert last.headers["ce-time"] == first.headers["ce-time"]
@@ -480,7 +482,7 @@ async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: S
     stage.backend.on["DELETE"] = lambda call: call.answer(500)
     client, name = await node.admit()
     await client.close(4001, "tired")
-    await until(lambda: node.statistics.recovered_disconnects_owed == 1)
+    await wait_until(lambda: node.statistics.recovered_disconnects_owed == 1)
     assert await node.drain()
     (left,) = remembered(path)
     assert (left.id, left.disconnect_body is not None) == (name, True)
@@ -492,7 +494,7 @@ async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: S
     stage.backend.on["DELETE"] = lambda call: call.answer(500)
     client, _ = await node.admit()
     await client.close()
-    await until(lambda: stage.messages(logging.ERROR))
+    await wait_until(lambda: stage.messages(logging.ERROR))
     assert node.statistics.recovered_disconnects_owed == 0
     assert await node.drain()
 

@@ -11,8 +11,11 @@ import pytest
 import websockets
 from websockets.typing import Subprotocol
 
-from tests.support.backend import Backend, Call, within
-from tests.support.stage import ACCEPT, KEY, TEXT, Stage, frame, free_port, until, upgrade
+from tests.support.backend import Backend, Call
+from tests.support.clients import ACCEPT, KEY, TEXT, frame, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -312,7 +315,7 @@ async def test_a_client_that_leaves_while_the_backend_is_asked(stage: Stage, acc
     raw.send(upgrade())
     call = await stage.backend.take("POST")
     raw.close()
-    await until(lambda: node.statistics.clients == 0)
+    await wait_until(lambda: node.statistics.clients == 0)
     assert (await node.rest("GET", call.client)).status == 410
     assert stage.backend.count("DELETE") == 0, "the DELETE follows the answer"
     if accepted:
@@ -373,7 +376,7 @@ async def test_a_public_name_with_a_scheme_and_a_prefix(stage: Stage) -> None:
     call = stage.backend.calls[0]
     assert call.ws_uri == f"http://localhost:{port}/ws/node-1/{name}"
     assert (await node.rest("PUT", f"/ws/node-1/{name}", "hello")).status == 200
-    assert await within(client.recv()) == "hello"
+    assert await with_timeout(client.recv()) == "hello"
 
 
 MALFORMED = {

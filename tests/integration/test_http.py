@@ -6,8 +6,10 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.support.backend import within
-from tests.support.stage import BINARY, TEXT, Stage, frame, free_port, upgrade
+from tests.support.clients import BINARY, TEXT, frame, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 
 async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
@@ -26,7 +28,7 @@ async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
         )
     )
     assert {(await raw.answer()).status for _ in range(300)} == {200}
-    assert [await within(client.recv()) for _ in range(300)] == [str(number) for number in range(300)]
+    assert [await with_timeout(client.recv()) for _ in range(300)] == [str(number) for number in range(300)]
 
 
 async def test_a_request_may_come_byte_by_byte(stage: Stage) -> None:
@@ -35,7 +37,7 @@ async def test_a_request_may_come_byte_by_byte(stage: Stage) -> None:
     raw = await node.raw()
     await raw.send_slowly(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello" % name.encode())
     assert (await raw.answer()).status == 200
-    assert await within(client.recv()) == "hello"
+    assert await with_timeout(client.recv()) == "hello"
 
 
 async def test_chunked_bodies(stage: Stage) -> None:
@@ -47,7 +49,7 @@ async def test_chunked_bodies(stage: Stage) -> None:
         b"3;extension=1\r\nhel\r\n2\r\nlo\r\n0\r\nTrailer: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     assert [(await raw.answer()).status for _ in range(2)] == [200, 200]
-    assert await within(client.recv()) == "hello"
+    assert await with_timeout(client.recv()) == "hello"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ async def test_expect_100_continue(stage: Stage) -> None:
     assert (await raw.answer()).status == 200
     raw.send(head + b"again")
     assert (await raw.answer()).status == 200, "whoever does not wait is not told to go on"
-    assert [await within(client.recv()) for _ in range(2)] == ["hello", "again"]
+    assert [await with_timeout(client.recv()) for _ in range(2)] == ["hello", "again"]
     raw.send(head.replace(b": 5", b": 99999999"))
     assert (await raw.answer()).status == 413
     await raw.end()

@@ -20,10 +20,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.test_command import PATIENCE, environment, run
-from tests.integration.test_gateway import choose
-from tests.support.backend import within
-from tests.support.stage import Node, Stage, free_port
+from tests.support.command import environment, run_wsaas
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage, load_settings
+from tests.support.waiting import TIMEOUT_S, with_timeout
 from wsaas.setting_types import Address
 from wsaas.transport import listener
 from wsaas.transport.listener import Listener, bind
@@ -103,7 +103,7 @@ async def answers(path: Path) -> bool:
 
 async def refused(stage: Stage, **chosen: Any) -> OSError:
     """Start a node that cannot listen; return why."""
-    node = Node(stage, choose(**chosen))
+    node = Node(stage, load_settings(**chosen))
     stage.nodes.append(node)
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at it
         await node.gateway.start()
@@ -259,7 +259,7 @@ async def test_who_starts_waits_for_another_that_is_starting(stage: Stage, path:
     assert not starting.done()
     assert path.stat().st_ino == before
     os.close(folder)
-    await within(starting)
+    await with_timeout(starting)
     assert await answers(path)
 
 
@@ -302,7 +302,7 @@ def test_a_path_in_use_is_status_1_and_one_line(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        done = run(API_URI="localhost:8000/x", LISTEN=f"unix:{path}")
+        done = run_wsaas(API_URI="localhost:8000/x", LISTEN=f"unix:{path}")
     assert (done.returncode, done.stdout) == (1, "")
     line = f" ERROR cannot listen on unix:{path}: it is in use by another process\n"
     assert done.stderr.endswith(line)
@@ -341,7 +341,7 @@ def test_a_directory_that_may_be_written_but_not_read_will_do_where_nothing_is_i
             os.chown(folder, 65534, 65534)
         Path(folder).chmod(0o300)
         command = [sys.executable, "-c", UNREADABLE, f"{folder}/listener"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         Path(folder).chmod(0o700)
     assert (done.stdout.splitlines(), done.stderr) == (["listening", STALE_BUT_UNLOCKED], "")
 
@@ -352,7 +352,7 @@ def contend(path: str, rounds: int, start: Any, wins: Any) -> None:
     async def take_part() -> None:
         for _ in range(rounds):
             contender = Listener(Address(path=path))
-            start.wait(PATIENCE)
+            start.wait(TIMEOUT_S)
             try:
                 await contender.start(asyncio.Protocol)
             except OSError as error:
@@ -360,7 +360,7 @@ def contend(path: str, rounds: int, start: Any, wins: Any) -> None:
             else:
                 wins.put(None)
             # Nobody closes before all have tried.
-            start.wait(PATIENCE)
+            start.wait(TIMEOUT_S)
             contender.close()
 
     asyncio.run(take_part())
@@ -377,15 +377,15 @@ def test_of_many_that_start_at_once_over_a_socket_left_behind_one_has_it(path: P
         for _ in range(rounds):
             path.unlink(missing_ok=True)
             leave_socket(path)
-            start.wait(PATIENCE)
-            results = [wins.get(timeout=PATIENCE) for _ in processes]
+            start.wait(TIMEOUT_S)
+            results = [wins.get(timeout=TIMEOUT_S) for _ in processes]
             assert results.count(None) == 1, results
             assert results.count("it is in use by another process") == contenders - 1
-            start.wait(PATIENCE)
+            start.wait(TIMEOUT_S)
     finally:
         start.abort()
         for each in processes:
-            each.join(PATIENCE)
+            each.join(TIMEOUT_S)
             each.kill()
             each.close()
         wins.close()
@@ -406,9 +406,9 @@ def test_of_many_commands_that_start_at_once_one_has_the_path(path: Path) -> Non
         winners = [each for each, line in zip(started, said, strict=True) if "listening on" in line]
         assert len(winners) == 1, said
         losers = [each for each in started if each not in winners]
-        assert [each.wait(PATIENCE) for each in losers] == [1] * 5
+        assert [each.wait(TIMEOUT_S) for each in losers] == [1] * 5
         assert sum("it is in use by another process" in line for line in said) == 5
         assert asyncio.run(answers(path))
         winners[0].send_signal(signal.SIGTERM)
-        assert winners[0].wait(PATIENCE) == 0
+        assert winners[0].wait(TIMEOUT_S) == 0
     assert not path.exists()

@@ -10,8 +10,11 @@ import pytest
 import trustme
 import websockets
 
-from tests.support.backend import Backend, within
-from tests.support.stage import TEXT, Stage, free_port, upgrade
+from tests.support.backend import Backend
+from tests.support.clients import TEXT, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 
 def has_ipv6() -> bool:
@@ -37,7 +40,7 @@ async def test_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
         assert post.ws_uri == f"http://gateway.test/ws/{post.client}"
         async with http.put(post.ws_uri, data="hello", headers={"Content-Type": "text/plain"}) as response:
             assert response.status == 200
-        assert await within(client.recv()) == "hello"
+        assert await with_timeout(client.recv()) == "hello"
         await client.send("hi")
         assert (await stage.backend.take("PUT")).text == "hi"
     await stage.backend.take("DELETE")
@@ -105,9 +108,9 @@ async def test_a_backend_behind_tls(stage: Stage, tmp_path: Path, monkeypatch: p
     assert stage.backend.calls[0].headers["host"] == f"localhost:{stage.backend.port}"
     for message in (b"x", b"y" * 1_000_000):
         await client.send(message)
-        assert await within(client.recv()) == message
+        assert await with_timeout(client.recv()) == message
     assert (await node.rest("PUT", name, "push")).status == 200
-    assert await within(client.recv()) == "push"
+    assert await with_timeout(client.recv()) == "push"
     await client.close()
     await stage.backend.take("DELETE")
     assert stage.backend.accepted == 1
@@ -166,14 +169,14 @@ async def test_clients_of_every_kind_at_once(stage: Stage) -> None:
             async with http.ws_connect(url, autoping=True, protocols=("a", "b")) as socket:
                 await socket.ping(b"p")
                 await socket.send_str(f"a{number}")
-                assert (await within(socket.receive())).data == f"a{number}"
+                assert (await with_timeout(socket.receive())).data == f"a{number}"
                 await socket.close(code=4000, message=b"done")
                 assert socket.close_code == 4000
 
         async def with_websockets(number: int) -> None:
             client = await node.connect()
             await client.send(f"w{number}")
-            assert await within(client.recv()) == f"w{number}"
+            assert await with_timeout(client.recv()) == f"w{number}"
             await client.close(4001, "done")
 
         async def with_bytes(number: int) -> None:
@@ -182,7 +185,7 @@ async def test_clients_of_every_kind_at_once(stage: Stage) -> None:
             assert await raw.frame() == (TEXT, b"r%d" % number)
             raw.close()
 
-        await within(
+        await with_timeout(
             asyncio.gather(*(kind(n) for n in range(8) for kind in (with_aiohttp, with_websockets, with_bytes)))
         )
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 24)

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.stage import PING, TEXT, Node, Raw, Stage, close_frame, frame, until, upgrade
+from tests.support.clients import PING, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until
 from wsaas.statistics import Statistics
 
 Life = Callable[[Stage, Node], Awaitable[None]]
 
 
-async def enter(stage: Stage, node: Node) -> tuple[Raw, str]:
+async def enter(stage: Stage, node: Node) -> tuple[RawClient, str]:
     """Let a client in; return it and its `ws_uri`'s path."""
     raw = await node.upgraded()
     call = await stage.backend.take("POST")
@@ -64,7 +66,7 @@ async def leaves_before_its_101(stage: Stage, node: Node) -> None:
     raw.send(upgrade())
     call = await stage.backend.take("POST")
     raw.reset()
-    await until(lambda: node.statistics.clients == 0)
+    await wait_until(lambda: node.statistics.clients == 0)
     call.ok()
     stage.backend.relent()
 
@@ -120,7 +122,7 @@ async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         await life(stage, node)
-        await until(lambda: is_empty(node.statistics))
+        await wait_until(lambda: is_empty(node.statistics))
         gc.collect()
         left = sorted({type(each).__qualname__ for each in gc.garbage if is_ours(each)})
     finally:

@@ -6,8 +6,10 @@ import gzip
 import pytest
 import websockets
 
-from tests.support.backend import Call, within
-from tests.support.stage import BINARY, CLOSE, PING, PONG, TEXT, Stage, close_frame, frame, until
+from tests.support.backend import Call
+from tests.support.clients import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 MIB = 1024 * 1024
 
@@ -21,7 +23,7 @@ async def test_text_both_ways(stage: Stage, message: str) -> None:
     assert put.text == message
     assert put.headers["content-type"] == "text/plain; charset=utf-8"
     assert (await node.rest("PUT", name, message, Content_Type="text/plain; charset=utf-8")).status == 200
-    assert await within(client.recv()) == message
+    assert await with_timeout(client.recv()) == message
 
 
 @pytest.mark.parametrize("message", [b"", b"\0\xff\xfe", bytes(range(256)) * 300])
@@ -33,7 +35,7 @@ async def test_binary_both_ways(stage: Stage, message: bytes) -> None:
     assert put.body == message
     assert put.headers["content-type"] == "application/octet-stream"
     assert (await node.rest("PUT", name, message, Content_Type="application/octet-stream")).status == 200
-    assert await within(client.recv()) == message
+    assert await with_timeout(client.recv()) == message
 
 
 async def test_one_mebibyte_both_ways(stage: Stage) -> None:
@@ -44,7 +46,7 @@ async def test_one_mebibyte_both_ways(stage: Stage) -> None:
     await client.send(message)
     assert (await stage.backend.take("PUT")).body == message
     assert (await node.rest("PUT", name, message, Content_Type="image/png")).status == 200
-    assert await within(client.recv()) == message
+    assert await with_timeout(client.recv()) == message
     assert stage.backend.calls[1].headers["content-length"] == str(MIB)
 
 
@@ -55,7 +57,7 @@ async def test_a_message_over_the_limit_closes_with_1009(stage: Stage) -> None:
     assert len((await stage.backend.take("PUT")).body) == 1000
     await client.send("x" * 1001)
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1009
     delete = await stage.backend.take("DELETE")
@@ -118,7 +120,7 @@ async def test_many_frames_in_one_read(stage: Stage) -> None:
 async def test_pings_are_answered_with_their_payload(stage: Stage) -> None:
     node = await stage.node()
     client, _ = await node.admit()
-    await within(await client.ping(b"payload"))
+    await with_timeout(await client.ping(b"payload"))
     raw = await node.upgraded()
     raw.send(frame(PING) + frame(PING, b"x" * 125) + frame(PONG, b"nobody asked"))
     assert await raw.frame() == (PONG, b"")
@@ -151,7 +153,7 @@ async def test_what_the_gateway_sends_is_in_the_order_of_the_pushes(stage: Stage
             assert (await node.rest("PUT", name, str(number))).status == 200
 
     pushing = asyncio.ensure_future(push())
-    assert [await within(client.recv()) for _ in range(100)] == [str(number) for number in range(100)]
+    assert [await with_timeout(client.recv()) for _ in range(100)] == [str(number) for number in range(100)]
     await pushing
 
 
@@ -161,9 +163,9 @@ async def test_counters_tell_what_went_through(stage: Stage) -> None:
     client, name = await node.admit()
     await client.send("12345")
     await client.send(b"123")
-    assert [await within(client.recv()) for _ in range(2)] == ["reply", "reply"]
+    assert [await with_timeout(client.recv()) for _ in range(2)] == ["reply", "reply"]
     await node.rest("PUT", name, "1234567")
-    assert await within(client.recv()) == "1234567"
+    assert await with_timeout(client.recv()) == "1234567"
     told = await node.information(name)
     assert (told["messages_in"], told["bytes_in"]) == (2, 8)
     assert (told["messages_out"], told["bytes_out"]) == (3, 17)
@@ -193,7 +195,7 @@ async def test_replies_come_in_order_and_without_the_header_nothing_comes(stage:
     client, _ = await node.admit()
     for message in ("a", "quiet", "b", "c"):
         await client.send(message)
-    assert [await within(client.recv()) for _ in range(3)] == ["A", "B", "C"]
+    assert [await with_timeout(client.recv()) for _ in range(3)] == ["A", "B", "C"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ async def test_a_reply_that_cannot_be_sent_ends_the_client_with_1011(stage: Stag
     client, _ = await node.admit()
     await client.send("?")
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1011
     assert (await stage.backend.take("DELETE")).json["code"] == 1011
@@ -221,7 +223,7 @@ async def test_a_compressed_reply_never_reaches_the_client(stage: Stage, kind: s
     client, _ = await node.admit()
     await client.send("?")
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1011
     assert "Content-Encoding gzip" in stage.messages()[-1]
@@ -258,9 +260,9 @@ async def test_a_backend_whose_http_is_not_quite_right_is_understood(stage: Stag
     client, name = await node.admit()
     for _ in range(2):
         await client.send("?")
-        assert await within(client.recv()) == reply.decode()
-    links = {id(call.link) for call in stage.backend.of(name)}
-    assert len(links) == (1 if is_kept else 3)
+        assert await with_timeout(client.recv()) == reply.decode()
+    connections = {id(call.connection) for call in stage.backend.of(name)}
+    assert len(connections) == (1 if is_kept else 3)
 
 
 async def test_a_byte_order_mark_before_the_answer_lets_the_client_in(stage: Stage) -> None:
@@ -306,7 +308,7 @@ async def test_last_seen_and_the_inbox_are_told(stage: Stage) -> None:
     for _ in range(3):
         await client.send("x" * 1000)
     put = await stage.backend.take("PUT")
-    await until(lambda: node.session(name).info.messages_in == 3)
+    await wait_until(lambda: node.session(name).info.messages_in == 3)
     told = await node.information(name)
     assert told["inbox"] >= 2000
     assert (told["id"], told["ws_uri"], told["state"]) == (name, f"127.0.0.1:{node.port}/{name}", "open")
@@ -316,7 +318,7 @@ async def test_last_seen_and_the_inbox_are_told(stage: Stage) -> None:
     stage.backend.on["PUT"] = Call.ok
     put.ok()
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 3)
-    await until(lambda: node.session(name).outbox.level == 0)
+    await wait_until(lambda: node.session(name).outbox.level == 0)
 
 
 async def test_nothing_but_control_frames_comes_unasked(stage: Stage) -> None:

@@ -4,14 +4,18 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.apart import Apart, apart
 from tests.support.backend import Backend
-from tests.support.network import DEAD_IPV6, LINK, LINK_LOCAL, NameServer, full_backlog, namespace, resolving
-from tests.support.stage import TEXT, Raw, Stage, frame, free_port, until, upgrade
+from tests.support.clients import TEXT, RawClient, frame, upgrade
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.network_namespace import DEAD_IPV6, LINK, LINK_LOCAL, NameServer, full_backlog, namespace, resolving
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until
 
 NAME = "backend.test"
 DROPPING, BACKEND = "127.0.0.2", "127.0.0.9"
@@ -32,6 +36,11 @@ def network() -> Iterator[None]:
         yield
 
 
+def has_more_than(count: int, *backends: Backend) -> bool:
+    """Return whether any of `backends` got more PUTs than `count`."""
+    return any(backend.count("PUT") > count for backend in backends)
+
+
 async def name_server(stage: Stage, **addresses: list[str]) -> NameServer:
     server = await NameServer().start()
     stage.stack.callback(server.stop)
@@ -39,7 +48,7 @@ async def name_server(stage: Stage, **addresses: list[str]) -> NameServer:
     return server
 
 
-async def handshake(gateway: Apart) -> tuple[Raw, int, float]:
+async def handshake(gateway: GatewayProcess) -> tuple[RawClient, int, float]:
     """Ask for a WebSocket; return the connection, the status, and how long it took."""
     raw = await gateway.raw()
     began = time.monotonic()
@@ -57,7 +66,7 @@ async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second_and_o
     port = stage.backend.port
     await stage.stack.enter_async_context(full_backlog(DROPPING, port))
     chosen = {"api_uri": f"{NAME}:{port}/hook", "prefix": resolving(tmp_path)}
-    async with apart(stage, tmp_path / "log", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **chosen) as gateway:
         stage.backend.hold("POST")
         times = []
         # Each POST takes a connection of its own.
@@ -77,7 +86,7 @@ async def test_an_address_that_refuses_costs_next_to_nothing(stage: Stage, tmp_p
     await name_server(stage, backend=["127.0.0.2", "127.0.0.3", BACKEND])
     stage.backend = await Backend(BACKEND).start()
     chosen = {"api_uri": f"{NAME}:{stage.backend.port}/hook", "prefix": resolving(tmp_path)}
-    async with apart(stage, tmp_path / "log", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **chosen) as gateway:
         _, status, seconds = await handshake(gateway)
         assert status == 101
         assert seconds < 2 * DELAY
@@ -87,10 +96,10 @@ async def test_the_error_names_each_address_and_its_cause(stage: Stage, tmp_path
     await name_server(stage, backend=["127.0.0.2", "10.1.0.1", DEAD_IPV6])
     port = free_port()
     chosen = {"api_uri": f"{NAME}:{port}/hook", "prefix": resolving(tmp_path), "api_timeout": 1000}
-    async with apart(stage, tmp_path / "log", log_level="DEBUG", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", log_level="DEBUG", **chosen) as gateway:
         _, status, _ = await handshake(gateway)
         assert status == 503
-        await until(lambda: "no connection within 1 s: " in gateway.program.said())
+        await wait_until(lambda: "no connection within 1 s: " in gateway.program.said())
         said = gateway.program.said()
     for cause in (
         f"connection refused (127.0.0.2:{port})",
@@ -103,10 +112,10 @@ async def test_the_error_names_each_address_and_its_cause(stage: Stage, tmp_path
 async def test_a_name_that_does_not_resolve_is_named(stage: Stage, tmp_path: Path) -> None:
     await name_server(stage)
     chosen = {"api_uri": f"{NAME}:80/hook", "prefix": resolving(tmp_path)}
-    async with apart(stage, tmp_path / "log", log_level="DEBUG", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", log_level="DEBUG", **chosen) as gateway:
         _, status, seconds = await handshake(gateway)
         assert (status, seconds < QUICK) == (503, True)
-        await until(lambda: f"name does not resolve: {NAME}" in gateway.program.said())
+        await wait_until(lambda: f"name does not resolve: {NAME}" in gateway.program.said())
 
 
 async def test_a_silent_dns_server_takes_one_thread_and_holds_up_no_end(stage: Stage, tmp_path: Path) -> None:
@@ -114,15 +123,15 @@ async def test_a_silent_dns_server_takes_one_thread_and_holds_up_no_end(stage: S
     server.silent = True
     chosen = {"api_uri": f"{NAME}:80/hook", "api_timeout": 300, "drain_timeout": 1000}
     prefix = resolving(tmp_path, "timeout:30", "attempts:5")
-    async with apart(stage, tmp_path / "log", log_level="DEBUG", prefix=prefix, **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", log_level="DEBUG", prefix=prefix, **chosen) as gateway:
         before = threads(gateway)
         for _ in range(3):
             results = await asyncio.gather(*(handshake(gateway) for _ in range(20)))
             assert [status for _, status, _ in results] == [503] * 20
             assert threads(gateway) == before + 1
         began = time.monotonic()
-        gateway.program.ask_to_stop()
-        await gateway.program.ended()
+        gateway.program.terminate()
+        await gateway.program.wait()
         assert time.monotonic() - began < 10
         said = gateway.program.said()
     assert f"no connection within 0.3 s: no DNS server answers for {NAME}" in said
@@ -130,7 +139,7 @@ async def test_a_silent_dns_server_takes_one_thread_and_holds_up_no_end(stage: S
     assert " ERROR " not in said
 
 
-def threads(gateway: Apart) -> int:
+def threads(gateway: GatewayProcess) -> int:
     return len(list(Path(f"/proc/{gateway.program.pid}/task").iterdir()))
 
 
@@ -139,7 +148,7 @@ async def test_a_dns_server_that_answers_again_is_heard_by_all_that_wait(stage: 
     server.silent = True
     port = (await stage.backend.start()).port
     chosen = {"api_uri": f"{NAME}:{port}/hook", "prefix": resolving(tmp_path, "timeout:1")}
-    async with apart(stage, tmp_path / "log", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **chosen) as gateway:
         waiting = [asyncio.ensure_future(handshake(gateway)) for _ in range(10)]
         await server.first_question.wait()
         server.addresses[NAME] = ["127.0.0.1"]
@@ -158,7 +167,7 @@ async def test_a_name_that_moves_is_followed(stage: Stage, tmp_path: Path) -> No
     await new.start()
     stage.stack.push_async_callback(new.stop)
     chosen = {"api_uri": f"{NAME}:{port}/hook", "prefix": resolving(tmp_path), "api_connection_age": 1000}
-    async with apart(stage, tmp_path / "log", **chosen) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **chosen) as gateway:
         raw, status, _ = await handshake(gateway)
         assert status == 101
         server.addresses[NAME] = [OTHER]
@@ -166,15 +175,15 @@ async def test_a_name_that_moves_is_followed(stage: Stage, tmp_path: Path) -> No
         # Never idle for long: that it is used does not keep the old connection.
         while not new.count("PUT"):
             assert time.monotonic() - moved < 10
-            before = old.count("PUT")
+            arrived = partial(has_more_than, old.count("PUT"), old, new)
             raw.send(frame(TEXT, b"hello"))
-            await until(lambda before=before: old.count("PUT") > before or new.count("PUT"))
+            await wait_until(arrived)
         assert old.count("PUT")
         assert time.monotonic() - moved < 1 + QUICK
         # Nothing of the old one is left.
-        await old.wait(lambda: not old.links)
+        await old.wait(lambda: not old.connections)
         raw.close()
-        await until(lambda: new.count("DELETE"))
+        await wait_until(lambda: new.count("DELETE"))
 
 
 async def test_a_backend_with_a_zone_is_reached_and_told_a_host_without_it(stage: Stage, tmp_path: Path) -> None:
@@ -185,9 +194,9 @@ async def test_a_backend_with_a_zone_is_reached_and_told_a_host_without_it(stage
     listener.bind((LINK_LOCAL, 0, 0, socket.if_nametoindex(LINK)))
     port = listener.getsockname()[1]
     await backend.start(listener)
-    async with apart(stage, tmp_path / "log", api_uri=f"[{LINK_LOCAL}%{LINK}]:{port}/hook") as gateway:
+    async with gateway_process(stage, tmp_path / "log", api_uri=f"[{LINK_LOCAL}%{LINK}]:{port}/hook") as gateway:
         raw, status, _ = await handshake(gateway)
         assert status == 101
         assert (await backend.take("POST")).headers["host"] == f"[{LINK_LOCAL}]:{port}"
         raw.close()
-        await until(lambda: backend.count("DELETE"))
+        await wait_until(lambda: backend.count("DELETE"))

@@ -3,8 +3,10 @@
 import asyncio
 import random
 
-from tests.support.backend import Call, within
-from tests.support.stage import BINARY, PING, TEXT, Stage, frame, unchanging, until, upgrade
+from tests.support.backend import Call
+from tests.support.clients import BINARY, PING, TEXT, frame, upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
 
 async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
@@ -28,7 +30,7 @@ async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
             await client.send(f"{number}:{count}")
         await client.close()
 
-    await within(asyncio.gather(*map(talk, range(8))), 30)
+    await with_timeout(asyncio.gather(*map(talk, range(8))), 30)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 8)
     assert stage.backend.most_busy <= 4
     assert stage.backend.accepted <= 4
@@ -66,7 +68,7 @@ async def test_api_connections_bounds_what_the_backend_sees(stage: Stage) -> Non
     for client in clients:
         client.send(frame(TEXT, b"x"))
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 3)
-    await until(lambda: node.statistics.backend_requests_waiting == 7)
+    await wait_until(lambda: node.statistics.backend_requests_waiting == 7)
     assert stage.backend.accepted <= 3
     for _ in clients:
         (await stage.backend.take("PUT")).ok()
@@ -91,7 +93,7 @@ async def test_a_post_that_finds_no_connection_free_is_503(stage: Stage) -> None
     stage.backend.hold("PUT")
     for other in others:
         other.send(frame(TEXT, b"slow"))
-    await until(lambda: node.statistics.backend_requests_waiting == 4)
+    await wait_until(lambda: node.statistics.backend_requests_waiting == 4)
     raw = await node.raw()
     raw.send(upgrade())
     answer = await raw.answer()
@@ -115,8 +117,8 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
     pouring = asyncio.ensure_future(pour())
     put = await stage.backend.take("PUT")
     session = node.session(name)
-    await until(lambda: session.outbox.backlogged)
-    seen = await unchanging(lambda: session.info.messages_in)
+    await wait_until(lambda: session.outbox.backlogged)
+    seen = await wait_until_stable(lambda: session.info.messages_in)
     assert not pouring.done(), "24 MB do not fit anywhere: the client is held up"
     assert session.outbox.level <= 64 * 1024 + 2 * (size + 512)
     assert seen < 20
@@ -126,7 +128,7 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
     await node.connect()
     stage.backend.on["PUT"] = Call.ok
     put.ok()
-    await within(pouring, 30)
+    await with_timeout(pouring, 30)
     raw.close()
     delete = await stage.backend.take("DELETE", client=name)
     puts = [call for call in stage.backend.of(name) if call.method == "PUT"]
@@ -154,7 +156,7 @@ async def test_a_client_that_is_not_read_is_not_timed_out(stage: Stage) -> None:
     raw.send(b"".join(frame(TEXT, b"%d" % number * 500) for number in range(3)))
     put = await stage.backend.take("PUT")
     session = node.session(put.client)
-    await until(lambda: session.outbox.backlogged)
+    await wait_until(lambda: session.outbox.backlogged)
     await asyncio.sleep(1)
     assert session.state.value == "open"
     stage.backend.on["PUT"] = Call.ok

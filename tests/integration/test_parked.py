@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from tests.support.apart import Apart, apart
-from tests.support.backend import within
-from tests.support.stage import Raw, Stage, free_port, until
+from tests.support.clients import RawClient
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.ports import free_port
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 
 MIB = 1024 * 1024
 CONNECTIONS = 1000
@@ -14,19 +16,19 @@ HEAD = f"PUT /{{}} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {SIZE + 1}\r\n
 NOBODY = "A" * 22
 
 
-async def park(gateway: Apart, path: str, status: int, port: int = 0) -> Raw:
+async def park(gateway: GatewayProcess, path: str, status: int, port: int = 0) -> RawClient:
     """Send a body but for its last byte; return the connection on which it was refused."""
     raw = await gateway.raw(port)
     raw.send(HEAD.format(path).encode())
     assert (await raw.answer()).status == status
     raw.send(b"x" * SIZE)
-    await within(raw.writer.drain())
+    await with_timeout(raw.writer.drain())
     return raw
 
 
 async def test_a_thousand_parked_bodies_take_no_memory(stage: Stage, tmp_path: Path) -> None:
     control = free_port()
-    async with apart(
+    async with gateway_process(
         stage, tmp_path / "log", control_listen=f"127.0.0.1:{control}", keep_alive_timeout=60_000
     ) as gateway:
         before = gateway.resident
@@ -44,8 +46,8 @@ async def test_a_thousand_parked_bodies_take_no_memory(stage: Stage, tmp_path: P
 
 
 async def test_parked_bodies_without_a_token_take_no_memory(stage: Stage, tmp_path: Path) -> None:
-    async with apart(stage, tmp_path / "log", control_token="s3cret") as gateway:
+    async with gateway_process(stage, tmp_path / "log", control_token="s3cret") as gateway:
         before = gateway.resident
         for _ in range(4):
             await asyncio.gather(*(park(gateway, NOBODY, 401) for _ in range(50)))
-        await until(lambda: gateway.resident - before < 16 * MIB)
+        await wait_until(lambda: gateway.resident - before < 16 * MIB)

@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.support.stage import Node, Raw, Stage, free_port, until
+from tests.support.clients import RawClient
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until
 from wsaas.cli.signals import install_signal_handlers
 
 PATIENCE = 20
@@ -31,10 +34,10 @@ def file(tmp_path: Path) -> Path:
 async def hang_up(stage: Stage, said: str) -> None:
     """Send this process SIGHUP, and wait until the log says what came of it."""
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: any(said in text for text in stage.messages(logging.INFO)), said)
+    await wait_until(lambda: any(said in text for text in stage.messages(logging.INFO)), said)
 
 
-async def status(raw: Raw, token: str) -> int:
+async def status(raw: RawClient, token: str) -> int:
     """Return the status of a request with `token` on a connection that stays open."""
     raw.send(f"GET /connections HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     return (await raw.answer()).status

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.backend import within
-from tests.support.stage import BINARY, TEXT, Node, Stage
+from tests.support.clients import BINARY, TEXT
+from tests.support.stage import Node, Stage
+from tests.support.waiting import with_timeout
 
 NOBODY = "A" * 22
 
@@ -38,8 +39,8 @@ async def test_the_content_type_decides_what_is_sent(stage: Stage, content_type:
     node = await stage.node()
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
-    more = {"Content_Type": content_type} if content_type else {}
-    answer = await node.rest("PUT", name, "hello", **more)
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = await node.rest("PUT", name, "hello", headers=headers)
     assert (answer.status, answer.json) == (200, {"code": "OK"})
     assert answer.headers["Content-Type"] == "application/json"
     assert await raw.frame() == (opcode, b"hello")
@@ -192,7 +193,7 @@ async def test_a_delete_that_asks_for_what_cannot_be_is_400(stage: Stage, body: 
     assert answer.code.startswith("BAD_")
     assert answer.json["message"]
     assert (await node.rest("PUT", name, "still here")).status == 200
-    assert await within(client.recv()) == "still here"
+    assert await with_timeout(client.recv()) == "still here"
 
 
 async def test_health_and_readiness(stage: Stage) -> None:
@@ -208,16 +209,16 @@ async def test_the_control_token(stage: Stage) -> None:
     good = {"Authorization": "Bearer s3cret"}
     for method, path in (("PUT", name), ("DELETE", name), ("GET", name), ("GET", NOBODY), ("GET", "/x")):
         for wrong in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
-            answer = await node.rest(method, path, b"", **wrong)
+            answer = await node.rest(method, path, b"", headers=wrong)
             assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert (await node.rest("PUT", name, "hello", **good)).status == 200
-    assert await within(client.recv()) == "hello"
-    assert (await node.rest("GET", NOBODY, **good)).status == 410
-    assert (await node.rest("GET", "/x", **good)).status == 404
+    assert (await node.rest("PUT", name, "hello", headers=good)).status == 200
+    assert await with_timeout(client.recv()) == "hello"
+    assert (await node.rest("GET", NOBODY, headers=good)).status == 410
+    assert (await node.rest("GET", "/x", headers=good)).status == 404
     for path in ("/healthz", "/readyz"):
         assert (await node.rest("GET", path)).status == 200
-    assert (await node.rest("DELETE", name, **good)).status == 200
+    assert (await node.rest("DELETE", name, headers=good)).status == 200
 
 
 def push_with_urllib(node: Node, name: str) -> int:
@@ -235,7 +236,7 @@ async def test_urllib(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     assert await asyncio.to_thread(push_with_urllib, node, name) == 200
-    assert await within(client.recv()) == "from urllib"
+    assert await with_timeout(client.recv()) == "from urllib"
     with pytest.raises(urllib.error.HTTPError) as caught:
         await asyncio.to_thread(push_with_urllib, node, NOBODY)
     with caught.value as error:
@@ -260,4 +261,4 @@ async def test_http_client_on_one_connection(stage: Stage) -> None:
     seen = await asyncio.to_thread(talk_with_http_client, node, name)
     assert [each[:2] for each in seen] == [(200, True), (200, True), (200, False), (200, True), (405, True)]
     assert len({port for _, _, port in seen}) == 1
-    assert [await within(client.recv()) for _ in range(2)] == ["one", "two"]
+    assert [await with_timeout(client.recv()) for _ in range(2)] == ["one", "two"]

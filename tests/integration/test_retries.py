@@ -8,8 +8,10 @@ from email.utils import format_datetime
 import pytest
 import websockets
 
-from tests.support.backend import Call, within
-from tests.support.stage import TEXT, Stage, frame
+from tests.support.backend import Call
+from tests.support.clients import TEXT, frame
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 
 def failing(times: int, how: Callable[[Call], None]) -> Callable[[Call], None]:
@@ -148,7 +150,7 @@ async def test_any_other_4xx_ends_the_client_with_1011(stage: Stage, status: int
     client, name = await node.admit()
     await client.send("refused")
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1011
     delete = await stage.backend.take("DELETE")
@@ -162,7 +164,7 @@ async def test_413_ends_the_client_with_1009(stage: Stage) -> None:
     client, name = await node.admit()
     await client.send("much")
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1009, "message too large")
     delete = await stage.backend.take("DELETE")
@@ -176,7 +178,7 @@ async def test_410_ends_the_client_with_1000(stage: Stage) -> None:
     client = await node.connect()
     await client.send("anybody?")
     with pytest.raises(websockets.ConnectionClosedOK) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1000
     assert (await stage.backend.take("DELETE")).json["code"] == 1000
@@ -189,7 +191,7 @@ async def test_spent_retries_end_the_client_with_1011_and_give_up_what_waits(sta
     for number in range(5):
         await client.send(str(number))
     with pytest.raises(websockets.ConnectionClosedError) as caught:
-        await within(client.recv())
+        await with_timeout(client.recv())
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1011
     delete = await stage.backend.take("DELETE")
@@ -216,16 +218,16 @@ async def test_an_attempt_without_an_answer_in_time_is_retried_elsewhere(stage: 
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"hello"))
     first = await stage.backend.take("PUT")
-    await within(first.dropped.wait())
+    await with_timeout(first.dropped.wait())
     second = await stage.backend.take("PUT")
-    assert second.link is not first.link
+    assert second.connection is not first.connection
     assert second.headers["ce-id"] == first.headers["ce-id"]
     second.ok()
 
 
 async def test_a_stale_connection_is_replaced_at_once_even_for_a_post(stage: Stage) -> None:
     node = await stage.node()
-    stage.backend.on["POST"] = lambda call: call.ok() if call.number == 0 or call.link.fresh else call.hang_up()
+    stage.backend.on["POST"] = lambda call: call.ok() if call.number == 0 or call.connection.fresh else call.hang_up()
     await node.connect()
     await node.connect()
     posts = [call for call in stage.backend.calls if call.method == "POST"]
@@ -244,7 +246,9 @@ NODE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
 @pytest.mark.parametrize("crossing", [HAPROXY, NODE], ids=["haproxy", "node"])
 async def test_a_408_that_crosses_a_post_is_no_answer_to_it(stage: Stage, crossing: bytes) -> None:
     node = await stage.node()
-    stage.backend.on["POST"] = lambda call: call.ok() if call.number == 0 or call.link.fresh else call.hang_up(crossing)
+    stage.backend.on["POST"] = lambda call: (
+        call.ok() if call.number == 0 or call.connection.fresh else call.hang_up(crossing)
+    )
     await node.connect()
     await node.connect()
     posts = [call for call in stage.backend.calls if call.method == "POST"]
@@ -274,7 +278,7 @@ async def test_connection_close_and_http_1_0_answers(stage: Stage) -> None:
     client, name = await node.admit()
     for number in range(5):
         await client.send(str(number))
-    assert [await within(client.recv()) for _ in range(2)] == ["until the end", "chunks"]
+    assert [await with_timeout(client.recv()) for _ in range(2)] == ["until the end", "chunks"]
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 5)
     await client.close()
     await stage.backend.take("DELETE")

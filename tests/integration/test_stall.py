@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apart import Apart, apart
-from tests.support.backend import Call, within
-from tests.support.stage import CLOSE, PING, PONG, TEXT, Raw, Stage, frame, upgrade
+from tests.support.backend import Call
+from tests.support.clients import CLOSE, PING, PONG, TEXT, RawClient, frame, upgrade
+from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 TIMEOUT_S = 1.0
 SETTINGS = {"api_timeout": int(TIMEOUT_S * 1000), "ws_timeout": int(TIMEOUT_S * 1000), "api_retry": 0}
@@ -18,7 +20,7 @@ SETTINGS = {"api_timeout": int(TIMEOUT_S * 1000), "ws_timeout": int(TIMEOUT_S * 
 class Stall:
     """Stops the process of a gateway; at the end, every time-out in it is over."""
 
-    def __init__(self, gateway: Apart) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         self._pid = gateway.program.pid
 
     async def __aenter__(self) -> None:
@@ -31,7 +33,7 @@ class Stall:
         os.kill(self._pid, signal.SIGCONT)
 
 
-async def enter(stage: Stage, gateway: Apart) -> tuple[Raw, str]:
+async def enter(stage: Stage, gateway: GatewayProcess) -> tuple[RawClient, str]:
     """Let a client in; return it and its id."""
     raw = await gateway.raw()
     raw.send(upgrade())
@@ -40,7 +42,7 @@ async def enter(stage: Stage, gateway: Apart) -> tuple[Raw, str]:
     return raw, post.client
 
 
-async def say_goodbye(stage: Stage, raw: Raw) -> Call:
+async def say_goodbye(stage: Stage, raw: RawClient) -> Call:
     """Let the client close; return the DELETE, which tells how."""
     raw.send(frame(CLOSE, b"\x03\xe8"))
     return await stage.backend.take("DELETE")
@@ -49,7 +51,7 @@ async def say_goodbye(stage: Stage, raw: Raw) -> Call:
 class Answering:
     """A client that answers pings as soon as it may."""
 
-    def __init__(self, raw: Raw, may_answer: asyncio.Event) -> None:
+    def __init__(self, raw: RawClient, may_answer: asyncio.Event) -> None:
         self.raw = raw
         self.pinged = asyncio.Event()
         self._may_answer = may_answer
@@ -67,7 +69,7 @@ class Answering:
 
 async def test_a_post_that_was_answered_in_time_lets_the_client_in(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("POST")
-    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw = await gateway.raw()
         raw.send(upgrade())
         post = await stage.backend.take("POST")
@@ -79,7 +81,7 @@ async def test_a_post_that_was_answered_in_time_lets_the_client_in(stage: Stage,
 
 
 async def test_a_message_that_was_taken_in_time_is_not_given_up(stage: Stage, tmp_path: Path) -> None:
-    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw, _ = await enter(stage, gateway)
         always = asyncio.Event()
         always.set()
@@ -97,7 +99,7 @@ async def test_a_message_that_was_taken_in_time_is_not_given_up(stage: Stage, tm
 async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp_path: Path, count: int) -> None:
     # Long enough for all to come in, and short enough for a ping to be overdue after the stall.
     settings = {**SETTINGS, "ws_timeout": int(3 * TIMEOUT_S * 1000)}
-    async with apart(stage, tmp_path / "log", **settings) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         entered = [await enter(stage, gateway) for _ in range(count)]
         may_answer = asyncio.Event()
         clients = [Answering(raw, may_answer) for raw, _ in entered]
@@ -111,7 +113,7 @@ async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp
         # Another round of pings, and nobody was told to close.
         for client in clients:
             client.pinged.clear()
-        await within(asyncio.gather(*(client.pinged.wait() for client in clients)))
+        await with_timeout(asyncio.gather(*(client.pinged.wait() for client in clients)))
         for _, name in entered:
             request = f"PUT /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
             assert (await gateway.ask(request.encode())).status == 200
@@ -122,7 +124,7 @@ async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp
 
 
 async def test_a_client_that_answered_its_close_has_closed_cleanly(stage: Stage, tmp_path: Path) -> None:
-    async with apart(stage, tmp_path / "log", handshake_timeout=1000, **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", handshake_timeout=1000, **SETTINGS) as gateway:
         raw, name = await enter(stage, gateway)
         answer = await gateway.ask(f"DELETE /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert answer.status == 200
@@ -136,7 +138,7 @@ async def test_a_client_that_answered_its_close_has_closed_cleanly(stage: Stage,
 
 async def test_a_request_that_came_in_time_is_served(stage: Stage, tmp_path: Path) -> None:
     settings = {**SETTINGS, "handshake_timeout": 1000, "keep_alive_timeout": 1000}
-    async with apart(stage, tmp_path / "log", **settings) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         raw = await gateway.raw()
         raw.send(b"GET /healthz HTTP/1.1\r\n")
         async with Stall(gateway):
@@ -145,7 +147,7 @@ async def test_a_request_that_came_in_time_is_served(stage: Stage, tmp_path: Pat
 
 
 async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: Stage, tmp_path: Path) -> None:
-    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         clients = [await gateway.raw() for _ in range(20)]
         for raw in clients:
             raw.send(upgrade())
@@ -160,7 +162,7 @@ async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: St
 
 async def test_what_did_not_come_is_still_given_up(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("POST")
-    async with apart(stage, tmp_path / "log", **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw = await gateway.raw()
         raw.send(upgrade())
         await stage.backend.take("POST")
@@ -172,12 +174,12 @@ async def test_what_did_not_come_is_still_given_up(stage: Stage, tmp_path: Path)
 
 async def test_a_stop_waits_for_what_was_answered_in_time(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("DELETE")
-    async with apart(stage, tmp_path / "log", drain_timeout=1000) as gateway:
+    async with gateway_process(stage, tmp_path / "log", drain_timeout=1000) as gateway:
         raw, _ = await enter(stage, gateway)
-        gateway.program.ask_to_stop()
+        gateway.program.terminate()
         assert (await raw.closing())[0] == 1001
         raw.send(frame(CLOSE, b"\x03\xe9"))
         delete = await stage.backend.take("DELETE")
         async with Stall(gateway):
             delete.ok()
-        assert await gateway.program.ended() == 0
+        assert await gateway.program.wait() == 0

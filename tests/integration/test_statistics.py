@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from tests.support.backend import within
-from tests.support.stage import Stage, until, upgrade
+from tests.support.clients import upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
 from wsaas.statistics import Statistics
 
 IDLE = Statistics(
@@ -38,7 +39,7 @@ async def test_the_statistics_follow_a_client_from_its_handshake_to_its_delete(s
     delete = await stage.backend.take("DELETE")
     assert node.statistics == replace(IDLE, disconnects_owed=1, backend_connections_busy=1)
     delete.ok()
-    await until(lambda: node.statistics == replace(IDLE, backend_connections_idle=1))
+    await wait_until(lambda: node.statistics == replace(IDLE, backend_connections_idle=1))
 
 
 async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_backend(stage: Stage) -> None:
@@ -46,12 +47,12 @@ async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_ba
     node = await stage.node(api_connections=1)
     for _ in range(3):
         (await node.raw()).send(upgrade())
-    await until(lambda: node.statistics.backend_requests_waiting == 2)
+    await wait_until(lambda: node.statistics.backend_requests_waiting == 2)
     assert node.statistics.backend_connections_busy == 1
     stage.backend.relent()
     for _ in range(3):
         await stage.backend.take("POST")
-    await until(lambda: node.statistics.backend_requests_waiting == 0)
+    await wait_until(lambda: node.statistics.backend_requests_waiting == 0)
 
 
 async def test_the_statistics_show_an_open_circuit_breaker_and_what_it_holds_back(stage: Stage) -> None:
@@ -59,11 +60,11 @@ async def test_the_statistics_show_an_open_circuit_breaker_and_what_it_holds_bac
     client, _ = await node.admit()
     await stage.backend.stop()
     await client.send("hello")
-    await until(lambda: node.statistics.deliveries_waiting == 1)
+    await wait_until(lambda: node.statistics.deliveries_waiting == 1)
     assert node.statistics.circuit_breaker_state == "open"
     await stage.backend.start()
     await stage.backend.take("PUT")
-    await until(lambda: node.statistics.deliveries_waiting == 0)
+    await wait_until(lambda: node.statistics.deliveries_waiting == 0)
     assert node.statistics.circuit_breaker_state == "closed"
 
 
@@ -75,7 +76,7 @@ async def test_the_statistics_of_a_drained_gateway_are_zero_and_it_accepts_no_cl
     delete = await stage.backend.take("DELETE")
     assert not node.statistics.accepts_clients
     delete.ok()
-    assert await within(draining)
+    assert await with_timeout(draining)
     assert node.statistics == replace(IDLE, accepts_clients=False)
 
 

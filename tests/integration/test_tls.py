@@ -15,10 +15,12 @@ import aiohttp
 import pytest
 import websockets
 
-from tests.integration.test_tools import curl, run
-from tests.support.authority import Authority
-from tests.support.backend import within
-from tests.support.stage import BINARY, TEXT, Node, Stage, close_frame, frame, free_port, unchanging, until, upgrade
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.clients import BINARY, TEXT, close_frame, frame, upgrade
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage
+from tests.support.tools import needs_curl, run_tool
+from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas import gateway
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.transport import admission
@@ -27,12 +29,12 @@ from wsaas.transport.tls import CHUNK_SIZE
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path)
 
 
 @pytest.fixture
-def secured(stage: Stage, authority: Authority) -> dict[str, Any]:
+def secured(stage: Stage, authority: CertificateAuthority) -> dict[str, Any]:
     """The settings of a node that speaks TLS, whose certificate the clients of the stage trust."""
     stage.tls = authority.client()
     return authority.issue()
@@ -54,9 +56,9 @@ async def test_websockets_with_large_messages_both_ways(stage: Stage, secured: d
     for size in (0, 1, CHUNK_SIZE - 6, CHUNK_SIZE, CHUNK_SIZE + 1, 16_384, 70_000, 1_500_000):
         message = os.urandom(size)
         await client.send(message)
-        assert await within(client.recv()) == message
+        assert await with_timeout(client.recv()) == message
     assert (await node.rest("PUT", name, "y" * 900_000)).status == 200
-    assert await within(client.recv()) == "y" * 900_000
+    assert await with_timeout(client.recv()) == "y" * 900_000
     post = stage.backend.calls[0]
     assert post.json["request"]["remote_address"] == "127.0.0.1"
     await client.close(4000, "done")
@@ -69,29 +71,29 @@ async def test_aiohttp(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
     url = f"https://127.0.0.1:{node.port}"
     async with aiohttp.ClientSession() as http:
-        async with http.ws_connect(url, ssl=stage.tls) as client:
+        async with http.ws_connect(url, ssl=stage.tls or True) as client:
             await client.send_str("hello")
             put = await stage.backend.take("PUT")
             assert put.text == "hello"
-            async with http.put(f"https://{put.ws_uri}", data="hi", ssl=stage.tls) as response:
+            async with http.put(f"https://{put.ws_uri}", data="hi", ssl=stage.tls or True) as response:
                 assert response.status == 200
-            assert (await within(client.receive())).data == "hi"
-            async with http.delete(f"https://{put.ws_uri}", ssl=stage.tls) as response:
+            assert (await with_timeout(client.receive())).data == "hi"
+            async with http.delete(f"https://{put.ws_uri}", ssl=stage.tls or True) as response:
                 assert response.status == 200
-            assert (await within(client.receive())).type == aiohttp.WSMsgType.CLOSE
-        async with http.get(f"https://{put.ws_uri}", ssl=stage.tls) as response:
+            assert (await with_timeout(client.receive())).type == aiohttp.WSMsgType.CLOSE
+        async with http.get(f"https://{put.ws_uri}", ssl=stage.tls or True) as response:
             assert response.status == 410
 
 
-@curl
-async def test_curl(stage: Stage, secured: dict[str, Any], authority: Authority) -> None:
+@needs_curl
+async def test_curl(stage: Stage, secured: dict[str, Any], authority: CertificateAuthority) -> None:
     node = await stage.node(**secured)
     client, name = await node.admit()
     trusting = ("curl", "-sS", "--cacert", str(authority.path), f"https://127.0.0.1:{node.port}/{name}")
-    done = await run(*trusting, "-X", "PUT", "-H", "Content-Type: text/plain", "-d", "from curl")
+    done = await run_tool(*trusting, "-X", "PUT", "-H", "Content-Type: text/plain", "-d", "from curl")
     assert json.loads(done.stdout) == {"code": "OK"}
-    assert await within(client.recv()) == "from curl"
-    done = await run(*trusting, "--http2")
+    assert await with_timeout(client.recv()) == "from curl"
+    done = await run_tool(*trusting, "--http2")
     assert json.loads(done.stdout)["id"] == name
 
 
@@ -135,7 +137,7 @@ async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any])
         stage.tls.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
         await node.raw()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 # Bytes that come when they please.
@@ -181,13 +183,13 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage, 
     sending = asyncio.ensure_future(pour())
     first = await stage.backend.take("PUT")
     session = node.session(first.client)
-    await until(lambda: session.outbox.backlogged)
+    await wait_until(lambda: session.outbox.backlogged)
     # The kernel takes several megabytes by itself; TLS keeps one read at most.
-    assert await unchanging(lambda: sent) < count
+    assert await wait_until_stable(lambda: sent) < count
     assert not sending.done()
     stage.backend.on["PUT"] = lambda call: call.ok()
     first.ok()
-    await within(sending, 30)
+    await with_timeout(sending, 30)
     await stage.backend.wait(lambda: stage.backend.count("PUT") == count)
     puts = [call for call in stage.backend.calls if call.method == "PUT"]
     assert [int.from_bytes(call.body[:4], "big") for call in puts] == list(range(count))
@@ -209,7 +211,7 @@ async def test_a_slow_client_is_429_at_its_send_buffer(stage: Stage, secured: di
     assert 100_000 < most <= 200_000 + 50_000 // CHUNK_SIZE * 22 + 100
     for _ in range(taken):
         assert await raw.frame() == (TEXT, body)
-    await until(lambda: session.buffered == 0)
+    await wait_until(lambda: session.buffered == 0)
     assert (await node.rest("PUT", name, "last")).status == 200
     assert await raw.frame() == (TEXT, b"last")
 
@@ -224,7 +226,7 @@ async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage,
     assert (await raw.answer()).status == 400
     await raw.end()
     raw.close()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 async def test_a_violation_is_told_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
@@ -293,13 +295,17 @@ async def by_hand(node: Node, context: ssl.SSLContext | None) -> tuple[Any, Any,
                 sock.send(outgoing.read())
             if result is not None:
                 return result
-            incoming.write(await within(loop.sock_recv(sock, 65536)))
+            incoming.write(await with_timeout(loop.sock_recv(sock, 65536)))
 
     def write(data: bytes) -> None:
         session.write(data)
         sock.send(outgoing.read())
 
-    await perform(lambda: session.do_handshake() or True)
+    def shake_hands() -> bool:
+        session.do_handshake()
+        return True
+
+    await perform(shake_hands)
     return lambda: perform(lambda: session.read(65536)), write, sock
 
 
@@ -307,7 +313,7 @@ async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, 
     node = await stage.node(**secured)
     client = await node.connect()
     stalled = await node.raw(tls=False)
-    await until(lambda: node.statistics.accepted_connections == 2)
+    await wait_until(lambda: node.statistics.accepted_connections == 2)
     assert await node.drain()
     assert client.close_code == 1001
     await stalled.end()
@@ -326,7 +332,7 @@ async def test_plain_http_is_told_to_come_with_tls(stage: Stage, secured: dict[s
     assert "https://" in answer.json["message"]
     await raw.end()
     raw.close()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\x80\x2e\x01\0\x02"])
@@ -339,7 +345,7 @@ async def test_garbage_is_an_alert_or_a_close(stage: Stage, secured: dict[str, A
     assert said[:1] in (b"\x15", b"")
     assert len(said) <= 7
     raw.close()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
@@ -349,12 +355,12 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
     stalled = [await node.raw(tls=False) for _ in range(20)]
     for raw in stalled:
         raw.send(said)
-    await until(lambda: node.statistics.accepted_connections == 20)
+    await wait_until(lambda: node.statistics.accepted_connections == 20)
     begin = asyncio.get_running_loop().time()
     for raw in stalled:
         await raw.end()
     assert asyncio.get_running_loop().time() - begin >= 0.2
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 async def test_those_within_their_handshake_count_as_connections(
@@ -363,13 +369,13 @@ async def test_those_within_their_handshake_count_as_connections(
     monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(2, 1, 1, 1))
     node = await stage.node(**secured)
     stalled = [await node.raw(tls=False) for _ in range(3)]
-    await until(lambda: node.statistics.accepted_connections == 3)
+    await wait_until(lambda: node.statistics.accepted_connections == 3)
     # The oldest of them makes room for somebody who speaks.
     assert (await node.rest("GET", "/healthz")).status == 200
     assert await stalled.pop(0).rest() == b""
     for raw in stalled:
         raw.close()
-    await until(lambda: node.statistics.accepted_connections == 0)
+    await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
 async def test_who_finds_a_node_full_is_told_so_by_tls(
@@ -384,9 +390,9 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
     await node.upgraded()
     answer = await node.rest("GET", "/healthz")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
-    await until(lambda: node.statistics.accepted_connections == 1)
+    await wait_until(lambda: node.statistics.accepted_connections == 1)
     stalled = await node.raw(tls=False)
-    await until(lambda: node.statistics.accepted_connections == 2)
+    await wait_until(lambda: node.statistics.accepted_connections == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
     assert stage.messages()[2:] == ["the limit of open files allows no more than 1 connection: new ones are refused"]
@@ -398,7 +404,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
 
 
 async def test_sighup_changes_the_certificate_and_drops_nobody(
-    stage: Stage, secured: dict[str, Any], authority: Authority
+    stage: Stage, secured: dict[str, Any], authority: CertificateAuthority
 ) -> None:
     node = await stage.node(**secured)
     install_signal_handlers(asyncio.get_running_loop(), node.gateway)
@@ -406,7 +412,7 @@ async def test_sighup_changes_the_certificate_and_drops_nobody(
     authority.issue()
     assert serial(await node.upgraded()) == serial(inside)
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: any("reloaded: TLS_CERT='" in text for text in stage.messages(logging.INFO)))
+    await wait_until(lambda: any("reloaded: TLS_CERT='" in text for text in stage.messages(logging.INFO)))
     assert serial(await node.upgraded()) != serial(inside)
     inside.send(frame(TEXT, b"still here"))
     put = await stage.backend.take("PUT")
@@ -417,7 +423,7 @@ async def test_sighup_changes_the_certificate_and_drops_nobody(
 
 @pytest.mark.parametrize("fault", ["another key", "half a certificate", "no file"])
 async def test_a_broken_file_is_an_error_and_changes_nothing(
-    stage: Stage, secured: dict[str, Any], authority: Authority, fault: str
+    stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, fault: str
 ) -> None:
     node = await stage.node(**secured)
     before = serial(await node.upgraded())
@@ -443,10 +449,10 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
 
 
 async def test_the_rest_surface_asks_for_a_certificate_and_clients_are_not_asked(
-    stage: Stage, secured: dict[str, Any], authority: Authority, tmp_path: Path
+    stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "theirs").mkdir()
-    theirs = Authority(tmp_path / "theirs")
+    theirs = CertificateAuthority(tmp_path / "theirs")
     control = free_port()
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{control}", control_tls_ca=theirs.path)
     client, name = await node.admit()
@@ -456,15 +462,15 @@ async def test_the_rest_surface_asks_for_a_certificate_and_clients_are_not_asked
             await node.rest("PUT", name, "let me in", port=control, tls=context)
     known = authority.client(signed_by=theirs)
     assert (await node.rest("PUT", name, "hello", port=control, tls=known)).status == 200
-    assert await within(client.recv()) == "hello"
+    assert await with_timeout(client.recv()) == "hello"
     assert not any("CONTROL_TOKEN" in text for text in stage.messages())
 
 
 async def test_the_authority_of_the_rest_surface_is_reloaded_too(
-    stage: Stage, secured: dict[str, Any], authority: Authority, tmp_path: Path
+    stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "theirs").mkdir()
-    first, second = Authority(tmp_path / "theirs"), Authority(tmp_path / "theirs")
+    first, second = CertificateAuthority(tmp_path / "theirs"), CertificateAuthority(tmp_path / "theirs")
     first.publish()
     control = free_port()
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{control}", control_tls_ca=first.path)

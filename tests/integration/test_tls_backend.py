@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.support.authority import Authority
-from tests.support.backend import Backend, within
-from tests.support.stage import Stage, upgrade
+from tests.support.backend import Backend
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.clients import upgrade
+from tests.support.stage import Stage
+from tests.support.waiting import with_timeout
 
 YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path)
 
 
 async def behind(stage: Stage, context: ssl.SSLContext, host: str = "127.0.0.1") -> Backend:
@@ -35,7 +37,7 @@ async def status(stage: Stage, **chosen: Any) -> int:
     return (await raw.answer()).status
 
 
-async def test_a_private_authority(stage: Stage, authority: Authority) -> None:
+async def test_a_private_authority(stage: Stage, authority: CertificateAuthority) -> None:
     context = authority.server("localhost")
     names: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
@@ -46,11 +48,11 @@ async def test_a_private_authority(stage: Stage, authority: Authority) -> None:
     client, name = await node.admit(max_size=None)
     for message in (b"x", b"y" * 1_000_000):
         await client.send(message)
-        assert await within(client.recv()) == message
+        assert await with_timeout(client.recv()) == message
     assert (await node.rest("PUT", name, "push")).status == 200
-    assert await within(client.recv()) == "push"
-    (link,) = backend.links
-    assert link.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+    assert await with_timeout(client.recv()) == "push"
+    (connection,) = backend.connections
+    assert connection.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
     await client.close()
     await backend.take("DELETE")
     # All went over the one connection, which asked for the right one of many servers.
@@ -58,12 +60,12 @@ async def test_a_private_authority(stage: Stage, authority: Authority) -> None:
     assert await node.drain()
 
 
-async def test_an_address_is_verified_too(stage: Stage, authority: Authority) -> None:
+async def test_an_address_is_verified_too(stage: Stage, authority: CertificateAuthority) -> None:
     backend = await behind(stage, authority.server("localhost", "127.0.0.1"))
     assert await status(stage, api_uri=f"https://127.0.0.1:{backend.port}/", api_tls_ca=authority.path) == 101
 
 
-async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authority: Authority) -> None:
+async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authority: CertificateAuthority) -> None:
     below = authority.issuer.create_child_ca()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     below.issue_cert("localhost").configure_cert(context)
@@ -76,7 +78,7 @@ async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authorit
     "fault", ["another name", "another address", "expired", "another authority", "only the system's"]
 )
 async def test_who_cannot_prove_its_name_gets_nothing(
-    stage: Stage, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    stage: Stage, authority: CertificateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     signer, host, names, not_after = authority, "localhost", ["localhost"], None
     if fault == "another name":
@@ -87,7 +89,7 @@ async def test_who_cannot_prove_its_name_gets_nothing(
         not_after = YESTERDAY
     else:
         (tmp_path / "other").mkdir()
-        signer = Authority(tmp_path / "other")
+        signer = CertificateAuthority(tmp_path / "other")
         if fault == "only the system's":
             monkeypatch.setenv("SSL_CERT_FILE", str(signer.path))
     backend = await behind(stage, signer.server(*names, not_after=not_after))
@@ -100,7 +102,7 @@ async def test_who_cannot_prove_its_name_gets_nothing(
     )
 
 
-async def test_an_older_version_is_not_spoken(stage: Stage, authority: Authority) -> None:
+async def test_an_older_version_is_not_spoken(stage: Stage, authority: CertificateAuthority) -> None:
     context = authority.server("localhost")
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="deprecated"):
@@ -113,10 +115,10 @@ async def test_an_older_version_is_not_spoken(stage: Stage, authority: Authority
 
 
 async def test_another_authority_from_the_next_connection_on(
-    stage: Stage, authority: Authority, tmp_path: Path
+    stage: Stage, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "next").mkdir()
-    following = Authority(tmp_path / "next")
+    following = CertificateAuthority(tmp_path / "next")
     backend = await behind(stage, following.server("localhost"))
     node = await stage.node(api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path)
     raw = await node.raw()
@@ -128,7 +130,9 @@ async def test_another_authority_from_the_next_connection_on(
     assert backend.count("POST") == 1
 
 
-async def test_a_server_that_hangs_up_within_the_handshake_is_503(stage: Stage, authority: Authority) -> None:
+async def test_a_server_that_hangs_up_within_the_handshake_is_503(
+    stage: Stage, authority: CertificateAuthority
+) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     stage.stack.callback(server.close)
     port = server.sockets[0].getsockname()[1]
@@ -137,7 +141,7 @@ async def test_a_server_that_hangs_up_within_the_handshake_is_503(stage: Stage, 
     assert f" (127.0.0.1:{port}); " in line
 
 
-async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, authority: Authority) -> None:
+async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, authority: CertificateAuthority) -> None:
     async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 No\r\n\r\n")
         writer.close()
@@ -152,7 +156,7 @@ async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, au
     )
 
 
-async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: Authority) -> None:
+async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: CertificateAuthority) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end"]
     await stage.backend.start()
     node = await stage.node(

@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.backend import Call, within
-from tests.support.stage import BINARY, TEXT, Stage
+from tests.support.backend import Call
+from tests.support.clients import BINARY, TEXT
+from tests.support.stage import Stage
+from tests.support.tools import TOOL_TIMEOUT_S, needs_curl, run_tool
+from tests.support.waiting import with_timeout
 
 SCRIPTS = Path(__file__).parents[1] / "support" / "node"
-LONGEST = 60
-
-curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(file, folder)
     command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1", "--loglevel=error"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         pytest.skip("npm did not get the package ws in time")
     if done.returncode:
@@ -39,34 +39,25 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def run(*command: str, cwd: Path | None = None, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run a command that has to succeed."""
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=cwd, input=given, capture_output=True, timeout=LONGEST, check=False
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    return done
-
-
-@curl
+@needs_curl
 async def test_curl_pushes_gets_and_closes(stage: Stage) -> None:
     node = await stage.node(send_buffer=10_000_000)
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
     uri = f"127.0.0.1:{node.port}/{name}"
-    done = await run("curl", "-sS", "-X", "PUT", uri, "-H", "Content-Type: text/plain", "-d", "from curl")
+    done = await run_tool("curl", "-sS", "-X", "PUT", uri, "-H", "Content-Type: text/plain", "-d", "from curl")
     assert json.loads(done.stdout) == {"code": "OK"}
     assert await raw.frame() == (TEXT, b"from curl")
-    done = await run("curl", "-sS", uri)
+    done = await run_tool("curl", "-sS", uri)
     assert json.loads(done.stdout)["state"] == "open"
-    done = await run("curl", "-sS", "-I", uri)
+    done = await run_tool("curl", "-sS", "-I", uri)
     assert done.stdout.startswith(b"HTTP/1.1 200 ")
-    done = await run("curl", "-sS", "-X", "DELETE", uri, "-d", '{"code": 4000, "reason": "bye"}')
+    done = await run_tool("curl", "-sS", "-X", "DELETE", uri, "-d", '{"code": 4000, "reason": "bye"}')
     assert json.loads(done.stdout) == {"code": "OK"}
     assert await raw.closing() == (4000, "bye")
 
 
-@curl
+@needs_curl
 async def test_curl_expects_100_continue_for_a_large_body(stage: Stage, tmp_path: Path) -> None:
     node = await stage.node()
     raw = await node.upgraded()
@@ -74,7 +65,7 @@ async def test_curl_expects_100_continue_for_a_large_body(stage: Stage, tmp_path
     file = tmp_path / "large"
     file.write_bytes(bytes(range(256)) * 4096)
     options = ("-sS", "-v", "-T", str(file), "-H", "Expect: 100-continue", "--expect100-timeout", "20")
-    done = await run("curl", *options, f"127.0.0.1:{node.port}/{name}", "-H", "Content-Type: image/png")
+    done = await run_tool("curl", *options, f"127.0.0.1:{node.port}/{name}", "-H", "Content-Type: image/png")
     assert b"HTTP/1.1 100 Continue" in done.stderr
     assert b"HTTP/1.1 200 " in done.stderr
     assert json.loads(done.stdout) == {"code": "OK"}
@@ -82,30 +73,30 @@ async def test_curl_expects_100_continue_for_a_large_body(stage: Stage, tmp_path
     # Refused before a byte of it is sent.
     with file.open("ab") as more:
         more.write(b"x")
-    done = await run("curl", *options, f"127.0.0.1:{node.port}/{name}")
+    done = await run_tool("curl", *options, f"127.0.0.1:{node.port}/{name}")
     assert b"HTTP/1.1 413 " in done.stderr
     assert b"HTTP/1.1 100" not in done.stderr
 
 
-@curl
+@needs_curl
 async def test_curl_sends_chunks_from_a_pipe(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
-    await run("curl", "-sS", "-T", "-", f"127.0.0.1:{node.port}/{name}", given=b"x" * 300_000)
+    await run_tool("curl", "-sS", "-T", "-", f"127.0.0.1:{node.port}/{name}", given=b"x" * 300_000)
     assert await raw.frame() == (TEXT, b"x" * 300_000)
 
 
-@curl
+@needs_curl
 async def test_curl_through_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
     path = str(tmp_path / "control.sock")
     node = await stage.node(control_listen=f"unix:{path}")
     client, name = await node.admit()
-    await run("curl", "-sS", "-f", "--unix-socket", path, "-X", "PUT", f"http://any/{name}", "-d", "")
-    assert await within(client.recv()) == ""
+    await run_tool("curl", "-sS", "-f", "--unix-socket", path, "-X", "PUT", f"http://any/{name}", "-d", "")
+    assert await with_timeout(client.recv()) == ""
 
 
-@curl
+@needs_curl
 async def test_what_curl_sends_without_being_told_how(stage: Stage, tmp_path: Path) -> None:
     node = await stage.node()
     client, name = await node.admit()
@@ -117,8 +108,8 @@ async def test_what_curl_sends_without_being_told_how(stage: Stage, tmp_path: Pa
         ("--data-binary", f"@{image}", image.read_bytes()),
         ("-T", str(image), image.read_bytes()),
     ):
-        await run("curl", "-sS", "-f", "-X", "PUT", option, value, f"http://127.0.0.1:{node.port}/{name}")
-        assert await within(client.recv()) == expected
+        await run_tool("curl", "-sS", "-f", "-X", "PUT", option, value, f"http://127.0.0.1:{node.port}/{name}")
+        assert await with_timeout(client.recv()) == expected
 
 
 @pytest.mark.parametrize(("compression", "extensions"), [("off", ""), ("on", "permessage-deflate")])
@@ -130,7 +121,7 @@ async def test_the_ws_package_of_node(stage: Stage, node_folder: Path, compressi
     stage.backend.on["POST"] = lambda call: call.ok(subprotocol="soap")
     stage.backend.on["PUT"] = echo
     node = await stage.node(compression=compression)
-    done = await run("node", "echo.mjs", f"ws://127.0.0.1:{node.port}/path?query=1", cwd=node_folder)
+    done = await run_tool("node", "echo.mjs", f"ws://127.0.0.1:{node.port}/path?query=1", cwd=node_folder)
     seen: Any = json.loads(done.stdout)
     assert seen == {
         "protocol": "soap",
@@ -147,7 +138,7 @@ async def test_the_ws_package_of_node(stage: Stage, node_folder: Path, compressi
 async def test_the_ws_package_of_node_is_refused(stage: Stage, node_folder: Path) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(429, Retry_After="3")
     node = await stage.node()
-    done = await run("node", "echo.mjs", f"ws://127.0.0.1:{node.port}/", cwd=node_folder)
+    done = await run_tool("node", "echo.mjs", f"ws://127.0.0.1:{node.port}/", cwd=node_folder)
     assert json.loads(done.stdout) == {"refused": 429, "retryAfter": "3"}
 
 
@@ -156,9 +147,9 @@ async def test_the_fetch_of_node(stage: Stage, node_folder: Path) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(f"http://127.0.0.1:{node.port}/") as socket:
         name = (await stage.backend.take("POST")).client
         running = asyncio.ensure_future(
-            run("node", "push.mjs", f"http://127.0.0.1:{node.port}/{name}", cwd=node_folder)
+            run_tool("node", "push.mjs", f"http://127.0.0.1:{node.port}/{name}", cwd=node_folder)
         )
-        kinds = [await within(socket.receive(), LONGEST) for _ in range(4)]
+        kinds = [await with_timeout(socket.receive(), TOOL_TIMEOUT_S) for _ in range(4)]
         assert [message.data for message in kinds] == ["text", '{"json":true}', b"\0\1\2", 4000]
         done = await running
         assert json.loads(done.stdout) == [200, 200, 200, "open", 200, 410]

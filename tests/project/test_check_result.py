@@ -19,11 +19,11 @@ def result(*, exit_code: int = 0, skipped: bool = False) -> dict[str, object]:
 
 PASSED, FAILED, SKIPPED = result(), result(exit_code=3), result(skipped=True)
 NOT_RUN: dict[str, object] = {}
-PACKAGING = {"setup": []}
+PACKAGING: dict[str, object] = {"setup": []}
 
 
 def check(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPT, file, *arguments]
+    command = [sys.executable, str(SCRIPT), str(file), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -259,7 +259,8 @@ def test_the_body_of_a_close_is_as_long_as_said():
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def test_the_example_backend_echoes(tmp_path):
@@ -273,6 +274,8 @@ def test_the_example_backend_echoes(tmp_path):
     start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     with start([sys.executable, script]) as backend, start([sys.executable, "-m", "wsaas"]) as gateway:
         try:
+            assert gateway.stderr
+            assert backend.stdout
             assert "listening" in gateway.stderr.readline()
             wait_for(backend_port)
             with connect(f"ws://127.0.0.1:{port}/any/path") as websocket:

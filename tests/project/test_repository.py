@@ -139,5 +139,6 @@ def checkout(tmp_path):
     ],
 )
 def test_git_ignores_what_the_documentation_tells_people_to_make(checkout, path, ignored):
+    assert GIT
     done = subprocess.run([GIT, "check-ignore", "--quiet", path], cwd=checkout, check=False)
     assert done.returncode == (0 if ignored else 1)

@@ -5,33 +5,24 @@ import json
 import re
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER that makes a close a reset."""
-
-PATIENCE = 10.0
-"""Seconds that a test waits for what has to happen: far more than it takes on a busy machine."""
-
-
-async def within(awaitable: Awaitable[Any], seconds: float = PATIENCE) -> Any:
-    """Wait for what has to happen, but not for ever."""
-    return await asyncio.wait_for(awaitable, seconds)
+from tests.support.clients import RESET
+from tests.support.waiting import with_timeout
 
 
 class Call:
     """One request that the gateway made, whole, and the way to answer it."""
 
-    def __init__(self, head: bytes, body: bytes, number: int, link: "Link") -> None:
+    def __init__(self, head: bytes, body: bytes, number: int, connection: "BackendConnection") -> None:
         lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, self.version = lines[0].split(" ")
         self.raw_headers = [line.split(": ", 1) for line in lines[1:] if line]
         self.headers = {name.lower(): value for name, value in self.raw_headers}
         self.body = body
         self.number = number
-        self.link = link
+        self.connection = connection
         self.done = asyncio.Event()
         """It was answered, or the test did something else instead."""
         self.dropped = asyncio.Event()
@@ -73,7 +64,7 @@ class Call:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([*lines, "", ""]).encode() + body)
         if headers.get("Connection") == "close":
-            self.link.close()
+            self.connection.close()
 
     def ok(self, **more: Any) -> None:
         """Let the client in, or take the event."""
@@ -81,24 +72,24 @@ class Call:
 
     def send(self, data: bytes) -> None:
         """Send `data` instead of an answer, or as one, unless the gateway is gone already."""
-        if not self.link.writer.is_closing():
-            self.link.writer.write(data)
+        if not self.connection.writer.is_closing():
+            self.connection.writer.write(data)
         self.done.set()
 
     def hang_up(self, last_words: bytes = b"") -> None:
         """Close the connection with no more than `last_words`."""
         if last_words:
-            self.link.writer.write(last_words)
-        self.link.close()
+            self.connection.writer.write(last_words)
+        self.connection.close()
         self.done.set()
 
     def reset(self) -> None:
         """Break the connection off."""
-        self.link.reset()
+        self.connection.reset()
         self.done.set()
 
 
-class Link:
+class BackendConnection:
     """One connection that the gateway holds to the backend."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,7 +166,7 @@ class Backend:
         self.host = host
         self.port = 0
         self.calls: list[Call] = []
-        self.links: set[Link] = set()
+        self.connections: set[BackendConnection] = set()
         self.accepted = 0
         self.most_busy = 0
         self.on: dict[str, Policy] = dict.fromkeys(("POST", "PUT", "DELETE"), Call.ok)
@@ -202,8 +193,8 @@ class Backend:
             return
         self._server.close()
         self._server = None
-        for link in list(self.links):
-            link.reset()
+        for connection in list(self.connections):
+            connection.reset()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -216,9 +207,9 @@ class Backend:
     def relent(self) -> None:
         """Take everything from now on, and what was left unanswered too."""
         self.on = dict.fromkeys(self.on, Call.ok)
-        for link in self.links:
-            if link.busy is not None and not link.busy.done.is_set():
-                link.busy.ok()
+        for connection in self.connections:
+            if connection.busy is not None and not connection.busy.done.is_set():
+                connection.busy.ok()
 
     async def take(self, method: str | None = None, *, client: str | None = None) -> Call:
         """Wait for the next request that no test took yet."""
@@ -247,7 +238,7 @@ class Backend:
                 await waiter
 
         try:
-            await within(wait())
+            await with_timeout(wait())
         except asyncio.TimeoutError:
             raise AssertionError(f"waited in vain; the last requests were {self.calls[-20:]}") from None
 
@@ -262,37 +253,37 @@ class Backend:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        link = Link(reader, writer)
-        self.links.add(link)
+        connection = BackendConnection(reader, writer)
+        self.connections.add(connection)
         self.accepted += 1
         self._tell()
         try:
             while True:
-                await self._serve_one(link)
+                await self._serve_one(connection)
                 self._tell()
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
-            link.ended()
-            self.links.discard(link)
+            connection.ended()
+            self.connections.discard(connection)
             self._tasks.discard(task)
             self._tell()
 
-    async def _serve_one(self, link: "Link") -> None:
-        head = await link.read_until(b"\r\n\r\n")
+    async def _serve_one(self, connection: "BackendConnection") -> None:
+        head = await connection.read_until(b"\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
-        body = await link.read_exactly(int(length[1]) if length else 0)
-        call = Call(head, body, len(self.calls), link)
+        body = await connection.read_exactly(int(length[1]) if length else 0)
+        call = Call(head, body, len(self.calls), connection)
         self.calls.append(call)
-        link.busy = call
-        self.most_busy = max(self.most_busy, sum(each.busy is not None for each in self.links))
+        connection.busy = call
+        self.most_busy = max(self.most_busy, sum(each.busy is not None for each in self.connections))
         self._tell()
         policy = self.on[call.method](call)
         if policy is not None:
             await policy
-        await link.answered(call)
-        link.served += 1
-        link.busy = None
+        await connection.answered(call)
+        connection.served += 1
+        connection.busy = None
 
     def _tell(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -1,5 +1,7 @@
 """Stand-ins for time, transports and the backend: everything happens when a test says so, and nothing otherwise."""
 
+from websockets.utils import apply_mask
+
 from wsaas.access import Proxies
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
@@ -11,7 +13,6 @@ from wsaas.sessions.session import Services
 from wsaas.settings import load
 from wsaas.transport.admission import ConnectionTable, SharedGate
 from wsaas.transport.descriptors import DescriptorBudget
-from wsaas.websocket.decoder import unmask
 from wsaas.websocket.handshake import Handshake
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -82,7 +83,7 @@ def client_frame(opcode, payload=b"", *, fin=True, mask=b"\x01\x02\x03\x04"):
         length = b"\xfe" + size.to_bytes(2, "big")
     else:
         length = b"\xff" + size.to_bytes(8, "big")
-    return first + length + mask + unmask(payload, mask)
+    return first + length + mask + apply_mask(payload, mask)
 
 
 class FakeTimer:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import uvloop
 
-from tests.chaos.processes import gateway, quiet_port
 from tests.conformance.autobahn import python2
 from tests.conformance.autobahn.backend import WAYS, Backend
 from tests.conformance.autobahn.client import Client
 from tests.conformance.autobahn.verdict import judge, section, table
+from tests.support.ports import port_for_restarts
+from tests.support.program import gateway_program
 
 FOLDER = Path(__file__).parents[3] / ".tox" / "autobahn-suite"
 
@@ -51,7 +52,7 @@ def hold(command: Path, compression: str, cases: list[str], folder: Path) -> lis
         old.unlink(missing_ok=True)
     title = f"COMPRESSION={compression}, echo by"
     client = Client([str(command)], folder, lambda at: print(title, at, flush=True))
-    port = quiet_port()
+    port = port_for_restarts()
     wrong = uvloop.run(play(client, spec(compression, cases, port, folder), compression, port, log))
     reports = json.loads(index.read_text()) if index.exists() else {}
     for way in WAYS:
@@ -67,12 +68,12 @@ async def play(client: Client, told: dict[str, object], compression: str, port: 
     backend = Backend()
     await backend.start()
     settings = {"max_message_size": LONGEST_MESSAGE, "compression": compression}
-    node = gateway(f"127.0.0.1:{backend.port}/", port, log, **settings)
+    node = gateway_program(f"127.0.0.1:{backend.port}/", port, log, settings)
     try:
         await node.start()
         wrong = await client.run(told)
-        node.ask_to_stop()
-        if status := await node.ended():
+        node.terminate()
+        if status := await node.wait():
             wrong.append(f"the gateway ended with exit status {status}")
     finally:
         node.kill()

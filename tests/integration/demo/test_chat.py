@@ -11,13 +11,14 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from tests.integration.demo.conftest import PATIENCE, Backend, FakeGateway, serving
+from tests.support.demo import DemoBackend, FakeGateway, serving
+from tests.support.waiting import TIMEOUT_S
 from wsaas.demo import chat
 from wsaas.demo.chat import Answer, Chat, Member, Webhook
 
 
 @pytest.fixture
-def backend(gateway: FakeGateway) -> Iterator[Backend]:
+def backend(gateway: FakeGateway) -> Iterator[DemoBackend]:
     """The tutorial's backend alone, without the page and the observation."""
 
     class FreshWebhook(Webhook):
@@ -28,10 +29,10 @@ def backend(gateway: FakeGateway) -> Iterator[Backend]:
 
     server = Server(("127.0.0.1", 0), FreshWebhook)
     with serving(server):
-        yield Backend(server.server_port, gateway)
+        yield DemoBackend(server.server_port, gateway)
 
 
-def enter(backend: Backend, client: str, room: str = "lobby") -> str:
+def enter(backend: DemoBackend, client: str, room: str = "lobby") -> str:
     """Lets a client into a room under its own name; returns its context."""
     answer = backend.connect(client, f"/rooms/{room}", f"nick={client}")
     assert answer["code"] == "OK"
@@ -40,7 +41,7 @@ def enter(backend: Backend, client: str, room: str = "lobby") -> str:
 
 
 def test_a_newcomer_is_let_in_and_greeted_before_the_connect_is_answered(
-    backend: Backend, gateway: FakeGateway
+    backend: DemoBackend, gateway: FakeGateway
 ) -> None:
     answer = backend.connect("1", "/rooms/lobby", "nick=ada")
     assert answer == {"code": "OK", "context": "room=lobby&nick=ada"}
@@ -55,7 +56,7 @@ def test_a_newcomer_is_let_in_and_greeted_before_the_connect_is_answered(
     }
 
 
-def test_everybody_in_the_room_learns_who_joined(backend: Backend, gateway: FakeGateway) -> None:
+def test_everybody_in_the_room_learns_who_joined(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada")
     gateway.next()
     enter(backend, "bob")
@@ -64,7 +65,7 @@ def test_everybody_in_the_room_learns_who_joined(backend: Backend, gateway: Fake
         assert (message["type"], message["nick"], message["members"]) == ("joined", "bob", ["ada", "bob"])
 
 
-def test_people_in_other_rooms_only_learn_the_numbers(backend: Backend, gateway: FakeGateway) -> None:
+def test_people_in_other_rooms_only_learn_the_numbers(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada", "lobby")
     gateway.next()
     enter(backend, "bob", "garden")
@@ -81,7 +82,7 @@ def test_people_in_other_rooms_only_learn_the_numbers(backend: Backend, gateway:
         ("nick=" + "x" * 100, "x" * 32),
     ],
 )
-def test_a_nick_comes_from_the_query(backend: Backend, gateway: FakeGateway, query: str, nick: str) -> None:
+def test_a_nick_comes_from_the_query(backend: DemoBackend, gateway: FakeGateway, query: str, nick: str) -> None:
     backend.connect("1", "/rooms/lobby", query)
     assert gateway.next_message("1")["nick"] == nick
 
@@ -95,17 +96,17 @@ def test_a_context_is_visible_ascii_and_brings_back_any_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/rooms/", "/rooms/a/b", "/echo/", "/rooms/" + "x" * 33])
-def test_an_unknown_path_is_refused_with_another_code(backend: Backend, gateway: FakeGateway, path: str) -> None:
+def test_an_unknown_path_is_refused_with_another_code(backend: DemoBackend, gateway: FakeGateway, path: str) -> None:
     assert backend.connect("1", path) == {"code": "NO_SUCH_ROOM"}
     assert gateway.pushed.empty()
 
 
-def test_a_room_name_may_be_percent_encoded(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_room_name_may_be_percent_encoded(backend: DemoBackend, gateway: FakeGateway) -> None:
     backend.connect("1", "/rooms/gr%C3%BCn")
     assert gateway.next_message("1")["rooms"] == {"grün": 1}
 
 
-def test_a_message_reaches_everybody_in_the_room_and_nobody_else(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_message_reaches_everybody_in_the_room_and_nobody_else(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     enter(backend, "bob")
     enter(backend, "eve", "garden")
@@ -117,7 +118,7 @@ def test_a_message_reaches_everybody_in_the_room_and_nobody_else(backend: Backen
     assert gateway.pushed.empty()
 
 
-def test_a_repeated_message_is_said_once(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_repeated_message_is_said_once(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     gateway.next()
     assert backend.message("ada", context, b"hi", ce_id="ada.1").json() == {"code": "OK"}
@@ -137,28 +138,28 @@ def test_a_repeat_that_comes_while_the_first_is_under_way_waits_and_is_not_said_
         if message["type"] == "message":
             said.append(message["text"])
             pushing.set()
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TIMEOUT_S)
         return Answer(200, b"")
 
     room = Chat(slow_push)
     headers = {"ws-uri": "gateway/1", "ws-context": Member("lobby", "ada").context(), "ce-id": "1.1"}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(room.handle, "PUT", headers, b"hi")
-        assert pushing.wait(PATIENCE)
+        assert pushing.wait(TIMEOUT_S)
         second = pool.submit(room.handle, "PUT", headers, b"hi")
         go_on.set()
-        codes = [json.loads(done.result(PATIENCE).body)["code"] for done in (first, second)]
+        codes = [json.loads(done.result(TIMEOUT_S).body)["code"] for done in (first, second)]
     assert codes == ["OK", "REPEAT"]
     assert said == ["hi"]
 
 
-def test_a_repeated_connect_is_let_in_again_but_announced_once(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_repeated_connect_is_let_in_again_but_announced_once(backend: DemoBackend, gateway: FakeGateway) -> None:
     assert enter(backend, "ada") == enter(backend, "ada")
     assert gateway.next_message("ada")["members"] == ["ada"]
     assert gateway.pushed.empty()
 
 
-def test_the_room_learns_who_left(backend: Backend, gateway: FakeGateway) -> None:
+def test_the_room_learns_who_left(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada")
     enter(backend, "bob")
     gateway.pushed.queue.clear()
@@ -167,7 +168,7 @@ def test_the_room_learns_who_left(backend: Backend, gateway: FakeGateway) -> Non
     assert (message["type"], message["nick"], message["members"]) == ("left", "bob", ["ada"])
 
 
-def test_a_goodbye_from_a_stranger_or_a_second_one_is_fine(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_goodbye_from_a_stranger_or_a_second_one_is_fine(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada")
     gateway.next()
     for client in ("stranger", "ada", "ada"):
@@ -175,7 +176,7 @@ def test_a_goodbye_from_a_stranger_or_a_second_one_is_fine(backend: Backend, gat
     assert gateway.pushed.empty()
 
 
-def test_a_member_whose_push_is_answered_410_is_dropped(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_member_whose_push_is_answered_410_is_dropped(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     for client in ("bob", "eve"):
         enter(backend, client)
@@ -199,7 +200,7 @@ def test_a_thousand_dead_members_are_dropped_at_once() -> None:
     assert room.members == {}
 
 
-def test_a_slow_member_misses_a_line_but_stays(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_slow_member_misses_a_line_but_stays(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     gateway.statuses["ada"] = 429
     backend.message("ada", context, b"lost")
@@ -227,7 +228,9 @@ def test_a_made_up_address_is_not_kept(ws_uri: str) -> None:
     assert room.members == {}
 
 
-def test_a_member_forgotten_by_a_restart_is_taken_back_when_it_speaks(backend: Backend, gateway: FakeGateway) -> None:
+def test_a_member_forgotten_by_a_restart_is_taken_back_when_it_speaks(
+    backend: DemoBackend, gateway: FakeGateway
+) -> None:
     backend.message("ada", Member("lobby", "ada").context(), b"hi")
     assert gateway.next_message("ada")["type"] == "joined"
     assert gateway.next_message("ada") == {"type": "message", "from": "ada", "text": "hi"}
@@ -238,7 +241,7 @@ def test_a_member_forgotten_by_a_restart_is_taken_back_when_it_speaks(backend: B
     [("text/plain; charset=utf-8", "text"), ("application/octet-stream", "binary")],
 )
 def test_an_echo_is_carried_by_the_answer(
-    backend: Backend, gateway: FakeGateway, content_type: str, reply: str
+    backend: DemoBackend, gateway: FakeGateway, content_type: str, reply: str
 ) -> None:
     context = backend.connect("1", "/echo")["context"]
     for _ in range(2):  # a repeat is echoed too: the gateway never got the first answer
@@ -261,19 +264,19 @@ def test_an_echo_is_carried_by_the_answer(
     ],
 )
 def test_a_request_without_what_it_needs_is_400(
-    backend: Backend, method: str, headers: dict[str, str], body: bytes
+    backend: DemoBackend, method: str, headers: dict[str, str], body: bytes
 ) -> None:
     answer = backend.request(method, "/websocket", body, headers)
     assert (answer.status, answer.json()) == (400, {"code": "BAD_REQUEST"})
 
 
-def test_many_clients_at_once_see_everything_in_the_same_order(backend: Backend, gateway: FakeGateway) -> None:
+def test_many_clients_at_once_see_everything_in_the_same_order(backend: DemoBackend, gateway: FakeGateway) -> None:
     clients = [f"c{number}" for number in range(6)]
     with ThreadPoolExecutor(len(clients)) as pool:
         contexts = list(pool.map(lambda client: enter(backend, client), clients))
         gateway.pushed.queue.clear()
         speak = [pool.submit(backend.message, clients[i], contexts[i], str(i).encode()) for i in range(6)]
-        assert all(done.result(PATIENCE).status == 200 for done in speak)
+        assert all(done.result(TIMEOUT_S).status == 200 for done in speak)
     heard: dict[str, list[str]] = {client: [] for client in clients}
     for _ in range(36):
         push = gateway.next()

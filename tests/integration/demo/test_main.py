@@ -15,7 +15,7 @@ from typing import TextIO
 
 import pytest
 
-from tests.integration.demo.conftest import PATIENCE
+from tests.support.waiting import TIMEOUT_S
 from wsaas.demo import __main__ as demo
 
 
@@ -59,7 +59,7 @@ def test_it_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bytes] = []
 
     def ask(line: str) -> None:
-        connection = HTTPConnection(line.split()[1], timeout=PATIENCE)
+        connection = HTTPConnection(line.split()[1], timeout=TIMEOUT_S)
         connection.request("GET", "/config")
         answers.append(connection.getresponse().read())
         connection.close()
@@ -141,5 +141,5 @@ def test_as_a_process_it_ends_with_status_0_and_says_nothing_more(how: str) -> N
             process.send_signal(signal.SIGINT)
         if how in ("end of stdin", "all at once"):
             process.stdin.close()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")

@@ -10,11 +10,12 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.integration.demo.conftest import PATIENCE, Backend, FakeGateway
+from tests.support.demo import DemoBackend, FakeGateway
+from tests.support.waiting import TIMEOUT_S
 from wsaas.demo.server import DemoServer, is_loopback
 
 
-def test_the_page_is_one_file_that_needs_nothing_from_elsewhere(backend: Backend) -> None:
+def test_the_page_is_one_file_that_needs_nothing_from_elsewhere(backend: DemoBackend) -> None:
     answer = backend.request("GET", "/")
     page = answer.body.decode()
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -23,7 +24,7 @@ def test_the_page_is_one_file_that_needs_nothing_from_elsewhere(backend: Backend
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
 
 
-def test_the_page_may_run_its_own_script_and_no_other(backend: Backend) -> None:
+def test_the_page_may_run_its_own_script_and_no_other(backend: DemoBackend) -> None:
     answer = backend.request("GET", "/")
     policy = answer.headers["Content-Security-Policy"]
     for tag in ("script", "style"):
@@ -34,18 +35,18 @@ def test_the_page_may_run_its_own_script_and_no_other(backend: Backend) -> None:
     assert "unsafe-inline" not in policy
 
 
-def test_the_page_learns_where_the_gateway_is(backend: Backend) -> None:
+def test_the_page_learns_where_the_gateway_is(backend: DemoBackend) -> None:
     assert backend.request("GET", "/config").json() == {"gateway": "localhost:8080"}
 
 
-def test_everything_else_is_answered_with_nothing(backend: Backend) -> None:
+def test_everything_else_is_answered_with_nothing(backend: DemoBackend) -> None:
     for path in ("/favicon.ico", "/websocket", "/.."):
         answer = backend.request("GET", path)
         assert (answer.status, answer.body) == (204, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/traffic", "/favicon.ico"])
-def test_a_browser_that_was_led_here_by_another_name_is_refused(backend: Backend, path: str) -> None:
+def test_a_browser_that_was_led_here_by_another_name_is_refused(backend: DemoBackend, path: str) -> None:
     answer = backend.request("GET", path, headers={"Host": "evil.example:8000"})
     assert answer.status == 403
     assert answer.body == f"Open http://localhost:{backend.port}/ instead.\n".encode()
@@ -64,27 +65,27 @@ def test_another_name_is_not_taken_for_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
-def test_the_webhook_answers_to_any_name(backend: Backend, gateway: FakeGateway) -> None:
+def test_the_webhook_answers_to_any_name(backend: DemoBackend, gateway: FakeGateway) -> None:
     event = {"ws_uri": gateway.ws_uri("1"), "request": {"path": "/echo", "query": ""}}
     answer = backend.request("POST", "/websocket", json.dumps(event).encode(), {"Host": "backend:8000"})
     assert answer.json() == {"code": "OK", "context": "echo"}
 
 
-def test_the_webhook_refuses_a_browser(backend: Backend) -> None:
+def test_the_webhook_refuses_a_browser(backend: DemoBackend) -> None:
     answer = backend.request("POST", "/websocket", b"{}", {"Origin": "http://evil.example"})
     assert (answer.status, answer.json()["code"]) == (403, "FORBIDDEN")
 
 
-def test_the_webhook_is_at_one_path(backend: Backend) -> None:
+def test_the_webhook_is_at_one_path(backend: DemoBackend) -> None:
     answer = backend.request("POST", "/elsewhere", b"{}")
     assert (answer.status, answer.json()["code"]) == (404, "NOT_FOUND")
 
 
 def test_the_traffic_streams_requests_in_both_directions(
-    backend: Backend, gateway: FakeGateway, server: DemoServer
+    backend: DemoBackend, gateway: FakeGateway, server: DemoServer
 ) -> None:
     context = backend.connect("1", "/rooms/lobby", "nick=ada")["context"]
-    with closing(HTTPConnection("127.0.0.1", backend.port, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
         connection.request("GET", "/traffic", headers={"Host": "localhost"})
         stream = connection.getresponse()
         assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -102,9 +103,9 @@ def test_the_traffic_streams_requests_in_both_directions(
 
 
 @pytest.mark.parametrize("by_header", [True, False])
-def test_the_traffic_goes_on_where_a_browser_left_off(backend: Backend, by_header: bool) -> None:
+def test_the_traffic_goes_on_where_a_browser_left_off(backend: DemoBackend, by_header: bool) -> None:
     def first_event(path: str, headers: dict[str, str]) -> tuple[str, list[str]]:
-        with closing(HTTPConnection("127.0.0.1", backend.port, timeout=PATIENCE)) as connection:
+        with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
             connection.request("GET", path, headers=headers)
             with connection.getresponse() as stream:
                 last = stream.readline().decode().removeprefix("id: ").strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.demo.conftest import PATIENCE
+from tests.support.waiting import TIMEOUT_S
 from wsaas.demo.chat import Answer
 from wsaas.demo.traffic import MAX_BODY_BYTES, Request, Traffic, curl, printable
 
@@ -114,7 +114,7 @@ def test_a_watcher_gets_what_is_kept_and_then_what_happens() -> None:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(read, stream)
         traffic.observe(a_request(b"after"), lambda: OK)
-        assert [exchange["body"] for exchange in waiting.result(PATIENCE)[1]] == ["after"]
+        assert [exchange["body"] for exchange in waiting.result(TIMEOUT_S)[1]] == ["after"]
 
 
 def test_exchanges_come_in_the_order_in_which_they_began() -> None:
@@ -164,7 +164,7 @@ def test_closing_ends_every_stream() -> None:
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(list, traffic.stream()) for _ in range(2)]
         traffic.close()
-        assert [done.result(PATIENCE) for done in waiting] == [[], []]
+        assert [done.result(TIMEOUT_S) for done in waiting] == [[], []]
 
 
 def test_a_long_body_is_cut_and_has_no_curl_line() -> None:
@@ -190,7 +190,7 @@ def arguments_of(line: str) -> list[str]:
     script = f"curl() {{ cat <&0; printf '\\n%s' \"$@\"; }}\n{line} </dev/null"
     if "|" in line:
         script = f"curl() {{ cat <&0; printf '\\n%s' \"$@\"; }}\n{line}"
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, timeout=TIMEOUT_S, check=True)
     return done.stdout.decode("utf-8", "surrogateescape").split("\n")
 
 

@@ -7,7 +7,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from tests.support.authority import Authority
+from tests.support.certificate_authority import CertificateAuthority
 from wsaas import settings
 from wsaas.errors import SettingError
 from wsaas.transport.certificates import Certificates
@@ -17,7 +17,7 @@ TWO = {"listen": "localhost:1", "control_listen": "localhost:2"}
 
 @pytest.fixture
 def authority(tmp_path):
-    return Authority(tmp_path)
+    return CertificateAuthority(tmp_path)
 
 
 def make(**values):
@@ -84,7 +84,7 @@ def test_a_backend_is_always_verified(authority, private):
 
 def test_a_private_authority_is_the_only_one(authority, monkeypatch):
     (authority.folder / "other").mkdir()
-    monkeypatch.setenv("SSL_CERT_FILE", str(Authority(authority.folder / "other").path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CertificateAuthority(authority.folder / "other").path))
     # A name that is not ASCII may stand above a certificate.
     authority.path.write_bytes("Amtsstube Köln\n".encode() + authority.path.read_bytes())
     (one,) = make(api_uri="https://backend/hook", api_tls_ca=authority.path).backend.get_ca_certs()

@@ -1,35 +1,19 @@
-"""Programs in processes of their own, that can be killed and started again."""
+"""Programs in processes of their own, which can be killed and started again."""
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PATIENCE = 20.0
-"""Seconds for a start or an end: far more than it takes on a busy machine."""
-
-PORTS = range(15_000, 30_000)
-"""Below those that outgoing connections get: a client that knocks while nobody listens must not take the port."""
-
-
-def quiet_port() -> int:
-    """Return a port on which nobody listens, and that nobody is given by chance while its owner is dead."""
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("all ports are taken")
+from tests.support.resources import proportional_memory, resident_memory
+from tests.support.waiting import TIMEOUT_S
 
 
 class Program:
-    """Something to run, over and over, with what it says in the file `log`. It listens once it says `listening`."""
+    """A command to run, over and over. Its output goes to the file `log`. It listens once it wrote `listening`."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
         self.log = log
@@ -48,7 +32,7 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def said(self) -> str:
-        """Return all that it wrote, in each of its lives."""
+        """Return its output, of all runs."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def spawn(self, *arguments: str) -> None:
@@ -64,56 +48,66 @@ class Program:
         """Start it; return once it listens."""
         before = len(self.said())
         self.spawn(*arguments)
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         while "listening" not in self.said()[before:]:
             assert self.is_up, f"it did not start: {self.said()[before:]}"
             assert asyncio.get_running_loop().time() < deadline, f"it does not listen: {self.said()[before:]}"
             await asyncio.sleep(0.005)
 
     def kill(self) -> None:
-        """End it without a warning; return when it is gone."""
+        """Kill it (SIGKILL); return when it is gone."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT_S)
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
+        """Ask it to stop (SIGTERM)."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
 
-    async def ended(self) -> int:
-        """Return its exit status when it has ended by itself."""
+    async def wait(self) -> int:
+        """Wait until it ends by itself; return its exit status."""
         assert self._process is not None
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         while (status := self._process.poll()) is None:
             assert asyncio.get_running_loop().time() < deadline, "it does not end"
             await asyncio.sleep(0.005)
         return status
 
     def memory(self) -> int:
-        """Return the bytes of memory that are its own: its proportional set size."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError("no Pss in smaps_rollup")
+        """Return its bytes of memory, those that it shares divided among their users."""
+        return proportional_memory(self.pid)
 
     def resident(self) -> int:
-        """Return the bytes of memory that it has resident, 0 when it is not there. This does not hold it up."""
+        """Return the bytes of memory that it has resident, 0 when it does not run. This does not hold it up."""
         try:
-            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+            return resident_memory(self.pid)
         except (OSError, IndexError):
             return 0
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def knows(flag: str) -> bool:
+def has_flag(flag: str) -> bool:
     """Return whether the gateway has a setting of this flag."""
     helped = subprocess.run([sys.executable, "-m", "wsaas", "--help"], capture_output=True, text=True, check=True)
     return flag in helped.stdout.split()
 
 
-def gateway(api_uri: str, port: int, log: Path, **settings: object) -> Program:
-    """Return a gateway on `port`, as a user starts it, which is not running yet."""
-    given = {name.upper(): str(value) for name, value in settings.items()}
+def gateway_program(
+    api_uri: str,
+    port: int,
+    log: Path,
+    settings: Mapping[str, object],
+    *,
+    prefix: Sequence[str] = (),
+    descriptors: int = 0,
+) -> Program:
+    """Return a gateway on `port`, as a user starts it, which is not running yet.
+
+    `prefix`: the beginning of a command that runs it, as `sudo` does. `descriptors`: how many open files it may have.
+    """
+    values = {name.upper(): str(value) for name, value in settings.items()}
     scheme = "https://" if "tls_cert" in settings else ""
-    environment = {"API_URI": api_uri, "WS_HOSTNAME": f"{scheme}127.0.0.1:{port}", **given}
-    return Program([sys.executable, "-m", "wsaas"], log, environment)
+    command = [*prefix, sys.executable, "-m", "wsaas"]
+    if descriptors:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
+    return Program(command, log, {"API_URI": api_uri, "WS_HOSTNAME": f"{scheme}127.0.0.1:{port}", **values})

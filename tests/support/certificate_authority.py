@@ -7,7 +7,7 @@ from pathlib import Path
 import trustme
 
 
-class Authority:
+class CertificateAuthority:
     """Signs certificates, and puts them into `folder`."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class Authority:
         leaf.private_key_pem.write_to_path(key)
         return {"tls_cert": cert, "tls_key": key}
 
-    def client(self, *, signed_by: "Authority | None" = None) -> ssl.SSLContext:
+    def client(self, *, signed_by: "CertificateAuthority | None" = None) -> ssl.SSLContext:
         """Return what a client speaks TLS with that trusts this one, and shows a certificate `signed_by` another."""
         context = ssl.create_default_context(cadata=self.issuer.cert_pem.bytes().decode())
         if signed_by is not None:

@@ -1,0 +1,115 @@
+"""The command `wsaas` in a process of its own, its clients on plain sockets, and a backend in a thread."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.ports import free_port
+from tests.support.waiting import TIMEOUT_S
+
+
+class ThreadedBackend(ThreadingHTTPServer):
+    """Takes everything, and remembers what it was told."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BackendHandler)
+        self.told: list[str] = []
+
+    @property
+    def uri(self) -> str:
+        return f"127.0.0.1:{self.server_port}/hook"
+
+
+class BackendHandler(BaseHTTPRequestHandler):
+    """Says OK."""
+
+    server: ThreadedBackend
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append(self.command)
+        body = b'{"code": "OK"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_PUT = do_DELETE = do_POST  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a command needs, and nothing that happens to be set here."""
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH", "LANG"}}
+    return {**kept, **more}
+
+
+def run_wsaas(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "wsaas", *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@contextmanager
+def running_wsaas(**variables: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Run the command; give it and its port as soon as it listens."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsaas"],
+        env=environment(WS_HOSTNAME=f"127.0.0.1:{port}", **variables),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert f"listening on 127.0.0.1:{port}" in process.stderr.readline()
+            yield process, port
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def connect_client(port: int) -> socket.socket:
+    """Connect a client."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    client.sendall(
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += client.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    return client
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    data = b""
+    while piece := client.recv(4096):
+        data += piece
+    return data
+
+
+def join_demo_room(port: int) -> socket.socket:
+    """Join a room of the demo."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    client.sendall(
+        b"GET /rooms/lobby?nick=ada HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert client.recv(12) == b"HTTP/1.1 101"
+    return client

@@ -1,0 +1,21 @@
+"""Command-line tools that people have at hand."""
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOOL_TIMEOUT_S = 60.0
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+async def run_tool(*command: str, cwd: Path | None = None, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a command with `given` as its input. It has to succeed."""
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=cwd, input=given, capture_output=True, timeout=TOOL_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return done
