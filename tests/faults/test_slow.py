@@ -18,6 +18,7 @@ from tests.support.resources import resident_memory
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas.api import connections
+from wsaas.sessions.registry import page
 
 MIB = 1024 * 1024
 
@@ -167,7 +168,7 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
 
 async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await stage.node()
-    made_page = Mock(side_effect=connections.page)
+    made_page = Mock(side_effect=page)
     monkeypatch.setattr(connections, "page", made_page)
     raw, other = await node.raw(), await node.raw()
     count = 5000

@@ -63,12 +63,14 @@ def test_a_file_that_cannot_be_used_is_status_2_and_one_line(capsys: pytest.Capt
 
 
 def test_a_locked_key_as_a_command_asks_nobody(tmp_path: Path) -> None:
-    locked = tmp_path / "locked.pem"
-    locked.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
-    done = run_wsaas("--tls-cert", str(locked), "--tls-key", str(locked), API_URI="localhost:8000/x")
+    encrypted = tmp_path / "encrypted.pem"
+    encrypted.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    done = run_wsaas("--tls-cert", str(encrypted), "--tls-key", str(encrypted), API_URI="localhost:8000/x")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == f"wsaas: TLS_KEY={str(locked)!r}: is locked with a password: give the key without one\n"
+    assert (
+        done.stderr == f"wsaas: TLS_KEY={str(encrypted)!r}: is encrypted with a password: store the key without one\n"
+    )
 
 
 def test_api_uri_is_required_as_a_command() -> None:

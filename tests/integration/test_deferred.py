@@ -1,12 +1,16 @@
 """Requests that a peer answers later: their places are held in the order of their connection."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.support.backend import within
+from tests.support.clients import RawClient
 from tests.support.peers import REMOTE, PeerDouble
-from tests.support.stage import Node, Raw, Stage, free_port, until
+from tests.support.ports import free_port
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, with_timeout
 from wsaas.cluster.router import LocalRouter
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.transport.deferring import MAX_HELD
@@ -28,7 +32,7 @@ def push(name: str, body: bytes = b"hello", *, method: str = "PUT", version: str
     return head.encode() + body
 
 
-async def silent(raw: Raw) -> bool:
+async def silent(raw: RawClient) -> bool:
     """Return whether nothing comes for a while."""
     try:
         await asyncio.wait_for(raw.reader.read(1), 0.1)
@@ -45,12 +49,12 @@ async def test_pipelined_pushes_here_and_there_are_answered_in_order(
     raw = await node.raw()
     raw.send(push(name, b"first") + push(REMOTE) + push(name, b"second"))
     assert (await raw.answer()).status == 200
-    assert await within(client.recv()) == "first"
-    await until(lambda: peer.requests)
+    assert await with_timeout(client.recv()) == "first"
+    await wait_until(lambda: peer.requests)
     assert await silent(raw)
     peer.answer(GONE)
     assert [(await raw.answer()).status for _ in range(2)] == [410, 200]
-    assert await within(client.recv()) == "second"
+    assert await with_timeout(client.recv()) == "second"
 
 
 async def test_two_connections_do_not_wait_for_each_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,29 +62,29 @@ async def test_two_connections_do_not_wait_for_each_other(stage: Stage, monkeypa
     client, name = await node.admit()
     waiting, other = await node.raw(), await node.raw()
     waiting.send(push(REMOTE))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     other.send(push(name, b"not held up"))
     assert (await other.answer()).status == 200
-    assert await within(client.recv()) == "not held up"
+    assert await with_timeout(client.recv()) == "not held up"
     other.send(push(REMOTE, method="DELETE", body=b""))
-    await until(lambda: len(peer.requests) == 2)
+    await wait_until(lambda: len(peer.requests) == 2)
     peer.answer(GONE, which=1)
     assert (await other.answer()).status == 410
     peer.answer()
     assert (await waiting.answer()).status == 200
 
 
-@pytest.mark.parametrize("end", [Raw.close, Raw.half_close, Raw.reset])
+@pytest.mark.parametrize("end", [RawClient.close, RawClient.half_close, RawClient.reset])
 @pytest.mark.parametrize("behind", [0, 1000])
 async def test_a_caller_that_goes_away_cancels_its_request(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, end: object, behind: int
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, end: Callable[[RawClient], None], behind: int
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)
     raw = await node.raw()
     raw.send(push(REMOTE) + b"x" * behind)
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     end(raw)
-    await until(lambda: peer.cancelled)
+    await wait_until(lambda: peer.cancelled)
     assert peer.cancelled == peer.requests
     peer.answer()
     assert (await node.rest("GET", "/healthz")).status == 200
@@ -92,7 +96,7 @@ async def test_who_goes_on_sending_is_read_up_to_a_bound_and_answered_in_the_end
     node, peer = await with_peer(stage, monkeypatch)
     raw = await node.raw()
     raw.send(push(REMOTE))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     count = 20 * MAX_HELD // len(health)
     raw.send(health * count)
@@ -108,16 +112,16 @@ async def test_a_head_and_a_client_of_http_1_0_get_what_they_understand(
     node, peer = await with_peer(stage, monkeypatch)
     raw = await node.raw()
     raw.send(push(REMOTE, b"", method="HEAD"))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     peer.answer(GONE)
     head = await raw.answer(head=True)
     assert (head.status, head.headers["Content-Length"]) == (410, str(len(GONE.body)))
     raw.send(push(REMOTE, version="1.0", more="Connection: keep-alive\r\n"))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     peer.answer()
     assert (await raw.answer()).headers["Connection"] == "keep-alive"
     raw.send(push(REMOTE, version="1.0"))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     peer.answer()
     assert (await raw.answer()).headers["Connection"] == "close"
     await raw.end()
@@ -128,7 +132,7 @@ async def test_past_the_deadline_the_answer_is_504(stage: Stage, monkeypatch: py
     node, peer = await with_peer(stage, monkeypatch, timeout=1.0, keep_alive_timeout=100, handshake_timeout=100)
     raw = await node.raw()
     raw.send(push(REMOTE) + push("nothing"))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     assert (await raw.answer()).status == 504
     assert peer.cancelled == peer.requests
     assert (await raw.answer()).status == 404
@@ -139,11 +143,11 @@ async def test_a_node_that_drains_answers_504_before_it_closes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
     port = free_port()
-    chosen = {} if shared else {"control_listen": f"127.0.0.1:{port}"}
+    chosen: dict[str, Any] = {} if shared else {"control_listen": f"127.0.0.1:{port}"}
     node, peer = await with_peer(stage, monkeypatch, **chosen)
     raw = await node.raw() if shared else await node.raw(port)
     raw.send(push(REMOTE))
-    await until(lambda: peer.requests)
+    await wait_until(lambda: peer.requests)
     assert await node.drain()
     assert (await raw.answer()).status == 504
     assert peer.cancelled == peer.requests

@@ -32,6 +32,7 @@ from wsaas.transport import admission, descriptors, listener
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
 from wsaas.transport.run_queue import SLICE_S, TURN_S
+from wsaas.websocket import frames
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -254,7 +255,7 @@ def test_the_measured_cases_exist():
 
 
 def test_the_body_of_a_close_is_as_long_as_said():
-    assert f"a reason of up to {connections.MAX_REASON} bytes" in section("REST API")
+    assert f"a reason of up to {frames.MAX_REASON} bytes" in section("REST API")
 
 
 def free_port() -> int:

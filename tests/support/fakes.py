@@ -1,18 +1,25 @@
 """Stand-ins for time, transports and the backend: everything happens when a test says so, and nothing otherwise."""
 
+import asyncio
+from typing import Any
+
 from websockets.utils import apply_mask
 
 from wsaas.access import Proxies
-from wsaas.delivery.circuit_breaker import CLOSED
+from wsaas.clock import Clock, Timer
+from wsaas.delivery.circuit_breaker import CLOSED, CircuitBreaker
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
-from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.pool import Exchange
+from wsaas.delivery.journal import Journal, NoJournal
+from wsaas.delivery.pool import Exchange, Opener, Pool
+from wsaas.delivery.webhook import Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
-from wsaas.sessions.session import Services
+from wsaas.sessions.ports import ClientConnection, PendingClient
+from wsaas.sessions.session import Services, SessionListener
 from wsaas.settings import load
 from wsaas.transport.admission import ConnectionTable, SharedGate
 from wsaas.transport.descriptors import DescriptorBudget
+from wsaas.transport.timeouts import Timeouts
 from wsaas.websocket.handshake import Handshake
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -31,7 +38,7 @@ def make_handshake(subprotocols=(), authorization=None):
 
 def make_opened(at=0.0, **values):
     """Return the event of a client that asks to connect."""
-    usual = {
+    usual: dict[str, Any] = {
         "id": "id",
         "ws_uri": "node/id",
         "timeout_ms": 30_000,
@@ -86,7 +93,7 @@ def client_frame(opcode, payload=b"", *, fin=True, mask=b"\x01\x02\x03\x04"):
     return first + length + mask + apply_mask(payload, mask)
 
 
-class FakeTimer:
+class FakeTimer(Timer):
     """A call that `FakeClock` makes when it is due."""
 
     def __init__(self, at, callback, args):
@@ -99,7 +106,7 @@ class FakeTimer:
         self.cancelled = True
 
 
-class FakeClock:
+class FakeClock(Clock):
     """A `Clock` that is turned by hand."""
 
     def __init__(self, now=1000.0):
@@ -149,7 +156,7 @@ class Stopwatch:
         return self.now
 
 
-class FakeTransport:
+class FakeTransport(asyncio.Transport):
     """An `asyncio.Transport` that keeps what is written. `backlog`: bytes that the peer has not taken yet."""
 
     def __init__(self, protocol=None, peername=("192.0.2.7", 50000)):
@@ -215,7 +222,7 @@ class FakeTransport:
         self.high = high
 
 
-class FakeOpener:
+class FakeOpener(Opener):
     """An `Opener` whose connections open, or fail to, one by one, the oldest first."""
 
     def __init__(self):
@@ -248,7 +255,7 @@ class CallbackExchange(Exchange):
         self.callback(outcome)
 
 
-class FakePool:
+class FakePool(Pool):
     """A `Pool` that only keeps what it is given to send."""
 
     def __init__(self):
@@ -267,7 +274,7 @@ class FakePool:
         self.sent.pop(0).answered(outcome)
 
 
-class FakeBreaker:
+class FakeBreaker(CircuitBreaker):
     """A `CircuitBreaker` whose state a test sets. `waiting`: who waits; `observed`: what it was told, in order."""
 
     def __init__(self):
@@ -287,8 +294,10 @@ class FakeBreaker:
         self.observed.append((delivery, outcome))
 
 
-class FakeWebhook:
+class FakeWebhook(Webhook):
     """A `Webhook` that a test answers by verdicts. `told`: every event once, in the order of its first try."""
+
+    breaker: "FakeBreaker"
 
     def __init__(self):
         self.breaker = FakeBreaker()
@@ -319,7 +328,7 @@ class FakeWebhook:
         return event
 
 
-class FakeTimeouts:
+class FakeTimeouts(Timeouts):
     """A `Timeouts` without a timer: `check` checks the deadlines of all `connections`."""
 
     def __init__(self):
@@ -347,7 +356,7 @@ def make_gate(clock, registry, timeouts, *, clients=10, kind=SharedGate):
     return kind(table, registry.addresses, Proxies())
 
 
-class FakeEdge:
+class FakeEdge(ClientConnection):
     """The edge of a client that is in. `calls`: what the session wanted, in order; `backlog`: bytes that wait.
 
     `ended` is called when it is finished, as the edge tells its session of the end.
@@ -382,7 +391,7 @@ class FakeEdge:
         self.calls.append("resume")
 
 
-class FakeDoor:
+class FakeDoor(PendingClient):
     """The door of a client that waits. `accepted`: subprotocol and early frames; `refused`: the fault."""
 
     def __init__(self):
@@ -402,7 +411,7 @@ class FakeDoor:
         self.refused = error
 
 
-class FakeJournal:
+class FakeJournal(Journal):
     """A `Journal` that a test writes by hand. `entries`: what is written, by id; `pending`: what is not yet, in order.
 
     An entry is a dictionary of what a row of the real one holds.
@@ -472,12 +481,13 @@ def make_services(settings, clock, webhook, listener=None, journal=None):
     return Services(settings, clock, webhook, journal or NoJournal(), listener or FakeSessionListener())
 
 
-class FakeSessionListener:
-    """A registry that only counts. `owed`: what was given up."""
+class FakeSessionListener(SessionListener):
+    """Records what a session tells it. `owed`: the entries of DELETEs that were given up."""
+
+    is_open = True
 
     def __init__(self):
         self.calls = []
-        self.is_open = True
         self.owed = []
 
     def disconnect_failed(self, session):

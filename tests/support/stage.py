@@ -52,7 +52,7 @@ class Loop(uvloop.Loop):
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._numbers = count()
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # it does not relate the types of the arguments to the callback
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         owner = getattr(callback, "__self__", callback)

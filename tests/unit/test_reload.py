@@ -6,12 +6,13 @@ from tests.support.fakes import make_settings
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.delivery.signature import Signer
 from wsaas.reload import file_sources
+from wsaas.transport.certificates import Certificates
 
 SECRET = "whsec_" + "A" * 32
 
 
-class Loads:
-    """Stands in for what loads certificates."""
+class FakeCertificates(Certificates):
+    """Counts how often it loads."""
 
     def __init__(self):
         self.count = 0
@@ -32,7 +33,7 @@ class Loads:
     ],
 )
 def test_the_files_of_tls_are_loaded_together(files, shown):
-    certificates = Loads()
+    certificates = FakeCertificates()
     sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None)
     assert [source.shown for source in sources] == shown
     for source in sources:
@@ -46,7 +47,7 @@ def test_secrets_are_loaded_each_by_itself_and_only_from_files(tmp_path):
     secrets.write_text(SECRET)
     given = make_settings(control_token_file=str(tokens), api_secret_file=str(secrets))
     now, signer = BearerTokens(given.control_token), Signer(given.api_secret)
-    first, second = file_sources(given, Loads(), now, signer)
+    first, second = file_sources(given, FakeCertificates(), now, signer)
     assert (first.shown, second.shown) == (f"CONTROL_TOKEN_FILE='{tokens}'", f"API_SECRET_FILE='{secrets}'")
     before = signer.lines(b"id", 0, b"")
     tokens.write_text("two")
@@ -57,4 +58,4 @@ def test_secrets_are_loaded_each_by_itself_and_only_from_files(tmp_path):
     second.load()
     assert signer.lines(b"id", 0, b"") != before
     direct = make_settings(control_token="one", api_secret=SECRET)
-    assert file_sources(direct, Loads(), now, signer) == []
+    assert file_sources(direct, FakeCertificates(), now, signer) == []

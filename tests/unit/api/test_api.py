@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted
 from wsaas.events import Closed, Reason
 from wsaas.http.request import Request, RequestParser
-from wsaas.http.serialize import serialize
+from wsaas.http.serialize import OutgoingResponse, serialize
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
@@ -36,7 +38,7 @@ class Answer:
         assert len(self.headers) == len(lines)
         self.length = int(self.headers["Content-Length"])
         assert len(self.body) == (0 if head else self.length)
-        self.json = orjson.loads(self.body) if self.body else None
+        self.json: Any = orjson.loads(self.body) if self.body else None
 
     @property
     def said(self):
@@ -74,7 +76,9 @@ class Rig:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
         (request,) = read_all(RequestParser(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
-        return serialize(self.control.respond(request), self.clock.wall(), request)
+        response = self.control.respond(request)
+        assert isinstance(response, OutgoingResponse)
+        return serialize(response, self.clock.wall(), request)
 
     def ask(self, method, target, *headers, body=b"", host="localhost"):
         return Answer(self.raw(method, target, *headers, body=body, host=host), head=method == "HEAD")
@@ -317,6 +321,7 @@ def test_a_delete_whose_body_cannot_be_followed_changes_nothing(rig, body):
 def test_a_delete_during_the_handshake_refuses_the_client():
     rig = Rig(enters=False)
     assert rig.ask("DELETE", rig.path).status == 200
+    assert rig.door.refused is not None
     assert rig.door.refused.status == 403
     rig.webhook.answer(Accepted(None, None))
     assert isinstance(rig.webhook.asked, Closed)

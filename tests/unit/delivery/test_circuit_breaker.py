@@ -157,8 +157,7 @@ def test_failures_of_sixteen_connections_open_it_halfway_and_those_of_fifteen_do
     for _ in range(15):
         rig.observe(outcome)
     assert rig.state is State.CLOSED
-    rig.observe(outcome)
-    assert rig.state is State.HALF_OPEN
+    assert rig.observe(outcome).state is State.HALF_OPEN
     assert rig.calls == ["return retried"]
 
 
@@ -190,8 +189,7 @@ def test_a_request_that_was_not_sent_says_nothing(rig):
     for _ in range(15):
         rig.observe(Failure.BROKEN).observe(Failure.POOL_TIMEOUT)
     assert rig.state is State.CLOSED
-    rig.observe(Failure.BROKEN)
-    assert rig.state is State.HALF_OPEN
+    assert rig.observe(Failure.BROKEN).state is State.HALF_OPEN
 
 
 def test_the_ids_of_failed_connections_that_are_kept_are_bounded(rig):

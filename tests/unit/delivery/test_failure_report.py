@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeBreaker, make_closed, make_opened
+from tests.support.fakes import FakeBreaker, FakePool, make_closed, make_opened
 from wsaas.delivery.failure_report import EXCERPT_LENGTH, EXCERPT_SOURCE, Excerpt, advice
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.webhook import Webhook
@@ -35,7 +35,7 @@ def response(status, body=b"", **headers):
 def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settings):
     """Return the level and the text of what is logged of `answer`, None where nothing is."""
     caplog.set_level("INFO", "wsaas")
-    Webhook(load({"api_uri": uri, **settings}, {}), None, FakeBreaker(), lambda: 0.0).judge(event, answer)
+    Webhook(load({"api_uri": uri, **settings}, {}), FakePool(), FakeBreaker(), lambda: 0.0).judge(event, answer)
     if not caplog.records:
         return None
     (record,) = caplog.records

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -54,7 +56,7 @@ class Rig:
     def __init__(self, path, **options):
         self.path = path
         self.clock = FakeClock()
-        self.calls = queue.SimpleQueue()
+        self.calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = queue.SimpleQueue()
         self.told = []
         self.options = options
         self.journal = self.new()
@@ -218,7 +220,7 @@ def test_a_journal_may_be_closed_twice(opened):
 
 
 def test_without_a_journal_everything_goes_on_at_once():
-    told = []
+    told: list[bool] = []
     none = NoJournal()
     none.opened(entry(), told.append)
     none.admitted("a", "context")
@@ -478,7 +480,7 @@ def test_a_folder_that_refuses_a_new_file_is_an_error(rig, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(journal_file.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(JournalError, match="Permission denied"):
         rig.open()
 
@@ -1043,8 +1045,8 @@ def test_what_cannot_be_written_anew_is_tried_again_with_all_that_was_known(whol
 
     del whole.known["a"]
     remove(whole.path)
-    monkeypatch.setattr(journal_file.os, "link", full)
-    monkeypatch.setattr(journal_file.Path, "rename", full)
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(Path, "rename", full)
     whole.notice()
     whole.turn()
     assert "cannot be rewritten: No space left on device" in caplog.messages[-1]
@@ -1078,7 +1080,7 @@ def test_a_file_system_without_hard_links_will_do(whole, monkeypatch, taken):
         raise OSError(1, "Operation not permitted")
 
     remove(whole.path)
-    monkeypatch.setattr(journal_file.os, "link", no_links)
+    monkeypatch.setattr(os, "link", no_links)
     whole.notice()
     whole.turn()
     assert bool(whole.journal._damage) == taken
@@ -1115,7 +1117,12 @@ def test_a_write_that_fails_right_after_the_file_was_written_anew_leaves_nobody_
 def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
     looks = []
     real = journal_file.JournalFile.fault
-    monkeypatch.setattr(journal_file.JournalFile, "fault", lambda self: looks.append(1) or real(self))
+
+    def look(file):
+        looks.append(1)
+        return real(file)
+
+    monkeypatch.setattr(journal_file.JournalFile, "fault", look)
     monkeypatch.setattr(journal, "CHECK_INTERVAL_S", 1000.0)
     for name in "defghijklm":
         whole.opened(name)

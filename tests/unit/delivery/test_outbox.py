@@ -35,7 +35,7 @@ AGAIN = Retry("the backend is tired")
 ADMITTED = Accepted(None, None)
 
 
-class FakeOwner:
+class FakeOwner(OutboxListener):
     """Keeps what the outbox tells it, in order."""
 
     def __init__(self):
@@ -191,7 +191,12 @@ def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, m
 
 def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, monkeypatch):
     bounds = []
-    monkeypatch.setattr(random, "uniform", lambda _low, high: bounds.append(high) or 0.0)
+
+    def uniform(_low, high):
+        bounds.append(high)
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", uniform)
     rig.put(closed())
     for _ in range(5000):
         rig.webhook.answer(AGAIN)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.fakes import CallbackExchange, FakeClock, FakeOpener, FakeTransport
-from wsaas.delivery.pool import Failure, Limits, Pool
+from wsaas.delivery.pool import Failure, Limits, Outcome, Pool
 from wsaas.http.response import Response
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -674,7 +674,7 @@ def test_turning_away_when_nobody_waits_does_nothing(rig):
 
 
 def test_who_is_turned_away_may_send_again_at_once(rig):
-    again = []
+    again: list[Outcome] = []
     rig.pool.send(CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0))
     rig.pool.fail_waiting()
     assert rig.opener.open().take() == b"b"
@@ -703,7 +703,7 @@ def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
 
 
 def test_what_is_returned_may_be_sent_again_at_once(rig):
-    again = []
+    again: list[Outcome] = []
     rig.pool.send(
         CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0, retried=True)
     )
@@ -772,7 +772,7 @@ class PoolMachine(RuleBasedStateMachine):
     def a_connection_dies(self, data):
         data.draw(st.sampled_from(self.alive())).lose()
 
-    @precondition(lambda self: set(self.alive()) - set(self.busy()))
+    @precondition(lambda self: bool(set(self.alive()) - set(self.busy())))
     @rule(data=st.data())
     def the_backend_says_what_nobody_asked_for(self, data):
         idle = [transport for transport in self.alive() if transport.protocol.exchange is None]

@@ -1,6 +1,7 @@
 import json
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import timezone
 from email.utils import format_datetime, formatdate
 
@@ -17,7 +18,18 @@ from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Webhook
+from wsaas.delivery.webhook import (
+    DELIVERED,
+    Accepted,
+    Delivered,
+    Delivery,
+    Rejected,
+    Retry,
+    Subject,
+    Undeliverable,
+    Verdict,
+    Webhook,
+)
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
@@ -33,17 +45,36 @@ EVENTS = [OPENED, MESSAGE, CLOSED]
 ANSWERS = [200, 201, 202, 204, 299]
 
 
-class FakeDelivery:
+class FakeDelivery(Delivery):
     """Keeps the verdicts on its event."""
 
     def __init__(self, subject):
-        self.subject = subject
-        self.connection_id = subject.id
+        self._subject = subject
         self.state = DELIVERING
-        self.verdicts = []
+        self.verdicts: list[Verdict] = []
+        self.on_verdict: Callable[[], object] = lambda: None
+
+    @property
+    def subject(self):
+        return self._subject
+
+    @property
+    def connection_id(self):
+        return self._subject.id
+
+    @property
+    def untried(self):
+        return True
+
+    def attempt(self):
+        return True
+
+    def give_up_overdue(self, _now):
+        return False
 
     def judged(self, verdict):
         self.verdicts.append(verdict)
+        self.on_verdict()
 
 
 def make(**settings: str) -> Webhook:
@@ -184,7 +215,7 @@ def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
     settings = load({"api_uri": "a", "api_secret": text}, {})
     hook = Webhook(settings, FakePool(), FakeBreaker(), lambda: now[0])
     request = read(hook.request(subject(), event))
-    signed = Signer(keys).lines(request.header(b"ce-id"), NOW, request.body)
+    signed = Signer(keys).lines(request.headers[b"ce-id"], NOW, request.body)
     assert [line for line in signed.split(b"\r\n") if line] == [
         name + b": " + value for name, value in request.headers.items() if name.startswith(b"webhook-")
     ]
@@ -201,10 +232,9 @@ def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
     ids=["post", "put", "delete"],
 )
 def test_a_call_hands_the_request_to_the_pool(event, wait_timeout):
-    pool = FakePool()
-    hook = Webhook(
-        load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {}), pool, FakeBreaker(), lambda: NOW
-    )
+    pool, breaker = FakePool(), FakeBreaker()
+    settings = load({"api_uri": "a", "api_timeout": "2500", "api_retry": "4000"}, {})
+    hook = Webhook(settings, pool, breaker, lambda: NOW)
     delivery = FakeDelivery(subject(b"Basic x"))
     hook.call(delivery, event)
     (exchange,) = pool.sent
@@ -215,30 +245,32 @@ def test_a_call_hands_the_request_to_the_pool(event, wait_timeout):
     assert delivery.verdicts == []
     exchange.answered(Failure.BROKEN)
     assert delivery.verdicts == [hook.judge(event, Failure.BROKEN)]
-    assert hook.breaker.observed == [(delivery, Failure.BROKEN)]
+    assert breaker.observed == [(delivery, Failure.BROKEN)]
 
 
 def test_the_outcome_of_what_was_abandoned_reaches_only_the_circuit_breaker(caplog):
-    pool = FakePool()
-    hook = Webhook(load({"api_uri": "a"}, {}), pool, FakeBreaker(), lambda: NOW)
+    pool, breaker = FakePool(), FakeBreaker()
+    hook = Webhook(load({"api_uri": "a"}, {}), pool, breaker, lambda: NOW)
     delivery = FakeDelivery(subject())
     hook.call(delivery, MESSAGE)
     delivery.state = ABANDONED
     answer = response(500)
     pool.answer(answer)
-    assert hook.breaker.observed == [(delivery, answer)]
+    assert breaker.observed == [(delivery, answer)]
     assert delivery.verdicts == []
     assert caplog.messages == []
 
 
 def test_the_circuit_breaker_learns_of_an_outcome_before_the_delivery_acts_on_it():
-    pool, seen = FakePool(), []
-    hook = Webhook(load({"api_uri": "a"}, {}), pool, FakeBreaker(), lambda: NOW)
+    pool, breaker = FakePool(), FakeBreaker()
+    seen: list[int] = []
+    hook = Webhook(load({"api_uri": "a"}, {}), pool, breaker, lambda: NOW)
     delivery = FakeDelivery(subject())
-    delivery.judged = lambda verdict: seen.append((verdict, len(hook.breaker.observed)))
+    delivery.on_verdict = lambda: seen.append(len(breaker.observed))
     hook.call(delivery, MESSAGE)
     pool.answer(response(204))
-    assert seen == [(DELIVERED, 1)]
+    assert delivery.verdicts == [DELIVERED]
+    assert seen == [1]
 
 
 def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
@@ -351,6 +383,7 @@ def test_a_context_that_is_accepted_survives_in_a_header(context):
     verdict = judge_post(response(200, orjson.dumps({"code": "OK", "context": context})))
     if isinstance(verdict, Accepted):
         one = subject()
+        assert verdict.context is not None
         one.set_context(verdict.context)
         assert read(make().request(one, MESSAGE)).header(b"ws-context") == context.encode()
     else:

@@ -168,6 +168,7 @@ def responses_to_client(data: bytes) -> h11.Response | h11.InformationalResponse
             pass
         assert isinstance(part, h11.EndOfMessage)
     assert connection.trailing_data[0] == b""
+    assert isinstance(found, h11.Response | h11.InformationalResponse)
     return found
 
 

@@ -2,6 +2,8 @@
 
 import http.client
 import io
+import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -119,6 +121,7 @@ def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
     reader = ResponseParser(LIMIT)
     assert reader.feed(OK + b"Transfer-Encoding:" + coding + b"\r\n\r\nabc") is None
     response = reader.eof()
+    assert response is not None
     assert (response.body, response.headers, response.keep_alive) == (b"abc", {}, False)
 
 
@@ -128,9 +131,12 @@ def test_a_doubt_ends_with_its_response(pieces):
     sent = [b"HTTP/1.1 100 Go\n\n", OK + END]
     for piece in [b"".join(sent)] if pieces == 1 else sent:
         response = reader.feed(piece)
+    assert response is not None
     assert not response.keep_alive
     for _ in range(2):
-        assert reader.feed(OK + END).keep_alive
+        response = reader.feed(OK + END)
+        assert response is not None
+        assert response.keep_alive
 
 
 def test_a_repaired_head_has_the_same_limits():
@@ -160,11 +166,12 @@ def test_python_reads_the_same_where_the_connection_is_kept(what):
     assert NOT_KEPT.keys() >= OTHERWISE_IN_PYTHON
     data = KEPT[what][0] if what in KEPT else NOT_KEPT[what]
 
-    class Socket:
-        def makefile(self, _mode: str) -> io.BytesIO:
+    class Socket(socket.socket):
+        def makefile(self, *_: Any, **__: Any) -> Any:
             return io.BytesIO(data)
 
-    response = http.client.HTTPResponse(Socket())
+    with Socket() as sock:
+        response = http.client.HTTPResponse(sock)
     response.begin()
     assert response.status == 200
     assert (response.read() == b"abc") is (what not in OTHERWISE_IN_PYTHON)
@@ -221,6 +228,7 @@ def test_a_response_is_the_same_however_loosely_it_is_written_and_however_it_is_
         found = reader.feed(piece)
     if found is None:
         found = reader.eof()
+        assert found is not None
     assert (found.status, found.body) == (status, body)
     extra = {b"x"} if how == 2 else set()
     assert {name: value for name, value in found.headers.items() if name not in extra} == {

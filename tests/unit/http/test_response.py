@@ -30,6 +30,7 @@ def test_a_response_is_the_same_however_it_is_cut(sequence, places):
         for piece in pieces[:-1]:
             assert reader.feed(piece) is None
         response = reader.feed(pieces[-1])
+        assert response is not None
         assert (response.status, response.headers, response.body, response.keep_alive) == expected
         assert not response.is_too_large
         if not response.keep_alive:
@@ -71,6 +72,7 @@ def test_a_response_without_a_length_ends_with_the_connection():
     assert reader.feed(ok(body=b"ab")) is None
     assert reader.feed(b"cd") is None
     response = reader.eof()
+    assert response is not None
     assert (response.body, response.keep_alive, response.is_too_large) == (b"abcd", False, False)
 
 
@@ -142,9 +144,12 @@ def test_a_body_over_the_limit_is_not_waited_for():
 
 def test_a_reader_starts_again_for_the_next_response():
     reader = ResponseParser(10)
-    assert reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11)).is_too_large
+    too_large = reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11))
+    assert too_large is not None
+    assert too_large.is_too_large
     for _ in range(2):
         response = reader.feed(ok(b"Content-Length: 1", body=b"a"))
+        assert response is not None
         assert (response.body, response.is_too_large, response.keep_alive) == (b"a", False, True)
         assert response.headers == {b"content-length": b"1"}
 
@@ -202,7 +207,9 @@ def test_interim_responses_count_for_one_response():
     reader = ResponseParser(LIMIT)
     hint = ok(b"X: " + b"x" * 20_000, start=b"HTTP/1.1 103 Early Hints")
     for _ in range(3):
-        assert reader.feed(hint + ok(b"Content-Length: 0")).keep_alive
+        response = reader.feed(hint + ok(b"Content-Length: 0"))
+        assert response is not None
+        assert response.keep_alive
 
 
 @pytest.mark.parametrize(

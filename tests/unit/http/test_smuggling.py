@@ -389,6 +389,7 @@ USELESS = {
 @pytest.mark.parametrize("what", USELESS)
 def test_a_connection_that_may_have_more_to_say_is_not_used_again(what):
     found = ResponseParser(LIMIT).feed(USELESS[what])
+    assert found is not None
     assert not found.keep_alive
 
 
@@ -397,6 +398,7 @@ def test_a_response_without_a_length_ends_with_its_connection_though_that_is_to_
         reader = ResponseParser(LIMIT)
         assert reader.feed(response(*lines, body=b"abc")) is None
         found = reader.eof()
+        assert found is not None
         assert (found.body, found.keep_alive) == (b"abc", False)
 
 
@@ -437,6 +439,7 @@ def test_a_strict_reader_reads_the_same_response(data, places):
     while isinstance(event := connection.next_event(), h11.Data):
         body += event.data
     assert isinstance(event, h11.EndOfMessage)
+    assert isinstance(head, h11.Response)
     assert (head.status_code, body) == (found.status, found.body)
     if found.keep_alive:
         # h11 keeps no connection of HTTP/1.0.

@@ -20,6 +20,7 @@ from tests.support.fakes import make_opened
 from tests.support.strategies import examples
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import Entry
+from wsaas.log import logger
 from wsaas.log import output as log
 from wsaas.websocket.handshake import Handshake
 
@@ -141,14 +142,14 @@ def test_only_what_is_severe_enough_is_logged(stderr, name, level, shown):
 def test_configuring_again_replaces_what_was_there(stderr):
     log.configure("INFO", "json")
     log.configure("INFO", "text")
-    log.logger.info("once")
+    logger.info("once")
     (line,) = stderr().splitlines()
     assert line.endswith("Z INFO once")
 
 
 def test_the_loggers_of_other_libraries_are_not_changed(stderr, caplog):
     log.configure("INFO", "text")
-    log.logger.info("ours")
+    logger.info("ours")
     logging.getLogger("other").error("theirs")
     assert [entry.message for entry in caplog.records] == ["theirs"]
     assert "theirs" not in stderr()
@@ -302,7 +303,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(monkeypatch):
         polled.set()
         return real()
 
-    monkeypatch.setattr(log.select, "poll", poll)
+    monkeypatch.setattr(select, "poll", poll)
     with writing() as (pipe, writer):
         os.set_blocking(pipe.descriptor, False)
         writer.put(b"x" * 3 * PIPE + b"\n")
@@ -322,7 +323,7 @@ def test_lines_that_could_not_be_written_are_reported_once_others_can(monkeypatc
         return real(descriptor, data[:answer])
 
     with writing() as (pipe, writer):
-        monkeypatch.setattr(log.os, "write", write)
+        monkeypatch.setattr(os, "write", write)
         with writer._changed:
             for word in (b"one\n", b"two\n", b"three\n"):
                 writer._add(log._Line(pipe.descriptor, word, 1))
@@ -377,7 +378,7 @@ def test_the_notice_of_lost_lines_is_formatted_like_other_lines():
 
 def test_a_record_that_cannot_be_formatted_is_logged_and_nothing_raised(stderr):
     log.configure("INFO", "text")
-    log.logger.info("%d clients", "many")
+    logger.info("%d clients", "many")
     assert re.search(r" ERROR .*test_output\.py:\d+: a log record could not be formatted: '%d clients'", stderr())
 
 
@@ -434,7 +435,7 @@ def raised(error):
 def test_a_standard_error_that_was_closed_at_the_start_is_none(stderr, monkeypatch):
     monkeypatch.setattr(sys, "__stderr__", None)
     log.configure("INFO", "text")
-    log.logger.info("unheard")
+    logger.info("unheard")
     assert stderr() == ""
     os.close(log._handlers[0].writer._descriptor)
 

@@ -2,6 +2,7 @@
 
 import logging
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -50,7 +51,7 @@ def test_repetitions_are_counted_and_the_latest_is_logged_a_second_later(rig, ca
 
 
 def test_while_a_cause_goes_on_the_intervals_double_up_to_a_minute(rig, caplog):
-    times = []
+    times: list[float] = []
     for _ in range(400):
         rig.throttle.warning("down", "down")
         rig.throttle.warning("down", "down")
@@ -108,7 +109,7 @@ def test_an_argument_is_formatted_only_when_its_line_is_logged(rig, caplog):
             formatted.append(self)
             return "costly"
 
-    formatted = []
+    formatted: list[object] = []
     for _ in range(1000):
         rig.throttle.warning("down", "%s", Costly())
     rig.wait(1)
@@ -136,12 +137,17 @@ def test_causes_beyond_the_limit_share_one(rig, caplog):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=200))
 def test_no_line_is_lost_from_the_counts_and_no_cause_is_logged_twice_in_a_second(steps):
-    logged = []
-    handler = logging.Handler()
-    handler.emit = lambda record: logged.append((rig.time, record.args))
+    rig = Rig()
+    logged: list[tuple[float, tuple[Any, ...]]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert isinstance(record.args, tuple)
+            logged.append((rig.time, record.args))
+
+    handler = Handler()
     logger.addHandler(handler)
     try:
-        rig = Rig()
         given_lines = dict.fromkeys(range(4), 0)
         for cause, seconds in steps:
             rig.throttle.error(cause, "cause %d", cause)

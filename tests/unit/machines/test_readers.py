@@ -14,7 +14,7 @@ from tests.support.strategies import CLOSE, FIN, frame, requests, requests_or_no
 from wsaas.errors import HTTPError
 from wsaas.http.request import CONTINUE, Phase, Request, RequestParser
 from wsaas.websocket.decoder import FrameDecoder
-from wsaas.websocket.frames import Close, Violation
+from wsaas.websocket.frames import Close, Received, Violation
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -100,7 +100,7 @@ class FramesMachine(RuleBasedStateMachine):
     def start(self, limit, deflated):
         self.limit, self.deflated = limit, deflated
         self.streams = {fast: FrameDecoder(limit, fast=fast, deflated=deflated) for fast in (True, False)}
-        self.taken = {True: [], False: []}
+        self.taken: dict[bool, list[Received]] = {True: [], False: []}
         self.unsent = self.sent = b""
 
     @rule(some=st.lists(frames, max_size=4))

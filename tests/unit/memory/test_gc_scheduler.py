@@ -1,9 +1,9 @@
 import gc
 import sys
+import time
 
 import pytest
 
-from wsaas.memory import gc_scheduler
 from wsaas.memory.gc_scheduler import (
     FEW_CLIENTS,
     GC_INTERVAL_S,
@@ -42,7 +42,7 @@ class Rig:
         self.collections = 0
         self.time = 0.0
         monkeypatch.setattr(gc, "collect", self.collect)
-        monkeypatch.setattr(gc_scheduler.time, "perf_counter", lambda: self.time)
+        monkeypatch.setattr(time, "perf_counter", lambda: self.time)
         self.scheduler = GcScheduler(lambda: self.clients, lambda: self.blocks)
 
     def collect(self):
@@ -142,7 +142,7 @@ def test_real_garbage_of_many_clients_is_collected():
     try:
         # The least memory counts, and a quarter of it may have to be exceeded.
         for _ in range(max(GROWTH_BLOCKS, before)):
-            cycle = []
+            cycle: list[object] = []
             cycle.append(cycle)
         del cycle
         assert sys.getallocatedblocks() >= before + GROWTH_BLOCKS

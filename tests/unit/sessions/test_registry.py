@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ class Rig:
     def __init__(self, limit=2, journal=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.journal = journal or NoJournal()
+        self.journal: Any = journal or NoJournal()
         self.registry = Registry(make_settings(**values), self.clock, self.webhook, self.journal, limit)
         self.deserted = []
         self.emptied = []

@@ -48,7 +48,7 @@ class Rig:
 
     def __init__(self, clients=3, control=2, limit=0, trusted=NO_PROXIES):
         self.clock = FakeClock()
-        self.open = set()
+        self.open: set[Connection] = set()
         self.table = ConnectionTable(DescriptorBudget(clients, 1, control, 1), lambda: len(self.open), self.clock)
         self.addresses = AddressLimit(limit)
         self.clients, self.control, self.shared = (

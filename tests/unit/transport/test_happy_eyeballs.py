@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import socket
+from typing import cast
 
 import pytest
 
@@ -41,7 +42,8 @@ class Rig:
 
     def __init__(self):
         self.loop = FakeLoop()
-        self.happy_eyeballs = HappyEyeballs(self.loop)
+        self._as_loop = cast(asyncio.AbstractEventLoop, self.loop)
+        self.happy_eyeballs = HappyEyeballs(self._as_loop)
 
     def connect(self, *hosts, timeout=5.0, **outcomes):
         """Return the host that was connected to, and those that were tried in order."""
@@ -50,13 +52,14 @@ class Rig:
 
     def run(self, infos, timeout=5.0):
         self.loop.tried.clear()
-        self.attempts = Attempts(self.loop)
+        self.attempts = Attempts(self._as_loop)
 
         async def connect():
             sock = await asyncio.wait_for(self.happy_eyeballs.connect(infos, self.attempts), timeout)
             sock.close()
 
         asyncio.run(connect())
+        assert self.attempts.winner is not None
         return self.attempts.winner[0], self.loop.tried
 
 

@@ -2,6 +2,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -247,13 +248,15 @@ def test_the_shortcut_of_a_push_does_what_the_plain_way_does(name, backlog, toke
         rig = Rig(**({"control_token": token} if token else {}))
         if not is_shortcut:
             rig.protocol._parser = PlainParser(1024 * 1024, rig.protocol._site.body_limit)
+            assert rig.protocol._site.api is not None
             rig.protocol._site.api._prefix = b"no target starts so"
         push = rig.push(*lines, *((b"Authorization: Bearer s3cret",) if token else ()), size=len(body), body=body)
         (session,) = rig.registry.live()
         rig.webhook.answer(Accepted(None, None))
-        session.connection.backlog = backlog
+        connection: Any = session.connection
+        connection.backlog = backlog
         rig.receive(push)
-        sent = session.connection.written, session.info.messages_out, session.info.bytes_out
+        sent = connection.written, session.info.messages_out, session.info.bytes_out
         found.append((rig.transport.take(), sent, rig.transport.ended, rig.protocol._is_authorized))
     assert found[0] == found[1]
 

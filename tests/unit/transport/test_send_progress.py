@@ -45,7 +45,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Transport(FakeTransport):
-    def __init__(self, sock: FakeSocket | None) -> None:
+    def __init__(self, sock: FakeSocket | socket.socket | None) -> None:
         super().__init__()
         self.sock = sock
 

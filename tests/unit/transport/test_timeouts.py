@@ -4,17 +4,20 @@ import pytest
 
 from tests.support.fakes import FakeClock, make_settings
 from wsaas.clock import GRACE_S
-from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD_SHARE, Timeouts, check_interval
+from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD_SHARE, HasDeadline, Timeouts, check_interval
 
 
-class Connection:
-    def __init__(self):
+class Connection(HasDeadline):
+    """Records the times of its checks, and calls `on_check` with each."""
+
+    def __init__(self, on_check=lambda _now: None):
         self.checks = []
-
         self.closed = False
+        self._on_check = on_check
 
     def check_deadline(self, now):
         self.checks.append(now)
+        self._on_check(now)
 
     def close_gracefully(self):
         self.closed = True
@@ -55,9 +58,9 @@ def test_deadlines_are_checked_at_each_interval_with_the_time(clock):
 
 
 def test_jobs_run_after_the_deadlines_were_checked(clock):
-    calls = []
-    timeouts, connection = Timeouts(clock, 1.0, calls.append, calls.append), Connection()
-    connection.check_deadline = lambda now: calls.append(("connection", now))
+    calls: list[object] = []
+    timeouts = Timeouts(clock, 1.0, calls.append, calls.append)
+    connection = Connection(lambda now: calls.append(("connection", now)))
     timeouts.add(connection)
     timeouts.start()
     clock.advance(1.0)
@@ -87,13 +90,11 @@ def test_a_connection_that_is_added_twice_counts_once(clock):
 
 
 def test_a_check_may_add_and_discard_connections(clock):
-    timeouts, first, second = Timeouts(clock, 1.0), Connection(), Connection()
-
     def replace(_now):
         timeouts.discard(first)
         timeouts.add(second)
 
-    first.check_deadline = replace
+    timeouts, first, second = Timeouts(clock, 1.0), Connection(replace), Connection()
     timeouts.add(first)
     timeouts.start()
     clock.advance(1.0)
@@ -102,10 +103,16 @@ def test_a_check_may_add_and_discard_connections(clock):
 
 
 def test_a_connection_that_the_check_of_another_discards_is_not_checked(clock):
-    timeouts, one, other = Timeouts(clock, 1.0), Connection(), Connection()
-    calls = []
-    one.check_deadline = lambda _now: (calls.append(one), timeouts.discard(other))
-    other.check_deadline = lambda _now: (calls.append(other), timeouts.discard(one))
+    def discard_other(_now):
+        calls.append(one)
+        timeouts.discard(other)
+
+    def discard_one(_now):
+        calls.append(other)
+        timeouts.discard(one)
+
+    timeouts, one, other = Timeouts(clock, 1.0), Connection(discard_other), Connection(discard_one)
+    calls: list[Connection] = []
     timeouts.add(one)
     timeouts.add(other)
     timeouts.start()
@@ -128,9 +135,8 @@ def test_an_exception_in_a_check_does_not_stop_the_timer(clock):
     def fail(_now):
         raise ZeroDivisionError
 
-    jobs = []
-    timeouts, connection = Timeouts(clock, 1.0, jobs.append), Connection()
-    connection.check_deadline = fail
+    jobs: list[float] = []
+    timeouts, connection = Timeouts(clock, 1.0, jobs.append), Connection(fail)
     timeouts.add(connection)
     timeouts.start()
     with pytest.raises(ZeroDivisionError):
@@ -225,7 +231,7 @@ def test_a_check_that_takes_longer_than_the_interval_is_completed_first(clock, m
 
 
 def test_the_loop_polls_before_deadlines_are_checked(clock):
-    checks = []
+    checks: list[float] = []
     timeouts = Timeouts(clock, 1.0, checks.append)
     timeouts.start()
     (timer,) = clock.timers

@@ -461,7 +461,7 @@ def test_many_short_records_are_read_a_slice_of_time_at_a_time(rig):
 
 
 def test_one_record_is_read_at_once_while_others_wait_for_their_turn(rig):
-    order = []
+    order: list[object] = []
     rig.run_queue.add(lambda: order.append("other"))
     rig.app.on_data = order.append
     rig.tls.data_received(seal(rig, *numbers(0, 3)))

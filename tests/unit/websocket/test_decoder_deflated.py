@@ -29,7 +29,7 @@ from wsaas.events import Message
 from wsaas.websocket import frames
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.deflate import MIN_DEFLATED, Agreement, deflate
-from wsaas.websocket.frames import Close, Ping, Violation, deflating, encode
+from wsaas.websocket.frames import Close, Ping, Received, Violation, deflating, encode
 
 RSV1 = 0x40
 UNLIMITED = 2**62
@@ -66,7 +66,8 @@ def test_each_message_says_for_itself_whether_it_is_deflated():
 @st.composite
 def streams(draw):
     """Draw messages, deflated or not, in fragments with pings between them; and what they are."""
-    data, expected = b"", []
+    data = b""
+    expected: list[Received] = []
     for _ in range(draw(st.integers(1, 4))):
         text, is_deflated = draw(st.booleans()), draw(st.booleans())
         payload = draw(st.text(max_size=300).map(str.encode) if text else st.binary(max_size=300))
@@ -125,7 +126,9 @@ def test_the_bit_stands_at_the_first_frame_of_a_message_alone(data):
 def test_without_an_agreement_the_bit_is_a_violation():
     stream = FrameDecoder(UNLIMITED)
     stream.receive(deflated_frame(TEXT, b"a"))
-    assert stream.next().code == 1002
+    violation = stream.next()
+    assert isinstance(violation, Violation)
+    assert violation.code == 1002
 
 
 def test_what_cannot_be_inflated_is_refused():

@@ -174,6 +174,7 @@ def test_another_library_accepts_what_is_answered_to_its_offer(server_drops, cli
     if server_bits == 8:
         assert agreement is None
         return
+    assert agreement is not None
     ((_, answer),) = parse_extension(agreement.response)
     extension = factory.process_response_params(answer, [])
     assert extension.remote_no_context_takeover

@@ -34,6 +34,7 @@ def close_read_by_a_client(data: bytes) -> tuple[int, str]:
     client.receive_bytes(data)
     (got,) = client.received_frames()
     assert got.opcode is Opcode.CLOSE
+    assert isinstance(got.payload, tuple)
     return got.payload
 
 
