@@ -1,6 +1,7 @@
 """The audit finds each kind of wrong, and nothing where all is right."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,16 @@ RIGHT = [
 
 
 def life(**values: object) -> Life:
-    given = {"sent": 2, "asked": [2], "replies": [2], "pushes": [5, 6, 7], "admitted": True, "end": "clean", **values}
-    return Life("ada", **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        "sent": 2,
+        "asked": [2],
+        "replies": [2],
+        "pushes": [5, 6, 7],
+        "admitted": True,
+        "end": "clean",
+        **values,
+    }
+    return Life("ada", **given)
 
 
 def swapped(lines: list[str], one: int, other: int) -> list[str]:

@@ -90,7 +90,7 @@ async def test_no_warning_where_the_rest_surface_is_safe(stage: Stage, safe: dic
 
 
 async def turns_to_let_in(node: Node, crowd: int) -> int:
-    """Return the turns of the loop that it takes to accept a crowd that stands at the door."""
+    """Return the turns of the loop that it takes to accept connections that wait to be accepted."""
     with ExitStack() as stack:
         for _ in range(crowd):
             # The kernel says yes by itself: the loop does not turn meanwhile.

@@ -15,15 +15,18 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.cases import CASES
+from tests.support.fakes import FakeBreaker, FakePool, make_settings
 from wsaas import errors, reload
 from wsaas.api import connections
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
 from wsaas.delivery.event_bodies import disconnect_body
-from wsaas.events import Closed, Reason
+from wsaas.delivery.pool import Failure
+from wsaas.events import Closed, Message, Reason
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
 from wsaas.http import request as http1
 from wsaas.http import request_head
+from wsaas.http.response import Response
 from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
 from wsaas.sessions import registry
@@ -33,6 +36,8 @@ from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
 from wsaas.transport.run_queue import SLICE_S, TURN_S
 from wsaas.websocket import frames
+
+BAD_GATEWAY = 502
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -103,16 +108,30 @@ def test_each_close_code_of_the_gateway_is_named_with_its_reason():
     assert {int(code) for code, _ in rows} == {1000, 1001, 1002, 1007, 1009, 1011, 1013}
 
 
+def refusal(outcome):
+    """Return the verdict on a POST that does not let the client in."""
+    verdict = webhook.judge_opened(outcome)
+    assert isinstance(verdict, webhook.Rejected)
+    return verdict
+
+
 def test_each_answer_of_a_post_is_judged_as_its_table_says():
     table = section("POST: a client connects")
-    for failure, (fault, told) in webhook._REFUSALS.items():
-        assert re.search(rf"\| {fault.status}\b.*\| {'yes' if told else 'no'} \|", table), failure
+    for failure in Failure:
+        refused = refusal(failure)
+        assert re.search(rf"\| {refused.error.status}\b.*\| {'yes' if refused.disconnect_owed else 'no'} \|", table)
+    refusals = {status: refusal(Response(status, {})) for status in range(300, 600)}
     statuses = re.search(r"answers (\d+), (\d+), (\d+), (\d+) or (\d+) \| the same", table)
     assert statuses
-    assert {int(each) for each in statuses.groups()} == set(webhook._PASSED_ON)
+    assert {int(each) for each in statuses.groups()} == {
+        status for status, refused in refusals.items() if refused.error.status == status and status != BAD_GATEWAY
+    }
     unknown = re.search(r"answers (\d+) or (\d+), which may come from a proxy .* \| 502 \| yes \|", table)
     assert unknown
-    assert {int(each) for each in unknown.groups()} == webhook._UNKNOWN
+    assert {int(each) for each in unknown.groups()} == {
+        status for status, refused in refusals.items() if refused.disconnect_owed
+    }
+    assert all(refusals[int(each)].error.status == BAD_GATEWAY for each in unknown.groups())
     assert webhook.MAX_CONTEXT == 4 * 1024
     assert "4 KiB of printable ASCII" in table
 
@@ -121,7 +140,13 @@ def test_retries_are_as_the_table_says():
     table = section("PUT: a client sent a message")
     statuses = re.search(r"answers (\d+), (\d+), (\d+) or 5xx", table)
     assert statuses
-    assert {int(each) for each in statuses.groups()} == webhook._RETRIED
+    hook = webhook.Webhook(make_settings(), FakePool(), FakeBreaker(), lambda: 0.0)
+    message = Message(text=True, data=b"hello")
+    retried = {
+        status for status in range(300, 600) if isinstance(hook.judge(message, Response(status, {})), webhook.Retry)
+    }
+    assert {status for status in retried if status < 500} == {int(each) for each in statuses.groups()}
+    assert retried >= set(range(500, 600))
     assert f"from {retries.FIRST_RETRY_DELAY_S:g} s to {retries.MAX_RETRY_DELAY_S:g} s" in table
     assert "ten times `API_RETRY`" in section("DELETE: a client disconnected")
     assert DELETE_RETRY_FACTOR == 10

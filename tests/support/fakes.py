@@ -1,4 +1,4 @@
-"""Stand-ins for time, transports and the backend: everything happens when a test says so, and nothing otherwise."""
+"""Fakes of time, transports, connections and the backend. Nothing happens unless a test makes it happen."""
 
 import asyncio
 from typing import Any
@@ -107,7 +107,7 @@ class FakeTimer(Timer):
 
 
 class FakeClock(Clock):
-    """A `Clock` that is turned by hand."""
+    """A `Clock` whose time passes when a test says so."""
 
     def __init__(self, now=1000.0):
         self._now = now
@@ -125,16 +125,22 @@ class FakeClock(Clock):
         return timer
 
     def stand_still(self, seconds):
-        """Turn the clock on and make no call: those that become due are late."""
+        """Let time pass and make no call, as in a stall: those that become due are late."""
         self._now += seconds
+
+    def turn(self):
+        """Make all scheduled calls, as one turn of the loop does; those that they schedule wait for the next one."""
+        due, self._timers = self.timers, []
+        for timer in due:
+            timer.callback(*timer.args)
 
     @property
     def timers(self):
-        """The timers that are neither due nor taken back, the next one first."""
+        """The timers that are neither due nor cancelled, the next one first."""
         return sorted((timer for timer in self._timers if not timer.cancelled), key=lambda timer: timer.at)
 
     def advance(self, seconds):
-        """Turn the clock on, making every call that becomes due at its time."""
+        """Let time pass, and make each call when it becomes due."""
         end = self._now + seconds
         while (timers := self.timers) and timers[0].at <= end:
             timer = timers[0]
@@ -275,7 +281,7 @@ class FakePool(Pool):
 
 
 class FakeBreaker(CircuitBreaker):
-    """A `CircuitBreaker` whose state a test sets. `waiting`: who waits; `observed`: what it was told, in order."""
+    """A `CircuitBreaker` whose state a test sets. `waiting`: deliveries that wait; `observed`: outcomes, in order."""
 
     def __init__(self):
         self.state = CLOSED
@@ -356,10 +362,10 @@ def make_gate(clock, registry, timeouts, *, clients=10, kind=SharedGate):
     return kind(table, registry.addresses, Proxies())
 
 
-class FakeEdge(ClientConnection):
-    """The edge of a client that is in. `calls`: what the session wanted, in order; `backlog`: bytes that wait.
+class FakeConnection(ClientConnection):
+    """The connection of a client that has its 101. `calls`: the methods that the session called, in order.
 
-    `ended` is called when it is finished, as the edge tells its session of the end.
+    `written`: the frames; `backlog`: bytes that the client has not taken; `ended`: called when it is closed.
     """
 
     def __init__(self):
@@ -391,11 +397,11 @@ class FakeEdge(ClientConnection):
         self.calls.append("resume")
 
 
-class FakeDoor(PendingClient):
-    """The door of a client that waits. `accepted`: subprotocol and early frames; `refused`: the fault."""
+class FakePendingClient(PendingClient):
+    """A client in its handshake. `accepted`: its subprotocol and early frames; `refused`: the error that it got."""
 
     def __init__(self):
-        self.edge = FakeEdge()
+        self.connection = FakeConnection()
         self.accepted = None
         self.refused: HTTPError | None = None
 
@@ -403,7 +409,7 @@ class FakeDoor(PendingClient):
         assert self.accepted is None
         assert self.refused is None
         self.accepted = (subprotocol, early)
-        return self.edge
+        return self.connection
 
     def refuse(self, error):
         assert self.accepted is None

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeClock, FakeDoor, FakeWebhook, body_of, make_handshake, make_settings, read_all
+from tests.support.fakes import (
+    FakeClock,
+    FakePendingClient,
+    FakeWebhook,
+    body_of,
+    make_handshake,
+    make_settings,
+    read_all,
+)
 from tests.support.strategies import examples
 from wsaas import errors
 from wsaas.api.api import Api
@@ -56,12 +64,12 @@ class Rig:
         self.control = Api(settings, self.registry)
         self.sessions = []
         self.session = self.admit(enters=enters)
-        self.edge = self.door.edge
+        self.connection = self.pending_client.connection
         self.path = "/" + self.session.id
 
     def admit(self, *, enters=True):
-        self.door = FakeDoor()
-        session = self.registry.admit(make_handshake(), "192.0.2.7", self.door)
+        self.pending_client = FakePendingClient()
+        session = self.registry.admit(make_handshake(), "192.0.2.7", self.pending_client)
         self.sessions.append(session)
         if enters:
             self.webhook.calls.pop()[1](Accepted(None, None))
@@ -101,12 +109,12 @@ def test_a_put_sends_its_body_as_one_message(rig):
     assert (answer.status, answer.phrase) == (200, "OK")
     assert answer.json == {"code": "OK"}
     assert answer.headers["Content-Type"] == "application/json"
-    assert rig.edge.written == [frames.encode(frames.TEXT, b"hello")]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"hello")]
 
 
 def test_a_put_may_have_no_body(rig):
     assert rig.put(b"").status == 200
-    assert rig.edge.written == [frames.encode(frames.TEXT, b"")]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"")]
 
 
 def test_a_put_is_told_by_its_path_however_that_is_written():
@@ -118,7 +126,7 @@ def test_a_put_is_told_by_its_path_however_that_is_written():
     rig.path = f"/ws/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}?query"
     rig.put(b"odd")
     texts = [b"usual", b"without the prefix, which a proxy took off", b"odd"]
-    assert rig.edge.written == [frames.encode(frames.TEXT, text) for text in texts]
+    assert rig.connection.written == [frames.encode(frames.TEXT, text) for text in texts]
 
 
 @pytest.mark.parametrize("prefix", ["/xx/", "/ws", "//", "/ws/ws/", "/ws//"])
@@ -126,7 +134,7 @@ def test_a_put_under_another_path_reaches_nobody(prefix):
     rig = Rig(ws_hostname="node/ws")
     rig.path = prefix + rig.session.id
     assert rig.put(b"lost").status == 404
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 def test_a_put_needs_the_token_wherever_it_goes():
@@ -134,9 +142,9 @@ def test_a_put_needs_the_token_wherever_it_goes():
     for path in (rig.path, f"/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}", UNKNOWN, "/"):
         assert rig.ask("PUT", path, body=b"x").said == (401, "UNAUTHORIZED")
         assert rig.ask("PUT", path, TOKEN + "x", body=b"x").said == (401, "UNAUTHORIZED")
-    assert rig.edge.written == []
+    assert rig.connection.written == []
     assert rig.ask("PUT", rig.path, TOKEN, body=b"x").status == 200
-    assert rig.edge.written == [frames.encode(frames.TEXT, b"x")]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"x")]
 
 
 CONTENT_TYPES = [
@@ -161,35 +169,38 @@ CONTENT_TYPES = [
 @pytest.mark.parametrize(("content_type", "text"), CONTENT_TYPES)
 def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, content_type, text):
     assert rig.put(b"{}", content_type).status == 200
-    assert rig.edge.written == [frames.encode(frames.TEXT if text else frames.BINARY, b"{}")]
+    assert rig.connection.written == [frames.encode(frames.TEXT if text else frames.BINARY, b"{}")]
 
 
 @pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded"])
 def test_a_put_that_says_nothing_of_its_body_is_text_if_that_is_utf8_and_else_binary(rig, content_type):
     assert rig.put("grüße".encode(), content_type).status == 200
     assert rig.put(b"\xff\x00", content_type).status == 200
-    assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode()), frames.encode(frames.BINARY, b"\xff\x00")]
+    assert rig.connection.written == [
+        frames.encode(frames.TEXT, "grüße".encode()),
+        frames.encode(frames.BINARY, b"\xff\x00"),
+    ]
     assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 9)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
 def test_text_of_another_charset_is_sent_in_utf8(rig, content_type):
     assert rig.put(b"gr\xfc\xdfe", f"{content_type}; charset=ISO-8859-1").status == 200
-    assert rig.edge.written == [frames.encode(frames.TEXT, "grüße".encode())]
+    assert rig.connection.written == [frames.encode(frames.TEXT, "grüße".encode())]
     assert rig.session.info.bytes_out == 7
 
 
 def test_text_that_is_not_in_its_charset_is_bad_text(rig):
     assert rig.put(b"\x81", 'text/plain; charset="windows-1252"').said == (400, "BAD_TEXT")
     assert rig.put(b"\xff", "text/plain; charset=us-ascii").said == (400, "BAD_TEXT")
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 def test_text_of_another_charset_is_counted_in_utf8():
     rig = Rig(max_message_size="10")
     assert rig.put(b"\xe9" * 5, "text/plain; charset=latin1").status == 200
     assert rig.put(b"\xe9" * 6, "text/plain; charset=latin1").said == (413, "TOO_LARGE")
-    assert rig.edge.written == [frames.encode(frames.TEXT, "é".encode() * 5)]
+    assert rig.connection.written == [frames.encode(frames.TEXT, "é".encode() * 5)]
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "idna", "unicode_escape", "x-none"])
@@ -197,7 +208,7 @@ def test_a_charset_that_is_not_known_is_refused(rig, charset):
     answer = rig.put(b"x", f"text/plain; charset={charset}")
     assert answer.said == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert charset in answer.json["message"]
-    assert rig.edge.written == []
+    assert rig.connection.written == []
     assert rig.put(b"x", f"image/png; charset={charset}").status == 200
 
 
@@ -209,7 +220,7 @@ def test_a_body_with_a_content_coding_is_refused(rig, method, coding):
     assert answer.headers["Accept-Encoding"] == "identity"
     assert "Connection" not in answer.headers
     assert rig.session.state is State.OPEN
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "Identity"])
@@ -240,23 +251,23 @@ def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
 
 def test_a_put_of_text_that_is_not_utf8_is_bad_text(rig):
     assert rig.put(b"\xff", "text/plain").said == (400, "BAD_TEXT")
-    assert rig.edge.written == []
+    assert rig.connection.written == []
     assert rig.put(b"\xff", "application/octet-stream").status == 200
 
 
 def test_a_put_to_a_slow_client_is_told_when_to_come_back(rig):
-    rig.edge.backlog = 1024 * 1024
+    rig.connection.backlog = 1024 * 1024
     answer = rig.put(b"more")
     assert answer.said == (429, "SLOW_CLIENT")
     assert answer.headers["Retry-After"] == "1"
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 def test_a_put_during_the_handshake_is_kept():
     rig = Rig(enters=False)
     assert rig.put(b"hi").status == 200
     rig.webhook.answer(Accepted(None, None))
-    assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"hi"))
+    assert rig.pending_client.accepted == (None, frames.encode(frames.TEXT, b"hi"))
 
 
 # DELETE.
@@ -276,7 +287,7 @@ def test_a_put_during_the_handshake_is_kept():
 )
 def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, reason):
     assert rig.ask("DELETE", rig.path, body=body).json == {"code": "OK"}
-    assert rig.edge.written == [frames.encode_close(code, reason)]
+    assert rig.connection.written == [frames.encode_close(code, reason)]
     assert rig.session.state is State.CLOSING
     assert rig.session.reason is Reason.BACKEND_CLOSED
     rig.session.lost()
@@ -315,14 +326,14 @@ def test_a_delete_whose_body_cannot_be_followed_changes_nothing(rig, body):
     assert answer.said == (400, "BAD_CLOSE")
     assert answer.json["message"].startswith("The ")
     assert rig.session.state is State.OPEN
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 def test_a_delete_during_the_handshake_refuses_the_client():
     rig = Rig(enters=False)
     assert rig.ask("DELETE", rig.path).status == 200
-    assert rig.door.refused is not None
-    assert rig.door.refused.status == 403
+    assert rig.pending_client.refused is not None
+    assert rig.pending_client.refused.status == 403
     rig.webhook.answer(Accepted(None, None))
     assert isinstance(rig.webhook.asked, Closed)
     assert rig.ask("GET", rig.path).status == 410
@@ -331,7 +342,7 @@ def test_a_delete_during_the_handshake_refuses_the_client():
 def test_a_second_delete_is_gone_and_closes_nothing(rig):
     rig.ask("DELETE", rig.path, body=b'{"code": 4000}')
     assert rig.ask("DELETE", rig.path).said == (410, "GONE")
-    assert len(rig.edge.written) == 1
+    assert len(rig.connection.written) == 1
     assert rig.session.info.close.code == 4000
 
 
@@ -707,7 +718,7 @@ def test_without_the_token_nothing_is_told_nor_done(header, method, path):
     assert answer.said == (401, "UNAUTHORIZED")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert rig.session.state is State.OPEN
-    assert rig.edge.written == []
+    assert rig.connection.written == []
 
 
 def test_with_the_token_everything_is_as_without_one():
@@ -781,7 +792,7 @@ def test_a_web_page_may_do_nothing(rig, method, path, host, header):
     answer = rig.ask(method, path or rig.path, *header, body=b"bad", host=host)
     assert answer.said == (403, "FORBIDDEN")
     assert "CONTROL_TOKEN" in answer.json["message"]
-    assert rig.edge.written == [frames.encode(frames.TEXT, b"good")]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"good")]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.fuzz import reference
 from tests.support.fakes import body_of
 from tests.support.strategies import FIN, frame
-from tests.unit.transport.test_websocket import SWITCH, Rig
+from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.inbox import MESSAGE_OVERHEAD
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
@@ -77,7 +77,7 @@ class ClientMachine(RuleBasedStateMachine):
         frames_per_slice=st.sampled_from([1, 2, 1000]),
     )
     def start(self, rate, eager, is_admitted, calm, frames_per_slice):
-        self.rig = Rig(
+        self.rig = WebSocketRig(
             eager=eager,
             max_message_rate=rate,
             max_message_size=str(LIMIT),
@@ -239,12 +239,12 @@ class ClientMachine(RuleBasedStateMachine):
     @invariant()
     def what_the_client_gets_is_what_was_pushed_in_order_and_nothing_behind_a_close(self):
         self.wrote += self.transport.take()
-        if not self.wrote.startswith(SWITCH):
+        if not self.wrote.startswith(SWITCHING_PROTOCOLS):
             # A client that ended its side during its handshake gets no 101 any more, though the backend accepts it.
             assert not self.is_in or self.ended_in_handshake
             assert self.wrote == b"" or self.wrote.startswith(b"HTTP/1.1 ")
             return
-        frames = frames_of(self.wrote[len(SWITCH) :])
+        frames = frames_of(self.wrote[len(SWITCHING_PROTOCOLS) :])
         data = [each for each in frames if each[0] in (TEXT, BINARY)]
         assert data == self.pushed
         closes = [index for index, (opcode, _) in enumerate(frames) if opcode == CLOSE]

@@ -1,20 +1,20 @@
 """What the machines found, one test for each."""
 
 from tests.support.strategies import frame
-from tests.unit.transport.test_websocket import Rig
+from tests.support.websocket_rig import WebSocketRig
 from wsaas.delivery.webhook import Undeliverable
 from wsaas.events import Message, Reason
 
 TEXT, CLOSE = 1, 8
 
 
-def heard(rig: Rig) -> list[bytes]:
+def heard(rig: WebSocketRig) -> list[bytes]:
     """The messages that the backend was told of."""
     return [event.data for event in rig.webhook.told if isinstance(event, Message)]
 
 
 def test_nothing_is_delivered_behind_a_message_that_was_given_up_while_the_client_closes():
-    rig = Rig(inbox="600").enter()
+    rig = WebSocketRig(inbox="600").enter()
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.receive(b"".join(frame(TEXT, b"%d" % number) for number in range(4)))
     assert not rig.transport.reading, "1 and 2 wait for 0, and 3 was not read yet"
@@ -24,7 +24,7 @@ def test_nothing_is_delivered_behind_a_message_that_was_given_up_while_the_clien
 
 
 def test_a_client_that_was_slowed_down_loses_nothing_at_its_end():
-    rig = Rig(inbox="600", max_message_rate="2").enter()
+    rig = WebSocketRig(inbox="600", max_message_rate="2").enter()
     sent = [b"%d" % number for number in range(10)]
     rig.receive(b"".join(frame(TEXT, data) for data in sent) + frame(CLOSE, b"\x03\xe8"))
     rig.transport.lose()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import cast
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.support.stage import Stage
 from wsaas.clock import Clock
 from wsaas.sessions import drain
 from wsaas.sessions.drain import Drain
+from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
 
 
@@ -58,7 +60,7 @@ class FakeRegistry:
 def make_drain(*sessions: FakeSession) -> Drain:
     clock = Clock(asyncio.get_running_loop())
     registry = FakeRegistry(*sessions)
-    made = Drain(registry, clock, 1.0, asyncio.Event())  # type: ignore[arg-type]
+    made = Drain(cast(Registry, registry), clock, 1.0, asyncio.Event())
     if not registry.live():
         made._no_clients.set()
     return made

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.fakes import (
     FakeClock,
-    FakeDoor,
-    FakeEdge,
+    FakeConnection,
     FakeJournal,
+    FakePendingClient,
     FakeSessionListener,
     FakeWebhook,
     body_of,
@@ -48,23 +48,23 @@ def shown(rig):
 
 
 class Rig:
-    """A session whose door, edge, keeper and backend are fakes."""
+    """A session whose client, listener and backend are fakes."""
 
     def __init__(self, offered=(), preferred="", authorization=None, journal=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.keeper = FakeSessionListener()
-        self.door = FakeDoor()
-        self.edge = self.door.edge
+        self.listener = FakeSessionListener()
+        self.pending_client = FakePendingClient()
+        self.connection = self.pending_client.connection
         if preferred:
             values["subprotocols"] = preferred
         self.journal: Any = journal or NoJournal()
-        services = make_services(make_settings(**values), self.clock, self.webhook, self.keeper, self.journal)
+        services = make_services(make_settings(**values), self.clock, self.webhook, self.listener, self.journal)
         handshake = make_handshake(offered, authorization)
         info = ConnectionInfo(ID, handshake, "192.0.2.7", self.clock)
-        self.session = Session(services, info, handshake, self.door)
+        self.session = Session(services, info, handshake, self.pending_client)
         self.session.start(handshake)
-        self.edge.ended = self.session.lost
+        self.connection.ended = self.session.lost
 
     def enter(self):
         self.webhook.answer(OK)
@@ -76,7 +76,7 @@ class Rig:
         if state is State.CLOSING:
             self.session.close(Reason.SHUTDOWN)
         elif state is State.DISCONNECTED:
-            self.session.disconnected(FakeEdge())
+            self.session.disconnected(FakeConnection())
         elif state is State.CLOSED:
             self.session.lost()
         assert self.session.state is state
@@ -125,8 +125,8 @@ def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
     assert body["request"]["path"] == "/room"
     assert body["request"]["remote_address"] == "192.0.2.7"
     assert rig.session.state is State.CONNECTING
-    assert (rig.door.accepted, rig.door.refused) == (None, None)
-    assert rig.keeper.calls == []
+    assert (rig.pending_client.accepted, rig.pending_client.refused) == (None, None)
+    assert rig.listener.calls == []
 
 
 def test_ws_uri_starts_with_ws_hostname_as_it_was_set():
@@ -139,13 +139,13 @@ def test_requests_carry_the_authorization_of_the_handshake():
     assert b"Authorization: Bearer x\r\n" in subject.lines
 
 
-def test_an_admitted_client_enters_and_its_edge_is_started(rig):
+def test_an_admitted_client_is_open_and_its_connection_is_started(rig):
     rig.webhook.answer(OK)
     assert rig.session.state is State.OPEN
-    assert rig.door.accepted == (None, b"")
-    assert rig.edge.calls == ["start"]
+    assert rig.pending_client.accepted == (None, b"")
+    assert rig.connection.calls == ["start"]
     assert rig.session.reason is None
-    assert rig.keeper.calls == []
+    assert rig.listener.calls == []
 
 
 def test_a_context_is_kept_and_sent_along(rig):
@@ -174,41 +174,41 @@ def test_without_a_context_none_is_sent(rig):
 def test_the_subprotocol_is_the_backends_choice_else_the_nodes(offered, named, preferred, chosen):
     rig = Rig(offered, preferred)
     rig.webhook.answer(Accepted(named, None))
-    assert rig.door.accepted == (chosen, b"")
+    assert rig.pending_client.accepted == (chosen, b"")
     assert rig.session.info.subprotocol == chosen
 
 
 def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owed():
     rig = Rig(["a"])
     rig.webhook.answer(Accepted("b", "context"))
-    assert isinstance(rig.door.refused, errors.BadGateway)
+    assert isinstance(rig.pending_client.refused, errors.BadGateway)
     assert rig.session.state is State.CLOSED
     assert rig.session.reason is Reason.REFUSED
     assert rig.end == (1006, "")
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(rig):
     rig.webhook.answer(FORBIDDEN)
-    assert rig.door.refused is FORBIDDEN.error
+    assert rig.pending_client.refused is FORBIDDEN.error
     assert rig.session.state is State.CLOSED
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.ends == []
     rig.session.lost()
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
     rig.webhook.answer(TIMED_OUT)
-    assert rig.door.refused is TIMED_OUT.error
+    assert rig.pending_client.refused is TIMED_OUT.error
     assert rig.ends == []
     rig.clock.advance(10.0)
     assert rig.end == (1006, "")
     rig.session.lost()
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert len(rig.ends) == 1
 
 
@@ -221,17 +221,17 @@ OWED = [(OK, True), (Accepted("never offered", None), True), (TIMED_OUT, True), 
 def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_refused(rig, verdict, owed):
     rig.session.lost()
     assert rig.session.state is State.CLOSED
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     assert rig.ends == []
     rig.webhook.answer(verdict)
-    assert (rig.door.accepted, rig.door.refused) == (None, None)
+    assert (rig.pending_client.accepted, rig.pending_client.refused) == (None, None)
     rig.clock.advance(10.0)
     if owed:
         assert rig.end == (1006, "")
-        assert rig.keeper.calls == ["left"]
+        assert rig.listener.calls == ["left"]
         rig.webhook.answer(DELIVERED)
     assert len(rig.ends) == owed
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.session.reason is Reason.CLIENT_LOST
 
 
@@ -241,20 +241,20 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
 )
 def test_a_client_that_is_turned_away_early_is_told_at_once(rig, reason, fault, verdict, owed):
     rig.session.close(reason)
-    assert type(rig.door.refused) is fault
-    assert rig.keeper.calls == ["left"]
+    assert type(rig.pending_client.refused) is fault
+    assert rig.listener.calls == ["left"]
     rig.session.lost()
     rig.webhook.answer(verdict)
     rig.clock.advance(10.0)
     rig.answer_all()
     assert len(rig.ends) == owed
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.session.reason is reason
 
 
 def test_a_shutdown_tells_an_early_client_when_to_come_back(rig):
     rig.session.close(Reason.SHUTDOWN)
-    assert rig.door.refused.headers == (("Retry-After", "1"),)
+    assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
 
 
 # Messages in.
@@ -284,12 +284,12 @@ def test_the_counters_count_messages_and_bytes_both_ways(rig):
     assert (session.info.messages_out, session.info.bytes_out) == (2, 7)
 
 
-def test_a_backlog_pauses_the_edge_and_resumes_it(rig):
+def test_a_backlog_pauses_the_connection_and_resumes_it(rig):
     rig.enter().receive()
     rig.receive(b"." * 300_000)
-    assert rig.edge.calls == ["start", "pause"]
+    assert rig.connection.calls == ["start", "pause"]
     rig.webhook.answer(DELIVERED)
-    assert rig.edge.calls == ["start", "pause", "resume"]
+    assert rig.connection.calls == ["start", "pause", "resume"]
 
 
 def test_a_client_that_is_gone_is_not_resumed(rig):
@@ -297,7 +297,7 @@ def test_a_client_that_is_gone_is_not_resumed(rig):
     rig.receive(b"." * 300_000)
     rig.session.lost()
     rig.answer_all()
-    assert rig.edge.calls == ["start", "pause"]
+    assert rig.connection.calls == ["start", "pause"]
     assert rig.end == (1006, "")
 
 
@@ -307,14 +307,14 @@ def test_a_client_that_is_gone_is_not_resumed(rig):
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_push_is_one_frame(rig, text, opcode):
     rig.enter().session.send(text=text, data=b"hi")
-    assert rig.edge.written == [frames.encode(opcode, b"hi")]
+    assert rig.connection.written == [frames.encode(opcode, b"hi")]
 
 
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_reply_is_one_frame(rig, text, opcode):
     rig.enter().receive()
     rig.webhook.answer(Delivered(Message(text=text, data=b"hi")))
-    assert rig.edge.written == [frames.encode(opcode, b"hi")]
+    assert rig.connection.written == [frames.encode(opcode, b"hi")]
 
 
 def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
@@ -323,12 +323,12 @@ def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
     early = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
     assert rig.session.buffered == len(early)
     rig.enter()
-    assert rig.door.accepted == (None, early)
-    assert rig.edge.written == []
+    assert rig.pending_client.accepted == (None, early)
+    assert rig.connection.written == []
     assert rig.session.buffered == 0
     assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 6)
     rig.session.send(text=True, data=b"three")
-    assert rig.edge.written == [frames.encode(frames.TEXT, b"three")]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"three")]
 
 
 @pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
@@ -336,19 +336,19 @@ def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     rig = Rig(send_buffer="100").bring_to(state)
     # One always fits where nothing waits.
     rig.session.send(text=True, data=b"." * 500)
-    rig.edge.backlog = 504
+    rig.connection.backlog = 504
     with pytest.raises(errors.SlowClient) as caught:
         rig.session.send(text=True, data=b"")
     assert caught.value.headers == (("Retry-After", "1"),)
     assert rig.session.info.messages_out == 1
     rig.answer_all()
-    assert len(rig.door.accepted[1] + b"".join(rig.edge.written)) == 504
+    assert len(rig.pending_client.accepted[1] + b"".join(rig.connection.written)) == 504
 
 
 def test_while_there_is_little_memory_less_may_wait_for_a_client():
     rig = Rig(send_buffer="1000").enter()
     memory = rig.session._services.memory
-    rig.edge.backlog = 48
+    rig.connection.backlog = 48
     rig.session.send(text=True, data=b"." * 500)
     try:
         memory.allowance = 100
@@ -361,12 +361,12 @@ def test_while_there_is_little_memory_less_may_wait_for_a_client():
 
 def test_the_send_buffer_may_be_filled_to_its_last_byte():
     rig = Rig(send_buffer="100").enter()
-    rig.edge.backlog = 48
+    rig.connection.backlog = 48
     rig.session.send(text=True, data=b"." * 50)
-    rig.edge.backlog = 49
+    rig.connection.backlog = 49
     with pytest.raises(errors.SlowClient):
         rig.session.send(text=True, data=b"." * 50)
-    assert len(rig.edge.written) == 1
+    assert len(rig.connection.written) == 1
 
 
 @pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
@@ -382,10 +382,10 @@ def test_text_that_is_not_utf8_is_refused(rig, state):
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
 def test_a_push_to_a_client_that_ends_is_gone(rig, state):
     rig.bring_to(state)
-    written = list(rig.edge.written)
+    written = list(rig.connection.written)
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"hi")
-    assert rig.edge.written == written
+    assert rig.connection.written == written
     assert rig.session.info.messages_out == 0
 
 
@@ -397,9 +397,9 @@ def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
         rig.session.close(Reason.SHUTDOWN)
     else:
         rig.session.lost()
-    written = list(rig.edge.written)
+    written = list(rig.connection.written)
     rig.webhook.answer(Delivered(Message(text=True, data=b"late")))
-    assert rig.edge.written == written
+    assert rig.connection.written == written
     assert rig.session.info.messages_out == 0
     assert "a reply came after the client" in caplog.text
 
@@ -408,11 +408,11 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"2")
-    rig.edge.backlog = 1024 * 1024
+    rig.connection.backlog = 1024 * 1024
     rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
     assert len(rig.webhook.told) == 3
     rig.receive(b"3")
-    rig.edge.backlog += 1
+    rig.connection.backlog += 1
     rig.webhook.answer(Delivered(Message(text=True, data=b"b")))
     assert rig.webhook.calls == []
     assert rig.session.info.messages_out == 2
@@ -423,12 +423,12 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
 def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
     rig.enter().receive()
     rig.receive(b"2")
-    rig.edge.backlog = 2 * 1024 * 1024
+    rig.connection.backlog = 2 * 1024 * 1024
     rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
     rig.session.lost()
     rig.answer_all()
     assert [event.number for event in rig.webhook.told] == [0, 1, 2, "end"]
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 # The end.
@@ -451,25 +451,25 @@ def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
 def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
     rig.enter()
     end(rig.session)
-    assert rig.edge.written == ([close_frame(*said)] if said else [])
+    assert rig.connection.written == ([close_frame(*said)] if said else [])
     if reason is None:
         assert rig.session.state is State.CLOSING
-        assert rig.edge.calls == ["start", "expect_close"]
+        assert rig.connection.calls == ["start", "expect_close"]
         assert rig.ends == []
         rig.session.closed_by_client(4999, "whatever it answers")
         reason = Reason.SHUTDOWN if told[0] == 1001 else Reason.BACKEND_CLOSED
     assert rig.session.state is State.CLOSED
     assert rig.end == told
     assert rig.session.reason is reason
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     rig.session.lost()
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
     rig.enter().session.close(Reason.TIMED_OUT)
-    assert rig.edge.calls == ["start", "close_gracefully"]
+    assert rig.connection.calls == ["start", "close_gracefully"]
 
 
 @pytest.mark.parametrize("end", ["closed_by_client", "violated", "lost"])
@@ -524,7 +524,7 @@ def test_messages_that_still_come_after_a_close_are_delivered(rig):
 
 def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog):
     rig.enter().session.lost()
-    while rig.keeper.calls != ["left", "settled"]:
+    while rig.listener.calls != ["left", "settled"]:
         rig.webhook.answer(Retry("the backend is down", 1000.0))
         rig.clock.advance(300.0)
     assert caplog.messages == [
@@ -543,9 +543,9 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     rig.receive(b"1")
     rig.receive(b"2")
     rig.webhook.answer(verdict)
-    assert rig.edge.written == [close_frame(code, text)]
+    assert rig.connection.written == [close_frame(code, text)]
     assert rig.session.state is State.CLOSING
-    assert rig.edge.calls == ["start", "expect_close"]
+    assert rig.connection.calls == ["start", "expect_close"]
     assert rig.webhook.calls == []
     assert caplog.messages == [f"{WS_URI}: message not delivered: {verdict.why}"]
     # What still comes would come behind a gap.
@@ -562,7 +562,7 @@ def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(ri
     rig.receive(b"1")
     rig.receive(b"." * 300_000)
     rig.webhook.answer(UNDELIVERED)
-    assert rig.edge.calls == ["start", "pause", "expect_close", "resume"]
+    assert rig.connection.calls == ["start", "pause", "expect_close", "resume"]
     assert rig.session.outbox.level == 0
 
 
@@ -572,7 +572,7 @@ def test_the_delete_says_how_many_messages_were_given_up_while_the_client_was_cl
     rig.receive(b"2")
     rig.session.close(Reason.BACKEND_CLOSED, 4001, "bye")
     rig.webhook.answer(UNDELIVERED)
-    assert rig.edge.written == [close_frame(4001, "bye")]
+    assert rig.connection.written == [close_frame(4001, "bye")]
     rig.receive(b"3")
     assert rig.webhook.calls == []
     rig.session.closed_by_client(4001, "")
@@ -595,7 +595,7 @@ def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_le
     assert [event.number for event in rig.webhook.told] == [0, 1, "end"]
     assert rig.session.reason is Reason.CLIENT_CLOSED
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
 
 
 # The journal.
@@ -636,14 +636,14 @@ def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
 def test_a_client_that_cannot_be_remembered_is_told_to_come_back_and_the_backend_is_not_asked(journalled):
     rig = journalled
     rig.journal.fail()
-    assert isinstance(rig.door.refused, errors.Unavailable)
-    assert rig.door.refused.headers == (("Retry-After", "1"),)
+    assert isinstance(rig.pending_client.refused, errors.Unavailable)
+    assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
     assert rig.session.state is State.CLOSED
     assert rig.session.reason is Reason.REFUSED
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.webhook.told == []
     rig.session.lost()
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     # Whoever is turned away while the disk is full must not cost anything for longer than that.
     assert rig.journal.waiting == []
 
@@ -653,12 +653,12 @@ def test_a_client_that_cannot_be_remembered_is_told_to_come_back_and_the_backend
 def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_and_forgotten(journalled, end, written):
     rig = journalled
     end(rig.session)
-    assert rig.keeper.calls == ["left"]
+    assert rig.listener.calls == ["left"]
     if written:
         rig.journal.write()
     else:
         rig.journal.fail()
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.webhook.told == []
     rig.journal.write()
     assert rig.journal.entries == {}
@@ -670,7 +670,7 @@ def test_what_is_pushed_before_the_client_is_remembered_is_kept(journalled):
     rig.session.send(text=True, data=b"early")
     rig.journal.write()
     rig.enter()
-    assert rig.door.accepted == (None, frames.encode(frames.TEXT, b"early"))
+    assert rig.pending_client.accepted == (None, frames.encode(frames.TEXT, b"early"))
 
 
 def test_a_client_that_the_backend_refused_is_forgotten(journalled):
@@ -695,7 +695,7 @@ def test_messages_do_not_wait_for_the_journal(journalled):
     assert isinstance(rig.webhook.asked, Message)
     rig.session.send(text=True, data=b"hi")
     rig.webhook.answer(Delivered(Message(text=True, data=b"ho")))
-    assert len(rig.edge.written) == 2
+    assert len(rig.connection.written) == 2
     assert rig.journal.pending == []
 
 
@@ -705,7 +705,7 @@ def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
     assert rig.end == (4000, "bye")
     assert rig.journal.pending == []
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.journal.write() == ["settled"]
     assert rig.journal.entries == {}
 
@@ -793,11 +793,11 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     rig.session.lost()
     rig.journal.write()
     asked = rig.webhook.answer(Retry("the backend is broken"))
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.journal.write() == ["ended"]
     assert list(rig.journal.entries) == [ID]
     # Whoever tries again needs nothing of the session.
-    assert rig.keeper.owed == [
+    assert rig.listener.owed == [
         Entry(ID, WS_URI, b"Bearer x", None, rig.session.info.connected_at, asked.at, body_of(asked)),
     ]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -809,13 +809,13 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
 def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again():
     rig = Rig(api_timeout="4000")
     rig.webhook.answer(TIMED_OUT)
-    assert rig.door.refused is TIMED_OUT.error
+    assert rig.pending_client.refused is TIMED_OUT.error
     rig.clock.advance(3.99)
     assert rig.ends == []
     rig.clock.advance(0.02)
     assert (rig.end, rig.ends[0]["duration"]) == ((1006, ""), 0)
     rig.webhook.answer(DELIVERED)
-    assert rig.keeper.calls == ["left", "settled"]
+    assert rig.listener.calls == ["left", "settled"]
     assert rig.clock.timers == []
 
 
@@ -841,7 +841,7 @@ def test_a_stop_does_not_wait_for_it():
 
 def test_while_a_node_stops_it_is_sent_at_once():
     rig = Rig(api_timeout="4000")
-    rig.keeper.is_open = False
+    rig.listener.is_open = False
     rig.webhook.answer(TIMED_OUT)
     assert rig.end == (1006, "")
 
@@ -892,7 +892,7 @@ def test_the_information_of_a_client_that_is_in():
     rig.clock.advance(3.0)
     rig.session.info.last_seen = rig.clock.now()
     rig.clock.advance(4.0)
-    rig.edge.backlog = 77
+    rig.connection.backlog = 77
     information = shown(rig)
     assert information["state"] == "open"
     assert information["connected_at"] == rfc3339(start)
@@ -936,7 +936,7 @@ EVENTS = {
     "push": lambda s: s.send(text=True, data=b"p"),
     "client closes": lambda s: s.closed_by_client(1000, ""),
     "violation": lambda s: s.violated(1002, "oops"),
-    "disconnected": lambda s: s.disconnected(FakeEdge()),
+    "disconnected": lambda s: s.disconnected(FakeConnection()),
     "lost": lambda s: s.lost(),
     "abandoned": lambda s: s.abandon(),
     "backend closes": lambda s: s.close(Reason.BACKEND_CLOSED),
@@ -959,10 +959,10 @@ def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state
         rig.session.lost()
     else:
         rig.bring_to(state)
-    left = rig.keeper.calls.count("left")
+    left = rig.listener.calls.count("left")
     EVENTS[event](rig.session)
     assert rig.session.state is after
-    assert rig.keeper.calls.count("left") == left + (after in (D, X) and state not in (D, X))
+    assert rig.listener.calls.count("left") == left + (after in (D, X) and state not in (D, X))
     assert rig.session.reason is not None or after in (C, O)
 
 
@@ -1048,7 +1048,7 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.state_is(State.OPEN, State.CLOSING))
     @rule()
     def the_client_is_disconnected_and_frames_are_left(self):
-        self.session.disconnected(FakeEdge())
+        self.session.disconnected(FakeConnection())
 
     @precondition(lambda self: self.state_is(State.DISCONNECTED))
     @rule()
@@ -1111,13 +1111,13 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(backlog=st.sampled_from([0, 10, 60]))
     def the_client_takes_what_waits_or_does_not(self, backlog):
-        self.rig.edge.backlog = backlog
+        self.rig.connection.backlog = backlog
         if backlog == 0 and not self.state_is(State.CONNECTING):
             self.session.outbox.release()
 
     @invariant()
     def the_first_close_on_the_wire_is_noted(self):
-        if self.close_code == 1006 and (closes := [each for each in self.rig.edge.written if each[0] == 0x88]):
+        if self.close_code == 1006 and (closes := [each for each in self.rig.connection.written if each[0] == 0x88]):
             self.close_code = int.from_bytes(closes[0][2:4], "big")
 
     @invariant()
@@ -1127,8 +1127,8 @@ class SessionMachine(RuleBasedStateMachine):
             self.states.append(self.session.state)
 
     @invariant()
-    def the_keeper_is_told_once(self):
-        calls = self.rig.keeper.calls
+    def the_listener_is_called_once(self):
+        calls = self.rig.listener.calls
         assert calls in ([], ["left"], ["left", "settled"])
         assert ("left" in calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
         if "settled" in calls:
@@ -1155,27 +1155,27 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_owed_is_remembered(self):
         told = self.webhook.told
-        is_owed = self.maybe_accepted is not False and "settled" not in self.rig.keeper.calls
+        is_owed = self.maybe_accepted is not False and "settled" not in self.rig.listener.calls
         if told and is_owed:
             assert ID in self.journal.entries
         if told and is_owed and not self.journal.pending:
             # What it says is, once somebody may have to repeat it.
             late, written = self.session.outbox.late, self.journal.entries[ID]["closed"]
             assert (late and (late.at, body_of(late))) == (written and (written.at, body_of(written)))
-        if "settled" in self.rig.keeper.calls and not self.journal.pending:
+        if "settled" in self.rig.listener.calls and not self.journal.pending:
             assert self.journal.entries == {}
 
     @invariant()
     def the_client_gets_everything_in_order(self):
-        accepted = self.rig.door.accepted
+        accepted = self.rig.pending_client.accepted
         if accepted is None and self.state_is(State.CLOSED):
             # It never got in, and what waited for it is let go.
             assert self.session.buffered == 0
-            assert self.rig.edge.written == []
+            assert self.rig.connection.written == []
             return
         connection = self.session.connection
         early = accepted[1] if accepted else bytes(connection._frames) if isinstance(connection, EarlyFrames) else b""
-        got = early + b"".join(self.rig.edge.written)
+        got = early + b"".join(self.rig.connection.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)
         rest = got[len(pushed) :]
@@ -1183,11 +1183,11 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.session.info.messages_out == len(self.pushed)
 
     @invariant()
-    def a_door_is_used_once(self):
+    def a_handshake_is_answered_once(self):
         self.states_only_go_forward()
-        door = self.rig.door
-        assert (door.accepted is not None) == (State.OPEN in self.states)
-        if door.refused is not None:
+        client = self.rig.pending_client
+        assert (client.accepted is not None) == (State.OPEN in self.states)
+        if client.refused is not None:
             assert self.states == [State.CONNECTING, State.CLOSED]
 
     def teardown(self):
@@ -1204,7 +1204,7 @@ class SessionMachine(RuleBasedStateMachine):
                 self.the_backend_answers(DELIVERED)
             self.the_backend_hears_everything_in_order_and_the_end_last()
             self.what_is_owed_is_remembered()
-        assert self.rig.keeper.calls == ["left", "settled"]
+        assert self.rig.listener.calls == ["left", "settled"]
         assert len(self.rig.ends) == bool(self.maybe_accepted)
         assert self.journal.entries == {}
         if not self.failed:

@@ -3,8 +3,8 @@ import re
 import pytest
 
 from tests.support.fakes import client_frame, make_settings
+from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from tests.support.peers import REMOTE, PeerDouble
-from tests.unit.transport.test_http_server import HANDSHAKE, HEALTH, NOTHING, Rig, responses
 from wsaas.api.api import Api
 from wsaas.delivery.webhook import Accepted
 from wsaas.http.serialize import OutgoingResponse
@@ -22,16 +22,16 @@ class RouterDouble:
         self.find_peer = peer.find_peer
 
 
-class DeferringRig(Rig):
+class DeferringRig(HttpRig):
     """A connection to a listener whose node has a peer."""
 
     def __init__(self, timeout=10.0, **values):
         super().__init__(**values)
         self.peer = PeerDouble(self.clock.now, timeout)
         api = Api(make_settings(**values), self.registry, RouterDouble(self.registry, self.peer))
-        old = self.protocol._site
+        self.site = Site(self.context, api, self.registry, self.site.gate)
         self.transport.lose()
-        self.protocol = HttpProtocol(Site(self.context, api, self.registry, old.gate))
+        self.protocol = HttpProtocol(self.site)
         self.transport = type(self.transport)(self.protocol)
         self.protocol.connection_made(self.transport)
 
@@ -179,7 +179,7 @@ def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(rig, lines, c
     rig.receive(remote(*lines, version=b"1.0"))
     rig.peer.answer()
     assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == [connection]
-    assert rig.said_last_words is (connection == b"close")
+    assert rig.is_half_closed is (connection == b"close")
 
 
 def test_the_last_request_of_a_connection_may_be_deferred(rig):
@@ -187,7 +187,7 @@ def test_the_last_request_of_a_connection_may_be_deferred(rig):
     assert not rig.transport.ended
     rig.peer.answer()
     assert rig.responses() == [(200, "OK", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 def test_a_handshake_behind_a_deferred_response_waits_for_it(rig):

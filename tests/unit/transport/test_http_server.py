@@ -1,4 +1,3 @@
-import json
 import math
 import re
 from dataclasses import replace
@@ -9,61 +8,31 @@ import pytest
 from tests.support.fakes import (
     ANSWER_TO_KEY,
     KEY,
-    FakeClock,
-    FakeDoor,
-    FakeTimeouts,
     FakeTransport,
-    FakeWebhook,
     client_frame,
-    make_gate,
-    make_handshake,
-    make_settings,
 )
-from wsaas.api.api import Api
-from wsaas.delivery.journal import NoJournal
+from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from wsaas.delivery.webhook import Accepted
 from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE, RequestParser
 from wsaas.memory.limit import THROTTLING, MemoryLimit
-from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
 from wsaas.transport import http_server as server
-from wsaas.transport.admission import MAX_REFUSED, Gate, SharedGate
-from wsaas.transport.context import ServerContext
+from wsaas.transport.admission import MAX_REFUSED
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.pending_client import PendingClientProtocol
-from wsaas.transport.run_queue import SLICE_S, RunQueue
-from wsaas.transport.site import Site
+from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TOKEN = b"\r\nAuthorization: Bearer s3cret"
-NOTHING = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PUT = b"PUT /" + b"a" * 22 + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
 DONE = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\nContent-Type: application/json\r\n\r\n{"code":"OK"}'
-HANDSHAKE = (
-    b"GET /room?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
-)
 
 
 def undated(data):
     """Return answers without their dates."""
     return re.sub(rb"\r\nDate: [^\r]*", b"", data)
-
-
-def responses(data):
-    """Take responses apart: status, code, and whether the connection will be closed."""
-    found = []
-    while data:
-        head, _, data = data.partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines[1:])
-        size = int(headers["Content-Length"])
-        body, data = json.loads(data[:size]), data[size:]
-        found.append((int(lines[0].split()[1]), body["code"], headers.get("Connection") == "close"))
-    return found
 
 
 class PlainParser(RequestParser):
@@ -73,68 +42,9 @@ class PlainParser(RequestParser):
         return None
 
 
-class Rig:
-    """A connection to a listener that has a `control`, a `registry`, or both."""
-
-    def __init__(self, *, control=True, registry=True, peername=("192.0.2.7", 1), room=10, limit=10, **values):
-        settings = make_settings(**values)
-        self.clock = FakeClock()
-        self.timeouts = FakeTimeouts()
-        self.webhook = FakeWebhook()
-        self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.context = ServerContext(settings, self.clock, self.timeouts)
-        self.seconds = 0.0
-        """How long each look at the time takes."""
-        self.elapsed = 0.0
-        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
-        site = Site(
-            self.context,
-            Api(settings, self.registry) if control else None,
-            self.registry if registry else None,
-            make_gate(self.clock, self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
-        )
-        self.protocol = HttpProtocol(site)
-        self.transport = FakeTransport(self.protocol, peername)
-        self.protocol.connection_made(self.transport)
-
-    def stopwatch(self):
-        self.elapsed += self.seconds
-        return self.elapsed
-
-    def visit(self):
-        """Make one more connection; return its transport."""
-        transport = FakeTransport(HttpProtocol(self.protocol._site))
-        transport.protocol.connection_made(transport)
-        return transport
-
-    def receive(self, data):
-        self.transport.protocol.data_received(data)
-
-    def push(self, *lines, start=b"PUT", size=5, body=b""):
-        """Return a push, whose body has `size` bytes, to a client that is there."""
-        if not len(self.registry):
-            self.registry.admit(make_handshake(), "192.0.2.7", FakeDoor())
-        (session,) = self.registry.live()
-        head = b"%b /%b HTTP/1.1\r\nHost: localhost\r\n" % (start, session.id.encode())
-        length = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size
-        return head + b"\r\n".join([length, *lines, b"", body])
-
-    def pass_time(self, seconds, beats=1):
-        for _ in range(beats):
-            self.clock.advance(seconds / beats)
-            self.timeouts.check(self.clock.now())
-
-    def responses(self):
-        return responses(self.transport.take())
-
-    @property
-    def said_last_words(self):
-        return self.transport.ended and not self.transport.closed
-
-
 @pytest.fixture
 def rig():
-    return Rig()
+    return HttpRig()
 
 
 @pytest.fixture
@@ -185,7 +95,7 @@ def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
 def test_a_request_that_closes_is_the_last_one(rig):
     rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + HEALTH)
     assert rig.responses() == [(200, "OK", False), (200, "OK", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.receive(HEALTH)
     assert rig.transport.writes == []
 
@@ -194,23 +104,23 @@ def test_a_fault_is_answered_behind_what_came_before_and_is_the_last_one(rig):
     rig.receive(HEALTH + b"nonsense\r\n\r\n")
     (data,) = rig.transport.writes
     assert responses(data) == [(200, "OK", False), (400, "BAD_REQUEST", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.transport.take()
     rig.receive(HEALTH)
     assert rig.transport.writes == []
 
 
 def test_a_body_over_the_limit_is_refused():
-    rig = Rig(max_message_size="4")
+    rig = HttpRig(max_message_size="4")
     rig.receive(rig.push(body=b"hello"))
     assert rig.responses() == [(413, "TOO_LARGE", True)]
 
 
 def test_where_rest_is_not_served_nothing_is_found():
-    rig = Rig(control=False)
+    rig = HttpRig(control=False)
     rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert rig.responses() == [(404, "NOT_FOUND", False), (404, "NOT_FOUND", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 def test_a_lost_connection_is_forgotten(rig):
@@ -245,7 +155,7 @@ def test_the_shortcut_of_a_push_does_what_the_plain_way_does(name, backlog, toke
     lines, body = PUSHES[name]
     found = []
     for is_shortcut in (True, False):
-        rig = Rig(**({"control_token": token} if token else {}))
+        rig = HttpRig(**({"control_token": token} if token else {}))
         if not is_shortcut:
             rig.protocol._parser = PlainParser(1024 * 1024, rig.protocol._site.body_limit)
             assert rig.protocol._site.api is not None
@@ -289,7 +199,7 @@ def grows(rig, number=100):
     ],
 )
 def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, start, said, size):
-    rig = Rig(**values)
+    rig = HttpRig(**values)
     length = b"Transfer-Encoding: chunked\r\n\r\n2710\r\n" if size is None else b"Content-Length: 10000\r\n\r\n"
     rig.receive(start + b" HTTP/1.1\r\nHost: localhost\r\n" + length)
     assert rig.responses() == [said]
@@ -400,26 +310,26 @@ def test_a_close_order_in_chunks_is_small(rig):
 def test_who_waits_to_be_told_to_send_a_body_is_refused_instead(rig):
     rig.receive(PUT + b"Expect: 100-continue\r\n\r\n")
     assert rig.responses() == [(410, "GONE", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.receive(b"hello" + HEALTH)
     assert rig.transport.writes == []
 
 
 def test_a_body_that_is_too_large_to_be_discarded_ends_the_connection():
-    rig = Rig(max_message_size="4")
+    rig = HttpRig(max_message_size="4")
     rig.receive(PUT + b"\r\nhello" + HEALTH)
     assert rig.responses() == [(410, "GONE", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 @pytest.mark.parametrize("rest", [b"5\r\nhello\r\n", b"zz\r\n"])
 def test_a_discarded_body_with_a_fault_ends_the_connection_without_a_second_answer(rest):
-    rig = Rig(max_message_size="8")
+    rig = HttpRig(max_message_size="8")
     rig.receive(rig.push(start=b"GET", size=None, body=b"5\r\nhello\r\n"))
     assert rig.responses() == [(200, "OK", False)]
     rig.receive(rest + HEALTH)
     assert rig.transport.writes == []
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 def test_a_discarded_body_that_does_not_come_to_its_end_gets_no_second_answer(rig):
@@ -452,9 +362,9 @@ def test_the_last_answer_has_a_date_whatever_it_is(rig):
     rig.receive(HEALTH[:10])
     rig.pass_time(0.0)
     rig.pass_time(10.0)
-    for other in (rig, Rig(room=0, control=False)):
+    for other in (rig, HttpRig(room=0, control=False)):
         assert b"\r\nDate: Tue, 14 Nov 2023 22:30:" in other.transport.take()
-    other = Rig()
+    other = HttpRig()
     other.receive(HANDSHAKE.replace(b": 13", b": 12"))
     assert b"\r\nDate: Tue, 14 Nov 2023 22:30:00 GMT\r\n" in other.transport.take()
 
@@ -469,7 +379,7 @@ def test_the_last_answer_has_a_date_whatever_it_is(rig):
     ],
 )
 def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(control, lines, connection):
-    rig = Rig(control=control)
+    rig = HttpRig(control=control)
     rig.receive(b"GET /healthz HTTP/1.0\r\n" + lines + b"\r\n")
     assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == connection
 
@@ -482,7 +392,7 @@ def test_a_client_of_http_1_1_knows_that_its_connection_stays(rig):
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize("path", [b"/healthz", b"/nothing", b"/" + b"a" * 22])
 def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
-    rig = Rig(control=control)
+    rig = HttpRig(control=control)
     answers = []
     for method in (b"GET", b"HEAD"):
         rig.receive(method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -494,12 +404,12 @@ def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize(("line", "closes"), [(b"", False), (b"Connection: close\r\n", True)])
 def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
-    rig = Rig(control=control)
+    rig = HttpRig(control=control)
     rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
     end = b"Connection: close\r\n" if closes else b""
     allowed = b"Content-Length: 0\r\nAllow: GET, HEAD, PUT, DELETE, OPTIONS\r\n"
     assert undated(rig.transport.take()) == b"HTTP/1.1 200 OK\r\n" + allowed + end + b"\r\n"
-    assert rig.said_last_words is closes
+    assert rig.is_half_closed is closes
 
 
 # Bursts.
@@ -626,13 +536,13 @@ def test_the_last_request_may_stand_anywhere_in_a_burst(rig):
     last = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     rig.receive(numbered(range(BURST - 1)) + last + HEALTH)
     assert statuses(rig) == [*EXPECTED[: BURST - 1], 200]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     assert rig.clock.timers == []
-    rig = Rig()
+    rig = HttpRig()
     rig.receive(numbered(range(BURST + 4)) + last + HEALTH)
     rig.clock.advance(0.0)
     assert statuses(rig) == [*EXPECTED[: BURST + 4], 200]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.clock.advance(0.0)
     assert rig.transport.writes == []
 
@@ -641,7 +551,7 @@ def test_a_fault_may_stand_behind_a_burst(rig):
     rig.receive(numbered(range(BURST + 4)) + b"nonsense\r\n" + HEALTH)
     rig.clock.advance(0.0)
     assert statuses(rig) == [*EXPECTED[: BURST + 4], 400]
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 def test_a_handshake_may_stand_behind_a_burst(rig):
@@ -746,11 +656,11 @@ def test_a_connection_that_does_not_take_its_answers_is_not_read_until_it_does(r
 def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
     rig.receive(HANDSHAKE)
     assert b"".join(rig.transport.writes) == b""
-    door = rig.transport.protocol
-    assert isinstance(door, PendingClientProtocol)
-    assert rig.timeouts.connections == [door]
+    pending_client = rig.transport.protocol
+    assert isinstance(pending_client, PendingClientProtocol)
+    assert rig.timeouts.connections == [pending_client]
     (session,) = rig.registry.live()
-    assert door.session is session
+    assert pending_client.session is session
     assert session.state is State.CONNECTING
     assert (session.info.path, session.info.query, session.info.remote_address) == ("/room", "a=b", "192.0.2.7")
 
@@ -784,7 +694,7 @@ def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):
 
 @pytest.mark.parametrize("peername", ["", "/run/wsaas.sock", b"", None])
 def test_a_client_on_a_unix_socket_has_no_address(peername):
-    rig = Rig(peername=peername)
+    rig = HttpRig(peername=peername)
     rig.receive(HANDSHAKE)
     (session,) = rig.registry.live()
     assert session.info.remote_address == ""
@@ -801,21 +711,21 @@ def test_a_client_on_a_unix_socket_has_no_address(peername):
     ],
 )
 def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):
-    rig = Rig(allowed_origins="https://good")
+    rig = HttpRig(allowed_origins="https://good")
     rig.receive(HEALTH + HANDSHAKE.replace(old, new) + HEALTH)
     (data,) = rig.transport.writes
     assert responses(data) == [(200, "OK", False), said]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     assert len(rig.registry) == 0
     assert rig.webhook.calls == []
     assert rig.timeouts.connections == [rig.protocol]
 
 
 def test_where_clients_are_not_served_a_handshake_finds_nothing():
-    rig = Rig(registry=False)
+    rig = HttpRig(registry=False)
     rig.receive(HANDSHAKE)
     assert rig.responses() == [(404, "NOT_FOUND", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
 
 
 def test_a_node_that_stops_takes_no_clients(rig):
@@ -826,16 +736,16 @@ def test_a_node_that_stops_takes_no_clients(rig):
 
 
 def test_a_full_node_takes_no_clients():
-    rig = Rig(limit=0)
+    rig = HttpRig(limit=0)
     rig.receive(HANDSHAKE)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
 
 
 def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
-    rig = Rig(room=0, control=False)
+    rig = HttpRig(room=0, control=False)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.receive(HEALTH)
     assert rig.transport.writes == []
     rig.pass_time(0.9)
@@ -845,7 +755,7 @@ def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
 
 
 def test_without_time_to_say_why_a_connection_is_closed():
-    rig = Rig(room=0, control=False)
+    rig = HttpRig(room=0, control=False)
     for _ in range(MAX_REFUSED):
         transport = rig.visit()
     assert transport.aborted
@@ -854,7 +764,7 @@ def test_without_time_to_say_why_a_connection_is_closed():
 
 
 def test_a_node_full_of_clients_answers_their_backend_and_no_further_handshake():
-    rig = Rig(room=0)
+    rig = HttpRig(room=0)
     rig.receive(HEALTH)
     assert rig.responses() == [(200, "OK", False)]
     rig.receive(HANDSHAKE)
@@ -862,7 +772,7 @@ def test_a_node_full_of_clients_answers_their_backend_and_no_further_handshake()
 
 
 def test_an_authorized_connection_stays_when_there_is_no_room_and_another_one_goes():
-    rig = Rig(room=1, control_token="s3cret")
+    rig = HttpRig(room=1, control_token="s3cret")
     rig.receive(HEALTH)
     transports = [rig.transport, rig.visit()]
     transports[1].protocol.data_received(HEALTH.replace(b"healthz", b"x").replace(b"\r\n\r\n", TOKEN + b"\r\n\r\n"))
@@ -872,7 +782,7 @@ def test_an_authorized_connection_stays_when_there_is_no_room_and_another_one_go
 
 @pytest.mark.parametrize("request_", ["a refused push", "a whole push", "a list"])
 def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request_):
-    rig = Rig(room=0)
+    rig = HttpRig(room=0)
     if request_ == "a refused push":
         rig.receive(PUT + b"\r\n")
         rig.receive(b"hello")
@@ -909,7 +819,7 @@ def test_a_head_that_does_not_come_to_its_end_is_timed_out(rig):
     assert rig.transport.writes == []
     rig.pass_time(0.1)
     assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
-    assert rig.said_last_words
+    assert rig.is_half_closed
     rig.pass_time(9.9)
     assert not rig.transport.aborted
     rig.pass_time(0.1)
@@ -994,7 +904,7 @@ def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
     assert rig.transport.aborted
 
 
-@pytest.mark.parametrize("data", [b"", HEALTH[:10], Rig.push])
+@pytest.mark.parametrize("data", [b"", HEALTH[:10], HttpRig.push])
 def test_finish_closes_but_not_for_ever(rig, data):
     if data:
         rig.receive(data if isinstance(data, bytes) else data(rig))
@@ -1022,19 +932,19 @@ def test_finish_closes_but_not_for_ever(rig, data):
     ],
 )
 def test_a_trusted_proxy_tells_who_its_client_is(peername, forwarded, address):
-    rig = Rig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
+    rig = HttpRig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: " + forwarded + b"\r\n\r\n")
     assert rig.transport.protocol.session.info.remote_address == address
 
 
 def test_a_proxy_is_not_trusted_unasked():
-    rig = Rig(peername=("127.0.0.1", 1))
+    rig = HttpRig(peername=("127.0.0.1", 1))
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
     assert rig.transport.protocol.session.info.remote_address == "127.0.0.1"
 
 
 def test_one_client_too_many_of_an_address_is_told_to_come_later():
-    rig = Rig(max_connections_per_address="1")
+    rig = HttpRig(max_connections_per_address="1")
     rig.receive(HANDSHAKE)
     rig.transport = FakeTransport(HttpProtocol(rig.protocol._site))
     rig.transport.protocol.connection_made(rig.transport)

@@ -1,115 +1,31 @@
 import math
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from tests.support.fakes import (
-    ANSWER_TO_KEY,
-    FakeClock,
-    FakeSessionListener,
-    FakeTimeouts,
-    FakeTransport,
-    FakeWebhook,
-    Stopwatch,
-    body_of,
     client_frame,
-    make_handshake,
-    make_services,
-    make_settings,
 )
+from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Undeliverable
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Message, Opened, Reason
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
-from wsaas.sessions.connection_info import ConnectionInfo
-from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import State
-from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol
-from wsaas.transport.pending_client import PendingClientProtocol
-from wsaas.transport.run_queue import SLICE_S, RunQueue
 from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
 OK = Accepted(None, None)
-SWITCH = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n\r\n"
-)
 
 
 def text(data):
     return client_frame(frames.TEXT, data)
 
 
-class Rig:
-    """A client behind a fake transport, in front of a fake backend."""
-
-    def __init__(self, eager=b"", offered=(), **values):
-        self.clock = FakeClock()
-        self.webhook = FakeWebhook()
-        self.listener = FakeSessionListener()
-        self.timeouts = FakeTimeouts()
-        self.transport = FakeTransport()
-        settings = make_settings(**values)
-        self.context = ServerContext(settings, self.clock, self.timeouts)
-        self.stopwatch = Stopwatch()
-        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
-        handshake = make_handshake(offered)
-        self.pending_client = PendingClientProtocol(self.context, self.transport, handshake, eager)
-        self.transport.set_protocol(self.pending_client)
-        services = make_services(settings, self.clock, self.webhook, self.listener)
-        info = ConnectionInfo("i" * 22, handshake, "", self.clock)
-        self.session = self.pending_client.session = Session(services, info, handshake, self.pending_client)
-        self.session.start(handshake)
-
-    def enter(self):
-        self.webhook.answer(OK)
-        assert self.transport.take() == SWITCH
-        return self
-
-    def receive(self, data):
-        self.transport.protocol.data_received(data)
-
-    def pass_time(self, seconds, checks=1):
-        for _ in range(checks):
-            self.clock.advance(seconds / checks)
-            self.timeouts.check(self.clock.now())
-
-    def slices_of(self, frames):
-        """Let a slice of time suffice for so many frames."""
-        self.stopwatch.step = SLICE_S / frames * 1.0001
-        return self
-
-    def turn(self):
-        """Let everything that is queued have its turn, once."""
-        assert all(timer.at == self.clock.now() for timer in self.clock.timers)
-        due, self.clock._timers = self.clock.timers, []
-        for timer in due:
-            timer.callback(*timer.args)
-
-    def answer_all(self):
-        while self.webhook.calls or self.context.run_queue:
-            self.clock.advance(0)
-            if self.webhook.calls:
-                self.webhook.answer(DELIVERED)
-
-    @property
-    def messages(self):
-        return [event.data for event in self.webhook.told if isinstance(event, Message)]
-
-    @property
-    def end(self):
-        """What the one DELETE says: code and reason."""
-        (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
-        body = orjson.loads(body_of(event))
-        return body["code"], body["reason"]
-
-
 @pytest.fixture
 def rig():
-    return Rig().enter()
+    return WebSocketRig().enter()
 
 
 def ping(payload=b""):
@@ -124,7 +40,7 @@ def close(code=1000, reason=""):
 
 
 def test_a_pending_client_is_sent_nothing_and_has_no_deadline():
-    rig = Rig()
+    rig = WebSocketRig()
     assert rig.transport.writes == []
     assert rig.timeouts.connections == [rig.pending_client]
     rig.pass_time(3600.0)
@@ -132,9 +48,9 @@ def test_a_pending_client_is_sent_nothing_and_has_no_deadline():
 
 
 def test_an_admitted_client_gets_its_101_and_another_protocol():
-    rig = Rig(offered=["chat"])
+    rig = WebSocketRig(offered=["chat"])
     rig.webhook.answer(Accepted("chat", None))
-    assert rig.transport.writes == [SWITCH[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
+    assert rig.transport.writes == [SWITCHING_PROTOCOLS[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"]
     connection = rig.transport.protocol
     assert isinstance(connection, WebSocketProtocol)
     assert rig.session.connection is connection
@@ -142,16 +58,16 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
 
 
 def test_early_pushes_leave_in_one_write_with_the_101():
-    rig = Rig()
+    rig = WebSocketRig()
     rig.session.send(text=True, data=b"hello")
     rig.session.send(text=False, data=b"bytes")
     rig.webhook.answer(OK)
     early = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
-    assert rig.transport.writes == [SWITCH + early]
+    assert rig.transport.writes == [SWITCHING_PROTOCOLS + early]
 
 
 def test_frames_sent_before_the_101_are_kept_and_delivered():
-    rig = Rig(eager=text(b"one")[:3])
+    rig = WebSocketRig(eager=text(b"one")[:3])
     rig.receive(text(b"one")[3:])
     rig.receive(text(b"two") + text(b"three"))
     assert [type(event) for event in rig.webhook.told] == [Opened]
@@ -161,13 +77,13 @@ def test_frames_sent_before_the_101_are_kept_and_delivered():
 
 
 def test_frames_sent_with_the_handshake_are_delivered_without_further_data():
-    rig = Rig(eager=text(b"one"))
+    rig = WebSocketRig(eager=text(b"one"))
     rig.webhook.answer(OK)
     assert rig.messages == [b"one"]
 
 
 def test_a_client_that_sends_too_much_before_its_101_is_not_read_until_then():
-    rig = Rig(eager=b".")
+    rig = WebSocketRig(eager=b".")
     reading = []
     rig.receive(b"." * (64 * 1024 - 1))
     reading.append(rig.transport.reading)
@@ -179,13 +95,13 @@ def test_a_client_that_sends_too_much_before_its_101_is_not_read_until_then():
 
 
 def test_a_client_whose_early_messages_fill_the_inbox_is_not_read():
-    rig = Rig(eager=text(b"." * 100) * 3, inbox="100")
+    rig = WebSocketRig(eager=text(b"." * 100) * 3, inbox="100")
     rig.webhook.answer(OK)
     assert not rig.transport.reading
 
 
 def test_a_refused_client_gets_the_error_and_is_closed():
-    rig = Rig()
+    rig = WebSocketRig()
     rig.webhook.answer(
         Rejected(errors.Unauthorized("Who are you?", ("WWW-Authenticate", "Basic")), disconnect_owed=False)
     )
@@ -199,7 +115,7 @@ def test_a_refused_client_gets_the_error_and_is_closed():
 
 
 def test_a_client_that_does_not_take_its_refusal_is_dropped():
-    rig = Rig()
+    rig = WebSocketRig()
     rig.webhook.answer(Rejected(errors.Forbidden("no"), disconnect_owed=False))
     rig.pass_time(9.9)
     aborted = [rig.transport.aborted]
@@ -212,7 +128,7 @@ def test_a_client_that_does_not_take_its_refusal_is_dropped():
 
 
 def test_a_pending_client_that_disconnects_is_owed_a_delete_once_it_was_admitted():
-    rig = Rig()
+    rig = WebSocketRig()
     rig.transport.lose()
     assert rig.timeouts.connections == []
     assert rig.listener.calls == ["left"]
@@ -222,7 +138,7 @@ def test_a_pending_client_that_disconnects_is_owed_a_delete_once_it_was_admitted
 
 
 def test_a_pending_client_that_is_closed_gracefully_is_sent_what_is_buffered_within_a_bound():
-    rig = Rig()
+    rig = WebSocketRig()
     rig.pending_client.close_gracefully()
     assert rig.transport.closed
     rig.pass_time(10.0)
@@ -256,7 +172,7 @@ def test_the_first_bytes_of_a_frame_end_the_silence(rig):
 
 
 def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backend_caught_up():
-    rig = Rig(inbox="2000").enter()
+    rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     assert not rig.transport.reading
     assert rig.session.info.messages_in == 3
@@ -276,7 +192,7 @@ def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backe
 
 
 def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_not_read():
-    rig = Rig(inbox="2000").enter()
+    rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     rig.transport.lose()
     assert rig.session.state is State.DISCONNECTED
@@ -292,7 +208,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
 
 
 def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_is_not_read():
-    rig = Rig(inbox="2000").enter()
+    rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6 + ping(b"x") + close(4000, "bye"))
     rig.transport.lose()
     rig.answer_all()
@@ -301,7 +217,7 @@ def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_i
 
 
 def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_on():
-    rig = Rig(inbox="2000").enter()
+    rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6 + text(b"\xff") + text(b"more"))
     rig.transport.lose()
     rig.answer_all()
@@ -328,7 +244,7 @@ def test_a_push_and_a_reply_are_written_at_once(rig):
 
 
 def test_the_transport_pauses_writing_at_the_send_buffer():
-    rig = Rig(send_buffer="5000").enter()
+    rig = WebSocketRig(send_buffer="5000").enter()
     assert rig.transport.high == 5000
     rig.transport.backlog = 4998
     rig.transport.protocol.pause_writing()
@@ -338,7 +254,7 @@ def test_the_transport_pauses_writing_at_the_send_buffer():
 
 
 def test_replies_go_on_when_the_client_has_read_those_before():
-    rig = Rig(send_buffer="5000").enter()
+    rig = WebSocketRig(send_buffer="5000").enter()
     rig.receive(text(b"1") + text(b"2"))
     rig.transport.backlog = 5001
     rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
@@ -364,7 +280,7 @@ def test_a_pong_only_ends_the_silence(rig):
 
 
 def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
-    rig = Rig(send_buffer="1000").enter()
+    rig = WebSocketRig(send_buffer="1000").enter()
     rig.transport.backlog = 1000
     rig.receive(ping(b"a"))
     assert rig.transport.take() == frames.encode(frames.PONG, b"a")
@@ -382,7 +298,7 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
 
 
 def test_a_pong_never_overtakes_the_one_that_is_owed():
-    rig = Rig(send_buffer="1000").enter()
+    rig = WebSocketRig(send_buffer="1000").enter()
     rig.transport.backlog = 1001
     rig.receive(ping(b"a"))
     rig.transport.backlog = 500
@@ -393,7 +309,7 @@ def test_a_pong_never_overtakes_the_one_that_is_owed():
 
 
 def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_after_it():
-    rig = Rig(send_buffer="1000").enter()
+    rig = WebSocketRig(send_buffer="1000").enter()
     rig.transport.backlog = 1001
     rig.receive(ping(b"a"))
     rig.session.close(Reason.SHUTDOWN)
@@ -452,7 +368,7 @@ def test_what_follows_a_close_is_ignored(rig):
     ],
 )
 def test_a_violation_is_answered_with_a_close_and_the_end_of_writing_while_reading_goes_on(data, code):
-    rig = Rig(max_message_size="100").enter()
+    rig = WebSocketRig(max_message_size="100").enter()
     rig.receive(data)
     (frame,) = rig.transport.writes
     assert (frame[0], frame[2:4]) == (0x88, code.to_bytes(2, "big"))
@@ -520,7 +436,7 @@ def test_a_client_that_does_not_answer_a_close_in_time_is_dropped(rig):
 
 
 def test_a_client_whose_message_was_refused_is_closed_and_read_for_its_answer():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
@@ -571,7 +487,7 @@ def test_a_client_that_answers_a_ping_at_once_is_pinged_again(rig):
 
 
 def test_a_client_that_was_sent_a_close_is_not_pinged():
-    rig = Rig(ws_timeout="5000").enter()
+    rig = WebSocketRig(ws_timeout="5000").enter()
     rig.session.close(Reason.SHUTDOWN)
     rig.transport.take()
     rig.pass_time(9.0, checks=9)
@@ -607,7 +523,7 @@ def test_a_silent_client_is_sent_what_is_buffered_within_a_bound(rig):
 
 
 def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_closed():
-    rig = Rig(ws_timeout="5000")
+    rig = WebSocketRig(ws_timeout="5000")
     rig.clock.advance(9.0)
     rig.enter()
     rig.pass_time(0.5)
@@ -629,7 +545,7 @@ def test_after_a_stall_a_client_is_pinged_before_it_is_closed(rig):
 
 
 def test_a_client_that_is_not_read_is_not_closed_for_its_silence():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 2)
     assert not rig.transport.reading
     rig.pass_time(300.0, checks=30)
@@ -645,7 +561,7 @@ def test_a_client_that_is_not_read_is_not_closed_for_its_silence():
 
 
 def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
-    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig = WebSocketRig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.pass_time(300.0, checks=30)
     rig.transport.backlog = 5000
@@ -657,7 +573,7 @@ def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
 
 
 def test_a_client_that_reads_no_replies_is_closed_for_its_silence():
-    rig = Rig(inbox="1000", send_buffer="1000").enter()
+    rig = WebSocketRig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.transport.backlog = 5000
     rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
@@ -667,14 +583,14 @@ def test_a_client_that_reads_no_replies_is_closed_for_its_silence():
 
 
 def test_without_a_timeout_a_client_may_be_silent_for_ever():
-    rig = Rig(ws_timeout="0").enter()
+    rig = WebSocketRig(ws_timeout="0").enter()
     rig.pass_time(1e6, checks=100)
     assert rig.transport.writes == []
     assert rig.session.state is State.OPEN
 
 
 def test_without_a_timeout_a_client_still_has_to_close():
-    rig = Rig(ws_timeout="0").enter()
+    rig = WebSocketRig(ws_timeout="0").enter()
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(10.0)
     assert rig.transport.aborted
@@ -694,7 +610,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
-    rig = Rig().enter().slices_of(10)
+    rig = WebSocketRig().enter().slices_of(10)
     frames_of_flood = 40
     rig.receive(flood * frames_of_flood + text(b"at last"))
     turns = 0
@@ -712,7 +628,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
 
 
 def test_a_flood_of_fragments_is_read_in_turns():
-    rig = Rig().enter().slices_of(2)
+    rig = WebSocketRig().enter().slices_of(2)
     rig.receive(client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * 100 + client_frame(0, b"at last"))
     turns = 0
     while not rig.messages:
@@ -726,7 +642,7 @@ def test_a_flood_of_fragments_is_read_in_turns():
 
 
 def test_while_others_wait_for_their_turn_a_client_has_one_frame_read_at_once():
-    rig = Rig().enter()
+    rig = WebSocketRig().enter()
     served = []
     rig.context.run_queue.add(lambda: served.append(rig.session.info.messages_in))
     rig.receive(burst(0, 5))
@@ -746,7 +662,7 @@ def test_a_client_with_a_single_frame_does_not_wait_for_others(rig):
 
 
 def test_a_client_that_is_paused_for_the_backend_does_not_queue():
-    rig = Rig(inbox="1").enter()
+    rig = WebSocketRig(inbox="1").enter()
     rig.receive(burst(0, 1))
     rig.context.run_queue.add(lambda: None)
     rig.receive(burst(1, 3))
@@ -765,7 +681,7 @@ def test_pongs_of_one_slice_leave_in_one_write_before_the_frame_that_ends_it(rig
 
 
 def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_are_counted():
-    rig = Rig().enter().slices_of(10)
+    rig = WebSocketRig().enter().slices_of(10)
     rig.receive(text(b"refused"))
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     rig.receive(burst(0, 41))
@@ -781,7 +697,7 @@ def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_a
 
 
 def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(burst(0, 40))
     assert not rig.transport.reading
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
@@ -792,7 +708,7 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
 
 
 def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
-    rig = Rig().enter().slices_of(10)
+    rig = WebSocketRig().enter().slices_of(10)
     rig.receive(burst(0, 41))
     assert rig.session.info.messages_in == 11
     rig.transport.lose()
@@ -806,7 +722,7 @@ def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
 
 
 def test_a_message_in_many_fragments_is_delivered_although_its_client_was_lost_between_two_turns():
-    rig = Rig().enter().slices_of(2)
+    rig = WebSocketRig().enter().slices_of(2)
     more = client_frame(0, fin=False) * 200
     rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
     assert not rig.transport.reading
@@ -817,7 +733,7 @@ def test_a_message_in_many_fragments_is_delivered_although_its_client_was_lost_b
 
 
 def test_what_a_client_sent_before_it_was_lost_is_delivered_however_much_it_is():
-    rig = Rig(inbox="600").enter()
+    rig = WebSocketRig(inbox="600").enter()
     rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
     assert not rig.transport.reading
     rig.transport.lose()
@@ -828,7 +744,7 @@ def test_what_a_client_sent_before_it_was_lost_is_delivered_however_much_it_is()
 
 
 def test_a_message_that_was_incomplete_when_its_client_was_lost_is_dropped():
-    rig = Rig(inbox="600").enter()
+    rig = WebSocketRig(inbox="600").enter()
     rig.receive(burst(0, 5) + text(b"cut")[:-1])
     rig.transport.lose()
     rig.answer_all()
@@ -837,7 +753,7 @@ def test_a_message_that_was_incomplete_when_its_client_was_lost_is_dropped():
 
 
 def test_a_client_that_is_lost_between_two_turns_leaves_no_timer():
-    rig = Rig().enter().slices_of(10)
+    rig = WebSocketRig().enter().slices_of(10)
     rig.receive(ping(b"") * 100 + text(b"last"))
     rig.transport.lose()
     rig.answer_all()
@@ -872,7 +788,7 @@ def test_a_client_that_ends_its_side_while_nothing_is_buffered_is_closed(rig):
 
 
 def test_what_is_buffered_is_sent_while_the_client_reads_some_of_it_up_to_a_bound():
-    rig = Rig(keep_alive_timeout="75000").enter()
+    rig = WebSocketRig(keep_alive_timeout="75000").enter()
     rig.transport.backlog = 1000
     rig.receive(close())
     for _ in range(7):
@@ -943,7 +859,7 @@ def test_a_client_that_reads_nothing_of_what_is_buffered_before_the_close_is_dro
 @pytest.fixture
 def tight():
     """A client of a node that is over its memory limit: 1,000 bytes a client may hold."""
-    rig = Rig().enter()
+    rig = WebSocketRig().enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
     rig.context.__dict__["memory"] = memory
@@ -1034,7 +950,7 @@ def test_a_throttled_client_that_was_sent_a_close_is_read_when_there_is_memory(t
 
 
 def test_a_throttled_client_with_a_rate_limit_that_was_sent_a_close_is_not_read_while_memory_is_short():
-    rig = Rig(max_message_rate="2").enter()
+    rig = WebSocketRig(max_message_rate="2").enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
     rig.context.__dict__["memory"] = memory
@@ -1049,7 +965,7 @@ def test_a_throttled_client_with_a_rate_limit_that_was_sent_a_close_is_not_read_
 
 
 def test_a_queued_client_with_a_rate_limit_that_was_sent_a_close_is_served_once_a_turn():
-    rig = Rig(max_message_rate="1000").enter().slices_of(10)
+    rig = WebSocketRig(max_message_rate="1000").enter().slices_of(10)
     rig.receive(burst(0, 41))
     rig.session.close(Reason.BACKEND_CLOSED)
     before = rig.session.info.messages_in
@@ -1086,7 +1002,7 @@ def test_long_messages_are_noted(tight):
 
 
 def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
     rig.session.close(Reason.SHUTDOWN)
@@ -1102,7 +1018,7 @@ def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
 
 
 def test_a_client_that_is_not_read_after_a_close_was_sent_is_dropped_after_a_bound():
-    rig = Rig(inbox="1000", api_retry="2000").enter()
+    rig = WebSocketRig(inbox="1000", api_retry="2000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.session.close(Reason.SHUTDOWN)
     rig.pass_time(19.0, checks=19)
@@ -1118,7 +1034,7 @@ def test_a_client_that_is_not_read_after_a_close_was_sent_is_dropped_after_a_bou
 
 
 def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 5)
     rig.session.close(Reason.SHUTDOWN)
     rig.session.abandon()
@@ -1130,7 +1046,7 @@ def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
 
 
 def test_what_a_lost_client_sent_is_counted_when_it_is_abandoned():
-    rig = Rig(inbox="1000").enter()
+    rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 5)
     rig.transport.lose()
     rig.session.abandon()
@@ -1152,7 +1068,7 @@ def numbers(first, last):
 
 @pytest.fixture
 def limited():
-    return Rig(max_message_rate="2").enter()
+    return WebSocketRig(max_message_rate="2").enter()
 
 
 def test_a_client_within_the_rate_limit_never_waits(limited):
@@ -1180,7 +1096,7 @@ def test_a_client_over_the_rate_limit_is_read_more_slowly_and_loses_nothing(limi
 
 
 def test_messages_sent_with_the_handshake_count_for_the_rate_limit():
-    rig = Rig(eager=burst(0, 5), max_message_rate="2").enter()
+    rig = WebSocketRig(eager=burst(0, 5), max_message_rate="2").enter()
     rig.answer_all()
     assert rig.messages == numbers(0, 2)
     assert not rig.transport.reading
@@ -1194,7 +1110,7 @@ def test_pings_do_not_count_for_the_rate_limit(limited):
 
 
 def test_a_client_that_waits_for_the_rate_limit_is_not_closed_for_its_silence():
-    rig = Rig(max_message_rate="1", ws_timeout="400").enter()
+    rig = WebSocketRig(max_message_rate="1", ws_timeout="400").enter()
     rig.receive(burst(0, 4))
     rig.pass_time(3.9, checks=39)
     assert rig.session.state is State.OPEN
@@ -1205,7 +1121,7 @@ def test_a_client_that_waits_for_the_rate_limit_is_not_closed_for_its_silence():
 
 
 def test_a_rate_limited_client_may_also_be_paused_for_the_backend():
-    rig = Rig(max_message_rate="1", inbox="1").enter()
+    rig = WebSocketRig(max_message_rate="1", inbox="1").enter()
     rig.receive(burst(0, 4))
     rig.clock.advance(1)
     rig.clock.advance(1)
@@ -1222,7 +1138,7 @@ def test_a_rate_limited_client_may_also_be_paused_for_the_backend():
 
 
 def test_a_client_that_waits_for_the_rate_limit_is_not_read_when_the_backend_is_free_again():
-    rig = Rig(max_message_rate="2", inbox="1").enter()
+    rig = WebSocketRig(max_message_rate="2", inbox="1").enter()
     rig.receive(burst(0, 4))
     assert not rig.transport.reading
     rig.answer_all()

@@ -1,0 +1,91 @@
+"""A client's connection from its handshake on, with a fake transport before it and a fake backend behind it."""
+
+import orjson
+
+from tests.support.fakes import (
+    ANSWER_TO_KEY,
+    FakeClock,
+    FakeSessionListener,
+    FakeTimeouts,
+    FakeTransport,
+    FakeWebhook,
+    Stopwatch,
+    body_of,
+    make_handshake,
+    make_services,
+    make_settings,
+)
+from wsaas.delivery.webhook import DELIVERED, Accepted
+from wsaas.events import Closed, Message
+from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.session import Session
+from wsaas.transport.context import ServerContext
+from wsaas.transport.pending_client import PendingClientProtocol
+from wsaas.transport.run_queue import SLICE_S, RunQueue
+
+SWITCHING_PROTOCOLS = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n\r\n"
+)
+
+
+class WebSocketRig:
+    """A client behind a fake transport, in front of a fake backend."""
+
+    def __init__(self, eager=b"", offered=(), **values):
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook()
+        self.listener = FakeSessionListener()
+        self.timeouts = FakeTimeouts()
+        self.transport = FakeTransport()
+        settings = make_settings(**values)
+        self.context = ServerContext(settings, self.clock, self.timeouts)
+        self.stopwatch = Stopwatch()
+        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        handshake = make_handshake(offered)
+        self.pending_client = PendingClientProtocol(self.context, self.transport, handshake, eager)
+        self.transport.set_protocol(self.pending_client)
+        services = make_services(settings, self.clock, self.webhook, self.listener)
+        info = ConnectionInfo("i" * 22, handshake, "", self.clock)
+        self.session = self.pending_client.session = Session(services, info, handshake, self.pending_client)
+        self.session.start(handshake)
+
+    def enter(self):
+        self.webhook.answer(Accepted(None, None))
+        assert self.transport.take() == SWITCHING_PROTOCOLS
+        return self
+
+    def receive(self, data):
+        self.transport.protocol.data_received(data)
+
+    def pass_time(self, seconds, checks=1):
+        for _ in range(checks):
+            self.clock.advance(seconds / checks)
+            self.timeouts.check(self.clock.now())
+
+    def slices_of(self, frames):
+        """Let a slice of time suffice for so many frames."""
+        self.stopwatch.step = SLICE_S / frames * 1.0001
+        return self
+
+    def turn(self):
+        """Make the calls that are due in this turn of the loop, which all calls have to be."""
+        assert all(timer.at == self.clock.now() for timer in self.clock.timers)
+        self.clock.turn()
+
+    def answer_all(self):
+        while self.webhook.calls or self.context.run_queue:
+            self.clock.advance(0)
+            if self.webhook.calls:
+                self.webhook.answer(DELIVERED)
+
+    @property
+    def messages(self):
+        return [event.data for event in self.webhook.told if isinstance(event, Message)]
+
+    @property
+    def end(self):
+        """What the one DELETE says: code and reason."""
+        (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
+        body = orjson.loads(body_of(event))
+        return body["code"], body["reason"]
