@@ -34,7 +34,7 @@ async def status_of(stage: Stage, node: Any) -> int:
     return int(answer.status)
 
 
-async def test_down_at_the_start_and_up_later(stage: Stage) -> None:
+async def test_a_backend_that_is_down_at_the_start_and_up_later(stage: Stage) -> None:
     stage.backend.port = free_port()
     node = await stage.node(backend=None)
     for _ in range(3):
@@ -55,7 +55,7 @@ async def test_down_at_the_start_and_up_later(stage: Stage) -> None:
     assert all(text.startswith(refused) for text in repeated)
 
 
-async def test_it_goes_away_and_comes_back(stage: Stage) -> None:
+async def test_a_backend_that_goes_away_and_comes_back(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     await client.send("before")
@@ -74,7 +74,7 @@ async def test_it_goes_away_and_comes_back(stage: Stage) -> None:
     assert [call.event for call in stage.backend.of(name)] == [0, 1, 2, 3, 4, "end"]
 
 
-async def test_it_goes_away_while_a_message_is_under_way(stage: Stage) -> None:
+async def test_a_backend_that_goes_away_while_a_message_is_under_way(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
     client, name = await node.admit()
@@ -89,7 +89,7 @@ async def test_it_goes_away_while_a_message_is_under_way(stage: Stage) -> None:
     assert puts == ["0", "0", "1", "2", "3", "4"]
 
 
-async def test_it_is_gone_when_clients_leave_and_told_when_it_is_back(stage: Stage) -> None:
+async def test_a_backend_that_was_down_when_clients_left_gets_their_deletes_later(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.admit() for _ in range(20)]
     await stage.backend.stop()
@@ -103,7 +103,7 @@ async def test_it_is_gone_when_clients_leave_and_told_when_it_is_back(stage: Sta
     assert {call.json["code"] for call in deletes} == {4000}
 
 
-async def test_it_hangs_and_others_are_served(stage: Stage) -> None:
+async def test_requests_that_hang_do_not_hold_up_other_clients(stage: Stage) -> None:
     node = await stage.node(api_timeout=400)
     hung: list[Call] = []
     stage.backend.on["PUT"] = lambda call: hung.append(call) if call.text == "hang" and len(hung) < 2 else call.ok()
@@ -130,7 +130,7 @@ async def test_it_hangs_and_others_are_served(stage: Stage) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
     ],
 )
-async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage, start: bytes) -> None:
+async def test_a_response_that_arrives_byte_by_byte_has_the_same_timeout(stage: Stage, start: bytes) -> None:
     node = await stage.node(api_timeout=400)
     drops = b"HTTP/1.1 200 " + b"x" * 1000 if not start else b"x" * 1000
     took: list[float] = []
@@ -155,7 +155,7 @@ async def test_an_answer_that_drips_has_no_more_time_than_any_other(stage: Stage
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 2)
 
 
-async def test_it_closes_connections_between_requests(stage: Stage) -> None:
+async def test_a_backend_that_closes_connections_between_requests(stage: Stage) -> None:
     def answer_and_close(call: Call) -> None:
         call.ok()
         call.connection.close()
@@ -173,7 +173,7 @@ async def test_it_closes_connections_between_requests(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_it_closes_idle_connections_at_any_moment(stage: Stage) -> None:
+async def test_a_backend_that_closes_idle_connections_at_any_moment(stage: Stage) -> None:
     chance = random.Random(3)  # noqa: S311
 
     async def answer_and_close_soon(call: Call) -> None:
@@ -200,7 +200,7 @@ async def test_it_closes_idle_connections_at_any_moment(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("end", [Call.hang_up, Call.reset])
-async def test_it_closes_exactly_while_a_request_is_written(stage: Stage, end: Callable[[Call], None]) -> None:
+async def test_a_backend_that_closes_while_a_request_is_written(stage: Stage, end: Callable[[Call], None]) -> None:
     node = await stage.node()
     tries: dict[str, int] = {}
 
@@ -240,7 +240,7 @@ BABBLE = {
 
 
 @pytest.mark.parametrize("what", BABBLE)
-async def test_it_says_more_than_it_should(stage: Stage, what: str) -> None:
+async def test_a_backend_that_sends_more_than_its_response(stage: Stage, what: str) -> None:
     stage.backend.on["PUT"] = lambda call: call.send(BABBLE[what])
     node = await stage.node()
     client, name = await node.admit()
@@ -277,7 +277,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-async def test_a_handshake_that_meets_garbage_is_502_and_told(stage: Stage, what: str) -> None:
+async def test_a_post_answered_with_garbage_is_502_and_a_delete_follows(stage: Stage, what: str) -> None:
     stage.backend.on["POST"] = lambda call: call.send(GARBAGE[what])
     node = await stage.node()
     assert await status_of(stage, node) == 502
@@ -301,7 +301,7 @@ async def test_a_connection_that_brought_garbage_is_not_used_again(stage: Stage,
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 2", b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"code": '])
-async def test_a_handshake_that_gets_half_an_answer(stage: Stage, half: bytes) -> None:
+async def test_a_post_that_gets_half_a_response(stage: Stage, half: bytes) -> None:
     node = await stage.node(api_timeout=300)
     stage.backend.on["POST"] = lambda call: call.hang_up(half)
     assert await status_of(stage, node) == 502
@@ -310,7 +310,7 @@ async def test_a_handshake_that_gets_half_an_answer(stage: Stage, half: bytes) -
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 2)
 
 
-async def test_it_refuses_then_takes_with_retry_after(stage: Stage) -> None:
+async def test_a_backend_that_answers_retry_after_is_obeyed(stage: Stage) -> None:
     node = await stage.node()
     loop = asyncio.get_running_loop()
     times: list[float] = []

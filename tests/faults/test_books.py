@@ -129,7 +129,7 @@ async def test_a_backend_that_restarts_under_load(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
-async def test_a_client_that_is_gone_without_a_word(stage: Stage, situation: Situation) -> None:
+async def test_a_client_that_vanishes_gets_its_delete(stage: Stage, situation: Situation) -> None:
     # No FIN, no RST: its socket stays open, and nothing comes from it any more, not even a pong.
     node = await stage.node(ws_timeout=300, handshake_timeout=300)
     raw = await situation(stage, node)
@@ -372,7 +372,7 @@ async def with_its_delete_under_way_in_a_drain(stage: Stage, node: RestartableGa
 
 
 @pytest.mark.parametrize("point", [with_its_delete_under_way, with_its_delete_under_way_in_a_drain])
-async def test_a_delete_on_its_way_comes_again_as_the_same_event(
+async def test_a_delete_under_way_at_a_kill_is_repeated_as_the_same_event(
     stage: Stage, start_gateway: StartGateway, point: Callable[[Stage, RestartableGateway], Awaitable[Call]]
 ) -> None:
     node = await start_gateway()
@@ -389,7 +389,9 @@ async def test_a_delete_on_its_way_comes_again_as_the_same_event(
     await node.owes_nothing()
 
 
-async def test_a_delete_that_was_turned_away_comes_again_as_it_was(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_a_delete_that_was_rejected_is_repeated_unchanged_after_a_kill(
+    stage: Stage, start_gateway: StartGateway
+) -> None:
     node = await start_gateway()
     delete = await with_its_delete_turned_away(stage, node)
     # That it was turned away is in the journal before one who comes later is asked about.
@@ -405,7 +407,7 @@ async def test_a_delete_that_was_turned_away_comes_again_as_it_was(stage: Stage,
     await node.owes_nothing()
 
 
-async def test_a_kill_in_a_drain_with_messages_that_wait(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_a_kill_during_a_drain_with_messages_that_wait(stage: Stage, start_gateway: StartGateway) -> None:
     node = await start_gateway()
     raw = await with_messages_that_wait(stage, node)
     node.program.terminate()
@@ -422,7 +424,7 @@ async def test_a_kill_in_a_drain_with_messages_that_wait(stage: Stage, start_gat
     assert len([call for call in stage.backend.of(first.client) if call.method == "DELETE"]) == 1
 
 
-async def test_a_stop_without_the_time_to_tell_leaves_it_to_the_next_start(
+async def test_a_stop_without_time_for_the_deletes_leaves_them_to_the_next_start(
     stage: Stage, start_gateway: StartGateway
 ) -> None:
     node = await start_gateway(drain_timeout=300)
@@ -446,7 +448,7 @@ async def test_a_stop_without_the_time_to_tell_leaves_it_to_the_next_start(
         raw.reset()
 
 
-async def test_the_context_goes_with_the_delete_of_a_killed_gateway(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_the_delete_after_a_kill_carries_the_context(stage: Stage, start_gateway: StartGateway) -> None:
     stage.backend.on["POST"] = lambda call: call.ok(context="room=7")
     node = await start_gateway()
     _, name = await node.upgraded("Authorization: Bearer \xfc\xff")
@@ -459,9 +461,7 @@ async def test_the_context_goes_with_the_delete_of_a_killed_gateway(stage: Stage
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])
-async def test_whom_the_backend_refused_is_not_told_of_after_a_kill(
-    stage: Stage, start_gateway: StartGateway, status: int
-) -> None:
+async def test_no_delete_follows_a_refusal_after_a_kill(stage: Stage, start_gateway: StartGateway, status: int) -> None:
     node = await start_gateway()
     stage.backend.on["POST"] = lambda call: call.answer(status, {"code": "NO"})
     raw = await node.raw()

@@ -30,7 +30,7 @@ async def test_an_idle_node_stops_at_once(stage: Stage) -> None:
         await node.raw()
 
 
-async def test_clients_are_told_1001_and_the_backend_of_each(stage: Stage) -> None:
+async def test_a_drain_closes_each_client_with_1001_and_sends_its_delete(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.connect() for _ in range(20)]
     assert await node.drain()
@@ -43,7 +43,7 @@ async def test_clients_are_told_1001_and_the_backend_of_each(stage: Stage) -> No
     assert not stage.messages()
 
 
-async def test_the_close_frames_are_spread(stage: Stage) -> None:
+async def test_a_drain_spreads_the_close_frames(stage: Stage) -> None:
     node = await stage.node()
     for _ in range(10):
         await node.connect()
@@ -59,7 +59,7 @@ async def test_the_close_frames_are_spread(stage: Stage) -> None:
     assert times[-1] - times[0] >= 0.3
 
 
-async def test_the_spread_does_not_take_more_than_half_of_the_time(
+async def test_the_close_frames_take_at_most_half_of_drain_timeout(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With all the time that it likes, it would take 8 s for so many.
@@ -73,7 +73,7 @@ async def test_the_spread_does_not_take_more_than_half_of_the_time(
     assert stage.backend.count("DELETE") == 8
 
 
-async def test_meanwhile_no_client_is_taken_and_readyz_says_so(stage: Stage) -> None:
+async def test_during_a_drain_clients_are_refused_and_readyz_is_503(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("DELETE")
     client, name = await node.admit()
@@ -95,7 +95,7 @@ async def test_meanwhile_no_client_is_taken_and_readyz_says_so(stage: Stage) -> 
     assert stage.backend.count("POST") == 1
 
 
-async def test_a_second_signal_hurries(stage: Stage) -> None:
+async def test_a_second_signal_cuts_a_drain_short(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told"]
     node = await stage.node()
     stage.backend.hold("DELETE")
@@ -108,7 +108,7 @@ async def test_a_second_signal_hurries(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_while_the_backend_is_asked(stage: Stage, accepted: bool) -> None:
+async def test_a_drain_while_a_post_is_under_way(stage: Stage, accepted: bool) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -130,7 +130,7 @@ async def test_while_the_backend_is_asked(stage: Stage, accepted: bool) -> None:
     assert told == ([] if accepted else ["POST /hook: the backend answered 403"])
 
 
-async def test_with_messages_in_the_outbox(stage: Stage) -> None:
+async def test_a_drain_with_messages_in_the_outbox(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
     raw = await node.upgraded()
@@ -152,7 +152,7 @@ async def test_with_messages_in_the_outbox(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_with_a_client_that_is_not_read_for_its_full_inbox(stage: Stage) -> None:
+async def test_a_drain_with_a_client_that_is_not_read_as_its_inbox_is_full(stage: Stage) -> None:
     node = await stage.node(inbox=2000)
 
     async def slowly(call: Call) -> None:
@@ -170,7 +170,7 @@ async def test_with_a_client_that_is_not_read_for_its_full_inbox(stage: Stage) -
     assert not stage.messages()
 
 
-async def test_with_more_messages_than_were_read_everything_is_delivered_in_time(stage: Stage) -> None:
+async def test_a_drain_delivers_messages_that_were_not_read_before_it(stage: Stage) -> None:
     node = await stage.node(inbox=20_000, handshake_timeout=100, drain_timeout=20_000)
 
     async def slowly(call: Call) -> None:
@@ -192,7 +192,7 @@ async def test_with_more_messages_than_were_read_everything_is_delivered_in_time
 
 
 @pytest.mark.parametrize("vanishes", [False, True])
-async def test_what_could_not_be_delivered_in_time_is_counted_exactly(stage: Stage, vanishes: bool) -> None:
+async def test_a_drain_counts_undelivered_messages_exactly(stage: Stage, vanishes: bool) -> None:
     stage.expected_errors = ["stopped before"]
     node = await stage.node(inbox=20_000, drain_timeout=500)
 
@@ -232,7 +232,7 @@ async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost
     assert any(f"{name}: stopped before" in text and "(0 messages lost)" in text for text in stage.messages())
 
 
-async def test_with_a_message_that_is_retried(stage: Stage) -> None:
+async def test_a_drain_with_a_message_that_is_retried(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.on["PUT"] = lambda call: call.answer(503) if stage.backend.count("PUT") < 3 else call.ok()
     client, name = await node.admit()
@@ -243,7 +243,7 @@ async def test_with_a_message_that_is_retried(stage: Stage) -> None:
     assert {text.partition(";")[0] for text in stage.messages()} == {"PUT /hook: the backend answered 503"}
 
 
-async def test_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> None:
+async def test_a_drain_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(BINARY, b"x" * 1000)[:500])
@@ -255,7 +255,7 @@ async def test_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> None:
     assert stage.backend.count("DELETE") == 1
 
 
-async def test_with_a_client_that_resets_meanwhile(stage: Stage) -> None:
+async def test_a_drain_with_a_client_that_resets_its_connection(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     stop = stopping(node)
@@ -266,7 +266,7 @@ async def test_with_a_client_that_resets_meanwhile(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_with_a_client_that_does_not_answer_its_close(stage: Stage) -> None:
+async def test_a_drain_with_a_client_that_does_not_answer_its_close(stage: Stage) -> None:
     node = await stage.node(drain_timeout=1000, handshake_timeout=60_000)
     silent = await node.upgraded()
     polite, name = await node.admit()
@@ -279,7 +279,7 @@ async def test_with_a_client_that_does_not_answer_its_close(stage: Stage) -> Non
     assert name
 
 
-async def test_with_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_a_drain_with_a_client_that_does_not_read(stage: Stage) -> None:
     node = await stage.node(drain_timeout=1000)
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
@@ -292,7 +292,7 @@ async def test_with_a_client_that_does_not_read(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_with_rest_connections_open(stage: Stage) -> None:
+async def test_a_drain_with_open_rest_connections(stage: Stage) -> None:
     node = await stage.node()
     _, name = await node.admit()
     idle, halfway, slow = await node.raw(), await node.raw(), await node.raw(receive=4096)
@@ -311,7 +311,7 @@ async def test_with_rest_connections_open(stage: Stage) -> None:
     await slow.rest()
 
 
-async def test_with_a_backend_that_is_down(stage: Stage) -> None:
+async def test_a_drain_with_a_backend_that_is_down(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end"]
     node = await stage.node(drain_timeout=500)
     client, name = await node.admit()
@@ -324,7 +324,7 @@ async def test_with_a_backend_that_is_down(stage: Stage) -> None:
     assert client.close_code == 1001
 
 
-async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
+async def test_a_drain_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.connect() for _ in range(3)]
     await stage.backend.stop()
@@ -337,7 +337,7 @@ async def test_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
     assert told == {"cannot connect to the backend", "circuit breaker open"}
 
 
-async def test_with_a_backend_that_hangs(stage: Stage) -> None:
+async def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end (2 messages lost)"]
     node = await stage.node(drain_timeout=500)
     stage.backend.hold("PUT")
@@ -349,7 +349,7 @@ async def test_with_a_backend_that_hangs(stage: Stage) -> None:
     await with_timeout(put.dropped.wait())
 
 
-async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> None:
+async def test_a_drain_while_a_connection_to_the_backend_is_opened(stage: Stage) -> None:
     # A listener whose backlog is full says neither yes nor no.
     with socket.socket() as deaf, ExitStack() as callers:
         deaf.bind(("127.0.0.1", 0))
@@ -368,7 +368,7 @@ async def test_with_a_connection_to_the_backend_being_opened(stage: Stage) -> No
         assert (await raw.answer()).status == 503
 
 
-async def test_with_no_time_at_all(stage: Stage) -> None:
+async def test_a_drain_without_any_time(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end"]
     node = await stage.node(drain_timeout=0)
     raw = await node.upgraded()
@@ -376,7 +376,7 @@ async def test_with_no_time_at_all(stage: Stage) -> None:
     assert await raw.rest() in (b"", b"\x88\x0c\x03\xe9going away")
 
 
-async def test_a_busy_node_loses_nothing(stage: Stage) -> None:
+async def test_a_drain_of_a_busy_node_loses_nothing(stage: Stage) -> None:
     node = await stage.node(api_connections=4)
 
     async def slowly(call: Call) -> None:

@@ -120,7 +120,7 @@ async def test_good_requests_before_a_malformed_one_are_answered(stage: Stage, w
         b"",
     ],
 )
-async def test_what_does_not_come_to_an_end_is_ended(stage: Stage, endless: bytes) -> None:
+async def test_unfinished_requests_are_timed_out(stage: Stage, endless: bytes) -> None:
     node = await stage.node(handshake_timeout=300, keep_alive_timeout=300)
     async with bystander(stage, node) as name:
         raw = await node.raw()
@@ -130,7 +130,7 @@ async def test_what_does_not_come_to_an_end_is_ended(stage: Stage, endless: byte
     assert not stage.messages()
 
 
-async def test_a_slow_loris_has_its_time_and_no_more(stage: Stage) -> None:
+async def test_a_slow_request_has_only_handshake_timeout(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=500)
     async with bystander(stage, node):
         lorises = [await node.raw() for _ in range(20)]
@@ -225,7 +225,7 @@ async def test_a_refused_client_that_stays_is_dropped(stage: Stage) -> None:
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_a_flood_before_the_101_is_not_kept(stage: Stage) -> None:
+async def test_a_flood_before_the_101_is_not_buffered(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()

@@ -96,7 +96,7 @@ class Neighbours:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_messages_that_fail_cost_the_messages_of_others_nothing(stage: Stage, fault: str) -> None:
+async def test_messages_that_fail_do_not_delay_those_of_other_clients(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
@@ -118,7 +118,7 @@ async def test_messages_that_fail_cost_the_messages_of_others_nothing(stage: Sta
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_handshakes_that_fail_cost_the_messages_of_others_nothing(stage: Stage, fault: str) -> None:
+async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
@@ -156,7 +156,7 @@ async def test_messages_behind_those_that_fail_are_each_tried_at_once(stage: Sta
     stage.backend.relent()
 
 
-async def test_what_was_never_tried_is_not_given_up_while_connecting_works(stage: Stage) -> None:
+async def test_untried_messages_are_not_given_up_while_the_backend_can_be_connected_to(stage: Stage) -> None:
     # All requests fail for far longer than a message is retried; one message comes meanwhile, and is tried at once.
     node = await stage.node(api_retry=100)
     stage.backend.on["PUT"] = Call.reset

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 @pytest.mark.parametrize("end", [RawClient.reset, RawClient.close, RawClient.half_close])
 @pytest.mark.parametrize("situation", BACKEND_WAS_NOT_ASKED)
-async def test_whoever_never_asked_leaves_no_trace(
+async def test_a_connection_without_a_handshake_leaves_no_trace(
     stage: Stage, situation: Situation, end: Callable[[RawClient], None]
 ) -> None:
     node = await stage.node()
@@ -36,7 +36,7 @@ async def test_whoever_never_asked_leaves_no_trace(
 
 @pytest.mark.parametrize("end", [RawClient.reset, RawClient.close])
 @pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
-async def test_the_backend_is_told_whatever_the_point(
+async def test_a_delete_follows_in_every_situation(
     stage: Stage, situation: Situation, end: Callable[[RawClient], None]
 ) -> None:
     node = await stage.node()

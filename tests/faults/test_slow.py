@@ -23,7 +23,7 @@ from wsaas.sessions.registry import page
 MIB = 1024 * 1024
 
 
-async def test_twenty_megabytes_for_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_pushes_of_twenty_megabytes_to_a_client_that_does_not_read(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
@@ -124,7 +124,7 @@ async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
     assert await raw.frame() == (PONG, b"x" * 125)
 
 
-async def test_requests_from_somebody_who_does_not_read_the_answers(stage: Stage) -> None:
+async def test_requests_of_a_caller_that_does_not_read_the_answers(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     raw = await node.raw(receive=4096)
@@ -166,7 +166,9 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
     raw.reset()
 
 
-async def test_a_burst_does_not_keep_others_from_their_turn(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_burst_of_requests_does_not_hold_up_other_connections(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = await stage.node()
     made_page = Mock(side_effect=page)
     monkeypatch.setattr(connections, "page", made_page)
@@ -234,7 +236,7 @@ async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
     await with_timeout(pushing)
 
 
-async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_behind_messages(stage: Stage) -> None:
+async def test_a_client_that_reads_slowly_is_not_timed_out_while_its_pong_waits_behind_messages(stage: Stage) -> None:
     node = await stage.node(ws_timeout=600, send_buffer=4 * MIB)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -256,7 +258,7 @@ async def test_a_client_that_reads_slowly_is_not_given_up_while_its_pong_waits_b
     assert (await stage.backend.take("DELETE")).json["code"] == 1000
 
 
-async def test_a_client_that_takes_nothing_is_given_up_though_messages_wait_for_it(stage: Stage) -> None:
+async def test_a_client_that_reads_nothing_is_timed_out_although_messages_wait_for_it(stage: Stage) -> None:
     node = await stage.node(ws_timeout=600, handshake_timeout=300)
     await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -266,7 +268,7 @@ async def test_a_client_that_takes_nothing_is_given_up_though_messages_wait_for_
     assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
 
 
-async def test_pushes_to_a_client_that_ended_its_side_are_gone_and_earlier_ones_arrive(stage: Stage) -> None:
+async def test_pushes_to_a_half_closed_client_are_410_and_earlier_ones_arrive(stage: Stage) -> None:
     node = await stage.node(send_buffer=8 * MIB)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -323,7 +325,7 @@ class TlsClient:
         self._raw.send(self._outgoing.read())
 
 
-async def test_pushes_behind_a_close_notify_are_gone_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:
+async def test_pushes_after_a_close_notify_are_410_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path)
     stage.tls = authority.client()
     node = await stage.node(**authority.issue(), send_buffer=8 * MIB)

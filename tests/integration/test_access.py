@@ -65,7 +65,7 @@ async def test_a_repeated_request_is_signed_anew(stage: Stage) -> None:
 # Addresses
 
 
-async def test_a_proxy_that_is_trusted_says_who_its_client_is(stage: Stage) -> None:
+async def test_a_trusted_proxy_forwards_the_address_of_its_client(stage: Stage) -> None:
     node = await stage.node(trusted_proxies="127.0.0.0/8")
     forwarded = {"X-Forwarded-For": "203.0.113.9, 198.51.100.1, 127.0.0.2"}
     _, name = await node.admit(additional_headers=forwarded)
@@ -73,7 +73,7 @@ async def test_a_proxy_that_is_trusted_says_who_its_client_is(stage: Stage) -> N
     assert (await node.information(name))["remote_address"] == "198.51.100.1"
 
 
-async def test_an_address_has_as_many_clients_as_it_may_and_another_its_own(stage: Stage) -> None:
+async def test_each_address_has_its_own_limit_of_clients(stage: Stage) -> None:
     node = await stage.node(trusted_proxies="127.0.0.1", max_connections_per_address="2")
 
     def connect(address: str) -> Any:
@@ -125,7 +125,7 @@ async def test_an_origin_may_be_any_subdomain(stage: Stage, origin: str, passes:
         ("https://*.bücher.example", "https://www.xn--bcher-kva.example"),
     ],
 )
-async def test_an_origin_is_known_as_browsers_and_web_views_send_it(stage: Stage, setting: str, origin: str) -> None:
+async def test_origins_are_matched_as_browsers_and_web_views_send_them(stage: Stage, setting: str, origin: str) -> None:
     node = await stage.node(allowed_origins=setting)
     await node.connect(origin=origin)
     assert (await refusal(node.connect(origin="https://evil.example"))).status_code == 403

@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until, with_timeout
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999])
-async def test_the_code_and_reason_of_the_client_are_echoed_and_told(stage: Stage, code: int) -> None:
+async def test_the_code_and_reason_of_the_client_are_echoed_and_reported_in_the_delete(stage: Stage, code: int) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(close_frame(code, "Grüße"))
@@ -34,7 +34,7 @@ async def test_a_close_without_a_code_is_1005(stage: Stage) -> None:
     assert (await stage.backend.take("DELETE")).json["code"] == 1005
 
 
-async def test_a_socket_that_just_ends_is_1006(stage: Stage) -> None:
+async def test_a_connection_that_ends_without_a_close_is_1006(stage: Stage) -> None:
     node = await stage.node()
     for end in (RawClient.close, RawClient.half_close, RawClient.reset):
         raw = await node.upgraded()
@@ -83,7 +83,7 @@ async def test_pushes_before_a_close_are_delivered_before_it(stage: Stage) -> No
     assert (await raw.closing())[0] == 1000
 
 
-async def test_while_it_closes_the_client_may_still_finish_what_it_says(stage: Stage) -> None:
+async def test_while_the_backend_closes_a_client_its_messages_are_still_delivered(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
@@ -118,7 +118,7 @@ async def test_both_close_at_once(stage: Stage) -> None:
     assert (await stage.backend.take("DELETE")).json["code"] == 4000
 
 
-async def test_a_client_is_gone_for_rest_as_soon_as_it_closed(stage: Stage) -> None:
+async def test_a_client_that_closed_is_410_at_once(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("DELETE")
     client, name = await node.admit()
@@ -234,7 +234,7 @@ async def test_a_close_code_that_was_registered_late_is_known(stage: Stage) -> N
     assert (await stage.backend.take("DELETE")).json["code"] == 1014
 
 
-async def test_the_delete_tells_the_close_that_the_client_saw_and_what_was_not_delivered(stage: Stage) -> None:
+async def test_the_delete_reports_the_close_on_the_wire_and_the_undelivered_messages(stage: Stage) -> None:
     node = await stage.node(api_retry=300)
     stage.backend.on["PUT"] = lambda call: call.answer(500)
     client, name = await node.admit()
@@ -249,7 +249,7 @@ async def test_the_delete_tells_the_close_that_the_client_saw_and_what_was_not_d
     assert (delete.json["messages_in"], delete.json["undelivered"]) == (2, 2)
 
 
-async def test_a_client_that_answers_no_ping_is_given_up_though_it_takes_what_is_pushed(stage: Stage) -> None:
+async def test_a_client_that_answers_no_ping_is_timed_out_although_it_reads_pushes(stage: Stage) -> None:
     node = await stage.node(ws_timeout=400)
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client

@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_used_is_status_2_and_one_line(capsys: pytest.Capt
     assert err == "wsaas: TLS_CERT='/nowhere/cert.pem': cannot be read: No such file or directory\n"
 
 
-def test_a_locked_key_as_a_command_asks_nobody(tmp_path: Path) -> None:
+def test_the_command_does_not_ask_for_the_password_of_an_encrypted_key(tmp_path: Path) -> None:
     encrypted = tmp_path / "encrypted.pem"
     encrypted.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     done = run_wsaas("--tls-cert", str(encrypted), "--tls-key", str(encrypted), API_URI="localhost:8000/x")

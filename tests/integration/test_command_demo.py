@@ -83,7 +83,7 @@ def test_a_journal_that_cannot_be_used_is_status_1_in_this_process_too(
     )
 
 
-def test_what_is_left_in_the_journal_is_status_0_and_told_at_the_next_start(
+def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_start(
     backend: ThreadedBackend,
     tmp_path: Path,
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_state_file_is_in_a_folder_of_its_own_that_only_its_user_can_enter(sta
 
 
 @pytest.mark.parametrize("variable", [None, ""])
-def test_without_a_place_that_is_set_it_is_under_home(
+def test_without_xdg_state_home_a_state_file_is_under_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
     if variable is None:

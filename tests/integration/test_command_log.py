@@ -98,7 +98,7 @@ def unread(code: str, *arguments: str, **variables: str) -> Iterator[Unread]:
             os.close(reader)
 
 
-def test_a_log_that_nobody_reads_stops_nobody(backend: ThreadedBackend) -> None:
+def test_a_log_that_is_not_read_does_not_stop_the_gateway(backend: ThreadedBackend) -> None:
     with unread(RUN, API_URI=backend.uri) as gateway:
         gateway.read_until(b"listening")
         gateway.chatter()
@@ -109,7 +109,7 @@ def test_a_log_that_nobody_reads_stops_nobody(backend: ThreadedBackend) -> None:
     assert seconds < 10
 
 
-def test_lines_that_were_dropped_are_told_to_a_reader_who_comes_back(backend: ThreadedBackend) -> None:
+def test_a_reader_that_comes_back_learns_how_many_lines_were_dropped(backend: ThreadedBackend) -> None:
     with unread(FEW_LINES + RUN, API_URI=backend.uri) as gateway:
         gateway.read_until(b"listening")
         gateway.chatter()
@@ -145,7 +145,7 @@ def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Thre
             assert gateway.said.endswith(b"RuntimeError: on purpose\n")
 
 
-def test_what_is_logged_last_is_written_before_the_process_exits() -> None:
+def test_the_last_log_lines_are_written_before_the_process_exits() -> None:
     last = CONFIGURE + "for n in range(3000): logger.info('%d', n)\n"
     with unread(last + "import sys; sys.exit(3)") as process:
         process.read_all()

@@ -86,7 +86,7 @@ async def test_without_the_setting_nothing_is_agreed_on(stage: Stage) -> None:
     assert (await raw.closing())[0] == 1002
 
 
-async def test_a_bomb_is_answered_with_1009(stage: Stage) -> None:
+async def test_a_decompression_bomb_is_answered_with_1009(stage: Stage) -> None:
     raw, headers = await upgraded(stage, "permessage-deflate", compression="on", max_message_size="100000")
     assert headers["sec-websocket-extensions"] == ANSWER
     raw.send(frame(TEXT, deflate(b"x" * 100_001), reserved=4))
@@ -94,7 +94,7 @@ async def test_a_bomb_is_answered_with_1009(stage: Stage) -> None:
     assert (await stage.backend.take("DELETE")).json["code"] == 1009
 
 
-async def test_what_cannot_be_inflated_is_answered_with_1007(stage: Stage) -> None:
+async def test_invalid_deflate_data_is_answered_with_1007(stage: Stage) -> None:
     raw, _ = await upgraded(stage, "permessage-deflate", compression="on")
     raw.send(frame(TEXT, b"\xff\xff", reserved=4))
     assert (await raw.closing())[0] == 1007

@@ -188,7 +188,7 @@ async def test_a_connection_is_opened(stage: Stage) -> None:
     await peer.lost.wait()
 
 
-async def test_a_connector_that_is_closed_opens_nothing_and_fails_nothing(stage: Stage) -> None:
+async def test_a_closed_connector_calls_neither_factory_nor_on_error(stage: Stage) -> None:
     port = await stage.stack.enter_async_context(full_backlog())
     opening = connector(f"127.0.0.1:{port}/")
     for _ in range(3):
@@ -232,7 +232,7 @@ async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
     assert await with_timeout(failing) is TimeoutError
 
 
-async def test_a_fault_in_what_is_made_fails_the_connection(stage: Stage) -> None:
+async def test_an_exception_in_the_protocol_factory_fails_the_connection(stage: Stage) -> None:
     backend = await stage.backend.start()
     opening = connector(f"{backend.authority}/")
     errors: asyncio.Queue[Exception] = asyncio.Queue()
@@ -296,9 +296,7 @@ async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_ot
     assert sock.fileno() == -1
 
 
-async def test_of_several_addresses_one_that_answers_is_connected_to(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_address_that_answers_is_connected_to(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await stage.backend.start()
     port = stage.backend.port
     addresses = [

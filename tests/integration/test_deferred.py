@@ -90,7 +90,7 @@ async def test_a_caller_that_goes_away_cancels_its_request(
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
-async def test_who_goes_on_sending_is_read_up_to_a_bound_and_answered_in_the_end(
+async def test_a_caller_that_goes_on_sending_is_read_up_to_a_limit_and_answered_in_the_end(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)

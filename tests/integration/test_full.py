@@ -124,7 +124,7 @@ async def connect_from(address: str, port: int) -> RawClient:
     return RawClient(*await with_timeout(asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))))
 
 
-async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included(stage: Stage) -> None:
+async def test_silent_connections_count_for_the_limit_of_an_address(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(max_connections_per_address=3, control_listen=f"127.0.0.1:{control}")
     silent = [await node.raw() for _ in range(3)]
@@ -146,7 +146,7 @@ async def test_an_address_has_as_many_connections_as_it_may_silent_ones_included
     await node.connect()
 
 
-async def test_who_is_refused_has_a_second_to_hear_why(stage: Stage) -> None:
+async def test_a_refused_connection_has_a_second_to_read_its_answer(stage: Stage) -> None:
     node = await stage.node(max_connections_per_address=1, control_listen=f"127.0.0.1:{free_port()}")
     await node.connect()
     raw = await node.raw()

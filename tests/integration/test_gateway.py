@@ -35,7 +35,7 @@ async def test_port_0_is_chosen_once_for_all_families(stage: Stage) -> None:
     assert any(f"listening on localhost:{address.port}" in text for text in stage.messages(logging.INFO))
 
 
-async def test_two_listeners_are_told_in_order(stage: Stage, tmp_path: Path) -> None:
+async def test_the_addresses_of_two_listeners_are_reported_in_order(stage: Stage, tmp_path: Path) -> None:
     path = str(tmp_path / "rest.sock")
     node = await stage.node(listen="127.0.0.1:0", control_listen=f"unix:{path}")
     clients, rest = node.gateway.addresses
@@ -43,7 +43,7 @@ async def test_two_listeners_are_told_in_order(stage: Stage, tmp_path: Path) -> 
     assert rest == Address(path=path)
 
 
-async def test_the_start_is_told_in_one_line_once_everything_listens(stage: Stage) -> None:
+async def test_one_line_is_logged_once_everything_listens(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(
         listen="127.0.0.1:0", control_listen=f"127.0.0.1:{control}", ws_hostname=f"a.test:{control}"
@@ -56,7 +56,7 @@ async def test_the_start_is_told_in_one_line_once_everything_listens(stage: Stag
     )
 
 
-async def test_a_node_that_cannot_listen_says_nothing_of_a_start(stage: Stage) -> None:
+async def test_a_node_that_cannot_listen_logs_no_start(stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         node = Node(stage, load_settings(listen="127.0.0.1:0", control_listen=f"127.0.0.1:{taken.getsockname()[1]}"))
         stage.nodes.append(node)
@@ -65,7 +65,7 @@ async def test_a_node_that_cannot_listen_says_nothing_of_a_start(stage: Stage) -
     assert not any("listening" in text for text in stage.messages(logging.INFO))
 
 
-async def test_a_ws_hostname_that_names_the_port_of_clients_is_warned_of(stage: Stage) -> None:
+async def test_a_ws_hostname_with_the_port_of_clients_is_a_warning(stage: Stage) -> None:
     node = await stage.node(control_listen="127.0.0.1:0")
     (warning,) = stage.messages()
     assert warning.startswith(
@@ -102,7 +102,9 @@ async def turns_to_let_in(node: Node, crowd: int) -> int:
         return turns
 
 
-async def test_a_crowd_is_let_in_by_few_turns_of_the_loop(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_connections_are_accepted_in_few_turns_of_the_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crowd = 4 * ACCEPTORS
     quick = await turns_to_let_in(await stage.node(), crowd)
     monkeypatch.setattr(server_listeners, "ACCEPTORS", 1)
@@ -124,7 +126,7 @@ async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
                 await node.gateway.start()
 
 
-async def test_a_host_that_is_not_here_is_an_os_error(stage: Stage) -> None:
+async def test_a_host_of_another_machine_is_an_os_error(stage: Stage) -> None:
     node = Node(stage, load_settings(listen="203.0.113.1:0"))
     stage.nodes.append(node)
     with pytest.raises(OSError, match="assign"):
@@ -144,7 +146,7 @@ async def test_run_ends_with_a_signal(stage: Stage) -> None:
     assert stage.backend.count("DELETE") == 1
 
 
-async def test_a_second_signal_hurries_the_spread(stage: Stage) -> None:
+async def test_a_second_signal_ends_the_wait_for_deletes(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
     node = await stage.node(drain_timeout=60_000)
     stage.backend.hold("DELETE")
@@ -166,7 +168,9 @@ async def test_a_drain_before_any_start_or_client(stage: Stage) -> None:
     assert stage.nodes == []
 
 
-async def test_past_its_descriptors_everybody_is_answered_503(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_past_the_limit_of_descriptors_every_connection_is_answered_503(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(3, 1, 1, 1))
     node = await stage.node(control_listen="127.0.0.1:0")
     inside = [await node.upgraded() for _ in range(3)]
@@ -193,9 +197,7 @@ async def test_the_soft_limit_of_descriptors_is_raised(stage: Stage) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_signal_that_comes_before_the_start_is_done_stops_the_node_all_the_same(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_signal_before_run_stops_the_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await stage.node()
     stop = Mock(side_effect=node.gateway.stop)
     monkeypatch.setattr(node.gateway, "stop", stop)

@@ -107,7 +107,7 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
 
 
 @pytest.mark.parametrize(("sync", "synchronous"), [("normal", 1), ("full", 2)])
-async def test_journal_sync_says_whether_the_disk_is_waited_for(
+async def test_journal_sync_decides_whether_a_write_waits_for_the_disk(
     stage: Stage, path: Path, opened: list[sqlite3.Connection], sync: str, synchronous: int
 ) -> None:
     await stage.node(journal=path, journal_sync=sync)
@@ -126,7 +126,7 @@ class Database(sqlite3.Connection):
         return super().execute(sql, parameters)
 
 
-async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not_asked(
+async def test_a_client_that_cannot_be_journaled_is_refused_without_a_post(
     stage: Stage, path: Path, opened: list[Database]
 ) -> None:
     stage.expected_errors = ["cannot be written: database or disk is full"]
@@ -148,7 +148,9 @@ async def test_a_client_that_cannot_be_remembered_is_refused_and_the_backend_not
 # An earlier gateway.
 
 
-async def test_what_an_earlier_gateway_left_is_told_beside_normal_service(stage: Stage, path: Path) -> None:
+async def test_the_deletes_that_an_earlier_gateway_left_are_sent_beside_normal_service(
+    stage: Stage, path: Path
+) -> None:
     await leave(
         path,
         Entry("lost", "old/lost", b"Bearer x", "cart=7", 1_700_000_000.0),
@@ -172,9 +174,7 @@ async def test_what_an_earlier_gateway_left_is_told_beside_normal_service(stage:
     assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
 
 
-async def test_what_an_earlier_gateway_left_stays_for_the_next_one_when_this_one_stops_first(
-    stage: Stage, path: Path
-) -> None:
+async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(stage: Stage, path: Path) -> None:
     await leave(path, *(Entry(f"c{number}", f"old/c{number}", None, None, float(number)) for number in range(20)))
     stage.backend.hold("DELETE")
     node = await stage.node(journal=path)
@@ -217,7 +217,7 @@ async def test_a_damaged_journal_is_set_aside_and_the_gateway_starts(stage: Stag
     assert aside.read_bytes() == b"nonsense" * 1000
 
 
-async def test_a_taken_port_lets_go_of_the_journal(stage: Stage, path: Path) -> None:
+async def test_a_start_that_fails_on_a_taken_port_releases_the_journal(stage: Stage, path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -275,7 +275,7 @@ async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tell
     node.drained = True
 
 
-async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: Stage, path: Path) -> None:
+async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short(stage: Stage, path: Path) -> None:
     node = await stage.node(journal=path, drain_timeout=60_000)
     stage.backend.hold("DELETE")
     names = {(await node.admit())[1] for _ in range(5)}
@@ -300,7 +300,7 @@ async def test_what_is_in_the_journal_when_somebody_hurries_is_no_error(stage: S
     assert remembered(path) == []
 
 
-async def test_what_is_in_the_journal_when_time_is_over_is_no_error(stage: Stage, path: Path) -> None:
+async def test_connections_in_the_journal_are_no_error_when_a_drain_times_out(stage: Stage, path: Path) -> None:
     node = await stage.node(journal=path, drain_timeout=200)
     stage.backend.hold("DELETE")
     _, name = await node.admit()
@@ -313,7 +313,7 @@ async def test_what_is_in_the_journal_when_time_is_over_is_no_error(stage: Stage
     assert stage.messages(logging.ERROR) == []
 
 
-async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_in_the_journal(
+async def test_undelivered_messages_are_an_error_although_the_delete_is_in_the_journal(
     stage: Stage, path: Path
 ) -> None:
     node = await stage.node(journal=path, drain_timeout=200)
@@ -331,7 +331,7 @@ async def test_messages_that_were_not_delivered_are_an_error_though_the_end_is_i
     assert (left.id, left.disconnect_body) == (name, None)
 
 
-async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_the_next_start(
+async def test_a_delete_for_a_post_without_an_answer_when_a_drain_times_out_is_sent_at_the_next_start(
     stage: Stage, path: Path
 ) -> None:
     node = await stage.node(journal=path, drain_timeout=200)
@@ -345,7 +345,7 @@ async def test_a_client_whose_post_is_under_way_when_time_is_over_is_told_of_at_
     assert [entry.id for entry in remembered(path)] == [post.client]
 
 
-async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_client(stage: Stage) -> None:
+async def test_without_a_journal_each_unsent_delete_is_an_error_that_names_the_client(stage: Stage) -> None:
     node = await stage.node(drain_timeout=200)
     stage.backend.hold("DELETE")
     names = [(await node.admit())[1] for _ in range(2)]
@@ -359,7 +359,9 @@ async def test_without_a_journal_what_was_not_told_is_an_error_that_names_each_c
 # What is in the way of an end.
 
 
-async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_interval_all_clients_are_closed_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drain, "MAX_CLOSE_INTERVAL_S", 0.0)
     node = await stage.node()
     clients = [await node.connect() for _ in range(5)]
@@ -368,7 +370,7 @@ async def test_those_that_are_told_late_are_told_without_a_pause(stage: Stage, m
     assert stage.backend.count("DELETE") == 5
 
 
-async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(stage: Stage) -> None:
+async def test_a_connect_to_the_backend_does_not_delay_a_stop(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         # Connections that nobody accepts: there is no room for one more, whose opening hangs.
@@ -387,7 +389,7 @@ async def test_a_backend_that_is_still_being_connected_to_does_not_keep_a_node(s
         assert (await raw.answer()).status == 503
 
 
-async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stage: Stage) -> None:
+async def test_a_caller_that_does_not_read_its_answers_does_not_delay_a_stop(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw(receive=4096)
     raw.transport.pause_reading()
@@ -403,9 +405,7 @@ async def test_a_client_that_does_not_take_its_answers_does_not_keep_a_node(stag
 # A file that somebody took away.
 
 
-async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clients_go_on(
-    stage: Stage, path: Path
-) -> None:
+async def test_a_removed_journal_is_noticed_and_rewritten_while_clients_stay(stage: Stage, path: Path) -> None:
     stage.expected_errors = ["is damaged: journal was removed"]
     node = await stage.node(journal=path)
     client, name = await node.admit()
@@ -429,7 +429,7 @@ async def test_a_journal_that_is_removed_is_noticed_and_written_anew_while_clien
     assert remembered(path) == []
 
 
-async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and_a_stop_says_so(
+async def test_while_another_file_is_in_the_place_of_the_journal_clients_are_refused_and_a_stop_reports_it(
     stage: Stage, path: Path
 ) -> None:
     stage.expected_errors = ["was replaced by another file", "is another file now", "is incomplete"]
@@ -454,7 +454,7 @@ async def test_while_somebody_elses_file_is_in_its_place_clients_are_refused_and
 # Given up, and still owed.
 
 
-async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
+async def test_a_delete_that_was_given_up_is_retried_without_a_restart(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "RETRY_INTERVAL_S", 0.2)
@@ -476,7 +476,7 @@ async def test_a_delete_that_was_given_up_is_tried_again_without_a_restart(
     assert remembered(path) == []
 
 
-async def test_a_delete_that_was_given_up_is_told_at_the_next_start_too(stage: Stage, path: Path) -> None:
+async def test_a_delete_that_was_given_up_is_sent_at_the_next_start_too(stage: Stage, path: Path) -> None:
     stage.expected_errors = ["the backend was not told that this connection ended"]
     node = await stage.node(journal=path, api_retry=10)
     stage.backend.on["DELETE"] = lambda call: call.answer(500)
@@ -502,7 +502,7 @@ async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: S
 # A POST that outlasts API_TIMEOUT.
 
 
-async def test_a_post_that_outlasts_its_time_is_not_overtaken_by_its_delete(stage: Stage) -> None:
+async def test_a_delete_does_not_overtake_its_post_that_timed_out(stage: Stage) -> None:
     node = await stage.node(api_timeout=300)
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -516,7 +516,7 @@ async def test_a_post_that_outlasts_its_time_is_not_overtaken_by_its_delete(stag
     assert (delete.client, delete.event) == (post.client, "end")
 
 
-async def test_a_stop_does_not_wait_for_the_delete_of_a_post_that_outlasted_its_time(stage: Stage) -> None:
+async def test_a_stop_does_not_wait_before_the_delete_of_a_post_that_timed_out(stage: Stage) -> None:
     node = await stage.node(api_timeout=1000)
     stage.backend.hold("POST")
     raw = await node.raw()

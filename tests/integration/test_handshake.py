@@ -27,7 +27,7 @@ async def refusal(connecting: Any) -> Any:
     return caught.value.response
 
 
-async def test_there_is_no_101_before_the_backend_said_ok(stage: Stage) -> None:
+async def test_the_101_is_not_sent_before_the_backend_answered_ok(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -43,7 +43,7 @@ async def test_there_is_no_101_before_the_backend_said_ok(stage: Stage) -> None:
     assert (await node.information(call.client))["state"] == "open"
 
 
-async def test_the_post_tells_the_backend_who_wants_in(stage: Stage) -> None:
+async def test_the_post_describes_the_client(stage: Stage) -> None:
     node = await stage.node(ws_timeout=12345)
     before = datetime.now(timezone.utc) - timedelta(seconds=1)
     await node.connect(
@@ -183,7 +183,7 @@ async def test_a_refusal_has_its_status(stage: Stage, status: int, body: Any, ex
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 500, 503])
-async def test_whom_the_backend_itself_refused_has_no_delete(stage: Stage, status: int) -> None:
+async def test_no_delete_follows_a_refusal_by_status(stage: Stage, status: int) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(status, {"code": "NO"})
     node = await stage.node()
     await refusal(node.connect())
@@ -191,7 +191,7 @@ async def test_whom_the_backend_itself_refused_has_no_delete(stage: Stage, statu
     assert stage.backend.count("DELETE") == 0
 
 
-async def test_whom_the_code_refused_has_no_delete(stage: Stage) -> None:
+async def test_no_delete_follows_a_refusal_by_code(stage: Stage) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(200, {"code": "NO"})
     node = await stage.node()
     await refusal(node.connect())
@@ -219,7 +219,7 @@ async def test_a_backend_that_cannot_be_reached_is_503(stage: Stage) -> None:
     assert await node.drain()
 
 
-async def test_no_answer_in_time_is_504_and_the_backend_is_told_of_the_end(stage: Stage) -> None:
+async def test_a_post_that_times_out_is_504_and_a_delete_follows(stage: Stage) -> None:
     stage.backend.hold("POST")
     node = await stage.node(api_timeout=300)
     response = await refusal(node.connect())
@@ -454,7 +454,7 @@ async def test_many_handshakes_that_lost_their_upgrade_are_one_warning(stage: St
     assert len(stage.messages()) == 1
 
 
-async def test_a_handshake_of_http_1_0_is_400_and_a_warning(stage: Stage) -> None:
+async def test_a_handshake_over_http_1_0_is_400_and_a_warning(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(MALFORMED["HTTP/1.0"])
@@ -464,7 +464,7 @@ async def test_a_handshake_of_http_1_0_is_400_and_a_warning(stage: Stage) -> Non
     assert [text for text in stage.messages() if "or as HTTP/1.0" in text]
 
 
-async def test_where_only_the_rest_surface_is_such_a_request_is_like_any_other(stage: Stage) -> None:
+async def test_on_a_listener_of_the_rest_surface_a_broken_handshake_is_an_ordinary_request(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(control_listen=f"127.0.0.1:{control}")
     raw = await node.raw(control)
@@ -498,7 +498,7 @@ async def test_a_wrong_version_is_426(stage: Stage, version: str) -> None:
         b"\r\n" + upgrade(),
     ],
 )
-async def test_a_handshake_may_look_different(stage: Stage, handshake: bytes) -> None:
+async def test_a_handshake_may_vary_in_case_order_and_lists(stage: Stage, handshake: bytes) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(handshake)
@@ -522,7 +522,7 @@ async def test_a_handshake_behind_rest_requests_on_one_connection(stage: Stage) 
     assert [(await raw.answer()).status for _ in range(3)] == [200, 200, 101]
 
 
-async def test_what_a_client_says_before_its_101_is_kept_in_order(stage: Stage) -> None:
+async def test_messages_before_the_101_are_kept_in_order(stage: Stage) -> None:
     node = await stage.node(inbox=20_000)
     stage.backend.hold("POST")
     raw = await node.raw()

@@ -153,7 +153,7 @@ async def test_a_target_in_absolute_form_and_with_escapes(stage: Stage) -> None:
     assert (await raw.answer()).status == 200
 
 
-async def test_every_answer_says_when_it_was_made(stage: Stage) -> None:
+async def test_every_answer_has_a_date(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.on["POST"] = lambda call: call.answer(403)
     start = int(time.time())
@@ -199,7 +199,7 @@ HIDDEN = b"DELETE /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ],
 )
 @pytest.mark.parametrize("apart", [False, True])
-async def test_a_request_behind_one_that_could_be_read_in_two_ways_is_not_heeded(
+async def test_a_request_behind_an_ambiguous_one_is_ignored(
     stage: Stage, status: int, start: bytes, body: bytes, apart: bool
 ) -> None:
     control = free_port()
@@ -219,7 +219,7 @@ async def test_a_request_behind_one_that_could_be_read_in_two_ways_is_not_heeded
     assert await client.frame() == (TEXT, b"still here")
 
 
-async def test_an_idle_connection_is_closed_after_its_time(stage: Stage) -> None:
+async def test_an_idle_connection_is_closed_after_keep_alive_timeout(stage: Stage) -> None:
     node = await stage.node(keep_alive_timeout=300)
     raw = await node.raw()
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -229,13 +229,13 @@ async def test_an_idle_connection_is_closed_after_its_time(stage: Stage) -> None
     assert asyncio.get_running_loop().time() - start >= 0.25
 
 
-async def test_a_connection_that_says_nothing_is_closed(stage: Stage) -> None:
+async def test_a_connection_that_sends_nothing_is_closed(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=300)
     raw = await node.raw()
     assert await raw.rest() == b""
 
 
-async def test_a_head_that_does_not_come_to_its_end_is_408(stage: Stage) -> None:
+async def test_an_unfinished_head_is_408(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=300)
     raw = await node.raw()
     raw.send(b"GET / HTTP/1.1\r\nHost:")
@@ -243,7 +243,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_408(stage: Stage) -> None
     await raw.end()
 
 
-async def test_the_time_for_a_head_runs_from_accept(stage: Stage) -> None:
+async def test_the_timeout_of_the_first_head_runs_from_accept(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=1000)
     raw = await node.raw()
     start = asyncio.get_running_loop().time()
@@ -254,7 +254,7 @@ async def test_the_time_for_a_head_runs_from_accept(stage: Stage) -> None:
     assert asyncio.get_running_loop().time() - start < 1.6
 
 
-async def test_the_time_for_a_further_head_runs_from_its_first_byte(stage: Stage) -> None:
+async def test_the_timeout_of_a_further_head_runs_from_its_first_byte(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=300, keep_alive_timeout=60_000)
     raw = await node.raw()
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -265,7 +265,7 @@ async def test_the_time_for_a_further_head_runs_from_its_first_byte(stage: Stage
     await raw.end()
 
 
-async def test_a_body_that_does_not_come_to_its_end_is_408(stage: Stage) -> None:
+async def test_an_unfinished_body_is_408(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=200, keep_alive_timeout=300)
     _, name = await node.admit()
     raw = await node.raw()
@@ -284,7 +284,7 @@ async def test_a_request_is_refused_before_its_body_and_its_connection_stays(sta
     assert (await raw.answer()).status == 200
 
 
-async def test_a_client_that_waits_to_send_its_body_is_refused_instead(stage: Stage) -> None:
+async def test_a_request_that_waits_for_100_continue_is_refused_instead(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")

@@ -45,14 +45,14 @@ def found(*hosts: str) -> Any:
     return look_up
 
 
-def test_one_address_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_one_usable_address_of_two_can_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsaas.transport.listener.socket.getaddrinfo", found("127.0.0.1", "203.0.113.1"))
     (only,) = bind(Address("anything", 0))
     with only:
         assert only.getsockname()[0] == "127.0.0.1"
 
 
-def test_all_addresses_have_one_port_or_none_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_of_a_host_get_the_same_port_or_none_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsaas.transport.listener.socket.getaddrinfo", found("127.0.0.1", "127.0.0.2"))
     first, second = bind(Address("anything", 0))
     with first, second:
@@ -63,7 +63,7 @@ def test_all_addresses_have_one_port_or_none_is_had(monkeypatch: pytest.MonkeyPa
             bind(Address("anything", second.getsockname()[1]))
 
 
-async def test_no_socket_is_left_open_where_one_cannot_be_listened_on(
+async def test_no_socket_stays_open_when_one_of_them_cannot_listen(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (other,) = bind(Address("127.0.0.1", 0))
@@ -167,7 +167,7 @@ async def test_a_socket_that_another_process_listens_on_is_left_alone(stage: Sta
     assert await answers(path)
 
 
-async def test_a_server_with_a_full_backlog_is_there_too(stage: Stage, path: Path) -> None:
+async def test_a_socket_with_a_full_backlog_counts_as_in_use(stage: Stage, path: Path) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket(socket.AF_UNIX))
         server.bind(str(path))
@@ -180,7 +180,7 @@ async def test_a_server_with_a_full_backlog_is_there_too(stage: Stage, path: Pat
         assert (await refused(stage, listen=f"unix:{path}")).errno == errno.EADDRINUSE
 
 
-async def test_a_datagram_socket_is_in_use_too(stage: Stage, path: Path) -> None:
+async def test_a_datagram_socket_counts_as_in_use(stage: Stage, path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
         assert (await refused(stage, listen=f"unix:{path}")).errno == errno.EADDRINUSE
@@ -188,7 +188,7 @@ async def test_a_datagram_socket_is_in_use_too(stage: Stage, path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
-async def test_what_is_no_socket_is_left_alone(stage: Stage, path: Path, kind: str) -> None:
+async def test_a_file_that_is_not_a_socket_is_left_alone(stage: Stage, path: Path, kind: str) -> None:
     if kind == "file":
         path.write_text("precious")
     elif kind == "directory":
@@ -202,7 +202,7 @@ async def test_what_is_no_socket_is_left_alone(stage: Stage, path: Path, kind: s
     assert path.lstat() == before
 
 
-async def test_a_socket_that_may_not_be_connected_to_is_left_alone(
+async def test_a_socket_without_permission_to_connect_is_left_alone(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_socket(path)
@@ -214,19 +214,19 @@ async def test_a_socket_that_may_not_be_connected_to_is_left_alone(
 
 
 @pytest.mark.parametrize("where", ["missing/gateway.sock", "x" * 200])
-async def test_a_path_that_cannot_be_bound_says_so(stage: Stage, tmp_path: Path, where: str) -> None:
+async def test_a_path_that_cannot_be_bound_is_an_error_that_names_it(stage: Stage, tmp_path: Path, where: str) -> None:
     error = await refused(stage, listen=f"unix:{tmp_path / where}")
     assert error.strerror in {"No such file or directory", "AF_UNIX path too long"}
     assert error.filename == f"unix:{tmp_path / where}"
 
 
-async def test_the_file_is_removed_at_the_end(stage: Stage, path: Path) -> None:
+async def test_the_file_of_a_socket_is_removed_when_the_gateway_stops(stage: Stage, path: Path) -> None:
     node = await stage.node(listen=f"unix:{path}")
     assert await node.drain()
     assert not path.exists()
 
 
-async def test_the_file_of_another_is_not_removed_at_the_end(stage: Stage, path: Path) -> None:
+async def test_the_file_of_another_process_is_not_removed_when_the_gateway_stops(stage: Stage, path: Path) -> None:
     node = await stage.node(listen=f"unix:{path}")
     path.unlink()
     leave_socket(path)
@@ -234,20 +234,20 @@ async def test_the_file_of_another_is_not_removed_at_the_end(stage: Stage, path:
     assert path.exists()
 
 
-async def test_a_file_that_is_gone_at_the_end_is_no_fault(stage: Stage, path: Path) -> None:
+async def test_a_file_that_is_gone_already_is_no_error_when_the_gateway_stops(stage: Stage, path: Path) -> None:
     node = await stage.node(listen=f"unix:{path}")
     path.unlink()
     assert await node.drain()
 
 
-async def test_the_file_is_removed_where_the_other_address_cannot_be_had(stage: Stage, path: Path) -> None:
+async def test_the_file_is_removed_when_the_other_address_cannot_be_bound(stage: Stage, path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         await refused(stage, listen=f"unix:{path}", control_listen=f"127.0.0.1:{port}")
     assert not path.exists()
 
 
-async def test_who_starts_waits_for_another_that_is_starting(stage: Stage, path: Path) -> None:
+async def test_a_start_waits_while_another_process_is_starting(stage: Stage, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     leave_socket(path)
@@ -263,7 +263,9 @@ async def test_who_starts_waits_for_another_that_is_starting(stage: Stage, path:
     assert await answers(path)
 
 
-async def test_who_starts_does_not_wait_for_ever(stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_does_not_wait_for_another_process_for_ever(
+    stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listener, "LOCK_TIMEOUT_S", 0.02)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -275,7 +277,7 @@ async def test_who_starts_does_not_wait_for_ever(stage: Stage, path: Path, monke
     assert not path.exists()
 
 
-async def test_without_a_lock_a_path_is_taken_but_no_file_removed(
+async def test_without_a_lock_a_free_path_is_bound_but_no_stale_socket_removed(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actual = os.open
@@ -335,7 +337,7 @@ asyncio.run(main())
 """
 
 
-def test_a_directory_that_may_be_written_but_not_read_will_do_where_nothing_is_in_the_way() -> None:
+def test_a_writable_directory_that_cannot_be_read_is_enough_for_a_free_path() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         if os.getuid() == 0:
             os.chown(folder, 65534, 65534)
@@ -366,7 +368,7 @@ def contend(path: str, rounds: int, start: Any, wins: Any) -> None:
     asyncio.run(take_part())
 
 
-def test_of_many_that_start_at_once_over_a_socket_left_behind_one_has_it(path: Path) -> None:
+def test_of_many_listeners_that_replace_a_stale_socket_at_once_one_gets_it(path: Path) -> None:
     contenders, rounds = 4, 50
     spawn = multiprocessing.get_context("spawn")
     start, wins = spawn.Barrier(contenders + 1), spawn.Queue()
@@ -391,7 +393,7 @@ def test_of_many_that_start_at_once_over_a_socket_left_behind_one_has_it(path: P
         wins.close()
 
 
-def test_of_many_commands_that_start_at_once_one_has_the_path(path: Path) -> None:
+def test_of_many_commands_that_start_at_once_one_gets_the_path(path: Path) -> None:
     leave_socket(path)
     command = [sys.executable, "-m", "wsaas", "--listen", f"unix:{path}", "--api-uri", f"localhost:{free_port()}/"]
     started = [

@@ -144,7 +144,7 @@ async def test_a_ping_and_a_close_do_not_wait_for_the_backend(stage: Stage) -> N
     assert delete.json["reason"] == "bye"
 
 
-async def test_what_the_gateway_sends_is_in_the_order_of_the_pushes(stage: Stage) -> None:
+async def test_pushes_arrive_in_the_order_in_which_they_were_made(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
 
@@ -157,7 +157,7 @@ async def test_what_the_gateway_sends_is_in_the_order_of_the_pushes(stage: Stage
     await pushing
 
 
-async def test_counters_tell_what_went_through(stage: Stage) -> None:
+async def test_counters_count_messages_and_bytes(stage: Stage) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(200, "reply", Ws_Reply="text")
     node = await stage.node()
     client, name = await node.admit()
@@ -249,7 +249,7 @@ def written(form: bytes, header: bytes, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("what", LOOSE)
-async def test_a_backend_whose_http_is_not_quite_right_is_understood(stage: Stage, what: str) -> None:
+async def test_a_response_that_is_not_quite_valid_http_is_understood(stage: Stage, what: str) -> None:
     form, is_kept = LOOSE[what]
     header = b"Content-Length: 13\r\n" if what == "two equal lengths" else b""
     stage.backend.on["POST"] = lambda call: call.send(written(form, header, OK_BODY))
@@ -301,7 +301,7 @@ async def test_65536_fragments_are_one_message(stage: Stage) -> None:
     assert (await stage.backend.take("PUT")).body == b"a" + b"b" * 65534 + b"c"
 
 
-async def test_last_seen_and_the_inbox_are_told(stage: Stage) -> None:
+async def test_information_has_last_seen_and_the_inbox(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
     client, name = await node.admit("/p?q=1")
@@ -321,7 +321,7 @@ async def test_last_seen_and_the_inbox_are_told(stage: Stage) -> None:
     await wait_until(lambda: node.session(name).outbox.level == 0)
 
 
-async def test_nothing_but_control_frames_comes_unasked(stage: Stage) -> None:
+async def test_the_gateway_sends_nothing_but_control_frames_by_itself(stage: Stage) -> None:
     node = await stage.node(ws_timeout=400)
     raw = await node.upgraded()
     assert await raw.frame() == (PING, b"")

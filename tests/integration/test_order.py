@@ -46,7 +46,7 @@ async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
         assert calls[-1].json["messages_in"] == 50
 
 
-async def test_the_next_begins_when_the_one_before_was_answered(stage: Stage) -> None:
+async def test_an_event_is_sent_when_the_one_before_it_was_answered(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT", "DELETE")
     raw = await node.upgraded()
@@ -61,7 +61,7 @@ async def test_the_next_begins_when_the_one_before_was_answered(stage: Stage) ->
     (await stage.backend.take("DELETE")).ok()
 
 
-async def test_api_connections_bounds_what_the_backend_sees(stage: Stage) -> None:
+async def test_api_connections_limits_the_connections_to_the_backend(stage: Stage) -> None:
     node = await stage.node(api_connections=3)
     stage.backend.hold("PUT")
     clients = [await node.upgraded() for _ in range(10)]

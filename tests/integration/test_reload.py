@@ -93,7 +93,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(stage: Stage, file: Pa
     assert await status(raw, "old") == 200
 
 
-async def test_one_file_that_cannot_be_used_does_not_keep_the_other_back(
+async def test_a_file_that_cannot_be_used_does_not_keep_another_from_being_loaded(
     stage: Stage, file: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -110,7 +110,7 @@ async def test_one_file_that_cannot_be_used_does_not_keep_the_other_back(
 
 
 @pytest.mark.parametrize("chosen", [{}, {"control_token": "secret", "api_secret": OLD}])
-async def test_with_no_file_it_says_that_there_is_nothing_to_load(stage: Stage, chosen: dict[str, str]) -> None:
+async def test_sighup_without_files_logs_that_there_is_nothing_to_load(stage: Stage, chosen: dict[str, str]) -> None:
     node = await listening(stage, **chosen)
     await hang_up(stage, "SIGHUP: nothing to reload, as none of these is set: TLS_CERT, ")
     (said,) = [text for text in stage.messages(logging.INFO) if "SIGHUP" in text]
@@ -169,7 +169,7 @@ def ask(port: int, token: str) -> int:
             return error.code
 
 
-def test_sighup_is_kept_for_the_loop_before_it_runs_and_does_no_harm_after_it(file: Path) -> None:
+def test_sighup_before_the_loop_runs_is_kept_and_after_it_is_ignored(file: Path) -> None:
     port = free_port()
     file.write_text("old")
     variables = {"API_URI": "localhost:9/", "WS_HOSTNAME": f"127.0.0.1:{port}", "CONTROL_TOKEN_FILE": str(file)}

@@ -121,7 +121,7 @@ async def test_a_body_over_the_limit_is_too_large(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
-async def test_an_id_that_names_nobody_is_gone(stage: Stage, method: str) -> None:
+async def test_an_unknown_id_is_410(stage: Stage, method: str) -> None:
     node = await stage.node()
     answer = await node.rest(method, NOBODY, b"")
     assert (answer.status, answer.code) == (410, "GONE")
@@ -150,7 +150,7 @@ async def test_a_wrong_method_is_405_with_allow(stage: Stage, method: str) -> No
     assert "GET" in answer.headers["Allow"]
 
 
-async def test_head_tells_what_get_tells_without_a_body(stage: Stage) -> None:
+async def test_head_answers_as_get_without_a_body(stage: Stage) -> None:
     node = await stage.node()
     _, name = await node.admit()
     raw = await node.raw()
@@ -185,7 +185,7 @@ async def test_head_tells_what_get_tells_without_a_body(stage: Stage) -> None:
         "\xff",
     ],
 )
-async def test_a_delete_that_asks_for_what_cannot_be_is_400(stage: Stage, body: str) -> None:
+async def test_a_delete_with_an_invalid_code_or_reason_is_400(stage: Stage, body: str) -> None:
     node = await stage.node()
     client, name = await node.admit()
     answer = await node.rest("DELETE", name, body)

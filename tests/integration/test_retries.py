@@ -81,7 +81,7 @@ async def test_a_delete_is_retried_with_the_same_id(stage: Stage, fault: str) ->
 
 
 @pytest.mark.parametrize("status", [200, 204, 299, 404, 410])
-async def test_a_delete_is_done_with_these(stage: Stage, status: int) -> None:
+async def test_a_delete_is_done_after_these_statuses(stage: Stage, status: int) -> None:
     stage.backend.on["DELETE"] = lambda call: call.answer(status)
     node = await stage.node()
     client = await node.connect()
@@ -91,7 +91,7 @@ async def test_a_delete_is_done_with_these(stage: Stage, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 400, 403])
-async def test_a_delete_is_retried_with_others(stage: Stage, status: int) -> None:
+async def test_a_delete_is_retried_after_other_statuses(stage: Stage, status: int) -> None:
     stage.backend.on["DELETE"] = failing(1, lambda call: call.answer(status))
     node = await stage.node()
     client = await node.connect()
@@ -184,7 +184,7 @@ async def test_410_ends_the_client_with_1000(stage: Stage) -> None:
     assert (await stage.backend.take("DELETE")).json["code"] == 1000
 
 
-async def test_spent_retries_end_the_client_with_1011_and_give_up_what_waits(stage: Stage) -> None:
+async def test_spent_retries_close_the_client_with_1011_and_discard_what_waits(stage: Stage) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(500)
     node = await stage.node(api_retry=300)
     client, name = await node.admit()
@@ -202,7 +202,7 @@ async def test_spent_retries_end_the_client_with_1011_and_give_up_what_waits(sta
     assert len(puts) >= 2
 
 
-async def test_a_retry_that_fails_after_the_client_left_is_told_in_the_delete(stage: Stage) -> None:
+async def test_a_message_given_up_after_the_client_left_is_counted_in_the_delete(stage: Stage) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(500)
     node = await stage.node(api_retry=300)
     client = await node.connect()
@@ -212,7 +212,7 @@ async def test_a_retry_that_fails_after_the_client_left_is_told_in_the_delete(st
     assert (delete.json["code"], delete.json["undelivered"]) == (1000, 1)
 
 
-async def test_an_attempt_without_an_answer_in_time_is_retried_elsewhere(stage: Stage) -> None:
+async def test_an_attempt_that_times_out_is_retried_on_another_connection(stage: Stage) -> None:
     stage.backend.hold("PUT")
     node = await stage.node(api_timeout=500)
     raw = await node.upgraded()
@@ -244,7 +244,7 @@ NODE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize("crossing", [HAPROXY, NODE], ids=["haproxy", "node"])
-async def test_a_408_that_crosses_a_post_is_no_answer_to_it(stage: Stage, crossing: bytes) -> None:
+async def test_a_408_that_crosses_a_post_is_not_its_answer(stage: Stage, crossing: bytes) -> None:
     node = await stage.node()
     stage.backend.on["POST"] = lambda call: (
         call.ok() if call.number == 0 or call.connection.fresh else call.hang_up(crossing)

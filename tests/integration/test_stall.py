@@ -160,7 +160,7 @@ async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: St
         await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
 
 
-async def test_what_did_not_come_is_still_given_up(stage: Stage, tmp_path: Path) -> None:
+async def test_what_did_not_arrive_before_a_stall_still_times_out(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("POST")
     async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw = await gateway.raw()

@@ -111,7 +111,9 @@ async def test_a_unix_socket(stage: Stage, secured: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_either_version_with_http_1_1(stage: Stage, secured: dict[str, Any], version: ssl.TLSVersion) -> None:
+async def test_tls_1_2_and_1_3_are_spoken_with_http_1_1(
+    stage: Stage, secured: dict[str, Any], version: ssl.TLSVersion
+) -> None:
     node = await stage.node(**secured)
     assert stage.tls is not None
     stage.tls.minimum_version = stage.tls.maximum_version = version
@@ -143,7 +145,7 @@ async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any])
 # Bytes that come when they please.
 
 
-async def test_what_comes_behind_the_upgrade_is_not_lost(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_frames_in_the_same_record_as_the_handshake_are_not_lost(stage: Stage, secured: dict[str, Any]) -> None:
     stage.backend.hold("POST")
     node = await stage.node(**secured)
     raw = await node.raw()
@@ -229,7 +231,9 @@ async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage,
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_a_violation_is_told_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_the_close_of_a_violation_arrives_though_the_client_goes_on_sending(
+    stage: Stage, secured: dict[str, Any]
+) -> None:
     node = await stage.node(**secured)
     raw = await node.upgraded()
     raw.send(frame(3, b"x") + frame(TEXT, b"y" * 100_000))
@@ -249,7 +253,7 @@ async def test_a_client_that_vanishes_is_1006(stage: Stage, secured: dict[str, A
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
 
 
-async def test_a_socket_that_ends_without_a_word_of_tls_is_1006(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_a_socket_that_ends_without_close_notify_is_1006(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
     reader, writer, sock = await by_hand(node, stage.tls)
     writer(upgrade())
@@ -309,7 +313,9 @@ async def by_hand(node: Node, context: ssl.SSLContext | None) -> tuple[Any, Any,
     return lambda: perform(lambda: session.read(65536)), write, sock
 
 
-async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_a_stop_closes_with_1001_and_drops_connections_in_their_tls_handshake(
+    stage: Stage, secured: dict[str, Any]
+) -> None:
     node = await stage.node(**secured)
     client = await node.connect()
     stalled = await node.raw(tls=False)
@@ -323,7 +329,9 @@ async def test_a_stop_closes_with_1001_and_drops_who_shakes_hands(stage: Stage, 
 
 
 @pytest.mark.parametrize("request_", [b"GET /healthz", b"DELETE /x", b"PUT /x", b"POST /"])
-async def test_plain_http_is_told_to_come_with_tls(stage: Stage, secured: dict[str, Any], request_: bytes) -> None:
+async def test_plain_http_is_answered_that_the_port_speaks_tls(
+    stage: Stage, secured: dict[str, Any], request_: bytes
+) -> None:
     node = await stage.node(**secured)
     raw = await node.raw(tls=False)
     raw.send(request_ + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -363,7 +371,7 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_those_within_their_handshake_count_as_connections(
+async def test_connections_in_their_tls_handshake_count(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(2, 1, 1, 1))
@@ -378,7 +386,7 @@ async def test_those_within_their_handshake_count_as_connections(
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_who_finds_a_node_full_is_told_so_by_tls(
+async def test_a_refusal_by_a_full_node_arrives_over_tls(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(1, 1, 1, 1))
@@ -403,7 +411,7 @@ async def test_who_finds_a_node_full_is_told_so_by_tls(
 # Files that change.
 
 
-async def test_sighup_changes_the_certificate_and_drops_nobody(
+async def test_sighup_changes_the_certificate_and_closes_no_client(
     stage: Stage, secured: dict[str, Any], authority: CertificateAuthority
 ) -> None:
     node = await stage.node(**secured)
@@ -448,7 +456,7 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
 # Certificates of those who use the REST surface.
 
 
-async def test_the_rest_surface_asks_for_a_certificate_and_clients_are_not_asked(
+async def test_the_rest_surface_demands_a_client_certificate_and_the_client_listener_does_not(
     stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "theirs").mkdir()

@@ -60,12 +60,14 @@ async def test_a_private_authority(stage: Stage, authority: CertificateAuthority
     assert await node.drain()
 
 
-async def test_an_address_is_verified_too(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_the_certificate_of_a_backend_at_an_address_is_verified_too(
+    stage: Stage, authority: CertificateAuthority
+) -> None:
     backend = await behind(stage, authority.server("localhost", "127.0.0.1"))
     assert await status(stage, api_uri=f"https://127.0.0.1:{backend.port}/", api_tls_ca=authority.path) == 101
 
 
-async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_an_intermediate_authority_is_trusted_by_itself(stage: Stage, authority: CertificateAuthority) -> None:
     below = authority.issuer.create_child_ca()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     below.issue_cert("localhost").configure_cert(context)
@@ -77,7 +79,7 @@ async def test_an_authority_that_no_root_signed_is_enough(stage: Stage, authorit
 @pytest.mark.parametrize(
     "fault", ["another name", "another address", "expired", "another authority", "only the system's"]
 )
-async def test_who_cannot_prove_its_name_gets_nothing(
+async def test_a_backend_without_a_valid_certificate_gets_no_request(
     stage: Stage, authority: CertificateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     signer, host, names, not_after = authority, "localhost", ["localhost"], None
@@ -114,7 +116,7 @@ async def test_an_older_version_is_not_spoken(stage: Stage, authority: Certifica
     assert not backend.calls
 
 
-async def test_another_authority_from_the_next_connection_on(
+async def test_a_reloaded_authority_counts_from_the_next_connection_on(
     stage: Stage, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "next").mkdir()
@@ -141,7 +143,9 @@ async def test_a_server_that_hangs_up_within_the_handshake_is_503(
     assert f" (127.0.0.1:{port}); " in line
 
 
-async def test_a_server_without_tls_is_told_of_with_its_address(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_the_error_of_a_server_without_tls_names_its_address(
+    stage: Stage, authority: CertificateAuthority
+) -> None:
     async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 No\r\n\r\n")
         writer.close()

@@ -97,7 +97,7 @@ async def test_curl_through_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
 
 
 @needs_curl
-async def test_what_curl_sends_without_being_told_how(stage: Stage, tmp_path: Path) -> None:
+async def test_curl_sends_text_without_further_options(stage: Stage, tmp_path: Path) -> None:
     node = await stage.node()
     client, name = await node.admit()
     image = tmp_path / "image"

@@ -168,7 +168,7 @@ def test_the_room_learns_who_left(backend: DemoBackend, gateway: FakeGateway) ->
     assert (message["type"], message["nick"], message["members"]) == ("left", "bob", ["ada"])
 
 
-def test_a_goodbye_from_a_stranger_or_a_second_one_is_fine(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_an_unknown_or_repeated_disconnect_is_answered_200(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada")
     gateway.next()
     for client in ("stranger", "ada", "ada"):

@@ -44,7 +44,9 @@ def end_by(signal_number: int) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_listens_and_ends_cleanly_on_a_signal(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_server_prints_its_address_and_ends_cleanly_on_a_signal(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = Output(end_by(number))
     monkeypatch.setattr(sys, "stdout", output)
     assert demo.main(["--listen", "127.0.0.1:0"]) == 0
@@ -55,7 +57,7 @@ def test_it_says_where_it_listens_and_ends_cleanly_on_a_signal(number: int, monk
     assert int(location.rpartition(":")[2]) > 0
 
 
-def test_it_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_server_serves_once_it_printed_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bytes] = []
 
     def ask(line: str) -> None:
@@ -70,7 +72,7 @@ def test_it_serves_once_it_has_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers == [b'{"gateway": "127.0.0.1:9"}']
 
 
-def test_it_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_server_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     stdin: TextIO
     with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as parent:
@@ -84,7 +86,7 @@ def test_it_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert demo.main(["--listen", "127.0.0.1:0", "--with-parent"]) == 0
 
 
-def test_a_taken_port_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert demo.main(["--listen", f"127.0.0.1:{port}"]) == 1
@@ -93,7 +95,7 @@ def test_a_taken_port_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert err == f"wsaas demo: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-def test_an_unknown_host_is_told_in_one_line(
+def test_an_unknown_host_is_an_error_of_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -116,7 +118,7 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     assert demo.address("[::1]:8000") == ("::1", 8000)
 
 
-def test_it_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_server_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["python -m wsaas.demo", "--listen", "nonsense"])
     assert demo.__file__
     with pytest.raises(SystemExit) as end:
@@ -125,7 +127,7 @@ def test_it_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of stdin", "all at once"])
-def test_as_a_process_it_ends_with_status_0_and_says_nothing_more(how: str) -> None:
+def test_as_a_process_the_demo_server_ends_with_status_0_and_no_further_output(how: str) -> None:
     command = [sys.executable, "-m", "wsaas.demo", "--listen", "127.0.0.1:0", "--with-parent"]
     root = Path(demo.__file__).parents[2]
     with subprocess.Popen(

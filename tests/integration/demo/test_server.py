@@ -39,14 +39,14 @@ def test_the_page_learns_where_the_gateway_is(backend: DemoBackend) -> None:
     assert backend.request("GET", "/config").json() == {"gateway": "localhost:8080"}
 
 
-def test_everything_else_is_answered_with_nothing(backend: DemoBackend) -> None:
+def test_any_other_path_is_204(backend: DemoBackend) -> None:
     for path in ("/favicon.ico", "/websocket", "/.."):
         answer = backend.request("GET", path)
         assert (answer.status, answer.body) == (204, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/traffic", "/favicon.ico"])
-def test_a_browser_that_was_led_here_by_another_name_is_refused(backend: DemoBackend, path: str) -> None:
+def test_a_request_with_a_foreign_host_is_refused(backend: DemoBackend, path: str) -> None:
     answer = backend.request("GET", path, headers={"Host": "evil.example:8000"})
     assert answer.status == 403
     assert answer.body == f"Open http://localhost:{backend.port}/ instead.\n".encode()
@@ -118,7 +118,7 @@ def test_the_traffic_goes_on_where_a_browser_left_off(backend: DemoBackend, by_h
     assert first_event("/traffic" if by_header else f"/traffic?after={last}", headers)[1] == ["second"]
 
 
-def test_a_peer_that_goes_away_is_no_news(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_caller_that_hangs_up_prints_no_traceback(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise BrokenPipeError
     except OSError:

@@ -33,7 +33,7 @@ def seen(traffic: Traffic) -> list[dict[str, Any]]:
     return read(traffic.stream())[1]
 
 
-def test_an_exchange_tells_the_request_and_the_answer() -> None:
+def test_an_exchange_has_the_request_and_the_answer() -> None:
     traffic = Traffic()
     request = a_request(Host="localhost:8000", Ws_Uri="localhost:8080/1", Content_Length="2")
     assert traffic.observe(request, lambda: Answer(200, b"ho", "text")) == Answer(200, b"ho", "text")
@@ -69,7 +69,7 @@ def test_a_request_is_shown_before_it_is_answered() -> None:
     assert (seen(traffic)[0]["number"], seen(traffic)[0]["status"]) == (1, 200)
 
 
-def test_a_push_is_observed_as_what_it_is() -> None:
+def test_a_push_is_shown_with_its_url() -> None:
     traffic = Traffic()
     pushed: list[tuple[str, bytes]] = []
 
@@ -133,7 +133,7 @@ def test_a_slow_watcher_misses_old_exchanges_and_delays_nobody() -> None:
     assert [exchange["number"] for exchange in read(stream)[1]] == [10, 11]
 
 
-def test_a_watcher_that_comes_back_is_told_only_what_is_new() -> None:
+def test_a_watcher_that_comes_back_gets_only_new_exchanges() -> None:
     traffic = Traffic()
     traffic.observe(a_request(b"old"), lambda: OK)
     last, _ = read(traffic.stream())
@@ -142,7 +142,7 @@ def test_a_watcher_that_comes_back_is_told_only_what_is_new() -> None:
 
 
 @pytest.mark.parametrize("after", ["", "nonsense", "another-run.1000", ".", "-1"])
-def test_a_watcher_of_another_run_is_told_everything(after: str) -> None:
+def test_a_watcher_of_another_run_gets_everything(after: str) -> None:
     traffic = Traffic()
     traffic.observe(a_request(), lambda: OK)
     assert len(read(traffic.stream(after))[1]) == 1
@@ -155,7 +155,7 @@ def test_a_malformed_number_of_this_run_counts_as_none() -> None:
     assert len(read(traffic.stream(f"{run}.x"))[1]) == 1
 
 
-def test_a_silent_stream_gives_a_sign_of_life() -> None:
+def test_an_idle_stream_sends_keep_alives() -> None:
     assert next(Traffic(keep_alive=0).stream()) == ": still here\n\n"
 
 
