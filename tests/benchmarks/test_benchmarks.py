@@ -174,7 +174,7 @@ def run(gateway, case, **options):
 
 
 @pytest.mark.parametrize("case", ["push", "message", "echo", "connect"])
-def test_a_gateway_that_errs_in_nothing_has_no_faults(case):
+def test_a_correct_gateway_has_no_faults(case):
     assert run(Gateway(), case) == (60, {})
 
 
@@ -184,7 +184,7 @@ def test_messages_of_any_size_are_understood(case, size):
     assert run(Gateway(), case, size=size, count=8) == (8, {})
 
 
-def test_what_arrives_in_pieces_is_put_together():
+def test_frames_and_requests_that_arrive_in_pieces_are_understood():
     class InPieces(Gateway):
         async def outward(self, client_id, payload):
             for byte in frame(payload):
@@ -332,7 +332,7 @@ def test_messages_of_one_client_that_change_places_are_reordered():
     assert (messages, faults) == (60, {"reordered": 1})
 
 
-def test_a_message_told_of_the_wrong_client_is_seen():
+def test_a_message_of_the_wrong_client_is_seen():
     class Confuses(Nth):
         async def err_inward(self, client_id, payload):
             await self.tell("PUT", next(one for one in self.clients if one != client_id), payload)
@@ -413,7 +413,7 @@ def test_a_tree_of_processes_is_counted_whole():
         process.stdin.close()
 
 
-def test_what_is_compared_is_run_in_turn():
+def test_targets_that_are_compared_are_run_in_turn():
     numbers = count()
     results = in_turn({"first": lambda: next(numbers), "second": lambda: next(numbers)}, 3)
     assert results == {"first": [0, 2, 4], "second": [1, 3, 5]}

@@ -98,7 +98,7 @@ def test_a_table_for_each_group_has_a_row_without_hostile_clients_for_each_targe
 
 
 @pytest.mark.parametrize("options", [["--kinds=nobody"], ["--target=node"], ["--target=nothing"]])
-def test_what_cannot_be_measured_is_refused(options, capsys):
+def test_an_unknown_kind_or_target_is_refused(options, capsys):
     with pytest.raises(SystemExit):
         hostile.parse(options)
     assert "error" in capsys.readouterr().err
@@ -129,7 +129,7 @@ def test_the_backend_treats_a_client_as_its_authorization_says(treatment):
     assert len(closed) == (treatment == "close")
 
 
-def test_nothing_is_asked_of_a_client_that_is_not_to_be_closed():
+def test_a_close_is_ignored_by_default():
     BackendState().on_close("anything")
 
 

@@ -10,10 +10,10 @@ from typing import cast
 from tests.chaos.audit import Life
 from tests.support.clients import CLOSE, PING, PONG, RESET, TEXT, close_frame, frame, upgrade
 
-PATIENCE = 30.0
+TIMEOUT_S = 30.0
 """Seconds that a client waits for what has to come, through kills and restarts."""
 
-PAUSE = 0.05
+MEAN_INTERVAL_S = 0.05
 """Seconds on average between two messages of one client."""
 
 
@@ -111,7 +111,7 @@ class Client(asyncio.Protocol):
     async def confirm(self) -> None:
         """Ask, and wait for the answer: all before is then in the backend's books."""
         self.send(ask=True)
-        await asyncio.wait_for(self._answered(self.life.sent), PATIENCE)
+        await asyncio.wait_for(self._answered(self.life.sent), TIMEOUT_S)
 
     async def _answered(self, number: int) -> None:
         while not self.ended.is_set() and number not in self.life.replies and not self._close:
@@ -123,7 +123,7 @@ class Client(asyncio.Protocol):
         if not self._close:
             self._is_closing = True
             self._transport.write(close_frame(1000))
-        await asyncio.wait_for(self.ended.wait(), PATIENCE)
+        await asyncio.wait_for(self.ended.wait(), TIMEOUT_S)
 
     def leave(self) -> None:
         """Send what was sent, and go without a Close."""
@@ -146,19 +146,19 @@ class Client(asyncio.Protocol):
     async def fall_silent(self) -> None:
         """Say nothing any more, not even a pong, and wait until the gateway notices."""
         self._is_mute = True
-        await asyncio.wait_for(self.ended.wait(), PATIENCE)
+        await asyncio.wait_for(self.ended.wait(), TIMEOUT_S)
 
     def _give_up(self) -> None:
         if not self.life.end and not self._close:
             self.life.end = "left"
 
 
-class Crowd:
+class HonestClients:
     """Many clients, one life after the other, until they are told to stop."""
 
     def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
         self.lives: list[Life] = []
-        self.knocks = 0
+        self.refused_connects = 0
         self._port = port
         self._seed = seed
         self._tls = tls
@@ -196,7 +196,7 @@ class Crowd:
                 loop = asyncio.get_running_loop()
                 await loop.create_connection(lambda: client, "127.0.0.1", self._port, ssl=self._tls)  # noqa: B023
             except OSError:
-                self.knocks += 1
+                self.refused_connects += 1
                 await asyncio.sleep(chance.uniform(0.05, 0.3))
                 continue
             self.lives.append(life)
@@ -212,7 +212,7 @@ class Crowd:
             await asyncio.sleep(chance.choice((0, 0, 0.002, 0.01)))
             client.leave() if chance.random() < 0.5 else client.reset()
             return
-        if await asyncio.wait_for(asyncio.shield(client.status), PATIENCE) != 101:
+        if await asyncio.wait_for(asyncio.shield(client.status), TIMEOUT_S) != 101:
             client.leave()
             await asyncio.sleep(chance.uniform(0.05, 0.3))
             return
@@ -222,7 +222,7 @@ class Crowd:
             big = chance.random() < 0.02
             client.send(ask=chance.random() < 0.1, padding=chance.randrange(70_000) if big else 10)
             if chance.random() < 0.8:
-                await asyncio.sleep(chance.expovariate(1 / PAUSE))
+                await asyncio.sleep(chance.expovariate(1 / MEAN_INTERVAL_S))
         await self._end(client, chance)
 
     async def _end(self, client: Client, chance: Random) -> None:

@@ -24,7 +24,7 @@ FEW = 6 * 1024
 """The same of a flood whose frames each cost the backend a request."""
 
 BODY = (1 << 20) - 1
-LONGEST = 6.0
+MAX_LIFETIME_S = 6.0
 """Seconds that a hostile connection lasts at most; the gateway's time-outs are shorter."""
 
 TINY = frame(TEXT, b"x")
@@ -115,7 +115,7 @@ class HalfClosedTls(Connection):
             self.transport.write(data)
 
 
-class Cast:
+class HostileClients:
     """All hostile clients: `number` connections at a time, of all kinds in turn, until they are told to stop."""
 
     def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
@@ -158,7 +158,7 @@ class Cast:
                 continue
             self.counts[kind] += 1
             try:
-                await asyncio.wait_for(self._act(kind, connection, name, chance), LONGEST)
+                await asyncio.wait_for(self._act(kind, connection, name, chance), MAX_LIFETIME_S)
             except asyncio.TimeoutError:
                 pass
             finally:
@@ -267,12 +267,12 @@ async def half_a_socket(connection: Connection, chance: Random) -> None:
     await connection.ended.wait()
 
 
-HTTP: dict[str, Callable[[Cast, Connection, Random], Awaitable[None]]] = {
-    "stall": Cast.half_a_handshake,
-    "parked": Cast.parked_body,
-    "requests": Cast.requests,
-    "chunks": Cast.chunks,
-    "halfhttp": Cast.half_a_connection,
+HTTP: dict[str, Callable[[HostileClients, Connection, Random], Awaitable[None]]] = {
+    "stall": HostileClients.half_a_handshake,
+    "parked": HostileClients.parked_body,
+    "requests": HostileClients.requests,
+    "chunks": HostileClients.chunks,
+    "halfhttp": HostileClients.half_a_connection,
 }
 SOCKETS: dict[str, Callable[[Connection, Random], Awaitable[None]]] = {
     "pings": pings,

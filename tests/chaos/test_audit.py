@@ -107,7 +107,7 @@ FINE: dict[str, tuple[list[str], Life]] = {
 
 
 @pytest.mark.parametrize("what", FINE)
-def test_nothing_is_found_where_all_is_right(what: str) -> None:
+def test_an_audit_of_correct_books_finds_nothing(what: str) -> None:
     lines, known = FINE[what]
     if what == "a POST that a kill kept from the books":
         known.pushes = []
@@ -203,7 +203,7 @@ WRONG: dict[str, tuple[list[str], Life, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_each_wrong_is_found(what: str) -> None:
+def test_an_audit_finds_each_violation(what: str) -> None:
     lines, known, expected = WRONG[what]
     found = findings(lines, known)
     with pytest.raises(AssertionError, match=expected):
@@ -236,12 +236,12 @@ def test_a_hostile_client_is_owed_its_order_and_one_delete() -> None:
         ([*HOSTILE_RIGHT[:2], HOSTILE_RIGHT[3], delete("end", 2, 1011)], "PUT 2 began before PUT 1 was answered"),
     ],
 )
-def test_what_a_hostile_client_is_owed_is_missed(lines: list[str], expected: str) -> None:
+def test_an_audit_finds_what_a_hostile_client_is_owed(lines: list[str], expected: str) -> None:
     with pytest.raises(AssertionError, match=expected):
         raise AssertionError("\n".join(hostile(*lines)))
 
 
-def test_what_is_owed_is_known_at_any_time() -> None:
+def test_unsettled_connections_are_known_at_any_time() -> None:
     ledger = Ledger()
     ledger.read(RIGHT[:2])
     assert [account.name for account in ledger.unsettled] == ["ada"]

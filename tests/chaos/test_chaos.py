@@ -1,8 +1,8 @@
-"""Hundreds of clients talk both ways while backend and gateway are killed and restarted; then the books are audited.
+"""Hundreds of clients send and receive while backend and gateway are killed and restarted; then the books are audited.
 
-Three acts, each of which ends when its clients are gone and everything has come to rest. In the first, both are killed,
-in all ways. In the second and third the backend alone is killed: what the gateway's memory is after the one, and after
-the other, shows what it never gives back.
+There are three phases, each of which ends when its clients are gone and all DELETEs were sent. In the first, both are
+killed, in all ways. In the second and third the backend alone is killed: the difference between the gateway's memory
+after the second and after the third is what it never gives back.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ from typing import Any
 import pytest
 
 from tests.chaos.audit import Findings, Ledger, audit
-from tests.chaos.clients import Crowd
-from tests.chaos.hostile import Cast
+from tests.chaos.clients import HonestClients
+from tests.chaos.hostile import HostileClients
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.ports import port_for_restarts
 from tests.support.program import Program, gateway_program, has_flag
 
-PATIENCE = 45.0
-"""Seconds for everything to come to rest: retries are up to ten seconds apart."""
+SETTLE_TIMEOUT_S = 45.0
+"""Seconds in which all DELETEs have to be sent: retries are up to ten seconds apart."""
 
-GROWTH = 5 * 1024 * 1024
+MAX_GROWTH_BYTES = 5 * 1024 * 1024
 """Bytes by which the gateway may grow between two moments without clients. It has its level after some thousands of
 connections and keeps it, give or take 2 MiB: Python's arenas of which a part is used, the C library's heap, the page
-cache of the journal (2 MiB). The second act brings it to that level, so that the third shows what is kept for good."""
+cache of the journal (2 MiB). The second phase brings it to that level: the third shows what is kept for good."""
 
-ACTS = (0.5, 0.25, 0.25)
+PHASES = (0.5, 0.25, 0.25)
 """Shares of the time."""
 
-WARM_UP = 12
-"""Seconds of the second act at least: so long it takes until the gateway has about all the memory that it will need."""
+WARM_UP_S = 12
+"""Seconds of the second phase at least: in these the gateway gets about all the memory that it will need."""
 
 SETTINGS = {
     "api_timeout": 1500,
@@ -58,19 +58,19 @@ MAX_MEMORY = 64 * 1024 * 1024
 MEMORY_SLACK = 1.1
 """Share of that which it may have resident at its most: it acts when it notices."""
 
-ANSWER_PATIENCE = 10
+ANSWER_TIMEOUT_S = 10
 """Seconds for the gateway to say who is connected."""
 
-SAMPLE_PAUSE = 0.1
+SAMPLE_INTERVAL_S = 0.1
 """Seconds between two looks at the gateway's memory, and at who is connected."""
 
 
-class RestlessError(Exception):
-    """Something is missing: the audit will tell."""
+class UnsettledError(Exception):
+    """Something is still owed after the timeout: the audit says what."""
 
 
-class Play:
-    """The stage, the actors, and what happens to them."""
+class ChaosRun:
+    """One run: the gateway, the backend, their clients, and the faults that are injected."""
 
     def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool) -> None:
         self.chance = random.Random(seed)  # noqa: S311
@@ -101,10 +101,10 @@ class Play:
             settings["max_memory"] = MAX_MEMORY
         self.backend = Program(command, folder / "backend.log", environment)
         self.gateway = gateway_program(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", settings)
-        self.crowd = Crowd(gateway, seed, self._tls)
-        self.cast = Cast(gateway, seed, self._tls)
+        self.honest = HonestClients(gateway, seed, self._tls)
+        self.hostile = HostileClients(gateway, seed, self._tls)
 
-    async def raise_backend(self) -> None:
+    async def start_backend(self) -> None:
         await self.backend.start(str(self.backend.runs + 1), str(self._seed))
 
     # Faults.
@@ -113,14 +113,14 @@ class Play:
         self.counts["kills of the backend"] += 1
         self.backend.kill()
         await self._pause(0, 1)
-        await self.raise_backend()
+        await self.start_backend()
 
     async def kill_backend_for_long(self) -> None:
         """Leave it dead for longer than messages are retried: then clients have to be told."""
         self.counts["kills of the backend"] += 1
         self.backend.kill()
         await self._pause(3.5, 4)
-        await self.raise_backend()
+        await self.start_backend()
 
     async def kill_gateway(self) -> None:
         self.counts["kills of the gateway"] += 1
@@ -151,33 +151,33 @@ class Play:
         self.counts["kills of the backend"] += 1
         self.backend.kill()
         await self._pause(0, 1)
-        await self.chance.choice((Play.kill_gateway, Play.stop_gateway))(self)
+        await self.chance.choice((ChaosRun.kill_gateway, ChaosRun.stop_gateway))(self)
         await self._pause(0, 0.5)
-        await self.raise_backend()
+        await self.start_backend()
 
     async def _pause(self, least: float, most: float) -> None:
         await asyncio.sleep(self.chance.uniform(least, most))
 
     # Acts.
 
-    async def act(self, seconds: float, *faults: "Callable[[Play], Awaitable[None]]") -> None:
+    async def phase(self, seconds: float, *faults: "Callable[[ChaosRun], Awaitable[None]]") -> None:
         """Let clients come for a while, and faults happen, each at least once; then wait until all is at rest."""
         loop = asyncio.get_running_loop()
-        self.crowd.start(self._clients)
-        self.cast.start(self._hostile)
+        self.honest.start(self._clients)
+        self.hostile.start(self._hostile)
         watching = asyncio.ensure_future(self._watch())
         end = loop.time() + seconds
         first = self.chance.sample(sorted(set(faults), key=lambda fault: fault.__name__), len(set(faults)))
         while first or loop.time() < end:
             await self._pause(0.2, 1.2)
-            self.crowd.check()
-            self.cast.check()
+            self.honest.check()
+            self.hostile.check()
             if watching.done():
                 watching.result()
             fault = first.pop() if first else self.chance.choice(faults)
             await fault(self)
-        await self.crowd.stop()
-        await self.cast.stop()
+        await self.honest.stop()
+        await self.hostile.stop()
         watching.cancel()
         await self._rest()
 
@@ -190,16 +190,16 @@ class Play:
             if turns % 10 == 0:
                 with suppress(OSError, ValueError):
                     listed = await asyncio.to_thread(self._listed, 5)
-                    self.cast.live = [each["id"] for each in listed["connections"]]
-            await asyncio.sleep(SAMPLE_PAUSE)
+                    self.hostile.live = [each["id"] for each in listed["connections"]]
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
 
     async def _rest(self) -> None:
-        # The books of a long act are not read in a moment.
+        # The books of a long phase are not read in a moment.
         self._read_books()
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_S
         while not await self._is_at_rest():
             if asyncio.get_running_loop().time() > deadline:
-                raise RestlessError
+                raise UnsettledError
             await asyncio.sleep(0.1)
         # For what repeats though it should not.
         await asyncio.sleep(0.5)
@@ -222,7 +222,7 @@ class Play:
         """Return what the gateway says of who is connected."""
         scheme = "https" if self._tls else "http"
         url = f"{scheme}://127.0.0.1:{self._port}/connections?limit={limit}"
-        with urllib.request.urlopen(url, timeout=ANSWER_PATIENCE, context=self._tls) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S, context=self._tls) as answer:  # noqa: S310 - ours
             return json.load(answer)
 
     def _journalled(self) -> int:
@@ -249,7 +249,7 @@ class Play:
         self.gateway.terminate()
         status = await self.gateway.wait()
         self.backend.kill()
-        findings = audit(self._read_books(), self.crowd.lives)
+        findings = audit(self._read_books(), self.honest.lives)
         if status != 0:
             findings.violations.append(f"the last stop ended with {status}")
         if left := count(self.journal):
@@ -270,45 +270,45 @@ def count(journal: Path) -> int:
         return number
 
 
-BACKEND_FAULTS = [*[Play.kill_backend] * 8, Play.kill_backend_for_long]
+BACKEND_FAULTS = [*[ChaosRun.kill_backend] * 8, ChaosRun.kill_backend_for_long]
 FAULTS = [
     *BACKEND_FAULTS,
-    *[Play.kill_gateway] * 7,
-    *[Play.stop_gateway] * 3,
-    *[Play.kill_both] * 2,
+    *[ChaosRun.kill_gateway] * 7,
+    *[ChaosRun.stop_gateway] * 3,
+    *[ChaosRun.kill_both] * 2,
 ]
 
 
-async def play(stage: Play, seconds: float) -> tuple[Findings, int, int, int]:
-    """Return what was found, the gateway's memory before the third act and after it, and how many came in it."""
+async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
+    """Return what was found, the gateway's memory before the third phase and after it, and how many came in it."""
     try:
-        await stage.raise_backend()
-        await stage.gateway.start()
+        await run.start_backend()
+        await run.gateway.start()
         before = after = came = 0
-        with suppress(RestlessError):
-            await stage.act(ACTS[0] * seconds, *FAULTS)
-            await stage.act(max(WARM_UP, ACTS[1] * seconds), *BACKEND_FAULTS)
-            before, came = stage.gateway.memory(), len(stage.crowd.lives)
-            await stage.act(ACTS[2] * seconds, *BACKEND_FAULTS)
-            after, came = stage.gateway.memory(), len(stage.crowd.lives) - came
-        return await stage.end(), before, after, came
+        with suppress(UnsettledError):
+            await run.phase(PHASES[0] * seconds, *FAULTS)
+            await run.phase(max(WARM_UP_S, PHASES[1] * seconds), *BACKEND_FAULTS)
+            before, came = run.gateway.memory(), len(run.honest.lives)
+            await run.phase(PHASES[2] * seconds, *BACKEND_FAULTS)
+            after, came = run.gateway.memory(), len(run.honest.lives) - came
+        return await run.end(), before, after, came
     finally:
-        stage.gateway.kill()
-        stage.backend.kill()
+        run.gateway.kill()
+        run.backend.kill()
 
 
-def table(stage: Play, findings: Findings, before: int, after: int) -> str:
+def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
     """Return the summary, for people."""
-    counts = findings.counts + stage.counts
+    counts = findings.counts + run.counts
     rows = [
         ("connections", counts["lives"]),
         *[(f"  {name[5:]}", number) for name, number in sorted(counts.items()) if name.startswith("end: ")],
-        ("  knocked where nobody listened", stage.crowd.knocks),
+        ("  connects while nobody listened", run.honest.refused_connects),
         ("messages sent by clients", counts["sent"]),
         ("  in the backend's books", counts["taken"]),
         ("  replies received", counts["replies"]),
         *[(name, number) for name, number in sorted(counts.items()) if name.startswith("pushes")],
-        *[(name, stage.counts[name]) for name in sorted(stage.counts)],
+        *[(name, run.counts[name]) for name in sorted(run.counts)],
         ("requests to the backend", counts["requests"]),
         ("  repeats, each with its ce-id", counts["repeats"]),
         ("lost, the client or the DELETE says so", counts["messages lost, and told so"]),
@@ -318,13 +318,13 @@ def table(stage: Play, findings: Findings, before: int, after: int) -> str:
         ("  DELETEs, by ce-id", counts["DELETEs"]),
         ("    that a later gateway sent for a lost one", counts["DELETEs of a lost gateway"]),
         ("  DELETEs missing", counts["DELETEs missing"]),
-        ("hostile connections", sum(stage.cast.counts.values())),
-        *[(f"  {name}", number) for name, number in sorted(stage.cast.counts.items())],
+        ("hostile connections", sum(run.hostile.counts.values())),
+        *[(f"  {name}", number) for name, number in sorted(run.hostile.counts.items())],
         ("  known to the backend", counts["hostile connections"]),
         ("  their messages, repeats counted", counts["hostile messages"]),
         ("gateway's memory before and after (KiB)", f"{before >> 10} {after >> 10}"),
-        ("  at its most, resident (KiB)", stage.peak >> 10),
-        ("  MAX_MEMORY (KiB)", MAX_MEMORY >> 10 if stage.is_bounded else "none"),
+        ("  at its most, resident (KiB)", run.peak >> 10),
+        ("  MAX_MEMORY (KiB)", MAX_MEMORY >> 10 if run.is_bounded else "none"),
         ("violations", len(findings.violations)),
     ]
     return "\n".join(f"{name:48}{number:>12}" for name, number in rows)
@@ -334,10 +334,10 @@ def test_the_books_are_right_whatever_dies(tmp_path: Path, pytestconfig: pytest.
     seconds = pytestconfig.getoption("--chaos-seconds")
     seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)  # noqa: S311
     clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
-    stage = Play(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
+    run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
     print(f"\nchaos for {seconds:g} s and until all is at rest, --chaos-seed {seed}, in {tmp_path}", flush=True)
-    findings, before, after, came = asyncio.run(play(stage, seconds))
-    print(table(stage, findings, before, after), flush=True)
+    findings, before, after, came = asyncio.run(run_chaos(run, seconds))
+    print(table(run, findings, before, after), flush=True)
     assert not findings.violations, "\n".join(findings.violations[:50])
-    assert after - before < GROWTH, f"the gateway grew by {after - before} bytes while {came} clients came"
+    assert after - before < MAX_GROWTH_BYTES, f"the gateway grew by {after - before} bytes while {came} clients came"
     assert findings.counts["taken"] > seconds, "a run in which next to nothing happened shows nothing"

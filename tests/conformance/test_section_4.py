@@ -64,7 +64,7 @@ async def acceptance(stage: Stage, request: bytes, **chosen: object) -> Answer:
 @pytest.mark.parametrize(
     "start", ["POST / HTTP/1.1", "HEAD / HTTP/1.1", "PUT / HTTP/1.1", "GET / HTTP/1.0", "get / HTTP/1.1", "GET /"]
 )
-async def test_what_is_not_a_get_of_http_1_1_is_refused(stage: Stage, start: str) -> None:
+async def test_a_handshake_that_is_no_get_of_http_1_1_is_refused(stage: Stage, start: str) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(upgrade().replace(b"GET / HTTP/1.1", start.encode()) + BEHIND)
@@ -123,7 +123,7 @@ async def test_upgrade_may_stand_in_several_lines(stage: Stage) -> None:
 
 @covers("4.2.1-1", "4.2.1-5")
 @pytest.mark.parametrize("lines", [(), ("Upgrade: h2c",), ("Upgrade: websocket2",), ("Upgrade: web socket",)])
-async def test_what_does_not_ask_for_a_websocket_gets_none(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_a_request_without_upgrade_websocket_is_no_handshake(stage: Stage, lines: tuple[str, ...]) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(instead_of("Upgrade: websocket", *lines))
@@ -202,7 +202,7 @@ async def test_a_malformed_offer_of_extensions_is_refused(stage: Stage, offer: s
         ("Sec-WebSocket-Extensions: foo", 'Sec-WebSocket-Extensions: bar; baz="2"; qux, ,'),
     ],
 )
-async def test_no_extension_is_answered_that_was_not_offered_and_is_known(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_only_known_extensions_that_were_offered_are_answered(stage: Stage, lines: tuple[str, ...]) -> None:
     answer = await acceptance(stage, upgrade("/", *lines))
     assert "sec-websocket-extensions" not in [name.lower() for name in answer.headers]
 
@@ -216,7 +216,7 @@ async def test_a_handshake_without_a_version_is_refused(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "version", ["0", "7", "8", "12", "14", "25", "255", "256", "013", "13.0", "13, 8", "+13", "0x0d", "", "x"]
 )
-async def test_another_version_is_told_the_one_that_is_spoken(stage: Stage, version: str) -> None:
+async def test_another_version_is_answered_with_the_supported_one(stage: Stage, version: str) -> None:
     answer = await refusal(stage, upgrade(version=version))
     assert answer.status == 426
     assert answer.headers["Sec-WebSocket-Version"] == "13"
@@ -261,7 +261,9 @@ async def test_subprotocols_are_a_list_in_order_of_preference(stage: Stage, line
         ("a", ", b, a"),
     ],
 )
-async def test_what_is_not_a_list_of_distinct_tokens_is_refused(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_subprotocols_that_are_no_list_of_distinct_tokens_are_refused(
+    stage: Stage, lines: tuple[str, ...]
+) -> None:
     assert (await refusal(stage, upgrade("/", *[f"Sec-WebSocket-Protocol: {line}" for line in lines]))).status == 400
 
 
@@ -290,14 +292,16 @@ async def test_an_origin_that_may_not_connect_gets_403(stage: Stage, lines: tupl
 
 
 @covers("4.2.2-1", "4.2.1-1")
-async def test_nobody_comes_in_by_naming_two_origins(stage: Stage) -> None:
+async def test_a_handshake_with_two_origins_is_refused(stage: Stage) -> None:
     both = upgrade("/", "Origin: https://good.example", "Origin: https://evil.example")
     assert (await refusal(stage, both, allowed_origins="https://good.example")).status == 400
 
 
 @covers("4.2.2-1")
 @pytest.mark.parametrize("lines", [("Origin: HTTPS://good.EXAMPLE",), ()])
-async def test_an_origin_that_may_connect_does_and_so_does_who_has_none(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_an_allowed_origin_may_connect_and_so_may_a_client_without_one(
+    stage: Stage, lines: tuple[str, ...]
+) -> None:
     await acceptance(stage, upgrade("/", *lines), allowed_origins="https://good.example")
 
 

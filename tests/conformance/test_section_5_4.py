@@ -119,7 +119,7 @@ async def test_a_ping_within_a_fragmented_message_is_answered_before_that_is_who
 
 
 @covers("5.4-4", "5.5.1-3", "6.2-2")
-async def test_a_close_within_a_fragmented_message_is_answered_and_the_message_is_none(stage: Stage) -> None:
+async def test_a_close_within_a_fragmented_message_is_answered_and_the_message_dropped(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"o", fin=False))

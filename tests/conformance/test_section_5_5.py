@@ -62,7 +62,7 @@ async def test_a_reason_that_does_not_fit_is_not_sent(stage: Stage, reason: str)
 
 @covers("5.5.1-1")
 @pytest.mark.parametrize("code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
-async def test_a_close_whose_code_is_none_fails_the_connection(stage: Stage, code: int) -> None:
+async def test_a_close_with_an_invalid_code_fails_the_connection(stage: Stage, code: int) -> None:
     node = await stage.node()
     for reason in (b"", b"bye"):
         assert await failure(node, frame(CLOSE, struct.pack("!H", code) + reason)) == PROTOCOL_ERROR
@@ -139,7 +139,7 @@ async def test_a_close_that_answers_one_is_not_answered_again(stage: Stage) -> N
 
 
 @covers("5.5.1-3", "5.5.1-4")
-async def test_two_that_close_at_the_same_time_send_one_close_each(stage: Stage) -> None:
+async def test_both_sides_that_close_at_the_same_time_send_one_close_each(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client

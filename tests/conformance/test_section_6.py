@@ -40,7 +40,7 @@ async def test_the_example_of_a_masked_text_is_read(stage: Stage) -> None:
 
 
 @covers("6.2-4", "5.4-5", "6.2-3")
-async def test_what_follows_a_whole_message_is_a_new_one_with_a_type_of_its_own(stage: Stage) -> None:
+async def test_a_frame_after_a_complete_message_begins_a_new_one(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, b"b") + frame(BINARY, b"c", fin=False))
@@ -54,7 +54,7 @@ async def test_what_follows_a_whole_message_is_a_new_one_with_a_type_of_its_own(
 
 
 @covers("6.2-2")
-async def test_a_pong_that_nobody_asked_for_is_not_answered(stage: Stage) -> None:
+async def test_an_unsolicited_pong_is_not_answered(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(PONG) + frame(PONG, b"x" * 125))
@@ -63,7 +63,7 @@ async def test_a_pong_that_nobody_asked_for_is_not_answered(stage: Stage) -> Non
 
 
 @covers("6.1-1", "6.1-5", "5.4-2")
-async def test_what_is_pushed_before_the_connection_is_open_is_sent_once_it_is(stage: Stage) -> None:
+async def test_a_push_before_the_101_is_sent_after_it(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -77,7 +77,7 @@ async def test_what_is_pushed_before_the_connection_is_open_is_sent_once_it_is(s
 
 
 @covers("6.1-1")
-async def test_what_is_pushed_to_a_client_that_is_refused_is_never_sent(stage: Stage) -> None:
+async def test_a_push_to_a_client_that_is_refused_is_never_sent(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()

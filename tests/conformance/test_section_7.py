@@ -53,7 +53,7 @@ async def test_a_stop_closes_with_1001(stage: Stage) -> None:
 
 @covers("7.1.7-1", "10.7-1")
 @pytest.mark.parametrize("what", VIOLATIONS)
-async def test_a_connection_that_is_failed_is_told_why_and_closed(stage: Stage, what: str) -> None:
+async def test_a_failed_connection_gets_a_close_with_a_reason_and_is_closed(stage: Stage, what: str) -> None:
     node = await stage.node(max_message_size=1000)
     code, broken = VIOLATIONS[what]
     assert await failure(node, frame(TEXT, b"good") + broken) == code
@@ -119,7 +119,7 @@ async def test_a_handshake_that_is_refused_ends_the_connection(stage: Stage, ask
 
 @covers("7.2.2-1")
 @pytest.mark.parametrize(("answered", "status"), [(401, 401), (404, 404), (500, 502), (418, 502)])
-async def test_a_client_that_the_backend_refuses_is_cut_off(stage: Stage, answered: int, status: int) -> None:
+async def test_a_client_that_the_backend_refuses_is_disconnected(stage: Stage, answered: int, status: int) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(answered)
     node = await stage.node(handshake_timeout=600_000)
     raw = await node.raw()
@@ -159,13 +159,13 @@ async def test_a_close_without_a_code_is_answered_without_one(stage: Stage) -> N
 
 
 @covers("7.4.1-2", "7.4.1-1", "7.4.1-3")
-def test_what_the_gateway_decides_itself_has_no_code_that_may_not_be_sent() -> None:
+def test_no_close_code_of_the_gateway_is_reserved() -> None:
     never_sent = {Reason.CLIENT_CLOSED, Reason.CLIENT_LOST, Reason.REFUSED, Reason.GATEWAY_LOST}
     assert {reason for reason in Reason if reason.code in RESERVED} == never_sent
 
 
 @covers("7.1.7-1")
-async def test_a_socket_that_just_ends_is_told_as_1006_and_never_sent(stage: Stage) -> None:
+async def test_a_connection_without_a_close_is_1006_in_the_delete_and_never_sent(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.half_close()

@@ -50,7 +50,7 @@ async def test_a_text_that_is_not_utf_8_fails_the_connection_however_it_comes(st
 
 
 @covers("8.1-1")
-async def test_a_text_is_failed_as_soon_as_it_can_be_told(stage: Stage) -> None:
+async def test_an_invalid_text_fails_the_connection_at_its_first_invalid_byte(stage: Stage) -> None:
     node = await stage.node()
     assert await failure(node, frame(TEXT, b"\xff" + b"x" * 1000, fin=False)[:20]) == BAD_TEXT
 
@@ -118,7 +118,7 @@ async def test_no_extension_is_accepted_that_was_not_offered(stage: Stage, offer
 
 @covers("9-1", "4.2.2-6", "11.3.2-1")
 @pytest.mark.parametrize("offer", ["", "x-first, x-second; a=1", "permessage-deflate; unknown", "Permessage-Deflate2"])
-async def test_what_was_not_offered_is_not_accepted_where_compression_is_on(stage: Stage, offer: str) -> None:
+async def test_an_extension_that_was_not_offered_is_not_accepted_with_compression_on(stage: Stage, offer: str) -> None:
     node = await stage.node(compression="on")
     raw = await node.raw()
     raw.send(upgrade("/", *[f"Sec-WebSocket-Extensions: {offer}"] * bool(offer)))
@@ -130,7 +130,7 @@ async def test_what_was_not_offered_is_not_accepted_where_compression_is_on(stag
 
 
 @covers("9-1", "5.8-1", "11.3.2-1")
-async def test_what_was_offered_twice_and_accepted_is_answered_once_and_used(stage: Stage) -> None:
+async def test_an_extension_offered_twice_is_answered_once_and_used(stage: Stage) -> None:
     node = await stage.node(compression="on")
     raw = await node.raw()
     raw.send(upgrade("/", *["Sec-WebSocket-Extensions: permessage-deflate"] * 2))
@@ -211,7 +211,7 @@ async def test_a_message_of_the_limit_is_taken_in_one_frame_and_in_many(stage: S
 
 
 @covers("10.4-1")
-def test_fragments_without_end_and_without_content_are_held_in_no_memory() -> None:
+def test_empty_fragments_without_end_take_no_memory() -> None:
     stream = FrameDecoder(1000)
     fragments = frame(CONTINUATION, fin=False) * 10
 
@@ -239,7 +239,7 @@ def test_fragments_without_end_and_without_content_are_held_in_no_memory() -> No
 @pytest.mark.parametrize(
     "noise", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", bytes(100), b"\x16\x03\x01\x00\xa5\x01\x00", b"hello, world\n"]
 )
-async def test_what_is_no_websocket_behind_the_handshake_fails_the_connection(stage: Stage, noise: bytes) -> None:
+async def test_bytes_that_are_no_frames_fail_the_connection(stage: Stage, noise: bytes) -> None:
     node = await stage.node()
     assert await failure(node, noise) == PROTOCOL_ERROR
     assert stage.backend.count("PUT") == 0

@@ -21,7 +21,7 @@ INPUTS = [(name, path) for name in TARGETS for path in corpus.inputs(name)]
 
 
 @pytest.mark.parametrize(("name", "path"), INPUTS, ids=[f"{name}-{path.name}" for name, path in INPUTS])
-def test_an_input_that_was_kept_is_withstood(name, path):
+def test_an_input_of_the_corpus_passes(name, path):
     TARGETS[name](path.read_bytes())
 
 
@@ -150,7 +150,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("name", "plant"), FAULTS, ids=[f"{name}-{plant.__name__}" for name, plant in FAULTS])
-def test_a_fault_is_found_by_what_was_kept(monkeypatch, name, plant):
+def test_the_corpus_finds_a_fault_that_is_planted(monkeypatch, name, plant):
     plant(monkeypatch)
     assert not all(withstands(name, path.read_bytes()) for path in corpus.inputs(name))
 
@@ -164,13 +164,13 @@ def test_the_runner_says_so_where_there_is_no_fuzzer(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("fuzz: SKIPPED")
 
 
-def test_the_runner_refuses_what_is_no_target(capsys):
+def test_the_runner_rejects_an_unknown_target(capsys):
     with pytest.raises(SystemExit):
         runner.main(["nothing"])
     assert "no target: nothing" in capsys.readouterr().err
 
 
-def test_few_inputs_are_kept_that_go_wherever_all_of_them_go(monkeypatch, tmp_path):
+def test_the_inputs_that_are_kept_cover_what_all_of_them_cover(monkeypatch, tmp_path):
     monkeypatch.setattr(corpus, "HERE", tmp_path)
     kept, grown = corpus.folder("verdicts"), tmp_path / "grown"
     kept.mkdir(parents=True)

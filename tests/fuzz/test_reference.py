@@ -31,7 +31,7 @@ def meaning(data: bytes | str, limit: int = 1000, *, deflated: bool = False) -> 
         ("01 81 00000000 e2 80 82 00000000 82ac", [(TEXT, "€".encode())]),
     ],
 )
-def test_it_reads_what_is_right(data, received):
+def test_the_reference_reads_valid_frames(data, received):
     assert meaning(data) == Meaning(received)
 
 
@@ -60,7 +60,7 @@ def test_it_reads_what_is_right(data, received):
         ("02 fe 03e8 00000000" + "00" * 1000 + "80 81 00000000", 1009),
     ],
 )
-def test_it_refuses_what_is_wrong(data, code):
+def test_the_reference_rejects_invalid_frames(data, code):
     assert meaning(MASKED_HELLO + data) == Meaning([(TEXT, b"Hello")], {code})
 
 
@@ -70,7 +70,7 @@ def deflated(data: bytes, *, last: bool = False) -> bytes:
     return end if last else end[:-4]
 
 
-def test_it_inflates_what_is_deflated():
+def test_the_reference_inflates_deflated_messages():
     hello = deflated(b"Hello")
     frame = bytes([0xC1, 0x80 | len(hello)]) + bytes(4) + hello
     assert meaning(frame, 5, deflated=True) == Meaning([(TEXT, b"Hello")])
@@ -89,13 +89,13 @@ def test_it_inflates_what_is_deflated():
         (deflated(b"x" * 6), {1009}),
     ],
 )
-def test_it_tells_what_cannot_be_inflated(data, wrong):
+def test_the_reference_rejects_what_cannot_be_inflated(data, wrong):
     message, found = inflated(data, 5, final=True)
     assert found == wrong
     assert wrong or message == b"Hello"
 
 
-def test_it_reads_what_a_server_sends():
+def test_the_reference_reads_frames_of_a_server():
     assert sent(bytes.fromhex("8105 48656c6c6f")) == (TEXT, b"Hello")
     assert sent(bytes.fromhex("827e 0100") + bytes(256)) == (BINARY, bytes(256))
     assert sent(bytes([0xC2, len(deflated(b"Hello"))]) + deflated(b"Hello")) == (BINARY, b"Hello")
@@ -104,6 +104,6 @@ def test_it_reads_what_a_server_sends():
 @pytest.mark.parametrize(
     "data", ["0105 48656c6c6f", "8185 00000000 48656c6c6f", "827e 0005" + "00" * 5, "a100", "8104 48656c6c6f"]
 )
-def test_it_refuses_what_a_server_does_not_send(data):
+def test_the_reference_rejects_frames_that_no_server_sends(data):
     with pytest.raises((AssertionError, KeyError)):
         sent(bytes.fromhex(data))

@@ -425,12 +425,12 @@ LOST = {
 
 
 @pytest.mark.parametrize("guard", [{}, {"control_token": "secret"}])
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("what", LOST)
 async def test_a_handshake_whose_upgrade_a_proxy_dropped_is_426(
-    stage: Stage, what: str, apart: bool, guard: dict[str, str]
+    stage: Stage, what: str, separate: bool, guard: dict[str, str]
 ) -> None:
-    more = {"control_listen": "127.0.0.1:0"} if apart else {}
+    more = {"control_listen": "127.0.0.1:0"} if separate else {}
     node = await stage.node(**guard, **more)
     raw = await node.raw()
     raw.send(LOST[what])

@@ -198,9 +198,9 @@ HIDDEN = b"DELETE /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
         (501, b"CONNECT a:80 HTTP/1.1", b""),
     ],
 )
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("separately", [False, True])
 async def test_a_request_behind_an_ambiguous_one_is_ignored(
-    stage: Stage, status: int, start: bytes, body: bytes, apart: bool
+    stage: Stage, status: int, start: bytes, body: bytes, separately: bool
 ) -> None:
     control = free_port()
     node = await stage.node(control_listen=f"127.0.0.1:{control}")
@@ -209,10 +209,10 @@ async def test_a_request_behind_an_ambiguous_one_is_ignored(
     for port in (node.port, control):
         raw = await node.raw(port)
         raw.send(start + b"\r\nHost: localhost\r\n\r\n" + body)
-        if apart:
+        if separately:
             assert (await raw.answer()).status == status
         raw.send(HIDDEN % name.encode())
-        if not apart:
+        if not separately:
             assert (await raw.answer()).status == status
         await raw.end()
     assert (await node.rest("PUT", name, "still here", port=control)).status == 200

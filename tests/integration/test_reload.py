@@ -19,10 +19,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.support.clients import RawClient
 from tests.support.ports import free_port
 from tests.support.stage import Node, Stage
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT_S, wait_until
 from wsaas.cli.signals import install_signal_handlers
 
-PATIENCE = 20
 OLD, NEW = (f"whsec_{b64encode(bytes([byte]) * 32).decode()}" for byte in b"on")
 
 
@@ -162,7 +161,7 @@ def ask(port: int, token: str) -> int:
         f"http://127.0.0.1:{port}/connections", headers={"Authorization": f"Bearer {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - our own
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -183,7 +182,7 @@ def test_sighup_before_the_loop_runs_is_kept_and_after_it_is_ignored(file: Path)
         assert f"reloaded: CONTROL_TOKEN_FILE='{file}'" in said
         assert [ask(port, "old"), ask(port, "new")] == [401, 200]
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
 
 
@@ -204,7 +203,7 @@ sys.exit(main())
 
 def test_sighup_does_no_harm_while_the_program_is_being_imported() -> None:
     with program("-c", FIRST_IMPORTS, "--version") as process:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, err) == (0, "")
     assert out.startswith("wsaas ")
 
@@ -215,7 +214,7 @@ def test_a_demo_ends_with_its_terminal(tmp_path: Path) -> None:
         while "Open" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGHUP)
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
     assert err.rstrip().endswith("stopped")
 
@@ -232,5 +231,5 @@ def test_sighup_does_not_end_a_demo_behind_nohup(tmp_path: Path) -> None:
         while "SIGHUP: nothing to reload" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err

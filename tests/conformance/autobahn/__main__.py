@@ -20,7 +20,7 @@ from tests.support.program import gateway_program
 
 FOLDER = Path(__file__).parents[3] / ".tox" / "autobahn-suite"
 
-LONGEST_MESSAGE = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Bytes, in section 9. What waits is bounded as ever: one message always fits."""
 
 COMPRESSION = ["off", "on"]
@@ -53,7 +53,7 @@ def hold(command: Path, compression: str, cases: list[str], folder: Path) -> lis
     title = f"COMPRESSION={compression}, echo by"
     client = Client([str(command)], folder, lambda at: print(title, at, flush=True))
     port = port_for_restarts()
-    wrong = uvloop.run(play(client, spec(compression, cases, port, folder), compression, port, log))
+    wrong = uvloop.run(run_cases(client, spec(compression, cases, port, folder), compression, port, log))
     reports = json.loads(index.read_text()) if index.exists() else {}
     for way in WAYS:
         report = reports.get(way, {})
@@ -63,11 +63,11 @@ def hold(command: Path, compression: str, cases: list[str], folder: Path) -> lis
     return [f"COMPRESSION={compression}: {each}" for each in wrong]
 
 
-async def play(client: Client, told: dict[str, object], compression: str, port: int, log: Path) -> list[str]:
+async def run_cases(client: Client, told: dict[str, object], compression: str, port: int, log: Path) -> list[str]:
     """Start a backend and a gateway, let the client do what it is `told`; return what is wrong beside its report."""
     backend = Backend()
     await backend.start()
-    settings = {"max_message_size": LONGEST_MESSAGE, "compression": compression}
+    settings = {"max_message_size": MAX_MESSAGE_BYTES, "compression": compression}
     node = gateway_program(f"127.0.0.1:{backend.port}/", port, log, settings)
     try:
         await node.start()

@@ -9,10 +9,10 @@ from pathlib import Path
 from tests.conformance.autobahn import python2
 from tests.conformance.autobahn.verdict import section
 
-PATIENCE = 600.0
+CASE_TIMEOUT_S = 600.0
 """Seconds without a word from the client: the suite gives its longest case 480."""
 
-LAST_WORDS = 3.0
+EXIT_TIMEOUT_S = 3.0
 """The same once it told of an exception, which leaves it with nothing to do."""
 
 
@@ -51,9 +51,9 @@ class Client:
 
     async def _follow(self, said: asyncio.StreamReader) -> bool:
         """Write down what the client says. Return whether it came to its end."""
-        patience, at = PATIENCE, ""
+        timeout, at = CASE_TIMEOUT_S, ""
         with self._log.open("wb") as log:
-            while line := await _line(said, patience):
+            while line := await _line(said, timeout):
                 log.write(line)
                 text = line.decode("utf-8", "replace")
                 if text.startswith("Cases = "):
@@ -63,13 +63,13 @@ class Client:
                     if at != before:
                         self._tell(at)
                 if text.startswith(("Traceback", "Cases = []")):
-                    patience = LAST_WORDS
-        return patience == PATIENCE and said.at_eof()
+                    timeout = EXIT_TIMEOUT_S
+        return timeout == CASE_TIMEOUT_S and said.at_eof()
 
 
-async def _line(stream: asyncio.StreamReader, patience: float) -> bytes:
-    """Return the next line; nothing at the end, or when none came for `patience` seconds."""
+async def _line(stream: asyncio.StreamReader, timeout: float) -> bytes:
+    """Return the next line; nothing at the end, or when none came for `timeout` seconds."""
     try:
-        return await asyncio.wait_for(stream.readline(), patience)
+        return await asyncio.wait_for(stream.readline(), timeout)
     except asyncio.TimeoutError:
         return b""

@@ -31,7 +31,7 @@ class Watch:
         self.log = (folder / "client.log").read_text()
 
 
-def test_the_client_is_told_and_followed(tmp_path):
+def test_the_client_gets_its_cases_and_its_progress_is_followed(tmp_path):
     watch = Watch(tmp_path, SAYS, "print(sys.argv[1:])")
     assert watch.wrong == []
     assert watch.client.cases == ["1.1.1", "1.1.2", "12.5.18"]
@@ -41,7 +41,7 @@ def test_the_client_is_told_and_followed(tmp_path):
     assert watch.log == f"{SAYS}\n{['--mode', 'fuzzingclient', '--spec', str(spec)]}\n"
 
 
-def test_variables_for_our_own_python_are_not_for_the_client(tmp_path, monkeypatch):
+def test_the_client_does_not_inherit_variables_of_python_3(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     watch = Watch(tmp_path, SAYS, "import os; print('PYTHONPATH' in os.environ)")
     assert watch.log.endswith("False\n")
@@ -57,12 +57,12 @@ def test_variables_for_our_own_python_are_not_for_the_client(tmp_path, monkeypat
     ],
     ids=["exit status", "exception", "exception and silence", "no cases"],
 )
-def test_a_client_that_fails_is_found_out(tmp_path, monkeypatch, says, last):
-    monkeypatch.setattr(client, "LAST_WORDS", 0.1)
+def test_a_client_that_fails_is_noticed(tmp_path, monkeypatch, says, last):
+    monkeypatch.setattr(client, "EXIT_TIMEOUT_S", 0.1)
     watch = Watch(tmp_path, says, f"sys.stdout.flush()\n{last}")
     assert watch.wrong == [f"the client failed, or fell silent, or had nothing to do: see {tmp_path / 'client.log'}"]
 
 
-def test_a_client_that_falls_silent_is_found_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "PATIENCE", 0.5)
+def test_a_client_that_makes_no_progress_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "CASE_TIMEOUT_S", 0.5)
     assert Watch(tmp_path, SAYS, "sys.stdout.flush(); time.sleep(600)").wrong

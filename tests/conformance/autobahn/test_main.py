@@ -6,7 +6,7 @@ from tests.conformance.autobahn.__main__ import compressions, spec
 
 
 @pytest.mark.parametrize(("compression", "left_out"), [("off", ["12.*", "13.*"]), ("on", [])])
-def test_the_client_is_told_what_to_do(tmp_path, compression, left_out):
+def test_the_client_gets_its_test_plan(tmp_path, compression, left_out):
     assert spec(compression, ["6.*"], 15000, tmp_path) == {
         "outdir": str(tmp_path),
         "servers": [
@@ -27,5 +27,5 @@ def test_the_client_is_told_what_to_do(tmp_path, compression, left_out):
         (["12.1.1", "13.*"], ["on"]),
     ],
 )
-def test_what_needs_compression_is_run_with_it_only(cases, expected):
+def test_cases_that_need_compression_run_with_it_only(cases, expected):
     assert compressions(cases) == expected

@@ -28,29 +28,29 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("machine")
-def test_none_is_found_where_there_is_none():
+def test_no_python_2_is_found_where_there_is_none():
     assert python2.find() is None
 
 
-def test_the_one_on_the_path_is_found(machine):
+def test_a_python_2_on_the_path_is_found(machine):
     path = machine("bin/python2.7", WORKS)
     machine("pyenv/versions/2.7.18/bin/python2.7", WORKS)
     assert python2.find() == path
 
 
-def test_that_of_a_pyenv_is_found_behind_a_shim_that_does_not_answer(machine):
+def test_a_python_2_of_pyenv_is_found_behind_a_shim_that_fails(machine):
     machine("bin/python2.7", FAILS)
     machine("pyenv/versions/3.11.7/bin/python3.11", WORKS)
     path = machine("pyenv/versions/2.7.18/bin/python2.7", WORKS)
     assert python2.find() == path
 
 
-def test_another_python_by_that_name_is_none(machine):
+def test_a_python_3_named_python2_does_not_count(machine):
     machine("bin/python2.7", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     assert python2.find() is None
 
 
 @pytest.mark.usefixtures("machine")
-def test_without_one_the_command_fails_and_says_how_to_get_it(capsys):
+def test_without_a_python_2_the_command_fails_and_says_how_to_get_it(capsys):
     assert main([]) == 1
     assert "pyenv install 2.7.18" in capsys.readouterr().err

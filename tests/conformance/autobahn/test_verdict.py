@@ -18,44 +18,44 @@ RIGHT = {
 }
 
 
-def test_nothing_is_wrong_where_all_is_right():
+def test_a_report_without_failures_has_no_findings():
     assert judge(RIGHT, CASES) == []
 
 
-def test_no_report_is_wrong_for_each_case():
+def test_a_missing_report_is_a_finding_for_each_case():
     assert judge({}, CASES) == [f"{case} missing" for case in CASES]
 
 
-def test_a_run_without_cases_is_wrong():
+def test_a_run_without_cases_is_a_finding():
     assert judge({}, []) == ["no case was run"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_case_that_was_not_run_is_wrong(case):
+def test_a_case_that_was_not_run_is_a_finding(case):
     report = {each: what for each, what in RIGHT.items() if each != case}
     assert judge(report, CASES) == [f"{case} missing"]
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("behavior", ["FAILED", "UNIMPLEMENTED", "WRONG CODE", "UNCLEAN", "something new"])
-def test_a_case_that_failed_is_wrong(case, behavior):
+def test_a_case_that_failed_is_a_finding(case, behavior):
     found = "unimplemented" if behavior == "UNIMPLEMENTED" else "failed"
     assert judge({**RIGHT, case: result(behavior)}, CASES) == [f"{case} {found}: {behavior}, closed: OK"]
 
 
 @pytest.mark.parametrize("behavior", ["OK", "NON-STRICT", "INFORMATIONAL"])
 @pytest.mark.parametrize("close", ["FAILED", "UNCLEAN", "WRONG CODE", "FAILED BY CLIENT", "something new"])
-def test_a_connection_that_was_closed_wrongly_is_wrong(behavior, close):
+def test_a_connection_that_was_closed_wrongly_is_a_finding(behavior, close):
     assert judge({**RIGHT, "3.2": result(behavior, close)}, CASES) == [f"3.2 failed: {behavior}, closed: {close}"]
 
 
 @pytest.mark.parametrize("case", ["1.1.1", "3.1", "5.14", "6.4.1", "7.1.6", "9.1.1", "10.1.1", "12.1.1"])
-def test_a_case_that_is_not_strict_is_wrong_where_no_echo_races_a_failure(case):
+def test_a_non_strict_case_is_a_finding_unless_an_echo_races_a_failure(case):
     assert judge({case: result("NON-STRICT")}, [case]) == [f"{case} non-strict: NON-STRICT, closed: OK"]
 
 
 @pytest.mark.parametrize("case", sorted(RACES))
-def test_a_race_may_end_either_way(case):
+def test_a_non_strict_case_is_accepted_where_an_echo_races_a_failure(case):
     assert judge({case: result("NON-STRICT")}, [case]) == []
     assert judge({case: result("OK")}, [case]) == []
 
