@@ -72,7 +72,7 @@ PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
         ("", ["198.51.100.1"], ""),
     ],
 )
-def test_the_client_is_the_last_one_that_no_trusted_proxy_is(peer, forwarded, client):
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(peer, forwarded, client):
     assert PROXIES.client(peer, forwarded) == client
 
 
@@ -83,7 +83,7 @@ def test_a_proxy_on_a_unix_socket_has_to_be_trusted_as_such():
 
 @examples(300)
 @given(st.lists(st.one_of(st.ip_addresses().map(str), st.text(max_size=40)), max_size=6), st.ip_addresses().map(str))
-def test_whatever_is_forwarded_the_client_has_an_address_and_a_stranger_cannot_choose_it(forwarded, stranger):
+def test_any_forwarded_header_gives_an_address_that_a_client_cannot_forge(forwarded, stranger):
     ip_address(PROXIES.client("10.0.0.1", forwarded))
     if not any(ip_address(stranger) in network for network in PROXIES.networks):
         assert PROXIES.client("10.0.0.1", [*forwarded, stranger]) == PROXIES.client("10.0.0.1", [stranger])
@@ -165,7 +165,7 @@ def test_the_hosts_that_are_remembered_are_bounded():
 
 @examples(300)
 @given(st.binary(max_size=30))
-def test_whatever_the_host_it_is_judged(host):
+def test_any_host_header_is_accepted_or_refused_without_an_exception(host):
     check = HostCheck([])
     assert check.allow(host) is (host in check.known)
 

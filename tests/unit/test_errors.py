@@ -51,5 +51,5 @@ def test_a_fault_can_be_raised():
 
 
 @pytest.mark.parametrize("kind", [errors.SettingError, errors.Malformed, errors.LimitExceeded, errors.UnknownCoding])
-def test_what_is_no_answer_to_a_request_is_no_fault(kind):
+def test_only_errors_with_a_status_are_http_errors(kind):
     assert not issubclass(kind, errors.HTTPError)

@@ -352,7 +352,7 @@ BAD_AUTHORITIES = [
         "a/x\ny",
     ],
 )
-def test_a_backend_is_nothing_else(text):
+def test_other_values_of_api_uri_are_refused(text):
     message = refusal("api_uri", text)
     assert message.startswith(f"API_URI={shown(text)}: expected host:port/path, or an http:// or https:// URL")
 
@@ -372,7 +372,7 @@ def test_a_public_name_is_kept_as_it_was_set(text, expected):
 
 
 @pytest.mark.parametrize("text", [*BAD_AUTHORITIES, "a/", "a/x/", "a?x", "a?", "a/x?", "a/{id}", "a/é", "https://a/"])
-def test_a_public_name_is_nothing_else(text):
+def test_other_values_of_ws_hostname_are_refused(text):
     message = refusal("ws_hostname", text)
     assert message.startswith(f"WS_HOSTNAME={shown(text)}: expected host:port, optionally with http://")
 
@@ -437,7 +437,7 @@ def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loo
         "UNIX:/run/wsaas.sock",
     ],
 )
-def test_a_listener_is_nothing_else(name, text):
+def test_other_values_of_listen_are_refused(name, text):
     assert refusal(name, text) == f"{name.upper()}={text!r}: expected host:port or unix:/path"
 
 
@@ -447,7 +447,7 @@ def test_the_mode_of_a_unix_socket_is_octal(text, mode):
 
 
 @pytest.mark.parametrize("text", ["778", "1777", "0o666", "rw", "-1", "00666", " 666", "\u0666"])
-def test_the_mode_of_a_unix_socket_is_nothing_else(text):
+def test_other_values_of_listen_mode_are_refused(text):
     assert refusal("listen_mode", text) == f"LISTEN_MODE={text!r}: expected an octal number from 0 to 777"
 
 
@@ -667,7 +667,7 @@ def test_the_file_of_a_secret_is_read_again(tmp_path, name, text, expected):
 
 
 @pytest.mark.parametrize("has_writer", [False, True])
-def test_the_reading_again_of_a_pipe_waits_for_nobody(tmp_path, has_writer):
+def test_reloading_a_pipe_does_not_block(tmp_path, has_writer):
     path = tmp_path / "secret"
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR) if has_writer else None

@@ -117,7 +117,7 @@ def test_a_put_may_have_no_body(rig):
     assert rig.connection.written == [frames.encode(frames.TEXT, b"")]
 
 
-def test_a_put_is_told_by_its_path_however_that_is_written():
+def test_a_put_is_routed_by_its_path_however_that_is_escaped():
     rig = Rig(ws_hostname="node/ws")
     rig.path = "/ws/" + rig.session.id
     rig.put(b"usual")
@@ -130,7 +130,7 @@ def test_a_put_is_told_by_its_path_however_that_is_written():
 
 
 @pytest.mark.parametrize("prefix", ["/xx/", "/ws", "//", "/ws/ws/", "/ws//"])
-def test_a_put_under_another_path_reaches_nobody(prefix):
+def test_a_put_to_another_path_is_404(prefix):
     rig = Rig(ws_hostname="node/ws")
     rig.path = prefix + rig.session.id
     assert rig.put(b"lost").status == 404
@@ -580,7 +580,7 @@ def test_an_after_that_is_no_number_is_refused(rig, after):
 
 
 @pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&="])
-def test_what_is_not_asked_for_does_not_matter(rig, query):
+def test_unknown_query_parameters_are_ignored(rig, query):
     assert listed(rig, query) == ([1], None)
 
 
@@ -711,7 +711,7 @@ def test_a_node_that_stops_is_healthy_but_not_ready(rig):
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "POST"])
 @pytest.mark.parametrize("path", ["client", UNKNOWN, "/nothing", "/connections", "/connections?limit=0"])
-def test_without_the_token_nothing_is_told_nor_done(header, method, path):
+def test_without_the_token_every_request_is_refused(header, method, path):
     rig = Rig(control_token="s3cret")
     path = rig.path if path == "client" else path
     answer = rig.ask(method, path, *([header] if header else []))

@@ -152,7 +152,7 @@ def test_one_unreachable_backend_opens_the_breaker(rig):
 
 
 @pytest.mark.parametrize("outcome", FAILED_EXCHANGES, ids=str)
-def test_failures_of_sixteen_connections_open_it_halfway_and_those_of_fifteen_do_not(rig, outcome):
+def test_failures_of_sixteen_connections_make_it_half_open_and_those_of_fifteen_do_not(rig, outcome):
     assert FAILURE_THRESHOLD == 16
     for _ in range(15):
         rig.observe(outcome)
@@ -161,7 +161,7 @@ def test_failures_of_sixteen_connections_open_it_halfway_and_those_of_fifteen_do
     assert rig.calls == ["return retried"]
 
 
-def test_any_number_of_failures_of_fifteen_connections_is_their_own_affair(rig):
+def test_any_number_of_failures_of_fifteen_connections_leaves_it_closed(rig):
     deliveries = [rig.delivery(str(number)) for number in range(15)]
     for _ in range(10):
         for delivery in deliveries:
@@ -203,14 +203,14 @@ def test_unreachable_opens_a_half_open_breaker(rig):
     assert rig.calls == ["return retried", "turn away"]
 
 
-def test_a_probe_that_was_sent_but_failed_opens_it_halfway(rig):
+def test_a_probe_that_was_sent_but_failed_makes_it_half_open(rig):
     (probe,) = rig.open().wait(1)
     rig.clock.advance(FIRST_PROBE_DELAY_S)
     rig.observe(Failure.TIMED_OUT, probe)
     assert rig.state is State.HALF_OPEN
 
 
-def test_failures_of_what_was_sent_before_it_opened_say_nothing(rig):
+def test_failures_of_requests_sent_before_it_opened_are_no_evidence(rig):
     rig.open()
     for _ in range(100):
         rig.observe(Failure.BROKEN)
@@ -327,7 +327,7 @@ def test_a_probe_that_waits_again_comes_behind_the_others(rig):
         rig.breaker.wait(delivery)
 
 
-def test_what_was_never_tried_is_probed_first(rig):
+def test_an_untried_delivery_is_probed_first(rig):
     rig.open().wait(1, "retry ", untried=False)
     (new,) = rig.wait(1, "new ")
     rig.clock.advance(FIRST_PROBE_DELAY_S)
@@ -354,7 +354,7 @@ def test_a_delivery_with_nothing_to_send_lets_the_next_one_probe(rig):
     assert len(rig.breaker) == 1
 
 
-def test_where_none_has_anything_to_send_the_next_one_that_comes_probes(rig):
+def test_without_anything_to_send_the_next_delivery_is_the_probe(rig):
     (gone,) = rig.open().wait(1)
     gone.left = False
     rig.clock.advance(FIRST_PROBE_DELAY_S)
@@ -375,7 +375,7 @@ def test_each_time_it_opens_the_pauses_are_short_again(rig):
     assert rig.take() == ["next 0"]
 
 
-def test_what_is_turned_away_when_it_opens_may_wait_at_once(rig):
+def test_a_delivery_that_is_failed_when_it_opens_may_wait_at_once(rig):
     delivery = rig.delivery("turned away")
 
     def fail_waiting():
@@ -389,7 +389,7 @@ def test_what_is_turned_away_when_it_opens_may_wait_at_once(rig):
     assert rig.take() == ["turned away"]
 
 
-def test_a_probe_from_before_is_none_any_more_once_it_was_closed(rig):
+def test_a_probe_from_before_it_closed_does_not_count_as_one(rig):
     (probe,) = rig.open().wait(1)
     rig.clock.advance(FIRST_PROBE_DELAY_S)
     # Another request succeeds; the probe fails later, and has to wait when the backend is unreachable once more.
@@ -403,7 +403,7 @@ def test_a_probe_from_before_is_none_any_more_once_it_was_closed(rig):
 # HALF_OPEN: retries wait, what was never tried goes at once, within bounds.
 
 
-def test_what_failed_waits_and_is_retried_one_at_a_time_at_the_pace_of_probes(rig):
+def test_failed_deliveries_are_retried_one_at_a_time_at_the_rate_of_probes(rig):
     deliveries = rig.half_open().wait(6, untried=False)
     assert rig.take() == []
     pauses = []
@@ -421,7 +421,7 @@ def test_a_retry_that_hangs_does_not_hold_up_the_next(rig):
     assert rig.take() == ["0", "1", "2"]
 
 
-def test_what_was_never_tried_goes_at_once_while_few_are_under_way(rig):
+def test_untried_deliveries_are_sent_at_once_while_few_are_under_way(rig):
     rig.half_open().wait(100, "retry ", untried=False)
     rig.wait(MAX_TRIALS)
     assert rig.take() == [str(number) for number in range(MAX_TRIALS)]
@@ -465,7 +465,7 @@ def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
     assert rig.take() == ["early 0"]
 
 
-def test_many_that_were_never_tried_come_before_those_that_failed(rig):
+def test_many_untried_deliveries_come_before_failed_ones(rig):
     rig.half_open().wait(1, "retry ", untried=False)
     for trial in rig.wait(MAX_TRIALS + 3):
         rig.observe(Failure.POOL_TIMEOUT, trial)
@@ -482,7 +482,7 @@ def test_once_many_connections_failed_places_are_not_free_before_their_time(rig)
     assert len(rig.breaker) == 1
 
 
-def test_once_many_connections_failed_what_waits_is_tried_at_the_pace_of_retries(rig):
+def test_once_many_connections_failed_waiting_deliveries_are_tried_at_the_rate_of_retries(rig):
     rig.half_open(SUSTAINED_FAILURES).wait(MAX_TRIALS + 4)
     rig.wait(1, "retry ", untried=False)
     rig.take()
@@ -494,7 +494,7 @@ def test_once_many_connections_failed_what_waits_is_tried_at_the_pace_of_retries
         assert rig.take() == [name]
 
 
-def test_once_many_connections_failed_what_is_new_still_goes_at_once(rig):
+def test_once_many_connections_failed_untried_deliveries_are_still_sent_at_once(rig):
     rig.half_open(SUSTAINED_FAILURES).wait(1000)
     rig.take()
     rig.clock.advance(TRIAL_SLOT_S)
@@ -514,7 +514,7 @@ def test_a_trial_with_nothing_to_send_takes_no_place(rig):
     assert len(rig.breaker) == 0
 
 
-def test_what_waited_while_open_is_tried_when_connecting_works(rig):
+def test_deliveries_that_waited_while_open_are_tried_when_connecting_works(rig):
     rig.open().wait(5, "retry ", untried=False)
     probe, *_ = rig.wait(MAX_TRIALS + 2)
     rig.clock.advance(FIRST_PROBE_DELAY_S)
@@ -524,7 +524,7 @@ def test_what_waited_while_open_is_tried_when_connecting_works(rig):
     assert len(rig.breaker) == 6
 
 
-def test_what_is_returned_when_it_opens_halfway_is_tried_within_bounds(rig):
+def test_deliveries_returned_when_it_becomes_half_open_are_tried_within_bounds(rig):
     waiting = [rig.delivery(str(number)) for number in range(20)]
 
     def fail_waiting_retries():
@@ -561,7 +561,7 @@ def test_each_success_lets_two_follow_and_any_other_outcome_one(rig):
     assert rig.take() == []
 
 
-def test_what_was_never_tried_follows_before_what_failed(rig):
+def test_untried_deliveries_follow_before_failed_ones(rig):
     rig.open().wait(2, "retry ", untried=False)
     rig.wait(3, "new ")
     rig.observe(OK).observe(OK).observe(OK)
@@ -576,7 +576,7 @@ def test_a_delivery_with_nothing_to_send_takes_no_turn(rig):
     assert rig.take() == ["1", "3"]
 
 
-def test_nothing_is_tried_by_time_once_it_is_closed(rig):
+def test_no_timer_tries_deliveries_once_it_is_closed(rig):
     rig.open().wait(5)
     rig.observe(OK)
     assert rig.take() == ["0", "1"]
@@ -586,7 +586,7 @@ def test_nothing_is_tried_by_time_once_it_is_closed(rig):
 
 
 @pytest.mark.parametrize("again", [Rig.open, Rig.half_open])
-def test_what_still_waits_when_it_opens_again_goes_on(rig, again):
+def test_deliveries_that_wait_when_it_opens_again_are_probed(rig, again):
     rig.open().wait(40, untried=False)
     rig.observe(OK)
     before = len(rig.take())
@@ -599,7 +599,7 @@ def test_what_still_waits_when_it_opens_again_goes_on(rig, again):
 # Overdue deliveries.
 
 
-def test_a_sweep_drops_what_is_overdue_and_keeps_the_order_of_the_rest(rig):
+def test_a_check_drops_overdue_deliveries_and_keeps_the_order_of_the_others(rig):
     deliveries = rig.open().wait(5)
     deliveries += rig.wait(1, "retry ", untried=False)
     for number in (0, 2, 4, 5):
@@ -613,7 +613,7 @@ def test_a_sweep_drops_what_is_overdue_and_keeps_the_order_of_the_rest(rig):
     assert rig.take() == ["1", "3"]
 
 
-def test_what_comes_to_wait_during_a_sweep_comes_behind_the_others(rig):
+def test_a_delivery_that_comes_during_a_check_waits_behind_the_others(rig):
     late, patient = rig.open().wait(2)
 
     def wait_again(_now):

@@ -193,7 +193,7 @@ def test_an_answer_that_is_wrong_is_logged_with_what_is_wrong_and_what_to_do(cap
         (PUT, Failure.UNREACHABLE),
     ],
 )
-def test_what_is_right_or_no_answer_is_not_logged(caplog, event, answer):
+def test_a_correct_answer_or_none_is_not_logged(caplog, event, answer):
     assert logged(caplog, event, answer) is None
 
 
@@ -257,7 +257,7 @@ def test_secrets_are_hidden_however_they_are_written(said, shown):
     assert shown in quoted.replace("\\'", "'")
 
 
-def test_what_a_location_may_hold_is_hidden_and_it_is_cut():
+def test_the_secrets_in_a_location_are_hidden_and_it_is_truncated():
     text = advice(response(301, location=b"https://me:SECRET@x.example/hook?key=SECRET"))
     assert text == "; redirects are not followed: API_URI has to name https://(hidden)@x.example/hook?(hidden) directly"
     assert len(advice(response(301, location=b"/" + b"a" * 10_000))) < 2 * EXCERPT_LENGTH

@@ -167,7 +167,7 @@ def test_a_farewell_may_be_written_anew(opened):
     assert (left.ended_at, left.disconnect_body) == (2.0, b'{"code":1011}')
 
 
-def test_what_is_settled_is_gone(opened):
+def test_a_settled_connection_is_removed(opened):
     opened.opened("a")
     opened.opened("b")
     opened.journal.settled("a")
@@ -176,14 +176,14 @@ def test_what_is_settled_is_gone(opened):
     assert names(opened.reopen()) == ["b"]
 
 
-def test_what_is_left_is_given_oldest_first(opened):
+def test_entries_are_returned_oldest_first(opened):
     for name, at in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
         opened.opened(name, connected_at=at)
     opened.turn()
     assert names(opened.reopen()) == ["a", "b", "c"]
 
 
-def test_what_is_left_stays_until_it_is_settled(opened):
+def test_an_entry_stays_until_it_is_settled(opened):
     opened.opened()
     opened.turn()
     assert names(opened.reopen()) == ["a"]
@@ -193,13 +193,13 @@ def test_what_is_left_stays_until_it_is_settled(opened):
     assert opened.reopen() == []
 
 
-def test_close_writes_what_is_pending(opened):
+def test_close_writes_pending_changes(opened):
     opened.opened("a")
     opened.opened("b")
     assert names(opened.reopen()) == ["a", "b"]
 
 
-def test_close_writes_what_came_while_something_was_written(opened):
+def test_close_writes_changes_that_came_during_a_write(opened):
     spy = opened.spy()
     spy.gate.clear()
     opened.opened("a")
@@ -248,7 +248,7 @@ def test_a_journal_works_on_a_real_loop(tmp_path):
 # Writes share commits.
 
 
-def test_what_comes_in_one_turn_of_the_loop_shares_a_commit(opened):
+def test_changes_of_one_turn_of_the_loop_share_a_commit(opened):
     spy = opened.spy()
     for number in range(100):
         opened.opened(str(number))
@@ -257,7 +257,7 @@ def test_what_comes_in_one_turn_of_the_loop_shares_a_commit(opened):
     assert opened.told == [(str(number), True) for number in range(100)]
 
 
-def test_what_comes_while_something_is_written_shares_the_next_commit(opened):
+def test_changes_that_come_during_a_write_share_the_next_commit(opened):
     spy = opened.spy()
     spy.gate.clear()
     opened.opened("first")
@@ -284,7 +284,7 @@ def test_the_first_for_a_while_is_written_at_once(opened):
     assert opened.told == [("first", True), ("later", True)]
 
 
-def test_what_comes_soon_after_a_commit_waits_a_moment_for_more(opened):
+def test_changes_soon_after_a_commit_wait_for_more(opened):
     spy = opened.spy()
     opened.opened("first")
     opened.turn()
@@ -301,7 +301,7 @@ def test_what_comes_soon_after_a_commit_waits_a_moment_for_more(opened):
     assert opened.told[1:] == [("second", True)]
 
 
-def test_what_a_done_brings_is_written_next(opened):
+def test_changes_made_by_a_done_callback_are_written_next(opened):
     spy = opened.spy()
     opened.journal.opened(entry(), lambda _written: opened.journal.settled("a"))
     opened.turn()
@@ -321,7 +321,7 @@ def test_done_is_called_on_the_loop_and_only_once_it_is_committed(opened):
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "INSERT", "COMMIT"])
-def test_what_was_opened_but_cannot_be_written_is_refused_and_forgotten(opened, at, caplog):
+def test_a_connection_that_cannot_be_written_is_refused_and_forgotten(opened, at, caplog):
     spy = opened.spy()
     spy.fails_at = at
     opened.opened("a")
@@ -338,7 +338,7 @@ def test_what_was_opened_but_cannot_be_written_is_refused_and_forgotten(opened, 
     assert names(opened.reopen()) == ["c"]
 
 
-def test_whatever_else_cannot_be_written_is_tried_again_after_a_pause(opened):
+def test_other_changes_that_cannot_be_written_are_retried_after_a_delay(opened):
     for name in "abc":
         opened.opened(name)
     opened.turn()
@@ -368,7 +368,7 @@ def test_whatever_else_cannot_be_written_is_tried_again_after_a_pause(opened):
     assert left[1].disconnect_body == FAREWELL.disconnect
 
 
-def test_what_comes_while_nothing_can_be_written_waits_for_the_next_try(opened):
+def test_changes_that_come_while_nothing_can_be_written_wait_for_the_next_attempt(opened):
     opened.opened("a")
     opened.turn()
     spy = opened.spy()
@@ -402,7 +402,7 @@ def test_a_full_disk_refuses_new_connections_until_there_is_room_again(opened):
     assert names(opened.reopen()) == ["more"]
 
 
-def test_what_is_still_tried_when_the_journal_is_closed_is_written(opened):
+def test_changes_that_are_still_retried_are_written_at_close(opened):
     opened.opened("a")
     opened.turn()
     spy = opened.spy()
@@ -558,7 +558,7 @@ while True:
 """
 
 
-def test_what_was_written_survives_a_kill(rig):
+def test_committed_changes_survive_a_kill(rig):
     killed = subprocess.run([sys.executable, "-c", KILLED, str(rig.path)], check=False, timeout=PATIENCE)
     assert killed.returncode == -9
     assert (rig.path.parent / "journal-wal").stat().st_size > 0
@@ -625,7 +625,7 @@ def test_a_damaged_journal_is_set_aside_with_its_bytes_and_an_error(rig, damage,
     assert len(caplog.records) == 1
 
 
-def test_what_goes_with_a_damaged_file_is_set_aside_with_it(rig):
+def test_the_wal_of_a_damaged_file_is_set_aside_with_it(rig):
     rig.path.write_bytes(b"garbage" * 1000)
     for suffix in ("-wal", "-shm"):
         rig.path.with_name(f"journal{suffix}").write_bytes(b"old" + suffix.encode())
@@ -954,7 +954,7 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
     assert not whole.path.with_name("journal.new").exists()
 
 
-def test_what_only_the_old_file_knew_is_taken_over(whole):
+def test_entries_that_only_the_old_file_has_are_kept(whole):
     # Given up by a session, and more than is kept in memory.
     del whole.known["a"]
     remove(whole.path)
@@ -972,7 +972,7 @@ def test_a_truncated_file_is_set_aside(whole, caplog):
     assert f"{whole.path}: what is left of it is set aside as {aside}" in caplog.messages
 
 
-def test_whoever_comes_while_the_file_is_away_is_taken_once_it_is_back(whole):
+def test_a_client_that_comes_while_the_file_is_missing_is_admitted_once_it_is_rewritten(whole):
     remove(whole.path)
     whole.journal._next_inspection = 0.0
     whole.opened("d")
@@ -1039,7 +1039,7 @@ def test_a_journal_that_another_gateway_made_in_its_place_keeps_all_that_it_has(
     other.close()
 
 
-def test_what_cannot_be_written_anew_is_tried_again_with_all_that_was_known(whole, monkeypatch, caplog):
+def test_a_rewrite_that_fails_is_retried_with_all_entries(whole, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -1092,9 +1092,7 @@ def test_a_file_system_without_hard_links_will_do(whole, monkeypatch, taken):
     assert names(whole.reopen()) == ["a", "b", "c"]
 
 
-def test_a_write_that_fails_right_after_the_file_was_written_anew_leaves_nobody_in_it_who_was_refused(
-    whole, monkeypatch
-):
+def test_a_write_that_fails_right_after_a_rewrite_leaves_no_refused_client_in_the_file(whole, monkeypatch):
     remove(whole.path)
     whole.notice()
     whole.opened("d")

@@ -344,7 +344,7 @@ def test_one_message_always_fits(rig):
     assert not rig.outbox.backlogged
 
 
-def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
+def test_a_full_inbox_pauses_the_listener_and_half_of_it_resumes(rig):
     rig.put(message(1))
     size = INBOX // 4 - MESSAGE_OVERHEAD
     rig.put(*(message(number, size) for number in range(2, 6)))
@@ -360,7 +360,7 @@ def test_a_backlog_pauses_the_owner_and_half_of_it_resumes(rig):
     assert not rig.outbox.backlogged
 
 
-def test_what_an_owner_puts_when_it_is_resumed_comes_behind_what_waits(rig):
+def test_events_put_by_a_resumed_listener_come_behind_those_that_wait(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.calls == ["pause"]
     rig.owner.on_resume = lambda: rig.put(message(3, INBOX))
@@ -387,7 +387,7 @@ def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
     assert rig.webhook.told == [message(1), message(2)]
 
 
-def test_what_is_on_its_way_when_the_outbox_is_held_goes_on(rig):
+def test_an_attempt_under_way_when_the_outbox_is_held_goes_on(rig):
     rig.put(message(1), message(2))
     rig.outbox.hold()
     rig.webhook.answer(AGAIN)
@@ -452,7 +452,7 @@ def test_a_discard_resumes_a_paused_owner(rig):
     assert rig.calls == ["pause", "resume"]
 
 
-def test_what_an_owner_puts_when_a_discard_resumes_it_comes_behind_the_closed(rig):
+def test_events_put_by_a_listener_that_a_discard_resumed_come_behind_the_closed(rig):
     rig.put(message(1), message(2, INBOX), closed(3))
     rig.owner.on_resume = lambda: rig.put(message(4))
     rig.outbox.discard_messages()
@@ -477,7 +477,7 @@ def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
     assert rig.webhook.told == [message(1), closed(3)]
 
 
-def test_an_abandoned_outbox_returns_what_is_not_delivered_and_ignores_late_answers(rig):
+def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
     rig.webhook.answer(Delivered(message(0)))
@@ -493,7 +493,7 @@ def test_an_abandoned_outbox_tries_nothing_again(rig):
     assert rig.clock.timers == []
 
 
-def test_an_owner_hears_that_a_closed_is_next_when_all_before_it_is_done_with(rig):
+def test_the_listener_is_told_that_a_closed_is_next_when_all_events_before_it_are_settled(rig):
     rig.put(message(1), closed(2))
     assert rig.owner.leaving_events == []
     rig.webhook.answer(DELIVERED)
@@ -566,7 +566,7 @@ def test_an_owner_that_does_not_care_hears_nothing():
     OutboxListener().disconnect_delayed()
 
 
-def test_what_is_put_into_an_abandoned_outbox_goes_nowhere(rig):
+def test_events_put_into_an_abandoned_outbox_are_dropped(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.outbox.abandon() == [message(1), message(2, INBOX)]
     rig.put(closed(3))
@@ -768,7 +768,7 @@ def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
     assert down.owners[0].calls == ["delayed", "delivered"]
 
 
-def test_what_fails_because_the_backend_is_down_lines_up_without_a_timer_of_its_own():
+def test_an_event_that_fails_while_the_backend_is_down_waits_without_a_timer():
     rig = SharedRig()
     for outbox in rig.outboxes:
         outbox.put(message(1))
@@ -900,7 +900,7 @@ def test_each_message_is_untried_at_first():
     assert outbox.untried
 
 
-def test_what_is_new_goes_at_once_while_others_fail(half_open):
+def test_an_untried_event_is_sent_at_once_while_others_fail(half_open):
     half_open.outboxes[0].put(message(1))
     assert half_open.sent == ["PUT id0:1"]
     half_open.outboxes[1].put(closed(1))
@@ -909,7 +909,7 @@ def test_what_is_new_goes_at_once_while_others_fail(half_open):
     assert half_open.sent[2] == "POST id2:0"
 
 
-def test_what_is_untried_is_not_given_up_while_connecting_works():
+def test_an_untried_event_is_not_given_up_while_the_backend_can_be_connected_to():
     rig = SharedRig(count=MAX_TRIALS + 1, api_retry="1000").fail()
     for outbox in rig.outboxes:
         outbox.put(message(1))
@@ -922,7 +922,7 @@ def test_what_is_untried_is_not_given_up_while_connecting_works():
     assert rig.sent[-1] == f"PUT id{MAX_TRIALS}:1"
 
 
-def test_what_is_untried_is_given_up_when_the_backend_was_unreachable_for_a_whole_window():
+def test_an_untried_event_is_given_up_when_the_backend_was_unreachable_for_its_retry_window():
     rig = SharedRig(api_retry="5000").fail()
     for outbox in rig.outboxes:
         outbox.put(message(1))
@@ -951,7 +951,7 @@ def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
     assert down.owners[0].calls == []
 
 
-def test_what_found_no_connection_in_time_is_sent_again_and_not_given_up():
+def test_an_event_that_found_no_connection_in_time_is_retried_and_not_given_up():
     rig = SharedRig(api_retry="1000")
     rig.outboxes[0].put(message(1))
     for _ in range(100):
@@ -973,7 +973,7 @@ def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     assert down.owners[0].calls == [("failed", "the backend cannot be reached")]
 
 
-def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
+def test_an_abandoned_event_is_not_tried_and_the_next_one_is(down):
     first, second, third = down.outboxes
     for outbox in down.outboxes:
         outbox.put(message(1))
@@ -987,7 +987,7 @@ def test_what_is_abandoned_in_line_is_not_tried_and_lets_others(down):
     assert second.abandon() == [message(1)]
 
 
-def test_a_late_answer_to_what_was_abandoned_still_tells_of_the_backend(down):
+def test_the_late_answer_to_an_abandoned_event_reaches_the_circuit_breaker(down):
     first, second, third = down.outboxes
     for outbox in down.outboxes:
         outbox.put(message(1))

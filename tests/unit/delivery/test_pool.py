@@ -145,7 +145,7 @@ def test_a_connection_is_opened_for_each_that_waits_up_to_the_limit(rig):
     assert len(rig.opener.pending) == 1
 
 
-def test_no_second_connection_is_opened_while_one_is_on_its_way_for_the_only_one_that_waits():
+def test_no_second_connection_is_opened_while_one_opens_for_the_only_request():
     rig = Rig(connections=10)
     rig.send("a")
     rig.opener.open()
@@ -153,7 +153,7 @@ def test_no_second_connection_is_opened_while_one_is_on_its_way_for_the_only_one
     assert len(rig.opener.pending) == 1
 
 
-def test_those_that_wait_are_served_in_their_order():
+def test_waiting_requests_are_served_in_order():
     rig = Rig(connections=1)
     for name in "abc":
         rig.send(name)
@@ -164,7 +164,7 @@ def test_those_that_wait_are_served_in_their_order():
     assert [rig.outcome(name) for name in "abc"] == [200, 200, 200]
 
 
-def test_the_outcome_is_told_after_the_connection_is_free_again():
+def test_the_outcome_is_reported_after_the_connection_is_idle_again():
     rig = Rig(connections=1)
     rig.pool.send(CallbackExchange(b"a", lambda _: rig.send("b"), 30.0))
     transport = rig.opener.open()
@@ -247,7 +247,7 @@ TIMEOUTS = {
 
 
 @pytest.mark.parametrize("pieces", TIMEOUTS.values(), ids=list(TIMEOUTS))
-def test_a_408_that_crosses_a_request_on_a_reused_connection_is_no_answer_to_it(rig, pieces):
+def test_a_408_that_crosses_a_request_on_a_reused_connection_is_not_its_answer(rig, pieces):
     (stale,) = served(rig)
     rig.send("a")
     for piece in pieces:
@@ -293,7 +293,7 @@ def test_a_408_that_keeps_the_connection_is_an_answer(rig):
 
 
 @pytest.mark.parametrize("data", [OK, TIMEOUTS["whole"][0], TIMEOUTS["up to the end"][0], b"bye"])
-def test_what_comes_on_an_idle_connection_closes_it_quietly(rig, data, caplog):
+def test_bytes_on_an_idle_connection_close_it_quietly(rig, data, caplog):
     caplog.set_level("INFO", "wsaas")
     (transport,) = served(rig)
     transport.protocol.data_received(data)
@@ -315,7 +315,7 @@ def test_a_connection_that_was_idle_before_its_first_request_may_be_stale(rig):
     assert rig.opener.open().take() == b"c"
 
 
-def test_the_stale_go_before_those_that_wait():
+def test_stale_requests_are_sent_before_those_that_wait():
     rig = Rig(connections=1)
     (stale,) = served(rig)
     rig.send("a")
@@ -352,7 +352,7 @@ def test_an_idle_connection_is_kept_while_a_fresh_one_is_opened(rig):
     assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=1 waiting=1>"
 
 
-def test_a_failed_open_fails_all_that_wait_when_nobody_is_served(rig):
+def test_a_failed_connect_fails_all_that_wait_when_no_request_is_served(rig):
     for name in "abc":
         rig.send(name)
     rig.opener.fail()
@@ -360,7 +360,7 @@ def test_a_failed_open_fails_all_that_wait_when_nobody_is_served(rig):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=1 waiting=0>"
 
 
-def test_a_failed_open_fails_nobody_while_others_are_served(rig):
+def test_a_failed_connect_fails_no_request_while_others_are_served(rig):
     rig.send("a")
     transport = rig.opener.open()
     rig.send("b")
@@ -460,7 +460,7 @@ def test_a_timed_out_connection_gives_way_to_those_that_wait():
     assert rig.opener.open().writes == [b"b"]
 
 
-def test_a_request_that_starts_during_a_sweep_has_its_time():
+def test_a_request_that_starts_during_a_check_has_its_full_timeout():
     # Whichever the sweep comes to first: the answer to the one that times out goes to an idle, overdue connection.
     for _ in range(20):
         rig = Rig(connections=2)
@@ -568,7 +568,7 @@ def test_an_idle_connection_that_the_backend_closes_is_forgotten(rig):
 
 
 @pytest.mark.parametrize("data", [OK, b"nonsense", b"HTTP/1.1 100 Continue\r\n\r\n", b"H"])
-def test_bytes_that_nobody_asked_for_end_an_idle_connection(rig, data):
+def test_unsolicited_bytes_end_an_idle_connection(rig, data):
     (transport,) = served(rig)
     transport.protocol.data_received(data)
     assert transport.aborted
@@ -632,7 +632,7 @@ def test_a_second_answer_to_one_request_ends_the_connection(rig):
     assert transport.aborted
 
 
-def test_close_ends_every_connection_and_fails_what_waits():
+def test_close_ends_every_connection_and_fails_waiting_requests():
     rig = Rig(connections=2)
     idle, busy = served(rig, 2)
     rig.send("a")
@@ -646,7 +646,7 @@ def test_close_ends_every_connection_and_fails_what_waits():
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=1 waiting=0>"
 
 
-def test_turning_away_fails_what_waits_and_lets_what_is_on_its_way_go_on(rig):
+def test_fail_waiting_fails_waiting_requests_and_not_those_under_way(rig):
     for name in "abc":
         rig.send(name)
     transport = rig.opener.open()
@@ -659,7 +659,7 @@ def test_turning_away_fails_what_waits_and_lets_what_is_on_its_way_go_on(rig):
     assert transport.take() == b"ad"
 
 
-def test_what_may_have_been_seen_is_turned_away_as_that(rig):
+def test_fail_waiting_fails_a_request_that_was_sent_before_as_broken(rig):
     (stale,) = served(rig)
     rig.send("a")
     stale.lose()
@@ -667,13 +667,13 @@ def test_what_may_have_been_seen_is_turned_away_as_that(rig):
     assert rig.outcome("a") is Failure.BROKEN
 
 
-def test_turning_away_when_nobody_waits_does_nothing(rig):
+def test_fail_waiting_without_waiting_requests_does_nothing(rig):
     served(rig)
     rig.pool.fail_waiting()
     assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=0 waiting=0>"
 
 
-def test_who_is_turned_away_may_send_again_at_once(rig):
+def test_a_request_that_fail_waiting_failed_may_be_sent_again_at_once(rig):
     again: list[Outcome] = []
     rig.pool.send(CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0))
     rig.pool.fail_waiting()
@@ -681,7 +681,7 @@ def test_who_is_turned_away_may_send_again_at_once(rig):
     assert again == []
 
 
-def test_only_what_is_retried_and_was_not_sent_is_returned(rig):
+def test_fail_waiting_retries_returns_only_unsent_requests_that_are_retried(rig):
     for name, retried in (("a", True), ("b", True), ("c", False), ("d", True)):
         rig.send(name, retried=retried)
     transport = rig.opener.open()
@@ -692,7 +692,7 @@ def test_only_what_is_retried_and_was_not_sent_is_returned(rig):
     assert transport.take() == b"ac"
 
 
-def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
+def test_fail_waiting_retries_does_not_return_a_request_sent_on_a_stale_connection(rig):
     (stale,) = served(rig)
     rig.send("a", retried=True)
     stale.lose()
@@ -702,7 +702,7 @@ def test_what_was_sent_on_a_stale_connection_is_not_returned(rig):
     assert rig.outcome("a") == 200
 
 
-def test_what_is_returned_may_be_sent_again_at_once(rig):
+def test_a_returned_request_may_be_sent_again_at_once(rig):
     again: list[Outcome] = []
     rig.pool.send(
         CallbackExchange(b"a", lambda _: rig.pool.send(CallbackExchange(b"b", again.append, 30.0)), 30.0, retried=True)
@@ -885,7 +885,7 @@ def test_a_failed_connect_is_logged_with_its_cause(rig, caplog, error, advice):
     ],
     ids=["ssh", "tls", "long"],
 )
-def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found):
+def test_a_response_that_is_not_http_is_logged_with_its_first_bytes(rig, caplog, data, found):
     rig.send("PUT /hook?key=secret HTTP/1.1\r\n")
     rig.opener.open().protocol.data_received(data)
     assert caplog.messages == [
@@ -896,7 +896,7 @@ def test_what_is_not_http_is_logged_with_how_it_begins(rig, caplog, data, found)
     ]
 
 
-def test_what_goes_wrong_behind_the_first_line_is_not_taken_for_another_protocol(rig, caplog):
+def test_an_error_behind_the_first_line_is_not_taken_for_another_protocol(rig, caplog):
     rig.send("PUT /hook HTTP/1.1\r\n")
     protocol = rig.opener.open().protocol
     protocol.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -967,7 +967,7 @@ def test_a_stale_connection_is_not_logged(rig, caplog):
     assert caplog.messages == []
 
 
-def test_what_the_end_of_the_gateway_cuts_off_is_not_logged_as_the_backends_fault(rig, caplog):
+def test_requests_cut_off_by_a_stop_are_not_logged_as_failures_of_the_backend(rig, caplog):
     rig.send("a")
     rig.opener.open()
     rig.pool.close()

@@ -87,7 +87,7 @@ def test_nothing_is_sent_before_the_start():
     assert rig.journal.pending == []
 
 
-def test_a_lost_connection_is_told_of_with_what_is_known():
+def test_the_delete_of_a_lost_connection_has_what_is_known():
     rig = Rig(lost(connected_at=FakeClock().wall() - 90.25)).start()
     (told,) = rig.webhook.told
     assert isinstance(told, Closed)
@@ -108,7 +108,7 @@ def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
     assert orjson.loads(body_of(rig.webhook.asked))["duration"] == 0
 
 
-def test_it_is_written_down_only_if_it_is_not_taken_at_once():
+def test_a_delete_is_journaled_only_if_its_first_attempt_fails():
     rig = Rig(lost("a"), lost("b")).start()
     assert rig.journal.pending == []
     rig.webhook.answer(DELIVERED)
@@ -125,7 +125,7 @@ def test_it_is_written_down_only_if_it_is_not_taken_at_once():
 # Retried already.
 
 
-def test_what_was_retried_is_sent_again_as_it_was():
+def test_a_retried_delete_is_sent_again_unchanged():
     rig = Rig(ended()).start()
     assert rig.webhook.told == [make_closed(FAREWELL, 1_700_000_123.0)]
     rig.webhook.answer(Retry("no"))
@@ -184,7 +184,7 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
     assert MAX_UNDER_WAY == 16
 
 
-def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
+def test_settled_deletes_are_forgotten_and_the_end_is_logged(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig(ended("a"), lost("b")).start()
     assert caplog.messages == ["an earlier gateway left 2 connections: telling the backend"]
@@ -197,7 +197,7 @@ def test_what_is_done_is_forgotten_and_the_end_is_logged(caplog):
     assert caplog.messages[1:] == ["all ended connections that the backend had still to be told of are dealt with"]
 
 
-def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
+def test_a_rejected_delete_is_retried_and_keeps_its_place():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.answer(Retry("no", 5.0))
     assert len(rig.webhook.told) == MAX_UNDER_WAY
@@ -207,7 +207,7 @@ def test_what_the_backend_does_not_take_is_tried_again_and_keeps_its_place():
     assert len(rig.remembered) == MAX_UNDER_WAY + 1
 
 
-def test_what_is_given_up_stays_and_is_logged(caplog):
+def test_a_delete_that_is_given_up_stays_in_the_journal_and_is_logged(caplog):
     rig = Rig(ended("a", b"a"), ended("b", b"b")).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("the backend is broken"))
@@ -220,14 +220,14 @@ def test_what_is_given_up_stays_and_is_logged(caplog):
     assert len(rig.recovery) == 0
 
 
-def test_one_that_is_given_up_makes_way_for_the_next():
+def test_a_delete_that_is_given_up_lets_the_next_one_start():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
     assert int(body_of(rig.webhook.told[-1])) == MAX_UNDER_WAY
 
 
-def test_while_the_backend_is_down_they_line_up_like_everybody():
+def test_while_the_backend_is_down_recovered_deletes_wait_in_the_circuit_breaker():
     clock = FakeClock()
     pool = FakePool()
     breaker = CircuitBreaker(clock, pool)
@@ -248,7 +248,7 @@ def test_while_the_backend_is_down_they_line_up_like_everybody():
 
 
 @pytest.mark.parametrize("retries", [False, True])
-def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
+def test_a_stop_sends_no_more_and_unsettled_deletes_stay(retries):
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 5)]
     rig = Rig(*entries).start()
     rig.webhook.answer(DELIVERED)
@@ -263,14 +263,14 @@ def test_a_stop_sends_no_more_and_what_is_not_done_stays(retries):
     assert rig.remembered == [entry.id for entry in entries[1:]]
 
 
-def test_what_an_earlier_gateway_left_may_come_later_than_the_recovery():
+def test_entries_of_an_earlier_gateway_may_be_added_later():
     rig = Rig()
     rig.recovery.add([ended()])
     rig.start()
     assert len(rig.webhook.told) == 1
 
 
-def test_what_was_given_up_is_not_tried_again_after_a_stop():
+def test_a_delete_that_was_given_up_is_not_retried_after_a_stop():
     rig = owing("a")
     rig.recovery.stop()
     assert rig.clock.timers == []
@@ -295,7 +295,7 @@ def bodies(rig):
     return [body_of(event).decode() for event in rig.webhook.told]
 
 
-def test_what_was_given_up_is_tried_again_after_a_while_until_it_is_taken(caplog):
+def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = owing("a", "b")
     rig.clock.advance(RETRY_INTERVAL_S - 1)
@@ -330,7 +330,7 @@ def test_only_some_that_were_given_up_are_tried_at_a_time():
     assert len(rig.webhook.told) == MAX_UNDER_WAY + 1
 
 
-def test_what_was_given_up_is_not_tried_while_the_backend_is_down():
+def test_a_delete_that_was_given_up_is_not_retried_while_the_backend_is_down():
     rig = owing("a", "b")
     rig.webhook.breaker.state = OPEN
     rig.clock.advance(RETRY_INTERVAL_S)
@@ -341,7 +341,7 @@ def test_what_was_given_up_is_not_tried_while_the_backend_is_down():
     assert bodies(rig) == ["a", "b"]
 
 
-def test_what_was_given_up_is_tried_while_it_is_only_requests_that_fail():
+def test_a_delete_that_was_given_up_is_retried_while_only_requests_fail():
     rig = owing("a")
     rig.webhook.breaker.state = HALF_OPEN
     rig.clock.advance(RETRY_INTERVAL_S)
@@ -367,7 +367,7 @@ def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
     assert len(rig.recovery.entries()) == 5000
 
 
-def test_what_an_earlier_gateway_left_and_is_given_up_is_tried_again_too():
+def test_a_recovered_delete_that_is_given_up_is_retried_too():
     rig = Rig(lost()).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
@@ -394,7 +394,7 @@ def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
     count=st.integers(0, 40),
     outcomes=st.lists(st.sampled_from(["taken", "again", "given up", "write", "fail", "time"]), max_size=80),
 )
-def test_in_the_end_each_was_told_once_and_only_what_was_given_up_is_left(count, outcomes):
+def test_in_the_end_each_delete_was_sent_once_and_only_those_given_up_are_left(count, outcomes):
     rig = Rig(*some(count)).start()
     given_up = 0
     for outcome in [*outcomes, *["write", "taken", "time"] * (count + len(outcomes) + 30)]:

@@ -248,7 +248,7 @@ def test_a_call_hands_the_request_to_the_pool(event, wait_timeout):
     assert breaker.observed == [(delivery, Failure.BROKEN)]
 
 
-def test_the_outcome_of_what_was_abandoned_reaches_only_the_circuit_breaker(caplog):
+def test_the_outcome_of_an_abandoned_event_reaches_only_the_circuit_breaker(caplog):
     pool, breaker = FakePool(), FakeBreaker()
     hook = Webhook(load({"api_uri": "a"}, {}), pool, breaker, lambda: NOW)
     delivery = FakeDelivery(subject())
@@ -277,7 +277,7 @@ def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
     assert make(api_retry="1500").windows == {Opened: 0.0, Message: 1.5, Closed: 15.0}
 
 
-def test_the_body_of_a_post_says_who_wants_in():
+def test_the_body_of_a_post_describes_the_client():
     shaken = Handshake(b"key", "/chat", "a=b", {"host": "x", "x-a": "é"}, ["v1", "v2"], b"secret")
     opened = opened_by(shaken, id=ID, ws_uri=WS_URI, remote_address="10.0.0.1")
     assert json.loads(connect_body(opened)) == {
@@ -568,7 +568,7 @@ def test_a_delete_is_sent_again_whatever_else_the_backend_answers(status):
 
 @pytest.mark.parametrize("failure", Failure)
 @pytest.mark.parametrize("event", [MESSAGE, CLOSED])
-def test_what_was_not_answered_is_sent_again(event, failure):
+def test_a_request_without_an_answer_is_retried(event, failure):
     sent = failure not in (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
     assert make().judge(event, failure) == Retry(f"the backend {failure.value}", 0.0, sent)
 

@@ -29,13 +29,13 @@ def test_a_deferred_response_waits_until_its_deadline(rig):
     assert (rig.deferred.state, rig.deferred.deadline) == (PENDING, 10.0)
 
 
-def test_a_response_is_given_to_who_waits(rig):
+def test_a_response_is_given_to_the_callback_that_waits(rig):
     deferred = rig.wait()
     deferred.resolve(OK)
     assert (deferred.state, rig.responses, rig.cancelled) == (RESOLVED, [OK], 0)
 
 
-def test_who_makes_the_response_is_told_that_nobody_waits_any_more(rig):
+def test_the_maker_of_a_response_is_told_when_it_is_cancelled(rig):
     deferred = rig.wait()
     deferred.cancel()
     assert (deferred.state, rig.responses, rig.cancelled) == (CANCELLED, [], 1)
@@ -64,6 +64,6 @@ def test_a_response_comes_once(rig, then):
     assert rig.responses == [OK]
 
 
-def test_a_response_does_not_come_before_somebody_waits(rig):
+def test_a_response_is_kept_until_a_callback_waits(rig):
     with pytest.raises(AssertionError, match="200"):
         rig.deferred.resolve(OK)

@@ -85,7 +85,7 @@ def test_a_head_may_have_a_hundred_headers():
         b"X: \x7f", b"X\x00: y", b"X(: y", b"X/: y", b"X\xe9: y", b'X": y', b"X[]: y", b"X: y\n",
     ],
 )  # fmt: skip
-def test_what_is_not_a_header_is_malformed(parser, start, line):
+def test_a_line_that_is_no_header_is_malformed(parser, start, line):
     with pytest.raises(Malformed, match=r"\w"):
         heads.read(parser, "1.1", start + b"\r\nA: b\r\n" + line + b"\r\n\r\n")
 

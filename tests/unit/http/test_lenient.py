@@ -94,7 +94,7 @@ def read(data: bytes, *, byte_by_byte: bool):
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
 @pytest.mark.parametrize("what", KEPT)
-def test_what_leaves_no_doubt_is_repaired(what, byte_by_byte):
+def test_an_unambiguous_head_is_repaired(what, byte_by_byte):
     data, value = KEPT[what]
     response = read(data, byte_by_byte=byte_by_byte)
     assert (response.status, response.body, response.keep_alive) == (200, b"abc", True)

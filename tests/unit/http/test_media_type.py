@@ -139,7 +139,7 @@ def test_a_byte_order_mark_is_no_text(codec, data, text):
     ("codec", "data"),
     [("utf_16", b"a"), ("utf_16", b"\xff\xfe\0\xd8"), ("cp1252", b"\x81"), ("shift_jis", b"\x81"), ("euc_kr", b"\xff")],
 )
-def test_what_cannot_be_in_a_charset_is_bad_text(codec, data):
+def test_bytes_that_are_invalid_in_their_charset_are_bad_text(codec, data):
     with pytest.raises(errors.BadText, match="charset"):
         to_utf8(data, codec, LIMIT)
 

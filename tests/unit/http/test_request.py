@@ -143,14 +143,14 @@ def test_http_1_0_closes_when_it_says_nothing_and_needs_no_host():
 EXPECTING = request(b"Expect: 100-Continue", b"Content-Length: 2")
 
 
-def test_a_client_that_waits_is_told_to_go_on():
+def test_a_request_that_expects_100_continue_gets_it():
     reader = RequestParser(LIMIT)
     assert read_all(reader, EXPECTING) == [CONTINUE]
     (item,) = read_all(reader, b"ab")
     assert item.body == b"ab"
 
 
-def test_a_client_that_does_not_wait_is_told_nothing():
+def test_a_request_whose_body_is_there_already_gets_no_100_continue():
     (item,) = read(EXPECTING + b"ab")
     assert item.body == b"ab"
     assert [type(item) for item in read(EXPECTING + b"ab" + EXPECTING)] == [Request, bytes]
@@ -169,7 +169,7 @@ def test_a_client_without_a_body_does_not_wait(lines):
     assert item.body == b""
 
 
-def test_a_client_that_waits_to_send_too_much_is_not_told_to_go_on():
+def test_a_request_that_is_too_large_gets_no_100_continue():
     assert fault(EXPECTING, limit=1).status == 413
     waiting = read(request(b"Expect: 100-continue", b"Transfer-Encoding: chunked"), b"2\r\n", limit=1)
     assert [item if item is CONTINUE else item.status for item in waiting] == [CONTINUE, 413]
@@ -331,7 +331,7 @@ def test_requests_before_a_fault_still_come_out():
         (505, b"GET / HTTP/2.0\r\n"),
     ],
 )
-def test_what_will_never_be_a_request_is_refused_before_its_head_ends(status, part):
+def test_bytes_that_cannot_become_a_request_are_refused_before_the_head_ends(status, part):
     assert fault(part).status == status
     assert [item.status for item in read(*[part[at : at + 1] for at in range(len(part))])] == [status]
 
@@ -339,7 +339,7 @@ def test_what_will_never_be_a_request_is_refused_before_its_head_ends(status, pa
 @pytest.mark.parametrize(
     "part", [b"GET / HTTP/1.1\r\nHost: x\r\nX:", b"GET /a?b HT", b"\r\n\r\nPUT", b"OPTIONS * HTTP/1.1\r"]
 )
-def test_what_may_become_a_request_is_waited_for(part):
+def test_bytes_that_may_become_a_request_are_kept(part):
     reader = RequestParser(LIMIT)
     assert read_all(reader, *[part[at : at + 1] for at in range(len(part))]) == []
     assert reader.phase is Phase.HEAD
@@ -478,7 +478,7 @@ def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
     assert (too_large(10).status, too_large(10).message) == (413, "The body may have at most 10 bytes.")
 
 
-def test_what_was_read_is_let_go():
+def test_bytes_that_were_read_are_released():
     reader = RequestParser(LIMIT)
     read_all(reader, GET * 1000 + GET[:10])
     assert reader._data == GET[:10]

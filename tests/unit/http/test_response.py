@@ -167,12 +167,12 @@ def test_a_reader_starts_again_for_the_next_response():
         ok(b"Transfer-Encoding: chunked", body=b"zz\r\n"),
     ],
 )
-def test_what_is_not_http_is_a_bad_response(data):
+def test_bytes_that_are_no_http_are_a_bad_response(data):
     with pytest.raises(BadResponse, match=r"\w"):
         respond(data)
 
 
-def test_a_switch_of_protocols_that_nobody_asked_for_is_a_bad_response():
+def test_an_unsolicited_101_is_a_bad_response():
     with pytest.raises(BadResponse, match="another protocol"):
         respond(ok(b"Connection: Upgrade", b"Upgrade: websocket", start=b"HTTP/1.1 101 Switching Protocols"))
 
@@ -223,7 +223,7 @@ def test_interim_responses_count_for_one_response():
         b"HTTP/1.1 101 X\r\n",
     ],
 )
-def test_what_will_never_be_a_response_is_refused_before_its_head_ends(part):
+def test_bytes_that_cannot_become_a_response_are_refused_before_the_head_ends(part):
     with pytest.raises(BadResponse, match=r"\w"):
         respond(part)
     reader = ResponseParser(LIMIT)

@@ -244,7 +244,7 @@ READ = {
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read(what, byte_by_byte):
+def test_an_ambiguous_request_is_refused_and_nothing_behind_it_is_read(what, byte_by_byte):
     status, data = REFUSED[what]
     data += HIDDEN
     reader = RequestParser(LIMIT)
@@ -256,7 +256,7 @@ def test_what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
 @pytest.mark.parametrize("what", READ)
-def test_what_can_be_read_in_one_way_is_read_so(what, byte_by_byte):
+def test_an_unambiguous_request_is_read(what, byte_by_byte):
     data, body = READ[what]
     data += HIDDEN
     reader = RequestParser(LIMIT)
@@ -361,7 +361,7 @@ BAD = {
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
 @pytest.mark.parametrize("what", BAD)
-def test_what_a_backend_leaves_open_is_no_response(what, byte_by_byte):
+def test_an_ambiguous_response_is_refused(what, byte_by_byte):
     data = BAD[what]
     reader = ResponseParser(LIMIT)
     with pytest.raises(BadResponse, match=r"\w"):

@@ -16,7 +16,7 @@ def test_one_is_not_many(count, said):
     assert counted(count, "client") == said
 
 
-def test_what_is_many_may_be_another_word():
+def test_a_plural_may_be_an_irregular_word():
     assert [counted(n, "entry was", "entries were") for n in (1, 2)] == ["1 entry was", "2 entries were"]
 
 

@@ -239,7 +239,7 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
 @pytest.mark.parametrize(
     ("reason", "fault"), [(Reason.BACKEND_CLOSED, errors.Forbidden), (Reason.SHUTDOWN, errors.Unavailable)]
 )
-def test_a_client_that_is_turned_away_early_is_told_at_once(rig, reason, fault, verdict, owed):
+def test_a_client_that_is_refused_early_gets_its_answer_at_once(rig, reason, fault, verdict, owed):
     rig.session.close(reason)
     assert type(rig.pending_client.refused) is fault
     assert rig.listener.calls == ["left"]
@@ -420,7 +420,7 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     assert rig.webhook.asked.data == b"3"
 
 
-def test_the_end_of_a_client_that_takes_no_replies_is_told(rig):
+def test_the_end_of_a_client_that_reads_no_replies_is_reported(rig):
     rig.enter().receive()
     rig.receive(b"2")
     rig.connection.backlog = 2 * 1024 * 1024
@@ -473,7 +473,7 @@ def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
 
 
 @pytest.mark.parametrize("end", ["closed_by_client", "violated", "lost"])
-def test_who_ends_a_closing_client_does_not_change_what_the_delete_says(rig, end):
+def test_the_delete_of_a_closing_client_keeps_its_reason(rig, end):
     rig.bring_to(State.CLOSING)
     getattr(rig.session, end)(*(() if end == "lost" else (1002, "oops")))
     assert rig.end == (1001, "going away")
@@ -633,7 +633,7 @@ def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
     }
 
 
-def test_a_client_that_cannot_be_remembered_is_told_to_come_back_and_the_backend_is_not_asked(journalled):
+def test_a_client_that_cannot_be_journaled_gets_503_with_retry_after_and_no_post(journalled):
     rig = journalled
     rig.journal.fail()
     assert isinstance(rig.pending_client.refused, errors.Unavailable)
@@ -665,7 +665,7 @@ def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_an
     assert rig.journal.pending == []
 
 
-def test_what_is_pushed_before_the_client_is_remembered_is_kept(journalled):
+def test_a_push_before_the_client_is_journaled_is_kept(journalled):
     rig = journalled
     rig.session.send(text=True, data=b"early")
     rig.journal.write()
@@ -819,7 +819,7 @@ def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again(
     assert rig.clock.timers == []
 
 
-def test_so_does_that_of_a_client_which_left_before():
+def test_the_delete_of_a_client_that_left_before_waits_as_long():
     rig = Rig(api_timeout="4000")
     rig.session.lost()
     rig.webhook.answer(TIMED_OUT)
@@ -828,7 +828,7 @@ def test_so_does_that_of_a_client_which_left_before():
     assert rig.end == (1006, "")
 
 
-def test_a_stop_does_not_wait_for_it():
+def test_a_stop_does_not_wait_for_a_delayed_delete():
     rig = Rig(api_timeout="4000")
     rig.webhook.answer(TIMED_OUT)
     rig.session.outbox.skip_delay()
@@ -839,14 +839,14 @@ def test_a_stop_does_not_wait_for_it():
     assert len(rig.ends) == 1
 
 
-def test_while_a_node_stops_it_is_sent_at_once():
+def test_while_a_node_stops_a_delayed_delete_is_sent_at_once():
     rig = Rig(api_timeout="4000")
     rig.listener.is_open = False
     rig.webhook.answer(TIMED_OUT)
     assert rig.end == (1006, "")
 
 
-def test_one_that_is_abandoned_meanwhile_is_not_sent(journalled):
+def test_a_delayed_delete_that_is_abandoned_is_not_sent(journalled):
     rig = journalled
     rig.journal.write()
     rig.webhook.answer(TIMED_OUT)

@@ -174,7 +174,7 @@ def test_a_bounded_number_of_refused_connections_is_answered(rig):
     assert rig.clients.refuse(refused[0])
 
 
-def test_those_that_are_being_closed_take_no_room(rig):
+def test_connections_that_are_being_closed_take_no_room(rig):
     for _ in range(3):
         connection, _ = rig.admit(rig.clients)
         rig.clients.discard(connection)

@@ -124,7 +124,7 @@ def test_a_push_that_comes_alone_does_not_overtake_a_deferred_response(rig):
     assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
 
 
-def test_who_goes_on_sending_is_not_read_past_a_bound(rig):
+def test_a_caller_that_goes_on_sending_is_not_read_past_a_limit(rig):
     rig.receive(remote())
     requests = rig.push(body=b"hello") * 1000
     rig.receive(requests[:MAX_HELD])
@@ -139,7 +139,7 @@ def test_who_goes_on_sending_is_not_read_past_a_bound(rig):
     assert not rig.is_deferring
 
 
-def test_who_does_not_take_responses_is_not_read_and_gets_no_further_ones(rig):
+def test_a_caller_that_does_not_read_responses_is_not_read(rig):
     rig.receive(remote())
     rig.transport.protocol.pause_writing()
     assert not rig.transport.reading
@@ -152,7 +152,7 @@ def test_who_does_not_take_responses_is_not_read_and_gets_no_further_ones(rig):
     assert rig.transport.reading
 
 
-def test_who_takes_responses_again_is_read_again(rig):
+def test_a_caller_that_reads_responses_again_is_read_again(rig):
     rig.receive(remote())
     rig.transport.protocol.pause_writing()
     rig.transport.protocol.resume_writing()

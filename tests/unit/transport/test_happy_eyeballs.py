@@ -89,17 +89,17 @@ def test_the_first_address_is_used_when_it_answers(rig):
     assert rig.connect("::1", "1.1.1.1") == ("::1", ["::1"])
 
 
-def test_one_that_refuses_is_followed_at_once_and_tried_last_from_then_on(rig):
+def test_an_address_that_refuses_is_followed_at_once_and_tried_last_from_then_on(rig):
     assert rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED}) == ("1.1.1.2", ["1.1.1.1", "1.1.1.2"])
     assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.2", ["1.1.1.2"])
 
 
-def test_one_that_is_silent_is_tried_last_from_then_on(rig):
+def test_an_address_that_is_silent_is_tried_last_from_then_on(rig):
     assert rig.connect("::1", "1.1.1.1", **{"::1": "silent"}) == ("1.1.1.1", ["::1", "1.1.1.1"])
     assert rig.connect("::1", "1.1.1.1") == ("1.1.1.1", ["1.1.1.1"])
 
 
-def test_one_that_answers_late_keeps_its_place(rig):
+def test_an_address_that_answers_late_keeps_its_place(rig):
     # The other was tried in the meantime, and did not answer either.
     async def answer_late(_sock, address):
         rig.loop.tried.append(address[0])
@@ -111,20 +111,20 @@ def test_one_that_answers_late_keeps_its_place(rig):
     assert rig.connect("1.1.1.1", "::1") == ("1.1.1.1", ["1.1.1.1"])
 
 
-def test_one_that_failed_gets_its_place_back_after_a_while(rig):
+def test_an_address_that_failed_gets_its_place_back_after_a_while(rig):
     rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
     rig.loop.now += DEMOTION_S
     assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
 
 
-def test_one_that_failed_gets_its_place_back_when_it_is_needed_and_answers(rig):
+def test_an_address_that_failed_gets_its_place_back_when_it_answers(rig):
     rig.connect("1.1.1.1", "1.1.1.2", **{"1_1_1_1": REFUSED})
     outcomes = {"1_1_1_2": REFUSED}
     assert rig.connect("1.1.1.1", "1.1.1.2", **outcomes) == ("1.1.1.1", ["1.1.1.2", "1.1.1.1"])
     assert rig.connect("1.1.1.1", "1.1.1.2") == ("1.1.1.1", ["1.1.1.1"])
 
 
-def test_those_that_work_keep_the_order_of_the_resolver(rig):
+def test_addresses_that_work_keep_the_order_of_the_resolver(rig):
     assert rig.connect("1.1.1.1", "1.1.1.2", "1.1.1.3")[0] == "1.1.1.1"
     assert rig.connect("1.1.1.2", "1.1.1.3", "1.1.1.1")[0] == "1.1.1.2"
     assert rig.connect("1.1.1.3", "1.1.1.1", "1.1.1.2")[0] == "1.1.1.3"

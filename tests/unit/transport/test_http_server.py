@@ -85,7 +85,7 @@ def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
     assert rig.responses() == [(200, "OK", False)]
 
 
-def test_a_client_that_asks_first_is_told_to_send_its_body(rig):
+def test_a_request_that_expects_100_continue_is_answered_with_it(rig):
     rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
     assert undated(rig.transport.take()) == DONE + CONTINUE
     rig.receive(b"hello")
@@ -307,7 +307,7 @@ def test_a_close_order_in_chunks_is_small(rig):
     assert rig.responses() == [(413, "TOO_LARGE", True)]
 
 
-def test_who_waits_to_be_told_to_send_a_body_is_refused_instead(rig):
+def test_a_request_that_expects_100_continue_may_be_refused_instead(rig):
     rig.receive(PUT + b"Expect: 100-continue\r\n\r\n")
     assert rig.responses() == [(410, "GONE", True)]
     assert rig.is_half_closed
@@ -896,7 +896,7 @@ def test_each_request_starts_its_time_anew(rig):
     assert rig.transport.ended
 
 
-def test_a_connection_that_said_its_last_words_has_its_time_to_take_them(rig):
+def test_a_half_closed_connection_has_a_bounded_time_to_read_the_last_answer(rig):
     rig.receive(b"nonsense\r\n\r\n")
     rig.pass_time(9.9)
     assert not rig.transport.aborted
@@ -943,7 +943,7 @@ def test_a_proxy_is_not_trusted_unasked():
     assert rig.transport.protocol.session.info.remote_address == "127.0.0.1"
 
 
-def test_one_client_too_many_of_an_address_is_told_to_come_later():
+def test_one_client_too_many_of_an_address_is_429():
     rig = HttpRig(max_connections_per_address="1")
     rig.receive(HANDSHAKE)
     rig.transport = FakeTransport(HttpProtocol(rig.protocol._site))

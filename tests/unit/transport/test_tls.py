@@ -351,7 +351,7 @@ def test_a_pause_in_the_same_breath_as_a_resume_stays_one(rig):
     asyncio.run(scenario())
 
 
-def test_to_resume_what_was_never_paused_is_nothing(rig):
+def test_resuming_without_a_pause_does_nothing(rig):
     rig.tls.resume_reading()
     assert rig.raw.reading
 

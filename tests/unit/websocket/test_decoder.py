@@ -181,7 +181,7 @@ def test_a_whole_control_frame_needs_no_wsproto(monkeypatch):
     assert receive(data) == [Ping(b"p" * 125), Pong(), Close(1000, "bye")]
 
 
-def test_wsproto_is_let_go_when_nothing_is_left_in_it():
+def test_wsproto_is_dropped_when_nothing_is_left_in_it():
     stream = FrameDecoder(UNLIMITED)
     data = frame(TEXT, b"ab", first=0) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
     for piece in cut(data, range(len(data))):

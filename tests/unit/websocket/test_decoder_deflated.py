@@ -131,7 +131,7 @@ def test_without_an_agreement_the_bit_is_a_violation():
     assert violation.code == 1002
 
 
-def test_what_cannot_be_inflated_is_refused():
+def test_invalid_deflate_data_is_refused():
     (violation,) = receive(frame(TEXT, b"\xff\xff\xff", first=FIN | RSV1))
     assert violation.code == 1007
     assert violation.reason.startswith("deflated data that cannot be inflated: ")

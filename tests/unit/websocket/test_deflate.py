@@ -49,7 +49,7 @@ def test_offers_are_read_in_order(header, expected):
 @pytest.mark.parametrize(
     "header", ["a b", "a;", "a;;b", ";a", "a;b=", "a;=b", 'a;b="', 'a;b=""', 'a;b="c d"', 'a;b="c"d', "a=b", "(", "é"]
 )
-def test_what_is_no_list_of_extensions_is_refused(header):
+def test_a_malformed_list_of_extensions_is_refused(header):
     with pytest.raises(ValueError, match=re.escape(header)):
         offers(header)
 
@@ -232,7 +232,7 @@ def test_a_message_of_the_limit_passes_and_one_over_it_does_not(limit):
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x06", b"hello"])
-def test_what_was_not_deflated_is_refused(data):
+def test_data_that_was_not_deflated_is_refused(data):
     with pytest.raises(ValueError, match="while decompressing data"):
         inflate(data)
 

@@ -72,14 +72,14 @@ def test_a_handshake_may_have_no_query_and_no_authorization():
 
 
 @pytest.mark.parametrize("upgrade", [b"websocket", b"WebSocket", b"h2c, WEBSOCKET", b"websocket,"])
-def test_who_names_websocket_means_a_handshake(upgrade):
+def test_a_request_that_names_websocket_is_a_handshake(upgrade):
     asked = request(Upgrade=upgrade)
     assert handshake.is_handshake(asked)
     assert handshake.read(asked).key == KEY
 
 
 @pytest.mark.parametrize("upgrade", [b"websockets", b"h2c", b"websocket/13", None])
-def test_who_does_not_name_websocket_means_none(upgrade):
+def test_a_request_that_does_not_name_websocket_is_no_handshake(upgrade):
     assert not handshake.is_handshake(request(Upgrade=upgrade))
 
 
