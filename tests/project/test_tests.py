@@ -5,10 +5,9 @@ import re
 import tokenize
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "tests").rglob("*.py"))
+TEST_MODULE = re.compile(r"\.(test_\w+|conftest)\b")
 EXPLAINED_IGNORE = re.compile(r"# type: ignore\[[a-z, -]+\]  # \w.*")
 
 
@@ -23,18 +22,23 @@ def imported_modules(path: Path) -> set[str]:
     return modules
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_nothing_from_a_test_module(path: Path) -> None:
-    imported = {module for module in imported_modules(path) if module.startswith("tests.")}
-    assert not {module for module in imported if re.search(r"\.(test_\w+|conftest)\b", module)}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_gives_a_reason_for_each_type_that_is_not_checked(path: Path) -> None:
+def comments(path: Path) -> list[str]:
+    """Return the comments in a file."""
     with path.open() as file:
-        comments = [token.string for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT]
-    ignores = [comment for comment in comments if "type: ignore" in comment]
-    assert [ignore for ignore in ignores if not EXPLAINED_IGNORE.fullmatch(ignore)] == []
+        return [token.string for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT]
+
+
+def test_no_file_imports_from_a_test_module() -> None:
+    imports = {path: {each for each in imported_modules(path) if each.startswith("tests.")} for path in FILES}
+    assert any(imports.values())
+    found = {path: {each for each in modules if TEST_MODULE.search(each)} for path, modules in imports.items()}
+    assert {path: modules for path, modules in found.items() if modules} == {}
+
+
+def test_each_type_that_is_not_checked_has_a_reason() -> None:
+    ignores = [(path, comment) for path in FILES for comment in comments(path) if "type: ignore" in comment]
+    assert ignores
+    assert [(path, comment) for path, comment in ignores if not EXPLAINED_IGNORE.fullmatch(comment)] == []
 
 
 def test_private_attributes_are_allowed_in_unit_tests_only() -> None:
