@@ -1,15 +1,12 @@
-"""The types of settings, and a function for each that parses it.
-
-The functions take the text as a user wrote it and raise `ValueError` where it is not accepted; `settings` writes the
-message.
-"""
+"""The types of settings: which text of a user is accepted, and the value that it becomes."""
 
 import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
@@ -34,6 +31,25 @@ _SECRET_PREFIX = "whsec_"  # noqa: S105 - no secret itself
 _SECRET_SIZES = range(24, 65)
 _PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
+
+Value_co = TypeVar("Value_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingType(Generic[Value_co]):
+    """`parse` takes the text as a user wrote it, and raises `ValueError` unless it is what `accepts` says."""
+
+    parse: Callable[[str], Value_co]
+    accepts: str
+
+    def or_zero(self, meaning: str) -> "SettingType[Value_co]":
+        """Return the type of a number for which 0, which it accepts, has the `meaning`."""
+        return replace(self, accepts=f"{self.accepts}, or 0 for {meaning}")
+
+
+def accepting(accepts: str) -> Callable[[Callable[[str], Value_co]], SettingType[Value_co]]:
+    """Make a type of the function that parses it. `accepts` completes the message "expected ..."."""
+    return lambda parse: SettingType(parse, accepts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,38 +100,45 @@ class PublicName:
     prefix: str
 
 
-def integer(text: str) -> int:
-    """Parse an integer from 0 on."""
+def _integer(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text):
         raise ValueError
     return int(text)
 
 
-def positive_integer(text: str) -> int:
-    """Parse a number above 0."""
-    if not (number := integer(text)):
+def _positive_integer(text: str) -> int:
+    if not (number := _integer(text)):
         raise ValueError
     return number
 
 
+integer = SettingType(_integer, "a number")
+positive_integer = SettingType(_positive_integer, "a number above 0")
+positive_size = SettingType(_positive_integer, "a number of bytes above 0")
+
+
+@accepting("a number of milliseconds")
 def milliseconds(text: str) -> float:
     """Parse a number of milliseconds that is not negative; return seconds."""
-    return integer(text) / 1000
+    return _integer(text) / 1000
 
 
+@accepting("a number of milliseconds above 0")
 def positive_milliseconds(text: str) -> float:
     """Parse a number of milliseconds above 0; return seconds."""
-    return positive_integer(text) / 1000
+    return _positive_integer(text) / 1000
 
 
+@accepting(f"a number of bytes from {MIN_LIMIT}")
 def memory(text: str) -> int:
     """Parse a number of bytes from `MIN_LIMIT` on, or 0."""
-    number = integer(text)
+    number = _integer(text)
     if 0 < number < MIN_LIMIT:
         raise ValueError
     return number
 
 
+@accepting("an octal number from 0 to 777")
 def file_mode(text: str) -> int:
     """Parse the permissions of a file: octal, at most 777."""
     if not re.fullmatch(r"0?[0-7]{1,3}", text):
@@ -123,8 +146,8 @@ def file_mode(text: str) -> int:
     return int(text, 8)
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a function that parses one of `choices` in any case."""
+def one_of(*choices: str) -> SettingType[str]:
+    """Return the type of a choice. It is written in any case of letters, and becomes what `choices` has."""
     spelled = {choice.lower(): choice for choice in choices}
 
     def parse(text: str) -> str:
@@ -132,20 +155,23 @@ def one_of(*choices: str) -> Callable[[str], str]:
             raise ValueError
         return spelled[text.lower()]
 
-    return parse
+    return SettingType(parse, f"{', '.join(choices[:-1])} or {choices[-1]}")
 
 
+@accepting("on or off")
 def switch(text: str) -> bool:
-    """Parse `on` or `off`."""
-    return one_of("on", "off")(text) == "on"
+    """Parse `on` or `off`, in any case of letters."""
+    return one_of("on", "off").parse(text) == "on"
 
 
+@accepting("host:port/path, or an http:// or https:// URL, without credentials or fragment")
 def backend(text: str) -> Backend:
     """Parse the URL of the backend, `http` without a scheme."""
     scheme, host, port, target = _split(text)
     return Backend(scheme, host, port, target if target.startswith("/") else f"/{target}")
 
 
+@accepting("host:port, optionally with http:// or https:// in front and a path that does not end with /")
 def public_name(text: str) -> PublicName:
     """Parse what `ws_uri` starts with."""
     _, host, port, prefix = _split(text)
@@ -154,6 +180,7 @@ def public_name(text: str) -> PublicName:
     return PublicName(text, host, port, prefix)
 
 
+@accepting("host:port or unix:/path")
 def address(text: str) -> Address:
     """Parse `host:port` or `unix:/path`; an empty host, or `*`, is every interface."""
     if text.startswith(UNIX):
@@ -161,19 +188,24 @@ def address(text: str) -> Address:
             raise ValueError
         return Address(path=text[len(UNIX) :])
     host, _, port = text.rpartition(":")
-    number = integer(port)
+    number = _integer(port)
     if number > MAX_PORT:
         raise ValueError
     return Address("" if host in {"", "*"} else _host(host), number)
 
 
-def path(text: str) -> Path:
-    """Parse the path of a file."""
+def _path(text: str) -> Path:
     if not text or not text.isprintable() or text.endswith("/"):
         raise ValueError
     return Path(text)
 
 
+any_path = SettingType(Path, "the path of a file")
+pem_path = SettingType(_path, "the path of a PEM file")
+writable_path = SettingType(_path, "the path of a file that can be created or written")
+
+
+@accepting("tokens of visible ASCII characters, separated by commas")
 def tokens(text: str) -> tuple[bytes, ...]:
     """Parse bearer tokens (RFC 6750 section 2.1): visible ASCII, with commas or line ends between them."""
     found = _SEPARATOR.split(text)
@@ -182,6 +214,7 @@ def tokens(text: str) -> tuple[bytes, ...]:
     return tuple(token.encode() for token in found)
 
 
+@accepting("whsec_ and 24 to 64 random bytes in base64; several separated by commas")
 def signing_secrets(text: str) -> tuple[bytes, ...]:
     """Parse secrets of Standard Webhooks, `whsec_` and 24 to 64 bytes in base64, separated like tokens."""
     return tuple(_signing_secret(secret) for secret in _SEPARATOR.split(text))
@@ -197,6 +230,10 @@ def _signing_secret(text: str) -> bytes:
     return secret
 
 
+@accepting(
+    "*, or origins such as https://example.com, https://*.example.com, file:// or null, separated by commas; if an "
+    "international name is not accepted, write it as browsers send it (xn--...)"
+)
 def origins(text: str) -> Origins:
     """Parse web origins; `*` for all, `*.` before a host for all of its subdomains.
 
@@ -240,6 +277,7 @@ def _non_default_port(origin: re.Match[str]) -> str:
     return "" if port == f":{_PORTS.get(origin['scheme'])}" else port
 
 
+@accepting("addresses or networks such as 10.0.0.0/8, separated by commas")
 def proxies(text: str) -> Proxies:
     """Parse addresses and networks, and `unix:` for peers on Unix sockets."""
     entries = _SEPARATOR.split(text)
@@ -247,6 +285,7 @@ def proxies(text: str) -> Proxies:
     return Proxies(networks, unix=UNIX in entries)
 
 
+@accepting("subprotocol names separated by commas")
 def subprotocols(text: str) -> tuple[str, ...]:
     """Parse subprotocol names, separated by commas."""
     names = tuple(part.strip() for part in text.split(","))

@@ -208,7 +208,7 @@ def test_an_ipv6_network_of_64_bits_counts_as_one_address():
 
 @pytest.mark.parametrize("address", ["", "10.0.0.1"])
 def test_a_trusted_proxy_and_a_unix_socket_are_not_counted(address):
-    rig = Rig(clients=10, limit=1, trusted=proxies("10.0.0.0/8"))
+    rig = Rig(clients=10, limit=1, trusted=proxies.parse("10.0.0.0/8"))
     for _ in range(5):
         assert rig.admit(rig.clients, address)[1] is None
 

@@ -1,0 +1,243 @@
+"""The declaration of each setting, in groups that `settings.Settings` combines.
+
+To add a setting: a field here, and its row in `docs/reference.md`. The name of the field gives the environment variable
+and the flag; what text is accepted is up to its type (see `setting_types`).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsaas import setting_types
+from wsaas.access import ANY_ORIGIN, Origins, Proxies
+from wsaas.log.output import LEVELS
+from wsaas.setting_types import Address, Backend, PublicName, SettingType
+
+
+def setting(kind: SettingType[Any], default: str, meaning: str, *, empty: object = None, secret: bool = False) -> Any:
+    """Declare a field.
+
+    `default`: as a user would write it, empty for none; the value is `empty` then. `meaning`: Markdown for the help and
+    the docs. A `secret` is never shown; it may be in a file, which the setting with `_FILE` behind its name gives.
+    """
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "empty": empty, "secret": secret}
+    return field(metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralSettings:
+    """Who talks to whom, and what is logged."""
+
+    api_uri: Backend = setting(
+        setting_types.backend,
+        "",
+        "URL of the backend; the scheme is `http://` if none is given. `{id}` is replaced with the connection's id",
+    )
+    ws_hostname: PublicName = setting(
+        setting_types.public_name,
+        "localhost:8080",
+        "Where the backend reaches this node: every `ws_uri` starts with it. May have a scheme and a path prefix",
+    )
+    log_level: str = setting(setting_types.one_of(*LEVELS), "INFO", "Lowest level that is logged")
+    log_format: str = setting(setting_types.one_of("text", "json"), "text", "`json` logs one JSON object per line")
+    ws_timeout: float = setting(
+        setting_types.milliseconds.or_zero("no time-out"),
+        "30000",
+        "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: never",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerSettings:
+    """Where the gateway listens, and who may use its REST API."""
+
+    listen: Address | None = setting(
+        setting_types.address,
+        "",
+        "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is, else on all interfaces",
+    )
+    control_listen: Address | None = setting(
+        setting_types.address, "", "Address for the REST API. Default: the same as `LISTEN`"
+    )
+    listen_mode: int = setting(
+        setting_types.file_mode,
+        "666",
+        "File mode (octal) of a Unix socket that the gateway listens on. Any user who may write to it may connect",
+    )
+    control_token: tuple[bytes, ...] = setting(
+        setting_types.tokens,
+        "",
+        "Bearer token for the REST API: every request except `/healthz` and `/readyz` needs `Authorization: Bearer "
+        "<token>`. Several tokens may be given, separated by commas",
+        empty=(),
+        secret=True,
+    )
+    control_token_file: Path | None = setting(
+        setting_types.any_path, "", "File with the value of `CONTROL_TOKEN`, one token per line. Reloaded on SIGHUP"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSettings:
+    """Requests to the backend."""
+
+    api_timeout: float = setting(
+        setting_types.positive_milliseconds, "10000", "Time limit (ms) for one attempt of a request to the backend"
+    )
+    api_retry: float = setting(
+        setting_types.milliseconds, "30000", "How long (ms) a message is retried. A DELETE is retried ten times as long"
+    )
+    api_connections: int = setting(
+        setting_types.positive_integer, "128", "Maximum number of connections to the backend"
+    )
+    api_connection_age: float = setting(
+        setting_types.milliseconds.or_zero("no limit"),
+        "300000",
+        "How long (ms) a connection to the backend is used. The next one resolves the host name again, and so follows "
+        "changes in DNS. `0`: no limit",
+    )
+    api_secret: tuple[bytes, ...] = setting(
+        setting_types.signing_secrets,
+        "",
+        "Secret that signs every request to the backend ([Standard Webhooks](https://www.standardwebhooks.com)). With "
+        "several, separated by commas, a request carries one signature for each",
+        empty=(),
+        secret=True,
+    )
+    api_secret_file: Path | None = setting(
+        setting_types.any_path, "", "File with the value of `API_SECRET`, one secret per line. Reloaded on SIGHUP"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """What a client and all clients together may take: memory, connections, messages."""
+
+    max_message_size: int = setting(
+        setting_types.positive_size, "1048576", "Maximum size (bytes) of a message in either direction"
+    )
+    max_memory: int | None = setting(
+        setting_types.memory.or_zero("no limit"),
+        "",
+        "Memory (bytes) that the process may use. Above it, the clients that hold the most are not read and pushes to "
+        "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
+    )
+    max_connections: int = setting(
+        setting_types.integer.or_zero("as many as the limit of open files allows"),
+        "0",
+        "Maximum number of clients; further handshakes get 503. `0`: as many as the limit of open files allows",
+    )
+    max_connections_per_address: int = setting(
+        setting_types.integer.or_zero("no limit"),
+        "0",
+        "Maximum number of connections from one address (for IPv6: from one /64 network); further ones get 429. "
+        "Connections that have made an authorized REST request do not count. `0`: no limit",
+    )
+    max_owed_disconnects: int = setting(
+        setting_types.positive_integer,
+        "100000",
+        "Maximum number of ended connections whose DELETE is not acknowledged yet; beyond it, handshakes get 503",
+    )
+    max_message_rate: int = setting(
+        setting_types.integer.or_zero("no limit"),
+        "0",
+        "Messages per second that are read from one client. A faster client is slowed down. `0`: no limit",
+    )
+    send_buffer: int = setting(
+        setting_types.positive_size,
+        "1048576",
+        "Bytes that may be queued for one client that reads slowly. One message always fits",
+    )
+    inbox: int = setting(
+        setting_types.positive_size,
+        "262144",
+        "Bytes of one client's messages that may be queued for the backend. Beyond it, its socket is not read",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeoutSettings:
+    """Time limits of connections and of a stop."""
+
+    handshake_timeout: float = setting(
+        setting_types.positive_milliseconds,
+        "10000",
+        "Time limit (ms) for a request head, from accept or from the first byte of a later request, and for the "
+        "closing handshake",
+    )
+    keep_alive_timeout: float = setting(
+        setting_types.positive_milliseconds,
+        "75000",
+        "How long (ms) an idle HTTP connection is kept open, and the time limit for the body of a request",
+    )
+    drain_timeout: float = setting(
+        setting_types.milliseconds, "30000", "Time limit (ms) for a stop by SIGTERM or SIGINT"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandshakeSettings:
+    """What is negotiated with a client."""
+
+    allowed_origins: Origins = setting(
+        setting_types.origins,
+        "*",
+        "Origins that may connect, separated by commas. `https://*.example.com` matches all subdomains; `null` and "
+        "`file://` match pages without a host. A handshake without `Origin` is always allowed",
+        empty=ANY_ORIGIN,
+    )
+    subprotocols: tuple[str, ...] = setting(
+        setting_types.subprotocols,
+        "",
+        "Subprotocols in order of preference, separated by commas. Used if the backend does not choose one",
+        empty=(),
+    )
+    compression: bool = setting(
+        setting_types.switch, "off", "`on` compresses messages (permessage-deflate) for clients that offer it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalSettings:
+    """What is remembered through a crash."""
+
+    journal: Path | None = setting(
+        setting_types.writable_path,
+        "",
+        "File that records live connections, so that after a crash the next start sends the DELETE of each",
+    )
+    journal_sync: str = setting(
+        setting_types.one_of("normal", "full"),
+        "normal",
+        "`full` makes the journal survive a power failure too, at the speed of the disk",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustSettings:
+    """Certificates, and the authorities and proxies that are trusted."""
+
+    tls_cert: Path | None = setting(
+        setting_types.pem_path,
+        "",
+        "PEM file with the certificate, followed by its chain. Both listeners then use TLS. Reloaded on SIGHUP",
+    )
+    tls_key: Path | None = setting(setting_types.pem_path, "", "PEM file with the private key of `TLS_CERT`")
+    control_tls_ca: Path | None = setting(
+        setting_types.pem_path,
+        "",
+        "PEM file with certificate authorities. Callers of the REST API need a client certificate from one of them. "
+        "Requires `CONTROL_LISTEN`",
+    )
+    api_tls_ca: Path | None = setting(
+        setting_types.pem_path,
+        "",
+        "PEM file with the certificate authorities for an `https://` backend, instead of those of the system",
+    )
+    trusted_proxies: Proxies = setting(
+        setting_types.proxies,
+        "",
+        "Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by commas. `unix:` stands for "
+        "proxies that connect by a Unix socket",
+        empty=Proxies(),
+    )
