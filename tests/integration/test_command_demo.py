@@ -1,6 +1,5 @@
 """The command with a journal, and the demo: what starts, what is said, and what is left when it ends."""
 
-import asyncio
 import json
 import os
 import re
@@ -12,45 +11,21 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import ThreadedBackend, environment, join_demo_room, run_wsaas, running_wsaas
+from tests.support.journal import opened_journal, read_journal, write_journal
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 from wsaas.cli import main as command
 from wsaas.cli.main import main
-from wsaas.clock import Clock
-from wsaas.delivery.journal import Entry, SqliteJournal
+from wsaas.delivery.journal import Entry
 from wsaas.log import output
 
 pytestmark = pytest.mark.usefixtures("_restored_process")
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Use the journal at `path`."""
-    loop = asyncio.new_event_loop()
-    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
-    journal.open()
-    try:
-        yield
-    finally:
-        journal.close()
-        loop.close()
-
-
-def remembered(path: Path) -> list[Entry]:
-    """Return what a journal that nobody uses holds."""
-    loop = asyncio.new_event_loop()
-    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
-    entries = journal.open()
-    journal.close()
-    loop.close()
-    return entries
 
 
 @pytest.fixture
@@ -66,7 +41,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_journal_that_another_process_uses_is_status_1_and_one_line(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    with held(path):
+    with opened_journal(path):
         done = run_wsaas(API_URI="localhost:8000/x", WS_HOSTNAME=f"127.0.0.1:{free_port()}", JOURNAL=str(path))
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"\S+ ERROR cannot use the journal: {path}: another process uses it\n", done.stderr)
@@ -93,14 +68,14 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
         # Bound but not listening: the backend's place is kept for it, and whoever calls is refused.
         nobody.bind(("127.0.0.1", 0))
         silent = {**variables, "API_URI": f"127.0.0.1:{nobody.getsockname()[1]}/hook"}
-        leave(path)
+        write_journal(path, Entry("a", "old/a", None, None, 1.0))
         with running_wsaas(**silent) as (process, port):
             assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert " ERROR " not in err
-    assert [entry.id for entry in remembered(path)] == ["a"]
+    assert [entry.id for entry in read_journal(path)] == ["a"]
     with running_wsaas(**variables) as (process, _):
         while backend.told != ["DELETE"]:
             assert process.poll() is None
@@ -108,17 +83,7 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
-    assert remembered(path) == []
-
-
-def leave(path: Path) -> None:
-    """Leave a connection in the journal, as a gateway that was killed does."""
-    loop = asyncio.new_event_loop()
-    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
-    journal.open()
-    journal.opened(Entry("a", "old/a", None, None, 1.0), lambda _: None)
-    journal.close()
-    loop.close()
+    assert read_journal(path) == []
 
 
 # Where files of this user's go.
@@ -236,7 +201,7 @@ def test_the_demo_as_a_command(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert err.rstrip().endswith("stopped")
     assert journal.name == f"demo-{port}.journal"
-    assert remembered(journal) == []
+    assert read_journal(journal) == []
     # The backend is gone too.
     with socket.socket() as visitor:
         assert visitor.connect_ex(("127.0.0.1", int(page.rpartition(":")[2].rstrip("/")))) != 0

@@ -14,39 +14,14 @@ import pytest
 
 from tests.support.backend import Call
 from tests.support.clients import upgrade
+from tests.support.journal import read_journal, write_journal
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas import settings
 from wsaas.cli.signals import install_signal_handlers
-from wsaas.clock import Clock
 from wsaas.delivery import recovery
-from wsaas.delivery.journal import Entry, JournalError, SqliteJournal
-from wsaas.events import Closed
+from wsaas.delivery.journal import Entry, JournalError
 from wsaas.sessions import drain
-
-
-def remembered(path: Path) -> list[Entry]:
-    """Return what a journal that nobody uses holds."""
-    loop = asyncio.get_running_loop()
-    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
-    entries = journal.open()
-    journal.close()
-    return entries
-
-
-async def leave(path: Path, *entries: Entry) -> None:
-    """Leave a journal as an earlier gateway did."""
-    loop = asyncio.get_running_loop()
-    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
-    journal.open()
-    for entry in entries:
-        journal.opened(entry, lambda _: None)
-        if entry.context is not None:
-            journal.admitted(entry.id, entry.context)
-        if entry.disconnect_body is not None and entry.ended_at is not None:
-            journal.ended(entry.id, Closed(entry.ended_at, disconnect=entry.disconnect_body))
-    journal.close()
-    await asyncio.sleep(0)
 
 
 def unstarted(stage: Stage, **chosen: object) -> Node:
@@ -102,7 +77,7 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
     delete.ok()
     await wait_until(lambda: rows() == [])
     assert await node.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
     assert path.stat().st_mode & 0o777 == 0o600  # noqa: ASYNC240
 
 
@@ -151,7 +126,7 @@ async def test_a_client_that_cannot_be_journaled_is_refused_without_a_post(
 async def test_the_deletes_that_an_earlier_gateway_left_are_sent_beside_normal_service(
     stage: Stage, path: Path
 ) -> None:
-    await leave(
+    write_journal(
         path,
         Entry("lost", "old/lost", b"Bearer x", "cart=7", 1_700_000_000.0),
         Entry("ended", "old/ended", None, None, 1_700_000_001.0, 1_700_000_002.0, b'{"code":1000}'),
@@ -170,12 +145,12 @@ async def test_the_deletes_that_an_earlier_gateway_left_are_sent_beside_normal_s
     await client.close()
     assert (await stage.backend.take("DELETE", client=name)).event == "end"
     assert await node.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
     assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
 
 
 async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(stage: Stage, path: Path) -> None:
-    await leave(path, *(Entry(f"c{number}", f"old/c{number}", None, None, float(number)) for number in range(20)))
+    write_journal(path, *(Entry(f"c{number}", f"old/c{number}", None, None, float(number)) for number in range(20)))
     stage.backend.hold("DELETE")
     node = await stage.node(journal=path)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 16)
@@ -183,7 +158,7 @@ async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(s
     first.ok()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17)
     assert await node.drain()
-    left = remembered(path)
+    left = read_journal(path)
     assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
     # None of them failed: there is nothing to repeat as it was.
     assert {entry.disconnect_body for entry in left} == {None}
@@ -191,7 +166,7 @@ async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(s
     again = await stage.node(journal=path)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
     assert await again.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
 
 
 # A journal that cannot be used.
@@ -224,7 +199,7 @@ async def test_a_start_that_fails_on_a_taken_port_releases_the_journal(stage: St
         node = unstarted(stage, journal=path, listen=f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(OSError, match="in use"):
             await node.gateway.start()
-    assert remembered(path) == []
+    assert read_journal(path) == []
 
 
 async def test_a_gateway_with_a_journal_may_be_drained_before_it_was_started(stage: Stage, path: Path) -> None:
@@ -288,7 +263,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short
     assert await with_timeout(running)
     node.drained = True
     stage.nodes.remove(node)
-    left = remembered(path)
+    left = read_journal(path)
     assert {entry.id for entry in left} == names
     assert "the backend is told of the end of 5 connections at the next start" in stage.messages()
     assert stage.messages(logging.ERROR) == []
@@ -297,7 +272,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short
     again = await stage.node(journal=path)
     await wait_until(lambda: again.statistics.recovered_disconnects_owed == 0)
     assert await again.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
 
 
 async def test_connections_in_the_journal_are_no_error_when_a_drain_times_out(stage: Stage, path: Path) -> None:
@@ -306,7 +281,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_times_out(st
     _, name = await node.admit()
     assert await node.drain()
     stage.nodes.remove(node)
-    (left,) = remembered(path)
+    (left,) = read_journal(path)
     assert left.id == name
     assert left.disconnect_body is not None
     assert orjson.loads(left.disconnect_body)["code"] == 1001
@@ -326,7 +301,7 @@ async def test_undelivered_messages_are_an_error_although_the_delete_is_in_the_j
     stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
-    (left,) = remembered(path)
+    (left,) = read_journal(path)
     # Its words were never final: the next start says that the gateway was lost.
     assert (left.id, left.disconnect_body) == (name, None)
 
@@ -342,7 +317,7 @@ async def test_a_delete_for_a_post_without_an_answer_when_a_drain_times_out_is_s
     assert await node.drain()
     stage.nodes.remove(node)
     assert (await raw.answer()).status == 503
-    assert [entry.id for entry in remembered(path)] == [post.client]
+    assert [entry.id for entry in read_journal(path)] == [post.client]
 
 
 async def test_without_a_journal_each_unsent_delete_is_an_error_that_names_the_client(stage: Stage) -> None:
@@ -423,10 +398,10 @@ async def test_a_removed_journal_is_noticed_and_rewritten_while_clients_stay(sta
     copy = path.with_name("copy")
     for suffix in ("", "-wal"):
         copy.with_name(f"copy{suffix}").write_bytes(path.with_name(f"journal{suffix}").read_bytes())
-    assert {entry.id for entry in remembered(copy)} == {name, ended, new}
+    assert {entry.id for entry in read_journal(copy)} == {name, ended, new}
     stage.backend.relent()
     assert await node.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
 
 
 async def test_while_another_file_is_in_the_place_of_the_journal_clients_are_refused_and_a_stop_reports_it(
@@ -473,7 +448,7 @@ async def test_a_delete_that_was_given_up_is_retried_without_a_restart(
     assert last.headers["ce-time"] == first.headers["ce-time"]
     assert last.headers["authorization"] == "Bearer x"
     assert await node.drain()
-    assert remembered(path) == []
+    assert read_journal(path) == []
 
 
 async def test_a_delete_that_was_given_up_is_sent_at_the_next_start_too(stage: Stage, path: Path) -> None:
@@ -484,7 +459,7 @@ async def test_a_delete_that_was_given_up_is_sent_at_the_next_start_too(stage: S
     await client.close(4001, "tired")
     await wait_until(lambda: node.statistics.recovered_disconnects_owed == 1)
     assert await node.drain()
-    (left,) = remembered(path)
+    (left,) = read_journal(path)
     assert (left.id, left.disconnect_body is not None) == (name, True)
 
 

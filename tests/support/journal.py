@@ -1,0 +1,40 @@
+"""Journals on disk, as an earlier gateway leaves them and as the next one finds them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsaas.clock import Clock
+from wsaas.delivery.journal import Entry, SqliteJournal
+from wsaas.events import Closed
+
+
+@contextmanager
+def opened_journal(path: Path) -> Iterator[tuple[SqliteJournal, list[Entry]]]:
+    """Open the journal at `path`, which nobody else has open; yield it and what was in it."""
+    loop = asyncio.new_event_loop()
+    journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
+    entries = journal.open()
+    try:
+        yield journal, entries
+    finally:
+        journal.close()
+        loop.close()
+
+
+def read_journal(path: Path) -> list[Entry]:
+    """Return the entries of a journal that nobody has open."""
+    with opened_journal(path) as (_, entries):
+        return entries
+
+
+def write_journal(path: Path, *entries: Entry) -> None:
+    """Leave `entries` in a journal, as a gateway does that was killed."""
+    with opened_journal(path) as (journal, _):
+        for entry in entries:
+            journal.opened(entry, lambda _: None)
+            if entry.context is not None:
+                journal.admitted(entry.id, entry.context)
+            if entry.disconnect_body is not None and entry.ended_at is not None:
+                journal.ended(entry.id, Closed(entry.ended_at, disconnect=entry.disconnect_body))
