@@ -1,4 +1,4 @@
-"""An `async` test is run by the stage that it asks for; tests by properties try the same examples each time.
+"""An `async` test is run by its fixture `stage`. Tests by properties try the same examples each time.
 
 A run that fails then blames the change that it judges. `--hypothesis-profile search` tries other examples each time.
 """
@@ -18,7 +18,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture
 def stage() -> Stage:
-    """Everything that a test works with."""
+    """The backend, the gateways and the clients of a test."""
     return Stage()
 
 

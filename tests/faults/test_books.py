@@ -134,7 +134,7 @@ async def test_a_client_that_vanishes_gets_its_delete(stage: Stage, situation: S
     node = await stage.node(ws_timeout=300, handshake_timeout=300)
     raw = await situation(stage, node)
     name = stage.backend.calls[0].client
-    stage.backend.relent()
+    stage.backend.release()
     delete = await stage.backend.take("DELETE")
     calls = stage.backend.of(name)
     assert [call.event for call in calls] == [*range(len(calls) - 1), "end"], "nothing told twice, nothing left out"
@@ -157,7 +157,7 @@ async def test_a_stop_at_each_point(
     await wait_until(lambda: not node.statistics.accepts_clients)
     if end is not None:
         end(raw)
-    stage.backend.relent()
+    stage.backend.release()
     assert await stop
     calls = stage.backend.of(name)
     assert [call.event for call in calls] == [*range(len(calls) - 1), "end"]
@@ -342,7 +342,7 @@ async def test_a_kill_at_each_point(stage: Stage, start_gateway: StartGateway, p
     assert all(is_lost(call) for call in again)
     assert {call.headers["ce-id"] for call in again} == {call.headers["ce-id"] for call in deletes}
     # What it was answered, it never tells again.
-    stage.backend.relent()
+    stage.backend.release()
     await node.owes_nothing()
 
 
@@ -403,7 +403,7 @@ async def test_a_delete_that_was_rejected_is_repeated_unchanged_after_a_kill(
         again = await stage.backend.take("DELETE", client=delete.client)
         assert (again.headers["ce-id"], again.body) == (delete.headers["ce-id"], delete.body)
         assert again.headers["ce-time"] == delete.headers["ce-time"]
-    stage.backend.relent()
+    stage.backend.release()
     await node.owes_nothing()
 
 
@@ -415,7 +415,7 @@ async def test_a_kill_during_a_drain_with_messages_that_wait(stage: Stage, start
     raw.send(close_frame(1001))
     await raw.end()
     node.program.kill()
-    stage.backend.relent()
+    stage.backend.release()
     await node.program.start()
     deletes = [await stage.backend.take("DELETE") for _ in range(2)]
     first = next(call for call in deletes if call.client == stage.backend.calls[0].client)
@@ -437,7 +437,7 @@ async def test_a_stop_without_time_for_the_deletes_leaves_them_to_the_next_start
     delete = await stage.backend.take("DELETE")
     assert delete.json["code"] == 1001
     assert await node.program.wait() == 1, "messages were lost"
-    stage.backend.relent()
+    stage.backend.release()
     await node.program.start()
     deletes = {call.client: call for call in [await stage.backend.take("DELETE") for _ in range(2)]}
     assert len(deletes) == 2
@@ -508,7 +508,7 @@ async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, start_gatew
     other.send(frame(TEXT, b"served beside it"))
     await stage.backend.take("PUT")
     assert stage.backend.count("DELETE") == 16
-    stage.backend.relent()
+    stage.backend.release()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 100)
 
 

@@ -114,7 +114,7 @@ async def test_messages_that_fail_do_not_delay_those_of_other_clients(stage: Sta
     neighbours.check(latencies, baseline)
     assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
     assert neighbours.failed > NOISY, "those that fail are retried meanwhile"
-    stage.backend.relent()
+    stage.backend.release()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -137,7 +137,7 @@ async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: s
         latencies.append(await neighbours.latency_of_one())
     neighbours.check(latencies, baseline)
     assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
-    stage.backend.relent()
+    stage.backend.release()
 
 
 @pytest.mark.parametrize("fault", ["500", "reset", "garbage"])
@@ -153,7 +153,7 @@ async def test_messages_behind_those_that_fail_are_each_tried_at_once(stage: Sta
         raw.send(frame(TEXT, b"noise"))
     # Each failure costs a connection, and there are eight.
     neighbours.check([await neighbours.latency()], NOISY / HEALTHY * baseline)
-    stage.backend.relent()
+    stage.backend.release()
 
 
 async def test_untried_messages_are_not_given_up_while_the_backend_can_be_connected_to(stage: Stage) -> None:

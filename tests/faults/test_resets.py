@@ -45,7 +45,7 @@ async def test_a_delete_follows_in_every_situation(
     end(raw)
     name = stage.backend.calls[1].client
     await wait_until(lambda: node.gateway.sessions.find(name) is None or stage.backend.count("PUT"))
-    stage.backend.relent()
+    stage.backend.release()
     delete = await stage.backend.take("DELETE")
     assert delete.client == name
     codes: dict[Situation, int] = {while_it_is_closed_by_the_backend: 4000, after_a_violation: 1002}

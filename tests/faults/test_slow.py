@@ -208,7 +208,7 @@ async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
     for client in clients:
         client.reset()
     await asyncio.gather(*pouring, return_exceptions=True)
-    stage.backend.relent()
+    stage.backend.release()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
 
 

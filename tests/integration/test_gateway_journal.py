@@ -162,7 +162,7 @@ async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(s
     assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
     # None of them failed: there is nothing to repeat as it was.
     assert {entry.disconnect_body for entry in left} == {None}
-    stage.backend.relent()
+    stage.backend.release()
     again = await stage.node(journal=path)
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 17 + 19)
     assert await again.drain()
@@ -224,7 +224,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
         "stopping within 4 s: /readyz answers 503, 3 clients to close",
         "stopping: the backend has to be told of the end of 3 connections",
     ]
-    stage.backend.relent()
+    stage.backend.release()
     assert await with_timeout(draining)
     node.drained = True
     assert stage.messages(logging.INFO)[before + 2 :] == ["stopped"]
@@ -245,7 +245,7 @@ async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tell
     raw.send(upgrade())
     answer = await raw.answer()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    stage.backend.relent()
+    stage.backend.release()
     assert await with_timeout(draining)
     node.drained = True
 
@@ -268,7 +268,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short
     assert "the backend is told of the end of 5 connections at the next start" in stage.messages()
     assert stage.messages(logging.ERROR) == []
     # And so it is.
-    stage.backend.relent()
+    stage.backend.release()
     again = await stage.node(journal=path)
     await wait_until(lambda: again.statistics.recovered_disconnects_owed == 0)
     assert await again.drain()
@@ -399,7 +399,7 @@ async def test_a_removed_journal_is_noticed_and_rewritten_while_clients_stay(sta
     for suffix in ("", "-wal"):
         copy.with_name(f"copy{suffix}").write_bytes(path.with_name(f"journal{suffix}").read_bytes())
     assert {entry.id for entry in read_journal(copy)} == {name, ended, new}
-    stage.backend.relent()
+    stage.backend.release()
     assert await node.drain()
     assert read_journal(path) == []
 

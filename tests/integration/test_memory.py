@@ -56,7 +56,7 @@ async def is_refused(stage: Stage, node: Node) -> None:
     raw.send(upgrade())
     (await stage.backend.take("POST")).answer(403)
     assert (await raw.answer()).status == 403
-    stage.backend.relent()
+    stage.backend.release()
     raw.close()
 
 
@@ -68,7 +68,7 @@ async def leaves_before_its_101(stage: Stage, node: Node) -> None:
     raw.reset()
     await wait_until(lambda: node.statistics.clients == 0)
     call.ok()
-    stage.backend.relent()
+    stage.backend.release()
 
 
 async def waits_for_a_slow_backend(stage: Stage, node: Node) -> None:
@@ -76,7 +76,7 @@ async def waits_for_a_slow_backend(stage: Stage, node: Node) -> None:
     stage.backend.hold("PUT")
     raw.send(frame(TEXT, b"one") + frame(TEXT, b"two") + close_frame(1000))
     await raw.rest()
-    stage.backend.relent()
+    stage.backend.release()
 
 
 async def meets_a_backend_that_is_down(stage: Stage, node: Node) -> None:

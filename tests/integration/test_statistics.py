@@ -49,7 +49,7 @@ async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_ba
         (await node.raw()).send(upgrade())
     await wait_until(lambda: node.statistics.backend_requests_waiting == 2)
     assert node.statistics.backend_connections_busy == 1
-    stage.backend.relent()
+    stage.backend.release()
     for _ in range(3):
         await stage.backend.take("POST")
     await wait_until(lambda: node.statistics.backend_requests_waiting == 0)

@@ -1,4 +1,4 @@
-"""A backend on raw streams, which does what a test tells it to: answers, hangs, hangs up, or sends anything at all."""
+"""A backend on raw streams: a test decides whether it answers, hangs, closes the connection, or sends any bytes."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.support.waiting import with_timeout
 
 
 class Call:
-    """One request that the gateway made, whole, and the way to answer it."""
+    """One complete request of the gateway, and the means to answer it."""
 
     def __init__(self, head: bytes, body: bytes, number: int, connection: "BackendConnection") -> None:
         lines = head.decode("latin-1").split("\r\n")
@@ -24,9 +24,9 @@ class Call:
         self.number = number
         self.connection = connection
         self.done = asyncio.Event()
-        """It was answered, or the test did something else instead."""
+        """Set when it was answered, or the test did something else instead."""
         self.dropped = asyncio.Event()
-        """The gateway closed the connection before."""
+        """Set when the gateway closed the connection before the answer."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.headers.get('ce-id')} {self.body[:60]!r}>"
@@ -67,24 +67,24 @@ class Call:
             self.connection.close()
 
     def ok(self, **more: Any) -> None:
-        """Let the client in, or take the event."""
+        """Answer a POST, a PUT or a DELETE with success."""
         self.answer(200, {"code": "OK", **more})
 
     def send(self, data: bytes) -> None:
-        """Send `data` instead of an answer, or as one, unless the gateway is gone already."""
+        """Send any bytes as the answer, unless the gateway closed the connection."""
         if not self.connection.writer.is_closing():
             self.connection.writer.write(data)
         self.done.set()
 
-    def hang_up(self, last_words: bytes = b"") -> None:
-        """Close the connection with no more than `last_words`."""
-        if last_words:
-            self.connection.writer.write(last_words)
+    def hang_up(self, data: bytes = b"") -> None:
+        """Send `data`, which is no complete answer, and close the connection."""
+        if data:
+            self.connection.writer.write(data)
         self.connection.close()
         self.done.set()
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         self.connection.reset()
         self.done.set()
 
@@ -121,7 +121,7 @@ class BackendConnection:
         return self.served == 0
 
     async def answered(self, call: Call) -> None:
-        """Wait until `call` is answered. Nothing may come before, but the end of the connection."""
+        """Wait until `call` is answered. Until then no further byte may arrive; the connection may end."""
         done = asyncio.ensure_future(call.done.wait())
         try:
             await asyncio.wait((done, self._next), return_when=asyncio.FIRST_COMPLETED)
@@ -156,9 +156,9 @@ Policy = Callable[[Call], Awaitable[None] | None]
 
 
 class Backend:
-    """Listens on one port, for as many lives as a test gives it. Lets everybody in unless told otherwise.
+    """Listens on one port, and may be stopped and started again. Answers every request with success by default.
 
-    `on[method]`: called with each request of that method; the default answers 200. `hold(method)` leaves those to
+    `on[method]`: called with each request of that method. `hold(method)` leaves those to
     the test, which takes them with `take` and answers them itself.
     """
 
@@ -181,14 +181,14 @@ class Backend:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     async def start(self, listener: socket.socket | None = None) -> "Backend":
-        """Listen: at first on any free port or the bound socket `listener`, later on the same port again."""
+        """Listen: the first time on a free port or on the bound socket `listener`, later on the same port."""
         where = {"host": self.host, "port": self.port} if listener is None else {"sock": listener}
         self._server = await asyncio.start_server(self._serve, ssl=self._tls, **where)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def stop(self) -> None:
-        """Go away, and break off whatever is under way."""
+        """Close the listener, and reset all connections."""
         if self._server is None:
             return
         self._server.close()
@@ -204,8 +204,8 @@ class Backend:
         for method in methods:
             self.on[method] = lambda _call: None
 
-    def relent(self) -> None:
-        """Take everything from now on, and what was left unanswered too."""
+    def release(self) -> None:
+        """Answer every request from now on with success, and those that are held too."""
         self.on = dict.fromkeys(self.on, Call.ok)
         for connection in self.connections:
             if connection.busy is not None and not connection.busy.done.is_set():
@@ -240,7 +240,7 @@ class Backend:
         try:
             await with_timeout(wait())
         except asyncio.TimeoutError:
-            raise AssertionError(f"waited in vain; the last requests were {self.calls[-20:]}") from None
+            raise AssertionError(f"timed out; the last requests were {self.calls[-20:]}") from None
 
     def of(self, client: str) -> list[Call]:
         """The requests about one client, in the order in which they came."""

@@ -67,7 +67,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class RawClient:
-    """A client that sends what bytes it likes."""
+    """A client that sends any bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -99,7 +99,7 @@ class RawClient:
         self.writer.write_eof()
 
     def reset(self) -> None:
-        """Break the connection off, as a network that is gone does."""
+        """Reset the connection."""
         if (sock := self.writer.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()

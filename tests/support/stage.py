@@ -1,8 +1,7 @@
 """What the tests with real sockets share: the loop that each runs on, gateways in this process, and their backend.
 
-An `async` test runs on a uvloop of its own, under a time-out. After it, whatever it did, everything is closed, and
-nothing may be left: no task, no timer of the gateway, no socket; nothing may have been logged as an error, and
-no exception may have reached the loop.
+An `async` test runs on a uvloop of its own, within a time-out. After it everything is closed. No task, no timer of the
+gateway and no socket may be left, nothing may have been logged as an error, and no exception may have reached the loop.
 """
 
 import asyncio
@@ -79,9 +78,9 @@ def load_settings(**values: Any) -> settings.Settings:
 
 
 class Stage:
-    """What one test works with.
+    """The backend, the gateways and the clients of one test.
 
-    `expected_errors`: substrings of errors that it means to have logged. `tls`: what the clients of its nodes trust,
+    `expected_errors`: parts of the errors that the test expects in the log. `tls`: what the clients of its nodes trust,
     and show; None where nodes speak without TLS.
     """
 
@@ -152,7 +151,7 @@ class Stage:
 
     async def _clear(self) -> None:
         await with_timeout(self.stack.aclose())
-        self.backend.relent()
+        self.backend.release()
         for node in self.nodes:
             if not node.drained:
                 assert await node.drain() or self.expected_errors, "the backend was not told everything"
@@ -163,7 +162,7 @@ class Stage:
         return [record.getMessage() for record in self.logged if record.levelno >= level]
 
     async def node(self, **chosen: Any) -> "Node":
-        """Start the backend, unless it is up or `backend=None` says that it stays down, and a node before it."""
+        """Start the backend, unless it runs or `backend=None` says that it stays down, and a gateway in front of it."""
         backend = chosen.pop("backend", self.backend)
         if backend is not None and not backend.port:
             await backend.start()
@@ -189,7 +188,7 @@ class Stage:
 
 
 class Node:
-    """A gateway, and its visitors."""
+    """A gateway in this process, and the clients and callers that a test connects to it."""
 
     def __init__(self, stage: Stage, chosen: settings.Settings) -> None:
         self.stage = stage
@@ -305,6 +304,6 @@ class Node:
 
 
 async def close_quietly(client: websockets.ClientConnection) -> None:
-    """Let go of a client, whatever state it is in."""
+    """Close the connection of a client in any state."""
     client.transport.abort()
     await client.wait_closed()
