@@ -8,7 +8,8 @@ from random import Random
 from typing import cast
 
 from tests.chaos.audit import Life
-from tests.support.clients import CLOSE, PING, PONG, RESET, TEXT, close_frame, frame, upgrade
+from tests.support.clients import RESET, upgrade
+from tests.support.frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 
 TIMEOUT_S = 30.0
 """Seconds that a client waits for what has to come, through kills and restarts."""

@@ -15,7 +15,8 @@ from itertools import count
 from random import Random
 from typing import cast
 
-from tests.support.clients import PING, RESET, TEXT, frame, upgrade
+from tests.support.clients import RESET, upgrade
+from tests.support.frames import PING, TEXT, frame
 
 BURST = 32 * 1024
 """Bytes of a flood that are written at once. More follows only when the gateway took them."""

@@ -8,7 +8,8 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.support.backend import Call
-from tests.support.clients import ACCEPT, KEY, TEXT, Answer, frame, upgrade
+from tests.support.clients import ACCEPT, KEY, Answer, upgrade
+from tests.support.frames import TEXT, frame
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 

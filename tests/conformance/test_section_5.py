@@ -6,19 +6,9 @@ from itertools import product
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    EVERY_OPCODE,
-    MANY,
-    PING,
-    PROTOCOL_ERROR,
-    TEXT,
-    failure,
-    with_length,
-)
-from tests.support.clients import frame, upgrade
+from tests.conformance.wire import EVERY_OPCODE, MANY, PROTOCOL_ERROR, failure, with_length
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 

@@ -5,19 +5,8 @@ from itertools import product
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    PROTOCOL_ERROR,
-    TEXT,
-    closing,
-    everything,
-    failure,
-)
-from tests.support.clients import frame
+from tests.conformance.wire import PROTOCOL_ERROR, closing, everything, failure
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.support.stage import Stage
 from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder

@@ -5,20 +5,8 @@ import struct
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import (
-    BAD_TEXT,
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    PROTOCOL_ERROR,
-    TEXT,
-    closing,
-    failure,
-    received,
-)
-from tests.support.clients import MASK, close_frame, frame
+from tests.conformance.wire import BAD_TEXT, PROTOCOL_ERROR, closing, failure, received
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage
 from wsaas.events import Message
 from wsaas.websocket.frames import Violation

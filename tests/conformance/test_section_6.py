@@ -3,8 +3,9 @@
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import BINARY, CONTINUATION, MANY, PONG, TEXT, closing, received
-from tests.support.clients import frame, upgrade
+from tests.conformance.wire import MANY, closing, received
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, CONTINUATION, PONG, TEXT, frame
 from tests.support.stage import Stage
 from wsaas.events import Message
 

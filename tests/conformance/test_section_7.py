@@ -7,7 +7,8 @@ import pytest
 
 from tests.conformance.requirements import covers
 from tests.conformance.wire import failure
-from tests.support.clients import CLOSE, PING, PONG, TEXT, close_frame, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
 from wsaas.events import Reason

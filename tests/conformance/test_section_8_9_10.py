@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import BAD_TEXT, CONTINUATION, PROTOCOL_ERROR, TOO_BIG, failure
-from tests.support.clients import BINARY, CLOSE, PING, PONG, TEXT, frame, upgrade
+from tests.conformance.wire import BAD_TEXT, PROTOCOL_ERROR, TOO_BIG, failure
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 from wsaas.events import Message

@@ -3,12 +3,12 @@
 import struct
 from collections.abc import Iterator
 
-from tests.support.clients import MASK, RawClient, close_frame
+from tests.support.clients import RawClient
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, close_frame
 from tests.support.stage import Node
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Received
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 EVERY_OPCODE = [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG]
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
 MANY = [0, 1, 125, 126, 127, 65535, 65536]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.backend import Call
-from tests.support.clients import PONG, TEXT, close_frame, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import PONG, TEXT, close_frame, frame
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.ports import port_for_restarts
 from tests.support.program import gateway_program

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, PING, TEXT, close_frame, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, PING, TEXT, close_frame, frame
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
 from wsaas.http.request import CONTINUE

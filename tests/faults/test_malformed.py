@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.clients import BINARY, CLOSE, PING, TEXT, close_frame, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, CLOSE, PING, TEXT, close_frame, frame
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 

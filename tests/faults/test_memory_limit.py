@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, TEXT, RawClient, frame
+from tests.support.clients import RawClient
+from tests.support.frames import BINARY, TEXT, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until

@@ -13,7 +13,8 @@ import pytest
 import websockets
 
 from tests.support.backend import Call
-from tests.support.clients import TEXT, RawClient, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import TEXT, frame
 from tests.support.stage import Node, Stage
 
 NOISY, HEALTHY = 60, 20

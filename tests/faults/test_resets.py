@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.clients import TEXT, RawClient, frame
+from tests.support.clients import RawClient
+from tests.support.frames import TEXT, frame
 from tests.support.situations import (
     BACKEND_WAS_ASKED,
     BACKEND_WAS_NOT_ASKED,

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.backend import Call
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.clients import BINARY, PING, PONG, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import BINARY, PING, PONG, TEXT, close_frame, frame
 from tests.support.resources import resident_memory
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout

@@ -10,7 +10,8 @@ import websockets
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.backend import Call
-from tests.support.clients import TEXT, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 from wsaas.log.output import JsonFormatter, TextFormatter

@@ -6,7 +6,8 @@ import struct
 import pytest
 import websockets
 
-from tests.support.clients import CLOSE, PONG, TEXT, RawClient, close_frame, frame
+from tests.support.clients import RawClient
+from tests.support.frames import CLOSE, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 

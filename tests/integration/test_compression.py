@@ -8,7 +8,8 @@ import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from tests.support.backend import Call
-from tests.support.clients import TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import TEXT, close_frame, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 from wsaas.websocket.deflate import deflate

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clients import TEXT, Answer, RawClient, close_frame, frame, upgrade
+from tests.support.clients import Answer, RawClient, upgrade
+from tests.support.frames import TEXT, close_frame, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.ports import free_port
 from tests.support.stage import Node, Stage

@@ -12,7 +12,8 @@ import websockets
 from websockets.typing import Subprotocol
 
 from tests.support.backend import Backend, Call
-from tests.support.clients import ACCEPT, KEY, TEXT, frame, upgrade
+from tests.support.clients import ACCEPT, KEY, upgrade
+from tests.support.frames import TEXT, frame
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout

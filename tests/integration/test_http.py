@@ -6,7 +6,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.support.clients import BINARY, TEXT, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, TEXT, frame
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout

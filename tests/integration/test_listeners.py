@@ -11,7 +11,8 @@ import trustme
 import websockets
 
 from tests.support.backend import Backend
-from tests.support.clients import TEXT, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import TEXT
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import PING, TEXT, RawClient, close_frame, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import PING, TEXT, close_frame, frame
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until
 from wsaas.statistics import Statistics

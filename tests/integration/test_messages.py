@@ -7,7 +7,7 @@ import pytest
 import websockets
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
+from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import Backend
-from tests.support.clients import TEXT, RawClient, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import TEXT, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.network_namespace import DEAD_IPV6, LINK, LINK_LOCAL, NameServer, full_backlog, namespace, resolving
 from tests.support.ports import free_port

@@ -4,7 +4,8 @@ import asyncio
 import random
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, PING, TEXT, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, PING, TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import BINARY, TEXT
+from tests.support.frames import BINARY, TEXT
 from tests.support.stage import Node, Stage
 from tests.support.waiting import with_timeout
 

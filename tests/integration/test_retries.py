@@ -9,7 +9,7 @@ import pytest
 import websockets
 
 from tests.support.backend import Call
-from tests.support.clients import TEXT, frame
+from tests.support.frames import TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import Call
-from tests.support.clients import CLOSE, PING, PONG, TEXT, RawClient, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import CLOSE, PING, PONG, TEXT, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout

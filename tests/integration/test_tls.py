@@ -16,7 +16,8 @@ import pytest
 import websockets
 
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.clients import BINARY, TEXT, close_frame, frame, upgrade
+from tests.support.clients import upgrade
+from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.ports import free_port
 from tests.support.stage import Node, Stage
 from tests.support.tools import needs_curl, run_tool

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.backend import Call
-from tests.support.clients import BINARY, TEXT
+from tests.support.frames import BINARY, TEXT
 from tests.support.stage import Stage
 from tests.support.tools import TOOL_TIMEOUT_S, needs_curl, run_tool
 from tests.support.waiting import with_timeout

@@ -7,13 +7,11 @@ import struct
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tests.support.frames import CLOSE
 from tests.support.waiting import with_timeout
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-MASK = b"\x01\x02\x03\x04"
-
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER that makes a close a reset."""
 
@@ -44,26 +42,6 @@ def upgrade(path: str = "/", *more: str, key: str | None = KEY, version: str | N
     if version is not None:
         lines.append(f"Sec-WebSocket-Version: {version}")
     return "\r\n".join([*lines, *more, "", ""]).encode("latin-1")
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, reserved: int = 0) -> bytes:
-    """Return a client's frame."""
-    length = len(payload)
-    bit = 0x80 if masked else 0
-    head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])
-    if length < 126:
-        head += bytes([bit | length])
-    elif length < 1 << 16:
-        head += bytes([bit | 126]) + struct.pack("!H", length)
-    else:
-        head += bytes([bit | 127]) + struct.pack("!Q", length)
-    if not masked:
-        return head + payload
-    return head + MASK + bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
-
-
-def close_frame(code: int, reason: str = "") -> bytes:
-    return frame(CLOSE, struct.pack("!H", code) + reason.encode())
 
 
 class RawClient:

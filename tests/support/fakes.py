@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-from websockets.utils import apply_mask
-
 from wsaas.access import Proxies
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.circuit_breaker import CLOSED, CircuitBreaker
@@ -78,19 +76,6 @@ def read_all(reader, *pieces):
             if item is not None:
                 items.append(item)
     return items
-
-
-def client_frame(opcode, payload=b"", *, fin=True, mask=b"\x01\x02\x03\x04"):
-    """Return a frame as a client sends it: masked."""
-    first = bytes([(0x80 if fin else 0) | opcode])
-    size = len(payload)
-    if size < 126:
-        length = bytes([0x80 | size])
-    elif size < 65536:
-        length = b"\xfe" + size.to_bytes(2, "big")
-    else:
-        length = b"\xff" + size.to_bytes(8, "big")
-    return first + length + mask + apply_mask(payload, mask)
 
 
 class FakeTimer(Timer):

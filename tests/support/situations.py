@@ -3,7 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.support.clients import BINARY, PING, TEXT, RawClient, frame, upgrade
+from tests.support.clients import RawClient, upgrade
+from tests.support.frames import BINARY, PING, TEXT, frame
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until
 

@@ -9,8 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-FIN = 0x80
+from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 
 def examples(number: int) -> settings:
@@ -42,16 +41,6 @@ places = st.one_of(
 def xor(payload: bytes, mask: bytes) -> bytes:
     """Mask as section 5.3 of RFC 6455 writes it."""
     return bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-
-
-def frame(opcode: int, payload: bytes = b"", mask: bytes = b"\x37\xfa\x21\x3d", *, first: int = FIN) -> bytes:
-    """Return a client's frame with the bits `first` beside its opcode."""
-    size = len(payload)
-    if size < 126:
-        length = bytes([0x80 | size])
-    else:
-        length = b"\xfe" + pack("!H", size) if size < 65536 else b"\xff" + pack("!Q", size)
-    return bytes([first | opcode]) + length + mask + xor(payload, mask)
 
 
 masks = st.binary(min_size=4, max_size=4)
@@ -95,7 +84,7 @@ def messages(draw: st.DrawFn) -> bytes:
     stream = b""
     for index, piece in enumerate(pieces):
         last = index == len(pieces) - 1
-        stream += frame(opcode if index == 0 else 0, piece, draw(masks), first=FIN if last else 0)
+        stream += frame(opcode if index == 0 else 0, piece, draw(masks), fin=last)
         if not last and draw(st.integers(0, 3)) == 0:
             stream += draw(control_frames())
     return stream

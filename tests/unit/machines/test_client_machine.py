@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.fuzz import reference
 from tests.support.fakes import body_of
-from tests.support.strategies import FIN, frame
+from tests.support.frames import frame
 from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.inbox import MESSAGE_OVERHEAD
@@ -39,7 +39,7 @@ good_frames = st.one_of(
     data_frames,
     data_frames,
     st.sampled_from([b"", b"1", b"2"]).map(lambda payload: frame(PING, payload)),
-    st.just(frame(TEXT, b"a", first=0) + frame(PONG) + frame(0, b"b", first=0) + frame(0, b"c")),
+    st.just(frame(TEXT, b"a", fin=False) + frame(PONG) + frame(0, b"b", fin=False) + frame(0, b"c")),
 )
 last_frames = st.sampled_from(
     [
@@ -48,8 +48,8 @@ last_frames = st.sampled_from(
         frame(TEXT, b"\xff"),
         frame(BINARY, b"x" * (LIMIT + 1)),
         frame(3),
-        frame(TEXT, b"a", first=0) + frame(TEXT, b"b"),
-        frame(BINARY, b"reserved", first=FIN | 0x20),
+        frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"),
+        frame(BINARY, b"reserved", reserved=2),
     ]
 )
 

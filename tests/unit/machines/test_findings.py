@@ -1,6 +1,6 @@
 """What the machines found, one test for each."""
 
-from tests.support.strategies import frame
+from tests.support.frames import frame
 from tests.support.websocket_rig import WebSocketRig
 from wsaas.delivery.webhook import Undeliverable
 from wsaas.events import Message, Reason

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.fuzz.frames import plain, taken
 from tests.fuzz.reference import Decoder
 from tests.fuzz.requests import feed, told
-from tests.support.strategies import CLOSE, FIN, frame, requests, requests_or_not
+from tests.support.frames import CLOSE, frame
+from tests.support.strategies import requests, requests_or_not
 from wsaas.errors import HTTPError
 from wsaas.http.request import CONTINUE, Phase, Request, RequestParser
 from wsaas.websocket.decoder import FrameDecoder
@@ -78,13 +79,13 @@ frames = st.one_of(
         lambda made: frame(*made)
     ),
     st.sampled_from([126, 300]).map(lambda size: frame(2, b"y" * size)),
-    st.sampled_from([frame(1, b"\xe2", first=0), frame(0, b"\x82\xac", first=0), frame(0)]),
+    st.sampled_from([frame(1, b"\xe2", fin=False), frame(0, b"\x82\xac", fin=False), frame(0)]),
     # Deflated: "Hello", whole and in two, and 400 times "x".
     st.sampled_from(
         [
-            frame(1, bytes.fromhex("f248cdc9c90700"), first=FIN | 0x40),
-            frame(2, bytes.fromhex("f248cd"), first=0x40) + frame(0, bytes.fromhex("c9c90700")),
-            frame(2, bytes.fromhex("aaa818058329040000"), first=FIN | 0x40),
+            frame(1, bytes.fromhex("f248cdc9c90700"), reserved=4),
+            frame(2, bytes.fromhex("f248cd"), fin=False, reserved=4) + frame(0, bytes.fromhex("c9c90700")),
+            frame(2, bytes.fromhex("aaa818058329040000"), reserved=4),
         ]
     ),
 )

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from tests.support.fakes import client_frame, make_settings
+from tests.support.fakes import make_settings
+from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from tests.support.peers import REMOTE, PeerDouble
 from wsaas.api.api import Api
@@ -191,9 +192,9 @@ def test_the_last_request_of_a_connection_may_be_deferred(rig):
 
 
 def test_a_handshake_behind_a_deferred_response_waits_for_it(rig):
-    frame = client_frame(frames.TEXT, b"early")
+    early = frame(frames.TEXT, b"early")
     rig.receive(remote() + HANDSHAKE)
-    rig.receive(frame)
+    rig.receive(early)
     assert len(rig.registry) == 0
     rig.peer.answer()
     assert rig.responses() == [(200, "OK", False)]

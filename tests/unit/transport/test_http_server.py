@@ -5,12 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import (
-    ANSWER_TO_KEY,
-    KEY,
-    FakeTransport,
-    client_frame,
-)
+from tests.support.fakes import ANSWER_TO_KEY, KEY, FakeTransport
+from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from wsaas.delivery.webhook import Accepted
 from wsaas.events import Reason
@@ -555,8 +551,8 @@ def test_a_fault_may_stand_behind_a_burst(rig):
 
 
 def test_a_handshake_may_stand_behind_a_burst(rig):
-    frame = client_frame(frames.TEXT, b"early")
-    rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + frame)
+    early = frame(frames.TEXT, b"early")
+    rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + early)
     assert len(rig.registry) == 0
     rig.clock.advance(0.0)
     assert statuses(rig) == EXPECTED[: BURST + 4]
@@ -679,9 +675,9 @@ def test_the_101_answers_the_key_of_the_client(rig):
 
 
 def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
-    frame = client_frame(frames.TEXT, b"early")
-    rig.receive(HANDSHAKE + frame[:4])
-    rig.receive(frame[4:])
+    early = frame(frames.TEXT, b"early")
+    rig.receive(HANDSHAKE + early[:4])
+    rig.receive(early[4:])
     rig.webhook.answer(Accepted(None, None))
     assert rig.webhook.asked.data == b"early"
 

@@ -3,9 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.fakes import (
-    client_frame,
-)
+from tests.support.frames import frame
 from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Undeliverable
@@ -20,7 +18,7 @@ OK = Accepted(None, None)
 
 
 def text(data):
-    return client_frame(frames.TEXT, data)
+    return frame(frames.TEXT, data)
 
 
 @pytest.fixture
@@ -29,11 +27,11 @@ def rig():
 
 
 def ping(payload=b""):
-    return client_frame(frames.PING, payload)
+    return frame(frames.PING, payload)
 
 
 def close(code=1000, reason=""):
-    return client_frame(frames.CLOSE, code.to_bytes(2, "big") + reason.encode())
+    return frame(frames.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
 # While the backend is asked.
@@ -151,7 +149,7 @@ def test_a_pending_client_that_is_closed_gracefully_is_sent_what_is_buffered_wit
 def test_a_frame_becomes_a_message_at_once(rig):
     rig.receive(text(b"hello"))
     assert rig.webhook.asked == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
-    rig.receive(client_frame(frames.BINARY, b"\xff"))
+    rig.receive(frame(frames.BINARY, b"\xff"))
     rig.answer_all()
     assert rig.webhook.told[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
 
@@ -273,7 +271,7 @@ def test_a_ping_is_answered_at_once_while_a_message_waits_for_the_backend(rig):
 
 def test_a_pong_only_ends_the_silence(rig):
     rig.clock.advance(5.0)
-    rig.receive(client_frame(frames.PONG, b"x"))
+    rig.receive(frame(frames.PONG, b"x"))
     assert rig.transport.writes == []
     assert rig.session.info.last_seen == rig.clock.now()
     assert rig.messages == []
@@ -323,7 +321,7 @@ def test_a_ping_that_was_not_answered_before_a_close_is_not_answered_after_it():
     [
         (close(1000, "bye"), frames.encode_close(1000, "bye"), (1000, "bye")),
         (close(4999), frames.encode_close(4999), (4999, "")),
-        (client_frame(frames.CLOSE), frames.encode_close(1005), (1005, "")),
+        (frame(frames.CLOSE), frames.encode_close(1005), (1005, "")),
     ],
 )
 def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, frame, echo, end):
@@ -362,8 +360,8 @@ def test_what_follows_a_close_is_ignored(rig):
     [
         (text(b"\xff"), 1007),
         (b"\x81\x05hello", 1002),
-        (client_frame(3), 1002),
-        (client_frame(frames.TEXT, b"." * 101), 1009),
+        (frame(3), 1002),
+        (frame(frames.TEXT, b"." * 101), 1009),
         (close(1005), 1002),
     ],
 )
@@ -474,13 +472,13 @@ def test_a_client_that_answers_pings_is_never_closed(rig):
         rig.pass_time(15.0)
         assert rig.transport.take() == frames.encode(frames.PING, b"")
         rig.clock.advance(14.9)
-        rig.receive(client_frame(frames.PONG))
+        rig.receive(frame(frames.PONG))
     assert rig.session.state is State.OPEN
 
 
 def test_a_client_that_answers_a_ping_at_once_is_pinged_again(rig):
     rig.pass_time(15.0)
-    rig.receive(client_frame(frames.PONG))
+    rig.receive(frame(frames.PONG))
     rig.transport.take()
     rig.pass_time(15.0)
     assert rig.transport.writes == [frames.encode(frames.PING, b"")]
@@ -530,7 +528,7 @@ def test_a_client_that_waited_long_for_its_101_is_pinged_before_it_is_closed():
     assert rig.transport.take() == frames.encode(frames.PING, b"")
     rig.pass_time(2.4)
     assert rig.session.state is State.OPEN
-    rig.receive(client_frame(frames.PONG))
+    rig.receive(frame(frames.PONG))
     rig.pass_time(2.4)
     assert rig.session.state is State.OPEN
 
@@ -602,9 +600,9 @@ def test_without_a_timeout_a_client_still_has_to_close():
 FLOODS = {
     "pings": ping(b""),
     "large pings": ping(b"x" * 125),
-    "pongs": client_frame(frames.PONG),
+    "pongs": frame(frames.PONG),
     "messages": text(b"hi"),
-    "messages of two empty fragments": client_frame(frames.TEXT, fin=False) + client_frame(0),
+    "messages of two empty fragments": frame(frames.TEXT, fin=False) + frame(0),
 }
 
 
@@ -629,7 +627,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
 
 def test_a_flood_of_fragments_is_read_in_turns():
     rig = WebSocketRig().enter().slices_of(2)
-    rig.receive(client_frame(frames.TEXT, fin=False) + client_frame(0, fin=False) * 100 + client_frame(0, b"at last"))
+    rig.receive(frame(frames.TEXT, fin=False) + frame(0, fin=False) * 100 + frame(0, b"at last"))
     turns = 0
     while not rig.messages:
         assert not rig.transport.reading
@@ -723,8 +721,8 @@ def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
 
 def test_a_message_in_many_fragments_is_delivered_although_its_client_was_lost_between_two_turns():
     rig = WebSocketRig().enter().slices_of(2)
-    more = client_frame(0, fin=False) * 200
-    rig.receive(client_frame(frames.TEXT, fin=False) + more + client_frame(0, b"at last"))
+    more = frame(0, fin=False) * 200
+    rig.receive(frame(frames.TEXT, fin=False) + more + frame(0, b"at last"))
     assert not rig.transport.reading
     rig.transport.lose()
     rig.answer_all()
@@ -1104,7 +1102,7 @@ def test_messages_sent_with_the_handshake_count_for_the_rate_limit():
 
 def test_pings_do_not_count_for_the_rate_limit(limited):
     for _ in range(5):
-        limited.receive(client_frame(frames.PING))
+        limited.receive(frame(frames.PING))
     assert len(limited.transport.take()) == 10
     assert limited.transport.reading
 
@@ -1156,7 +1154,7 @@ def test_what_a_rate_limited_client_sent_before_it_was_lost_is_delivered(limited
 
 
 def test_after_a_close_was_sent_the_rate_limit_does_not_apply(limited):
-    limited.receive(burst(0, 5) + client_frame(frames.CLOSE, b"\x03\xe8"))
+    limited.receive(burst(0, 5) + frame(frames.CLOSE, b"\x03\xe8"))
     limited.session.close(Reason.SHUTDOWN)
     limited.clock.advance(0)
     limited.answer_all()

@@ -6,23 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from tests.support.strategies import (
-    BINARY,
-    CLOSE,
-    FIN,
-    PING,
-    PONG,
-    TEXT,
-    cut,
-    examples,
-    frame,
-    frame_streams,
-    good_streams,
-    masks,
-    places,
-    spoilt_text,
-    xor,
-)
+from tests.support.frames import BINARY, CLOSE, FIN, PING, PONG, TEXT, frame
+from tests.support.strategies import cut, examples, frame_streams, good_streams, masks, places, spoilt_text, xor
 from wsaas.events import Message
 from wsaas.websocket import decoder as framing
 from wsaas.websocket import frames
@@ -183,7 +168,7 @@ def test_a_whole_control_frame_needs_no_wsproto(monkeypatch):
 
 def test_wsproto_is_dropped_when_nothing_is_left_in_it():
     stream = FrameDecoder(UNLIMITED)
-    data = frame(TEXT, b"ab", first=0) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
+    data = frame(TEXT, b"ab", fin=False) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
     for piece in cut(data, range(len(data))):
         stream.receive(piece)
         drain(stream)
@@ -218,16 +203,16 @@ def test_nothing_comes_of_nothing():
         frame(0x7, b"x"),
         frame(0xB),
         frame(0xF),
-        frame(TEXT, b"x", first=FIN | 0x40),
-        frame(TEXT, b"x", first=FIN | 0x20),
-        frame(BINARY, b"x", first=FIN | 0x10),
-        frame(PING, b"x", first=FIN | 0x40),
-        frame(PING, b"x", first=0),
-        frame(CLOSE, first=0),
+        frame(TEXT, b"x", reserved=4),
+        frame(TEXT, b"x", reserved=2),
+        frame(BINARY, b"x", reserved=1),
+        frame(PING, b"x", reserved=4),
+        frame(PING, b"x", fin=False),
+        frame(CLOSE, fin=False),
         frame(0, b"x"),
-        frame(0, b"", first=0),
-        frame(TEXT, b"x", first=0) + frame(TEXT, b"y"),
-        frame(TEXT, b"x", first=0) + frame(BINARY, b"y"),
+        frame(0, b"", fin=False),
+        frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"),
+        frame(TEXT, b"x", fin=False) + frame(BINARY, b"y"),
         frames.encode(TEXT, b"not masked"),
         frames.encode(PING, b""),
         bytes([FIN | TEXT, 0xFE, 0, 125]) + b"mask" + bytes(125),
@@ -271,14 +256,14 @@ def test_text_that_is_not_utf8_is_refused_in_one_frame_and_in_many(fast, bad, be
     text = before.encode()
     refused = [Violation(BAD_TEXT, "text that is not UTF-8")]
     assert receive(frame(TEXT, text + bad, mask) + frame(TEXT, b"after"), fast=fast) == refused
-    in_two = frame(TEXT, text, mask, first=0) + frame(0, bad, mask) + frame(TEXT, b"after")
+    in_two = frame(TEXT, text, mask, fin=False) + frame(0, bad, mask) + frame(TEXT, b"after")
     assert receive(in_two, fast=fast) == refused
     assert receive(frame(BINARY, bad), fast=fast) == [Message(False, bad)]
 
 
 def test_a_character_may_be_cut_by_fragments():
     euro = "€".encode()
-    data = frame(TEXT, euro[:1], first=0) + frame(PING) + frame(0, euro[1:2], first=0) + frame(0, euro[2:])
+    data = frame(TEXT, euro[:1], fin=False) + frame(PING) + frame(0, euro[1:2], fin=False) + frame(0, euro[2:])
     assert receive(data) == [Ping(b""), Message(True, euro)]
 
 
@@ -345,7 +330,7 @@ def test_a_message_of_the_limit_passes_and_one_over_it_does_not(fast):
     too_big = [Violation(TOO_BIG, "message over 200 bytes")]
     assert receive(frame(BINARY, bytes(201)), 200, fast=fast) == too_big
     assert receive(frame(TEXT, b"\xff" * 201), 200, fast=fast) == too_big
-    assert receive(frame(TEXT, b"x" * 100, first=0) + frame(0, b"x" * 101), 200, fast=fast) == too_big
+    assert receive(frame(TEXT, b"x" * 100, fin=False) + frame(0, b"x" * 101), 200, fast=fast) == too_big
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -359,18 +344,18 @@ def test_an_oversized_message_is_refused_by_its_header_alone(size, fast):
 
 def test_the_start_of_a_character_counts_for_the_limit_too():
     smile = "🙂".encode()
-    assert receive(frame(TEXT, smile[:3], first=0) + frame(0, smile[3:]), 4) == [Message(True, smile)]
+    assert receive(frame(TEXT, smile[:3], fin=False) + frame(0, smile[3:]), 4) == [Message(True, smile)]
     too_big = [Violation(TOO_BIG, "message over 4 bytes")]
-    assert receive(frame(TEXT, smile[:3], first=0) + frame(0, smile[3:] + b"x"), 4) == too_big
+    assert receive(frame(TEXT, smile[:3], fin=False) + frame(0, smile[3:] + b"x"), 4) == too_big
 
 
 def test_a_limit_holds_for_each_message_and_not_for_control_frames():
     data = b"".join(
         [
-            frame(TEXT, b"ab", first=0),
+            frame(TEXT, b"ab", fin=False),
             frame(PING, b"x" * 125),
             frame(0, b"cd"),
-            frame(TEXT, b"e", first=0),
+            frame(TEXT, b"e", fin=False),
             frame(0, b"fgh"),
         ]
     )
@@ -379,15 +364,15 @@ def test_a_limit_holds_for_each_message_and_not_for_control_frames():
 
 
 def test_a_message_may_have_seventy_thousand_fragments():
-    data = frame(TEXT, b"x", first=0) + frame(0, b"y", first=0) * 69_998 + frame(0, b"z")
+    data = frame(TEXT, b"x", fin=False) + frame(0, b"y", fin=False) * 69_998 + frame(0, b"z")
     assert receive(data, 70_000) == [Message(True, b"x" + b"y" * 69_998 + b"z")]
 
 
 def test_empty_fragments_cost_no_memory():
     stream = FrameDecoder(10)
-    stream.receive(frame(TEXT, b"", first=0))
+    stream.receive(frame(TEXT, b"", fin=False))
     assert stream.next() is None
-    many = frame(0, b"", first=0) * 5_000
+    many = frame(0, b"", fin=False) * 5_000
     tracemalloc.start()
     try:
         for _ in range(2):
@@ -408,7 +393,7 @@ def test_empty_fragments_cost_no_memory():
 )
 def test_many_fragments_are_taken_in_turns(fragments, turns):
     stream = FrameDecoder(10)
-    stream.receive(frame(TEXT, b"", first=0) + frame(0, b"", first=0) * (fragments - 1))
+    stream.receive(frame(TEXT, b"", fin=False) + frame(0, b"", fin=False) * (fragments - 1))
     for _ in range(turns):
         assert stream.next() is None
         assert stream.pending
@@ -442,7 +427,7 @@ def test_what_is_held_is_what_an_unfinished_message_takes():
     assert stream.held == 100_000 or stream.pending
     assert stream.next() == Message(False, b"x" * 100_000)
     assert stream.held == 0
-    stream.receive(frame(TEXT, b"abc", first=0) + frame(0, b"def", first=0))
+    stream.receive(frame(TEXT, b"abc", fin=False) + frame(0, b"def", fin=False))
     assert stream.next() is None
     assert stream.held == 6
 

@@ -11,20 +11,8 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame
 from wsproto.frame_protocol import FrameProtocol
 
-from tests.support.strategies import (
-    BINARY,
-    CLOSE,
-    FIN,
-    PING,
-    PONG,
-    TEXT,
-    cut,
-    examples,
-    frame,
-    frame_streams,
-    masks,
-    places,
-)
+from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, frame
+from tests.support.strategies import cut, examples, frame_streams, masks, places
 from wsaas.events import Message
 from wsaas.websocket import frames
 from wsaas.websocket.decoder import FrameDecoder
@@ -45,8 +33,8 @@ def receive(data, limit=UNLIMITED, pieces=None):
     return received
 
 
-def deflated_frame(opcode, payload, *, first=FIN, **more):
-    return frame(opcode, deflate(payload), first=first | RSV1, **more)
+def deflated_frame(opcode, payload, **more):
+    return frame(opcode, deflate(payload), reserved=4, **more)
 
 
 # What a client sends
@@ -77,8 +65,9 @@ def streams(draw):
         if payload is None:
             continue
         for index, piece in enumerate(pieces or [b""]):
-            first = (RSV1 if is_deflated and index == 0 else 0) | (FIN if index >= len(pieces) - 1 else 0)
-            data += frame((TEXT if text else BINARY) if index == 0 else 0, piece, draw(masks), first=first)
+            reserved, fin = 4 if is_deflated and index == 0 else 0, index >= len(pieces) - 1
+            opcode = (TEXT if text else BINARY) if index == 0 else 0
+            data += frame(opcode, piece, draw(masks), fin=fin, reserved=reserved)
             if index < len(pieces) - 1 and draw(st.booleans()):
                 data += frame(PING, b"p")
                 expected.append(Ping(b"p"))
@@ -106,14 +95,14 @@ def test_any_bytes_mean_the_same_however_they_are_cut(data, pieces):
 @pytest.mark.parametrize(
     "data",
     [
-        frame(PING, first=FIN | RSV1),
-        frame(PONG, first=FIN | RSV1),
-        frame(CLOSE, first=FIN | RSV1),
-        frame(TEXT, b"a", first=FIN | 0x20),
-        frame(TEXT, b"a", first=FIN | RSV1 | 0x10),
-        deflated_frame(TEXT, b"a", first=0) + frame(0, b"", first=FIN | RSV1),
-        frame(TEXT, b"a", first=0) + frame(0, b"", first=FIN | RSV1),
-        deflated_frame(TEXT, b"a", first=0) + deflated_frame(TEXT, b"b"),
+        frame(PING, reserved=4),
+        frame(PONG, reserved=4),
+        frame(CLOSE, reserved=4),
+        frame(TEXT, b"a", reserved=2),
+        frame(TEXT, b"a", reserved=5),
+        deflated_frame(TEXT, b"a", fin=False) + frame(0, b"", reserved=4),
+        frame(TEXT, b"a", fin=False) + frame(0, b"", reserved=4),
+        deflated_frame(TEXT, b"a", fin=False) + deflated_frame(TEXT, b"b"),
     ],
 )
 def test_the_bit_stands_at_the_first_frame_of_a_message_alone(data):
@@ -132,13 +121,13 @@ def test_without_an_agreement_the_bit_is_a_violation():
 
 
 def test_invalid_deflate_data_is_refused():
-    (violation,) = receive(frame(TEXT, b"\xff\xff\xff", first=FIN | RSV1))
+    (violation,) = receive(frame(TEXT, b"\xff\xff\xff", reserved=4))
     assert violation.code == 1007
     assert violation.reason.startswith("deflated data that cannot be inflated: ")
 
 
 def test_what_is_missing_at_the_end_of_a_message_is_refused():
-    (violation,) = receive(frame(TEXT, deflate(b"hello" * 50)[:-3], first=FIN | RSV1))
+    (violation,) = receive(frame(TEXT, deflate(b"hello" * 50)[:-3], reserved=4))
     assert violation.code == 1007
 
 
@@ -152,7 +141,7 @@ def test_it_is_the_inflated_size_that_is_limited(limit):
     assert receive(deflated_frame(BINARY, bytes(limit)), limit) == [Message(False, bytes(limit))]
     too_big = [Violation(1009, f"message over {limit} bytes")]
     assert receive(deflated_frame(BINARY, bytes(limit + 1)), limit) == too_big
-    halves = frame(BINARY, deflate(bytes(limit)) + b"\0\0\xff\xff", first=RSV1) + frame(0, deflate(b"x"))
+    halves = frame(BINARY, deflate(bytes(limit)) + b"\0\0\xff\xff", fin=False, reserved=4) + frame(0, deflate(b"x"))
     assert receive(halves, limit) == too_big
 
 
@@ -162,19 +151,19 @@ def test_a_message_of_the_limit_that_grew_by_being_deflated_passes():
     pieces = [stored.compress(payload[at : at + 1]) + stored.flush(zlib.Z_SYNC_FLUSH) for at in range(1024)]
     data = b"".join(pieces)[:-4]
     assert len(data) > 6 * len(payload)
-    assert receive(frame(BINARY, data, first=FIN | RSV1), 1024) == [Message(False, payload)]
+    assert receive(frame(BINARY, data, reserved=4), 1024) == [Message(False, payload)]
 
 
 @pytest.mark.parametrize("payload", [bytes(range(256)), b"ab"])
 def test_a_message_of_the_limit_may_end_with_an_empty_frame(payload):
-    data = frame(BINARY, deflate(payload), first=RSV1) + frame(0)
+    data = frame(BINARY, deflate(payload), fin=False, reserved=4) + frame(0)
     assert len(deflate(payload)) > len(payload)
     assert receive(data, len(payload)) == [Message(False, payload)]
 
 
 def test_a_message_does_not_go_on_for_ever_by_inflating_to_nothing():
     nothing = b"\0\0\0\xff\xff" * 25
-    data = frame(BINARY, nothing, first=RSV1) + frame(0, nothing, first=0) * 100
+    data = frame(BINARY, nothing, fin=False, reserved=4) + frame(0, nothing, fin=False) * 100
     assert receive(data, 100) == [Violation(1009, "message over 100 bytes")]
 
 
@@ -182,7 +171,7 @@ def test_a_bomb_costs_no_more_than_a_message_may_have():
     limit = 100_000
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = compressor.compress(bytes(50_000_000)) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    bomb = frame(BINARY, bomb[:-4], first=FIN | RSV1)
+    bomb = frame(BINARY, bomb[:-4], reserved=4)
     stream = FrameDecoder(limit, deflated=True)
     tracemalloc.start()
     try:

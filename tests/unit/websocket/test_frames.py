@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from tests.support.strategies import BINARY, PING, PONG, TEXT, examples, spoilt_text
+from tests.support.frames import BINARY, PING, PONG, TEXT
+from tests.support.strategies import examples, spoilt_text
 from wsaas.websocket import frames
 from wsaas.websocket.frames import Close, Violation, read_close
 
