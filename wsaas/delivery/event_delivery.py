@@ -3,7 +3,7 @@
 The states and the transitions between them are in `outbox_state`.
 """
 
-from wsaas.clock import Timer
+from wsaas.clock import NO_TIMER
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.outbox_state import (
     ABANDONED,
@@ -59,16 +59,6 @@ class OutboxListener:
 NO_LISTENER = OutboxListener()
 
 
-class _NoTimer:
-    """A timer that is not set."""
-
-    __slots__ = ()
-
-    def cancel(self) -> None:
-        """Do nothing."""
-
-
-NO_TIMER = _NoTimer()
 NO_EVENT = Message(text=False, data=b"")
 """What is current when there is no event."""
 
@@ -87,7 +77,7 @@ class EventDelivery:
         self._listener = listener
         self._retries = NO_RETRIES
         self._services = services
-        self._timer: Timer = NO_TIMER
+        self._timer = NO_TIMER
         self._webhook = services.webhook
         self.state = IDLE
         self.subject = subject

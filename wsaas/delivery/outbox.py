@@ -1,6 +1,7 @@
 """The events of one connection on their way to the backend: in order, one at a time, and in bounded memory."""
 
-from wsaas.delivery.event_delivery import NO_EVENT, NO_LISTENER, NO_TIMER, EventDelivery, OutboxListener
+from wsaas.clock import NO_TIMER
+from wsaas.delivery.event_delivery import NO_EVENT, NO_LISTENER, EventDelivery, OutboxListener
 from wsaas.delivery.inbox import Inbox
 from wsaas.delivery.outbox_state import ABANDONED, DONE, IDLE
 from wsaas.delivery.services import DeliveryServices
@@ -49,9 +50,10 @@ class Outbox(EventDelivery):
 
     def release(self) -> None:
         """Start events again; harmless without `hold`."""
-        self.held = False
-        if self.state is IDLE:
-            self._start_next()
+        if self.held:
+            self.held = False
+            if self.state is IDLE:
+                self._start_next()
 
     def discard_messages(self) -> int:
         """Drop the messages that wait, but not the `Closed` behind them; return how many those were."""

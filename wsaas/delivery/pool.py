@@ -124,6 +124,10 @@ class PoolCounts:
     waiting: int
 
 
+NO_TRANSPORT = asyncio.Transport()
+"""The transport of a connection that is not open: nothing is ever written to it."""
+
+
 class PooledConnection(asyncio.Protocol):
     """One connection to the backend, with at most one exchange on it.
 
@@ -142,7 +146,7 @@ class PooledConnection(asyncio.Protocol):
         """Belong to `pool`."""
         self._pool = pool
         self._reader = ResponseParser(pool.limits.body)
-        self._transport: asyncio.Transport | None = None
+        self._transport = NO_TRANSPORT
         self._heard = False
         self.deadline = 0.0
         self.expires = math.inf
@@ -159,7 +163,7 @@ class PooledConnection(asyncio.Protocol):
         self.exchange = exchange
         self.deadline = deadline
         self._heard = False
-        cast(asyncio.Transport, self._transport).write(exchange.request)
+        self._transport.write(exchange.request)
 
     def data_received(self, data: bytes) -> None:
         """Read the response."""
@@ -170,10 +174,11 @@ class PooledConnection(asyncio.Protocol):
             detail = f": {error}, in {quote(data[:EXCERPT_SIZE].decode('latin-1'))}"
             self.end(Failure.INVALID_RESPONSE, detail, _NOT_HTTP if is_first and not data.startswith(b"HTTP/") else "")
             return
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             self.end(Failure.INVALID_RESPONSE)
         elif response is not None:
-            self._answered(response)
+            self._answered(exchange, response)
         elif self._reader.is_request_timeout and self.reused:
             self._end_stale()
 
@@ -182,8 +187,9 @@ class PooledConnection(asyncio.Protocol):
 
         An end that is an error makes nothing whole (RFC 9112 section 8).
         """
-        if self.exchange is not None and exc is None and (response := self._reader.eof()) is not None:
-            self._answered(response)
+        exchange = self.exchange
+        if exchange is not None and exc is None and (response := self._reader.eof()) is not None:
+            self._answered(exchange, response)
         self.end(Failure.BROKEN, f" ({exc})" if exc else "", "" if self._heard or exc else _MAYBE_TLS)
 
     def end(self, failure: Failure, detail: str = "", advice: str = "") -> None:
@@ -193,9 +199,9 @@ class PooledConnection(asyncio.Protocol):
         """
         exchange, self.exchange = self.exchange, None
         self._pool.closed(self)
-        if self._transport is not None:
+        if self._transport is not NO_TRANSPORT:
             self._transport.abort()
-            self._transport = None
+            self._transport = NO_TRANSPORT
             self._reader.close()
         if exchange is None:
             return
@@ -212,11 +218,10 @@ class PooledConnection(asyncio.Protocol):
         self._heard = False
         self.end(Failure.BROKEN)
 
-    def _answered(self, response: Response) -> None:
+    def _answered(self, exchange: Exchange, response: Response) -> None:
         if not response.keep_alive and response.status == REQUEST_TIMEOUT and self.reused:
             self._end_stale()
             return
-        exchange = cast(Exchange, self.exchange)
         self.exchange = None
         self.reused = True
         if response.keep_alive:

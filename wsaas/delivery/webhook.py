@@ -231,11 +231,11 @@ class Webhook:
             verdict = self._judge_message(outcome)
         else:
             verdict = judge_opened(outcome) if isinstance(event, Opened) else self._judge_closed(outcome)
-        if isinstance(outcome, Response):
+        if isinstance(outcome, Response) and not isinstance(verdict, (Accepted, Delivered)):
             self._log(type(event), outcome, verdict)
         return verdict
 
-    def _log(self, kind: type[Event], response: Response, verdict: Verdict) -> None:
+    def _log(self, kind: type[Event], response: Response, verdict: Rejected | Retry | Undeliverable) -> None:
         """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
         if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
@@ -243,10 +243,8 @@ class Webhook:
         elif isinstance(verdict, Retry):
             window = self.windows[kind]
             why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED
-        elif isinstance(verdict, Undeliverable):
-            why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         else:
-            return
+            why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         is_expected = isinstance(verdict, Rejected) and not verdict.unusable and is_deliberate(response)
         log = throttle.info if is_expected else throttle.warning
         log((kind, why), "%s: %s%s; %s%s", self._names[kind], why, Excerpt(response), what, advice(response))
