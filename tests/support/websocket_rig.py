@@ -18,6 +18,7 @@ from tests.support.fakes import (
 from wsaas.delivery.webhook import DELIVERED, Accepted
 from wsaas.events import Closed, Message
 from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
@@ -47,8 +48,8 @@ class WebSocketRig:
         self.transport.set_protocol(self.pending_client)
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 22, handshake, "", self.clock)
-        self.session = self.pending_client.session = Session(services, info, handshake, self.pending_client)
-        self.session.start(handshake)
+        self.session = self.pending_client.session = Session(services, info, handshake)
+        OpeningHandshake(services, self.session, handshake, self.pending_client).start()
 
     def enter(self):
         self.webhook.answer(Accepted(None, None))

@@ -19,7 +19,7 @@ from wsaas.delivery.outbox_state import (
 from wsaas.delivery.retries import NO_RETRIES, Retries
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Verdict
-from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.events import Closed, Disconnect, Event, Message, Opened, Reason
 from wsaas.log import logger
 
 
@@ -69,12 +69,12 @@ class EventDelivery:
     The journal gets a `Closed` as soon as it is late, and forgets the connection as soon as that is delivered.
     """
 
-    __slots__ = ("_current", "_listener", "_retries", "_services", "_timer", "_webhook", "state", "subject")
+    __slots__ = ("_current", "_retries", "_services", "_timer", "_webhook", "listener", "state", "subject")
 
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
         """Deliver for `listener`; no event is current yet."""
         self._current: Event = NO_EVENT
-        self._listener = listener
+        self.listener = listener
         self._retries = NO_RETRIES
         self._services = services
         self._timer = NO_TIMER
@@ -127,14 +127,14 @@ class EventDelivery:
             return
         if isinstance(verdict, Delivered):
             if verdict.reply is not None:
-                self._listener.replied(verdict.reply)
+                self.listener.replied(verdict.reply)
         elif isinstance(verdict, Retry):
             self._retry(verdict)
             return
         elif isinstance(verdict, Undeliverable):
-            self._listener.undelivered(verdict.reason, verdict.why)
+            self.listener.undelivered(verdict.reason, verdict.why)
         else:
-            self._listener.decided(verdict)
+            self.listener.decided(verdict)
         self._finish()
 
     # Transitions. A listener may abandon the outbox whenever it is called: hence a look at the state behind each call.
@@ -168,7 +168,7 @@ class EventDelivery:
         """Send `event` for the first time, unless the circuit breaker makes it wait."""
         self._move(DELIVERING if self._webhook.breaker.state is CLOSED else QUEUED)
         if isinstance(event, Closed):
-            self._listener.disconnecting(event)
+            self.listener.disconnecting(event)
         if self.state is DELIVERING:
             self._webhook.call(self, event)
         elif self.state is QUEUED:
@@ -181,13 +181,20 @@ class EventDelivery:
 
     def _begin_retries(self, failures: int = 0) -> None:
         """Let the window in which the current event is retried begin now."""
-        is_first = self._retries is NO_RETRIES
+        self._journal_closed()
         self._retries = Retries(self._webhook.windows[type(self._current)], self._services.clock.now(), failures)
         if isinstance(self._current, Closed):
-            if is_first and not isinstance(self._current.disconnect, bytes):
-                # Bytes come from the journal. A crash leaves the DELETE to the next start, as it is.
-                self._services.journal.ended(self.subject.id, self._current)
-            self._listener.disconnect_delayed()
+            self.listener.disconnect_delayed()
+
+    def _journal_closed(self) -> None:
+        """Write the current event to the journal if it is a `Closed` that may have been sent, and is not in it yet.
+
+        Whoever sends it again, this process or the next, then sends the same bytes.
+        """
+        event = self._current
+        # Bytes come from the journal, or are not set yet.
+        if isinstance(event, Closed) and isinstance(event.disconnect, Disconnect) and self._retries is NO_RETRIES:
+            self._services.journal.ended(self.subject.id, event)
 
     def _wait_in_queue(self) -> None:
         if self.state is QUEUED:
@@ -229,7 +236,7 @@ class EventDelivery:
 
     def _give_up(self, why: str) -> None:
         if not isinstance(self._current, Closed):
-            self._listener.undelivered(Reason.UNDELIVERED, why)
+            self.listener.undelivered(Reason.UNDELIVERED, why)
         self._finish(why)
 
     def _finish(self, why: str = "") -> None:
@@ -239,10 +246,10 @@ class EventDelivery:
         if isinstance(self._current, Closed):
             self._move(DONE)
             if why:
-                self._listener.disconnect_failed(why)
+                self.listener.disconnect_failed(why)
             else:
                 self._services.journal.settled(self.subject.id)
-                self._listener.disconnect_delivered()
+                self.listener.disconnect_delivered()
             return
         self._move(IDLE)
         self._current = NO_EVENT

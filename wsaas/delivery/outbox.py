@@ -1,7 +1,7 @@
 """The events of one connection on their way to the backend: in order, one at a time, and in bounded memory."""
 
 from wsaas.clock import NO_TIMER
-from wsaas.delivery.event_delivery import NO_EVENT, NO_LISTENER, EventDelivery, OutboxListener
+from wsaas.delivery.event_delivery import NO_EVENT, EventDelivery, OutboxListener
 from wsaas.delivery.inbox import Inbox
 from wsaas.delivery.outbox_state import ABANDONED, DONE, IDLE
 from wsaas.delivery.services import DeliveryServices
@@ -41,7 +41,7 @@ class Outbox(EventDelivery):
             self._start(event)
         elif state is not ABANDONED and state is not DONE:
             if self._inbox is None:
-                self._inbox = Inbox(self._services.settings.inbox, self._listener)
+                self._inbox = Inbox(self._services.settings.inbox, self.listener)
             self._inbox.add(event)
 
     def hold(self) -> None:
@@ -62,10 +62,12 @@ class Outbox(EventDelivery):
     def abandon(self) -> list[Event]:
         """Send nothing any more; return the events that were not delivered, the current one first.
 
-        The verdict on a request that is under way is ignored. Returns nothing when DONE or ABANDONED.
+        The verdict on a request that is under way is ignored. A `Closed` that was sent is in the journal afterwards.
+        Returns nothing when DONE or ABANDONED.
         """
         if self.state is DONE or self.state is ABANDONED:
             return []
+        self._journal_closed()
         undelivered = [] if self.state is IDLE else [self._current]
         if self._inbox is not None:
             undelivered += self._inbox.events()
@@ -75,10 +77,6 @@ class Outbox(EventDelivery):
         self._move(ABANDONED)
         self._current = NO_EVENT
         return undelivered
-
-    def detach(self) -> None:
-        """Call the listener no more. The two refer to each other: this breaks the cycle."""
-        self._listener = NO_LISTENER
 
     def _start_next(self) -> None:
         inbox = self._inbox

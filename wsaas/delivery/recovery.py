@@ -7,7 +7,7 @@ from typing import cast
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.event_bodies import disconnect_body
-from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
@@ -135,7 +135,7 @@ class Recovery:
 
     def _done(self, orphan: _Orphan) -> None:
         self._under_way.remove(orphan)
-        orphan.outbox.detach()
+        orphan.outbox.listener = NO_LISTENER
         self._send_more()
         if not (self._under_way or self._waiting or self._due or self._given_up):
             logger.info("all ended connections that the backend had still to be told of are dealt with")

@@ -1,6 +1,5 @@
 """What a session needs of its client's socket: before the 101 a `PendingClient`, from then on a `ClientConnection`."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from wsaas.errors import HTTPError
@@ -41,6 +40,13 @@ class ClientConnection(Protocol):
         """Read the client again."""
 
 
+class RefusableConnection(ClientConnection, Protocol):
+    """The connection of a session whose client waits for the answer to its handshake."""
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the handshake with `error`, and close."""
+
+
 class NoConnection:
     """Stands in where there is no socket: nothing can be read, and what is written is lost."""
 
@@ -71,31 +77,3 @@ class NoConnection:
 
 NO_CONNECTION: ClientConnection = NoConnection()
 """The connection of a client that is gone."""
-
-
-class EarlyFrames(NoConnection):
-    """The connection of a client in its handshake: frames for it are kept until it gets its 101."""
-
-    __slots__ = ("_frames", "_pending_client", "subprotocols")
-
-    def __init__(self, pending_client: PendingClient, subprotocols: Sequence[str]) -> None:
-        """Keep frames for the client at `pending_client`, which offered `subprotocols`."""
-        self._pending_client = pending_client
-        self._frames = bytearray()
-        self.subprotocols = subprotocols
-
-    def write(self, frame: bytes) -> None:
-        """Keep a frame."""
-        self._frames += frame
-
-    def buffered(self) -> int:
-        """Return how many bytes are kept."""
-        return len(self._frames)
-
-    def accept(self, subprotocol: str | None) -> ClientConnection:
-        """Send the 101 and what was kept; return the connection that goes on from here."""
-        return self._pending_client.accept(subprotocol, bytes(self._frames))
-
-    def refuse(self, error: HTTPError) -> None:
-        """Answer the handshake with `error` instead, and close."""
-        self._pending_client.refuse(error)

@@ -17,6 +17,7 @@ from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
@@ -93,11 +94,11 @@ class Registry:
         self._count += 1
         info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
         info.order = self._count
-        session = Session(self.services, info, handshake, pending_client)
+        session = Session(self.services, info, handshake)
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session
-        session.start(handshake)
+        OpeningHandshake(self.services, session, handshake, pending_client).start()
         return session
 
     def _new_id(self) -> str:

@@ -4,29 +4,28 @@
 """
 
 from dataclasses import dataclass
-from functools import partial
 from logging import DEBUG
 from typing import Protocol, cast
 
 from wsaas import errors
 from wsaas.delivery.event_bodies import disconnect_body
-from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
-from wsaas.delivery.webhook import Accepted, Rejected, Subject
+from wsaas.delivery.webhook import Subject
 from wsaas.errors import RETRY_AFTER
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Message, Reason
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.connection_info import ConnectionInfo
-from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, EarlyFrames, PendingClient
+from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, RefusableConnection
 from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECTED, MOVES, OPEN, State
 from wsaas.websocket import frames
 from wsaas.websocket.frames import Close
-from wsaas.websocket.handshake import Handshake, select_subprotocol
+from wsaas.websocket.handshake import Handshake
 
 
 class SessionListener(Protocol):
@@ -67,21 +66,16 @@ class Session(OutboxListener):
 
     __slots__ = ("_encode", "_services", "connection", "discards_messages", "info", "outbox", "reason", "state")
 
-    def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake, client: PendingClient) -> None:
-        """Do nothing yet for `client`, which waits."""
+    def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake) -> None:
+        """Represent the client that sent `handshake`; it has no connection yet."""
         self._encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._services = services
-        self.connection: ClientConnection = EarlyFrames(client, handshake.subprotocols)
+        self.connection = NO_CONNECTION
         self.discards_messages = False
         self.info = info
         self.outbox = Outbox(services, Subject(info.id, self.ws_uri, handshake.authorization), self)
         self.reason: Reason | None = None
         self.state = CONNECTING
-
-    def start(self, handshake: Handshake) -> None:
-        """Ask the backend whether the client may come in, as soon as the journal remembers the connection."""
-        opened = _opened(self, handshake, self._services.settings.ws_timeout)
-        self._services.journal.opened(self, partial(self._remembered, opened))
 
     @property
     def id(self) -> str:
@@ -148,7 +142,7 @@ class Session(OutboxListener):
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
         if self.state is CONNECTING:
-            self._refuse(_refusal(reason), reason)
+            self.refuse(_refusal(reason), reason)
         elif self.state is OPEN:
             close = Close(code or reason.code, reason.value if text is None else text)
             self.info.note_close(close)
@@ -162,10 +156,7 @@ class Session(OutboxListener):
 
     def abandon(self) -> None:
         """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
-        events = self.outbox.abandon()
-        if events and isinstance(closed := events[0], Closed) and closed.disconnect:
-            self._services.journal.ended(self.id, closed)
-        self.info.messages_undelivered += sum(isinstance(event, Message) for event in events)
+        self.info.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
         self.discards_messages = True
         self.connection.resume()
 
@@ -174,20 +165,34 @@ class Session(OutboxListener):
         """Bytes that wait for the client."""
         return self.connection.buffered()
 
-    # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
+    # What the opening handshake calls.
 
-    def decided(self, verdict: Accepted | Rejected) -> None:
-        """The backend answered the POST."""
-        if self.state is CONNECTING:
-            denied = self._enter(verdict) if isinstance(verdict, Accepted) else verdict
-            if denied is None:
-                return
-            self._refuse(denied.error, Reason.REFUSED)
-            verdict = denied
-        if isinstance(verdict, Accepted) or verdict.disconnect_owed:
-            self._owe_delete(_grace(verdict, self._services))
-        else:
-            self._settle()
+    def open(self, subprotocol: str | None) -> None:
+        """The backend lets the client in; its connection is set next."""
+        self.info.subprotocol = subprotocol
+        self._move(OPEN, None)
+
+    def refuse(self, error: errors.HTTPError, reason: Reason) -> None:
+        """Answer the handshake with `error`. Only while CONNECTING."""
+        cast(RefusableConnection, self.connection).refuse(error)
+        self._leave(reason)
+
+    def owe_disconnect(self, delay: float = 0.0) -> None:
+        """Send the DELETE behind all messages, `delay` seconds later. What it says is set when it is its turn."""
+        clock = self._services.clock
+        self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
+
+    def settle(self) -> None:
+        """End without a DELETE: take the connection out of the journal, and forget the session."""
+        self._services.journal.settled(self.id)
+        self.forget()
+
+    def forget(self) -> None:
+        """End: nothing is left to be delivered."""
+        self.outbox.listener = NO_LISTENER
+        self._services.listener.settled(self)
+
+    # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
     def replied(self, reply: Message) -> None:
         """The backend answered a message with one for the client."""
@@ -215,12 +220,12 @@ class Session(OutboxListener):
 
     def disconnect_delivered(self) -> None:
         """Forget the session: the backend knows of its end."""
-        self._forget()
+        self.forget()
 
     def disconnect_failed(self, why: str) -> None:
         """Leave the DELETE to the registry; the connection stays in the journal."""
         log_lost_disconnect(self.ws_uri, why)
-        self._forget()
+        self.forget()
         self._services.listener.disconnect_failed(self)
 
     def entry(self) -> Entry:
@@ -237,19 +242,6 @@ class Session(OutboxListener):
         if self.state is not CLOSED:
             self.connection.resume()
 
-    def _remembered(self, opened: Opened, written: bool) -> None:
-        """Ask the backend, now that the connection outlives this process."""
-        if self.state is CONNECTING:
-            if written:
-                self.outbox.put(opened)
-                return
-            self._refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
-        if written:
-            self._settle()
-        else:
-            # There is nothing to take out of the journal: no write may pile up while it cannot be written.
-            self._forget()
-
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in MOVES[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
@@ -258,25 +250,6 @@ class Session(OutboxListener):
         if logger.isEnabledFor(DEBUG):
             logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
 
-    def _enter(self, verdict: Accepted) -> Rejected | None:
-        """Let the client in; return why not where the backend's word cannot be carried out."""
-        early, ours = cast(EarlyFrames, self.connection), self._services.settings.subprotocols
-        try:
-            self.info.subprotocol = select_subprotocol(verdict.subprotocol, early.subprotocols, ours)
-        except ValueError:
-            return _not_offered(self.ws_uri, verdict.subprotocol)
-        self._move(OPEN, None)
-        if verdict.context is not None:
-            self.outbox.subject.set_context(verdict.context)
-            self._services.journal.admitted(self.id, verdict.context)
-        self.connection = early.accept(self.info.subprotocol)
-        self.connection.start()
-        return None
-
-    def _refuse(self, error: errors.HTTPError, reason: Reason) -> None:
-        cast(EarlyFrames, self.connection).refuse(error)
-        self._leave(reason)
-
     def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
         """End; `code` and `text` are those of a Close that went over the wire."""
         if code:
@@ -284,7 +257,7 @@ class Session(OutboxListener):
         asked = self.state is not CONNECTING
         self._end(CLOSED, reason, NO_CONNECTION)
         if asked:
-            self._owe_delete()
+            self.owe_disconnect()
 
     def _end(self, state: State, reason: Reason, connection: ClientConnection) -> None:
         """The client is gone: from now on its id is not found."""
@@ -296,48 +269,12 @@ class Session(OutboxListener):
             self._services.listener.left(self)
             self.outbox.release()
 
-    def _owe_delete(self, delay: float = 0.0) -> None:
-        """Tell the backend of the end, behind all messages. How it ended, the DELETE says when it is its turn."""
-        clock = self._services.clock
-        self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
-
-    def _settle(self) -> None:
-        self._services.journal.settled(self.id)
-        self._forget()
-
-    def _forget(self) -> None:
-        self.outbox.detach()
-        self._services.listener.settled(self)
-
-
-def _opened(session: Session, handshake: Handshake, timeout: float) -> Opened:
-    info = session.info
-    timeout_ms = round(timeout * 1000)
-    path, query, headers, subprotocols = info.path, info.query, handshake.headers, handshake.subprotocols
-    # By position, which is twice as fast.
-    return Opened(
-        info.connected_at, info.id, session.ws_uri, timeout_ms, info.remote_address, path, query, headers, subprotocols
-    )
-
 
 def _refusal(reason: Reason) -> errors.HTTPError:
     """Return what a client is told that is refused while the backend is still asked."""
     if reason is Reason.SHUTDOWN:
         return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")
-
-
-def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
-    """Return how a client is refused for which the backend chose a `subprotocol` that it did not offer; log it."""
-    message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
-    throttle.warning("subprotocol", message, ws_uri, subprotocol)
-    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
-
-
-def _grace(verdict: Accepted | Rejected, services: Services) -> float:
-    """Return how many seconds a DELETE waits: it must not overtake a POST that the backend may still be handling."""
-    is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.error, errors.GatewayTimeout)
-    return services.settings.api_timeout if is_unanswered and services.listener.is_open else 0.0
 
 
 def _entry(session: Session) -> Entry:

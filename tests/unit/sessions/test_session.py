@@ -27,7 +27,7 @@ from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Ret
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.information import information
-from wsaas.sessions.ports import EarlyFrames
+from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import MOVES, State
 from wsaas.websocket import frames
@@ -62,8 +62,8 @@ class Rig:
         services = make_services(make_settings(**values), self.clock, self.webhook, self.listener, self.journal)
         handshake = make_handshake(offered, authorization)
         info = ConnectionInfo(ID, handshake, "192.0.2.7", self.clock)
-        self.session = Session(services, info, handshake, self.pending_client)
-        self.session.start(handshake)
+        self.session = Session(services, info, handshake)
+        OpeningHandshake(services, self.session, handshake, self.pending_client).start()
         self.connection.ended = self.session.lost
 
     def enter(self):
@@ -929,9 +929,9 @@ TABLE = {
 }
 
 EVENTS = {
-    "admitted": lambda s: s.decided(OK),
-    "denied": lambda s: s.decided(FORBIDDEN),
-    "denied though told": lambda s: s.decided(TIMED_OUT),
+    "admitted": lambda s: s.outbox.listener.decided(OK),
+    "denied": lambda s: s.outbox.listener.decided(FORBIDDEN),
+    "denied though told": lambda s: s.outbox.listener.decided(TIMED_OUT),
     "message": lambda s: s.receive(Message(text=True, data=b"m")),
     "push": lambda s: s.send(text=True, data=b"p"),
     "client closes": lambda s: s.closed_by_client(1000, ""),
@@ -1174,7 +1174,8 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.rig.connection.written == []
             return
         connection = self.session.connection
-        early = accepted[1] if accepted else bytes(connection._frames) if isinstance(connection, EarlyFrames) else b""
+        kept = bytes(connection._frames) if isinstance(connection, OpeningHandshake) else b""
+        early = accepted[1] if accepted else kept
         got = early + b"".join(self.rig.connection.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)

@@ -1,0 +1,130 @@
+"""The opening handshake of one client, from its request until the backend has decided about it."""
+
+from wsaas import errors
+from wsaas.delivery.event_delivery import OutboxListener
+from wsaas.delivery.webhook import Accepted, Rejected
+from wsaas.errors import RETRY_AFTER, HTTPError
+from wsaas.events import Opened, Reason
+from wsaas.log.throttle import throttle
+from wsaas.sessions.ports import NoConnection, PendingClient
+from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session_state import CONNECTING
+from wsaas.websocket.handshake import Handshake, select_subprotocol
+
+
+class OpeningHandshake(NoConnection, OutboxListener):
+    """Asks the backend whether a client may connect, and answers the handshake accordingly.
+
+    Until the backend has decided, it is the connection of the session, which keeps frames for the client until the 101,
+    and the listener of the session's outbox.
+    """
+
+    __slots__ = ("_frames", "_handshake", "_pending_client", "_services", "_session")
+
+    def __init__(
+        self, services: Services, session: Session, handshake: Handshake, pending_client: PendingClient
+    ) -> None:
+        """Keep frames of `session` for `pending_client`, which sent `handshake`."""
+        self._frames = bytearray()
+        self._handshake = handshake
+        self._pending_client = pending_client
+        self._services = services
+        self._session = session
+
+    def start(self) -> None:
+        """Send the POST as soon as the journal has the connection."""
+        session = self._session
+        session.connection = self
+        session.outbox.listener = self
+        self._services.journal.opened(session, self._journaled)
+
+    # What the session calls (see `ports.RefusableConnection`).
+
+    def write(self, frame: bytes) -> None:
+        """Keep a frame for the client."""
+        self._frames += frame
+
+    def buffered(self) -> int:
+        """Return how many bytes are kept."""
+        return len(self._frames)
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the handshake with `error`, and close."""
+        self._pending_client.refuse(error)
+
+    # What the journal and the outbox call.
+
+    def _journaled(self, written: bool) -> None:
+        """Send the POST, now that the connection is in the journal; refuse the client if it could not be written."""
+        session = self._session
+        if session.state is CONNECTING:
+            if written:
+                session.outbox.put(self._opened())
+                return
+            session.refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
+        if written:
+            session.settle()
+        else:
+            # There is nothing to take out of the journal: no write may pile up while it cannot be written.
+            session.forget()
+
+    def decided(self, verdict: Accepted | Rejected) -> None:
+        """Let the client in or refuse it; if it has gone meanwhile, see whether the backend is owed a DELETE."""
+        session = self._session
+        session.outbox.listener = session
+        if session.state is CONNECTING:
+            rejected = self._accept(verdict) if isinstance(verdict, Accepted) else verdict
+            if rejected is None:
+                return
+            session.refuse(rejected.error, Reason.REFUSED)
+            verdict = rejected
+        if isinstance(verdict, Accepted) or verdict.disconnect_owed:
+            session.owe_disconnect(self._delay(verdict))
+        else:
+            session.settle()
+
+    def _opened(self) -> Opened:
+        session, handshake = self._session, self._handshake
+        info = session.info
+        # By position, which is twice as fast as by name.
+        return Opened(
+            info.connected_at,
+            info.id,
+            session.ws_uri,
+            round(self._services.settings.ws_timeout * 1000),
+            info.remote_address,
+            handshake.path,
+            handshake.query,
+            handshake.headers,
+            handshake.subprotocols,
+        )
+
+    def _accept(self, verdict: Accepted) -> Rejected | None:
+        """Send the 101 and the frames that were kept; return why the client is refused where that is impossible."""
+        session, services = self._session, self._services
+        try:
+            subprotocol = select_subprotocol(
+                verdict.subprotocol, self._handshake.subprotocols, services.settings.subprotocols
+            )
+        except ValueError:
+            return _not_offered(session.ws_uri, verdict.subprotocol)
+        session.open(subprotocol)
+        if verdict.context is not None:
+            session.outbox.subject.set_context(verdict.context)
+            services.journal.admitted(session.id, verdict.context)
+        connection = session.connection = self._pending_client.accept(subprotocol, bytes(self._frames))
+        connection.start()
+        return None
+
+    def _delay(self, verdict: Accepted | Rejected) -> float:
+        """Return the seconds before the DELETE: it must not overtake a POST that the backend may still be handling."""
+        is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.error, errors.GatewayTimeout)
+        services = self._services
+        return services.settings.api_timeout if is_unanswered and services.listener.is_open else 0.0
+
+
+def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
+    """Return the refusal of a client that did not offer the `subprotocol` that the backend chose; log it."""
+    message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
+    throttle.warning("subprotocol", message, ws_uri, subprotocol)
+    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
