@@ -85,10 +85,10 @@ class Evidence(Enum):
     FAILED_PROBE = "a request failed, but the backend can be reached"
 
 
-# A member of an enumeration is searched for each time, a name is there.
+# Bound once: up to Python 3.11, reading a member from its class is a call in Python.
 CLOSED, OPEN, HALF_OPEN = State
 
-TRANSITIONS: dict[tuple[State, Evidence], State] = {
+NEXT_STATES: dict[tuple[State, Evidence], State] = {
     (CLOSED, Evidence.UNREACHABLE): OPEN,
     (CLOSED, Evidence.FAILURES): HALF_OPEN,
     (OPEN, Evidence.SUCCESS): CLOSED,
@@ -96,7 +96,13 @@ TRANSITIONS: dict[tuple[State, Evidence], State] = {
     (HALF_OPEN, Evidence.UNREACHABLE): OPEN,
     (HALF_OPEN, Evidence.SUCCESS): CLOSED,
 }
-"""See the table in the module's docstring."""
+"""The state that follows each state and evidence. See the table in the module's docstring."""
+
+TRANSITIONS: dict[State, dict[State, str]] = {
+    state: {after: evidence.value for (before, evidence), after in NEXT_STATES.items() if before is state}
+    for state in State
+}
+"""The reason for each transition, by the state before and the state after."""
 
 
 class QueuedDelivery(Protocol):
@@ -128,7 +134,7 @@ class Waiting(Protocol):
 
 
 class CircuitBreaker:
-    """Decides when deliveries are sent. `state` changes only by `TRANSITIONS`."""
+    """Decides when deliveries are sent. `state` changes only as in `NEXT_STATES`."""
 
     def __init__(self, clock: Clock, waiting: Waiting) -> None:
         """Start closed. `waiting`: what was sent already, but has no connection yet; it is taken back."""
@@ -232,7 +238,7 @@ class CircuitBreaker:
     # States.
 
     def _change(self, evidence: Evidence) -> None:
-        state = TRANSITIONS.get((self.state, evidence))
+        state = NEXT_STATES.get((self.state, evidence))
         if state is None:
             return
         change = self.state, state

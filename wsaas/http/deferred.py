@@ -12,7 +12,10 @@ from wsaas.http.serialize import OutgoingResponse
 
 
 class DeferredState(Enum):
-    """How far a deferred response is."""
+    """How far a deferred response is.
+
+    PENDING: its response is awaited. RESOLVED: the response was passed on. CANCELLED: nobody waits for it any more.
+    """
 
     PENDING = "pending"
     RESOLVED = "resolved"
@@ -23,13 +26,15 @@ PENDING: Final = DeferredState.PENDING
 RESOLVED: Final = DeferredState.RESOLVED
 CANCELLED: Final = DeferredState.CANCELLED
 
-TRANSITIONS: dict[DeferredState, frozenset[DeferredState]] = {
-    PENDING: frozenset({RESOLVED, CANCELLED}),
-    RESOLVED: frozenset(),
-    CANCELLED: frozenset(),
+TRANSITIONS: dict[DeferredState, dict[DeferredState, str]] = {
+    PENDING: {
+        RESOLVED: "the response came",
+        CANCELLED: "the caller went away, the deadline passed, or the node stops",
+    },
+    RESOLVED: {},
+    CANCELLED: {},
 }
-"""PENDING: who makes the response works on it. RESOLVED: it was given to who waits for it. CANCELLED: nobody waits for
-it any more, as the caller went away, the deadline passed, or the node stops."""
+"""The reason for each transition, by the state before and the state after."""
 
 
 class DeferredResponse:

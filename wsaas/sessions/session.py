@@ -22,7 +22,7 @@ from wsaas.log.throttle import throttle
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, RefusableConnection
-from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECTED, MOVES, OPEN, State
+from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECTED, OPEN, TRANSITIONS, State
 from wsaas.websocket import frames
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
@@ -243,7 +243,7 @@ class Session(OutboxListener):
             self.connection.resume()
 
     def _move(self, state: State, reason: Reason | None) -> None:
-        if state not in MOVES[self.state]:
+        if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
         self.state = state
         self.reason = self.reason or reason

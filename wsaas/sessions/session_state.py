@@ -1,10 +1,21 @@
-"""The states of a session, and the moves between them."""
+"""The states of a session, and every transition between them.
+
+=============  ====================================================================================================
+state          what it means
+=============  ====================================================================================================
+CONNECTING     the backend has not decided yet whether the client may connect
+OPEN           messages flow in both directions
+CLOSING        the gateway has sent a Close, and waits for that of the client
+DISCONNECTED   the client is gone, but part of what was received from it has not been read yet
+CLOSED         the client is gone and all that it sent has been read; the outbox may still deliver its events
+=============  ====================================================================================================
+"""
 
 from enum import Enum
 
 
 class State(Enum):
-    """How far a client is."""
+    """How far a session is. See the table in the module's docstring."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -13,19 +24,29 @@ class State(Enum):
     CLOSED = "closed"
 
     __hash__ = object.__hash__
-    """There is one of each: `Enum` hashes names, in Python."""
+    """Members are unique, so their identity will do: `Enum` hashes the name, in Python code."""
 
 
-# A member of an enumeration is searched for each time, a name is there.
+# Bound once: up to Python 3.11, reading a member from its class is a call in Python.
 CONNECTING, OPEN, CLOSING, DISCONNECTED, CLOSED = State
 
-MOVES: dict[State, set[State]] = {
-    CONNECTING: {OPEN, CLOSED},
-    OPEN: {CLOSING, DISCONNECTED, CLOSED},
-    CLOSING: {DISCONNECTED, CLOSED},
-    DISCONNECTED: {CLOSED},
-    CLOSED: set(),
+TRANSITIONS: dict[State, dict[State, str]] = {
+    CONNECTING: {
+        OPEN: "the backend accepted the client",
+        CLOSED: "the client was refused, or went away",
+    },
+    OPEN: {
+        CLOSING: "the gateway sent a Close",
+        DISCONNECTED: "the socket is gone, but not all that it received was read",
+        CLOSED: "the client sent a Close, broke the protocol, or went away",
+    },
+    CLOSING: {
+        DISCONNECTED: "the socket is gone, but not all that it received was read",
+        CLOSED: "the client answered the Close, broke the protocol, went away, or did not answer in time",
+    },
+    DISCONNECTED: {
+        CLOSED: "the rest was read",
+    },
+    CLOSED: {},
 }
-"""CONNECTING: the backend is asked. OPEN: messages flow. CLOSING: the gateway's Close waits for the client's.
-DISCONNECTED: the client is gone, but some of what it sent was not handed on yet. CLOSED: all of it was; the backend may
-still have to be told."""
+"""The reason for each transition, by the state before and the state after."""

@@ -37,15 +37,32 @@ class State(Enum):
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
 NEW, HANDSHAKE, FAILED, OPEN, ENDED, BROKEN, CLOSED = State
 
-TRANSITIONS: dict[State, tuple[State, ...]] = {
-    NEW: (HANDSHAKE, FAILED),
-    HANDSHAKE: (OPEN, FAILED),
-    FAILED: (CLOSED,),
-    OPEN: (ENDED, BROKEN, CLOSED),
-    ENDED: (CLOSED,),
-    BROKEN: (CLOSED,),
-    CLOSED: (),
+TRANSITIONS: dict[State, dict[State, str]] = {
+    NEW: {
+        HANDSHAKE: "the handshake was started",
+        FAILED: "the connection ended before the handshake",
+    },
+    HANDSHAKE: {
+        OPEN: "the handshake is complete",
+        FAILED: "the handshake was refused, timed out, or was cut short",
+    },
+    FAILED: {
+        CLOSED: "the plain connection was closed",
+    },
+    OPEN: {
+        ENDED: "this side sent its close_notify",
+        BROKEN: "a record could not be decrypted",
+        CLOSED: "the plain connection was closed",
+    },
+    ENDED: {
+        CLOSED: "the plain connection was closed",
+    },
+    BROKEN: {
+        CLOSED: "the plain connection was closed",
+    },
+    CLOSED: {},
 }
+"""The reason for each transition, by the state before and the state after."""
 
 _NO_PROTOCOL = asyncio.Protocol()
 """Takes the place of the protocol of a closed connection, which refers to its transport: a reference cycle."""

@@ -12,6 +12,7 @@ from wsaas.delivery.circuit_breaker import (
     FIRST_PROBE_DELAY_S,
     MAX_PROBE_DELAY_S,
     MAX_TRIALS,
+    NEXT_STATES,
     SUSTAINED_FAILURES,
     TRANSITIONS,
     TRIAL_SLOT_S,
@@ -131,8 +132,17 @@ def test_the_table_of_transitions_is_the_one_in_the_docstring():
         "a success": Evidence.SUCCESS,
         "the probe failed, but was sent: connecting works": Evidence.FAILED_PROBE,
     }
-    assert {(State[old], words[what]): State[new] for old, what, new in rows} == TRANSITIONS
-    assert len(rows) == len(TRANSITIONS)
+    assert {(State[old], words[what]): State[new] for old, what, new in rows} == NEXT_STATES
+    assert len(rows) == len(NEXT_STATES)
+
+
+def test_every_transition_has_one_reason():
+    assert {state: set(row) for state, row in TRANSITIONS.items()} == {
+        State.CLOSED: {State.OPEN, State.HALF_OPEN},
+        State.OPEN: {State.CLOSED, State.HALF_OPEN},
+        State.HALF_OPEN: {State.OPEN, State.CLOSED},
+    }
+    assert sum(map(len, TRANSITIONS.values())) == len(NEXT_STATES)
 
 
 # Evidence.

@@ -12,6 +12,7 @@ from tests.support.fakes import (
     FakeJournal,
     FakePool,
     FakeWebhook,
+    body_of,
     make_closed,
     make_opened,
     make_services,
@@ -26,7 +27,7 @@ from wsaas.delivery.outbox_state import TRANSITIONS, State
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.retries import FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S
 from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Retry, Subject, Undeliverable, Webhook
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Disconnect, Message, Opened, Reason
 from wsaas.http.response import Response
 from wsaas.log.wording import counted
 
@@ -43,6 +44,7 @@ class FakeOwner(OutboxListener):
         self.on_resume = lambda: None
         self.on_undelivered = lambda: None
         self.on_delayed = lambda: None
+        self.on_disconnecting = lambda _closed: None
         self.leaving_events = []
 
     def decided(self, verdict):
@@ -57,6 +59,7 @@ class FakeOwner(OutboxListener):
 
     def disconnecting(self, closed):
         self.leaving_events.append(closed)
+        self.on_disconnecting(closed)
 
     def disconnect_delayed(self):
         self.calls.append("delayed")
@@ -484,6 +487,34 @@ def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_ans
     assert rig.webhook.told == [message(1)]
     assert rig.calls == []
     assert rig.outbox.abandon() == []
+
+
+def test_a_closed_that_is_abandoned_while_it_is_sent_is_journaled_with_its_body(rig):
+    event = Closed(1.0)
+    rig.owner.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
+    rig.journal.entries["id"] = {"closed": None}
+    rig.put(event)
+    assert rig.journal.waiting == []
+    assert rig.outbox.abandon() == [event]
+    rig.journal.write()
+    assert rig.journal.entries["id"]["closed"] == Closed(1.0, 0.0, body_of(event))
+
+
+def test_a_closed_is_journaled_once(rig):
+    rig.owner.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
+    rig.put(Closed(1.0))
+    rig.webhook.answer(AGAIN)
+    rig.clock.advance(10.0)
+    rig.webhook.answer(AGAIN)
+    rig.outbox.abandon()
+    assert rig.journal.waiting == ["ended"]
+
+
+@pytest.mark.parametrize("event", [Closed(1.0, 5.0), make_closed(b"{}")])
+def test_a_closed_that_was_not_sent_or_came_from_the_journal_is_not_journaled(rig, event):
+    rig.put(event)
+    rig.outbox.abandon()
+    assert rig.journal.waiting == []
 
 
 def test_an_abandoned_outbox_tries_nothing_again(rig):

@@ -29,7 +29,7 @@ from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.information import information
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import Session
-from wsaas.sessions.session_state import MOVES, State
+from wsaas.sessions.session_state import TRANSITIONS, State
 from wsaas.websocket import frames
 
 ID = "abcdefghijklmnopqrstuv"
@@ -970,7 +970,7 @@ def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state
 @pytest.mark.parametrize("after", State)
 def test_a_move_that_the_table_does_not_have_is_a_mistake(rig, state, after):
     rig.bring_to(state)
-    if after in MOVES[state]:
+    if after in TRANSITIONS[state]:
         rig.session._move(after, Reason.SHUTDOWN)
         assert rig.session.state is after
     else:
@@ -981,13 +981,14 @@ def test_a_move_that_the_table_does_not_have_is_a_mistake(rig, state, after):
 
 def test_states_only_go_forward():
     order = list(State)
-    assert {state: {order.index(after) for after in moves} for state, moves in MOVES.items()} == {
+    assert {state: {order.index(after) for after in moves} for state, moves in TRANSITIONS.items()} == {
         State.CONNECTING: {1, 4},
         State.OPEN: {2, 3, 4},
         State.CLOSING: {3, 4},
         State.DISCONNECTED: {4},
         State.CLOSED: set(),
     }
+    assert all(why for row in TRANSITIONS.values() for why in row.values())
 
 
 def test_every_move_is_logged_with_its_reason(caplog):
