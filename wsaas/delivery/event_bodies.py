@@ -27,12 +27,17 @@ def connect_body(opened: Opened) -> bytes:
     )
 
 
+def stored_disconnect_body(closed: Closed) -> bytes:
+    """Return the body of a DELETE in no more memory than it needs: orjson leaves a buffer of kilobytes behind it."""
+    return bytes(memoryview(disconnect_body(closed)))
+
+
 def disconnect_body(closed: Closed) -> bytes:
     """Return the body of a DELETE."""
     disconnect = closed.disconnect
     if isinstance(disconnect, bytes):
         return disconnect
-    body = orjson.dumps(
+    return orjson.dumps(
         {
             "ws_uri": disconnect.ws_uri,
             "code": disconnect.code,
@@ -43,5 +48,3 @@ def disconnect_body(closed: Closed) -> bytes:
             "undelivered": disconnect.undelivered,
         }
     )
-    # orjson leaves its buffer of some kilobytes behind the bytes, and an entry of the journal keeps them for long.
-    return bytes(memoryview(body))

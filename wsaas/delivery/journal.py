@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wsaas.clock import Clock, Timer
-from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.delivery.event_bodies import stored_disconnect_body
 from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, reason
 from wsaas.events import Closed
 from wsaas.log import logger
@@ -160,7 +160,7 @@ class SqliteJournal:
 
     def ended(self, connection_id: str, closed: Closed) -> None:
         """Remember the DELETE that is owed."""
-        self._add(_Write(_ENDED, (closed.at, disconnect_body(closed), connection_id)))
+        self._add(_Write(_ENDED, (closed.at, stored_disconnect_body(closed), connection_id)))
 
     def settled(self, connection_id: str) -> None:
         """Forget a connection."""

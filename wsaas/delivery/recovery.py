@@ -6,7 +6,7 @@ from typing import cast
 
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
-from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.delivery.event_bodies import stored_disconnect_body
 from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
@@ -58,7 +58,7 @@ class _Orphan(OutboxListener):
         """Put the DELETE off if it is to be attempted only once."""
         late = cast(Closed, self.outbox.late)
         # The next attempt may be that of another outbox, which has to send the same bytes.
-        self.entry.ended_at, self.entry.disconnect_body = late.at, disconnect_body(late)
+        self.entry.ended_at, self.entry.disconnect_body = late.at, stored_disconnect_body(late)
         if not (self._is_retried or self.outbox.untried):
             self._recovery.postpone(self)
 

@@ -8,7 +8,7 @@ from logging import DEBUG
 from typing import Protocol, cast
 
 from wsaas import errors
-from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.delivery.event_bodies import stored_disconnect_body
 from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
@@ -281,5 +281,5 @@ def _entry(session: Session) -> Entry:
     subject, info, late = session.outbox.subject, session.info, session.outbox.late
     entry = Entry(info.id, session.ws_uri, subject.authorization, subject.context, info.connected_at)
     if late is not None:
-        entry.ended_at, entry.disconnect_body = late.at, disconnect_body(late)
+        entry.ended_at, entry.disconnect_body = late.at, stored_disconnect_body(late)
     return entry

@@ -156,7 +156,10 @@ def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Seq
         if named not in offered:
             raise ValueError(named)
         return named
-    return next((name for name in preferred if name in offered), None)
+    for name in preferred:
+        if name in offered:
+            return name
+    return None
 
 
 def accept(handshake: Handshake, subprotocol: str | None) -> bytes:

@@ -2,7 +2,7 @@ import json
 import tracemalloc
 
 from tests.support.fakes import FakeClock
-from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.delivery.event_bodies import disconnect_body, stored_disconnect_body
 from wsaas.events import Closed
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.websocket.frames import Close
@@ -44,7 +44,7 @@ def test_a_delete_that_is_kept_takes_no_more_than_it_says():
     facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock())
     tracemalloc.start()
     try:
-        kept = [disconnect_body(Closed(0.0, disconnect=facts.disconnect("node/id"))) for _ in range(100)]
+        kept = [stored_disconnect_body(Closed(0.0, disconnect=facts.disconnect("node/id"))) for _ in range(100)]
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
