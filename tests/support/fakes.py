@@ -286,7 +286,7 @@ class FakeBreaker(CircuitBreaker):
 
 
 class FakeWebhook(Webhook):
-    """A `Webhook` that a test answers by verdicts. `told`: every event once, in the order of its first try."""
+    """A `Webhook` that a test answers by verdicts. `events`: every event once, in the order of its first try."""
 
     breaker: "FakeBreaker"
 
@@ -294,7 +294,7 @@ class FakeWebhook(Webhook):
         self.breaker = FakeBreaker()
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
-        self.told = []
+        self.events = []
         self.tries = 0
         self.subject = None
         self._requests = set()
@@ -306,10 +306,10 @@ class FakeWebhook(Webhook):
         request = type(event), event.number, event.at, body_of(event)
         if request not in self._requests:
             self._requests.add(request)
-            self.told.append(event)
+            self.events.append(event)
 
     @property
-    def asked(self):
+    def pending(self):
         """The event that waits longest for its answer."""
         return self.calls[0][0]
 
@@ -412,7 +412,7 @@ class FakeJournal(Journal):
         self.entries = {}
         self.pending = []
 
-    def opened(self, connection, done):
+    def add(self, connection, done):
         entry = connection.entry()
 
         def write():
@@ -425,24 +425,24 @@ class FakeJournal(Journal):
                 "closed": None,
             }
 
-        self.pending.append(("opened", write, done))
+        self.pending.append(("add", write, done))
 
-    def admitted(self, connection_id, context):
+    def set_context(self, connection_id, context):
         def write():
             self.entries[connection_id]["context"] = context
 
-        self.pending.append(("admitted", write, None))
+        self.pending.append(("set_context", write, None))
 
-    def ended(self, connection_id, closed):
+    def set_disconnect(self, connection_id, closed):
         written = make_closed(disconnect_body(closed), closed.at)
 
         def write():
             self.entries[connection_id]["closed"] = written
 
-        self.pending.append(("ended", write, None))
+        self.pending.append(("set_disconnect", write, None))
 
-    def settled(self, connection_id):
-        self.pending.append(("settled", lambda: self.entries.pop(connection_id, None), None))
+    def remove(self, connection_id):
+        self.pending.append(("remove", lambda: self.entries.pop(connection_id, None), None))
 
     @property
     def waiting(self):
@@ -464,7 +464,7 @@ class FakeJournal(Journal):
         for _, _, done in batch:
             if done is not None:
                 done(False)
-        self.pending[:0] = [(what, write, None) for what, write, _ in batch if what != "opened"]
+        self.pending[:0] = [(what, write, None) for what, write, _ in batch if what != "add"]
 
 
 def make_services(settings, clock, webhook, listener=None, journal=None):
@@ -484,8 +484,8 @@ class FakeSessionListener(SessionListener):
     def disconnect_failed(self, session):
         self.owed.append(session.entry())
 
-    def left(self, _session):
-        self.calls.append("left")
+    def client_disconnected(self, _session):
+        self.calls.append("client_disconnected")
 
-    def settled(self, _session):
-        self.calls.append("settled")
+    def session_finished(self, _session):
+        self.calls.append("session_finished")

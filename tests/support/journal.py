@@ -33,8 +33,8 @@ def write_journal(path: Path, *entries: Entry) -> None:
     """Leave `entries` in a journal, as a gateway does that was killed."""
     with opened_journal(path) as (journal, _):
         for entry in entries:
-            journal.opened(entry, lambda _: None)
+            journal.add(entry, lambda _: None)
             if entry.context is not None:
-                journal.admitted(entry.id, entry.context)
+                journal.set_context(entry.id, entry.context)
             if entry.disconnect_body is not None and entry.ended_at is not None:
-                journal.ended(entry.id, Closed(entry.ended_at, disconnect=entry.disconnect_body))
+                journal.set_disconnect(entry.id, Closed(entry.ended_at, disconnect=entry.disconnect_body))

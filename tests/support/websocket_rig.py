@@ -82,11 +82,11 @@ class WebSocketRig:
 
     @property
     def messages(self):
-        return [event.data for event in self.webhook.told if isinstance(event, Message)]
+        return [event.data for event in self.webhook.events if isinstance(event, Message)]
 
     @property
     def end(self):
         """What the one DELETE says: code and reason."""
-        (event,) = [event for event in self.webhook.told if isinstance(event, Closed)]
+        (event,) = [event for event in self.webhook.events if isinstance(event, Closed)]
         body = orjson.loads(body_of(event))
         return body["code"], body["reason"]

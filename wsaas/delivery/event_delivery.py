@@ -194,7 +194,7 @@ class EventDelivery:
         event = self._current
         # Bytes come from the journal, or are not set yet.
         if isinstance(event, Closed) and isinstance(event.disconnect, Disconnect) and self._retries is NO_RETRIES:
-            self._services.journal.ended(self.subject.id, event)
+            self._services.journal.set_disconnect(self.subject.id, event)
 
     def _wait_in_queue(self) -> None:
         if self.state is QUEUED:
@@ -248,7 +248,7 @@ class EventDelivery:
             if why:
                 self.listener.disconnect_failed(why)
             else:
-                self._services.journal.settled(self.subject.id)
+                self._services.journal.remove(self.subject.id)
                 self.listener.disconnect_delivered()
             return
         self._move(IDLE)

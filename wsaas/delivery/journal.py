@@ -57,33 +57,33 @@ class Remembered(Protocol):
 class Journal(Protocol):
     """Where connections are remembered."""
 
-    def opened(self, connection: Remembered, done: Done) -> None:
+    def add(self, connection: Remembered, done: Done) -> None:
         """Remember a connection; `done` is called with whether it was written."""
 
-    def admitted(self, connection_id: str, context: str) -> None:
+    def set_context(self, connection_id: str, context: str) -> None:
         """Remember the context that the backend gave."""
 
-    def ended(self, connection_id: str, closed: Closed) -> None:
+    def set_disconnect(self, connection_id: str, closed: Closed) -> None:
         """Remember the DELETE that is owed, as its first attempt failed."""
 
-    def settled(self, connection_id: str) -> None:
+    def remove(self, connection_id: str) -> None:
         """Forget a connection."""
 
 
 class NoJournal:
     """Remembers nothing, and says so at once."""
 
-    def opened(self, _connection: Remembered, done: Done) -> None:
+    def add(self, _connection: Remembered, done: Done) -> None:
         """Go on."""
         done(True)
 
-    def admitted(self, _connection_id: str, _context: str) -> None:
+    def set_context(self, _connection_id: str, _context: str) -> None:
         """Go on."""
 
-    def ended(self, _connection_id: str, _closed: Closed) -> None:
+    def set_disconnect(self, _connection_id: str, _closed: Closed) -> None:
         """Go on."""
 
-    def settled(self, _connection_id: str) -> None:
+    def remove(self, _connection_id: str) -> None:
         """Go on."""
 
 
@@ -148,21 +148,21 @@ class SqliteJournal:
             )
         return not last.error
 
-    def opened(self, connection: Remembered, done: Done) -> None:
+    def add(self, connection: Remembered, done: Done) -> None:
         """Remember a connection."""
         entry = connection.entry()
         values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at)
         self._add(_Write(_OPENED, values, done))
 
-    def admitted(self, connection_id: str, context: str) -> None:
+    def set_context(self, connection_id: str, context: str) -> None:
         """Remember the context that the backend gave."""
         self._add(_Write(_ADMITTED, (context, connection_id)))
 
-    def ended(self, connection_id: str, closed: Closed) -> None:
+    def set_disconnect(self, connection_id: str, closed: Closed) -> None:
         """Remember the DELETE that is owed."""
         self._add(_Write(_ENDED, (closed.at, stored_disconnect_body(closed), connection_id)))
 
-    def settled(self, connection_id: str) -> None:
+    def remove(self, connection_id: str) -> None:
         """Forget a connection."""
         self._add(_Write(_SETTLED, (connection_id,)))
 

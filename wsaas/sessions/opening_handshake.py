@@ -36,7 +36,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         session = self._session
         session.connection = self
         session.outbox.listener = self
-        self._services.journal.opened(session, self._journaled)
+        self._services.journal.add(session, self._journaled)
 
     # What the session calls (see `ports.RefusableConnection`).
 
@@ -63,10 +63,10 @@ class OpeningHandshake(NoConnection, OutboxListener):
                 return
             session.refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
         if written:
-            session.settle()
+            session.finish_without_disconnect()
         else:
             # There is nothing to take out of the journal: no write may pile up while it cannot be written.
-            session.forget()
+            session.finish()
 
     def decided(self, verdict: Accepted | Rejected) -> None:
         """Let the client in or refuse it; if it has gone meanwhile, see whether the backend is owed a DELETE."""
@@ -81,7 +81,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         if isinstance(verdict, Accepted) or verdict.disconnect_owed:
             session.owe_disconnect(self._delay(verdict))
         else:
-            session.settle()
+            session.finish_without_disconnect()
 
     def _opened(self) -> Opened:
         session, handshake = self._session, self._handshake
@@ -111,7 +111,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         session.open(subprotocol)
         if verdict.context is not None:
             session.outbox.subject.set_context(verdict.context)
-            services.journal.admitted(session.id, verdict.context)
+            services.journal.set_context(session.id, verdict.context)
         connection = session.connection = self._pending_client.accept(subprotocol, bytes(self._frames))
         connection.start()
         return None

@@ -58,7 +58,7 @@ class Registry:
         self._live: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}
         self._on_no_clients: Callable[[], None] | None = None
-        self._on_all_settled: Callable[[], None] | None = None
+        self._on_all_finished: Callable[[], None] | None = None
         self.owe: Callable[[Entry], object] = _owe_nothing
         """Called with what the backend was not told in time."""
 
@@ -69,9 +69,9 @@ class Registry:
     @property
     def is_open(self) -> bool:
         """Whether clients are taken."""
-        return self._on_all_settled is None
+        return self._on_all_finished is None
 
-    def check(self, remote_address: str, own: int = 0) -> None:
+    def check_admission(self, remote_address: str, own: int = 0) -> None:
         """Raise `Unavailable` when no more clients are taken, `TooManyRequests` when none of `remote_address` is.
 
         Clients whose address is not known (empty) are not counted. `own`: how many connections of this address the
@@ -89,7 +89,7 @@ class Registry:
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
     def admit(self, handshake: Handshake, remote_address: str, pending_client: PendingClient) -> Session:
-        """Give the client at `pending_client` an id and ask the backend about it; `check` comes first."""
+        """Give the client at `pending_client` an id and ask the backend about it; `check_admission` comes first."""
         connection_id = self._new_id()
         self._count += 1
         info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
@@ -108,16 +108,16 @@ class Registry:
             self._ids = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
         return self._ids.pop()
 
-    def shut(self, on_no_clients: Callable[[], None], on_all_settled: Callable[[], None]) -> None:
+    def shut(self, on_no_clients: Callable[[], None], on_all_finished: Callable[[], None]) -> None:
         """Take no more clients.
 
-        Call `on_no_clients` as soon as there are none, and `on_all_settled` as soon as the backend also knows of the
+        Call `on_no_clients` as soon as there are none, and `on_all_finished` as soon as the backend also knows of the
         end of each.
         """
-        self._on_no_clients, self._on_all_settled = on_no_clients, on_all_settled
+        self._on_no_clients, self._on_all_finished = on_no_clients, on_all_finished
         for session in list(self._ending.values()):
             session.outbox.skip_delay()
-        self._check()
+        self._report_empty()
 
     def find(self, connection_id: str) -> Session | None:
         """Return the session of a client that is there, None for any other id."""
@@ -135,7 +135,7 @@ class Registry:
         """Return the sessions whose client is gone and whose end the backend does not know yet, in the order of it."""
         return self._ending.values()
 
-    def left(self, session: Session) -> None:
+    def client_disconnected(self, session: Session) -> None:
         """The client of `session` is gone."""
         del self._live[session.info.id]
         if self.addresses.limit and session.info.remote_address:
@@ -143,18 +143,18 @@ class Registry:
         self._ended_count += 1
         session.info.order = self._ended_count
         self._ending[session.info.id] = session
-        self._check()
+        self._report_empty()
 
-    def settled(self, session: Session) -> None:
+    def session_finished(self, session: Session) -> None:
         """The backend knows of the end of `session`, or nothing more can be done about it."""
         del self._ending[session.info.id]
-        self._check()
+        self._report_empty()
 
-    def _check(self) -> None:
+    def _report_empty(self) -> None:
         if self._on_no_clients is not None and not self._live:
             self._on_no_clients()
-        if self._on_all_settled is not None and not self._live and not self._ending:
-            self._on_all_settled()
+        if self._on_all_finished is not None and not self._live and not self._ending:
+            self._on_all_finished()
 
 
 def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:

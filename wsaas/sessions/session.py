@@ -38,10 +38,10 @@ class SessionListener(Protocol):
     def disconnect_failed(self, session: "Session") -> None:
         """The DELETE of a session, which is settled, was given up: the backend is still owed it."""
 
-    def left(self, session: "Session") -> None:
+    def client_disconnected(self, session: "Session") -> None:
         """The client is gone, and its id with it."""
 
-    def settled(self, session: "Session") -> None:
+    def session_finished(self, session: "Session") -> None:
         """The session is done: the backend knows of the end, or its DELETE was given up."""
 
 
@@ -102,21 +102,21 @@ class Session(OutboxListener):
 
     def closed_by_client(self, code: int, text: str) -> None:
         """The client sent a Close: its own, or its answer to the gateway's."""
-        self._leave(Reason.CLIENT_CLOSED, code, text)
+        self._set_closed(Reason.CLIENT_CLOSED, code, text)
 
     def violated(self, code: int, text: str) -> None:
         """The client broke the protocol and was failed with `code`."""
-        self._leave(Reason.VIOLATION, code, text)
+        self._set_closed(Reason.VIOLATION, code, text)
 
     def disconnected(self, unread: ClientConnection) -> None:
         """The client's socket is gone; `unread` hands on what was read of it, and then reports the end."""
-        self._end(DISCONNECTED, Reason.CLIENT_LOST, unread)
+        self._detach_client(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
 
     def lost(self) -> None:
         """The client's socket is gone, and all that was read of it was handed on."""
         if self.state is not CLOSED:
-            self._leave(Reason.CLIENT_LOST)
+            self._set_closed(Reason.CLIENT_LOST)
 
     # What the backend and the gateway do with the client.
 
@@ -175,22 +175,22 @@ class Session(OutboxListener):
     def refuse(self, error: errors.HTTPError, reason: Reason) -> None:
         """Answer the handshake with `error`. Only while CONNECTING."""
         cast(RefusableConnection, self.connection).refuse(error)
-        self._leave(reason)
+        self._set_closed(reason)
 
     def owe_disconnect(self, delay: float = 0.0) -> None:
         """Send the DELETE behind all messages, `delay` seconds later. What it says is set when it is its turn."""
         clock = self._services.clock
         self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
 
-    def settle(self) -> None:
+    def finish_without_disconnect(self) -> None:
         """End without a DELETE: take the connection out of the journal, and forget the session."""
-        self._services.journal.settled(self.id)
-        self.forget()
+        self._services.journal.remove(self.id)
+        self.finish()
 
-    def forget(self) -> None:
+    def finish(self) -> None:
         """End: nothing is left to be delivered."""
         self.outbox.listener = NO_LISTENER
-        self._services.listener.settled(self)
+        self._services.listener.session_finished(self)
 
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
@@ -220,12 +220,12 @@ class Session(OutboxListener):
 
     def disconnect_delivered(self) -> None:
         """Forget the session: the backend knows of its end."""
-        self.forget()
+        self.finish()
 
     def disconnect_failed(self, why: str) -> None:
         """Leave the DELETE to the registry; the connection stays in the journal."""
         log_lost_disconnect(self.ws_uri, why)
-        self.forget()
+        self.finish()
         self._services.listener.disconnect_failed(self)
 
     def entry(self) -> Entry:
@@ -250,23 +250,23 @@ class Session(OutboxListener):
         if logger.isEnabledFor(DEBUG):
             logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
 
-    def _leave(self, reason: Reason, code: int = 0, text: str = "") -> None:
+    def _set_closed(self, reason: Reason, code: int = 0, text: str = "") -> None:
         """End; `code` and `text` are those of a Close that went over the wire."""
         if code:
             self.info.note_close(Close(code, text))
         asked = self.state is not CONNECTING
-        self._end(CLOSED, reason, NO_CONNECTION)
+        self._detach_client(CLOSED, reason, NO_CONNECTION)
         if asked:
             self.owe_disconnect()
 
-    def _end(self, state: State, reason: Reason, connection: ClientConnection) -> None:
+    def _detach_client(self, state: State, reason: Reason, connection: ClientConnection) -> None:
         """The client is gone: from now on its id is not found."""
         is_first = self.state is not DISCONNECTED
         self._move(state, reason)
         self.connection = connection
         if is_first:
             self.info.ended = self._services.clock.now()
-            self._services.listener.left(self)
+            self._services.listener.client_disconnected(self)
             self.outbox.release()
 
 

@@ -89,7 +89,7 @@ class Site:
             accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             address = self._client_address(request, peer)
             self.gate.check_client()
-            self.registry.check(address, self.gate.count_of(connection, address))
+            self.registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
             _log_refusal(peer, request, error)
             raise

@@ -291,7 +291,7 @@ def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, r
     assert rig.session.state is State.CLOSING
     assert rig.session.reason is Reason.BACKEND_CLOSED
     rig.session.lost()
-    told = orjson.loads(body_of(rig.webhook.asked))
+    told = orjson.loads(body_of(rig.webhook.pending))
     assert (told["code"], told["reason"]) == (code, reason)
 
 
@@ -335,7 +335,7 @@ def test_a_delete_during_the_handshake_refuses_the_client():
     assert rig.pending_client.refused is not None
     assert rig.pending_client.refused.status == 403
     rig.webhook.answer(Accepted(None, None))
-    assert isinstance(rig.webhook.asked, Closed)
+    assert isinstance(rig.webhook.pending, Closed)
     assert rig.ask("GET", rig.path).status == 410
 
 

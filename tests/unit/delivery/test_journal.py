@@ -104,10 +104,10 @@ class Rig:
         return lambda written: self.told.append((name, written))
 
     def opened(self, name="a", **values):
-        self.journal.opened(entry(name, **values), self.done(name))
+        self.journal.add(entry(name, **values), self.done(name))
 
     def ended(self, name="a", farewell=FAREWELL):
-        self.journal.ended(name, farewell)
+        self.journal.set_disconnect(name, farewell)
 
     def close(self):
         self.journal.close()
@@ -149,7 +149,7 @@ def test_a_connection_without_an_authorization_has_none(opened):
 
 def test_the_context_and_the_farewell_are_remembered_as_they_were(opened):
     opened.opened()
-    opened.journal.admitted("a", "cart=7")
+    opened.journal.set_context("a", "cart=7")
     opened.ended()
     opened.turn()
     assert opened.told == [("a", True)]
@@ -170,8 +170,8 @@ def test_a_farewell_may_be_written_anew(opened):
 def test_a_settled_connection_is_removed(opened):
     opened.opened("a")
     opened.opened("b")
-    opened.journal.settled("a")
-    opened.journal.settled("never there")
+    opened.journal.remove("a")
+    opened.journal.remove("never there")
     opened.turn()
     assert names(opened.reopen()) == ["b"]
 
@@ -188,7 +188,7 @@ def test_an_entry_stays_until_it_is_settled(opened):
     opened.turn()
     assert names(opened.reopen()) == ["a"]
     assert names(opened.reopen()) == ["a"]
-    opened.journal.settled("a")
+    opened.journal.remove("a")
     opened.turn()
     assert opened.reopen() == []
 
@@ -222,10 +222,10 @@ def test_a_journal_may_be_closed_twice(opened):
 def test_without_a_journal_everything_goes_on_at_once():
     told: list[bool] = []
     none = NoJournal()
-    none.opened(entry(), told.append)
-    none.admitted("a", "context")
-    none.ended("a", FAREWELL)
-    none.settled("a")
+    none.add(entry(), told.append)
+    none.set_context("a", "context")
+    none.set_disconnect("a", FAREWELL)
+    none.remove("a")
     assert told == [True]
 
 
@@ -235,7 +235,7 @@ def test_a_journal_works_on_a_real_loop(tmp_path):
         writing = SqliteJournal(tmp_path / "journal", FakeClock(), loop.call_soon_threadsafe)
         assert writing.open() == []
         written = asyncio.Event()
-        writing.opened(entry(), lambda _: written.set())
+        writing.add(entry(), lambda _: written.set())
         await asyncio.wait_for(written.wait(), PATIENCE)
         writing.close()
 
@@ -265,7 +265,7 @@ def test_changes_that_come_during_a_write_share_the_next_commit(opened):
     assert spy.reached.wait(PATIENCE)
     for number in range(500):
         opened.opened(str(number))
-        opened.journal.admitted(str(number), "x")
+        opened.journal.set_context(str(number), "x")
         opened.ended(str(number))
     assert opened.told == []
     spy.gate.set()
@@ -303,7 +303,7 @@ def test_changes_soon_after_a_commit_wait_for_more(opened):
 
 def test_changes_made_by_a_done_callback_are_written_next(opened):
     spy = opened.spy()
-    opened.journal.opened(entry(), lambda _written: opened.journal.settled("a"))
+    opened.journal.add(entry(), lambda _written: opened.journal.remove("a"))
     opened.turn()
     assert spy.statements == ["BEGIN", "INSERT", "COMMIT", "BEGIN", "DELETE", "COMMIT"]
     assert opened.reopen() == []
@@ -312,7 +312,7 @@ def test_changes_made_by_a_done_callback_are_written_next(opened):
 def test_done_is_called_on_the_loop_and_only_once_it_is_committed(opened):
     spy = opened.spy()
     seen = []
-    opened.journal.opened(entry(), lambda _: seen.append((threading.current_thread(), spy.statements[-1])))
+    opened.journal.add(entry(), lambda _: seen.append((threading.current_thread(), spy.statements[-1])))
     opened.turn()
     assert seen == [(threading.current_thread(), "COMMIT")]
 
@@ -345,9 +345,9 @@ def test_other_changes_that_cannot_be_written_are_retried_after_a_delay(opened):
     opened.told.clear()
     spy = opened.spy()
     spy.fails_at = "COMMIT"
-    opened.journal.admitted("a", "x")
+    opened.journal.set_context("a", "x")
     opened.ended("b")
-    opened.journal.settled("c")
+    opened.journal.remove("c")
     opened.opened("d")
     opened.turn()
     assert opened.told == [("d", False)]
@@ -407,7 +407,7 @@ def test_changes_that_are_still_retried_are_written_at_close(opened):
     opened.turn()
     spy = opened.spy()
     spy.fails_at = "COMMIT"
-    opened.journal.settled("a")
+    opened.journal.remove("a")
     opened.turn()
     spy.fails_at = None
     assert opened.reopen() == []
@@ -551,7 +551,7 @@ calls = __import__("queue").SimpleQueue()
 clock = Clock(asyncio.new_event_loop())
 journal = SqliteJournal(Path(sys.argv[1]), clock, lambda *call: calls.put(call))
 journal.open()
-journal.opened(Entry("a", "node/a", None, None, 1.0), lambda written: os.kill(os.getpid(), 9))
+journal.add(Entry("a", "node/a", None, None, 1.0), lambda written: os.kill(os.getpid(), 9))
 while True:
     call, *args = calls.get()
     call(*args)
@@ -724,13 +724,13 @@ class JournalMachine(RuleBasedStateMachine):
         made = Entry(name, f"node/{name}", authorization, None, at)
         self.pending.append(lambda model: model.update({name: made}))
         self.expected.append(name)
-        self.rig.journal.opened(made, self.rig.done(name))
+        self.rig.journal.add(made, self.rig.done(name))
 
     @rule(name=identifiers, context=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10))
     def it_is_admitted(self, name, context):
         if self.lives(name):
             self.change(name, context=context)
-        self.rig.journal.admitted(name, context)
+        self.rig.journal.set_context(name, context)
 
     @rule(name=identifiers, body=st.binary(max_size=10))
     def it_ends(self, name, body):
@@ -741,7 +741,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(name=identifiers)
     def it_is_settled(self, name):
         self.pending.append(lambda model: model.pop(name, None))
-        self.rig.journal.settled(name)
+        self.rig.journal.remove(name)
 
     def change(self, name, **values):
         def apply(model):
@@ -945,7 +945,7 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
     assert open_elsewhere(whole.path) == f"{whole.path}: another process uses it"
     # It is one like any other.
     whole.opened("d")
-    whole.journal.settled("a")
+    whole.journal.remove("a")
     whole.turn()
     assert whole.told == [("d", True)]
     left = whole.reopen()
@@ -1011,7 +1011,7 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
     )
     assert second.endswith(" cannot be rewritten: journal is another file now: move it away; trying again every second")
     whole.opened("d")
-    whole.journal.settled("a")
+    whole.journal.remove("a")
     whole.known.pop("a")
     whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
@@ -1139,7 +1139,7 @@ def test_a_close_says_whether_the_file_is_what_it_should_be(opened):
 
 def test_a_close_mends_the_file_if_it_can(whole):
     remove(whole.path)
-    whole.journal.settled("a")
+    whole.journal.remove("a")
     assert whole.journal.close([entry("b"), entry("c")])
     assert names(Rig(whole.path).open()) == ["b", "c"]
 
@@ -1147,8 +1147,8 @@ def test_a_close_mends_the_file_if_it_can(whole):
 def test_a_close_counts_what_could_not_be_written(whole, caplog):
     whole.path.unlink()
     whole.path.touch()
-    whole.journal.settled("a")
-    whole.journal.settled("b")
+    whole.journal.remove("a")
+    whole.journal.remove("b")
     assert not whole.journal.close(list(whole.known.values()))
     assert caplog.records[-1].levelname == "ERROR"
     assert caplog.messages[-1].startswith(
@@ -1162,7 +1162,7 @@ def test_a_close_tries_again_what_failed_before(opened, is_reported):
     opened.turn()
     spy = opened.spy()
     spy.fails_at = "DELETE"
-    opened.journal.settled("a")
+    opened.journal.remove("a")
     if is_reported:
         opened.turn()
     else:
@@ -1190,10 +1190,10 @@ def test_after_a_close_nothing_is_asked_of_the_loop(opened):
     spy = opened.spy()
     spy.fails_at = "COMMIT"
     opened.opened("a")
-    opened.journal.settled("b")
+    opened.journal.remove("b")
     opened.turn()
     opened.journal.close()
-    opened.journal.settled("b")
+    opened.journal.remove("b")
     while not opened.calls.empty():
         opened.step()
     opened.journal._hand_over()

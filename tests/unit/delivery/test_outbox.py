@@ -36,7 +36,7 @@ AGAIN = Retry("the backend is tired")
 ADMITTED = Accepted(None, None)
 
 
-class FakeOwner(OutboxListener):
+class FakeListener(OutboxListener):
     """Keeps what the outbox tells it, in order."""
 
     def __init__(self):
@@ -83,11 +83,11 @@ class Rig:
     def __init__(self, inbox=INBOX):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
-        self.owner = FakeOwner()
+        self.listener = FakeListener()
         self.journal = FakeJournal()
         self.subject = Subject("id", "http://node/id", None)
         services = make_services(make_settings(inbox=str(inbox)), self.clock, self.webhook, journal=self.journal)
-        self.outbox = Outbox(services, self.subject, self.owner)
+        self.outbox = Outbox(services, self.subject, self.listener)
 
     def put(self, *events):
         for event in events:
@@ -110,7 +110,7 @@ class Rig:
 
     @property
     def calls(self):
-        return self.owner.calls
+        return self.listener.calls
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def closed(number=99, delay=0.0):
 
 def test_an_event_whose_way_is_free_goes_at_once(rig):
     rig.put(opened())
-    assert rig.webhook.told == [opened()]
+    assert rig.webhook.events == [opened()]
     assert rig.webhook.subject is rig.subject
     assert rig.outbox.level == 0
     assert rig.calls == []
@@ -145,7 +145,7 @@ def test_events_go_one_by_one_in_their_order(rig):
     events = [opened(), message(1), message(2), closed(3)]
     rig.put(*events)
     for count, verdict in enumerate([ADMITTED, DELIVERED, DELIVERED, DELIVERED], 1):
-        assert rig.webhook.told == events[:count]
+        assert rig.webhook.events == events[:count]
         assert len(rig.webhook.calls) == 1
         rig.webhook.answer(verdict)
     assert rig.calls == [("decided", ADMITTED), "delivered"]
@@ -155,23 +155,23 @@ def test_after_the_last_one_the_way_is_free_again(rig):
     rig.put(message(1))
     rig.webhook.answer(DELIVERED)
     rig.put(message(2))
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 def test_a_reply_goes_to_the_owner_before_the_next_event_leaves(rig):
     reply = Message(text=True, data=b"echo")
     rig.put(message(1), message(2))
-    rig.owner.replied = lambda given: rig.calls.append((given, len(rig.webhook.told)))
+    rig.listener.replied = lambda given: rig.calls.append((given, len(rig.webhook.events)))
     rig.webhook.answer(Delivered(reply))
     assert rig.calls == [(reply, 1)]
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 def test_a_message_that_the_backend_refuses_is_undelivered_and_the_next_one_follows(rig):
     rig.put(message(1), message(2))
     rig.webhook.answer(Undeliverable("no", Reason.BACKEND_GONE))
     assert rig.calls == [("undelivered", Reason.BACKEND_GONE, "no")]
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 # Retries.
@@ -226,7 +226,7 @@ def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
     assert rig.webhook.calls == []
     rig.clock.advance(MAX_RETRY_DELAY_S)
     assert rig.webhook.answer(DELIVERED) == message(1)
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
     assert rig.webhook.tries == 3
 
 
@@ -236,7 +236,7 @@ def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkey
     while not rig.calls:
         rig.webhook.answer(AGAIN)
         rig.clock.advance(MAX_RETRY_DELAY_S)
-    assert rig.webhook.asked == message(2)
+    assert rig.webhook.pending == message(2)
     rig.webhook.answer(AGAIN)
     assert rig.clock.timers[0].at - rig.clock.now() == pytest.approx(0.2)
 
@@ -259,7 +259,7 @@ def test_a_retry_after_beyond_the_window_ends_in_one_last_try_at_its_end(rig):
     rig.webhook.answer(Retry("busy", 3600.0))
     assert rig.clock.timers[0].at == rig.clock.now() + 30.0
     rig.clock.advance(30.0)
-    assert rig.webhook.asked == message(1)
+    assert rig.webhook.pending == message(1)
     rig.webhook.answer(DELIVERED)
     assert rig.calls == []
 
@@ -297,7 +297,7 @@ def test_without_a_window_an_event_is_tried_once(rig):
     rig.put(message(1), message(2))
     rig.webhook.answer(AGAIN)
     assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, 1 time")]
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 def test_a_retry_says_what_went_wrong(rig, caplog):
@@ -311,19 +311,19 @@ def test_a_retry_says_what_went_wrong(rig, caplog):
 
 
 def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
-    owner = FakeOwner()
-    pressure = Backpressure(100, owner)
+    listener = FakeListener()
+    pressure = Backpressure(100, listener)
     pressure.add(100)
-    assert owner.calls == []
+    assert listener.calls == []
     pressure.add(1)
     pressure.add(50)
-    assert owner.calls == ["pause"]
+    assert listener.calls == ["pause"]
     pressure.remove(100)
-    assert owner.calls == ["pause"]
+    assert listener.calls == ["pause"]
     pressure.remove(1)
-    assert owner.calls == ["pause", "resume"]
+    assert listener.calls == ["pause", "resume"]
     pressure.remove(50)
-    assert owner.calls == ["pause", "resume"]
+    assert listener.calls == ["pause", "resume"]
     assert pressure.level == 0
 
 
@@ -366,13 +366,13 @@ def test_a_full_inbox_pauses_the_listener_and_half_of_it_resumes(rig):
 def test_events_put_by_a_resumed_listener_come_behind_those_that_wait(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.calls == ["pause"]
-    rig.owner.on_resume = lambda: rig.put(message(3, INBOX))
+    rig.listener.on_resume = lambda: rig.put(message(3, INBOX))
     rig.webhook.answer(DELIVERED)
     assert rig.calls == ["pause", "resume", "pause"]
-    assert rig.webhook.told == [message(1), message(2, INBOX)]
-    rig.owner.on_resume = lambda: None
+    assert rig.webhook.events == [message(1), message(2, INBOX)]
+    rig.listener.on_resume = lambda: None
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told[-1] == message(3, INBOX)
+    assert rig.webhook.events[-1] == message(3, INBOX)
     assert rig.calls == ["pause", "resume", "pause", "resume"]
 
 
@@ -382,12 +382,12 @@ def test_events_put_by_a_resumed_listener_come_behind_those_that_wait(rig):
 def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
     rig.outbox.hold()
     rig.put(message(1), message(2))
-    assert rig.webhook.told == []
+    assert rig.webhook.events == []
     assert rig.outbox.level == 2 * (MESSAGE_OVERHEAD + 10)
     rig.outbox.release()
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 def test_an_attempt_under_way_when_the_outbox_is_held_goes_on(rig):
@@ -397,30 +397,30 @@ def test_an_attempt_under_way_when_the_outbox_is_held_goes_on(rig):
     rig.clock.advance(MAX_RETRY_DELAY_S)
     assert rig.webhook.tries == 2
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     rig.outbox.release()
-    assert rig.webhook.told == [message(1), message(2)]
+    assert rig.webhook.events == [message(1), message(2)]
 
 
 def test_a_release_starts_nothing_while_something_is_on_its_way(rig):
     rig.put(message(1), message(2))
     rig.outbox.hold()
     rig.outbox.release()
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
 
 
 def test_a_release_without_a_hold_is_harmless(rig):
     rig.outbox.release()
     rig.put(message(1), message(2))
     rig.outbox.release()
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
 
 
 def test_a_release_with_nothing_that_waits_frees_the_way(rig):
     rig.outbox.hold()
     rig.outbox.release()
     rig.put(message(1))
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
 
 
 def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
@@ -438,7 +438,7 @@ def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
     assert rig.outbox.discard_messages() == 2
     assert rig.outbox.level == 0
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told == [message(1), closed(4)]
+    assert rig.webhook.events == [message(1), closed(4)]
 
 
 def test_a_discard_of_nothing_is_harmless(rig):
@@ -446,7 +446,7 @@ def test_a_discard_of_nothing_is_harmless(rig):
     rig.put(message(1))
     assert rig.outbox.discard_messages() == 0
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
 
 
 def test_a_discard_resumes_a_paused_owner(rig):
@@ -457,10 +457,10 @@ def test_a_discard_resumes_a_paused_owner(rig):
 
 def test_events_put_by_a_listener_that_a_discard_resumed_come_behind_the_closed(rig):
     rig.put(message(1), message(2, INBOX), closed(3))
-    rig.owner.on_resume = lambda: rig.put(message(4))
+    rig.listener.on_resume = lambda: rig.put(message(4))
     rig.outbox.discard_messages()
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.asked == closed(3)
+    assert rig.webhook.pending == closed(3)
     assert rig.outbox.level == MESSAGE_OVERHEAD + 10
 
 
@@ -468,30 +468,30 @@ def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
     rig.outbox.hold()
     rig.put(message(1), closed(2))
     assert rig.outbox.discard_messages() == 1
-    assert rig.webhook.told == []
+    assert rig.webhook.events == []
     rig.outbox.release()
-    assert rig.webhook.told == [closed(2)]
+    assert rig.webhook.events == [closed(2)]
 
 
 def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
     rig.put(message(1), message(2), closed(3))
-    rig.owner.on_undelivered = rig.outbox.discard_messages
+    rig.listener.on_undelivered = rig.outbox.discard_messages
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
-    assert rig.webhook.told == [message(1), closed(3)]
+    assert rig.webhook.events == [message(1), closed(3)]
 
 
 def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
     rig.webhook.answer(Delivered(message(0)))
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     assert rig.calls == []
     assert rig.outbox.abandon() == []
 
 
 def test_a_closed_that_is_abandoned_while_it_is_sent_is_journaled_with_its_body(rig):
     event = Closed(1.0)
-    rig.owner.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
+    rig.listener.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
     rig.journal.entries["id"] = {"closed": None}
     rig.put(event)
     assert rig.journal.waiting == []
@@ -501,13 +501,13 @@ def test_a_closed_that_is_abandoned_while_it_is_sent_is_journaled_with_its_body(
 
 
 def test_a_closed_is_journaled_once(rig):
-    rig.owner.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
+    rig.listener.on_disconnecting = lambda closed: setattr(closed, "disconnect", Disconnect("node/id", 1000, "bye", 5))
     rig.put(Closed(1.0))
     rig.webhook.answer(AGAIN)
     rig.clock.advance(10.0)
     rig.webhook.answer(AGAIN)
     rig.outbox.abandon()
-    assert rig.journal.waiting == ["ended"]
+    assert rig.journal.waiting == ["set_disconnect"]
 
 
 @pytest.mark.parametrize("event", [Closed(1.0, 5.0), make_closed(b"{}")])
@@ -526,10 +526,10 @@ def test_an_abandoned_outbox_tries_nothing_again(rig):
 
 def test_the_listener_is_told_that_a_closed_is_next_when_all_events_before_it_are_settled(rig):
     rig.put(message(1), closed(2))
-    assert rig.owner.leaving_events == []
+    assert rig.listener.leaving_events == []
     rig.webhook.answer(DELIVERED)
-    assert rig.owner.leaving_events == [closed(2)]
-    assert rig.webhook.told == [message(1), closed(2)]
+    assert rig.listener.leaving_events == [closed(2)]
+    assert rig.webhook.events == [message(1), closed(2)]
 
 
 def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
@@ -543,7 +543,7 @@ def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(
     rig.clock.advance(10.0)
     rig.webhook.answer(DELIVERED)
     assert rig.calls == ["delayed", "delivered"]
-    assert rig.owner.leaving_events == [closed(1)]
+    assert rig.listener.leaving_events == [closed(1)]
 
 
 def test_a_message_that_is_late_is_no_closed(rig):
@@ -555,7 +555,7 @@ def test_a_message_that_is_late_is_no_closed(rig):
 
 @pytest.mark.parametrize("is_down", [False, True])
 def test_an_owner_may_abandon_a_closed_that_is_late(rig, is_down):
-    rig.owner.on_delayed = rig.outbox.abandon
+    rig.listener.on_delayed = rig.outbox.abandon
     rig.webhook.breaker.state = OPEN if is_down else CLOSED
     rig.put(closed(1))
     if not is_down:
@@ -576,11 +576,11 @@ def test_the_delay_of_a_closed_begins_when_it_is_next(rig):
     rig.put(message(1), closed(2, 5.0))
     rig.clock.advance(10.0)
     rig.webhook.answer(DELIVERED)
-    assert rig.owner.leaving_events == []
+    assert rig.listener.leaving_events == []
     rig.clock.advance(4.9)
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     rig.clock.advance(0.2)
-    assert rig.webhook.told == [message(1), closed(2, 5.0)]
+    assert rig.webhook.events == [message(1), closed(2, 5.0)]
 
 
 def test_nothing_but_a_delay_is_skipped(rig):
@@ -602,7 +602,7 @@ def test_events_put_into_an_abandoned_outbox_are_dropped(rig):
     assert rig.outbox.abandon() == [message(1), message(2, INBOX)]
     rig.put(closed(3))
     rig.webhook.answer(DELIVERED)
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     assert rig.outbox.level == 0
 
 
@@ -619,7 +619,7 @@ def test_an_abandoned_outbox_never_sends_again(rig, late):
         rig.outbox.release()
     rig.webhook.answer(DELIVERED)
     rig.outbox.release()
-    assert rig.webhook.told == [message(1)]
+    assert rig.webhook.events == [message(1)]
     assert rig.clock.timers == []
 
 
@@ -647,7 +647,7 @@ def test_in_no_state_does_an_abandoned_outbox_send_again(state):
 @pytest.mark.parametrize("callback", ["disconnecting", "disconnect_delayed", "replied", "decided", "undelivered"])
 @pytest.mark.parametrize("breaker", [CLOSED, OPEN])
 def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(rig, callback, breaker):
-    setattr(rig.owner, callback, lambda *_: rig.outbox.abandon())
+    setattr(rig.listener, callback, lambda *_: rig.outbox.abandon())
     event, verdict = {
         "disconnecting": (closed(), DELIVERED),
         "disconnect_delayed": (closed(), AGAIN),
@@ -663,7 +663,7 @@ def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(r
         assert rig.outbox.attempt()
         rig.webhook.answer(verdict)
     assert rig.outbox.state is State.ABANDONED
-    assert rig.webhook.told in ([], [event])
+    assert rig.webhook.events in ([], [event])
     assert rig.webhook.breaker.waiting in ([], [rig.outbox])
     assert not rig.outbox.attempt()
     assert rig.clock.timers == []
@@ -713,10 +713,10 @@ class SharedRig:
         settings = make_settings(inbox=str(INBOX), **values)
         self.webhook = Webhook(settings, self.pool, self.breaker, self.clock.wall)
         self.services = make_services(settings, self.clock, self.webhook)
-        self.owners = [FakeOwner() for _ in range(count)]
+        self.listeners = [FakeListener() for _ in range(count)]
         self.outboxes = [
-            Outbox(self.services, Subject(f"id{number}", f"node/id{number}", None), owner)
-            for number, owner in enumerate(self.owners)
+            Outbox(self.services, Subject(f"id{number}", f"node/id{number}", None), listener)
+            for number, listener in enumerate(self.listeners)
         ]
 
     def fall(self):
@@ -728,7 +728,7 @@ class SharedRig:
         """Let the breaker be half-open: requests of other connections failed."""
         for number in range(FAILURE_THRESHOLD):
             subject = Subject(f"other{number}", f"node/other{number}", None)
-            other = Outbox(self.services, subject, FakeOwner())
+            other = Outbox(self.services, subject, FakeListener())
             self.breaker.observe(other, Failure.BROKEN)
         assert self.breaker.state is circuit_breaker.HALF_OPEN
         return self
@@ -767,9 +767,9 @@ def test_an_opened_never_waits_for_a_backend_that_is_down(down):
         outbox.put(opened())
     assert down.sent == ["POST id0:0", "POST id1:0", "POST id2:0"]
     assert len(down.breaker) == 0
-    for owner in down.owners:
+    for listener in down.listeners:
         down.answer(Failure.UNREACHABLE)
-        ((said, verdict),) = owner.calls
+        ((said, verdict),) = listener.calls
         assert said == "decided"
         assert verdict.error.status == 503
     assert down.sent == []
@@ -786,7 +786,7 @@ def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
     assert down.sent == ["PUT id0:1"]
     down.answer(200)
     assert down.sent == ["PUT id1:2", "PUT id2:3"]
-    assert [owner.calls for owner in down.owners] == [[], [], []]
+    assert [listener.calls for listener in down.listeners] == [[], [], []]
 
 
 def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
@@ -796,7 +796,7 @@ def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
     down.clock.advance(0.1)
     assert down.sent == ["DELETE id0:end"]
     down.answer(204)
-    assert down.owners[0].calls == ["delayed", "delivered"]
+    assert down.listeners[0].calls == ["delayed", "delivered"]
 
 
 def test_an_event_that_fails_while_the_backend_is_down_waits_without_a_timer():
@@ -833,7 +833,7 @@ def test_a_probe_that_fails_lines_up_behind_the_others(down):
         down.clock.advance(1.0)
         assert down.sent == [f"PUT {name}:1"]
         down.answer(Failure.UNREACHABLE)
-    assert [owner.calls for owner in down.owners] == [[], [], []]
+    assert [listener.calls for listener in down.listeners] == [[], [], []]
 
 
 def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
@@ -853,21 +853,21 @@ def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
 
 
 def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_window_is_over(down):
-    outbox, owner = down.outboxes[0], down.owners[0]
+    outbox, listener = down.outboxes[0], down.listeners[0]
     # Nobody else probes: that one is under way and never answered.
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     outbox.put(message(1))
     outbox.put(message(2))
     down.sweep(29.9)
-    assert owner.calls == []
+    assert listener.calls == []
     down.sweep(0.1)
-    assert owner.calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    assert listener.calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
     # The next one waits with a window of its own.
     down.sweep(29.9)
-    assert len(owner.calls) == 1
+    assert len(listener.calls) == 1
     down.sweep(0.1)
-    assert len(owner.calls) == 2
+    assert len(listener.calls) == 2
     assert len(down.breaker) == 0
 
 
@@ -880,10 +880,10 @@ def test_a_window_runs_on_from_the_first_failure_through_the_line():
     rig.clock.advance(0.1)
     assert rig.sent == ["PUT id0:1"]
     rig.sweep(2.85)
-    assert rig.owners[0].calls == []
+    assert rig.listeners[0].calls == []
     rig.clock.advance(0.1)
     rig.answer(Failure.TIMED_OUT)
-    assert rig.owners[0].calls == [
+    assert rig.listeners[0].calls == [
         ("undelivered", Reason.UNDELIVERED, "the backend did not answer in time, 2 times"),
     ]
     assert len(rig.breaker) == 0
@@ -896,9 +896,9 @@ def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
     # As if so many waited that its turn never came.
     half_open.breaker._stop_timer()
     half_open.sweep(29.9)
-    assert half_open.owners[0].calls == []
+    assert half_open.listeners[0].calls == []
     half_open.sweep(0.1)
-    assert half_open.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "its requests failed, 1 time")]
+    assert half_open.listeners[0].calls == [("undelivered", Reason.UNDELIVERED, "its requests failed, 1 time")]
 
 
 # What was never tried.
@@ -948,7 +948,7 @@ def test_an_untried_event_is_not_given_up_while_the_backend_can_be_connected_to(
     rig.breaker._stop_timer()
     for _ in range(100):
         rig.sweep(1.0)
-    assert rig.owners[-1].calls == []
+    assert rig.listeners[-1].calls == []
     rig.answer(200)
     assert rig.sent[-1] == f"PUT id{MAX_TRIALS}:1"
 
@@ -963,11 +963,11 @@ def test_an_untried_event_is_given_up_when_the_backend_was_unreachable_for_its_r
         rig.answer(Failure.UNREACHABLE)
     rig.clock.advance(0.1)
     rig.sweep(4.8)
-    assert [owner.calls for owner in rig.owners] == [[], [], []]
+    assert [listener.calls for listener in rig.listeners] == [[], [], []]
     rig.sweep(0.2)
-    assert rig.owners[1].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    assert rig.listeners[1].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
     rig.answer(Failure.UNREACHABLE)
-    assert rig.owners[0].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
+    assert rig.listeners[0].calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
 
 
 def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
@@ -979,7 +979,7 @@ def test_a_window_starts_with_the_first_failure_not_with_the_wait_before(down):
     down.clock.advance(0.1)
     down.sweep(29.5)
     down.answer(200)
-    assert down.owners[0].calls == []
+    assert down.listeners[0].calls == []
 
 
 def test_an_event_that_found_no_connection_in_time_is_retried_and_not_given_up():
@@ -990,18 +990,18 @@ def test_an_event_that_found_no_connection_in_time_is_retried_and_not_given_up()
         assert len(rig.clock.timers) == 1
         rig.clock.advance(1.0)
         assert rig.sent == ["PUT id0:1"]
-    assert rig.owners[0].calls == []
+    assert rig.listeners[0].calls == []
 
 
 def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     down.outboxes[0].put(closed())
-    assert down.owners[0].calls.pop() == "delayed"
+    assert down.listeners[0].calls.pop() == "delayed"
     down.sweep(299.9)
-    assert down.owners[0].calls == []
+    assert down.listeners[0].calls == []
     down.sweep(0.1)
-    assert down.owners[0].calls == [("failed", "the backend cannot be reached")]
+    assert down.listeners[0].calls == [("failed", "the backend cannot be reached")]
 
 
 def test_an_abandoned_event_is_not_tried_and_the_next_one_is(down):
@@ -1014,7 +1014,7 @@ def test_an_abandoned_event_is_not_tried_and_the_next_one_is(down):
     third.abandon()
     down.sweep(0.0)
     assert len(down.breaker) == 0
-    assert down.owners[2].calls == []
+    assert down.listeners[2].calls == []
     assert second.abandon() == [message(1)]
 
 
@@ -1026,7 +1026,7 @@ def test_the_late_answer_to_an_abandoned_event_reaches_the_circuit_breaker(down)
     first.abandon()
     down.answer(200)
     assert down.sent == ["PUT id1:1", "PUT id2:1"]
-    assert down.owners[0].calls == []
+    assert down.listeners[0].calls == []
     assert (second.level, third.level) == (0, 0)
 
 
@@ -1046,7 +1046,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.delivered = []
         self.discards_when_undelivered = False
         self.abandoned = False
-        self.rig.owner.on_undelivered = self.undelivered
+        self.rig.listener.on_undelivered = self.undelivered
         self.put(opened())
 
     def put(self, event):
@@ -1076,7 +1076,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.queue = [event for event in self.queue if isinstance(event, Closed)]
 
     def answer(self, verdict):
-        if not isinstance(self.webhook.asked, Closed):
+        if not isinstance(self.webhook.pending, Closed):
             is_over = self.current
             self.webhook.answer(verdict)
             assert self.current is is_over
@@ -1123,19 +1123,21 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.webhook.calls and not self.abandoned)
     @rule(reply=st.booleans())
     def the_backend_takes_it(self, reply):
-        if isinstance(self.webhook.asked, Opened):
+        if isinstance(self.webhook.pending, Opened):
             self.answer(ADMITTED)
         else:
-            reply = reply and isinstance(self.webhook.asked, Message)
+            reply = reply and isinstance(self.webhook.pending, Message)
             self.answer(Delivered(message(0)) if reply else DELIVERED)
 
-    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.asked, Message) and not self.abandoned)
+    @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.pending, Message) and not self.abandoned)
     @rule(discards=st.booleans())
     def the_backend_refuses_it(self, discards):
         self.discards_when_undelivered = discards
         self.answer(Undeliverable("no", Reason.UNDELIVERED))
 
-    @precondition(lambda self: self.webhook.calls and not isinstance(self.webhook.asked, Opened) and not self.abandoned)
+    @precondition(
+        lambda self: self.webhook.calls and not isinstance(self.webhook.pending, Opened) and not self.abandoned
+    )
     @rule(after=st.sampled_from([0.0, 0.0, 1.0, 20.0, 1000.0]))
     def the_backend_is_not_ready(self, after):
         known = len(self.rig.calls)
@@ -1180,7 +1182,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_has_to_be_delivered_is_delivered(self):
-        assert self.webhook.told == self.delivered
+        assert self.webhook.events == self.delivered
         numbers = [event.number for event in self.delivered if not isinstance(event, Closed)]
         assert numbers == sorted(set(numbers))
         assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
@@ -1244,7 +1246,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.the_backend_takes_it(reply=False)
             self.what_has_to_be_delivered_is_delivered()
             self.pauses_and_resumes_alternate_and_follow_the_level()
-        assert isinstance(self.webhook.told[-1], Closed)
+        assert isinstance(self.webhook.events[-1], Closed)
         assert self.queue == []
 
 

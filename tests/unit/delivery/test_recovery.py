@@ -76,20 +76,20 @@ def test_without_anything_left_nothing_is_done(caplog):
     rig = Rig().start()
     rig.recovery.stop()
     assert len(rig.recovery) == 0
-    assert rig.webhook.told == []
+    assert rig.webhook.events == []
     assert caplog.messages == []
 
 
 def test_nothing_is_sent_before_the_start():
     rig = Rig(lost())
     assert len(rig.recovery) == 1
-    assert rig.webhook.told == []
+    assert rig.webhook.events == []
     assert rig.journal.pending == []
 
 
 def test_the_delete_of_a_lost_connection_has_what_is_known():
     rig = Rig(lost(connected_at=FakeClock().wall() - 90.25)).start()
-    (told,) = rig.webhook.told
+    (told,) = rig.webhook.events
     assert isinstance(told, Closed)
     assert told.at == rig.clock.wall()
     assert orjson.loads(body_of(told)) == {
@@ -105,16 +105,16 @@ def test_the_delete_of_a_lost_connection_has_what_is_known():
 
 def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
     rig = Rig(lost(connected_at=FakeClock().wall() + 3600.0)).start()
-    assert orjson.loads(body_of(rig.webhook.asked))["duration"] == 0
+    assert orjson.loads(body_of(rig.webhook.pending))["duration"] == 0
 
 
 def test_a_delete_is_journaled_only_if_its_first_attempt_fails():
     rig = Rig(lost("a"), lost("b")).start()
     assert rig.journal.pending == []
     rig.webhook.answer(DELIVERED)
-    assert rig.journal.write() == ["settled"]
+    assert rig.journal.write() == ["remove"]
     asked = rig.webhook.answer(Retry("no", 1.0))
-    assert rig.journal.write() == ["ended"]
+    assert rig.journal.write() == ["set_disconnect"]
     written = rig.journal.entries["b"]["closed"]
     assert (written.at, body_of(written)) == (asked.at, body_of(asked))
     rig.clock.advance(10.0)
@@ -127,7 +127,7 @@ def test_a_delete_is_journaled_only_if_its_first_attempt_fails():
 
 def test_a_retried_delete_is_sent_again_unchanged():
     rig = Rig(ended()).start()
-    assert rig.webhook.told == [make_closed(FAREWELL, 1_700_000_123.0)]
+    assert rig.webhook.events == [make_closed(FAREWELL, 1_700_000_123.0)]
     rig.webhook.answer(Retry("no"))
     assert rig.journal.pending == []
 
@@ -177,7 +177,7 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 3)]
     rig = Rig(*entries).start()
     for done in range(4):
-        assert [int(body_of(event)) for event in rig.webhook.told] == list(range(MAX_UNDER_WAY + done))
+        assert [int(body_of(event)) for event in rig.webhook.events] == list(range(MAX_UNDER_WAY + done))
         assert len(rig.recovery) == MAX_UNDER_WAY + 3 - done
         if done < 3:
             rig.webhook.answer(DELIVERED)
@@ -200,10 +200,10 @@ def test_settled_deletes_are_forgotten_and_the_end_is_logged(caplog):
 def test_a_rejected_delete_is_retried_and_keeps_its_place():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.answer(Retry("no", 5.0))
-    assert len(rig.webhook.told) == MAX_UNDER_WAY
+    assert len(rig.webhook.events) == MAX_UNDER_WAY
     rig.clock.advance(5.0)
     assert rig.webhook.tries == MAX_UNDER_WAY + 1
-    assert len(rig.webhook.told) == MAX_UNDER_WAY
+    assert len(rig.webhook.events) == MAX_UNDER_WAY
     assert len(rig.remembered) == MAX_UNDER_WAY + 1
 
 
@@ -224,7 +224,7 @@ def test_a_delete_that_is_given_up_lets_the_next_one_start():
     rig = Rig(*(ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 1))).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
-    assert int(body_of(rig.webhook.told[-1])) == MAX_UNDER_WAY
+    assert int(body_of(rig.webhook.events[-1])) == MAX_UNDER_WAY
 
 
 def test_while_the_backend_is_down_recovered_deletes_wait_in_the_circuit_breaker():
@@ -259,7 +259,7 @@ def test_a_stop_sends_no_more_and_unsettled_deletes_stay(retries):
     rig.clock.advance(1000.0)
     while rig.webhook.calls:
         rig.webhook.answer(DELIVERED)
-    assert len(rig.webhook.told) == MAX_UNDER_WAY + 1
+    assert len(rig.webhook.events) == MAX_UNDER_WAY + 1
     assert rig.remembered == [entry.id for entry in entries[1:]]
 
 
@@ -267,7 +267,7 @@ def test_entries_of_an_earlier_gateway_may_be_added_later():
     rig = Rig()
     rig.recovery.add([ended()])
     rig.start()
-    assert len(rig.webhook.told) == 1
+    assert len(rig.webhook.events) == 1
 
 
 def test_a_delete_that_was_given_up_is_not_retried_after_a_stop():
@@ -276,7 +276,7 @@ def test_a_delete_that_was_given_up_is_not_retried_after_a_stop():
     assert rig.clock.timers == []
     rig.recovery.keep(ended("b"))
     assert rig.clock.timers == []
-    assert rig.webhook.told == []
+    assert rig.webhook.events == []
 
 
 # Given up, and tried again.
@@ -292,7 +292,7 @@ def owing(*names):
 
 
 def bodies(rig):
-    return [body_of(event).decode() for event in rig.webhook.told]
+    return [body_of(event).decode() for event in rig.webhook.events]
 
 
 def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
@@ -327,7 +327,7 @@ def test_only_some_that_were_given_up_are_tried_at_a_time():
     rig.clock.advance(RETRY_INTERVAL_S)
     assert len(rig.webhook.calls) == MAX_UNDER_WAY
     rig.webhook.answer(Retry("no"))
-    assert len(rig.webhook.told) == MAX_UNDER_WAY + 1
+    assert len(rig.webhook.events) == MAX_UNDER_WAY + 1
 
 
 def test_a_delete_that_was_given_up_is_not_retried_while_the_backend_is_down():
@@ -371,9 +371,9 @@ def test_a_recovered_delete_that_is_given_up_is_retried_too():
     rig = Rig(lost()).start()
     rig.webhook.windows[Closed] = 0.0
     rig.webhook.answer(Retry("no"))
-    assert rig.journal.write() == ["ended"]
+    assert rig.journal.write() == ["set_disconnect"]
     rig.clock.advance(RETRY_INTERVAL_S)
-    told, asked = rig.webhook.told[0], rig.webhook.asked
+    told, asked = rig.webhook.events[0], rig.webhook.pending
     assert (told.at, body_of(told)) == (asked.at, body_of(asked))
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
@@ -411,6 +411,6 @@ def test_in_the_end_each_delete_was_sent_once_and_only_those_given_up_are_left(c
             given_up += outcome != "taken" and len(rig.recovery) < was_there
         assert len(rig.webhook.calls) + len(rig.clock.timers) <= MAX_UNDER_WAY + 1
     assert len(rig.recovery) == 0
-    assert len(rig.webhook.told) == count
+    assert len(rig.webhook.events) == count
     assert rig.remembered == []
     event(f"given up: {given_up > 0}")

@@ -180,7 +180,7 @@ class ClientMachine(RuleBasedStateMachine):
         gives_up = isinstance(verdict, Undeliverable) or (verdict is AGAIN and self.is_too_late_for_another_try())
         if gives_up and not self.may_end:
             verdict, gives_up = DELIVERED, False
-        if isinstance(self.webhook.asked, Closed) and verdict is not AGAIN:
+        if isinstance(self.webhook.pending, Closed) and verdict is not AGAIN:
             verdict, gives_up = DELIVERED, False
         if verdict is REPLY and self.state_is(State.OPEN):
             self.pushed.append((BINARY, b"reply"))
@@ -190,7 +190,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     def is_too_late_for_another_try(self):
         """Whether the window of what the backend is asked, which begins with its first failure, is over."""
-        now, asked = self.rig.clock.now(), self.webhook.asked
+        now, asked = self.rig.clock.now(), self.webhook.pending
         if self.failing is None or self.failing[0] is not asked:
             self.failing = (asked, now)
         return now >= self.failing[1] + self.webhook.windows[type(asked)]
@@ -267,7 +267,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_backend_hears_what_the_client_sent_in_order(self):
-        told = self.webhook.told
+        told = self.webhook.events
         assert not told or isinstance(told[0], Opened)
         sent = self.messages()
         heard = [(TEXT if event.text else BINARY, event.data) for event in told if isinstance(event, Message)]
@@ -277,7 +277,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_backend_is_told_of_the_end_once_and_nothing_later(self):
-        told = self.webhook.told
+        told = self.webhook.events
         ends = [event for event in told if isinstance(event, Closed)]
         if ends:
             assert ends == told[-1:]
@@ -326,8 +326,8 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_listener_is_called_once(self):
-        assert self.rig.listener.calls in ([], ["left"], ["left", "settled"])
-        assert ("left" in self.rig.listener.calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
+        assert self.rig.listener.calls in ([], ["client_disconnected"], ["client_disconnected", "session_finished"])
+        assert ("client_disconnected" in self.rig.listener.calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
 
     def teardown(self):
         if not hasattr(self, "rig"):
@@ -340,13 +340,13 @@ class ClientMachine(RuleBasedStateMachine):
             self.rig.clock.advance(5.0)
             if self.webhook.calls:
                 self.the_backend_answers(DELIVERED)
-        assert self.rig.listener.calls == ["left", "settled"]
-        ends = [event for event in self.webhook.told if isinstance(event, Closed)]
+        assert self.rig.listener.calls == ["client_disconnected", "session_finished"]
+        ends = [event for event in self.webhook.events if isinstance(event, Closed)]
         assert len(ends) == bool(self.maybe_accepted)
         if self.is_in:
             assert self.session.info.messages_in == len(self.messages()), "what was read before the end counts"
         if self.is_in and not self.gave_up:
-            heard = [event for event in self.webhook.told if isinstance(event, Message)]
+            heard = [event for event in self.webhook.events if isinstance(event, Message)]
             assert len(heard) == self.session.info.messages_in
             assert self.session.info.messages_undelivered == 0
 

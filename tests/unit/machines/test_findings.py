@@ -10,7 +10,7 @@ TEXT, CLOSE = 1, 8
 
 def heard(rig: WebSocketRig) -> list[bytes]:
     """The messages that the backend was told of."""
-    return [event.data for event in rig.webhook.told if isinstance(event, Message)]
+    return [event.data for event in rig.webhook.events if isinstance(event, Message)]
 
 
 def test_nothing_is_delivered_behind_a_message_that_was_given_up_while_the_client_closes():

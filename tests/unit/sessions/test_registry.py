@@ -26,7 +26,7 @@ class Rig:
         self.emptied = []
 
     def admit(self, address="192.0.2.7"):
-        self.registry.check(address)
+        self.registry.check_admission(address)
         return self.registry.admit(make_handshake(), address, FakePendingClient())
 
     def shut(self):
@@ -43,7 +43,7 @@ def test_a_new_registry_is_open_and_empty(rig):
     assert len(rig.registry) == 0
     assert list(rig.registry.live()) == []
     assert list(rig.registry.ending()) == []
-    rig.registry.check("192.0.2.7")
+    rig.registry.check_admission("192.0.2.7")
 
 
 def test_ids_are_132_random_bits_in_url_safe_characters():
@@ -82,7 +82,7 @@ def test_no_client_is_taken_while_too_many_deletes_are_owed():
         rig.admit()
     assert refused.value.headers == (("Retry-After", "1"),)
     assert len(rig.registry) == 0
-    rig.registry.settled(sessions[0])
+    rig.registry.session_finished(sessions[0])
     rig.admit()
 
 
@@ -177,17 +177,17 @@ def test_a_client_that_was_refused_is_in_no_list(rig):
 def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
     first, _ = rig.admit(), rig.admit()
     with pytest.raises(errors.Unavailable, match="limit of clients") as caught:
-        rig.registry.check("192.0.2.7")
+        rig.registry.check_admission("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
     first.lost()
-    rig.registry.check("192.0.2.7")
+    rig.registry.check_admission("192.0.2.7")
 
 
 def test_a_shut_registry_takes_no_more(rig):
     rig.shut()
     assert not rig.registry.is_open
     with pytest.raises(errors.Unavailable, match="about to stop") as caught:
-        rig.registry.check("192.0.2.7")
+        rig.registry.check_admission("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
 
 
@@ -323,8 +323,8 @@ def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
     assert session.state is State.CLOSED
     assert len(rig.registry) == 0
     assert list(rig.registry.ending()) == []
-    assert rig.webhook.told == []
-    rig.registry.check("192.0.2.7")
+    assert rig.webhook.events == []
+    rig.registry.check_admission("192.0.2.7")
 
 
 def test_a_client_that_leaves_before_it_is_remembered_is_ending_until_that_is_settled():

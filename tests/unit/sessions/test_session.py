@@ -87,12 +87,12 @@ class Rig:
 
     def answer_all(self):
         while self.webhook.calls:
-            self.webhook.answer(OK if isinstance(self.webhook.asked, Opened) else DELIVERED)
+            self.webhook.answer(OK if isinstance(self.webhook.pending, Opened) else DELIVERED)
 
     @property
     def ends(self):
         """The bodies of the DELETEs that were sent."""
-        return [orjson.loads(body_of(event)) for event in self.webhook.told if isinstance(event, Closed)]
+        return [orjson.loads(body_of(event)) for event in self.webhook.events if isinstance(event, Closed)]
 
     @property
     def end(self):
@@ -114,7 +114,7 @@ def close_frame(code, text):
 
 
 def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
-    (asked,) = rig.webhook.told
+    (asked,) = rig.webhook.events
     assert isinstance(asked, Opened)
     assert asked.number == 0
     assert asked.at == rig.clock.wall()
@@ -185,19 +185,19 @@ def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owe
     assert rig.session.state is State.CLOSED
     assert rig.session.reason is Reason.REFUSED
     assert rig.end == (1006, "")
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(rig):
     rig.webhook.answer(FORBIDDEN)
     assert rig.pending_client.refused is FORBIDDEN.error
     assert rig.session.state is State.CLOSED
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert rig.ends == []
     rig.session.lost()
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
@@ -208,7 +208,7 @@ def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_fol
     assert rig.end == (1006, "")
     rig.session.lost()
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert len(rig.ends) == 1
 
 
@@ -221,17 +221,17 @@ OWED = [(OK, True), (Accepted("never offered", None), True), (TIMED_OUT, True), 
 def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_refused(rig, verdict, owed):
     rig.session.lost()
     assert rig.session.state is State.CLOSED
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     assert rig.ends == []
     rig.webhook.answer(verdict)
     assert (rig.pending_client.accepted, rig.pending_client.refused) == (None, None)
     rig.clock.advance(10.0)
     if owed:
         assert rig.end == (1006, "")
-        assert rig.listener.calls == ["left"]
+        assert rig.listener.calls == ["client_disconnected"]
         rig.webhook.answer(DELIVERED)
     assert len(rig.ends) == owed
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert rig.session.reason is Reason.CLIENT_LOST
 
 
@@ -242,13 +242,13 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
 def test_a_client_that_is_refused_early_gets_its_answer_at_once(rig, reason, fault, verdict, owed):
     rig.session.close(reason)
     assert type(rig.pending_client.refused) is fault
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     rig.session.lost()
     rig.webhook.answer(verdict)
     rig.clock.advance(10.0)
     rig.answer_all()
     assert len(rig.ends) == owed
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert rig.session.reason is reason
 
 
@@ -267,10 +267,10 @@ def test_messages_are_numbered_and_stamped_in_their_order(rig):
         rig.receive(b"." * number)
     rig.session.lost()
     rig.answer_all()
-    assert [event.number for event in rig.webhook.told] == [0, 1, 2, 3, "end"]
-    start = rig.webhook.told[0].at
-    assert [event.at for event in rig.webhook.told[1:4]] == [start + 1, start + 2, start + 3]
-    assert [event.data for event in rig.webhook.told[1:4]] == [b".", b"..", b"..."]
+    assert [event.number for event in rig.webhook.events] == [0, 1, 2, 3, "end"]
+    start = rig.webhook.events[0].at
+    assert [event.at for event in rig.webhook.events[1:4]] == [start + 1, start + 2, start + 3]
+    assert [event.data for event in rig.webhook.events[1:4]] == [b".", b"..", b"..."]
 
 
 def test_the_counters_count_messages_and_bytes_both_ways(rig):
@@ -410,14 +410,14 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     rig.receive(b"2")
     rig.connection.backlog = 1024 * 1024
     rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
-    assert len(rig.webhook.told) == 3
+    assert len(rig.webhook.events) == 3
     rig.receive(b"3")
     rig.connection.backlog += 1
     rig.webhook.answer(Delivered(Message(text=True, data=b"b")))
     assert rig.webhook.calls == []
     assert rig.session.info.messages_out == 2
     rig.session.outbox.release()
-    assert rig.webhook.asked.data == b"3"
+    assert rig.webhook.pending.data == b"3"
 
 
 def test_the_end_of_a_client_that_reads_no_replies_is_reported(rig):
@@ -427,8 +427,8 @@ def test_the_end_of_a_client_that_reads_no_replies_is_reported(rig):
     rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
     rig.session.lost()
     rig.answer_all()
-    assert [event.number for event in rig.webhook.told] == [0, 1, 2, "end"]
-    assert rig.listener.calls == ["left", "settled"]
+    assert [event.number for event in rig.webhook.events] == [0, 1, 2, "end"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 # The end.
@@ -461,10 +461,10 @@ def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
     assert rig.session.state is State.CLOSED
     assert rig.end == told
     assert rig.session.reason is reason
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     rig.session.lost()
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
@@ -500,7 +500,7 @@ def test_the_delete_tells_duration_and_counts(rig):
             "undelivered": 0,
         }
     ]
-    assert rig.webhook.told[-1].at == rig.clock.wall() - 10.0
+    assert rig.webhook.events[-1].at == rig.clock.wall() - 10.0
 
 
 def test_the_delete_follows_the_last_message(rig):
@@ -519,12 +519,12 @@ def test_messages_that_still_come_after_a_close_are_delivered(rig):
     rig.bring_to(State.CLOSING).receive(b"late")
     rig.session.lost()
     rig.answer_all()
-    assert [type(event) for event in rig.webhook.told] == [Opened, Message, Closed]
+    assert [type(event) for event in rig.webhook.events] == [Opened, Message, Closed]
 
 
 def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog):
     rig.enter().session.lost()
-    while rig.listener.calls != ["left", "settled"]:
+    while rig.listener.calls != ["client_disconnected", "session_finished"]:
         rig.webhook.answer(Retry("the backend is down", 1000.0))
         rig.clock.advance(300.0)
     assert caplog.messages == [
@@ -554,7 +554,7 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     assert rig.session.info.messages_in == 3
     rig.session.closed_by_client(code, text)
     assert rig.end == (code, text)
-    assert rig.webhook.told[-1].number == "end"
+    assert rig.webhook.events[-1].number == "end"
 
 
 def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(rig):
@@ -592,10 +592,10 @@ def test_the_delete_says_how_many_messages_were_given_up_after_the_client_had_le
     assert rig.end == (1000, "bye")
     assert rig.ends[0]["duration"] == 2000
     assert rig.ends[0]["undelivered"] == 2
-    assert [event.number for event in rig.webhook.told] == [0, 1, "end"]
+    assert [event.number for event in rig.webhook.events] == [0, 1, "end"]
     assert rig.session.reason is Reason.CLIENT_CLOSED
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 # The journal.
@@ -608,18 +608,18 @@ def journalled():
 
 def enter_journal(rig):
     """Bring a client in, with nothing left to be written."""
-    assert rig.journal.write() == ["opened"]
+    assert rig.journal.write() == ["add"]
     return rig.enter()
 
 
 def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
     rig = journalled
-    assert rig.journal.waiting == ["opened"]
-    assert rig.webhook.told == []
+    assert rig.journal.waiting == ["add"]
+    assert rig.webhook.events == []
     assert rig.session.state is State.CONNECTING
     rig.clock.advance(1.0)
     rig.journal.write()
-    (asked,) = rig.webhook.told
+    (asked,) = rig.webhook.events
     assert isinstance(asked, Opened)
     assert asked.at == rig.session.info.connected_at == rig.clock.wall() - 1.0
     assert rig.journal.entries == {
@@ -640,10 +640,10 @@ def test_a_client_that_cannot_be_journaled_gets_503_with_retry_after_and_no_post
     assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
     assert rig.session.state is State.CLOSED
     assert rig.session.reason is Reason.REFUSED
-    assert rig.listener.calls == ["left", "settled"]
-    assert rig.webhook.told == []
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert rig.webhook.events == []
     rig.session.lost()
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     # Whoever is turned away while the disk is full must not cost anything for longer than that.
     assert rig.journal.waiting == []
 
@@ -653,13 +653,13 @@ def test_a_client_that_cannot_be_journaled_gets_503_with_retry_after_and_no_post
 def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_and_forgotten(journalled, end, written):
     rig = journalled
     end(rig.session)
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     if written:
         rig.journal.write()
     else:
         rig.journal.fail()
-    assert rig.listener.calls == ["left", "settled"]
-    assert rig.webhook.told == []
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert rig.webhook.events == []
     rig.journal.write()
     assert rig.journal.entries == {}
     assert rig.journal.pending == []
@@ -677,7 +677,7 @@ def test_a_client_that_the_backend_refused_is_forgotten(journalled):
     rig = journalled
     rig.journal.write()
     rig.webhook.answer(FORBIDDEN)
-    assert rig.journal.write() == ["settled"]
+    assert rig.journal.write() == ["remove"]
     assert rig.journal.entries == {}
 
 
@@ -685,14 +685,14 @@ def test_the_context_is_remembered(journalled):
     rig = journalled
     rig.journal.write()
     rig.webhook.answer(Accepted(None, "cart=7"))
-    assert rig.journal.write() == ["admitted"]
+    assert rig.journal.write() == ["set_context"]
     assert rig.journal.entries[ID]["context"] == "cart=7"
 
 
 def test_messages_do_not_wait_for_the_journal(journalled):
     rig = enter_journal(journalled)
     rig.receive()
-    assert isinstance(rig.webhook.asked, Message)
+    assert isinstance(rig.webhook.pending, Message)
     rig.session.send(text=True, data=b"hi")
     rig.webhook.answer(Delivered(Message(text=True, data=b"ho")))
     assert len(rig.connection.written) == 2
@@ -705,8 +705,8 @@ def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
     assert rig.end == (4000, "bye")
     assert rig.journal.pending == []
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
-    assert rig.journal.write() == ["settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert rig.journal.write() == ["remove"]
     assert rig.journal.entries == {}
 
 
@@ -714,14 +714,14 @@ def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
     asked = rig.webhook.answer(AGAIN)
-    assert rig.journal.write() == ["ended"]
+    assert rig.journal.write() == ["set_disconnect"]
     assert body_of(rig.journal.entries[ID]["closed"]) == body_of(asked)
     rig.clock.advance(10.0)
     rig.webhook.answer(AGAIN)
     assert rig.journal.pending == []
     rig.clock.advance(10.0)
     rig.webhook.answer(DELIVERED)
-    assert rig.journal.write() == ["settled"]
+    assert rig.journal.write() == ["remove"]
     assert rig.journal.entries == {}
 
 
@@ -730,7 +730,7 @@ def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journall
     rig.webhook.breaker.state = OPEN
     rig.session.lost()
     assert rig.ends == []
-    assert rig.journal.write() == ["ended"]
+    assert rig.journal.write() == ["set_disconnect"]
     assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 1006
 
 
@@ -749,7 +749,7 @@ def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
     rig.session.abandon()
-    assert rig.journal.write() == ["ended"]
+    assert rig.journal.write() == ["set_disconnect"]
     assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 4000
 
 
@@ -793,8 +793,8 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     rig.session.lost()
     rig.journal.write()
     asked = rig.webhook.answer(Retry("the backend is broken"))
-    assert rig.listener.calls == ["left", "settled"]
-    assert rig.journal.write() == ["ended"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert rig.journal.write() == ["set_disconnect"]
     assert list(rig.journal.entries) == [ID]
     # Whoever tries again needs nothing of the session.
     assert rig.listener.owed == [
@@ -815,7 +815,7 @@ def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again(
     rig.clock.advance(0.02)
     assert (rig.end, rig.ends[0]["duration"]) == ((1006, ""), 0)
     rig.webhook.answer(DELIVERED)
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert rig.clock.timers == []
 
 
@@ -959,10 +959,10 @@ def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state
         rig.session.lost()
     else:
         rig.bring_to(state)
-    left = rig.listener.calls.count("left")
+    left = rig.listener.calls.count("client_disconnected")
     EVENTS[event](rig.session)
     assert rig.session.state is after
-    assert rig.listener.calls.count("left") == left + (after in (D, X) and state not in (D, X))
+    assert rig.listener.calls.count("client_disconnected") == left + (after in (D, X) and state not in (D, X))
     assert rig.session.reason is not None or after in (C, O)
 
 
@@ -1097,7 +1097,7 @@ class SessionMachine(RuleBasedStateMachine):
         )
     )
     def the_backend_answers(self, verdict):
-        event = self.webhook.asked
+        event = self.webhook.pending
         if isinstance(event, Closed) and not isinstance(verdict, Retry):
             verdict = DELIVERED
         if isinstance(verdict, Delivered) and verdict.reply and self.state_is(State.OPEN):
@@ -1130,16 +1130,16 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def the_listener_is_called_once(self):
         calls = self.rig.listener.calls
-        assert calls in ([], ["left"], ["left", "settled"])
-        assert ("left" in calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
-        if "settled" in calls:
+        assert calls in ([], ["client_disconnected"], ["client_disconnected", "session_finished"])
+        assert ("client_disconnected" in calls) == self.state_is(State.DISCONNECTED, State.CLOSED)
+        if "session_finished" in calls:
             assert self.webhook.calls == []
             assert self.rig.clock.timers == []
 
     @invariant()
     def the_backend_hears_everything_in_order_and_the_end_last(self):
         self.the_first_close_on_the_wire_is_noted()
-        told = self.webhook.told
+        told = self.webhook.events
         assert not told or isinstance(told[0], Opened)
         ends = [event for event in told if isinstance(event, Closed)]
         assert len(ends) <= 1
@@ -1155,15 +1155,15 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_owed_is_remembered(self):
-        told = self.webhook.told
-        is_owed = self.maybe_accepted is not False and "settled" not in self.rig.listener.calls
+        told = self.webhook.events
+        is_owed = self.maybe_accepted is not False and "session_finished" not in self.rig.listener.calls
         if told and is_owed:
             assert ID in self.journal.entries
         if told and is_owed and not self.journal.pending:
             # What it says is, once somebody may have to repeat it.
             late, written = self.session.outbox.late, self.journal.entries[ID]["closed"]
             assert (late and (late.at, body_of(late))) == (written and (written.at, body_of(written)))
-        if "settled" in self.rig.listener.calls and not self.journal.pending:
+        if "session_finished" in self.rig.listener.calls and not self.journal.pending:
             assert self.journal.entries == {}
 
     @invariant()
@@ -1206,11 +1206,11 @@ class SessionMachine(RuleBasedStateMachine):
                 self.the_backend_answers(DELIVERED)
             self.the_backend_hears_everything_in_order_and_the_end_last()
             self.what_is_owed_is_remembered()
-        assert self.rig.listener.calls == ["left", "settled"]
+        assert self.rig.listener.calls == ["client_disconnected", "session_finished"]
         assert len(self.rig.ends) == bool(self.maybe_accepted)
         assert self.journal.entries == {}
         if not self.failed:
-            told = [event for event in self.webhook.told if isinstance(event, Message)]
+            told = [event for event in self.webhook.events if isinstance(event, Message)]
             assert len(told) == self.received
 
 

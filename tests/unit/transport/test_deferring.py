@@ -200,7 +200,7 @@ def test_a_handshake_behind_a_deferred_response_waits_for_it(rig):
     assert rig.responses() == [(200, "OK", False)]
     assert len(rig.registry) == 1
     rig.webhook.answer(Accepted(None, None))
-    assert rig.webhook.asked.data == b"early"
+    assert rig.webhook.pending.data == b"early"
 
 
 def test_a_caller_that_goes_away_cancels_its_request(rig):

@@ -559,7 +559,7 @@ def test_a_handshake_may_stand_behind_a_burst(rig):
     assert len(rig.registry) == 1
     assert rig.transport.reading
     rig.webhook.answer(Accepted(None, None))
-    assert rig.webhook.asked.data == b"early"
+    assert rig.webhook.pending.data == b"early"
 
 
 def test_a_burst_is_no_reason_to_be_late(rig):
@@ -679,7 +679,7 @@ def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
     rig.receive(HANDSHAKE + early[:4])
     rig.receive(early[4:])
     rig.webhook.answer(Accepted(None, None))
-    assert rig.webhook.asked.data == b"early"
+    assert rig.webhook.pending.data == b"early"
 
 
 def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):

@@ -68,7 +68,7 @@ def test_frames_sent_before_the_101_are_kept_and_delivered():
     rig = WebSocketRig(eager=text(b"one")[:3])
     rig.receive(text(b"one")[3:])
     rig.receive(text(b"two") + text(b"three"))
-    assert [type(event) for event in rig.webhook.told] == [Opened]
+    assert [type(event) for event in rig.webhook.events] == [Opened]
     rig.webhook.answer(OK)
     rig.answer_all()
     assert rig.messages == [b"one", b"two", b"three"]
@@ -109,7 +109,7 @@ def test_a_refused_client_gets_the_error_and_is_closed():
     assert b"\r\nConnection: close\r\n" in answer
     assert rig.transport.closed
     assert not rig.transport.aborted
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_client_that_does_not_take_its_refusal_is_dropped():
@@ -122,14 +122,14 @@ def test_a_client_that_does_not_take_its_refusal_is_dropped():
     assert aborted == [False, True]
     rig.transport.lose()
     assert rig.timeouts.connections == []
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_pending_client_that_disconnects_is_owed_a_delete_once_it_was_admitted():
     rig = WebSocketRig()
     rig.transport.lose()
     assert rig.timeouts.connections == []
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     rig.webhook.answer(OK)
     assert rig.end == (1006, "")
     assert rig.transport.writes == []
@@ -148,10 +148,10 @@ def test_a_pending_client_that_is_closed_gracefully_is_sent_what_is_buffered_wit
 
 def test_a_frame_becomes_a_message_at_once(rig):
     rig.receive(text(b"hello"))
-    assert rig.webhook.asked == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
+    assert rig.webhook.pending == Message(text=True, data=b"hello", at=rig.clock.wall(), number=1)
     rig.receive(frame(frames.BINARY, b"\xff"))
     rig.answer_all()
-    assert rig.webhook.told[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
+    assert rig.webhook.events[-1] == Message(text=False, data=b"\xff", at=rig.clock.wall(), number=2)
 
 
 def test_a_frame_may_come_in_pieces_and_a_piece_may_hold_many_frames(rig):
@@ -194,7 +194,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     rig.receive(text(b"." * 1000) * 6)
     rig.transport.lose()
     assert rig.session.state is State.DISCONNECTED
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     # The backend is not told faster than it takes them, nor is more than the inbox kept.
@@ -202,7 +202,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     rig.answer_all()
     assert len(rig.messages) == rig.session.info.messages_in == 6
     assert rig.end == (1006, "")
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_is_not_read():
@@ -329,13 +329,13 @@ def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, 
     assert rig.transport.writes == [echo]
     assert rig.transport.closed
     assert rig.session.state is State.CLOSED
-    assert rig.listener.calls == ["left"]
-    assert len(rig.webhook.told) == 2
+    assert rig.listener.calls == ["client_disconnected"]
+    assert len(rig.webhook.events) == 2
     rig.webhook.answer(DELIVERED)
     assert rig.end == end
     rig.transport.lose()
     rig.answer_all()
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
@@ -389,7 +389,7 @@ def test_a_client_that_violated_the_protocol_may_close_by_itself(rig):
     rig.transport.lose()
     rig.answer_all()
     assert rig.timeouts.connections == []
-    assert rig.listener.calls == ["left", "settled"]
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
 # Closing from here.
@@ -766,7 +766,7 @@ def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_is_b
     rig.receive(text(b"slow"))
     rig.transport.backlog = 1000
     rig.transport.protocol.eof_received()
-    assert rig.listener.calls == ["left"]
+    assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
     assert not rig.transport.aborted
