@@ -1,4 +1,4 @@
-"""What happens to a client, as data that all packages share.
+"""What happens to a client, as data.
 
 `Opened`, `Message` and `Closed` are the events that are sent to the backend, as POST, PUT and DELETE; `Reason` says why
 a client ended. `delivery.event_bodies` turns them into JSON.
@@ -13,8 +13,8 @@ from typing import ClassVar
 class Reason(Enum):
     """Every way in which a client can end.
 
-    `code`: the WebSocket close code (RFC 6455 section 7.4.1) that goes with it where the gateway decides it; 1006 where
-    nobody sent one. `is_final`: the connection is closed right behind the Close, whose answer is not waited for.
+    `code`: the WebSocket close code (RFC 6455 section 7.4.1), unless the client or the backend chose another; 1006 if
+    no Close was sent. `is_final`: the connection is closed right after the Close, without waiting for an answer.
     """
 
     code: int
@@ -44,9 +44,9 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Opened:
-    """A client asks to connect. `at`: seconds since the epoch; `timeout_ms`: what `WS_TIMEOUT` is set to.
+    """A client asks to connect. `at`: seconds since the epoch; `timeout_ms`: `WS_TIMEOUT` in milliseconds.
 
-    The rest is what its handshake says. A traceback shows none of what may be secret.
+    The other fields come from the handshake. Those that may hold secrets are left out of the representation.
     """
 
     at: float
@@ -63,7 +63,10 @@ class Opened:
 
 @dataclass(slots=True)
 class Message:
-    """A client sent a message: `data` as it is, which is valid UTF-8 when `text`."""
+    """A client sent a message. `data`: its payload, valid UTF-8 if `text`; `at`: seconds since the epoch.
+
+    `number`: 1 for the first message of the connection, and so on.
+    """
 
     text: bool
     data: bytes
@@ -73,9 +76,9 @@ class Message:
 
 @dataclass(slots=True)
 class Disconnect:
-    """How a connection ended. `code` and `reason`: those of the Close that went over the wire; `duration_ms`: its life.
+    """How a connection ended. `code`, `reason`: those of the Close; `duration_ms`: the time from handshake to end.
 
-    Of one that was lost with its gateway, the numbers of messages are not known: they are None.
+    The counters are None for a connection that was lost with its process.
     """
 
     ws_uri: str
@@ -89,11 +92,11 @@ class Disconnect:
 
 @dataclass(slots=True)
 class Closed:
-    """A client is gone. `at`: seconds since the epoch; `delay`: seconds before it is sent.
+    """A client has disconnected. `at`: seconds since the epoch; `delay`: seconds before the event is sent.
 
-    `disconnect`: what the backend is told. It is empty until all events before are done, as they count, and never
-    changes from then on; where an earlier process had sent it, it is the body that the journal kept, so that it is sent
-    again byte by byte. The number is the same whoever sends the event, and whatever it knows of those before.
+    `disconnect`: the content of the DELETE. It is empty until the events before are done, as their outcome counts, and
+    does not change from then on. If an earlier process sent it, it is the body from the journal, so that the same bytes
+    are sent again. `number` is a constant, so that every process sends the event with the same `ce-id`.
     """
 
     at: float

@@ -97,7 +97,7 @@ async def test_during_a_drain_clients_are_refused_and_readyz_is_503(stage: Stage
 
 
 async def test_a_second_signal_cuts_a_drain_short(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node()
     stage.backend.hold("DELETE")
     await node.connect()
@@ -313,7 +313,7 @@ async def test_a_drain_with_open_rest_connections(stage: Stage) -> None:
 
 
 async def test_a_drain_with_a_backend_that_is_down(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(drain_timeout=500)
     client, name = await node.admit()
     await stage.backend.stop()
@@ -339,7 +339,7 @@ async def test_a_drain_with_a_backend_that_comes_back_in_time(stage: Stage) -> N
 
 
 async def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end (2 messages lost)"]
+    stage.expected_errors = ["stopped before the DELETE was delivered (2 messages lost)"]
     node = await stage.node(drain_timeout=500)
     stage.backend.hold("PUT")
     client = await node.connect()
@@ -364,13 +364,13 @@ async def test_a_drain_while_a_connection_to_the_backend_is_opened(stage: Stage)
         raw = await node.raw()
         raw.send(upgrade())
         await wait_until(lambda: node.statistics.clients == 1)
-        stage.expected_errors = ["stopped before the backend was told of its end"]
+        stage.expected_errors = ["stopped before the DELETE was delivered"]
         assert not await node.drain()
         assert (await raw.answer()).status == 503
 
 
 async def test_a_drain_without_any_time(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(drain_timeout=0)
     raw = await node.upgraded()
     await node.drain()

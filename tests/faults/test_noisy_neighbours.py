@@ -98,7 +98,7 @@ class Neighbours:
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_messages_that_fail_do_not_delay_those_of_other_clients(stage: Stage, fault: str) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]
@@ -120,7 +120,7 @@ async def test_messages_that_fail_do_not_delay_those_of_other_clients(stage: Sta
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: str) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
     await neighbours.come()
@@ -144,7 +144,7 @@ async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: s
 @pytest.mark.parametrize("fault", ["500", "reset", "garbage"])
 async def test_messages_behind_those_that_fail_are_each_tried_at_once(stage: Stage, fault: str) -> None:
     # All come at the same moment, the noisy ones first, and the connections to the backend are few.
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_connections=8, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]

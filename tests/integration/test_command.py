@@ -220,4 +220,4 @@ def test_main_returns_1_when_something_stays_undelivered(
     thread.join()
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    assert "stopped before the backend was told" in err
+    assert "stopped before the DELETE was delivered" in err

@@ -147,7 +147,7 @@ async def test_run_ends_with_a_signal(stage: Stage) -> None:
 
 
 async def test_a_second_signal_ends_the_wait_for_deletes(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    stage.expected_errors = ["stopped before the DELETE was delivered (0 messages lost)"]
     node = await stage.node(drain_timeout=60_000)
     stage.backend.hold("DELETE")
     for _ in range(5):

@@ -146,7 +146,7 @@ async def test_the_deletes_that_an_earlier_gateway_left_are_sent_beside_normal_s
     assert (await stage.backend.take("DELETE", client=name)).event == "end"
     assert await node.drain()
     assert read_journal(path) == []
-    assert "an earlier gateway left 2 connections: telling the backend" in stage.messages(logging.INFO)
+    assert "an earlier process left 2 connections: sending the DELETEs" in stage.messages(logging.INFO)
 
 
 async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(stage: Stage, path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     await wait_until(lambda: len(stage.messages(logging.INFO)) == before + 2)
     assert stage.messages(logging.INFO)[before:] == [
         "stopping within 4 s: /readyz answers 503, 3 clients to close",
-        "stopping: the backend has to be told of the end of 3 connections",
+        "stopping: 3 DELETEs to deliver",
     ]
     stage.backend.release()
     assert await with_timeout(draining)
@@ -267,7 +267,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short
     stage.nodes.remove(node)
     left = read_journal(path)
     assert {entry.id for entry in left} == names
-    assert "the backend is told of the end of 5 connections at the next start" in stage.messages()
+    assert "stopping: 5 DELETEs are left for the next start" in stage.messages()
     assert stage.messages(logging.ERROR) == []
     # And so it is.
     stage.backend.release()
@@ -300,7 +300,7 @@ async def test_undelivered_messages_are_an_error_although_the_delete_is_in_the_j
         await client.send(str(number))
     await stage.backend.take("PUT")
     await wait_until(lambda: node.session(name).info.messages_in == 3)
-    stage.expected_errors = [f"/{name}: stopped before the backend was told of its end (3 messages lost)"]
+    stage.expected_errors = [f"/{name}: stopped before the DELETE was delivered (3 messages lost)"]
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
     (left,) = read_journal(path)
@@ -326,7 +326,7 @@ async def test_without_a_journal_each_unsent_delete_is_an_error_that_names_the_c
     node = await stage.node(drain_timeout=200)
     stage.backend.hold("DELETE")
     names = [(await node.admit())[1] for _ in range(2)]
-    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    stage.expected_errors = ["stopped before the DELETE was delivered (0 messages lost)"]
     assert not await node.drain()
     errors = stage.messages(logging.ERROR)
     assert len(errors) == 2
@@ -348,7 +348,7 @@ async def test_without_an_interval_all_clients_are_closed_at_once(
 
 
 async def test_a_connect_to_the_backend_does_not_delay_a_stop(stage: Stage) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end (0 messages lost)"]
+    stage.expected_errors = ["stopped before the DELETE was delivered (0 messages lost)"]
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         # Connections that nobody accepts: there is no room for one more, whose opening hangs.
         for _ in range(3):
@@ -392,7 +392,7 @@ async def test_a_removed_journal_is_noticed_and_rewritten_while_clients_stay(sta
     await stage.backend.take("DELETE", client=ended)
     path.unlink()  # noqa: ASYNC240
     start = asyncio.get_running_loop().time()
-    await wait_until(lambda: any("is whole again" in message for message in stage.messages()))
+    await wait_until(lambda: any("was rewritten" in message for message in stage.messages()))
     assert asyncio.get_running_loop().time() - start < 1.5
     await client.send("still here")
     assert (await stage.backend.take("PUT")).client == name

@@ -161,7 +161,7 @@ async def test_the_error_of_a_server_without_tls_names_its_address(
 
 
 async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: CertificateAuthority) -> None:
-    stage.expected_errors = ["stopped before the backend was told of its end"]
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
     await stage.backend.start()
     node = await stage.node(
         api_uri=f"https://localhost:{stage.backend.port}/", api_tls_ca=authority.path, drain_timeout=200

@@ -1,4 +1,4 @@
-"""The current event of an outbox: sent, judged, and sent again until it is delivered or given up.
+"""Delivers the current event of an outbox: sends it, and retries until it is delivered or given up.
 
 The states and the transitions between them are in `outbox_state`.
 """
@@ -24,7 +24,7 @@ from wsaas.log import logger
 
 
 class OutboxListener:
-    """Told what becomes of the events of one connection. Each method does nothing unless it is overridden."""
+    """Is called with what happens to the events of one connection. Each method does nothing unless overridden."""
 
     __slots__ = ()
 
@@ -38,41 +38,42 @@ class OutboxListener:
         """A message was given up; the client is to be closed for `reason`."""
 
     def disconnecting(self, closed: Closed) -> None:
-        """All events before `closed` are done, and it is about to be sent: its `disconnect` has to be set now."""
+        """`closed` is the next event to be sent: its `disconnect` has to be set now."""
 
     def disconnect_delayed(self) -> None:
-        """The first attempt to deliver the `Closed` failed, or has to wait. May be called again."""
+        """The first attempt to deliver the `Closed` failed, or waits for the circuit breaker. May be called again."""
 
     def disconnect_delivered(self) -> None:
-        """The backend took the `Closed`, which is out of the journal."""
+        """The `Closed` was delivered, and the connection removed from the journal."""
 
     def disconnect_failed(self, why: str) -> None:
-        """The `Closed` was given up: the backend is still owed it."""
+        """The `Closed` was given up."""
 
     def pause(self) -> None:
-        """Accept no more messages of the client: too much waits for the backend."""
+        """Stop reading from the client: too much waits for the backend."""
 
     def resume(self) -> None:
-        """Accept messages of the client again."""
+        """Read from the client again."""
 
 
 NO_LISTENER = OutboxListener()
 
 
 NO_EVENT = Message(text=False, data=b"")
-"""What is current when there is no event."""
+"""The current event when there is none."""
 
 
 class EventDelivery:
     """Delivers one event at a time through the webhook. `state` changes only by `TRANSITIONS`.
 
-    The journal gets a `Closed` as soon as it is late, and forgets the connection as soon as that is delivered.
+    A `Closed` is written to the journal when it is late, and its connection is removed when it is delivered. `listener`
+    may be replaced.
     """
 
     __slots__ = ("_current", "_retries", "_services", "_timer", "_webhook", "listener", "state", "subject")
 
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
-        """Deliver for `listener`; no event is current yet."""
+        """Start without an event."""
         self._current: Event = NO_EVENT
         self.listener = listener
         self._retries = NO_RETRIES
@@ -84,11 +85,11 @@ class EventDelivery:
 
     @property
     def late(self) -> Closed | None:
-        """The `Closed`, if it was not delivered by its first attempt or had to wait for it; else None."""
+        """The `Closed` if its first attempt failed or waits for the circuit breaker; else None."""
         return self._current if isinstance(self._current, Closed) and self._retries is not NO_RETRIES else None
 
     def skip_delay(self) -> None:
-        """Send at once a `Closed` that is DELAYED."""
+        """End the delay of a `Closed` that is DELAYED."""
         if self.state is DELAYED:
             self._timer.cancel()
             self._end_delay()
@@ -122,7 +123,7 @@ class EventDelivery:
         return True
 
     def judged(self, verdict: Verdict) -> None:
-        """Do what follows from the answer to the current event. Ignored when that was abandoned."""
+        """Act on the answer to the current event. Ignored once the outbox was abandoned."""
         if self.state is not DELIVERING:
             return
         if isinstance(verdict, Delivered):
@@ -137,7 +138,7 @@ class EventDelivery:
             self.listener.decided(verdict)
         self._finish()
 
-    # Transitions. A listener may abandon the outbox whenever it is called: hence a look at the state behind each call.
+    # Transitions. A listener may abandon the outbox whenever it is called, so the state is checked after each call.
 
     def _move(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -187,12 +188,12 @@ class EventDelivery:
             self.listener.disconnect_delayed()
 
     def _journal_closed(self) -> None:
-        """Write the current event to the journal if it is a `Closed` that may have been sent, and is not in it yet.
+        """Write the current event to the journal if it is a `Closed` that may have been sent, and is not there yet.
 
-        Whoever sends it again, this process or the next, then sends the same bytes.
+        Whether it is sent again by this process or by the next, it has the same bytes.
         """
         event = self._current
-        # Bytes come from the journal, or are not set yet.
+        # A body in bytes came from the journal, or is not set yet.
         if isinstance(event, Closed) and isinstance(event.disconnect, Disconnect) and self._retries is NO_RETRIES:
             self._services.journal.set_disconnect(self.subject.id, event)
 
@@ -240,7 +241,7 @@ class EventDelivery:
         self._finish(why)
 
     def _finish(self, why: str = "") -> None:
-        """Go on behind the current event, which was delivered or, unless `why` is empty, given up."""
+        """End the current event, which was delivered or, if `why` is given, given up; start the next one."""
         if self.state is ABANDONED:
             return
         if isinstance(self._current, Closed):
@@ -256,4 +257,4 @@ class EventDelivery:
         self._start_next()
 
     def _start_next(self) -> None:
-        """Start the next event, if there is one. For a subclass that has more than one."""
+        """Start the next event. For a subclass that has one."""

@@ -1,4 +1,4 @@
-"""The events of one connection that wait, in order and in bounded memory."""
+"""Holds the events of one connection that wait, in order and in bounded memory."""
 
 from collections import deque
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 from wsaas.events import Event, Message
 
 MESSAGE_OVERHEAD = 512
-"""Bytes that a waiting message is counted with beyond its data: about what its objects take."""
+"""Bytes that are added to the size of a waiting message: about the memory that its objects take."""
 
 
 class Source(Protocol):
-    """Where the events come from."""
+    """The source of the events."""
 
     def pause(self) -> None:
         """Supply no more messages: the inbox is full."""
@@ -20,7 +20,7 @@ class Source(Protocol):
 
 
 class Backpressure:
-    """Counts the bytes that wait. Pauses their source above `high` bytes, and resumes it at half of that."""
+    """Counts waiting bytes. Pauses their source above `high` bytes, and resumes it at half of that."""
 
     __slots__ = ("_high", "_source", "level", "paused")
 
@@ -66,15 +66,15 @@ class Inbox:
         self.pressure.add(_size(event))
 
     def pop(self) -> Event:
-        """Remove the oldest event and return it. It counts until `uncount`."""
+        """Remove and return the oldest event. Its bytes count until `uncount`."""
         return self._events.popleft()
 
     def uncount(self, event: Event) -> None:
-        """Count `event`, which was popped, no longer. The source may be resumed, and add more at once."""
+        """Stop counting the bytes of `event`, which was popped. May resume the source, which may add events at once."""
         self.pressure.remove(_size(event))
 
     def discard_messages(self) -> int:
-        """Remove all messages, but no other event; return how many. The source may be resumed."""
+        """Remove all messages, but no other event; return how many. May resume the source."""
         messages = [event for event in self._events if isinstance(event, Message)]
         self._events = deque(event for event in self._events if not isinstance(event, Message))
         for message in messages:

@@ -1,12 +1,12 @@
-"""The connections that the backend is owed a DELETE for, in a file that outlives the process.
+"""Keeps the connections that the backend is owed a DELETE for in a file that outlives the process.
 
-A connection is written before its POST leaves, and taken out when its DELETE is done. Between the two its DELETE is
-written only where its first attempt failed: so a gateway that was killed at any moment sends, when it starts again,
-every DELETE that its predecessor owed, with the same `ce-id`.
+A connection is added before its POST is sent, and removed when its DELETE is delivered. The DELETE itself is written
+only if its first attempt fails. So a gateway that was killed at any moment sends, at its next start, every DELETE that
+is still owed, with the same `ce-id`.
 
-A thread of its own does the writing. Whatever comes while it is busy goes into the next transaction: the busier it
-is, the more connections share a commit. It also looks after the file: one that was removed, replaced or truncated is
-written anew from what the process knows.
+A thread writes the file. Changes that come while it is busy go into its next transaction: the busier the node, the more
+connections share a commit. The thread also checks the file: if it was removed, replaced or truncated, it is rewritten
+from what the process knows.
 """
 
 import queue
@@ -27,22 +27,23 @@ from wsaas.log.wording import counted
 __all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
 MIN_BATCH_INTERVAL_S = 0.001
-"""Seconds, at least, from one hand-over to the writer to the next: what comes meanwhile shares a commit. Without it the
-threads of a busy node take the interpreter's lock from each other several times for each client."""
+"""Least seconds between two batches for the thread: changes that come meanwhile share a commit. Without this pause, the
+threads of a busy node contend for the interpreter's lock several times for each client."""
 
 RETRY_INTERVAL_S = 1.0
-"""Seconds before what could not be written is tried again."""
+"""Seconds before a write that failed is tried again."""
 
 CHECK_INTERVAL_S = 0.5
-"""Seconds between two looks at the file. Not at each write: a look gives the interpreter's lock away twice."""
+"""Seconds between two checks of the file. Not at each write, as a check releases the interpreter's lock twice."""
 
 CLOSE_TIMEOUT_S = 5.0
-"""Seconds, at most, that a stop waits for a disk that does not answer."""
+"""Most seconds that a stop waits for the disk."""
 
-_OPENED = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
-_ADMITTED = "UPDATE connections SET context = ? WHERE id = ?"
-_ENDED = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
-_SETTLED = "DELETE FROM connections WHERE id = ?"
+_INSERT = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
+_SET_CONTEXT = "UPDATE connections SET context = ? WHERE id = ?"
+_SET_DISCONNECT = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
+"""`farewell` is the name of the column in the file: the body of the DELETE."""
+_DELETE = "DELETE FROM connections WHERE id = ?"
 
 Done = Callable[[bool], None]
 
@@ -51,47 +52,47 @@ class Remembered(Protocol):
     """A connection that belongs into the journal."""
 
     def entry(self) -> Entry:
-        """Return what is to be remembered of it. Called in the writer's thread too."""
+        """Return what the journal has to hold of it. Called in the thread of the journal, too."""
 
 
 class Journal(Protocol):
-    """Where connections are remembered."""
+    """Keeps the connections that are owed a DELETE."""
 
     def add(self, connection: Remembered, done: Done) -> None:
-        """Remember a connection; `done` is called with whether it was written."""
+        """Add a connection; `done` is called with whether it was written."""
 
     def set_context(self, connection_id: str, context: str) -> None:
-        """Remember the context that the backend gave."""
+        """Set the context that the backend gave a connection."""
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:
-        """Remember the DELETE that is owed, as its first attempt failed."""
+        """Set the DELETE of a connection, as its first attempt failed."""
 
     def remove(self, connection_id: str) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
 
 
 class NoJournal:
-    """Remembers nothing, and says so at once."""
+    """Keeps nothing, and reports success at once."""
 
     def add(self, _connection: Remembered, done: Done) -> None:
-        """Go on."""
+        """Call `done` at once."""
         done(True)
 
     def set_context(self, _connection_id: str, _context: str) -> None:
-        """Go on."""
+        """Do nothing."""
 
     def set_disconnect(self, _connection_id: str, _closed: Closed) -> None:
-        """Go on."""
+        """Do nothing."""
 
     def remove(self, _connection_id: str) -> None:
-        """Go on."""
+        """Do nothing."""
 
 
 class SqliteJournal:
-    """Remembers in the file `path` (see `JournalFile`).
+    """Keeps connections in the file `path` (see `JournalFile`).
 
-    `call_soon` brings a call to the loop, from whichever thread. `remembered`, to be set before `open`, returns all
-    that belongs into the file but for what is not written yet.
+    `call_soon(callback, *args)` schedules a call on the event loop, from any thread. `remembered` has to be set before
+    `open`; it returns all connections that belong into the file, without those whose `add` is pending.
     """
 
     def __init__(
@@ -114,18 +115,19 @@ class SqliteJournal:
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
 
     def open(self) -> list[Entry]:
-        """Open the file, or make it; return what an earlier process left in it, oldest first. Blocks.
+        """Open or create the file; return the entries that an earlier process left in it, oldest first. Blocks.
 
-        A file that is damaged is set aside. Raises `JournalError` where another process has it or it is no journal.
+        A damaged file is renamed and replaced. Raises `JournalError` if another process uses the file, or if it is not
+        a journal.
         """
         entries = self._file.open()
         self._thread.start()
         return entries
 
     def close(self, remembered: Iterable[Remembered] = ()) -> bool:
-        """Write what is pending and close. Blocks, for `CLOSE_TIMEOUT_S` at most.
+        """Write what is pending and close the file. Blocks for at most `CLOSE_TIMEOUT_S`.
 
-        Returns whether the file is what it should be; a last attempt to mend it takes `remembered`.
+        Returns whether the file is complete. If it is damaged, it is rewritten with `remembered`.
         """
         if not self._thread.is_alive():
             return True
@@ -137,11 +139,11 @@ class SqliteJournal:
         self._batches.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
-            last.error = "its disk does not answer"
+            last.error = "the disk does not answer"
         if last.error:
             logger.error(
-                "the journal %s is incomplete: %s; %s not written: after the next start the backend may be "
-                "told of an end again, or not at all",
+                "the journal %s is incomplete: %s; %s not written: after the next start a DELETE may be sent again, "
+                "or not at all",
                 self._path,
                 last.error,
                 counted(len(last.writes), "change is", "changes are"),
@@ -149,22 +151,22 @@ class SqliteJournal:
         return not last.error
 
     def add(self, connection: Remembered, done: Done) -> None:
-        """Remember a connection."""
+        """Add a connection."""
         entry = connection.entry()
         values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at)
-        self._add(_Write(_OPENED, values, done))
+        self._add(_Write(_INSERT, values, done))
 
     def set_context(self, connection_id: str, context: str) -> None:
-        """Remember the context that the backend gave."""
-        self._add(_Write(_ADMITTED, (context, connection_id)))
+        """Set the context that the backend gave a connection."""
+        self._add(_Write(_SET_CONTEXT, (context, connection_id)))
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:
-        """Remember the DELETE that is owed."""
-        self._add(_Write(_ENDED, (closed.at, stored_disconnect_body(closed), connection_id)))
+        """Set the DELETE of a connection."""
+        self._add(_Write(_SET_DISCONNECT, (closed.at, stored_disconnect_body(closed), connection_id)))
 
     def remove(self, connection_id: str) -> None:
-        """Forget a connection."""
-        self._add(_Write(_SETTLED, (connection_id,)))
+        """Remove a connection."""
+        self._add(_Write(_DELETE, (connection_id,)))
 
     def _add(self, write: "_Write") -> None:
         self._pending.append(write)
@@ -180,7 +182,7 @@ class SqliteJournal:
         if wait > 0:
             self._timer = self._clock.call_later(wait, self._hand_over)
         else:
-            # What else comes in this turn of the loop goes along.
+            # Further changes of this turn of the loop go into the same batch.
             self._call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
@@ -198,14 +200,14 @@ class SqliteJournal:
             if write.done is not None:
                 write.done(not batch.error)
         if batch.error:
-            # What was opened is refused now. The rest is about connections that are in the file: it is tried again.
+            # Clients whose connection was not added are refused now. The other changes are tried again.
             self._pending[:0] = _writes_to_retry(batch)
-        is_news = not (batch.is_intact or self._damage)
+        is_newly_damaged = not (batch.is_intact or self._damage)
         self._report(batch)
         self._is_writing = bool(self._pending or self._damage)
         if not self._is_writing or self._is_closed:
             return
-        if batch.error and not is_news:
+        if batch.error and not is_newly_damaged:
             self._timer = self._clock.call_later(RETRY_INTERVAL_S, self._hand_over)
         else:
             self._hand_over_soon()
@@ -217,26 +219,26 @@ class SqliteJournal:
         if self._damage:
             self._damage = ""
             written = counted(batch.count, "connection is", "connections are")
-            logger.warning("the journal %s is whole again: %s in it", self._path, written)
+            logger.warning("the journal %s was rewritten: %s in it", self._path, written)
         if batch.error:
             logger.error("the journal %s cannot be written: %s", self._path, batch.error)
 
-    def _report_damage(self, fault: str) -> None:
-        """The file is not whole any more."""
+    def _report_damage(self, damage: str) -> None:
+        """Log that a check found the file damaged, and rewrite it."""
         if not (self._is_writing or self._is_closed):
-            self._log_damage(fault)
+            self._log_damage(damage)
             self._write_soon()
 
-    def _log_damage(self, fault: str) -> None:
+    def _log_damage(self, damage: str) -> None:
         if not self._damage:
             logger.error(
-                "the journal %s is damaged: %s; new clients are refused until it is rewritten", self._path, fault
+                "the journal %s is damaged: %s; new clients are refused until it is rewritten", self._path, damage
             )
-        elif fault != self._damage:
-            logger.error("the journal %s cannot be rewritten: %s; trying again every second", self._path, fault)
-        self._damage = fault
+        elif damage != self._damage:
+            logger.error("the journal %s cannot be rewritten: %s; trying again every second", self._path, damage)
+        self._damage = damage
 
-    # In the writer's thread.
+    # In the thread.
 
     def _write_batches(self) -> None:
         last: _Batch | None = None
@@ -244,14 +246,14 @@ class SqliteJournal:
             try:
                 batch = self._batches.get(timeout=CHECK_INTERVAL_S)
             except queue.Empty:
-                if fault := self._inspect():
-                    self._call_soon(self._report_damage, fault)
+                if damage := self._inspect():
+                    self._call_soon(self._report_damage, damage)
                 continue
             if batch is None:
                 self._file.close()
                 return
             if self._is_closed and last is not None and last.error and not last.is_reported:
-                # The loop waits for this thread: it cannot give back what it was not told of.
+                # The event loop is blocked by `close`, so it cannot put the changes of a failed batch into this one.
                 batch.writes[:0] = _writes_to_retry(last)
             self._write(batch)
             self._call_soon(self._written, batch)
@@ -259,7 +261,7 @@ class SqliteJournal:
 
     def _inspect(self) -> str:
         self._next_inspection = time.monotonic() + CHECK_INTERVAL_S
-        return self._file.fault()
+        return self._file.damage()
 
     def _write(self, batch: "_Batch") -> None:
         is_due = batch.remembered is not None or time.monotonic() >= self._next_inspection
@@ -267,7 +269,7 @@ class SqliteJournal:
         batch.is_intact = not batch.error
         try:
             if batch.error and batch.remembered is not None:
-                batch.count = self._file.mend(each.entry() for each in batch.remembered)
+                batch.count = self._file.rewrite(each.entry() for each in batch.remembered)
                 batch.error, batch.is_intact = "", True
             if batch.is_intact:
                 self._file.write((write.statement, write.values) for write in batch.writes)
@@ -276,7 +278,7 @@ class SqliteJournal:
 
 
 class _Write:
-    """One statement, and what is called when it is committed."""
+    """One statement; `done` is called with whether it was committed."""
 
     __slots__ = ("done", "statement", "values")
 
@@ -287,10 +289,10 @@ class _Write:
 
 
 class _Batch:
-    """What is written together, and what came of it.
+    """Changes that are committed together, and the outcome.
 
-    `remembered`: what the file is written anew from where it is not whole, None to leave it. `count`: how many
-    connections were then. `is_reported`: its outcome reached the loop.
+    `remembered`: the connections from which a damaged file is rewritten, None to leave it as it is. `count`: the number
+    of connections in the rewritten file. `is_reported`: the outcome has reached the event loop.
     """
 
     __slots__ = ("count", "error", "is_intact", "is_reported", "remembered", "writes")
@@ -305,9 +307,9 @@ class _Batch:
 
 
 def _writes_to_retry(batch: _Batch) -> list[_Write]:
-    """Return what has to be written of a batch that was not: a connection that was opened is refused now."""
-    opened = [write for write in batch.writes if write.statement is _OPENED]
-    others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _OPENED]
-    # It is in the file all the same if that was written anew just before.
-    is_anew = batch.is_intact and batch.remembered is not None
-    return others + ([_Write(_SETTLED, write.values[:1]) for write in opened] if is_anew else [])
+    """Return the changes of a failed batch that have to be tried again: all but the additions, which were refused."""
+    added = [write for write in batch.writes if write.statement is _INSERT]
+    others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _INSERT]
+    # If the file was rewritten just before, it holds the refused ones.
+    was_rewritten = batch.is_intact and batch.remembered is not None
+    return others + ([_Write(_DELETE, write.values[:1]) for write in added] if was_rewritten else [])

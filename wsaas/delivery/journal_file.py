@@ -1,4 +1,4 @@
-"""The file of the journal: a SQLite database that only one process uses at a time. All of this blocks."""
+"""The file of the journal: a SQLite database that one process uses at a time. All calls block."""
 
 import errno
 import os
@@ -15,6 +15,7 @@ from wsaas.log import logger
 
 APPLICATION = 0x57536161
 VERSION = 2
+# `farewell` is the body of the DELETE. A column is not renamed: other versions of the gateway read the file.
 _TABLE = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB
@@ -32,27 +33,27 @@ _FROM_1 = (
     "DROP TABLE connections_1",
     f"PRAGMA user_version = {VERSION}",
 )
-"""Version 1 had a column `number`: that of the DELETE, whose `ce-id` has no number any more."""
-_MADE = {0: _SCHEMA, 1: _FROM_1, VERSION: ()}
+"""Version 1 had a column `number` for the `ce-id` of the DELETE, which does not depend on a number any more."""
+_STATEMENTS = {0: _SCHEMA, 1: _FROM_1, VERSION: ()}
 _TABLES = {1: _TABLE_1, VERSION: _TABLE}
 _ALL = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
 _PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 
 
 class JournalError(Exception):
-    """The journal cannot be used: another process has it, or it is something else."""
+    """The journal cannot be used: another process uses it, or it is another kind of file."""
 
 
 def reason(error: Exception) -> str:
-    """Say what went wrong without the path of the file: the line in the log names it."""
+    """Return what went wrong, without the path of the file, which the log line names already."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 @dataclass(slots=True)
 class Entry:
-    """A connection as it is remembered; `ended_at` and `disconnect_body` are its DELETE, None if it was not sent.
+    """A connection in the journal. `ended_at`, `disconnect_body`: its DELETE; None if that was not sent.
 
-    Times are seconds since the epoch. Shown, as in a traceback's line, it does not tell what is secret.
+    Times are seconds since the epoch. Secrets are left out of the representation.
     """
 
     id: str
@@ -69,7 +70,7 @@ class Entry:
 
 
 class _Identity(NamedTuple):
-    """Which file it was, and how large."""
+    """Identifies a file, and has its size in bytes."""
 
     device: int
     inode: int
@@ -77,9 +78,9 @@ class _Identity(NamedTuple):
 
 
 class JournalFile:
-    """The file `path`, which only this process may use while it is open, and only its user may read.
+    """The file `path`. While it is open, no other process can use it. Only its owner can read it.
 
-    `power_proof`: wait for the disk at each commit, so that nothing is lost with the power either.
+    `power_proof`: wait for the disk at each commit, so that nothing is lost in a power failure.
     """
 
     def __init__(self, path: Path, *, power_proof: bool = False) -> None:
@@ -88,13 +89,13 @@ class JournalFile:
         self._power_proof = power_proof
         self._identities: dict[Path, _Identity] = {}
         self._salvaged: list[Entry] = []
-        self._is_open = False
-        self.connection: sqlite3.Connection
+        self.connection: sqlite3.Connection | None = None
 
     def open(self) -> list[Entry]:
-        """Open the file, or make it; return what an earlier process left in it, oldest first.
+        """Open or create the file; return the entries that an earlier process left in it, oldest first.
 
-        A file that is damaged is set aside. Raises `JournalError` where another process has it or it is no journal.
+        A damaged file is renamed and replaced. Raises `JournalError` if another process uses the file, or if it is not
+        a journal.
         """
         try:
             return self._connect()
@@ -103,31 +104,37 @@ class JournalFile:
             raise JournalError(f"{self._path}: {what}") from error
 
     def close(self) -> None:
-        """Close it; harmless when it is not open."""
-        if self._is_open:
-            self._is_open = False
+        """Close the file; harmless when it is not open."""
+        if self.connection is not None:
             self.connection.close()
+            self.connection = None
 
     def write(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
-        """Commit `statements` together. Raises `sqlite3.Error` where none of them is."""
+        """Commit `statements` (SQL and its values) in one transaction.
+
+        Raises `sqlite3.Error` if that fails, `JournalError` if the file is not open.
+        """
+        connection = self.connection
+        if connection is None:
+            raise JournalError("it is not open")
         try:
-            self.connection.execute("BEGIN")
+            connection.execute("BEGIN")
             for statement, values in statements:
-                self.connection.execute(statement, values)
-            self.connection.execute("COMMIT")
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
         except sqlite3.Error:
             with suppress(sqlite3.Error):
-                self.connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK")
             raise
 
-    # Whole, or mended.
+    # To check and to rewrite it.
 
-    def fault(self) -> str:
-        """Return why the file is not whole any more, empty if it is: somebody removed, replaced or truncated it.
+    def damage(self) -> str:
+        """Return what happened to the file: it was removed, replaced or truncated; empty if it is intact.
 
-        Looks at names and sizes only: opened and closed again, the file would be locked no longer.
+        Compares inodes and sizes only. To open and close the file would release SQLite's lock on it.
         """
-        if not self._is_open:
+        if self.connection is None:
             return "it could not be rewritten"
         for path, was in self._identities.items():
             found = _identify(path)
@@ -140,24 +147,24 @@ class JournalFile:
             self._identities[path] = found
         return ""
 
-    def mend(self, entries: Iterable[Entry]) -> int:
-        """Write the file anew, with `entries` and whatever of the old one can still be read; return how many.
+    def rewrite(self, entries: Iterable[Entry]) -> int:
+        """Write a new file with `entries` and what can still be read of the old one; return the number of entries.
 
-        What is left of the old one is set aside. Raises `OSError`, `sqlite3.Error` or `JournalError` where it cannot be
-        done, or where the place is taken by a file that is not ours, which is left alone.
+        The old file is renamed. Raises `OSError`, `sqlite3.Error` or `JournalError` if that fails, or if another file
+        has taken its place, which is not touched.
         """
         for path in self._files():
             found, was = _identify(path), self._identities.get(path)
             if found is not None and (was is None or found[:2] != was[:2]):
                 raise JournalError(f"{path.name} is another file now: move it away")
-        self._let_go()
+        self._abandon_old()
         rows = {entry.id: entry for entry in self._salvaged}
         for number, entry in enumerate(entries):
             rows[entry.id] = entry
-            if not number % _TURN:
-                # Others want the interpreter's lock too.
+            if not number % _ENTRIES_PER_TURN:
+                # Let other threads have the interpreter's lock.
                 time.sleep(0)
-        self._make(rows.values())
+        self._create(rows.values())
         self._connect()
         self._salvaged.clear()
         return len(rows)
@@ -165,23 +172,22 @@ class JournalFile:
     def _files(self) -> tuple[Path, Path]:
         return self._path, Path(f"{self._path}-wal")
 
-    def _let_go(self) -> None:
-        """Read what can be read of the old file, set aside what is there of it, and close it."""
-        fault = self.fault()
-        if self._is_open and "truncated" not in fault:
-            # Its name is gone, not its bytes.
+    def _abandon_old(self) -> None:
+        """Read what can be read of the old file, rename it if it is still there, and close it."""
+        if self.connection is not None and "truncated" not in self.damage():
+            # A file that was removed or renamed is still readable while it is open.
             with suppress(sqlite3.Error, UnicodeDecodeError):
                 self._salvaged = [Entry(*row) for row in self.connection.execute(_ALL)]
         if self._path in self._identities and _identify(self._path):
-            logger.warning("%s: what is left of it is set aside as %s", self._path, self._set_aside())
+            logger.warning("%s: the damaged file was renamed to %s", self._path, self._rename_damaged())
         else:
             self._files()[1].unlink(missing_ok=True)
-        # Only now: SQLite tidies up beside a file that is still where it was.
+        # Only now: closing makes SQLite remove the files beside it, unless it was renamed.
         self.close()
         self._identities.clear()
 
-    def _make(self, entries: Iterable[Entry]) -> None:
-        """Make the file with all of `entries` in it, or not at all. Raises `OSError` where there is one."""
+    def _create(self, entries: Iterable[Entry]) -> None:
+        """Create the file with all of `entries` in it, or not at all. Raises `OSError` if there is one."""
         draft = self._path.with_name(f"{self._path.name}.new")
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -200,12 +206,12 @@ class JournalFile:
     def _connect(self) -> list[Entry]:
         if self._path.is_symlink():
             raise OSError(errno.ELOOP, "it is a symbolic link")
-        # Made here, for nobody else to read. One that is there is not opened: closing it would let go of SQLite's lock
-        # on it, if this process has one.
+        # Created here, so that nobody else can read it. A file that exists is not opened here: closing it would release
+        # a lock that SQLite has on it in this process.
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        # Raises UnicodeDecodeError where SQLite's own would raise an operational error: spoilt text is damage.
+        # Raises UnicodeDecodeError for invalid text, which is damage. SQLite's own decoder raises OperationalError.
         connection.text_factory = bytes.decode
         try:
             entries = self._prepare(connection)
@@ -213,33 +219,30 @@ class JournalFile:
             connection.close()
             raise
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # In this order: to close it may take away what SQLite keeps beside the file, if it is there.
-            aside = self._set_aside()
+            # In this order: closing may remove the files that SQLite keeps beside this one.
+            renamed = self._rename_damaged()
             connection.close()
-            logger.error(
-                "%s: damaged (%s): set aside as %s; the DELETEs that it remembered are lost", self._path, error, aside
-            )
+            logger.error("%s: damaged (%s): renamed to %s; the DELETEs in it are lost", self._path, error, renamed)
             return self._connect()
         self.connection = connection
-        self._is_open = True
         self._identities = {path: found for path in self._files() if (found := _identify(path))}
         return entries
 
     def _prepare(self, connection: sqlite3.Connection) -> list[Entry]:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = self._check(connection)
-        # SQLite gives its other files the mode of this one. It holds what clients authorize themselves with.
+        # It holds the credentials of clients. SQLite gives the files beside it the same mode.
         self._path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _MADE[version]:
+        for statement in _STATEMENTS[version]:
             connection.execute(statement)
         connection.execute("COMMIT")
         return [Entry(*row) for row in connection.execute(_ALL)]
 
     def _check(self, connection: sqlite3.Connection) -> int:
-        """Return the version of the file, 0 of an empty one. Changes nothing: it may be somebody else's."""
+        """Return the version of the file, 0 if it is empty. Changes nothing, as it may be of another application."""
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)
@@ -251,24 +254,24 @@ class JournalFile:
         if application != APPLICATION or version not in _TABLES:
             raise JournalError("it is not a journal of this version of wsaas")
         if tables != [_words(_TABLES[version])]:
-            raise sqlite3.DatabaseError("its table is not what it was")
+            raise sqlite3.DatabaseError("its table was changed")
         return int(version)
 
-    def _set_aside(self) -> Path:
+    def _rename_damaged(self) -> Path:
         stamp = rfc3339(time.time()).replace(":", "")
-        aside = self._path.with_name(f"{self._path.name}.damaged-{stamp}")
+        renamed = self._path.with_name(f"{self._path.name}.damaged-{stamp}")
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
+                Path(f"{self._path}{suffix}").rename(f"{renamed}{suffix}")
+        return renamed
 
 
-_TURN = 100
-"""Entries that are made of sessions before others have their turn."""
+_ENTRIES_PER_TURN = 100
+"""Entries that are built before other threads get the interpreter's lock."""
 
 
 def _identify(path: Path) -> _Identity | None:
-    """Return which file is at `path`, None if there is none."""
+    """Return the identity of the file at `path`, None if there is none."""
     try:
         found = path.lstat()
     except OSError:
@@ -277,7 +280,7 @@ def _identify(path: Path) -> _Identity | None:
 
 
 def _place(draft: Path, path: Path) -> None:
-    """Give `draft` the name `path`, for good. Raises `OSError` where that is taken."""
+    """Rename `draft` to `path`, durably. Raises `OSError` if `path` exists."""
     try:
         os.link(draft, path)
     except OSError:
@@ -306,5 +309,5 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 def _words(sql: str | None) -> list[str]:
-    """Return the words of a statement: how it is laid out is no part of what it says."""
+    """Return the words of a statement, to compare it whatever its white space."""
     return (sql or "").split()

@@ -1,4 +1,4 @@
-"""The events of one connection on their way to the backend: in order, one at a time, and in bounded memory."""
+"""Delivers the events of one connection to the backend: in order, one at a time, and in bounded memory."""
 
 from wsaas.clock import NO_TIMER
 from wsaas.delivery.event_delivery import NO_EVENT, EventDelivery, OutboxListener
@@ -18,20 +18,20 @@ class Outbox(EventDelivery):
     __slots__ = ("_inbox", "held")
 
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
-        """Deliver for `listener`, and pause it while more than `INBOX` bytes wait."""
+        """Start without events; pause `listener` while more than `INBOX` bytes wait."""
         super().__init__(services, subject, listener)
-        # Made when an event has to wait: most connections never need one.
+        # Made when an event has to wait: most connections never need it.
         self._inbox: Inbox | None = None
         self.held = False
 
     @property
     def level(self) -> int:
-        """Bytes of messages that wait."""
+        """Bytes of the messages that wait."""
         return self._inbox.pressure.level if self._inbox else 0
 
     @property
     def backlogged(self) -> bool:
-        """Whether the client is paused because the backend is slow: its silence then proves nothing."""
+        """Whether the client is not read as the backend is slow: then its silence does not mean that it is gone."""
         return self.state is not IDLE and self._inbox is not None and self._inbox.pressure.paused
 
     def put(self, event: Event) -> None:
@@ -56,7 +56,7 @@ class Outbox(EventDelivery):
                 self._start_next()
 
     def discard_messages(self) -> int:
-        """Drop the messages that wait, but not the `Closed` behind them; return how many those were."""
+        """Drop the messages that wait, but not a `Closed` behind them; return how many were dropped."""
         return self._inbox.discard_messages() if self._inbox else 0
 
     def abandon(self) -> list[Event]:
@@ -85,5 +85,5 @@ class Outbox(EventDelivery):
             if not inbox:
                 self._inbox = None
             self._start(event)
-            # Only now: a client that is resumed may put more, which has to come behind.
+            # Only now: a listener that is resumed may put more events, which have to follow this one.
             inbox.uncount(event)

@@ -1,4 +1,4 @@
-"""The DELETEs that an earlier process owed, or that this one gave up, sent beside normal service."""
+"""Sends the DELETEs that an earlier process left behind, and those that this process gave up."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -19,19 +19,19 @@ from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
 MAX_UNDER_WAY = 16
-"""DELETEs under way at a time: clients that connect now come first."""
+"""Most DELETEs under way at a time: they must not hold up the requests of connected clients."""
 
 RETRY_INTERVAL_S = 60.0
 """Seconds before each further attempt of a DELETE that was given up."""
 
 MAX_OWED = 10_000
-"""Most that are tried again before the next start: further ones are in the journal only."""
+"""Most DELETEs that this process sends again after it gave them up; further ones wait for the next start."""
 
 
 class _Orphan(OutboxListener):
-    """A connection whose session, or whose gateway process, has ended.
+    """A connection without a session: that has finished, or was lost with an earlier process.
 
-    `is_retried`: the DELETE is retried as that of a session is; otherwise it is attempted once.
+    `is_retried`: the DELETE is retried like that of a session; otherwise it is attempted once.
     """
 
     def __init__(self, services: DeliveryServices, entry: Entry, recovery: "Recovery", *, is_retried: bool) -> None:
@@ -45,35 +45,35 @@ class _Orphan(OutboxListener):
         self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:
-        """Send the DELETE. `now` (seconds since the epoch) is its time, unless it was sent before."""
+        """Send the DELETE. Its time is `now` (seconds since the epoch) unless it was sent before."""
         ended_at = self.entry.ended_at
         self.outbox.put(Closed(now if ended_at is None else ended_at))
 
     def disconnecting(self, closed: Closed) -> None:
-        """Say what was said before; else what is still known."""
+        """Use the body that was sent before, or else what the journal knows of the connection."""
         entry = self.entry
         closed.disconnect = gateway_lost(entry, closed.at) if entry.disconnect_body is None else entry.disconnect_body
 
     def disconnect_delayed(self) -> None:
-        """Put the DELETE off if it is to be attempted only once."""
+        """Postpone the DELETE if it is to be attempted only once."""
         late = cast(Closed, self.outbox.late)
-        # The next attempt may be that of another outbox, which has to send the same bytes.
+        # Another outbox may make the next attempt, and has to send the same bytes.
         self.entry.ended_at, self.entry.disconnect_body = late.at, stored_disconnect_body(late)
         if not (self._is_retried or self.outbox.untried):
             self._recovery.postpone(self)
 
     def disconnect_delivered(self) -> None:
-        """Go on with the next one."""
+        """Let the next one follow."""
         self._recovery.delivered(self)
 
     def disconnect_failed(self, why: str) -> None:
-        """Put the DELETE off."""
+        """Postpone the DELETE."""
         log_lost_disconnect(self.entry.ws_uri, why, is_repeated=True)
         self._recovery.postpone(self)
 
 
 class Recovery:
-    """Sends the owed DELETEs, `MAX_UNDER_WAY` at a time. Those that are given up are tried again, at a slow pace."""
+    """Sends the owed DELETEs, `MAX_UNDER_WAY` at a time. Those that are given up are tried again later."""
 
     def __init__(self, services: DeliveryServices, entries: Iterable[Entry] = ()) -> None:
         """Send nothing yet."""
@@ -87,7 +87,7 @@ class Recovery:
         self._is_stopped = False
 
     def __len__(self) -> int:
-        """Return how many DELETEs of an earlier process were neither delivered nor given up yet."""
+        """Return how many DELETEs are waiting or under way, without those that were given up."""
         return len(self._waiting) + len(self._under_way)
 
     def entries(self) -> list[Entry]:
@@ -95,25 +95,25 @@ class Recovery:
         return [*self._waiting, *(each.entry for each in self._under_way), *self._due, *self._given_up]
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Send `entries` too, which an earlier gateway left, from the start on."""
+        """Add the `entries` that an earlier process left; their DELETEs are sent from `start` on."""
         self._waiting.extend(entries)
 
     def keep(self, entry: Entry) -> None:
-        """Send the DELETE of `entry`, which was given up and is in the journal, every `RETRY_INTERVAL_S` seconds."""
+        """Try the DELETE of `entry`, which was given up and is in the journal, every `RETRY_INTERVAL_S` seconds."""
         if len(self._given_up) + len(self._due) < MAX_OWED:
             self._given_up.append(entry)
             self._retry_later()
         else:
-            throttle.warning("at next start", "%s: the backend is told of its end at the next start", entry.ws_uri)
+            throttle.warning("at next start", "%s: the DELETE is left for the next start", entry.ws_uri)
 
     def start(self) -> None:
-        """Start to send."""
+        """Start sending."""
         if self._waiting:
-            logger.info("an earlier gateway left %s: telling the backend", counted(len(self._waiting), "connection"))
+            logger.info("an earlier process left %s: sending the DELETEs", counted(len(self._waiting), "connection"))
         self._send_more()
 
     def stop(self) -> None:
-        """Send nothing any more: what is owed stays in the journal."""
+        """Stop sending: the owed DELETEs stay in the journal."""
         self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -138,7 +138,7 @@ class Recovery:
         orphan.outbox.listener = NO_LISTENER
         self._send_more()
         if not (self._under_way or self._waiting or self._due or self._given_up):
-            logger.info("all ended connections that the backend had still to be told of are dealt with")
+            logger.info("all owed DELETEs were delivered")
 
     def _retry_later(self) -> None:
         if self._timer is None and not self._is_stopped:
@@ -148,13 +148,13 @@ class Recovery:
         self._timer = None
         self._due.extend(self._given_up)
         self._given_up.clear()
-        due = counted(len(self._due), "connection")
-        logger.warning("the backend has still to be told of the end of %s: trying again", due)
+        due = counted(len(self._due), "DELETE")
+        logger.warning("trying again to deliver %s that failed before", due)
         self._send_more()
 
     def _send_more(self) -> None:
         if self._is_sending:
-            # One that was started is done already.
+            # Called by an orphan that was done as soon as it was started: the loop below goes on.
             return
         self._is_sending = True
         while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
@@ -166,7 +166,7 @@ class Recovery:
             self._retry_later()
 
     def _next(self) -> tuple[Entry, bool] | None:
-        """Return what is next, and whether it is retried as that of a session is."""
+        """Return the entry whose DELETE is next, and whether it is retried like that of a session."""
         if self._waiting:
             return self._waiting.popleft(), True
         if self._due and self._services.webhook.breaker.state is not OPEN:
@@ -175,9 +175,9 @@ class Recovery:
 
 
 def gateway_lost(entry: Entry, now: float) -> Disconnect:
-    """Return how a connection ended that was lost with its gateway, which is found out `now` (seconds since the epoch).
+    """Return how a connection ended that was lost with its process, as far as that is known `now` (seconds since 1970).
 
-    Its duration is what it can have been at most.
+    Its duration is an upper bound.
     """
     duration_ms = max(0, round((now - entry.connected_at) * 1000))
     return Disconnect(entry.ws_uri, Reason.GATEWAY_LOST.code, Reason.GATEWAY_LOST.value, duration_ms)

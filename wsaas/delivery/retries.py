@@ -1,4 +1,4 @@
-"""How long, how often and at which pace one event is sent again."""
+"""The retries of one event: their window, their number and their delays."""
 
 import math
 import random
@@ -6,7 +6,7 @@ import random
 from wsaas.log.wording import counted
 
 FIRST_RETRY_DELAY_S = 0.1
-"""Seconds. The delay before the n-th retry is at most 2^n times as long."""
+"""Seconds. The delay before the n-th retry is at most 2^n times this."""
 
 MAX_RETRY_DELAY_S = 10.0
 """Most seconds before a retry, unless the backend asks for more with `Retry-After`."""
@@ -15,7 +15,7 @@ _MAX_DOUBLINGS = 16
 
 
 class Retries:
-    """The failed attempts to deliver one event, and the window (seconds) within which it is tried again.
+    """The failed attempts to deliver one event, and the window (seconds) in which it is retried.
 
     `failures`: attempts that failed after something was sent, so that the backend may have seen the event.
     """
@@ -23,33 +23,33 @@ class Retries:
     __slots__ = ("_deadline", "_window", "failures")
 
     def __init__(self, window: float, now: float, failures: int = 0) -> None:
-        """Let the window begin `now` (monotonic seconds)."""
+        """Begin the window `now` (monotonic seconds)."""
         self._deadline = now + window
         self._window = window
         self.failures = failures
 
     def is_overdue(self, now: float, unreachable_s: float) -> bool:
-        """Return whether the event is to be given up; the backend could not be reached for `unreachable_s` seconds.
+        """Return whether to give up the event, after the backend was unreachable for `unreachable_s` seconds.
 
-        After a failure it is when the window is over; otherwise only when the backend could not be reached during a
-        whole window.
+        If an attempt has failed, that is when the window is over. If none has, the backend must also have been
+        unreachable for a whole window.
         """
         return now >= self._deadline and (self.failures > 0 or unreachable_s >= self._window)
 
     def delay(self, now: float, least: float) -> float:
-        """Return the seconds until the next attempt: `least`, which the backend asked for, or more.
+        """Return the seconds until the next attempt; at least `least`, the `Retry-After` of the backend.
 
         Exponential back-off with full jitter: a random time below a bound that doubles with each failure. The last
-        attempt is made when the window ends, however much later the backend asked for it.
+        attempt is made when the window ends, even if the backend has asked for a later one.
         """
         bound = min(MAX_RETRY_DELAY_S, FIRST_RETRY_DELAY_S * 2 ** min(self.failures, _MAX_DOUBLINGS))
         delay = max(random.uniform(0, bound), least)  # noqa: S311 - no secret
         return min(delay, self._deadline - now) if self.failures else delay
 
     def explain(self, why: str) -> str:
-        """Return `why` and how often the event failed, for the log."""
+        """Return `why` and the number of failed attempts, for the log."""
         return f"{why}, {counted(self.failures, 'time')}" if self.failures else why
 
 
 NO_RETRIES = Retries(math.inf, 0.0)
-"""Those of an event that did not fail so far."""
+"""The retries of an event that has not failed."""

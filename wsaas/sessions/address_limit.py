@@ -6,41 +6,41 @@ from wsaas.access import address_block
 
 
 class AddressLimit:
-    """Counts connections by the customer behind their address, who may have `limit` of them (0: any number)."""
+    """Counts connections by address block (see `access.address_block`). `limit`: most of one block, 0 for no limit."""
 
     __slots__ = ("_counts", "limit")
 
     def __init__(self, limit: int) -> None:
-        """Start at none."""
+        """Start with no connections."""
         self._counts: Counter[str] = Counter()
         self.limit = limit
 
-    def is_reached(self, name: str, own: int = 0) -> bool:
-        """Return whether the customer `name` has no connection left, `own` of them apart."""
-        return bool(self.limit) and self._counts[name] - own >= self.limit
+    def is_reached(self, block: str, own: int = 0) -> bool:
+        """Return whether `block` has reached the limit, not counting `own` of its connections."""
+        return bool(self.limit) and self._counts[block] - own >= self.limit
 
-    def add(self, name: str) -> None:
-        """One more connection of `name`."""
-        self._counts[name] += 1
+    def add(self, block: str) -> None:
+        """Count one more connection of `block`."""
+        self._counts[block] += 1
 
-    def remove(self, name: str) -> None:
-        """One connection of `name` less."""
-        self._counts[name] -= 1
-        if not self._counts[name]:
-            del self._counts[name]
+    def remove(self, block: str) -> None:
+        """Count one connection of `block` less."""
+        self._counts[block] -= 1
+        if not self._counts[block]:
+            del self._counts[block]
 
     def linger(self, address: str) -> str:
-        """Count a connection of `address` that is no client any more; return for whom, empty for nobody."""
+        """Count a connection of `address` that is being closed; return its block, empty if it is not counted."""
         if not self.limit or not address:
             return ""
-        name = address_block(address)
-        self.add(name)
-        return name
+        block = address_block(address)
+        self.add(block)
+        return block
 
-    def end(self, name: str) -> None:
-        """A connection is closed that was counted by `linger`, which returned `name`."""
-        if name:
-            self.remove(name)
+    def end(self, block: str) -> None:
+        """Stop to count a connection that is closed; `block` is what `linger` returned for it."""
+        if block:
+            self.remove(block)
 
 
 NO_ADDRESS_LIMIT = AddressLimit(0)

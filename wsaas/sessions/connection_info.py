@@ -1,4 +1,4 @@
-"""What is known of one connection: what its handshake said, when it was heard of, what it counted, how it ended."""
+"""The facts about one connection: its handshake, its times, its counters, and how it ended."""
 
 from wsaas.clock import Clock
 from wsaas.events import Disconnect, Reason
@@ -6,7 +6,7 @@ from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
 
 NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
-"""Stands for the Close of a client that was lost without one."""
+"""The Close of a client that was lost without one."""
 
 
 class ConnectionInfo:
@@ -14,11 +14,11 @@ class ConnectionInfo:
 
     Each has one writer: `order` the registry, `last_seen` the protocol of the socket, the others the session.
 
-    `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before): monotonic
-    seconds. `last_seen`: when the client was heard of, or when its silence ceased to prove anything. `close`: the first
-    Close that went over the wire, in whichever direction. `messages_undelivered`: how many of `messages_in` were given
-    up. `order`: its number among the connections of the process and, once it ended, among those that ended.
-    `remote_address`: empty where it is not known.
+    `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before the end) are
+    monotonic seconds. `last_seen`: when data of the client last arrived or, while it is not read, when its time-out was
+    last checked. `close`: the first Close that went over the wire, in either direction. `messages_undelivered`: how
+    many of `messages_in` were given up. `order`: the number of the connection among all of the process and, once it has
+    ended, among those that have ended. `remote_address`: empty if it is not known.
     """
 
     __slots__ = (
@@ -41,7 +41,7 @@ class ConnectionInfo:
     )
 
     def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
-        """Take what `handshake` says, which was read just now."""
+        """Describe the client that has just sent `handshake`."""
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.messages_undelivered = 0
         self.close = NO_CLOSE
         self.connected_at = clock.wall()
@@ -55,12 +55,12 @@ class ConnectionInfo:
         self.subprotocol: str | None = None
 
     def note_close(self, close: Close) -> None:
-        """Note a Close that went over the wire, unless one did before."""
+        """Record a Close that went over the wire, unless one did before."""
         if self.close is NO_CLOSE:
             self.close = close
 
     def disconnect(self, ws_uri: str) -> Disconnect:
-        """Return how the connection, which the backend knows as `ws_uri`, ended."""
+        """Return how the connection, whose URI for the backend is `ws_uri`, ended."""
         return Disconnect(
             ws_uri,
             self.close.code,

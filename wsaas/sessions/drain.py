@@ -1,4 +1,4 @@
-"""Stopping a node: the clients are closed, the backend gets all that it is owed, and what is left is counted."""
+"""Stops a node: closes its clients, delivers what the backend is owed, and logs what could not be delivered."""
 
 import asyncio
 
@@ -11,20 +11,20 @@ from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED
 
 MAX_CLOSE_INTERVAL_S = 0.05
-"""Most seconds between two clients that are closed: a few are not kept waiting."""
+"""Most seconds between two Closes: a node with few clients closes them sooner than it has to."""
 
 COUNTING_S = 1.0
-"""Seconds, at most, to read what clients sent before their Close and the backend will not get: it is counted."""
+"""Most seconds to read and count the messages that clients sent before their Close and that are not delivered."""
 
 POLL_S = 0.005
-"""Seconds between two looks at whether it was all read."""
+"""Seconds between two checks whether they were all read."""
 
 
 class Drain:
-    """One stop of one node, within `timeout` seconds; `hurry` cuts short whatever is waited for."""
+    """Drains one node within `timeout` seconds; every wait ends early once `hurry` is set."""
 
     def __init__(self, registry: Registry, clock: Clock, timeout: float, hurry: asyncio.Event) -> None:
-        """Stop nothing yet."""
+        """Change nothing before `run`."""
         self._clock = clock
         self._hurry = hurry
         self._no_clients, self._all_delivered = asyncio.Event(), asyncio.Event()
@@ -32,10 +32,10 @@ class Drain:
         self._timeout = timeout
 
     async def run(self) -> None:
-        """Close the clients and wait until the backend knows of each, or the time is over."""
+        """Close the clients, and wait until all events are delivered or the time is over."""
         deadline = self._clock.now() + self._timeout
         registry = self._registry
-        registry.shut(self._no_clients.set, self._all_delivered.set)
+        registry.close(self._no_clients.set, self._all_delivered.set)
         clients = counted(len(registry), "client")
         logger.info("stopping within %g s: /readyz answers 503, %s to close", self._timeout, clients)
         await self._close_clients(self._timeout / 2)
@@ -43,13 +43,13 @@ class Drain:
         await self._wait(self._no_clients, now + (deadline - now) / 2)
         self._drop_clients()
         if owed := len(registry) + len(registry.ending()):
-            logger.info("stopping: the backend has to be told of the end of %s", counted(owed, "connection"))
+            logger.info("stopping: %s to deliver", counted(owed, "DELETE"))
         await self._wait(self._all_delivered, deadline)
 
     async def give_up(self, *, journaled: bool) -> bool:
-        """Deliver nothing more. Log what was not delivered; return whether there is nothing of the kind.
+        """Deliver nothing more, and log what was not delivered; return whether everything was.
 
-        `journaled`: a DELETE that was not sent is not lost, as the next start sends it; messages are.
+        `journaled`: a DELETE that was not delivered is not lost, as the next start sends it. A message is.
         """
         sessions = [*self._registry.live(), *self._registry.ending()]
         before_stop = {session: _undelivered_without_stop(session) for session in sessions}
@@ -63,20 +63,20 @@ class Drain:
                 incomplete += 1
                 messages += lost
                 logger.error(
-                    "%s: stopped before the backend was told of its end (%s lost)",
+                    "%s: stopped before the DELETE was delivered (%s lost)",
                     session.ws_uri,
                     counted(lost, "message"),
                 )
         if incomplete:
-            of = counted(incomplete, "connection")
-            logger.warning("stopping: %s of %s not delivered", counted(messages, "message"), of)
+            connections = counted(incomplete, "connection")
+            logger.warning("stopping: %s of %s not delivered", counted(messages, "message"), connections)
         if sessions and journaled:
-            owed = counted(len(sessions), "connection")
-            logger.warning("the backend is told of the end of %s at the next start", owed)
+            owed = counted(len(sessions), "DELETE is", "DELETEs are")
+            logger.warning("stopping: %s left for the next start", owed)
         return not incomplete
 
     async def _close_clients(self, within: float) -> None:
-        """Send each client its Close, spread so that they do not all come back at once."""
+        """Send each client a Close, spread over `within` seconds so that the clients do not all reconnect at once."""
         sessions = list(self._registry.live())
         gap = min(MAX_CLOSE_INTERVAL_S, within / max(1, len(sessions)))
         due = self._clock.now()
@@ -87,18 +87,18 @@ class Drain:
                 await self._wait(self._hurry, due)
 
     def _drop_clients(self) -> None:
-        """Disconnect clients that do not answer their Close. The Close of one that is not read may be on its way."""
+        """Disconnect clients that have not answered the Close; not a paused one, whose answer may not be read yet."""
         for session in list(self._registry.live()):
             if not session.outbox.backlogged:
                 session.connection.close_gracefully()
 
     async def _count_unread(self) -> None:
-        """Let sessions that deliver nothing more read what their clients sent: they count it."""
+        """Wait until the sessions, which deliver nothing more, have read and counted what their clients sent."""
         end = self._clock.now() + COUNTING_S
         await self._wait(self._no_clients, end)
         for session in list(self._registry.live()):
             session.connection.close_gracefully()
-        # No event tells of it, and it happens once in the life of a node.
+        # No event says so, and this happens once in the life of a node.
         while self._clock.now() < end and any(  # noqa: ASYNC110
             each.state is DISCONNECTED for each in self._registry.ending()
         ):
@@ -115,5 +115,5 @@ class Drain:
 
 
 def _undelivered_without_stop(session: Session) -> int | None:
-    """Return how many messages were given up before the stop; None when those that follow would be too."""
+    """Return the number of messages given up so far; None if further ones would be given up without a stop as well."""
     return None if session.discards_messages else session.info.messages_undelivered

@@ -7,9 +7,9 @@ from wsaas.sessions.session import Session
 
 
 def information(session: Session, clock: Clock) -> dict[str, Any]:
-    """Return the JSON object of `session`; it says how the connection ended, once it did."""
+    """Return the JSON object of `session`; once the connection has ended, with its close code and reason."""
     info = session.info
-    found = {
+    fields = {
         "id": info.id,
         "ws_uri": session.ws_uri,
         "state": session.state.value,
@@ -28,10 +28,10 @@ def information(session: Session, clock: Clock) -> dict[str, Any]:
         "buffered": session.buffered,
     }
     if info.ended:
-        found |= {
+        fields |= {
             "ended_at": rfc3339(clock.wall() - (clock.now() - info.ended)),
             "code": info.close.code,
             "reason": info.close.reason,
             "undelivered": info.messages_undelivered,
         }
-    return found
+    return fields

@@ -1,4 +1,4 @@
-"""What a session needs of its client's socket: before the 101 a `PendingClient`, from then on a `ClientConnection`."""
+"""What a session needs of the socket of its client: a `PendingClient` before the 101, then a `ClientConnection`."""
 
 from typing import Protocol
 
@@ -6,38 +6,38 @@ from wsaas.errors import HTTPError
 
 
 class PendingClient(Protocol):
-    """The socket of a client whose handshake waits for the backend's word."""
+    """The socket of a client whose handshake waits for the backend's decision."""
 
     def accept(self, subprotocol: str | None, early: bytes) -> "ClientConnection":
-        """Send the 101 and `early` behind it; return the connection that goes on from here."""
+        """Send the 101, and the frames `early` behind it; return the connection that takes over."""
 
     def refuse(self, error: HTTPError) -> None:
-        """Answer the handshake with `error` instead, and close."""
+        """Answer the handshake with `error`, and close."""
 
 
 class ClientConnection(Protocol):
-    """The socket of a client that is in."""
+    """The socket of a client that was admitted."""
 
     def start(self) -> None:
-        """Read what the client sent so far."""
+        """Read what the client has sent so far."""
 
     def write(self, frame: bytes) -> None:
-        """Send a frame, or buffer it."""
+        """Send `frame`, or buffer it."""
 
     def buffered(self) -> int:
-        """Return how many bytes wait for the client."""
+        """Return how many bytes are buffered for the client."""
 
     def expect_close(self) -> None:
-        """Give the client its time to answer a Close."""
+        """Start the time-out of the client's answer to a Close."""
 
     def close_gracefully(self) -> None:
-        """Send what is buffered and end the connection."""
+        """Send what is buffered, then close the connection."""
 
     def pause(self) -> None:
-        """Do not read the client."""
+        """Stop reading from the client."""
 
     def resume(self) -> None:
-        """Read the client again."""
+        """Read from the client again."""
 
 
 class RefusableConnection(ClientConnection, Protocol):
@@ -48,7 +48,7 @@ class RefusableConnection(ClientConnection, Protocol):
 
 
 class NoConnection:
-    """Stands in where there is no socket: nothing can be read, and what is written is lost."""
+    """Stands in where there is no socket: there is nothing to read, and frames are dropped."""
 
     __slots__ = ()
 
@@ -76,4 +76,4 @@ class NoConnection:
 
 
 NO_CONNECTION: ClientConnection = NoConnection()
-"""The connection of a client that is gone."""
+"""The connection of a session whose client has disconnected."""

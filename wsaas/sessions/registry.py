@@ -1,4 +1,4 @@
-"""Who is alive: the only owner of that fact."""
+"""The sessions of a node: those of its clients by id, and those whose last events are still being delivered."""
 
 import os
 import re
@@ -24,16 +24,16 @@ from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
 
 ID_LENGTH = 22
-"""Characters of an id, six random bits each: nobody guesses one, and none comes twice."""
+"""Characters of an id. Each has six random bits, so an id can be neither guessed nor repeated."""
 
 IDS_PER_BATCH = 64
-"""Ids that are made at a time: random bytes cost a system call. A multiple of 4, so that base64 needs no padding."""
+"""Ids generated at a time, as random bytes cost a system call. A multiple of 4, so that base64 needs no padding."""
 
 ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class Registry:
-    """The sessions by id while their clients are there, and those whose end the backend does not know yet."""
+    """The sessions: live ones until their client disconnects, then ending ones until their outbox is done."""
 
     def __init__(  # noqa: PLR0913 - the parts that all sessions share come together here
         self,
@@ -60,22 +60,22 @@ class Registry:
         self._on_no_clients: Callable[[], None] | None = None
         self._on_all_finished: Callable[[], None] | None = None
         self.owe: Callable[[Entry], object] = _owe_nothing
-        """Called with what the backend was not told in time."""
+        """Called with the entry of a connection whose DELETE was given up."""
 
     def __len__(self) -> int:
-        """Return how many clients there are, those that wait for the backend's word included."""
+        """Return the number of clients, including those that the backend has not decided about."""
         return len(self._live)
 
     @property
     def is_open(self) -> bool:
-        """Whether clients are taken."""
+        """Whether clients are admitted: until `close`."""
         return self._on_all_finished is None
 
     def check_admission(self, remote_address: str, own: int = 0) -> None:
-        """Raise `Unavailable` when no more clients are taken, `TooManyRequests` when none of `remote_address` is.
+        """Raise `Unavailable` if no client can be admitted, `TooManyRequests` if none from `remote_address` can.
 
-        Clients whose address is not known (empty) are not counted. `own`: how many connections of this address the
-        client already is.
+        A client whose address is not known (empty) has no limit by address. `own`: how many connections counted for
+        this address are that of the client itself.
         """
         if not self.is_open:
             raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
@@ -89,7 +89,7 @@ class Registry:
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
     def admit(self, handshake: Handshake, remote_address: str, pending_client: PendingClient) -> Session:
-        """Give the client at `pending_client` an id and ask the backend about it; `check_admission` comes first."""
+        """Make the session of `pending_client`, and start its opening handshake. Call `check_admission` first."""
         connection_id = self._new_id()
         self._count += 1
         info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
@@ -102,17 +102,17 @@ class Registry:
         return session
 
     def _new_id(self) -> str:
-        """Return an id that was never used."""
+        """Return a new id."""
         if not self._ids:
             text = urlsafe_b64encode(os.urandom(ID_LENGTH * IDS_PER_BATCH * 3 // 4)).decode()
             self._ids = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
         return self._ids.pop()
 
-    def shut(self, on_no_clients: Callable[[], None], on_all_finished: Callable[[], None]) -> None:
-        """Take no more clients.
+    def close(self, on_no_clients: Callable[[], None], on_all_finished: Callable[[], None]) -> None:
+        """Admit no more clients.
 
-        Call `on_no_clients` as soon as there are none, and `on_all_finished` as soon as the backend also knows of the
-        end of each.
+        Call `on_no_clients` as soon as all have disconnected, and `on_all_finished` as soon as their sessions have
+        finished too.
         """
         self._on_no_clients, self._on_all_finished = on_no_clients, on_all_finished
         for session in list(self._ending.values()):
@@ -120,23 +120,23 @@ class Registry:
         self._report_empty()
 
     def find(self, connection_id: str) -> Session | None:
-        """Return the session of a client that is there, None for any other id."""
+        """Return the session of a connected client, None for any other id."""
         return self._live.get(connection_id)
 
     def live(self) -> ValuesView[Session]:
-        """Return the sessions of the clients that are there, oldest first."""
+        """Return the sessions of the connected clients, oldest first."""
         return self._live.values()
 
     def disconnect_failed(self, session: Session) -> None:
-        """The DELETE of `session` was given up: the backend is still owed it."""
+        """Pass on the entry of `session`, whose DELETE was given up."""
         self.owe(session.entry())
 
     def ending(self) -> ValuesView[Session]:
-        """Return the sessions whose client is gone and whose end the backend does not know yet, in the order of it."""
+        """Return the sessions that still deliver events of a disconnected client, in the order of the disconnects."""
         return self._ending.values()
 
     def client_disconnected(self, session: Session) -> None:
-        """The client of `session` is gone."""
+        """Move `session` from the live ones to the ending ones."""
         del self._live[session.info.id]
         if self.addresses.limit and session.info.remote_address:
             self.addresses.remove(address_block(session.info.remote_address))
@@ -146,7 +146,7 @@ class Registry:
         self._report_empty()
 
     def session_finished(self, session: Session) -> None:
-        """The backend knows of the end of `session`, or nothing more can be done about it."""
+        """Forget `session`."""
         del self._ending[session.info.id]
         self._report_empty()
 
@@ -158,19 +158,19 @@ class Registry:
 
 
 def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:
-    """Return up to `limit` of `sessions`, which `Registry.live` or `ending` gave, and whether there are more.
+    """Return up to `limit` of `sessions`, which are in the order of `order`, and whether there are more.
 
-    Those of clients that came `before` a time (seconds since the epoch), behind the one whose `order` is `after`.
-    Others that come and go meanwhile move none to another page.
+    Only sessions of clients that connected `before` a time (seconds since the epoch), and only those behind the one
+    whose `order` is `after`: clients that come and go meanwhile move no other session to another page.
     """
-    rest: Iterable[Session] = sessions
+    candidates: Iterable[Session] = sessions
     if after:
         ordered = [*sessions]
-        rest = islice(ordered, bisect_right(ordered, after, key=attrgetter("info.order")), None)
-    # Not only up to the first that came later: the clock of the wall may have stepped back.
-    found = list(islice((each for each in rest if each.info.connected_at < before), limit + 1))
+        candidates = islice(ordered, bisect_right(ordered, after, key=attrgetter("info.order")), None)
+    # Not only up to the first that connected later: the wall clock may have been set back.
+    found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
 
 
 def _owe_nothing(_entry: Entry) -> None:
-    """Give it up: without a journal it is not kept."""
+    """Drop it: without a journal, a DELETE that was given up is not sent again."""

@@ -1,6 +1,6 @@
-"""One client, from its handshake until the backend knows of its end.
+"""The session of one client, from its handshake until its last event is delivered or given up.
 
-`Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
+A `Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
 """
 
 from dataclasses import dataclass
@@ -29,25 +29,25 @@ from wsaas.websocket.handshake import Handshake
 
 
 class SessionListener(Protocol):
-    """Told when a session ends."""
+    """Is called when a session ends."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the node goes on."""
+        """Whether the node admits clients: it does until it drains."""
 
     def disconnect_failed(self, session: "Session") -> None:
-        """The DELETE of a session, which is settled, was given up: the backend is still owed it."""
+        """The DELETE of a session, which has finished, was given up."""
 
     def client_disconnected(self, session: "Session") -> None:
-        """The client is gone, and its id with it."""
+        """The client has disconnected: its id is not valid any more."""
 
     def session_finished(self, session: "Session") -> None:
-        """The session is done: the backend knows of the end, or its DELETE was given up."""
+        """The session has nothing left to deliver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services(DeliveryServices):
-    """What all sessions share."""
+    """The parts of a node that all sessions share."""
 
     listener: SessionListener
     memory: MemoryLimit = NO_MEMORY_LIMIT
@@ -59,9 +59,9 @@ class Services(DeliveryServices):
 
 
 class Session(OutboxListener):
-    """A client. `start` it once it is registered; it ends when the backend knows of its end.
+    """Passes messages between one client and the backend.
 
-    `discards_messages`: what the client still sends is counted, and not delivered.
+    `discards_messages`: messages that the client still sends are counted, but not delivered.
     """
 
     __slots__ = ("_encode", "_services", "connection", "discards_messages", "info", "outbox", "reason", "state")
@@ -84,55 +84,56 @@ class Session(OutboxListener):
 
     @property
     def ws_uri(self) -> str:
-        """Where the backend reaches this client."""
+        """The URI at which the backend reaches this client."""
         return f"{self._services.settings.ws_hostname.text}/{self.info.id}"
 
     def receive(self, message: Message) -> None:
-        """The client sent `message`: it goes to the backend behind those before it."""
+        """Deliver `message` of the client, behind those before it."""
         info = self.info
         info.messages_in += 1
         info.bytes_in += len(message.data)
         if self.discards_messages:
             info.messages_undelivered += 1
             return
-        # None was discarded before: it is the number of this one among those that are sent.
+        # Once a message is discarded, all that follow are. So this counter numbers those that are delivered.
         message.number = info.messages_in
         message.at = self._services.clock.wall()
         self.outbox.put(message)
 
     def closed_by_client(self, code: int, text: str) -> None:
-        """The client sent a Close: its own, or its answer to the gateway's."""
+        """The client sent a Close, by itself or in answer to that of the gateway."""
         self._set_closed(Reason.CLIENT_CLOSED, code, text)
 
     def violated(self, code: int, text: str) -> None:
-        """The client broke the protocol and was failed with `code`."""
+        """The client broke the protocol, and was sent a Close with `code`."""
         self._set_closed(Reason.VIOLATION, code, text)
 
     def disconnected(self, unread: ClientConnection) -> None:
-        """The client's socket is gone; `unread` hands on what was read of it, and then reports the end."""
+        """The socket is gone. `unread` passes on what was received before, then reports the end."""
         self._detach_client(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
 
     def lost(self) -> None:
-        """The client's socket is gone, and all that was read of it was handed on."""
+        """The socket is gone, and everything that was received was passed on. May be called again."""
         if self.state is not CLOSED:
             self._set_closed(Reason.CLIENT_LOST)
 
-    # What the backend and the gateway do with the client.
+    # What the REST API and the node call.
 
     def send(self, *, text: bool, data: bytes) -> None:
-        """Send a message to the client, or keep it until the handshake is done.
+        """Send a message to the client; while CONNECTING, keep it until the 101.
 
-        Raises `Gone`, `BadText` for text that is not UTF-8, `SlowClient` when `SEND_BUFFER` bytes would wait.
+        Raises `Gone` in other states, `BadText` for text that is not UTF-8, and `SlowClient` where more than
+        `SEND_BUFFER` bytes would wait for the client.
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection ended.")
         if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(frames.TEXT if text else frames.BINARY, data)
-        waits = self.connection.buffered()
-        if waits:
-            if waits + len(frame) > self._services.send_limit:
+        waiting = self.connection.buffered()
+        if waiting:
+            if waiting + len(frame) > self._services.send_limit:
                 raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
             self._services.memory.note(len(frame))
         self.info.messages_out += 1
@@ -140,7 +141,7 @@ class Session(OutboxListener):
         self.connection.write(frame)
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
-        """End the client for `reason`, with its close code and text unless others are given; harmless when it ended."""
+        """Close with the code and text of `reason`, unless others are given; harmless once it is closing."""
         if self.state is CONNECTING:
             self.refuse(_refusal(reason), reason)
         elif self.state is OPEN:
@@ -155,20 +156,20 @@ class Session(OutboxListener):
             self.connection.expect_close()
 
     def abandon(self) -> None:
-        """Deliver nothing more, and read on: what is not delivered is counted in `messages_undelivered`."""
+        """Deliver nothing more. The client is still read, to count its messages in `messages_undelivered`."""
         self.info.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
         self.discards_messages = True
         self.connection.resume()
 
     @property
     def buffered(self) -> int:
-        """Bytes that wait for the client."""
+        """Bytes that are buffered for the client."""
         return self.connection.buffered()
 
     # What the opening handshake calls.
 
     def open(self, subprotocol: str | None) -> None:
-        """The backend lets the client in; its connection is set next."""
+        """Change to OPEN; the caller sets `connection` next."""
         self.info.subprotocol = subprotocol
         self._move(OPEN, None)
 
@@ -178,26 +179,26 @@ class Session(OutboxListener):
         self._set_closed(reason)
 
     def owe_disconnect(self, delay: float = 0.0) -> None:
-        """Send the DELETE behind all messages, `delay` seconds later. What it says is set when it is its turn."""
+        """Queue the DELETE behind all messages, with a delay in seconds. Its body is made when it is the next event."""
         clock = self._services.clock
         self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
 
     def finish_without_disconnect(self) -> None:
-        """End without a DELETE: take the connection out of the journal, and forget the session."""
+        """Finish a session whose backend is not owed a DELETE: remove it from the journal first."""
         self._services.journal.remove(self.id)
         self.finish()
 
     def finish(self) -> None:
-        """End: nothing is left to be delivered."""
+        """Report that nothing is left to deliver."""
         self.outbox.listener = NO_LISTENER
         self._services.listener.session_finished(self)
 
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
     def replied(self, reply: Message) -> None:
-        """The backend answered a message with one for the client."""
+        """Send the reply of the backend to the client, if it is still connected."""
         if self.state is not OPEN:
-            logger.debug("%s: a reply came after the client", self.ws_uri)
+            logger.debug("%s: a reply was dropped, as the client has disconnected", self.ws_uri)
             return
         self.info.messages_out += 1
         self.info.bytes_out += len(reply.data)
@@ -206,39 +207,39 @@ class Session(OutboxListener):
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
-        """A message is given up, and so are those behind it: the client is closed, unless it ends already."""
+        """Give up the messages behind one that was given up, too, and close the connection."""
         throttle.warning(("undelivered", why.partition(", ")[0]), "%s: message not delivered: %s", self.ws_uri, why)
         self.discards_messages = True
         self.close(reason)
-        # Only now: it may resume the client, what of it is read then is given up too, and counted before this is.
+        # Only now: this may resume reading, and what is read then has to be counted as undelivered, too.
         given_up = 1 + self.outbox.discard_messages()
         self.info.messages_undelivered += given_up
 
     def disconnecting(self, closed: Closed) -> None:
-        """Say how the client ended: nothing of that changes any more."""
+        """Set what the DELETE says: no message before it is under way any more, so all counters are final."""
         closed.disconnect = self.info.disconnect(self.ws_uri)
 
     def disconnect_delivered(self) -> None:
-        """Forget the session: the backend knows of its end."""
+        """Finish."""
         self.finish()
 
     def disconnect_failed(self, why: str) -> None:
-        """Leave the DELETE to the registry; the connection stays in the journal."""
+        """Finish, and pass the DELETE on to the listener; the connection stays in the journal."""
         log_lost_disconnect(self.ws_uri, why)
         self.finish()
         self._services.listener.disconnect_failed(self)
 
     def entry(self) -> Entry:
-        """Return what the journal has to hold of it."""
+        """Return what belongs into the journal."""
         return _entry(self)
 
     def pause(self) -> None:
-        """Too much waits for the backend."""
+        """Stop reading from the client: too much waits for the backend."""
         self._services.memory.note(self._services.settings.inbox)
         self.connection.pause()
 
     def resume(self) -> None:
-        """Little enough waits for the backend."""
+        """Read from the client again."""
         if self.state is not CLOSED:
             self.connection.resume()
 
@@ -251,27 +252,27 @@ class Session(OutboxListener):
             logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
 
     def _set_closed(self, reason: Reason, code: int = 0, text: str = "") -> None:
-        """End; `code` and `text` are those of a Close that went over the wire."""
+        """Change to CLOSED; `code` and `text` are those of a Close that went over the wire, 0 if there was none."""
         if code:
             self.info.note_close(Close(code, text))
-        asked = self.state is not CONNECTING
+        is_decided = self.state is not CONNECTING
         self._detach_client(CLOSED, reason, NO_CONNECTION)
-        if asked:
+        if is_decided:
             self.owe_disconnect()
 
     def _detach_client(self, state: State, reason: Reason, connection: ClientConnection) -> None:
-        """The client is gone: from now on its id is not found."""
-        is_first = self.state is not DISCONNECTED
+        """Change to `state`; report that the client has disconnected unless that was done before."""
+        was_connected = self.state is not DISCONNECTED
         self._move(state, reason)
         self.connection = connection
-        if is_first:
+        if was_connected:
             self.info.ended = self._services.clock.now()
             self._services.listener.client_disconnected(self)
             self.outbox.release()
 
 
 def _refusal(reason: Reason) -> errors.HTTPError:
-    """Return what a client is told that is refused while the backend is still asked."""
+    """Return the answer to a handshake that ends for `reason` before the backend has decided."""
     if reason is Reason.SHUTDOWN:
         return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")

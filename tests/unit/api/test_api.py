@@ -688,7 +688,7 @@ def test_a_node_is_healthy_and_ready(rig):
 
 
 def test_a_node_that_stops_is_healthy_but_not_ready(rig):
-    rig.registry.shut(lambda: None, lambda: None)
+    rig.registry.close(lambda: None, lambda: None)
     assert rig.ask("GET", "/healthz").said == (200, "OK")
     assert rig.ask("GET", "/readyz").said == (503, "UNAVAILABLE")
 

@@ -615,7 +615,7 @@ def test_a_damaged_journal_is_set_aside_with_its_bytes_and_an_error(rig, damage,
     (aside,) = rig.path.parent.glob("journal.damaged-*Z")
     text = record.getMessage()
     assert text.startswith(f"{rig.path}: damaged (")
-    assert text.endswith(f"set aside as {aside}; the DELETEs that it remembered are lost")
+    assert text.endswith(f"renamed to {aside}; the DELETEs in it are lost")
     assert aside.read_bytes() == spoilt
     # The new one works.
     rig.opened("new")
@@ -840,12 +840,12 @@ def test_a_journal_of_version_1_is_read_and_becomes_one_of_this_version(rig):
 def test_a_journal_of_version_1_whose_table_is_another_is_damaged(rig, caplog):
     somebody_elses(rig.path, *(each.replace("number INTEGER", "number TEXT") for each in VERSION_1))
     assert rig.open() == []
-    assert "damaged (its table is not what it was)" in caplog.text
+    assert "damaged (its table was changed)" in caplog.text
 
 
 def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
     somebody_elses(rig.path, *VERSION_1)
-    monkeypatch.setitem(journal_file._MADE, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
+    monkeypatch.setitem(journal_file._STATEMENTS, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
     with pytest.raises(JournalError):
         rig.open()
     monkeypatch.undo()
@@ -939,8 +939,8 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
     assert record.getMessage().startswith(f"the journal {whole.path} is damaged: journal")
     assert record.getMessage().endswith("; new clients are refused until it is rewritten")
     whole.turn()
-    assert caplog.messages[-1] == f"the journal {whole.path} is whole again: 3 connections are in it"
-    assert whole.journal._file.fault() == ""
+    assert caplog.messages[-1] == f"the journal {whole.path} was rewritten: 3 connections are in it"
+    assert whole.journal._file.damage() == ""
     assert whole.path.stat().st_mode & 0o777 == 0o600
     assert open_elsewhere(whole.path) == f"{whole.path}: another process uses it"
     # It is one like any other.
@@ -969,7 +969,7 @@ def test_a_truncated_file_is_set_aside(whole, caplog):
     whole.turn()
     (aside,) = whole.path.parent.glob("journal.damaged-*Z")
     assert aside.stat().st_size == 100
-    assert f"{whole.path}: what is left of it is set aside as {aside}" in caplog.messages
+    assert f"{whole.path}: the damaged file was renamed to {aside}" in caplog.messages
 
 
 def test_a_client_that_comes_while_the_file_is_missing_is_admitted_once_it_is_rewritten(whole):
@@ -1020,7 +1020,7 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
     whole.path.rename(whole.path.with_name("away"))
     whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
-    assert "is whole again" in caplog.messages[-1]
+    assert "was rewritten" in caplog.messages[-1]
     assert names(whole.reopen()) == ["b", "c"]
 
 
@@ -1068,7 +1068,7 @@ def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypa
     monkeypatch.undo()
     whole.clock.advance(RETRY_INTERVAL_S)
     whole.turn()
-    assert "is whole again" in caplog.messages[-1]
+    assert "was rewritten" in caplog.messages[-1]
     assert names(whole.reopen()) == ["a", "b", "c"]
 
 
@@ -1114,18 +1114,29 @@ def test_a_write_that_fails_right_after_a_rewrite_leaves_no_refused_client_in_th
 
 def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
     looks = []
-    real = journal_file.JournalFile.fault
+    real = journal_file.JournalFile.damage
 
     def look(file):
         looks.append(1)
         return real(file)
 
-    monkeypatch.setattr(journal_file.JournalFile, "fault", look)
+    monkeypatch.setattr(journal_file.JournalFile, "damage", look)
     monkeypatch.setattr(journal, "CHECK_INTERVAL_S", 1000.0)
     for name in "defghijklm":
         whole.opened(name)
         whole.turn()
     assert len(looks) <= 2
+
+
+def test_a_file_that_is_not_open_cannot_be_written(tmp_path):
+    file = journal_file.JournalFile(tmp_path / "journal")
+    with pytest.raises(JournalError):
+        file.write([])
+    file.open()
+    file.close()
+    file.close()
+    with pytest.raises(JournalError):
+        file.write([])
 
 
 # A stop.
@@ -1181,7 +1192,7 @@ def test_a_close_does_not_wait_for_ever_for_a_disk(opened, monkeypatch, caplog):
     spy.gate.clear()
     opened.opened("a")
     assert not opened.journal.close()
-    assert "its disk does not answer; 1 change is not written" in caplog.text
+    assert "the disk does not answer; 1 change is not written" in caplog.text
     spy.gate.set()
     opened.journal._thread.join(PATIENCE)
 

@@ -187,14 +187,14 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
 def test_settled_deletes_are_forgotten_and_the_end_is_logged(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig(ended("a"), lost("b")).start()
-    assert caplog.messages == ["an earlier gateway left 2 connections: telling the backend"]
+    assert caplog.messages == ["an earlier process left 2 connections: sending the DELETEs"]
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["b"]
     assert len(caplog.messages) == 1
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
     assert len(rig.recovery) == 0
-    assert caplog.messages[1:] == ["all ended connections that the backend had still to be told of are dealt with"]
+    assert caplog.messages[1:] == ["all owed DELETEs were delivered"]
 
 
 def test_a_rejected_delete_is_retried_and_keeps_its_place():
@@ -316,9 +316,9 @@ def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
     assert rig.recovery.entries() == []
     assert rig.clock.timers == []
     assert caplog.messages == [
-        "the backend has still to be told of the end of 2 connections: trying again",
-        "the backend has still to be told of the end of 1 connection: trying again",
-        "all ended connections that the backend had still to be told of are dealt with",
+        "trying again to deliver 2 DELETEs that failed before",
+        "trying again to deliver 1 DELETE that failed before",
+        "all owed DELETEs were delivered",
     ]
 
 
@@ -383,7 +383,7 @@ def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
     monkeypatch.setattr(recovery, "MAX_OWED", 2)
     rig = owing("a", "b", "c")
     assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
-    assert caplog.messages == ["old/c: the backend is told of its end at the next start"]
+    assert caplog.messages == ["old/c: the DELETE is left for the next start"]
 
 
 # Whatever happens.

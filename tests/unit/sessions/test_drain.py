@@ -89,7 +89,7 @@ async def test_a_client_that_never_answers_its_close_is_closed_when_it_was_read_
 async def test_frames_that_take_for_ever_are_counted_no_longer_than_a_moment(stage: Stage) -> None:
     session = FakeSession(State.DISCONNECTED, unread=3, turns=10_000)
     assert await asyncio.wait_for(make_drain(session).give_up(journaled=True), 5)
-    assert stage.messages(logging.WARNING) == ["the backend is told of the end of 1 connection at the next start"]
+    assert stage.messages(logging.WARNING) == ["stopping: 1 DELETE is left for the next start"]
 
 
 async def test_a_stop_that_delivered_everything_says_nothing(stage: Stage) -> None:

@@ -30,7 +30,7 @@ class Rig:
         return self.registry.admit(make_handshake(), address, FakePendingClient())
 
     def shut(self):
-        self.registry.shut(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
+        self.registry.close(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
 
 
 @pytest.fixture

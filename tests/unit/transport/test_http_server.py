@@ -725,7 +725,7 @@ def test_where_clients_are_not_served_a_handshake_finds_nothing():
 
 
 def test_a_node_that_stops_takes_no_clients(rig):
-    rig.registry.shut(lambda: None, lambda: None)
+    rig.registry.close(lambda: None, lambda: None)
     rig.receive(HANDSHAKE)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
