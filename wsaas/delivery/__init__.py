@@ -1,1 +1,1 @@
-"""Events on their way to the backend: ordered, retried, journaled."""
+"""Delivers events to the backend: in order, with retries, and with a journal."""

@@ -1,18 +1,18 @@
-"""The circuit breaker between all connections and the backend: who may try a delivery now, and who waits.
+"""The circuit breaker between all connections and the backend: decides when a delivery is attempted.
 
-Each connection retries for itself, with a back-off. But thousands that retry for themselves are a flood for a backend
-that is down or about to come up, so they wait in line here; and a flood of failures must not hold up those whose
-requests would succeed.
+Each connection retries by itself, with a back-off. But the retries of thousands of connections would flood a backend
+that is down or just starting. So they queue here. At the same time, many failing requests must not hold up the
+connections whose requests would succeed.
 
-What is learned from the outcome of a request:
+The outcome of a request is evidence:
 
-- A complete response is a success: the backend is there, whatever it answered. But not with 502, 503 or 504.
-- `UNREACHABLE` is about the backend. One is enough.
-- Any other failure, and 502, 503 and 504, is first about that request. It counts when `FAILURE_THRESHOLD` different
-  connections had one and nobody a success in between.
-- `POOL_TIMEOUT` says nothing: the request was not sent.
+- A complete response is a success, whatever its status: the backend works. Except 502, 503 and 504.
+- `UNREACHABLE` concerns the backend as a whole. One such failure is enough.
+- Any other failure, and 502, 503 and 504, first concerns that request only. It counts when requests of
+  `FAILURE_THRESHOLD` different connections have failed with no success in between.
+- `POOL_TIMEOUT` is no evidence: the request was not sent.
 
-What that leads to; what is not listed changes nothing:
+The transitions, by state and evidence. Other evidence changes nothing:
 
 =========  ==================================================  =========
 state      evidence                                            new state
@@ -25,16 +25,17 @@ HALF_OPEN  `UNREACHABLE`                                       OPEN
 HALF_OPEN  a success                                           CLOSED
 =========  ==================================================  =========
 
-What a state means for a delivery (a message or a DELETE; a POST always goes at once):
+What a state means for a delivery (a message or a DELETE; a POST is always sent at once):
 
-- CLOSED: it goes at once. Those that waited follow, two for each success and one for any other outcome.
-- OPEN (cannot connect): it waits. One *probe* at a time is sent, 0.1 s after the last one and later every second.
-- HALF_OPEN (connecting works, requests fail): one that failed before waits; one is retried at a time, at the same pace.
-  One that was never tried is sent at once, as a *trial*, while fewer than `MAX_TRIALS` are under way; a trial counts
-  until it is answered, or for `TRIAL_SLOT_S`. Otherwise it waits for such a place, before all that failed. When
-  `SUSTAINED_FAILURES` connections had a failure, it is no longer a few clients that fail: then a trial counts for
-  `TRIAL_SLOT_S` even when it was answered, and what waits is tried at the pace of the retries; only what is new may
-  still go at once.
+- CLOSED: it is sent at once. Those that have queued follow: two for each success, one for any other outcome.
+- OPEN (the backend cannot be reached): it queues. One *probe* at a time is sent, the first after 0.1 s, later ones
+  every second.
+- HALF_OPEN (the backend can be reached, but requests fail): a delivery that failed before queues, and is retried one at
+  a time, at the pace of the probes. A delivery that was never attempted is sent at once, as a *trial*, if fewer than
+  `MAX_TRIALS` are under way; otherwise it queues for a slot, ahead of all that failed. A trial occupies its slot until
+  it is answered, for at most `TRIAL_SLOT_S`. Once requests of `SUSTAINED_FAILURES` connections have failed, it is not
+  only a few clients that fail: then a trial occupies its slot for `TRIAL_SLOT_S` even if it is answered, and queued
+  deliveries are attempted at the pace of the retries. Only new ones may still be sent at once.
 """
 
 from collections import deque
@@ -53,23 +54,23 @@ SUSTAINED_FAILURES = 64
 """Different connections whose requests failed, with no success in between, from which on trials are paced."""
 
 MAX_TRIALS = 8
-"""Deliveries that were never tried that may be under way at a time while the breaker is half-open."""
+"""Most trials under way at a time while the breaker is half-open."""
 
 TRIAL_SLOT_S = 1.0
-"""Seconds that one of them counts at most: those that hang do not hold up the next."""
+"""Most seconds that a trial occupies its slot: a request that hangs does not hold up the next."""
 
 FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S = 0.1, 1.0
-"""Seconds before the first probe, and between two later ones at most; each pause is twice the one before."""
+"""Seconds before the first probe, and at most between two later ones. Each delay is twice the one before."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
-"""Statuses that a proxy answers for a backend that is not there or does not answer, or the backend for itself."""
+"""Statuses by which a proxy says that the backend does not answer, or the backend that it is overloaded."""
 
 
 _SERVER_ERROR = 500
 
 
 class State(Enum):
-    """Whether deliveries go on (CLOSED), wait (OPEN), or wait unless they were never tried (HALF_OPEN)."""
+    """Whether deliveries are sent (CLOSED), queue (OPEN), or queue if they failed before (HALF_OPEN)."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -77,7 +78,7 @@ class State(Enum):
 
 
 class Evidence(Enum):
-    """What changes the state."""
+    """What was learned about the backend."""
 
     SUCCESS = "the backend answers"
     UNREACHABLE = "the backend cannot be reached"
@@ -106,7 +107,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 
 
 class QueuedDelivery(Protocol):
-    """What one connection has to deliver. A connection has one at a time."""
+    """The delivery of one connection that is attempted next. A connection has one at a time."""
 
     @property
     def connection_id(self) -> str:
@@ -114,13 +115,13 @@ class QueuedDelivery(Protocol):
 
     @property
     def untried(self) -> bool:
-        """Whether the backend cannot have seen any of it yet."""
+        """Whether the backend cannot have seen it yet."""
 
     def attempt(self) -> bool:
-        """Send it; return False if there is nothing to send any more."""
+        """Send it; return False if it is not queued any more."""
 
     def give_up_overdue(self, now: float) -> bool:
-        """Give it up if it is overdue at `now`; return whether it does not wait any more."""
+        """Give it up if it is overdue at `now`; return whether it is not queued any more."""
 
 
 class Waiting(Protocol):
@@ -130,19 +131,19 @@ class Waiting(Protocol):
         """Fail all of them."""
 
     def fail_waiting_retries(self) -> None:
-        """Fail those that their sender sends again."""
+        """Fail those whose sender retries them."""
 
 
 class CircuitBreaker:
-    """Decides when deliveries are sent. `state` changes only as in `NEXT_STATES`."""
+    """Decides when deliveries are attempted. `state` changes only as in `NEXT_STATES`."""
 
     def __init__(self, clock: Clock, waiting: Waiting) -> None:
-        """Start closed. `waiting`: what was sent already, but has no connection yet; it is taken back."""
+        """Start closed. `waiting`: requests that wait for a connection, and are failed when the breaker opens."""
         self._clock = clock
         self._waiting = waiting
         self.state = CLOSED
         self._opened_at = 0.0
-        # The connections whose requests failed since the last success; empty only while CLOSED.
+        # The ids of the connections whose requests failed since the last success. Empty only while CLOSED.
         self._failed: set[str] = set()
         self._untried: deque[QueuedDelivery] = deque()
         self._retries: deque[QueuedDelivery] = deque()
@@ -154,25 +155,25 @@ class CircuitBreaker:
         self._left_closed_at = 0.0
 
     def __len__(self) -> int:
-        """Return how many deliveries wait."""
+        """Return how many deliveries are queued."""
         return len(self._untried) + len(self._retries)
 
     def unreachable_for(self, now: float) -> float:
-        """Return for how many seconds the backend could not be reached at all; 0 unless OPEN."""
+        """Return for how many seconds the breaker has been OPEN; 0 in other states."""
         return now - self._opened_at if self.state is OPEN else 0.0
 
     def wait(self, delivery: QueuedDelivery) -> None:
-        """Send `delivery` when the state allows it, at once if it does. For those that come while not CLOSED."""
+        """Attempt `delivery` as soon as the state allows it. Only while not CLOSED."""
         if not delivery.untried:
             self._retries.append(delivery)
-        elif self.state is HALF_OPEN and self._has_place():
+        elif self.state is HALF_OPEN and self._has_slot():
             self._start_trial(delivery)
         else:
             self._untried.append(delivery)
         self._set_timer()
 
     def observe(self, delivery: QueuedDelivery, outcome: Outcome) -> None:
-        """Learn from the outcome of one request of `delivery`."""
+        """Take the outcome of a request of `delivery` as evidence."""
         if isinstance(outcome, Response) and (outcome.status < _SERVER_ERROR or outcome.status not in UNAVAILABLE):
             if self._failed or self._untried or self._retries:
                 self._succeeded()
@@ -187,15 +188,15 @@ class CircuitBreaker:
         self._continue_after(delivery)
 
     def sweep(self, now: float) -> None:
-        """Drop the deliveries that are overdue."""
+        """Give up the deliveries that are overdue."""
         for line in (self._untried, self._retries):
             waiting = [*line]
             line.clear()
-            # One that is overdue may be followed by the next of its connection, behind the others.
+            # Giving one up may queue the next one of its connection, which then is behind the others.
             line.extendleft(reversed([delivery for delivery in waiting if not delivery.give_up_overdue(now)]))
 
     def stop(self) -> None:
-        """Send nothing any more."""
+        """Attempt nothing any more."""
         self._untried.clear()
         self._retries.clear()
         self._stop_timer()
@@ -209,7 +210,7 @@ class CircuitBreaker:
 
     def _exchange_failed(self, delivery: QueuedDelivery) -> None:
         if self.state is OPEN:
-            # Anything but the probe was sent before: it does not show that connecting works now.
+            # Requests other than the probe were sent before: they do not show that the backend can be reached now.
             if delivery is self._probe:
                 self._failed = {delivery.connection_id}
                 self._change(Evidence.FAILED_PROBE)
@@ -221,7 +222,7 @@ class CircuitBreaker:
             self._change(Evidence.FAILURES)
 
     def _continue_after(self, delivery: QueuedDelivery) -> None:
-        """Let others follow after an outcome that is no success."""
+        """Let queued deliveries follow an outcome that is not a success."""
         if self.state is CLOSED:
             self._release(1)
             return
@@ -247,7 +248,7 @@ class CircuitBreaker:
         self.state = state
         self._stop_timer()
         self._delay = FIRST_PROBE_DELAY_S
-        # Its outcome says no more than that of any other request from now on.
+        # From now on, the outcome of the probe counts like that of any other request.
         self._probe = None
         self._trials.clear()
         self._log(change, evidence)
@@ -258,7 +259,7 @@ class CircuitBreaker:
             self._waiting.fail_waiting_retries()
 
     def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
-        """Log a change. Where some clients' requests always fail, HALF_OPEN comes and goes: hence the throttle."""
+        """Log a transition. Throttled, as HALF_OPEN may come and go while the requests of some clients always fail."""
         if self.state is OPEN:
             throttle.warning(
                 change, "circuit breaker open: %s; messages and DELETEs wait, handshakes get 503", evidence.value
@@ -277,15 +278,15 @@ class CircuitBreaker:
             number -= line.popleft().attempt()
 
     def _send_next(self, line: deque[QueuedDelivery]) -> QueuedDelivery | None:
-        """Send the first of `line` that there is still anything of to send; return it."""
+        """Attempt the first of `line` that is still queued; return it."""
         while line:
             delivery = line.popleft()
             if delivery.attempt():
                 return delivery
         return None
 
-    def _has_place(self) -> bool:
-        """Return whether another trial may be under way."""
+    def _has_slot(self) -> bool:
+        """Return whether a slot is free for another trial."""
         now = self._clock.now()
         self._trials = [trial for trial in self._trials if now < trial[1]]
         return len(self._trials) < MAX_TRIALS
@@ -300,18 +301,19 @@ class CircuitBreaker:
         self._trials = [trial for trial in self._trials if trial[0] != delivery.connection_id]
 
     def _start_waiting_trial(self) -> bool:
-        """Start a trial of one that waits, if there is a place; return whether there was both.
+        """Start the trial of a queued delivery; return whether there was one, and a slot.
 
-        It is the oldest and the newest in turn: each has its turn, but many that fail do not hold up what came later.
+        Takes the oldest and the newest in turn: the oldest ones get their trial, and many that fail do not hold up
+        newer ones.
         """
-        while self._untried and self._has_place():
+        while self._untried and self._has_slot():
             self._oldest_next = not self._oldest_next
             if self._start_trial(self._untried.popleft() if self._oldest_next else self._untried.pop()):
                 return True
         return False
 
     def _start_trials(self) -> None:
-        """Use all places, while only few connections fail."""
+        """Fill all slots, unless failures are sustained."""
         while not self._is_sustained() and self._start_waiting_trial():
             pass
 
@@ -334,7 +336,7 @@ class CircuitBreaker:
         if self.state is OPEN:
             self._probe = self._send_next(self._untried) or self._send_next(self._retries)
         else:
-            # Places of trials that hang may be free again.
+            # The slots of trials that hang may be free again.
             self._start_trials()
             if not self._start_waiting_trial():
                 self._send_next(self._retries)

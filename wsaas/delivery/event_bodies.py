@@ -1,7 +1,8 @@
-"""The JSON bodies of POST and DELETE: the one place where they are written. Nothing reads them again.
+"""Serializes the JSON bodies of POST and DELETE. No code of the gateway parses them.
 
-A body is made for each attempt, and is the same bytes each time, as the event does not change once it was sent. The
-journal keeps the body of a DELETE rather than its fields: a later version of the gateway sends what this one did.
+A body is serialized for each attempt. Its bytes are the same each time, as an event does not change once it was sent.
+The journal keeps the body of a DELETE rather than its fields, so that a later version of the gateway sends the same
+bytes.
 """
 
 import orjson

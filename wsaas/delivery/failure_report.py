@@ -1,4 +1,4 @@
-"""What the log says of a request to the backend that failed: which request, what was wrong, and what to do about it."""
+"""Log lines about requests to the backend that failed: which request, what was wrong, and what to do."""
 
 import re
 
@@ -10,21 +10,21 @@ from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 
 EXCERPT_LENGTH = 160
-"""Characters of a response that are quoted."""
+"""Most characters of a response that are logged."""
 
 EXCERPT_SOURCE = 4096
-"""Bytes at the start of a body in which they are looked for."""
+"""Bytes at the start of a body from which they are taken."""
 
 METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
 
 NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
-"""What follows of a failed PUT or DELETE where nothing is retried."""
+"""What follows from a failed PUT or DELETE if retries are switched off."""
 
 _NOT_SHOWN = re.compile(
     r"<(?P<hidden>head|script|style)\b.*?(?:</(?P=hidden)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
-"""Tags and comments of HTML, and what is between those tags that show nothing."""
+"""Tags and comments of HTML, and the content of elements that are not displayed."""
 _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
@@ -46,29 +46,29 @@ _SUCCESS, _REDIRECTION, _SERVER_ERROR = 2, 3, 5
 
 
 class Excerpt:
-    """The first words of a response, without the tags of HTML, on one line. They are looked for when it is logged."""
+    """The first words of a response on one line, without the tags of HTML. Formatted only if it is logged."""
 
     __slots__ = ("_body", "_is_html")
 
     def __init__(self, response: Response) -> None:
-        """Keep what may be quoted of `response`: nothing that is compressed."""
+        """Keep the start of the body of `response`, unless it is compressed."""
         self._body = b"" if content_coding(response.headers) else response.body[:EXCERPT_SOURCE]
         self._is_html = b"html" in response.headers.get(b"content-type", b"") or self._body.lstrip()[:1] == b"<"
 
     def __str__(self) -> str:
-        """Return a colon and the words in quotes; nothing where there are none."""
+        """Return a colon and the quoted words; empty if there are none."""
         text = self._body.decode("utf-8", "replace")
         return f": {quoted}" if (quoted := quote(_NOT_SHOWN.sub(" ", text) if self._is_html else text)) else ""
 
 
 def quote(text: str) -> str:
-    """Return the first words of `text` in quotes on one line, without secrets; empty where there are none."""
+    """Return the first words of `text`, quoted, on one line and without secrets; empty if there are none."""
     text = _shorten(_SPACE.sub(" ", hide_secrets(text)).strip())
     return repr(text) if text else ""
 
 
 def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> None:
-    """Log that the backend gave no answer to `request`: `why` not, `what` follows, and what else is known of it."""
+    """Log that the backend has not answered `request`: `why`, further `detail`, and `what` follows."""
     method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
     throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
 
@@ -76,8 +76,8 @@ def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> 
 def log_lost_disconnect(ws_uri: str, why: str, *, is_repeated: bool = False) -> None:
     """Log that the DELETE of a connection was given up.
 
-    Each connection is listed, as the backend's records need each `ws_uri` corrected; but not again for each attempt to
-    repeat it.
+    There is a line for each connection, as each `ws_uri` may have to be corrected in the backend's records. Lines about
+    repeated attempts (`is_repeated`) are throttled.
     """
     message = "%s: the backend was not told that this connection ended: %s"
     if is_repeated:
@@ -87,12 +87,12 @@ def log_lost_disconnect(ws_uri: str, why: str, *, is_repeated: bool = False) -> 
 
 
 def is_deliberate(response: Response) -> bool:
-    """Return whether an answer that refuses a client is certainly no mistake. A 403 or 404 may be one."""
+    """Return whether a response refuses a client on purpose. A 403 or 404 may be a mistake."""
     return response.status in _DELIBERATE or (response.status // 100 == _SUCCESS and not _is_nearly_ok(response))
 
 
 def advice(response: Response) -> str:
-    """Return a semicolon and what to do about an answer that is no success; nothing where that is unknown."""
+    """Return a semicolon and what to do about a response that is not a success; empty if that is unknown."""
     status = response.status
     if status // 100 == _SUCCESS:
         hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""

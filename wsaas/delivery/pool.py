@@ -1,8 +1,8 @@
-"""Keep-alive connections to the backend: a request out, its response (or why there is none) back by a plain call.
+"""Keep-alive connections to the backend, which send requests and report each response, or failure, by a callback.
 
-`Pool` decides, synchronously and without I/O of its own: which connection takes a request, when another is opened,
-who waits and for how long. `PooledConnection` is the protocol of one connection. Opening one needs a task, which
-belongs to the gateway: the pool asks for it through the `Opener` that it is given.
+`Pool` decides which connection takes a request, when another connection is opened, and how long a request waits for
+one. It does so synchronously and without I/O of its own. `PooledConnection` is the protocol of one connection. To open
+one takes a task, which the pool does not own: it calls the `Opener` that it is given.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from wsaas.log.throttle import throttle
 
 
 class Failure(Enum):
-    """Why there is no response. After `UNREACHABLE` and `POOL_TIMEOUT` it is certain that the backend saw nothing."""
+    """Why there is no response. The request was not sent after `UNREACHABLE` and `POOL_TIMEOUT`."""
 
     UNREACHABLE = "cannot be reached"
     POOL_TIMEOUT = "had no connection free in time"
@@ -51,37 +51,37 @@ _CONNECT_ADVICE = (
     (socket.gaierror, "correct the host in API_URI, or its DNS entry"),
     (Exception, "start it, or correct API_URI"),
 )
-"""What to do about each kind of failed connect; the first that fits."""
+"""What to do about each kind of failed connect. The first that matches counts."""
 
 _MAYBE_TLS = "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
-"""What to do where a connection ends without a byte."""
+"""What to do if a connection ends before any data was received."""
 
 _NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
-"""What to do where not even the first line is HTTP."""
+"""What to do if the first line of a response is not HTTP."""
 
 EXCERPT_SIZE = 80
-"""Bytes that are quoted of what is not HTTP."""
+"""Bytes of an invalid response that are logged."""
 
 UNSENT = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
-"""Failures after which it is certain that the backend saw nothing."""
+"""Failures of requests that were not sent."""
 
 
 MIN_AGE_FACTOR, MAX_AGE_FACTOR = 0.8, 0.9
-"""The parts of `Limits.age` between which each connection ends: not all at the same time, and none later than it may,
-as the sweep that closes it comes within a tenth of that time."""
+"""Each connection expires at a random time between these parts of `Limits.age`, so that not all are closed at once. It
+is closed before `Limits.age`, as the sweep that does so comes within a tenth of that time."""
 
 
 class Exchange(ABC):
-    """A request, as bytes, and what is called with its outcome.
+    """A request, as bytes, whose `answered` is called with the outcome.
 
-    `wait_timeout`: seconds that it may wait for a connection. `retried`: its sender sends it again after a failure.
-    `fresh`: only a connection that served no request before will do.
+    `wait_timeout`: seconds that it may wait for a connection. `deadline`: when that time is over. `retried`: its sender
+    sends it again after a failure. `fresh`: it has to be sent on a connection that has not been used before.
     """
 
     __slots__ = ("deadline", "fresh", "request", "retried", "wait_timeout")
 
     def __init__(self, request: bytes, wait_timeout: float, *, retried: bool) -> None:
-        """Start where nothing was sent yet."""
+        """Make an exchange for `request`, which was not sent yet."""
         self.request = request
         self.wait_timeout = wait_timeout
         self.retried = retried
@@ -90,21 +90,23 @@ class Exchange(ABC):
 
     @abstractmethod
     def answered(self, outcome: Outcome) -> None:
-        """Take the outcome. Called once, and never before `Pool.send` returned."""
+        """Handle the outcome. Called once, and not before `Pool.send` has returned."""
 
 
 class Opener(Protocol):
     """Opens connections to the backend."""
 
     def __call__(self, factory: "Callable[[], PooledConnection]", on_error: Callable[[Exception], None]) -> None:
-        """Start to connect and return. Either `factory` is called for the protocol, or `on_error`."""
+        """Start to connect, and return. Later, either `factory` is called for the protocol, or `on_error`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most `connections`; seconds for one `attempt` and for being `idle`; bytes of a `body` that are kept.
+    """The limits of a pool.
 
-    `age`: seconds after which a connection takes no further request, so that a name that moves is followed.
+    `connections`: most connections. `attempt`: seconds for one request. `idle`: seconds that a connection may be idle.
+    `body`: most bytes of a response body. `age`: seconds after which a connection is replaced, so that a change of the
+    host name's addresses is followed.
     """
 
     connections: int
@@ -116,7 +118,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
-    """Open connections without and with an exchange on them, connections being opened, exchanges that wait for one."""
+    """The connections without an exchange, with one, and being opened; and the exchanges that wait for a connection."""
 
     idle: int
     busy: int
@@ -131,23 +133,23 @@ NO_TRANSPORT = asyncio.Transport()
 class PooledConnection(asyncio.Protocol):
     """One connection to the backend, with at most one exchange on it.
 
-    `deadline`: when its answer is overdue or, without an exchange, when it was idle for too long.
+    `deadline`: when the response is overdue or, without an exchange, when it has been idle for too long.
     `expires`: when it is too old to take another exchange.
-    `reused`: it was idle before, so that the backend may have closed it while the next request was on its way. The
-    request is then sent again on a fresh connection, at once: when the connection ends without a byte of an answer, or
-    with a 408 that closes it. By that, servers and proxies end connections on which no request came in time. It says
-    that the server did not receive a complete request, which is why any request, a POST too, may be repeated (RFC 9110
-    section 15.5.9). On a fresh connection there is no such race: a 408 is an answer like any other there.
+    `reused`: it was idle before, so the backend may have closed it while the request was on its way. The connection was
+    stale if it ends before any data was received, or with a 408 that closes it, by which servers and proxies end
+    connections on which no request came in time. Then the request is sent again at once, on a fresh connection. That is
+    safe for every method: the 408 says that the server did not receive a complete request (RFC 9110 section 15.5.9). On
+    a fresh connection there is no such race, so a 408 is a response like any other.
     """
 
-    __slots__ = ("_heard", "_pool", "_reader", "_transport", "deadline", "exchange", "expires", "reused")
+    __slots__ = ("_has_received", "_pool", "_reader", "_transport", "deadline", "exchange", "expires", "reused")
 
     def __init__(self, pool: "Pool") -> None:
-        """Belong to `pool`."""
+        """Make a connection of `pool` that is not open yet."""
         self._pool = pool
         self._reader = ResponseParser(pool.limits.body)
         self._transport = NO_TRANSPORT
-        self._heard = False
+        self._has_received = False
         self.deadline = 0.0
         self.expires = math.inf
         self.exchange: Exchange | None = None
@@ -159,15 +161,15 @@ class PooledConnection(asyncio.Protocol):
         self._pool.opened(self)
 
     def start(self, exchange: Exchange, deadline: float) -> None:
-        """Send the request; its answer has until `deadline`. Only for an open connection without an exchange."""
+        """Send the request; the response is due by `deadline`. Only for an open connection without an exchange."""
         self.exchange = exchange
         self.deadline = deadline
-        self._heard = False
+        self._has_received = False
         self._transport.write(exchange.request)
 
     def data_received(self, data: bytes) -> None:
         """Read the response."""
-        is_first, self._heard = not self._heard, True
+        is_first, self._has_received = not self._has_received, True
         try:
             response = self._reader.feed(data)
         except BadResponse as error:
@@ -183,19 +185,19 @@ class PooledConnection(asyncio.Protocol):
             self._end_stale()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Finish the response that the end makes whole, or tell whoever waits for one that none will come.
+        """Report the response that the end completes, or else a failure.
 
-        An end that is an error makes nothing whole (RFC 9112 section 8).
+        An end by an error completes nothing (RFC 9112 section 8).
         """
         exchange = self.exchange
         if exchange is not None and exc is None and (response := self._reader.eof()) is not None:
             self._answered(exchange, response)
-        self.end(Failure.BROKEN, f" ({exc})" if exc else "", "" if self._heard or exc else _MAYBE_TLS)
+        self.end(Failure.BROKEN, f" ({exc})" if exc else "", "" if self._has_received or exc else _MAYBE_TLS)
 
     def end(self, failure: Failure, detail: str = "", advice: str = "") -> None:
-        """Close for good. An exchange on it ends in `failure`, or starts again if the connection was stale.
+        """Close the connection. An exchange on it fails with `failure`, or is sent again if the connection was stale.
 
-        `detail`: what else is known of the failure, for the log; `advice`: what to do about it, unless the usual.
+        `detail`: what else is known about the failure, for the log; `advice`: what to do, if not the usual.
         """
         exchange, self.exchange = self.exchange, None
         self._pool.closed(self)
@@ -205,7 +207,7 @@ class PooledConnection(asyncio.Protocol):
             self._reader.close()
         if exchange is None:
             return
-        if failure is Failure.BROKEN and self.reused and not self._heard:
+        if failure is Failure.BROKEN and self.reused and not self._has_received:
             exchange.fresh = True
             self._pool.send(exchange)
         else:
@@ -214,8 +216,8 @@ class PooledConnection(asyncio.Protocol):
             exchange.answered(failure)
 
     def _end_stale(self) -> None:
-        """Close for good: what was heard is no answer to the request."""
-        self._heard = False
+        """Close a stale connection: the 408 is not an answer to the request."""
+        self._has_received = False
         self.end(Failure.BROKEN)
 
     def _answered(self, exchange: Exchange, response: Response) -> None:
@@ -232,10 +234,10 @@ class PooledConnection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections. The one used last is used first, so that sockets stay warm and spare ones can go."""
+    """The connections. The most recently used idle one is taken first, so that spare ones reach their time-out."""
 
     def __init__(self, clock: Clock, open_connection: Opener, limits: Limits) -> None:
-        """Open nothing before it is needed."""
+        """Start without connections: they are opened when they are needed."""
         self._clock = clock
         self._open = open_connection
         self.limits = limits
@@ -247,18 +249,18 @@ class Pool:
         self.is_closed = False
 
     def __repr__(self) -> str:
-        """Say how many connections are in which state, and how many exchanges wait for one."""
+        """Show the counts."""
         counts = self.counts()
         return f"<Pool idle={counts.idle} busy={counts.busy} opening={counts.opening} waiting={counts.waiting}>"
 
     def counts(self) -> PoolCounts:
-        """Return how many connections are in which state, and how many exchanges wait for one."""
+        """Return the number of connections in each state, and of the exchanges that wait."""
         idle = len(self._idle)
         waiting = len(self._waiting) + len(self._fresh)
         return PoolCounts(idle, len(self._all) - idle, len(self._opening), waiting)
 
     def send(self, exchange: Exchange) -> None:
-        """Start `exchange` on an idle connection, or as soon as there is one for it."""
+        """Start `exchange` on an idle connection, or as soon as one is free."""
         if self._idle and not exchange.fresh:
             self._idle.pop().start(exchange, self._clock.now() + self.limits.attempt)
             return
@@ -267,7 +269,7 @@ class Pool:
         self._open_more()
 
     def opened(self, connection: PooledConnection) -> None:
-        """Take in a connection that was just opened; one that was given up for failed is closed."""
+        """Use a connection that was just opened, or close it if it was given up meanwhile."""
         if connection not in self._opening:
             connection.end(Failure.BROKEN)
             return
@@ -281,13 +283,13 @@ class Pool:
             connection.reused = connection.exchange is None
 
     def idle(self, connection: PooledConnection) -> None:
-        """Give `connection`, which has no exchange, to the exchange that waits longest, or keep it."""
+        """Start the exchange that has waited longest on `connection`, or keep the connection idle."""
         now = self._clock.now()
         if self._fresh and not self._opening:
-            # All connections are taken and somebody needs a new one: make room.
+            # All connections are in use, and an exchange needs a fresh one: make room for that.
             connection.end(Failure.BROKEN)
         elif now >= connection.expires:
-            # What waits gets a new one.
+            # An exchange that waits gets a new connection.
             connection.end(Failure.BROKEN)
         elif self._waiting:
             connection.start(self._waiting.popleft(), now + self.limits.attempt)
@@ -296,7 +298,7 @@ class Pool:
             self._idle.append(connection)
 
     def closed(self, connection: PooledConnection) -> None:
-        """Forget `connection`; harmless when it was forgotten already."""
+        """Remove `connection`; harmless when that was done before."""
         if connection in self._all:
             self._all.remove(connection)
             if connection in self._idle:
@@ -304,9 +306,9 @@ class Pool:
             self._open_more()
 
     def sweep(self, now: float) -> None:
-        """End what is overdue: answers, waiting, and idle connections that nobody needed for long or that are old."""
+        """Fail the exchanges that are overdue, and close the connections that were idle too long or have expired."""
         for connection in list(self._all):
-            # Asked now, not before: it may have been started again by what the end of another set off.
+            # Checked now, as the end of another connection may have started an exchange on this one.
             if now >= connection.deadline or (now >= connection.expires and connection.exchange is None):
                 connection.end(Failure.TIMED_OUT, f" ({self.limits.attempt:g} s)")
         late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
@@ -322,14 +324,14 @@ class Pool:
         self._fail_all_waiting(Failure.POOL_TIMEOUT)
 
     def fail_waiting_retries(self) -> None:
-        """Fail the exchanges that wait for a connection and are retried: they wait for their retry instead."""
+        """Fail the exchanges that wait for a connection and are retried: they queue in the circuit breaker instead."""
         returned = [exchange for exchange in self._waiting if exchange.retried]
         self._waiting = deque(exchange for exchange in self._waiting if not exchange.retried)
         for exchange in returned:
             _unsent(exchange, Failure.POOL_TIMEOUT)
 
     def close(self) -> None:
-        """Close every connection; whatever is on one, or waits for one, fails."""
+        """Close every connection. The exchanges on them, and those that wait, fail."""
         self.is_closed = True
         for connection in list(self._all):
             connection.end(Failure.TIMED_OUT)
@@ -343,7 +345,7 @@ class Pool:
             self._open(partial(_itself, connection), partial(self._failed, connection))
 
     def _failed(self, connection: PooledConnection, error: Exception) -> None:
-        """Give up `connection`; not one that was opened in the meantime, as its time-out may come a moment late."""
+        """Give up `connection`, unless it was opened at the moment of its time-out."""
         if connection not in self._opening:
             return
         self._opening.remove(connection)
@@ -351,7 +353,7 @@ class Pool:
         advice = next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
         throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
         if len(self._all) == len(self._idle):
-            # Otherwise others are being served, and their connections will come free for those that wait.
+            # Otherwise a connection that is in use will become free for the exchanges that wait.
             self._fail_all_waiting(Failure.UNREACHABLE)
 
     def _fail_all_waiting(self, failure: Failure) -> None:
@@ -363,7 +365,7 @@ class Pool:
 
 
 def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:
-    """Log that `exchange` failed for the reason `failure`."""
+    """Log that `exchange` failed, and what follows."""
     if exchange.retried:
         what = "the request is sent again"
     else:
@@ -376,5 +378,5 @@ def _itself(connection: PooledConnection) -> PooledConnection:
 
 
 def _unsent(exchange: Exchange, failure: Failure) -> None:
-    """Fail `exchange`, which got no connection. A `fresh` one was sent on a stale one: the backend may have seen it."""
+    """Fail `exchange`, which waited. If it is `fresh`, it was sent before: the backend may have seen it."""
     exchange.answered(Failure.BROKEN if exchange.fresh else failure)

@@ -1,4 +1,4 @@
-"""What every delivery to the backend uses."""
+"""The parts that every delivery to the backend uses."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Signatures by which the backend knows that a request is the gateway's own (Standard Webhooks 1.0.0)."""
+"""Signatures by which the backend can verify that a request comes from the gateway (Standard Webhooks 1.0.0)."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from hmac import digest
 
 
 class Signer:
-    """Signs with each of `secrets`, so that the backend may know either while one is changed."""
+    """Signs with each of `secrets`, so that a secret can be replaced while the backend still knows the old one."""
 
     __slots__ = ("_secrets",)
 
@@ -21,7 +21,7 @@ class Signer:
     def lines(self, message_id: bytes, at: float, body: bytes) -> bytes:
         """Return the three headers for a `body` that is sent `at` (seconds since the epoch).
 
-        The time is that of this attempt, not of the event: a verifier takes an old one for a replay.
+        That is the time of the attempt, not of the event: a verifier would take an old time for a replay.
         """
         seconds = b"%d" % at
         content = b".".join((message_id, seconds, body))

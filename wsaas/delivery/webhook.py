@@ -1,6 +1,6 @@
-"""Events to the requests that tell the backend of them, and its answers to verdicts.
+"""The webhook: turns events into requests to the backend, and its responses into verdicts.
 
-Pure but for `Webhook.call`, which hands the request to the pool, and for the log of answers that nobody wants.
+All of it is pure, except that `Webhook.call` sends through the pool, and that refusals and errors are logged.
 """
 
 from codecs import BOM_UTF8
@@ -29,6 +29,7 @@ from wsaas.settings import Settings
 from wsaas.websocket.frames import valid_text
 
 MAX_CONTEXT = 4096
+"""Most characters of a context."""
 
 _SERVER_ERROR = 500
 _PLAIN = {200, 204}
@@ -36,12 +37,11 @@ _PLAIN = {200, 204}
 _RETRIED = {408, 425, 429}
 _SETTLED = {404, 410}
 _UNKNOWN = {502, 504}
-"""Answers of a proxy before the backend that leave open whether the backend saw the request."""
+"""Statuses of a proxy in front of the backend that leave open whether the backend has seen the request."""
 _MAX_SHOWN = 40
-"""Bytes of a wrong header that are shown to people."""
+"""Bytes of an invalid header that are logged."""
 _ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
-"""Answers to a message that say more than that it was not taken. A proxy before the backend may answer 413 too: it
-means the same."""
+"""Statuses that give a reason for refusing a message. A 413 may also come from a proxy, and means the same."""
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
@@ -61,9 +61,8 @@ class Accepted:
 class Rejected:
     """The client is refused with `error`.
 
-    `disconnect_owed`: the backend may count it as connected, so it is owed a DELETE.
-
-    `unusable`: what the backend answered with instead of what was expected of it, for the log.
+    `disconnect_owed`: the backend may consider the client connected, so it is owed a DELETE. `unusable`: what the
+    backend answered with that cannot be used, for the log.
     """
 
     error: errors.HTTPError
@@ -73,16 +72,16 @@ class Rejected:
 
 @dataclass(slots=True)
 class Delivered:
-    """The backend has the event; `reply` is to be sent to the client."""
+    """The backend took the event; `reply` is its message for the client."""
 
     reply: Message | None = None
 
 
 @dataclass(slots=True)
 class Retry:
-    """The backend did not take the event, but may when it is sent again; not before `after` seconds.
+    """The backend did not take the event, but may take it when it is sent again, at least `after` seconds later.
 
-    `sent`: whether the backend may have seen something of the request.
+    `sent`: whether the backend may have seen the request.
     """
 
     why: str
@@ -104,12 +103,12 @@ DELIVERED = Delivered()
 
 
 class Subject:
-    """What all requests about one connection share. `lines`: its headers, ready to send."""
+    """The headers that all requests about one connection share. `lines`: the serialized headers."""
 
     __slots__ = ("id", "lines")
 
     def __init__(self, connection_id: str, ws_uri: str, authorization: bytes | None) -> None:
-        """Build the headers; `authorization` goes through as the bytes that it came in."""
+        """Serialize the headers; `authorization` is passed on as the bytes in which it was received."""
         self.id = connection_id
         lines = f"Ws-Uri: {ws_uri}\r\nce-subject: {connection_id}\r\n".encode()
         self.lines = lines if authorization is None else b"Authorization: " + authorization + b"\r\n" + lines
@@ -117,8 +116,8 @@ class Subject:
     @property
     def authorization(self) -> bytes | None:
         """The value of `Authorization`, None without one."""
-        name, _, rest = self.lines.partition(b": ")
-        return rest.partition(b"\r\n")[0] if name == b"Authorization" else None
+        name, _, value = self.lines.partition(b": ")
+        return value.partition(b"\r\n")[0] if name == b"Authorization" else None
 
     @property
     def context(self) -> str | None:
@@ -127,7 +126,7 @@ class Subject:
         return value[:-2].decode() if found else None
 
     def set_context(self, context: str) -> None:
-        """Send `context` with each further request. Only once: there is no header that it replaces."""
+        """Send `context` with each further request. To be called only once, as no header is replaced."""
         self.lines += f"Ws-Context: {context}\r\n".encode()
 
 
@@ -141,16 +140,16 @@ class Delivery(QueuedDelivery, Protocol):
         """The connection."""
 
     def judged(self, verdict: Verdict) -> None:
-        """Do what follows from the answer to the event."""
+        """Act on the answer to the event."""
 
 
 class _EventExchange(Exchange):
-    """The request of one event; its outcome reaches the circuit breaker and, as a verdict, the delivery."""
+    """The request of one event. Passes its outcome to the circuit breaker and, as a verdict, to the delivery."""
 
     __slots__ = ("_delivery", "_event", "_webhook")
 
     def __init__(self, webhook: "Webhook", delivery: Delivery, event: Event) -> None:
-        # All of the base class too, without a call of it: there is one of these for each message.
+        # Sets the attributes of the base class without calling it, as this is done for each message.
         window = webhook.windows[type(event)]
         self.request = webhook.request(delivery.subject, event)
         self.wait_timeout = webhook.timeout + window
@@ -173,14 +172,14 @@ class Webhook:
     """Sends events to the backend."""
 
     def __init__(self, settings: Settings, pool: Pool, breaker: CircuitBreaker, wall: Callable[[], float]) -> None:
-        """Send through `pool`; `wall` gives seconds since the epoch."""
+        """Send through `pool`; `wall` returns the seconds since the epoch."""
         self._pool = pool
         self.breaker = breaker
         self._wall = wall
         self.timeout = settings.api_timeout
-        """Seconds that one attempt may last."""
+        """Most seconds of one attempt."""
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
-        """Signs each request with the secrets of its moment, None where no secret is set."""
+        """Signs each request, None if no secret is set. Its secrets may be replaced while it is used."""
         self._target = settings.api_uri.target
         self.windows = {
             Opened: 0.0,
@@ -189,7 +188,7 @@ class Webhook:
         }
         """For how many seconds a request of each event is retried."""
         self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}
-        self._rest = {
+        self._static_headers = {
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
                 f"Accept-Encoding: identity\r\n"
@@ -201,14 +200,14 @@ class Webhook:
         self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
 
     def _start(self, kind: type[Event], target: str) -> bytes:
-        return f"{METHODS[kind]} {target}".encode() + self._rest[kind]
+        return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]
 
     def call(self, delivery: Delivery, event: Event) -> None:
         """Send `event`, the current one of `delivery`, which is called with the verdict unless it was abandoned."""
         self._pool.send(_EventExchange(self, delivery, event))
 
     def request(self, subject: Subject, event: Event) -> bytes:
-        """Return the request that tells of `event`: the same for each try, but for the signature and its time."""
+        """Return the request for `event`. Each attempt has the same bytes, except for the signature and its time."""
         kind = type(event)
         start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
         if isinstance(event, Message):
@@ -216,16 +215,16 @@ class Webhook:
         else:
             content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         number = f"{subject.id}:{event.number}"
-        told = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
+        event_headers = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
         if self.signer is None:
-            return start + subject.lines + told + body
-        return start + subject.lines + self.signer.lines(number.encode(), self._wall(), body) + told + body
+            return start + subject.lines + event_headers + body
+        return start + subject.lines + self.signer.lines(number.encode(), self._wall(), body) + event_headers + body
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
-        """Return what `outcome` means for `event`; log a response that is no success."""
+        """Return the verdict on `event`; log a response that is not a success."""
         verdict: Verdict
         if isinstance(event, Message):
-            # Nearly all are answered like this.
+            # The usual answer.
             if isinstance(outcome, Response) and outcome.status in _PLAIN and b"ws-reply" not in outcome.headers:
                 return DELIVERED
             verdict = self._judge_message(outcome)
@@ -236,7 +235,7 @@ class Webhook:
         return verdict
 
     def _log(self, kind: type[Event], response: Response, verdict: Rejected | Retry | Undeliverable) -> None:
-        """Log what was wrong with `response` and what follows from it. The pool logs requests without a response."""
+        """Log what is wrong with `response`, and what follows. The pool logs requests without a response."""
         if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
             what = f"a client was refused with {verdict.error.status}"
@@ -271,13 +270,13 @@ class Webhook:
         return Undeliverable(why, _ENDS.get(response.status, Reason.UNDELIVERED))
 
     def _retry_after(self, response: Response) -> float:
-        """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 where there is none or it is unreadable."""
+        """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), 0 if it is absent or invalid."""
         value = response.headers.get(b"retry-after", b"").decode("latin-1")
         if value.isascii() and value.isdigit():
             return float(value[:9])
         try:
             moment = parsedate_to_datetime(value)
-            # The date of C's asctime names no zone: it is UTC all the same (RFC 9110 section 5.6.7).
+            # A date in the format of C's asctime has no zone, and is UTC (RFC 9110 section 5.6.7).
             moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
             return max(0.0, moment.timestamp() - self._wall())
         except (ValueError, OverflowError):
@@ -289,7 +288,7 @@ def _unanswered(failure: Failure) -> Retry:
 
 
 def judge_opened(outcome: Outcome) -> Accepted | Rejected:
-    """Return whether the outcome of a POST lets the client in; else what it is told, and whether a DELETE is owed."""
+    """Return the verdict on a client, from the outcome of its POST."""
     if isinstance(outcome, Failure):
         return Rejected(*_REFUSALS[outcome])
     if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
@@ -328,7 +327,7 @@ def _judge_code(response: Response) -> Accepted | Rejected:
 
 
 def _printable(context: object) -> bool:
-    """Return whether `context` survives as the value of a header: spaces may stand within, not around."""
+    """Return whether `context` can be the value of a header, which has no spaces at its ends."""
     return (
         isinstance(context, str)
         and len(context) <= MAX_CONTEXT
@@ -343,7 +342,7 @@ def _unusable(what: str) -> Rejected:
 
 
 def _reply(kind: bytes, response: Response) -> Verdict:
-    """Judge a 2xx with `Ws-Reply`. It was taken: a reply that cannot be sent is no reason to send the message again."""
+    """Return the verdict on a 2xx with `Ws-Reply`: the message was taken, so an invalid reply is no reason to retry."""
     if kind not in {b"text", b"binary"}:
         shown = kind[:_MAX_SHOWN].decode("latin-1")
         return Undeliverable(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)

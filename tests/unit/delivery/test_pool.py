@@ -839,7 +839,7 @@ class PoolMachine(RuleBasedStateMachine):
             if self.opener.pending:
                 self.opener.open()
             for transport in self.busy():
-                transport.protocol.data_received(b"garble" if transport.protocol._heard else OK)
+                transport.protocol.data_received(b"garble" if transport.protocol._has_received else OK)
         assert all(len(outcomes) == 1 for outcomes in self.answers.values())
         assert repr(self.rig.pool).endswith("busy=0 opening=0 waiting=0>")
 
