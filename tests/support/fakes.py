@@ -25,12 +25,12 @@ ANSWER_TO_KEY = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 def make_settings(**values):
-    """Return settings with `values` (field name to text), else defaults."""
+    """Return the default settings, but with `values` (by field name, as text)."""
     return load({"api_uri": "backend:8000/hook", **values}, {})
 
 
 def make_handshake(subprotocols=(), authorization=None):
-    """Return what `handshake.read` gives for a plain client."""
+    """Return what `handshake.read` returns for a client without extensions."""
     return Handshake(KEY, "/room", "a=b", {"host": "localhost:8080"}, list(subprotocols), authorization)
 
 
@@ -56,7 +56,7 @@ def opened_by(handshake, **values):
 
 
 def make_closed(body=b"{}", at=0.0, delay=0.0):
-    """Return the event of a client that is gone, whose DELETE has this `body`."""
+    """Return the event of a disconnected client whose DELETE has this `body`."""
     return Closed(at, delay, body)
 
 
@@ -68,7 +68,7 @@ def body_of(event):
 
 
 def read_all(reader, *pieces):
-    """Return what a `RequestParser` makes of `pieces`."""
+    """Return all items that a `RequestParser` reads from `pieces`."""
     items = []
     for piece in pieces:
         reader.receive(piece)
@@ -79,7 +79,7 @@ def read_all(reader, *pieces):
 
 
 class FakeTimer(Timer):
-    """A call that `FakeClock` makes when it is due."""
+    """A call that a `FakeClock` makes when it is due."""
 
     def __init__(self, at, callback, args):
         self.at = at
@@ -148,7 +148,7 @@ class Stopwatch:
 
 
 class FakeTransport(asyncio.Transport):
-    """An `asyncio.Transport` that keeps what is written. `backlog`: bytes that the peer has not taken yet."""
+    """An `asyncio.Transport` that records writes. `backlog`: the size of the write buffer that it reports."""
 
     def __init__(self, protocol=None, peername=("192.0.2.7", 50000)):
         self.protocol = protocol
@@ -162,13 +162,13 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
 
     def take(self):
-        """Return everything written so far and forget it."""
+        """Return everything written so far, and clear it."""
         data = b"".join(self.writes)
         self.writes.clear()
         return data
 
     def lose(self):
-        """End the connection, as the loop does some time after `close`, `abort` or the peer's end."""
+        """End the connection, as the loop does after `close`, `abort`, or the end of the peer."""
         self.closed = True
         self.protocol.connection_lost(None)
 
@@ -236,7 +236,7 @@ class FakeOpener(Opener):
 
 
 class CallbackExchange(Exchange):
-    """An exchange whose outcome goes to a callback."""
+    """An exchange that calls a function with its outcome."""
 
     def __init__(self, request, callback, wait_timeout, *, retried=False):
         super().__init__(request, wait_timeout, retried=retried)
@@ -247,7 +247,7 @@ class CallbackExchange(Exchange):
 
 
 class FakePool(Pool):
-    """A `Pool` that only keeps what it is given to send."""
+    """A `Pool` that records the exchanges."""
 
     def __init__(self):
         self.sent = []
@@ -286,7 +286,7 @@ class FakeBreaker(CircuitBreaker):
 
 
 class FakeWebhook(Webhook):
-    """A `Webhook` that a test answers by verdicts. `events`: every event once, in the order of its first try."""
+    """A `Webhook` that a test answers with verdicts. `events`: each event once, in the order of first attempts."""
 
     breaker: "FakeBreaker"
 
@@ -310,7 +310,7 @@ class FakeWebhook(Webhook):
 
     @property
     def pending(self):
-        """The event that waits longest for its answer."""
+        """The event that has waited longest for its answer."""
         return self.calls[0][0]
 
     def answer(self, verdict):
@@ -403,9 +403,9 @@ class FakePendingClient(PendingClient):
 
 
 class FakeJournal(Journal):
-    """A `Journal` that a test writes by hand. `entries`: what is written, by id; `pending`: what is not yet, in order.
+    """A `Journal` that writes when a test says so. `entries`: by id, what is written; `pending`: what is not, in order.
 
-    An entry is a dictionary of what a row of the real one holds.
+    An entry is a dictionary with the columns of a row.
     """
 
     def __init__(self):
@@ -446,11 +446,11 @@ class FakeJournal(Journal):
 
     @property
     def waiting(self):
-        """What is not written yet."""
+        """The names of the pending changes."""
         return [what for what, _, _ in self.pending]
 
     def write(self):
-        """Write all that is pending, but not what comes of it; return what it was."""
+        """Write all pending changes, but not those that follow from them; return their names."""
         batch, self.pending = self.pending, []
         for _, write, done in batch:
             write()
@@ -459,7 +459,7 @@ class FakeJournal(Journal):
         return [what for what, _, _ in batch]
 
     def fail(self):
-        """Write nothing of what is pending. What was opened is gone; the rest is tried again, and nobody told."""
+        """Write nothing of what is pending. What was opened is gone; the rest is tried again, without another report."""
         batch, self.pending = self.pending, []
         for _, _, done in batch:
             if done is not None:
@@ -468,12 +468,12 @@ class FakeJournal(Journal):
 
 
 def make_services(settings, clock, webhook, listener=None, journal=None):
-    """Return what all sessions share, without a journal unless one is given."""
+    """Return the parts that all sessions share, without a journal unless one is given."""
     return Services(settings, clock, webhook, journal or NoJournal(), listener or FakeSessionListener())
 
 
 class FakeSessionListener(SessionListener):
-    """Records what a session tells it. `owed`: the entries of DELETEs that were given up."""
+    """Records the calls of a session. `owed`: the entries of DELETEs that were given up."""
 
     is_open = True
 
