@@ -459,7 +459,7 @@ class FakeJournal(Journal):
         return [what for what, _, _ in batch]
 
     def fail(self):
-        """Write nothing of what is pending. What was opened is gone; the rest is tried again, without another report."""
+        """Fail all pending changes. Additions are dropped; the others are tried again, without another report."""
         batch, self.pending = self.pending, []
         for _, _, done in batch:
             if done is not None:

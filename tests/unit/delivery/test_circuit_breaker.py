@@ -57,7 +57,7 @@ class FakeDelivery:
 
 
 class Rig:
-    """A breaker, with fakes around it. `calls`: what it did with the requests that wait for a connection."""
+    """A breaker between fakes. `calls`: what it did with the requests that wait for a connection."""
 
     def __init__(self):
         self.clock = FakeClock()
@@ -86,7 +86,7 @@ class Rig:
         return FakeDelivery(self, name)
 
     def observe(self, outcome, delivery=None):
-        """Tell of the outcome for `delivery`, or for a connection that was not there before."""
+        """Report an outcome of `delivery`, or of a new connection."""
         if delivery is None:
             self.count += 1
             delivery = self.delivery(f"stranger {self.count}")
@@ -112,7 +112,7 @@ class Rig:
         return deliveries
 
     def take(self):
-        """Return who attempted since the last time."""
+        """Return the deliveries that were attempted since the last call."""
         attempts, self.attempts = self.attempts, []
         return attempts
 
@@ -284,7 +284,7 @@ def test_a_state_that_comes_and_goes_is_not_logged_each_time(rig, caplog):
     assert all("(9 more in 1 s)" in message for message in caplog.messages[2:])
 
 
-# OPEN: all wait, one probe at a time.
+# OPEN: all deliveries queue, and one probe is sent at a time.
 
 
 def test_without_deliveries_nothing_is_tried(rig):
@@ -410,7 +410,7 @@ def test_a_probe_from_before_it_closed_does_not_count_as_one(rig):
     assert rig.take() == ["0"]
 
 
-# HALF_OPEN: retries wait, what was never tried goes at once, within bounds.
+# HALF_OPEN: retries queue, and a limited number of trials is sent at once.
 
 
 def test_failed_deliveries_are_retried_one_at_a_time_at_the_rate_of_probes(rig):
@@ -470,7 +470,7 @@ def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
     rig.clock.advance(TRIAL_SLOT_S * 0.01)
     rig.wait(1, "late ")
     assert rig.take() == ["late 0"]
-    # That which waited follows at the next beat.
+    # The queued one follows at the next interval.
     rig.clock.advance(MAX_PROBE_DELAY_S)
     assert rig.take() == ["early 0"]
 
@@ -497,7 +497,7 @@ def test_once_many_connections_failed_waiting_deliveries_are_tried_at_the_rate_o
     rig.wait(1, "retry ", untried=False)
     rig.take()
     rig.clock.advance(TRIAL_SLOT_S + 0.1)
-    # Before the places were free again, the retry had its turn.
+    # Before the slots were free again, the retry was sent.
     assert rig.take() == ["retry 0"]
     for name in ("8", "11", "9", "10"):
         rig.clock.advance(MAX_PROBE_DELAY_S)
@@ -658,7 +658,7 @@ def test_once_stopped_nothing_is_tried_any_more(rig):
 
 
 class Client:
-    """Tries until it was answered, as an outbox does: by itself while the breaker is closed, else when it says so."""
+    """Retries until it is answered, as an outbox does: by itself while the breaker is closed, else when attempted."""
 
     def __init__(self, machine, name, is_post):
         self.machine = machine
@@ -719,7 +719,7 @@ class Client:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Clients that come, try, give up and leave, before a backend that comes, goes and fails."""
+    """Clients that connect, retry, give up and disconnect, and a backend that starts, stops and fails."""
 
     @initialize()
     def start(self):
@@ -739,14 +739,14 @@ class BreakerMachine(RuleBasedStateMachine):
         self.take_back([client for client in self.under_way[1::2] if not client.is_post])
 
     def take_back(self, clients):
-        """What waits for a connection, here every other one, is not sent."""
+        """Fail the requests of `clients`. (Here every other request waits for a connection.)"""
         for client in clients:
             self.under_way.remove(client)
         for client in clients:
             client.answered(Failure.POOL_TIMEOUT)
 
     def sent(self, client):
-        """The breaker sends what waited, or what was just handed to it."""
+        """Record an attempt that the breaker made."""
         now = self.clock.now()
         self.released.append(client)
         if self.breaker.state is State.OPEN:
@@ -841,7 +841,7 @@ class BreakerMachine(RuleBasedStateMachine):
         if not len(self.breaker):
             return
         if self.breaker.state is State.CLOSED:
-            # Any outcome lets at least one of them follow.
+            # After any outcome, at least one of them follows.
             assert self.under_way
         elif self.breaker.state is State.OPEN:
             assert self.clock.timers or self.probe in self.under_way
@@ -865,7 +865,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "breaker"):
             return
-        # After a success everything that waits is sent, each by the answer of another.
+        # After a success everything that is queued is sent, as each answer lets others follow.
         steps = 0
         while len(self.breaker):
             steps += 1

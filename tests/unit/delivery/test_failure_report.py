@@ -1,4 +1,4 @@
-"""What the log says of requests to the backend that failed."""
+"""Tests of the log lines about requests to the backend that failed."""
 
 from time import perf_counter
 
@@ -33,7 +33,7 @@ def response(status, body=b"", **headers):
 
 
 def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settings):
-    """Return the level and the text of what is logged of `answer`, None where nothing is."""
+    """Return the level and the text of the log line about `answer`, None if there is none."""
     caplog.set_level("INFO", "wsaas")
     Webhook(load({"api_uri": uri, **settings}, {}), FakePool(), FakeBreaker(), lambda: 0.0).judge(event, answer)
     if not caplog.records:
@@ -188,7 +188,7 @@ def test_an_answer_that_is_wrong_is_logged_with_what_is_wrong_and_what_to_do(cap
         (PUT, response(204, ws_reply=b"text")),
         (DELETE, response(200)),
         (DELETE, response(404)),
-        # Logged by the pool, which knows more of it.
+        # Logged by the pool, which knows more about it.
         (POST, Failure.TIMED_OUT),
         (PUT, Failure.UNREACHABLE),
     ],

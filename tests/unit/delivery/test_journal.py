@@ -28,7 +28,7 @@ def entry(name="a", authorization=b"Bearer \xe9", connected_at=1_700_000_000.25)
 
 
 class Spy:
-    """A connection to SQLite that keeps the statements, waits at the `gate`, and can be made to fail at one of them."""
+    """A connection to SQLite that records statements, waits for the `gate`, and can be made to fail at a statement."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -51,7 +51,7 @@ class Spy:
 
 
 class Rig:
-    """A journal whose loop turns only when a test says so. `told`: name and word of each `done`, in order."""
+    """A journal whose event loop runs when a test says so. `told`: the name and the argument of each `done`."""
 
     def __init__(self, path, **options):
         self.path = path
@@ -72,7 +72,7 @@ class Rig:
         return self.journal._file.connection
 
     def turn(self):
-        """Turn the loop until nothing is being written, or only later; return how many calls were made."""
+        """Run the loop until no write is under way, or only a later one; return the number of calls."""
         turns = 0
         while self.journal._is_writing:
             if not self.clock.timers:
@@ -85,12 +85,12 @@ class Rig:
         return turns
 
     def step(self):
-        """Make the next call that the journal asked the loop for."""
+        """Make the next call that the journal has scheduled."""
         call, args = self.calls.get(timeout=PATIENCE)
         call(*args)
 
     def reopen(self):
-        """Close, and open anew; return what was left."""
+        """Close and open the journal; return its entries."""
         self.journal.close()
         self.drop_calls()
         self.journal = self.new()
@@ -130,7 +130,7 @@ def names(entries):
     return [each.id for each in entries]
 
 
-# What is remembered.
+# Entries.
 
 
 def test_a_connection_is_remembered_from_its_first_moment(opened):
@@ -360,7 +360,7 @@ def test_other_changes_that_cannot_be_written_are_retried_after_a_delay(opened):
     opened.clock.advance(RETRY_INTERVAL_S)
     opened.turn()
     assert opened.clock.timers == []
-    # Nobody is told twice.
+    # `done` is not called again.
     assert len(opened.told) == 1
     left = opened.reopen()
     assert names(left) == ["a", "b"]
@@ -641,7 +641,7 @@ def test_an_empty_file_is_a_new_journal(rig, caplog):
     assert caplog.records == []
 
 
-# Somebody else's file.
+# Files of other applications.
 
 
 def somebody_elses(path, *statements):
@@ -685,11 +685,11 @@ def test_a_file_that_somebody_else_is_writing_is_refused(rig):
             rig.open()
 
 
-# Anything at any time.
+# Any order of events.
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """A dictionary says what a journal has to remember, whenever it is opened anew and whatever failed."""
+    """Compares a journal with a dictionary, whatever fails and whenever it is opened again."""
 
     identifiers = st.sampled_from("abcdef")
 
@@ -707,11 +707,11 @@ class JournalMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     def lives(self, name):
-        """Return whether `name` is in the journal once all is written."""
+        """Return whether `name` is in the journal after all writes."""
         return name in self.model()
 
     def model(self):
-        """Return what is in the journal once all is written."""
+        """Return the entries of the journal after all writes."""
         model = dict(self.written)
         for change in self.pending:
             change(model)
@@ -801,7 +801,7 @@ def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
 
 
 def test_a_journal_of_this_version_is_read_by_it_however_its_table_is_written_down(rig):
-    # To change these words is to make what an earlier gateway left unreadable: that wants another VERSION.
+    # After a change of the schema, the files of earlier versions cannot be read: that takes another VERSION.
     somebody_elses(
         rig.path,
         "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
@@ -852,7 +852,7 @@ def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
     assert names(rig.open()) == ["a", "b"]
 
 
-# A file that somebody took away, or took over.
+# A file that is removed or replaced while it is used.
 
 
 class Whole(Rig):
@@ -880,7 +880,7 @@ class Whole(Rig):
         return done
 
     def notice(self):
-        """Wait until the file was looked at and found not to be whole, and that was told on the loop."""
+        """Wait until a check has found the damage, and has reported it on the loop."""
         while not self.journal._damage:
             self.step()
 
@@ -943,7 +943,7 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
     assert whole.journal._file.damage() == ""
     assert whole.path.stat().st_mode & 0o777 == 0o600
     assert open_elsewhere(whole.path) == f"{whole.path}: another process uses it"
-    # It is one like any other.
+    # The new file works like any other.
     whole.opened("d")
     whole.journal.remove("a")
     whole.turn()
@@ -955,7 +955,7 @@ def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hu
 
 
 def test_entries_that_only_the_old_file_has_are_kept(whole):
-    # Given up by a session, and more than is kept in memory.
+    # The DELETE was given up by a session, and is one more than are kept in memory.
     del whole.known["a"]
     remove(whole.path)
     whole.notice()
@@ -977,7 +977,7 @@ def test_a_client_that_comes_while_the_file_is_missing_is_admitted_once_it_is_re
     whole.journal._next_inspection = 0.0
     whole.opened("d")
     whole.turn()
-    # The first look found it gone, and what was to be written was refused with it.
+    # The first check found that it was removed, and the pending addition was refused.
     assert whole.told == [("d", False)]
     whole.opened("e")
     whole.turn()

@@ -37,7 +37,7 @@ ADMITTED = Accepted(None, None)
 
 
 class FakeListener(OutboxListener):
-    """Keeps what the outbox tells it, in order."""
+    """Records the calls of the outbox, in order."""
 
     def __init__(self):
         self.calls = []
@@ -94,7 +94,7 @@ class Rig:
             self.outbox.put(event)
 
     def bring_to(self, state):
-        """Bring the outbox into `state`, with a message that waits where there is a current event."""
+        """Bring the outbox into `state`. If there is a current event, a message waits behind it."""
         if state is State.DONE:
             self.put(closed())
             self.webhook.answer(DELIVERED)
@@ -720,12 +720,12 @@ class SharedRig:
         ]
 
     def fall(self):
-        """Let the backend be down, as somebody else found out."""
+        """Open the breaker: a request of another connection could not reach the backend."""
         self.breaker.observe(SimpleNamespace(connection_id="other"), Failure.UNREACHABLE)
         return self
 
     def fail(self):
-        """Let the breaker be half-open: requests of other connections failed."""
+        """Open the breaker halfway: requests of other connections failed."""
         for number in range(FAILURE_THRESHOLD):
             subject = Subject(f"other{number}", f"node/other{number}", None)
             other = Outbox(self.services, subject, FakeListener())
@@ -734,7 +734,7 @@ class SharedRig:
         return self
 
     def answer(self, outcome):
-        """Answer the request that waits longest."""
+        """Answer the oldest request."""
         self.pool.answer(outcome if isinstance(outcome, Failure) else Response(outcome, {}))
 
     def answer_later(self, status, seconds):
@@ -742,12 +742,12 @@ class SharedRig:
 
     @property
     def sent(self):
-        """Method and `ce-id` of each request that is under way."""
+        """The method and the `ce-id` of each request that is under way."""
         heads = [exchange.request.partition(b"\r\n\r\n")[0].decode() for exchange in self.pool.sent]
         return [f"{head.split()[0]} {head.partition('ce-id: ')[2].split()[0]}" for head in heads]
 
     def sweep(self, seconds):
-        """Let time pass, and let go of those that wait in vain."""
+        """Let time pass, and give up the deliveries that are overdue."""
         self.clock.advance(seconds)
         self.breaker.sweep(self.clock.now())
 
@@ -806,7 +806,7 @@ def test_an_event_that_fails_while_the_backend_is_down_waits_without_a_timer():
     for _ in range(3):
         rig.answer(Failure.UNREACHABLE)
     assert len(rig.breaker) == 3
-    # One timer for all: that of the probe.
+    # There is one timer for all: that of the probe.
     assert len(rig.clock.timers) == 1
     rig.clock.advance(0.1)
     assert rig.sent == ["PUT id0:1"]
@@ -854,7 +854,7 @@ def test_retry_after_is_honoured_while_the_breaker_is_not_closed(half_open):
 
 def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_window_is_over(down):
     outbox, listener = down.outboxes[0], down.listeners[0]
-    # Nobody else probes: that one is under way and never answered.
+    # There is no other probe, as the first one is never answered.
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     outbox.put(message(1))
@@ -863,7 +863,7 @@ def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_wi
     assert listener.calls == []
     down.sweep(0.1)
     assert listener.calls == [("undelivered", Reason.UNDELIVERED, "the backend cannot be reached")]
-    # The next one waits with a window of its own.
+    # The next one has its own window.
     down.sweep(29.9)
     assert len(listener.calls) == 1
     down.sweep(0.1)
@@ -893,7 +893,7 @@ def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
     half_open.outboxes[0].put(message(1))
     half_open.answer(Failure.BROKEN)
     assert len(half_open.breaker) == 1
-    # As if so many waited that its turn never came.
+    # As if too many were queued before it.
     half_open.breaker._stop_timer()
     half_open.sweep(29.9)
     assert half_open.listeners[0].calls == []
@@ -901,7 +901,7 @@ def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
     assert half_open.listeners[0].calls == [("undelivered", Reason.UNDELIVERED, "its requests failed, 1 time")]
 
 
-# What was never tried.
+# Events that were never attempted.
 
 
 def test_a_message_is_untried_until_an_exchange_failed():
@@ -1031,7 +1031,7 @@ def test_the_late_answer_to_an_abandoned_event_reaches_the_circuit_breaker(down)
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Whatever the backend answers and whenever events come: a plain queue says what has to be delivered."""
+    """Compares an outbox with a plain queue, for any events and any answers of the backend."""
 
     @initialize()
     def start(self):

@@ -17,7 +17,7 @@ CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Rig:
-    """A pool of at most two connections that keeps what each exchange ended in, by name."""
+    """A pool of at most two connections. Records the outcomes of exchanges by name."""
 
     def __init__(self, connections=2, age=math.inf):
         self.clock = FakeClock()
@@ -32,7 +32,7 @@ class Rig:
         return exchange
 
     def outcome(self, name):
-        """The one outcome of `name`: its status, its failure, or None while there is none."""
+        """The outcome of `name`: its status or failure, None while there is none."""
         if not self.outcomes[name]:
             return None
         (outcome,) = self.outcomes[name]
@@ -191,7 +191,7 @@ def test_a_stale_connection_is_replaced_by_a_fresh_one_at_once(rig):
     assert stale.writes == [b"a"]
     other.protocol.data_received(OK)
     stale.lose()
-    # Not on the idle one, which may be as dead.
+    # Not on the idle one, which may be stale as well.
     assert other.take() == b"x"
     fresh = rig.opener.open()
     assert fresh.writes == [b"a"]
@@ -389,7 +389,7 @@ def test_after_a_failed_open_the_next_request_tries_again(rig):
 
 @pytest.mark.parametrize("end", ["failed", "swept", "closed"])
 def test_a_request_that_may_have_been_seen_is_never_said_to_be_unseen(rig, end):
-    # It was written to the stale connection: whether the backend read it, nobody knows.
+    # It was written to the stale connection, so the backend may have read it.
     (stale,) = served(rig)
     rig.send("a")
     stale.lose()
@@ -542,7 +542,7 @@ def test_connections_of_one_age_do_not_become_old_at_once():
         rig.sweep(0.51)
         left.append(sum(not transport.aborted for transport in transports))
     assert left[-1] == 0
-    # Evenly: 20 each time, but for chance.
+    # Evenly: about 20 each time.
     assert max(before - after for before, after in pairwise(left)) < 60
 
 
@@ -713,7 +713,7 @@ def test_a_returned_request_may_be_sent_again_at_once(rig):
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Any number of exchanges, and a backend that answers, dies, hangs and cannot be reached, in any order."""
+    """Exchanges with a backend that answers, fails, hangs and cannot be reached, in any order."""
 
     @initialize(limit=st.integers(1, 3))
     def start(self, limit):

@@ -30,17 +30,17 @@ FAREWELL = b'{"code":1000}'
 
 
 def lost(name="a", context=None, connected_at=1_700_000_000.0):
-    """Return what is left of a connection that was open when its gateway died."""
+    """Return the entry of a connection that was open when its process was killed."""
     return Entry(name, f"old/{name}", b"Bearer " + name.encode(), context, connected_at)
 
 
 def ended(name="a", farewell=FAREWELL):
-    """Return what is left of a connection whose DELETE was retried."""
+    """Return the entry of a connection whose DELETE had been sent."""
     return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, 1_700_000_123.0, farewell)
 
 
 def some(count):
-    """Return what is left of connections of either kind, each different."""
+    """Return entries of both kinds, each different."""
     return [lost(f"{each:02}") if each % 2 else ended(f"{each:02}", b"%d" % each) for each in range(count)]
 
 
@@ -63,12 +63,12 @@ class Rig:
 
     @property
     def remembered(self):
-        """The ids that the journal still holds once it wrote what is pending."""
+        """The ids in the journal after all pending changes were written."""
         self.journal.write()
         return sorted(self.journal.entries)
 
 
-# Lost with their gateway.
+# Connections that were lost with their process.
 
 
 def test_without_anything_left_nothing_is_done(caplog):
@@ -122,7 +122,7 @@ def test_a_delete_is_journaled_only_if_its_first_attempt_fails():
     assert rig.journal.pending == []
 
 
-# Retried already.
+# DELETEs that were sent before.
 
 
 def test_a_retried_delete_is_sent_again_unchanged():
@@ -136,7 +136,7 @@ def test_a_retried_delete_is_sent_again_unchanged():
 
 
 def requests(*entries):
-    """Return what goes over the wire for `entries`."""
+    """Return the requests that are sent for `entries`."""
     pool = FakePool()
     clock = FakeClock()
     settings = make_settings(ws_hostname="new:1")
@@ -170,7 +170,7 @@ def test_without_context_and_authorization_there_are_no_such_headers():
     assert request.endswith(b"\r\n\r\n" + FAREWELL)
 
 
-# Some at a time.
+# A limited number at a time.
 
 
 def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done():
@@ -279,11 +279,11 @@ def test_a_delete_that_was_given_up_is_not_retried_after_a_stop():
     assert rig.webhook.events == []
 
 
-# Given up, and tried again.
+# DELETEs that were given up are sent again.
 
 
 def owing(*names):
-    """A recovery to which sessions left what the backend did not take."""
+    """A recovery of DELETEs that sessions gave up."""
     rig = Rig()
     for name in names:
         rig.journal.entries[name] = {}
@@ -306,7 +306,7 @@ def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
     rig.webhook.answer(Retry("no", 1.0))
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == ["a"]
-    # Not before the next time, and then once.
+    # Once, after the next interval.
     rig.clock.advance(RETRY_INTERVAL_S - 1)
     assert rig.webhook.calls == []
     rig.clock.advance(1)
@@ -345,7 +345,7 @@ def test_a_delete_that_was_given_up_is_retried_while_only_requests_fail():
     rig = owing("a")
     rig.webhook.breaker.state = HALF_OPEN
     rig.clock.advance(RETRY_INTERVAL_S)
-    # The breaker decides when.
+    # The circuit breaker decides when.
     (delivery,) = rig.webhook.breaker.waiting
     assert delivery.attempt()
     rig.webhook.answer(Retry("no"))
@@ -386,7 +386,7 @@ def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
     assert caplog.messages == ["old/c: the DELETE is left for the next start"]
 
 
-# Whatever happens.
+# Any order of events.
 
 
 @examples(100)

@@ -46,7 +46,7 @@ ANSWERS = [200, 201, 202, 204, 299]
 
 
 class FakeDelivery(Delivery):
-    """Keeps the verdicts on its event."""
+    """Records the verdicts on its event."""
 
     def __init__(self, subject):
         self._subject = subject
@@ -98,7 +98,7 @@ def read(data: bytes) -> Request:
     return request
 
 
-# The requests
+# Requests.
 
 
 def test_a_post_is_these_bytes(monkeypatch):
@@ -294,7 +294,7 @@ def test_the_body_of_a_post_describes_the_client():
     }
 
 
-# What an answer to a POST means
+# Verdicts on responses to POST.
 
 
 def judge_post(outcome):
@@ -461,7 +461,7 @@ def test_the_coding_of_an_answer_whose_body_is_not_read_does_not_matter(status):
     assert denial(response(status, b"\x1f\x8b", content_encoding=b"gzip")) == (status, (), False)
 
 
-# What an answer to a PUT means
+# Verdicts on responses to PUT.
 
 
 def judge_put(outcome):
@@ -548,7 +548,7 @@ def test_a_message_that_is_too_large_for_the_backend_is_too_large_for_the_client
     assert judge_put(response(413, retry_after=b"3")) == Undeliverable("the backend answered 413", Reason.TOO_LARGE)
 
 
-# What an answer to a DELETE means
+# Verdicts on responses to DELETE.
 
 
 def judge_delete(outcome):
@@ -578,7 +578,7 @@ def test_a_request_without_an_answer_is_retried(event, failure):
 
 @pytest.fixture
 def far_east(monkeypatch):
-    """Live nine hours east of Greenwich."""
+    """Set a local time zone that is nine hours ahead of UTC."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "JST-9")
         time.tzset()

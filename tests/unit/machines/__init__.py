@@ -1,1 +1,1 @@
-"""Everything in any order: what has to hold after each step, whatever the steps were (hypothesis draws them)."""
+"""State machines: invariants that hold after each of the steps that Hypothesis draws."""

@@ -55,7 +55,7 @@ last_frames = st.sampled_from(
 
 
 def frames_of(data: bytes) -> list[tuple[int, bytes]]:
-    """The frames of a server, one by one; each has to be as section 5 of RFC 6455 wants it."""
+    """The frames of a server, one by one; each has to conform to section 5 of RFC 6455."""
     found = []
     while data:
         extended = {126: 2, 127: 8}.get(data[1], 0)
@@ -67,7 +67,7 @@ def frames_of(data: bytes) -> list[tuple[int, bytes]]:
 
 
 class ClientMachine(RuleBasedStateMachine):
-    """One client, and everybody who deals with it."""
+    """One client, its connection, and a fake backend."""
 
     @initialize(
         rate=st.sampled_from(["0", "0", "2"]),
@@ -95,13 +95,13 @@ class ClientMachine(RuleBasedStateMachine):
         self.maybe_accepted = None
         self.gave_up = False
         self.failing = None
-        """What the backend put off, and when it first did."""
+        """The event that the backend asked to retry, and the time of its first failure."""
         self.held = False
         self.lost = False
         self.ended_in_handshake = False
         self.ended_at = None
         self.calm = calm
-        """Steps before anything may end: a client lives for a while."""
+        """The number of steps in which nothing ends the connection yet."""
         if is_admitted:
             self.the_backend_decides(ADMITTED)
 
@@ -189,7 +189,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.webhook.answer(verdict)
 
     def is_too_late_for_another_try(self):
-        """Whether the window of what the backend is asked, which begins with its first failure, is over."""
+        """Whether the retry window of the pending event, which begins with its first failure, is over."""
         now, asked = self.rig.clock.now(), self.webhook.pending
         if self.failing is None or self.failing[0] is not asked:
             self.failing = (asked, now)
@@ -228,19 +228,19 @@ class ClientMachine(RuleBasedStateMachine):
             seconds = min(seconds, 1.0)
         self.rig.pass_time(seconds, checks)
         if not self.transport.reading:
-            # A Close of the client's may be among what is not read, through no fault of its own.
+            # A Close of the client may be among the data that is not read.
             self.ended_at = None
-        # Who breaks the protocol while closing has its time once more.
+        # A client that breaks the protocol while closing gets the time-out once more.
         if self.ended_at is not None and not self.lost and self.rig.clock.now() >= self.ended_at + 2 * CLOSING_TIME:
             assert self.transport.closed, "nobody who ended stays"
 
-    # What holds at any time.
+    # Invariants.
 
     @invariant()
     def what_the_client_gets_is_what_was_pushed_in_order_and_nothing_behind_a_close(self):
         self.wrote += self.transport.take()
         if not self.wrote.startswith(SWITCHING_PROTOCOLS):
-            # A client that ended its side during its handshake gets no 101 any more, though the backend accepts it.
+            # A client that ended its side during the handshake gets no 101, even if the backend accepts it.
             assert not self.is_in or self.ended_in_handshake
             assert self.wrote == b"" or self.wrote.startswith(b"HTTP/1.1 ")
             return
@@ -254,12 +254,12 @@ class ClientMachine(RuleBasedStateMachine):
         pings = [payload for kind, *rest in self.meaning().received if kind == PING for payload in rest]
         for opcode, payload in frames:
             if opcode == PONG:
-                # Those that are answered, are in order.
+                # The replies are in order.
                 del pings[: pings.index(payload) + 1]
             assert (opcode, payload) == (PING, b"") or opcode != PING
 
     def meaning(self):
-        """What the client sent so far."""
+        """The messages that the client has sent so far."""
         return reference.Decoder(self.delivered, LIMIT).read()
 
     def messages(self):
@@ -287,7 +287,7 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self):
-        # One message may be over, as it is counted when it is there.
+        # The limit may be exceeded by one message, as a message is counted when it is complete.
         assert self.session.outbox.level <= INBOX + LIMIT + MESSAGE_OVERHEAD
         if not self.is_in:
             assert len(self.transport.protocol._early_data) <= MAX_EARLY_DATA + 100_000

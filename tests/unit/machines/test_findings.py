@@ -1,4 +1,4 @@
-"""What the machines found, one test for each."""
+"""Bugs that the state machines found, one test for each."""
 
 from tests.support.frames import frame
 from tests.support.websocket_rig import WebSocketRig
@@ -9,7 +9,7 @@ TEXT, CLOSE = 1, 8
 
 
 def heard(rig: WebSocketRig) -> list[bytes]:
-    """The messages that the backend was told of."""
+    """Return the messages that were sent to the backend."""
     return [event.data for event in rig.webhook.events if isinstance(event, Message)]
 
 

@@ -95,7 +95,7 @@ ends = st.sampled_from(
 
 
 class FramesMachine(RuleBasedStateMachine):
-    """A client's frames, read by both lanes, each at its own pace."""
+    """The frames of a client, decoded in both ways, each at its own pace."""
 
     @initialize(limit=st.sampled_from([5, 126, 400]), deflated=st.booleans())
     def start(self, limit, deflated):

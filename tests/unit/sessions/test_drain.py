@@ -1,4 +1,4 @@
-"""What a stop gives up, with a registry whose clients do what a test says."""
+"""Tests of what a drain gives up, with fake sessions."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from wsaas.sessions.session_state import State
 
 
 class FakeSession:
-    """A client that is there, or whose frames are still read; `unread` messages are counted when it is abandoned."""
+    """A live or disconnected session. Its `unread` messages are counted after `abandon`."""
 
     def __init__(self, state: State, unread: int = 0, turns: int = 0) -> None:
         self.state = state

@@ -51,7 +51,7 @@ def test_ids_are_132_random_bits_in_url_safe_characters():
     ids = {rig.admit().id for _ in range(1000)}
     assert len(ids) == 1000
     assert all(ID_FORM.fullmatch(each) for each in ids)
-    # Every character of the alphabet turns up in each place: nothing is fixed.
+    # Each character of the alphabet occurs at each position.
     assert {len(each) for each in ids} == {22}
     assert all(len({each[place] for each in ids}) == 64 for place in range(22))
 
@@ -256,7 +256,7 @@ def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
 
 
 def orders(page):
-    """Return the orders of a page, and whether there is more."""
+    """Return the orders of the sessions on a page, and whether there are more."""
     sessions, more = page
     return [session.info.order for session in sessions], more
 

@@ -43,7 +43,7 @@ GONE = Undeliverable("gone", Reason.BACKEND_GONE)
 
 
 def shown(rig):
-    """What GET shows of the session."""
+    """Return what GET shows of the session."""
     return information(rig.session, rig.clock)
 
 
@@ -96,7 +96,7 @@ class Rig:
 
     @property
     def end(self):
-        """What the one DELETE says: code and reason."""
+        """The code and the reason of the only DELETE."""
         (body,) = self.ends
         return body["code"], body["reason"]
 
@@ -110,7 +110,7 @@ def close_frame(code, text):
     return frames.encode_close(code, text)
 
 
-# The way in.
+# The opening handshake.
 
 
 def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
@@ -212,7 +212,7 @@ def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_fol
     assert len(rig.ends) == 1
 
 
-# A client that ends while the backend is asked: is a DELETE owed?
+# A client that disconnects before the backend has decided: is a DELETE owed?
 
 OWED = [(OK, True), (Accepted("never offered", None), True), (TIMED_OUT, True), (FORBIDDEN, False)]
 
@@ -257,7 +257,7 @@ def test_a_shutdown_tells_an_early_client_when_to_come_back(rig):
     assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
 
 
-# Messages in.
+# Messages of the client.
 
 
 def test_messages_are_numbered_and_stamped_in_their_order(rig):
@@ -301,7 +301,7 @@ def test_a_client_that_is_gone_is_not_resumed(rig):
     assert rig.end == (1006, "")
 
 
-# Messages out.
+# Messages to the client.
 
 
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
@@ -334,7 +334,7 @@ def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
 @pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
 def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     rig = Rig(send_buffer="100").bring_to(state)
-    # One always fits where nothing waits.
+    # If nothing is buffered, a message of any size is accepted.
     rig.session.send(text=True, data=b"." * 500)
     rig.connection.backlog = 504
     with pytest.raises(errors.SlowClient) as caught:
@@ -548,7 +548,7 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     assert rig.connection.calls == ["start", "expect_close"]
     assert rig.webhook.calls == []
     assert caplog.messages == [f"{WS_URI}: message not delivered: {verdict.why}"]
-    # What still comes would come behind a gap.
+    # Further messages would follow a gap.
     rig.receive(b"3")
     assert rig.webhook.calls == []
     assert rig.session.info.messages_in == 3
@@ -576,7 +576,7 @@ def test_the_delete_says_how_many_messages_were_given_up_while_the_client_was_cl
     rig.receive(b"3")
     assert rig.webhook.calls == []
     rig.session.closed_by_client(4001, "")
-    # What went over the wire was 4001, whatever became of the messages.
+    # The Close on the wire had 4001, whether the messages were delivered or not.
     assert rig.end == (4001, "bye")
     assert (rig.ends[0]["messages_in"], rig.ends[0]["undelivered"]) == (3, 3)
 
@@ -607,7 +607,7 @@ def journalled():
 
 
 def enter_journal(rig):
-    """Bring a client in, with nothing left to be written."""
+    """Admit a client, and write all pending changes of the journal."""
     assert rig.journal.write() == ["add"]
     return rig.enter()
 
@@ -644,7 +644,7 @@ def test_a_client_that_cannot_be_journaled_gets_503_with_retry_after_and_no_post
     assert rig.webhook.events == []
     rig.session.lost()
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
-    # Whoever is turned away while the disk is full must not cost anything for longer than that.
+    # A client that is refused while the disk is full must not leave anything behind.
     assert rig.journal.waiting == []
 
 
@@ -796,7 +796,7 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
     assert rig.journal.write() == ["set_disconnect"]
     assert list(rig.journal.entries) == [ID]
-    # Whoever tries again needs nothing of the session.
+    # The entry alone is enough to send the DELETE again.
     assert rig.listener.owed == [
         Entry(ID, WS_URI, b"Bearer x", None, rig.session.info.connected_at, asked.at, body_of(asked)),
     ]
@@ -852,11 +852,11 @@ def test_a_delayed_delete_that_is_abandoned_is_not_sent(journalled):
     rig.webhook.answer(TIMED_OUT)
     rig.session.abandon()
     assert rig.clock.timers == []
-    # What it would have said was not final.
+    # Its counters were not final.
     assert rig.journal.pending == []
 
 
-# What GET tells.
+# What GET shows.
 
 
 def test_the_information_of_a_client_that_waits(rig):
@@ -955,7 +955,7 @@ EVENTS = {
 )
 def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state, after):
     if state is X:
-        # Closed while the backend is still asked: every late word may come.
+        # Closed before the backend has decided, so that every event may still come.
         rig.session.lost()
     else:
         rig.bring_to(state)
@@ -998,7 +998,7 @@ def test_every_move_is_logged_with_its_reason(caplog):
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """A client, a backend, a journal and a node that do whatever they may, in any order."""
+    """A client, a backend, a journal and a node whose actions come in any order."""
 
     @initialize(offers=st.sampled_from([(), ("a",)]))
     def start(self, offers):
@@ -1013,7 +1013,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.failed = False
         self.taken = 0
         self.close_code = 1006
-        """What the first Close that went over the wire said."""
+        """The code of the first Close on the wire."""
 
     def state_is(self, *states):
         return self.session.state in states
@@ -1160,7 +1160,7 @@ class SessionMachine(RuleBasedStateMachine):
         if told and is_owed:
             assert ID in self.journal.entries
         if told and is_owed and not self.journal.pending:
-            # What it says is, once somebody may have to repeat it.
+            # Its body is in the journal, once it may have to be sent again.
             late, written = self.session.outbox.late, self.journal.entries[ID]["closed"]
             assert (late and (late.at, body_of(late))) == (written and (written.at, body_of(written)))
         if "session_finished" in self.rig.listener.calls and not self.journal.pending:
@@ -1170,7 +1170,7 @@ class SessionMachine(RuleBasedStateMachine):
     def the_client_gets_everything_in_order(self):
         accepted = self.rig.pending_client.accepted
         if accepted is None and self.state_is(State.CLOSED):
-            # It never got in, and what waited for it is let go.
+            # It was never admitted, and the frames that were kept for it are dropped.
             assert self.session.buffered == 0
             assert self.rig.connection.written == []
             return
