@@ -12,8 +12,10 @@ from wsaas.delivery.pool import Exchange, Opener, Pool
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
+from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import ClientConnection, PendingClient
-from wsaas.sessions.session import Services, SessionListener
+from wsaas.sessions.registry import Registry
+from wsaas.sessions.session import Services, Session, SessionListener
 from wsaas.settings import load
 from wsaas.transport.admission import ConnectionTable, SharedGate
 from wsaas.transport.descriptors import DescriptorBudget
@@ -389,8 +391,14 @@ class FakePendingClient(PendingClient):
         self.connection = FakeConnection()
         self.accepted = None
         self.refused: HTTPError | None = None
+        self.started = False
+
+    def start(self):
+        assert not self.started
+        self.started = True
 
     def accept(self, subprotocol, early):
+        assert self.started
         assert self.accepted is None
         assert self.refused is None
         self.accepted = (subprotocol, early)
@@ -400,6 +408,14 @@ class FakePendingClient(PendingClient):
         assert self.accepted is None
         assert self.refused is None
         self.refused = error
+
+
+def start_session(registry: Registry, client: PendingClient, address: str = "192.0.2.7") -> Session:
+    """Register a session for `client` and start it, as an accepted handshake does."""
+    handshake = make_handshake()
+    session = registry.register(handshake, address)
+    OpeningHandshake(registry.services, session, handshake, client).start()
+    return session
 
 
 class FakeJournal(Journal):

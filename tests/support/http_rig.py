@@ -10,8 +10,8 @@ from tests.support.fakes import (
     FakeTransport,
     FakeWebhook,
     make_gate,
-    make_handshake,
     make_settings,
+    start_session,
 )
 from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
@@ -83,7 +83,7 @@ class HttpRig:
     def push(self, *lines, start=b"PUT", size=5, body=b""):
         """Return a push, whose body has `size` bytes, to a client that is there."""
         if not len(self.registry):
-            self.registry.admit(make_handshake(), "192.0.2.7", FakePendingClient())
+            start_session(self.registry, FakePendingClient())
         (session,) = self.registry.live()
         head = b"%b /%b HTTP/1.1\r\nHost: localhost\r\n" % (start, session.id.encode())
         length = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size

@@ -44,11 +44,10 @@ class WebSocketRig:
         self.stopwatch = Stopwatch()
         self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         handshake = make_handshake(offered)
-        self.pending_client = PendingClientProtocol(self.context, self.transport, handshake, eager)
-        self.transport.set_protocol(self.pending_client)
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 22, handshake, "", self.clock)
-        self.session = self.pending_client.session = Session(services, info, handshake)
+        self.session = Session(services, info, handshake)
+        self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, eager)
         OpeningHandshake(services, self.session, handshake, self.pending_client).start()
 
     def enter(self):

@@ -8,6 +8,9 @@ from wsaas.errors import HTTPError
 class PendingClient(Protocol):
     """The socket of a client whose handshake waits for the backend's decision."""
 
+    def start(self) -> None:
+        """Take over the socket from the request that was the handshake."""
+
     def accept(self, subprotocol: str | None, early: bytes) -> "ClientConnection":
         """Send the 101, and the frames `early` behind it; return the connection that takes over."""
 

@@ -17,8 +17,6 @@ from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.sessions.connection_info import ConnectionInfo
-from wsaas.sessions.opening_handshake import OpeningHandshake
-from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
@@ -88,8 +86,11 @@ class Registry:
         if self.addresses.limit and remote_address and self.addresses.is_reached(address_block(remote_address), own):
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
-    def admit(self, handshake: Handshake, remote_address: str, pending_client: PendingClient) -> Session:
-        """Make the session of `pending_client`, and start its opening handshake. Call `check_admission` first."""
+    def register(self, handshake: Handshake, remote_address: str) -> Session:
+        """Return the session of a client, with an id of its own.
+
+        Call `check_admission` first, and start an `OpeningHandshake` for the session then.
+        """
         connection_id = self._new_id()
         self._count += 1
         info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
@@ -98,7 +99,6 @@ class Registry:
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session
-        OpeningHandshake(self.services, session, handshake, pending_client).start()
         return session
 
     def _new_id(self) -> str:

@@ -15,24 +15,30 @@ MAX_EARLY_DATA: Final = 64 * 1024
 
 
 class PendingClientProtocol(asyncio.Protocol):
-    """Keeps what the client sends, which a correct one does not before its 101, and answers its handshake.
+    """Keeps what the client sends, which a correct one does not before its 101, and answers its handshake."""
 
-    `session`: set by who made it, before control goes back to the event loop.
-    """
-
-    __slots__ = ("_context", "_deadline", "_early_data", "_handshake", "_transport", "session")
+    __slots__ = ("_context", "_deadline", "_early_data", "_handshake", "_session", "_transport")
 
     def __init__(
-        self, context: ServerContext, transport: asyncio.Transport, handshake: Handshake, early_data: bytes
+        self,
+        context: ServerContext,
+        transport: asyncio.Transport,
+        session: Session,
+        handshake: Handshake,
+        early_data: bytes,
     ) -> None:
-        """Answer `handshake`, behind which `early_data` came, on `transport`."""
+        """Answer `handshake`, behind which `early_data` came, on `transport`, as `session` says."""
         self._context = context
         self._deadline = 0.0
         self._early_data = early_data
         self._handshake = handshake
+        self._session = session
         self._transport = transport
-        self.session: Session
-        context.timeouts.add(self)
+
+    def start(self) -> None:
+        """Take over the transport."""
+        self._transport.set_protocol(self)
+        self._context.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Keep `data` for the WebSocket."""
@@ -43,7 +49,7 @@ class PendingClientProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Tell the session, whether the client went away or was refused."""
         self._context.timeouts.discard(self)
-        self.session.lost()
+        self._session.lost()
 
     def check_deadline(self, now: float) -> None:
         """Drop a client that was refused and does not read why."""
@@ -56,7 +62,7 @@ class PendingClientProtocol(asyncio.Protocol):
         transport = self._transport
         is_deflated = self._handshake.agreement is not None
         kind = RateLimitedProtocol if self._context.settings.max_message_rate else WebSocketProtocol
-        connection = kind(self._context, transport, self.session, self._early_data, deflated=is_deflated)
+        connection = kind(self._context, transport, self._session, self._early_data, deflated=is_deflated)
         transport.set_protocol(connection)
         transport.write(accept(self._handshake, subprotocol) + early)
         transport.resume_reading()

@@ -11,6 +11,7 @@ from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Item, RejectedRequest, Request
 from wsaas.http.serialize import OutgoingResponse, error_response, serialize
 from wsaas.log.throttle import throttle
+from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import Connection, Gate
 from wsaas.transport.context import ServerContext
@@ -98,9 +99,9 @@ class Site:
     def admit(self, accepted: Handshake, address: str, transport: asyncio.Transport, early_data: bytes) -> None:
         """Give `transport` to a client at `address` whose handshake was checked; `early_data` came behind that."""
         registry = cast(Registry, self.registry)
-        client = PendingClientProtocol(self.context, transport, accepted, early_data)
-        transport.set_protocol(client)
-        client.session = registry.admit(accepted, address, client)
+        session = registry.register(accepted, address)
+        client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
+        OpeningHandshake(registry.services, session, accepted, client).start()
 
     def _lost_upgrade(self, request: Request) -> bool:
         """Return whether `request` is a handshake that a proxy made an ordinary request of, where clients connect."""

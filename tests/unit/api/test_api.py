@@ -10,9 +10,9 @@ from tests.support.fakes import (
     FakePendingClient,
     FakeWebhook,
     body_of,
-    make_handshake,
     make_settings,
     read_all,
+    start_session,
 )
 from tests.support.strategies import examples
 from wsaas import errors
@@ -69,7 +69,7 @@ class Rig:
 
     def admit(self, *, enters=True):
         self.pending_client = FakePendingClient()
-        session = self.registry.admit(make_handshake(), "192.0.2.7", self.pending_client)
+        session = start_session(self.registry, self.pending_client)
         self.sessions.append(session)
         if enters:
             self.webhook.calls.pop()[1](Accepted(None, None))

@@ -1,4 +1,4 @@
-from tests.support.fakes import FakeClock, FakePendingClient, FakeWebhook, make_handshake, make_settings
+from tests.support.fakes import FakeClock, FakePendingClient, FakeWebhook, make_settings, start_session
 from wsaas.cluster.router import LocalRouter
 from wsaas.delivery.journal import NoJournal
 from wsaas.sessions.registry import Registry
@@ -7,7 +7,7 @@ from wsaas.sessions.registry import Registry
 def test_the_router_of_a_single_process_finds_its_sessions_and_no_peers():
     registry = Registry(make_settings(), FakeClock(), FakeWebhook(), NoJournal(), 10)
     router = LocalRouter(registry)
-    session = registry.admit(make_handshake(), "192.0.2.7", FakePendingClient())
+    session = start_session(registry, FakePendingClient())
     assert router.find(session.id) is session
     assert router.find("a" * 22) is None
     assert router.find_peer("a" * 22) is None

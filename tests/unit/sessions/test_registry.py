@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import FakeClock, FakeJournal, FakePendingClient, FakeWebhook, make_handshake, make_settings
+from tests.support.fakes import FakeClock, FakeJournal, FakePendingClient, FakeWebhook, make_settings, start_session
 from wsaas import errors
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.webhook import DELIVERED, Accepted, Rejected
@@ -27,7 +27,7 @@ class Rig:
 
     def admit(self, address="192.0.2.7"):
         self.registry.check_admission(address)
-        return self.registry.admit(make_handshake(), address, FakePendingClient())
+        return start_session(self.registry, FakePendingClient(), address)
 
     def shut(self):
         self.registry.close(lambda: self.deserted.append("deserted"), lambda: self.emptied.append("emptied"))
