@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from wsaas.api.api import Api
 from wsaas.api.route import Response
@@ -17,18 +16,17 @@ from wsaas.transport.admission import Connection, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.websocket import handshake
-from wsaas.websocket.handshake import Handshake
 
 MAX_LOGGED_ORIGIN = 100
 """Characters of an `Origin` that the log shows."""
 
-_NO_REST = "This address serves only WebSockets."
+_NO_API = "This address serves only WebSockets."
 _SERVER_OPTIONS = OutgoingResponse(200, b"", (("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"),))
 """The answer to `OPTIONS *`, which is about no resource: a ping (RFC 9110 section 9.3.7)."""
 
 
 class Site:
-    """One listener: `api` is None where it has no REST surface, `registry` where it admits no clients.
+    """One listener: `api` is None where it has no REST API, `registry` where it admits no clients.
 
     `respond_to_path`: answers a request whose target is a path.
     """
@@ -36,19 +34,19 @@ class Site:
     __slots__ = ("api", "context", "gate", "registry", "respond_to_path")
 
     def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
-        """Serve the REST surface, clients, or both."""
+        """Serve the REST API, clients, or both."""
         self.api = api
         self.context = context
         self.gate = gate
         self.registry = registry
-        self.respond_to_path: Callable[[Request], Response] = _no_rest if api is None else api.respond
+        self.respond_to_path: Callable[[Request], Response] = _no_api if api is None else api.respond
 
     def body_limit(self, request: Request) -> int:
         """Return how many bytes of its body are needed to answer `request`; see `http.request.BodyLimit`."""
         if request.target == b"*":
             return 0
         if self.api is None:
-            raise NotFound(_NO_REST)
+            raise NotFound(_NO_API)
         return self.api.body_limit(request)
 
     def authorizes(self, request: Request) -> bool:
@@ -77,46 +75,42 @@ class Site:
         """Return `error` as the last response of a connection."""
         return serialize(error_response(error), self.context.clock.wall())
 
-    def check_handshake(self, request: Request, connection: Connection) -> tuple[Handshake, str]:
-        """Return the handshake that `request` is, and the address of its client; empty behind a Unix socket.
+    def admit(
+        self, request: Request, connection: Connection, transport: asyncio.Transport, early_data: bytes
+    ) -> OpeningHandshake:
+        """Return the opening handshake, to be started, that `request` is; `early_data` came behind it on `transport`.
 
         Raises the `HTTPError` that refuses it before the backend hears of it, and logs why.
         """
         peer = connection.peer_address()
+        registry = self.registry
         try:
-            if self.registry is None:
+            if registry is None:
                 raise NotFound("This address does not serve WebSockets.")
             settings = self.context.settings
             accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
-            address = self._client_address(request, peer)
+            address = self._forwarded_address(request, peer) if b"x-forwarded-for" in request.headers else peer
             self.gate.check_client()
-            self.registry.check_admission(address, self.gate.count_of(connection, address))
+            registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
             _log_refusal(peer, request, error)
             raise
-        return accepted, address
-
-    def admit(self, accepted: Handshake, address: str, transport: asyncio.Transport, early_data: bytes) -> None:
-        """Give `transport` to a client at `address` whose handshake was checked; `early_data` came behind that."""
-        registry = cast(Registry, self.registry)
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
-        OpeningHandshake(registry.services, session, accepted, client).start()
+        return OpeningHandshake(registry.services, session, accepted, client)
 
     def _lost_upgrade(self, request: Request) -> bool:
         """Return whether `request` is a handshake that a proxy made an ordinary request of, where clients connect."""
         return self.registry is not None and handshake.lost_upgrade(request)
 
-    def _client_address(self, request: Request, peer: str) -> str:
+    def _forwarded_address(self, request: Request, peer: str) -> str:
         """Return the address of the client that sent `request` through `peer`, which may be a trusted proxy."""
-        if b"x-forwarded-for" not in request.headers:
-            return peer
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
         return self.context.settings.trusted_proxies.client(peer, forwarded)
 
 
-def _no_rest(_request: Request) -> OutgoingResponse:
-    return error_response(NotFound(_NO_REST))
+def _no_api(_request: Request) -> OutgoingResponse:
+    return error_response(NotFound(_NO_API))
 
 
 def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:

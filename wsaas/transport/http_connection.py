@@ -1,0 +1,109 @@
+"""The life of a connection that speaks HTTP: its admission by the gate, its deadlines and its end."""
+
+import asyncio
+import math
+from typing import Final
+
+from wsaas.errors import HTTPError, RequestTimeout
+from wsaas.http.request import BODY, HEAD, IDLE, Request, RequestParser
+from wsaas.transport.admission import REFUSAL_S
+from wsaas.transport.deferring import DeferrableProtocol
+from wsaas.transport.site import Site
+from wsaas.transport.socket_address import peer_address
+
+AT_NEXT_CHECK: Final = 0.0
+"""The deadline of a connection that waits for something new: the next check sets it, and no time is read before."""
+
+_UNCONNECTED: Final = asyncio.Transport()
+
+
+class HttpConnection(DeferrableProtocol):
+    """A connection from its accept to its close. What is received and sent meanwhile is up to `HttpProtocol`.
+
+    `_is_paused`: the peer does not read its responses. `_is_authorized`: it is the backend's, as a request showed.
+    """
+
+    __slots__ = ("_deadline", "_is_authorized", "_is_paused", "_parser", "_site", "_transport")
+
+    def __init__(self, site: Site) -> None:
+        """Serve what `site` serves."""
+        self._deadline = AT_NEXT_CHECK
+        self._is_authorized = False
+        self._is_paused = False
+        self._parser = RequestParser(site.context.settings.max_message_size, site.body_limit)
+        self._site = site
+        self._transport = _UNCONNECTED
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as all of its kind
+        """Wait for a request, for `HANDSHAKE_TIMEOUT` at most."""
+        self._transport = transport
+        context = self._site.context
+        self._deadline = context.closing_deadline()
+        error = self._site.gate.admit(self)
+        if error is not None:
+            self._refuse(error)
+        context.timeouts.add(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Read no more, and leave the gate and the time-outs."""
+        self._parser.close()
+        self._leave()
+
+    def check_deadline(self, now: float) -> None:
+        """Close a connection that is idle for too long, or whose request is not complete in time."""
+        if self._deadline == AT_NEXT_CHECK:
+            settings = self._site.context.settings
+            is_slow = self._parser.phase is HEAD and not self._is_paused
+            self._deadline = now + (settings.handshake_timeout if is_slow else settings.keep_alive_timeout)
+        elif now >= self._deadline:
+            if self._is_paused or self._parser.phase not in (HEAD, BODY) or self._transport.is_closing():
+                self._transport.abort()
+            else:
+                self._end(self._site.serialize_error(RequestTimeout("The request did not arrive completely in time.")))
+
+    def close_gracefully(self) -> None:
+        """Send what is buffered and close, within `HANDSHAKE_TIMEOUT`."""
+        self._deadline = self._site.context.closing_deadline()
+        self._transport.close()
+
+    def peer_address(self) -> str:
+        """Return the IP address of the peer, empty for a Unix socket."""
+        return peer_address(self._transport)
+
+    def idle_since(self) -> float:
+        """Return a time by which idle connections can be ordered, infinity for one that is within a request."""
+        if self._parser.phase is not IDLE:
+            return math.inf
+        context = self._site.context
+        return self._deadline or context.clock.now() + context.settings.keep_alive_timeout
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._parser.close()
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        """Leave the gate and the time-outs."""
+        self._site.gate.discard(self)
+        self._site.context.timeouts.discard(self)
+
+    def _refuse(self, error: HTTPError) -> None:
+        """Send `error` to a connection that was just accepted, if there are enough descriptors to wait for its end."""
+        if self._site.gate.refuse(self):
+            self._end(self._site.serialize_error(error))
+            self._deadline = self._site.context.clock.now() + REFUSAL_S
+        else:
+            self.abort()
+
+    def _note_authorized(self, request: Request) -> None:
+        """Keep the connection, whatever the limits, if `request` shows that it is the backend's."""
+        if self._site.authorizes(request):
+            self._is_authorized = True
+            self._site.gate.mark_authorized(self)
+
+    def _end(self, last_response: bytes) -> None:
+        """Send the last response, and wait for the peer to close."""
+        self._parser.close()
+        if last_response:
+            self._transport.write(last_response)
+        self._deadline = self._site.context.half_close(self._transport)
