@@ -74,7 +74,7 @@ class WebSocketRig:
         self.clock.turn()
 
     def answer_all(self):
-        while self.webhook.calls or self.context.run_queue:
+        while self.webhook.calls or self.context.run_queue.waiting:
             self.clock.advance(0)
             if self.webhook.calls:
                 self.webhook.answer(DELIVERED)

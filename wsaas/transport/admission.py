@@ -208,8 +208,9 @@ class SharedGate(Gate):
             raise Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
 
     def _has_room(self) -> bool:
-        budget = self._table.budget
-        return self._table.used < budget.clients + budget.control
+        table = self._table
+        budget = table.budget
+        return table.opened() - len(table.closing) < budget.clients + budget.control
 
     def _may_be_rest(self, block: str) -> bool:
         over_limit = self._over_limit.get(block, {})

@@ -38,7 +38,7 @@ class HttpConnection(DeferrableProtocol):
         """Wait for a request, for `HANDSHAKE_TIMEOUT` at most."""
         self._transport = transport
         context = self._site.context
-        self._deadline = context.closing_deadline()
+        self._deadline = context.clock.now() + context.settings.handshake_timeout
         error = self._site.gate.admit(self)
         if error is not None:
             self._refuse(error)
@@ -47,7 +47,8 @@ class HttpConnection(DeferrableProtocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Read no more, and leave the gate and the time-outs."""
         self._parser.close()
-        self._leave()
+        self._site.gate.discard(self)
+        self._site.context.timeouts.discard(self)
 
     def check_deadline(self, now: float) -> None:
         """Close a connection that is idle for too long, or whose request is not complete in time."""
@@ -81,11 +82,6 @@ class HttpConnection(DeferrableProtocol):
         """Close at once."""
         self._parser.close()
         self._transport.abort()
-
-    def _leave(self) -> None:
-        """Leave the gate and the time-outs."""
-        self._site.gate.discard(self)
-        self._site.context.timeouts.discard(self)
 
     def _refuse(self, error: HTTPError) -> None:
         """Send `error` to a connection that was just accepted, if there are enough descriptors to wait for its end."""

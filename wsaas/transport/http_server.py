@@ -71,7 +71,7 @@ class HttpProtocol(HttpConnection):
             self._parser.receive(data)
             if not self._is_queued:
                 # While other connections wait, one request is answered at once, and the others are queued behind them.
-                self._serve(0.0 if self._site.context.run_queue else SLICE_S)
+                self._serve(0.0 if self._site.context.run_queue.waiting else SLICE_S)
             if self._parser.phase is BODY:
                 self._site.context.memory.note(len(data))
 
@@ -161,7 +161,8 @@ class HttpProtocol(HttpConnection):
             return False
         if responses:
             self._transport.write(b"".join(responses))
-        self._leave()
+        self._site.gate.discard(self)
+        self._site.context.timeouts.discard(self)
         opening.start()
         return True
 

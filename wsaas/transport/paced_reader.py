@@ -84,7 +84,7 @@ class PacedReader(asyncio.Protocol, ABC):
         else:
             return
         if frames.pending:
-            if not self._context.run_queue:
+            if not self._context.run_queue.waiting:
                 self._read_slice()
             elif not self._holds:
                 self._wait_for_turn()

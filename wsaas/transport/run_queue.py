@@ -18,33 +18,29 @@ SLICE_S = 0.0001
 
 
 class RunQueue:
-    """Connections with work to do, first in, first out.
+    """Connections with work to do, first in, first out: `waiting`.
 
     `timer` returns seconds that advance within a turn of the loop; the time of the loop does not.
     """
 
-    __slots__ = ("_clock", "_queue", "_running", "timer")
+    __slots__ = ("_clock", "_running", "timer", "waiting")
 
     def __init__(self, clock: Clock, timer: Callable[[], float] = time.perf_counter) -> None:
         """Start empty."""
         self._clock = clock
-        self._queue: deque[Callable[[], None]] = deque()
         self._running = False
         self.timer = timer
-
-    def __len__(self) -> int:
-        """Return how many connections are queued."""
-        return len(self._queue)
+        self.waiting: deque[Callable[[], None]] = deque()
 
     def add(self, work: Callable[[], None]) -> None:
         """Call `work` once, in a later turn of the loop. It returns within about `SLICE_S` and may add itself again."""
-        self._queue.append(work)
+        self.waiting.append(work)
         if not self._running:
             self._running = True
             self._clock.call_later(0.0, self._run)
 
     def _run(self) -> None:
-        queue, timer = self._queue, self.timer
+        queue, timer = self.waiting, self.timer
         end = timer() + TURN_S
         try:
             # Each connection is served once at most: what it adds waits for the next turn.

@@ -83,7 +83,7 @@ class ServerTLSTransport(TLSTransport):
     def _check_slice(self) -> None:
         queue = self._context.run_queue
         now = queue.timer()
-        if not self._slice_end and not queue:
+        if not self._slice_end and not queue.waiting:
             self._slice_end = now + SLICE_S
         elif now >= self._slice_end:
             self._raw.pause_reading()

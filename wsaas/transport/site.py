@@ -15,6 +15,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import Connection, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
+from wsaas.transport.socket_address import peer_address
 from wsaas.websocket import handshake
 
 MAX_LOGGED_ORIGIN = 100
@@ -82,7 +83,7 @@ class Site:
 
         Raises the `HTTPError` that refuses it before the backend hears of it, and logs why.
         """
-        peer = connection.peer_address()
+        peer = peer_address(transport)
         registry = self.registry
         try:
             if registry is None:

@@ -89,7 +89,8 @@ class WebSocketProtocol(PacedReader):
         """Read what the client sent before it got its 101, and all that follows."""
         self._transport.set_write_buffer_limits(high=self._context.settings.send_buffer)
         self._context.timeouts.add(self)
-        self._read_frames()
+        if self._frames.pending:
+            self._read_frames()
 
     def expect_close(self) -> None:
         """Wait for the client's Close: `HANDSHAKE_TIMEOUT`, or longer while the Close may wait behind messages.

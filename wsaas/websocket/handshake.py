@@ -80,9 +80,9 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         raise BadRequest(
             f"A WebSocket handshake is a GET of HTTP/1.1. If a proxy in front sent this: {UPGRADE_ADVICE}."
         )
-    if lost_upgrade(request):
-        raise upgrade_lost()
     if not request.upgrade:
+        if lost_upgrade(request):
+            raise upgrade_lost()
         raise BadRequest("A WebSocket handshake needs Connection: Upgrade.")
     headers = request.headers
     version = headers.get(b"sec-websocket-version")

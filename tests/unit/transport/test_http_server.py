@@ -602,7 +602,7 @@ def test_while_others_wait_a_single_request_waits_for_nothing(rig):
     rig.context.run_queue.add(lambda: None)
     rig.receive(NOTHING)
     assert statuses(rig) == [404]
-    assert len(rig.context.run_queue) == 1
+    assert len(rig.context.run_queue.waiting) == 1
     assert rig.transport.reading
 
 
@@ -632,7 +632,7 @@ def test_a_connection_has_one_place_in_the_queue(rig):
     rig.protocol.pause_writing()
     rig.protocol.resume_writing()
     rig.receive(numbered(range(BURST)))
-    assert len(rig.context.run_queue) == 1
+    assert len(rig.context.run_queue.waiting) == 1
     assert statuses(rig) == EXPECTED[:BURST]
 
 

@@ -26,10 +26,10 @@ def test_queued_work_runs_in_a_later_turn_of_the_loop():
     ran = []
     queue.add(lambda: ran.append("a"))
     assert not ran
-    assert len(queue) == 1
+    assert len(queue.waiting) == 1
     turn(clock)
     assert ran == ["a"]
-    assert len(queue) == 0
+    assert len(queue.waiting) == 0
     assert not clock.timers
 
 

@@ -612,7 +612,7 @@ def test_a_flood_is_read_a_slice_of_time_per_turn(flood):
     frames_of_flood = 40
     rig.receive(flood * frames_of_flood + text(b"at last"))
     turns = 0
-    while rig.context.run_queue:
+    while rig.context.run_queue.waiting:
         assert not rig.transport.reading
         rig.turn()
         turns += 1
@@ -666,7 +666,7 @@ def test_a_client_that_is_paused_for_the_backend_does_not_queue():
     rig.receive(burst(1, 3))
     # The first of the two waits for the backend, which is too much already.
     assert not rig.transport.reading
-    assert len(rig.context.run_queue) == 1
+    assert len(rig.context.run_queue.waiting) == 1
     rig.answer_all()
     assert rig.messages == numbers(0, 3)
     assert rig.transport.reading
@@ -684,7 +684,7 @@ def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_a
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
     rig.receive(burst(0, 41))
     turns = 0
-    while rig.context.run_queue:
+    while rig.context.run_queue.waiting:
         rig.turn()
         turns += 1
     assert turns == 3
