@@ -7,6 +7,7 @@ from wsaas.errors import HTTPError
 from wsaas.http.serialize import error_response, serialize
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
+from wsaas.transport.timeouts import NOT_CLOSING
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.handshake import Handshake, accept
 
@@ -29,7 +30,7 @@ class PendingClientProtocol(asyncio.Protocol):
     ) -> None:
         """Answer `handshake`, behind which `early_data` came, on `transport`, as `session` says."""
         self._context = context
-        self._deadline = 0.0
+        self._deadline = NOT_CLOSING
         self._early_data = early_data
         self._handshake = handshake
         self._session = session
@@ -53,7 +54,7 @@ class PendingClientProtocol(asyncio.Protocol):
 
     def check_deadline(self, now: float) -> None:
         """Drop a client that was refused and does not read why."""
-        if self._deadline and now >= self._deadline:
+        if self._deadline != NOT_CLOSING and now >= self._deadline:
             self._transport.abort()
 
     def accept(self, subprotocol: str | None, early: bytes) -> WebSocketProtocol:

@@ -28,7 +28,7 @@ class ServerTLSTransport(TLSTransport):
         """Prepare the side of the server with the certificates of `ssl_context`."""
         super().__init__(protocol, ssl_context, None)
         self._context = context
-        self._deadline = 0.0
+        self._deadline = math.inf
         self._gate = gate
         self._slice_end = 0.0
 

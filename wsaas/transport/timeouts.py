@@ -8,7 +8,7 @@ meanwhile may need several turns of the loop to be handled, and so do connection
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
 from wsaas.settings import Settings
@@ -32,6 +32,10 @@ second if each of them were pinged and answered."""
 BUCKETS = 509
 """Sets that the connections are spread over by their hash. Copying one set of 100,000 would be slow by itself, and may
 set off a garbage collection that looks at each of them."""
+
+
+NOT_CLOSING: Final = 0.0
+"""The deadline of a client's connection that is not being closed: it has none."""
 
 
 class HasDeadline(Protocol):

@@ -1,6 +1,8 @@
 """The protocol of a client's transport from the 101 on."""
 
 import asyncio
+import math
+from typing import Final
 
 from wsaas.clock import NO_TIMER
 from wsaas.events import Message, Reason
@@ -13,9 +15,13 @@ from wsaas.transport.departed import FlushingProtocol, UnreadFrames
 from wsaas.transport.hold import CONSUMER, MEMORY, NOT_HELD, RATE
 from wsaas.transport.paced_reader import PacedReader
 from wsaas.transport.send_progress import SendProgress
+from wsaas.transport.timeouts import NOT_CLOSING
 from wsaas.websocket import frames
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Received, Violation
+
+NOT_EXTENDED: Final = -math.inf
+"""The time up to which the deadline of a closing connection is put off, where it is not: it has passed already."""
 
 
 class WebSocketProtocol(PacedReader):
@@ -37,16 +43,16 @@ class WebSocketProtocol(PacedReader):
         context: ServerContext,
         transport: asyncio.Transport,
         session: Session,
-        eager: bytes,
+        early_data: bytes,
         *,
         deflated: bool = False,
     ) -> None:
-        """Prepare for `transport`, whose client sent `eager` behind its handshake and may send `deflated` messages."""
+        """Prepare for `transport`, whose client sent `early_data` before its 101 and may send `deflated` messages."""
         decoder = FrameDecoder(context.settings.max_message_size, deflated=deflated)
-        decoder.receive(eager)
+        decoder.receive(early_data)
         super().__init__(context, transport, session, decoder)
-        self._deadline = 0.0
-        self._final_deadline = 0.0
+        self._deadline = NOT_CLOSING
+        self._final_deadline = NOT_EXTENDED
         self._lingers_for = ""
         self._owed_pong: bytes | None = None
         self._pinged_at = 0.0
@@ -111,7 +117,7 @@ class WebSocketProtocol(PacedReader):
 
     def check_deadline(self, now: float) -> None:
         """Ping a client that is quiet, close one that does not answer, drop one that does not close."""
-        if self._deadline:
+        if self._deadline != NOT_CLOSING:
             self._check_closing(now)
             return
         session = self.session
@@ -171,7 +177,7 @@ class WebSocketProtocol(PacedReader):
         if self.session.state is OPEN:
             self.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._context.half_close(self._transport)
-        self._final_deadline = 0.0
+        self._final_deadline = NOT_EXTENDED
         self.session.violated(violation.code, violation.reason)
         self._linger()
 
@@ -243,12 +249,12 @@ class RateLimitedProtocol(WebSocketProtocol):
         context: ServerContext,
         transport: asyncio.Transport,
         session: Session,
-        eager: bytes,
+        early_data: bytes,
         *,
         deflated: bool = False,
     ) -> None:
         """Prepare for `transport` (see `WebSocketProtocol`)."""
-        super().__init__(context, transport, session, eager, deflated=deflated)
+        super().__init__(context, transport, session, early_data, deflated=deflated)
         self._bucket = TokenBucket(context.settings.max_message_rate, context.clock.now())
         self._timer = NO_TIMER
 
