@@ -1,4 +1,4 @@
-"""Access rules: web origins, client addresses behind proxies, and the hosts that the REST surface answers for."""
+"""Access rules: web origins, client addresses behind proxies, and the hosts that the REST API answers for."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,8 +86,13 @@ def _forwarded_address(entry: str) -> str | None:
     if "%" in entry:
         # A zone is a name that the sender chose, and may hold anything.
         return None
+    return _canonical_address(entry)
+
+
+def _canonical_address(text: str) -> str | None:
+    """Return an address in its canonical form, IPv4 for one that IPv6 only maps; None where `text` is no address."""
     try:
-        address = ip_address(entry)
+        address = ip_address(text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -110,7 +115,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 class HostCheck:
-    """The hosts that a REST surface without authentication answers for.
+    """The hosts that the REST API answers for when it has no authentication.
 
     A web page can let its own name resolve to 127.0.0.1 (DNS rebinding). For the browser, its requests are then
     same-origin, and the page may read the responses. But their `Host` is still that name.
@@ -124,7 +129,7 @@ class HostCheck:
         Empty names and unspecified addresses such as 0.0.0.0 are ignored: they stand for all interfaces.
         """
         self._any = any_host
-        self._names = frozenset(_normalize(name) for name in names if name and not _is_unspecified(name))
+        self._names = frozenset(_normalize(name) for name in names if name and not is_unspecified_host(name))
         self.known: set[bytes] = set()
         """Up to `MAX_KNOWN_HOSTS` values that are allowed: a look-up here is faster than `allow`."""
 
@@ -150,19 +155,14 @@ class HostCheck:
 
 def _normalize(name: str) -> str:
     """Return `name` in lower case, without the dot of the root domain, an address in its canonical form."""
-    name = name.lower()
-    name = name.removesuffix(".")
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return name
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    name = name.lower().removesuffix(".")
+    return _canonical_address(name) or name
 
 
-def _is_unspecified(name: str) -> bool:
+def is_unspecified_host(host: str) -> bool:
+    """Return whether `host` is an address that stands for all interfaces, such as 0.0.0.0."""
     try:
-        return ip_address(name).is_unspecified
+        return ip_address(host).is_unspecified
     except ValueError:
         return False
 

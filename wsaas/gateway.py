@@ -150,7 +150,7 @@ class Gateway:
         drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry)
         await drain.run()
         throttle.flush()
-        # Taken before the rest is abandoned: the next start sends it.
+        # Taken before deliveries are abandoned: the next start sends them.
         remembered = self._remembered()
         self._recovery.stop()
         delivered = await drain.give_up(journaled=self._journal is not None)

@@ -63,7 +63,7 @@ class Backend:
 
     @property
     def authority(self) -> str:
-        """The `Host` header: the port is left out where it is the scheme's own.
+        """The `Host` header: without the port where it is the scheme's own.
 
         So is the zone of an IPv6 address, which means something to this machine only (RFC 6874 section 1).
         """
@@ -307,7 +307,7 @@ def _host(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str, int, str]:
-    """Return the scheme, host, port and target of a URL, whose scheme may be left out."""
+    """Return the scheme, host, port and target of a URL, whose scheme is optional."""
     scheme = text.split("://", 1)[0] if "://" in text else "http"
     if scheme not in _PORTS or "#" in text or not _VISIBLE.fullmatch(text):
         raise ValueError

@@ -1,9 +1,9 @@
 """The lines of the log when a node has started: version, addresses, backend, and warnings about settings."""
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 
 from wsaas import __version__
+from wsaas.access import is_unspecified_host
 from wsaas.setting_types import Address, Backend
 from wsaas.settings import Settings
 
@@ -29,7 +29,7 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
         at = _spelled(control)
         found.append(f"anybody who reaches {at} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
     name = settings.ws_hostname
-    if _is_unspecified(name.host):
+    if is_unspecified_host(name.host):
         found.append(
             f"WS_HOSTNAME={name.text} starts each ws_uri, but {name.host} is no address to connect to: set WS_HOSTNAME "
             "to the name or address, and the port, at which the backend reaches this node"
@@ -60,10 +60,3 @@ def _without_query(backend: Backend) -> str:
     """Return the URL of the backend without its query, which may hold a key."""
     path, mark, _ = backend.target.partition("?")
     return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"
-
-
-def _is_unspecified(host: str) -> bool:
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Statistics:
     """Gauges, read when `Gateway.statistics` is called. Nothing is counted for them while messages are handled.
 
-    `accepted_connections`: connections of clients and of callers of the REST surface that are open.
+    `accepted_connections`: connections of clients and of callers of the REST API that are open.
     `clients`: sessions whose client is connected or waits for the answer to its POST.
     `disconnects_owed`: sessions whose client is gone and whose DELETE is not answered.
     `recovered_disconnects_owed`: DELETEs that an earlier process left, or that are retried at a slow pace.

@@ -221,7 +221,7 @@ TLS = ssl.create_default_context(cafile=os.environ["CHAOS_CA"]) if "CHAOS_CA" in
 
 
 class Link:
-    """A connection to the gateway's REST surface, made when it is needed."""
+    """A connection to the gateway's REST API, made when it is needed."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -33,7 +33,7 @@ def put(name: str, body: str) -> bytes:
 async def full_node(
     stage: Stage, log: Path, *, shared: bool
 ) -> AsyncIterator[tuple[GatewayProcess, int, RawClient, str]]:
-    """Run a node with few descriptors and one client; yield it, the port of its REST surface, the client and its id."""
+    """Run a node with few descriptors and one client; yield it, the port of its REST API, the client and its id."""
     control = 0 if shared else free_port()
     chosen = {} if shared else {"control_listen": f"127.0.0.1:{control}"}
     async with gateway_process(stage, log, descriptors=DESCRIPTORS, **chosen) as node:
@@ -135,7 +135,7 @@ async def test_silent_connections_count_for_the_limit_of_an_address(stage: Stage
         answer = await raw.answer()
         assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
         await raw.end()
-    # Another address has its own, and so has the REST surface.
+    # Another address has its own, and so has the REST API.
     other = await connect_from("127.0.0.2", node.port)
     stage.stack.callback(other.close)
     other.send(upgrade())

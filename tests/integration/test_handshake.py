@@ -418,7 +418,7 @@ LOST = {
     "as nginx passes it on": upgrade("/room?a=b")
     .replace(b"HTTP/1.1", b"HTTP/1.0")
     .replace(b"Upgrade: websocket\r\nConnection: Upgrade", b"Connection: close"),
-    "a path of the REST surface": upgrade("/healthz").replace(b"Upgrade: websocket\r\n", b""),
+    "a path of the REST API": upgrade("/healthz").replace(b"Upgrade: websocket\r\n", b""),
     "a token": upgrade("/", "Authorization: Bearer x").replace(b"Upgrade: websocket\r\n", b""),
     "a strange Host": upgrade().replace(b"Upgrade: websocket\r\n", b"").replace(b": localhost", b": elsewhere.test"),
     "a browser": upgrade("/", "Origin: https://a.test").replace(b"Upgrade: websocket\r\n", b""),
@@ -469,7 +469,7 @@ async def test_on_a_listener_of_the_rest_surface_a_broken_handshake_is_an_ordina
     control = free_port()
     node = await stage.node(control_listen=f"127.0.0.1:{control}")
     raw = await node.raw(control)
-    raw.send(LOST["a path of the REST surface"])
+    raw.send(LOST["a path of the REST API"])
     assert (await raw.answer()).status == 200
     raw.send(LOST["no Upgrade"])
     assert (await raw.answer()).status == 404

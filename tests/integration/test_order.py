@@ -123,7 +123,7 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
     assert not pouring.done(), "24 MB do not fit anywhere: the client is held up"
     assert session.outbox.level <= 64 * 1024 + 2 * (size + 512)
     assert seen < 20
-    # The REST surface, the other direction and other clients do not mind.
+    # The REST API, the other direction and other clients do not mind.
     assert (await node.rest("PUT", name, "push")).status == 200
     assert await raw.frame() == (TEXT, b"push")
     await node.connect()

@@ -1,4 +1,4 @@
-"""The REST surface: every answer that the contract promises, to clients that others wrote."""
+"""The REST API: every answer that the contract promises, to clients that others wrote."""
 
 import asyncio
 import gzip

@@ -454,7 +454,7 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
     assert serial(await node.upgraded()) == before
 
 
-# Certificates of those who use the REST surface.
+# Certificates of those who use the REST API.
 
 
 async def test_the_rest_surface_demands_a_client_certificate_and_the_client_listener_does_not(

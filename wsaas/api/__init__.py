@@ -1,1 +1,1 @@
-"""The REST surface: what a backend asks of the connections."""
+"""The REST API, by which the backend pushes to connections, closes them and looks them up."""

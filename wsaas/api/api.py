@@ -1,4 +1,4 @@
-"""The REST surface: the table of its routes, and the way from a request to its response."""
+"""The REST API: the table of its routes, and the way from a request to its response."""
 
 import re
 from functools import partial
@@ -17,7 +17,7 @@ from wsaas.settings import Settings
 
 
 class Api:
-    """Answers requests at once, except for those that a peer has to answer."""
+    """Answers requests: at once, or by a deferred response where a peer has to answer."""
 
     def __init__(self, settings: Settings, registry: Registry, router: Router | None = None) -> None:
         """Answer for the connections that `router` finds, without one for those of `registry`."""
@@ -51,8 +51,8 @@ class Api:
         try:
             target, prefix = request.target, self._prefix
             if request.method == b"PUT" and target.startswith(prefix):
-                # The shortcut of a push to a client that is here (`python -m benchmarks micro`, case `push`): what is
-                # no id finds nobody. The plain way below leads to the same response.
+                # The shortcut of a push to a client of this process (`python -m benchmarks micro`, case `push`). The
+                # route below leads to the same response.
                 session = self._find(target[len(prefix) :].decode("latin-1"))
                 if session is not None:
                     headers = request.headers
@@ -78,14 +78,14 @@ class Api:
         return route.body_limit(request, *names)
 
     def authorizes(self, request: Request) -> bool:
-        """Return whether `request` shows that its connection is the backend's. One that is for everybody does not."""
+        """Return whether `request` shows that its connection is the backend's. One for a public path does not."""
         found = self._match(_decode_path(request.target))
         return (found is None or not found[0].is_public) and self._authorization.allows(request)
 
     def _route(self, request: Request) -> tuple[Route, tuple[str, ...]]:
         """Return the route of `request` and the names in its path. Raises `Unauthorized`, `Forbidden`, `NotFound`.
 
-        Without authorization, not even a missing path is told from one that is there.
+        A request without authorization does not learn which paths exist.
         """
         found = self._match(_decode_path(request.target))
         if found is None or not found[0].is_public:
@@ -106,6 +106,6 @@ class Api:
 
 
 def _decode_path(target: bytes) -> bytes:
-    """Return the path of a target in origin form, decoded; not one with an encoded slash, which separates nothing."""
+    """Return the path of a target in origin form, decoded unless it has an encoded slash, which separates nothing."""
     path = target.partition(b"?")[0]
     return unquote_to_bytes(path) if b"%" in path and b"%2f" not in path.lower() else path

@@ -1,4 +1,4 @@
-"""Who may use the REST surface: bearer tokens, client certificates, and the check against requests of web pages."""
+"""Who may use the REST API: bearer tokens, client certificates, and the check against requests of web pages."""
 
 from wsaas.access import HostCheck, from_web_page
 from wsaas.api.bearer_tokens import BearerTokens
@@ -8,7 +8,7 @@ from wsaas.settings import Settings, control_address
 
 
 class Authorization:
-    """Decides by the head of a request whether it is served.
+    """Decides whether a request is served, by its head.
 
     With `CONTROL_TOKEN` a request needs one of its tokens. With `CONTROL_TLS_CA` alone, the certificate of its
     connection is enough. With neither, nothing proves who makes a request: then those are refused that a web page may
@@ -21,7 +21,7 @@ class Authorization:
     __slots__ = ("_has_proof", "_hosts", "_needs_token", "known_hosts", "tokens")
 
     def __init__(self, settings: Settings) -> None:
-        """Do what `settings` ask for."""
+        """Require what `settings` ask for."""
         address = control_address(settings)
         self._has_proof = bool(settings.control_token or settings.control_tls_ca)
         self._hosts = HostCheck((settings.ws_hostname.host, address.host), any_host=bool(address.path))
@@ -40,12 +40,10 @@ class Authorization:
                 )
         elif not self._has_proof:
             if from_web_page(headers):
-                raise Forbidden(
-                    "Web pages may not use the REST surface: set CONTROL_TOKEN, and send it as a bearer token."
-                )
+                raise Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
             if not self._hosts.allow(headers.get(b"host")):
                 raise Forbidden(
-                    "The REST surface does not answer to this Host: set CONTROL_TOKEN, or let WS_HOSTNAME name it."
+                    "The REST API does not answer to this Host: set CONTROL_TOKEN, or let WS_HOSTNAME name it."
                 )
 
     def allows(self, request: Request) -> bool:

@@ -1,11 +1,11 @@
-"""The bearer tokens that the REST surface asks for (RFC 6750)."""
+"""The bearer tokens that the REST API asks for (RFC 6750)."""
 
 from collections.abc import Sequence
 from hmac import compare_digest
 
 
 class BearerTokens:
-    """The tokens that are good now: each request is held against those of its own moment."""
+    """The tokens that are valid now. They may be replaced at any time; each request is checked when it comes."""
 
     __slots__ = ("_tokens",)
 
@@ -20,6 +20,6 @@ class BearerTokens:
     def accept(self, authorization: bytes | None) -> bool:
         """Return whether the value of an `Authorization` header carries one of the tokens."""
         scheme, _, given = (authorization or b"").partition(b" ")
-        # All are compared, whichever it is: the time tells nothing.
+        # All tokens are compared, so that the time shows nothing about them.
         found = sum(compare_digest(given.strip(b" "), token) for token in self._tokens)
         return found > 0 and scheme.lower() == b"bearer"

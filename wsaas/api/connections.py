@@ -142,7 +142,7 @@ def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
         raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
     before = _time(query["connected_before"]) if "connected_before" in query else math.inf
     if query.get("state", "ending") != "ending":
-        raise errors.BadRequest("state has to be ending, or left out for live connections.")
+        raise errors.BadRequest("state has to be ending, or absent for live connections.")
     sessions = registry.ending() if "state" in query else registry.live()
     found, has_more = page(sessions, _number(query, "after", 0), limit, before)
     content = {

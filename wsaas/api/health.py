@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, for load balancers and orchestrators. They need no token and tell nothing else."""
+"""`/healthz` and `/readyz`, for load balancers and orchestrators. They need no token, and show nothing else."""
 
 from wsaas.errors import Unavailable
 from wsaas.http.request import Request
@@ -7,7 +7,7 @@ from wsaas.sessions.registry import Registry
 
 
 def is_alive(_request: Request) -> OutgoingResponse:
-    """Answer 200 as long as the event loop turns."""
+    """Answer 200 as long as the event loop runs."""
     return OK
 
 

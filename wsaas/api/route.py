@@ -1,4 +1,4 @@
-"""A row of the route table: the paths that it serves, and what each method does there."""
+"""A row of the table of routes: which paths it serves, and what each method does there."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Handler = Callable[..., Response]
 
 
 def no_body(_request: Request, *_names: str) -> int:
-    """Let a request be answered without its body, which is read and dropped."""
+    """Let a request be answered without its body, which is read and discarded."""
     return 0
 
 
@@ -36,7 +36,7 @@ class Route:
         *,
         is_public: bool = False,
     ) -> None:
-        """Serve decoded paths of which all matches `pattern`."""
+        """Serve the decoded paths that `pattern` matches from start to end."""
         self._methods = dict(methods)
         if b"GET" in methods:
             self._methods[b"HEAD"] = methods[b"GET"]

@@ -137,8 +137,8 @@ class Chunked(Body):
     def _read_complete_chunks(self, data: bytes, at: int, chunks: int) -> tuple[int, int]:
         """Read the chunks that `data` has all of, except for the last chunk of the body.
 
-        Return where they end, and how many of `chunks` are left. A tiny chunk that is read line by line costs four
-        times as much.
+        Return where they end, and how many of `chunks` may still be read. A tiny chunk that is read line by line costs
+        four times as much.
         """
         while chunks > 0 and (found := self.SIZE.match(data, at)) is not None:
             start = found.end()

@@ -1,7 +1,7 @@
 """The heads of HTTP/1.1 messages: where one ends, its headers, and what they say about its body (RFC 9112).
 
 llhttp (through httptools) checks the syntax of one complete head at a time. The parsers of requests and responses, and
-this module, decide the rest, strictly: what a proxy in front of the gateway could read in another way is refused.
+this module, decide everything else. They are strict: what a proxy in front could read in another way is refused.
 """
 
 from collections.abc import Mapping

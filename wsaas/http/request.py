@@ -34,7 +34,7 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
 class Phase(Enum):
     """What the parser reads next.
 
-    IDLE: the first byte of a request. HEAD, BODY: the rest of one. DISCARD: the rest of the body of a request that was
+    IDLE: the first byte of a request. HEAD, BODY: more of one. DISCARD: more of the body of a request that was
     returned without it. CLOSED: nothing any more.
     """
 

@@ -1,7 +1,7 @@
 """Which connections are accepted: descriptors, and the limit of connections of each address.
 
 Each listener has a `Gate`. It knows the connections of its listener that are not clients: the undecided ones, which
-have sent neither a handshake nor an authorized request yet, and those of the REST surface. When there is no room, it
+have sent neither a handshake nor an authorized request yet, and those of the REST API. When there is no room, it
 closes the oldest undecided connection, as a well-behaved peer sends a request at once, or else the REST connection that
 has been idle for the longest time.
 """
@@ -200,7 +200,7 @@ class SharedGate(Gate):
     __slots__ = ()
 
     def check_client(self) -> None:
-        """Raise `Unavailable` when only the descriptors of the REST surface are left."""
+        """Raise `Unavailable` when only the descriptors of the REST API are left."""
         table = self._table
         others = len(table.closing) + len(self._undecided) + len(self._rest_connections)
         if table.opened() - others >= table.budget.clients:
