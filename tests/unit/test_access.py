@@ -36,12 +36,12 @@ def test_an_origin_that_is_listed_may_connect(origin):
         "http://localhost", "file:///", "file:", "file", "https://b\xfccher.example",
     ],
 )  # fmt: skip
-def test_no_other_origin_may(origin):
+def test_other_origins_may_not_connect(origin):
     assert not SOME.allow(origin)
 
 
 @pytest.mark.parametrize("origin", ["https://a.com", "null", "", "anything"])
-def test_everyone_is_everyone(origin):
+def test_any_origin_may_connect_with_everyone(origin):
     assert ANY_ORIGIN.allow(origin)
 
 
@@ -90,7 +90,7 @@ def test_any_forwarded_header_gives_an_address_that_a_client_cannot_forge(forwar
         assert PROXIES.client(stranger, forwarded) == stranger
 
 
-# Customers
+# Address blocks
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_any_forwarded_header_gives_an_address_that_a_client_cannot_forge(forwar
         ("::1", "::/64"),
     ],
 )
-def test_an_ipv6_customer_is_a_network(address, expected):
+def test_an_ipv6_address_is_counted_with_its_64_network(address, expected):
     assert address_block(address) == expected
 
 
@@ -122,7 +122,7 @@ LOCAL = HostCheck(["gateway.example", "192.0.2.7", "2001:db8::7"])
         b"gateway.example", b"Gateway.Example.:443", b"192.0.2.7:80", b"[2001:DB8:0::7]:80", b"[::ffff:192.0.2.7]",
     ],
 )  # fmt: skip
-def test_a_host_of_this_machine_or_of_the_settings_is_answered(host):
+def test_a_loopback_host_or_one_of_the_settings_is_allowed(host):
     for _ in range(2):
         assert LOCAL.allow(host)
         assert host in LOCAL.known
@@ -138,7 +138,7 @@ def test_a_host_of_this_machine_or_of_the_settings_is_answered(host):
         b"localhost:http",
     ],
 )  # fmt: skip
-def test_any_other_host_is_not(host):
+def test_any_other_host_is_refused(host):
     assert not LOCAL.allow(host)
     assert host not in LOCAL.known
 
@@ -149,7 +149,7 @@ def test_an_unspecified_address_is_no_host(name):
         assert not HostCheck([name]).allow(host)
 
 
-def test_where_no_browser_comes_any_host_is_answered():
+def test_any_host_is_allowed_on_a_unix_socket():
     check = HostCheck([], any_host=True)
     assert check.allow(b"gateway.test")
     assert check.allow(b"")

@@ -41,11 +41,11 @@ def test_each_error_is_tested_here():
     assert {kind for kind, _, _ in ERRORS} == set(errors.HTTPError.__subclasses__())
 
 
-def test_no_two_faults_have_the_same_code():
+def test_no_two_errors_have_the_same_code():
     assert len({kind.code for kind in errors.HTTPError.__subclasses__()}) == len(ERRORS)
 
 
-def test_a_fault_can_be_raised():
+def test_an_error_can_be_raised():
     with pytest.raises(errors.HTTPError, match="It ended"):
         raise errors.Gone("It ended.")
 

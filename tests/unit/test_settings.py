@@ -133,7 +133,7 @@ def test_a_flag_beats_a_variable_and_a_variable_beats_the_default():
     assert load({"log_level": "DEBUG"}, environment).log_level == "DEBUG"
 
 
-def test_a_bad_variable_does_not_matter_where_a_flag_is_given():
+def test_an_invalid_variable_is_ignored_where_a_flag_is_given():
     assert load({"log_level": "DEBUG"}, {"API_URI": API_URI, "LOG_LEVEL": "?"}).log_level == "DEBUG"
 
 
@@ -143,12 +143,12 @@ def test_an_empty_variable_counts_as_not_set(name):
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_an_empty_flag_is_a_value_and_a_wrong_one(name):
+def test_an_empty_flag_is_an_invalid_value(name):
     with pytest.raises(SettingError, match=f"^{name.upper()}="):
         given_as_flags(**{name: ""})
 
 
-def test_other_variables_do_not_matter():
+def test_other_variables_are_ignored():
     assert load({}, {"API_URI": API_URI, "PATH": "/bin", "api_timeout": "x"}) == given_as_variables()
 
 
@@ -156,7 +156,7 @@ def test_other_variables_do_not_matter():
     ("flags", "environment"),
     [({}, {}), ({}, {"API_URI": ""}), ({"api_uri": ""}, {}), ({"api_uri": ""}, {"API_URI": API_URI})],
 )
-def test_without_a_backend_the_demo_is_offered(flags, environment):
+def test_an_error_without_a_backend_suggests_the_demo(flags, environment):
     with pytest.raises(SettingError) as raised:
         load(flags, environment)
     assert str(raised.value).startswith("API_URI is not set")
@@ -190,7 +190,7 @@ def test_a_flag_that_is_not_given_is_none():
     assert set(vars(parser().parse_args([])).values()) == {None}
 
 
-def test_flags_lead_to_settings():
+def test_flags_are_parsed_into_settings():
     arguments = ["--api-uri", "backend/ws", "--ws-timeout=0", "--allowed-origins", "https://a.com"]
     settings = load(vars(parser().parse_args(arguments)), {"WS_TIMEOUT": "5"})
     assert (settings.api_uri.host, settings.ws_timeout) == ("backend", 0)
@@ -227,14 +227,14 @@ def test_a_log_level_is_one_of_four(text):
 
 
 @pytest.mark.parametrize("text", ["info", "Info", "iNFO"])
-def test_a_choice_may_be_in_capitals_or_not(text):
+def test_a_choice_may_be_in_any_case_of_letters(text):
     assert value_of("log_level", text) == "INFO"
     assert [value_of("log_format", "JSON"), value_of("journal_sync", "Full")] == ["json", "full"]
     assert [value_of("compression", switch) for switch in ("On", "OFF")] == [True, False]
 
 
 @pytest.mark.parametrize("text", ["WARNING", "warning", "TRACE", " INFO", "10", "\u0130NFO"])
-def test_a_log_level_is_none_but_these(text):
+def test_other_log_levels_are_refused(text):
     assert refusal("log_level", text) == f"LOG_LEVEL={text!r}: expected ERROR, WARN, INFO or DEBUG"
 
 
@@ -461,7 +461,7 @@ def test_other_values_of_listen_mode_are_refused(text):
         ("https://10.0.0.1", Address("", 443)),
     ],
 )
-def test_clients_are_listened_to_where_the_public_name_says(name, expected):
+def test_the_address_for_clients_follows_from_the_public_name(name, expected):
     settings = given_as_variables(ws_hostname=name)
     assert listen_address(settings) == control_address(settings) == expected
 
@@ -475,7 +475,7 @@ def test_a_listener_that_is_set_beats_the_public_name():
     assert (listen_address(settings), control_address(settings)) == (Address("localhost", 1), Address(path="/c"))
 
 
-# Lists and the token
+# Lists and secrets
 
 
 @pytest.mark.parametrize(
@@ -628,7 +628,7 @@ def test_a_secret_may_be_in_a_file(tmp_path, name, text, expected, end):
         (b"", "the file is empty"),
     ],
 )
-def test_a_file_without_a_secret_is_named(tmp_path, content, why):
+def test_an_error_names_a_file_without_a_secret(tmp_path, content, why):
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
@@ -637,14 +637,14 @@ def test_a_file_without_a_secret_is_named(tmp_path, content, why):
     assert str(raised.value) == f"CONTROL_TOKEN_FILE={str(path)!r}: {why}"
 
 
-def test_a_file_that_never_ends_is_not_read_to_its_end():
+def test_only_a_bounded_part_of_a_file_is_read():
     with pytest.raises(SettingError) as raised:
         load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": "/dev/zero"})
     assert str(raised.value) == "CONTROL_TOKEN_FILE='/dev/zero': the file has more than 65536 bytes"
     assert MAX_SECRET_FILE_SIZE == 65536
 
 
-def test_a_file_that_is_too_long_is_not_taken_for_its_beginning(tmp_path):
+def test_a_file_that_is_too_long_is_refused(tmp_path):
     path = tmp_path / "secret"
     path.write_bytes(b"x" * MAX_SECRET_FILE_SIZE)
     assert read_secret("control_token_file", path) == (b"x" * MAX_SECRET_FILE_SIZE,)
@@ -654,7 +654,7 @@ def test_a_file_that_is_too_long_is_not_taken_for_its_beginning(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), SECRETS)
-def test_the_file_of_a_secret_is_read_again(tmp_path, name, text, expected):
+def test_the_file_of_a_secret_can_be_reloaded(tmp_path, name, text, expected):
     path = tmp_path / "secret"
     path.write_text(text + "\n")
     assert read_secret(f"{name}_file", path) == expected
@@ -677,7 +677,7 @@ def test_reloading_a_pipe_does_not_block(tmp_path, has_writer):
         os.close(writer)
 
 
-def test_a_secret_is_in_one_place(tmp_path):
+def test_a_secret_and_its_file_cannot_both_be_set(tmp_path):
     (tmp_path / "secret").write_text("s3cret")
     both = {"control_token": "x", "control_token_file": str(tmp_path / "secret")}
     as_variables = {name.upper(): value for name, value in both.items()}
@@ -686,7 +686,7 @@ def test_a_secret_is_in_one_place(tmp_path):
             load({"api_uri": API_URI, **flags}, environment)
 
 
-def test_a_flag_wins_over_a_variable_wherever_the_secret_is(tmp_path):
+def test_a_flag_wins_over_a_variable_for_a_secret_and_for_its_file(tmp_path):
     (tmp_path / "secret").write_text("in-file")
     file = str(tmp_path / "secret")
     given = load({"api_uri": API_URI, "control_token": "flag"}, {"CONTROL_TOKEN_FILE": file})
@@ -739,26 +739,26 @@ def test_compression_is_on_or_off(text, expected):
 
 
 @pytest.mark.parametrize("text", ["journal", "/var/lib/wsaas/journal", "./a b/ü.db", "..x", "~/journal", "C:\\x"])
-def test_a_journal_is_a_path_as_it_is(text):
+def test_the_path_of_a_journal_is_kept_as_it_is(text):
     assert value_of("journal", text) == Path(text)
 
 
 @pytest.mark.parametrize("text", ["folder/", "/", "a\nb", "a\0b", "\x7f", "\udcff"])
-def test_a_journal_is_no_folder_and_has_no_control_characters(text):
+def test_a_folder_or_a_path_with_control_characters_is_no_journal(text):
     assert "expected the path of a file" in refusal("journal", text)
 
 
 @pytest.mark.parametrize("text", ["normal", "full"])
-def test_a_journal_is_synchronised_normally_or_fully(text):
+def test_journal_sync_is_normal_or_full(text):
     assert value_of("journal_sync", text) == text
 
 
 @pytest.mark.parametrize("text", ["off", "1", "yes", "full normal"])
-def test_a_journal_is_synchronised_in_no_other_way(text):
+def test_other_values_of_journal_sync_are_refused(text):
     assert "expected normal or full" in refusal("journal_sync", text)
 
 
-# Anything
+# Any text
 
 _pieces = st.sampled_from(
     [
@@ -775,7 +775,7 @@ _any_text = st.one_of(
 
 @examples(1000)
 @given(st.sampled_from(NAMES), _any_text)
-def test_any_text_is_a_value_or_one_line_that_refuses_it(name, text):
+def test_any_text_is_accepted_or_refused_with_one_line(name, text):
     try:
         settings = given_as_flags(**{name: text})
     except SettingError as error:
@@ -789,7 +789,7 @@ def test_any_text_is_a_value_or_one_line_that_refuses_it(name, text):
 
 @examples(1000)
 @given(_any_text, _any_text)
-def test_any_place_that_is_accepted_can_be_used(backend, name):
+def test_any_accepted_address_can_be_used(backend, name):
     for flags in ({"api_uri": backend}, {"ws_hostname": name}, {"listen": name}):
         try:
             settings = given_as_flags(**flags)
@@ -817,7 +817,7 @@ def assert_usable(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), (str(1 << 26), 1 << 26)])
-def test_a_limit_of_memory_leaves_room_for_python_itself(text, value):
+def test_a_memory_limit_below_the_minimum_is_refused(text, value):
     assert given_as_variables(max_memory=text).max_memory == value
     for wrong in ("1", str((1 << 26) - 1), "-1", "1G"):
         with pytest.raises(SettingError, match=r"MAX_MEMORY=.*: expected a number of bytes from 67108864, or 0"):

@@ -42,14 +42,14 @@ LOCAL = Address("127.0.0.1", 8080)
 
 @pytest.mark.parametrize("text", ["0.0.0.0:8080", "http://0.0.0.0:9000/x", "[::]:8080", "https://[0:0::0]"])
 @pytest.mark.parametrize("rest", [LOCAL, Address(path="/run/rest.sock")])
-def test_an_address_that_names_no_host_is_warned_of(text, rest):
+def test_an_unspecified_public_name_is_worth_a_warning(text, rest):
     (warning,) = warnings(text, rest)
     assert warning.startswith(f"WS_HOSTNAME={text} starts each ws_uri, but ")
     assert "is no address to connect to: set WS_HOSTNAME to the name or address" in warning
 
 
 @pytest.mark.parametrize("text", ["localhost:9000", "127.0.0.1:9000", "http://[::1]:9000/hub", "10.0.0.5:9000"])
-def test_another_port_of_this_machine_is_warned_of(text):
+def test_another_port_of_this_machine_is_worth_a_warning(text):
     (warning,) = warnings(text, LOCAL)
     assert warning == (
         f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests on 127.0.0.1:8080: set the port of "
@@ -69,12 +69,12 @@ def test_another_port_of_this_machine_is_warned_of(text):
         ("localhost:9000", Address(path="/run/rest.sock")),
     ],
 )
-def test_what_may_lead_here_is_not_warned_of(text, rest):
+def test_a_name_that_may_be_right_is_not_worth_a_warning(text, rest):
     assert warnings(text, rest, control_token="x") == []
 
 
 @pytest.mark.parametrize("text", ["localhost:8080", "http://10.0.0.5:8080"])
-def test_a_name_without_the_scheme_of_tls_is_warned_of(text):
+def test_a_name_without_https_is_worth_a_warning(text):
     (warning,) = warnings(text, LOCAL, tls_cert="/cert", tls_key="/key")
     host = text.removeprefix("http://").removesuffix(":8080")
     assert warning == (
@@ -94,7 +94,7 @@ def test_a_backend_that_is_this_node_is_worth_a_warning():
     assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
 
 
-def test_an_open_rest_surface_is_worth_a_warning():
+def test_an_open_rest_api_is_worth_a_warning():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [
         "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"

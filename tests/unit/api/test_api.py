@@ -34,7 +34,7 @@ TOKEN = "Authorization: Bearer s3cret"
 
 
 class Answer:
-    """A response taken apart, which has to be one whole response."""
+    """A response taken apart, which has to be one complete response."""
 
     def __init__(self, data, *, head=False):
         top, _, self.body = data.partition(b"\r\n\r\n")
@@ -137,7 +137,7 @@ def test_a_put_to_another_path_is_404(prefix):
     assert rig.connection.written == []
 
 
-def test_a_put_needs_the_token_wherever_it_goes():
+def test_a_put_needs_the_token_for_any_path():
     rig = Rig(control_token="s3cret")
     for path in (rig.path, f"/%{ord(rig.session.id[0]):02x}{rig.session.id[1:]}", UNKNOWN, "/"):
         assert rig.ask("PUT", path, body=b"x").said == (401, "UNAUTHORIZED")
@@ -173,7 +173,7 @@ def test_text_json_and_no_type_at_all_are_text_and_any_other_is_binary(rig, cont
 
 
 @pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded"])
-def test_a_put_that_says_nothing_of_its_body_is_text_if_that_is_utf8_and_else_binary(rig, content_type):
+def test_a_put_without_a_type_is_text_if_its_body_is_utf8_and_binary_otherwise(rig, content_type):
     assert rig.put("grüße".encode(), content_type).status == 200
     assert rig.put(b"\xff\x00", content_type).status == 200
     assert rig.connection.written == [
@@ -196,7 +196,7 @@ def test_text_that_is_not_in_its_charset_is_bad_text(rig):
     assert rig.connection.written == []
 
 
-def test_text_of_another_charset_is_counted_in_utf8():
+def test_the_size_limit_counts_text_of_another_charset_in_utf8():
     rig = Rig(max_message_size="10")
     assert rig.put(b"\xe9" * 5, "text/plain; charset=latin1").status == 200
     assert rig.put(b"\xe9" * 6, "text/plain; charset=latin1").said == (413, "TOO_LARGE")
@@ -224,7 +224,7 @@ def test_a_body_with_a_content_coding_is_refused(rig, method, coding):
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "Identity"])
-def test_a_body_may_say_that_it_has_no_content_coding(rig, coding):
+def test_a_body_may_have_the_content_coding_identity(rig, coding):
     assert rig.ask("PUT", rig.path, f"Content-Encoding: {coding}", body=b"hi").status == 200
     assert rig.ask("GET", rig.path, "Content-Encoding: gzip").status == 200
     assert rig.ask("DELETE", rig.path, f"Content-Encoding: {coding}", body=b"{}").status == 200
@@ -255,7 +255,7 @@ def test_a_put_of_text_that_is_not_utf8_is_bad_text(rig):
     assert rig.put(b"\xff", "application/octet-stream").status == 200
 
 
-def test_a_put_to_a_slow_client_is_told_when_to_come_back(rig):
+def test_a_put_to_a_slow_client_gets_retry_after(rig):
     rig.connection.backlog = 1024 * 1024
     answer = rig.put(b"more")
     assert answer.said == (429, "SLOW_CLIENT")
@@ -291,8 +291,8 @@ def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, r
     assert rig.session.state is State.CLOSING
     assert rig.session.reason is Reason.BACKEND_CLOSED
     rig.session.lost()
-    told = orjson.loads(body_of(rig.webhook.pending))
-    assert (told["code"], told["reason"]) == (code, reason)
+    body = orjson.loads(body_of(rig.webhook.pending))
+    assert (body["code"], body["reason"]) == (code, reason)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_delete_closes_with_the_code_and_reason_of_its_body(rig, body, code, r
         b'{"reason": "\\ud800"}',
     ],
 )
-def test_a_delete_whose_body_cannot_be_followed_changes_nothing(rig, body):
+def test_a_delete_with_an_invalid_body_changes_nothing(rig, body):
     answer = rig.ask("DELETE", rig.path, body=body)
     assert answer.said == (400, "BAD_CLOSE")
     assert answer.json["message"].startswith("The ")
@@ -354,14 +354,14 @@ def test_a_put_to_a_client_that_is_being_closed_is_gone(rig):
 # GET and HEAD.
 
 
-def test_a_get_tells_about_the_client(rig):
+def test_a_get_describes_the_client(rig):
     answer = rig.ask("GET", rig.path)
     assert answer.status == 200
     assert answer.json == {"code": "OK", **information(rig.session, rig.clock)}
     assert answer.json["id"] == rig.session.id
 
 
-def test_a_client_that_is_being_closed_is_still_there(rig):
+def test_a_client_that_is_being_closed_is_still_found(rig):
     rig.ask("DELETE", rig.path)
     assert rig.ask("GET", rig.path).json["state"] == "closing"
 
@@ -381,7 +381,7 @@ def test_a_head_is_answered_like_a_get_without_its_body(rig, path):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET", "HEAD"])
-def test_an_id_that_is_not_there_is_gone(rig, method):
+def test_an_unknown_id_is_gone(rig, method):
     answer = rig.ask(method, UNKNOWN)
     assert answer.status == 410
     assert method == "HEAD" or answer.said == (410, "GONE")
@@ -443,7 +443,7 @@ def test_any_other_path_is_not_found(rig, method, path):
         lambda path: f"http://node/%{ord(path[1]):02X}{path[2:]}",
     ],
 )
-def test_a_target_may_be_spelled_in_every_way_that_http_has(rig, spell):
+def test_a_connection_is_found_however_its_target_is_written(rig, spell):
     assert rig.ask("GET", spell(rig.path)).json["id"] == rig.session.id
 
 
@@ -463,7 +463,7 @@ def test_the_prefix_of_ws_hostname_may_stand_before_an_id(hostname):
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_method_that_a_connection_does_not_know_is_not_allowed(rig, method, known):
+def test_other_methods_of_a_connection_are_not_allowed(rig, method, known):
     answer = rig.ask(method, rig.path if known else UNKNOWN)
     assert answer.said == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["Allow"] == "PUT, DELETE, GET, HEAD"
@@ -471,7 +471,7 @@ def test_a_method_that_a_connection_does_not_know_is_not_allowed(rig, method, kn
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/connections"])
-def test_health_and_the_list_are_only_for_reading(rig, method, path):
+def test_health_and_the_list_support_only_get_and_head(rig, method, path):
     answer = rig.ask(method, path)
     assert answer.said == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["Allow"] == "GET, HEAD"
@@ -488,7 +488,7 @@ def listed(rig, query=""):
     return [orders[each["id"]] for each in answer.json["connections"]], answer.json["next"]
 
 
-def test_the_list_tells_of_the_node_and_of_each_client_what_a_get_tells(rig):
+def test_the_list_describes_the_node_and_each_client_as_a_get_does(rig):
     rig.admit(enters=False)
     rig.clock.advance(90.0)
     answer = rig.ask("GET", "/connections")
@@ -502,9 +502,9 @@ def test_the_list_tells_of_the_node_and_of_each_client_what_a_get_tells(rig):
         "next": None,
     }
     for session in rig.sessions:
-        told = rig.ask("GET", f"/{session.id}").json
-        assert told.pop("code") == "OK"
-        assert told in answer.json["connections"]
+        shown = rig.ask("GET", f"/{session.id}").json
+        assert shown.pop("code") == "OK"
+        assert shown in answer.json["connections"]
 
 
 def test_the_list_of_an_empty_node_is_empty(rig):
@@ -521,9 +521,9 @@ def test_connections_whose_delete_is_owed_are_listed_in_the_order_of_their_ends(
     answer = rig.ask("GET", "/connections?state=ending")
     assert answer.json["total"] == 2
     assert [each["id"] for each in answer.json["connections"]] == [second.id, first.id]
-    told = answer.json["connections"][0]
-    assert (told["state"], told["code"], told["reason"], told["undelivered"]) == ("closed", 4001, "bye", 0)
-    assert told["ended_at"] == rfc3339(rig.clock.wall() - 10.0)
+    shown = answer.json["connections"][0]
+    assert (shown["state"], shown["code"], shown["reason"], shown["undelivered"]) == ("closed", 4001, "bye", 0)
+    assert shown["ended_at"] == rfc3339(rig.clock.wall() - 10.0)
     page = rig.ask("GET", "/connections?state=ending&limit=1").json
     assert [each["id"] for each in page["connections"]] == [second.id]
     page = rig.ask("GET", f"/connections?state=ending&after={page['next']}").json
@@ -554,7 +554,7 @@ def test_the_list_has_pages_each_of_which_names_the_next(rig):
     assert rig.ask("GET", "/connections?limit=1&after=3").json["total"] == 5
 
 
-def test_a_page_holds_a_hundred_unless_it_is_told_otherwise_and_a_thousand_at_most():
+def test_a_page_has_a_hundred_connections_by_default_and_a_thousand_at_most():
     rig = Rig(limit=2000)
     rig.crowd(1002)
     orders, following = listed(rig)
@@ -566,14 +566,14 @@ def test_a_page_holds_a_hundred_unless_it_is_told_otherwise_and_a_thousand_at_mo
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "+1", "1.0", "many", "1e2", "%D9%A1", "9" * 16])
-def test_a_limit_that_is_none_is_refused(rig, limit):
+def test_an_invalid_limit_is_refused(rig, limit):
     answer = rig.ask("GET", f"/connections?limit={limit}")
     assert answer.said == (400, "BAD_REQUEST")
     assert answer.json["message"].startswith("limit has to be a ")
 
 
 @pytest.mark.parametrize("after", ["-1", "+1", "0x1", "last", "%D9%A1", "%C2%B2", "9" * 16, "9" * 5000])
-def test_an_after_that_is_no_number_is_refused(rig, after):
+def test_an_invalid_after_is_refused(rig, after):
     answer = rig.ask("GET", f"/connections?after={after}")
     assert answer.said == (400, "BAD_REQUEST")
     assert answer.json["message"] == "after has to be a whole number."
@@ -587,7 +587,7 @@ def test_unknown_query_parameters_are_ignored(rig, query):
 @pytest.mark.parametrize(
     "target", ["http://node/connections", "http://other:1/connections", "https://[::1]/connections", "/%63onnections"]
 )
-def test_the_list_may_be_asked_for_in_every_way_that_http_has(rig, target):
+def test_the_list_is_found_however_its_target_is_written(rig, target):
     rig.crowd(3)
     answer = rig.ask("GET", f"{target}?after=1&x=http://h/?&limit=1")
     assert answer.status == 200
@@ -609,7 +609,7 @@ def test_the_list_may_be_asked_for_in_every_way_that_http_has(rig, target):
         ("0001-01-01T00:00:00%2B23:59", []),
     ],
 )
-def test_the_list_may_be_of_those_that_came_before_a_time(rig, time, expected):
+def test_the_list_may_be_limited_to_connections_before_a_time(rig, time, expected):
     start = 1_700_001_000.0
     assert rfc3339(start) == "2023-11-14T22:30:00.000Z"
     rig.crowd(3)
@@ -636,7 +636,7 @@ def test_the_list_may_be_of_those_that_came_before_a_time(rig, time, expected):
         "Z",
     ],
 )
-def test_a_time_that_is_none_is_refused(rig, time):
+def test_an_invalid_time_is_refused(rig, time):
     answer = rig.ask("GET", f"/connections?connected_before={time}")
     assert answer.said == (400, "BAD_REQUEST")
     assert answer.json["message"].startswith("connected_before has to be a time such as 2026-01-31T12:00:00.123Z")
@@ -644,7 +644,7 @@ def test_a_time_that_is_none_is_refused(rig, time):
 
 @examples(200)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=40))
-def test_any_query_is_answered_with_a_page_or_a_fault(query):
+def test_any_query_is_answered_with_a_page_or_an_error(query):
     answer = Rig().ask("GET", f"/connections?{query}")
     assert answer.said in {(200, "OK"), (400, "BAD_REQUEST")}
 
@@ -721,7 +721,7 @@ def test_without_the_token_every_request_is_refused(header, method, path):
     assert rig.connection.written == []
 
 
-def test_with_the_token_everything_is_as_without_one():
+def test_a_request_with_the_token_is_served():
     rig = Rig(control_token="s3cret")
     assert rig.ask("PUT", rig.path, TOKEN, body=b"hi").status == 200
     assert rig.ask("GET", rig.path, TOKEN).status == 200
@@ -732,14 +732,14 @@ def test_with_the_token_everything_is_as_without_one():
 
 
 @pytest.mark.parametrize("header", ["authorization: bearer s3cret", "Authorization: BEARER  s3cret"])
-def test_the_scheme_of_a_token_is_in_any_case(header):
+def test_the_scheme_bearer_may_be_in_any_case(header):
     # RFC 9110 section 11.1
     rig = Rig(control_token="s3cret")
     assert rig.ask("GET", rig.path, header).status == 200
 
 
 @pytest.mark.parametrize(("token", "status"), [("new", 200), ("old", 200), ("older", 401), ("new,old", 401)])
-def test_while_tokens_are_changed_each_of_them_is_good(token, status):
+def test_each_of_several_tokens_is_accepted(token, status):
     rig = Rig(control_token="new,old")
     assert rig.ask("GET", rig.path, f"Authorization: Bearer {token}").status == status
 
@@ -749,7 +749,7 @@ def test_health_needs_no_token(path):
     assert Rig(control_token="s3cret").ask("GET", path).status == 200
 
 
-def test_where_no_token_is_set_a_given_one_does_not_matter(rig):
+def test_a_token_is_ignored_where_none_is_set(rig):
     assert rig.ask("GET", rig.path, "Authorization: Bearer whatever").status == 200
 
 
@@ -758,19 +758,19 @@ def test_where_no_token_is_set_a_given_one_does_not_matter(rig):
 
 @pytest.mark.parametrize("path", ["client", "/healthz", UNKNOWN])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_an_answer_says_close_where_the_connection_will_be_closed(rig, method, path):
+def test_a_response_has_connection_close_where_the_connection_is_closed(rig, method, path):
     path = rig.path if path == "client" else path
     assert "Connection" not in rig.ask(method, path).headers
     assert rig.ask(method, path, "Connection: close").headers["Connection"] == "close"
 
 
-def test_a_put_that_closes_is_answered_with_close(rig):
+def test_a_put_with_connection_close_is_answered_with_connection_close(rig):
     answer = rig.ask("PUT", rig.path, "Connection: close", body=b"x")
     assert answer.said == (200, "OK")
     assert answer.headers["Connection"] == "close"
 
 
-# Who may ask, where nothing proves who asks.
+# Requests without a token or certificate.
 
 
 EVERYTHING = [("PUT", None), ("DELETE", None), ("GET", None), ("GET", "/connections"), ("GET", UNKNOWN), ("GET", "/x")]
@@ -786,7 +786,7 @@ EVERYTHING = [("PUT", None), ("DELETE", None), ("GET", None), ("GET", "/connecti
         ("localhost", ("Sec-Fetch-Site: cross-site",)),
     ],
 )
-def test_a_web_page_may_do_nothing(rig, method, path, host, header):
+def test_a_web_page_is_refused(rig, method, path, host, header):
     # Also behind requests that are good, and of a Host that is known to be.
     assert rig.put(b"good").status == 200
     answer = rig.ask(method, path or rig.path, *header, body=b"bad", host=host)
@@ -806,7 +806,7 @@ def test_a_web_page_may_do_nothing(rig, method, path, host, header):
         ({"listen": "unix:/run/wsaas.sock"}, "anything"),
     ],
 )
-def test_a_backend_asks_by_a_name_of_the_settings(values, host):
+def test_the_host_may_be_a_name_of_the_settings(values, host):
     rig = Rig(**values)
     for _ in range(2):
         assert rig.ask("PUT", rig.path, "Sec-Fetch-Site: none", body=b"x", host=host).status == 200
@@ -814,7 +814,7 @@ def test_a_backend_asks_by_a_name_of_the_settings(values, host):
         assert rig.ask("GET", "/connections", host=host).status == 200
 
 
-def test_a_web_page_does_not_reach_a_unix_socket_but_is_refused_all_the_same():
+def test_a_web_page_is_refused_on_a_unix_socket_too():
     rig = Rig(listen="unix:/run/wsaas.sock")
     assert rig.ask("PUT", rig.path, "Origin: http://a", body=b"x").said == (403, "FORBIDDEN")
 
@@ -829,7 +829,7 @@ def test_health_is_open_to_web_pages_too(rig, path):
     assert rig.ask("GET", path, "Origin: http://evil.example", host="evil.example").status == 200
 
 
-def test_a_token_is_proof_enough():
+def test_a_token_replaces_the_check_of_the_host():
     rig = Rig(control_token="s3cret")
     page = "Origin: http://evil.example", "Sec-Fetch-Site: cross-site"
     assert rig.ask("PUT", rig.path, TOKEN, *page, body=b"x", host="evil.example").status == 200
@@ -838,13 +838,13 @@ def test_a_token_is_proof_enough():
     assert rig.ask("PUT", rig.path, body=b"x", host="evil.example").said == (401, "UNAUTHORIZED")
 
 
-def test_a_client_certificate_is_proof_enough():
+def test_a_client_certificate_replaces_the_check_of_the_host():
     rig = Rig(control_tls_ca="/ca.pem", control_listen="127.0.0.1:1", tls_cert="/cert.pem", tls_key="/key.pem")
     answer = rig.ask("PUT", rig.path, "Origin: http://evil.example", body=b"x", host="evil.example")
     assert answer.status == 200
 
 
-def test_http_1_0_without_a_host_proves_nothing(rig):
+def test_http_1_0_without_a_host_is_refused(rig):
     (request,) = read_all(RequestParser(0), b"GET /connections HTTP/1.0\r\n\r\n")
     assert Answer(serialize(rig.control.respond(request), 0.0, request)).said == (403, "FORBIDDEN")
 

@@ -23,7 +23,7 @@ def test_a_header_carries_one_of_the_tokens_or_none(header, good):
     assert BearerTokens([b"one", b"two"]).accept(header) is good
 
 
-def test_tokens_that_are_replaced_are_good_no_more():
+def test_tokens_that_are_replaced_are_not_accepted():
     tokens = BearerTokens([b"one", b"two"])
     tokens.replace([b"two", b"three"])
     assert [tokens.accept(b"Bearer " + each) for each in (b"one", b"two", b"three")] == [False, True, True]

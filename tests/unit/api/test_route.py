@@ -29,7 +29,7 @@ def test_a_head_is_handled_as_a_get():
     ("methods", "method", "allow"),
     [([b"PUT", b"GET"], b"POST", "PUT, GET, HEAD"), ([b"PUT"], b"GET", "PUT"), ([b"PUT"], b"HEAD", "PUT")],
 )
-def test_other_methods_are_refused_with_those_that_there_are(methods, method, allow):
+def test_other_methods_are_refused_with_a_list_of_the_supported_ones(methods, method, allow):
     route = Route(rb"/", dict.fromkeys(methods, handle))
     with pytest.raises(MethodNotAllowed) as refused:
         route.handler(method)

@@ -51,7 +51,7 @@ def test_a_command_and_its_flags(given, command, flags):
         (["--version=1"], "argument --version: ignored explicit argument '1'"),
     ],
 )
-def test_what_cannot_be_read_is_status_2_and_one_line_that_names_it(capsys, given, said):
+def test_an_invalid_argument_exits_with_status_2_and_one_line_that_names_it(capsys, given, said):
     with pytest.raises(SystemExit) as caught:
         parse(given)
     assert caught.value.code == 2

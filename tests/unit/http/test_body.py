@@ -24,7 +24,7 @@ def feed(body: Body, *pieces: bytes) -> bytes:
 
 @examples(200)
 @given(bodies, st.binary(max_size=20), places)
-def test_a_sized_body_takes_its_size_and_no_more(data, behind, places):
+def test_a_sized_body_ends_after_its_size(data, behind, places):
     body = Sized(LIMIT, len(data))
     assert feed(body, *cut(data + behind, places)) == behind
     assert body.complete
@@ -33,7 +33,7 @@ def test_a_sized_body_takes_its_size_and_no_more(data, behind, places):
 
 @examples(300)
 @given(bodies, places, st.sampled_from([b"", b"X: y\r\nZ:\r\n"]), st.binary(max_size=20), places)
-def test_a_chunked_body_takes_its_chunks_and_no_more_however_they_are_cut(data, chunks, trailer, behind, places):
+def test_a_chunked_body_ends_after_its_last_chunk_however_it_is_cut(data, chunks, trailer, behind, places):
     body = Chunked(LIMIT)
     assert feed(body, *cut(chunked(data, chunks, trailer) + behind, places)) == behind
     assert body.complete
@@ -193,7 +193,7 @@ def test_a_body_in_tiny_pieces_is_not_copied_for_each():
     assert body.take() == b"abc"
 
 
-def test_complete_chunks_are_a_shortcut_to_what_their_lines_say():
+def test_the_shortcut_for_complete_chunks_reads_what_the_plain_way_reads():
     data = b"1\r\nx\r\n" * 20_000
     quick, plain = Chunked(LIMIT), Chunked(LIMIT)
     plain._line_start = b"1\r\n"[:1]

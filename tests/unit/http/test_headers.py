@@ -40,7 +40,7 @@ def test_a_head_may_have_thirty_two_kibibytes():
 
 
 @pytest.mark.parametrize("data", [b"X: y\n", b"X: y\r\nZ:\n", b"\n\n"])
-def test_a_head_whose_lines_end_without_cr_is_not_waited_for(data):
+def test_a_head_whose_lines_end_without_cr_is_refused_at_once(data):
     with pytest.raises(Malformed, match="without CR"):
         heads.check_part(b"\n" + data, 1)
 
@@ -90,10 +90,10 @@ def test_a_line_that_is_no_header_is_malformed(parser, start, line):
         heads.read(parser, "1.1", start + b"\r\nA: b\r\n" + line + b"\r\n\r\n")
 
 
-def test_whoever_sees_no_end_of_a_head_has_not_read_it():
+def test_a_head_whose_end_llhttp_does_not_see_is_malformed():
     class Blind:
-        def __init__(self, told):
-            assert callable(told.on_headers_complete)
+        def __init__(self, callbacks):
+            assert callable(callbacks.on_headers_complete)
 
         def feed_data(self, _head):
             """See nothing."""
@@ -156,7 +156,7 @@ def test_a_length_is_one_number_of_digits(parser, start, value):
         (b"Connection: Upgrade", b"Upgrade: x", b"Content-Length: 3", b"Transfer-Encoding: x"),
     ],
 )
-def test_two_lengths_are_none(parser, start, lines):
+def test_two_lengths_are_refused(parser, start, lines):
     with pytest.raises(Malformed, match=r"\w"):
         heads.read(parser, "1.1", b"\r\n".join([start, *lines, b"", b""]))
 
@@ -216,7 +216,7 @@ def test_chunks_within_chunks_are_refused(lines, offer):
             heads.read(parser, "1.1", b"\r\n".join([start, *offer, *lines, b"", b""]))
 
 
-def test_a_coding_that_llhttp_lets_pass_is_judged_all_the_same():
+def test_a_coding_that_llhttp_accepts_is_checked_again():
     with pytest.raises(Malformed, match="chunked is not the last coding"):
         read(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding: gzip")
 
@@ -244,7 +244,7 @@ def test_http_1_0_has_no_codings():
         ([b"Proxy-Connection: close"], True, False),
     ],
 )
-def test_a_connection_is_kept_unless_it_is_told_otherwise(lines, kept, kept_by_1_0):
+def test_a_connection_is_kept_alive_unless_a_header_says_otherwise(lines, kept, kept_by_1_0):
     assert read(*lines).keep_alive is kept
     assert read(*lines, version="1.0").keep_alive is kept_by_1_0
 
@@ -277,6 +277,6 @@ NOTHING: frozenset[bytes] = frozenset()
         ({b"transfer-encoding": b"chunked, chunked"}, NOTHING),
     ],
 )
-def test_a_length_is_judged_whatever_llhttp_lets_pass(headers, repeated):
+def test_a_length_that_llhttp_accepts_is_checked_again(headers, repeated):
     with pytest.raises(Malformed, match=r"length|told twice|chunked|both"):
         heads.Head("1.1", headers, frozenset(repeated))

@@ -119,7 +119,7 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
     opened = connect_body(asked)
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
     stream = b"".join(
-        hook.request(subject, told) for told in (asked, Message(False, message, AT, 1), make_closed(closed, AT))
+        hook.request(subject, event) for event in (asked, Message(False, message, AT, 1), make_closed(closed, AT))
     )
     lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode())]
     if shaken.authorization is not None:
@@ -129,8 +129,8 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
         ("PUT", expected(lines, b"1", b"message", b"application/octet-stream", message), message),
         ("DELETE", expected(lines, b"end", b"disconnect", b"application/json", closed), closed),
     ]
-    told = json.loads(opened)["request"]
-    assert (told["path"], told["query"], told["headers"]) == (shaken.path, shaken.query, shaken.headers)
+    sent = json.loads(opened)["request"]
+    assert (sent["path"], sent["query"], sent["headers"]) == (shaken.path, shaken.query, shaken.headers)
 
 
 SHAKEN = handshake.Handshake(KEY, "/", "", {"host": "x"}, ["v1", "v2"], None)

@@ -111,7 +111,7 @@ def test_where_others_could_read_it_in_another_way_the_connection_is_not_used_ag
 
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("byte_by_byte", [False, True])
-def test_a_guess_is_not_taken(what, byte_by_byte):
+def test_an_ambiguous_head_is_not_repaired(what, byte_by_byte):
     with pytest.raises(BadResponse, match=r"\w"):
         read(REFUSED[what], byte_by_byte=byte_by_byte)
 
@@ -126,7 +126,7 @@ def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_a_doubt_ends_with_its_response(pieces):
+def test_a_doubtful_head_affects_only_its_own_response(pieces):
     reader = ResponseParser(LIMIT)
     sent = [b"HTTP/1.1 100 Go\n\n", OK + END]
     for piece in [b"".join(sent)] if pieces == 1 else sent:
@@ -194,7 +194,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_a_stranger_is_read_strictly(what):
+def test_a_request_is_never_repaired(what):
     reader = RequestParser(LIMIT)
     reader.receive(STRANGE[what])
     assert not isinstance(reader.next(), Request | None)

@@ -67,7 +67,7 @@ def test_a_type_says_what_a_body_is_sent_as(content_type, expected):
         "..os", "-", "utf-8.x", "utf-8" + "-" * 40, "utf-16" + "x" * 30_000,
     ],
 )  # fmt: skip
-def test_a_charset_that_is_none_or_dear_is_not_known(charset):
+def test_a_codec_that_is_slow_or_no_charset_is_refused(charset):
     with pytest.raises(errors.UnsupportedMediaType, match="is not supported") as raised:
         interpret(f"text/plain; charset={charset}".encode())
     assert len(raised.value.message) < 120

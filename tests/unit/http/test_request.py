@@ -16,7 +16,7 @@ def read(*pieces: bytes, limit: int = LIMIT):
     return read_all(RequestParser(limit), *pieces)
 
 
-def told(items):
+def described(items):
     """Return what matters of the items that a reader gave: `CONTINUE` depends on how the bytes were cut."""
     return [
         (item.method, item.target, item.headers, item.body) if isinstance(item, Request) else type(item)
@@ -25,8 +25,8 @@ def told(items):
     ]
 
 
-def fault(*pieces: bytes, limit: int = LIMIT) -> errors.HTTPError:
-    """Return the one fault that all of `pieces` give."""
+def error_of(*pieces: bytes, limit: int = LIMIT) -> errors.HTTPError:
+    """Return the one error that all of `pieces` give."""
     (item,) = read(*pieces, limit=limit)
     assert isinstance(item, errors.HTTPError)
     return item
@@ -52,11 +52,11 @@ def test_pipelined_requests_are_the_same_however_they_are_cut(pipelined, places)
 
 @examples(400)
 @given(requests_or_not, places)
-def test_garbage_ends_in_a_fault_or_waits_however_it_is_cut(data, places):
-    reader, whole = RequestParser(1000), RequestParser(1000)
-    items, at_once = read_all(reader, *cut(data, places)), read_all(whole, data)
-    assert told(items) == told(at_once)
-    assert (reader.phase is Phase.CLOSED) is (whole.phase is Phase.CLOSED)
+def test_garbage_ends_in_an_error_or_waits_however_it_is_cut(data, places):
+    reader, other = RequestParser(1000), RequestParser(1000)
+    items, at_once = read_all(reader, *cut(data, places)), read_all(other, data)
+    assert described(items) == described(at_once)
+    assert (reader.phase is Phase.CLOSED) is (other.phase is Phase.CLOSED)
     for place, item in enumerate(items):
         if isinstance(item, errors.HTTPError):
             assert 400 <= item.status <= 599
@@ -83,7 +83,7 @@ def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behi
     assert read_all(reader, GET) == []
 
 
-def test_a_request_waits_until_it_is_whole():
+def test_a_request_is_returned_when_it_is_complete():
     reader = RequestParser(LIMIT)
     phases = [reader.phase]
     assert read_all(reader, b"PUT / HT") == []
@@ -170,20 +170,20 @@ def test_a_client_without_a_body_does_not_wait(lines):
 
 
 def test_a_request_that_is_too_large_gets_no_100_continue():
-    assert fault(EXPECTING, limit=1).status == 413
+    assert error_of(EXPECTING, limit=1).status == 413
     waiting = read(request(b"Expect: 100-continue", b"Transfer-Encoding: chunked"), b"2\r\n", limit=1)
     assert [item if item is CONTINUE else item.status for item in waiting] == [CONTINUE, 413]
 
 
 @pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
-def test_http_1_0_has_no_interim_answers(connection):
+def test_http_1_0_has_no_interim_responses(connection):
     start = b"PUT / HTTP/1.0"
     head = request(b"Expect: 100-continue", b"Connection: " + connection, b"Content-Length: 1", start=start)
     assert read(head) == []
 
 
 def test_any_other_expectation_fails():
-    assert fault(request(b"Expect: tea", body=GET)).status == 417
+    assert error_of(request(b"Expect: tea", body=GET)).status == 417
 
 
 # Offers of other protocols
@@ -225,10 +225,10 @@ def test_an_offer_with_connection_close_is_the_last_request():
 
 
 def test_an_offer_does_not_hide_what_is_wrong_with_its_request():
-    assert fault(request(*OFFER, b"Transfer-Encoding: gzip")).status == 400
-    assert fault(request(*OFFER, b"Expect: tea")).status == 417
-    assert fault(request(*OFFER, b"Content-Length: 11"), limit=10).status == 413
-    assert fault(request(*OFFER, b"Host: y", body=b"rest")).status == 400
+    assert error_of(request(*OFFER, b"Transfer-Encoding: gzip")).status == 400
+    assert error_of(request(*OFFER, b"Expect: tea")).status == 417
+    assert error_of(request(*OFFER, b"Content-Length: 11"), limit=10).status == 413
+    assert error_of(request(*OFFER, b"Host: y", body=b"rest")).status == 400
 
 
 def test_thousands_of_offers_in_one_piece_do_not_recurse():
@@ -245,7 +245,7 @@ def test_upgrade_without_connection_upgrade_is_no_upgrade():
 
 @pytest.mark.parametrize("header", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])
 def test_a_websocket_request_has_no_body(header):
-    assert fault(request(b"Connection: Upgrade", b"Upgrade: websocket", header, body=b"abc")).status == 400
+    assert error_of(request(b"Connection: Upgrade", b"Upgrade: websocket", header, body=b"abc")).status == 400
 
 
 @pytest.mark.parametrize("lines", [(), (b"Content-Length: 0",)])
@@ -291,7 +291,7 @@ def test_a_method_may_be_asked_of_a_resource(method):
     assert (item.method, item.target) == (method, b"/a")
 
 
-# Faults
+# Errors
 
 
 def test_a_refusal_says_why():
@@ -301,13 +301,13 @@ def test_a_refusal_says_why():
         request(b"Content-Length: x"),
         request(start=b"BREW / HTTP/1.1"),
     ):
-        refusal = fault(data)
+        refusal = error_of(data)
         assert refusal.message.endswith(".")
         assert len(refusal.message) > 20
         assert refusal.__traceback__ is None
 
 
-def test_requests_before_a_fault_still_come_out():
+def test_requests_before_an_error_are_returned():
     items = read(GET + request(b"Content-Length: 1", body=b"a") + b"nonsense\r\n" + GET)
     assert [type(item) for item in items] == [Request, Request, errors.BadRequest]
 
@@ -332,7 +332,7 @@ def test_requests_before_a_fault_still_come_out():
     ],
 )
 def test_bytes_that_cannot_become_a_request_are_refused_before_the_head_ends(status, part):
-    assert fault(part).status == status
+    assert error_of(part).status == status
     assert [item.status for item in read(*[part[at : at + 1] for at in range(len(part))])] == [status]
 
 
@@ -353,14 +353,14 @@ def test_a_target_may_have_eight_kibibytes(method):
     start = b"%b /%b HTTP/1.1" % (method, b"a" * (MAX_TARGET - 1))
     (item,) = read(request(start=start))
     assert len(item.target) == MAX_TARGET
-    assert fault(request(start=start.replace(b"/a", b"/aa")) + GET).status == 414
+    assert error_of(request(start=start.replace(b"/a", b"/aa")) + GET).status == 414
 
 
 def test_a_request_may_have_a_hundred_headers():
     lines = [b"X-%d: y" % number for number in range(MAX_HEADERS - 1)]
     (item,) = read(request(*lines))
     assert len(item.headers) == MAX_HEADERS
-    assert fault(request(*lines, b"Y: 1") + GET).status == 431
+    assert error_of(request(*lines, b"Y: 1") + GET).status == 431
 
 
 def test_a_head_may_have_thirty_two_kibibytes():
@@ -370,9 +370,9 @@ def test_a_head_may_have_thirty_two_kibibytes():
     for pieces in ([most], [most[:-1], most[-1:]], [GET + most]):
         assert len(read(*pieces)[-1].header(b"x")) == size
     too_much = request(b"X: " + b"x" * (size + 1))
-    assert fault(too_much + GET).status == 431
-    assert fault(too_much[:20_000], too_much[20_000:]).status == 431
-    assert fault(too_much[:-1], too_much[-1:]).status == 431
+    assert error_of(too_much + GET).status == 431
+    assert error_of(too_much[:20_000], too_much[20_000:]).status == 431
+    assert error_of(too_much[:-1], too_much[-1:]).status == 431
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nX"])
@@ -428,8 +428,8 @@ def test_empty_lines_before_a_request_are_skipped_but_not_without_end():
     assert read_all(reader, *[b"\r\n"] * (MAX_HEAD // 4), b"\r\n" * (MAX_HEAD // 4 - 1), b"\r", b"\n") == []
     assert reader.phase is Phase.IDLE
     assert len(read_all(reader, GET, b"\r\n" * (MAX_HEAD // 2) + GET)) == 2
-    assert fault(b"\r\n" * (MAX_HEAD // 2), b"\r", b"\n").status == 431
-    assert fault(b"\r\n" * MAX_HEAD + GET).status == 431
+    assert error_of(b"\r\n" * (MAX_HEAD // 2), b"\r", b"\n").status == 431
+    assert error_of(b"\r\n" * MAX_HEAD + GET).status == 431
 
 
 @pytest.mark.parametrize("name", [b"X: ", b"X"])
@@ -453,25 +453,27 @@ def test_a_body_may_come_in_small_pieces_for_as_long_as_it_comes():
 
 def test_extensions_of_chunks_are_refused_before_they_are_many():
     pieces = [b"1;x=%b\r\na\r\n" % (b"y" * 200)] * 200
-    assert fault(request(b"Transfer-Encoding: chunked"), *pieces).status == 431
+    assert error_of(request(b"Transfer-Encoding: chunked"), *pieces).status == 431
 
 
 def test_a_body_over_the_limit_is_refused_by_its_declared_length():
-    assert fault(request(b"Content-Length: 11"), limit=10).status == 413
+    assert error_of(request(b"Content-Length: 11"), limit=10).status == 413
     (item,) = read(request(b"Content-Length: 10", body=b"x" * 10), limit=10)
     assert item.body == b"x" * 10
 
 
 def test_a_body_over_the_limit_is_refused_as_soon_as_its_chunks_are():
     head = request(b"Transfer-Encoding: chunked")
-    assert fault(head, b"5\r\naaaaa\r\n", b"6\r\nbbbbbb\r\n", b"6\r\ncccccc\r\n0\r\n\r\n", GET, limit=10).status == 413
+    assert (
+        error_of(head, b"5\r\naaaaa\r\n", b"6\r\nbbbbbb\r\n", b"6\r\ncccccc\r\n0\r\n\r\n", GET, limit=10).status == 413
+    )
     (item,) = read(head, b"5\r\naaaaa\r\n5\r\nbbbbb\r\n0\r\n\r\n", limit=10)
     assert item.body == b"aaaaabbbbb"
 
 
 def test_of_a_body_over_the_limit_nothing_more_is_read():
     chunks = b"6\r\naaaaaa\r\n" * 5
-    assert fault(request(b"Transfer-Encoding: chunked", body=chunks + b"0\r\n\r\n" + GET), limit=10).status == 413
+    assert error_of(request(b"Transfer-Encoding: chunked", body=chunks + b"0\r\n\r\n" + GET), limit=10).status == 413
 
 
 def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
@@ -496,7 +498,7 @@ def test_the_next_request_waits_until_it_is_asked_for():
     assert reader.next() is None
 
 
-def test_heads_that_come_often_are_judged_once():
+def test_equal_heads_are_read_once():
     put = request(b"Content-Length: 2", start=b"PUT /%d HTTP/1.1", body=b"ab")
     first, second = read(put % 1 + put % 2)
     assert (first.target, second.target) == (b"/1", b"/2")
@@ -508,7 +510,7 @@ def test_heads_that_come_often_are_judged_once():
         assert first.headers is not second.headers
 
 
-def test_a_closed_reader_reads_no_more():
+def test_a_closed_parser_reads_no_more():
     reader = RequestParser(LIMIT)
     read_all(reader, GET[:10])
     reader.close()
@@ -517,7 +519,7 @@ def test_a_closed_reader_reads_no_more():
     assert reader._data == b""
 
 
-# The shorter way of a push
+# The shortcut of a push
 
 
 PUSH = request(b"Content-Length: 2", body=b"hi")
@@ -525,23 +527,23 @@ PUSH = request(b"Content-Length: 2", body=b"hi")
 
 @examples(300)
 @given(st.one_of(requests().map(lambda made: made[0]), requests_or_not, st.sampled_from([PUSH, request()])))
-def test_the_shorter_way_of_a_push_says_what_the_other_one_says_or_takes_nothing(data):
+def test_the_shortcut_of_a_push_returns_what_the_plain_way_returns_or_none(data):
     reader, other = RequestParser(LIMIT), RequestParser(LIMIT)
     push = reader.parse_push(data)
     items = read_all(other, data)
-    assert told(read_all(reader, data) if push is None else [push]) == told(items)
+    assert described(read_all(reader, data) if push is None else [push]) == described(items)
     assert (reader.phase, reader.trailing_data) == (other.phase, other.trailing_data)
 
 
 @pytest.mark.parametrize(
     "data", [PUSH, request(), request(b"Content-Length: 0"), request(b"Expect: 100-continue", b"Content-Length: 0")]
 )
-def test_a_whole_push_takes_the_shorter_way(data):
+def test_a_complete_push_takes_the_shortcut(data):
     reader = RequestParser(LIMIT)
     (item,) = read(data)
     for _ in range(2):
-        assert told([reader.parse_push(data)]) == told([item])
-    assert told(read_all(reader, data)) == told([item])
+        assert described([reader.parse_push(data)]) == described([item])
+    assert described(read_all(reader, data)) == described([item])
 
 
 @pytest.mark.parametrize(
@@ -565,14 +567,14 @@ def test_a_whole_push_takes_the_shorter_way(data):
         request(b"X: " + b"y" * 2000),
     ],
 )
-def test_anything_else_is_left_to_the_longer_way(data):
+def test_anything_else_takes_the_plain_way(data):
     reader = RequestParser(100)
     assert reader.parse_push(data) is None
-    assert told(read_all(reader, data)) == told(read(data, limit=100))
+    assert described(read_all(reader, data)) == described(read(data, limit=100))
 
 
 @pytest.mark.parametrize("before", [PUSH[:10], PUSH[:-1], request(b"Connection: close")])
-def test_the_shorter_way_is_closed_while_something_is_read_and_at_the_end(before):
+def test_there_is_no_shortcut_within_a_request_and_after_the_last_one(before):
     reader = RequestParser(LIMIT)
     read_all(reader, before)
     assert reader.parse_push(PUSH) is None
@@ -603,7 +605,7 @@ def test_what_is_refused_at_its_head_leaves_the_others_as_they_are(pipelined, pl
         request = item.request if isinstance(item, RejectedRequest) else item
         assert (request.method, request.target, request.headers, request.keep_alive) == (method, target, headers, True)
         needed = b"expect" in headers or len(target) % 3 == 2
-        # What came whole is given out whole: it takes no memory that is not let go at once.
+        # What came in one piece is returned in one piece, and takes no memory that is not freed at once.
         assert request.body == body or (not needed and request.body == b"")
         assert not needed or type(item) is Request
 
@@ -646,5 +648,5 @@ def test_lines_of_chunks_that_are_cut_count_as_chunks():
     rounds = 1
     while reader.next() is None and reader.is_busy:
         rounds += 1
-    # Cut, each has a line for its size and one for its end; whole, it counts as one.
+    # Cut, each has a line for its size and one for its end; in one piece, it counts as one.
     assert rounds == 1 + -(-(101 - CHUNKS // 2) // CHUNKS)

@@ -60,7 +60,7 @@ def test_a_response_that_has_no_body_ends_with_its_head(status):
     assert (response.status, response.body, response.keep_alive) == (status, b"", True)
 
 
-def test_interim_responses_are_passed_over():
+def test_interim_responses_are_skipped():
     hint = ok(b"Link: </x>", start=b"HTTP/1.1 103 Early Hints")
     response = respond(ok(start=b"HTTP/1.1 100 Continue") + hint + ok(b"Content-Length: 0"))
     assert (response.status, response.headers) == (200, {b"content-length": b"0"})
@@ -129,7 +129,7 @@ def test_bytes_behind_a_response_spoil_the_connection(extra):
     assert (response.body, response.keep_alive) == (b"a", False)
 
 
-def test_a_body_over_the_limit_is_not_kept_but_answers_all_the_same():
+def test_a_response_with_a_body_over_the_limit_is_returned_without_it():
     response = respond(ok(b"Content-Length: 11", b"Ws-Reply: text", body=b"x" * 11), limit=10)
     assert (response.status, response.body, response.is_too_large) == (200, b"", True)
     assert response.keep_alive
@@ -142,7 +142,7 @@ def test_a_body_over_the_limit_is_not_waited_for():
     assert (response.status, response.body, response.is_too_large, response.keep_alive) == (200, b"", True, False)
 
 
-def test_a_reader_starts_again_for_the_next_response():
+def test_a_parser_starts_again_for_the_next_response():
     reader = ResponseParser(10)
     too_large = reader.feed(ok(b"Content-Length: 11", b"A: b", body=b"x" * 11))
     assert too_large is not None
@@ -238,7 +238,7 @@ def test_what_was_read_before_does_not_count_for_the_next_head():
         assert [reader.feed(piece) is None for piece in cut(large, [10_000, 50_000])] == [True, True, False]
 
 
-def test_a_closed_response_reader_keeps_nothing():
+def test_a_closed_parser_keeps_nothing():
     reader = ResponseParser(LIMIT)
     reader.feed(ok(body=b"abc"))
     reader.close()
@@ -248,7 +248,7 @@ def test_a_closed_response_reader_keeps_nothing():
     assert reader._data == b""
 
 
-def test_heads_that_come_often_are_judged_once():
+def test_equal_heads_are_read_once():
     head = ok(b"X: y", b"Content-Length: 1")
     first, second = respond(head + b"a"), respond(head + b"b")
     assert first.headers is second.headers

@@ -105,7 +105,7 @@ def test_each_response_has_its_date(at, date, made):
     ],
 )
 @pytest.mark.parametrize("made", [OK, OutgoingResponse(200, b"{}")], ids=["OK", "other"])
-def test_a_client_is_told_whether_its_connection_stays_where_it_would_not_expect_that(name, connection, made):
+def test_a_response_says_whether_the_connection_is_kept_where_that_is_not_the_default(name, connection, made):
     head = serialize(made, AT, REQUESTS[name]).partition(b"\r\n\r\n")[0]
     lines = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
     assert lines.get(b"Connection") == connection

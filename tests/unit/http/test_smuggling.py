@@ -263,7 +263,7 @@ def test_an_unambiguous_request_is_read(what, byte_by_byte):
     first, second = read_all(reader, *(data[at : at + 1] for at in range(len(data))) if byte_by_byte else [data])
     assert (first.target, first.body) == (b"/", body)
     assert (second.target, second.body) == (b"/hidden", b"")
-    assert [told_body for _, _, _, told_body in told_by_h11(data, 2)] == [body, b""]
+    assert [found for _, _, _, found in read_by_h11(data, 2)] == [body, b""]
 
 
 @pytest.mark.parametrize("line", [b"Connection: close", b"Connection: keep-alive, Close"])
@@ -272,9 +272,9 @@ def test_nothing_is_read_behind_the_last_request(line):
     assert (last.body, last.keep_alive) == (b"abc", False)
 
 
-def told_by_h11(data: bytes, number: int) -> list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]]:
+def read_by_h11(data: bytes, number: int) -> list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]]:
     """Return what h11 makes of the first `number` requests in `data`. Raises `h11.RemoteProtocolError`."""
-    told = []
+    found = []
     for _ in range(number):
         while data.startswith(b"\r\n"):
             data = data[2:]
@@ -287,16 +287,16 @@ def told_by_h11(data: bytes, number: int) -> list[tuple[bytes, bytes, list[tuple
             body += event.data
         assert isinstance(event, h11.EndOfMessage), event
         data = connection.trailing_data[0]
-        told.append((head.method, head.target, list(head.headers), body))
-    return told
+        found.append((head.method, head.target, list(head.headers), body))
+    return found
 
 
 @examples(500)
 @given(requests_or_not)
 def test_a_strict_reader_reads_the_same_requests(data):
     items = [item for item in read_all(RequestParser(LIMIT), data) if isinstance(item, Request)]
-    told = told_by_h11(data, len(items))
-    for item, (method, target, headers, body) in zip(items, told, strict=True):
+    found = read_by_h11(data, len(items))
+    for item, (method, target, headers, body) in zip(items, found, strict=True):
         assert (item.method, item.body) == (method, body)
         assert target.endswith(item.target)
         assert {name for name, _ in headers} >= set(item.headers)

@@ -117,7 +117,7 @@ def test_an_argument_is_formatted_only_when_its_line_is_logged(rig, caplog):
     assert len(set(formatted)) == 2
 
 
-def test_a_percent_sign_in_an_argument_stays_what_it_is(rig, caplog):
+def test_a_percent_sign_in_an_argument_is_kept(rig, caplog):
     for _ in range(2):
         rig.throttle.warning("down", "%s", "100 %s %d")
     rig.wait(1)

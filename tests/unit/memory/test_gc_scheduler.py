@@ -127,7 +127,7 @@ def test_collections_take_at_most_a_thousandth_of_the_time(few):
     assert GC_SHARE == 0.001
 
 
-def test_memory_in_use_is_looked_at_once_a_second(many):
+def test_blocks_in_use_are_sampled_once_a_second(many):
     many.blocks = 1_250_000
     assert many.collections_at(1000.5, 1000.9) == 0
     assert many.collections_at(1001.0) == 1

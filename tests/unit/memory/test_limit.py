@@ -80,7 +80,7 @@ def test_with_free_memory_handshakes_are_accepted_at_once_and_the_allowance_grow
     assert rig.check(0) == (NONE, math.inf)
 
 
-def test_the_memory_in_use_is_looked_at_again_whenever_much_came_to_be_held(rig):
+def test_the_memory_is_sampled_again_when_clients_hold_much_more(rig):
     rig.usage = LIMIT + 1
     rig.memory.note(SAMPLE_BYTES - 1)
     assert (rig.samples, rig.memory.pressure) == (0, NONE)
@@ -90,7 +90,7 @@ def test_the_memory_in_use_is_looked_at_again_whenever_much_came_to_be_held(rig)
     assert rig.samples == 1
 
 
-def test_only_time_lets_clients_hold_more_again(rig):
+def test_only_the_check_of_each_second_lets_the_allowance_grow(rig):
     rig.check(LIMIT + 1, 2)
     rig.usage = 0
     rig.memory.note(SAMPLE_BYTES)

@@ -34,7 +34,7 @@ def test_the_limit_of_the_cgroup_that_the_process_is_in_counts(tmp_path, members
     assert memory_usage.available(tmp_path, tmp_path / "membership") == 100 * MIB
 
 
-def test_the_path_of_a_cgroup_outside_of_a_container_is_no_hindrance(tmp_path):
+def test_a_cgroup_path_that_is_missing_in_a_container_is_skipped(tmp_path):
     (tmp_path / "memory.max").write_text(str(100 * MIB))
     (tmp_path / "membership").write_text("0::/kubepods/pod/container\n")
     assert memory_usage.available(tmp_path, tmp_path / "membership") == 100 * MIB

@@ -110,7 +110,7 @@ def test_a_node_full_of_clients_refuses_more_and_logs_it_now_and_then(rig, caplo
     ] * 2
 
 
-def test_whatever_clients_do_descriptors_are_reserved_for_the_rest_surface(rig):
+def test_clients_cannot_take_the_descriptors_reserved_for_the_rest_api(rig):
     for _ in range(3):
         rig.client(rig.clients)
     kept = []
@@ -122,7 +122,7 @@ def test_whatever_clients_do_descriptors_are_reserved_for_the_rest_surface(rig):
     assert not any(each.aborted for each in kept)
 
 
-def test_the_rest_surface_may_use_what_clients_do_not(rig):
+def test_the_rest_api_may_use_descriptors_that_clients_do_not_use(rig):
     kept = [rig.admit(rig.control)[0] for _ in range(5)]
     assert not any(each.aborted for each in kept)
     # Those past the reserve are clients' descriptors: none of them is aborted for a client, nor the other way round.
@@ -213,7 +213,7 @@ def test_a_trusted_proxy_and_a_unix_socket_are_not_counted(address):
         assert rig.admit(rig.clients, address)[1] is None
 
 
-def test_the_rest_surface_counts_no_addresses():
+def test_the_rest_api_counts_no_addresses():
     rig = Rig(clients=10, limit=1)
     for _ in range(5):
         assert rig.admit(rig.control)[1] is None

@@ -39,7 +39,7 @@ def complaint(**values):
     return text
 
 
-# What is made of them.
+# The contexts.
 
 
 def test_without_files_nothing_speaks_tls():

@@ -82,7 +82,7 @@ def test_a_body_that_is_too_large_is_not_passed_on(rig, method, size):
     assert rig.peer.requests == []
 
 
-def test_the_body_of_a_request_that_has_no_use_for_it_is_dropped_behind_the_response(rig):
+def test_a_body_that_is_not_needed_is_discarded_after_the_response(rig):
     rig.receive(remote(method=b"GET", body=b"x" * 1000)[:-500])
     assert len(rig.peer.requests) == 1
     rig.receive(b"x" * 500 + NOTHING)
@@ -176,7 +176,7 @@ def test_the_response_to_a_head_has_no_body(rig):
 @pytest.mark.parametrize(
     ("lines", "connection"), [([], b"close"), ([b"Connection: keep-alive"], b"keep-alive")], ids=["closes", "stays"]
 )
-def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(rig, lines, connection):
+def test_a_response_to_http_1_0_says_whether_the_connection_is_kept(rig, lines, connection):
     rig.receive(remote(*lines, version=b"1.0"))
     rig.peer.answer()
     assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == [connection]
@@ -223,7 +223,7 @@ def test_a_response_to_a_connection_that_closes_is_dropped(rig):
     assert rig.timeouts.connections == []
 
 
-def test_past_the_deadline_the_answer_is_504_and_the_connection_goes_on():
+def test_after_the_deadline_the_response_is_504_and_the_connection_is_kept():
     rig = DeferringRig(timeout=100.0)
     rig.receive(remote() + NOTHING)
     rig.pass_time(99.9, beats=100)

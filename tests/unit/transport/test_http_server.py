@@ -53,7 +53,7 @@ def session(rig):
 # REST requests.
 
 
-def test_a_new_connection_is_watched_and_hears_nothing(rig):
+def test_a_new_connection_has_a_deadline_and_is_sent_nothing(rig):
     assert rig.transport.writes == []
     assert rig.timeouts.connections == [rig.protocol]
 
@@ -96,7 +96,7 @@ def test_a_request_that_closes_is_the_last_one(rig):
     assert rig.transport.writes == []
 
 
-def test_a_fault_is_answered_behind_what_came_before_and_is_the_last_one(rig):
+def test_an_error_is_sent_behind_the_responses_before_it_and_is_the_last_one(rig):
     rig.receive(HEALTH + b"nonsense\r\n\r\n")
     (data,) = rig.transport.writes
     assert responses(data) == [(200, "OK", False), (400, "BAD_REQUEST", True)]
@@ -112,7 +112,7 @@ def test_a_body_over_the_limit_is_refused():
     assert rig.responses() == [(413, "TOO_LARGE", True)]
 
 
-def test_where_rest_is_not_served_nothing_is_found():
+def test_a_listener_without_the_rest_api_answers_404():
     rig = HttpRig(control=False)
     rig.receive(HEALTH + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert rig.responses() == [(404, "NOT_FOUND", False), (404, "NOT_FOUND", True)]
@@ -206,17 +206,17 @@ def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, 
     assert rig.responses() == [(404, "NOT_FOUND", False) if "control" in values else (200, "OK", False)]
 
 
-def test_the_answer_to_a_head_request_that_is_refused_has_no_body(rig):
+def test_the_response_to_a_refused_head_has_no_body(rig):
     rig.receive(b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
     assert rig.transport.take().endswith(b"\r\n\r\n")
 
 
-def test_a_client_of_http_1_0_that_is_refused_keeps_its_connection(rig):
+def test_a_refused_http_1_0_request_keeps_its_connection(rig):
     rig.receive(b"PUT /nothing HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 10\r\n\r\n")
     assert b"\r\nConnection: keep-alive\r\n" in rig.transport.take()
 
 
-def test_the_server_as_a_whole_may_be_pinged_with_a_body_that_nobody_keeps(rig):
+def test_the_body_of_options_for_the_server_is_discarded(rig):
     rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n")
     assert rig.transport.take().startswith(b"HTTP/1.1 200 ")
     assert grows(rig) == 0
@@ -229,7 +229,7 @@ def test_a_body_is_kept_for_a_client_that_is_there(rig):
     assert rig.responses() == [(200, "OK", False)]
 
 
-def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
+def test_a_push_to_a_client_that_ends_during_its_body_is_gone(rig):
     rig.receive(rig.push(size=200))
     rig.receive(b"x" * 100)
     (session,) = rig.registry.live()
@@ -239,7 +239,7 @@ def test_a_client_that_ends_while_a_body_for_it_arrives_is_gone_at_its_end(rig):
     assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
 
 
-def test_a_long_push_is_put_off_while_there_is_little_memory(rig):
+def test_a_long_push_is_refused_while_there_is_little_memory(rig):
     memory = MemoryLimit(math.inf, lambda: 0)
     rig.registry.services = replace(rig.registry.services, memory=memory)
     memory.pressure, memory.allowance = THROTTLING, 1000
@@ -248,7 +248,7 @@ def test_a_long_push_is_put_off_while_there_is_little_memory(rig):
     assert grows(rig) == 0
 
 
-def test_a_short_push_in_pieces_is_taken_while_there_is_little_memory(rig):
+def test_a_short_push_in_pieces_is_accepted_while_there_is_little_memory(rig):
     memory = MemoryLimit(math.inf, lambda: 0)
     rig.registry.services = replace(rig.registry.services, memory=memory)
     memory.pressure, memory.allowance = THROTTLING, 1000
@@ -259,7 +259,7 @@ def test_a_short_push_in_pieces_is_taken_while_there_is_little_memory(rig):
     assert rig.responses() == [(200, "OK", False), (429, "TOO_MANY_REQUESTS", False)]
 
 
-def test_a_push_in_chunks_is_put_off_while_there_is_little_memory(rig):
+def test_a_push_in_chunks_is_refused_while_there_is_little_memory(rig):
     memory = MemoryLimit(math.inf, lambda: 0)
     rig.registry.services = replace(rig.registry.services, memory=memory)
     memory.pressure, memory.allowance = THROTTLING, 1000
@@ -268,7 +268,7 @@ def test_a_push_in_chunks_is_put_off_while_there_is_little_memory(rig):
     assert rig.responses() == [(429, "TOO_MANY_REQUESTS", False)]
 
 
-def test_a_slow_client_is_told_of_before_the_body(rig):
+def test_a_push_to_a_slow_client_is_refused_before_its_body(rig):
     push = rig.push(size=20_000)
     (session,) = rig.registry.live()
     session.send(text=False, data=b"x" * 1024 * 1024)
@@ -277,7 +277,7 @@ def test_a_slow_client_is_told_of_before_the_body(rig):
     assert grows(rig) == 0
 
 
-def test_a_client_that_is_being_closed_takes_no_body(rig, session):
+def test_a_push_to_a_client_that_is_being_closed_is_refused_before_its_body(rig, session):
     rig.webhook.answer(Accepted(None, None))
     session.close(Reason.BACKEND_CLOSED)
     other = rig.visit()
@@ -286,19 +286,19 @@ def test_a_client_that_is_being_closed_takes_no_body(rig, session):
 
 
 @pytest.mark.parametrize(("size", "closes"), [(4097, False), (2_000_000, True)])
-def test_a_close_order_is_small(rig, size, closes):
+def test_the_body_of_a_delete_is_limited(rig, size, closes):
     rig.receive(rig.push(start=b"DELETE", size=size))
     assert rig.responses() == [(413, "TOO_LARGE", closes)]
 
 
-def test_a_close_order_that_is_there_at_once_is_small_too(rig):
+def test_the_body_of_a_delete_that_comes_at_once_is_limited_too(rig):
     rig.receive(
         rig.push(start=b"DELETE", size=4097, body=b" " * 4097) + rig.push(start=b"DELETE", size=9, body=b'{"code":1')
     )
     assert rig.responses() == [(413, "TOO_LARGE", False), (400, "BAD_CLOSE", False)]
 
 
-def test_a_close_order_in_chunks_is_small(rig):
+def test_the_body_of_a_delete_in_chunks_is_limited(rig):
     rig.receive(rig.push(start=b"DELETE", size=None, body=b"1000\r\n" + b"x" * 4096 + b"\r\n1\r\n"))
     assert rig.responses() == [(413, "TOO_LARGE", True)]
 
@@ -319,7 +319,7 @@ def test_a_body_that_is_too_large_to_be_discarded_ends_the_connection():
 
 
 @pytest.mark.parametrize("rest", [b"5\r\nhello\r\n", b"zz\r\n"])
-def test_a_discarded_body_with_a_fault_ends_the_connection_without_a_second_answer(rest):
+def test_a_malformed_discarded_body_ends_the_connection_without_a_second_response(rest):
     rig = HttpRig(max_message_size="8")
     rig.receive(rig.push(start=b"GET", size=None, body=b"5\r\nhello\r\n"))
     assert rig.responses() == [(200, "OK", False)]
@@ -328,7 +328,7 @@ def test_a_discarded_body_with_a_fault_ends_the_connection_without_a_second_answ
     assert rig.is_half_closed
 
 
-def test_a_discarded_body_that_does_not_come_to_its_end_gets_no_second_answer(rig):
+def test_a_discarded_body_that_times_out_gets_no_second_response(rig):
     rig.receive(PUT + b"\r\nhell")
     assert rig.responses() == [(410, "GONE", False)]
     rig.pass_time(0.0)
@@ -339,10 +339,10 @@ def test_a_discarded_body_that_does_not_come_to_its_end_gets_no_second_answer(ri
     assert rig.transport.writes == []
 
 
-# What every answer has.
+# What every response has.
 
 
-def test_each_answer_has_the_date_at_which_it_was_made(rig):
+def test_each_response_has_the_date_at_which_it_was_made(rig):
     rig.receive(HEALTH + NOTHING)
     rig.clock.advance(60.0)
     rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
@@ -354,7 +354,7 @@ def test_each_answer_has_the_date_at_which_it_was_made(rig):
     assert data.count(b"HTTP/1.1 ") == len(times) + 1
 
 
-def test_the_last_answer_has_a_date_whatever_it_is(rig):
+def test_the_last_response_has_a_date_whatever_it_is(rig):
     rig.receive(HEALTH[:10])
     rig.pass_time(0.0)
     rig.pass_time(10.0)
@@ -374,20 +374,20 @@ def test_the_last_answer_has_a_date_whatever_it_is(rig):
         (b"Connection: keep-alive, close\r\n", [b"close"]),
     ],
 )
-def test_a_client_of_http_1_0_is_told_whether_its_connection_stays(control, lines, connection):
+def test_a_response_to_http_1_0_says_whether_the_connection_is_kept(control, lines, connection):
     rig = HttpRig(control=control)
     rig.receive(b"GET /healthz HTTP/1.0\r\n" + lines + b"\r\n")
     assert re.findall(rb"\r\nConnection: (.*)\r\n", rig.transport.take()) == connection
 
 
-def test_a_client_of_http_1_1_knows_that_its_connection_stays(rig):
+def test_a_response_to_http_1_1_says_nothing_where_the_connection_is_kept(rig):
     rig.receive(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"))
     assert undated(rig.transport.take()) == DONE
 
 
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize("path", [b"/healthz", b"/nothing", b"/" + b"a" * 22])
-def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
+def test_the_response_to_a_head_is_that_to_a_get_without_its_body(control, path):
     rig = HttpRig(control=control)
     answers = []
     for method in (b"GET", b"HEAD"):
@@ -399,7 +399,7 @@ def test_the_answer_to_a_head_is_that_to_a_get_without_its_body(control, path):
 
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize(("line", "closes"), [(b"", False), (b"Connection: close\r\n", True)])
-def test_the_server_as_a_whole_may_be_pinged(control, line, closes):
+def test_options_for_the_server_is_answered(control, line, closes):
     rig = HttpRig(control=control)
     rig.receive(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
     end = b"Connection: close\r\n" if closes else b""
@@ -451,7 +451,7 @@ def test_a_burst_that_is_answered_at_once_waits_for_nothing(rig):
     assert rig.clock.timers == []
 
 
-def test_after_a_burst_of_just_so_many_nothing_is_left(rig):
+def test_after_a_burst_of_exactly_one_batch_nothing_is_queued(rig):
     rig.receive(numbered(range(BURST)))
     assert statuses(rig) == EXPECTED[:BURST]
     rig.clock.advance(0.0)
@@ -460,7 +460,7 @@ def test_after_a_burst_of_just_so_many_nothing_is_left(rig):
     assert rig.clock.timers == []
 
 
-def test_others_have_their_turn_behind_a_large_answer(rig, monkeypatch):
+def test_other_connections_are_served_after_a_large_response(rig, monkeypatch):
     monkeypatch.setattr(server, "LARGE_RESPONSE", 167)
     rig.receive(HEALTH * 3 + NOTHING + HEALTH)
     assert statuses(rig) == [200, 200, 200, 404]
@@ -468,7 +468,7 @@ def test_others_have_their_turn_behind_a_large_answer(rig, monkeypatch):
     assert statuses(rig) == [200]
 
 
-def test_what_comes_before_the_rest_of_a_burst_is_behind_it(rig):
+def test_what_arrives_while_a_burst_is_queued_is_answered_after_it(rig):
     rig.receive(numbered(range(BURST + 4)))
     # Paused, a transport may still have something to give.
     rig.receive(numbered(range(BURST + 4, BURST + 10)))
@@ -493,7 +493,7 @@ def brimful(rig):
     return rig
 
 
-def test_the_rest_of_a_burst_waits_until_its_answers_are_taken(brimful):
+def test_a_queued_burst_waits_until_its_responses_are_read(brimful):
     brimful.receive(numbered(range(2 * BURST + 8)))
     for end in (BURST, 2 * BURST):
         assert statuses(brimful) == EXPECTED[end - BURST : end]
@@ -507,7 +507,7 @@ def test_the_rest_of_a_burst_waits_until_its_answers_are_taken(brimful):
     assert brimful.transport.writes == []
 
 
-def test_a_client_that_takes_nothing_is_not_told_that_its_request_is_slow(brimful):
+def test_a_client_that_does_not_read_is_not_answered_408(brimful):
     brimful.receive(numbered(range(1)) + HEALTH[:10])
     brimful.transport.take()
     brimful.pass_time(0.0)
@@ -519,7 +519,7 @@ def test_a_client_that_takes_nothing_is_not_told_that_its_request_is_slow(brimfu
 
 
 @pytest.mark.parametrize("end", [FakeTransport.lose, FakeTransport.close, FakeTransport.abort])
-def test_the_rest_of_a_burst_is_left_when_its_connection_ends(rig, end):
+def test_a_queued_burst_is_dropped_when_its_connection_ends(rig, end):
     rig.receive(numbered(range(2 * BURST + 8)))
     rig.transport.take()
     end(rig.transport)
@@ -528,7 +528,7 @@ def test_the_rest_of_a_burst_is_left_when_its_connection_ends(rig, end):
     assert (rig.transport.writes, rig.transport.reading) == ([], before)
 
 
-def test_the_last_request_may_stand_anywhere_in_a_burst(rig):
+def test_the_last_request_may_be_anywhere_in_a_burst(rig):
     last = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     rig.receive(numbered(range(BURST - 1)) + last + HEALTH)
     assert statuses(rig) == [*EXPECTED[: BURST - 1], 200]
@@ -543,14 +543,14 @@ def test_the_last_request_may_stand_anywhere_in_a_burst(rig):
     assert rig.transport.writes == []
 
 
-def test_a_fault_may_stand_behind_a_burst(rig):
+def test_an_error_may_follow_a_burst(rig):
     rig.receive(numbered(range(BURST + 4)) + b"nonsense\r\n" + HEALTH)
     rig.clock.advance(0.0)
     assert statuses(rig) == [*EXPECTED[: BURST + 4], 400]
     assert rig.is_half_closed
 
 
-def test_a_handshake_may_stand_behind_a_burst(rig):
+def test_a_handshake_may_follow_a_burst(rig):
     early = frame(frames.TEXT, b"early")
     rig.receive(numbered(range(BURST + 4)) + HANDSHAKE + early)
     assert len(rig.registry) == 0
@@ -562,7 +562,7 @@ def test_a_handshake_may_stand_behind_a_burst(rig):
     assert rig.webhook.pending.data == b"early"
 
 
-def test_a_burst_is_no_reason_to_be_late(rig):
+def test_after_a_burst_a_connection_has_the_time_limit_of_an_idle_one(rig):
     rig.receive(numbered(range(BURST + 4)))
     rig.clock.advance(0.0)
     rig.pass_time(0.0)
@@ -585,7 +585,7 @@ def test_a_slow_request_ends_the_slice_of_its_connection(rig):
     assert rig.clock.timers == []
 
 
-def test_while_others_wait_one_request_is_answered_at_once_and_the_rest_behind_them(rig):
+def test_while_others_wait_one_request_is_answered_at_once_and_further_ones_after_them(rig):
     served = []
     rig.context.run_queue.add(lambda: served.append(len(rig.transport.writes)))
     rig.seconds = SLICE_S / 100
@@ -616,7 +616,7 @@ def test_tiny_chunks_are_read_a_few_at_a_time(rig):
     assert rig.transport.reading
 
 
-def test_a_turn_that_comes_while_answers_are_not_taken_waits_for_that(rig):
+def test_a_turn_that_comes_while_responses_are_not_read_is_put_off(rig):
     rig.receive(numbered(range(2 * BURST)))
     assert statuses(rig) == EXPECTED[:BURST]
     rig.protocol.pause_writing()
@@ -636,10 +636,10 @@ def test_a_connection_has_one_place_in_the_queue(rig):
     assert statuses(rig) == EXPECTED[:BURST]
 
 
-# Who does not read.
+# Callers that do not read.
 
 
-def test_a_connection_that_does_not_take_its_answers_is_not_read_until_it_does(rig):
+def test_a_connection_that_does_not_read_its_responses_is_not_read(rig):
     rig.protocol.pause_writing()
     assert not rig.transport.reading
     rig.protocol.resume_writing()
@@ -682,7 +682,7 @@ def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
     assert rig.webhook.pending.data == b"early"
 
 
-def test_a_handshake_may_follow_requests_whose_answers_leave_first(rig):
+def test_a_handshake_may_follow_requests_whose_responses_are_sent_first(rig):
     rig.receive(HEALTH + HANDSHAKE)
     assert undated(rig.transport.take()) == DONE
     assert len(rig.registry) == 1
@@ -717,27 +717,27 @@ def test_a_broken_handshake_is_refused_and_ends_the_connection(old, new, said):
     assert rig.timeouts.connections == [rig.protocol]
 
 
-def test_where_clients_are_not_served_a_handshake_finds_nothing():
+def test_a_listener_without_clients_answers_a_handshake_with_404():
     rig = HttpRig(registry=False)
     rig.receive(HANDSHAKE)
     assert rig.responses() == [(404, "NOT_FOUND", True)]
     assert rig.is_half_closed
 
 
-def test_a_node_that_stops_takes_no_clients(rig):
+def test_a_node_that_stops_accepts_no_clients(rig):
     rig.registry.close(lambda: None, lambda: None)
     rig.receive(HANDSHAKE)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
 
 
-def test_a_full_node_takes_no_clients():
+def test_a_full_node_accepts_no_clients():
     rig = HttpRig(limit=0)
     rig.receive(HANDSHAKE)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
 
 
-def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
+def test_without_a_spare_descriptor_a_connection_is_refused():
     rig = HttpRig(room=0, control=False)
     assert b"\r\nRetry-After: 1\r\n" in b"".join(rig.transport.writes)
     assert rig.responses() == [(503, "UNAVAILABLE", True)]
@@ -750,7 +750,7 @@ def test_without_a_descriptor_to_spare_a_connection_is_turned_away():
     assert rig.transport.aborted
 
 
-def test_without_time_to_say_why_a_connection_is_closed():
+def test_beyond_the_limit_of_refused_connections_one_is_closed_at_once():
     rig = HttpRig(room=0, control=False)
     for _ in range(MAX_REFUSED):
         transport = rig.visit()
@@ -797,10 +797,10 @@ def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request
     assert rig.transport.aborted
 
 
-# Time.
+# Time limits.
 
 
-def test_a_connection_that_says_nothing_is_dropped(rig):
+def test_a_connection_that_sends_nothing_is_dropped(rig):
     rig.pass_time(9.999)
     assert not rig.transport.aborted
     rig.pass_time(0.002)
@@ -832,7 +832,7 @@ def test_the_time_of_the_first_head_runs_since_the_accept(rig):
     assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
 
 
-def test_the_body_of_the_first_request_has_time_of_its_own(rig):
+def test_the_body_of_the_first_request_has_a_time_limit_of_its_own(rig):
     rig.pass_time(9.0)
     rig.receive(rig.push())
     rig.pass_time(70.0, beats=70)
@@ -847,7 +847,7 @@ def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
     assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
 
 
-def test_a_body_has_the_time_of_an_idle_connection(rig):
+def test_a_body_has_the_time_limit_of_an_idle_connection(rig):
     rig.receive(rig.push(body=b"hell"))
     rig.pass_time(0.0)
     rig.pass_time(74.9)
@@ -875,7 +875,7 @@ def test_a_connection_between_requests_is_kept_for_a_while(rig):
     assert undated(rig.transport.take()) == DONE
 
 
-def test_each_request_starts_its_time_anew(rig):
+def test_the_time_limit_starts_anew_with_each_request(rig):
     for _ in range(5):
         rig.receive(HEALTH)
         rig.pass_time(0.0)
@@ -892,7 +892,7 @@ def test_each_request_starts_its_time_anew(rig):
     assert rig.transport.ended
 
 
-def test_a_half_closed_connection_has_a_bounded_time_to_read_the_last_answer(rig):
+def test_a_half_closed_connection_has_a_bounded_time_to_read_the_last_response(rig):
     rig.receive(b"nonsense\r\n\r\n")
     rig.pass_time(9.9)
     assert not rig.transport.aborted
@@ -901,7 +901,7 @@ def test_a_half_closed_connection_has_a_bounded_time_to_read_the_last_answer(rig
 
 
 @pytest.mark.parametrize("data", [b"", HEALTH[:10], HttpRig.push])
-def test_finish_closes_but_not_for_ever(rig, data):
+def test_close_gracefully_closes_within_a_bounded_time(rig, data):
     if data:
         rig.receive(data if isinstance(data, bytes) else data(rig))
     rig.protocol.close_gracefully()
@@ -913,7 +913,7 @@ def test_finish_closes_but_not_for_ever(rig, data):
     assert rig.transport.writes == []
 
 
-# Who a client is.
+# The address of a client.
 
 
 @pytest.mark.parametrize(
@@ -927,14 +927,14 @@ def test_finish_closes_but_not_for_ever(rig, data):
         ("", b"198.51.100.1", "198.51.100.1"),
     ],
 )
-def test_a_trusted_proxy_tells_who_its_client_is(peername, forwarded, address):
+def test_a_trusted_proxy_names_the_address_of_its_client(peername, forwarded, address):
     rig = HttpRig(trusted_proxies="10.0.0.0/8, unix:", peername=peername)
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: " + forwarded + b"\r\n\r\n")
     (session,) = rig.registry.live()
     assert session.info.remote_address == address
 
 
-def test_a_proxy_is_not_trusted_unasked():
+def test_a_proxy_is_not_trusted_by_default():
     rig = HttpRig(peername=("127.0.0.1", 1))
     rig.receive(HANDSHAKE[:-2] + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
     (session,) = rig.registry.live()

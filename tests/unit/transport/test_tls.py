@@ -31,7 +31,7 @@ def contexts():
 
 
 class App(asyncio.Protocol):
-    """Keeps what it is told. `on_data`: called with each piece."""
+    """Keeps what it is called with. `on_data`: called with each piece."""
 
     def __init__(self):
         self.events = []
@@ -248,7 +248,7 @@ def test_what_is_written_arrives_in_one_write(rig, size, kind):
     assert rig.received() == data
 
 
-def test_nothing_is_not_written(rig):
+def test_an_empty_write_sends_nothing(rig):
     rig.tls.write(b"")
     assert rig.raw.writes == []
 
@@ -272,7 +272,7 @@ def test_no_buffer_grows_with_a_large_message(rig):
     assert rig.tls._undecrypted == b""
 
 
-def test_another_protocol_has_everything_from_the_next_piece_on(rig):
+def test_a_protocol_that_is_set_gets_everything_from_the_next_piece_on(rig):
     other = App()
     rig.app.on_data = lambda _: rig.tls.set_protocol(other)
     rig.peer.session.write(b"first")
@@ -336,7 +336,7 @@ def test_a_protocol_may_pause_again_within_what_was_kept(rig):
     asyncio.run(scenario())
 
 
-def test_a_pause_in_the_same_breath_as_a_resume_stays_one(rig):
+def test_a_pause_in_the_same_turn_as_a_resume_counts(rig):
     async def scenario():
         rig.tls.pause_reading()
         rig.tls.resume_reading()
@@ -565,7 +565,7 @@ def test_an_end_without_a_close_notify_is_an_error(rig):
     assert isinstance(error, ssl.SSLEOFError)
 
 
-def test_a_connection_that_is_lost_is_let_go(rig):
+def test_a_lost_connection_is_freed(rig):
     error = ConnectionResetError()
     rig.tls.connection_lost(error)
     assert rig.app.events == ["made", ("lost", error)]
@@ -608,7 +608,7 @@ def test_answers_of_tls_to_a_peer_that_does_not_read_are_bounded(rig, waiting, d
     assert rig.raw.take() == (b"" if dropped else b"sealed")
 
 
-# The side that calls.
+# The client side.
 
 
 class Call:
@@ -639,7 +639,7 @@ def call(contexts):
     call.loop.close()
 
 
-def test_the_side_that_calls_begins(call):
+def test_the_client_begins_the_handshake(call):
     call.do_handshake()
     assert call.app.events == ["made"]
     assert call.handshake_done.result() is None
@@ -663,7 +663,7 @@ def test_the_wrong_server_is_sent_nothing_but_an_alert(contexts):
     call.loop.close()
 
 
-def test_a_call_that_is_cut_off_is_an_error(call):
+def test_a_connect_that_is_cut_off_is_an_error(call):
     call.raw.lose()
     assert isinstance(call.handshake_done.exception(), ConnectionResetError)
     assert call.app.events == []
@@ -675,7 +675,7 @@ def test_the_outcome_of_a_cancelled_connect_is_ignored(call):
     assert call.handshake_done.cancelled()
 
 
-def test_a_call_that_is_given_up_at_its_last_moment_is_broken_off(call):
+def test_a_connect_that_is_cancelled_at_the_end_of_its_handshake_is_aborted(call):
     call.handshake_done.cancel()
     call.do_handshake()
     assert call.handshake_done.cancelled()
@@ -684,13 +684,13 @@ def test_a_call_that_is_given_up_at_its_last_moment_is_broken_off(call):
     assert call.raw.aborted
 
 
-def test_a_call_that_came_through_is_not_broken_off(call):
+def test_a_completed_connect_is_not_aborted(call):
     call.do_handshake()
     call.loop.run_until_complete(asyncio.sleep(0))
     assert not call.raw.aborted
 
 
-# Room.
+# Admission.
 
 
 def test_a_connection_within_its_handshake_makes_room_for_another(contexts):

@@ -34,7 +34,7 @@ def close(code=1000, reason=""):
     return frame(frames.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
-# While the backend is asked.
+# While the backend decides.
 
 
 def test_a_pending_client_is_sent_nothing_and_has_no_deadline():
@@ -197,7 +197,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
-    # The backend is not told faster than it takes them, nor is more than the inbox kept.
+    # The backend is sent messages no faster than it takes them, and no more than the inbox is kept.
     assert rig.session.info.messages_in == 3
     rig.answer_all()
     assert len(rig.messages) == rig.session.info.messages_in == 6
@@ -594,7 +594,7 @@ def test_without_a_timeout_a_client_still_has_to_close():
     assert rig.transport.aborted
 
 
-# Others have their turn
+# Turns of other connections
 
 
 FLOODS = {
@@ -825,7 +825,7 @@ def test_a_client_with_nothing_buffered_when_it_was_pinged_is_closed_in_time(rig
     assert rig.session.reason is Reason.TIMED_OUT
 
 
-# A Close behind much that the client has still to take
+# A Close behind much that the client has not read yet
 
 
 def test_a_client_that_reads_what_is_buffered_before_the_close_gets_all_of_it(rig):
@@ -996,7 +996,7 @@ def test_long_messages_are_noted(tight):
     assert noted[0] <= 40_000 < noted[1] <= 70_000
 
 
-# A client that is held back while it is told to close
+# A client that is held while it is being closed
 
 
 def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():

@@ -80,7 +80,7 @@ def without_reasons(received: list[Received]) -> list[Received]:
     return [Violation(each.code, "") if isinstance(each, Violation) else each for each in received]
 
 
-# The two lanes and wsproto
+# Decoding in place and by wsproto
 
 
 @examples(400)
@@ -93,7 +93,7 @@ def test_any_bytes_cut_anywhere_mean_what_wsproto_makes_of_them(data, places):
 
 @examples(400)
 @given(frame_streams, places, SEVERAL_LIMITS)
-def test_the_fast_lane_gives_what_the_plain_lane_gives(data, places, limit):
+def test_fast_decoding_returns_what_wsproto_returns(data, places, limit):
     expected = receive(data, limit, fast=False)
     assert receive(data, limit) == expected
     assert receive_all(FrameDecoder(limit), cut(data, places)) == expected
@@ -141,7 +141,7 @@ def test_a_message_of_every_size_comes_out_as_it_went_in(opcode, size, fast):
 
 
 @pytest.mark.parametrize("size", [126, 65535, 65536])
-def test_a_header_cut_anywhere_waits_for_its_rest(size):
+def test_an_incomplete_header_is_kept_until_it_is_complete(size):
     data = frame(BINARY, b"x" * size)
     for place in range(1, 16):
         stream = FrameDecoder(UNLIMITED)
@@ -149,7 +149,7 @@ def test_a_header_cut_anywhere_waits_for_its_rest(size):
         assert receive_all(stream, [data[place:]]) == [Message(False, b"x" * size)]
 
 
-def test_a_whole_message_needs_no_wsproto(monkeypatch):
+def test_a_complete_message_needs_no_wsproto(monkeypatch):
     monkeypatch.setattr(framing, "FrameProtocol", None)
     sizes = [0, 1, 125, 126, 65535, 65536]
     each_alone = [frame(TEXT, b"x" * size) for size in sizes]
@@ -160,13 +160,13 @@ def test_a_whole_message_needs_no_wsproto(monkeypatch):
         receive(each_alone[0], fast=False)
 
 
-def test_a_whole_control_frame_needs_no_wsproto(monkeypatch):
+def test_a_complete_control_frame_needs_no_wsproto(monkeypatch):
     monkeypatch.setattr(framing, "FrameProtocol", None)
     data = frame(PING, b"p" * 125) + frame(PONG) + frame(CLOSE, pack("!H", 1000) + b"bye") + frame(PING)
     assert receive(data) == [Ping(b"p" * 125), Pong(), Close(1000, "bye")]
 
 
-def test_wsproto_is_dropped_when_nothing_is_left_in_it():
+def test_wsproto_is_dropped_when_it_has_no_part_of_a_message():
     stream = FrameDecoder(UNLIMITED)
     data = frame(TEXT, b"ab", fin=False) + frame(PING) + frame(0, b"cd") + frame(PONG) + frame(TEXT, b"ef")
     for piece in cut(data, range(len(data))):
@@ -185,7 +185,7 @@ def test_a_message_that_was_read_is_not_kept():
     assert stream._buffer == b""
 
 
-def test_nothing_comes_of_nothing():
+def test_no_bytes_give_no_message():
     stream = FrameDecoder(10)
     assert stream.next() is None
     stream.receive(b"")
@@ -238,7 +238,7 @@ def test_a_broken_frame_is_a_protocol_error_and_the_last_of_its_stream(data, fas
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("size", [200, 65536])
-def test_a_frame_that_is_cut_in_its_header_is_whole_in_the_end(size, fast):
+def test_a_frame_that_is_cut_in_its_header_is_decoded(size, fast):
     data = frame(BINARY, bytes(size))
     for place in range(1, 16):
         stream = FrameDecoder(UNLIMITED, fast=fast)
@@ -391,7 +391,7 @@ def test_empty_fragments_cost_no_memory():
     ("fragments", "turns"),
     [(MAX_FRAGMENTS - 1, 0), (MAX_FRAGMENTS, 0), (MAX_FRAGMENTS + 1, 1), (3 * MAX_FRAGMENTS + 1, 3)],
 )
-def test_many_fragments_are_taken_in_turns(fragments, turns):
+def test_a_call_decodes_a_bounded_number_of_fragments(fragments, turns):
     stream = FrameDecoder(10)
     stream.receive(frame(TEXT, b"", fin=False) + frame(0, b"", fin=False) * (fragments - 1))
     for _ in range(turns):
@@ -492,7 +492,7 @@ def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(l
     assert stream.next() == Message(False, bytes(3 * MIN_LONG_PAYLOAD))
 
 
-# Small things
+# Details
 
 
 @examples(200)
@@ -504,7 +504,7 @@ def test_unmasking_is_what_a_naive_loop_does(payload, mask):
 
 @pytest.mark.parametrize("length", [0, 1, 125])
 @pytest.mark.parametrize("size", [2, 8])
-def test_a_length_in_more_bytes_than_it_needs_is_a_violation_on_both_lanes(size, length):
+def test_a_length_in_more_bytes_than_it_needs_is_a_violation_in_both_ways(size, length):
     head = bytes([0x82, 0x80 | (126 if size == 2 else 127)]) + length.to_bytes(size, "big") + b"\0\0\0\0"
     for fast in (True, False):
         stream = FrameDecoder(1000, fast=fast)

@@ -77,7 +77,7 @@ def streams(draw):
 
 @examples(300)
 @given(streams(), places)
-def test_messages_in_fragments_arrive_whole_however_their_bytes_are_cut(stream, pieces):
+def test_fragmented_messages_arrive_complete_however_their_bytes_are_cut(stream, pieces):
     data, expected = stream
     assert receive(data, pieces=pieces) == expected
 
@@ -232,7 +232,7 @@ def test_a_deflated_message_of_each_size_is_a_frame_that_a_client_reads(monkeypa
 
 
 @pytest.mark.parametrize("payload", [b"", b"a" * (MIN_DEFLATED - 1), bytes(range(256))])
-def test_a_message_that_is_short_or_does_not_shrink_goes_as_it_is(payload):
+def test_a_message_that_is_short_or_does_not_shrink_is_not_deflated(payload):
     assert deflating(Agreement())(BINARY, payload) == encode(BINARY, payload)
 
 

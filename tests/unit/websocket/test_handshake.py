@@ -278,7 +278,7 @@ def test_repeated_headers_are_joined():
         max_size=3,
     )
 )
-def test_any_other_values_are_a_fault_or_a_handshake(changed):
+def test_any_header_values_are_an_error_or_a_handshake(changed):
     asked = request(**{name.decode(): value for name, value in changed.items()})
     try:
         shaken = handshake.read(asked)
@@ -315,7 +315,7 @@ def test_the_backend_may_only_name_a_subprotocol_on_offer(named):
         handshake.select_subprotocol(named, ["a", "b"], ["c"])
 
 
-def test_the_key_of_the_rfc_gives_the_answer_of_the_rfc():
+def test_the_101_for_the_key_of_the_rfc_is_that_of_the_rfc():
     assert handshake.accept(make_handshake(), None) == (
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"Upgrade: websocket\r\n"
@@ -325,7 +325,7 @@ def test_the_key_of_the_rfc_gives_the_answer_of_the_rfc():
     )
 
 
-def test_an_answer_names_the_subprotocol():
+def test_the_101_names_the_subprotocol():
     lines = handshake.accept(make_handshake(), "chat").split(b"\r\n")
     assert lines[4:] == [b"Sec-WebSocket-Protocol: chat", b"", b""]
 
