@@ -68,7 +68,7 @@ def lines(log: str) -> list[tuple[float, str]]:
 def plain(text: str) -> str:
     """Return a line without what is different each time: ports, ids, and how often or how long something happened."""
     text = re.sub(r"(?<=[0-9\]]:)[0-9]{4,5}\b", "PORT", text)
-    text = re.sub(r"PORT/[\w-]{22,30}\b", "PORT/ID", text)
+    text = re.sub(r"PORT/[\w-]{22,30}(?![\w-])", "PORT/ID", text)
     text = re.sub(r" \(\d+ more in \d+ s\)", "", text)
     text = re.sub(r"after [\d.]+ s; deliveries still waiting: \d+", "after N s; deliveries still waiting: N", text)
     text = re.sub(r", \d+ times?\b", ", N times", text)
