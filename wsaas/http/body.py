@@ -1,6 +1,6 @@
 """The bodies of HTTP/1.1 messages: where one ends, and what is in it (RFC 9112 sections 6 and 7).
 
-A body is fed the bytes of its connection in pieces of any size, and leaves those behind its end alone.
+A body is fed the bytes of its connection in pieces of any size, and does not touch those behind its end.
 """
 
 import re

@@ -40,8 +40,8 @@ TRANSITIONS: dict[DeferredState, dict[DeferredState, str]] = {
 class DeferredResponse:
     """A response that comes later, at most once.
 
-    Made by whoever promises the response, who calls `resolve`, but not before the code that it returned this to has
-    called `on_response`. `deadline`: the time (monotonic seconds) at which the wait is over and the caller gets 504.
+    Code that returns one calls `resolve` later, and not before its caller has called `on_response`. `deadline`: the
+    time (monotonic seconds) at which the wait is over and the client of the REST API gets 504.
     """
 
     __slots__ = ("_cancelled", "_resolved", "deadline", "state")
@@ -58,7 +58,7 @@ class DeferredResponse:
         self._resolved = resolved
 
     def resolve(self, response: OutgoingResponse) -> None:
-        """Give the response to who waits for it; does nothing after `cancel`, which may cross it on its way."""
+        """Pass the response to the callback. Does nothing after `cancel`, as both may happen at the same time."""
         if self.state is not CANCELLED:
             self._move(RESOLVED)
             self._resolved(response)
@@ -69,7 +69,7 @@ class DeferredResponse:
         self._cancelled()
 
     def give_up(self, response: OutgoingResponse) -> None:
-        """Stop waiting, and give `response` to who waits instead."""
+        """Cancel, and pass `response` to the callback instead."""
         self.cancel()
         self._resolved(response)
 

@@ -26,7 +26,7 @@ _BODILESS = {204, 304}
 
 
 class BadResponse(Exception):
-    """The backend sent something else than one clear HTTP response: the text says what, after a colon."""
+    """What the backend sent is not one unambiguous HTTP response. The text says why; logs have it after a colon."""
 
 
 class Response:

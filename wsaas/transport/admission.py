@@ -132,7 +132,7 @@ class Gate:
             self._uncount(connection, block)
 
     def mark_authorized(self, connection: Connection) -> None:
-        """Take a connection that made an authorized request for the backend's: it counts for no address any more."""
+        """Treat a connection that made an authorized request as the backend's: it counts for no address any more."""
         block = self._undecided.pop(connection, None)
         if block is not None:
             self._rest_connections[connection] = None

@@ -87,7 +87,7 @@ class FlushingProtocol(asyncio.Protocol):
         self._context.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Let go: everything was sent, or the client is gone."""
+        """Leave the time-outs: everything was sent, or the client is gone."""
         self._context.timeouts.discard(self)
         self._context.addresses.end(self._lingers_for)
 

@@ -1,4 +1,4 @@
-"""What the connections of one listener share, and the answers that they give to requests and handshakes."""
+"""What the connections of one listener share, and how they answer requests and handshakes."""
 
 import asyncio
 from collections.abc import Callable

@@ -240,11 +240,11 @@ class TLSTransport(TransportWrapper):
             self._open()
 
     def _open(self) -> None:
-        """The handshake is done."""
+        """Report the connection to the protocol, as the handshake is done."""
         self._protocol.connection_made(self)
 
     def _fail(self, error: Exception) -> None:
-        """The handshake failed."""
+        """Give up: the handshake failed with `error`."""
         logger.debug("TLS handshake failed: %s", error)
         self._move(FAILED)
 
