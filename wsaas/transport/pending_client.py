@@ -9,6 +9,7 @@ from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.timeouts import NOT_CLOSING
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
+from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.handshake import Handshake, accept
 
 MAX_EARLY_DATA: Final = 64 * 1024
@@ -61,9 +62,11 @@ class PendingClientProtocol(asyncio.Protocol):
         """Send the 101 and the frames `early` behind it; return the protocol that takes over."""
         self._context.timeouts.discard(self)
         transport = self._transport
-        is_deflated = self._handshake.agreement is not None
-        kind = RateLimitedProtocol if self._context.settings.max_message_rate else WebSocketProtocol
-        connection = kind(self._context, transport, self._session, self._early_data, deflated=is_deflated)
+        settings = self._context.settings
+        decoder = FrameDecoder(settings.max_message_size, deflated=self._handshake.agreement is not None)
+        decoder.receive(self._early_data)
+        kind = RateLimitedProtocol if settings.max_message_rate else WebSocketProtocol
+        connection = kind(self._context, transport, self._session, decoder)
         transport.set_protocol(connection)
         transport.write(accept(self._handshake, subprotocol) + early)
         transport.resume_reading()

@@ -39,17 +39,9 @@ class WebSocketProtocol(PacedReader):
     )
 
     def __init__(
-        self,
-        context: ServerContext,
-        transport: asyncio.Transport,
-        session: Session,
-        early_data: bytes,
-        *,
-        deflated: bool = False,
+        self, context: ServerContext, transport: asyncio.Transport, session: Session, decoder: FrameDecoder
     ) -> None:
-        """Prepare for `transport`, whose client sent `early_data` before its 101 and may send `deflated` messages."""
-        decoder = FrameDecoder(context.settings.max_message_size, deflated=deflated)
-        decoder.receive(early_data)
+        """Prepare for `transport`. `decoder` has received what the client sent before its 101."""
         super().__init__(context, transport, session, decoder)
         self._deadline = NOT_CLOSING
         self._final_deadline = NOT_EXTENDED
@@ -245,16 +237,10 @@ class RateLimitedProtocol(WebSocketProtocol):
     __slots__ = ("_bucket", "_timer")
 
     def __init__(
-        self,
-        context: ServerContext,
-        transport: asyncio.Transport,
-        session: Session,
-        early_data: bytes,
-        *,
-        deflated: bool = False,
+        self, context: ServerContext, transport: asyncio.Transport, session: Session, decoder: FrameDecoder
     ) -> None:
         """Prepare for `transport` (see `WebSocketProtocol`)."""
-        super().__init__(context, transport, session, early_data, deflated=deflated)
+        super().__init__(context, transport, session, decoder)
         self._bucket = TokenBucket(context.settings.max_message_rate, context.clock.now())
         self._timer = NO_TIMER
 
