@@ -34,7 +34,7 @@ class HttpConnection(DeferrableProtocol):
         self._site = site
         self._transport = _UNCONNECTED
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as all of its kind
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # of a stream
         """Wait for a request, for `HANDSHAKE_TIMEOUT` at most."""
         self._transport = transport
         context = self._site.context
