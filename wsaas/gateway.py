@@ -65,7 +65,7 @@ class Gateway:
         self._recovery = Recovery(self._registry.services)
         if self._journal is not None:
             self._journal.remembered = self._remembered
-            self._registry.owe = self._recovery.keep
+            self._registry.on_disconnect_failed = self._recovery.keep
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         jobs = self._pool.sweep, self._breaker.sweep, gc_scheduler.collect_if_due, memory.check, throttle.log_due
         self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)

@@ -57,7 +57,7 @@ class Registry:
         self._ending: dict[str, Session] = {}
         self._on_no_clients: Callable[[], None] | None = None
         self._on_all_finished: Callable[[], None] | None = None
-        self.owe: Callable[[Entry], object] = _owe_nothing
+        self.on_disconnect_failed: Callable[[Entry], object] = _drop_entry
         """Called with the entry of a connection whose DELETE was given up."""
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ class Registry:
 
     def disconnect_failed(self, session: Session) -> None:
         """Pass on the entry of `session`, whose DELETE was given up."""
-        self.owe(session.entry())
+        self.on_disconnect_failed(session.entry())
 
     def ending(self) -> ValuesView[Session]:
         """Return the sessions that still deliver events of a disconnected client, in the order of the disconnects."""
@@ -172,5 +172,5 @@ def page(sessions: Collection[Session], after: int, limit: int, before: float) -
     return found[:limit], len(found) > limit
 
 
-def _owe_nothing(_entry: Entry) -> None:
+def _drop_entry(_entry: Entry) -> None:
     """Drop it: without a journal, a DELETE that was given up is not sent again."""
