@@ -1,4 +1,4 @@
-"""CPU time of the gateway for a client that comes and goes, with its POST and its DELETE.
+"""CPU time of the gateway for a client that connects and disconnects, with its POST and its DELETE.
 
 Without a journal, with one, and with one that waits for the disk, in turn.
 """

@@ -65,13 +65,13 @@ class Crowd:
 
     async def send(self) -> None:
         """Let any client send a message."""
-        client, _ = random.choice(self._clients)  # noqa: S311 - no secret
+        client, _ = random.choice(self._clients)
         client.receive(MESSAGE)
         self._gateway.answer(NO_CONTENT)
 
     async def push(self) -> None:
         """Push a message to any client."""
-        _, path = random.choice(self._clients)  # noqa: S311 - no secret
+        _, path = random.choice(self._clients)
         self._call(push(path, 128))
 
     async def pong(self) -> None:

@@ -180,7 +180,7 @@ class Crowd:
         while True:
             with suppress(OSError):
                 await self._connect()
-            await asyncio.sleep(random.uniform(0.5, 1.5) * RECONNECT_DELAY_S)  # noqa: S311
+            await asyncio.sleep(random.uniform(0.5, 1.5) * RECONNECT_DELAY_S)
 
     async def _keep_rate(self) -> None:
         begin = time.monotonic()

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from benchmarks.rig import Rig
@@ -61,7 +62,7 @@ async def ticks(rate: float, seconds: float) -> AsyncIterator[int]:
             await asyncio.sleep(wait)
             Lateness.taken.append(time.perf_counter() - due)
         yield number
-        due = begin + (number + 1 + random.uniform(-0.5, 0.5)) / rate  # noqa: S311
+        due = begin + (number + 1 + random.uniform(-0.5, 0.5)) / rate
 
 
 class EchoClient(asyncio.Protocol):
@@ -251,7 +252,7 @@ class RequestProbe:
             latencies.failed += 1
 
     async def _ask(self) -> bool:
-        make = lambda: SingleRequest(self._data, self._expected)  # noqa: E731 - short
+        make = partial(SingleRequest, self._data, self._expected)
         transport, protocol = await asyncio.get_running_loop().create_connection(make, HOST, self._port)
         try:
             return await protocol.answered

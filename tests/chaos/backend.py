@@ -313,7 +313,7 @@ class Server(asyncio.Protocol):
 
 
 async def main(port: int, gateway: int, books: str, life: int, seed: int) -> None:
-    chance = random.Random(seed * 1000 + life)  # noqa: S311
+    chance = random.Random(seed * 1000 + life)
     backend = Backend(gateway, Books(Path(books)), life, chance)
     server = await asyncio.get_running_loop().create_server(lambda: Server(backend), "127.0.0.1", port, backlog=4096)
     backend.start()

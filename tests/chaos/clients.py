@@ -186,7 +186,7 @@ class HonestClients:
                 raise AssertionError("a client stopped by itself")
 
     async def _come_and_go(self, name: str) -> None:
-        chance = Random(f"{self._seed} {name}")  # noqa: S311
+        chance = Random(f"{self._seed} {name}")
         await asyncio.sleep(chance.uniform(0, 1))
         number = 0
         while not self._is_stopping:

@@ -148,7 +148,7 @@ class HostileClients:
                 task.result()
 
     async def _keep(self, kind: str, place: int) -> None:
-        chance = Random(f"hostile {self._seed} {place}")  # noqa: S311
+        chance = Random(f"hostile {self._seed} {place}")
         while True:
             await asyncio.sleep(chance.uniform(0, 0.5))
             name = f"hostile-{kind}-{next(self._numbers)}"

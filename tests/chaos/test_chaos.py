@@ -73,7 +73,7 @@ class ChaosRun:
     """One run: the gateway, the backend, their clients, and the faults that are injected."""
 
     def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool) -> None:
-        self.chance = random.Random(seed)  # noqa: S311
+        self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger()
         self.peak = 0
@@ -332,7 +332,7 @@ def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
 
 def test_the_books_are_right_whatever_dies(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     seconds = pytestconfig.getoption("--chaos-seconds")
-    seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)  # noqa: S311
+    seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)
     clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
     run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
     print(f"\nchaos for {seconds:g} s and until all is at rest, --chaos-seed {seed}, in {tmp_path}", flush=True)

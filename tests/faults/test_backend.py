@@ -175,7 +175,7 @@ async def test_a_backend_that_closes_connections_between_requests(stage: Stage) 
 
 
 async def test_a_backend_that_closes_idle_connections_at_any_moment(stage: Stage) -> None:
-    chance = random.Random(3)  # noqa: S311
+    chance = random.Random(3)
 
     async def answer_and_close_soon(call: Call) -> None:
         call.ok()

@@ -150,7 +150,7 @@ async def test_a_slow_request_has_only_handshake_timeout(stage: Stage) -> None:
 
 
 async def test_mutated_requests_do_no_harm(stage: Stage) -> None:
-    chance = random.Random(20)  # noqa: S311
+    chance = random.Random(20)
     node = await stage.node()
     seeds = [upgrade(), get(), put(b"Content-Length: 5") + b"hello", put(b"Transfer-Encoding: chunked") + b"0\r\n\r\n"]
     async with bystander(stage, node):
@@ -165,7 +165,7 @@ async def test_mutated_requests_do_no_harm(stage: Stage) -> None:
 
 
 async def test_mutated_frames_do_no_harm(stage: Stage) -> None:
-    chance = random.Random(21)  # noqa: S311
+    chance = random.Random(21)
     node = await stage.node(max_message_size=5000)
     seeds = [
         frame(TEXT, b"hello"),

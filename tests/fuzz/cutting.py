@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from random import Random
 
-_SIZES = [[Random(seed).choice([1, 1, 2, 3, 5, 8, 13, 40, 200, 1000]) for _ in range(8)] for seed in range(256)]  # noqa: S311 - for places to cut, not for secrets
+_SIZES = [[Random(seed).choice([1, 1, 2, 3, 5, 8, 13, 40, 200, 1000]) for _ in range(8)] for seed in range(256)]
 _SIZES[0] = [1]
 
 

@@ -117,7 +117,7 @@ def test_a_signal_is_status_0_and_the_backend_is_told(backend: ThreadedBackend, 
         client.close()
         _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
-    assert backend.told == ["POST", "DELETE"]
+    assert backend.methods == ["POST", "DELETE"]
     assert "Traceback" not in err
     assert " ERROR " not in err
     assert err.rstrip().endswith("stopped")
@@ -194,7 +194,7 @@ def test_main_serves_until_a_signal(backend: ThreadedBackend, capfd: pytest.Capt
     assert main(flags, {"API_URI": backend.uri, "WS_HOSTNAME": "overridden:1"}) == 0
     thread.join()
     assert b"going away" in seen[0]
-    assert backend.told == ["POST", "DELETE"]
+    assert backend.methods == ["POST", "DELETE"]
     lines = capfd.readouterr().err.splitlines()
     assert all(" INFO " in line for line in lines)
     assert " listening on " in lines[0]

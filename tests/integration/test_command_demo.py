@@ -77,7 +77,7 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
     assert " ERROR " not in err
     assert [entry.id for entry in read_journal(path)] == ["a"]
     with running_wsaas(**variables) as (process, _):
-        while backend.told != ["DELETE"]:
+        while backend.methods != ["DELETE"]:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)

@@ -119,7 +119,7 @@ def test_a_reader_that_comes_back_learns_how_many_lines_were_dropped(backend: Th
         reader.start()
         # With a reader, and all that the clients left to do done, there is no line more than the queue takes.
         deadline = time.monotonic() + TIMEOUT_S
-        while backend.told.count("DELETE") < backend.told.count("POST"):
+        while backend.methods.count("DELETE") < backend.methods.count("POST"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         gateway.process.send_signal(signal.SIGTERM)

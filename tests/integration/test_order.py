@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
 
 async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     busy: dict[str, int] = {}
 
     async def slowly(call: Call) -> None:

@@ -13,13 +13,13 @@ from tests.support.waiting import TIMEOUT_S
 
 
 class ThreadedBackend(ThreadingHTTPServer):
-    """Takes everything, and remembers what it was told."""
+    """A backend that answers every request with 200, and records their methods."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), BackendHandler)
-        self.told: list[str] = []
+        self.methods: list[str] = []
 
     @property
     def uri(self) -> str:
@@ -27,13 +27,13 @@ class ThreadedBackend(ThreadingHTTPServer):
 
 
 class BackendHandler(BaseHTTPRequestHandler):
-    """Says OK."""
+    """Answers each request with {"code": "OK"}."""
 
     server: ThreadedBackend
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told.append(self.command)
+        self.server.methods.append(self.command)
         body = b'{"code": "OK"}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

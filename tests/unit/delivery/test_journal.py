@@ -20,7 +20,7 @@ from wsaas.delivery import journal, journal_file
 from wsaas.delivery.journal import MIN_BATCH_INTERVAL_S, RETRY_INTERVAL_S, Entry, JournalError, NoJournal, SqliteJournal
 
 PATIENCE = 20.0
-FAREWELL = make_closed(b'{"code":1006}', 1_700_000_005.5)
+CLOSED_EVENT = make_closed(b'{"code":1006}', 1_700_000_005.5)
 
 
 def entry(name="a", authorization=b"Bearer \xe9", connected_at=1_700_000_000.25):
@@ -106,8 +106,8 @@ class Rig:
     def opened(self, name="a", **values):
         self.journal.add(entry(name, **values), self.done(name))
 
-    def ended(self, name="a", farewell=FAREWELL):
-        self.journal.set_disconnect(name, farewell)
+    def ended(self, name="a", closed=CLOSED_EVENT):
+        self.journal.set_disconnect(name, closed)
 
     def close(self):
         self.journal.close()
@@ -147,7 +147,7 @@ def test_a_connection_without_an_authorization_has_none(opened):
     assert opened.reopen()[0].authorization is None
 
 
-def test_the_context_and_the_farewell_are_remembered_as_they_were(opened):
+def test_the_context_and_the_delete_are_read_back_as_they_were_written(opened):
     opened.opened()
     opened.journal.set_context("a", "cart=7")
     opened.ended()
@@ -158,10 +158,10 @@ def test_the_context_and_the_farewell_are_remembered_as_they_were(opened):
     ]
 
 
-def test_a_farewell_may_be_written_anew(opened):
+def test_a_later_delete_replaces_the_one_that_was_written(opened):
     opened.opened()
     opened.ended()
-    opened.ended(farewell=make_closed(b'{"code":1011}', 2.0))
+    opened.ended(closed=make_closed(b'{"code":1011}', 2.0))
     opened.turn()
     (left,) = opened.reopen()
     assert (left.ended_at, left.disconnect_body) == (2.0, b'{"code":1011}')
@@ -224,7 +224,7 @@ def test_without_a_journal_everything_goes_on_at_once():
     none = NoJournal()
     none.add(entry(), told.append)
     none.set_context("a", "context")
-    none.set_disconnect("a", FAREWELL)
+    none.set_disconnect("a", CLOSED_EVENT)
     none.remove("a")
     assert told == [True]
 
@@ -365,7 +365,7 @@ def test_other_changes_that_cannot_be_written_are_retried_after_a_delay(opened):
     left = opened.reopen()
     assert names(left) == ["a", "b"]
     assert left[0].context == "x"
-    assert left[1].disconnect_body == FAREWELL.disconnect
+    assert left[1].disconnect_body == CLOSED_EVENT.disconnect
 
 
 def test_changes_that_come_while_nothing_can_be_written_wait_for_the_next_attempt(opened):
@@ -373,9 +373,9 @@ def test_changes_that_come_while_nothing_can_be_written_wait_for_the_next_attemp
     opened.turn()
     spy = opened.spy()
     spy.fails_at = "UPDATE"
-    opened.ended("a", farewell=make_closed(b"old", 1.0))
+    opened.ended("a", closed=make_closed(b"old", 1.0))
     opened.turn()
-    opened.ended("a", farewell=make_closed(b"new", 2.0))
+    opened.ended("a", closed=make_closed(b"new", 2.0))
     opened.opened("b")
     assert opened.calls.empty()
     spy.fails_at = None

@@ -26,7 +26,7 @@ from wsaas.delivery.webhook import DELIVERED, Retry, Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
 
-FAREWELL = b'{"code":1000}'
+DISCONNECT_BODY = b'{"code":1000}'
 
 
 def lost(name="a", context=None, connected_at=1_700_000_000.0):
@@ -34,9 +34,9 @@ def lost(name="a", context=None, connected_at=1_700_000_000.0):
     return Entry(name, f"old/{name}", b"Bearer " + name.encode(), context, connected_at)
 
 
-def ended(name="a", farewell=FAREWELL):
+def ended(name="a", body=DISCONNECT_BODY):
     """Return the entry of a connection whose DELETE had been sent."""
-    return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, 1_700_000_123.0, farewell)
+    return Entry(name, f"old/{name}", None, None, 1_700_000_000.0, 1_700_000_123.0, body)
 
 
 def some(count):
@@ -127,7 +127,7 @@ def test_a_delete_is_journaled_only_if_its_first_attempt_fails():
 
 def test_a_retried_delete_is_sent_again_unchanged():
     rig = Rig(ended()).start()
-    assert rig.webhook.events == [make_closed(FAREWELL, 1_700_000_123.0)]
+    assert rig.webhook.events == [make_closed(DISCONNECT_BODY, 1_700_000_123.0)]
     rig.webhook.answer(Retry("no"))
     assert rig.journal.pending == []
 
@@ -167,7 +167,7 @@ def test_without_context_and_authorization_there_are_no_such_headers():
     assert b"Ws-Context" not in request
     assert b"Authorization" not in request
     assert b"\r\nce-id: a:end\r\n" in request
-    assert request.endswith(b"\r\n\r\n" + FAREWELL)
+    assert request.endswith(b"\r\n\r\n" + DISCONNECT_BODY)
 
 
 # A limited number at a time.
