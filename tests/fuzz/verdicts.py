@@ -50,7 +50,7 @@ def check_opened(response: Response) -> None:
     own = {}
     subject = Subject(ID, WS_URI, None)
     if verdict.context is not None:
-        subject.set_context(verdict.context)
+        subject.context = verdict.context
         own[b"ws-context"] = verdict.context.encode()
     check_request(PLAIN, subject, MESSAGE, own)
 

@@ -114,8 +114,7 @@ def test_each_close_code_of_the_gateway_is_named_with_its_reason():
 def test_each_header_of_the_requests_is_in_the_table_and_no_other_is():
     settings = make_settings(api_secret="whsec_" + "A" * 32)
     requests = webhook.Webhook(settings, FakePool(), FakeBreaker(), lambda: 0.0)
-    subject = webhook.Subject("id", "node/id", b"Bearer secret")
-    subject.set_context("context")
+    subject = webhook.Subject("id", "node/id", b"Bearer secret", "context")
     events = [make_opened(), Message(text=True, data=b""), make_closed()]
     sent = set()
     for event in events:

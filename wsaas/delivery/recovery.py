@@ -39,9 +39,7 @@ class _Orphan(OutboxListener):
         self.entry = entry
         self._is_retried = is_retried
         self._recovery = recovery
-        subject = Subject(entry.id, entry.ws_uri, entry.authorization)
-        if entry.context is not None:
-            subject.set_context(entry.context)
+        subject = Subject(entry.id, entry.ws_uri, entry.authorization, entry.context)
         self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:

@@ -103,31 +103,21 @@ DELIVERED = Delivered()
 
 
 class Subject:
-    """The headers that all requests about one connection share. `lines`: the serialized headers."""
+    """The connection that requests are about: the values of the headers that all of its requests share.
 
-    __slots__ = ("id", "lines")
+    `authorization`: the bytes of the header in the handshake. `authorization` and `context` are None if there is none.
+    """
 
-    def __init__(self, connection_id: str, ws_uri: str, authorization: bytes | None) -> None:
-        """Serialize the headers; `authorization` is passed on as the bytes in which it was received."""
+    __slots__ = ("authorization", "context", "id", "ws_uri")
+
+    def __init__(
+        self, connection_id: str, ws_uri: str, authorization: bytes | None, context: str | None = None
+    ) -> None:
+        """Keep the values. Only `context` may change."""
+        self.authorization = authorization
+        self.context = context
         self.id = connection_id
-        lines = f"Ws-Uri: {ws_uri}\r\nce-subject: {connection_id}\r\n".encode()
-        self.lines = lines if authorization is None else b"Authorization: " + authorization + b"\r\n" + lines
-
-    @property
-    def authorization(self) -> bytes | None:
-        """The value of `Authorization`, None without one."""
-        name, _, value = self.lines.partition(b": ")
-        return value.partition(b"\r\n")[0] if name == b"Authorization" else None
-
-    @property
-    def context(self) -> str | None:
-        """The value of `Ws-Context`, None without one."""
-        _, found, value = self.lines.partition(b"\r\nWs-Context: ")
-        return value[:-2].decode() if found else None
-
-    def set_context(self, context: str) -> None:
-        """Send `context` with each further request. To be called only once, as no header is replaced."""
-        self.lines += f"Ws-Context: {context}\r\n".encode()
+        self.ws_uri = ws_uri
 
 
 class Delivery(QueuedDelivery, Protocol):
@@ -214,11 +204,17 @@ class Webhook:
             content, body = (_TEXT if event.text else _BINARY), event.data
         else:
             content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
-        number = f"{subject.id}:{event.number}"
-        event_headers = f"ce-id: {number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n".encode()
-        if self.signer is None:
-            return start + subject.lines + event_headers + body
-        return start + subject.lines + self.signer.lines(number.encode(), self._wall(), body) + event_headers + body
+        connection_id = subject.id
+        context = "" if subject.context is None else f"Ws-Context: {subject.context}\r\n"
+        headers = (
+            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{context}"
+            f"ce-id: {connection_id}:{event.number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
+        ).encode()
+        if (authorization := subject.authorization) is not None:
+            start = b"%bAuthorization: %b\r\n" % (start, authorization)
+        if self.signer is not None:
+            start += self.signer.lines(f"{connection_id}:{event.number}".encode(), self._wall(), body)
+        return start + headers + body
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return the verdict on `event`; log a response that is not a success."""

@@ -1,6 +1,7 @@
 """The facts about one connection: its handshake, its times, its counters, and how it ended."""
 
 from wsaas.clock import Clock
+from wsaas.delivery.webhook import Subject
 from wsaas.events import Disconnect, Reason
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
@@ -9,7 +10,7 @@ NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
 """The Close of a client that was lost without one."""
 
 
-class ConnectionInfo:
+class ConnectionInfo(Subject):
     """The facts about a connection.
 
     Each has one writer: `order` the registry, `last_seen` the protocol of the socket, the others the session.
@@ -27,7 +28,6 @@ class ConnectionInfo:
         "close",
         "connected_at",
         "ended",
-        "id",
         "last_seen",
         "messages_in",
         "messages_out",
@@ -40,13 +40,13 @@ class ConnectionInfo:
         "subprotocol",
     )
 
-    def __init__(self, connection_id: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
-        """Describe the client that has just sent `handshake`."""
+    def __init__(self, connection_id: str, node: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
+        """Describe the client that has just sent `handshake`. `node`: `WS_HOSTNAME`."""
+        super().__init__(connection_id, f"{node}/{connection_id}", handshake.authorization)
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.messages_undelivered = 0
         self.close = NO_CLOSE
         self.connected_at = clock.wall()
         self.ended = 0.0
-        self.id = connection_id
         self.order = 0
         self.path = handshake.path
         self.query = handshake.query
@@ -59,10 +59,10 @@ class ConnectionInfo:
         if self.close is NO_CLOSE:
             self.close = close
 
-    def disconnect(self, ws_uri: str) -> Disconnect:
-        """Return how the connection, whose URI for the backend is `ws_uri`, ended."""
+    def disconnect(self) -> Disconnect:
+        """Return how the connection ended."""
         return Disconnect(
-            ws_uri,
+            self.ws_uri,
             self.close.code,
             self.close.reason,
             round((self.ended - self.since) * 1000),

@@ -19,7 +19,7 @@ def information(session: Session, clock: Clock) -> dict[str, Any]:
         "path": info.path,
         "query": info.query,
         "subprotocol": info.subprotocol,
-        "context": session.outbox.subject.context,
+        "context": info.context,
         "messages_in": info.messages_in,
         "messages_out": info.messages_out,
         "bytes_in": info.bytes_in,

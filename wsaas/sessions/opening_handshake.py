@@ -111,7 +111,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
             return _not_offered(session.ws_uri, verdict.subprotocol)
         session.open(subprotocol)
         if verdict.context is not None:
-            session.outbox.subject.set_context(verdict.context)
+            session.info.context = verdict.context
             services.journal.set_context(session.id, verdict.context)
         connection = session.connection = self._pending_client.accept(subprotocol, bytes(self._frames))
         connection.start()

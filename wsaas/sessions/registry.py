@@ -93,7 +93,7 @@ class Registry:
         """
         connection_id = self._new_id()
         self._count += 1
-        info = ConnectionInfo(connection_id, handshake, remote_address, self.services.clock)
+        info = ConnectionInfo(connection_id, self.node, handshake, remote_address, self.services.clock)
         info.order = self._count
         session = Session(self.services, info, handshake)
         if self.addresses.limit and remote_address:

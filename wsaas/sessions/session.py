@@ -14,7 +14,6 @@ from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
-from wsaas.delivery.webhook import Subject
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Reason
 from wsaas.log import logger
@@ -73,7 +72,7 @@ class Session(OutboxListener):
         self.connection = NO_CONNECTION
         self.discards_messages = False
         self.info = info
-        self.outbox = Outbox(services, Subject(info.id, self.ws_uri, handshake.authorization), self)
+        self.outbox = Outbox(services, info, self)
         self.reason: Reason | None = None
         self.state = CONNECTING
 
@@ -85,7 +84,7 @@ class Session(OutboxListener):
     @property
     def ws_uri(self) -> str:
         """The URI at which the backend reaches this client."""
-        return f"{self._services.settings.ws_hostname.text}/{self.info.id}"
+        return self.info.ws_uri
 
     def receive(self, message: Message) -> None:
         """Deliver `message` of the client, behind those before it."""
@@ -217,7 +216,7 @@ class Session(OutboxListener):
 
     def disconnecting(self, closed: Closed) -> None:
         """Set what the DELETE says: no message before it is under way any more, so all counters are final."""
-        closed.disconnect = self.info.disconnect(self.ws_uri)
+        closed.disconnect = self.info.disconnect()
 
     def disconnect_delivered(self) -> None:
         """Finish."""
@@ -279,8 +278,8 @@ def _refusal(reason: Reason) -> errors.HTTPError:
 
 
 def _entry(session: Session) -> Entry:
-    subject, info, late = session.outbox.subject, session.info, session.outbox.late
-    entry = Entry(info.id, session.ws_uri, subject.authorization, subject.context, info.connected_at)
+    info, late = session.info, session.outbox.late
+    entry = Entry(info.id, info.ws_uri, info.authorization, info.context, info.connected_at)
     if late is not None:
         entry.ended_at, entry.disconnect_body = late.at, stored_disconnect_body(late)
     return entry

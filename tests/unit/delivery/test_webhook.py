@@ -124,8 +124,7 @@ def test_a_post_is_these_bytes(monkeypatch):
 
 
 def test_a_put_is_these_bytes():
-    one = subject(b"Bearer \xe9\xff")
-    one.set_context("user=1; room 2")
+    one = Subject(ID, WS_URI, b"Bearer \xe9\xff", "user=1; room 2")
     data = make(api_uri="https://backend:8443/a?b=c", ws_hostname="http://node/x").request(
         one, Message(True, "grüße".encode(), AT, 12)
     )
@@ -188,10 +187,18 @@ def test_any_message_can_be_read_back(text, data, number):
 
 
 @pytest.mark.parametrize("authorization", [None, b"", b"Bearer \xe9: x", b"Ws-Uri: y"])
-def test_a_subject_knows_its_authorization(authorization):
-    one = Subject("c0ffee", "node/c0ffee", authorization)
-    one.set_context("user=1")
-    assert one.authorization == authorization
+def test_the_authorization_is_sent_unchanged(authorization):
+    one = Subject("c0ffee", "node/c0ffee", authorization, "user=1")
+    assert read(make().request(one, MESSAGE)).headers.get(b"authorization") == authorization
+
+
+def test_a_context_that_is_replaced_is_sent_with_the_next_request():
+    hook, one = make(), Subject(ID, WS_URI, b"Basic x", "page=1")
+    before = hook.request(one, MESSAGE)
+    one.context = "page=2"
+    assert hook.request(one, MESSAGE) == before.replace(b"Ws-Context: page=1\r\n", b"Ws-Context: page=2\r\n") != before
+    one.context = None
+    assert hook.request(one, MESSAGE) == before.replace(b"Ws-Context: page=1\r\n", b"")
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -384,7 +391,7 @@ def test_a_context_that_is_accepted_survives_in_a_header(context):
     if isinstance(verdict, Accepted):
         one = subject()
         assert verdict.context is not None
-        one.set_context(verdict.context)
+        one.context = verdict.context
         assert read(make().request(one, MESSAGE)).header(b"ws-context") == context.encode()
     else:
         assert verdict.disconnect_owed

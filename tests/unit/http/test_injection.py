@@ -210,7 +210,7 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
     if verdict.context is not None:
         hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
         subject = Subject(ID, WS_URI, None)
-        subject.set_context(verdict.context)
+        subject.context = verdict.context
         lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode()), (b"ws-context", verdict.context.encode())]
         assert requests_to_backend(hook.request(subject, Message(False, b"x", AT, 1))) == [
             ("PUT", expected(lines, b"1", b"message", b"application/octet-stream", b"x"), b"x")

@@ -12,9 +12,9 @@ SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=
 
 
 def test_a_client_of_which_nothing_is_heard_was_lost():
-    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     facts.ended = 6.234
-    assert json.loads(disconnect_body(Closed(0.0, disconnect=facts.disconnect("node/id")))) == {
+    assert json.loads(disconnect_body(Closed(0.0, disconnect=facts.disconnect()))) == {
         "ws_uri": "node/id",
         "code": 1006,
         "reason": "",
@@ -26,7 +26,7 @@ def test_a_client_of_which_nothing_is_heard_was_lost():
 
 
 def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
-    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
+    facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     assert (facts.path, facts.query, facts.remote_address, facts.order) == ("/room", "a=1", "192.0.2.7", 0)
     assert facts.since == facts.last_seen == 5.0
     assert facts.connected_at == 1_700_000_005.0
@@ -34,17 +34,17 @@ def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
 
 
 def test_the_first_close_on_the_wire_counts():
-    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock())
+    facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock())
     facts.note_close(Close(4001, "first"))
     facts.note_close(Close(1000, "second"))
     assert facts.close == Close(4001, "first")
 
 
 def test_a_delete_that_is_kept_takes_no_more_than_it_says():
-    facts = ConnectionInfo("id", SHAKEN, "192.0.2.7", FakeClock())
+    facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock())
     tracemalloc.start()
     try:
-        kept = [stored_disconnect_body(Closed(0.0, disconnect=facts.disconnect("node/id"))) for _ in range(100)]
+        kept = [stored_disconnect_body(Closed(0.0, disconnect=facts.disconnect())) for _ in range(100)]
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
