@@ -1,41 +1,29 @@
 """The circuit breaker between all connections and the backend: decides when a delivery is attempted.
 
 Each connection retries by itself, with a back-off. But the retries of thousands of connections would flood a backend
-that is down or just starting. So they queue here. At the same time, many failing requests must not hold up the
+that is down or just starting, so they queue here. At the same time, many failing requests must not hold up the
 connections whose requests would succeed.
 
-The outcome of a request is evidence:
+The outcome of a request is evidence. `NEXT_STATES` is the table of the states that it leads to:
 
-- A complete response is a success, whatever its status: the backend works. Except 502, 503 and 504.
+- A complete response is a success, whatever its status, except 502, 503 and 504.
 - `UNREACHABLE` concerns the backend as a whole. One such failure is enough.
 - Any other failure, and 502, 503 and 504, first concerns that request only. It counts when requests of
-  `FAILURE_THRESHOLD` different connections have failed with no success in between.
+  `FAILURE_THRESHOLD` different connections have failed with no success in between. While OPEN, only the probe counts:
+  if it failed after it was sent, the backend can be reached.
 - `POOL_TIMEOUT` is no evidence: the request was not sent.
-
-The transitions, by state and evidence. Other evidence changes nothing:
-
-=========  ==================================================  =========
-state      evidence                                            new state
-=========  ==================================================  =========
-CLOSED     `UNREACHABLE`                                       OPEN
-CLOSED     failures of `FAILURE_THRESHOLD` connections         HALF_OPEN
-OPEN       a success                                           CLOSED
-OPEN       the probe failed, but was sent: connecting works    HALF_OPEN
-HALF_OPEN  `UNREACHABLE`                                       OPEN
-HALF_OPEN  a success                                           CLOSED
-=========  ==================================================  =========
 
 What a state means for a delivery (a message or a DELETE; a POST is always sent at once):
 
-- CLOSED: it is sent at once. Those that have queued follow: two for each success, one for any other outcome.
+- CLOSED: it is sent at once. Deliveries that queued before follow: two after each success, one after any other outcome.
 - OPEN (the backend cannot be reached): it queues. One *probe* at a time is sent, the first after 0.1 s, later ones
   every second.
 - HALF_OPEN (the backend can be reached, but requests fail): a delivery that failed before queues, and is retried one at
   a time, at the pace of the probes. A delivery that was never attempted is sent at once, as a *trial*, if fewer than
-  `MAX_TRIALS` are under way; otherwise it queues for a slot, ahead of all that failed. A trial occupies its slot until
-  it is answered, for at most `TRIAL_SLOT_S`. Once requests of `SUSTAINED_FAILURES` connections have failed, it is not
-  only a few clients that fail: then a trial occupies its slot for `TRIAL_SLOT_S` even if it is answered, and queued
-  deliveries are attempted at the pace of the retries. Only new ones may still be sent at once.
+  `MAX_TRIALS` are under way; otherwise it queues for a slot, ahead of the retries. A trial occupies its slot until it
+  is answered, for at most `TRIAL_SLOT_S`. Once requests of `SUSTAINED_FAILURES` connections have failed, the problem is
+  not limited to a few clients. From then on, a trial occupies its slot for `TRIAL_SLOT_S` even if it is answered, and
+  queued deliveries are attempted at the pace of the retries. Only new deliveries may still be sent at once.
 """
 
 from collections import deque
@@ -48,23 +36,22 @@ from wsaas.http.response import Response
 from wsaas.log.throttle import throttle
 
 FAILURE_THRESHOLD = 16
-"""Different connections whose requests failed, with no success in between, that open the breaker halfway."""
+"""The breaker becomes half-open when requests of this many connections failed with no success in between."""
 
 SUSTAINED_FAILURES = 64
-"""Different connections whose requests failed, with no success in between, from which on trials are paced."""
+"""Trials are paced when requests of this many connections failed with no success in between."""
 
 MAX_TRIALS = 8
 """Most trials under way at a time while the breaker is half-open."""
 
 TRIAL_SLOT_S = 1.0
-"""Most seconds that a trial occupies its slot: a request that hangs does not hold up the next."""
+"""Seconds after which a hung trial frees its slot."""
 
 FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S = 0.1, 1.0
-"""Seconds before the first probe, and at most between two later ones. Each delay is twice the one before."""
+"""Seconds before the first probe, and the most between two probes. Each delay is twice the previous one."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
-"""Statuses by which a proxy says that the backend does not answer, or the backend that it is overloaded."""
-
+"""Statuses of a proxy that gets no answer from the backend, or of an overloaded backend."""
 
 _SERVER_ERROR = 500
 
@@ -97,7 +84,7 @@ NEXT_STATES: dict[tuple[State, Evidence], State] = {
     (HALF_OPEN, Evidence.UNREACHABLE): OPEN,
     (HALF_OPEN, Evidence.SUCCESS): CLOSED,
 }
-"""The state that follows each state and evidence. See the table in the module's docstring."""
+"""The next state, by state and evidence. Other evidence changes nothing."""
 
 TRANSITIONS: dict[State, dict[State, str]] = {
     state: {after: evidence.value for (before, evidence), after in NEXT_STATES.items() if before is state}
@@ -107,7 +94,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 
 
 class QueuedDelivery(Protocol):
-    """The delivery of one connection that is attempted next. A connection has one at a time."""
+    """The current delivery of a connection. A connection has one at a time."""
 
     @property
     def connection_id(self) -> str:
@@ -115,13 +102,13 @@ class QueuedDelivery(Protocol):
 
     @property
     def untried(self) -> bool:
-        """Whether the backend cannot have seen it yet."""
+        """Whether the backend cannot have seen any attempt."""
 
     def attempt(self) -> bool:
-        """Send it; return False if it is not queued any more."""
+        """Send it; return False if it has left the queue."""
 
     def give_up_overdue(self, now: float) -> bool:
-        """Give it up if it is overdue at `now`; return whether it is not queued any more."""
+        """Give it up if it is overdue at `now`; return whether it has left the queue."""
 
 
 class Waiting(Protocol):
@@ -131,14 +118,14 @@ class Waiting(Protocol):
         """Fail all of them."""
 
     def fail_waiting_retries(self) -> None:
-        """Fail those whose sender retries them."""
+        """Fail the requests that are retried."""
 
 
 class CircuitBreaker:
     """Decides when deliveries are attempted. `state` changes only as in `NEXT_STATES`."""
 
     def __init__(self, clock: Clock, waiting: Waiting) -> None:
-        """Start closed. `waiting`: requests that wait for a connection, and are failed when the breaker opens."""
+        """Start closed. `waiting`: the requests to fail when the breaker opens."""
         self._clock = clock
         self._waiting = waiting
         self.state = CLOSED
@@ -163,7 +150,7 @@ class CircuitBreaker:
         return now - self._opened_at if self.state is OPEN else 0.0
 
     def wait(self, delivery: QueuedDelivery) -> None:
-        """Attempt `delivery` as soon as the state allows it. Only while not CLOSED."""
+        """Attempt `delivery` as soon as the state allows it. Call only while the state is not CLOSED."""
         if not delivery.untried:
             self._retries.append(delivery)
         elif self.state is HALF_OPEN and self._has_slot():
@@ -192,11 +179,11 @@ class CircuitBreaker:
         for line in (self._untried, self._retries):
             waiting = [*line]
             line.clear()
-            # Giving one up may queue the next one of its connection, which then is behind the others.
+            # Giving up a delivery may queue the next delivery of its connection, which belongs behind the others.
             line.extendleft(reversed([delivery for delivery in waiting if not delivery.give_up_overdue(now)]))
 
     def stop(self) -> None:
-        """Attempt nothing any more."""
+        """Drop the queues, and attempt nothing further."""
         self._untried.clear()
         self._retries.clear()
         self._stop_timer()
@@ -210,7 +197,7 @@ class CircuitBreaker:
 
     def _exchange_failed(self, delivery: QueuedDelivery) -> None:
         if self.state is OPEN:
-            # Requests other than the probe were sent before: they do not show that the backend can be reached now.
+            # Other requests were sent before the probe, so they do not show that the backend can be reached now.
             if delivery is self._probe:
                 self._failed = {delivery.connection_id}
                 self._change(Evidence.FAILED_PROBE)
@@ -222,7 +209,7 @@ class CircuitBreaker:
             self._change(Evidence.FAILURES)
 
     def _continue_after(self, delivery: QueuedDelivery) -> None:
-        """Let queued deliveries follow an outcome that is not a success."""
+        """Send what may be sent next after a failure."""
         if self.state is CLOSED:
             self._release(1)
             return
@@ -248,7 +235,7 @@ class CircuitBreaker:
         self.state = state
         self._stop_timer()
         self._delay = FIRST_PROBE_DELAY_S
-        # From now on, the outcome of the probe counts like that of any other request.
+        # From now on, the outcome of the probe counts like any other outcome.
         self._probe = None
         self._trials.clear()
         self._log(change, evidence)
@@ -259,13 +246,15 @@ class CircuitBreaker:
             self._waiting.fail_waiting_retries()
 
     def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
-        """Log a transition. Throttled, as HALF_OPEN may come and go while the requests of some clients always fail."""
+        """Log a transition. Throttled: HALF_OPEN may come and go while the requests of some clients always fail."""
         if self.state is OPEN:
             throttle.warning(
                 change, "circuit breaker open: %s; messages and DELETEs wait, handshakes get 503", evidence.value
             )
         elif self.state is HALF_OPEN:
-            throttle.warning(change, "circuit breaker half-open: %s; those are retried one at a time", evidence.value)
+            throttle.warning(
+                change, "circuit breaker half-open: %s; failed deliveries are retried one at a time", evidence.value
+            )
         else:
             seconds = self._clock.now() - self._left_closed_at
             message = "circuit breaker closed: %s again after %.1f s; deliveries still waiting: %d"
@@ -278,7 +267,7 @@ class CircuitBreaker:
             number -= line.popleft().attempt()
 
     def _send_next(self, line: deque[QueuedDelivery]) -> QueuedDelivery | None:
-        """Attempt the first of `line` that is still queued; return it."""
+        """Attempt the first delivery of `line` that is still queued; return it, or None."""
         while line:
             delivery = line.popleft()
             if delivery.attempt():
@@ -301,10 +290,9 @@ class CircuitBreaker:
         self._trials = [trial for trial in self._trials if trial[0] != delivery.connection_id]
 
     def _start_waiting_trial(self) -> bool:
-        """Start the trial of a queued delivery; return whether there was one, and a slot.
+        """Start the trial of a queued delivery if a slot is free; return whether one was started.
 
-        Takes the oldest and the newest in turn: the oldest ones get their trial, and many that fail do not hold up
-        newer ones.
+        Alternates between the oldest and the newest, so that many failing deliveries do not block new ones.
         """
         while self._untried and self._has_slot():
             self._oldest_next = not self._oldest_next
@@ -336,7 +324,7 @@ class CircuitBreaker:
         if self.state is OPEN:
             self._probe = self._send_next(self._untried) or self._send_next(self._retries)
         else:
-            # The slots of trials that hang may be free again.
+            # Slots of hung trials may have expired.
             self._start_trials()
             if not self._start_waiting_trial():
                 self._send_next(self._retries)
