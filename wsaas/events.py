@@ -1,4 +1,4 @@
-"""What happens to a client, as data.
+"""The events of a client, as data.
 
 `Opened`, `Message` and `Closed` are the events that are sent to the backend, as POST, PUT and DELETE; `Reason` says why
 a client ended. `delivery.event_bodies` turns them into JSON.
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class Reason(Enum):
-    """Every way in which a client can end.
+    """Why a connection ended.
 
     `code`: the WebSocket close code (RFC 6455 section 7.4.1), unless the client or the backend chose another; 1006 if
     no Close was sent. `is_final`: the connection is closed right after the Close, without waiting for an answer.
@@ -46,7 +46,7 @@ class Reason(Enum):
 class Opened:
     """A client asks to connect. `at`: seconds since the epoch; `timeout_ms`: `WS_TIMEOUT` in milliseconds.
 
-    The other fields come from the handshake. Those that may hold secrets are left out of the representation.
+    The other fields come from the handshake. Fields that may hold secrets are left out of the representation.
     """
 
     at: float
@@ -76,7 +76,7 @@ class Message:
 
 @dataclass(slots=True)
 class Disconnect:
-    """How a connection ended. `code`, `reason`: those of the Close; `duration_ms`: the time from handshake to end.
+    """How a connection ended. `code`, `reason`: from the Close; `duration_ms`: the time from handshake to end.
 
     The counters are None for a connection that was lost with its process.
     """
@@ -94,9 +94,9 @@ class Disconnect:
 class Closed:
     """A client has disconnected. `at`: seconds since the epoch; `delay`: seconds before the event is sent.
 
-    `disconnect`: the content of the DELETE. It is empty until the events before are done, as their outcome counts, and
-    does not change from then on. If an earlier process sent it, it is the body from the journal, so that the same bytes
-    are sent again. `number` is a constant, so that every process sends the event with the same `ce-id`.
+    `disconnect`: the content of the DELETE. Empty until all earlier events are done, since its counters depend on them;
+    it does not change afterwards. If an earlier process sent the DELETE, it is the body from the journal, so that the
+    same bytes are sent again. `number` is a constant, so every process sends the same `ce-id`.
     """
 
     at: float

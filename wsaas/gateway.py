@@ -57,7 +57,7 @@ class Gateway:
         self._journal: SqliteJournal | None = None
         if settings.journal is not None:
             full = settings.journal_sync == "full"
-            self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, power_proof=full)
+            self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, sync_full=full)
         memory = process_limit(settings.max_memory)
         journal = self._journal or NoJournal()
         max_clients = settings.max_connections or self._budget.clients

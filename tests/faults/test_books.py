@@ -548,7 +548,7 @@ async def test_a_backend_that_is_down_when_a_killed_gateway_starts(stage: Stage,
     await stage.backend.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 50)
     assert {call.client for call in stage.backend.calls if call.method == "DELETE"} == names
-    await wait_until(lambda: "all owed DELETEs were delivered" in node.program.said())
+    await wait_until(lambda: "all pending DELETEs are delivered" in node.program.said())
 
 
 async def test_a_second_gateway_on_the_same_journal_does_not_start(

@@ -1,6 +1,6 @@
 """Serializes the JSON bodies of POST and DELETE. No code of the gateway parses them.
 
-A body is serialized for each attempt. Its bytes are the same each time, as an event does not change once it was sent.
+A body is serialized for each attempt. Its bytes are the same each time, as an event that was sent does not change.
 The journal keeps the body of a DELETE rather than its fields, so that a later version of the gateway sends the same
 bytes.
 """
@@ -29,7 +29,7 @@ def connect_body(opened: Opened) -> bytes:
 
 
 def stored_disconnect_body(closed: Closed) -> bytes:
-    """Return the body of a DELETE in no more memory than it needs: orjson leaves a buffer of kilobytes behind it."""
+    """Return the body of a DELETE, to be kept: a copy without the spare kilobytes of orjson's buffer."""
     return bytes(memoryview(disconnect_body(closed)))
 
 

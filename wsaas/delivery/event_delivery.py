@@ -24,7 +24,7 @@ from wsaas.log import logger
 
 
 class OutboxListener:
-    """Is called with what happens to the events of one connection. Each method does nothing unless overridden."""
+    """Callbacks about the events of one connection. Each does nothing unless overridden."""
 
     __slots__ = ()
 
@@ -32,13 +32,13 @@ class OutboxListener:
         """The backend answered the `Opened`."""
 
     def replied(self, reply: Message) -> None:
-        """The backend answered a message with one for the client."""
+        """The backend answered a message with a reply for the client."""
 
     def undelivered(self, reason: Reason, why: str) -> None:
-        """A message was given up; the client is to be closed for `reason`."""
+        """A message was given up: close the client for `reason`."""
 
     def disconnecting(self, closed: Closed) -> None:
-        """`closed` is the next event to be sent: its `disconnect` has to be set now."""
+        """`closed` is the next event to be sent: set its `disconnect`."""
 
     def disconnect_delayed(self) -> None:
         """The first attempt to deliver the `Closed` failed, or waits for the circuit breaker. May be called again."""
@@ -50,7 +50,7 @@ class OutboxListener:
         """The `Closed` was given up."""
 
     def pause(self) -> None:
-        """Stop reading from the client: too much waits for the backend."""
+        """Stop reading from the client: the inbox is full."""
 
     def resume(self) -> None:
         """Read from the client again."""
@@ -66,8 +66,8 @@ NO_EVENT = Message(text=False, data=b"")
 class EventDelivery:
     """Delivers one event at a time through the webhook. `state` changes only by `TRANSITIONS`.
 
-    A `Closed` is written to the journal when it is late, and its connection is removed when it is delivered. `listener`
-    may be replaced.
+    A late `Closed` is written to the journal; a delivered one removes the connection from it. `listener` may be
+    replaced.
     """
 
     __slots__ = ("_current", "_retries", "_services", "_timer", "_webhook", "listener", "state", "subject")
@@ -98,23 +98,23 @@ class EventDelivery:
 
     @property
     def connection_id(self) -> str:
-        """The id of the connection whose events these are."""
+        """The id of the connection."""
         return self.subject.id
 
     @property
     def untried(self) -> bool:
-        """Whether the backend cannot have seen anything of the current event."""
+        """Whether the backend cannot have seen the current event."""
         return not self._retries.failures
 
     def attempt(self) -> bool:
-        """Send the current event; return False if it is not QUEUED any more."""
+        """Send the current event; return False if it has left the queue."""
         if self.state is not QUEUED:
             return False
         self._send()
         return True
 
     def give_up_overdue(self, now: float) -> bool:
-        """Give up the current event if that is due at `now`; return whether it is not QUEUED any more."""
+        """Give up the current event if it is overdue at `now`; return whether it has left the queue."""
         if self.state is not QUEUED:
             return True
         if not self._is_overdue(now):
@@ -123,7 +123,7 @@ class EventDelivery:
         return True
 
     def judged(self, verdict: Verdict) -> None:
-        """Act on the answer to the current event. Ignored once the outbox was abandoned."""
+        """Act on the answer to the current event. Ignored after the outbox was abandoned."""
         if self.state is not DELIVERING:
             return
         if isinstance(verdict, Delivered):
@@ -138,7 +138,7 @@ class EventDelivery:
             self.listener.decided(verdict)
         self._finish()
 
-    # Transitions. A listener may abandon the outbox whenever it is called, so the state is checked after each call.
+    # Transitions. A listener may abandon the outbox in any callback, so the state is checked after each callback.
 
     def _move(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -146,7 +146,7 @@ class EventDelivery:
         self.state = state
 
     def _start(self, event: Event) -> None:
-        """Make `event` the current one."""
+        """Make `event` the current event; send it, or let it wait."""
         self._current = event
         self._retries = NO_RETRIES
         if isinstance(event, Closed):
@@ -181,19 +181,19 @@ class EventDelivery:
         self._webhook.call(self, self._current)
 
     def _begin_retries(self, failures: int = 0) -> None:
-        """Let the window in which the current event is retried begin now."""
+        """Start the retry window of the current event."""
         self._journal_closed()
         self._retries = Retries(self._webhook.windows[type(self._current)], self._services.clock.now(), failures)
         if isinstance(self._current, Closed):
             self.listener.disconnect_delayed()
 
     def _journal_closed(self) -> None:
-        """Write the current event to the journal if it is a `Closed` that may have been sent, and is not there yet.
+        """Write the current event to the journal if it is a `Closed` that may have been sent, unless it is there.
 
-        Whether it is sent again by this process or by the next, it has the same bytes.
+        So this process and the next one send the same bytes.
         """
         event = self._current
-        # A body in bytes came from the journal, or is not set yet.
+        # A body as bytes comes from the journal or, if it is empty, is not set yet.
         if isinstance(event, Closed) and isinstance(event.disconnect, Disconnect) and self._retries is NO_RETRIES:
             self._services.journal.set_disconnect(self.subject.id, event)
 
@@ -204,8 +204,9 @@ class EventDelivery:
     def _retry(self, verdict: Retry) -> None:
         """Send the current event again later, or give it up.
 
-        The window begins with the first failure, and anew with the first of which the backend may have seen something.
-        While the circuit breaker is not closed it decides when to retry, but no sooner than the backend asked for.
+        The window starts with the first failure. It starts again with the first failure of a request that the backend
+        may have seen. While the circuit breaker is not closed, it decides when to retry, but no sooner than the backend
+        asked for.
         """
         if self._retries is NO_RETRIES or (verdict.sent and self.untried):
             self._begin_retries(int(verdict.sent))
@@ -241,7 +242,7 @@ class EventDelivery:
         self._finish(why)
 
     def _finish(self, why: str = "") -> None:
-        """End the current event, which was delivered or, if `why` is given, given up; start the next one."""
+        """Finish the current event and start the next. `why`: why it was given up, empty if it was delivered."""
         if self.state is ABANDONED:
             return
         if isinstance(self._current, Closed):
@@ -257,4 +258,4 @@ class EventDelivery:
         self._start_next()
 
     def _start_next(self) -> None:
-        """Start the next event. For a subclass that has one."""
+        """Start the next event. A subclass that keeps waiting events overrides this."""

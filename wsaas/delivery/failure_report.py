@@ -13,12 +13,12 @@ EXCERPT_LENGTH = 160
 """Most characters of a response that are logged."""
 
 EXCERPT_SOURCE = 4096
-"""Bytes at the start of a body from which they are taken."""
+"""Bytes at the start of a body from which the excerpt is taken."""
 
 METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
 
 NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
-"""What follows from a failed PUT or DELETE if retries are switched off."""
+"""What happens after a failed PUT or DELETE if retries are switched off."""
 
 _NOT_SHOWN = re.compile(
     r"<(?P<hidden>head|script|style)\b.*?(?:</(?P=hidden)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)",
@@ -31,7 +31,7 @@ _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 _ALL_METHODS = "the backend has to take POST, PUT and DELETE at the path in API_URI"
 _HINTS = {
     400: "the backend's log should say what it expects; the Host may be one that it does not allow",
-    401: "the handshake's Authorization is passed on as it is",
+    401: "the handshake's Authorization is passed on unchanged",
     403: "if the backend checks CSRF tokens, exempt this path",
     404: "check the path in API_URI",
     405: _ALL_METHODS,
@@ -68,7 +68,7 @@ def quote(text: str) -> str:
 
 
 def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> None:
-    """Log that the backend has not answered `request`: `why`, further `detail`, and `what` follows."""
+    """Log that `request` got no valid response: `why`, with further `detail`, and `what` happens next."""
     method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
     throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
 

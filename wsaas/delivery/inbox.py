@@ -1,4 +1,4 @@
-"""Holds the events of one connection that wait, in order and in bounded memory."""
+"""The waiting events of one connection, in order and in bounded memory."""
 
 from collections import deque
 from typing import Protocol
@@ -32,14 +32,14 @@ class Backpressure:
         self.paused = False
 
     def add(self, size: int) -> None:
-        """Count `size` more bytes."""
+        """Add `size` bytes."""
         self.level += size
         if self.level > self._high and not self.paused:
             self.paused = True
             self._source.pause()
 
     def remove(self, size: int) -> None:
-        """Count `size` bytes less."""
+        """Subtract `size` bytes."""
         self.level -= size
         if self.paused and self.level <= self._high // 2:
             self.paused = False

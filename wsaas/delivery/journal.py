@@ -1,4 +1,4 @@
-"""Keeps the connections that the backend is owed a DELETE for in a file that outlives the process.
+"""Keeps each connection until its DELETE is delivered, in a file that outlives the process.
 
 A connection is added before its POST is sent, and removed when its DELETE is delivered. The DELETE itself is written
 only if its first attempt fails. So a gateway that was killed at any moment sends, at its next start, every DELETE that
@@ -27,11 +27,11 @@ from wsaas.log.wording import counted
 __all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
 MIN_BATCH_INTERVAL_S = 0.001
-"""Least seconds between two batches for the thread: changes that come meanwhile share a commit. Without this pause, the
+"""Least seconds between two batches for the thread: changes made meanwhile share a commit. Without this pause, the
 threads of a busy node contend for the interpreter's lock several times for each client."""
 
 RETRY_INTERVAL_S = 1.0
-"""Seconds before a write that failed is tried again."""
+"""Seconds before a failed write is retried."""
 
 CHECK_INTERVAL_S = 0.5
 """Seconds between two checks of the file. Not at each write, as a check releases the interpreter's lock twice."""
@@ -49,14 +49,14 @@ Done = Callable[[bool], None]
 
 
 class Remembered(Protocol):
-    """A connection that belongs into the journal."""
+    """A connection that belongs in the journal."""
 
     def entry(self) -> Entry:
-        """Return what the journal has to hold of it. Called in the thread of the journal, too."""
+        """Return the entry of the connection. Also called in the thread of the journal."""
 
 
 class Journal(Protocol):
-    """Keeps the connections that are owed a DELETE."""
+    """Keeps each connection until its DELETE is delivered."""
 
     def add(self, connection: Remembered, done: Done) -> None:
         """Add a connection; `done` is called with whether it was written."""
@@ -65,7 +65,7 @@ class Journal(Protocol):
         """Set the context that the backend gave a connection."""
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:
-        """Set the DELETE of a connection, as its first attempt failed."""
+        """Store the DELETE of a connection after its first attempt failed."""
 
     def remove(self, connection_id: str) -> None:
         """Remove a connection."""
@@ -92,17 +92,15 @@ class SqliteJournal:
     """Keeps connections in the file `path` (see `JournalFile`).
 
     `call_soon(callback, *args)` schedules a call on the event loop, from any thread. `remembered` has to be set before
-    `open`; it returns all connections that belong into the file, without those whose `add` is pending.
+    `open`; it returns all connections that belong in the file, except those whose `add` is pending.
     """
 
-    def __init__(
-        self, path: Path, clock: Clock, call_soon: Callable[..., object], *, power_proof: bool = False
-    ) -> None:
+    def __init__(self, path: Path, clock: Clock, call_soon: Callable[..., object], *, sync_full: bool = False) -> None:
         """Open nothing yet."""
         self._path = path
         self._clock = clock
         self._call_soon = call_soon
-        self._file = JournalFile(path, power_proof=power_proof)
+        self._file = JournalFile(path, sync_full=sync_full)
         self._pending: list[_Write] = []
         self._is_writing = False
         self._damage = ""
@@ -125,7 +123,7 @@ class SqliteJournal:
         return entries
 
     def close(self, remembered: Iterable[Remembered] = ()) -> bool:
-        """Write what is pending and close the file. Blocks for at most `CLOSE_TIMEOUT_S`.
+        """Write the pending changes and close the file. Blocks for at most `CLOSE_TIMEOUT_S`.
 
         Returns whether the file is complete. If it is damaged, it is rewritten with `remembered`.
         """
@@ -142,8 +140,8 @@ class SqliteJournal:
             last.error = "the disk does not answer"
         if last.error:
             logger.error(
-                "the journal %s is incomplete: %s; %s not written: after the next start a DELETE may be sent again, "
-                "or not at all",
+                "the journal %s is incomplete: %s; %s not written: after the next start, a DELETE may be sent twice "
+                "or be missing",
                 self._path,
                 last.error,
                 counted(len(last.writes), "change is", "changes are"),
@@ -161,7 +159,7 @@ class SqliteJournal:
         self._add(_Write(_SET_CONTEXT, (context, connection_id)))
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:
-        """Set the DELETE of a connection."""
+        """Store the DELETE of a connection."""
         self._add(_Write(_SET_DISCONNECT, (closed.at, stored_disconnect_body(closed), connection_id)))
 
     def remove(self, connection_id: str) -> None:
@@ -200,7 +198,7 @@ class SqliteJournal:
             if write.done is not None:
                 write.done(not batch.error)
         if batch.error:
-            # Clients whose connection was not added are refused now. The other changes are tried again.
+            # New connections are refused. Changes to existing entries are retried.
             self._pending[:0] = _writes_to_retry(batch)
         is_newly_damaged = not (batch.is_intact or self._damage)
         self._report(batch)
@@ -307,9 +305,9 @@ class _Batch:
 
 
 def _writes_to_retry(batch: _Batch) -> list[_Write]:
-    """Return the changes of a failed batch that have to be tried again: all but the additions, which were refused."""
+    """Return the changes of a failed batch to retry: all but the additions, whose clients were refused."""
     added = [write for write in batch.writes if write.statement is _INSERT]
     others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _INSERT]
-    # If the file was rewritten just before, it holds the refused ones.
+    # A file that was rewritten just before contains the connections of the refused clients.
     was_rewritten = batch.is_intact and batch.remembered is not None
     return others + ([_Write(_DELETE, write.values[:1]) for write in added] if was_rewritten else [])

@@ -33,8 +33,9 @@ _FROM_1 = (
     "DROP TABLE connections_1",
     f"PRAGMA user_version = {VERSION}",
 )
-"""Version 1 had a column `number` for the `ce-id` of the DELETE, which does not depend on a number any more."""
-_STATEMENTS = {0: _SCHEMA, 1: _FROM_1, VERSION: ()}
+"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number."""
+_MIGRATIONS = {0: _SCHEMA, 1: _FROM_1, VERSION: ()}
+"""The statements that bring a file of each version up to date. Version 0 is an empty file."""
 _TABLES = {1: _TABLE_1, VERSION: _TABLE}
 _ALL = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
 _PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
@@ -51,8 +52,9 @@ def reason(error: Exception) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """A connection in the journal. `ended_at`, `disconnect_body`: its DELETE; None if that was not sent.
+    """A connection in the journal.
 
+    `ended_at`, `disconnect_body`: the time and the body of its DELETE, None if that was not sent.
     Times are seconds since the epoch. Secrets are left out of the representation.
     """
 
@@ -80,13 +82,13 @@ class _Identity(NamedTuple):
 class JournalFile:
     """The file `path`. While it is open, no other process can use it. Only its owner can read it.
 
-    `power_proof`: wait for the disk at each commit, so that nothing is lost in a power failure.
+    `sync_full`: wait for the disk at each commit, so that nothing is lost in a power failure.
     """
 
-    def __init__(self, path: Path, *, power_proof: bool = False) -> None:
+    def __init__(self, path: Path, *, sync_full: bool = False) -> None:
         """Open nothing yet."""
         self._path = path
-        self._power_proof = power_proof
+        self._sync_full = sync_full
         self._identities: dict[Path, _Identity] = {}
         self._salvaged: list[Entry] = []
         self.connection: sqlite3.Connection | None = None
@@ -127,7 +129,7 @@ class JournalFile:
                 connection.execute("ROLLBACK")
             raise
 
-    # To check and to rewrite it.
+    # Checking and rewriting.
 
     def damage(self) -> str:
         """Return what happened to the file: it was removed, replaced or truncated; empty if it is intact.
@@ -148,10 +150,10 @@ class JournalFile:
         return ""
 
     def rewrite(self, entries: Iterable[Entry]) -> int:
-        """Write a new file with `entries` and what can still be read of the old one; return the number of entries.
+        """Write a new file with `entries` and the readable entries of the old file; return the number of entries.
 
         The old file is renamed. Raises `OSError`, `sqlite3.Error` or `JournalError` if that fails, or if another file
-        has taken its place, which is not touched.
+        is in its place, which is left alone.
         """
         for path in self._files():
             found, was = _identify(path), self._identities.get(path)
@@ -162,7 +164,7 @@ class JournalFile:
         for number, entry in enumerate(entries):
             rows[entry.id] = entry
             if not number % _ENTRIES_PER_TURN:
-                # Let other threads have the interpreter's lock.
+                # Let other threads take the interpreter's lock.
                 time.sleep(0)
         self._create(rows.values())
         self._connect()
@@ -173,21 +175,21 @@ class JournalFile:
         return self._path, Path(f"{self._path}-wal")
 
     def _abandon_old(self) -> None:
-        """Read what can be read of the old file, rename it if it is still there, and close it."""
+        """Read the readable entries of the old file, rename it if it is still there, and close it."""
         if self.connection is not None and "truncated" not in self.damage():
-            # A file that was removed or renamed is still readable while it is open.
+            # An unlinked file can still be read through the open descriptor.
             with suppress(sqlite3.Error, UnicodeDecodeError):
                 self._salvaged = [Entry(*row) for row in self.connection.execute(_ALL)]
         if self._path in self._identities and _identify(self._path):
             logger.warning("%s: the damaged file was renamed to %s", self._path, self._rename_damaged())
         else:
             self._files()[1].unlink(missing_ok=True)
-        # Only now: closing makes SQLite remove the files beside it, unless it was renamed.
+        # Close last: SQLite then removes the files beside the database, unless the database was renamed.
         self.close()
         self._identities.clear()
 
     def _create(self, entries: Iterable[Entry]) -> None:
-        """Create the file with all of `entries` in it, or not at all. Raises `OSError` if there is one."""
+        """Create the file with all of `entries` in it, or not at all. Raises `OSError` if it exists."""
         draft = self._path.with_name(f"{self._path.name}.new")
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -201,7 +203,7 @@ class JournalFile:
         _place(draft, self._path)
         self._identities = {path: found for path in (self._path,) if (found := _identify(path))}
 
-    # To open it.
+    # Opening.
 
     def _connect(self) -> list[Entry]:
         if self._path.is_symlink():
@@ -219,7 +221,7 @@ class JournalFile:
             connection.close()
             raise
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # In this order: closing may remove the files that SQLite keeps beside this one.
+            # Rename before closing, which may remove the files that SQLite keeps beside the database.
             renamed = self._rename_damaged()
             connection.close()
             logger.error("%s: damaged (%s): renamed to %s; the DELETEs in it are lost", self._path, error, renamed)
@@ -231,18 +233,18 @@ class JournalFile:
     def _prepare(self, connection: sqlite3.Connection) -> list[Entry]:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = self._check(connection)
-        # It holds the credentials of clients. SQLite gives the files beside it the same mode.
+        # The file contains credentials of clients. SQLite gives the files beside it the same mode.
         self._path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._power_proof else 'NORMAL'}")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync_full else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _STATEMENTS[version]:
+        for statement in _MIGRATIONS[version]:
             connection.execute(statement)
         connection.execute("COMMIT")
         return [Entry(*row) for row in connection.execute(_ALL)]
 
     def _check(self, connection: sqlite3.Connection) -> int:
-        """Return the version of the file, 0 if it is empty. Changes nothing, as it may be of another application."""
+        """Return the version of the file, 0 if it is empty. Changes nothing: it may belong to another application."""
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)

@@ -10,9 +10,9 @@ from wsaas.events import Event
 
 
 class Outbox(EventDelivery):
-    """Delivers the current event; the others wait in the inbox.
+    """Delivers the current event, while later events wait in the inbox.
 
-    `held`: whether no further event is started until `release`.
+    `held`: whether to start no further event until `release`.
     """
 
     __slots__ = ("_inbox", "held")
@@ -20,22 +20,22 @@ class Outbox(EventDelivery):
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
         """Start without events; pause `listener` while more than `INBOX` bytes wait."""
         super().__init__(services, subject, listener)
-        # Made when an event has to wait: most connections never need it.
+        # Created when an event has to wait: most connections never need it.
         self._inbox: Inbox | None = None
         self.held = False
 
     @property
     def level(self) -> int:
-        """Bytes of the messages that wait."""
+        """Bytes of the waiting messages."""
         return self._inbox.pressure.level if self._inbox else 0
 
     @property
     def backlogged(self) -> bool:
-        """Whether the client is not read as the backend is slow: then its silence does not mean that it is gone."""
+        """Whether reading is paused because the backend is slow: then silence does not show that the client is gone."""
         return self.state is not IDLE and self._inbox is not None and self._inbox.pressure.paused
 
     def put(self, event: Event) -> None:
-        """Deliver `event` after those before it. Ignored when DONE or ABANDONED."""
+        """Deliver `event` after all earlier events. Ignored when DONE or ABANDONED."""
         state = self.state
         if state is IDLE and not self.held:
             self._start(event)
@@ -45,22 +45,22 @@ class Outbox(EventDelivery):
             self._inbox.add(event)
 
     def hold(self) -> None:
-        """Start no further event until `release`; the current one goes on."""
+        """Start no further event until `release`; the current one continues."""
         self.held = True
 
     def release(self) -> None:
-        """Start events again; harmless without `hold`."""
+        """Start events again; without `hold`, do nothing."""
         if self.held:
             self.held = False
             if self.state is IDLE:
                 self._start_next()
 
     def discard_messages(self) -> int:
-        """Drop the messages that wait, but not a `Closed` behind them; return how many were dropped."""
+        """Drop the waiting messages, but not a waiting `Closed`; return the number of messages."""
         return self._inbox.discard_messages() if self._inbox else 0
 
     def abandon(self) -> list[Event]:
-        """Send nothing any more; return the events that were not delivered, the current one first.
+        """Stop sending; return the undelivered events, the current one first.
 
         The verdict on a request that is under way is ignored. A `Closed` that was sent is in the journal afterwards.
         Returns nothing when DONE or ABANDONED.
@@ -85,5 +85,5 @@ class Outbox(EventDelivery):
             if not inbox:
                 self._inbox = None
             self._start(event)
-            # Only now: a listener that is resumed may put more events, which have to follow this one.
+            # Uncount last: this may resume the client, whose new events must queue after this one.
             inbox.uncount(event)

@@ -12,11 +12,11 @@ DELIVERING   its request is under way                      the verdict on the ou
 BACKING_OFF  it failed, and waits for its own timer        the timer
 QUEUED       it waits in the queue of the circuit breaker  `attempt`, or `give_up_overdue`
 DONE         the `Closed` was delivered, or given up       never
-ABANDONED    there is none: nothing is sent any more       never
+ABANDONED    there is none: nothing further is sent        never
 ===========  ============================================  =====================================================
 
-Whether an outbox is *held* is independent of its state: while its client does not take the replies, it starts no
-further event, but the current one goes on.
+An outbox can be *held* in any state: while its client does not read the replies, it starts no further event, but the
+current one continues.
 """
 
 from enum import Enum
@@ -34,7 +34,7 @@ class State(Enum):
     ABANDONED = "abandoned"
 
     __hash__ = object.__hash__
-    """Members are unique, so their identity will do: `Enum` hashes the name, in Python code."""
+    """Hash by identity: `Enum` hashes the name, in Python code."""
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
@@ -55,7 +55,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     DELIVERING: {
         IDLE: "delivered, or given up",
         BACKING_OFF: "failed, to be retried",
-        QUEUED: "failed, to be retried when the circuit breaker lets it",
+        QUEUED: "failed, to be retried when the circuit breaker allows it",
         DONE: "the Closed was delivered, or given up",
         ABANDONED: "abandoned",
     },
@@ -65,7 +65,7 @@ TRANSITIONS: dict[State, dict[State, str]] = {
         ABANDONED: "abandoned",
     },
     QUEUED: {
-        DELIVERING: "the circuit breaker lets it",
+        DELIVERING: "the circuit breaker allows it",
         IDLE: "given up in the queue",
         DONE: "the Closed was given up in the queue",
         ABANDONED: "abandoned",

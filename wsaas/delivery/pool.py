@@ -67,21 +67,21 @@ UNSENT = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
 
 
 MIN_AGE_FACTOR, MAX_AGE_FACTOR = 0.8, 0.9
-"""Each connection expires at a random time between these parts of `Limits.age`, so that not all are closed at once. It
-is closed before `Limits.age`, as the sweep that does so comes within a tenth of that time."""
+"""Each connection expires after a random part of `Limits.age` between these two, so that not all expire at once. The
+next sweep closes it, which comes within a tenth of `Limits.age`."""
 
 
 class Exchange(ABC):
-    """A request, as bytes, whose `answered` is called with the outcome.
+    """A request, as bytes. `answered` is called with its outcome.
 
-    `wait_timeout`: seconds that it may wait for a connection. `deadline`: when that time is over. `retried`: its sender
-    sends it again after a failure. `fresh`: it has to be sent on a connection that has not been used before.
+    `wait_timeout`: seconds that it may wait for a connection. `deadline`: when it has waited for too long. `retried`:
+    its sender sends it again after a failure. `fresh`: it must be sent on a connection that has not been used before.
     """
 
     __slots__ = ("deadline", "fresh", "request", "retried", "wait_timeout")
 
     def __init__(self, request: bytes, wait_timeout: float, *, retried: bool) -> None:
-        """Make an exchange for `request`, which was not sent yet."""
+        """Make an exchange for `request`."""
         self.request = request
         self.wait_timeout = wait_timeout
         self.retried = retried
@@ -133,13 +133,13 @@ NO_TRANSPORT = asyncio.Transport()
 class PooledConnection(asyncio.Protocol):
     """One connection to the backend, with at most one exchange on it.
 
-    `deadline`: when the response is overdue or, without an exchange, when it has been idle for too long.
+    `deadline`: when the response is overdue or, without an exchange, when the connection has been idle too long.
     `expires`: when it is too old to take another exchange.
-    `reused`: it was idle before, so the backend may have closed it while the request was on its way. The connection was
-    stale if it ends before any data was received, or with a 408 that closes it, by which servers and proxies end
-    connections on which no request came in time. Then the request is sent again at once, on a fresh connection. That is
-    safe for every method: the 408 says that the server did not receive a complete request (RFC 9110 section 15.5.9). On
-    a fresh connection there is no such race, so a 408 is a response like any other.
+    `reused`: the connection was idle before, so the backend may have closed it while the request was on its way. Such a
+    connection was *stale* if it ends before any data is received, or with a 408 that closes it: servers and proxies end
+    connections like this when no request arrives in time. The request is then sent again at once, on a fresh
+    connection. That is safe for every method: the 408 says that the server did not receive a complete request (RFC 9110
+    section 15.5.9). On a fresh connection there is no such race, so a 408 is a response like any other.
     """
 
     __slots__ = ("_has_received", "_pool", "_reader", "_transport", "deadline", "exchange", "expires", "reused")
@@ -185,9 +185,9 @@ class PooledConnection(asyncio.Protocol):
             self._end_stale()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the response that the end completes, or else a failure.
+        """Complete a response that ends with the connection, or fail the exchange.
 
-        An end by an error completes nothing (RFC 9112 section 8).
+        An error completes no response (RFC 9112 section 8).
         """
         exchange = self.exchange
         if exchange is not None and exc is None and (response := self._reader.eof()) is not None:
@@ -197,7 +197,7 @@ class PooledConnection(asyncio.Protocol):
     def end(self, failure: Failure, detail: str = "", advice: str = "") -> None:
         """Close the connection. An exchange on it fails with `failure`, or is sent again if the connection was stale.
 
-        `detail`: what else is known about the failure, for the log; `advice`: what to do, if not the usual.
+        For the log: `detail` is what else is known about the failure, `advice` replaces the usual advice.
         """
         exchange, self.exchange = self.exchange, None
         self._pool.closed(self)
@@ -234,7 +234,7 @@ class PooledConnection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections. The most recently used idle one is taken first, so that spare ones reach their time-out."""
+    """The connections to the backend. The most recently used idle one is taken first, so that spare ones time out."""
 
     def __init__(self, clock: Clock, open_connection: Opener, limits: Limits) -> None:
         """Start without connections: they are opened when they are needed."""
@@ -286,7 +286,7 @@ class Pool:
         """Start the exchange that has waited longest on `connection`, or keep the connection idle."""
         now = self._clock.now()
         if self._fresh and not self._opening:
-            # All connections are in use, and an exchange needs a fresh one: make room for that.
+            # All connections are in use, and an exchange needs a fresh one: close this one to make room.
             connection.end(Failure.BROKEN)
         elif now >= connection.expires:
             # An exchange that waits gets a new connection.
@@ -308,7 +308,7 @@ class Pool:
     def sweep(self, now: float) -> None:
         """Fail the exchanges that are overdue, and close the connections that were idle too long or have expired."""
         for connection in list(self._all):
-            # Checked now, as the end of another connection may have started an exchange on this one.
+            # Checked here, as the end of another connection may have started an exchange on this one.
             if now >= connection.deadline or (now >= connection.expires and connection.exchange is None):
                 connection.end(Failure.TIMED_OUT, f" ({self.limits.attempt:g} s)")
         late = [exchange for exchange in (*self._fresh, *self._waiting) if now >= exchange.deadline]
@@ -331,7 +331,7 @@ class Pool:
             _unsent(exchange, Failure.POOL_TIMEOUT)
 
     def close(self) -> None:
-        """Close every connection. The exchanges on them, and those that wait, fail."""
+        """Close every connection, and fail all exchanges."""
         self.is_closed = True
         for connection in list(self._all):
             connection.end(Failure.TIMED_OUT)
@@ -345,7 +345,7 @@ class Pool:
             self._open(partial(_itself, connection), partial(self._failed, connection))
 
     def _failed(self, connection: PooledConnection, error: Exception) -> None:
-        """Give up `connection`, unless it was opened at the moment of its time-out."""
+        """Give up `connection`, which could not be opened, unless it opened at the moment of its time-out."""
         if connection not in self._opening:
             return
         self._opening.remove(connection)
@@ -353,7 +353,7 @@ class Pool:
         advice = next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
         throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
         if len(self._all) == len(self._idle):
-            # Otherwise a connection that is in use will become free for the exchanges that wait.
+            # Otherwise a busy connection will become free for the waiting exchanges.
             self._fail_all_waiting(Failure.UNREACHABLE)
 
     def _fail_all_waiting(self, failure: Failure) -> None:
@@ -378,5 +378,5 @@ def _itself(connection: PooledConnection) -> PooledConnection:
 
 
 def _unsent(exchange: Exchange, failure: Failure) -> None:
-    """Fail `exchange`, which waited. If it is `fresh`, it was sent before: the backend may have seen it."""
+    """Fail an exchange that waited. If it is `fresh`, it was sent before: the backend may have seen it."""
     exchange.answered(Failure.BROKEN if exchange.fresh else failure)

@@ -1,4 +1,4 @@
-"""Sends the DELETEs that an earlier process left behind, and those that this process gave up."""
+"""Sends the DELETEs that an earlier process left behind, and retries failed ones."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ MAX_UNDER_WAY = 16
 """Most DELETEs under way at a time: they must not hold up the requests of connected clients."""
 
 RETRY_INTERVAL_S = 60.0
-"""Seconds before each further attempt of a DELETE that was given up."""
+"""Seconds between two attempts of a DELETE that was given up."""
 
 MAX_OWED = 10_000
-"""Most DELETEs that this process sends again after it gave them up; further ones wait for the next start."""
+"""Most DELETEs that this process retries after giving them up; further ones wait for the next start."""
 
 
 class _Orphan(OutboxListener):
-    """A connection without a session: that has finished, or was lost with an earlier process.
+    """A connection whose session has finished, or was lost with an earlier process.
 
     `is_retried`: the DELETE is retried like that of a session; otherwise it is attempted once.
     """
@@ -43,25 +43,25 @@ class _Orphan(OutboxListener):
         self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:
-        """Send the DELETE. Its time is `now` (seconds since the epoch) unless it was sent before."""
+        """Send the DELETE. `now`: its time, in seconds since the epoch, unless it was sent before."""
         ended_at = self.entry.ended_at
         self.outbox.put(Closed(now if ended_at is None else ended_at))
 
     def disconnecting(self, closed: Closed) -> None:
-        """Use the body that was sent before, or else what the journal knows of the connection."""
+        """Reuse the journaled body; otherwise report `gateway lost`."""
         entry = self.entry
         closed.disconnect = gateway_lost(entry, closed.at) if entry.disconnect_body is None else entry.disconnect_body
 
     def disconnect_delayed(self) -> None:
         """Postpone the DELETE if it is to be attempted only once."""
         late = cast(Closed, self.outbox.late)
-        # Another outbox may make the next attempt, and has to send the same bytes.
+        # Another outbox may make the next attempt, and must send the same bytes.
         self.entry.ended_at, self.entry.disconnect_body = late.at, stored_disconnect_body(late)
         if not (self._is_retried or self.outbox.untried):
             self._recovery.postpone(self)
 
     def disconnect_delivered(self) -> None:
-        """Let the next one follow."""
+        """Let the next DELETE follow."""
         self._recovery.delivered(self)
 
     def disconnect_failed(self, why: str) -> None:
@@ -71,7 +71,7 @@ class _Orphan(OutboxListener):
 
 
 class Recovery:
-    """Sends the owed DELETEs, `MAX_UNDER_WAY` at a time. Those that are given up are tried again later."""
+    """Sends pending DELETEs, `MAX_UNDER_WAY` at a time, and retries failed ones later."""
 
     def __init__(self, services: DeliveryServices, entries: Iterable[Entry] = ()) -> None:
         """Send nothing yet."""
@@ -85,11 +85,11 @@ class Recovery:
         self._is_stopped = False
 
     def __len__(self) -> int:
-        """Return how many DELETEs are waiting or under way, without those that were given up."""
+        """Return how many DELETEs are waiting or under way, not counting failed ones."""
         return len(self._waiting) + len(self._under_way)
 
     def entries(self) -> list[Entry]:
-        """Return the entries of all DELETEs that are owed."""
+        """Return the entries of all pending DELETEs."""
         return [*self._waiting, *(each.entry for each in self._under_way), *self._due, *self._given_up]
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -97,12 +97,12 @@ class Recovery:
         self._waiting.extend(entries)
 
     def keep(self, entry: Entry) -> None:
-        """Try the DELETE of `entry`, which was given up and is in the journal, every `RETRY_INTERVAL_S` seconds."""
+        """Retry the DELETE of `entry`, which is in the journal, every `RETRY_INTERVAL_S` seconds."""
         if len(self._given_up) + len(self._due) < MAX_OWED:
             self._given_up.append(entry)
             self._retry_later()
         else:
-            throttle.warning("at next start", "%s: the DELETE is left for the next start", entry.ws_uri)
+            throttle.warning("at next start", "%s: its DELETE is sent at the next start", entry.ws_uri)
 
     def start(self) -> None:
         """Start sending."""
@@ -111,7 +111,7 @@ class Recovery:
         self._send_more()
 
     def stop(self) -> None:
-        """Stop sending: the owed DELETEs stay in the journal."""
+        """Stop sending: the pending DELETEs stay in the journal."""
         self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -136,7 +136,7 @@ class Recovery:
         orphan.outbox.listener = NO_LISTENER
         self._send_more()
         if not (self._under_way or self._waiting or self._due or self._given_up):
-            logger.info("all owed DELETEs were delivered")
+            logger.info("all pending DELETEs are delivered")
 
     def _retry_later(self) -> None:
         if self._timer is None and not self._is_stopped:
@@ -147,12 +147,12 @@ class Recovery:
         self._due.extend(self._given_up)
         self._given_up.clear()
         due = counted(len(self._due), "DELETE")
-        logger.warning("trying again to deliver %s that failed before", due)
+        logger.warning("retrying %s that failed before", due)
         self._send_more()
 
     def _send_more(self) -> None:
         if self._is_sending:
-            # Called by an orphan that was done as soon as it was started: the loop below goes on.
+            # Called while an orphan is being started: the loop below continues.
             return
         self._is_sending = True
         while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
@@ -173,9 +173,9 @@ class Recovery:
 
 
 def gateway_lost(entry: Entry, now: float) -> Disconnect:
-    """Return how a connection ended that was lost with its process, as far as that is known `now` (seconds since 1970).
+    """Return the content of the DELETE of a connection that was lost with its process.
 
-    Its duration is an upper bound.
+    `now`: seconds since the epoch. The duration is an upper bound.
     """
     duration_ms = max(0, round((now - entry.connected_at) * 1000))
     return Disconnect(entry.ws_uri, Reason.GATEWAY_LOST.code, Reason.GATEWAY_LOST.value, duration_ms)

@@ -31,8 +31,8 @@ class Retries:
     def is_overdue(self, now: float, unreachable_s: float) -> bool:
         """Return whether to give up the event, after the backend was unreachable for `unreachable_s` seconds.
 
-        If an attempt has failed, that is when the window is over. If none has, the backend must also have been
-        unreachable for a whole window.
+        After a failed attempt, the event is overdue at the end of the window. If no attempt reached the backend, the
+        backend must also have been unreachable for a whole window.
         """
         return now >= self._deadline and (self.failures > 0 or unreachable_s >= self._window)
 
@@ -52,4 +52,4 @@ class Retries:
 
 
 NO_RETRIES = Retries(math.inf, 0.0)
-"""The retries of an event that has not failed."""
+"""Used while an event has not failed."""

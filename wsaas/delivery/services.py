@@ -10,7 +10,7 @@ from wsaas.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class DeliveryServices:
-    """The parts of a node that deliver events: shared by sessions and by the recovery of owed DELETEs."""
+    """The parts of a node that deliver events: shared by sessions and recovery."""
 
     settings: Settings
     clock: Clock

@@ -1,6 +1,6 @@
-"""The webhook: turns events into requests to the backend, and its responses into verdicts.
+"""Turns events into requests to the backend, and responses into verdicts.
 
-All of it is pure, except that `Webhook.call` sends through the pool, and that refusals and errors are logged.
+No side effects except `Webhook.call` and the logging of failed responses.
 """
 
 from codecs import BOM_UTF8
@@ -35,13 +35,14 @@ _SERVER_ERROR = 500
 _PLAIN = {200, 204}
 """The usual answers to a message."""
 _RETRIED = {408, 425, 429}
-_SETTLED = {404, 410}
+_ACKNOWLEDGED = {404, 410}
+"""Statuses that acknowledge a DELETE, as a 2xx does: the backend has no such connection."""
 _UNKNOWN = {502, 504}
-"""Statuses of a proxy in front of the backend that leave open whether the backend has seen the request."""
+"""Statuses of a proxy that do not tell whether the backend has seen the request."""
 _MAX_SHOWN = 40
 """Bytes of an invalid header that are logged."""
 _ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
-"""Statuses that give a reason for refusing a message. A 413 may also come from a proxy, and means the same."""
+"""Why a client is closed, by the status that refused its message. A 413 of a proxy means the same."""
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
@@ -51,7 +52,7 @@ _JSON, _TEXT, _BINARY = (
 
 @dataclass(slots=True)
 class Accepted:
-    """The backend lets the client in."""
+    """The backend accepted the client."""
 
     subprotocol: str | None
     context: str | None
@@ -61,8 +62,8 @@ class Accepted:
 class Rejected:
     """The client is refused with `error`.
 
-    `disconnect_owed`: the backend may consider the client connected, so it is owed a DELETE. `unusable`: what the
-    backend answered with that cannot be used, for the log.
+    `disconnect_owed`: the backend may consider the client connected, so it gets a DELETE. `unusable`: the unusable part
+    of the backend's answer, for the log.
     """
 
     error: errors.HTTPError
@@ -79,7 +80,7 @@ class Delivered:
 
 @dataclass(slots=True)
 class Retry:
-    """The backend did not take the event, but may take it when it is sent again, at least `after` seconds later.
+    """The event failed, but may succeed when it is sent again, at least `after` seconds later.
 
     `sent`: whether the backend may have seen the request.
     """
@@ -91,7 +92,7 @@ class Retry:
 
 @dataclass(slots=True)
 class Undeliverable:
-    """The backend will not take the event; the client ends for `reason`."""
+    """The backend refuses the event; the client is closed for `reason`."""
 
     why: str
     reason: Reason
@@ -153,7 +154,7 @@ class _EventExchange(Exchange):
     def answered(self, outcome: Outcome) -> None:
         delivery, webhook = self._delivery, self._webhook
         webhook.breaker.observe(delivery, outcome)
-        # It may have been abandoned meanwhile.
+        # The outbox may have been abandoned meanwhile.
         if delivery.state is DELIVERING:
             delivery.judged(webhook.judge(self._event, outcome))
 
@@ -193,7 +194,7 @@ class Webhook:
         return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]
 
     def call(self, delivery: Delivery, event: Event) -> None:
-        """Send `event`, the current one of `delivery`, which is called with the verdict unless it was abandoned."""
+        """Send `event`, the current one of `delivery`; its `judged` is called unless it was abandoned meanwhile."""
         self._pool.send(_EventExchange(self, delivery, event))
 
     def request(self, subject: Subject, event: Event) -> bytes:
@@ -231,7 +232,7 @@ class Webhook:
         return verdict
 
     def _log(self, kind: type[Event], response: Response, verdict: Rejected | Retry | Undeliverable) -> None:
-        """Log what is wrong with `response`, and what follows. The pool logs requests without a response."""
+        """Log what is wrong with `response`, and what happens next. The pool logs requests without a response."""
         if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
             what = f"a client was refused with {verdict.error.status}"
@@ -255,7 +256,7 @@ class Webhook:
     def _judge_closed(self, outcome: Outcome) -> Verdict:
         if isinstance(outcome, Failure):
             return _unanswered(outcome)
-        if outcome.status // 100 == 2 or outcome.status in _SETTLED:  # noqa: PLR2004 - as above
+        if outcome.status // 100 == 2 or outcome.status in _ACKNOWLEDGED:  # noqa: PLR2004 - as above
             return DELIVERED
         return Retry(f"the backend answered {outcome.status}", self._retry_after(outcome))
 
@@ -338,7 +339,7 @@ def _unusable(what: str) -> Rejected:
 
 
 def _reply(kind: bytes, response: Response) -> Verdict:
-    """Return the verdict on a 2xx with `Ws-Reply`: the message was taken, so an invalid reply is no reason to retry."""
+    """Return the verdict on a 2xx with `Ws-Reply`. The message was delivered, so an invalid reply is not retried."""
     if kind not in {b"text", b"binary"}:
         shown = kind[:_MAX_SHOWN].decode("latin-1")
         return Undeliverable(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)

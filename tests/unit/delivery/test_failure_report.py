@@ -135,7 +135,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             "INFO",
             (
                 "POST /hook: the backend answered 401; a client was refused with 401; "
-                "the handshake's Authorization is passed on as it is"
+                "the handshake's Authorization is passed on unchanged"
             ),
         ),
         (

@@ -433,7 +433,7 @@ def test_only_its_user_can_read_it_whatever_it_was(rig, mode):
         os.umask(before)
 
 
-def test_a_journal_that_was_left_readable_is_readable_no_more(opened):
+def test_a_world_readable_journal_becomes_private(opened):
     opened.opened()
     opened.turn()
     opened.close()
@@ -485,9 +485,9 @@ def test_a_folder_that_refuses_a_new_file_is_an_error(rig, monkeypatch):
         rig.open()
 
 
-@pytest.mark.parametrize(("power_proof", "synchronous"), [(False, 1), (True, 2)])
-def test_only_a_power_proof_journal_waits_for_the_disk(tmp_path, power_proof, synchronous):
-    rig = Rig(tmp_path / "journal", power_proof=power_proof)
+@pytest.mark.parametrize(("sync_full", "synchronous"), [(False, 1), (True, 2)])
+def test_only_a_journal_with_full_sync_waits_for_the_disk(tmp_path, sync_full, synchronous):
+    rig = Rig(tmp_path / "journal", sync_full=sync_full)
     rig.open()
     assert rig.journal._file.connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
     assert rig.journal._file.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -693,10 +693,10 @@ class JournalMachine(RuleBasedStateMachine):
 
     identifiers = st.sampled_from("abcdef")
 
-    @initialize(power_proof=st.booleans())
-    def start(self, power_proof):
+    @initialize(sync_full=st.booleans())
+    def start(self, sync_full):
         self.folder = self.make_folder()
-        self.rig = Rig(self.folder / "journal", power_proof=power_proof)
+        self.rig = Rig(self.folder / "journal", sync_full=sync_full)
         assert self.rig.open() == []
         self.written = {}
         self.pending = []
@@ -845,7 +845,7 @@ def test_a_journal_of_version_1_whose_table_is_another_is_damaged(rig, caplog):
 
 def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
     somebody_elses(rig.path, *VERSION_1)
-    monkeypatch.setitem(journal_file._STATEMENTS, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
+    monkeypatch.setitem(journal_file._MIGRATIONS, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
     with pytest.raises(JournalError):
         rig.open()
     monkeypatch.undo()

@@ -473,7 +473,7 @@ def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
     assert rig.webhook.events == [closed(2)]
 
 
-def test_an_owner_may_discard_when_a_message_is_undelivered(rig):
+def test_a_listener_may_discard_when_a_message_is_undelivered(rig):
     rig.put(message(1), message(2), closed(3))
     rig.listener.on_undelivered = rig.outbox.discard_messages
     rig.webhook.answer(Undeliverable("no", Reason.UNDELIVERED))
@@ -532,7 +532,7 @@ def test_the_listener_is_told_that_a_closed_is_next_when_all_events_before_it_ar
     assert rig.webhook.events == [message(1), closed(2)]
 
 
-def test_an_owner_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
+def test_a_listener_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
     rig.put(closed(1))
     assert rig.outbox.late is None
     rig.webhook.answer(AGAIN)
@@ -554,7 +554,7 @@ def test_a_message_that_is_late_is_no_closed(rig):
 
 
 @pytest.mark.parametrize("is_down", [False, True])
-def test_an_owner_may_abandon_a_closed_that_is_late(rig, is_down):
+def test_a_listener_may_abandon_a_closed_that_is_late(rig, is_down):
     rig.listener.on_delayed = rig.outbox.abandon
     rig.webhook.breaker.state = OPEN if is_down else CLOSED
     rig.put(closed(1))
@@ -592,7 +592,7 @@ def test_nothing_but_a_delay_is_skipped(rig):
     assert rig.webhook.tries == 1
 
 
-def test_an_owner_that_does_not_care_hears_nothing():
+def test_a_listener_that_does_not_care_hears_nothing():
     OutboxListener().disconnecting(closed(1))
     OutboxListener().disconnect_delayed()
 

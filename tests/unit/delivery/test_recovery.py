@@ -194,7 +194,7 @@ def test_settled_deletes_are_forgotten_and_the_end_is_logged(caplog):
     rig.webhook.answer(DELIVERED)
     assert rig.remembered == []
     assert len(rig.recovery) == 0
-    assert caplog.messages[1:] == ["all owed DELETEs were delivered"]
+    assert caplog.messages[1:] == ["all pending DELETEs are delivered"]
 
 
 def test_a_rejected_delete_is_retried_and_keeps_its_place():
@@ -316,9 +316,9 @@ def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
     assert rig.recovery.entries() == []
     assert rig.clock.timers == []
     assert caplog.messages == [
-        "trying again to deliver 2 DELETEs that failed before",
-        "trying again to deliver 1 DELETE that failed before",
-        "all owed DELETEs were delivered",
+        "retrying 2 DELETEs that failed before",
+        "retrying 1 DELETE that failed before",
+        "all pending DELETEs are delivered",
     ]
 
 
@@ -383,7 +383,7 @@ def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
     monkeypatch.setattr(recovery, "MAX_OWED", 2)
     rig = owing("a", "b", "c")
     assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
-    assert caplog.messages == ["old/c: the DELETE is left for the next start"]
+    assert caplog.messages == ["old/c: its DELETE is sent at the next start"]
 
 
 # Any order of events.
