@@ -6,7 +6,7 @@ from wsaas.access import address_block
 
 
 class AddressLimit:
-    """Counts connections by address block (see `access.address_block`). `limit`: most of one block, 0 for no limit."""
+    """Counts connections by address block (see `access.address_block`). `limit`: most per block, 0 for no limit."""
 
     __slots__ = ("_counts", "limit")
 
@@ -24,13 +24,13 @@ class AddressLimit:
         self._counts[block] += 1
 
     def remove(self, block: str) -> None:
-        """Count one connection of `block` less."""
+        """Subtract one connection of `block`."""
         self._counts[block] -= 1
         if not self._counts[block]:
             del self._counts[block]
 
-    def linger(self, address: str) -> str:
-        """Count a connection of `address` that is being closed; return its block, empty if it is not counted."""
+    def count_closing(self, address: str) -> str:
+        """Count a connection of `address` that is closing; return the counted block, or an empty string."""
         if not self.limit or not address:
             return ""
         block = address_block(address)
@@ -38,7 +38,7 @@ class AddressLimit:
         return block
 
     def end(self, block: str) -> None:
-        """Stop to count a connection that is closed; `block` is what `linger` returned for it."""
+        """Stop counting a connection that was closing; `block` is what `count_closing` returned."""
         if block:
             self.remove(block)
 

@@ -7,19 +7,19 @@ from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
 
 NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
-"""The Close of a client that was lost without one."""
+"""Stands for the Close of a client that was lost without one."""
 
 
 class ConnectionInfo(Subject):
-    """The facts about a connection.
+    """The facts about a connection. Some are sent to the backend with every request (see `Subject`).
 
     Each has one writer: `order` the registry, `last_seen` the protocol of the socket, the others the session.
 
     `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before the end) are
-    monotonic seconds. `last_seen`: when data of the client last arrived or, while it is not read, when its time-out was
-    last checked. `close`: the first Close that went over the wire, in either direction. `messages_undelivered`: how
-    many of `messages_in` were given up. `order`: the number of the connection among all of the process and, once it has
-    ended, among those that have ended. `remote_address`: empty if it is not known.
+    monotonic seconds. `last_seen`: when data of the client last arrived or, while reading is paused, when its time-out
+    was last checked. `close`: the first Close that went over the wire, in either direction. `messages_undelivered`: how
+    many of `messages_in` were given up. `order`: the serial number of the connection or, once it has ended, of its end.
+    `remote_address`: empty if it is not known.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class ConnectionInfo(Subject):
         self.subprotocol: str | None = None
 
     def note_close(self, close: Close) -> None:
-        """Record a Close that went over the wire, unless one did before."""
+        """Record a Close that went over the wire. Only the first counts."""
         if self.close is NO_CLOSE:
             self.close = close
 

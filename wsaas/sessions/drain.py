@@ -1,4 +1,4 @@
-"""Stops a node: closes its clients, delivers what the backend is owed, and logs what could not be delivered."""
+"""Stops a node: closes its clients, delivers the remaining events, and logs what was not delivered."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED
 
 MAX_CLOSE_INTERVAL_S = 0.05
-"""Most seconds between two Closes: a node with few clients closes them sooner than it has to."""
+"""Most seconds between two Closes: a node with few clients does not use all of its time."""
 
 COUNTING_S = 1.0
-"""Most seconds to read and count the messages that clients sent before their Close and that are not delivered."""
+"""Most seconds for reading and counting messages that came too late to be delivered."""
 
 POLL_S = 0.005
-"""Seconds between two checks whether they were all read."""
+"""Seconds between two checks whether all of these messages were read."""
 
 
 class Drain:
@@ -32,7 +32,7 @@ class Drain:
         self._timeout = timeout
 
     async def run(self) -> None:
-        """Close the clients, and wait until all events are delivered or the time is over."""
+        """Close the clients, and wait until all events are delivered, or for `timeout` seconds."""
         deadline = self._clock.now() + self._timeout
         registry = self._registry
         registry.close(self._no_clients.set, self._all_delivered.set)
@@ -87,18 +87,18 @@ class Drain:
                 await self._wait(self._hurry, due)
 
     def _drop_clients(self) -> None:
-        """Disconnect clients that have not answered the Close; not a paused one, whose answer may not be read yet."""
+        """Disconnect clients that have not answered the Close, except paused ones: their answer may be unread."""
         for session in list(self._registry.live()):
             if not session.outbox.backlogged:
                 session.connection.close_gracefully()
 
     async def _count_unread(self) -> None:
-        """Wait until the sessions, which deliver nothing more, have read and counted what their clients sent."""
+        """Wait until the abandoned sessions have read and counted the remaining messages of their clients."""
         end = self._clock.now() + COUNTING_S
         await self._wait(self._no_clients, end)
         for session in list(self._registry.live()):
             session.connection.close_gracefully()
-        # No event says so, and this happens once in the life of a node.
+        # No event signals this, and a node stops only once.
         while self._clock.now() < end and any(  # noqa: ASYNC110
             each.state is DISCONNECTED for each in self._registry.ending()
         ):
@@ -115,5 +115,5 @@ class Drain:
 
 
 def _undelivered_without_stop(session: Session) -> int | None:
-    """Return the number of messages given up so far; None if further ones would be given up without a stop as well."""
+    """Return the number of messages given up so far; None if the session drops messages regardless of the stop."""
     return None if session.discards_messages else session.info.messages_undelivered

@@ -15,8 +15,8 @@ from wsaas.websocket.handshake import Handshake, select_subprotocol
 class OpeningHandshake(NoConnection, OutboxListener):
     """Asks the backend whether a client may connect, and answers the handshake accordingly.
 
-    Until the backend has decided, it is the connection of the session, which keeps frames for the client until the 101,
-    and the listener of the session's outbox.
+    Until the backend has decided, it stands in for the connection of the session and keeps frames for the client until
+    the 101. It is also the listener of the session's outbox.
     """
 
     __slots__ = ("_frames", "_handshake", "_pending_client", "_services", "_session")
@@ -62,15 +62,15 @@ class OpeningHandshake(NoConnection, OutboxListener):
             if written:
                 session.outbox.put(self._opened())
                 return
-            session.refuse(errors.Unavailable("This node cannot take clients now.", RETRY_AFTER), Reason.REFUSED)
+            session.refuse(errors.Unavailable("This node cannot accept clients now.", RETRY_AFTER), Reason.REFUSED)
         if written:
             session.finish_without_disconnect()
         else:
-            # There is nothing to take out of the journal: no write may pile up while it cannot be written.
+            # The journal has no entry to delete. Do not queue another write while writing fails.
             session.finish()
 
     def decided(self, verdict: Accepted | Rejected) -> None:
-        """Let the client in or refuse it; if it has gone meanwhile, see whether the backend is owed a DELETE."""
+        """Accept or refuse the client. If it was refused or is gone, queue the DELETE that the backend may need."""
         session = self._session
         session.outbox.listener = session
         if session.state is CONNECTING:
@@ -101,7 +101,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         )
 
     def _accept(self, verdict: Accepted) -> Rejected | None:
-        """Send the 101 and the frames that were kept; return why the client is refused where that is impossible."""
+        """Send the 101 and the kept frames; return the refusal if the client did not offer the subprotocol."""
         session, services = self._session, self._services
         try:
             subprotocol = select_subprotocol(
@@ -125,7 +125,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
 
 
 def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
-    """Return the refusal of a client that did not offer the `subprotocol` that the backend chose; log it."""
-    message = "%s: the backend chose the subprotocol %.100r, which the client did not offer: it was refused with 502"
+    """Log and return the refusal of a client that did not offer the `subprotocol` that the backend chose."""
+    message = "%s: the backend chose the subprotocol %.100r, which was not offered; a client was refused with 502"
     throttle.warning("subprotocol", message, ws_uri, subprotocol)
     return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)

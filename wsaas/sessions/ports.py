@@ -9,17 +9,17 @@ class PendingClient(Protocol):
     """The socket of a client whose handshake waits for the backend's decision."""
 
     def start(self) -> None:
-        """Take over the socket from the request that was the handshake."""
+        """Take over the socket from the HTTP connection that received the handshake."""
 
-    def accept(self, subprotocol: str | None, early: bytes) -> "ClientConnection":
-        """Send the 101, and the frames `early` behind it; return the connection that takes over."""
+    def accept(self, subprotocol: str | None, first_frames: bytes) -> "ClientConnection":
+        """Send the 101 and `first_frames`; return the connection that takes over."""
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the handshake with `error`, and close."""
 
 
 class ClientConnection(Protocol):
-    """The socket of a client that was admitted."""
+    """The socket of an accepted client."""
 
     def start(self) -> None:
         """Read what the client has sent so far."""

@@ -1,4 +1,4 @@
-"""The sessions of a node: those of its clients by id, and those whose last events are still being delivered."""
+"""All sessions of this process, by connection id."""
 
 import os
 import re
@@ -61,7 +61,7 @@ class Registry:
         """Called with the entry of a connection whose DELETE was given up."""
 
     def __len__(self) -> int:
-        """Return the number of clients, including those that the backend has not decided about."""
+        """Return the number of clients, including clients that wait for the backend's decision."""
         return len(self._live)
 
     @property
@@ -72,24 +72,24 @@ class Registry:
     def check_admission(self, remote_address: str, own: int = 0) -> None:
         """Raise `Unavailable` if no client can be admitted, `TooManyRequests` if none from `remote_address` can.
 
-        A client whose address is not known (empty) has no limit by address. `own`: how many connections counted for
-        this address are that of the client itself.
+        The limit by address does not apply if `remote_address` is empty (not known). `own`: how many of the connections
+        that are counted for this address belong to the client itself.
         """
         if not self.is_open:
-            raise errors.Unavailable("This node is about to stop.", RETRY_AFTER)
+            raise errors.Unavailable("This node is shutting down.", RETRY_AFTER)
         if len(self._live) >= self._limit:
             raise errors.Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
         if self.services.memory.pressure is REFUSING:
             raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
         if len(self._ending) >= self._limit_ending:
-            raise errors.Unavailable("The backend has yet to be told of too many ended connections.", RETRY_AFTER)
+            raise errors.Unavailable("Too many DELETEs to the backend are pending.", RETRY_AFTER)
         if self.addresses.limit and remote_address and self.addresses.is_reached(address_block(remote_address), own):
             raise errors.TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
 
     def register(self, handshake: Handshake, remote_address: str) -> Session:
-        """Return the session of a client, with an id of its own.
+        """Return a new session for the client.
 
-        Call `check_admission` first, and start an `OpeningHandshake` for the session then.
+        Call `check_admission` before, and start an `OpeningHandshake` for the session afterwards.
         """
         connection_id = self._new_id()
         self._count += 1
@@ -102,7 +102,7 @@ class Registry:
         return session
 
     def _new_id(self) -> str:
-        """Return a new id."""
+        """Return an id that cannot be guessed."""
         if not self._ids:
             text = urlsafe_b64encode(os.urandom(ID_LENGTH * IDS_PER_BATCH * 3 // 4)).decode()
             self._ids = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
@@ -111,8 +111,8 @@ class Registry:
     def close(self, on_no_clients: Callable[[], None], on_all_finished: Callable[[], None]) -> None:
         """Admit no more clients.
 
-        Call `on_no_clients` as soon as all have disconnected, and `on_all_finished` as soon as their sessions have
-        finished too.
+        Call `on_no_clients` as soon as all clients have disconnected, and `on_all_finished` as soon as their sessions
+        have finished as well.
         """
         self._on_no_clients, self._on_all_finished = on_no_clients, on_all_finished
         for session in list(self._ending.values()):
@@ -158,19 +158,20 @@ class Registry:
 
 
 def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:
-    """Return up to `limit` of `sessions`, which are in the order of `order`, and whether there are more.
+    """Return a page of up to `limit` sessions, and whether there are more.
 
-    Only sessions of clients that connected `before` a time (seconds since the epoch), and only those behind the one
-    whose `order` is `after`: clients that come and go meanwhile move no other session to another page.
+    `sessions`: sorted by `info.order`. `after`: the `order` of the last session of the previous page, 0 for the first
+    page. `before`: clients that connected at this time (seconds since the epoch) or later are left out. So clients that
+    come and go meanwhile do not move other sessions to another page.
     """
     candidates: Iterable[Session] = sessions
     if after:
         ordered = [*sessions]
         candidates = islice(ordered, bisect_right(ordered, after, key=attrgetter("info.order")), None)
-    # Not only up to the first that connected later: the wall clock may have been set back.
+    # All sessions are checked: they are not sorted by this time, as the wall clock may have been set back.
     found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
 
 
 def _drop_entry(_entry: Entry) -> None:
-    """Drop it: without a journal, a DELETE that was given up is not sent again."""
+    """Do nothing: without a journal, a DELETE that was given up is not sent again."""

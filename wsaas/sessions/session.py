@@ -28,17 +28,17 @@ from wsaas.websocket.handshake import Handshake
 
 
 class SessionListener(Protocol):
-    """Is called when a session ends."""
+    """Callbacks about the end of a session."""
 
     @property
     def is_open(self) -> bool:
         """Whether the node admits clients: it does until it drains."""
 
     def disconnect_failed(self, session: "Session") -> None:
-        """The DELETE of a session, which has finished, was given up."""
+        """The DELETE of a finished session was given up."""
 
     def client_disconnected(self, session: "Session") -> None:
-        """The client has disconnected: its id is not valid any more."""
+        """The client has disconnected: its id is no longer valid."""
 
     def session_finished(self, session: "Session") -> None:
         """The session has nothing left to deliver."""
@@ -60,7 +60,7 @@ class Services(DeliveryServices):
 class Session(OutboxListener):
     """Passes messages between one client and the backend.
 
-    `discards_messages`: messages that the client still sends are counted, but not delivered.
+    `discards_messages`: further messages of the client are counted as undelivered and dropped.
     """
 
     __slots__ = ("_encode", "_services", "connection", "discards_messages", "info", "outbox", "reason", "state")
@@ -87,20 +87,20 @@ class Session(OutboxListener):
         return self.info.ws_uri
 
     def receive(self, message: Message) -> None:
-        """Deliver `message` of the client, behind those before it."""
+        """Deliver `message` of the client after all earlier messages."""
         info = self.info
         info.messages_in += 1
         info.bytes_in += len(message.data)
         if self.discards_messages:
             info.messages_undelivered += 1
             return
-        # Once a message is discarded, all that follow are. So this counter numbers those that are delivered.
+        # No message was discarded so far, so `messages_in` is also the number in the `ce-id`.
         message.number = info.messages_in
         message.at = self._services.clock.wall()
         self.outbox.put(message)
 
     def closed_by_client(self, code: int, text: str) -> None:
-        """The client sent a Close, by itself or in answer to that of the gateway."""
+        """The client sent a Close, on its own or in answer to a Close of the gateway."""
         self._set_closed(Reason.CLIENT_CLOSED, code, text)
 
     def violated(self, code: int, text: str) -> None:
@@ -108,12 +108,12 @@ class Session(OutboxListener):
         self._set_closed(Reason.VIOLATION, code, text)
 
     def disconnected(self, unread: ClientConnection) -> None:
-        """The socket is gone. `unread` passes on what was received before, then reports the end."""
+        """The socket is closed. `unread` passes on the data that is still unread, then reports the end."""
         self._detach_client(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
 
     def lost(self) -> None:
-        """The socket is gone, and everything that was received was passed on. May be called again."""
+        """The socket is closed, and all received data was passed on. May be called again."""
         if self.state is not CLOSED:
             self._set_closed(Reason.CLIENT_LOST)
 
@@ -140,7 +140,7 @@ class Session(OutboxListener):
         self.connection.write(frame)
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
-        """Close with the code and text of `reason`, unless others are given; harmless once it is closing."""
+        """Close with the code and text of `reason`, unless others are given; do nothing if it is closing already."""
         if self.state is CONNECTING:
             self.refuse(_refusal(reason), reason)
         elif self.state is OPEN:
@@ -155,7 +155,7 @@ class Session(OutboxListener):
             self.connection.expect_close()
 
     def abandon(self) -> None:
-        """Deliver nothing more. The client is still read, to count its messages in `messages_undelivered`."""
+        """Stop delivering. Messages of the client are still read, and counted in `messages_undelivered`."""
         self.info.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
         self.discards_messages = True
         self.connection.resume()
@@ -178,12 +178,12 @@ class Session(OutboxListener):
         self._set_closed(reason)
 
     def owe_disconnect(self, delay: float = 0.0) -> None:
-        """Queue the DELETE behind all messages, with a delay in seconds. Its body is made when it is the next event."""
+        """Queue the DELETE behind all messages. `delay`: seconds before it is sent, once it is the next event."""
         clock = self._services.clock
         self.outbox.put(Closed(clock.wall() - (clock.now() - self.info.ended), delay))
 
     def finish_without_disconnect(self) -> None:
-        """Finish a session whose backend is not owed a DELETE: remove it from the journal first."""
+        """Remove the connection from the journal and finish: the backend needs no DELETE."""
         self._services.journal.remove(self.id)
         self.finish()
 
@@ -197,7 +197,7 @@ class Session(OutboxListener):
     def replied(self, reply: Message) -> None:
         """Send the reply of the backend to the client, if it is still connected."""
         if self.state is not OPEN:
-            logger.debug("%s: a reply was dropped, as the client has disconnected", self.ws_uri)
+            logger.debug("%s: reply dropped: the client is gone", self.ws_uri)
             return
         self.info.messages_out += 1
         self.info.bytes_out += len(reply.data)
@@ -206,20 +206,20 @@ class Session(OutboxListener):
             self.outbox.hold()
 
     def undelivered(self, reason: Reason, why: str) -> None:
-        """Give up the messages behind one that was given up, too, and close the connection."""
+        """Close the connection, as a message was given up, and give up the messages behind it."""
         throttle.warning(("undelivered", why.partition(", ")[0]), "%s: message not delivered: %s", self.ws_uri, why)
         self.discards_messages = True
         self.close(reason)
-        # Only now: this may resume reading, and what is read then has to be counted as undelivered, too.
+        # Discard last: this may resume reading, and messages that are read then must be counted as undelivered, too.
         given_up = 1 + self.outbox.discard_messages()
         self.info.messages_undelivered += given_up
 
     def disconnecting(self, closed: Closed) -> None:
-        """Set what the DELETE says: no message before it is under way any more, so all counters are final."""
+        """Set `closed.disconnect`: no message is under way any more, so all counters are final."""
         closed.disconnect = self.info.disconnect()
 
     def disconnect_delivered(self) -> None:
-        """Finish."""
+        """Finish the session."""
         self.finish()
 
     def disconnect_failed(self, why: str) -> None:
@@ -229,11 +229,11 @@ class Session(OutboxListener):
         self._services.listener.disconnect_failed(self)
 
     def entry(self) -> Entry:
-        """Return what belongs into the journal."""
+        """Return the entry for the journal."""
         return _entry(self)
 
     def pause(self) -> None:
-        """Stop reading from the client: too much waits for the backend."""
+        """Stop reading from the client: the inbox is full."""
         self._services.memory.note(self._services.settings.inbox)
         self.connection.pause()
 
@@ -248,10 +248,12 @@ class Session(OutboxListener):
         self.state = state
         self.reason = self.reason or reason
         if logger.isEnabledFor(DEBUG):
-            logger.debug("%s: %s, %s", self.ws_uri, state.value, self.reason.value if self.reason else "admitted")
+            logger.debug(
+                "%s: state %s (%s)", self.ws_uri, state.value, self.reason.value if self.reason else "accepted"
+            )
 
     def _set_closed(self, reason: Reason, code: int = 0, text: str = "") -> None:
-        """Change to CLOSED; `code` and `text` are those of a Close that went over the wire, 0 if there was none."""
+        """Change to CLOSED. `code`, `text`: from the Close that went over the wire; 0 if there was none."""
         if code:
             self.info.note_close(Close(code, text))
         is_decided = self.state is not CONNECTING
@@ -260,7 +262,7 @@ class Session(OutboxListener):
             self.owe_disconnect()
 
     def _detach_client(self, state: State, reason: Reason, connection: ClientConnection) -> None:
-        """Change to `state`; report that the client has disconnected unless that was done before."""
+        """Change to `state`; report once that the client has disconnected."""
         was_connected = self.state is not DISCONNECTED
         self._move(state, reason)
         self.connection = connection
@@ -271,9 +273,9 @@ class Session(OutboxListener):
 
 
 def _refusal(reason: Reason) -> errors.HTTPError:
-    """Return the answer to a handshake that ends for `reason` before the backend has decided."""
+    """Return the error for a client that is closed for `reason` before the backend answered its POST."""
     if reason is Reason.SHUTDOWN:
-        return errors.Unavailable("This node is about to stop.", RETRY_AFTER)
+        return errors.Unavailable("This node is shutting down.", RETRY_AFTER)
     return errors.Forbidden("The backend refused the connection.")
 
 

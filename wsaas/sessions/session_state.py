@@ -5,9 +5,9 @@ state          what it means
 =============  ====================================================================================================
 CONNECTING     the backend has not decided yet whether the client may connect
 OPEN           messages flow in both directions
-CLOSING        the gateway has sent a Close, and waits for that of the client
-DISCONNECTED   the client is gone, but part of what was received from it has not been read yet
-CLOSED         the client is gone and all that it sent has been read; the outbox may still deliver its events
+CLOSING        the gateway has sent a Close, and waits for the client's
+DISCONNECTED   the socket is closed, but received data is still unread
+CLOSED         the socket is closed and all received data was read; the outbox may still deliver events
 =============  ====================================================================================================
 """
 
@@ -15,7 +15,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """How far a session is. See the table in the module's docstring."""
+    """The states of a session. See the table in the module's docstring."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -24,7 +24,7 @@ class State(Enum):
     CLOSED = "closed"
 
     __hash__ = object.__hash__
-    """Members are unique, so their identity will do: `Enum` hashes the name, in Python code."""
+    """Hash by identity: `Enum` hashes the name, in Python code."""
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
@@ -37,15 +37,15 @@ TRANSITIONS: dict[State, dict[State, str]] = {
     },
     OPEN: {
         CLOSING: "the gateway sent a Close",
-        DISCONNECTED: "the socket is gone, but not all that it received was read",
+        DISCONNECTED: "the socket is closed, but received data is still unread",
         CLOSED: "the client sent a Close, broke the protocol, or went away",
     },
     CLOSING: {
-        DISCONNECTED: "the socket is gone, but not all that it received was read",
+        DISCONNECTED: "the socket is closed, but received data is still unread",
         CLOSED: "the client answered the Close, broke the protocol, went away, or did not answer in time",
     },
     DISCONNECTED: {
-        CLOSED: "the rest was read",
+        CLOSED: "all received data was read",
     },
     CLOSED: {},
 }

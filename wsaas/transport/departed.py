@@ -73,7 +73,7 @@ class FlushingProtocol(asyncio.Protocol):
     __slots__ = ("_context", "_deadline", "_final_deadline", "_lingers_for", "_progress", "_transport")
 
     def __init__(self, context: ServerContext, transport: asyncio.Transport, lingers_for: str = "") -> None:
-        """Prepare for `transport`. `lingers_for`: what `AddressLimit.linger` returned for the connection."""
+        """Prepare for `transport`. `lingers_for`: what `AddressLimit.count_closing` returned for the connection."""
         self._context = context
         self._deadline = context.closing_deadline()
         self._final_deadline = context.clock.now() + context.settings.keep_alive_timeout

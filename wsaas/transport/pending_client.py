@@ -58,8 +58,8 @@ class PendingClientProtocol(asyncio.Protocol):
         if self._deadline != NOT_CLOSING and now >= self._deadline:
             self._transport.abort()
 
-    def accept(self, subprotocol: str | None, early: bytes) -> WebSocketProtocol:
-        """Send the 101 and the frames `early` behind it; return the protocol that takes over."""
+    def accept(self, subprotocol: str | None, first_frames: bytes) -> WebSocketProtocol:
+        """Send the 101 and `first_frames`; return the protocol that takes over."""
         self._context.timeouts.discard(self)
         transport = self._transport
         settings = self._context.settings
@@ -68,7 +68,7 @@ class PendingClientProtocol(asyncio.Protocol):
         kind = RateLimitedProtocol if settings.max_message_rate else WebSocketProtocol
         connection = kind(self._context, transport, self._session, decoder)
         transport.set_protocol(connection)
-        transport.write(accept(self._handshake, subprotocol) + early)
+        transport.write(accept(self._handshake, subprotocol) + first_frames)
         transport.resume_reading()
         return connection
 

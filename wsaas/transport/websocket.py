@@ -214,7 +214,7 @@ class WebSocketProtocol(PacedReader):
     def _linger(self) -> None:
         """Count the connection for its address until it is closed: its session, which ended, does not any more."""
         if not self._lingers_for:
-            self._lingers_for = self._context.addresses.linger(self.session.info.remote_address)
+            self._lingers_for = self._context.addresses.count_closing(self.session.info.remote_address)
 
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""

@@ -94,7 +94,7 @@ def test_no_client_is_taken_while_too_many_deletes_are_owed():
         ("192.0.2.7", "2001:db8:1:2::1"),
     ],
 )
-def test_an_address_has_at_most_as_many_clients_as_one_may_have(one, other):
+def test_clients_per_address_are_limited(one, other):
     rig = Rig(limit=10, max_connections_per_address="2")
     first, _ = rig.admit(one), rig.admit(one)
     with pytest.raises(errors.TooManyRequests) as refused:
@@ -183,25 +183,25 @@ def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
     rig.registry.check_admission("192.0.2.7")
 
 
-def test_a_shut_registry_takes_no_more(rig):
+def test_a_closed_registry_admits_no_clients(rig):
     rig.shut()
     assert not rig.registry.is_open
-    with pytest.raises(errors.Unavailable, match="about to stop") as caught:
+    with pytest.raises(errors.Unavailable, match="shutting down") as caught:
         rig.registry.check_admission("192.0.2.7")
     assert caught.value.headers == (("Retry-After", "1"),)
 
 
-def test_an_empty_registry_is_emptied_as_soon_as_it_is_shut(rig):
+def test_an_empty_registry_reports_all_finished_when_it_is_closed(rig):
     rig.shut()
     assert rig.emptied == ["emptied"]
 
 
-def test_an_empty_registry_is_deserted_as_soon_as_it_is_shut(rig):
+def test_an_empty_registry_reports_no_clients_when_it_is_closed(rig):
     rig.shut()
     assert rig.deserted == ["deserted"]
 
 
-def test_a_registry_is_deserted_when_the_last_client_is_gone_and_before_the_backend_knows(rig):
+def test_no_clients_is_reported_before_the_backend_knows_of_the_last_disconnect(rig):
     first, second = rig.admit(), rig.admit()
     rig.webhook.answer(OK)
     rig.webhook.answer(OK)
@@ -213,7 +213,7 @@ def test_a_registry_is_deserted_when_the_last_client_is_gone_and_before_the_back
     assert rig.emptied == []
 
 
-def test_a_registry_is_emptied_when_the_backend_knows_of_every_end(rig):
+def test_all_finished_is_reported_when_the_backend_knows_of_every_disconnect(rig):
     first, second = rig.admit(), rig.admit()
     rig.webhook.answer(OK)
     rig.webhook.answer(OK)
@@ -227,7 +227,7 @@ def test_a_registry_is_emptied_when_the_backend_knows_of_every_end(rig):
     assert rig.emptied == ["emptied"]
 
 
-def test_a_registry_with_a_client_left_is_not_emptied(rig):
+def test_all_finished_is_not_reported_while_a_client_is_connected(rig):
     first, _ = rig.admit(), rig.admit()
     rig.webhook.answer(OK)
     rig.webhook.answer(OK)
@@ -238,7 +238,7 @@ def test_a_registry_with_a_client_left_is_not_emptied(rig):
     assert rig.emptied == []
 
 
-def test_a_registry_that_stays_open_is_never_emptied(rig):
+def test_a_registry_that_stays_open_reports_nothing(rig):
     rig.admit().lost()
     rig.webhook.answer(REFUSED)
     assert (rig.deserted, rig.emptied) == ([], [])

@@ -401,7 +401,7 @@ def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
     rig.webhook.answer(Delivered(Message(text=True, data=b"late")))
     assert rig.connection.written == written
     assert rig.session.info.messages_out == 0
-    assert "a reply was dropped, as the client has disconnected" in caplog.text
+    assert "reply dropped: the client is gone" in caplog.text
 
 
 def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
@@ -699,7 +699,7 @@ def test_messages_do_not_wait_for_the_journal(journalled):
     assert rig.journal.pending == []
 
 
-def test_a_delete_that_is_taken_at_once_is_not_written_down(journalled):
+def test_a_delete_that_is_delivered_at_once_is_not_journaled(journalled):
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
     assert rig.end == (4000, "bye")
@@ -859,7 +859,7 @@ def test_a_delayed_delete_that_is_abandoned_is_not_sent(journalled):
 # What GET shows.
 
 
-def test_the_information_of_a_client_that_waits(rig):
+def test_the_information_of_a_client_that_waits_for_the_backend(rig):
     start = rig.clock.wall()
     rig.session.send(text=True, data=b"early")
     rig.clock.advance(3.0)
@@ -883,7 +883,7 @@ def test_the_information_of_a_client_that_waits(rig):
     }
 
 
-def test_the_information_of_a_client_that_is_in():
+def test_the_information_of_an_open_connection():
     rig = Rig(["chat"])
     start = rig.clock.wall()
     rig.webhook.answer(Accepted("chat", "ctx"))
@@ -994,7 +994,7 @@ def test_states_only_go_forward():
 def test_every_move_is_logged_with_its_reason(caplog):
     caplog.set_level("DEBUG", "wsaas")
     Rig().enter().session.lost()
-    assert caplog.messages == [f"{WS_URI}: open, admitted", f"{WS_URI}: closed, client lost"]
+    assert caplog.messages == [f"{WS_URI}: state open (accepted)", f"{WS_URI}: state closed (client lost)"]
 
 
 class SessionMachine(RuleBasedStateMachine):
