@@ -156,7 +156,7 @@ def test_one_unreachable_backend_opens_the_breaker(rig):
 
 
 @pytest.mark.parametrize("outcome", FAILED_EXCHANGES, ids=str)
-def test_failures_of_sixteen_connections_make_it_half_open_and_those_of_fifteen_do_not(rig, outcome):
+def test_failures_of_sixteen_connections_but_not_of_fifteen_make_it_half_open(rig, outcome):
     assert FAILURE_THRESHOLD == 16
     for _ in range(15):
         rig.observe(outcome)
@@ -186,7 +186,7 @@ def test_any_other_answer_is_a_success_and_ends_the_count(rig, answer):
     assert rig.state is State.CLOSED
 
 
-def test_a_request_that_was_not_sent_says_nothing(rig):
+def test_a_request_that_was_not_sent_is_no_evidence(rig):
     for _ in range(100):
         rig.observe(Failure.POOL_TIMEOUT)
     assert rig.state is State.CLOSED
@@ -251,7 +251,7 @@ def test_how_long_the_backend_was_unreachable(rig):
 # The log.
 
 
-def test_changes_are_logged(rig, caplog):
+def test_transitions_are_logged(rig, caplog):
     caplog.set_level("INFO", "wsaas")
     rig.open().wait(3)
     rig.clock.advance(0.09)
@@ -266,7 +266,7 @@ def test_changes_are_logged(rig, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING", "INFO"]
 
 
-def test_a_state_that_comes_and_goes_is_not_logged_each_time(rig, caplog):
+def test_a_flapping_state_is_throttled_in_the_log(rig, caplog):
     caplog.set_level("INFO", "wsaas")
     for _ in range(10):
         rig.half_open().observe(OK)
@@ -281,7 +281,7 @@ def test_a_state_that_comes_and_goes_is_not_logged_each_time(rig, caplog):
 # OPEN: all deliveries queue, and one probe is sent at a time.
 
 
-def test_without_deliveries_nothing_is_tried(rig):
+def test_without_deliveries_nothing_is_attempted(rig):
     rig.open()
     assert rig.clock.timers == []
 
@@ -298,7 +298,7 @@ def test_the_oldest_is_the_probe_and_the_others_wait_until_it_is_answered(rig):
     assert rig.take() == []
 
 
-def test_the_pauses_between_probes_double_up_to_a_second(rig):
+def test_the_delays_between_probes_double_up_to_a_second(rig):
     deliveries = rig.open().wait(8)
     pauses = []
     for delivery in deliveries:
@@ -322,7 +322,7 @@ def test_a_probe_that_was_not_sent_is_followed_by_another(rig, outcome):
     assert rig.take() == ["1"]
 
 
-def test_a_probe_that_waits_again_comes_behind_the_others(rig):
+def test_a_probe_that_queues_again_goes_behind_the_others(rig):
     first, second = rig.open().wait(2)
     for delivery in (first, second, first, second):
         rig.clock.advance(MAX_PROBE_DELAY_S)
@@ -341,7 +341,7 @@ def test_an_untried_delivery_is_probed_first(rig):
     assert rig.take() == ["retry 0"]
 
 
-def test_the_outcome_of_another_is_not_that_of_the_probe(rig):
+def test_the_outcome_of_another_request_does_not_end_the_probe(rig):
     rig.open().wait(3)
     rig.clock.advance(FIRST_PROBE_DELAY_S)
     for _ in range(5):
@@ -369,7 +369,7 @@ def test_without_anything_to_send_the_next_delivery_is_the_probe(rig):
     assert rig.take() == ["late 0"]
 
 
-def test_each_time_it_opens_the_pauses_are_short_again(rig):
+def test_delays_are_short_again_each_time_it_opens(rig):
     for delivery in rig.open().wait(5):
         rig.clock.advance(MAX_PROBE_DELAY_S)
         rig.observe(Failure.UNREACHABLE, delivery)
@@ -419,7 +419,7 @@ def test_failed_deliveries_are_retried_one_at_a_time_at_the_rate_of_probes(rig):
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
-def test_a_retry_that_hangs_does_not_hold_up_the_next(rig):
+def test_a_hung_retry_does_not_block_the_next(rig):
     rig.half_open().wait(3, untried=False)
     rig.clock.advance(0.7)
     assert rig.take() == ["0", "1", "2"]
@@ -434,7 +434,7 @@ def test_untried_deliveries_are_sent_at_once_while_few_are_under_way(rig):
     assert len(rig.breaker) == 102
 
 
-def test_a_trial_that_fails_makes_a_place_for_the_oldest_and_the_newest_in_turn(rig):
+def test_a_failed_trial_frees_its_slot_for_the_oldest_and_the_newest_in_turn(rig):
     rig.half_open()
     trials = rig.wait(MAX_TRIALS)
     rig.wait(6, "late ")
@@ -447,7 +447,7 @@ def test_a_trial_that_fails_makes_a_place_for_the_oldest_and_the_newest_in_turn(
     assert rig.state is State.HALF_OPEN
 
 
-def test_a_trial_that_was_not_sent_makes_a_place_too(rig):
+def test_a_trial_that_was_not_sent_frees_its_slot(rig):
     trials = rig.half_open().wait(MAX_TRIALS)
     rig.wait(1, "late ")
     rig.take()
@@ -455,7 +455,7 @@ def test_a_trial_that_was_not_sent_makes_a_place_too(rig):
     assert rig.take() == ["late 0"]
 
 
-def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
+def test_hung_trials_occupy_their_slots_for_at_most_a_second(rig):
     rig.half_open().wait(MAX_TRIALS)
     rig.take()
     rig.clock.advance(TRIAL_SLOT_S * 0.99)
@@ -469,7 +469,7 @@ def test_trials_that_hang_take_their_places_for_a_second_at_most(rig):
     assert rig.take() == ["early 0"]
 
 
-def test_many_untried_deliveries_come_before_failed_ones(rig):
+def test_untried_deliveries_are_sent_before_failed_ones_while_half_open(rig):
     rig.half_open().wait(1, "retry ", untried=False)
     for trial in rig.wait(MAX_TRIALS + 3):
         rig.observe(Failure.POOL_TIMEOUT, trial)
@@ -478,7 +478,7 @@ def test_many_untried_deliveries_come_before_failed_ones(rig):
     assert rig.take() == ["retry 0"]
 
 
-def test_once_many_connections_failed_places_are_not_free_before_their_time(rig):
+def test_under_sustained_failures_slots_are_freed_only_by_time(rig):
     trials = rig.half_open(SUSTAINED_FAILURES).wait(MAX_TRIALS + 1)
     for trial in trials[:MAX_TRIALS]:
         rig.observe(Failure.BROKEN, trial)
@@ -486,7 +486,7 @@ def test_once_many_connections_failed_places_are_not_free_before_their_time(rig)
     assert len(rig.breaker) == 1
 
 
-def test_once_many_connections_failed_waiting_deliveries_are_tried_at_the_rate_of_retries(rig):
+def test_under_sustained_failures_queued_deliveries_go_at_the_pace_of_retries(rig):
     rig.half_open(SUSTAINED_FAILURES).wait(MAX_TRIALS + 4)
     rig.wait(1, "retry ", untried=False)
     rig.take()
@@ -498,7 +498,7 @@ def test_once_many_connections_failed_waiting_deliveries_are_tried_at_the_rate_o
         assert rig.take() == [name]
 
 
-def test_once_many_connections_failed_untried_deliveries_are_still_sent_at_once(rig):
+def test_under_sustained_failures_new_deliveries_are_still_sent_at_once(rig):
     rig.half_open(SUSTAINED_FAILURES).wait(1000)
     rig.take()
     rig.clock.advance(TRIAL_SLOT_S)
@@ -507,7 +507,7 @@ def test_once_many_connections_failed_untried_deliveries_are_still_sent_at_once(
     assert rig.take() == ["new 0"]
 
 
-def test_a_trial_with_nothing_to_send_takes_no_place(rig):
+def test_a_trial_with_nothing_to_send_occupies_no_slot(rig):
     rig.half_open()
     trials = rig.wait(MAX_TRIALS)
     gone, last = rig.wait(2, "late ")
@@ -518,7 +518,7 @@ def test_a_trial_with_nothing_to_send_takes_no_place(rig):
     assert len(rig.breaker) == 0
 
 
-def test_deliveries_that_waited_while_open_are_tried_when_connecting_works(rig):
+def test_deliveries_that_queued_while_open_are_attempted_when_connecting_works(rig):
     rig.open().wait(5, "retry ", untried=False)
     probe, *_ = rig.wait(MAX_TRIALS + 2)
     rig.clock.advance(FIRST_PROBE_DELAY_S)
@@ -603,7 +603,7 @@ def test_deliveries_that_wait_when_it_opens_again_are_probed(rig, again):
 # Overdue deliveries.
 
 
-def test_a_check_drops_overdue_deliveries_and_keeps_the_order_of_the_others(rig):
+def test_a_sweep_drops_overdue_deliveries_and_keeps_the_order_of_the_others(rig):
     deliveries = rig.open().wait(5)
     deliveries += rig.wait(1, "retry ", untried=False)
     for number in (0, 2, 4, 5):
@@ -617,7 +617,7 @@ def test_a_check_drops_overdue_deliveries_and_keeps_the_order_of_the_others(rig)
     assert rig.take() == ["1", "3"]
 
 
-def test_a_delivery_that_comes_during_a_check_waits_behind_the_others(rig):
+def test_a_delivery_that_queues_during_a_sweep_goes_behind_the_others(rig):
     late, patient = rig.open().wait(2)
 
     def wait_again(_now):
@@ -642,7 +642,7 @@ def test_after_all_were_dropped_the_next_one_probes(rig):
     assert rig.take() == ["next 0"]
 
 
-def test_once_stopped_nothing_is_tried_any_more(rig):
+def test_after_a_stop_nothing_is_attempted(rig):
     rig.breaker.stop()
     rig.open().wait(2)
     rig.breaker.stop()

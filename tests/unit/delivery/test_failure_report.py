@@ -206,7 +206,7 @@ def test_a_request_that_is_not_retried_is_not_said_to_be_sent_again(caplog, even
     )
 
 
-def test_the_path_is_logged_with_the_id_still_to_be_put_in(caplog):
+def test_the_path_is_logged_with_the_id_placeholder(caplog):
     _, text = logged(caplog, POST, response(404), "localhost:8000/clients/{id}/hook")
     assert text.startswith("POST /clients/{id}/hook: the backend answered 404; ")
 
@@ -220,7 +220,7 @@ def test_only_the_start_of_an_answer_is_kept_for_the_log():
     assert Excerpt(response(500, b"x" * 1_000_000))._body == b"x" * EXCERPT_SOURCE
 
 
-def test_an_answer_that_is_no_text_is_quoted_on_one_line():
+def test_a_binary_answer_is_quoted_on_one_line():
     assert str(Excerpt(response(500, b"\x00\xff\r\nInjected: 1"))) == ": '\\x00\ufffd Injected: 1'"
 
 
@@ -251,7 +251,7 @@ def test_credentials_are_hidden():
         (b"CSRF token missing. Really? Yes: token expired", "CSRF token missing. Really? Yes: token expired"),
     ],
 )
-def test_secrets_are_hidden_however_they_are_written(said, shown):
+def test_secrets_are_hidden_in_every_notation(said, shown):
     quoted = str(Excerpt(response(500, said)))
     assert "SECRET" not in quoted
     assert shown in quoted.replace("\\'", "'")
@@ -273,7 +273,7 @@ def test_no_answer_takes_long_to_quote(body):
     assert perf_counter() - begin < 0.1
 
 
-def test_html_that_is_cut_off_within_a_tag_or_a_script_shows_nothing_of_it():
+def test_html_that_is_cut_off_within_a_tag_or_a_script_is_not_shown():
     assert str(Excerpt(response(500, b"<p>Oh no</p><script>var a = 1;"))) == ": 'Oh no'"
     assert str(Excerpt(response(500, b"<p>Oh no</p><img src='"))) == ": 'Oh no'"
     assert str(Excerpt(response(500, b"<p>Oh no</p><!-- x"))) == ": 'Oh no'"

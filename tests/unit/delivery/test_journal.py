@@ -133,7 +133,7 @@ def names(entries):
 # Entries.
 
 
-def test_a_connection_is_remembered_from_its_first_moment(opened):
+def test_a_connection_is_in_the_journal_from_add(opened):
     opened.opened()
     assert opened.told == []
     opened.turn()
@@ -167,7 +167,7 @@ def test_a_later_delete_replaces_the_one_that_was_written(opened):
     assert (left.ended_at, left.disconnect_body) == (2.0, b'{"code":1011}')
 
 
-def test_a_settled_connection_is_removed(opened):
+def test_a_connection_can_be_removed(opened):
     opened.opened("a")
     opened.opened("b")
     opened.journal.remove("a")
@@ -183,7 +183,7 @@ def test_entries_are_returned_oldest_first(opened):
     assert names(opened.reopen()) == ["a", "b", "c"]
 
 
-def test_an_entry_stays_until_it_is_settled(opened):
+def test_an_entry_stays_until_it_is_removed(opened):
     opened.opened()
     opened.turn()
     assert names(opened.reopen()) == ["a"]
@@ -219,7 +219,7 @@ def test_a_journal_may_be_closed_twice(opened):
     opened.close()
 
 
-def test_without_a_journal_everything_goes_on_at_once():
+def test_without_a_journal_add_is_done_at_once():
     told: list[bool] = []
     none = NoJournal()
     none.add(entry(), told.append)
@@ -275,7 +275,7 @@ def test_changes_that_come_during_a_write_share_the_next_commit(opened):
     assert len(opened.reopen()) == 501
 
 
-def test_the_first_for_a_while_is_written_at_once(opened):
+def test_a_change_after_a_quiet_time_is_written_at_once(opened):
     for name in ("first", "later"):
         opened.clock.advance(MIN_BATCH_INTERVAL_S)
         opened.opened(name)
@@ -321,7 +321,7 @@ def test_done_is_called_on_the_loop_and_only_once_it_is_committed(opened):
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "INSERT", "COMMIT"])
-def test_a_connection_that_cannot_be_written_is_refused_and_forgotten(opened, at, caplog):
+def test_a_connection_that_cannot_be_written_is_refused_and_not_retried(opened, at, caplog):
     spy = opened.spy()
     spy.fails_at = at
     opened.opened("a")
@@ -417,7 +417,7 @@ def test_changes_that_are_still_retried_are_written_at_close(opened):
 
 
 @pytest.mark.parametrize("mode", [None, 0o644, 0o666, 0o400, 0o777])
-def test_only_its_user_can_read_it_whatever_it_was(rig, mode):
+def test_the_file_is_readable_by_its_owner_only(rig, mode):
     before = os.umask(0)
     try:
         if mode is not None:
@@ -442,7 +442,7 @@ def test_a_world_readable_journal_becomes_private(opened):
     assert opened.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_symbolic_link_is_refused_and_what_it_points_to_is_left_alone(rig, tmp_path):
+def test_a_symbolic_link_is_refused_and_its_target_left_alone(rig, tmp_path):
     target = tmp_path / "target"
     for content in (None, b"precious"):
         if content is not None:
@@ -457,7 +457,7 @@ def test_a_symbolic_link_is_refused_and_what_it_points_to_is_left_alone(rig, tmp
 
 
 @pytest.mark.parametrize("path", ["missing/journal", "file/journal", "."])
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path, path):
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path, path):
     (tmp_path / "file").touch()
     rig = Rig(tmp_path / path)
     with pytest.raises(JournalError, match=str(tmp_path)) as caught:
@@ -531,7 +531,7 @@ def test_a_second_process_on_the_same_journal_is_refused(opened, wrote):
     assert open_elsewhere(opened.path) == "opened"
 
 
-def test_a_second_journal_on_the_same_file_is_refused_and_takes_no_lock_away(opened):
+def test_a_second_journal_on_the_same_file_is_refused_and_the_lock_is_kept(opened):
     second = Rig(opened.path)
     with pytest.raises(JournalError) as caught:
         second.open()
@@ -605,7 +605,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_journal_is_set_aside_with_its_bytes_and_an_error(rig, damage, caplog):
+def test_a_damaged_journal_is_renamed_unchanged_with_an_error(rig, damage, caplog):
     spoilt = DAMAGES[damage](filled(rig))
     rig.path.write_bytes(spoilt)
     rig.told.clear()
@@ -625,7 +625,7 @@ def test_a_damaged_journal_is_set_aside_with_its_bytes_and_an_error(rig, damage,
     assert len(caplog.records) == 1
 
 
-def test_the_wal_of_a_damaged_file_is_set_aside_with_it(rig):
+def test_the_wal_of_a_damaged_file_is_renamed_with_it(rig):
     rig.path.write_bytes(b"garbage" * 1000)
     for suffix in ("-wal", "-shm"):
         rig.path.with_name(f"journal{suffix}").write_bytes(b"old" + suffix.encode())
@@ -664,7 +664,7 @@ def somebody_elses(path, *statements):
         [journal_file._SCHEMA[1], *journal_file._SCHEMA[:1]],
     ],
 )
-def test_a_file_that_is_no_journal_of_this_version_is_refused_and_left_as_it_is(rig, statements, caplog):
+def test_a_file_that_is_no_journal_of_this_version_is_refused_and_unchanged(rig, statements, caplog):
     somebody_elses(rig.path, *statements)
     rig.path.chmod(0o640)
     before = rig.path.read_bytes()
@@ -677,7 +677,7 @@ def test_a_file_that_is_no_journal_of_this_version_is_refused_and_left_as_it_is(
     assert caplog.records == []
 
 
-def test_a_file_that_somebody_else_is_writing_is_refused(rig):
+def test_a_file_that_another_process_is_writing_is_refused(rig):
     with closing(sqlite3.connect(rig.path, isolation_level=None)) as other:
         other.execute("CREATE TABLE songs (title TEXT)")
         other.execute("BEGIN EXCLUSIVE")
@@ -788,7 +788,7 @@ class JournalMachine(RuleBasedStateMachine):
             self.rig.close()
 
 
-def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
+def test_a_journal_contains_what_a_dictionary_does(tmp_path_factory):
     class Machine(JournalMachine):
         def make_folder(self):
             return tmp_path_factory.mktemp("machine")
@@ -800,7 +800,7 @@ def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
 # Versions.
 
 
-def test_a_journal_of_this_version_is_read_by_it_however_its_table_is_written_down(rig):
+def test_a_journal_of_this_version_is_read_whatever_the_white_space_of_its_schema(rig):
     # After a change of the schema, the files of earlier versions cannot be read: that takes another VERSION.
     somebody_elses(
         rig.path,
@@ -826,7 +826,7 @@ VERSION_1 = (
 )
 
 
-def test_a_journal_of_version_1_is_read_and_becomes_one_of_this_version(rig):
+def test_a_journal_of_version_1_is_read_and_migrated(rig):
     somebody_elses(rig.path, *VERSION_1)
     left = [Entry("a", "node/a", b"\x01", "cart=7", 1.5), Entry("b", "node/b", None, None, 2.5, 3.5, b"{}")]
     assert rig.open() == left
@@ -837,13 +837,13 @@ def test_a_journal_of_version_1_is_read_and_becomes_one_of_this_version(rig):
     assert version == journal_file.VERSION == 2
 
 
-def test_a_journal_of_version_1_whose_table_is_another_is_damaged(rig, caplog):
+def test_a_journal_of_version_1_with_another_table_is_damaged(rig, caplog):
     somebody_elses(rig.path, *(each.replace("number INTEGER", "number TEXT") for each in VERSION_1))
     assert rig.open() == []
     assert "damaged (its table was changed)" in caplog.text
 
 
-def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
+def test_an_interrupted_migration_changes_nothing(rig, monkeypatch):
     somebody_elses(rig.path, *VERSION_1)
     monkeypatch.setitem(journal_file._MIGRATIONS, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
     with pytest.raises(JournalError):
@@ -856,7 +856,7 @@ def test_an_upgrade_that_is_cut_short_changed_nothing(rig, monkeypatch):
 
 
 class Whole(Rig):
-    """A rig whose journal knows what belongs into it: the ids in `known`."""
+    """A rig whose journal knows what belongs in it: the ids in `known`."""
 
     def __init__(self, path, **options):
         self.known = {}
@@ -930,7 +930,7 @@ HURTS = [remove, truncate, empty, remove_all, remove_wal, truncate_wal, move_awa
 
 
 @pytest.mark.parametrize("hurt", HURTS)
-def test_a_file_that_is_not_whole_any_more_is_noticed_and_written_anew(whole, hurt, caplog):
+def test_a_damaged_file_is_detected_and_rewritten(whole, hurt, caplog):
     whole.known["b"].context = "cart=7"
     hurt(whole.path)
     whole.notice()
@@ -963,7 +963,7 @@ def test_entries_that_only_the_old_file_has_are_kept(whole):
     assert names(whole.reopen()) == ["a", "b", "c"]
 
 
-def test_a_truncated_file_is_set_aside(whole, caplog):
+def test_a_truncated_file_is_renamed(whole, caplog):
     truncate(whole.path)
     whole.notice()
     whole.turn()
@@ -972,7 +972,7 @@ def test_a_truncated_file_is_set_aside(whole, caplog):
     assert f"{whole.path}: the damaged file was renamed to {aside}" in caplog.messages
 
 
-def test_a_client_that_comes_while_the_file_is_missing_is_admitted_once_it_is_rewritten(whole):
+def test_a_client_is_admitted_again_once_a_missing_file_is_rewritten(whole):
     remove(whole.path)
     whole.journal._next_inspection = 0.0
     whole.opened("d")
@@ -995,7 +995,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_is_away(whole, other, caplog):
+def test_a_foreign_file_is_left_alone_and_clients_are_refused_until_it_is_moved(whole, other, caplog):
     whole.path.with_name("copy").write_bytes(whole.path.read_bytes())
     whole.path.unlink()
     OTHERS[other](whole.path)
@@ -1024,7 +1024,7 @@ def test_a_file_of_somebody_else_is_left_alone_and_clients_are_refused_until_it_
     assert names(whole.reopen()) == ["b", "c"]
 
 
-def test_a_journal_that_another_gateway_made_in_its_place_keeps_all_that_it_has(whole):
+def test_a_journal_that_another_gateway_put_in_its_place_is_left_alone(whole):
     remove_all(whole.path)
     other = Rig(whole.path)
     other.open()
@@ -1056,7 +1056,7 @@ def test_a_rewrite_that_fails_is_retried_with_all_entries(whole, monkeypatch, ca
     assert names(whole.reopen()) == ["a", "b", "c"]
 
 
-def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypatch, caplog):
+def test_a_rewritten_file_that_cannot_be_opened_is_written_again(whole, monkeypatch, caplog):
     def fail(*_):
         raise sqlite3.OperationalError("the disk is full of ducks")
 
@@ -1073,7 +1073,7 @@ def test_a_file_that_was_made_and_cannot_be_opened_is_made_again(whole, monkeypa
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_file_system_without_hard_links_will_do(whole, monkeypatch, taken):
+def test_a_file_system_without_hard_links_is_supported(whole, monkeypatch, taken):
     def no_links(_draft, path):
         if taken:
             path.touch()
@@ -1112,7 +1112,7 @@ def test_a_write_that_fails_right_after_a_rewrite_leaves_no_refused_client_in_th
     assert names(whole.reopen()) == ["a", "b", "c"]
 
 
-def test_the_file_is_not_looked_at_for_each_write(whole, monkeypatch):
+def test_the_file_is_not_checked_at_each_write(whole, monkeypatch):
     looks = []
     real = journal_file.JournalFile.damage
 
@@ -1142,20 +1142,20 @@ def test_a_file_that_is_not_open_cannot_be_written(tmp_path):
 # A stop.
 
 
-def test_a_close_says_whether_the_file_is_what_it_should_be(opened):
+def test_close_returns_whether_the_file_is_complete(opened):
     opened.opened("a")
     assert opened.journal.close()
     assert opened.journal.close()
 
 
-def test_a_close_mends_the_file_if_it_can(whole):
+def test_close_rewrites_a_damaged_file_if_possible(whole):
     remove(whole.path)
     whole.journal.remove("a")
     assert whole.journal.close([entry("b"), entry("c")])
     assert names(Rig(whole.path).open()) == ["b", "c"]
 
 
-def test_a_close_counts_what_could_not_be_written(whole, caplog):
+def test_close_counts_the_changes_that_could_not_be_written(whole, caplog):
     whole.path.unlink()
     whole.path.touch()
     whole.journal.remove("a")
@@ -1168,7 +1168,7 @@ def test_a_close_counts_what_could_not_be_written(whole, caplog):
 
 
 @pytest.mark.parametrize("is_reported", [True, False])
-def test_a_close_tries_again_what_failed_before(opened, is_reported):
+def test_close_retries_changes_that_failed_before(opened, is_reported):
     opened.opened("a")
     opened.turn()
     spy = opened.spy()
@@ -1186,7 +1186,7 @@ def test_a_close_tries_again_what_failed_before(opened, is_reported):
     assert opened.reopen() == []
 
 
-def test_a_close_does_not_wait_for_ever_for_a_disk(opened, monkeypatch, caplog):
+def test_close_waits_for_the_disk_only_for_a_limited_time(opened, monkeypatch, caplog):
     monkeypatch.setattr(journal, "CLOSE_TIMEOUT_S", 0.05)
     spy = opened.spy()
     spy.gate.clear()
@@ -1197,7 +1197,7 @@ def test_a_close_does_not_wait_for_ever_for_a_disk(opened, monkeypatch, caplog):
     opened.journal._thread.join(PATIENCE)
 
 
-def test_after_a_close_nothing_is_asked_of_the_loop(opened):
+def test_after_close_nothing_is_scheduled_on_the_loop(opened):
     spy = opened.spy()
     spy.fails_at = "COMMIT"
     opened.opened("a")
@@ -1211,5 +1211,5 @@ def test_after_a_close_nothing_is_asked_of_the_loop(opened):
     assert opened.clock.timers == []
 
 
-def test_the_file_is_looked_at_often_enough_to_notice_within_a_second():
+def test_the_file_is_checked_often_enough_to_detect_damage_within_a_second():
     assert journal.CHECK_INTERVAL_S <= 0.5

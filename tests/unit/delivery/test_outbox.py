@@ -133,7 +133,7 @@ def closed(number=99, delay=0.0):
 # Order.
 
 
-def test_an_event_whose_way_is_free_goes_at_once(rig):
+def test_an_event_in_an_idle_outbox_is_sent_at_once(rig):
     rig.put(opened())
     assert rig.webhook.events == [opened()]
     assert rig.webhook.subject is rig.subject
@@ -141,7 +141,7 @@ def test_an_event_whose_way_is_free_goes_at_once(rig):
     assert rig.calls == []
 
 
-def test_events_go_one_by_one_in_their_order(rig):
+def test_events_are_sent_one_by_one_in_order(rig):
     events = [opened(), message(1), message(2), closed(3)]
     rig.put(*events)
     for count, verdict in enumerate([ADMITTED, DELIVERED, DELIVERED, DELIVERED], 1):
@@ -151,14 +151,14 @@ def test_events_go_one_by_one_in_their_order(rig):
     assert rig.calls == [("decided", ADMITTED), "delivered"]
 
 
-def test_after_the_last_one_the_way_is_free_again(rig):
+def test_after_the_last_event_the_outbox_is_idle_again(rig):
     rig.put(message(1))
     rig.webhook.answer(DELIVERED)
     rig.put(message(2))
     assert rig.webhook.events == [message(1), message(2)]
 
 
-def test_a_reply_goes_to_the_owner_before_the_next_event_leaves(rig):
+def test_a_reply_is_passed_on_before_the_next_event_is_sent(rig):
     reply = Message(text=True, data=b"echo")
     rig.put(message(1), message(2))
     rig.listener.replied = lambda given: rig.calls.append((given, len(rig.webhook.events)))
@@ -178,7 +178,7 @@ def test_a_message_that_the_backend_refuses_is_undelivered_and_the_next_one_foll
 
 
 @pytest.mark.parametrize("luck", [0.0, 0.5, 1.0])
-def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, monkeypatch, luck):
+def test_each_delay_is_random_below_a_bound_that_doubles_up_to_a_maximum(rig, monkeypatch, luck):
     monkeypatch.setattr(random, "uniform", lambda low, high: low + luck * (high - low))
     rig.put(closed())
     pauses = []
@@ -192,7 +192,7 @@ def test_each_pause_is_drawn_below_a_bound_that_doubles_up_to_the_longest(rig, m
     assert (FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S) == (0.1, 10.0)
 
 
-def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, monkeypatch):
+def test_the_bound_of_a_delay_stays_finite_after_any_number_of_attempts(rig, monkeypatch):
     bounds = []
 
     def uniform(_low, high):
@@ -207,7 +207,7 @@ def test_the_bound_of_a_pause_stays_finite_however_many_tries_there_were(rig, mo
     assert bounds[-1] == MAX_RETRY_DELAY_S
 
 
-def test_pauses_are_drawn_at_random(rig):
+def test_delays_are_random(rig):
     pauses = set()
     for _ in range(20):
         rig.put(message(1))
@@ -230,7 +230,7 @@ def test_a_retry_is_the_same_event_and_nothing_overtakes_it(rig):
     assert rig.webhook.tries == 3
 
 
-def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkeypatch):
+def test_each_event_starts_with_short_delays_and_its_own_window(rig, monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     rig.put(message(1), message(2))
     while not rig.calls:
@@ -241,20 +241,20 @@ def test_each_event_starts_with_short_pauses_and_a_window_of_its_own(rig, monkey
     assert rig.clock.timers[0].at - rig.clock.now() == pytest.approx(0.2)
 
 
-def test_retry_after_is_the_least_pause(rig):
+def test_retry_after_is_the_least_delay(rig):
     rig.put(message(1))
     rig.webhook.answer(Retry("busy", 7.0))
     assert rig.clock.timers[0].at == rig.clock.now() + 7.0
 
 
-def test_retry_after_does_not_shorten_a_pause(rig, monkeypatch):
+def test_retry_after_does_not_shorten_a_delay(rig, monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     rig.put(message(1))
     rig.webhook.answer(Retry("busy", 0.1))
     assert rig.clock.timers[0].at == rig.clock.now() + 0.2
 
 
-def test_a_retry_after_beyond_the_window_ends_in_one_last_try_at_its_end(rig):
+def test_a_retry_after_beyond_the_window_leads_to_a_last_attempt_at_its_end(rig):
     rig.put(message(1))
     rig.webhook.answer(Retry("busy", 3600.0))
     assert rig.clock.timers[0].at == rig.clock.now() + 30.0
@@ -284,7 +284,7 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
         assert rig.calls == [("undelivered", Reason.UNDELIVERED, f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
 
 
-def test_the_window_starts_with_the_first_failure_not_with_the_first_try(rig):
+def test_the_window_starts_with_the_first_failure_not_with_the_first_attempt(rig):
     rig.put(message(1))
     rig.clock.advance(40.0)
     rig.webhook.answer(AGAIN)
@@ -292,7 +292,7 @@ def test_the_window_starts_with_the_first_failure_not_with_the_first_try(rig):
     assert len(rig.clock.timers) == 1
 
 
-def test_without_a_window_an_event_is_tried_once(rig):
+def test_without_a_window_an_event_is_attempted_once(rig):
     rig.webhook.windows[Message] = 0.0
     rig.put(message(1), message(2))
     rig.webhook.answer(AGAIN)
@@ -300,7 +300,7 @@ def test_without_a_window_an_event_is_tried_once(rig):
     assert rig.webhook.events == [message(1), message(2)]
 
 
-def test_a_retry_says_what_went_wrong(rig, caplog):
+def test_a_retry_logs_the_cause(rig, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig.put(message(7))
     rig.webhook.answer(Retry("no luck", 2.0))
@@ -327,7 +327,7 @@ def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
     assert pressure.level == 0
 
 
-def test_waiting_messages_are_counted_with_an_overhead_and_the_one_in_flight_is_not(rig):
+def test_waiting_messages_are_counted_with_an_overhead_but_not_the_current_one(rig):
     rig.put(message(1, 1000), message(2, 20), message(3, 0))
     assert rig.outbox.level == 2 * MESSAGE_OVERHEAD + 20
     rig.webhook.answer(DELIVERED)
@@ -363,7 +363,7 @@ def test_a_full_inbox_pauses_the_listener_and_half_of_it_resumes(rig):
     assert not rig.outbox.backlogged
 
 
-def test_events_put_by_a_resumed_listener_come_behind_those_that_wait(rig):
+def test_events_put_by_a_resumed_listener_queue_behind_waiting_events(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.calls == ["pause"]
     rig.listener.on_resume = lambda: rig.put(message(3, INBOX))
@@ -390,7 +390,7 @@ def test_a_held_outbox_starts_nothing_until_it_is_released(rig):
     assert rig.webhook.events == [message(1), message(2)]
 
 
-def test_an_attempt_under_way_when_the_outbox_is_held_goes_on(rig):
+def test_an_attempt_under_way_continues_while_the_outbox_is_held(rig):
     rig.put(message(1), message(2))
     rig.outbox.hold()
     rig.webhook.answer(AGAIN)
@@ -402,28 +402,28 @@ def test_an_attempt_under_way_when_the_outbox_is_held_goes_on(rig):
     assert rig.webhook.events == [message(1), message(2)]
 
 
-def test_a_release_starts_nothing_while_something_is_on_its_way(rig):
+def test_release_starts_nothing_while_an_event_is_under_way(rig):
     rig.put(message(1), message(2))
     rig.outbox.hold()
     rig.outbox.release()
     assert rig.webhook.events == [message(1)]
 
 
-def test_a_release_without_a_hold_is_harmless(rig):
+def test_release_without_hold_does_nothing(rig):
     rig.outbox.release()
     rig.put(message(1), message(2))
     rig.outbox.release()
     assert rig.webhook.events == [message(1)]
 
 
-def test_a_release_with_nothing_that_waits_frees_the_way(rig):
+def test_release_without_waiting_events_lets_the_next_event_be_sent_at_once(rig):
     rig.outbox.hold()
     rig.outbox.release()
     rig.put(message(1))
     assert rig.webhook.events == [message(1)]
 
 
-def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
+def test_a_held_outbox_is_not_backlogged(rig):
     rig.outbox.hold()
     rig.put(message(1, INBOX))
     assert rig.calls == ["pause"]
@@ -433,7 +433,7 @@ def test_a_held_outbox_does_not_excuse_a_client_that_is_slow_itself(rig):
 # Giving up.
 
 
-def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
+def test_discard_drops_waiting_messages_but_not_the_closed(rig):
     rig.put(message(1), message(2), message(3), closed(4))
     assert rig.outbox.discard_messages() == 2
     assert rig.outbox.level == 0
@@ -441,7 +441,7 @@ def test_a_discard_gives_up_the_messages_that_wait_but_not_the_closed(rig):
     assert rig.webhook.events == [message(1), closed(4)]
 
 
-def test_a_discard_of_nothing_is_harmless(rig):
+def test_discard_without_messages_does_nothing(rig):
     assert rig.outbox.discard_messages() == 0
     rig.put(message(1))
     assert rig.outbox.discard_messages() == 0
@@ -449,13 +449,13 @@ def test_a_discard_of_nothing_is_harmless(rig):
     assert rig.webhook.events == [message(1)]
 
 
-def test_a_discard_resumes_a_paused_owner(rig):
+def test_discard_resumes_a_paused_listener(rig):
     rig.put(message(1), message(2, INBOX))
     assert rig.outbox.discard_messages() == 1
     assert rig.calls == ["pause", "resume"]
 
 
-def test_events_put_by_a_listener_that_a_discard_resumed_come_behind_the_closed(rig):
+def test_events_put_by_a_listener_that_discard_resumed_queue_behind_the_closed(rig):
     rig.put(message(1), message(2, INBOX), closed(3))
     rig.listener.on_resume = lambda: rig.put(message(4))
     rig.outbox.discard_messages()
@@ -464,7 +464,7 @@ def test_events_put_by_a_listener_that_a_discard_resumed_come_behind_the_closed(
     assert rig.outbox.level == MESSAGE_OVERHEAD + 10
 
 
-def test_a_discard_in_a_held_outbox_keeps_the_closed_held(rig):
+def test_discard_in_a_held_outbox_does_not_start_the_closed(rig):
     rig.outbox.hold()
     rig.put(message(1), closed(2))
     assert rig.outbox.discard_messages() == 1
@@ -517,14 +517,14 @@ def test_a_closed_that_was_not_sent_or_came_from_the_journal_is_not_journaled(ri
     assert rig.journal.waiting == []
 
 
-def test_an_abandoned_outbox_tries_nothing_again(rig):
+def test_an_abandoned_outbox_retries_nothing(rig):
     rig.put(message(1))
     rig.webhook.answer(AGAIN)
     assert rig.outbox.abandon() == [message(1)]
     assert rig.clock.timers == []
 
 
-def test_the_listener_is_told_that_a_closed_is_next_when_all_events_before_it_are_settled(rig):
+def test_disconnecting_is_called_when_all_earlier_events_are_done(rig):
     rig.put(message(1), closed(2))
     assert rig.listener.leaving_events == []
     rig.webhook.answer(DELIVERED)
@@ -532,7 +532,7 @@ def test_the_listener_is_told_that_a_closed_is_next_when_all_events_before_it_ar
     assert rig.webhook.events == [message(1), closed(2)]
 
 
-def test_a_listener_hears_once_of_a_closed_that_is_not_taken_at_its_first_attempt(rig):
+def test_disconnect_delayed_is_called_once_for_a_closed_whose_first_attempt_failed(rig):
     rig.put(closed(1))
     assert rig.outbox.late is None
     rig.webhook.answer(AGAIN)
@@ -546,7 +546,7 @@ def test_a_listener_hears_once_of_a_closed_that_is_not_taken_at_its_first_attemp
     assert rig.listener.leaving_events == [closed(1)]
 
 
-def test_a_message_that_is_late_is_no_closed(rig):
+def test_a_late_message_is_not_reported_as_a_late_closed(rig):
     rig.put(message(1))
     rig.webhook.answer(AGAIN)
     assert rig.outbox.late is None
@@ -565,7 +565,7 @@ def test_a_listener_may_abandon_a_closed_that_is_late(rig, is_down):
     assert rig.webhook.breaker.waiting == []
 
 
-def test_a_closed_that_is_given_up_at_once_is_late_too(rig):
+def test_a_closed_that_is_given_up_at_once_is_reported_as_late_first(rig):
     rig.webhook.windows[Closed] = 0.0
     rig.put(closed(1))
     rig.webhook.answer(AGAIN)
@@ -583,7 +583,7 @@ def test_the_delay_of_a_closed_begins_when_it_is_next(rig):
     assert rig.webhook.events == [message(1), closed(2, 5.0)]
 
 
-def test_nothing_but_a_delay_is_skipped(rig):
+def test_skip_delay_skips_only_a_delay(rig):
     rig.outbox.skip_delay()
     rig.put(closed(1))
     rig.outbox.skip_delay()
@@ -592,7 +592,7 @@ def test_nothing_but_a_delay_is_skipped(rig):
     assert rig.webhook.tries == 1
 
 
-def test_a_listener_that_does_not_care_hears_nothing():
+def test_a_listener_without_overrides_does_nothing():
     OutboxListener().disconnecting(closed(1))
     OutboxListener().disconnect_delayed()
 
@@ -689,7 +689,7 @@ def test_every_transition_has_its_reason():
 
 @pytest.mark.parametrize("before", State)
 @pytest.mark.parametrize("after", State)
-def test_a_transition_that_the_table_does_not_have_is_a_mistake(before, after):
+def test_a_transition_missing_from_the_table_is_an_assertion_error(before, after):
     outbox = Rig().bring_to(before).outbox
     if after in TRANSITIONS[before]:
         outbox._move(after)
@@ -762,7 +762,7 @@ def half_open():
     return SharedRig().fail()
 
 
-def test_an_opened_never_waits_for_a_backend_that_is_down(down):
+def test_an_opened_never_queues_while_the_backend_is_down(down):
     for outbox in down.outboxes:
         outbox.put(opened())
     assert down.sent == ["POST id0:0", "POST id1:0", "POST id2:0"]
@@ -775,7 +775,7 @@ def test_an_opened_never_waits_for_a_backend_that_is_down(down):
     assert down.sent == []
 
 
-def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
+def test_a_message_queues_while_the_backend_is_down(down):
     for number, outbox in enumerate(down.outboxes):
         outbox.put(message(number + 1))
     assert down.sent == []
@@ -789,7 +789,7 @@ def test_a_message_that_comes_while_the_backend_is_down_waits_in_line(down):
     assert [listener.calls for listener in down.listeners] == [[], [], []]
 
 
-def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
+def test_a_closed_queues_while_the_backend_is_down(down):
     down.outboxes[0].put(closed(9))
     assert down.sent == []
     assert len(down.breaker) == 1
@@ -799,7 +799,7 @@ def test_a_closed_that_comes_while_the_backend_is_down_waits_too(down):
     assert down.listeners[0].calls == ["delayed", "delivered"]
 
 
-def test_an_event_that_fails_while_the_backend_is_down_waits_without_a_timer():
+def test_an_event_that_fails_while_the_backend_is_down_queues_without_a_timer():
     rig = SharedRig()
     for outbox in rig.outboxes:
         outbox.put(message(1))
@@ -812,7 +812,7 @@ def test_an_event_that_fails_while_the_backend_is_down_waits_without_a_timer():
     assert rig.sent == ["PUT id0:1"]
 
 
-def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
+def test_a_retry_that_is_due_while_the_backend_is_down_queues(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     rig = SharedRig()
     rig.outboxes[0].put(message(1))
@@ -826,7 +826,7 @@ def test_a_retry_that_is_due_while_the_backend_is_down_lines_up(monkeypatch):
     assert rig.sent == ["PUT id0:1"]
 
 
-def test_a_probe_that_fails_lines_up_behind_the_others(down):
+def test_a_failed_probe_queues_behind_the_others(down):
     for outbox in down.outboxes:
         outbox.put(message(1))
     for name in ("id0", "id1", "id2", "id0"):
@@ -871,7 +871,7 @@ def test_a_message_that_waits_for_a_backend_that_is_down_is_given_up_when_its_wi
     assert len(down.breaker) == 0
 
 
-def test_a_window_runs_on_from_the_first_failure_through_the_line():
+def test_the_window_runs_from_the_first_failure_on_while_queued():
     rig = SharedRig(api_retry="5000")
     rig.outboxes[0].put(message(1))
     rig.answer_later(503, 2)
@@ -889,7 +889,7 @@ def test_a_window_runs_on_from_the_first_failure_through_the_line():
     assert len(rig.breaker) == 0
 
 
-def test_a_retry_in_line_is_given_up_when_its_window_is_over(half_open):
+def test_a_queued_retry_is_given_up_when_its_window_is_over(half_open):
     half_open.outboxes[0].put(message(1))
     half_open.answer(Failure.BROKEN)
     assert len(half_open.breaker) == 1
@@ -993,7 +993,7 @@ def test_an_event_that_found_no_connection_in_time_is_retried_and_not_given_up()
     assert rig.listeners[0].calls == []
 
 
-def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
+def test_a_closed_that_is_given_up_in_the_queue_fails_with_a_reason(down):
     down.outboxes[1].put(message(1))
     down.clock.advance(0.1)
     down.outboxes[0].put(closed())
@@ -1004,7 +1004,7 @@ def test_a_closed_that_is_given_up_in_line_is_settled_with_why(down):
     assert down.listeners[0].calls == [("failed", "the backend cannot be reached")]
 
 
-def test_an_abandoned_event_is_not_tried_and_the_next_one_is(down):
+def test_an_abandoned_delivery_is_skipped_for_the_next_one(down):
     first, second, third = down.outboxes
     for outbox in down.outboxes:
         outbox.put(message(1))

@@ -81,7 +81,7 @@ def test_a_connection_that_opens_after_it_was_given_up_is_closed(rig):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
 
 
-def test_an_end_that_is_an_error_makes_no_response_whole(rig):
+def test_an_error_completes_no_response(rig):
     rig.send("a")
     transport = rig.opener.open()
     transport.protocol.data_received(b"HTTP/1.1 200 OK\r\n\r\npay 100")
@@ -94,7 +94,7 @@ def test_nothing_is_opened_before_it_is_needed(rig):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
 
 
-def test_a_request_leaves_as_soon_as_its_connection_is_open(rig):
+def test_a_request_is_sent_as_soon_as_its_connection_is_open(rig):
     rig.send("a")
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=1 waiting=1>"
     transport = rig.opener.open()
@@ -105,7 +105,7 @@ def test_a_request_leaves_as_soon_as_its_connection_is_open(rig):
     assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=0 waiting=0>"
 
 
-def test_a_response_in_pieces_is_given_once_it_is_whole(rig):
+def test_a_response_in_pieces_is_reported_once_it_is_complete(rig):
     rig.send("a")
     transport = rig.opener.open()
     for byte in OK[:-1]:
@@ -115,7 +115,7 @@ def test_a_response_in_pieces_is_given_once_it_is_whole(rig):
     assert rig.outcome("a") == 200
 
 
-def test_a_request_on_an_idle_connection_leaves_at_once(rig):
+def test_a_request_on_an_idle_connection_is_sent_at_once(rig):
     (transport,) = served(rig)
     rig.send("a")
     assert transport.writes == [b"a"]
@@ -135,7 +135,7 @@ def test_the_connection_used_last_is_used_first(rig):
     assert (first.take(), second.take()) == (b"", b"c")
 
 
-def test_a_connection_is_opened_for_each_that_waits_up_to_the_limit(rig):
+def test_a_connection_is_opened_for_each_waiting_request_up_to_the_limit(rig):
     for name in "abc":
         rig.send(name)
     assert len(rig.opener.pending) == 2
@@ -173,7 +173,7 @@ def test_the_outcome_is_reported_after_the_connection_is_idle_again():
     assert transport.writes == [b"b"]
 
 
-def test_a_connection_that_turns_out_to_be_unneeded_is_kept(rig):
+def test_an_unneeded_connection_is_kept(rig):
     rig.send("a")
     first = rig.opener.open()
     rig.send("b")
@@ -226,7 +226,7 @@ def test_a_connection_that_dies_within_an_answer_is_broken_not_stale(rig):
     assert rig.outcome("a") is Failure.BROKEN
 
 
-def test_the_second_request_of_a_connection_is_stale_though_the_first_was_heard(rig):
+def test_a_connection_may_be_stale_for_its_second_request(rig):
     (transport,) = served(rig)
     rig.send("a")
     transport.protocol.data_received(OK)
@@ -247,7 +247,7 @@ TIMEOUTS = {
 
 
 @pytest.mark.parametrize("pieces", TIMEOUTS.values(), ids=list(TIMEOUTS))
-def test_a_408_that_crosses_a_request_on_a_reused_connection_is_not_its_answer(rig, pieces):
+def test_a_408_on_a_reused_connection_is_not_the_answer_to_a_request_it_crosses(rig, pieces):
     (stale,) = served(rig)
     rig.send("a")
     for piece in pieces:
@@ -315,7 +315,7 @@ def test_a_connection_that_was_idle_before_its_first_request_may_be_stale(rig):
     assert rig.opener.open().take() == b"c"
 
 
-def test_stale_requests_are_sent_before_those_that_wait():
+def test_requests_of_stale_connections_are_sent_before_waiting_ones():
     rig = Rig(connections=1)
     (stale,) = served(rig)
     rig.send("a")
@@ -352,7 +352,7 @@ def test_an_idle_connection_is_kept_while_a_fresh_one_is_opened(rig):
     assert repr(rig.pool) == "<Pool idle=1 busy=0 opening=1 waiting=1>"
 
 
-def test_a_failed_connect_fails_all_that_wait_when_no_request_is_served(rig):
+def test_a_failed_connect_fails_all_waiting_requests_when_none_is_served(rig):
     for name in "abc":
         rig.send(name)
     rig.opener.fail()
@@ -370,7 +370,7 @@ def test_a_failed_connect_fails_no_request_while_others_are_served(rig):
     assert transport.take() == b"ab"
 
 
-def test_a_connection_that_dies_is_replaced_for_those_that_wait(rig):
+def test_a_lost_connection_is_replaced_for_waiting_requests(rig):
     rig.send("a")
     transport = rig.opener.open()
     rig.send("b")
@@ -388,7 +388,7 @@ def test_after_a_failed_open_the_next_request_tries_again(rig):
 
 
 @pytest.mark.parametrize("end", ["failed", "swept", "closed"])
-def test_a_request_that_may_have_been_seen_is_never_said_to_be_unseen(rig, end):
+def test_a_request_that_may_have_been_seen_is_never_reported_as_unsent(rig, end):
     # It was written to the stale connection, so the backend may have read it.
     (stale,) = served(rig)
     rig.send("a")
@@ -403,7 +403,7 @@ def test_a_request_that_may_have_been_seen_is_never_said_to_be_unseen(rig, end):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening={} waiting=0>".format(0 if end == "failed" else 1)
 
 
-def test_a_request_that_is_sent_again_has_all_its_time(rig):
+def test_a_request_that_is_sent_again_has_its_full_time_out(rig):
     (stale,) = served(rig)
     rig.send("a")
     stale.lose()
@@ -437,7 +437,7 @@ def test_the_time_for_an_answer_starts_with_each_request(rig):
     assert not transport.aborted
 
 
-def test_the_time_for_an_answer_starts_anew_for_each_that_waited():
+def test_the_time_for_an_answer_starts_when_a_waiting_request_is_sent():
     rig = Rig(connections=1)
     rig.send("a")
     rig.send("b")
@@ -450,7 +450,7 @@ def test_the_time_for_an_answer_starts_anew_for_each_that_waited():
     assert rig.outcome("b") is Failure.TIMED_OUT
 
 
-def test_a_timed_out_connection_gives_way_to_those_that_wait():
+def test_a_timed_out_connection_makes_room_for_waiting_requests():
     rig = Rig(connections=1)
     rig.send("a")
     rig.opener.open()
@@ -521,7 +521,7 @@ def test_an_idle_connection_that_is_old_is_closed_by_the_sweep():
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
 
 
-def test_an_answer_is_waited_for_on_a_connection_that_becomes_old():
+def test_a_connection_that_expires_still_waits_for_its_answer():
     rig = Rig(age=50.0)
     (old,) = served(rig)
     rig.sweep(39.0)
@@ -533,7 +533,7 @@ def test_an_answer_is_waited_for_on_a_connection_that_becomes_old():
     assert old.aborted
 
 
-def test_connections_of_one_age_do_not_become_old_at_once():
+def test_connections_of_the_same_age_do_not_expire_at_once():
     rig = Rig(connections=200, age=50.0)
     transports = served(rig, 200)
     rig.sweep(39.9)
@@ -575,7 +575,7 @@ def test_unsolicited_bytes_end_an_idle_connection(rig, data):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
 
 
-def test_an_answer_that_is_not_http_is_garbled(rig):
+def test_an_answer_that_is_not_http_is_an_invalid_response(rig):
     rig.send("a")
     transport = rig.opener.open()
     transport.protocol.data_received(b"SSH-2.0-OpenSSH\r\n")
@@ -583,7 +583,7 @@ def test_an_answer_that_is_not_http_is_garbled(rig):
     assert transport.aborted
 
 
-def test_garble_on_a_connection_that_served_before_is_not_stale(rig):
+def test_an_invalid_response_on_a_reused_connection_is_not_stale(rig):
     (transport,) = served(rig)
     rig.send("a")
     transport.protocol.data_received(b"\x00")
@@ -602,7 +602,7 @@ def test_an_answer_may_last_until_the_end_of_the_connection(rig):
     assert repr(rig.pool) == "<Pool idle=0 busy=0 opening=0 waiting=0>"
 
 
-def test_an_answer_that_was_given_up_is_not_made_whole_by_the_end_of_the_connection(rig):
+def test_the_end_of_the_connection_does_not_complete_an_answer_that_was_given_up(rig):
     rig.send("a")
     transport = rig.opener.open()
     transport.protocol.data_received(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
@@ -612,7 +612,7 @@ def test_an_answer_that_was_given_up_is_not_made_whole_by_the_end_of_the_connect
     assert transport.protocol._reader._body is None
 
 
-def test_a_connection_that_the_backend_will_close_takes_no_more(rig):
+def test_a_connection_that_the_backend_will_close_is_not_reused(rig):
     rig.send("a")
     transport = rig.opener.open()
     rig.send("b")

@@ -71,7 +71,7 @@ class Rig:
 # Connections that were lost with their process.
 
 
-def test_without_anything_left_nothing_is_done(caplog):
+def test_without_entries_nothing_is_sent(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig().start()
     rig.recovery.stop()
@@ -103,7 +103,7 @@ def test_the_delete_of_a_lost_connection_has_what_is_known():
     }
 
 
-def test_a_clock_that_stepped_back_makes_no_duration_below_zero():
+def test_a_clock_that_was_set_back_gives_no_negative_duration():
     rig = Rig(lost(connected_at=FakeClock().wall() + 3600.0)).start()
     assert orjson.loads(body_of(rig.webhook.pending))["duration"] == 0
 
@@ -173,7 +173,7 @@ def test_without_context_and_authorization_there_are_no_such_headers():
 # A limited number at a time.
 
 
-def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done():
+def test_a_limited_number_is_under_way_and_the_next_follows_when_one_is_done():
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 3)]
     rig = Rig(*entries).start()
     for done in range(4):
@@ -184,7 +184,7 @@ def test_only_some_are_under_way_at_a_time_and_the_next_follows_when_one_is_done
     assert MAX_UNDER_WAY == 16
 
 
-def test_settled_deletes_are_forgotten_and_the_end_is_logged(caplog):
+def test_delivered_deletes_are_removed_and_the_end_is_logged(caplog):
     caplog.set_level("INFO", "wsaas")
     rig = Rig(ended("a"), lost("b")).start()
     assert caplog.messages == ["an earlier process left 2 connections: sending the DELETEs"]
@@ -248,7 +248,7 @@ def test_while_the_backend_is_down_recovered_deletes_wait_in_the_circuit_breaker
 
 
 @pytest.mark.parametrize("retries", [False, True])
-def test_a_stop_sends_no_more_and_unsettled_deletes_stay(retries):
+def test_a_stop_sends_no_more_and_pending_deletes_stay(retries):
     entries = [ended(f"{number:02}", b"%d" % number) for number in range(MAX_UNDER_WAY + 5)]
     rig = Rig(*entries).start()
     rig.webhook.answer(DELIVERED)
@@ -322,7 +322,7 @@ def test_a_delete_that_was_given_up_is_retried_until_it_is_accepted(caplog):
     ]
 
 
-def test_only_some_that_were_given_up_are_tried_at_a_time():
+def test_a_limited_number_of_failed_deletes_is_retried_at_a_time():
     rig = owing(*(f"{number:02}" for number in range(MAX_UNDER_WAY + 5)))
     rig.clock.advance(RETRY_INTERVAL_S)
     assert len(rig.webhook.calls) == MAX_UNDER_WAY
@@ -355,7 +355,7 @@ def test_a_delete_that_was_given_up_is_retried_while_only_requests_fail():
     assert len(rig.webhook.breaker.waiting) == 2
 
 
-def test_a_thousand_that_fail_without_a_try_are_no_deep_recursion():
+def test_a_thousand_deletes_that_fail_without_an_attempt_do_not_recurse_deeply():
     class Down(FakeWebhook):
         def call(self, delivery, _event):
             delivery.judged(Retry("no"))
@@ -379,7 +379,7 @@ def test_a_recovered_delete_that_is_given_up_is_retried_too():
     assert rig.remembered == []
 
 
-def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
+def test_a_limited_number_of_failed_deletes_is_kept_and_others_are_logged(monkeypatch, caplog):
     monkeypatch.setattr(recovery, "MAX_OWED", 2)
     rig = owing("a", "b", "c")
     assert [entry.id for entry in rig.recovery.entries()] == ["a", "b"]
@@ -394,7 +394,7 @@ def test_no_more_than_a_limit_is_kept_and_the_log_says_so(monkeypatch, caplog):
     count=st.integers(0, 40),
     outcomes=st.lists(st.sampled_from(["taken", "again", "given up", "write", "fail", "time"]), max_size=80),
 )
-def test_in_the_end_each_delete_was_sent_once_and_only_those_given_up_are_left(count, outcomes):
+def test_in_the_end_each_delete_was_sent_once_and_only_failed_ones_are_left(count, outcomes):
     rig = Rig(*some(count)).start()
     given_up = 0
     for outcome in [*outcomes, *["write", "taken", "time"] * (count + len(outcomes) + 30)]:

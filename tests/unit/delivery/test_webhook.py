@@ -202,20 +202,20 @@ def test_a_context_that_is_replaced_is_sent_with_the_next_request():
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_the_id_may_stand_in_the_path(event):
+def test_the_path_may_contain_the_id(event):
     hook = make(api_uri="localhost/ws/{id}?i={id}&j=1")
     assert read(hook.request(subject(), event)).target == b"/ws/c0ffee?i=c0ffee&j=1"
     assert read(hook.request(Subject("other", "x/other", None), event)).target == b"/ws/other?i=other&j=1"
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_request_is_the_same_for_each_try(event):
+def test_a_request_is_the_same_for_each_attempt(event):
     hook, one = make(), subject(b"Basic x")
     assert hook.request(one, event) == hook.request(one, event)
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_signed_request_carries_its_signature_and_the_time_of_the_try(event):
+def test_a_signed_request_has_its_signature_and_the_time_of_the_attempt(event):
     keys = [bytes(32), bytes(range(24))]
     text = ",".join("whsec_" + b64encode(key).decode() for key in keys)
     now = [NOW]
@@ -415,7 +415,7 @@ def test_some_refusals_are_passed_on_as_they_are(status, kind):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
-def test_a_refusal_keeps_what_it_asks_for(status):
+def test_a_refusal_keeps_www_authenticate_and_retry_after(status):
     refused = response(status, www_authenticate=b'Basic realm="\xe9"', retry_after=b"7", set_cookie=b"a=b")
     assert denial(refused) == (status, (("Www-Authenticate", 'Basic realm="é"'), ("Retry-After", "7")), False)
     assert denial(response(status, retry_after=b"8")) == (status, (("Retry-After", "8"),), False)
@@ -441,7 +441,7 @@ def test_after_the_answer_of_a_proxy_the_backend_may_count_the_client_as_connect
         (Failure.TIMED_OUT, (504, (), True)),
     ],
 )
-def test_only_a_backend_that_saw_nothing_is_owed_nothing(failure, expected):
+def test_only_an_unsent_post_needs_no_delete(failure, expected):
     assert denial(failure) == expected
 
 
@@ -476,7 +476,7 @@ def judge_put(outcome):
 
 
 @pytest.mark.parametrize("status", ANSWERS)
-def test_any_success_takes_a_message(status):
+def test_any_2xx_acknowledges_a_message(status):
     assert judge_put(response(status, b"whatever", content_type=b"text/plain")) == Delivered(None)
 
 
@@ -536,18 +536,18 @@ def test_a_large_answer_that_is_no_reply_does_not_matter():
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 505, 599])
-def test_a_message_is_sent_again_when_the_backend_may_take_it_later(status):
+def test_a_message_is_retried_when_the_backend_may_accept_it_later(status):
     assert judge_put(response(status, ws_reply=b"text")) == Retry(f"the backend answered {status}", 0.0)
     assert judge_put(response(status, retry_after=b"3")) == Retry(f"the backend answered {status}", 3.0)
 
 
 @pytest.mark.parametrize("status", [300, 301, 304, 308, 400, 401, 403, 404, 405, 409, 422, 424, 426, 499])
-def test_a_message_that_the_backend_will_not_take_ends_the_client(status):
+def test_a_message_that_the_backend_refuses_closes_the_client(status):
     verdict = judge_put(response(status, retry_after=b"3"))
     assert verdict == Undeliverable(f"the backend answered {status}", Reason.UNDELIVERED)
 
 
-def test_gone_ends_the_client_normally():
+def test_a_410_closes_the_client_normally():
     assert judge_put(response(410)) == Undeliverable("the backend answered 410", Reason.BACKEND_GONE)
 
 
@@ -568,7 +568,7 @@ def test_a_delete_is_done_when_the_backend_has_no_such_client(status):
 
 
 @pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 405, 408, 409, 425, 429, 500, 502, 503, 504])
-def test_a_delete_is_sent_again_whatever_else_the_backend_answers(status):
+def test_a_delete_is_retried_after_any_other_answer(status):
     assert judge_delete(response(status)) == Retry(f"the backend answered {status}", 0.0)
     assert judge_delete(response(status, retry_after=b"4")) == Retry(f"the backend answered {status}", 4.0)
 
@@ -640,7 +640,7 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
         b"Fri, 31 Dec 9999 23:59:59 -9999",
     ],
 )
-def test_retry_after_that_cannot_be_read_is_none(value):
+def test_an_invalid_retry_after_is_ignored(value):
     assert wait(value) == 0.0
 
 
@@ -655,5 +655,5 @@ _words = st.lists(
 
 @examples(300)
 @given(st.one_of(_dates, _words, st.text(st.characters(max_codepoint=255), max_size=12)))
-def test_any_retry_after_is_a_number_of_seconds_that_can_be_waited(value):
+def test_any_retry_after_gives_a_finite_number_of_seconds(value):
     assert 0.0 <= wait(value.encode("latin-1")) < 300_000_000_000

@@ -11,7 +11,7 @@ from wsaas.websocket.handshake import Handshake
 SHAKEN = Handshake(key=b"", path="/room", query="a=1", headers={}, subprotocols=[], authorization=None)
 
 
-def test_a_client_of_which_nothing_is_heard_was_lost():
+def test_a_client_without_a_close_was_lost():
     facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     facts.ended = 6.234
     assert json.loads(disconnect_body(Closed(0.0, disconnect=facts.disconnect()))) == {
@@ -25,7 +25,7 @@ def test_a_client_of_which_nothing_is_heard_was_lost():
     }
 
 
-def test_the_facts_of_a_client_are_those_of_its_handshake_and_of_now():
+def test_facts_come_from_the_handshake_and_the_clock():
     facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock(now=5.0))
     assert (facts.path, facts.query, facts.remote_address, facts.order) == ("/room", "a=1", "192.0.2.7", 0)
     assert facts.since == facts.last_seen == 5.0
@@ -40,7 +40,7 @@ def test_the_first_close_on_the_wire_counts():
     assert facts.close == Close(4001, "first")
 
 
-def test_a_delete_that_is_kept_takes_no_more_than_it_says():
+def test_a_stored_delete_body_takes_no_spare_memory():
     facts = ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock())
     tracemalloc.start()
     try:

@@ -61,7 +61,7 @@ def test_only_an_id_has_the_form_of_an_id(text):
     assert not ID_FORM.fullmatch(text)
 
 
-def test_no_client_is_taken_while_there_is_no_memory_for_it():
+def test_clients_are_refused_while_memory_is_short():
     rig = Rig()
     memory = MemoryLimit(math.inf, lambda: 0)
     rig.registry.services = replace(rig.registry.services, memory=memory)
@@ -73,7 +73,7 @@ def test_no_client_is_taken_while_there_is_no_memory_for_it():
     assert refused.value.headers == (("Retry-After", "1"),)
 
 
-def test_no_client_is_taken_while_too_many_deletes_are_owed():
+def test_clients_are_refused_while_too_many_deletes_are_pending():
     rig = Rig(limit=10, max_owed_disconnects="2")
     sessions = [rig.admit(), rig.admit()]
     for session in sessions:
@@ -129,7 +129,7 @@ def test_addresses_are_forgotten_with_their_last_client():
     assert not rig.registry.addresses._counts
 
 
-def test_a_client_is_found_from_the_first_moment_until_it_is_gone(rig):
+def test_a_client_is_found_from_registration_to_disconnect(rig):
     session = rig.admit()
     assert rig.registry.find(session.id) is session
     assert len(rig.registry) == 1
@@ -157,7 +157,7 @@ def test_clients_are_listed_oldest_first(rig):
     assert list(rig.registry.live()) == [first, second]
 
 
-def test_a_client_that_is_gone_is_ending_until_the_backend_knows(rig):
+def test_a_disconnected_client_is_ending_until_its_delete_is_delivered(rig):
     session = rig.admit()
     rig.webhook.answer(OK)
     session.lost()
@@ -167,14 +167,14 @@ def test_a_client_that_is_gone_is_ending_until_the_backend_knows(rig):
     assert list(rig.registry.ending()) == []
 
 
-def test_a_client_that_was_refused_is_in_no_list(rig):
+def test_a_refused_client_is_in_no_list(rig):
     rig.admit()
     rig.webhook.answer(REFUSED)
     assert len(rig.registry) == 0
     assert list(rig.registry.ending()) == []
 
 
-def test_past_the_limit_no_more_are_taken_until_one_is_gone(rig):
+def test_at_the_limit_clients_are_refused_until_one_disconnects(rig):
     first, _ = rig.admit(), rig.admit()
     with pytest.raises(errors.Unavailable, match="limit of clients") as caught:
         rig.registry.check_admission("192.0.2.7")
@@ -261,7 +261,7 @@ def orders(page):
     return [session.info.order for session in sessions], more
 
 
-def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
+def test_clients_are_numbered_from_one_without_repeats():
     rig = Rig(limit=10)
     first, second = rig.admit(), rig.admit()
     first.lost()
@@ -269,7 +269,7 @@ def test_clients_are_counted_from_one_and_none_has_the_number_of_another():
     assert [first.info.order, second.info.order, third.info.order] == [1, 2, 3]
 
 
-def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
+def test_a_page_is_limited_and_says_whether_there_are_more():
     rig = Rig(limit=10)
     for _ in range(5):
         rig.admit()
@@ -282,7 +282,7 @@ def test_a_page_holds_as_many_as_it_may_and_says_whether_there_are_more():
     assert orders(page(rig.registry.live(), 99, 1, math.inf)) == ([], False)
 
 
-def test_a_page_goes_on_behind_a_client_that_is_gone():
+def test_the_next_page_continues_after_a_disconnected_client():
     rig = Rig(limit=10)
     clients = [rig.admit() for _ in range(5)]
     clients[1].lost()
@@ -291,7 +291,7 @@ def test_a_page_goes_on_behind_a_client_that_is_gone():
     assert orders(page(rig.registry.live(), 0, 2, math.inf)) == ([1, 4], True)
 
 
-def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
+def test_a_page_leaves_out_clients_that_connected_at_before_or_later():
     rig = Rig(limit=10)
     for _ in range(4):
         rig.admit()
@@ -303,7 +303,7 @@ def test_a_page_leaves_out_those_that_came_at_the_time_or_later():
     assert orders(page(rig.registry.live(), 0, 3, start + 20.1)) == ([1, 2, 3], False)
 
 
-def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_back():
+def test_an_earlier_client_is_listed_although_the_clock_was_set_back():
     rig = Rig(limit=10)
     early, late, early_again = rig.admit(), rig.admit(), rig.admit()
     late.info.connected_at = early.info.connected_at + 3600.0
@@ -315,7 +315,7 @@ def test_a_client_that_came_before_a_time_is_listed_though_the_clock_stepped_bac
 # The journal.
 
 
-def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
+def test_a_client_that_cannot_be_journaled_is_refused_and_makes_room():
     rig = Rig(limit=1, journal=FakeJournal())
     session = rig.admit()
     assert len(rig.registry) == 1
@@ -327,7 +327,7 @@ def test_a_client_that_cannot_be_remembered_is_refused_and_makes_room():
     rig.registry.check_admission("192.0.2.7")
 
 
-def test_a_client_that_leaves_before_it_is_remembered_is_ending_until_that_is_settled():
+def test_a_client_that_leaves_before_it_is_journaled_is_ending_until_the_write_is_done():
     rig = Rig(journal=FakeJournal())
     session = rig.admit()
     session.lost()

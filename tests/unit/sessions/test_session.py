@@ -129,7 +129,7 @@ def test_the_backend_is_asked_at_once_and_the_client_waits(rig):
     assert rig.listener.calls == []
 
 
-def test_ws_uri_starts_with_ws_hostname_as_it_was_set():
+def test_ws_uri_starts_with_ws_hostname_unchanged():
     assert Rig(ws_hostname="https://node:1/prefix").session.ws_uri == f"https://node:1/prefix/{ID}"
 
 
@@ -148,7 +148,7 @@ def test_an_admitted_client_is_open_and_its_connection_is_started(rig):
     assert rig.listener.calls == []
 
 
-def test_a_context_is_kept_and_sent_along(rig):
+def test_a_context_is_kept_and_sent_with_messages(rig):
     rig.webhook.answer(Accepted(None, "cart=7"))
     rig.receive()
     assert rig.session.info.context == "cart=7"
@@ -171,14 +171,14 @@ def test_without_a_context_none_is_sent(rig):
         ([], None, "a", None),
     ],
 )
-def test_the_subprotocol_is_the_backends_choice_else_the_nodes(offered, named, preferred, chosen):
+def test_the_subprotocol_is_chosen_by_the_backend_or_else_by_the_node(offered, named, preferred, chosen):
     rig = Rig(offered, preferred)
     rig.webhook.answer(Accepted(named, None))
     assert rig.pending_client.accepted == (chosen, b"")
     assert rig.session.info.subprotocol == chosen
 
 
-def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owed():
+def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_follows():
     rig = Rig(["a"])
     rig.webhook.answer(Accepted("b", "context"))
     assert isinstance(rig.pending_client.refused, errors.BadGateway)
@@ -190,7 +190,7 @@ def test_a_subprotocol_that_was_not_offered_is_a_bad_gateway_and_a_delete_is_owe
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(rig):
+def test_a_client_that_the_backend_refused_gets_the_error_and_no_delete_follows(rig):
     rig.webhook.answer(FORBIDDEN)
     assert rig.pending_client.refused is FORBIDDEN.error
     assert rig.session.state is State.CLOSED
@@ -200,7 +200,7 @@ def test_a_client_that_the_backend_refused_gets_its_fault_and_no_delete_follows(
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_client_whose_connect_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
+def test_a_client_whose_post_has_no_known_outcome_is_refused_and_a_delete_follows(rig):
     rig.webhook.answer(TIMED_OUT)
     assert rig.pending_client.refused is TIMED_OUT.error
     assert rig.ends == []
@@ -218,7 +218,7 @@ OWED = [(OK, True), (Accepted("never offered", None), True), (TIMED_OUT, True), 
 
 
 @pytest.mark.parametrize(("verdict", "owed"), OWED)
-def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_refused(rig, verdict, owed):
+def test_a_client_that_leaves_before_the_answer_gets_a_delete_unless_it_was_refused(rig, verdict, owed):
     rig.session.lost()
     assert rig.session.state is State.CLOSED
     assert rig.listener.calls == ["client_disconnected"]
@@ -239,7 +239,7 @@ def test_a_client_that_leaves_early_is_deleted_after_the_answer_unless_it_was_re
 @pytest.mark.parametrize(
     ("reason", "fault"), [(Reason.BACKEND_CLOSED, errors.Forbidden), (Reason.SHUTDOWN, errors.Unavailable)]
 )
-def test_a_client_that_is_refused_early_gets_its_answer_at_once(rig, reason, fault, verdict, owed):
+def test_a_client_that_is_refused_before_the_answer_gets_its_response_at_once(rig, reason, fault, verdict, owed):
     rig.session.close(reason)
     assert type(rig.pending_client.refused) is fault
     assert rig.listener.calls == ["client_disconnected"]
@@ -252,7 +252,7 @@ def test_a_client_that_is_refused_early_gets_its_answer_at_once(rig, reason, fau
     assert rig.session.reason is reason
 
 
-def test_a_shutdown_tells_an_early_client_when_to_come_back(rig):
+def test_a_shutdown_refuses_a_connecting_client_with_retry_after(rig):
     rig.session.close(Reason.SHUTDOWN)
     assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
 
@@ -273,7 +273,7 @@ def test_messages_are_numbered_and_stamped_in_their_order(rig):
     assert [event.data for event in rig.webhook.events[1:4]] == [b".", b"..", b"..."]
 
 
-def test_the_counters_count_messages_and_bytes_both_ways(rig):
+def test_messages_and_bytes_are_counted_in_both_directions(rig):
     rig.enter()
     rig.receive(b"12345")
     rig.receive(b"")
@@ -292,7 +292,7 @@ def test_a_backlog_pauses_the_connection_and_resumes_it(rig):
     assert rig.connection.calls == ["start", "pause", "resume"]
 
 
-def test_a_client_that_is_gone_is_not_resumed(rig):
+def test_a_disconnected_client_is_not_resumed(rig):
     rig.enter().receive()
     rig.receive(b"." * 300_000)
     rig.session.lost()
@@ -317,7 +317,7 @@ def test_a_reply_is_one_frame(rig, text, opcode):
     assert rig.connection.written == [frames.encode(opcode, b"hi")]
 
 
-def test_early_pushes_go_out_behind_the_101_in_their_order(rig):
+def test_pushes_before_the_101_are_sent_after_it_in_order(rig):
     rig.session.send(text=True, data=b"one")
     rig.session.send(text=False, data=b"two")
     early = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
@@ -345,7 +345,7 @@ def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     assert len(rig.pending_client.accepted[1] + b"".join(rig.connection.written)) == 504
 
 
-def test_while_there_is_little_memory_less_may_wait_for_a_client():
+def test_the_send_limit_shrinks_while_memory_is_short():
     rig = Rig(send_buffer="1000").enter()
     memory = rig.session._services.memory
     rig.connection.backlog = 48
@@ -380,7 +380,7 @@ def test_text_that_is_not_utf8_is_refused(rig, state):
 
 
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
-def test_a_push_to_a_client_that_ends_is_gone(rig, state):
+def test_a_push_to_an_ending_client_is_answered_gone(rig, state):
     rig.bring_to(state)
     written = list(rig.connection.written)
     with pytest.raises(errors.Gone):
@@ -390,7 +390,7 @@ def test_a_push_to_a_client_that_ends_is_gone(rig, state):
 
 
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
-def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
+def test_a_reply_to_a_disconnected_client_is_dropped(rig, state, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig.enter().receive()
     if state is State.CLOSING:
@@ -404,7 +404,7 @@ def test_a_reply_that_comes_after_the_client_is_dropped(rig, state, caplog):
     assert "reply dropped: the client is gone" in caplog.text
 
 
-def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
+def test_a_client_that_does_not_read_replies_delays_only_its_own_messages(rig):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"2")
@@ -420,7 +420,7 @@ def test_a_client_that_does_not_take_replies_holds_its_own_messages(rig):
     assert rig.webhook.pending.data == b"3"
 
 
-def test_the_end_of_a_client_that_reads_no_replies_is_reported(rig):
+def test_the_disconnect_of_a_client_that_reads_no_replies_is_delivered(rig):
     rig.enter().receive()
     rig.receive(b"2")
     rig.connection.backlog = 2 * 1024 * 1024
@@ -467,7 +467,7 @@ def test_the_delete_says_how_an_open_client_ended(rig, end, said, told, reason):
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_client_that_timed_out_is_given_up_without_waiting_for_its_close(rig):
+def test_a_client_that_timed_out_is_closed_without_waiting_for_its_close(rig):
     rig.enter().session.close(Reason.TIMED_OUT)
     assert rig.connection.calls == ["start", "close_gracefully"]
 
@@ -480,7 +480,7 @@ def test_the_delete_of_a_closing_client_keeps_its_reason(rig, end):
     assert rig.session.reason is Reason.SHUTDOWN
 
 
-def test_the_delete_tells_duration_and_counts(rig):
+def test_the_delete_has_duration_and_counters(rig):
     rig.enter()
     rig.receive()
     rig.session.send(text=True, data=b"a")
@@ -515,14 +515,14 @@ def test_the_delete_follows_the_last_message(rig):
     assert rig.end == (1000, "")
 
 
-def test_messages_that_still_come_after_a_close_are_delivered(rig):
+def test_messages_received_after_a_close_was_sent_are_delivered(rig):
     rig.bring_to(State.CLOSING).receive(b"late")
     rig.session.lost()
     rig.answer_all()
     assert [type(event) for event in rig.webhook.events] == [Opened, Message, Closed]
 
 
-def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog):
+def test_a_delete_that_the_backend_refuses_is_logged_and_finishes_the_session(rig, caplog):
     rig.enter().session.lost()
     while rig.listener.calls != ["client_disconnected", "session_finished"]:
         rig.webhook.answer(Retry("the backend is down", 1000.0))
@@ -538,7 +538,9 @@ def test_an_end_that_the_backend_does_not_take_is_logged_and_settled(rig, caplog
 @pytest.mark.parametrize(
     ("verdict", "code", "text"), [(UNDELIVERED, 1011, "message not delivered"), (GONE, 1000, "backend gone")]
 )
-def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delete(rig, verdict, code, text, caplog):
+def test_an_open_client_whose_message_is_refused_is_closed_and_the_delete_has_its_code(
+    rig, verdict, code, text, caplog
+):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"2")
@@ -557,7 +559,7 @@ def test_an_open_client_whose_message_is_refused_is_closed_and_so_says_the_delet
     assert rig.webhook.events[-1].number == "end"
 
 
-def test_a_paused_client_whose_message_is_refused_is_read_again_for_its_close(rig):
+def test_a_paused_client_whose_message_is_refused_is_resumed_to_read_its_close(rig):
     rig.enter()
     rig.receive(b"1")
     rig.receive(b"." * 300_000)
@@ -612,7 +614,7 @@ def enter_journal(rig):
     return rig.enter()
 
 
-def test_the_backend_is_asked_only_once_the_client_is_remembered(journalled):
+def test_the_post_is_sent_after_the_client_is_journaled(journalled):
     rig = journalled
     assert rig.journal.waiting == ["add"]
     assert rig.webhook.events == []
@@ -650,7 +652,7 @@ def test_a_client_that_cannot_be_journaled_gets_503_with_retry_after_and_no_post
 
 @pytest.mark.parametrize("written", [True, False])
 @pytest.mark.parametrize("end", [lambda s: s.lost(), lambda s: s.close(Reason.SHUTDOWN)])
-def test_a_client_that_ends_before_it_is_remembered_is_unknown_to_the_backend_and_forgotten(journalled, end, written):
+def test_a_client_that_ends_before_it_is_journaled_is_never_posted_and_is_removed(journalled, end, written):
     rig = journalled
     end(rig.session)
     assert rig.listener.calls == ["client_disconnected"]
@@ -673,7 +675,7 @@ def test_a_push_before_the_client_is_journaled_is_kept(journalled):
     assert rig.pending_client.accepted == (None, frames.encode(frames.TEXT, b"early"))
 
 
-def test_a_client_that_the_backend_refused_is_forgotten(journalled):
+def test_a_client_that_the_backend_refused_is_removed_from_the_journal(journalled):
     rig = journalled
     rig.journal.write()
     rig.webhook.answer(FORBIDDEN)
@@ -681,7 +683,7 @@ def test_a_client_that_the_backend_refused_is_forgotten(journalled):
     assert rig.journal.entries == {}
 
 
-def test_the_context_is_remembered(journalled):
+def test_the_context_is_journaled(journalled):
     rig = journalled
     rig.journal.write()
     rig.webhook.answer(Accepted(None, "cart=7"))
@@ -710,7 +712,7 @@ def test_a_delete_that_is_delivered_at_once_is_not_journaled(journalled):
     assert rig.journal.entries == {}
 
 
-def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_once(journalled):
+def test_a_delete_whose_first_attempt_failed_is_journaled_unchanged_and_only_once(journalled):
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
     asked = rig.webhook.answer(AGAIN)
@@ -725,7 +727,7 @@ def test_a_delete_whose_first_attempt_failed_is_written_down_as_it_was_and_only_
     assert rig.journal.entries == {}
 
 
-def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journalled):
+def test_a_delete_that_waits_for_the_circuit_breaker_is_journaled(journalled):
     rig = enter_journal(journalled)
     rig.webhook.breaker.state = OPEN
     rig.session.lost()
@@ -734,7 +736,7 @@ def test_a_delete_that_waits_for_a_backend_that_is_down_is_written_down(journall
     assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 1006
 
 
-def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journalled):
+def test_a_delete_that_cannot_be_journaled_is_retried_and_delivered(journalled):
     rig = enter_journal(journalled)
     rig.session.lost()
     rig.webhook.answer(AGAIN)
@@ -745,7 +747,7 @@ def test_a_delete_is_retried_and_settled_though_it_cannot_be_written_down(journa
     assert rig.journal.entries == {}
 
 
-def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(journalled):
+def test_a_delete_that_a_stop_interrupts_is_journaled_if_its_body_is_final(journalled):
     rig = enter_journal(journalled)
     rig.session.closed_by_client(4000, "bye")
     rig.session.abandon()
@@ -753,7 +755,7 @@ def test_a_delete_that_a_stop_cuts_short_is_written_down_if_its_words_are_final(
     assert orjson.loads(rig.journal.entries[ID]["closed"].disconnect)["code"] == 4000
 
 
-def test_a_delete_behind_messages_that_a_stop_cuts_short_is_not_written_down(journalled):
+def test_a_delete_behind_messages_that_a_stop_interrupts_is_not_journaled(journalled):
     rig = enter_journal(journalled)
     rig.receive(b"1")
     rig.session.lost()
@@ -773,7 +775,7 @@ def test_the_entry_of_a_session_is_what_the_journal_has(journalled):
     assert (entry.ended_at, entry.disconnect_body) == (asked.at, body_of(asked))
 
 
-def test_the_delete_that_is_remembered_tells_of_a_message_that_was_not_delivered(journalled):
+def test_the_journaled_delete_counts_a_message_that_was_not_delivered(journalled):
     rig = enter_journal(journalled)
     rig.receive(b"1")
     rig.receive(b"2")
@@ -806,7 +808,7 @@ def test_a_delete_that_is_given_up_stays_in_the_journal_for_the_next_start(journ
 # A POST that was not answered in time.
 
 
-def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again():
+def test_the_delete_after_a_post_that_timed_out_is_delayed_by_the_time_out():
     rig = Rig(api_timeout="4000")
     rig.webhook.answer(TIMED_OUT)
     assert rig.pending_client.refused is TIMED_OUT.error
@@ -819,7 +821,7 @@ def test_the_delete_of_a_post_that_was_not_answered_in_time_waits_as_long_again(
     assert rig.clock.timers == []
 
 
-def test_the_delete_of_a_client_that_left_before_waits_as_long():
+def test_the_delete_of_a_client_that_left_before_the_time_out_is_delayed_as_well():
     rig = Rig(api_timeout="4000")
     rig.session.lost()
     rig.webhook.answer(TIMED_OUT)
@@ -953,7 +955,7 @@ EVENTS = {
     ("event", "state", "after"),
     [(event, state, after) for event, row in TABLE.items() for state, after in row.items()],
 )
-def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state, after):
+def test_every_event_in_every_state_follows_the_table(rig, event, state, after):
     if state is X:
         # Closed before the backend has decided, so that every event may still come.
         rig.session.lost()
@@ -968,7 +970,7 @@ def test_every_event_in_every_state_leads_where_the_table_says(rig, event, state
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("after", State)
-def test_a_move_that_the_table_does_not_have_is_a_mistake(rig, state, after):
+def test_a_transition_missing_from_the_table_is_an_assertion_error(rig, state, after):
     rig.bring_to(state)
     if after in TRANSITIONS[state]:
         rig.session._move(after, Reason.SHUTDOWN)
@@ -991,7 +993,7 @@ def test_states_only_go_forward():
     assert all(why for row in TRANSITIONS.values() for why in row.values())
 
 
-def test_every_move_is_logged_with_its_reason(caplog):
+def test_every_transition_is_logged_with_its_reason(caplog):
     caplog.set_level("DEBUG", "wsaas")
     Rig().enter().session.lost()
     assert caplog.messages == [f"{WS_URI}: state open (accepted)", f"{WS_URI}: state closed (client lost)"]
