@@ -40,7 +40,7 @@ _ADVICE = {
     Failure.POOL_TIMEOUT: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
-    Failure.INVALID_RESPONSE: "the backend, or a proxy in front of it, has to be fixed",
+    Failure.INVALID_RESPONSE: "fix the backend, or the proxy in front of it",
 }
 _CONNECT_ADVICE = (
     (

@@ -904,7 +904,7 @@ def test_an_error_behind_the_first_line_is_not_taken_for_another_protocol(rig, c
     assert caplog.messages == [
         (
             "PUT /hook: the backend did not answer in valid HTTP: a chunk does not begin with its size, "
-            "in 'no size'; the request is sent again; the backend, or a proxy in front of it, has to be fixed"
+            "in 'no size'; the request is sent again; fix the backend, or the proxy in front of it"
         )
     ]
 
