@@ -70,14 +70,14 @@ class FlushingProtocol(asyncio.Protocol):
     The client gets `HANDSHAKE_TIMEOUT` for them, again and again while it takes some, and `KEEP_ALIVE_TIMEOUT` in all.
     """
 
-    __slots__ = ("_context", "_deadline", "_final_deadline", "_lingers_for", "_progress", "_transport")
+    __slots__ = ("_context", "_counted_block", "_deadline", "_final_deadline", "_progress", "_transport")
 
-    def __init__(self, context: ServerContext, transport: asyncio.Transport, lingers_for: str = "") -> None:
-        """Prepare for `transport`. `lingers_for`: what `AddressLimit.count_closing` returned for the connection."""
+    def __init__(self, context: ServerContext, transport: asyncio.Transport, counted_block: str = "") -> None:
+        """Prepare for `transport`. `counted_block`: what `AddressLimit.count_closing` returned for the connection."""
         self._context = context
+        self._counted_block = counted_block
         self._deadline = context.closing_deadline()
         self._final_deadline = context.clock.now() + context.settings.keep_alive_timeout
-        self._lingers_for = lingers_for
         self._progress = SendProgress(transport)
         self._transport = transport
 
@@ -89,12 +89,12 @@ class FlushingProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Leave the time-outs: everything was sent, or the client is gone."""
         self._context.timeouts.discard(self)
-        self._context.addresses.end(self._lingers_for)
+        self._context.addresses.end(self._counted_block)
 
     def check_deadline(self, now: float) -> None:
         """Drop a client that takes nothing any more."""
         if now >= self._deadline:
-            if now < self._final_deadline and self._progress.made():
+            if now < self._final_deadline and self._progress.has_advanced():
                 self._deadline = self._context.closing_deadline()
             else:
                 self._transport.abort()

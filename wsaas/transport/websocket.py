@@ -28,9 +28,9 @@ class WebSocketProtocol(PacedReader):
     """Turns the frames of a client into messages of its session, and pings it; writes the frames of the session."""
 
     __slots__ = (
+        "_counted_block",
         "_deadline",
         "_final_deadline",
-        "_lingers_for",
         "_owed_pong",
         "_pinged_at",
         "_progress",
@@ -43,9 +43,9 @@ class WebSocketProtocol(PacedReader):
     ) -> None:
         """Prepare for `transport`. `decoder` has received what the client sent before its 101."""
         super().__init__(context, transport, session, decoder)
+        self._counted_block = ""
         self._deadline = NOT_CLOSING
         self._final_deadline = NOT_EXTENDED
-        self._lingers_for = ""
         self._owed_pong: bytes | None = None
         self._pinged_at = 0.0
         self._progress: SendProgress | None = None
@@ -68,7 +68,7 @@ class WebSocketProtocol(PacedReader):
     def connection_lost(self, _exc: Exception | None) -> None:
         """End; what was received before is still handed to the session."""
         self._context.timeouts.discard(self)
-        self._context.addresses.end(self._lingers_for)
+        self._context.addresses.end(self._counted_block)
         self._detach()
 
     def pause_writing(self) -> None:
@@ -127,7 +127,7 @@ class WebSocketProtocol(PacedReader):
             # Each client gets a ping first, also after a long wait for its 101 or a stall of this process.
             self._ping(now)
         elif now - self._pinged_at >= ping_interval:
-            if self._progress is not None and self._progress.made():
+            if self._progress is not None and self._progress.has_advanced():
                 # The ping waits behind messages that the client is still taking, if slowly.
                 self._pinged_at = now
             else:
@@ -171,7 +171,7 @@ class WebSocketProtocol(PacedReader):
         self._deadline = self._context.half_close(self._transport)
         self._final_deadline = NOT_EXTENDED
         self.session.violated(violation.code, violation.reason)
-        self._linger()
+        self._count_closing()
 
     def _check_closing(self, now: float) -> None:
         """Drop a client that did not close in time, unless its Close may be among what is not read."""
@@ -180,7 +180,7 @@ class WebSocketProtocol(PacedReader):
                 self._check_memory(now)
         elif now < self._final_deadline and self._holds and MEMORY not in self._holds:
             self._deadline = self._context.closing_deadline()
-        elif self.buffered() and self._progress is not None and self._progress.made():
+        elif self.buffered() and self._progress is not None and self._progress.has_advanced():
             # It cannot answer the Close yet, which waits behind messages that it is still taking.
             self.close_gracefully()
         else:
@@ -206,15 +206,15 @@ class WebSocketProtocol(PacedReader):
     def _flush(self) -> None:
         """Leave the transport, which is closing, to a protocol of its own while bytes are buffered."""
         self._deadline = self._context.closing_deadline()
-        self._linger()
+        self._count_closing()
         if self.buffered():
             self._context.timeouts.discard(self)
-            FlushingProtocol(self._context, self._transport, self._lingers_for).start()
+            FlushingProtocol(self._context, self._transport, self._counted_block).start()
 
-    def _linger(self) -> None:
-        """Count the connection for its address until it is closed: its session, which ended, does not any more."""
-        if not self._lingers_for:
-            self._lingers_for = self._context.addresses.count_closing(self.session.info.remote_address)
+    def _count_closing(self) -> None:
+        """Count the connection for its address until its socket is closed: its session has ended and is not counted."""
+        if not self._counted_block:
+            self._counted_block = self._context.addresses.count_closing(self.session.info.remote_address)
 
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""

@@ -61,11 +61,11 @@ def test_bytes_that_the_peer_acknowledged_are_progress(family):
     sock.acknowledged, sock.queued, transport.backlog = 1000, 20, 30
     sent = SendProgress(transport)
     assert sent.remaining == 50
-    assert not sent.made()
+    assert not sent.has_advanced()
     sock.acknowledged += 5
-    assert sent.made()
+    assert sent.has_advanced()
     assert sent.remaining == 45
-    assert not sent.made()
+    assert not sent.has_advanced()
 
 
 @pytest.mark.usefixtures("kernel")
@@ -74,14 +74,14 @@ def test_only_what_waited_at_first_counts():
     sock.queued = 10
     sent = SendProgress(Transport(sock))
     sock.acknowledged = 4
-    assert sent.made()
+    assert sent.has_advanced()
     sock.acknowledged = 15
-    assert sent.made()
+    assert sent.has_advanced()
     # It has taken all of that. What it takes now was sent later.
     sock.acknowledged = 1000
-    assert not sent.made()
+    assert not sent.has_advanced()
     sock.acknowledged = 2000
-    assert not sent.made()
+    assert not sent.has_advanced()
 
 
 @pytest.mark.usefixtures("kernel")
@@ -90,7 +90,7 @@ def test_where_nothing_waits_there_is_no_progress():
     sent = SendProgress(Transport(sock))
     assert sent.remaining == 0
     sock.acknowledged = 6
-    assert not sent.made()
+    assert not sent.has_advanced()
 
 
 SILENT = {
@@ -107,15 +107,15 @@ def test_where_the_kernel_has_no_count_a_shorter_buffer_is_progress(make):
     transport.backlog = 10
     sent = SendProgress(transport)
     assert sent.remaining == 10
-    assert not sent.made()
+    assert not sent.has_advanced()
     transport.backlog = 20
-    assert not sent.made()
+    assert not sent.has_advanced()
     transport.backlog = 12
-    assert sent.made()
+    assert sent.has_advanced()
     transport.backlog = 5
-    assert sent.made()
+    assert sent.has_advanced()
     transport.backlog = 0
-    assert not sent.made()
+    assert not sent.has_advanced()
 
 
 @pytest.mark.usefixtures("kernel")
@@ -125,7 +125,7 @@ def test_another_system_has_no_such_option(monkeypatch):
     sock.queued = 10
     sent = SendProgress(Transport(sock))
     sock.acknowledged = 5
-    assert not sent.made()
+    assert not sent.has_advanced()
 
 
 @contextmanager
@@ -148,6 +148,6 @@ def test_a_real_kernel_counts():
                 here.send(b"x" * 100_000)
         sent = SendProgress(transport)
         assert sent.remaining > 0
-        assert not sent.made()
-        while not sent.made():
+        assert not sent.has_advanced()
+        while not sent.has_advanced():
             assert there.recv(100_000)
