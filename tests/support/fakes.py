@@ -385,7 +385,7 @@ class FakeConnection(ClientConnection):
 
 
 class FakePendingClient(PendingClient):
-    """A client in its handshake. `accepted`: its subprotocol and early frames; `refused`: the error that it got."""
+    """A client in its handshake. `accepted`: its subprotocol and first frames; `refused`: the error that it got."""
 
     def __init__(self):
         self.connection = FakeConnection()
@@ -397,11 +397,11 @@ class FakePendingClient(PendingClient):
         assert not self.started
         self.started = True
 
-    def accept(self, subprotocol, early):
+    def accept(self, subprotocol, first_frames):
         assert self.started
         assert self.accepted is None
         assert self.refused is None
-        self.accepted = (subprotocol, early)
+        self.accepted = (subprotocol, first_frames)
         return self.connection
 
     def refuse(self, error):

@@ -33,7 +33,7 @@ SWITCHING_PROTOCOLS = (
 class WebSocketRig:
     """A client behind a fake transport, in front of a fake backend."""
 
-    def __init__(self, eager=b"", offered=(), **values):
+    def __init__(self, early_data=b"", offered=(), **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.listener = FakeSessionListener()
@@ -47,7 +47,7 @@ class WebSocketRig:
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 22, settings.ws_hostname.text, handshake, "", self.clock)
         self.session = Session(services, info, handshake)
-        self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, eager)
+        self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, early_data)
         OpeningHandshake(services, self.session, handshake, self.pending_client).start()
 
     def enter(self):

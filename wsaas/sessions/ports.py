@@ -12,7 +12,7 @@ class PendingClient(Protocol):
         """Take over the socket from the HTTP connection that received the handshake."""
 
     def accept(self, subprotocol: str | None, first_frames: bytes) -> "ClientConnection":
-        """Send the 101 and `first_frames`; return the connection that takes over."""
+        """Send the 101 followed by `first_frames`; return the connection that takes over."""
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the handshake with `error`, and close."""

@@ -13,11 +13,11 @@ from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.handshake import Handshake, accept
 
 MAX_EARLY_DATA: Final = 64 * 1024
-"""Bytes that are kept of what a client sends before its 101. Past that, it is not read until then."""
+"""Bytes that a client may send before its 101. A client that sends more is not read until its 101."""
 
 
 class PendingClientProtocol(asyncio.Protocol):
-    """Keeps what the client sends, which a correct one does not before its 101, and answers its handshake."""
+    """Answers the handshake. Until then, buffers what the client sends, although it should wait for the 101."""
 
     __slots__ = ("_context", "_deadline", "_early_data", "_handshake", "_session", "_transport")
 
@@ -29,7 +29,7 @@ class PendingClientProtocol(asyncio.Protocol):
         handshake: Handshake,
         early_data: bytes,
     ) -> None:
-        """Answer `handshake`, behind which `early_data` came, on `transport`, as `session` says."""
+        """Answer `handshake` on `transport` as `session` decides. `early_data`: bytes received after the handshake."""
         self._context = context
         self._deadline = NOT_CLOSING
         self._early_data = early_data
@@ -43,23 +43,23 @@ class PendingClientProtocol(asyncio.Protocol):
         self._context.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Keep `data` for the WebSocket."""
+        """Buffer `data` until the WebSocket is open."""
         self._early_data += data
         if len(self._early_data) > MAX_EARLY_DATA:
             self._transport.pause_reading()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Tell the session, whether the client went away or was refused."""
+        """End the session: the client went away, or was refused."""
         self._context.timeouts.discard(self)
         self._session.lost()
 
     def check_deadline(self, now: float) -> None:
-        """Drop a client that was refused and does not read why."""
+        """Abort the connection of a refused client that does not read the response."""
         if self._deadline != NOT_CLOSING and now >= self._deadline:
             self._transport.abort()
 
     def accept(self, subprotocol: str | None, first_frames: bytes) -> WebSocketProtocol:
-        """Send the 101 and `first_frames`; return the protocol that takes over."""
+        """Send the 101 followed by `first_frames`; return the protocol that takes over."""
         self._context.timeouts.discard(self)
         transport = self._transport
         settings = self._context.settings

@@ -71,14 +71,14 @@ class ClientMachine(RuleBasedStateMachine):
 
     @initialize(
         rate=st.sampled_from(["0", "0", "2"]),
-        eager=good_frames,
+        early_data=good_frames,
         is_admitted=st.sampled_from([True, True, False]),
         calm=st.integers(0, 40),
         frames_per_slice=st.sampled_from([1, 2, 1000]),
     )
-    def start(self, rate, eager, is_admitted, calm, frames_per_slice):
+    def start(self, rate, early_data, is_admitted, calm, frames_per_slice):
         self.rig = WebSocketRig(
-            eager=eager,
+            early_data=early_data,
             max_message_rate=rate,
             max_message_size=str(LIMIT),
             inbox=str(INBOX),
@@ -89,7 +89,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.transport, self.session = self.rig.transport, self.rig.session
         self.webhook = self.rig.webhook
         self.unsent = b""
-        self.delivered = eager
+        self.delivered = early_data
         self.wrote = b""
         self.pushed = []
         self.maybe_accepted = None

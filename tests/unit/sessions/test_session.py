@@ -320,10 +320,10 @@ def test_a_reply_is_one_frame(rig, text, opcode):
 def test_pushes_before_the_101_are_sent_after_it_in_order(rig):
     rig.session.send(text=True, data=b"one")
     rig.session.send(text=False, data=b"two")
-    early = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
-    assert rig.session.buffered == len(early)
+    first_frames = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
+    assert rig.session.buffered == len(first_frames)
     rig.enter()
-    assert rig.pending_client.accepted == (None, early)
+    assert rig.pending_client.accepted == (None, first_frames)
     assert rig.connection.written == []
     assert rig.session.buffered == 0
     assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 6)
@@ -1178,8 +1178,8 @@ class SessionMachine(RuleBasedStateMachine):
             return
         connection = self.session.connection
         kept = bytes(connection._frames) if isinstance(connection, OpeningHandshake) else b""
-        early = accepted[1] if accepted else kept
-        got = early + b"".join(self.rig.connection.written)
+        first_frames = accepted[1] if accepted else kept
+        got = first_frames + b"".join(self.rig.connection.written)
         pushed = b"".join(self.pushed)
         assert got.startswith(pushed)
         rest = got[len(pushed) :]

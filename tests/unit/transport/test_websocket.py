@@ -60,12 +60,12 @@ def test_early_pushes_leave_in_one_write_with_the_101():
     rig.session.send(text=True, data=b"hello")
     rig.session.send(text=False, data=b"bytes")
     rig.webhook.answer(OK)
-    early = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
-    assert rig.transport.writes == [SWITCHING_PROTOCOLS + early]
+    first_frames = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
+    assert rig.transport.writes == [SWITCHING_PROTOCOLS + first_frames]
 
 
 def test_frames_sent_before_the_101_are_kept_and_delivered():
-    rig = WebSocketRig(eager=text(b"one")[:3])
+    rig = WebSocketRig(early_data=text(b"one")[:3])
     rig.receive(text(b"one")[3:])
     rig.receive(text(b"two") + text(b"three"))
     assert [type(event) for event in rig.webhook.events] == [Opened]
@@ -75,13 +75,13 @@ def test_frames_sent_before_the_101_are_kept_and_delivered():
 
 
 def test_frames_sent_with_the_handshake_are_delivered_without_further_data():
-    rig = WebSocketRig(eager=text(b"one"))
+    rig = WebSocketRig(early_data=text(b"one"))
     rig.webhook.answer(OK)
     assert rig.messages == [b"one"]
 
 
 def test_a_client_that_sends_too_much_before_its_101_is_not_read_until_then():
-    rig = WebSocketRig(eager=b".")
+    rig = WebSocketRig(early_data=b".")
     reading = []
     rig.receive(b"." * (64 * 1024 - 1))
     reading.append(rig.transport.reading)
@@ -93,7 +93,7 @@ def test_a_client_that_sends_too_much_before_its_101_is_not_read_until_then():
 
 
 def test_a_client_whose_early_messages_fill_the_inbox_is_not_read():
-    rig = WebSocketRig(eager=text(b"." * 100) * 3, inbox="100")
+    rig = WebSocketRig(early_data=text(b"." * 100) * 3, inbox="100")
     rig.webhook.answer(OK)
     assert not rig.transport.reading
 
@@ -1094,7 +1094,7 @@ def test_a_client_over_the_rate_limit_is_read_more_slowly_and_loses_nothing(limi
 
 
 def test_messages_sent_with_the_handshake_count_for_the_rate_limit():
-    rig = WebSocketRig(eager=burst(0, 5), max_message_rate="2").enter()
+    rig = WebSocketRig(early_data=burst(0, 5), max_message_rate="2").enter()
     rig.answer_all()
     assert rig.messages == numbers(0, 2)
     assert not rig.transport.reading
