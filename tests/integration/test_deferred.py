@@ -13,7 +13,7 @@ from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
 from wsaas.cluster.router import LocalRouter
 from wsaas.http.serialize import OutgoingResponse
-from wsaas.transport.deferring import MAX_HELD
+from wsaas.transport.deferring import MAX_BUFFERED_BYTES
 
 GONE = OutgoingResponse(410, b'{"code":"GONE"}')
 
@@ -98,7 +98,7 @@ async def test_a_caller_that_goes_on_sending_is_read_up_to_a_limit_and_answered_
     raw.send(push(REMOTE))
     await wait_until(lambda: peer.requests)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    count = 20 * MAX_HELD // len(health)
+    count = 20 * MAX_BUFFERED_BYTES // len(health)
     raw.send(health * count)
     assert await silent(raw)
     peer.answer(GONE)

@@ -10,7 +10,7 @@ from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse, error_response
 from wsaas.transport.context import ServerContext
 
-MAX_HELD: Final = 64 * 1024
+MAX_BUFFERED_BYTES: Final = 64 * 1024
 """Bytes that may come while a response is deferred. Up to them the connection is read, as only a read shows that the
 caller went away."""
 
@@ -50,7 +50,7 @@ class DeferringProtocol(asyncio.Protocol):
         request: Request,
         deferred: DeferredResponse,
     ) -> None:
-        """Hold the place of `deferred`, which answers `request`."""
+        """PauseReason the place of `deferred`, which answers `request`."""
         self._connection = connection
         self._context = context
         self._data = b""
@@ -69,7 +69,7 @@ class DeferringProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keep `data`, and stop reading when that is too much."""
         self._data += data
-        if len(self._data) > MAX_HELD:
+        if len(self._data) > MAX_BUFFERED_BYTES:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -80,7 +80,7 @@ class DeferringProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Read again, up to the bound."""
         self._is_paused = False
-        if len(self._data) <= MAX_HELD:
+        if len(self._data) <= MAX_BUFFERED_BYTES:
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -6,7 +6,7 @@ from wsaas.events import Message
 from wsaas.sessions.ports import NoConnection
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
-from wsaas.transport.hold import CONSUMER, NOT_HELD, TURN, Holds
+from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.send_progress import SendProgress
 from wsaas.websocket.decoder import FrameDecoder
@@ -20,35 +20,35 @@ class UnreadFrames(NoConnection):
     the session owes its DELETE. What is written is lost.
     """
 
-    __slots__ = ("_context", "_frames", "_holds", "_session")
+    __slots__ = ("_context", "_frames", "_paused_by", "_session")
 
     def __init__(self, context: ServerContext, session: Session, frames: FrameDecoder, *, is_paused: bool) -> None:
         """Hand what is pending in `frames` to `session`; only after `resume` when `is_paused`."""
         self._context = context
         self._frames = frames
-        self._holds: Holds = frozenset({CONSUMER}) if is_paused else NOT_HELD
+        self._paused_by: PauseReasons = frozenset({CONSUMER}) if is_paused else NOT_PAUSED
         self._session = session
 
     def start(self) -> None:
         """Go on in a later turn of the loop."""
-        if not self._holds:
-            self._holds |= {TURN}
+        if not self._paused_by:
+            self._paused_by |= {TURN}
             self._context.run_queue.add(self._take_turn)
 
     def pause(self) -> None:
         """Wait until the backend has taken what was handed on."""
-        self._holds |= {CONSUMER}
+        self._paused_by |= {CONSUMER}
 
     def resume(self) -> None:
         """Go on."""
-        self._holds -= {CONSUMER}
+        self._paused_by -= {CONSUMER}
         self.start()
 
     def _take_turn(self) -> None:
         session, frames, timer = self._session, self._frames, self._context.run_queue.timer
-        self._holds -= {TURN}
+        self._paused_by -= {TURN}
         end = timer() + SLICE_S
-        while not self._holds:
+        while not self._paused_by:
             received = frames.next() if frames.pending else None
             if type(received) is Message:
                 session.receive(received)

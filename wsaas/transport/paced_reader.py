@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from wsaas.events import Message, Reason
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
-from wsaas.transport.hold import CONSUMER, MEMORY, NOT_HELD, TURN, Hold, Holds
+from wsaas.transport.pause_reason import CONSUMER, MEMORY, NOT_PAUSED, TURN, PauseReason, PauseReasons
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
@@ -18,10 +18,10 @@ MAX_READ_SIZE = 256 * 1024
 class PacedReader(asyncio.Protocol, ABC):
     """Hands the frames of one client to its session, as fast as the client may send them.
 
-    The client is read while `_holds` is empty. With TCP, one that is not read has to wait; nothing is dropped.
+    The client is read while `_paused_by` is empty. With TCP, one that is not read has to wait; nothing is dropped.
     """
 
-    __slots__ = ("_context", "_frames", "_holds", "_throttled_at", "_transport", "session")
+    __slots__ = ("_context", "_frames", "_paused_by", "_throttled_at", "_transport", "session")
 
     def __init__(
         self, context: ServerContext, transport: asyncio.Transport, session: Session, frames: FrameDecoder
@@ -29,7 +29,7 @@ class PacedReader(asyncio.Protocol, ABC):
         """Hand what `frames` decodes to `session`."""
         self._context = context
         self._frames = frames
-        self._holds: Holds = NOT_HELD
+        self._paused_by: PauseReasons = NOT_PAUSED
         self._throttled_at = 0.0
         self._transport = transport
         self.session = session
@@ -56,13 +56,13 @@ class PacedReader(asyncio.Protocol, ABC):
 
     def pause(self) -> None:
         """Read no more until `resume`."""
-        self._hold(CONSUMER)
+        self._pause_for(CONSUMER)
 
     def resume(self) -> None:
         """Read on, unless there is another reason not to."""
         # The client was not read meanwhile: its silence proves nothing.
         self.session.info.last_seen = self._context.clock.now()
-        self._holds -= {CONSUMER}
+        self._paused_by -= {CONSUMER}
         self._read_frames()
         self._resume_transport()
 
@@ -70,7 +70,7 @@ class PacedReader(asyncio.Protocol, ABC):
 
     def _read_frames(self) -> None:
         """Hand on one frame that was received, and as many more as time allows while no other connection waits."""
-        if self._holds:
+        if self._paused_by:
             return
         frames = self._frames
         received = frames.next()
@@ -78,15 +78,15 @@ class PacedReader(asyncio.Protocol, ABC):
             self._take(received)
         elif received is not None:
             self._control(received)
-        elif held := frames.held:
+        elif buffered := frames.buffered_bytes:
             # A message that is longer than one read.
-            self._context.memory.note(min(MAX_READ_SIZE, held))
+            self._context.memory.note(min(MAX_READ_SIZE, buffered))
         else:
             return
         if frames.pending:
             if not self._context.run_queue.waiting:
                 self._read_slice()
-            elif not self._holds:
+            elif not self._paused_by:
                 self._wait_for_turn()
 
     def _read_slice(self) -> None:
@@ -94,7 +94,7 @@ class PacedReader(asyncio.Protocol, ABC):
         frames, timer = self._frames, self._context.run_queue.timer
         pongs = bytearray()
         end = timer() + SLICE_S
-        while frames.pending and not self._holds:
+        while frames.pending and not self._paused_by:
             received = frames.next()
             if type(received) is Message:
                 self._take(received)
@@ -104,49 +104,49 @@ class PacedReader(asyncio.Protocol, ABC):
                 self._send_pongs(pongs)
                 self._control(received)
             if timer() >= end:
-                if frames.pending and not self._holds:
+                if frames.pending and not self._paused_by:
                     self._wait_for_turn()
                 break
         self._send_pongs(pongs)
 
     def _wait_for_turn(self) -> None:
-        self._hold(TURN)
+        self._pause_for(TURN)
         self._context.run_queue.add(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._end_hold(TURN)
+        self._end_pause(TURN)
 
     def _check_memory(self, now: float) -> None:
         """Throttle a client that holds too much, read one that does not any more, or close it in the end."""
         session, allowance = self.session, self._context.memory.allowance
-        unfinished = self._frames.held
+        unfinished = self._frames.buffered_bytes
         too_much = unfinished + session.outbox.level > allowance
-        if MEMORY in self._holds:
+        if MEMORY in self._paused_by:
             if not too_much:
-                self._end_hold(MEMORY)
+                self._end_pause(MEMORY)
             elif unfinished > allowance / 2 and now - self._throttled_at >= self._context.settings.handshake_timeout:
                 # Messages that wait for the backend will leave. But one that is not read will never be complete.
                 session.close(Reason.OUT_OF_MEMORY)
-        elif too_much and not self._holds - {CONSUMER}:
+        elif too_much and not self._paused_by - {CONSUMER}:
             self._throttled_at = now
-            self._hold(MEMORY)
+            self._pause_for(MEMORY)
 
-    def _hold(self, reason: Hold) -> None:
+    def _pause_for(self, reason: PauseReason) -> None:
         """Do not read the client until `reason` is over."""
-        self._holds |= {reason}
+        self._paused_by |= {reason}
         self._transport.pause_reading()
 
-    def _end_hold(self, reason: Hold) -> None:
+    def _end_pause(self, reason: PauseReason) -> None:
         """Read on as `reason` is over, unless there is another one or the connection ended meanwhile."""
-        if reason not in self._holds:
+        if reason not in self._paused_by:
             return
-        self._holds -= {reason}
+        self._paused_by -= {reason}
         # What the client sent may have waited here for long: that is no silence of the client's.
         self.session.info.last_seen = self._context.clock.now()
-        if not self._holds:
+        if not self._paused_by:
             self._read_slice()
             self._resume_transport()
 
     def _resume_transport(self) -> None:
-        if not (self._holds or self._transport.is_closing()):
+        if not (self._paused_by or self._transport.is_closing()):
             self._transport.resume_reading()

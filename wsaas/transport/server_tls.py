@@ -8,7 +8,7 @@ from wsaas.errors import BadRequest
 from wsaas.http.serialize import error_response, serialize
 from wsaas.transport.admission import REFUSAL_S, Gate
 from wsaas.transport.context import ServerContext
-from wsaas.transport.hold import TURN
+from wsaas.transport.pause_reason import TURN
 from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.socket_address import peer_address
 from wsaas.transport.tls import HANDSHAKE, NEW, TLSTransport
@@ -87,11 +87,11 @@ class ServerTLSTransport(TLSTransport):
             self._slice_end = now + SLICE_S
         elif now >= self._slice_end:
             self._raw.pause_reading()
-            self._holds |= {TURN}
+            self._paused_by |= {TURN}
             queue.add(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._holds -= {TURN}
+        self._paused_by -= {TURN}
         self._slice_end = self._context.run_queue.timer() + SLICE_S
         self._read_on()
 

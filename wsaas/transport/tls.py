@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, cast
 
 from wsaas.log import logger
-from wsaas.transport.hold import CONSUMER, NOT_HELD, TURN, Holds
+from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
 
 CHUNK_SIZE = 4096
 """Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held: each client with
@@ -117,13 +117,13 @@ class TransportWrapper(asyncio.Transport, asyncio.Protocol):
 class TLSTransport(TransportWrapper):
     """One connection. `protocol` learns of it when the handshake is done."""
 
-    __slots__ = ("_holds", "_incoming", "_outgoing", "_session", "_state", "_undecrypted")
+    __slots__ = ("_incoming", "_outgoing", "_paused_by", "_session", "_state", "_undecrypted")
 
     def __init__(self, protocol: asyncio.Protocol, ssl_context: ssl.SSLContext, server_name: str | None) -> None:
         """Prepare the side of the client of `server_name`, or that of the server where it is None."""
         super().__init__(protocol)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._holds: Holds = NOT_HELD
+        self._paused_by: PauseReasons = NOT_PAUSED
         self._session = ssl_context.wrap_bio(self._incoming, self._outgoing, server_name is None, server_name)
         self._state = NEW
         self._undecrypted = b""
@@ -210,13 +210,13 @@ class TLSTransport(TransportWrapper):
 
     def pause_reading(self) -> None:
         """Call `data_received` no more. At most what one read of the plain transport brought is kept."""
-        self._holds |= {CONSUMER}
+        self._paused_by |= {CONSUMER}
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
         """Call `data_received` again, in a later turn of the loop."""
-        if CONSUMER in self._holds:
-            self._holds -= {CONSUMER}
+        if CONSUMER in self._paused_by:
+            self._paused_by -= {CONSUMER}
             asyncio.get_running_loop().call_soon(self._read_on)
 
     # The handshake.
@@ -253,7 +253,7 @@ class TLSTransport(TransportWrapper):
     def _feed(self, data: bytes) -> None:
         """Give `data` to OpenSSL, and what it decrypts to the protocol, until there is a reason to wait."""
         for at in range(0, len(data), CHUNK_SIZE):
-            if self._holds:
+            if self._paused_by:
                 self._undecrypted += data[at:]
                 return
             self._incoming.write(data[at : at + CHUNK_SIZE])
@@ -267,7 +267,7 @@ class TLSTransport(TransportWrapper):
     def _read(self) -> None:
         """Give the records that are complete to the protocol."""
         incoming, session = self._incoming, self._session
-        while incoming.pending and not self._holds and self._state is OPEN:
+        while incoming.pending and not self._paused_by and self._state is OPEN:
             try:
                 data = session.read(MAX_RECORD_SIZE)
             except ssl.SSLWantReadError:
@@ -294,7 +294,7 @@ class TLSTransport(TransportWrapper):
                 self._raw.abort()
 
     def _check_slice(self) -> None:
-        """Hold the connection for the turn of others when it has used up its slice of time."""
+        """PauseReason the connection for the turn of others when it has used up its slice of time."""
 
     def _deliver(self) -> None:
         """Give all that was received to the protocol, held or not, as the connection ends."""
@@ -309,13 +309,13 @@ class TLSTransport(TransportWrapper):
 
     def _read_on(self) -> None:
         """Read what was received while the connection was held, and then the plain transport again."""
-        if TURN in self._holds:
+        if TURN in self._paused_by:
             return
         if self._state is OPEN:
             undecrypted, self._undecrypted = self._undecrypted, b""
             self._read()
             self._feed(undecrypted)
-        if not (self._holds or self._raw.is_closing()):
+        if not (self._paused_by or self._raw.is_closing()):
             self._raw.resume_reading()
 
     # Everything else.

@@ -12,8 +12,8 @@ from wsaas.sessions.session_state import CLOSING, OPEN
 from wsaas.token_bucket import UNLIMITED, TokenBucket
 from wsaas.transport.context import ServerContext
 from wsaas.transport.departed import FlushingProtocol, UnreadFrames
-from wsaas.transport.hold import CONSUMER, MEMORY, NOT_HELD, RATE
 from wsaas.transport.paced_reader import PacedReader
+from wsaas.transport.pause_reason import CONSUMER, MEMORY, NOT_PAUSED, RATE
 from wsaas.transport.send_progress import SendProgress
 from wsaas.transport.timeouts import NOT_CLOSING
 from wsaas.websocket import frames
@@ -115,12 +115,12 @@ class WebSocketProtocol(PacedReader):
         session = self.session
         if session.outbox.held:
             self._release_outbox()
-        if self._context.memory.pressure is not NONE or MEMORY in self._holds:
+        if self._context.memory.pressure is not NONE or MEMORY in self._paused_by:
             self._check_memory(now)
         ping_interval = self._context.ping_interval
         if now - session.info.last_seen < ping_interval:
             return
-        if self._holds - {CONSUMER} or session.outbox.backlogged:
+        if self._paused_by - {CONSUMER} or session.outbox.backlogged:
             # It is not read for reasons of this node or the backend. (The outbox may also wait for the client itself.)
             session.info.last_seen = now
         elif self._pinged_at <= session.info.last_seen:
@@ -176,9 +176,9 @@ class WebSocketProtocol(PacedReader):
     def _check_closing(self, now: float) -> None:
         """Drop a client that did not close in time, unless its Close may be among what is not read."""
         if now < self._deadline:
-            if MEMORY in self._holds:
+            if MEMORY in self._paused_by:
                 self._check_memory(now)
-        elif now < self._final_deadline and self._holds and MEMORY not in self._holds:
+        elif now < self._final_deadline and self._paused_by and MEMORY not in self._paused_by:
             self._deadline = self._context.closing_deadline()
         elif self.buffered() and self._progress is not None and self._progress.has_advanced():
             # It cannot answer the Close yet, which waits behind messages that it is still taking.
@@ -218,11 +218,11 @@ class WebSocketProtocol(PacedReader):
 
     def _detach(self) -> None:
         """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""
-        holds, self._holds = self._holds, NOT_HELD
+        paused_by, self._paused_by = self._paused_by, NOT_PAUSED
         session = self.session
         if session.state is OPEN or session.state is CLOSING:
             if self._frames.pending:
-                unread = UnreadFrames(self._context, session, self._frames, is_paused=CONSUMER in holds)
+                unread = UnreadFrames(self._context, session, self._frames, is_paused=CONSUMER in paused_by)
                 session.disconnected(unread)
             else:
                 session.lost()
@@ -248,13 +248,13 @@ class RateLimitedProtocol(WebSocketProtocol):
         """Wait for the client's Close. To get to it, what the client sent before is read at once."""
         super().expect_close()
         self._bucket = UNLIMITED
-        if RATE in self._holds:
+        if RATE in self._paused_by:
             self._set_timer(0.0)
 
     def _take(self, message: Message) -> None:
         super()._take(message)
         if seconds := self._bucket.take(self._context.clock.now()):
-            self._hold(RATE)
+            self._pause_for(RATE)
             self._set_timer(seconds)
 
     def _detach(self) -> None:
@@ -263,4 +263,4 @@ class RateLimitedProtocol(WebSocketProtocol):
 
     def _set_timer(self, seconds: float) -> None:
         self._timer.cancel()
-        self._timer = self._context.clock.call_later(seconds, self._end_hold, RATE)
+        self._timer = self._context.clock.call_later(seconds, self._end_pause, RATE)

@@ -78,7 +78,7 @@ class FrameReader(Protocol):
         """Whether it has no part of a message, so that it may be dropped."""
 
     @property
-    def held(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes of an incomplete message that are kept."""
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
@@ -137,9 +137,9 @@ class FrameDecoder:
         return self._at < len(self._buffer)
 
     @property
-    def held(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes that are kept: of an incomplete message, and what was not decoded yet."""
-        return len(self._buffer) - self._at + (0 if self._reader is None else self._reader.held)
+        return len(self._buffer) - self._at + (0 if self._reader is None else self._reader.buffered_bytes)
 
     def _decode_in_place(self) -> Received | None:  # noqa: C901, PLR0911 - calls would cost what it saves
         """Decode a complete frame that is a control frame, or a message within the limit; None for any other frame."""
@@ -201,7 +201,7 @@ class _AfterClose:
     """Ignores what follows a Close or a violation."""
 
     is_idle = False
-    held = 0
+    buffered_bytes = 0
 
     def next(self, buffer: bytes, _at: int) -> tuple[None, int]:
         return None, len(buffer)
@@ -213,7 +213,7 @@ _AFTER_CLOSE: Final = _AfterClose()
 class _LongMessage:
     """A long message in one frame, whose payload comes in pieces."""
 
-    __slots__ = ("_mask", "_missing", "_pieces", "_text", "held", "is_idle")
+    __slots__ = ("_mask", "_missing", "_pieces", "_text", "buffered_bytes", "is_idle")
 
     def __init__(self, text: bool, length: int, mask: bytes) -> None:
         """Expect the first byte of the payload."""
@@ -221,14 +221,14 @@ class _LongMessage:
         self._missing = length
         self._pieces: list[bytes | bytearray] = []
         self._text = text
-        self.held = 0
+        self.buffered_bytes = 0
         self.is_idle = False
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
         piece = buffer[at : at + self._missing]
         self._add(piece)
         self._missing -= len(piece)
-        self.held += len(piece)
+        self.buffered_bytes += len(piece)
         at += len(piece)
         if self._missing:
             return None, at
@@ -272,7 +272,7 @@ class _WsprotoFrames:
         return not (self._head or self._missing or self._message is not None)
 
     @property
-    def held(self) -> int:
+    def buffered_bytes(self) -> int:
         return len(self._message or b"")
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:

@@ -295,9 +295,9 @@ class ClientMachine(RuleBasedStateMachine):
     @invariant()
     def a_client_is_read_unless_too_much_waits_or_it_sends_too_fast(self):
         if self.is_in and self.state_is(State.OPEN, State.CLOSING):
-            is_held = bool(self.transport.protocol._holds)
-            assert self.transport.reading is not is_held
-            if is_held and not self.rig.clock.timers:
+            is_paused = bool(self.transport.protocol._paused_by)
+            assert self.transport.reading is not is_paused
+            if is_paused and not self.rig.clock.timers:
                 assert self.session.outbox.level > INBOX // 2
 
     @invariant()

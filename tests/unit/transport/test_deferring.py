@@ -9,7 +9,7 @@ from tests.support.peers import REMOTE, PeerDouble
 from wsaas.api.api import Api
 from wsaas.delivery.webhook import Accepted
 from wsaas.http.serialize import OutgoingResponse
-from wsaas.transport.deferring import MAX_HELD, DeferringProtocol
+from wsaas.transport.deferring import MAX_BUFFERED_BYTES, DeferringProtocol
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.site import Site
 from wsaas.websocket import frames
@@ -128,9 +128,9 @@ def test_a_push_that_comes_alone_does_not_overtake_a_deferred_response(rig):
 def test_a_caller_that_goes_on_sending_is_not_read_past_a_limit(rig):
     rig.receive(remote())
     requests = rig.push(body=b"hello") * 1000
-    rig.receive(requests[:MAX_HELD])
+    rig.receive(requests[:MAX_BUFFERED_BYTES])
     assert rig.transport.reading
-    rig.receive(requests[MAX_HELD : MAX_HELD + 1])
+    rig.receive(requests[MAX_BUFFERED_BYTES : MAX_BUFFERED_BYTES + 1])
     assert not rig.transport.reading
     rig.peer.answer(GONE)
     assert rig.responses()[0] == (410, "GONE", False)
@@ -159,7 +159,7 @@ def test_a_caller_that_reads_responses_again_is_read_again(rig):
     rig.transport.protocol.resume_writing()
     assert rig.transport.reading
     rig.transport.protocol.pause_writing()
-    rig.receive(b"x" * (MAX_HELD + 1))
+    rig.receive(b"x" * (MAX_BUFFERED_BYTES + 1))
     rig.transport.protocol.resume_writing()
     assert not rig.transport.reading
     assert rig.is_deferring

@@ -410,26 +410,26 @@ def test_nothing_is_pending_behind_an_end(last):
     stream.receive(last + frame(TEXT, b"more") * 10)
     assert stream.next() is not None
     assert not stream.pending
-    assert stream.held == 0
+    assert stream.buffered_bytes == 0
     stream.receive(frame(TEXT, b"more"))
     assert stream.next() is None
     assert not stream.pending
 
 
-def test_what_is_held_is_what_an_unfinished_message_takes():
+def test_buffered_bytes_counts_an_unfinished_message():
     stream = FrameDecoder(1 << 20)
-    assert stream.held == 0
+    assert stream.buffered_bytes == 0
     whole = frame(BINARY, b"x" * 100_000)
     stream.receive(whole[:40_000])
     assert stream.next() is None
-    assert 39_980 < stream.held <= 40_000
+    assert 39_980 < stream.buffered_bytes <= 40_000
     stream.receive(whole[40_000:])
-    assert stream.held == 100_000 or stream.pending
+    assert stream.buffered_bytes == 100_000 or stream.pending
     assert stream.next() == Message(False, b"x" * 100_000)
-    assert stream.held == 0
+    assert stream.buffered_bytes == 0
     stream.receive(frame(TEXT, b"abc", fin=False) + frame(0, b"def", fin=False))
     assert stream.next() is None
-    assert stream.held == 6
+    assert stream.buffered_bytes == 6
 
 
 # Long messages
