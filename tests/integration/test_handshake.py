@@ -441,7 +441,9 @@ async def test_a_handshake_whose_upgrade_a_proxy_dropped_is_426(
     assert answer.headers["Sec-WebSocket-Version"] == "13"
     assert "proxy in front dropped the Upgrade" in answer.json["message"]
     (said,) = [text for text in stage.messages() if "handshake" in text]
-    assert said.startswith("a WebSocket handshake from 127.0.0.1 came without its Upgrade, or as HTTP/1.0: if that is")
+    assert said.startswith(
+        "a WebSocket handshake from 127.0.0.1 arrived without its Upgrade header, or as HTTP/1.0: if that is"
+    )
     assert "proxy_set_header Upgrade $http_upgrade" in said
     assert not stage.backend.calls
 
@@ -568,7 +570,7 @@ async def test_a_handshake_that_the_gateway_refuses_is_logged_with_the_reason(st
         "a handshake from 127.0.0.1 was refused with 503: This node has reached its limit of clients.",
         (
             "a handshake from 127.0.0.1 was refused with 403: This origin may not connect. "
-            "ALLOWED_ORIGINS does not have "
+            "ALLOWED_ORIGINS does not contain "
             f"'https://b.example/{'x' * 82}'"
         ),
     ]

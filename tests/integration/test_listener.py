@@ -29,8 +29,8 @@ from wsaas.transport import listener
 from wsaas.transport.listener import Listener, bind
 
 STALE_BUT_UNLOCKED = (
-    "nobody listens on the socket there, but its directory cannot be read, and so not be locked to replace it: "
-    "remove the socket, or make the directory readable"
+    "nobody listens on the socket there, but its directory is not readable, so it cannot be locked to replace the "
+    "socket: remove the socket, or make the directory readable"
 )
 
 # TCP.
@@ -198,7 +198,7 @@ async def test_a_file_that_is_not_a_socket_is_left_alone(stage: Stage, path: Pat
         path.symlink_to("other.sock")
     before = path.lstat()
     error = await refused(stage, listen=f"unix:{path}")
-    assert error.strerror == "there is a file that is no socket; it is left alone"
+    assert error.strerror == "a file that is not a socket exists there; it was not replaced"
     assert path.lstat() == before
 
 
@@ -209,7 +209,7 @@ async def test_a_socket_without_permission_to_connect_is_left_alone(
     # Root may connect to all, so the answer is made up.
     monkeypatch.setattr("wsaas.transport.listener.socket.socket.connect_ex", lambda *_: errno.EACCES)
     error = await refused(stage, listen=f"unix:{path}")
-    assert error.strerror == "there is a socket that cannot be connected to: Permission denied"
+    assert error.strerror == "a socket exists there that cannot be connected to: Permission denied"
     assert path.exists()
 
 

@@ -404,7 +404,7 @@ async def test_a_refusal_by_a_full_node_arrives_over_tls(
     await wait_until(lambda: node.statistics.accepted_connections == 2)
     turned_away = await node.raw(tls=False)
     assert await turned_away.rest() == b""
-    assert stage.messages()[2:] == ["the limit of open files allows no more than 1 connection: new ones are refused"]
+    assert stage.messages()[2:] == ["the limit of open files allows only 1 connection: new connections are refused"]
     # It has a second to take part in the handshake.
     assert await stalled.rest() == b""
 

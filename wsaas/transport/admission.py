@@ -1,9 +1,9 @@
-"""Which connections are accepted: descriptors, and the limit of connections of each address.
+"""Decides which connections are accepted: there are limits for file descriptors and for each address.
 
-Each listener has a `Gate`. It knows the connections of its listener that are not clients: the undecided ones, which
-have sent neither a handshake nor an authorized request yet, and those of the REST API. When there is no room, it
-closes the oldest undecided connection, as a well-behaved peer sends a request at once, or else the REST connection that
-has been idle for the longest time.
+Each listener has a `Gate`. It tracks the connections of its listener that are not clients: undecided connections, which
+have sent neither a handshake nor an authorized request yet, and REST connections. When there is no room, the gate
+closes the oldest undecided connection, as a well-behaved peer sends a request at once. If there is none, it closes the
+REST connection that has been idle for the longest time.
 """
 
 import math
@@ -20,20 +20,20 @@ from wsaas.sessions.address_limit import AddressLimit
 from wsaas.transport.descriptors import SPARE_DESCRIPTORS, DescriptorBudget
 
 MAX_REFUSED = SPARE_DESCRIPTORS // 2
-"""Refused connections that may wait for their answer at a time. Others are closed at once."""
+"""Refused connections that may be open at a time to receive an error response. Further ones are closed at once."""
 
 REFUSAL_S = 1.0
-"""Seconds that a refused connection may take to read its answer and close."""
+"""Seconds that a refused peer has to read the error response and close."""
 
 MAX_UNDECIDED_OVER_LIMIT = 8
-"""Connections that an address at its limit may still open on a listener that also serves REST requests: any of them
-may turn out to be the backend's."""
+"""Undecided connections that an address at its limit may still open on a listener that also serves REST requests. The
+backend may have opened any of them."""
 
 IDLE_SAMPLE = 256
-"""REST connections that are compared to find the one that has been idle for the longest time."""
+"""Maximum number of REST connections that are compared to find the longest idle one."""
 
 WARNING_GAP_S = 60.0
-"""Seconds between two warnings that connections are refused."""
+"""Minimum seconds between two warnings about refused connections."""
 
 
 class Connection(Protocol):
@@ -43,7 +43,7 @@ class Connection(Protocol):
         """Return the IP address of the peer, empty for a Unix socket."""
 
     def idle_since(self) -> float:
-        """Return a time that grows with how recently it became idle, infinity for one that is within a request."""
+        """Return a time by which idle connections can be ordered; infinity while a request is being received."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -52,14 +52,14 @@ class Connection(Protocol):
 class ConnectionTable:
     """The accepted connections of all listeners, and the descriptors for them.
 
-    `control`: the number of connections of a listener for REST requests alone. `closing`: connections that are being
-    closed for want of room; they use the `spare` descriptors.
+    `control`: the number of connections on the listener for REST requests alone. `closing`: connections that were
+    refused or evicted and are not closed yet; they use the `spare` descriptors.
     """
 
     __slots__ = ("_clock", "_warned_at", "budget", "closing", "control", "opened")
 
     def __init__(self, budget: DescriptorBudget, opened: Callable[[], int], clock: Clock) -> None:
-        """`opened` returns how many accepted connections are not closed yet."""
+        """`opened` returns the number of accepted connections that are not closed yet."""
         self._clock = clock
         self.opened = opened
         self._warned_at = -math.inf
@@ -69,7 +69,7 @@ class ConnectionTable:
 
     @property
     def used(self) -> int:
-        """The accepted connections that are not being closed for want of room."""
+        """The number of accepted connections without those in `closing`."""
         return self.opened() - len(self.closing)
 
     def warn(self) -> None:
@@ -78,17 +78,17 @@ class ConnectionTable:
         if now >= self._warned_at + WARNING_GAP_S:
             self._warned_at = now
             logger.warning(
-                "the limit of open files allows no more than %s: new ones are refused", counted(self.used, "connection")
+                "the limit of open files allows only %s: new connections are refused", counted(self.used, "connection")
             )
 
 
 class Gate:
-    """Admits the connections of one listener, and knows those that are not clients. This one is for clients alone."""
+    """Admits the connections of one listener. This base class is the gate of a listener for clients alone."""
 
     __slots__ = ("_addresses", "_over_limit", "_proxies", "_rest_connections", "_table", "_undecided")
 
     def __init__(self, table: ConnectionTable, addresses: AddressLimit, proxies: Proxies) -> None:
-        """Count connections in `table`. Those of `proxies` count later, for the address that they forward."""
+        """Count connections in `table`. Connections from `proxies` are counted later, for the forwarded address."""
         self._addresses = addresses
         self._over_limit: dict[str, dict[Connection, None]] = {}
         self._proxies = proxies
@@ -97,7 +97,7 @@ class Gate:
         self._undecided: dict[Connection, str] = {}
 
     def admit(self, connection: Connection) -> HTTPError | None:
-        """Admit a connection that was just accepted; return the error with which to refuse it instead."""
+        """Admit a connection that was just accepted, or return the error to refuse it with."""
         if not self._addresses.limit and self._has_room():
             # The usual case.
             self._undecided[connection] = ""
@@ -117,13 +117,13 @@ class Gate:
         return None
 
     def refuse(self, connection: Connection) -> bool:
-        """Count a connection that was not admitted as closing; return whether there is room to answer it first."""
+        """Count a connection that was not admitted as closing; return whether to send it an error response first."""
         closing = self._table.closing
         closing.add(connection)
         return len(closing) <= MAX_REFUSED
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection: it is closed, or is that of a client from now on."""
+        """Stop tracking a connection that is closed, or has become a client."""
         block = self._undecided.pop(connection, None)
         if block is None:
             self._rest_connections.pop(connection, None)
@@ -132,7 +132,7 @@ class Gate:
             self._uncount(connection, block)
 
     def mark_authorized(self, connection: Connection) -> None:
-        """Treat a connection that made an authorized request as the backend's: it counts for no address any more."""
+        """Treat a connection with an authorized request as the backend's: no address limit applies to it."""
         block = self._undecided.pop(connection, None)
         if block is not None:
             self._rest_connections[connection] = None
@@ -140,24 +140,24 @@ class Gate:
                 self._uncount(connection, block)
 
     def check_client(self) -> None:
-        """Raise `Unavailable` when there is no descriptor for a further client."""
+        """Raise `Unavailable` if there is no descriptor for another client."""
 
     def count_of(self, connection: Connection, address: str) -> int:
-        """Return 1 if `connection` is one of those that are counted for `address`, else 0."""
+        """Return 1 if `connection` is counted for `address`, else 0."""
         if not self._addresses.limit or not address:
             return 0
         block = address_block(address)
         return int(self._undecided.get(connection) == block and connection not in self._over_limit.get(block, ()))
 
     def _address_block(self, connection: Connection) -> str:
-        """Return the address block that a connection is counted for, empty for none."""
+        """Return the address block that a connection is counted for, or an empty string."""
         if not self._addresses.limit:
             return ""
         address = connection.peer_address()
         return "" if not address or self._proxies.trusts(address) else address_block(address)
 
     def _uncount(self, connection: Connection, block: str) -> None:
-        """Count a connection for its address block no more."""
+        """Stop counting a connection for its address block."""
         over_limit = self._over_limit.get(block, {})
         if connection in over_limit:
             del over_limit[connection]
@@ -171,13 +171,13 @@ class Gate:
         return False
 
     def _has_room(self) -> bool:
-        """Return whether there is a descriptor for a further connection."""
+        """Return whether there is a descriptor for another connection."""
         table = self._table
         budget = table.budget
         return table.used - table.control < budget.clients - max(0, table.control - budget.control)
 
     def _make_room(self) -> bool:
-        """Close a connection to make room for another; return whether there was one to close."""
+        """Close a connection to make room for another; return False if there is none to close."""
         connection = next(iter(self._undecided), None) or self._longest_idle()
         if connection is None:
             return False
@@ -200,7 +200,7 @@ class SharedGate(Gate):
     __slots__ = ()
 
     def check_client(self) -> None:
-        """Raise `Unavailable` when only the descriptors of the REST API are left."""
+        """Raise `Unavailable` if only the descriptors reserved for the REST API are left."""
         table = self._table
         others = len(table.closing) + len(self._undecided) + len(self._rest_connections)
         if table.opened() - others >= table.budget.clients:
@@ -220,18 +220,18 @@ class SharedGate(Gate):
 
 
 class ControlGate(Gate):
-    """The gate of a listener for REST requests alone. Descriptors are reserved for some, whatever clients do."""
+    """The gate of a listener for REST requests alone. It has reserved descriptors that clients cannot use up."""
 
     __slots__ = ()
 
     def admit(self, connection: Connection) -> HTTPError | None:
-        """Admit a connection that was just accepted; return the error with which to refuse it instead."""
+        """Admit a connection that was just accepted, or return the error to refuse it with."""
         error = super().admit(connection)
         self._count()
         return error
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection, which is closed."""
+        """Stop tracking a connection that is closed."""
         super().discard(connection)
         self._count()
 
@@ -239,7 +239,7 @@ class ControlGate(Gate):
         self._table.control = len(self._undecided) + len(self._rest_connections)
 
     def _address_block(self, _connection: Connection) -> str:
-        """Return an empty text: addresses are not limited here, as there are no clients."""
+        """Return an empty string: without clients, no address limit applies."""
         return ""
 
     def _has_room(self) -> bool:

@@ -1,4 +1,4 @@
-"""The contexts of the `ssl` module for the files that the TLS settings name."""
+"""Loads the files of the TLS settings into contexts of the `ssl` module."""
 
 import re
 import ssl
@@ -9,7 +9,7 @@ from wsaas.errors import SettingError
 from wsaas.settings import Settings, control_address, listen_address
 
 ALPN_PROTOCOLS = ["http/1.1"]
-"""What is negotiated (RFC 7301), so that browsers do not try HTTP/2."""
+"""The protocols to negotiate (RFC 7301), so that browsers do not try HTTP/2."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
 _KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")  # of any algorithm, or an encrypted one
@@ -17,13 +17,13 @@ _ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,EN
 
 
 class Certificates:
-    """The contexts of one node: for the listeners of `clients` and `control`, and for the `backend`.
+    """The TLS contexts of one node: for the listeners of `clients` and `control`, and for the `backend`.
 
-    None where there is no TLS. `load` replaces the contexts; connections keep those that they have.
+    A context is None without TLS. `load` replaces the contexts of new connections; open connections keep theirs.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Read nothing yet: `load` comes first."""
+        """Prepare for `settings`. No file is read before `load`."""
         self._settings = settings
         self.clients: ssl.SSLContext | None = None
         self.control: ssl.SSLContext | None = None
@@ -31,16 +31,16 @@ class Certificates:
 
     @property
     def backend_name(self) -> str:
-        """The name that the backend's certificate has to have.
+        """The name that the backend's certificate must have.
 
-        That is without a final dot (RFC 6066 section 3), and without the zone of an IPv6 address.
+        It has no final dot (RFC 6066 section 3) and no IPv6 zone.
         """
         return self._settings.api_uri.host.removesuffix(".").partition("%")[0]
 
     def load(self) -> None:
-        """Read every file and replace the contexts.
+        """Read all files and replace the contexts.
 
-        Raises `SettingError`, and replaces none, where settings contradict each other or a file cannot be used.
+        Raises `SettingError` if settings contradict each other or a file cannot be used. The contexts then stay.
         """
         self._check()
         settings = self._settings
@@ -100,7 +100,7 @@ def _client(authorities: Path) -> ssl.SSLContext:
 
 
 def _trust(context: ssl.SSLContext, name: str, authorities: Path) -> None:
-    """Trust the certificates in the file `authorities`. An intermediate one needs no root."""
+    """Trust the certificates in the file `authorities`, also an intermediate certificate without its root."""
     text = _read(name, authorities, _CERTIFICATE, "certificate")
     try:
         context.load_verify_locations(cadata=text)
@@ -119,9 +119,9 @@ def _is_readable(chain: str) -> bool:
 
 
 def _read(name: str, path: Path, mark: re.Pattern[str], what: str) -> str:
-    """Return the text of a PEM file. Raises `SettingError` unless `mark` shows that it has a `what`."""
+    """Return the text of a PEM file. Raises `SettingError` unless it matches `mark`, the first line of a `what`."""
     try:
-        # PEM is ASCII (RFC 7468), but may be surrounded by other text.
+        # PEM is ASCII (RFC 7468), but a file may contain other text around it.
         text = path.read_bytes().decode("ascii", "ignore")
     except OSError as error:
         _refuse(name, path, f"cannot be read: {error.strerror}")
@@ -139,5 +139,5 @@ def _mentions(error: OSError, *reasons: str) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    """Return the reason that OpenSSL gives, without the file and line of its source."""
+    """Return the reason from OpenSSL, without the file and line of its source."""
     return (getattr(error, "reason", None) or "damaged, or not in PEM form").replace("_", " ").lower()

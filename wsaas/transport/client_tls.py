@@ -7,10 +7,9 @@ from wsaas.transport.tls import HANDSHAKE, TLSTransport
 
 
 class ClientTLSTransport(TLSTransport):
-    """A connection that this node made.
+    """A TLS connection that this node opened.
 
-    `handshake_done` gets None as its result, or the error of the handshake. When it is cancelled, the connection is
-    aborted.
+    The result of `handshake_done` is None, or the error of the handshake. Cancelling it aborts the connection.
     """
 
     __slots__ = ("_handshake_done",)
@@ -22,7 +21,7 @@ class ClientTLSTransport(TLSTransport):
         server_name: str,
         handshake_done: "asyncio.Future[None]",
     ) -> None:
-        """Accept only a certificate of `server_name` (a host name or an IP address)."""
+        """Accept only a certificate for `server_name` (a host name or an IP address)."""
         super().__init__(protocol, ssl_context, server_name)
         self._handshake_done = handshake_done
 
@@ -46,5 +45,5 @@ class ClientTLSTransport(TLSTransport):
         super()._fail(error)
         self._raw.abort()
         if not self._handshake_done.done():
-            # Without its traceback, whose frames refer to this transport: that would be a reference cycle.
+            # The frames of the traceback refer to this transport, which would be a reference cycle.
             self._handshake_done.set_exception(error.with_traceback(None))

@@ -1,12 +1,12 @@
 """Opens connections to the backend, over TCP or TLS, each within `API_TIMEOUT`.
 
-The name of the backend is resolved for each connection (see `resolver`), and the first of its addresses that answers is
-used (see `happy_eyeballs`).
+The name of the backend is resolved for each connection (see `resolver`). The first address that answers is used (see
+`happy_eyeballs`).
 
-A connect that fails leaves no reference cycle: while the backend is down there may be thousands a second, and a full
-garbage collection is rare (see `memory.gc_scheduler`). Hence there is no `asyncio.wait_for` (up to Python 3.11
-its frame holds the future whose exception holds the frame), and no exception is both stored in a future and raised with
-that future in a local variable.
+A failed attempt leaves no reference cycle: while the backend is down there may be thousands a second, and full garbage
+collections are rare (see `memory.gc_scheduler`). This is why there is no `asyncio.wait_for` (up to Python 3.11, its
+frame and the exception in its future refer to each other), and why no exception from a future is raised in a frame that
+still refers to this future.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ OnError = Callable[[Exception], None]
 class TimeLimit:
     """Cancels the task that calls `start` after `seconds`.
 
-    A task that is cancelled before its first step does not run at all: hence it starts its own limit. After a stall of
-    the process, the task gets `GRACE_S` more.
+    The task has to start its own limit: if it were cancelled before its first step, it would not run at all. After a
+    stall of the process, the task gets `GRACE_S` more.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Start nothing yet. `is_over`: the task was cancelled by this."""
+        """Prepare a limit of `seconds`. `is_over`: whether the limit has cancelled the task."""
         self._loop = loop
         self._seconds = seconds
         self._timer: Timer = NO_TIMER
@@ -63,7 +63,7 @@ class Connector:
     """Connects to the host and port of `API_URI`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, certificates: Certificates) -> None:
-        """Open nothing yet. `certificates` has the context for a backend that speaks TLS."""
+        """Prepare for the backend of `settings`. `certificates` has the context for a backend with TLS."""
         self._loop = loop
         self._backend = settings.api_uri
         self._resolver = Resolver(loop, settings.api_uri.host, settings.api_uri.port)
@@ -78,18 +78,19 @@ class Connector:
         return len(self._tasks)
 
     def open(self, factory: ProtocolFactory, on_error: OnError) -> None:
-        """Start to connect; return at once.
+        """Start to connect and return at once.
 
-        `factory` is called for the protocol when the TCP connection is open. When that or the TLS handshake fails,
-        `on_error` is called with an `OSError` (the name does not resolve, refused, unreachable), `ssl.SSLError`, or
-        `TimeoutError` after `API_TIMEOUT`. Its text names each address that was tried, and the cause.
+        When the TCP connection is open, `factory` is called to make its protocol. If the connection or the TLS
+        handshake fails, `on_error` is called with an `OSError` (name not resolved, connection refused, unreachable), an
+        `ssl.SSLError`, or a `TimeoutError` after `API_TIMEOUT`. The text of the error names each address that was
+        tried, and the cause.
         """
         task = self._loop.create_task(self._connect(factory, on_error))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Cancel what is being opened. Neither `factory` nor `on_error` is called for it any more."""
+        """Cancel all pending connections. Neither `factory` nor `on_error` is called any more."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -107,7 +108,7 @@ class Connector:
             if not limit.is_over:
                 raise
             on_error(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
-        except Exception as error:  # noqa: BLE001 - whatever it was, a request waits for this connection
+        except Exception as error:  # noqa: BLE001 - a request waits for this connection and must learn of any error
             if attempts.winner is not None and isinstance(error, OSError):
                 _add_address(error, attempts.winner)
             on_error(error)
@@ -115,7 +116,7 @@ class Connector:
             limit.cancel()
 
     def _describe(self, attempts: Attempts) -> str:
-        """Return what did not happen in time."""
+        """Return what was not done in time."""
         if attempts.winner is not None:
             return f"the TLS handshake is not done ({format_address(attempts.winner)})"
         return str(attempts) or f"no DNS server answers for {self._backend.host}"
@@ -137,12 +138,12 @@ class Connector:
         finally:
             # Aborts a handshake that is still under way.
             handshake_done.cancel()
-            # An error from it refers to this frame, which must not refer to it.
+            # The error of this future refers to this frame: without this, a reference cycle.
             del handshake_done
 
 
 def _add_address(error: OSError, address: SocketAddress) -> None:
-    """Add `address`, to which a connection was open already, to the text of `error`."""
+    """Add the connected `address` to the text of `error`."""
     if error.strerror:
         error.strerror += f" ({format_address(address)})"
     else:

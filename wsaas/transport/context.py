@@ -1,4 +1,4 @@
-"""What the protocols of all client-facing sockets share."""
+"""The state that the protocols of all accepted connections share."""
 
 import asyncio
 import math
@@ -25,26 +25,26 @@ class ServerContext:
 
     @cached_property
     def ping_interval(self) -> float:
-        """Seconds without anything from a client after which it is pinged, and that it then has to answer.
+        """Seconds of silence after which a client is pinged, and then seconds within which it has to answer.
 
-        That is half of `WS_TIMEOUT`; infinity without one.
+        Half of `WS_TIMEOUT`, or infinity without a time-out.
         """
         return self.settings.ws_timeout / 2 or math.inf
 
     @cached_property
     def run_queue(self) -> RunQueue:
-        """The connections that have more work than their share of a turn of the loop."""
+        """The queue of connections that wait for their next slice of time."""
         return RunQueue(self.clock)
 
     def closing_deadline(self) -> float:
-        """Return the time, in monotonic seconds, by which a connection that closes now has to be closed."""
+        """Return the deadline (monotonic seconds) of a connection that starts to close now."""
         return self.clock.now() + self.settings.handshake_timeout
 
     def half_close(self, transport: asyncio.Transport) -> float:
-        """Send what is buffered and the end of the stream; return the deadline up to which the peer is still read.
+        """Send what is buffered and the end of the stream; return the deadline for the peer to close.
 
-        A socket that is closed while bytes wait in it to be read is reset, and a reset may overtake the last bytes that
-        were sent (RFC 9112 section 9.6).
+        The peer is still read until then. Closing a socket with unread bytes resets the connection, and the peer may
+        then lose the last bytes that were sent to it (RFC 9112 section 9.6).
         """
         transport.write_eof()
         return self.closing_deadline()

@@ -1,4 +1,4 @@
-"""A connection while one of its responses is deferred: the place of that response is held."""
+"""The protocol of an HTTP connection while one of its responses is deferred."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -11,18 +11,23 @@ from wsaas.http.serialize import OutgoingResponse, error_response
 from wsaas.transport.context import ServerContext
 
 MAX_BUFFERED_BYTES: Final = 64 * 1024
-"""Bytes that may come while a response is deferred. Up to them the connection is read, as only a read shows that the
-caller went away."""
+"""Bytes of further requests that are buffered while a response is deferred. The connection is read up to this size,
+as only reading shows that the caller went away."""
 
 
 class DeferrableProtocol(asyncio.Protocol, ABC):
-    """The protocol from which a transport is taken for a while, and to which it is given back."""
+    """A protocol that lends its transport to a `DeferringProtocol`."""
 
     __slots__ = ()
 
     @abstractmethod
-    def continue_with(self, request: Request, response: OutgoingResponse, data: bytes, *, is_paused: bool) -> None:
-        """Send the `response` to `request`, then handle `data`. `is_paused`: the caller does not take its responses."""
+    def continue_with(
+        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool
+    ) -> None:
+        """Send the `response` to `request`, then handle `data`, which was buffered meanwhile.
+
+        `is_write_paused`: whether writing is paused because the caller does not read its responses.
+        """
 
     @abstractmethod
     def check_deadline(self, now: float) -> None:
@@ -34,13 +39,13 @@ class DeferrableProtocol(asyncio.Protocol, ABC):
 
 
 class DeferringProtocol(asyncio.Protocol):
-    """Keeps what the caller sends until the response comes, so that responses leave in the order of their requests.
+    """Buffers what the caller sends until the response is ready, so that responses keep the order of their requests.
 
-    At most one response of a connection is deferred at a time. It is cancelled when the caller goes away, and answered
-    with 504 at its deadline or when the node stops.
+    At most one response of a connection is deferred at a time. It is cancelled if the caller goes away. At its
+    deadline, or when the node stops, the request is answered with 504.
     """
 
-    __slots__ = ("_connection", "_context", "_data", "_deferred", "_is_paused", "_request", "_transport")
+    __slots__ = ("_connection", "_context", "_data", "_deferred", "_is_write_paused", "_request", "_transport")
 
     def __init__(
         self,
@@ -50,64 +55,64 @@ class DeferringProtocol(asyncio.Protocol):
         request: Request,
         deferred: DeferredResponse,
     ) -> None:
-        """PauseReason the place of `deferred`, which answers `request`."""
+        """Wait for `deferred`, the response to `request`, on behalf of `connection`."""
         self._connection = connection
         self._context = context
         self._data = b""
         self._deferred = deferred
-        self._is_paused = False
+        self._is_write_paused = False
         self._request = request
         self._transport = transport
 
     def start(self) -> None:
-        """Take the transport over from the connection."""
+        """Take over the transport of the connection."""
         self._transport.set_protocol(self)
         self._context.timeouts.discard(self._connection)
         self._context.timeouts.add(self)
         self._deferred.on_response(self._resolved)
 
     def data_received(self, data: bytes) -> None:
-        """Keep `data`, and stop reading when that is too much."""
+        """Buffer `data`, and stop reading when too much is buffered."""
         self._data += data
         if len(self._data) > MAX_BUFFERED_BYTES:
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """Read no more: the caller does not take its responses."""
-        self._is_paused = True
+        """Stop reading: the caller does not read its responses."""
+        self._is_write_paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read again, up to the bound."""
-        self._is_paused = False
+        """Read again, unless too much is buffered."""
+        self._is_write_paused = False
         if len(self._data) <= MAX_BUFFERED_BYTES:
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the response, as its caller went away."""
+        """Cancel the response: the caller went away."""
         self._context.timeouts.discard(self)
         if self._deferred.state is PENDING:
             self._deferred.cancel()
         self._connection.connection_lost(exc)
 
     def check_deadline(self, now: float) -> None:
-        """Answer 504 when the response does not come in time."""
+        """Answer with 504 if the response is not there in time."""
         if now >= self._deferred.deadline:
             error = GatewayTimeout("The process that holds this connection did not answer in time.")
             self._deferred.give_up(error_response(error))
 
     def close_gracefully(self) -> None:
-        """Answer 504 and close, within `HANDSHAKE_TIMEOUT`."""
+        """Answer with 504 and close, within `HANDSHAKE_TIMEOUT`."""
         self._request.keep_alive = False
-        error = GatewayTimeout("This node stops before another one answered: what was asked for may be done.")
+        error = GatewayTimeout("This node is stopping; the request may still be carried out by another process.")
         self._deferred.give_up(error_response(error))
         self._connection.close_gracefully()
 
     def _resolved(self, response: OutgoingResponse) -> None:
-        """Give the connection back."""
+        """Return the transport to the connection, which sends `response`."""
         if self._transport.is_closing():
             return
         self._context.timeouts.discard(self)
         self._context.timeouts.add(self._connection)
         self._transport.set_protocol(self._connection)
-        self._connection.continue_with(self._request, response, self._data, is_paused=self._is_paused)
+        self._connection.continue_with(self._request, response, self._data, is_write_paused=self._is_write_paused)

@@ -1,4 +1,4 @@
-"""What a client leaves behind when its connection ends: frames that were received, and bytes that are buffered."""
+"""What remains of a client whose connection has ended: received frames to deliver, and buffered bytes to send."""
 
 import asyncio
 
@@ -14,33 +14,33 @@ from wsaas.websocket.frames import Close, Violation
 
 
 class UnreadFrames(NoConnection):
-    """Frames that were received before the connection ended, and that are still to be handed to the session.
+    """Hands the frames that were received before the connection ended to the session.
 
-    They are decoded a slice of time at a time, and no faster than the backend takes the messages. After the last one,
-    the session owes its DELETE. What is written is lost.
+    They are decoded in slices of time, no faster than the backend takes the messages. After the last frame the session
+    ends, and its DELETE is due. Frames written to this connection are dropped.
     """
 
     __slots__ = ("_context", "_frames", "_paused_by", "_session")
 
     def __init__(self, context: ServerContext, session: Session, frames: FrameDecoder, *, is_paused: bool) -> None:
-        """Hand what is pending in `frames` to `session`; only after `resume` when `is_paused`."""
+        """Pass the frames in `frames` to `session`. With `is_paused`, wait for `resume` first."""
         self._context = context
         self._frames = frames
         self._paused_by: PauseReasons = frozenset({CONSUMER}) if is_paused else NOT_PAUSED
         self._session = session
 
     def start(self) -> None:
-        """Go on in a later turn of the loop."""
+        """Continue in a later turn of the loop."""
         if not self._paused_by:
             self._paused_by |= {TURN}
             self._context.run_queue.add(self._take_turn)
 
     def pause(self) -> None:
-        """Wait until the backend has taken what was handed on."""
+        """Stop until `resume`: the backend has to take earlier messages first."""
         self._paused_by |= {CONSUMER}
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue."""
         self._paused_by -= {CONSUMER}
         self.start()
 
@@ -56,7 +56,7 @@ class UnreadFrames(NoConnection):
                 session.closed_by_client(received.code, received.reason)
                 return
             elif isinstance(received, Violation) or not frames.pending:
-                # There is nobody to send the Close of a violation to.
+                # No Close is sent for a violation: the client is gone.
                 session.lost()
                 return
             if timer() >= end:
@@ -65,15 +65,16 @@ class UnreadFrames(NoConnection):
 
 
 class FlushingProtocol(asyncio.Protocol):
-    """Takes over a connection that is closing while bytes are buffered for the client, until they are sent.
+    """Takes over a closing connection until the buffered bytes are sent.
 
-    The client gets `HANDSHAKE_TIMEOUT` for them, again and again while it takes some, and `KEEP_ALIVE_TIMEOUT` in all.
+    The client has `HANDSHAKE_TIMEOUT` to read them. Each time it makes progress the time starts again, up to
+    `KEEP_ALIVE_TIMEOUT` in total.
     """
 
     __slots__ = ("_context", "_counted_block", "_deadline", "_final_deadline", "_progress", "_transport")
 
     def __init__(self, context: ServerContext, transport: asyncio.Transport, counted_block: str = "") -> None:
-        """Prepare for `transport`. `counted_block`: what `AddressLimit.count_closing` returned for the connection."""
+        """Prepare for `transport`. `counted_block`: the result of `AddressLimit.count_closing` for the connection."""
         self._context = context
         self._counted_block = counted_block
         self._deadline = context.closing_deadline()
@@ -87,12 +88,12 @@ class FlushingProtocol(asyncio.Protocol):
         self._context.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Leave the time-outs: everything was sent, or the client is gone."""
+        """Stop the time-outs: everything was sent, or the client is gone."""
         self._context.timeouts.discard(self)
         self._context.addresses.end(self._counted_block)
 
     def check_deadline(self, now: float) -> None:
-        """Drop a client that takes nothing any more."""
+        """Abort the connection if the client has stopped reading."""
         if now >= self._deadline:
             if now < self._final_deadline and self._progress.has_advanced():
                 self._deadline = self._context.closing_deadline()
@@ -100,4 +101,4 @@ class FlushingProtocol(asyncio.Protocol):
                 self._transport.abort()
 
     def close_gracefully(self) -> None:
-        """Do nothing: it is closing already."""
+        """Do nothing: the connection is closing already."""

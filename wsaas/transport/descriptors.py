@@ -1,4 +1,4 @@
-"""The file descriptors of the process, and what they are for."""
+"""Divides the file descriptors of the process among their uses."""
 
 import resource
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from wsaas.log import logger
 from wsaas.log.wording import counted
 
 UNLIMITED_DESCRIPTORS = 1 << 20
-"""What a limit of open files that is infinite counts as."""
+"""The number that an infinite limit of open files counts as."""
 
 CONTROL_RESERVE = 64
-"""Descriptors for REST connections that clients cannot take."""
+"""Descriptors reserved for REST connections."""
 
 SPARE_DESCRIPTORS = 64
 """Descriptors for files and listeners, and for connections that are being refused."""
 
 FEW_CLIENTS = 1000
-"""A limit of open files that leaves fewer than this is worth a warning."""
+"""Descriptors for clients below which a warning is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class DescriptorBudget:
-    """How many descriptors each use may take. Their sum is the limit of open files."""
+    """The number of descriptors for each use. Their sum is the limit of open files."""
 
     clients: int
     backend: int
@@ -30,7 +30,7 @@ class DescriptorBudget:
 
 
 def divide_descriptors(descriptors: int, backend_connections: int) -> DescriptorBudget:
-    """Divide `descriptors`. Where there are few, clients get at least half of them and the backend up to a quarter."""
+    """Divide `descriptors`. If there are few, clients get at least half of them, and the backend up to a quarter."""
     control = min(CONTROL_RESERVE, descriptors // 8)
     spare = min(SPARE_DESCRIPTORS, descriptors // 8)
     backend = max(1, min(backend_connections, descriptors // 4))
@@ -49,7 +49,7 @@ def warn_of_few(budget: DescriptorBudget) -> None:
 
 
 def hard_limit() -> int:
-    """Return how many files the process may open once `raise_limit` was called."""
+    """Return the number of files that the process may open after `raise_limit`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return UNLIMITED_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
 

@@ -1,4 +1,4 @@
-"""Connects to whichever address of a host answers first (Happy Eyeballs, RFC 8305)."""
+"""Connects to the address of a host that answers first (Happy Eyeballs, RFC 8305)."""
 
 import asyncio
 import os
@@ -13,25 +13,24 @@ from wsaas.transport.resolver import AddressInfo
 from wsaas.transport.socket_address import SocketAddress, format_address, with_zone
 
 DELAY_S = 0.25
-"""Seconds that an address has before the next one is tried as well (RFC 8305 section 8)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305 section 8)."""
 
 DEMOTION_S = 60.0
-"""Seconds for which an address that failed, or did not answer first, is tried after the others. So a dead route costs
-`DELAY_S` once, and not for each connection. The others stay in the order of the resolver, which may spread connections
-over several hosts by it."""
+"""Seconds for which an address that failed, or was too slow, is tried last. So a dead route costs `DELAY_S` only once,
+not for each connection. The other addresses keep the order of the resolver, which may use it to balance the load."""
 
 MAX_ADDRESSES = 8
-"""Addresses that are tried for one connection, at most."""
+"""Maximum number of addresses that are tried for one connection."""
 
 
 class Attempts:
-    """The result for each address that was tried for one connection, in the order of the attempts.
+    """The results for all addresses that were tried for one connection, in the order of the attempts.
 
-    It is given to `start_connection` as its event loop, since the error that this raises may not name all addresses.
+    `start_connection` gets this object as its event loop, since its own error may not name all addresses.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start with none. `errors`: by address, None while it did not fail; `winner`: what is connected."""
+        """Start without attempts. `errors`: by address, None if it has not failed; `winner`: the connected address."""
         self._loop = loop
         self._raised: list[BaseException] = []
         self.errors: dict[SocketAddress, OSError | None] = {}
@@ -68,7 +67,7 @@ class Attempts:
         self.winner = address
 
     def clear(self) -> None:
-        """Break the reference cycles of `start_connection`, which keeps errors in frames that they refer to."""
+        """Break the reference cycles of `start_connection`, whose frames and errors refer to each other."""
         for error in self._raised:
             error.__traceback__ = None
         self._raised.clear()
@@ -78,7 +77,7 @@ class Attempts:
         return ", ".join(f"{_cause(error)} ({format_address(address)})" for address, error in self.errors.items())
 
     def error(self) -> OSError:
-        """Return one error for all attempts. It has their type where that is the same, else it is an `OSError`."""
+        """Return one error for all attempts: of their type if they all have the same, else an `OSError`."""
         kinds = {type(error) for error in self.errors.values() if error is not None}
         kind = kinds.pop() if len(kinds) == 1 else OSError
         return kind(str(self))
@@ -90,17 +89,17 @@ class Attempts:
 
 
 class HappyEyeballs:
-    """Connects to one of the addresses of a host, and tries those last that did not answer lately."""
+    """Connects to one of the addresses of a host. Addresses that did not answer lately are tried last."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start without any knowledge of addresses."""
+        """Start without demoted addresses."""
         self._loop = loop
         self._demoted_until: dict[SocketAddress, float] = {}
 
     async def connect(self, addresses: list[AddressInfo], attempts: Attempts) -> socket.socket:
-        """Return a socket that is connected to one of `addresses`. Raises `OSError` when all of them failed.
+        """Return a socket that is connected to one of `addresses`. Raises `OSError` if all of them fail.
 
-        The results are in `attempts`, also after a cancellation.
+        The results are recorded in `attempts`, even if the task is cancelled.
         """
         order = self._order(addresses)
         try:
@@ -123,7 +122,7 @@ class HappyEyeballs:
             del error
 
     def _order(self, addresses: list[AddressInfo]) -> list[AddressInfo]:
-        """Return the addresses to try: families alternate (RFC 8305 section 4), and demoted addresses come last."""
+        """Return the addresses to try. Families alternate (RFC 8305 section 4), and demoted addresses come last."""
         now = self._loop.time()
         known = {info[4] for info in addresses}
         self._demoted_until = {each: end for each, end in self._demoted_until.items() if each in known and now < end}
@@ -137,7 +136,7 @@ class HappyEyeballs:
         for address, error in attempts.errors.items():
             if address == attempts.winner:
                 self._demoted_until.pop(address, None)
-                # The addresses that follow were tried later.
+                # The following addresses were tried later, so they were not slower.
                 is_beaten = False
             elif is_beaten or error is not None:
                 self._demoted_until[address] = end
@@ -146,8 +145,8 @@ class HappyEyeballs:
 async def connect_only(info: AddressInfo, attempts: Attempts, factory: Callable[[], asyncio.Protocol]) -> None:
     """Connect the protocol that `factory` returns to `info`, the only address. Raises `OSError`.
 
-    This takes half of the time of `HappyEyeballs`. It does not fit an address with a zone: uvloop would look that up in
-    a thread.
+    This takes half the time of `HappyEyeballs`. It is not for addresses with a zone, which uvloop would look up in a
+    thread.
     """
     try:
         await attempts.create_connection(info, factory)
@@ -165,16 +164,16 @@ async def connect_only(info: AddressInfo, attempts: Attempts, factory: Callable[
 
 
 async def adopt(loop: asyncio.AbstractEventLoop, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
-    """Give the connected `sock` to the protocol that `factory` returns, which may close it at once.
+    """Make a transport of the connected `sock` for the protocol that `factory` returns.
 
-    uvloop closes the descriptor of a transport by itself, but detaches the socket object only when `create_connection`
-    returns. If the protocol closed its transport before that, the socket object would later close the same descriptor,
-    which may be that of another connection by then.
+    The protocol may close its transport at once. uvloop then closes the descriptor, but it detaches the socket object
+    only when `create_connection` returns. If the protocol were called before that, the socket object would later close
+    the same descriptor, which another connection may use by then.
     """
     try:
         transport, _ = await loop.create_connection(_Paused, sock=sock)
     except asyncio.CancelledError:
-        # The transport took the descriptor at once, and has closed it.
+        # The transport owns the descriptor already, and has closed it.
         sock.detach()
         raise
     protocol = factory()
@@ -191,7 +190,7 @@ class _Paused(asyncio.Protocol):
 
 
 def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
-    """Return `addresses` with alternating families, that of the first one first."""
+    """Return `addresses` with alternating families, beginning with the first address."""
     families: dict[int, list[AddressInfo]] = {}
     for info in addresses:
         families.setdefault(info[0], []).append(info)

@@ -12,24 +12,25 @@ from wsaas.transport.site import Site
 from wsaas.transport.socket_address import peer_address
 
 AT_NEXT_CHECK: Final = 0.0
-"""The deadline of a connection that waits for something new: the next check sets it, and no time is read before."""
+"""The deadline of a connection whose wait has just begun. The next check sets it, which saves reading the clock now."""
 
 _UNCONNECTED: Final = asyncio.Transport()
 
 
 class HttpConnection(DeferrableProtocol):
-    """A connection from its accept to its close. What is received and sent meanwhile is up to `HttpProtocol`.
+    """A connection from its accept to its close. `HttpProtocol` adds how requests are received and answered.
 
-    `_is_paused`: the peer does not read its responses. `_is_authorized`: it is the backend's, as a request showed.
+    `_is_write_paused`: the peer does not read its responses. `_is_authorized`: an authorized request arrived, so the
+    backend owns this connection.
     """
 
-    __slots__ = ("_deadline", "_is_authorized", "_is_paused", "_parser", "_site", "_transport")
+    __slots__ = ("_deadline", "_is_authorized", "_is_write_paused", "_parser", "_site", "_transport")
 
     def __init__(self, site: Site) -> None:
-        """Serve what `site` serves."""
+        """Serve `site`."""
         self._deadline = AT_NEXT_CHECK
         self._is_authorized = False
-        self._is_paused = False
+        self._is_write_paused = False
         self._parser = RequestParser(site.context.settings.max_message_size, site.body_limit)
         self._site = site
         self._transport = _UNCONNECTED
@@ -45,19 +46,19 @@ class HttpConnection(DeferrableProtocol):
         context.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Read no more, and leave the gate and the time-outs."""
+        """Stop parsing, and leave the gate and the time-outs."""
         self._parser.close()
         self._site.gate.discard(self)
         self._site.context.timeouts.discard(self)
 
     def check_deadline(self, now: float) -> None:
-        """Close a connection that is idle for too long, or whose request is not complete in time."""
+        """Close the connection if it was idle for too long, or its request was not complete in time."""
         if self._deadline == AT_NEXT_CHECK:
             settings = self._site.context.settings
-            is_slow = self._parser.phase is HEAD and not self._is_paused
+            is_slow = self._parser.phase is HEAD and not self._is_write_paused
             self._deadline = now + (settings.handshake_timeout if is_slow else settings.keep_alive_timeout)
         elif now >= self._deadline:
-            if self._is_paused or self._parser.phase not in (HEAD, BODY) or self._transport.is_closing():
+            if self._is_write_paused or self._parser.phase not in (HEAD, BODY) or self._transport.is_closing():
                 self._transport.abort()
             else:
                 self._end(self._site.serialize_error(RequestTimeout("The request did not arrive completely in time.")))
@@ -72,7 +73,7 @@ class HttpConnection(DeferrableProtocol):
         return peer_address(self._transport)
 
     def idle_since(self) -> float:
-        """Return a time by which idle connections can be ordered, infinity for one that is within a request."""
+        """Return a time by which idle connections can be ordered; infinity while a request is being received."""
         if self._parser.phase is not IDLE:
             return math.inf
         context = self._site.context
@@ -84,7 +85,7 @@ class HttpConnection(DeferrableProtocol):
         self._transport.abort()
 
     def _refuse(self, error: HTTPError) -> None:
-        """Send `error` to a connection that was just accepted, if there are enough descriptors to wait for its end."""
+        """Close a connection that was just accepted. Send `error` first if the gate has room for that."""
         if self._site.gate.refuse(self):
             self._end(self._site.serialize_error(error))
             self._deadline = self._site.context.clock.now() + REFUSAL_S
@@ -92,7 +93,7 @@ class HttpConnection(DeferrableProtocol):
             self.abort()
 
     def _note_authorized(self, request: Request) -> None:
-        """Keep the connection, whatever the limits, if `request` shows that it is the backend's."""
+        """Exempt the connection from the limits if `request` shows that the backend owns it."""
         if self._site.authorizes(request):
             self._is_authorized = True
             self._site.gate.mark_authorized(self)

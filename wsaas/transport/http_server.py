@@ -1,4 +1,4 @@
-"""The server's side of HTTP: requests in, responses in their order out, handshakes on to a `PendingClientProtocol`."""
+"""The server side of HTTP: answers requests in their order, and hands handshakes on to a `PendingClientProtocol`."""
 
 import math
 from enum import Enum
@@ -15,18 +15,18 @@ from wsaas.transport.site import Site
 from wsaas.websocket.handshake import is_handshake
 
 MAX_BATCH: Final = 32
-"""Requests of one connection that are answered before other connections are served."""
+"""Maximum number of requests of one connection that are answered before other connections are served."""
 
 LARGE_RESPONSE: Final = 64 * 1024
-"""Bytes of a response after which other connections are served."""
+"""Size (bytes) of a response after which other connections are served."""
 
 
 class Progress(Enum):
-    """How the answering of what was received ended."""
+    """How far the received requests were answered."""
 
-    ALL_ANSWERED = "all that is complete was answered"
-    SLICE_OVER = "there may be more to answer when other connections were served"
-    TAKEN_OVER = "another protocol has the transport"
+    ALL_ANSWERED = "all complete requests were answered"
+    SLICE_OVER = "the slice of time is over: more requests may be complete"
+    TAKEN_OVER = "another protocol has taken over the transport"
 
 
 ALL_ANSWERED: Final = Progress.ALL_ANSWERED
@@ -35,26 +35,26 @@ TAKEN_OVER: Final = Progress.TAKEN_OVER
 
 
 class HttpProtocol(HttpConnection):
-    """One connection that speaks HTTP.
+    """One HTTP connection.
 
-    Responses leave in the order of their requests, those to a batch of pipelined ones in one write. While one of them
-    is deferred, a `DeferringProtocol` has the transport. `_is_first`: nothing was answered yet. `_is_queued`: it waits
-    for its turn in the run queue.
+    Responses are sent in the order of their requests. The responses to a batch of pipelined requests are sent in one
+    write. While a response is deferred, a `DeferringProtocol` has the transport. `_is_first`: no request was answered
+    yet. `_is_queued`: the connection waits for its turn in the run queue.
     """
 
     __slots__ = ("_is_first", "_is_queued")
 
     def __init__(self, site: Site) -> None:
-        """Serve what `site` serves."""
+        """Serve `site`."""
         super().__init__(site)
         self._is_first = True
         self._is_queued = False
 
     def data_received(self, data: bytes) -> None:
-        """Answer the requests that are complete."""
+        """Answer the requests that are complete now."""
         push = self._parser.parse_push(data)
         if push is not None:
-            # The shortcut of a push that comes alone (`python -m benchmarks micro`, case `push`).
+            # The shortcut for a push that arrives alone (`python -m benchmarks micro`, case `push`).
             response = self._site.respond_to_path(push)
             if not self._is_authorized:
                 self._is_first = False
@@ -70,27 +70,29 @@ class HttpProtocol(HttpConnection):
         else:
             self._parser.receive(data)
             if not self._is_queued:
-                # While other connections wait, one request is answered at once, and the others are queued behind them.
+                # While other connections wait, one request is answered at once, and the rest after these connections.
                 self._serve(0.0 if self._site.context.run_queue.waiting else SLICE_S)
             if self._parser.phase is BODY:
                 self._site.context.memory.note(len(data))
 
     def pause_writing(self) -> None:
-        """Answer no more requests until the peer has read the responses so far."""
-        self._is_paused = True
+        """Stop answering until the peer has read earlier responses."""
+        self._is_write_paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Answer the requests that were received meanwhile."""
-        self._is_paused = False
+        """Answer the requests that arrived meanwhile."""
+        self._is_write_paused = False
         if not self._is_queued:
             self._resume()
 
-    def continue_with(self, request: Request, response: OutgoingResponse, data: bytes, *, is_paused: bool) -> None:
-        """Send the `response` to `request`, which was deferred, and serve `data`, which came meanwhile."""
+    def continue_with(
+        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool
+    ) -> None:
+        """Send the deferred `response` to `request`, then serve `data`, which was buffered meanwhile."""
         self._deadline = AT_NEXT_CHECK
         self._is_first = False
-        self._is_paused = is_paused
+        self._is_write_paused = is_write_paused
         self._parser.receive(data)
         is_last = self._parser.phase is CLOSED or not request.keep_alive
         serialized = serialize(response, self._site.context.clock.wall(), request)
@@ -98,11 +100,11 @@ class HttpProtocol(HttpConnection):
             self._end(serialized)
             return
         self._transport.write(serialized)
-        if not self._is_paused:
+        if not self._is_write_paused:
             self._resume()
 
     def _serve(self, seconds: float) -> None:
-        """Answer requests that were received: one at least, others for `seconds`, at most a batch of them."""
+        """Answer received requests: at least one, and others for `seconds`, up to `MAX_BATCH`."""
         parser = self._parser
         before = parser.phase
         responses: list[bytes] = []
@@ -119,14 +121,14 @@ class HttpProtocol(HttpConnection):
         if parser.is_busy or (progress is SLICE_OVER and parser.pending):
             self._wait_for_turn()
         if responses or (phase is not before and not (self._is_first and phase is HEAD)):
-            # The time limit of the first head counts from the accept, and stays.
+            # The time limit of the first head counts from the accept, so it is not set again.
             self._is_first = False
             self._deadline = AT_NEXT_CHECK
 
     def _answer_received(self, seconds: float, responses: list[bytes]) -> Progress:
-        """Add the responses to what was received to `responses`, for `seconds` and a batch at most.
+        """Append the responses to received requests to `responses`, for `seconds`, up to `MAX_BATCH`.
 
-        They were sent, and `responses` is of no more use, when another protocol has taken over the transport.
+        If another protocol has taken over the transport, the responses were sent already.
         """
         parser, timer = self._parser, self._site.context.run_queue.timer
         end = timer() + seconds
@@ -149,9 +151,9 @@ class HttpProtocol(HttpConnection):
         return ALL_ANSWERED
 
     def _accept_handshake(self, request: Request, responses: list[bytes]) -> bool:
-        """Give the transport to a client that waits for the backend's decision, behind `responses`.
+        """Send `responses`, and hand the transport to the protocol of a client that waits for the backend's decision.
 
-        Return False where the handshake is refused instead; the last of `responses` says why then.
+        Return False if the handshake is refused instead. The error is then appended to `responses`.
         """
         try:
             opening = self._site.admit(request, self, self._transport, self._parser.trailing_data)
@@ -167,28 +169,28 @@ class HttpProtocol(HttpConnection):
         return True
 
     def _defer(self, request: Request, response: DeferredResponse) -> None:
-        """Give the transport to a protocol that holds the place of `response`."""
-        # It is not idle: the gate evicts others first.
+        """Hand the transport to a `DeferringProtocol`."""
+        # The connection does not count as idle, so the gate evicts others first.
         self._deadline = math.inf
         DeferringProtocol(self._site.context, self._transport, self, request, response).start()
 
-    # Turns of connections that have more requests than others can wait for.
+    # Fairness: a connection with many requests takes turns with the others.
 
     def _wait_for_turn(self) -> None:
-        """Serve other connections before the requests that are not answered yet."""
+        """Let other connections be served before the rest of the requests."""
         self._transport.pause_reading()
-        if not self._is_paused:
+        if not self._is_write_paused:
             self._is_queued = True
             self._site.context.run_queue.add(self._take_turn)
 
     def _take_turn(self) -> None:
         self._is_queued = False
-        if not self._is_paused:
+        if not self._is_write_paused:
             self._resume()
 
     def _resume(self) -> None:
-        """Serve what was received and not answered yet, and read on when that is done."""
+        """Answer received requests, and continue to read when all are answered."""
         if not self._transport.is_closing():
             self._serve(SLICE_S)
-            if not (self._is_queued or self._is_paused):
+            if not (self._is_queued or self._is_write_paused):
                 self._transport.resume_reading()

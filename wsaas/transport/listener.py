@@ -1,8 +1,7 @@
 """Listens on one address, TCP or Unix.
 
-The file of a Unix socket outlives a process that is killed, and `bind` fails where there is one. So a socket that
-nobody listens on is removed. Another process could listen there between the check and the removal: the directory is
-locked meanwhile.
+The file of a Unix socket outlives a process that is killed, and makes `bind` fail. So a socket file without a listener
+is removed. The directory is locked meanwhile, as another process could start to listen between check and removal.
 """
 
 import asyncio
@@ -23,11 +22,11 @@ BACKLOG = 4096
 """Connections that the kernel queues until they are accepted."""
 
 ACCEPTORS = 4
-"""Servers of the loop on one TCP socket for clients. Each accepts one connection in a turn of the loop, so more servers
-accept a burst in fewer turns. But each connection wakes up all of them, hence there are only a few."""
+"""Number of servers (of the event loop) on one TCP socket for clients. Each server accepts one connection in a turn of
+the loop, so several accept a burst in fewer turns. Each connection wakes up all of them, so there are only a few."""
 
 LOCK_TIMEOUT_S = 5.0
-"""Seconds to wait for the lock on a directory, which another process that starts holds for a millisecond."""
+"""Seconds to wait for the lock on a directory. Another process that starts holds it for about a millisecond."""
 
 _LOCK_RETRY_S = 0.005
 
@@ -35,11 +34,11 @@ _LOCK_RETRY_S = 0.005
 class Listener:
     """Listens on one address from `start` until `close`.
 
-    `address`: as given, from `start` on with the port that was bound. `mode`: permissions of a Unix socket's file.
+    `address`: as given; after `start`, with the port that was bound.
     """
 
     def __init__(self, address: Address, *, mode: int = 0o666, acceptors: int = 1) -> None:
-        """Open nothing yet. `acceptors`: servers on each TCP socket."""
+        """Prepare to listen. `mode`: permissions of the file of a Unix socket; `acceptors`: servers per TCP socket."""
         self.address = address
         self._mode = mode
         self._acceptors = acceptors
@@ -59,9 +58,9 @@ class Listener:
             raise OSError(error.errno, error.strerror or str(error), str(self.address)) from error
 
     def close(self) -> None:
-        """Listen no more, and remove the file of a Unix socket unless it was replaced; harmless when repeated.
+        """Stop listening, and remove the file of a Unix socket unless it was replaced. May be called again.
 
-        While the socket is open, its inode is not used for another file.
+        While the socket is open, the inode of its file is not reused, so it identifies the file.
         """
         if self._file is not None:
             with suppress(OSError):
@@ -79,11 +78,11 @@ class Listener:
         self._sockets = sockets = bind(self.address)
         self.address = Address(self.address.host, sockets[0].getsockname()[1])
         for each in sockets:
-            # With SO_REUSEADDR two processes can bind one port, but only one can listen. uvloop ignores that error.
+            # With SO_REUSEADDR two processes can bind one port, but only one can listen. uvloop would ignore the error.
             each.listen(BACKLOG)
         self._sockets = [each.dup() for each in sockets for _ in range(self._acceptors - 1)] + sockets
         while self._sockets:
-            # A server closes its socket: `close` does so for those that have no server yet.
+            # A server closes its own socket. `close` closes the sockets that have no server yet.
             sock = self._sockets.pop(0)
             server = await asyncio.get_running_loop().create_server(factory, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
@@ -98,9 +97,9 @@ class Listener:
 
 
 def bind(address: Address) -> list[socket.socket]:
-    """Return bound sockets for a TCP `address`: one for each IP address of its host, all on one port.
+    """Return bound sockets for a TCP `address`: one for each IP address of its host, all with the same port.
 
-    Raises `OSError` where none can be bound, or where one is in use.
+    Raises `OSError` if no address can be bound, or if one is in use.
     """
     found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
@@ -110,7 +109,7 @@ def bind(address: Address) -> list[socket.socket]:
         try:
             listener = _bind_tcp(family, (place[0], port, *place[2:]))
         except OSError as error:
-            # A name may have addresses of a family that this machine does not have.
+            # A name may have addresses of a family that this machine lacks.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 unavailable = error
                 continue
@@ -153,8 +152,7 @@ def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
 def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
     """Return a socket that listens at `path`.
 
-    With `is_locked`, it replaces a socket that nobody listens on. Raises `OSError` where somebody does, or where there
-    is another file.
+    With `is_locked`, it replaces a socket without a listener. Raises `OSError` if there is a listener or another file.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -165,7 +163,7 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
                 raise
             _remove_stale(path, is_locked=is_locked)
             listener.bind(path)
-        # Before `listen`, so that no connection is made under another mode.
+        # Before `listen`, so that nobody connects while the file has another mode.
         Path(path).chmod(mode)
         listener.listen(BACKLOG)
     except OSError:
@@ -175,9 +173,9 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
 
 
 def _remove_stale(path: str, *, is_locked: bool) -> None:
-    """Remove the socket at `path` that nobody listens on. Raises `OSError` for anything else."""
+    """Remove the socket at `path` if it has no listener. Raises `OSError` for anything else."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise FileExistsError(errno.EEXIST, "there is a file that is no socket; it is left alone")
+        raise FileExistsError(errno.EEXIST, "a file that is not a socket exists there; it was not replaced")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # Otherwise `connect` waits while the backlog is full.
         probe.setblocking(False)
@@ -185,13 +183,13 @@ def _remove_stale(path: str, *, is_locked: bool) -> None:
     if result == errno.ECONNREFUSED and is_locked:
         Path(path).unlink()
     elif result == errno.ECONNREFUSED:
-        why = "its directory cannot be read, and so not be locked to replace it"
+        why = "its directory is not readable, so it cannot be locked to replace the socket"
         advice = "remove the socket, or make the directory readable"
         raise OSError(errno.EADDRINUSE, f"nobody listens on the socket there, but {why}: {advice}")
     elif result in (0, errno.EAGAIN, errno.EPROTOTYPE):
         raise OSError(errno.EADDRINUSE, "it is in use by another process")
     else:
-        raise OSError(result, f"there is a socket that cannot be connected to: {os.strerror(result)}")
+        raise OSError(result, f"a socket exists there that cannot be connected to: {os.strerror(result)}")
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -201,9 +199,9 @@ def _identity(path: str) -> tuple[int, int]:
 
 @asynccontextmanager
 async def _locked(folder: Path) -> AsyncIterator[bool]:
-    """Lock `folder` against other processes that do the same. Raises `OSError` after `LOCK_TIMEOUT_S`.
+    """Lock `folder` against other gateways. Raises `OSError` after `LOCK_TIMEOUT_S`.
 
-    Yields whether it is locked: one that this process may write but not read cannot be.
+    Yields False if it cannot be locked because this process may write to it but not read it.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Reads one client: no more at a time than others can wait for, and nothing while there is a reason not to."""
+"""Reads the frames of one client in slices of time, and pauses reading while there is a `PauseReason`."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -12,13 +12,14 @@ from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
 
 MAX_READ_SIZE = 256 * 1024
-"""Most bytes that the loop reads from a socket at a time."""
+"""Maximum number of bytes that the event loop reads from a socket at once."""
 
 
 class PacedReader(asyncio.Protocol, ABC):
-    """Hands the frames of one client to its session, as fast as the client may send them.
+    """Hands the frames of one client to its session.
 
-    The client is read while `_paused_by` is empty. With TCP, one that is not read has to wait; nothing is dropped.
+    The client is read while `_paused_by` is empty. While reading is paused, TCP makes the client wait; nothing is
+    dropped.
     """
 
     __slots__ = ("_context", "_frames", "_paused_by", "_throttled_at", "_transport", "session")
@@ -26,7 +27,7 @@ class PacedReader(asyncio.Protocol, ABC):
     def __init__(
         self, context: ServerContext, transport: asyncio.Transport, session: Session, frames: FrameDecoder
     ) -> None:
-        """Hand what `frames` decodes to `session`."""
+        """Decode with `frames`, and pass the messages to `session`."""
         self._context = context
         self._frames = frames
         self._paused_by: PauseReasons = NOT_PAUSED
@@ -34,7 +35,7 @@ class PacedReader(asyncio.Protocol, ABC):
         self._transport = transport
         self.session = session
 
-    # For the protocol of a client.
+    # Overridden by the protocol of a client.
 
     def _take(self, message: Message) -> None:
         """Hand `message` to the session."""
@@ -42,25 +43,25 @@ class PacedReader(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _control(self, received: Received) -> None:
-        """Do what a control frame, or a violation of the protocol, asks for."""
+        """Handle a control frame or a violation of the protocol."""
 
     @abstractmethod
     def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
-        """Return the pong to `ping`, behind `unsent` bytes of other pongs; empty where it has to wait."""
+        """Return the pong to `ping`, empty if it has to wait. `unsent`: bytes of other pongs to be sent first."""
 
     @abstractmethod
     def _send_pongs(self, pongs: bytearray) -> None:
-        """Send `pongs` unless it is empty, and empty it."""
+        """Send `pongs`, if any, and clear it."""
 
-    # What the session wants.
+    # Called by the session.
 
     def pause(self) -> None:
-        """Read no more until `resume`."""
+        """Stop reading until `resume`."""
         self._pause_for(CONSUMER)
 
     def resume(self) -> None:
-        """Read on, unless there is another reason not to."""
-        # The client was not read meanwhile: its silence proves nothing.
+        """Continue to read, unless there is another reason to pause."""
+        # The client was not read meanwhile, so its silence proves nothing.
         self.session.info.last_seen = self._context.clock.now()
         self._paused_by -= {CONSUMER}
         self._read_frames()
@@ -69,7 +70,7 @@ class PacedReader(asyncio.Protocol, ABC):
     # Reading.
 
     def _read_frames(self) -> None:
-        """Hand on one frame that was received, and as many more as time allows while no other connection waits."""
+        """Hand on one received frame. If no other connection waits, hand on more for a slice of time."""
         if self._paused_by:
             return
         frames = self._frames
@@ -79,7 +80,7 @@ class PacedReader(asyncio.Protocol, ABC):
         elif received is not None:
             self._control(received)
         elif buffered := frames.buffered_bytes:
-            # A message that is longer than one read.
+            # Part of a message longer than one read.
             self._context.memory.note(min(MAX_READ_SIZE, buffered))
         else:
             return
@@ -90,7 +91,7 @@ class PacedReader(asyncio.Protocol, ABC):
                 self._wait_for_turn()
 
     def _read_slice(self) -> None:
-        """Hand on frames for a slice of time. Pongs leave in one write: a million pings may have come at once."""
+        """Hand on frames for a slice of time. Pongs are sent in one write, as a client may send very many pings."""
         frames, timer = self._frames, self._context.run_queue.timer
         pongs = bytearray()
         end = timer() + SLICE_S
@@ -117,7 +118,7 @@ class PacedReader(asyncio.Protocol, ABC):
         self._end_pause(TURN)
 
     def _check_memory(self, now: float) -> None:
-        """Throttle a client that holds too much, read one that does not any more, or close it in the end."""
+        """Pause or resume reading by how much memory the client uses; close it if a message can never complete."""
         session, allowance = self.session, self._context.memory.allowance
         unfinished = self._frames.buffered_bytes
         too_much = unfinished + session.outbox.level > allowance
@@ -125,23 +126,23 @@ class PacedReader(asyncio.Protocol, ABC):
             if not too_much:
                 self._end_pause(MEMORY)
             elif unfinished > allowance / 2 and now - self._throttled_at >= self._context.settings.handshake_timeout:
-                # Messages that wait for the backend will leave. But one that is not read will never be complete.
+                # The backend will take complete messages. But an incomplete one stays as long as reading is paused.
                 session.close(Reason.OUT_OF_MEMORY)
         elif too_much and not self._paused_by - {CONSUMER}:
             self._throttled_at = now
             self._pause_for(MEMORY)
 
     def _pause_for(self, reason: PauseReason) -> None:
-        """Do not read the client until `reason` is over."""
+        """Stop reading until `_end_pause(reason)`."""
         self._paused_by |= {reason}
         self._transport.pause_reading()
 
     def _end_pause(self, reason: PauseReason) -> None:
-        """Read on as `reason` is over, unless there is another one or the connection ended meanwhile."""
+        """Continue to read, unless there is another reason to pause or the connection has ended."""
         if reason not in self._paused_by:
             return
         self._paused_by -= {reason}
-        # What the client sent may have waited here for long: that is no silence of the client's.
+        # The client was not read meanwhile, so its silence proves nothing.
         self.session.info.last_seen = self._context.clock.now()
         if not self._paused_by:
             self._read_slice()

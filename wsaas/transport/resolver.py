@@ -1,9 +1,9 @@
 """Resolves the name of the backend to its addresses.
 
-`getaddrinfo` blocks, for half a minute and more while a DNS server does not answer, and cannot be cancelled. So it runs
+`getaddrinfo` cannot be cancelled, and blocks for half a minute or more while a DNS server does not answer. So it runs
 in a daemon thread, which delays neither other work nor the exit of the process. (The event loop's own `getaddrinfo`
 uses a small pool of threads, which the process waits for at its exit, and logs an error for each lookup that fails
-after its caller was cancelled.) There is one such thread at most: callers during a lookup share its result.
+after its caller was cancelled.) There is at most one such thread: callers during a lookup share its result.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import cast
 
 AddressInfo = tuple[int, int, int, str, tuple[str | int, ...]]
-"""Family, type, protocol, canonical name and socket address, as `socket.getaddrinfo` returns them."""
+"""Family, type, protocol, canonical name and socket address, as returned by `socket.getaddrinfo`."""
 
 Result = list[AddressInfo] | socket.gaierror
 
@@ -23,7 +23,7 @@ class Resolver:
     """Looks up the addresses of one `host`, which may also be an IP address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
-        """Look up nothing yet."""
+        """Prepare to look up `host`."""
         self._loop = loop
         self._host = host
         self._port = port
@@ -32,9 +32,9 @@ class Resolver:
         self._waiters: set[asyncio.Future[Result]] = set()
 
     async def resolve(self) -> list[AddressInfo]:
-        """Return the addresses, at least one, in the system's order of preference (RFC 6724).
+        """Return at least one address, in the system's order of preference (RFC 6724).
 
-        Each call looks the name up again, to follow a name that moves. Raises `socket.gaierror`, whose text names the
+        Each call looks the name up again, to follow changes in DNS. Raises `socket.gaierror`, whose text names the
         host. There is no time-out.
         """
         result = await self._lookup() if self._is_name else self._getaddrinfo()
@@ -60,7 +60,7 @@ class Resolver:
             self._waiters.discard(waiter)
 
     def _run(self) -> None:
-        """Look up. This is what the thread runs."""
+        """Look up the name. Runs in the thread."""
         result = self._getaddrinfo()
         # The loop may be closed by now.
         with suppress(RuntimeError):
@@ -70,7 +70,7 @@ class Resolver:
         self._thread = None
         for waiter in self._waiters:
             if not waiter.done():
-                # An error of its own for each: one that is raised collects a traceback.
+                # Each caller gets its own error, as an exception collects a traceback when it is raised.
                 waiter.set_result(result if isinstance(result, list) else socket.gaierror(*result.args))
 
     def _getaddrinfo(self) -> Result:

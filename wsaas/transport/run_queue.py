@@ -1,7 +1,7 @@
 """Fair scheduling of connections that have more work than one turn of the event loop allows.
 
-A connection that was sent a thousand tiny frames at once must not decode them all while the others wait. It works for a
-slice of time, then it queues here until its turn comes: round robin, for a bounded time in each turn of the loop.
+A connection that receives a thousand tiny frames at once must not decode them all while others wait. It works for a
+slice of time, then queues here until its turn comes. Turns are round robin, for a bounded time per turn of the loop.
 """
 
 import time
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from wsaas.clock import Clock
 
 TURN_S = 0.0005
-"""Seconds that all queued connections together may take in one turn of the loop."""
+"""Seconds that all queued connections together may work in one turn of the loop."""
 
 SLICE_S = 0.0001
-"""Seconds that one connection may take before it queues. They are checked between two frames or requests."""
+"""Seconds that one connection may work before it has to queue. Checked between two frames or requests."""
 
 
 class RunQueue:
-    """Connections with work to do, first in, first out: `waiting`.
+    """A queue of connections with work to do, first in, first out.
 
-    `timer` returns seconds that advance within a turn of the loop; the time of the loop does not.
+    `waiting`: the queued calls. `timer` returns seconds that advance within a turn of the loop, unlike the loop's time.
     """
 
     __slots__ = ("_clock", "_running", "timer", "waiting")
@@ -33,7 +33,7 @@ class RunQueue:
         self.waiting: deque[Callable[[], None]] = deque()
 
     def add(self, work: Callable[[], None]) -> None:
-        """Call `work` once, in a later turn of the loop. It returns within about `SLICE_S` and may add itself again."""
+        """Call `work` once in a later turn of the loop. It should return within `SLICE_S`, and may add itself again."""
         self.waiting.append(work)
         if not self._running:
             self._running = True
@@ -43,13 +43,13 @@ class RunQueue:
         queue, timer = self.waiting, self.timer
         end = timer() + TURN_S
         try:
-            # Each connection is served once at most: what it adds waits for the next turn.
+            # Each connection is served at most once: work that it adds waits for the next turn.
             for _ in range(len(queue)):
                 queue.popleft()()
                 if timer() >= end:
                     break
         finally:
-            # Also when one of them raised an exception.
+            # In `finally`, so that the queue continues even if `work` raises an exception.
             self._running = bool(queue)
             if queue:
                 self._clock.call_later(0.0, self._run)

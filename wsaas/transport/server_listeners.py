@@ -1,4 +1,4 @@
-"""The listeners of one node, and what serves the connections that they accept."""
+"""The listeners of one node, and the protocols of accepted connections."""
 
 import asyncio
 from functools import partial
@@ -17,7 +17,7 @@ from wsaas.transport.site import Site
 
 
 class ServerListeners:
-    """Listens at `LISTEN` for clients and at `CONTROL_LISTEN` for REST requests, or for both where they are equal."""
+    """Listens on `LISTEN` for clients and on `CONTROL_LISTEN` for REST requests, or on one address for both."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class ServerListeners:
         certificates: Certificates,
         table: ConnectionTable,
     ) -> None:
-        """Open nothing yet."""
+        """Prepare to listen. `table` counts the connections of all listeners."""
         self._api = api
         self._certificates = certificates
         self._context = context
@@ -37,11 +37,11 @@ class ServerListeners:
 
     @property
     def addresses(self) -> list[Address]:
-        """The addresses that are bound: for clients, then for REST requests if that is another one."""
+        """The bound addresses: for clients, then for REST requests if that is a different one."""
         return [each.address for each in self._listeners]
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` where an address cannot be bound; `close` closes what was opened before."""
+        """Listen. Raises `OSError` if an address cannot be bound; call `close` then."""
         settings = self._context.settings
         clients, control = listen_address(settings), control_address(settings)
         gate = self._table, self._registry.addresses, settings.trusted_proxies
@@ -52,7 +52,7 @@ class ServerListeners:
             await self._listen(control, self._site(self._api, None, ControlGate(*gate)))
 
     def close(self) -> None:
-        """Listen no more; harmless when repeated."""
+        """Stop listening. May be called again."""
         for listener in self._listeners:
             listener.close()
 
@@ -66,7 +66,7 @@ class ServerListeners:
         self._listeners.append(listener)
 
     def _make_protocol(self, site: Site) -> asyncio.Protocol:
-        """Return the protocol of a connection that was just accepted, with the certificates that are loaded now."""
+        """Return the protocol of a new connection, with the current certificates."""
         protocol = HttpProtocol(site)
         tls = self._certificates.control if site.registry is None else self._certificates.clients
         return protocol if tls is None else ServerTLSTransport(protocol, tls, self._context, site.gate)

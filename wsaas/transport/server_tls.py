@@ -1,4 +1,4 @@
-"""The server side of TLS."""
+"""The server side of TLS: connections of clients and of callers of the REST API."""
 
 import asyncio
 import math
@@ -15,9 +15,10 @@ from wsaas.transport.tls import HANDSHAKE, NEW, TLSTransport
 
 
 class ServerTLSTransport(TLSTransport):
-    """A connection to this node. Its time-outs and its gate are those of the handshake; then they are the protocol's.
+    """A TLS connection to this node.
 
-    It is read a slice of time at a time while other connections wait for their turn.
+    It handles time-outs and admission until the TLS handshake is done; then the protocol does. While other connections
+    wait for their turn, it is read in slices of time.
     """
 
     __slots__ = ("_context", "_deadline", "_gate", "_slice_end")
@@ -25,7 +26,7 @@ class ServerTLSTransport(TLSTransport):
     def __init__(
         self, protocol: asyncio.Protocol, ssl_context: ssl.SSLContext, context: ServerContext, gate: Gate
     ) -> None:
-        """Prepare the side of the server with the certificates of `ssl_context`."""
+        """Use the certificate of `ssl_context`. `gate`: admits the connection."""
         super().__init__(protocol, ssl_context, None)
         self._context = context
         self._deadline = math.inf
@@ -33,7 +34,7 @@ class ServerTLSTransport(TLSTransport):
         self._slice_end = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a handshake within `HANDSHAKE_TIMEOUT`, or for a second where the gate refuses the connection."""
+        """Wait `HANDSHAKE_TIMEOUT` for the handshake, or `REFUSAL_S` if the gate refuses the connection."""
         super().connection_made(transport)
         self._deadline = self._context.closing_deadline()
         if self._gate.admit(self) is not None:
@@ -43,23 +44,23 @@ class ServerTLSTransport(TLSTransport):
         self._context.timeouts.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt `data`: one record at once, and others for a slice of time."""
+        """Decrypt `data`: at least one record, and more for a slice of time."""
         self._slice_end = 0.0
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the end to the protocol, if it learned of the connection."""
+        """Call the protocol's `connection_lost` if its `connection_made` was called."""
         self._gate.discard(self)
         self._context.timeouts.discard(self)
         super().connection_lost(exc)
 
     def check_deadline(self, now: float) -> None:
-        """Drop a peer that does not complete the handshake, or does not take its refusal."""
+        """Abort the connection if the peer has not completed the handshake, or has not closed after a failed one."""
         if now >= self._deadline:
             self._raw.abort()
 
     def close_gracefully(self) -> None:
-        """Close at once: no handshake, so nothing to send."""
+        """Close at once: before the end of the handshake, there is nothing to send."""
         self._raw.abort()
 
     def peer_address(self) -> str:
@@ -67,7 +68,7 @@ class ServerTLSTransport(TLSTransport):
         return peer_address(self._raw)
 
     def idle_since(self) -> float:
-        """Return infinity: it is within a handshake."""
+        """Return infinity: the connection is not idle while the handshake is under way."""
         return math.inf
 
     def _begin(self, data: bytes) -> None:
@@ -103,5 +104,5 @@ class ServerTLSTransport(TLSTransport):
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
         if not self._raw.is_closing():
-            # So that the peer gets the alert.
+            # Half-close, so that the peer still receives the TLS alert.
             self._deadline = self._context.half_close(self._raw)

@@ -1,4 +1,4 @@
-"""What the connections of one listener share, and how they answer requests and handshakes."""
+"""The state that the connections of one listener share, and how they answer requests and handshakes."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,23 +19,23 @@ from wsaas.transport.socket_address import peer_address
 from wsaas.websocket import handshake
 
 MAX_LOGGED_ORIGIN = 100
-"""Characters of an `Origin` that the log shows."""
+"""Maximum number of characters of an `Origin` that are logged."""
 
 _NO_API = "This address serves only WebSockets."
 _SERVER_OPTIONS = OutgoingResponse(200, b"", (("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"),))
-"""The answer to `OPTIONS *`, which is about no resource: a ping (RFC 9110 section 9.3.7)."""
+"""The response to `OPTIONS *`, which asks about the server, not about a resource (RFC 9110 section 9.3.7)."""
 
 
 class Site:
-    """One listener: `api` is None where it has no REST API, `registry` where it admits no clients.
+    """What one listener serves. `api` is None if it has no REST API, `registry` is None if it admits no clients.
 
-    `respond_to_path`: answers a request whose target is a path.
+    `respond_to_path` answers a request whose target is a path.
     """
 
     __slots__ = ("api", "context", "gate", "registry", "respond_to_path")
 
     def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
-        """Serve the REST API, clients, or both."""
+        """Serve the REST API, clients, or both. `gate`: admits the connections."""
         self.api = api
         self.context = context
         self.gate = gate
@@ -43,7 +43,7 @@ class Site:
         self.respond_to_path: Callable[[Request], Response] = _no_api if api is None else api.respond
 
     def body_limit(self, request: Request) -> int:
-        """Return how many bytes of its body are needed to answer `request`; see `http.request.BodyLimit`."""
+        """Return how many bytes of the body are needed to answer `request` (see `http.request.BodyLimit`)."""
         if request.target == b"*":
             return 0
         if self.api is None:
@@ -51,11 +51,11 @@ class Site:
         return self.api.body_limit(request)
 
     def authorizes(self, request: Request) -> bool:
-        """Return whether `request` shows that its connection is the backend's."""
+        """Return whether `request` shows that the backend owns its connection."""
         return self.api is not None and not self._lost_upgrade(request) and self.api.authorizes(request)
 
     def answer(self, item: Item, connection: Connection) -> bytes | DeferredResponse:
-        """Return the answer to what the parser of `connection` returned, other than a handshake."""
+        """Return the response to an `item` of the parser of `connection` that is not a handshake."""
         if isinstance(item, bytes):
             return item
         if isinstance(item, HTTPError):
@@ -73,15 +73,16 @@ class Site:
         return serialize(response, self.context.clock.wall(), request)
 
     def serialize_error(self, error: HTTPError) -> bytes:
-        """Return `error` as the last response of a connection."""
+        """Return `error` as the serialized last response of a connection."""
         return serialize(error_response(error), self.context.clock.wall())
 
     def admit(
         self, request: Request, connection: Connection, transport: asyncio.Transport, early_data: bytes
     ) -> OpeningHandshake:
-        """Return the opening handshake, to be started, that `request` is; `early_data` came behind it on `transport`.
+        """Register the client of a handshake and return its `OpeningHandshake`, which the caller starts.
 
-        Raises the `HTTPError` that refuses it before the backend hears of it, and logs why.
+        `early_data`: bytes received after `request` on `transport`. If the gateway itself refuses the handshake, logs
+        and raises the `HTTPError`.
         """
         peer = peer_address(transport)
         registry = self.registry
@@ -101,11 +102,11 @@ class Site:
         return OpeningHandshake(registry.services, session, accepted, client)
 
     def _lost_upgrade(self, request: Request) -> bool:
-        """Return whether `request` is a handshake that a proxy made an ordinary request of, where clients connect."""
+        """Return whether `request` is a handshake from which a proxy removed the upgrade."""
         return self.registry is not None and handshake.lost_upgrade(request)
 
     def _forwarded_address(self, request: Request, peer: str) -> str:
-        """Return the address of the client that sent `request` through `peer`, which may be a trusted proxy."""
+        """Return the address of the client. `peer`: the sender of `request`, which may be a trusted proxy."""
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
         return self.context.settings.trusted_proxies.client(peer, forwarded)
 
@@ -115,7 +116,7 @@ def _no_api(_request: Request) -> OutgoingResponse:
 
 
 def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
-    """Log that a handshake from `peer` is refused with `error`."""
+    """Log that a handshake from `peer` was refused with `error`."""
     if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
         _warn_of_proxy(peer)
         return
@@ -123,15 +124,15 @@ def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
     why = error.message
     if isinstance(error, Forbidden):
         origin = request.headers.get(b"origin", b"").decode("latin-1")
-        why += f" ALLOWED_ORIGINS does not have {origin[:MAX_LOGGED_ORIGIN]!r}"
+        why += f" ALLOWED_ORIGINS does not contain {origin[:MAX_LOGGED_ORIGIN]!r}"
     log(("handshake", error.message), "a handshake from %s was refused with %d: %s", _named(peer), error.status, why)
 
 
 def _warn_of_proxy(peer: str) -> None:
-    """Log that the proxy at `peer` does not pass handshakes on."""
+    """Log that the proxy at `peer` does not forward WebSocket handshakes."""
     throttle.warning(
         "upgrade lost",
-        "a WebSocket handshake from %s came without its Upgrade, or as HTTP/1.0: if that is a proxy, %s",
+        "a WebSocket handshake from %s arrived without its Upgrade header, or as HTTP/1.0: if that is a proxy, %s",
         _named(peer),
         handshake.UPGRADE_ADVICE,
     )

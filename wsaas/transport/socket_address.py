@@ -1,9 +1,9 @@
-"""Addresses as the `socket` module has them."""
+"""Addresses in the form of the `socket` module."""
 
 import asyncio
 
 SocketAddress = tuple[str | int, ...]
-"""Host and port; for IPv6, flow information and the number of the zone follow."""
+"""Host and port; for IPv6, also flow information and the number of the zone."""
 
 IPV4_PARTS = 2
 
@@ -20,12 +20,12 @@ def has_zone(address: SocketAddress) -> bool:
 
 
 def with_zone(address: SocketAddress) -> SocketAddress:
-    """Return host and port. The zone is part of the text of the host, where uvloop looks for it."""
+    """Return host and port, with the zone in the text of the host, where uvloop expects it."""
     host, port = address[:2]
     return (f"{host}%{address[3]}" if has_zone(address) and "%" not in str(host) else host, port)
 
 
 def format_address(address: SocketAddress) -> str:
-    """Return `host:port` as a URL spells it, an IPv6 address in brackets."""
+    """Return `host:port`, with an IPv6 address in brackets as in a URL."""
     host, port = with_zone(address)[:2]
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -1,9 +1,9 @@
 """The time-outs of all connections, checked by one timer.
 
-Each check tells a connection a time up to which everything that arrived was read, also after a stall (see
-`clock.AfterPoll`): a connection is never closed for silence while its bytes wait in the kernel. When the timer itself
-is late by a whole interval, the process stood still. The check is then put off once, by `GRACE_S`: what arrived
-meanwhile may need several turns of the loop to be handled, and so do connections to the backend that are being opened.
+Each check passes a time up to which all data that arrived was read, even after a stall (see `clock.AfterPoll`). So a
+connection is never closed for silence while its bytes wait in the kernel. If the timer itself is late by a whole
+interval, the process has stalled. The check is then postponed once, by `GRACE_S`: it may take several turns of the loop
+to handle what arrived meanwhile, and to finish connections to the backend that are being opened.
 """
 
 import math
@@ -14,42 +14,42 @@ from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
 from wsaas.settings import Settings
 
 CHECKS_PER_TIMEOUT = 10
-"""Checks within the shortest time-out. A time-out is noticed late by a tenth of itself at most."""
+"""Number of checks within the shortest time-out. So a time-out is noticed at most a tenth of itself too late."""
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 1.0
 """Bounds of the interval between two checks."""
 
 BATCH_SIZE = 100
-"""Connections that are checked in one turn of the loop, at least."""
+"""Minimum number of connections that are checked in one turn of the loop."""
 
 BATCH_GAP_S = 0.001
 """Seconds between two batches."""
 
 SPREAD_SHARE = 0.5
-"""Share of the interval over which the batches are spread. To check 100,000 connections at once would take 70 ms, and a
+"""Share of the interval over which the batches are spread. Checking 100,000 connections at once would take 70 ms, or a
 second if each of them were pinged and answered."""
 
 BUCKETS = 509
-"""Sets that the connections are spread over by their hash. Copying one set of 100,000 would be slow by itself, and may
-set off a garbage collection that looks at each of them."""
+"""Number of sets over which the connections are spread by their hash. Copying one set of 100,000 would be slow, and
+could start a garbage collection that visits all of them."""
 
 
 NOT_CLOSING: Final = 0.0
-"""The deadline of a client's connection that is not being closed: it has none."""
+"""The deadline of a client's connection that is not closing."""
 
 
 class HasDeadline(Protocol):
     """A connection, as `Timeouts` sees it."""
 
     def check_deadline(self, now: float) -> None:
-        """Do what is due. `now`: monotonic seconds; everything that arrived before was read."""
+        """Act on what has timed out by `now` (monotonic seconds). All data that arrived before `now` was read."""
 
     def close_gracefully(self) -> None:
         """Send what is buffered and close, within a bounded time."""
 
 
 def check_interval(settings: Settings) -> float:
-    """Return the seconds between two checks that the time-outs in `settings` need."""
+    """Return the seconds between two checks for the time-outs in `settings`."""
     times = (
         settings.ws_timeout,
         settings.handshake_timeout,
@@ -61,13 +61,13 @@ def check_interval(settings: Settings) -> float:
 
 
 class Timeouts:
-    """Every accepted connection from its accept to its close, and the timer that checks their deadlines.
+    """All accepted connections until they are closed, and the timer that checks their deadlines.
 
-    Iterating takes a copy first, so that connections may be added and discarded meanwhile.
+    Iteration uses a copy, so that connections may be added and discarded meanwhile.
     """
 
     def __init__(self, clock: Clock, interval: float, *jobs: Callable[[float], None]) -> None:
-        """Check every `interval` seconds, and call each of `jobs` with the time then."""
+        """Check every `interval` seconds, and call each of `jobs` with the monotonic time."""
         self._clock = clock
         self._interval = interval
         self._jobs = jobs
@@ -88,13 +88,13 @@ class Timeouts:
         return iter([each for bucket in self._buckets for each in bucket])
 
     def add(self, connection: HasDeadline) -> None:
-        """Check `connection` from now on; harmless when repeated."""
+        """Check `connection` from now on. May be called again."""
         bucket = self._buckets[hash(connection) % BUCKETS]
         self._count += connection not in bucket
         bucket.add(connection)
 
     def discard(self, connection: HasDeadline) -> None:
-        """Check `connection` no more; harmless when it was not added."""
+        """Stop checking `connection`, if it was added."""
         bucket = self._buckets[hash(connection) % BUCKETS]
         self._count -= connection in bucket
         bucket.discard(connection)
@@ -114,7 +114,7 @@ class Timeouts:
             connection.close_gracefully()
 
     def expire_all(self) -> None:
-        """Treat every deadline as passed: what did not close by itself is closed now."""
+        """Treat all deadlines as passed, which closes all remaining connections."""
         for connection in self:
             connection.check_deadline(math.inf)
 
@@ -146,11 +146,11 @@ class Timeouts:
             batch += [(connection, bucket) for connection in bucket]
         if self._unchecked:
             self._timers["batch"] = self._clock.call_later(BATCH_GAP_S, self._check_batch)
-        # The loop polls between two batches. So all that arrived before the batch before this one was read; what
-        # arrived since then may not have been, if there was a stall.
+        # The loop polls between two batches. So everything that arrived before the previous batch was read. After a
+        # stall, later data may still be unread.
         now, before = self._read_until
         self._read_until = (before, self._clock.now())
         for connection, bucket in batch:
-            # The check of another connection may have discarded it.
+            # The check of another connection may have discarded this one.
             if connection in bucket:
                 connection.check_deadline(now)

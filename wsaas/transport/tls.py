@@ -1,8 +1,8 @@
-"""TLS between a plain transport and a protocol. It is the protocol of the one and the transport of the other.
+"""TLS between a plain transport and a protocol. It is the protocol of the former and the transport of the latter.
 
-The event loop has TLS of its own. But there a connection is not visible before its handshake is done, its context
-cannot be changed, what is buffered for a slow client is not all counted, and it takes a multiple of memory and time
-(`python -m benchmarks idle --tls` and `paths --tls` show what this one takes).
+The event loop has its own TLS, with these drawbacks: a connection is not visible before its handshake is done, its
+context cannot be changed, the write buffer size does not include all buffered bytes, and it takes several times the
+memory and time (measure with `python -m benchmarks idle --tls` and `paths --tls`).
 """
 
 import asyncio
@@ -15,22 +15,22 @@ from wsaas.log import logger
 from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
 
 CHUNK_SIZE = 4096
-"""Bytes that OpenSSL is given at a time. Its buffers keep the size of the most that they ever held: each client with
-one large message would take that much for good."""
+"""Bytes that are passed to OpenSSL at a time. Its buffers never shrink: after one large message, a client would use
+that much memory until its end."""
 
 MAX_RECORD_SIZE = 16 * 1024
-"""Most bytes in one record (RFC 8446 section 5.1)."""
+"""Maximum bytes in one record (RFC 8446 section 5.1)."""
 
 
 class State(Enum):
-    """How far a connection is."""
+    """The state of a TLS connection."""
 
     NEW = "nothing was received yet"
     HANDSHAKE = "the handshake is under way"
     FAILED = "the handshake failed"
     OPEN = "both sides may send"
-    ENDED = "this side has ended: what is received is dropped"
-    BROKEN = "a record was invalid: nothing that follows can be read"
+    ENDED = "this side has ended: received data is dropped"
+    BROKEN = "a record was invalid: no later data can be read"
     CLOSED = "the plain connection is closed"
 
 
@@ -65,24 +65,24 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 """The reason for each transition, by the state before and the state after."""
 
 _NO_PROTOCOL = asyncio.Protocol()
-"""Takes the place of the protocol of a closed connection, which refers to its transport: a reference cycle."""
+"""Replaces the protocol of a closed connection, as protocol and transport refer to each other: a reference cycle."""
 
 _NO_TRANSPORT = asyncio.Transport()
-"""Is the transport below until a connection is made."""
+"""The transport below before `connection_made`."""
 
 
 class TransportWrapper(asyncio.Transport, asyncio.Protocol):
-    """A transport for `_protocol` on top of another one, `_raw`, that does what both do alike."""
+    """A transport for the protocol `_protocol` on top of the transport `_raw`, with the methods that only delegate."""
 
     __slots__ = ("_protocol", "_raw")
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
-        """Wait for the transport below; `protocol` is the one above."""
+        """Use `protocol` above. The transport below follows with `connection_made`."""
         self._protocol = protocol
         self._raw = _NO_TRANSPORT
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport below."""
+        """Use `transport` below."""
         self._raw = cast(asyncio.Transport, transport)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -94,7 +94,7 @@ class TransportWrapper(asyncio.Transport, asyncio.Protocol):
         return self._protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport below knows, such as `peername`."""
+        """Return information from the transport below, such as `peername`."""
         return self._raw.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
@@ -110,17 +110,17 @@ class TransportWrapper(asyncio.Transport, asyncio.Protocol):
         return self._raw.is_closing()
 
     def can_write_eof(self) -> bool:
-        """Return True: TLS has a close_notify for it."""
+        """Return True: TLS ends a stream with a close_notify."""
         return True
 
 
 class TLSTransport(TransportWrapper):
-    """One connection. `protocol` learns of it when the handshake is done."""
+    """One TLS connection. The protocol's `connection_made` is called when the handshake is done."""
 
     __slots__ = ("_incoming", "_outgoing", "_paused_by", "_session", "_state", "_undecrypted")
 
     def __init__(self, protocol: asyncio.Protocol, ssl_context: ssl.SSLContext, server_name: str | None) -> None:
-        """Prepare the side of the client of `server_name`, or that of the server where it is None."""
+        """Prepare the client side of a connection to `server_name`, or the server side if it is None."""
         super().__init__(protocol)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._paused_by: PauseReasons = NOT_PAUSED
@@ -128,24 +128,24 @@ class TLSTransport(TransportWrapper):
         self._state = NEW
         self._undecrypted = b""
 
-    # What the plain transport reports.
+    # Called by the plain transport.
 
     def data_received(self, data: bytes) -> None:
-        """Decrypt `data`, or go on with the handshake."""
+        """Decrypt `data`, or continue the handshake."""
         if self._state is OPEN:
             self._feed(data)
         elif self._state is NEW or self._state is HANDSHAKE:
             self._begin(data)
 
     def eof_received(self) -> None:
-        """Report that the other side ended without a close_notify; what is buffered for it is still sent."""
+        """Report that the peer ended without a close_notify. Buffered data is still sent to it."""
         if self._state is OPEN:
             self._deliver()
         if self._state is OPEN:
             self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the end to the protocol, if it learned of the connection."""
+        """Call the protocol's `connection_lost` if its `connection_made` was called."""
         if self._state is NEW or self._state is HANDSHAKE:
             self._fail(exc or ConnectionResetError("closed within the handshake"))
         if self._state is OPEN:
@@ -153,7 +153,7 @@ class TLSTransport(TransportWrapper):
         state = self._state
         self._move(CLOSED)
         if state is OPEN:
-            # Without a close_notify, what followed may have been cut off (RFC 9112 section 9.8).
+            # Without a close_notify, data may have been cut off (RFC 9112 section 9.8).
             exc = exc or ssl.SSLEOFError("closed without a close_notify")
         elif state is BROKEN:
             exc = exc or ssl.SSLError("closed after an invalid record")
@@ -162,19 +162,19 @@ class TLSTransport(TransportWrapper):
             protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Call the protocol's `pause_writing`."""
         if self._state is OPEN or self._state is ENDED:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Call the protocol's `resume_writing`."""
         if self._state is OPEN or self._state is ENDED:
             self._protocol.resume_writing()
 
-    # What the protocol wants.
+    # Called by the protocol.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send `data`, or buffer it; drop it when this side has ended."""
+        """Encrypt and send `data`, or buffer it. After the end of this side, `data` is dropped."""
         if self._state is not OPEN or not data:
             return
         try:
@@ -189,10 +189,10 @@ class TLSTransport(TransportWrapper):
             self._raw.write(encrypted)
 
     def write_eof(self) -> None:
-        """Send what is buffered, and that this side has ended.
+        """Send what is buffered, then a close_notify and the end of the stream.
 
-        What is received from now on is dropped: the other side has to end too (RFC 5246 section 7.2.1), or may (RFC
-        8446 section 6.1).
+        Data that is received later is dropped: the peer has to end too in TLS 1.2 (RFC 5246 section 7.2.1), and may do
+        so in TLS 1.3 (RFC 8446 section 6.1).
         """
         self._send_close_notify()
         self._raw.write_eof()
@@ -203,13 +203,13 @@ class TLSTransport(TransportWrapper):
         self._raw.close()
 
     def abort(self) -> None:
-        """Close at once. Of the protocol, only `connection_lost` is still called."""
+        """Close at once. Only the protocol's `connection_lost` is still called."""
         if self._state is OPEN:
             self._move(ENDED)
         self._raw.abort()
 
     def pause_reading(self) -> None:
-        """Call `data_received` no more. At most what one read of the plain transport brought is kept."""
+        """Stop calling `data_received`. Buffers at most one read of the plain transport."""
         self._paused_by |= {CONSUMER}
         self._raw.pause_reading()
 
@@ -222,7 +222,7 @@ class TLSTransport(TransportWrapper):
     # The handshake.
 
     def _begin(self, data: bytes) -> None:
-        """Take what is received before the handshake is done."""
+        """Handle data that is received before the handshake is done."""
         self._feed(data)
 
     def _do_handshake(self) -> None:
@@ -231,7 +231,7 @@ class TLSTransport(TransportWrapper):
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLError as error:
-            # With the alert that says why.
+            # Send the TLS alert.
             self._flush()
             self._fail(error)
         else:
@@ -240,18 +240,18 @@ class TLSTransport(TransportWrapper):
             self._open()
 
     def _open(self) -> None:
-        """Report the connection to the protocol, as the handshake is done."""
+        """Call the protocol's `connection_made`: the handshake is done."""
         self._protocol.connection_made(self)
 
     def _fail(self, error: Exception) -> None:
-        """Give up: the handshake failed with `error`."""
+        """End the handshake, which failed with `error`."""
         logger.debug("TLS handshake failed: %s", error)
         self._move(FAILED)
 
     # Reading.
 
     def _feed(self, data: bytes) -> None:
-        """Give `data` to OpenSSL, and what it decrypts to the protocol, until there is a reason to wait."""
+        """Pass `data` to OpenSSL and the decrypted data to the protocol, until there is a reason to pause."""
         for at in range(0, len(data), CHUNK_SIZE):
             if self._paused_by:
                 self._undecrypted += data[at:]
@@ -265,7 +265,7 @@ class TLSTransport(TransportWrapper):
                 return
 
     def _read(self) -> None:
-        """Give the records that are complete to the protocol."""
+        """Pass the complete records to the protocol."""
         incoming, session = self._incoming, self._session
         while incoming.pending and not self._paused_by and self._state is OPEN:
             try:
@@ -277,8 +277,8 @@ class TLSTransport(TransportWrapper):
                 self._protocol.eof_received()
                 return
             if not data:
-                # The other side has ended. The protocol learns it now, although bytes may still be buffered for the
-                # other side: nothing can be written behind them.
+                # The peer has ended. Tell the protocol at once, even if data is still buffered for the peer: no more
+                # can be written after it.
                 self._protocol.eof_received()
                 self.close()
                 return
@@ -286,18 +286,18 @@ class TLSTransport(TransportWrapper):
             if incoming.pending:
                 self._check_slice()
         if self._outgoing.pending:
-            # TLS itself has to answer, such as to a key update, which costs the other side next to nothing to ask for
-            # (RFC 8446 section 4.6.3). One that does not read its answers is dropped.
+            # TLS itself has to respond, such as to a key update (RFC 8446 section 4.6.3), which costs the peer next to
+            # nothing. If the peer does not read the responses, abort the connection.
             if self._raw.get_write_buffer_size() <= self._raw.get_write_buffer_limits()[1]:
                 self._flush()
             else:
                 self._raw.abort()
 
     def _check_slice(self) -> None:
-        """PauseReason the connection for the turn of others when it has used up its slice of time."""
+        """Pause reading for other connections if the slice of time is over."""
 
     def _deliver(self) -> None:
-        """Give all that was received to the protocol, held or not, as the connection ends."""
+        """Pass all received data to the protocol, even while reading is paused: the connection has ended."""
         self._incoming.write(self._undecrypted)
         self._undecrypted = b""
         while self._state is OPEN and (data := _decrypt_several(self._session)):
@@ -308,7 +308,7 @@ class TLSTransport(TransportWrapper):
                 self.close()
 
     def _read_on(self) -> None:
-        """Read what was received while the connection was held, and then the plain transport again."""
+        """Pass on the data that was received while reading was paused, then resume the plain transport."""
         if TURN in self._paused_by:
             return
         if self._state is OPEN:
@@ -318,10 +318,10 @@ class TLSTransport(TransportWrapper):
         if not (self._paused_by or self._raw.is_closing()):
             self._raw.resume_reading()
 
-    # Everything else.
+    # Internals.
 
     def _move(self, state: State) -> None:
-        """Change the state."""
+        """Change the state; raise `AssertionError` if `TRANSITIONS` does not allow it."""
         if state not in TRANSITIONS[self._state]:
             raise AssertionError(f"TLS: {self._state} to {state}")
         self._state = state
@@ -331,16 +331,16 @@ class TLSTransport(TransportWrapper):
             self._raw.write(self._outgoing.read())
 
     def _send_close_notify(self) -> None:
-        """Tell the other side that nothing follows, if it would understand."""
+        """Send a close_notify if the handshake is done."""
         if self._state is OPEN:
             self._move(ENDED)
-            # Raises as the answer is not there yet. It is not waited for.
+            # Raises because the peer's close_notify is missing. There is no need to wait for it.
             with suppress(ssl.SSLError):
                 self._session.unwrap()
             self._flush()
 
     def _break(self, error: ssl.SSLError) -> None:
-        """Close, as what was received is not what was sent, or no TLS at all."""
+        """Close the connection: a record could not be decrypted."""
         logger.debug("TLS connection broken: %s", error)
         self._move(BROKEN)
         self._flush()
@@ -348,7 +348,7 @@ class TLSTransport(TransportWrapper):
 
 
 def _encrypt_large(data: bytes | bytearray | memoryview, session: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> bytes:
-    """Encrypt `data` without making the buffers of OpenSSL larger than a chunk."""
+    """Encrypt `data` in chunks, so that the buffers of OpenSSL stay small."""
     view = memoryview(data)
     chunks = []
     for at in range(0, len(view), CHUNK_SIZE):
@@ -358,7 +358,7 @@ def _encrypt_large(data: bytes | bytearray | memoryview, session: ssl.SSLObject,
 
 
 def _decrypt_several(session: ssl.SSLObject) -> bytes:
-    """Decrypt short records as one: the protocol reads one piece of data in slices of time, but not several."""
+    """Decrypt several short records into one piece of data, which the protocol reads in slices of time."""
     data = bytearray()
     with suppress(ssl.SSLError):
         while len(data) < MAX_RECORD_SIZE and (record := session.read(MAX_RECORD_SIZE)):

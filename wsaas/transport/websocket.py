@@ -1,4 +1,4 @@
-"""The protocol of a client's transport from the 101 on."""
+"""The protocol of a client's transport after the 101."""
 
 import asyncio
 import math
@@ -21,7 +21,7 @@ from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Received, Violation
 
 NOT_EXTENDED: Final = -math.inf
-"""The time up to which the deadline of a closing connection is put off, where it is not: it has passed already."""
+"""A final deadline that has passed already: the deadline of a closing connection is not extended."""
 
 
 class WebSocketProtocol(PacedReader):
@@ -41,7 +41,7 @@ class WebSocketProtocol(PacedReader):
     def __init__(
         self, context: ServerContext, transport: asyncio.Transport, session: Session, decoder: FrameDecoder
     ) -> None:
-        """Prepare for `transport`. `decoder` has received what the client sent before its 101."""
+        """Prepare for `transport`. `decoder` already contains what the client sent before its 101."""
         super().__init__(context, transport, session, decoder)
         self._counted_block = ""
         self._deadline = NOT_CLOSING
@@ -52,7 +52,7 @@ class WebSocketProtocol(PacedReader):
         self.buffered = transport.get_write_buffer_size
         self.write = transport.write
 
-    # What the transport reports.
+    # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
         """Read frames."""
@@ -61,12 +61,12 @@ class WebSocketProtocol(PacedReader):
         self._read_frames()
 
     def eof_received(self) -> None:
-        """End: a client that ends its side without a Close is gone. What is buffered for it is still sent."""
+        """Treat a client that ends its stream without a Close as gone, but send what is buffered for it."""
         self._detach()
         self._flush()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """End; what was received before is still handed to the session."""
+        """Detach from the session, which still gets the frames that were received before."""
         self._context.timeouts.discard(self)
         self._context.addresses.end(self._counted_block)
         self._detach()
@@ -75,40 +75,41 @@ class WebSocketProtocol(PacedReader):
         """Do nothing: `Session.send` checks the size of the buffer itself."""
 
     def resume_writing(self) -> None:
-        """Send the pong that is owed, and let the outbox go on with replies."""
+        """Send the pending pong, and let the outbox continue with replies."""
         owed, self._owed_pong = self._owed_pong, None
         if owed is not None and self.session.state is OPEN:
             self.write(frames.encode(frames.PONG, owed))
         self.session.outbox.release()
 
-    # What the session wants.
+    # Called by the session.
 
     def start(self) -> None:
-        """Read what the client sent before it got its 101, and all that follows."""
+        """Start to read, beginning with what the client sent before its 101."""
         self._transport.set_write_buffer_limits(high=self._context.settings.send_buffer)
         self._context.timeouts.add(self)
         if self._frames.pending:
             self._read_frames()
 
     def expect_close(self) -> None:
-        """Wait for the client's Close: `HANDSHAKE_TIMEOUT`, or longer while the Close may wait behind messages.
+        """Wait for the client's Close, for `HANDSHAKE_TIMEOUT`.
 
-        The bound is then the time for which a DELETE is retried, as the backend gets that long for the messages.
+        While earlier messages delay the Close, wait as long as a DELETE is retried: the backend has that much time for
+        the messages.
         """
         self._deadline = self._context.closing_deadline()
         self._final_deadline = self._context.clock.now() + self._context.settings.delete_retry
         self._progress = SendProgress(self._transport)
 
     def close_gracefully(self) -> None:
-        """Send what is buffered and close, within a bounded time; what was received is still handed to the session."""
+        """Send what is buffered and close, within a bounded time. The session still gets what was received."""
         self._transport.close()
         self._detach()
         self._flush()
 
-    # What the time-outs want.
+    # Called by the time-outs.
 
     def check_deadline(self, now: float) -> None:
-        """Ping a client that is quiet, close one that does not answer, drop one that does not close."""
+        """Ping a quiet client; close the connection of a client that does not answer the ping or the Close in time."""
         if self._deadline != NOT_CLOSING:
             self._check_closing(now)
             return
@@ -121,25 +122,25 @@ class WebSocketProtocol(PacedReader):
         if now - session.info.last_seen < ping_interval:
             return
         if self._paused_by - {CONSUMER} or session.outbox.backlogged:
-            # It is not read for reasons of this node or the backend. (The outbox may also wait for the client itself.)
+            # The gateway or the backend is the reason that the client is not read, so its silence proves nothing.
             session.info.last_seen = now
         elif self._pinged_at <= session.info.last_seen:
-            # Each client gets a ping first, also after a long wait for its 101 or a stall of this process.
+            # Always ping before a time-out, even after a long wait for the 101 or a stall of this process.
             self._ping(now)
         elif now - self._pinged_at >= ping_interval:
             if self._progress is not None and self._progress.has_advanced():
-                # The ping waits behind messages that the client is still taking, if slowly.
+                # The client reads slowly, and has not reached the ping yet.
                 self._pinged_at = now
             else:
                 session.close(Reason.TIMED_OUT)
 
-    # Everything else.
+    # Internals.
 
     def _pong(self, ping: Ping, unsent: int = 0) -> bytes:
         """Return the pong to `ping` (see `PacedReader`).
 
-        Pongs to a client that does not read would pile up. Once it reads again, it gets one, to its latest ping (RFC
-        6455 section 5.5.3).
+        While the send buffer is full, pongs are not buffered. When there is room again, only the latest ping is
+        answered (RFC 6455 section 5.5.3).
         """
         if self._owed_pong is not None or self.buffered() + unsent > self._context.settings.send_buffer:
             self._owed_pong = ping.payload
@@ -165,7 +166,7 @@ class WebSocketProtocol(PacedReader):
             self._fail(received)
 
     def _fail(self, violation: Violation) -> None:
-        """Send a Close that says why, and wait for the client to close."""
+        """Send a Close with the code of `violation`, and wait for the client to close."""
         if self.session.state is OPEN:
             self.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._context.half_close(self._transport)
@@ -174,14 +175,14 @@ class WebSocketProtocol(PacedReader):
         self._count_closing()
 
     def _check_closing(self, now: float) -> None:
-        """Drop a client that did not close in time, unless its Close may be among what is not read."""
+        """Abort the connection if the client did not close in time, unless its Close may not have been read yet."""
         if now < self._deadline:
             if MEMORY in self._paused_by:
                 self._check_memory(now)
         elif now < self._final_deadline and self._paused_by and MEMORY not in self._paused_by:
             self._deadline = self._context.closing_deadline()
         elif self.buffered() and self._progress is not None and self._progress.has_advanced():
-            # It cannot answer the Close yet, which waits behind messages that it is still taking.
+            # The client reads slowly, and has not reached the Close yet.
             self.close_gracefully()
         else:
             self._transport.abort()
@@ -195,16 +196,16 @@ class WebSocketProtocol(PacedReader):
         self.write(frames.encode(frames.PING, b""))
 
     def _release_outbox(self) -> None:
-        """Let the outbox go on with replies when little is buffered.
+        """Let the outbox continue with replies when little is buffered.
 
-        While memory is short, it was held for less than `SEND_BUFFER`, and no `resume_writing` follows.
+        While memory is short, the outbox is held below `SEND_BUFFER`. The transport then calls no `resume_writing`.
         """
         context = self._context
         if self.buffered() <= min(context.settings.send_buffer, context.memory.allowance) / 2:
             self.session.outbox.release()
 
     def _flush(self) -> None:
-        """Leave the transport, which is closing, to a protocol of its own while bytes are buffered."""
+        """Hand the closing transport to a `FlushingProtocol` if bytes are still buffered."""
         self._deadline = self._context.closing_deadline()
         self._count_closing()
         if self.buffered():
@@ -217,7 +218,10 @@ class WebSocketProtocol(PacedReader):
             self._counted_block = self._context.addresses.count_closing(self.session.info.remote_address)
 
     def _detach(self) -> None:
-        """Leave the session, whose client is gone, to the frames that were received and not handed on, if any."""
+        """Stop using the socket. If received frames are still unread, let `UnreadFrames` pass them to the session.
+
+        Otherwise end the session now.
+        """
         paused_by, self._paused_by = self._paused_by, NOT_PAUSED
         session = self.session
         if session.state is OPEN or session.state is CLOSING:
@@ -229,9 +233,9 @@ class WebSocketProtocol(PacedReader):
 
 
 class RateLimitedProtocol(WebSocketProtocol):
-    """A client that may send `MAX_MESSAGE_RATE` messages a second, and as many at once after a quiet second.
+    """A client that may send `MAX_MESSAGE_RATE` messages a second, with bursts of as many after a quiet second.
 
-    One that sends more is not read for a moment.
+    Reading is paused for a client that sends more.
     """
 
     __slots__ = ("_bucket", "_timer")
@@ -245,7 +249,7 @@ class RateLimitedProtocol(WebSocketProtocol):
         self._timer = NO_TIMER
 
     def expect_close(self) -> None:
-        """Wait for the client's Close. To get to it, what the client sent before is read at once."""
+        """Wait for the client's Close. The rate limit ends, so that earlier messages do not delay the Close."""
         super().expect_close()
         self._bucket = UNLIMITED
         if RATE in self._paused_by:

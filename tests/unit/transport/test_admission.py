@@ -106,7 +106,7 @@ def test_a_node_full_of_clients_refuses_more_and_logs_it_now_and_then(rig, caplo
     rig.clock.advance(WARNING_GAP_S)
     rig.admit(rig.clients)
     assert [record.getMessage() for record in caplog.records] == [
-        "the limit of open files allows no more than 3 connections: new ones are refused",
+        "the limit of open files allows only 3 connections: new connections are refused",
     ] * 2
 
 
