@@ -6,21 +6,40 @@ and the flag; what text is accepted is up to its type (see `setting_types`).
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar, overload
 
 from wsaas import setting_types
-from wsaas.access import ANY_ORIGIN, Origins, Proxies
+from wsaas.access import Origins, Proxies
 from wsaas.log.output import LEVELS
 from wsaas.setting_types import Address, Backend, PublicName, SettingType
 
+_Value = TypeVar("_Value")
+_Unset = TypeVar("_Unset")
 
-def setting(kind: SettingType[Any], default: str, meaning: str, *, empty: object = None, secret: bool = False) -> Any:
-    """Declare a field.
+REQUIRED: Final = ""
+"""The `default` of a setting without which the gateway does not start."""
 
-    `default`: as a user would write it, empty for none; the value is `empty` then. `meaning`: Markdown for the help and
-    the docs. A `secret` is never shown; it may be in a file, which the setting with `_FILE` behind its name gives.
+
+@overload
+def setting(kind: SettingType[_Value], default: str, meaning: str, *, secret: bool = False) -> _Value: ...
+
+
+@overload
+def setting(
+    kind: SettingType[_Value], default: None, meaning: str, *, unset: _Unset, secret: bool = False
+) -> _Value | _Unset: ...
+
+
+def setting(
+    kind: SettingType[Any], default: str | None, meaning: str, *, unset: object = None, secret: bool = False
+) -> Any:
+    """Declare a field. The type checker compares its annotation with the values that `kind` returns.
+
+    `default`: text as a user would write it, `REQUIRED`, or None for a setting whose value is `unset` until it is set.
+    `meaning`: Markdown for the help and the docs. A `secret` is never shown. It may also be in a file, whose path is in
+    the setting with the suffix `_FILE`.
     """
-    metadata = {"kind": kind, "default": default, "meaning": meaning, "empty": empty, "secret": secret}
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "unset": unset, "secret": secret}
     return field(metadata=metadata, repr=not secret)
 
 
@@ -30,7 +49,7 @@ class GeneralSettings:
 
     api_uri: Backend = setting(
         setting_types.backend,
-        "",
+        REQUIRED,
         "URL of the backend; the scheme is `http://` if none is given. `{id}` is replaced with the connection's id",
     )
     ws_hostname: PublicName = setting(
@@ -53,11 +72,15 @@ class ListenerSettings:
 
     listen: Address | None = setting(
         setting_types.address,
-        "",
+        None,
         "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is, else on all interfaces",
+        unset=None,
     )
     control_listen: Address | None = setting(
-        setting_types.address, "", "Address for the REST API. Default: the same as `LISTEN`"
+        setting_types.address,
+        None,
+        "Address for the REST API. Default: the same as `LISTEN`",
+        unset=None,
     )
     listen_mode: int = setting(
         setting_types.file_mode,
@@ -66,14 +89,17 @@ class ListenerSettings:
     )
     control_token: tuple[bytes, ...] = setting(
         setting_types.tokens,
-        "",
+        None,
         "Bearer token for the REST API: every request except `/healthz` and `/readyz` needs `Authorization: Bearer "
         "<token>`. Several tokens may be given, separated by commas",
-        empty=(),
+        unset=(),
         secret=True,
     )
     control_token_file: Path | None = setting(
-        setting_types.any_path, "", "File with the value of `CONTROL_TOKEN`, one token per line. Reloaded on SIGHUP"
+        setting_types.any_path,
+        None,
+        "File with the value of `CONTROL_TOKEN`, one token per line. Reloaded on SIGHUP",
+        unset=None,
     )
 
 
@@ -98,14 +124,17 @@ class BackendSettings:
     )
     api_secret: tuple[bytes, ...] = setting(
         setting_types.signing_secrets,
-        "",
+        None,
         "Secret that signs every request to the backend ([Standard Webhooks](https://www.standardwebhooks.com)). With "
         "several, separated by commas, a request carries one signature for each",
-        empty=(),
+        unset=(),
         secret=True,
     )
     api_secret_file: Path | None = setting(
-        setting_types.any_path, "", "File with the value of `API_SECRET`, one secret per line. Reloaded on SIGHUP"
+        setting_types.any_path,
+        None,
+        "File with the value of `API_SECRET`, one secret per line. Reloaded on SIGHUP",
+        unset=None,
     )
 
 
@@ -118,9 +147,10 @@ class LimitSettings:
     )
     max_memory: int | None = setting(
         setting_types.memory.or_zero("no limit"),
-        "",
+        None,
         "Memory (bytes) that the process may use. Above it, the clients that hold the most are not read and pushes to "
         "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
+        unset=None,
     )
     max_connections: int = setting(
         setting_types.integer.or_zero("as many as the limit of open files allows"),
@@ -184,13 +214,12 @@ class HandshakeSettings:
         "*",
         "Origins that may connect, separated by commas. `https://*.example.com` matches all subdomains; `null` and "
         "`file://` match pages without a host. A handshake without `Origin` is always allowed",
-        empty=ANY_ORIGIN,
     )
     subprotocols: tuple[str, ...] = setting(
         setting_types.subprotocols,
-        "",
+        None,
         "Subprotocols in order of preference, separated by commas. Used if the backend does not choose one",
-        empty=(),
+        unset=(),
     )
     compression: bool = setting(
         setting_types.switch, "off", "`on` compresses messages (permessage-deflate) for clients that offer it"
@@ -203,8 +232,9 @@ class JournalSettings:
 
     journal: Path | None = setting(
         setting_types.writable_path,
-        "",
+        None,
         "File that records live connections, so that after a crash the next start sends the DELETE of each",
+        unset=None,
     )
     journal_sync: str = setting(
         setting_types.one_of("normal", "full"),
@@ -219,25 +249,30 @@ class TrustSettings:
 
     tls_cert: Path | None = setting(
         setting_types.pem_path,
-        "",
+        None,
         "PEM file with the certificate, followed by its chain. Both listeners then use TLS. Reloaded on SIGHUP",
+        unset=None,
     )
-    tls_key: Path | None = setting(setting_types.pem_path, "", "PEM file with the private key of `TLS_CERT`")
+    tls_key: Path | None = setting(
+        setting_types.pem_path, None, "PEM file with the private key of `TLS_CERT`", unset=None
+    )
     control_tls_ca: Path | None = setting(
         setting_types.pem_path,
-        "",
+        None,
         "PEM file with certificate authorities. Callers of the REST API need a client certificate from one of them. "
         "Requires `CONTROL_LISTEN`",
+        unset=None,
     )
     api_tls_ca: Path | None = setting(
         setting_types.pem_path,
-        "",
+        None,
         "PEM file with the certificate authorities for an `https://` backend, instead of those of the system",
+        unset=None,
     )
     trusted_proxies: Proxies = setting(
         setting_types.proxies,
-        "",
+        None,
         "Addresses and networks of proxies whose `X-Forwarded-For` is trusted, separated by commas. `unix:` stands for "
         "proxies that connect by a Unix socket",
-        empty=Proxies(),
+        unset=Proxies(),
     )

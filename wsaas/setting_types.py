@@ -37,10 +37,20 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class SettingType(Generic[Value_co]):
-    """`parse` takes the text as a user wrote it, and raises `ValueError` unless it is what `accepts` says."""
+    """A kind of value.
 
-    parse: Callable[[str], Value_co]
+    `convert` returns the value of a text, or raises `ValueError`. `accepts` describes valid texts, to complete the
+    message "expected ...".
+    """
+
+    convert: Callable[[str], Value_co]
     accepts: str
+
+    def parse(self, text: str) -> Value_co:
+        """Return the value of `text`. Raises `ValueError` if it is not valid; an empty text never is."""
+        if not text:
+            raise ValueError
+        return self.convert(text)
 
     def or_zero(self, meaning: str) -> "SettingType[Value_co]":
         """Return the type of a number for which 0, which it accepts, has the `meaning`."""
@@ -48,8 +58,8 @@ class SettingType(Generic[Value_co]):
 
 
 def accepting(accepts: str) -> Callable[[Callable[[str], Value_co]], SettingType[Value_co]]:
-    """Make a type of the function that parses it. `accepts` completes the message "expected ..."."""
-    return lambda parse: SettingType(parse, accepts)
+    """Return a decorator that makes a type of the function that converts its texts."""
+    return lambda convert: SettingType(convert, accepts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +205,7 @@ def address(text: str) -> Address:
 
 
 def _path(text: str) -> Path:
-    if not text or not text.isprintable() or text.endswith("/"):
+    if not text.isprintable() or text.endswith("/"):
         raise ValueError
     return Path(text)
 

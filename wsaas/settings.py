@@ -15,6 +15,7 @@ from typing import Any
 from wsaas.access import is_loopback_host
 from wsaas.errors import SettingError
 from wsaas.setting_groups import (
+    REQUIRED,
     BackendSettings,
     GeneralSettings,
     HandshakeSettings,
@@ -73,10 +74,10 @@ def add_flags(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
         text = setting.metadata["default"]
-        default = f" (default: {text})" if text else " (required)" if setting.name == "api_uri" else ""
+        note = " (required)" if text == REQUIRED else f" (default: {text})" if text else ""
         # The docs show it as Markdown, a terminal as plain text.
         meaning = _LINK.sub(r"\1, \2", setting.metadata["meaning"]).replace("`", "").replace("%", "%%")
-        group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + default)
+        group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + note)
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
@@ -152,9 +153,9 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
     name = variable(setting)
     if text is None:
         text = setting.metadata["default"]
-        if not text and name != "API_URI":
-            return setting.metadata["empty"]
-    if not text and name == "API_URI":
+        if text is None:
+            return setting.metadata["unset"]
+    if not text and setting.metadata["default"] == REQUIRED:
         raise SettingError(
             "API_URI is not set: give the backend's host and path, such as API_URI=localhost:8000/websocket "
             "(or try 'wsaas demo', which brings its own)"
