@@ -1,6 +1,6 @@
-"""The program `wsaas`: blocks SIGHUP before anything else, then runs the command.
+"""The program `wsaas`: blocks SIGHUP first, then imports and runs the command.
 
-The imports of the command take a fifth of a second, in which a SIGHUP would end the process.
+The imports take a fifth of a second, during which a SIGHUP would end the process.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Access rules: web origins, client addresses behind proxies, and the hosts that the REST API answers for."""
+"""Access rules: web origins, client addresses behind proxies, and allowed `Host` headers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,22 +10,23 @@ _HOST = re.compile(r"[^/@?#\\]+")
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 
 MAX_KNOWN_HOSTS = 256
-"""`Host` values that `HostCheck` remembers to be allowed."""
+"""Maximum number of allowed `Host` values that `HostCheck` remembers."""
 
 Network = IPv4Network | IPv6Network
 
 UNIX = "unix:"
-"""Stands for all peers on Unix sockets in a list of addresses. The address of such a peer is empty."""
+"""Entry in a list of addresses that stands for all peers on Unix sockets. The address of such a peer is empty."""
 
 IPV6_BLOCK_BITS = 64
-"""Length of the prefix that a provider gives to one customer, who may use each of the 2^64 addresses in it."""
+"""Length of the IPv6 prefix that one customer of a provider usually has, with 2^64 addresses to choose from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
     """The web origins (RFC 6454) that may connect, in lower case.
 
-    `exact`: complete origins; `domains`: scheme, and the end of the host from a dot on; `everyone`: any origin.
+    `exact`: complete origins; `domains`: scheme and host suffix such as `.example.com`; `everyone`: whether any origin
+    may connect.
     """
 
     exact: frozenset[str] = frozenset()
@@ -50,7 +51,7 @@ ANY_ORIGIN = Origins(everyone=True)
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies whose `X-Forwarded-For` counts: those in `networks` and, with `unix`, those on Unix sockets."""
+    """The proxies whose `X-Forwarded-For` is trusted. `unix`: whether all peers on Unix sockets are such proxies."""
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
@@ -59,8 +60,8 @@ class Proxies:
         """Return the address of the client behind `peer`.
 
         `peer`: the address of the peer, empty for a Unix socket; `forwarded`: the entries of `X-Forwarded-For`. Each
-        proxy appends the address of its peer, so the client is the last one that is not a trusted proxy. The entries
-        before it may be forged.
+        proxy appends the address of its own peer. So the client is the last address that is not a trusted proxy;
+        earlier entries may be forged.
         """
         address = peer
         for entry in reversed(forwarded):
@@ -78,19 +79,19 @@ class Proxies:
 
 
 def _forwarded_address(entry: str) -> str | None:
-    """Return the address in an entry of `X-Forwarded-For`, which may have a port; None where it has no address."""
+    """Return the address in an entry of `X-Forwarded-For`, without a port; None if there is no address."""
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
     if "%" in entry:
-        # A zone is a name that the sender chose, and may hold anything.
+        # The sender may put any text into a zone.
         return None
     return _canonical_address(entry)
 
 
 def _canonical_address(text: str) -> str | None:
-    """Return an address in its canonical form, IPv4 for one that IPv6 only maps; None where `text` is no address."""
+    """Return an IP address in its canonical form; None if `text` is no address. IPv4-mapped addresses become IPv4."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -100,14 +101,14 @@ def _canonical_address(text: str) -> str | None:
 
 
 def address_block(address: str) -> str:
-    """Return the block of addresses that are counted as one: an IPv4 address itself, the /64 network of an IPv6 one."""
+    """Return the block that `address` is counted in: an IPv4 address itself, or the /64 network of an IPv6 address."""
     if ":" not in address:
         return address
     return str(IPv6Network((address.partition("%")[0], IPV6_BLOCK_BITS), strict=False))
 
 
 def is_loopback_host(host: str) -> bool:
-    """Return whether `host`, a name in lower case or an address, is one of this machine's loopback interface."""
+    """Return whether `host`, a name in lower case or an IP address, is a loopback host."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -115,28 +116,29 @@ def is_loopback_host(host: str) -> bool:
 
 
 class HostCheck:
-    """The hosts that the REST API answers for when it has no authentication.
+    """Checks the `Host` header of requests to a REST API without authentication, against DNS rebinding.
 
-    A web page can let its own name resolve to 127.0.0.1 (DNS rebinding). For the browser, its requests are then
-    same-origin, and the page may read the responses. But their `Host` is still that name.
+    A web page can let its own host name resolve to 127.0.0.1. Its requests to the gateway are then same-origin, so the
+    page may read the responses. But their `Host` is still the name of the page's host.
     """
 
     __slots__ = ("_any", "_names", "known")
 
     def __init__(self, names: Iterable[str], *, any_host: bool = False) -> None:
-        """Allow loopback hosts and `names`; with `any_host` all, for a Unix socket, which no browser reaches.
+        """Allow loopback hosts and `names`.
 
-        Empty names and unspecified addresses such as 0.0.0.0 are ignored: they stand for all interfaces.
+        Empty names and unspecified addresses such as 0.0.0.0 are ignored, as they stand for all interfaces. `any_host`:
+        allow all hosts, for a Unix socket, which browsers cannot reach.
         """
         self._any = any_host
         self._names = frozenset(_normalize(name) for name in names if name and not is_unspecified_host(name))
         self.known: set[bytes] = set()
-        """Up to `MAX_KNOWN_HOSTS` values that are allowed: a look-up here is faster than `allow`."""
+        """Allowed values, up to `MAX_KNOWN_HOSTS`. A look-up here is faster than `allow`."""
 
     def allow(self, host: bytes | None) -> bool:
-        """Return whether a request with this `Host` header (RFC 9110 section 7.2) is allowed. Its port is ignored.
+        """Return whether a request with this `Host` header (RFC 9110 section 7.2) is allowed. The port is ignored.
 
-        A request without `Host`, which is valid in HTTP/1.0 only, is not.
+        A request without `Host`, as HTTP/1.0 permits, is not allowed.
         """
         if host is None or not (self._any or self._is_allowed(host.decode("latin-1").lower())):
             return False
@@ -154,13 +156,13 @@ class HostCheck:
 
 
 def _normalize(name: str) -> str:
-    """Return `name` in lower case, without the dot of the root domain, an address in its canonical form."""
+    """Return `name` in lower case without a final dot, or the canonical form of an IP address."""
     name = name.lower().removesuffix(".")
     return _canonical_address(name) or name
 
 
 def is_unspecified_host(host: str) -> bool:
-    """Return whether `host` is an address that stands for all interfaces, such as 0.0.0.0."""
+    """Return whether `host` is an IP address that stands for all interfaces, such as 0.0.0.0."""
     try:
         return ip_address(host).is_unspecified
     except ValueError:
@@ -168,5 +170,5 @@ def is_unspecified_host(host: str) -> bool:
 
 
 def from_web_page(headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a web page of another site made a browser send this request (RFC 6454, Fetch Metadata)."""
+    """Return whether a browser sent this request for a page of another site (RFC 6454, Fetch Metadata)."""
     return b"origin" in headers or headers.get(b"sec-fetch-site", b"").lower() == b"cross-site"

@@ -6,21 +6,21 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 STALL_S = 0.1
-"""A timer that is this many seconds late shows that the process stood still: it was stopped, or its host is slow."""
+"""Lateness of a timer, in seconds, that shows a stall: the process was stopped, or its host is slow."""
 
 GRACE_S = 0.5
-"""Seconds that pass after a stall before time-outs count: what arrived meanwhile has to be read and handled first."""
+"""Seconds that time-outs are extended after a stall, to read and handle what arrived meanwhile."""
 
 
 class Timer(Protocol):
     """A scheduled call."""
 
     def cancel(self) -> None:
-        """Do not make the call; harmless when it was made already."""
+        """Cancel the call. Does nothing if it was made already."""
 
 
 class _NoTimer:
-    """Stands in where no call is scheduled."""
+    """A timer without a scheduled call."""
 
     __slots__ = ()
 
@@ -32,10 +32,10 @@ NO_TIMER: Timer = _NoTimer()
 
 
 class Loop(Protocol):
-    """What a clock needs of an event loop."""
+    """The methods of an event loop that a clock uses."""
 
     def time(self) -> float:
-        """Return monotonic seconds."""
+        """Return the monotonic time in seconds."""
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` in `delay` seconds."""
@@ -54,24 +54,24 @@ class Clock:
 
 
 class AfterPoll:
-    """Calls `call(now)` after the loop has polled its sockets: everything that arrived before `now` was read.
+    """Calls `call(now)` after the loop has polled its sockets, so that all data that arrived before `now` was read.
 
-    For code that decides that something did not arrive in time. A timer alone may go off before the loop reads its
-    sockets, and after a stall, everything that arrived meanwhile would count as late.
+    Use it to decide that something did not arrive in time. A timer alone may fire before the loop reads its sockets.
+    After a stall, all data that arrived meanwhile would then count as late.
     """
 
     __slots__ = ("_call", "_clock", "_timer")
 
     def __init__(self, clock: Clock, call: Callable[[float], None]) -> None:
-        """Schedule the call. To be made in a timer."""
+        """Schedule the call. Create this object in the callback of a timer."""
         self._clock = clock
         self._call = call
-        # In each turn the loop makes the calls that are due at once, polls, and then looks at its timers. So this call
-        # is made before the next poll, and the one that it schedules after that.
+        # In each turn the loop makes the calls that are due at once, polls, and then runs its timers. So `_mark` runs
+        # before the next poll, and the call that it schedules runs after this poll.
         self._timer = clock.call_later(0.0, self._mark)
 
     def cancel(self) -> None:
-        """Do not make the call; harmless when it was made already."""
+        """Cancel the call. Does nothing if it was made already."""
         self._timer.cancel()
 
     def _mark(self) -> None:
@@ -79,11 +79,11 @@ class AfterPoll:
 
 
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
-"""What follows the seconds of a time stamp: a look-up takes half the time of formatting the number anew."""
+"""The end of a time stamp by its milliseconds. A look-up takes half the time of formatting the number."""
 
 
 class _Second:
-    """The text of the second that was formatted last, which most time stamps share."""
+    """The last formatted second. Most time stamps share it."""
 
     number = -1
     text = ""

@@ -1,20 +1,20 @@
-"""The errors that a caller gets as an HTTP response: a status, a code for programs and a sentence for people.
+"""The errors of the gateway. An `HTTPError` becomes an HTTP response with a status, a code and a message.
 
-They may be raised, returned or kept as values. `http.serialize` turns them into bytes.
+An `HTTPError` may be raised, returned or stored as a value. `http.serialize` turns it into bytes.
 """
 
 RETRY_AFTER = ("Retry-After", "1")
-"""The header of a response to a request that may succeed a second later."""
+"""The header that tells a client to try again after one second."""
 
 
 class HTTPError(Exception):
-    """A request that cannot be served. `headers`: name and value pairs for the response."""
+    """A request that cannot be served. `headers`: pairs of name and value for the response."""
 
     status = 400
     code = "BAD_REQUEST"
 
     def __init__(self, message: str, *headers: tuple[str, str]) -> None:
-        """Explain the error in one sentence that a person can act on."""
+        """`message`: one sentence that explains what is wrong and what to do."""
         super().__init__(message)
         self.message = message
         self.headers = headers
@@ -25,7 +25,7 @@ class BadRequest(HTTPError):
 
 
 class BadText(HTTPError):
-    """A text message that is not UTF-8."""
+    """A push of a text message that is not UTF-8."""
 
     code = "BAD_TEXT"
 
@@ -58,7 +58,7 @@ class NotFound(HTTPError):
 
 
 class MethodNotAllowed(HTTPError):
-    """A method that the resource does not support; carries `Allow`."""
+    """A method that the resource does not support; sent with `Allow`."""
 
     status = 405
     code = "METHOD_NOT_ALLOWED"
@@ -121,7 +121,7 @@ class SlowClient(HTTPError):
 
 
 class TooManyRequests(HTTPError):
-    """Too many connections of one address, or too many clients for the backend; carries `Retry-After`."""
+    """Too many connections from one address, or too many clients for the backend; sent with `Retry-After`."""
 
     status = 429
     code = "TOO_MANY_REQUESTS"
@@ -149,7 +149,7 @@ class BadGateway(HTTPError):
 
 
 class Unavailable(HTTPError):
-    """The node is draining or full, or the backend cannot be reached; carries `Retry-After`."""
+    """The node is draining or full, or the backend cannot be reached; sent with `Retry-After`."""
 
     status = 503
     code = "UNAVAILABLE"
@@ -170,7 +170,7 @@ class VersionNotSupported(HTTPError):
 
 
 class Malformed(Exception):
-    """Bytes that are not HTTP/1.1, or are ambiguous. The text says why, and may follow a colon."""
+    """A message that is not valid HTTP/1.1, or is ambiguous. The text says why, as a phrase to put after a colon."""
 
 
 class LimitExceeded(Malformed):
@@ -182,4 +182,4 @@ class UnknownCoding(Malformed):
 
 
 class SettingError(Exception):
-    """A setting that cannot be used. The text names the variable, its value and what is accepted."""
+    """A setting that cannot be used. The text names the variable, its value and what was expected."""

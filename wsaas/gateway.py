@@ -1,4 +1,4 @@
-"""One node of the gateway: builds its parts, starts them in order, and drains them."""
+"""The composition root of a node: builds its parts, starts them in order, and drains them."""
 
 import asyncio
 import math
@@ -33,10 +33,10 @@ from wsaas.transport.timeouts import Timeouts, check_interval
 
 
 class Gateway:
-    """One node: `start`, then `run` until `stop` is called; or `start` and `drain`."""
+    """One node. Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        """Build the parts. None of them opens or reads anything before `start`."""
+        """Build the parts. They do no I/O before `start`."""
         self._settings = settings
         self._clock = Clock(loop)
         self._stop = asyncio.Event()
@@ -77,16 +77,16 @@ class Gateway:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where it listens: for clients, then for REST requests if that is elsewhere."""
+        """The bound addresses: for clients, then for REST requests if that is a different one."""
         return self._listeners.addresses
 
     @property
     def sessions(self) -> Registry:
-        """The sessions of its clients, by id."""
+        """The sessions of the node, by connection id."""
         return self._registry
 
     def statistics(self) -> Statistics:
-        """Return what the node holds now, in numbers."""
+        """Return the gauges of the node."""
         pool = self._pool.counts()
         return Statistics(
             accepted_connections=len(self._timeouts),
@@ -103,10 +103,10 @@ class Gateway:
         )
 
     async def start(self) -> None:
-        """Load the files of TLS, open the journal and listen.
+        """Load the TLS files, open the journal and listen.
 
-        Raises `SettingError` where the files of TLS cannot be used, `JournalError` where the journal cannot, and
-        `OSError` where an address cannot be bound.
+        Raises `SettingError` for TLS files that cannot be used, `JournalError` for a journal that cannot be used, and
+        `OSError` for an address that cannot be bound.
         """
         self._certificates.load()
         descriptors.raise_limit()
@@ -130,27 +130,27 @@ class Gateway:
         return await self.drain()
 
     def reload(self) -> None:
-        """Load the files of TLS and of secrets again. They count from the next handshake or request on.
+        """Reload TLS files and secret files, for later handshakes and requests.
 
         A file that cannot be used changes nothing.
         """
         reload(self._file_sources)
 
     def stop(self) -> None:
-        """Let `run` drain and return. Called again, it cuts the drain short."""
+        """Make `run` drain and return. A second call cuts the drain short."""
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
 
     async def drain(self) -> bool:
-        """Close the clients, tell the backend, and close everything, within `DRAIN_TIMEOUT`.
+        """Close all clients, deliver their DELETEs and close everything else, within `DRAIN_TIMEOUT`.
 
         Returns whether everything was delivered.
         """
         drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry)
         await drain.run()
         throttle.flush()
-        # Taken before deliveries are abandoned: the next start sends them.
+        # Read before deliveries are abandoned, so that the next start sends them.
         remembered = self._remembered()
         self._recovery.stop()
         delivered = await drain.give_up(journaled=self._journal is not None)
@@ -162,7 +162,7 @@ class Gateway:
         return delivered
 
     def _remembered(self) -> list[Remembered]:
-        """Return all that belongs into the journal."""
+        """Return everything that the journal has to contain."""
         return [*self._registry.live(), *self._registry.ending(), *self._recovery.entries()]
 
     async def _close(self) -> None:
@@ -174,7 +174,7 @@ class Gateway:
         if self._journal is not None:
             self._journal.close()
         await self._connector.close()
-        # One turn of the loop sends what is buffered, and one more closes what is aborted.
+        # One turn of the loop sends buffered data, and another one closes aborted connections.
         await asyncio.sleep(0)
         self._timeouts.expire_all()
         await asyncio.sleep(0)

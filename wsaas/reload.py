@@ -1,4 +1,4 @@
-"""Reloads the files of TLS and of secrets on SIGHUP."""
+"""Reloads TLS files and secret files on SIGHUP."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ SECRET_FILES = ("control_token_file", "api_secret_file")
 class FileSource:
     """Files that are loaded together.
 
-    `shown`: their variables and paths; `load` uses their content from now on, or raises `SettingError` and changes
-    nothing.
+    `shown`: their variables and paths, for the log. `load` puts their content into use. If it fails, it raises
+    `SettingError` and changes nothing.
     """
 
     shown: str
@@ -30,7 +30,7 @@ class FileSource:
 def file_sources(
     settings: Settings, certificates: Certificates, tokens: BearerTokens, signer: Signer | None
 ) -> list[FileSource]:
-    """Return the sources of the files that `settings` name."""
+    """Return the file sources in `settings`."""
     sources = []
     if shown := _shown(settings, TLS_FILES):
         sources.append(FileSource(shown, certificates.load))
@@ -41,7 +41,7 @@ def file_sources(
 
 
 def reload(sources: Sequence[FileSource]) -> None:
-    """Load `sources` again; log what was loaded, or why it was not."""
+    """Reload `sources`, and log the result for each."""
     for source in sources:
         _reload(source)
     if not sources:

@@ -1,7 +1,7 @@
 """The declaration of each setting, in groups that `settings.Settings` combines.
 
-To add a setting: a field here, and its row in `docs/reference.md`. The name of the field gives the environment variable
-and the flag; what text is accepted is up to its type (see `setting_types`).
+To add a setting, add a field here and its row in `docs/reference.md`. The names of the environment variable and the
+flag follow from the name of the field. The type of the setting (see `setting_types`) determines which texts are valid.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralSettings:
-    """Who talks to whom, and what is logged."""
+    """The backend, the public address, the log, and the time-out of clients."""
 
     api_uri: Backend = setting(
         setting_types.backend,
@@ -68,7 +68,7 @@ class GeneralSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSettings:
-    """Where the gateway listens, and who may use its REST API."""
+    """The addresses to listen on, and access to the REST API."""
 
     listen: Address | None = setting(
         setting_types.address,
@@ -140,7 +140,7 @@ class BackendSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """What a client and all clients together may take: memory, connections, messages."""
+    """Limits for one client and for all clients: memory, connections, messages."""
 
     max_message_size: int = setting(
         setting_types.positive_size, "1048576", "Maximum size (bytes) of a message in either direction"
@@ -187,7 +187,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeoutSettings:
-    """Time limits of connections and of a stop."""
+    """Time limits for connections and for a stop."""
 
     handshake_timeout: float = setting(
         setting_types.positive_milliseconds,
@@ -207,7 +207,7 @@ class TimeoutSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class HandshakeSettings:
-    """What is negotiated with a client."""
+    """The opening handshake: origins, subprotocols and compression."""
 
     allowed_origins: Origins = setting(
         setting_types.origins,
@@ -228,7 +228,7 @@ class HandshakeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalSettings:
-    """What is remembered through a crash."""
+    """The journal, which survives a crash."""
 
     journal: Path | None = setting(
         setting_types.writable_path,
@@ -245,7 +245,7 @@ class JournalSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrustSettings:
-    """Certificates, and the authorities and proxies that are trusted."""
+    """TLS certificates, trusted certificate authorities and trusted proxies."""
 
     tls_cert: Path | None = setting(
         setting_types.pem_path,

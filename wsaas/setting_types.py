@@ -1,4 +1,4 @@
-"""The types of settings: which text of a user is accepted, and the value that it becomes."""
+"""The types of settings: which texts are valid, and how they become values."""
 
 import ipaddress
 import re
@@ -53,7 +53,7 @@ class SettingType(Generic[Value_co]):
         return self.convert(text)
 
     def or_zero(self, meaning: str) -> "SettingType[Value_co]":
-        """Return the type of a number for which 0, which it accepts, has the `meaning`."""
+        """Return this type with the `meaning` of 0 in its description. The type has to accept 0 already."""
         return replace(self, accepts=f"{self.accepts}, or 0 for {meaning}")
 
 
@@ -64,7 +64,7 @@ def accepting(accepts: str) -> Callable[[Callable[[str], Value_co]], SettingType
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where the backend is. `target`: path and query of its requests, `{id}` in it still to be replaced."""
+    """The URL of the backend. `target`: path and query, in which `{id}` is to be replaced."""
 
     scheme: str
     host: str
@@ -73,9 +73,9 @@ class Backend:
 
     @property
     def authority(self) -> str:
-        """The `Host` header: without the port where it is the scheme's own.
+        """The `Host` header, without the default port of the scheme.
 
-        So is the zone of an IPv6 address, which means something to this machine only (RFC 6874 section 1).
+        It also leaves out the zone of an IPv6 address, which has a meaning only on this machine (RFC 6874 section 1).
         """
         host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
@@ -83,26 +83,26 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A listener's address: `host` (empty: every interface) and `port`, or the `path` of a Unix socket."""
+    """An address to listen on: `host` (empty for all interfaces) and `port`, or the `path` of a Unix socket."""
 
     host: str = ""
     port: int = 0
     path: str = ""
 
     def __str__(self) -> str:
-        """Return the address as the setting spells it."""
+        """Return the address in the format of the setting."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"unix:{self.path}" if self.path else f"{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the address."""
         return bool(self.path) or is_loopback_host(self.host)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicName:
-    """What `ws_uri` starts with: `text` as it was set, and the `host`, `port` and path `prefix` in it."""
+    """The start of every `ws_uri`: `text` as it was set, and the `host`, `port` and path `prefix` in it."""
 
     text: str
     host: str
@@ -129,19 +129,19 @@ positive_size = SettingType(_positive_integer, "a number of bytes above 0")
 
 @accepting("a number of milliseconds")
 def milliseconds(text: str) -> float:
-    """Parse a number of milliseconds that is not negative; return seconds."""
+    """Convert milliseconds to seconds."""
     return _integer(text) / 1000
 
 
 @accepting("a number of milliseconds above 0")
 def positive_milliseconds(text: str) -> float:
-    """Parse a number of milliseconds above 0; return seconds."""
+    """Convert milliseconds, except 0, to seconds."""
     return _positive_integer(text) / 1000
 
 
 @accepting(f"a number of bytes from {MIN_LIMIT}")
 def memory(text: str) -> int:
-    """Parse a number of bytes from `MIN_LIMIT` on, or 0."""
+    """Parse a number of bytes that is at least `MIN_LIMIT`, or 0."""
     number = _integer(text)
     if 0 < number < MIN_LIMIT:
         raise ValueError
@@ -150,14 +150,14 @@ def memory(text: str) -> int:
 
 @accepting("an octal number from 0 to 777")
 def file_mode(text: str) -> int:
-    """Parse the permissions of a file: octal, at most 777."""
+    """Parse the permissions of a file, an octal number up to 777."""
     if not re.fullmatch(r"0?[0-7]{1,3}", text):
         raise ValueError
     return int(text, 8)
 
 
 def one_of(*choices: str) -> SettingType[str]:
-    """Return the type of a choice. It is written in any case of letters, and becomes what `choices` has."""
+    """Return the type of a choice. Upper and lower case are equal; the value is spelled as in `choices`."""
     spelled = {choice.lower(): choice for choice in choices}
 
     def parse(text: str) -> str:
@@ -170,20 +170,20 @@ def one_of(*choices: str) -> SettingType[str]:
 
 @accepting("on or off")
 def switch(text: str) -> bool:
-    """Parse `on` or `off`, in any case of letters."""
+    """Parse `on` or `off`, in upper or lower case."""
     return one_of("on", "off").parse(text) == "on"
 
 
 @accepting("host:port/path, or an http:// or https:// URL, without credentials or fragment")
 def backend(text: str) -> Backend:
-    """Parse the URL of the backend, `http` without a scheme."""
+    """Parse the URL of the backend. The default scheme is `http`."""
     scheme, host, port, target = _split(text)
     return Backend(scheme, host, port, target if target.startswith("/") else f"/{target}")
 
 
 @accepting("host:port, optionally with http:// or https:// in front and a path that does not end with /")
 def public_name(text: str) -> PublicName:
-    """Parse what `ws_uri` starts with."""
+    """Parse the start of every `ws_uri`."""
     _, host, port, prefix = _split(text)
     if prefix.endswith("/") or "?" in text or "{" in prefix:
         raise ValueError
@@ -192,7 +192,7 @@ def public_name(text: str) -> PublicName:
 
 @accepting("host:port or unix:/path")
 def address(text: str) -> Address:
-    """Parse `host:port` or `unix:/path`; an empty host, or `*`, is every interface."""
+    """Parse `host:port` or `unix:/path`. An empty host and `*` mean all interfaces."""
     if text.startswith(UNIX):
         if not text.startswith(f"{UNIX}/"):
             raise ValueError
@@ -217,7 +217,7 @@ writable_path = SettingType(_path, "the path of a file that can be created or wr
 
 @accepting("tokens of visible ASCII characters, separated by commas")
 def tokens(text: str) -> tuple[bytes, ...]:
-    """Parse bearer tokens (RFC 6750 section 2.1): visible ASCII, with commas or line ends between them."""
+    """Parse bearer tokens (RFC 6750 section 2.1) of visible ASCII, separated by commas or line ends."""
     found = _SEPARATOR.split(text)
     if not all(map(_VISIBLE.fullmatch, found)):
         raise ValueError
@@ -226,14 +226,14 @@ def tokens(text: str) -> tuple[bytes, ...]:
 
 @accepting("whsec_ and 24 to 64 random bytes in base64; several separated by commas")
 def signing_secrets(text: str) -> tuple[bytes, ...]:
-    """Parse secrets of Standard Webhooks, `whsec_` and 24 to 64 bytes in base64, separated like tokens."""
+    """Parse Standard Webhooks secrets, each `whsec_` and 24 to 64 bytes in base64, separated like `tokens`."""
     return tuple(_signing_secret(secret) for secret in _SEPARATOR.split(text))
 
 
 def _signing_secret(text: str) -> bytes:
     if not text.startswith(_SECRET_PREFIX):
         raise ValueError
-    # A wrong character raises binascii.Error, which is a ValueError.
+    # An invalid character raises binascii.Error, which is a ValueError.
     secret = b64decode(text[len(_SECRET_PREFIX) :], validate=True)
     if len(secret) not in _SECRET_SIZES:
         raise ValueError
@@ -245,9 +245,9 @@ def _signing_secret(text: str) -> bytes:
     "international name is not accepted, write it as browsers send it (xn--...)"
 )
 def origins(text: str) -> Origins:
-    """Parse web origins; `*` for all, `*.` before a host for all of its subdomains.
+    """Parse web origins. `*` allows all origins, and `*.` before a host allows all its subdomains.
 
-    A scheme of its own may stand without a host, as in `file://`, which Android's WebView sends for its files.
+    A scheme other than HTTP may come without a host: Android's WebView sends `file://` for local files.
     """
     exact: set[str] = set()
     domains: list[tuple[str, str]] = []
@@ -265,16 +265,17 @@ def origins(text: str) -> Origins:
 
 
 def _ascii(host: str) -> str:
-    """Return a host as a browser writes it in `Origin`: in ASCII, each label with other letters as `xn--...`.
+    """Return a host as browsers write it in `Origin`: in ASCII, with international labels as `xn--...`.
 
-    Browsers follow UTS 46, Python's codec IDNA 2003. They differ in the four letters that IDNA 2003 maps to others, and
-    in what came after Unicode 3.2. Names with those are refused, as a wrong translation could be another name.
+    Browsers follow UTS 46, while Python's codec follows IDNA 2003. They differ in four letters that IDNA 2003 maps to
+    others, and in letters added after Unicode 3.2. Names with such letters are refused, as a wrong conversion could
+    yield the name of another host.
     """
     if host.isascii():
         return host
     if any(letter in _DEVIATIONS or ucd_3_2_0.category(letter) == "Cn" for letter in host):
         raise ValueError
-    # UnicodeError is a ValueError.
+    # A name that cannot be encoded raises UnicodeError, which is a ValueError.
     name = host.encode("idna").decode().lower()
     if not _NAME.fullmatch(name):
         raise ValueError
@@ -282,14 +283,14 @@ def _ascii(host: str) -> str:
 
 
 def _non_default_port(origin: re.Match[str]) -> str:
-    """Return the port as a browser writes it in `Origin`: not at all where it is the scheme's own."""
+    """Return the port as browsers write it in `Origin`: empty for the default port of the scheme."""
     port: str = origin["port"] or ""
     return "" if port == f":{_PORTS.get(origin['scheme'])}" else port
 
 
 @accepting("addresses or networks such as 10.0.0.0/8, separated by commas")
 def proxies(text: str) -> Proxies:
-    """Parse addresses and networks, and `unix:` for peers on Unix sockets."""
+    """Parse IP addresses and networks, and `unix:` for all peers on Unix sockets."""
     entries = _SEPARATOR.split(text)
     networks = tuple(ipaddress.ip_network(entry, strict=False) for entry in entries if entry != UNIX)
     return Proxies(networks, unix=UNIX in entries)
@@ -305,9 +306,9 @@ def subprotocols(text: str) -> tuple[str, ...]:
 
 
 def _host(text: str) -> str:
-    """Return the host that `text` names: a name that the resolver takes, or an IPv6 address in brackets.
+    """Parse a host name, or an IPv6 address in brackets.
 
-    Its zone may follow `%`, as programs show it, or `%25`, as a URL spells it (RFC 6874 section 2).
+    A zone may follow the address after `%`, or after `%25` as in a URL (RFC 6874 section 2).
     """
     if text.startswith("["):
         return str(ipaddress.IPv6Address(_ENCODED_ZONE.sub("%", text[1:-1])))
@@ -317,7 +318,7 @@ def _host(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str, int, str]:
-    """Return the scheme, host, port and target of a URL, whose scheme is optional."""
+    """Return the scheme, host, port and target of a URL. The default scheme is `http`."""
     scheme = text.split("://", 1)[0] if "://" in text else "http"
     if scheme not in _PORTS or "#" in text or not _VISIBLE.fullmatch(text):
         raise ValueError

@@ -1,7 +1,7 @@
-"""The settings of the node, read from flags, the environment and files of secrets.
+"""The settings of the node, read from flags, environment variables and secret files.
 
-Each field of `Settings` is an environment variable and a flag. No other module reads the environment, or the files that
-hold secrets.
+Each field of `Settings` is an environment variable and a flag. No other module reads settings from the environment, or
+reads secret files.
 """
 
 import os
@@ -34,7 +34,7 @@ DELETE_RETRY_FACTOR = 10
 """A DELETE is retried this many times as long as a PUT."""
 
 MAX_SECRET_FILE_SIZE = 64 * 1024
-"""Bytes that a file of secrets may have."""
+"""Maximum size (bytes) of a secret file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,42 +48,42 @@ class Settings(
     ListenerSettings,
     GeneralSettings,
 ):
-    """Every setting, parsed. Times are seconds here (milliseconds outside), sizes bytes.
+    """All settings, parsed. Times are in seconds (in milliseconds outside), sizes in bytes.
 
-    `fields` returns those of the last group first, which is the order of the help and of the docs.
+    `fields` begins with the last base class. This is the order of the help and of the docs.
     """
 
     @property
     def delete_retry(self) -> float:
-        """Seconds for which a DELETE is retried: longer than a message, as the backend's books depend on it."""
+        """Seconds for which a DELETE is retried: longer than a message, as the backend's records depend on it."""
         return DELETE_RETRY_FACTOR * self.api_retry
 
 
 def variable(setting: "Field[Any]") -> str:
-    """Return the environment variable of a field of `Settings`."""
+    """Return the name of the environment variable for a field of `Settings`."""
     return setting.name.upper()
 
 
 def flag(name: str) -> str:
-    """Return the flag of the field `name` of `Settings`."""
+    """Return the flag for the field `name` of `Settings`."""
     return f"--{name.replace('_', '-')}"
 
 
 def add_flags(parser: ArgumentParser) -> None:
-    """Add a flag for each setting (`--api-uri`) to `parser`. The values stay text: `load` parses them."""
+    """Add a flag such as `--api-uri` for each setting to `parser`. The values are not parsed before `load`."""
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
         text = setting.metadata["default"]
         note = " (required)" if text == REQUIRED else f" (default: {text})" if text else ""
-        # The docs show it as Markdown, a terminal as plain text.
+        # The docs show Markdown, the terminal plain text.
         meaning = _LINK.sub(r"\1, \2", setting.metadata["meaning"]).replace("`", "").replace("%", "%%")
         group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + note)
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
-    """Return the settings, each from `flags` (field name to text or None), else `environment`, else its default.
+    """Return the settings. Each comes from `flags` (field name to text or None), else `environment`, else its default.
 
-    An empty variable counts as not set. Raises `SettingError` for the first value that is not accepted.
+    An empty variable counts as not set; an empty flag is invalid. Raises `SettingError` for the first invalid value.
     """
     found: dict[str, Any] = {}
     for setting in fields(Settings):
@@ -97,9 +97,9 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
 
 
 def read_secret(name: str, path: Path) -> tuple[bytes, ...]:
-    """Return the values in the file of a secret. `name`: the field that has the `path`.
+    """Return the values in the secret file at `path`. `name`: the field with this path, such as `api_secret_file`.
 
-    Raises `SettingError`. Where the file is a pipe, it does not wait for a writer.
+    Raises `SettingError`. Does not block if the file is a pipe without a writer.
     """
     setting = next(each for each in fields(Settings) if each.name + _FILE_SUFFIX == name)
     secrets: tuple[bytes, ...] = _read_file(setting, str(path), flags=os.O_NONBLOCK)
@@ -107,7 +107,7 @@ def read_secret(name: str, path: Path) -> tuple[bytes, ...]:
 
 
 def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> str | None:
-    """Return the text of the flag, else that of the variable, None where neither is set."""
+    """Return the text of the flag or else of the variable; None if neither is set."""
     flag = flags.get(name)
     return flag if flag is not None else environment.get(name.upper()) or None
 
@@ -115,7 +115,7 @@ def _given(name: str, flags: Mapping[str, str | None], environment: Mapping[str,
 def _secret(
     setting: "Field[Any]", flags: Mapping[str, str | None], environment: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Return the text of a secret, or else the path of its file. A flag for either wins over variables."""
+    """Return the text of a secret and the path of its file, at most one of them. Flags win over variables."""
     name, file_name = setting.name, setting.name + _FILE_SUFFIX
     for source in (flags, {each: environment.get(each.upper()) or None for each in (name, file_name)}):
         text, file = source.get(name), source.get(file_name)
@@ -127,18 +127,18 @@ def _secret(
 
 
 def _read_file(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
-    """Return the parsed content of the file of a secret. `flags`: more flags to open it with."""
+    """Return the parsed content of a secret file. `flags`: additional flags for `os.open`."""
     name = f"{variable(setting)}{_FILE_SUFFIX.upper()}"
     try:
         with open(path, "rb", opener=lambda path, usual: os.open(path, usual | flags)) as file:
-            # A pipe without a writer gives None.
+            # Reading from a pipe without data returns None.
             data = file.read(MAX_SECRET_FILE_SIZE + 1) or b""
         text = data.decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingError(f"{name}={path!r}: cannot be read: {reason}") from None
     if len(data) > MAX_SECRET_FILE_SIZE:
-        # The part that was read may end within a token.
+        # The part that was read may end in the middle of a token.
         raise SettingError(f"{name}={path!r}: the file has more than {MAX_SECRET_FILE_SIZE} bytes")
     if not text:
         raise SettingError(f"{name}={path!r}: the file is empty")
@@ -149,7 +149,7 @@ def _read_file(setting: "Field[Any]", path: str, *, flags: int = 0) -> Any:
 
 
 def _parse(setting: "Field[Any]", text: str | None) -> Any:
-    """Return the value for `text`, or for none where it is None. Raises `SettingError`."""
+    """Return the value for `text`, or the default if it is None. Raises `SettingError`."""
     name = variable(setting)
     if text is None:
         text = setting.metadata["default"]
@@ -168,11 +168,11 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
 
 
 def listen_address(settings: Settings) -> Address:
-    """Return the client-facing address: `LISTEN`, or the one that follows from `WS_HOSTNAME`."""
+    """Return the address for clients: `LISTEN`, or by default the port of `WS_HOSTNAME`."""
     name = settings.ws_hostname
     return settings.listen or Address(name.host if is_loopback_host(name.host) else "", name.port)
 
 
 def control_address(settings: Settings) -> Address:
-    """Return the address of the REST API: `CONTROL_LISTEN`, or that of the clients."""
+    """Return the address for the REST API: `CONTROL_LISTEN`, or by default the address for clients."""
     return settings.control_listen or listen_address(settings)

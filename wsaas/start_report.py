@@ -1,4 +1,4 @@
-"""The lines of the log when a node has started: version, addresses, backend, and warnings about settings."""
+"""The log lines about the start of a node: version, addresses, backend, and warnings about settings."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from wsaas.settings import Settings
 
 
 def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
-    """Return the line about the start. `addresses`: for clients, then for REST requests if that is another one."""
+    """Return the line about the start. `addresses`: for clients, then for REST requests if that is a different one."""
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
     places = [f"listening on {_spelled(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
@@ -20,9 +20,9 @@ def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
 def start_warnings(settings: Settings, control: Address, is_this_machine: Callable[[str], bool]) -> list[str]:
     """Return warnings about settings that do not fit together.
 
-    `control`: the address for REST requests; `is_this_machine` returns whether a host is this machine. `WS_HOSTNAME`
-    may be the name of a proxy, may have a port that is mapped to another one, and need only resolve at the backend. So
-    a warning says when the setting may be right all the same.
+    `control`: the address for REST requests; `is_this_machine` returns whether a host is this machine. A warning about
+    `WS_HOSTNAME` also says when the setting is correct: it may name a proxy or a port that is mapped to another one,
+    and only the backend needs to resolve it.
     """
     found = []
     if not (control.is_loopback or settings.control_token or settings.control_tls_ca):
@@ -31,32 +31,32 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     name = settings.ws_hostname
     if is_unspecified_host(name.host):
         found.append(
-            f"WS_HOSTNAME={name.text} starts each ws_uri, but {name.host} is no address to connect to: set WS_HOSTNAME "
-            "to the name or address, and the port, at which the backend reaches this node"
+            f"WS_HOSTNAME={name.text} is the start of every ws_uri, but nobody can connect to {name.host}: set "
+            "WS_HOSTNAME to the host and port at which the backend reaches this node"
         )
     elif not control.path and name.port != control.port and is_this_machine(name.host):
         found.append(
-            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests on {_spelled(control)}: "
-            f"set the port of WS_HOSTNAME to {control.port}, unless a proxy or a port mapping leads from {name.port} "
-            "to it"
+            f"WS_HOSTNAME={name.text} is the start of every ws_uri, but this node serves REST requests on "
+            f"{_spelled(control)}: set the port of WS_HOSTNAME to {control.port}, unless a proxy or a port mapping "
+            f"forwards {name.port} to it"
         )
     elif settings.tls_cert and not name.text.startswith("https://") and is_this_machine(name.host):
         found.append(
-            f"WS_HOSTNAME={name.text} starts each ws_uri, but this node takes REST requests by TLS only: write "
-            f"https:// before {name.host}"
+            f"WS_HOSTNAME={name.text} is the start of every ws_uri, but this node serves REST requests over TLS only: "
+            f"write https:// before {name.host}"
         )
     backend = settings.api_uri
     if not control.path and backend.port == control.port and is_this_machine(backend.host):
-        found.append(f"API_URI={_without_query(backend)} leads to this node itself: it has to lead to your backend")
+        found.append(f"API_URI={_without_query(backend)} is the address of this node: set it to your backend")
     return found
 
 
 def _spelled(address: Address) -> str:
-    """Return `address` as `LISTEN` spells it, with a `*` for all interfaces."""
+    """Return `address` in the format of `LISTEN`, with a `*` for all interfaces."""
     return str(address) if address.host or address.path else f"*{address}"
 
 
 def _without_query(backend: Backend) -> str:
-    """Return the URL of the backend without its query, which may hold a key."""
+    """Return the URL of the backend without its query, which may contain a key."""
     path, mark, _ = backend.target.partition("?")
     return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"

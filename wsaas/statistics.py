@@ -1,21 +1,21 @@
-"""What a node holds at one moment, in numbers: for tests, for an embedding program, and for metrics."""
+"""The gauges of a node, for tests, embedding programs and metrics."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Gauges, read when `Gateway.statistics` is called. Nothing is counted for them while messages are handled.
+    """Gauges at the time of a call of `Gateway.statistics`. They cost nothing while messages are handled.
 
-    `accepted_connections`: connections of clients and of callers of the REST API that are open.
+    `accepted_connections`: open connections of clients and of callers of the REST API.
     `clients`: sessions whose client is connected or waits for the answer to its POST.
-    `disconnects_owed`: sessions whose client is gone and whose DELETE is not answered.
-    `recovered_disconnects_owed`: DELETEs that an earlier process left, or that are retried at a slow pace.
-    `backend_connections_opening`, `backend_connections_idle`, `backend_connections_busy`: the pool.
+    `disconnects_owed`: sessions whose client is gone and whose DELETE is not acknowledged yet.
+    `recovered_disconnects_owed`: DELETEs left by an earlier process, or given up and retried at long intervals.
+    `backend_connections_opening`, `backend_connections_idle`, `backend_connections_busy`: connections in the pool.
     `backend_requests_waiting`: requests that wait for a connection to the backend.
-    `deliveries_waiting`: PUTs and DELETEs that the circuit breaker holds back.
+    `deliveries_waiting`: PUTs and DELETEs that wait for the circuit breaker.
     `circuit_breaker_state`: `closed`, `open` or `half-open`.
-    `accepts_clients`: False from the start of a drain on.
+    `accepts_clients`: False after the start of a drain.
     """
 
     accepted_connections: int

@@ -1,18 +1,18 @@
-"""A rate limit."""
+"""Rate limiting with a token bucket."""
 
 
 class TokenBucket:
-    """Allows `rate` actions a second, with bursts of as many after a second without any. A `rate` of 0 allows all."""
+    """Allows `rate` actions per second, and bursts of up to `rate` actions. A `rate` of 0 means no limit."""
 
     __slots__ = ("_rate", "_refilled_at", "_tokens")
 
     def __init__(self, rate: float, now: float) -> None:
-        """Start full. `now`: monotonic seconds."""
+        """Start with a full bucket. `now`: monotonic seconds."""
         self._refilled_at = now
         self._tokens = self._rate = rate
 
     def take(self, now: float) -> float:
-        """Take a token for one action; return the seconds until the next action is allowed, 0 for at once."""
+        """Take a token for one action; return the seconds to wait before the next action."""
         if not self._rate:
             return 0.0
         self._tokens = min(self._rate, self._tokens + (now - self._refilled_at) * self._rate) - 1

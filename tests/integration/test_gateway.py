@@ -69,7 +69,7 @@ async def test_a_ws_hostname_with_the_port_of_clients_is_a_warning(stage: Stage)
     node = await stage.node(control_listen="127.0.0.1:0")
     (warning,) = stage.messages()
     assert warning.startswith(
-        f"WS_HOSTNAME=127.0.0.1:{node.port} starts each ws_uri, but this node takes REST requests"
+        f"WS_HOSTNAME=127.0.0.1:{node.port} is the start of every ws_uri, but this node serves REST requests"
     )
     assert f"set the port of WS_HOSTNAME to {node.gateway.addresses[1].port}, unless" in warning
 

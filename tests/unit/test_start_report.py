@@ -44,16 +44,16 @@ LOCAL = Address("127.0.0.1", 8080)
 @pytest.mark.parametrize("rest", [LOCAL, Address(path="/run/rest.sock")])
 def test_an_unspecified_public_name_is_worth_a_warning(text, rest):
     (warning,) = warnings(text, rest)
-    assert warning.startswith(f"WS_HOSTNAME={text} starts each ws_uri, but ")
-    assert "is no address to connect to: set WS_HOSTNAME to the name or address" in warning
+    assert warning.startswith(f"WS_HOSTNAME={text} is the start of every ws_uri, but ")
+    assert f"nobody can connect to {make_settings(ws_hostname=text).ws_hostname.host}: set WS_HOSTNAME to" in warning
 
 
 @pytest.mark.parametrize("text", ["localhost:9000", "127.0.0.1:9000", "http://[::1]:9000/hub", "10.0.0.5:9000"])
 def test_another_port_of_this_machine_is_worth_a_warning(text):
     (warning,) = warnings(text, LOCAL)
     assert warning == (
-        f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests on 127.0.0.1:8080: set the port of "
-        "WS_HOSTNAME to 8080, unless a proxy or a port mapping leads from 9000 to it"
+        f"WS_HOSTNAME={text} is the start of every ws_uri, but this node serves REST requests on 127.0.0.1:8080: set "
+        "the port of WS_HOSTNAME to 8080, unless a proxy or a port mapping forwards 9000 to it"
     )
 
 
@@ -78,8 +78,8 @@ def test_a_name_without_https_is_worth_a_warning(text):
     (warning,) = warnings(text, LOCAL, tls_cert="/cert", tls_key="/key")
     host = text.removeprefix("http://").removesuffix(":8080")
     assert warning == (
-        f"WS_HOSTNAME={text} starts each ws_uri, but this node takes REST requests by TLS only: write "
-        f"https:// before {host}"
+        f"WS_HOSTNAME={text} is the start of every ws_uri, but this node serves REST requests over TLS only: "
+        f"write https:// before {host}"
     )
     for right in ("https://localhost:8080", "ws.example.com:8080"):
         assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
@@ -87,9 +87,7 @@ def test_a_name_without_https_is_worth_a_warning(text):
 
 def test_a_backend_that_is_this_node_is_worth_a_warning():
     (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
-    assert warning == (
-        "API_URI=http://localhost:8080/hook?(hidden) leads to this node itself: it has to lead to your backend"
-    )
+    assert warning == "API_URI=http://localhost:8080/hook?(hidden) is the address of this node: set it to your backend"
     assert warnings("localhost:8080", LOCAL, api_uri="backend:8080/hook") == []
     assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
 
