@@ -316,7 +316,7 @@ def test_a_flag_that_a_demo_cannot_honour_is_status_2_and_named(
     assert main(["demo", flag, "x"], {}) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == f"wsaas: demo brings its own backend and page: it cannot be used with {flag}\n"
+    assert err == f"wsaas: the demo brings its own backend and page: it cannot be used with {flag}\n"
     assert not state.exists()
 
 
@@ -327,7 +327,7 @@ def test_a_demo_names_the_variables_that_it_ignores(
     variables = {"LOG_LEVEL": "DEBUG", "API_URI": "x", "CONTROL_TOKEN_FILE": "/x", "WS_TIMEOUT": "", "PATH": "/bin"}
     assert main(["demo"], variables) == 1
     first, _ = capfd.readouterr().err.splitlines()
-    assert first == "wsaas: demo ignores the environment (API_URI, LOG_LEVEL, CONTROL_TOKEN_FILE): use flags"
+    assert first == "wsaas: the demo ignores the environment (API_URI, LOG_LEVEL, CONTROL_TOKEN_FILE): use flags"
     assert not state.exists()
 
 

@@ -1,4 +1,4 @@
-"""Parses the command line into a command and the texts of settings."""
+"""Parses the command line into a command and the unparsed values of settings."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
@@ -11,24 +11,24 @@ COMMANDS = ("serve", "demo")
 
 
 class Arguments(NamedTuple):
-    """The parsed command line. `flags`: field name of each setting to its text, None where it was not given."""
+    """The parsed command line. `flags`: the text of each setting by its field name, None if it was not given."""
 
     command: str
     flags: dict[str, str | None]
 
 
 class _Parser(ArgumentParser):
-    """Reports an error in one line. With the usage, which names every flag, the error would scroll out of sight."""
+    """Reports an error in one line. The usage, which lists all flags, would make the error scroll out of sight."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2."""
+        """Print the error and exit with status 2."""
         if message.endswith("expected one argument"):
-            message += " (one that starts with - is written --flag=VALUE)"
+            message += " (write --flag=VALUE if the value starts with -)"
         self.exit(2, f"wsaas: {message}; see wsaas --help\n")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Arguments:
-    """Parse `arguments`, by default those of the process. Exits after an error, `--help` and `--version`."""
+    """Parse `arguments`, by default those of the process. Exits on errors, `--help` and `--version`."""
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     parser.add_argument("command", nargs="?", default="serve", help="serve (the default) or demo")
     parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
     settings.add_flags(parser)
-    # Not `choices`: the value of an unknown flag would be taken for the command, and be what the error is about.
+    # Not `choices`: the value of an unknown flag would be taken for the command, and the error would not name the flag.
     known, others = parser.parse_known_args(arguments)
     flags = vars(known)
     command = flags.pop("command")

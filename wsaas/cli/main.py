@@ -1,7 +1,7 @@
 """The command `wsaas`.
 
-Exit status: 0 after a stop with everything delivered; 1 when it could not listen or something was not delivered; 2 for
-an invalid setting.
+Exit status: 0 if everything was delivered before the stop; 1 if the gateway could not start or something was not
+delivered; 2 for an invalid setting.
 """
 
 import asyncio
@@ -40,26 +40,26 @@ REFUSED_BY_DEMO = frozenset(
         "tls_key",
     }
 )
-"""Settings with which the page and the backend of the demo could not reach the gateway, or the other way round."""
+"""Settings that would prevent the gateway and the page or backend of the demo from reaching each other."""
 
 
 async def serve(chosen: settings.Settings, greeting: str = "") -> int:
-    """Run a gateway until it is stopped, and print `greeting` once it listens; return the exit status."""
+    """Run a gateway until it is stopped; return the exit status. `greeting`: text to print when it listens."""
     loop = asyncio.get_running_loop()
     gateway = Gateway(chosen, loop)
-    # The demo, which has a greeting, ends with its terminal, unless it is run by nohup.
+    # Only the demo has a greeting. It ends with its terminal, unless it was started by nohup.
     ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     install_signal_handlers(loop, gateway, gateway.stop if ends_with_terminal else gateway.reload)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
     try:
         return await run(gateway, greeting)
     finally:
-        # The loop removes its handlers when it closes: the default action of SIGHUP would end the process.
+        # The loop removes its handlers when it closes. Then the default action of SIGHUP would end the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
 
 
 async def run(gateway: Gateway, greeting: str) -> int:
-    """Start `gateway`, serve until it is stopped, and return the exit status."""
+    """Start `gateway` and serve until it is stopped; return the exit status."""
     try:
         await gateway.start()
     except SettingError as error:
@@ -83,18 +83,18 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
-        return refuse(f"demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
+        return refuse(f"the demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
     if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
-        print(f"wsaas: demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
+        print(f"wsaas: the demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
     port = free_port(DEMO_PORT)
     name = given.get("ws_hostname") or f"localhost:{port}"
     listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
     command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
-    # In a session of its own the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs.
+    # In its own session, the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs at the end.
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as backend:
-        # Leaving the block closes the input of the backend, which stops then.
+        # Leaving the block closes the standard input of the backend, which then stops.
         word, _, address = backend.stdout.readline().strip().partition(" ") if backend.stdout else ("", "", "")
         if word != "listening":
             print("wsaas: the example backend did not start", file=sys.stderr)
@@ -106,7 +106,7 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int
 
 
 def state_file(name: str) -> str | None:
-    """Return the path of a file in the user's state folder (XDG); None where that cannot be made."""
+    """Return the path of a file in the user's state folder (XDG); None if the folder cannot be created."""
     try:
         folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "wsaas"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def state_file(name: str) -> str | None:
 
 
 def free_port(usual: int) -> int:
-    """Return the port `usual` if it is free on the loopback addresses, else one that is."""
+    """Return the port `usual` if it is free on the loopback addresses, else another free port."""
     try:
         sockets = bind(Address("localhost", usual))
     except OSError:
@@ -141,7 +141,7 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
 
 
 def refuse(error: SettingError | str) -> int:
-    """Print what is wrong with a setting; return the exit status."""
+    """Print an error about a setting; return the exit status."""
     print(f"wsaas: {error}", file=sys.stderr)
     return 2
 

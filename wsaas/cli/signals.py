@@ -12,7 +12,7 @@ HANGUP = {signal.SIGHUP}
 def install_signal_handlers(
     loop: asyncio.AbstractEventLoop, gateway: Gateway, on_hangup: Callable[[], None] | None = None
 ) -> None:
-    """Let SIGTERM and SIGINT stop `gateway`, and SIGHUP call `on_hangup`, which is `gateway.reload` by default.
+    """Make SIGTERM and SIGINT stop `gateway`, and SIGHUP call `on_hangup`, by default `gateway.reload`.
 
     A second SIGTERM or SIGINT cuts the drain short (see `Gateway.stop`).
     """

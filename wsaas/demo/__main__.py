@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM, SIGINT or the end of the parent; return the exit status."""
     options = parse(arguments)
     host, port = options.listen
-    # Blocked before any thread starts, so that all threads inherit it and only `sigwait` gets a signal. There is no
-    # handler that could interrupt anything, and a further signal has no effect.
+    # Block the signals before any thread starts, so that all threads inherit this and only `sigwait` gets a signal.
+    # There is no handler that could interrupt anything, and further signals have no effect.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         server = DemoServer(host, port, options.gateway)
@@ -39,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stop_at_end_of(descriptor: int) -> None:
-    """End the `sigwait` of the calling thread at the end of this file: that of a pipe ends with its writer."""
+    """End the `sigwait` of the calling thread at the end of this file. A pipe ends when its writer does."""
     waiting = threading.get_ident()
 
     def watch() -> None:
-        # Not sys.stdin.read(): its lock, still held when the interpreter ends, would abort the process.
+        # Not sys.stdin.read(): if its lock is held when the interpreter ends, the process aborts.
         while os.read(descriptor, 4096):
             pass
         signal.pthread_kill(waiting, signal.SIGTERM)

@@ -10,8 +10,8 @@ and to send to a client, this backend makes a request itself, to the `ws_uri` th
 
     PUT ws_uri                          the request's body is sent to the client as one message
 
-That is all. The rest below is a chat: a client of /rooms/NAME?nick=ada talks to everybody in that room, and a client
-of /echo gets back what it sends. It needs nothing but Python:
+That is all. The rest of this file is a chat: a client of /rooms/NAME?nick=ada talks to everybody in that room, and a
+client of /echo gets its own messages back. It needs nothing but Python:
 
     python chat.py                                        # the backend
     API_URI=localhost:8000/websocket wsaas                # the gateway, in a second terminal
@@ -35,7 +35,7 @@ ECHO = "echo"
 
 
 class Answer(NamedTuple):
-    """The response to an HTTP request, of the gateway or to the gateway."""
+    """The response to an HTTP request from the gateway, or to the gateway."""
 
     status: int
     body: bytes
@@ -48,11 +48,11 @@ def answer(code: str, status: int = 200, **more: object) -> Answer:
 
 
 def push(ws_uri: str, text: bytes) -> Answer:
-    """Send one text message to one client. A backend need not make any other request.
+    """Send one text message to one client. This is the only request that a backend has to make.
 
-    A connection for each push is the simplest way. A busy backend keeps connections open, as most HTTP clients do.
+    A new connection for each push is the simplest way. A busy backend keeps connections open, as most HTTP clients do.
     """
-    # WS_HOSTNAME decides what a ws_uri looks like. Without a scheme it is plain HTTP.
+    # A ws_uri starts with WS_HOSTNAME, which may have no scheme. It is then plain HTTP.
     url = urlsplit(ws_uri if "://" in ws_uri else f"http://{ws_uri}")
     connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
     with closing(connect(url.netloc, timeout=5)) as connection:
@@ -87,9 +87,9 @@ class Chat:
         self.push = push
         self.members: dict[str, Member] = {}  # by ws_uri, which is all that is needed to reach a client
         self.seen: deque[str] = deque(maxlen=1000)  # ids of the latest events
-        # The gateway sends the events of one client one after the other, but those of many clients at once. A
-        # change holds this lock until all members were told, so that all see the same order. A large chat would
-        # have a lock for each room.
+        # The gateway sends the events of one client one after the other, but the events of many clients at the same
+        # time. Every change holds this lock until it was sent to all members, so that all see the same order. A large
+        # chat would have a lock for each room.
         self.lock = threading.Lock()
 
     def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -107,8 +107,8 @@ class Chat:
 
     def connect(self, event: dict[str, Any]) -> Answer:
         """Accept or refuse a client. Its WebSocket opens only after this response."""
-        # Here a backend would authenticate the client: the gateway passes on its Authorization header, and all
-        # others in event["request"]["headers"].
+        # Here a backend would authenticate the client: the gateway forwards its Authorization header, and all headers
+        # are in event["request"]["headers"].
         match unquote(event["request"]["path"]).split("/"):
             case ["", "echo"]:
                 return answer("OK", context=ECHO)
@@ -119,7 +119,7 @@ class Chat:
                 # Any code but "OK" refuses the client. It gets a 403, and no DELETE follows.
                 return answer("NO_SUCH_ROOM")
         with self.lock:
-            # This also pushes to the new client, before it is accepted: the gateway delivers that afterwards.
+            # This also pushes to the new client, which is not accepted yet: the gateway delivers the message later.
             self.join(str(event["ws_uri"]), member)
         # The gateway returns the context in the Ws-Context header of every later request about this client.
         return answer("OK", context=member.context())
@@ -130,7 +130,7 @@ class Chat:
             # A reply to the sender needs no push: it can be the response to this request.
             is_text = headers.get("content-type", "text/plain").startswith("text/")
             return Answer(HTTPStatus.OK, body, ws_reply="text" if is_text else "binary")
-        # The context has the sender and the room, so that any process of a backend can handle this request.
+        # The context contains the sender and the room, so any process of a backend can handle this request.
         member = Member.from_context(headers["ws-context"])
         text = body.decode()
         event_id = headers.get("ce-id") or token_hex()
@@ -139,10 +139,10 @@ class Chat:
             if event_id in self.seen:
                 return answer("REPEAT")
             self.seen.append(event_id)
-            # After a restart of this process the clients are still connected, but unknown here.
+            # After a restart of this process, the clients are still connected but unknown here.
             self.join(headers["ws-uri"], member)
             self.tell(self.present(member.room), type="message", text=text, **{"from": member.nick})
-        # The gateway sends the next message of this client after this response. So messages stay in order.
+        # The gateway waits for this response before it sends the client's next message. So messages stay in order.
         return answer("OK")
 
     def disconnect(self, ws_uri: str) -> Answer:
@@ -154,13 +154,13 @@ class Chat:
         return answer("OK")
 
     def join(self, ws_uri: str, member: Member) -> None:
-        """Add a member and announce it, unless it was there already."""
+        """Add a member and announce it, unless it is in the room already."""
         if ws_uri not in self.members:
             self.members[ws_uri] = member
             self.announce("joined", member)
 
     def announce(self, what: str, who: Member) -> None:
-        """Tell the room who joined or left, and everybody else how many are in each room."""
+        """Tell the room who joined or left, and all other clients how many members each room has."""
         rooms = Counter(member.room for member in self.members.values())
         here = self.present(who.room)
         nicks = [self.members[ws_uri].nick for ws_uri in here]
@@ -181,14 +181,14 @@ class Chat:
     def is_gone(self, ws_uri: str, text: bytes) -> bool:
         """Push to one client; return whether it is gone."""
         try:
-            # 410 is final: a ws_uri is never used again. 429 means that the client is too slow to take more now,
-            # so it misses a line of the chat. Where every message has to arrive, DELETE its ws_uri instead: the
-            # client connects again and asks for what it missed.
+            # 410 is final: a ws_uri is never used again. 429 means that the client reads too slowly, so it misses this
+            # message. If every message has to arrive, DELETE the ws_uri instead: the client then connects again and
+            # asks for the messages that it missed.
             return self.push(ws_uri, text).status == HTTPStatus.GONE
         except (InvalidURL, ValueError):
-            return True  # no valid address: the connect was not sent by a gateway
+            return True  # not a valid address: the POST did not come from a gateway
         except (OSError, HTTPException):
-            return False  # the gateway does not respond now, but its clients may still be there
+            return False  # the gateway does not respond, but its clients may still be connected
 
 
 class Webhook(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ WEBHOOK = "/websocket"
 
 
 class DemoServer(ThreadingHTTPServer):
-    """Listens once it is made. `serve_forever` serves requests; `close` stops it from another thread."""
+    """Listens from its creation. `serve_forever` serves requests; `close` stops it from another thread."""
 
     daemon_threads = True
     request_queue_size = 128  # the gateway may open many connections at once
@@ -36,14 +36,14 @@ class DemoServer(ThreadingHTTPServer):
         super().__init__((host, port), DemoHandler)
 
     def server_bind(self) -> None:
-        """Bind without a lookup of the full name of the host, which may take seconds."""
+        """Bind without looking up the full name of the host, which may take seconds."""
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
         self.server_name, self.server_port = str(host), int(port)
         self.location = f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore closed connections, which are normal for browsers."""
+        """Ignore errors of connections, which browsers may close at any time."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -66,7 +66,7 @@ class DemoHandler(Webhook):
         if path != WEBHOOK:
             return answer("NOT_FOUND", HTTPStatus.NOT_FOUND, message=f"The backend is at {WEBHOOK}.")
         if "origin" in headers:
-            # Only browsers send this. A web page must not make the chat push to addresses of its choice.
+            # Only browsers send `Origin`. A web page must not make the chat push to addresses of its choice.
             return answer("FORBIDDEN", HTTPStatus.FORBIDDEN, message="Only the gateway may call this.")
         url = f"http://{headers.get('host', 'localhost')}{self.path}"
         shown = dict(self.headers.items())
@@ -77,7 +77,7 @@ class DemoHandler(Webhook):
     def do_GET(self) -> None:  # noqa: N802 - http.server wants this name
         """Serve the page and its requests."""
         if not is_loopback(self.headers.get("Host", "")):
-            # Otherwise a web site could let its own name resolve to this machine, and read the traffic (DNS rebinding).
+            # DNS rebinding: a web site could let its own name resolve to this machine, and read the traffic.
             advice = f"Open http://localhost:{self.server.server_port}/ instead.\n"
             self.send("text/plain", advice.encode(), HTTPStatus.FORBIDDEN)
             return
@@ -107,7 +107,7 @@ class DemoHandler(Webhook):
 
     def stream(self, after: str) -> None:
         """Send the traffic as Server-Sent Events, until the browser closes or the server stops."""
-        self.close_connection = True  # the body has no length: it ends with the connection
+        self.close_connection = True  # the body has no length, so it ends with the connection
         self.connection.settimeout(self.write_timeout)  # bounds the wait for a browser that does not read
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
@@ -134,7 +134,7 @@ def is_loopback(host: str) -> bool:
 
 
 def content_security_policy(page: bytes) -> str:
-    """Return a policy that allows the page only its own script and style, its server and WebSockets."""
+    """Return a policy that only allows the page's own script and style, its server and WebSockets."""
     allowed = ["default-src 'none'", "connect-src 'self' ws: wss:", "img-src 'self'", "form-action 'none'"]
     for tag in ("script", "style"):
         inside = page.partition(f"<{tag}>".encode())[2].partition(f"</{tag}>".encode())[0]

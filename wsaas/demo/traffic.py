@@ -1,7 +1,7 @@
 """Records the HTTP between the gateway and the chat for the page.
 
-The chat is not involved: `Traffic.observe` wraps the call that handles a request of the gateway, and `Traffic.observed`
-the function that pushes.
+The chat does not know of it: `Traffic.observe` wraps the call that handles a request from the gateway, and
+`Traffic.observed` wraps the function that pushes.
 """
 
 import base64
@@ -19,7 +19,7 @@ from wsaas.demo.chat import Answer
 
 UTF8 = codecs.getincrementaldecoder("utf-8")
 MAX_EXCHANGES = 200
-MAX_BODY_BYTES = 16 * 1024  # kept of one body
+MAX_BODY_BYTES = 16 * 1024  # the recorded part of a body
 KEEP_ALIVE_S = 15.0  # silence after which a stream sends a comment, to detect a closed connection
 # Headers of every HTTP request, which the page does not show.
 HIDDEN_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
@@ -34,7 +34,7 @@ class Request:
     url: str
     headers: Mapping[str, str]
     body: bytes
-    ws_uri: str = ""  # of the client that it is about
+    ws_uri: str = ""  # of the client that the request is about
 
     def shown_headers(self) -> dict[str, str]:
         """Return the headers without those that the page does not show."""
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Exchange:
-    """A request, and its answer once there is one."""
+    """A request and its answer, which is None until it arrives."""
 
     number: int
     request: Request
@@ -54,7 +54,7 @@ class Exchange:
     error: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as JSON for the page."""
+        """Return the members of its JSON object for the page."""
         request, answer = self.request, self.answer
         return {
             "number": self.number,
@@ -75,10 +75,10 @@ class Exchange:
 
 
 class Traffic:
-    """The last exchanges, and a live stream of them for any number of readers.
+    """The latest exchanges, and a live stream of them for any number of readers.
 
-    All readers share one bounded ring, and each remembers how far it has read. So nothing waits for a reader: a slow
-    one misses what has left the ring meanwhile.
+    All readers share one bounded ring, and each remembers its position. So nothing waits for a reader: a slow reader
+    misses exchanges that have left the ring.
     """
 
     def __init__(self, kept: int = MAX_EXCHANGES, keep_alive: float = KEEP_ALIVE_S) -> None:
@@ -89,11 +89,11 @@ class Traffic:
         self._count = 0
         self._closed = False
         self._changed = threading.Condition()
-        # Distinguishes this run from an earlier one, whose numbers a reader that reconnects may still have.
+        # Distinguishes this run from an earlier one: a reader that reconnects may still have a number from that run.
         self._run = secrets.token_hex(4)
 
     def observe(self, request: Request, call: Callable[[], Answer]) -> Answer:
-        """Make the call that handles a request; record both."""
+        """Record `request`, handle it with `call`, and record the answer."""
         with self._changed:
             self._count += 1
             exchange = Exchange(self._count, shortened(request))
@@ -116,7 +116,7 @@ class Traffic:
                 self._publish(exchange)
 
     def observed(self, push: Callable[[str, bytes], Answer]) -> Callable[[str, bytes], Answer]:
-        """Return `push`, wrapped so that its exchanges are recorded."""
+        """Return a function that calls `push` and records the exchange."""
 
         def recorded(ws_uri: str, text: bytes) -> Answer:
             url = ws_uri if "://" in ws_uri else f"http://{ws_uri}"
@@ -126,17 +126,17 @@ class Traffic:
         return recorded
 
     def stream(self, after: str = "") -> Iterator[str]:
-        """Yield Server-Sent Events until `close`: first the exchanges that are kept, then each change.
+        """Yield Server-Sent Events until `close`: first the recorded exchanges, then each change.
 
-        An event has a list of the exchanges that are new or changed, oldest first. `after`: the id of the last event
-        that the reader has seen, if any.
+        An event is a list of new or changed exchanges, oldest first. `after`: the id of the last event that the reader
+        has seen, if any.
         """
         run, _, revision = after.partition(".")
         seen = int(revision) if run == self._run and revision.isdecimal() else 0
         while True:
             with self._changed:
                 self._wait_for_change(seen)
-                # Taken under the lock: an exchange may be answered, and so change, at any time.
+                # Under the lock, as an exchange changes when its answer arrives.
                 news = [exchange.as_dict() for exchange in self._ring if exchange.revision > seen]
                 seen = self._revision
             if self._closed:
@@ -159,7 +159,7 @@ class Traffic:
 
 
 def shortened(request: Request) -> Request:
-    """Return a copy of a request with at most one byte more of its body than is shown."""
+    """Return a copy of a request. Its body has at most one byte more than is shown, to tell that it was cut."""
     body = request.body[: MAX_BODY_BYTES + 1]
     return Request(request.to, request.method, request.url, dict(request.headers), body, request.ws_uri)
 
@@ -173,9 +173,9 @@ def printable(body: bytes) -> str:
 
 
 def as_text(body: bytes) -> str | None:
-    """Decode a body; return None where it is not text, or does not fit on a command line."""
+    """Decode a body; return None if it is not text, or cannot be an argument of a command."""
     try:
-        # A long body may have been cut within a character.
+        # A long body may have been cut in the middle of a character.
         text = UTF8().decode(body, final=len(body) <= MAX_BODY_BYTES)
     except UnicodeDecodeError:
         return None
@@ -183,7 +183,7 @@ def as_text(body: bytes) -> str | None:
 
 
 def curl(request: Request) -> str | None:
-    """Return a shell command that repeats a request; None where its body is too long."""
+    """Return a shell command that repeats a request; None if its body is too long."""
     if len(request.body) > MAX_BODY_BYTES:
         return None
     words = ["curl", "-i", "-X", request.method]
@@ -198,6 +198,6 @@ def curl(request: Request) -> str | None:
         words += ["--data-binary", "@-"]
     else:
         words += ["--data-raw", text]  # --data reads a file if it starts with @
-    # curl takes braces and brackets in a URL for patterns, unless told not to.
+    # Without --globoff, braces and brackets in a URL are patterns for curl.
     words += ["--globoff", request.url] if set("[]{}") & set(request.url) else [request.url]
     return prefix + shlex.join(words)

@@ -42,11 +42,11 @@ def test_a_command_and_its_flags(given, command, flags):
         (["demo", "more", "words"], "unrecognized arguments: more words"),
         (
             ["--api-uri"],
-            "argument --api-uri: expected one argument (one that starts with - is written --flag=VALUE)",
+            "argument --api-uri: expected one argument (write --flag=VALUE if the value starts with -)",
         ),
         (
             ["--control-token", "-x"],
-            "argument --control-token: expected one argument (one that starts with - is written --flag=VALUE)",
+            "argument --control-token: expected one argument (write --flag=VALUE if the value starts with -)",
         ),
         (["--version=1"], "argument --version: ignored explicit argument '1'"),
     ],
