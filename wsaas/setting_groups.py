@@ -148,7 +148,7 @@ class LimitSettings:
     max_memory: int | None = setting(
         setting_types.memory.or_zero("no limit"),
         None,
-        "Memory (bytes) that the process may use. Above it, the clients that hold the most are not read and pushes to "
+        "Memory (bytes) that the process may use. Above it, the clients that use the most are not read and pushes to "
         "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
         unset=None,
     )

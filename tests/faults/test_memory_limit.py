@@ -53,7 +53,7 @@ async def test_clients_that_hold_unfinished_messages_are_throttled_and_then_new_
     await echo(honest, b"over the limit")
     assert most < LIMIT + 64 * MIB
     said = node.program.said()
-    assert said.index("clients that hold much are throttled") < said.index("new ones are refused")
+    assert said.index("the clients that use the most are throttled") < said.index("new clients are refused")
     for raw in hostile:
         raw.reset()
     await wait_until(lambda: "within MAX_MEMORY again" in node.program.said())

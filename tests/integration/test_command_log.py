@@ -141,7 +141,7 @@ def test_a_crash_is_logged_with_its_traceback_and_ends_the_process(backend: Thre
             gateway.read_all()
         assert gateway.process.wait(TIMEOUT_S) == 1
         if is_read:
-            assert b" ERROR the gateway ends with an uncaught exception\nTraceback" in gateway.said
+            assert b" ERROR the gateway ended with an uncaught exception\nTraceback" in gateway.said
             assert gateway.said.endswith(b"RuntimeError: on purpose\n")
 
 

@@ -1,1 +1,1 @@
-"""Finds out which process holds a connection, and passes requests on to it."""
+"""Finds the process that holds a connection, and forwards requests to it."""

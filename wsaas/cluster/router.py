@@ -1,4 +1,4 @@
-"""From a connection id to what answers for it: a session of this process, or the peer that holds it."""
+"""Finds a connection by its id: in a session of this process, or at a peer."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -13,25 +13,25 @@ class Peer(Protocol):
     """Another process that holds connections: a worker of this node, or another node."""
 
     def forward(self, request: Request, connection_id: str) -> DeferredResponse:
-        """Pass a complete `request`, already authorized, on to the process that holds `connection_id`.
+        """Forward a complete and authorized `request` to the process that holds `connection_id`.
 
-        The response never comes before this returns. One to a HEAD carries the body that a GET would be answered with.
-        When the response is cancelled, nothing of it is read any more; the request may have been carried out.
+        The response is never resolved before this method returns. The response to HEAD has the body of a response to
+        GET. If it is cancelled, it is dropped when it arrives, but the request may have been carried out.
         """
 
 
 class Router(Protocol):
-    """Finds what answers for a connection id."""
+    """Finds the session or the peer for a connection id."""
 
     def find(self, connection_id: str, /) -> Session | None:
-        """Return the session in this process, None where it is not. Every push calls this."""
+        """Return the session if it is in this process, else None. Every push calls this."""
 
     def find_peer(self, connection_id: str, /) -> Peer | None:
-        """Return the peer that holds an id which `find` did not find; None where the id is gone."""
+        """Return the peer for a connection id that `find` did not find; None if the connection is gone."""
 
 
 class LocalRouter:
-    """The router of a process that shares its connections with no other: `find` is the registry's own look-up."""
+    """The router of a process without peers. `find` is `Registry.find`, without a call in between."""
 
     __slots__ = ("find",)
 
@@ -40,5 +40,5 @@ class LocalRouter:
         self.find: Callable[[str], Session | None] = registry.find
 
     def find_peer(self, _connection_id: str, /) -> Peer | None:
-        """Return None: an id that is not here is gone."""
+        """Return None: there are no peers."""
         return None

@@ -1,8 +1,7 @@
-"""Writes the log to standard error, as text or as one JSON object a line.
+"""Writes the log to standard error, as text or as one JSON object per line.
 
-A line is formatted where it is logged, and written by a thread, so that a standard error that nobody reads does not
-block the event loop. `logging.handlers.QueueListener` does not fit: its queue is not bounded in bytes, and its stop
-waits without a bound.
+The caller formats a line, and a thread writes it. So the event loop is not blocked when nobody reads standard error.
+`logging.handlers.QueueListener` is not used, as its queue has no limit in bytes and its `stop` may wait forever.
 """
 
 import logging
@@ -32,20 +31,20 @@ LEVELS: Mapping[str, int] = {
 _LEVEL_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
 MAX_QUEUED_LINES, MAX_QUEUED_BYTES = 10_000, 1 << 20
-"""Lines and bytes that may wait to be written, those being written included. One line always fits."""
+"""Maximum lines and bytes in the queue, including those that are being written. One line always fits."""
 
 FLUSH_TIMEOUT_S = 1.0
-"""Seconds, at most, that the process waits at its end for queued lines to be written."""
+"""Maximum seconds that the process waits at its end for queued lines to be written."""
 
 WRITE_SIZE = 1 << 16
-"""Bytes of one system call. A blocking one returns when all of them are written."""
+"""Maximum bytes per system call. A blocking call returns only when all of them are written."""
 
 
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.123Z INFO message`, with control characters escaped so that a line stays one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback follows on lines of its own."""
+        """Return the line, followed by the lines of a traceback if there is one."""
         message = record.getMessage()
         if not message.isprintable():
             message = message.encode("unicode_escape").decode("ascii")
@@ -56,7 +55,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "message"}`, and `"exception"` where there is one."""
+    """`{"time", "level", "message"}`, and `"exception"` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one JSON object on one line."""
@@ -71,12 +70,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _encodable(text: str) -> str:
-    """Escape lone surrogates, which stand for bytes in paths and variables that are not UTF-8. JSON has none."""
+    """Escape lone surrogates, which JSON does not allow. Python uses them for bytes of paths that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Line(NamedTuple):
-    """Bytes for `descriptor`. `lost`: the number of log lines that are lost if they cannot be written."""
+    """A line to write to `descriptor`. `lost`: the number of log lines that are lost if writing fails."""
 
     descriptor: int
     data: bytes
@@ -86,12 +85,12 @@ class _Line(NamedTuple):
 class BackgroundWriter:
     """Writes lines in a daemon thread, in their order.
 
-    Lines that do not fit into the queue, or cannot be written, are dropped and counted. When lines are written again,
-    the line that `notice(count, why)` returns takes their place.
+    Lines that do not fit into the queue, or cannot be written, are dropped and counted. When writing works again,
+    `notice(count, why)` returns a line that takes their place.
     """
 
     def __init__(self, notice: Callable[[int, str], bytes], descriptor: int) -> None:
-        """Write to `descriptor`, which may block, from `start` on."""
+        """Write to `descriptor`, which may block, after `start`."""
         self._notice = notice
         self._descriptor = descriptor
         self._lines: list[_Line] = []
@@ -111,7 +110,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def put(self, data: bytes, descriptor: int | None = None) -> None:
-        """Queue a line; never blocks. `descriptor`: another one than that of the log."""
+        """Queue a line without blocking. `descriptor`: where to write it, by default the descriptor of the log."""
         with self._changed:
             if self._count >= MAX_QUEUED_LINES or (self._count and self._bytes + len(data) > MAX_QUEUED_BYTES):
                 self._overflow += 1
@@ -121,7 +120,10 @@ class BackgroundWriter:
             self._changed.notify_all()
 
     def flush(self, timeout: float = FLUSH_TIMEOUT_S) -> None:
-        """Wait until all is written, for `timeout` seconds at most. Does not wait again while nothing is written."""
+        """Wait until the queue is empty, for at most `timeout` seconds.
+
+        After a time-out, later calls do not wait until the thread makes progress again.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while (self._count or self._overflow) and self._stalled_at != self._progress:
@@ -132,7 +134,7 @@ class BackgroundWriter:
                     self._changed.wait(seconds)
 
     def close(self) -> None:
-        """Let the thread end when all is written."""
+        """Let the thread end when the queue is empty."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -148,7 +150,7 @@ class BackgroundWriter:
             self._overflow = 0
             self._add(_Line(self._descriptor, self._notice(count, "standard error was not read"), count))
 
-    # In the thread.
+    # Called in the thread.
 
     def _run(self) -> None:
         while lines := self._take():
@@ -160,7 +162,7 @@ class BackgroundWriter:
                 self._changed.notify_all()
 
     def _take(self) -> list[_Line]:
-        """Wait for lines; return them, or none when the writer is closed."""
+        """Wait for lines and return them; return an empty list if the writer is closed."""
         with self._changed:
             while not (self._lines or self._overflow or self._closed):
                 self._changed.wait()
@@ -173,7 +175,7 @@ class BackgroundWriter:
             return lines
 
     def _write(self, descriptor: int, lines: list[_Line]) -> None:
-        # In as few system calls as possible: each releases the GIL, and a busy event loop is slow to give it back.
+        # Make few system calls: each releases the GIL, and a busy event loop is slow to release it in turn.
         data = memoryview(b"".join(line.data for line in lines))
         done = 0
         try:
@@ -188,7 +190,7 @@ class BackgroundWriter:
 
 
 def _write_some(descriptor: int, data: memoryview) -> int:
-    """Write. Where another process made the shared descriptor non-blocking, wait until it is writable."""
+    """Write to `descriptor`. If another process made it non-blocking, wait until it is writable."""
     try:
         return os.write(descriptor, data)
     except BlockingIOError:
@@ -202,7 +204,7 @@ class QueueHandler(logging.Handler):
     """Formats records and queues their lines to be written to `descriptor`."""
 
     def __init__(self, formatter: logging.Formatter, descriptor: int) -> None:
-        """Write from `start` on."""
+        """Prepare to write to `descriptor` after `start`."""
         super().__init__()
         self.setFormatter(formatter)
         self.writer = BackgroundWriter(self._notice, descriptor)
@@ -212,7 +214,7 @@ class QueueHandler(logging.Handler):
         self.writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line of `record`. Never blocks or raises."""
+        """Format and queue `record`. Never blocks or raises."""
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - whatever was passed to the logger
@@ -221,11 +223,11 @@ class QueueHandler(logging.Handler):
         self.writer.put(_line(line))
 
     def flush(self) -> None:
-        """Wait until all is written, for `FLUSH_TIMEOUT_S` at most."""
+        """Wait until all lines are written, for at most `FLUSH_TIMEOUT_S`."""
         self.writer.flush()
 
     def close(self) -> None:
-        """Write what is queued, within `FLUSH_TIMEOUT_S`, and end the thread."""
+        """Write the queued lines, within `FLUSH_TIMEOUT_S`, and end the thread."""
         self.writer.flush()
         self.writer.close()
         super().close()
@@ -247,13 +249,13 @@ def _line(text: str) -> bytes:
 
 
 _handlers: list[QueueHandler] = []
-"""The handler that `configure` made last, if any."""
+"""The handler from the last call of `configure`, if any."""
 
 
 def configure(level: str, style: str) -> None:
-    """Send the logs of `wsaas` and of asyncio at `level` (a key of `LEVELS`) and above to standard error as `style`.
+    """Write logs of `wsaas` and asyncio at `level` (a key of `LEVELS`) and above to standard error, without blocking.
 
-    Everything else that Python itself would write to standard error, and block for, goes the same way: uncaught
+    `style`: `text` or `json`. The same handler writes what Python itself would write to standard error: uncaught
     exceptions, warnings, and logs of other libraries without a handler.
     """
     close()
@@ -273,30 +275,30 @@ def configure(level: str, style: str) -> None:
 
 
 def _standard_error() -> int:
-    # Where it was closed at the start, its descriptor may be that of a socket by now.
+    # If standard error was closed at the start, a socket may have its descriptor by now.
     return os.open(os.devnull, os.O_WRONLY) if sys.__stderr__ is None else sys.__stderr__.fileno()
 
 
 def announce(text: str) -> None:
-    """Write `text` to standard output without blocking. `configure` comes first."""
+    """Write `text` to standard output without blocking. Call `configure` first."""
     if _handlers and sys.__stdout__ is not None:
         _handlers[0].writer.put(_line(text), sys.__stdout__.fileno())
 
 
 def flush() -> None:
-    """Wait until all that was logged is written, for `FLUSH_TIMEOUT_S` at most."""
+    """Wait until all log lines are written, for at most `FLUSH_TIMEOUT_S`."""
     for handler in _handlers:
         handler.flush()
 
 
 def close() -> None:
-    """Write what was logged, within `FLUSH_TIMEOUT_S`, and close the handler that `configure` made."""
+    """Write all log lines, within `FLUSH_TIMEOUT_S`, and close the handler from `configure`."""
     while _handlers:
         _handlers.pop().close()
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    logger.critical("the gateway ends with an uncaught exception", exc_info=(kind, error, traceback))
+    logger.critical("the gateway ended with an uncaught exception", exc_info=(kind, error, traceback))
 
 
 def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""Hides secrets in quotations: a backend may repeat the credentials of a client in an error page."""
+"""Hides secrets in quoted responses: a backend may repeat the credentials of a client in an error page."""
 
 import re
 
@@ -10,12 +10,12 @@ _SECRETS = re.compile(
     rf"""
     # A header on a line of its own.
     (?P<header>(?:authorization|cookie|api-key|token|websocket-protocol)[ \t]*:[ \t]*)(?=[^\s"'])[^\r\n<]*
-    # A member of JSON, or of what a program shows of a mapping.
+    # A member of a JSON object, or of a printed mapping.
     | (?P<member>(?:{_NAMES}|websocket-protocol|query)[\w-]{{0,40}}\\?["']\s{{0,8}}:\s{{0,8}})(?:{_QUOTED})
-    # A pair of a query, a form or a cookie.
+    # A pair in a query, a form or a cookie.
     | (?P<pair>(?:{_NAMES})[\w-]{{0,40}}=)[^\s&,;"'<>]+
     | (?P<scheme>\b(?:bearer|basic)\s{{1,8}})[^\s'",;<]+
-    # The query or the fragment of a URL, and the user in it.
+    # The query, the fragment or the user of a URL.
     | (?P<query>(?<=[\w/])[?#])[^\s"'<>]+
     | (?P<user>(?<=:)//)[^\s/@"'<>]{{1,256}}(?=@)
     """,
@@ -24,9 +24,9 @@ _SECRETS = re.compile(
 
 
 def hide_secrets(text: str) -> str:
-    """Return `text` with `(hidden)` in the place of what looks like a credential, or may contain one.
+    """Return `text` with `(hidden)` instead of everything that looks like a credential or may contain one.
 
-    Usual names and formats are recognized. It takes linear time.
+    It recognizes common names and formats, in linear time.
     """
     return _SECRETS.sub(_hide, text)
 

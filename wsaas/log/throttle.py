@@ -1,8 +1,8 @@
-"""A limit on log lines that may repeat thousands of times a second.
+"""Throttles log lines that could repeat thousands of times a second.
 
-The first line of a cause is logged at once. Then no line of this cause is logged for one second, after the next line
-for two seconds, then four, and so on up to a minute. Lines within such an interval are counted, and the latest of them
-is logged at its end with their number. A cause without lines for a minute is forgotten.
+The first line about a cause is logged at once, and starts an interval of one second. Further lines within an interval
+are only counted. At its end, the latest of them is logged with their number, and the next interval is twice as long, up
+to a minute. A cause without lines for a minute is forgotten.
 """
 
 import logging
@@ -12,16 +12,16 @@ from collections.abc import Callable, Hashable
 from wsaas.log import logger
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1.0, 60.0
-"""Seconds between two lines of one cause, at first and at most."""
+"""Seconds between two lines about one cause: initially, and at most."""
 
 MAX_CAUSES = 256
-"""Causes that are tracked at a time. All others count as one."""
+"""Maximum number of causes that are tracked. All others count as one cause."""
 
 _OTHER_CAUSE = "any other cause"
 
 
 class _Cause:
-    """The lines of one cause. `count`: lines since the last one that was logged; `message`, `args`: the latest."""
+    """The lines about one cause. `count`: lines since the last logged one; `message`, `args`: the latest line."""
 
     __slots__ = ("args", "count", "interval", "last_at", "level", "logged_at", "message")
 
@@ -38,7 +38,7 @@ class _Cause:
         return now >= self.logged_at + self.interval
 
     def note_logged(self, now: float) -> None:
-        """Begin the next interval."""
+        """Start the next interval."""
         self.interval = min(MAX_INTERVAL_S, self.interval * 2)
         self.logged_at = now
         self.count = 0
@@ -46,15 +46,15 @@ class _Cause:
 
 
 class LogThrottle:
-    """Logs to the logger of `wsaas`. Arguments are formatted only when their line is logged."""
+    """Logs to `logger`. A line is formatted only if it is logged."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Start with no causes; `now` gives monotonic seconds."""
+        """Start without causes. `now` returns monotonic seconds."""
         self._now = now
         self._causes: dict[Hashable, _Cause] = {}
 
     def info(self, cause: Hashable, message: str, *args: object) -> None:
-        """Log `message % args` at INFO, unless a line of the same `cause` was logged too recently."""
+        """Log `message % args` at INFO, or count it if a line about the same `cause` was logged too recently."""
         self._log(logging.INFO, cause, message, args)
 
     def warning(self, cause: Hashable, message: str, *args: object) -> None:
@@ -66,7 +66,7 @@ class LogThrottle:
         self._log(logging.ERROR, cause, message, args)
 
     def log_due(self, now: float) -> None:
-        """Log what was counted in the intervals that are over at `now`. To be called about once a second."""
+        """Log the counted lines of all intervals that are over at `now`. Call it about once a second."""
         for key, cause in [*self._causes.items()]:
             if cause.count and cause.is_due(now):
                 self._summarize(cause, now)
@@ -74,7 +74,7 @@ class LogThrottle:
                 del self._causes[key]
 
     def flush(self) -> None:
-        """Log what was counted so far, and forget all causes. For the end of the process."""
+        """Log all counted lines and forget all causes. Call it at the end of the process."""
         now = self._now()
         for cause in self._causes.values():
             if cause.count:
@@ -106,4 +106,4 @@ class LogThrottle:
 
 
 throttle = LogThrottle()
-"""The one of the process, like `logger`."""
+"""The only throttle of the process, like `logger`."""

@@ -1,1 +1,1 @@
-"""The memory of the process: its limit, its use, and the garbage collector."""
+"""The memory of the process: its limit, the memory in use, and garbage collection."""

@@ -1,4 +1,4 @@
-"""When Python's garbage collector runs."""
+"""Decides when Python's garbage collector runs."""
 
 import gc
 import sys
@@ -6,30 +6,30 @@ import time
 from collections.abc import Callable
 
 GC_THRESHOLDS = (2_000, 3, 1 << 30)
-"""Thresholds of the three generations. The objects of the first two are few: to collect them takes a millisecond. A
-collection of the third looks at each object of each client, and all wait for it: only `GcScheduler` starts one."""
+"""Thresholds of the three generations. The first two have few objects and are collected in a millisecond. Collecting
+the third visits all objects of all clients while everything waits, so only `GcScheduler` does it."""
 
 GC_INTERVAL_S = 60.0
-"""Least seconds between two full collections."""
+"""Minimum seconds between two full collections."""
 
 GC_SHARE = 0.001
-"""Share of the time that full collections may take. After one of 70 ms (100,000 clients) there is none for 70 s."""
+"""Maximum share of the time for full collections. After one of 70 ms (100,000 clients) there is none for 70 s."""
 
 FEW_CLIENTS = 2_000
 """Up to this number of clients, a full collection takes a few milliseconds."""
 
 GROWTH_BLOCKS, GROWTH_SHARE = 200_000, 1 / 4
-"""Growth, in memory blocks of Python objects and as a share of those in use, after which a full collection looks for
-garbage. 200,000 blocks are some 15 MB."""
+"""Growth after which a full collection looks for garbage: a number of memory blocks of Python objects (200,000 are
+about 15 MB), and a share of the blocks in use."""
 
 SAMPLE_S = 1.0
-"""Least seconds between two samples of the blocks in use. One takes 0.1 ms with 100,000 clients."""
+"""Minimum seconds between two samples of the blocks in use. A sample takes 0.1 ms with 100,000 clients."""
 
 
 def stop_full_collections() -> None:
-    """Collect once, exclude the objects of now for good, and let Python start no full collection by itself.
+    """Collect once, exclude all current objects from later collections, and keep Python from starting full ones.
 
-    To be called once, when the process has started.
+    Call it once, when the process has started.
     """
     gc.collect()
     gc.freeze()
@@ -39,15 +39,15 @@ def stop_full_collections() -> None:
 class GcScheduler:
     """Starts full collections, which search all objects for garbage.
 
-    The gateway itself makes no reference cycles: this bounds what a library or a bug may leave. With up to
-    `FEW_CLIENTS` clients there is a collection every `GC_INTERVAL_S`. With more, there is one when the blocks in use
-    are `GROWTH_BLOCKS` and `GROWTH_SHARE` above their least number since the last one. That may be garbage or new
-    clients and messages: only a collection can tell. In any case collections are `GC_INTERVAL_S` apart, and take no
-    more than `GC_SHARE` of the time.
+    The gateway itself makes no reference cycles, so full collections only bound what a library or a bug may leave. With
+    up to `FEW_CLIENTS` clients, there is one every `GC_INTERVAL_S`. With more clients, there is one when the number of
+    blocks in use has grown by both `GROWTH_BLOCKS` and `GROWTH_SHARE` since its minimum after the last collection. The
+    growth may be garbage, or new clients and messages: only a collection can tell. Collections are always at least
+    `GC_INTERVAL_S` apart, and take at most `GC_SHARE` of the time.
     """
 
     def __init__(self, clients: Callable[[], int], blocks: Callable[[], int] = sys.getallocatedblocks) -> None:
-        """`clients` returns the number of clients, `blocks` that of the memory blocks of Python objects."""
+        """`clients` returns the number of clients, `blocks` the number of memory blocks of Python objects."""
         self._clients = clients
         self._blocks = blocks
         self._least_blocks = blocks()

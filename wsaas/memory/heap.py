@@ -4,11 +4,11 @@ import ctypes
 import os
 
 TRIM_THRESHOLD_BYTES = 16 << 20
-"""Freed bytes at the end of the heap that are kept. The default of glibc is 128 KiB: for each large message, the kernel
-would map all pages anew and clear them, which is four fifths of what the message takes."""
+"""Freed bytes at the end of the heap that are kept. With glibc's default of 128 KiB, the kernel would map and clear all
+pages again for each large message, which takes four fifths of its time."""
 
 MMAP_THRESHOLD_BYTES = 8 << 20
-"""Size from which on a block is mapped by itself, and returned to the system when it is freed."""
+"""Minimum size of a block that has its own mapping, and is returned to the system when it is freed."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
@@ -17,7 +17,7 @@ _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_
 def keep_freed_memory() -> bool:
     """Let glibc keep `TRIM_THRESHOLD_BYTES` of freed memory; return whether it does.
 
-    It does not where the C library is another one, or where the environment configures glibc (mallopt(3)).
+    Does nothing with another C library, or if environment variables configure glibc (mallopt(3)).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or any(name in os.environ for name in _SET_BY_USER):

@@ -1,8 +1,9 @@
-"""A limit on the memory of the process: past it, clients that hold much are throttled, then handshakes are refused.
+"""The limit on the memory of the process. Above it, the largest clients are throttled, then handshakes are refused.
 
-Each client has limits of its own (`INBOX`, `SEND_BUFFER`, `MAX_MESSAGE_SIZE`), but thousands that reach them would
-exceed the memory of the machine. While the process is over its limit, the allowance of each client shrinks: clients
-that hold more are not read, and pushes to them are refused. Small messages of other clients flow as before.
+Each client has its own limits (`INBOX`, `SEND_BUFFER`, `MAX_MESSAGE_SIZE`), but thousands of clients at these limits
+would exceed the memory of the machine. While the process is above its limit, each client has an allowance, which
+shrinks. Clients above their allowance are not read, and pushes to them are refused. Small messages of other clients
+flow as before.
 """
 
 import math
@@ -14,27 +15,27 @@ from wsaas.log import logger
 from wsaas.memory import usage
 
 MAX_ALLOWANCE, MIN_ALLOWANCE = 4 << 20, 16 << 10
-"""Bytes that one client may hold when the limit was just passed, and the least that this shrinks to."""
+"""Bytes that each client may use when the process has just exceeded the limit, and the minimum of this allowance."""
 
 SAMPLE_BYTES = 8 << 20
-"""Bytes that clients come to hold until the memory is sampled again, which also happens each second."""
+"""Growth of the buffers of all clients after which the memory is sampled again. It is also sampled each second."""
 
 RELIEF_SHARE = 0.9
 """Share of the limit below which the allowance grows again."""
 
 MIN_LIMIT = 64 << 20
-"""Bytes of the smallest limit that is accepted. Python and the libraries take half of that."""
+"""The smallest valid limit, in bytes. Python and the libraries use half of it."""
 
 SAMPLES_PER_TRIM = 10
-"""Samples over the limit, one a second, for each request to return freed memory to the system."""
+"""While the limit is exceeded, freed memory is returned to the system once in this number of samples (seconds)."""
 
 
 class Pressure(Enum):
-    """How much memory is in use."""
+    """What is done to stay within the limit."""
 
     NONE = "within the limit"
-    THROTTLING = "over the limit: clients that hold much are throttled"
-    REFUSING = "over the limit although all are throttled: handshakes are refused"
+    THROTTLING = "over the limit: clients above their allowance are throttled"
+    REFUSING = "over the limit with the smallest allowance: handshakes are refused"
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
@@ -42,16 +43,16 @@ NONE, THROTTLING, REFUSING = Pressure
 
 
 class MemoryLimit:
-    """Compares the memory in use with `limit`, in bytes (infinity for none).
+    """Compares the memory in use with `limit`, in bytes (infinity for no limit).
 
-    `allowance`: bytes that one client may hold before it is throttled; infinity within the limit.
+    `allowance`: bytes that one client may use before it is throttled; infinity within the limit.
     """
 
-    __slots__ = ("_held", "_samples", "_trim", "_usage", "allowance", "limit", "pressure")
+    __slots__ = ("_growth", "_samples", "_trim", "_usage", "allowance", "limit", "pressure")
 
     def __init__(self, limit: float, usage: Callable[[], int], trim: Callable[[], object] = lambda: None) -> None:
         """`usage` returns the bytes in use; `trim` returns freed memory to the system."""
-        self._held = 0
+        self._growth = 0
         self._samples = 0
         self._trim = trim
         self._usage = usage
@@ -60,24 +61,24 @@ class MemoryLimit:
         self.pressure = NONE
 
     def note(self, size: int) -> None:
-        """Note that clients hold `size` bytes more, so that a flood is noticed before the next sample is due."""
-        self._held += size
-        if self._held >= SAMPLE_BYTES:
+        """Note that the buffers of clients grew by `size` bytes, to detect a flood before the next sample is due."""
+        self._growth += size
+        if self._growth >= SAMPLE_BYTES:
             self._sample()
 
     def check(self, _now: float) -> None:
-        """Sample the memory in use. To be called about once a second."""
+        """Sample the memory in use. Call it about once a second."""
         if self._sample() and self.pressure is not NONE:
             self._grow()
         elif self.pressure is not NONE:
             self._samples += 1
             if self._samples % SAMPLES_PER_TRIM == 0:
-                # The excess may be freed memory that the C library keeps.
+                # The excess may be freed memory that the C library has kept.
                 self._trim()
 
     def _sample(self) -> bool:
-        """Shrink the allowance if too much is in use; return whether it may grow again."""
-        self._held = 0
+        """Sample the memory, and shrink the allowance if too much is in use; return whether it may grow again."""
+        self._growth = 0
         in_use = self._usage()
         if in_use > self.limit:
             self._shrink(in_use)
@@ -86,7 +87,7 @@ class MemoryLimit:
     def _shrink(self, in_use: int) -> None:
         if self.pressure is NONE:
             logger.warning(
-                "memory: %d MiB in use, MAX_MEMORY is %d MiB: clients that hold much are throttled",
+                "memory: %d MiB in use, MAX_MEMORY is %d MiB: the clients that use the most are throttled",
                 in_use >> 20,
                 int(self.limit) >> 20,
             )
@@ -94,7 +95,7 @@ class MemoryLimit:
         elif self.allowance > MIN_ALLOWANCE:
             self._set(self.pressure, self.allowance / 2)
         elif self.pressure is THROTTLING:
-            logger.warning("memory: still over MAX_MEMORY with all clients throttled: new ones are refused")
+            logger.warning("memory: still over MAX_MEMORY with all clients throttled: new clients are refused")
             self._set(REFUSING, self.allowance)
 
     def _grow(self) -> None:
@@ -113,6 +114,6 @@ NO_MEMORY_LIMIT = MemoryLimit(math.inf, lambda: 0)
 
 
 def process_limit(max_memory: int | None) -> MemoryLimit:
-    """Return a limit of `max_memory` bytes for this process: 0 for none, None for half of what it may use."""
+    """Return the limit for this process. `max_memory`: bytes, 0 for no limit, None for half of the available memory."""
     limit = usage.available() // 2 if max_memory is None else max_memory or math.inf
     return MemoryLimit(limit, partial(usage.in_use, limit * RELIEF_SHARE), usage.trim)

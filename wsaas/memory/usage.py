@@ -1,4 +1,4 @@
-"""The memory that the process may use, and what it does use."""
+"""The memory that is available to the process, and the memory that it uses."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ BLOCK_SIZE = 80
 """Average bytes of a block of Python's allocator, which serves requests of up to 512 bytes."""
 
 INTERPRETER_SIZE = 32 << 20
-"""Bytes that the interpreter and the libraries take beside what they allocate: an upper bound."""
+"""Upper bound for the bytes that the interpreter and the libraries use besides allocated blocks."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
@@ -19,7 +19,7 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 _MALLINFO2 = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),  # "hblkhd": bytes in mapped blocks
-    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),  # "uordblks": bytes in others
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),  # "uordblks": bytes in use in the heap
 )
 
 
@@ -30,9 +30,9 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
-    """Return the bytes of memory that this process may use.
+    """Return how many bytes of memory this process may use.
 
-    That is the lowest limit of its cgroup and the enclosing ones, or the memory of the machine if there is no limit.
+    This is the lowest limit of its cgroup and the enclosing cgroups, or the memory of the machine without a limit.
     """
     found = [os.sysconf("SC_PHYS_PAGES") * _PAGE]
     for top, path, name in _cgroups(cgroups, membership):
@@ -40,7 +40,7 @@ def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
             try:
                 text = (top / group / name).read_text().strip()
             except OSError:
-                # In a container, the path may be the one on its host.
+                # In a container, the path may be valid only on the host.
                 continue
             if text.isdigit():
                 found.append(int(text))
@@ -48,7 +48,7 @@ def available(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
 
 
 def _cgroups(cgroups: Path, membership: Path) -> list[tuple[Path, Path, str]]:
-    """Return where a cgroup of this process may have a limit: the folder of the hierarchy, a path, a file name.
+    """Return where the cgroups of this process may have a limit: folder of the hierarchy, path in it, and file name.
 
     Lines of `membership` are `0::path` for version 2 and `number:controllers:path` for version 1 (cgroups(7)).
     """
@@ -69,7 +69,7 @@ def _cgroups(cgroups: Path, membership: Path) -> list[tuple[Path, Path, str]]:
 
 
 def resident(statm: Path = _STATM) -> int:
-    """Return the resident bytes of this process; 0 where the system has no /proc."""
+    """Return the resident bytes of this process; 0 if the system has no /proc."""
     try:
         return int(statm.read_bytes().split()[1]) * _PAGE
     except OSError:
@@ -77,7 +77,7 @@ def resident(statm: Path = _STATM) -> int:
 
 
 def allocated() -> int:
-    """Return about how many bytes this process has allocated; the resident ones where the C library has no count."""
+    """Estimate how many bytes this process has allocated; return the resident bytes if the C library has no count."""
     mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo2 is None:
         return resident()
@@ -87,17 +87,17 @@ def allocated() -> int:
 
 
 def in_use(threshold: float) -> int:
-    """Return the resident bytes or, where these exceed `threshold`, the allocated ones if they are fewer.
+    """Return the resident bytes. If they exceed `threshold`, return the allocated bytes instead if those are fewer.
 
-    The difference is freed memory that was not returned to the system, as other objects lie between. It is used again
-    before the process grows, so it must not count against new clients.
+    The difference is freed memory that the C library could not return to the system because of fragmentation. It is
+    reused before the process grows, so it must not count against new clients.
     """
     size = resident()
     return min(size, allocated()) if size > threshold else size
 
 
 def trim() -> None:
-    """Return freed memory to the system, as far as the C library can (malloc_trim(3))."""
+    """Return freed memory to the system if the C library supports it (malloc_trim(3))."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

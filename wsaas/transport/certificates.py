@@ -126,7 +126,7 @@ def _read(name: str, path: Path, mark: re.Pattern[str], what: str) -> str:
     except OSError as error:
         _refuse(name, path, f"cannot be read: {error.strerror}")
     if not mark.search(text):
-        _refuse(name, path, f"holds no {what} in PEM form")
+        _refuse(name, path, f"contains no {what} in PEM form")
     return text
 
 

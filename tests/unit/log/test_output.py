@@ -397,7 +397,7 @@ def test_an_uncaught_exception_is_logged(stderr):
     log.configure("INFO", "text")
     sys.excepthook(*raised(ValueError("why")))
     lines = stderr().splitlines()
-    assert lines[0].endswith(" ERROR the gateway ends with an uncaught exception")
+    assert lines[0].endswith(" ERROR the gateway ended with an uncaught exception")
     assert lines[-1] == "ValueError: why"
 
 

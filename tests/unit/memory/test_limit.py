@@ -111,8 +111,8 @@ def test_each_step_is_logged_once(rig, caplog):
     rig.check(LIMIT + 1, 20)
     rig.check(0, 20)
     assert caplog.messages == [
-        "memory: 0 MiB in use, MAX_MEMORY is 0 MiB: clients that hold much are throttled",
-        "memory: still over MAX_MEMORY with all clients throttled: new ones are refused",
+        "memory: 0 MiB in use, MAX_MEMORY is 0 MiB: the clients that use the most are throttled",
+        "memory: still over MAX_MEMORY with all clients throttled: new clients are refused",
         "memory: within MAX_MEMORY again",
     ]
 

@@ -155,8 +155,8 @@ def damage(path: Path, how: str) -> None:
 FAULTS = {
     "missing": "cannot be read: No such file or directory",
     "a folder": "cannot be read: Is a directory",
-    "empty": "holds no {} in PEM form",
-    "binary": "holds no {} in PEM form",
+    "empty": "contains no {} in PEM form",
+    "binary": "contains no {} in PEM form",
     "cut off": f"cannot be used: {DAMAGED}",
     "not base64": f"cannot be used: {DAMAGED}",
     "not DER": f"cannot be used: {DAMAGED}",
@@ -192,8 +192,8 @@ def test_the_key_of_another_certificate(authority, kind):
 
 def test_a_certificate_is_not_a_key_and_a_key_not_a_certificate(authority):
     files = authority.issue()
-    assert complaint(**{**files, "tls_key": files["tls_cert"]}).endswith("holds no private key in PEM form")
-    assert complaint(**{**files, "tls_cert": files["tls_key"]}).endswith("holds no certificate in PEM form")
+    assert complaint(**{**files, "tls_key": files["tls_cert"]}).endswith("contains no private key in PEM form")
+    assert complaint(**{**files, "tls_cert": files["tls_key"]}).endswith("contains no certificate in PEM form")
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
