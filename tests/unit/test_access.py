@@ -22,7 +22,7 @@ SOME = Origins(
         "https://x.b.com", "https://x.y.b.com", "http://x.b.com:8080", "file://", "https://xn--bcher-kva.example",
     ],
 )  # fmt: skip
-def test_an_origin_that_is_listed_may_connect(origin):
+def test_a_listed_origin_may_connect(origin):
     assert SOME.allow(origin)
 
 
@@ -72,18 +72,18 @@ PROXIES = Proxies((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
         ("", ["198.51.100.1"], ""),
     ],
 )
-def test_the_client_is_the_last_address_that_is_no_trusted_proxy(peer, forwarded, client):
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(peer, forwarded, client):
     assert PROXIES.client(peer, forwarded) == client
 
 
-def test_a_proxy_on_a_unix_socket_has_to_be_trusted_as_such():
+def test_proxies_on_unix_sockets_are_trusted_only_by_unix():
     assert Proxies(unix=True).client("", ["203.0.113.9", "198.51.100.1"]) == "198.51.100.1"
     assert Proxies(unix=True).client("192.0.2.7", ["198.51.100.1"]) == "192.0.2.7"
 
 
 @examples(300)
 @given(st.lists(st.one_of(st.ip_addresses().map(str), st.text(max_size=40)), max_size=6), st.ip_addresses().map(str))
-def test_any_forwarded_header_gives_an_address_that_a_client_cannot_forge(forwarded, stranger):
+def test_a_client_cannot_forge_its_address(forwarded, stranger):
     ip_address(PROXIES.client("10.0.0.1", forwarded))
     if not any(ip_address(stranger) in network for network in PROXIES.networks):
         assert PROXIES.client("10.0.0.1", [*forwarded, stranger]) == PROXIES.client("10.0.0.1", [stranger])
@@ -122,7 +122,7 @@ LOCAL = HostCheck(["gateway.example", "192.0.2.7", "2001:db8::7"])
         b"gateway.example", b"Gateway.Example.:443", b"192.0.2.7:80", b"[2001:DB8:0::7]:80", b"[::ffff:192.0.2.7]",
     ],
 )  # fmt: skip
-def test_a_loopback_host_or_one_of_the_settings_is_allowed(host):
+def test_loopback_hosts_and_configured_hosts_are_allowed(host):
     for _ in range(2):
         assert LOCAL.allow(host)
         assert host in LOCAL.known
@@ -138,13 +138,13 @@ def test_a_loopback_host_or_one_of_the_settings_is_allowed(host):
         b"localhost:http",
     ],
 )  # fmt: skip
-def test_any_other_host_is_refused(host):
+def test_other_hosts_are_refused(host):
     assert not LOCAL.allow(host)
     assert host not in LOCAL.known
 
 
 @pytest.mark.parametrize("name", ["", "0.0.0.0", "::"])
-def test_an_unspecified_address_is_no_host(name):
+def test_an_unspecified_address_is_not_an_allowed_host(name):
     for host in (b"", b"0.0.0.0", b"[::]", b"evil.example"):
         assert not HostCheck([name]).allow(host)
 
@@ -156,7 +156,7 @@ def test_any_host_is_allowed_on_a_unix_socket():
     assert not check.allow(None)
 
 
-def test_the_hosts_that_are_remembered_are_bounded():
+def test_the_number_of_remembered_hosts_is_limited():
     check = HostCheck([])
     for port in range(3 * MAX_KNOWN_HOSTS):
         assert check.allow(b"localhost:%d" % port)
@@ -186,5 +186,5 @@ def test_any_host_header_is_accepted_or_refused_without_an_exception(host):
         ({b"sec-fetch-site": b"same-origin"}, False),
     ],
 )
-def test_a_request_of_a_web_page_is_recognized(headers, page):
+def test_a_request_from_a_web_page_is_recognized(headers, page):
     assert from_web_page(headers) is page

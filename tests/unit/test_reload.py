@@ -1,4 +1,4 @@
-"""Which files are loaded again when SIGHUP asks."""
+"""The files that are reloaded on SIGHUP."""
 
 import pytest
 
@@ -12,7 +12,7 @@ SECRET = "whsec_" + "A" * 32
 
 
 class FakeCertificates(Certificates):
-    """Counts how often it loads."""
+    """Counts its calls of `load`."""
 
     def __init__(self):
         self.count = 0
@@ -32,7 +32,7 @@ class FakeCertificates(Certificates):
         ({"api_tls_ca": "/b"}, ["API_TLS_CA='/b'"]),
     ],
 )
-def test_the_files_of_tls_are_loaded_together(files, shown):
+def test_tls_files_are_loaded_together(files, shown):
     certificates = FakeCertificates()
     sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None)
     assert [source.shown for source in sources] == shown
@@ -41,7 +41,7 @@ def test_the_files_of_tls_are_loaded_together(files, shown):
     assert certificates.count == len(shown)
 
 
-def test_secrets_are_loaded_each_by_itself_and_only_from_files(tmp_path):
+def test_each_secret_file_is_loaded_by_itself(tmp_path):
     tokens, secrets = tmp_path / "tokens", tmp_path / "secrets"
     tokens.write_text("one")
     secrets.write_text(SECRET)

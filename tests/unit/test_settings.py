@@ -62,7 +62,7 @@ def value_of(name: str, text: str):
 
 
 def refusal(name: str, text: str) -> str:
-    """Return the one line that refuses `text` for the setting `name`."""
+    """Return the one-line error for the value `text` of the setting `name`."""
     with pytest.raises(SettingError) as raised:
         given_as_flags(**{name: text})
     with pytest.raises(SettingError) as again:
@@ -74,7 +74,7 @@ def refusal(name: str, text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a refused value as the message has it: who and a password before an @ are hidden."""
+    """Return a refused value as the error shows it: a user and password before an @ are hidden."""
     before, at, behind = text.rpartition("@")
     scheme, slashes, _ = before.partition("//")
     return repr(f"{scheme + slashes if slashes else ''}(hidden)@{behind}" if at else text)
@@ -133,7 +133,7 @@ def test_a_flag_beats_a_variable_and_a_variable_beats_the_default():
     assert load({"log_level": "DEBUG"}, environment).log_level == "DEBUG"
 
 
-def test_an_invalid_variable_is_ignored_where_a_flag_is_given():
+def test_an_invalid_variable_is_ignored_if_there_is_a_flag():
     assert load({"log_level": "DEBUG"}, {"API_URI": API_URI, "LOG_LEVEL": "?"}).log_level == "DEBUG"
 
 
@@ -201,7 +201,7 @@ def test_flags_are_parsed_into_settings():
 
 
 @pytest.mark.parametrize("name", MILLISECONDS + POSITIVE)
-def test_a_number_is_a_number_and_milliseconds_are_seconds_inside(name):
+def test_milliseconds_become_seconds(name):
     unit = 1000 if name in TIMES else 1
     assert value_of(name, "1") == 1 / unit
     assert value_of(name, "007") == 7 / unit
@@ -227,7 +227,7 @@ def test_a_log_level_is_one_of_four(text):
 
 
 @pytest.mark.parametrize("text", ["info", "Info", "iNFO"])
-def test_a_choice_may_be_in_any_case_of_letters(text):
+def test_a_choice_may_be_in_upper_or_lower_case(text):
     assert value_of("log_level", text) == "INFO"
     assert [value_of("log_format", "JSON"), value_of("journal_sync", "Full")] == ["json", "full"]
     assert [value_of("compression", switch) for switch in ("On", "OFF")] == [True, False]
@@ -579,7 +579,7 @@ def signing_secret(size: int) -> str:
 
 
 @pytest.mark.parametrize("size", [24, 32, 64])
-def test_a_signing_secret_is_what_its_base64_stands_for(size):
+def test_a_signing_secret_is_decoded_from_base64(size):
     assert value_of("api_secret", signing_secret(size)) == (bytes(range(size)),)
 
 
@@ -637,7 +637,7 @@ def test_an_error_names_a_file_without_a_secret(tmp_path, content, why):
     assert str(raised.value) == f"CONTROL_TOKEN_FILE={str(path)!r}: {why}"
 
 
-def test_only_a_bounded_part_of_a_file_is_read():
+def test_only_a_limited_part_of_a_file_is_read():
     with pytest.raises(SettingError) as raised:
         load({}, {"API_URI": API_URI, "CONTROL_TOKEN_FILE": "/dev/zero"})
     assert str(raised.value) == "CONTROL_TOKEN_FILE='/dev/zero': the file has more than 65536 bytes"
@@ -739,12 +739,12 @@ def test_compression_is_on_or_off(text, expected):
 
 
 @pytest.mark.parametrize("text", ["journal", "/var/lib/wsaas/journal", "./a b/ü.db", "..x", "~/journal", "C:\\x"])
-def test_the_path_of_a_journal_is_kept_as_it_is(text):
+def test_the_path_of_a_journal_is_not_changed(text):
     assert value_of("journal", text) == Path(text)
 
 
 @pytest.mark.parametrize("text", ["folder/", "/", "a\nb", "a\0b", "\x7f", "\udcff"])
-def test_a_folder_or_a_path_with_control_characters_is_no_journal(text):
+def test_a_journal_is_not_a_folder_and_has_no_control_characters(text):
     assert "expected the path of a file" in refusal("journal", text)
 
 
@@ -775,7 +775,7 @@ _any_text = st.one_of(
 
 @examples(1000)
 @given(st.sampled_from(NAMES), _any_text)
-def test_any_text_is_accepted_or_refused_with_one_line(name, text):
+def test_any_text_is_accepted_or_refused_in_one_line(name, text):
     try:
         settings = given_as_flags(**{name: text})
     except SettingError as error:
@@ -799,7 +799,7 @@ def test_any_accepted_address_can_be_used(backend, name):
 
 
 def assert_usable(settings: Settings) -> None:
-    """Check that names can be looked up and that nothing can break out of a header."""
+    """Check that the host can be looked up and that the value cannot inject a header."""
     backend, name = settings.api_uri, settings.ws_hostname
     for text in (backend.target, backend.authority, name.text):
         assert text.isascii()

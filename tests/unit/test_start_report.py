@@ -1,4 +1,4 @@
-"""What is said at the start, and what is warned of: only what leads elsewhere."""
+"""The log lines at the start: the start line, and warnings about addresses that cannot be right."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_the_query_of_the_backend_is_hidden():
 
 
 def warnings(name, rest, own=("localhost", "127.0.0.1", "::1", "10.0.0.5"), **chosen):
-    """Return what is warned of where REST requests are taken at `rest` on a machine with the addresses `own`."""
+    """Return the warnings of a node that serves REST requests on `rest`, on a machine with the addresses `own`."""
     return start_warnings(make_settings(ws_hostname=name, **chosen), rest, own.__contains__)
 
 
@@ -42,14 +42,14 @@ LOCAL = Address("127.0.0.1", 8080)
 
 @pytest.mark.parametrize("text", ["0.0.0.0:8080", "http://0.0.0.0:9000/x", "[::]:8080", "https://[0:0::0]"])
 @pytest.mark.parametrize("rest", [LOCAL, Address(path="/run/rest.sock")])
-def test_an_unspecified_public_name_is_worth_a_warning(text, rest):
+def test_an_unspecified_public_name_causes_a_warning(text, rest):
     (warning,) = warnings(text, rest)
     assert warning.startswith(f"WS_HOSTNAME={text} is the start of every ws_uri, but ")
     assert f"nobody can connect to {make_settings(ws_hostname=text).ws_hostname.host}: set WS_HOSTNAME to" in warning
 
 
 @pytest.mark.parametrize("text", ["localhost:9000", "127.0.0.1:9000", "http://[::1]:9000/hub", "10.0.0.5:9000"])
-def test_another_port_of_this_machine_is_worth_a_warning(text):
+def test_another_port_of_this_machine_causes_a_warning(text):
     (warning,) = warnings(text, LOCAL)
     assert warning == (
         f"WS_HOSTNAME={text} is the start of every ws_uri, but this node serves REST requests on 127.0.0.1:8080: set "
@@ -69,12 +69,12 @@ def test_another_port_of_this_machine_is_worth_a_warning(text):
         ("localhost:9000", Address(path="/run/rest.sock")),
     ],
 )
-def test_a_name_that_may_be_right_is_not_worth_a_warning(text, rest):
+def test_a_name_that_may_be_correct_causes_no_warning(text, rest):
     assert warnings(text, rest, control_token="x") == []
 
 
 @pytest.mark.parametrize("text", ["localhost:8080", "http://10.0.0.5:8080"])
-def test_a_name_without_https_is_worth_a_warning(text):
+def test_a_name_without_https_causes_a_warning(text):
     (warning,) = warnings(text, LOCAL, tls_cert="/cert", tls_key="/key")
     host = text.removeprefix("http://").removesuffix(":8080")
     assert warning == (
@@ -85,14 +85,14 @@ def test_a_name_without_https_is_worth_a_warning(text):
         assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
 
 
-def test_a_backend_that_is_this_node_is_worth_a_warning():
+def test_a_backend_that_is_this_node_causes_a_warning():
     (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
     assert warning == "API_URI=http://localhost:8080/hook?(hidden) is the address of this node: set it to your backend"
     assert warnings("localhost:8080", LOCAL, api_uri="backend:8080/hook") == []
     assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
 
 
-def test_an_open_rest_api_is_worth_a_warning():
+def test_an_open_rest_api_causes_a_warning():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [
         "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"

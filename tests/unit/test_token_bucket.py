@@ -13,14 +13,14 @@ def test_a_bucket_allows_a_burst_of_one_second_and_then_its_rate():
     assert bucket.take(10.75) == 0.25
 
 
-def test_a_bucket_holds_no_more_than_one_second_of_tokens():
+def test_a_bucket_has_at_most_one_second_of_tokens():
     bucket = TokenBucket(2, 0.0)
     assert [bucket.take(1000.0) for _ in range(3)] == [0, 0.5, 1.0]
 
 
 @examples(200)
 @given(st.integers(1, 50), st.lists(st.floats(0, 3), min_size=1, max_size=100))
-def test_waiting_as_long_as_take_says_keeps_to_the_rate(rate, pauses):
+def test_waiting_as_long_as_take_returns_keeps_to_the_rate(rate, pauses):
     bucket, now, done = TokenBucket(rate, 0.0), 0.0, []
     for pause in pauses:
         now += pause

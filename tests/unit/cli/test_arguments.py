@@ -1,4 +1,4 @@
-"""The command line: what is read, and what is said of what cannot be read."""
+"""The command line: its values, and the errors about it."""
 
 import re
 

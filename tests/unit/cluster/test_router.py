@@ -13,6 +13,6 @@ def test_the_router_of_a_single_process_finds_its_sessions_and_no_peers():
     assert router.find_peer("a" * 22) is None
 
 
-def test_it_adds_no_call_of_its_own_to_the_look_up_of_a_session():
+def test_the_local_router_adds_no_call_to_the_look_up_of_a_session():
     registry = Registry(make_settings(), FakeClock(), FakeWebhook(), NoJournal(), 10)
     assert LocalRouter(registry).find == registry.find

@@ -41,7 +41,7 @@ def record(message, *arguments, level=logging.INFO, error=None):
 
 @pytest.fixture
 def stderr(capfd):
-    """Return what was written to standard error; leave the loggers and hooks as they were."""
+    """Return the lines on standard error; restore the loggers and hooks."""
     loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio", "py.warnings")]
     before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort
@@ -80,7 +80,7 @@ def test_a_line_has_time_level_and_message(level, name):
     }
 
 
-def test_a_message_in_any_language_is_logged_as_it_is():
+def test_a_message_in_any_language_is_logged_unchanged():
     assert log.TextFormatter().format(record("schöne Grüße, 你好")).endswith(" INFO schöne Grüße, 你好")
 
 
@@ -131,7 +131,7 @@ def test_a_traceback_is_part_of_its_line_of_json():
         ("DEBUG", ["ERROR", "WARN", "INFO", "DEBUG"]),
     ],
 )
-def test_only_what_is_severe_enough_is_logged(stderr, name, level, shown):
+def test_only_records_at_the_level_or_above_are_logged(stderr, name, level, shown):
     log.configure(level, "json")
     logger = logging.getLogger(name)
     for severity in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
@@ -139,7 +139,7 @@ def test_only_what_is_severe_enough_is_logged(stderr, name, level, shown):
     assert [json.loads(line)["level"] for line in stderr().splitlines()] == shown
 
 
-def test_configuring_again_replaces_what_was_there(stderr):
+def test_configuring_again_replaces_the_handler(stderr):
     log.configure("INFO", "json")
     log.configure("INFO", "text")
     logger.info("once")
@@ -163,8 +163,8 @@ def test_the_loggers_of_other_libraries_are_not_changed(stderr, caplog):
         Entry("id", "uri", b"s3cret", "s3cret", 0.0),
     ],
 )
-def test_nothing_secret_of_a_client_is_shown(thing):
-    # Tracebacks and the loop's own messages show what a call was given.
+def test_secrets_of_a_client_are_not_logged(thing):
+    # Tracebacks and messages of the loop show the arguments of calls.
     assert "s3cret" not in repr(thing)
 
 
@@ -175,7 +175,7 @@ PIPE = 4096
 
 
 class Pipe:
-    """A pipe that a writer fills, of which a test reads when it likes; it holds `PIPE` bytes."""
+    """A pipe of `PIPE` bytes that a writer fills, and that the test reads."""
 
     def __init__(self):
         self.reader, self.descriptor = os.pipe()
@@ -183,7 +183,7 @@ class Pipe:
         self.data = b""
 
     def read(self):
-        """Read something; return whether it was the end."""
+        """Read once; return whether the pipe has ended."""
         piece = os.read(self.reader, 1 << 16)
         self.data += piece
         return not piece
@@ -216,7 +216,7 @@ def writing():
     finally:
         writer.close()
         os.close(pipe.reader)
-        # Whatever is still written fails now.
+        # Further writes fail now.
         writer.flush(PATIENCE)
         pipe.reader = -1
         pipe.close()
@@ -224,7 +224,7 @@ def writing():
 
 @pytest.fixture
 def blocked():
-    """A pipe that is full, and the writer that fills it: it waits for a reader, and nothing is queued."""
+    """A full pipe and its writer, which waits for a reader and has an empty queue."""
     with writing() as (pipe, writer):
         writer.put(b"." * (PIPE + 1) + b"\n")
         deadline = time.monotonic() + PATIENCE
@@ -295,7 +295,7 @@ def test_a_closed_writer_writes_what_is_queued_and_its_thread_ends():
         assert pipe.data == b"last\n"
 
 
-def test_a_descriptor_that_does_not_block_is_waited_for(monkeypatch):
+def test_the_writer_waits_for_a_non_blocking_descriptor(monkeypatch):
     polled = threading.Event()
     real = select.poll
 
@@ -312,7 +312,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(monkeypatch):
         assert len(pipe.data) == 3 * PIPE + 1
 
 
-def test_lines_that_could_not_be_written_are_reported_once_others_can(monkeypatch):
+def test_lost_lines_are_reported_when_writing_works_again(monkeypatch):
     answers = iter([6, OSError(28, "No space left on device"), OSError(28, "No space left on device")])
     real = os.write
 
@@ -329,7 +329,7 @@ def test_lines_that_could_not_be_written_are_reported_once_others_can(monkeypatc
                 writer._add(log._Line(pipe.descriptor, word, 1))
             writer._changed.notify_all()
         writer.flush(PATIENCE)
-        # The line that says so is lost too, and what it said is not.
+        # The notice is lost too, but not its count.
         writer.put(b"four\n")
         writer.flush(PATIENCE)
         writer.put(b"five\n")
@@ -373,7 +373,7 @@ def test_the_notice_of_lost_lines_is_formatted_like_other_lines():
     assert (line["level"], line["message"]) == ("WARN", "7 log lines were dropped because standard error was not read")
 
 
-# All else that Python would write to standard error.
+# Everything else that Python would write to standard error.
 
 
 def test_a_record_that_cannot_be_formatted_is_logged_and_nothing_raised(stderr):
@@ -432,7 +432,7 @@ def raised(error):
         return sys.exc_info()
 
 
-def test_a_standard_error_that_was_closed_at_the_start_is_none(stderr, monkeypatch):
+def test_a_closed_standard_error_is_not_written_to(stderr, monkeypatch):
     monkeypatch.setattr(sys, "__stderr__", None)
     log.configure("INFO", "text")
     logger.info("unheard")

@@ -1,4 +1,4 @@
-"""What repeats is logged once, then with a count, at longer and longer intervals."""
+"""Repeated lines are logged once, then with a count at increasing intervals."""
 
 import logging
 from itertools import pairwise
@@ -13,7 +13,7 @@ from wsaas.log.throttle import MAX_CAUSES, MIN_INTERVAL_S, LogThrottle
 
 
 class Rig:
-    """A throttle with a clock that is turned by hand, swept every second as the gateway does it."""
+    """A throttle whose clock is advanced by the test, with a call of `log_due` each second as in the gateway."""
 
     def __init__(self):
         self.time = 100.0
@@ -50,7 +50,7 @@ def test_repetitions_are_counted_and_the_latest_is_logged_a_second_later(rig, ca
     assert caplog.messages == ["number 0", "number 4 (4 more in 1 s)"]
 
 
-def test_while_a_cause_goes_on_the_intervals_double_up_to_a_minute(rig, caplog):
+def test_while_a_cause_continues_the_intervals_double_up_to_a_minute(rig, caplog):
     times: list[float] = []
     for _ in range(400):
         rig.throttle.warning("down", "down")
@@ -63,7 +63,7 @@ def test_while_a_cause_goes_on_the_intervals_double_up_to_a_minute(rig, caplog):
     assert caplog.messages[-1] == "down (120 more in 60 s)"
 
 
-def test_a_cause_that_comes_back_every_few_seconds_is_not_logged_each_time(rig, caplog):
+def test_a_cause_that_recurs_every_few_seconds_is_not_logged_each_time(rig, caplog):
     for _ in range(100):
         rig.throttle.warning("down", "down")
         rig.wait(3)
@@ -136,7 +136,7 @@ def test_causes_beyond_the_limit_share_one(rig, caplog):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=200))
-def test_no_line_is_lost_from_the_counts_and_no_cause_is_logged_twice_in_a_second(steps):
+def test_every_line_is_counted_and_no_cause_is_logged_twice_in_a_second(steps):
     rig = Rig()
     logged: list[tuple[float, tuple[Any, ...]]] = []
 

@@ -32,7 +32,7 @@ def test_python_collects_young_objects_only():
 
 
 class Rig:
-    """A scheduler whose clients, memory blocks and collections are those that a test says."""
+    """A scheduler whose number of clients, memory blocks and collections are set by the test."""
 
     def __init__(self, monkeypatch, clients, blocks=1_000_000):
         self.clients = clients
@@ -51,7 +51,7 @@ class Rig:
         self.time += self.lasts
 
     def collections_at(self, *times):
-        """Return how many collections there were at `times`."""
+        """Return the number of collections at `times`."""
         before = self.collections
         for now in times:
             self.scheduler.collect_if_due(now)
@@ -76,7 +76,7 @@ def test_with_few_clients_there_is_a_full_collection_every_minute(few):
     assert few.collections_at(start + GC_INTERVAL_S, start + GC_INTERVAL_S + 1.0) == 1
 
 
-def test_with_many_clients_and_steady_memory_there_is_none(many):
+def test_with_many_clients_and_steady_memory_there_is_no_full_collection(many):
     assert many.collections_at(*(1000.0 + second for second in range(1000))) == 0
     many.clients = FEW_CLIENTS
     assert many.collections_at(2000.0) == 1
@@ -89,7 +89,7 @@ def test_with_many_clients_memory_that_grew_by_a_quarter_is_searched_for_garbage
     assert many.collections_at(1002.0) == 1
 
 
-def test_a_little_memory_has_to_grow_by_more_than_a_quarter(monkeypatch):
+def test_small_memory_has_to_grow_by_more_than_a_quarter(monkeypatch):
     rig = Rig(monkeypatch, FEW_CLIENTS + 1, blocks=100_000)
     rig.blocks += GROWTH_BLOCKS - 1
     assert rig.collections_at(1000.0) == 0
@@ -97,15 +97,15 @@ def test_a_little_memory_has_to_grow_by_more_than_a_quarter(monkeypatch):
     assert rig.collections_at(1001.0) == 1
 
 
-def test_growth_counts_from_the_least_memory_since_the_last_collection(many):
-    # Half of the clients leave, and garbage takes the place of what they held.
+def test_growth_counts_from_the_minimum_since_the_last_collection(many):
+    # Half of the clients leave, and garbage takes the place of their objects.
     many.blocks = 500_000
     assert many.collections_at(1001.0) == 0
     many.blocks = 700_000
     assert many.collections_at(1002.0) == 1
 
 
-def test_growth_that_was_no_garbage_counts_once(many):
+def test_growth_without_garbage_counts_once(many):
     many.blocks = 1_250_000
     assert many.collections_at(1001.0) == 1
     assert many.collections_at(*(1001.0 + second for second in range(1000))) == 0
@@ -113,7 +113,7 @@ def test_growth_that_was_no_garbage_counts_once(many):
     assert many.collections_at(3000.0) == 1
 
 
-def test_growth_that_was_garbage_is_gone(many):
+def test_collected_garbage_does_not_count_as_growth(many):
     many.blocks, many.freed = 1_250_000, 250_000
     assert many.collections_at(1001.0) == 1
     many.blocks = 1_200_000
@@ -140,7 +140,7 @@ def test_real_garbage_of_many_clients_is_collected():
     before = sys.getallocatedblocks()
     gc.disable()
     try:
-        # The least memory counts, and a quarter of it may have to be exceeded.
+        # Growth counts from the minimum, and may have to exceed a quarter of it.
         for _ in range(max(GROWTH_BLOCKS, before)):
             cycle: list[object] = []
             cycle.append(cycle)

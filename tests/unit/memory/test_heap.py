@@ -39,7 +39,7 @@ def test_glibc_is_configured_to_keep_freed_memory(monkeypatch):
 
 
 @pytest.mark.usefixtures("unset_environment")
-def test_a_c_library_may_refuse(monkeypatch):
+def test_a_c_library_may_reject_the_settings(monkeypatch):
     load(monkeypatch, Library(answer=0))
     assert not keep_freed_memory()
 
@@ -51,7 +51,7 @@ def test_another_c_library_is_not_configured(monkeypatch):
 
 
 @pytest.mark.parametrize("name", heap._SET_BY_USER)
-def test_the_environment_takes_precedence(monkeypatch, name):
+def test_environment_variables_take_precedence(monkeypatch, name):
     library = Library()
     load(monkeypatch, library)
     monkeypatch.setenv(name, "1")

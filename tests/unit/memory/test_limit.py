@@ -1,4 +1,4 @@
-"""The bound on the memory of the whole process: when clients are throttled, and when no more are taken."""
+"""The memory limit of the process: when clients are throttled, and when new ones are refused."""
 
 import math
 
@@ -47,11 +47,11 @@ def rig():
     return Rig()
 
 
-def test_within_the_limit_a_client_may_hold_anything(rig):
+def test_within_the_limit_a_client_may_use_any_amount(rig):
     assert rig.check(LIMIT) == (NONE, math.inf)
 
 
-def test_past_the_limit_the_largest_holders_are_throttled_first(rig):
+def test_above_the_limit_the_largest_clients_are_throttled_first(rig):
     assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE)
     assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE / 2)
     assert rig.check(LIMIT + 1) == (THROTTLING, MAX_ALLOWANCE / 4)
@@ -80,7 +80,7 @@ def test_with_free_memory_handshakes_are_accepted_at_once_and_the_allowance_grow
     assert rig.check(0) == (NONE, math.inf)
 
 
-def test_the_memory_is_sampled_again_when_clients_hold_much_more(rig):
+def test_memory_is_sampled_again_after_sample_bytes(rig):
     rig.usage = LIMIT + 1
     rig.memory.note(SAMPLE_BYTES - 1)
     assert (rig.samples, rig.memory.pressure) == (0, NONE)
@@ -97,7 +97,7 @@ def test_only_the_check_of_each_second_lets_the_allowance_grow(rig):
     assert rig.memory.allowance == MAX_ALLOWANCE / 2
 
 
-def test_freed_memory_is_given_back_now_and_then_while_there_is_too_little(rig):
+def test_freed_memory_is_returned_to_the_system_at_intervals_above_the_limit(rig):
     rig.check(0, 100)
     assert rig.trims == 0
     rig.check(LIMIT + 1, SAMPLES_PER_TRIM)

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it this process takes."""
+"""The memory that is available to this process, and the memory in use."""
 
 import ctypes
 import os
@@ -27,7 +27,7 @@ def test_the_limit_of_the_cgroup_counts(tmp_path, name):
         ("2:cpu,cpuacct:/other\n4:memory:/units/one\n0::/\n", "memory/units/one", "memory.limit_in_bytes"),
     ],
 )
-def test_the_limit_of_the_cgroup_that_the_process_is_in_counts(tmp_path, membership, folder, name):
+def test_the_limit_of_a_nested_cgroup_counts(tmp_path, membership, folder, name):
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / name).write_text(f"{100 * MIB}\n")
     (tmp_path / "membership").write_text(membership)
@@ -89,6 +89,6 @@ def test_with_another_c_library_only_the_resident_bytes_count(monkeypatch):
     memory_usage.trim()
 
 
-def test_freed_memory_can_be_given_back():
+def test_freed_memory_can_be_returned_to_the_system():
     memory_usage.trim()
     assert memory_usage.resident() > 0

@@ -56,7 +56,7 @@ class Rig:
         )
 
     def admit(self, gate, *made, **more):
-        """Accept a connection; return it and the error with which it was refused."""
+        """Accept a connection; return it, and the error if it was refused."""
         connection = Connection(*made, **more)
         error = gate.admit(connection)
         if error is not None:
@@ -69,7 +69,7 @@ class Rig:
         gate.discard(connection)
 
     def client(self, gate, address="192.0.2.1"):
-        """Let a client in."""
+        """Admit a client."""
         connection, error = self.admit(gate, address)
         assert error is None
         gate.check_client()
@@ -90,12 +90,12 @@ def test_the_oldest_undecided_connection_makes_room(rig, name, room):
     assert error is None
     assert first.aborted
     assert not any(each.aborted for each in [*others, latest])
-    # It is not chosen again while it is being closed.
+    # A closing connection is not chosen again.
     assert rig.admit(gate)[1] is None
     assert others[0].aborted
 
 
-def test_a_node_full_of_clients_refuses_more_and_logs_it_now_and_then(rig, caplog):
+def test_a_node_full_of_clients_refuses_others_and_logs_it_once_a_minute(rig, caplog):
     for _ in range(3):
         rig.client(rig.clients)
     for _ in range(3):
@@ -125,7 +125,7 @@ def test_clients_cannot_take_the_descriptors_reserved_for_the_rest_api(rig):
 def test_the_rest_api_may_use_descriptors_that_clients_do_not_use(rig):
     kept = [rig.admit(rig.control)[0] for _ in range(5)]
     assert not any(each.aborted for each in kept)
-    # Those past the reserve are clients' descriptors: none of them is aborted for a client, nor the other way round.
+    # The others use descriptors of clients. None of them is aborted for a client, and no client for them.
     _, error = rig.admit(rig.clients)
     assert isinstance(error, Unavailable)
     rig.close(rig.control, kept[0])
@@ -141,12 +141,12 @@ def test_the_rest_connection_that_is_idle_for_the_longest_time_makes_room(rig):
     assert rig.admit(rig.control)[1] is None
     assert [each.aborted for each in connections] == [False, True, False, False, False]
     undecided, _ = rig.admit(rig.control)
-    # An undecided one comes first, whatever its time.
+    # An undecided connection is closed first, whatever its time.
     assert [each.aborted for each in connections] == [False, True, False, False, False]
     assert not undecided.aborted
 
 
-def test_a_rest_connection_within_a_request_makes_no_room():
+def test_a_rest_connection_within_a_request_is_not_evicted():
     rig = Rig(clients=0, control=1)
     connection, _ = rig.admit(rig.control, idle=math.inf)
     rig.control.mark_authorized(connection)
@@ -174,7 +174,7 @@ def test_a_bounded_number_of_refused_connections_is_answered(rig):
     assert rig.clients.refuse(refused[0])
 
 
-def test_connections_that_are_being_closed_take_no_room(rig):
+def test_closing_connections_do_not_use_the_descriptors_of_others(rig):
     for _ in range(3):
         connection, _ = rig.admit(rig.clients)
         rig.clients.discard(connection)
@@ -186,7 +186,7 @@ def test_connections_that_are_being_closed_take_no_room(rig):
 # Addresses
 
 
-def test_connections_count_for_their_address_from_accept_on():
+def test_connections_count_for_their_address_from_the_accept():
     rig = Rig(clients=10, limit=2)
     rig.client(rig.clients, "192.0.2.1")
     # The registry counts clients.
@@ -213,7 +213,7 @@ def test_a_trusted_proxy_and_a_unix_socket_are_not_counted(address):
         assert rig.admit(rig.clients, address)[1] is None
 
 
-def test_the_rest_api_counts_no_addresses():
+def test_rest_listeners_do_not_count_addresses():
     rig = Rig(clients=10, limit=1)
     for _ in range(5):
         assert rig.admit(rig.control)[1] is None
@@ -234,7 +234,7 @@ def test_an_address_at_its_limit_may_open_a_few_more_as_the_backend_might():
     others = [rig.admit(rig.shared)[0] for _ in range(MAX_UNDECIDED_OVER_LIMIT + 2)]
     assert [each.aborted for each in others] == [True] * 2 + [False] * MAX_UNDECIDED_OVER_LIMIT
     assert not first.aborted
-    # They do not count, so that they keep the first one from nothing.
+    # These connections do not count, so the first one may still become a client.
     assert rig.shared.count_of(first, "192.0.2.1") == 1
     assert rig.shared.count_of(others[-1], "192.0.2.1") == 0
     assert not rig.addresses.is_reached("192.0.2.1", own=1)
@@ -246,7 +246,7 @@ def test_an_address_at_its_limit_may_open_a_few_more_as_the_backend_might():
 
 
 class GateMachine(RuleBasedStateMachine):
-    """A node whose listeners are used at random: its descriptors and its addresses are never promised twice."""
+    """A node whose listeners are used at random. Neither descriptors nor places of an address are given out twice."""
 
     @initialize(clients=st.integers(1, 6), control=st.integers(1, 3), limit=st.integers(0, 3), shared=st.booleans())
     def start(self, clients, control, limit, shared):

@@ -1,4 +1,4 @@
-"""The files of TLS: what is made of them, and what is said of those that cannot be used."""
+"""TLS files: the contexts that are made of them, and the errors about files that cannot be used."""
 
 import ssl
 from pathlib import Path
@@ -29,12 +29,12 @@ def make(**values):
 
 
 def complaint(**values):
-    """Return what is said of files that cannot be used."""
+    """Return the error about files that cannot be used."""
     with pytest.raises(SettingError) as caught:
         make(**values)
     text = str(caught.value)
     assert "\n" not in text
-    # Whatever was in a file stays there.
+    # The error quotes nothing from a file.
     assert "PRIVATE" not in text
     return text
 
@@ -42,7 +42,7 @@ def complaint(**values):
 # The contexts.
 
 
-def test_without_files_nothing_speaks_tls():
+def test_without_files_there_is_no_tls():
     certificates = make()
     assert (certificates.clients, certificates.control, certificates.backend) == (None, None, None)
 
@@ -64,7 +64,7 @@ def test_certificate_and_key_may_be_in_one_file(authority):
     assert make(tls_cert=both, tls_key=both).clients
 
 
-def test_only_the_rest_surface_asks_for_certificates(authority):
+def test_only_the_rest_api_asks_for_certificates(authority):
     certificates = make(**authority.issue(), **TWO, control_tls_ca=authority.path)
     assert certificates.clients.verify_mode is ssl.CERT_NONE
     assert certificates.control.verify_mode is ssl.CERT_REQUIRED
@@ -73,7 +73,7 @@ def test_only_the_rest_surface_asks_for_certificates(authority):
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_backend_is_always_verified(authority, private):
+def test_the_certificate_of_the_backend_is_always_verified(authority, private):
     chosen = {"api_tls_ca": authority.path} if private else {}
     certificates = make(api_uri="https://backend/hook", **chosen)
     assert certificates.backend.verify_mode is ssl.CERT_REQUIRED
@@ -82,10 +82,10 @@ def test_a_backend_is_always_verified(authority, private):
     assert certificates.clients is None
 
 
-def test_a_private_authority_is_the_only_one(authority, monkeypatch):
+def test_a_private_authority_replaces_those_of_the_system(authority, monkeypatch):
     (authority.folder / "other").mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(CertificateAuthority(authority.folder / "other").path))
-    # A name that is not ASCII may stand above a certificate.
+    # There may be text that is not ASCII above a certificate.
     authority.path.write_bytes("Amtsstube Köln\n".encode() + authority.path.read_bytes())
     (one,) = make(api_uri="https://backend/hook", api_tls_ca=authority.path).backend.get_ca_certs()
     assert one["subject"] == one["issuer"]
@@ -100,7 +100,7 @@ def test_a_private_authority_is_the_only_one(authority, monkeypatch):
         ("https://[fe80::1%eth0]/", "fe80::1"),
     ],
 )
-def test_the_name_of_the_backend_is_as_certificates_write_it(uri, name):
+def test_the_name_of_the_backend_has_the_format_of_certificates(uri, name):
     assert make(api_uri=uri).backend_name == name
 
 
@@ -134,7 +134,7 @@ DAMAGED = "damaged, or not in pem form"
 
 
 def damage(path: Path, how: str) -> None:
-    """Make a PEM file useless."""
+    """Damage a PEM file."""
     text = path.read_text()
     first, last = text.splitlines()[0], text.splitlines()[-1]
     path.unlink()
@@ -181,7 +181,7 @@ def test_a_file_of_the_backend_that_cannot_be_used_is_named(authority, fault):
 
 
 @pytest.mark.parametrize("kind", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
-def test_the_key_of_another_certificate(authority, kind):
+def test_the_key_of_another_certificate_is_refused(authority, kind):
     files = authority.issue()
     authority.issuer.issue_cert("other", key_type=kind).private_key_pem.write_to_path(files["tls_key"])
     said = complaint(**files)
@@ -234,7 +234,7 @@ def test_contexts_are_replaced_all_or_none(authority):
     assert certificates.clients is not before
 
 
-def test_one_file_that_cannot_be_used_leaves_all_as_it_was(authority):
+def test_an_unusable_file_changes_nothing(authority):
     files = authority.issue()
     certificates = make(
         **files, **TWO, control_tls_ca=authority.path, api_uri="https://backend/", api_tls_ca=authority.path

@@ -24,7 +24,7 @@ class RouterDouble:
 
 
 class DeferringRig(HttpRig):
-    """A connection to a listener whose node has a peer."""
+    """A connection to a node that has a peer."""
 
     def __init__(self, timeout=10.0, **values):
         super().__init__(**values)
@@ -67,7 +67,7 @@ def test_a_push_to_a_client_of_a_peer_is_answered_when_the_peer_answers(rig):
 
 
 @pytest.mark.parametrize(("method", "body"), [(b"PUT", b"hello"), (b"DELETE", b"{}"), (b"GET", b""), (b"HEAD", b"")])
-def test_each_method_of_a_connection_is_passed_on(rig, method, body):
+def test_all_methods_of_a_connection_are_forwarded(rig, method, body):
     data = remote(method=method, body=body)
     rig.receive(data[: len(data) - len(body)])
     rig.receive(body)
@@ -76,7 +76,7 @@ def test_each_method_of_a_connection_is_passed_on(rig, method, body):
 
 
 @pytest.mark.parametrize(("method", "size"), [(b"PUT", 2_000_000), (b"DELETE", 5000)])
-def test_a_body_that_is_too_large_is_not_passed_on(rig, method, size):
+def test_a_body_that_is_too_large_is_not_forwarded(rig, method, size):
     rig.receive(remote(method=method, body=b"x" * size)[:1000])
     assert rig.responses()[0][:2] == (413, "TOO_LARGE")
     assert rig.peer.requests == []
@@ -96,7 +96,7 @@ def test_an_id_that_no_peer_holds_is_gone(rig):
     assert not rig.is_deferring
 
 
-def test_a_method_that_no_connection_has_is_not_passed_on(rig):
+def test_a_method_that_no_connection_has_is_not_forwarded(rig):
     rig.receive(remote(method=b"POST"))
     assert rig.responses() == [(405, "METHOD_NOT_ALLOWED", False)]
 
@@ -115,7 +115,7 @@ def test_pipelined_responses_leave_in_the_order_of_their_requests(rig):
     assert rig.transport.reading
 
 
-def test_a_push_that_comes_alone_does_not_overtake_a_deferred_response(rig):
+def test_a_single_push_does_not_overtake_a_deferred_response(rig):
     rig.receive(remote())
     local = rig.push(body=b"hello")
     rig.receive(local[:10])
@@ -125,7 +125,7 @@ def test_a_push_that_comes_alone_does_not_overtake_a_deferred_response(rig):
     assert rig.responses() == [(410, "GONE", False), (200, "OK", False)]
 
 
-def test_a_caller_that_goes_on_sending_is_not_read_past_a_limit(rig):
+def test_a_caller_is_read_up_to_a_limit_while_a_response_is_deferred(rig):
     rig.receive(remote())
     requests = rig.push(body=b"hello") * 1000
     rig.receive(requests[:MAX_BUFFERED_BYTES])
@@ -250,7 +250,7 @@ def test_a_node_that_stops_answers_504_and_closes(rig):
     assert rig.transport.aborted
 
 
-def test_a_connection_that_waits_is_not_idle_but_may_be_aborted(rig):
+def test_a_deferring_connection_is_not_idle_but_may_be_aborted(rig):
     rig.receive(HEALTH)
     assert rig.protocol.idle_since() < float("inf")
     rig.receive(remote())
@@ -273,7 +273,7 @@ def test_two_connections_do_not_wait_for_each_other(rig):
     assert rig.responses() == [(200, "OK", False)]
 
 
-def test_without_authorization_nothing_is_passed_on():
+def test_without_authorization_nothing_is_forwarded():
     rig = DeferringRig(control_token="s3cret")
     rig.receive(remote())
     assert rig.responses() == [(401, "UNAUTHORIZED", False)]

@@ -13,7 +13,7 @@ from wsaas.transport.descriptors import (
 )
 
 
-def test_clients_get_all_of_many_descriptors_but_a_fixed_part(caplog):
+def test_clients_get_all_but_a_fixed_number_of_many_descriptors(caplog):
     budget = divide_descriptors(20_000, 128)
     assert budget == DescriptorBudget(20_000 - 128 - 64 - 64, 128, CONTROL_RESERVE, SPARE_DESCRIPTORS)
     warn_of_few(budget)
@@ -22,7 +22,7 @@ def test_clients_get_all_of_many_descriptors_but_a_fixed_part(caplog):
 
 @pytest.mark.parametrize("descriptors", [64, 150, 256, 1000, 5000])
 @pytest.mark.parametrize("backend", [1, 128, 100_000])
-def test_clients_get_at_least_half_of_few_descriptors_and_none_is_given_twice(descriptors, backend):
+def test_clients_get_at_least_half_of_few_descriptors(descriptors, backend):
     budget = divide_descriptors(descriptors, backend)
     assert budget.clients + budget.backend + budget.control + budget.spare == descriptors
     assert budget.clients >= descriptors // 2
@@ -30,7 +30,7 @@ def test_clients_get_at_least_half_of_few_descriptors_and_none_is_given_twice(de
     assert budget.control >= descriptors // 8 or budget.control == CONTROL_RESERVE
 
 
-def test_few_descriptors_are_worth_a_warning(caplog):
+def test_few_descriptors_cause_a_warning(caplog):
     warn_of_few(divide_descriptors(150, 128))
     assert [record.getMessage() for record in caplog.records] == [
         "the limit of open files (150) allows only 77 clients and 37 connections to the backend: raise it"

@@ -27,7 +27,7 @@ DONE = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\nContent-Type: application/json
 
 
 def undated(data):
-    """Return answers without their dates."""
+    """Return responses without their dates."""
     return re.sub(rb"\r\nDate: [^\r]*", b"", data)
 
 
@@ -64,7 +64,7 @@ def test_a_request_is_answered_at_once(rig):
     assert not rig.transport.ended
 
 
-def test_a_request_may_come_byte_by_byte(rig):
+def test_a_request_may_arrive_byte_by_byte(rig):
     for byte in HEALTH[:-1]:
         rig.receive(bytes([byte]))
     assert rig.transport.writes == []
@@ -81,7 +81,7 @@ def test_pipelined_requests_are_answered_in_order_in_one_write(rig):
     assert rig.responses() == [(200, "OK", False)]
 
 
-def test_a_request_that_expects_100_continue_is_answered_with_it(rig):
+def test_a_request_that_expects_100_continue_gets_it(rig):
     rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
     assert undated(rig.transport.take()) == DONE + CONTINUE
     rig.receive(b"hello")
@@ -96,7 +96,7 @@ def test_a_request_that_closes_is_the_last_one(rig):
     assert rig.transport.writes == []
 
 
-def test_an_error_is_sent_behind_the_responses_before_it_and_is_the_last_one(rig):
+def test_an_error_follows_earlier_responses_and_is_the_last_response(rig):
     rig.receive(HEALTH + b"nonsense\r\n\r\n")
     (data,) = rig.transport.writes
     assert responses(data) == [(200, "OK", False), (400, "BAD_REQUEST", True)]
@@ -123,7 +123,7 @@ def test_a_lost_connection_is_forgotten(rig):
     rig.receive(HEALTH[:10])
     rig.transport.lose()
     assert rig.timeouts.connections == []
-    # Its parser is let go: what an unlucky loop still delivers is not read.
+    # The parser is closed, so data that the loop still delivers is not read.
     rig.receive(HEALTH[10:])
     assert rig.transport.writes == []
 
@@ -147,7 +147,7 @@ PUSHES = {
 @pytest.mark.parametrize("token", ["", "s3cret"])
 @pytest.mark.parametrize("backlog", [0, 1024 * 1024])
 @pytest.mark.parametrize("name", PUSHES)
-def test_the_shortcut_of_a_push_does_what_the_plain_way_does(name, backlog, token):
+def test_the_shortcut_for_a_push_equals_the_plain_path(name, backlog, token):
     lines, body = PUSHES[name]
     found = []
     for is_shortcut in (True, False):
@@ -167,11 +167,11 @@ def test_the_shortcut_of_a_push_does_what_the_plain_way_does(name, backlog, toke
     assert found[0] == found[1]
 
 
-# What is decided at the head.
+# Decisions after the head.
 
 
 def grows(rig, number=100):
-    """Return the bytes that the reader keeps of a body of which most has come, in pieces."""
+    """Return how many bytes the parser keeps of a body whose larger part has arrived in pieces."""
     for _ in range(number):
         rig.receive(b"x" * 100)
     reader = rig.protocol._parser
@@ -200,7 +200,7 @@ def test_a_request_is_answered_before_its_body_and_the_body_is_not_kept(values, 
     rig.receive(start + b" HTTP/1.1\r\nHost: localhost\r\n" + length)
     assert rig.responses() == [said]
     assert grows(rig, 99) == 0
-    # The connection survives, and what comes behind the body is read.
+    # The connection is kept, and the next request is read.
     end = b"" if size else b"\r\n0\r\n\r\n"
     rig.receive(b"x" * 100 + end + HEALTH)
     assert rig.responses() == [(404, "NOT_FOUND", False) if "control" in values else (200, "OK", False)]
@@ -222,7 +222,7 @@ def test_the_body_of_options_for_the_server_is_discarded(rig):
     assert grows(rig) == 0
 
 
-def test_a_body_is_kept_for_a_client_that_is_there(rig):
+def test_a_body_is_kept_for_an_existing_client(rig):
     rig.receive(rig.push(size=20_000))
     assert grows(rig, 100) == 10_000
     assert grows(rig, 100) == 0
@@ -291,7 +291,7 @@ def test_the_body_of_a_delete_is_limited(rig, size, closes):
     assert rig.responses() == [(413, "TOO_LARGE", closes)]
 
 
-def test_the_body_of_a_delete_that_comes_at_once_is_limited_too(rig):
+def test_the_body_of_a_delete_that_arrives_at_once_is_limited_too(rig):
     rig.receive(
         rig.push(start=b"DELETE", size=4097, body=b" " * 4097) + rig.push(start=b"DELETE", size=9, body=b'{"code":1')
     )
@@ -339,10 +339,10 @@ def test_a_discarded_body_that_times_out_gets_no_second_response(rig):
     assert rig.transport.writes == []
 
 
-# What every response has.
+# Headers of all responses.
 
 
-def test_each_response_has_the_date_at_which_it_was_made(rig):
+def test_each_response_has_its_own_date(rig):
     rig.receive(HEALTH + NOTHING)
     rig.clock.advance(60.0)
     rig.receive(HEALTH + rig.push(b"Expect: 100-continue"))
@@ -354,7 +354,7 @@ def test_each_response_has_the_date_at_which_it_was_made(rig):
     assert data.count(b"HTTP/1.1 ") == len(times) + 1
 
 
-def test_the_last_response_has_a_date_whatever_it_is(rig):
+def test_the_last_response_has_a_date_too(rig):
     rig.receive(HEALTH[:10])
     rig.pass_time(0.0)
     rig.pass_time(10.0)
@@ -387,7 +387,7 @@ def test_a_response_to_http_1_1_says_nothing_where_the_connection_is_kept(rig):
 
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize("path", [b"/healthz", b"/nothing", b"/" + b"a" * 22])
-def test_the_response_to_a_head_is_that_to_a_get_without_its_body(control, path):
+def test_the_response_to_head_equals_the_response_to_get_without_a_body(control, path):
     rig = HttpRig(control=control)
     answers = []
     for method in (b"GET", b"HEAD"):
@@ -412,7 +412,7 @@ def test_options_for_the_server_is_answered(control, line, closes):
 
 
 def numbered(numbers):
-    """Return requests that are answered with 410 or 404, so that their order shows."""
+    """Return requests that are answered with 410 or 404, to recognize their order."""
     paths = [b"/" + b"a" * 22 if number % 3 else b"/nothing" for number in numbers]
     return b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths)
 
@@ -422,7 +422,7 @@ def statuses(rig):
 
 
 def turn(rig):
-    """Let the loop turn once."""
+    """Run one turn of the loop."""
     (timer,) = rig.clock.timers
     assert timer.at == rig.clock.now()
     rig.clock._timers.remove(timer)
@@ -444,7 +444,7 @@ def test_a_burst_of_requests_is_answered_a_few_at_a_time(rig):
     assert rig.clock.timers == []
 
 
-def test_a_burst_that_is_answered_at_once_waits_for_nothing(rig):
+def test_a_burst_that_is_answered_at_once_does_not_wait(rig):
     rig.receive(numbered(range(BURST - 1)) + HEALTH[:10])
     assert statuses(rig) == EXPECTED[: BURST - 1]
     assert rig.transport.reading
@@ -470,7 +470,7 @@ def test_other_connections_are_served_after_a_large_response(rig, monkeypatch):
 
 def test_what_arrives_while_a_burst_is_queued_is_answered_after_it(rig):
     rig.receive(numbered(range(BURST + 4)))
-    # Paused, a transport may still have something to give.
+    # A paused transport may still deliver data.
     rig.receive(numbered(range(BURST + 4, BURST + 10)))
     rig.clock.advance(0.0)
     rig.clock.advance(0.0)
@@ -598,7 +598,7 @@ def test_while_others_wait_one_request_is_answered_at_once_and_further_ones_afte
     assert rig.transport.reading
 
 
-def test_while_others_wait_a_single_request_waits_for_nothing(rig):
+def test_while_others_wait_a_single_request_does_not_wait(rig):
     rig.context.run_queue.add(lambda: None)
     rig.receive(NOTHING)
     assert statuses(rig) == [404]
@@ -616,7 +616,7 @@ def test_tiny_chunks_are_read_a_few_at_a_time(rig):
     assert rig.transport.reading
 
 
-def test_a_turn_that_comes_while_responses_are_not_read_is_put_off(rig):
+def test_a_turn_is_postponed_while_responses_are_not_read(rig):
     rig.receive(numbered(range(2 * BURST)))
     assert statuses(rig) == EXPECTED[:BURST]
     rig.protocol.pause_writing()
@@ -649,7 +649,7 @@ def test_a_connection_that_does_not_read_its_responses_is_not_read(rig):
 # Handshakes.
 
 
-def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
+def test_a_handshake_hands_the_transport_to_a_pending_client(rig):
     rig.receive(HANDSHAKE)
     assert b"".join(rig.transport.writes) == b""
     pending_client = rig.transport.protocol
@@ -661,7 +661,7 @@ def test_a_handshake_gives_the_transport_to_a_client_that_waits(rig):
     assert (session.info.path, session.info.query, session.info.remote_address) == ("/room", "a=b", "192.0.2.7")
 
 
-def test_an_admitted_client_is_switched(rig, session):
+def test_an_admitted_client_gets_a_websocket(rig, session):
     rig.webhook.answer(Accepted(None, None))
     assert rig.transport.take().startswith(b"HTTP/1.1 101 ")
     assert isinstance(rig.transport.protocol, WebSocketProtocol)
@@ -674,7 +674,7 @@ def test_the_101_answers_the_key_of_the_client(rig):
     assert b"Sec-WebSocket-Accept: " + ANSWER_TO_KEY + b"\r\n" in rig.transport.take()
 
 
-def test_bytes_behind_the_handshake_belong_to_the_websocket(rig):
+def test_bytes_after_the_handshake_belong_to_the_websocket(rig):
     early = frame(frames.TEXT, b"early")
     rig.receive(HANDSHAKE + early[:4])
     rig.receive(early[4:])
@@ -786,7 +786,7 @@ def test_a_connection_is_the_backends_once_it_made_an_authorized_request(request
         rig.receive(
             rig.push(body=b"hello") if request_ == "a whole push" else NOTHING.replace(b"nothing", b"connections")
         )
-    # Idle, it has to go for another all the same, but not within a request.
+    # While idle it may still be evicted for another connection, but not within a request.
     assert rig.protocol._is_authorized
     rig.receive(rig.push(body=b"hell"))
     second = rig.visit()
@@ -808,7 +808,7 @@ def test_a_connection_that_sends_nothing_is_dropped(rig):
     assert rig.transport.writes == []
 
 
-def test_a_head_that_does_not_come_to_its_end_is_timed_out(rig):
+def test_an_incomplete_head_times_out(rig):
     rig.receive(HEALTH[:10])
     rig.pass_time(0.0)
     rig.pass_time(9.9)
@@ -822,7 +822,7 @@ def test_a_head_that_does_not_come_to_its_end_is_timed_out(rig):
     assert rig.transport.aborted
 
 
-def test_the_time_of_the_first_head_runs_since_the_accept(rig):
+def test_the_time_limit_of_the_first_head_starts_at_the_accept(rig):
     rig.pass_time(6.0)
     rig.receive(HEALTH[:10])
     rig.pass_time(3.9)
@@ -832,7 +832,7 @@ def test_the_time_of_the_first_head_runs_since_the_accept(rig):
     assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
 
 
-def test_the_body_of_the_first_request_has_a_time_limit_of_its_own(rig):
+def test_the_body_of_the_first_request_has_its_own_time_limit(rig):
     rig.pass_time(9.0)
     rig.receive(rig.push())
     rig.pass_time(70.0, beats=70)
@@ -840,7 +840,7 @@ def test_the_body_of_the_first_request_has_a_time_limit_of_its_own(rig):
     assert rig.responses() == [(200, "OK", False)]
 
 
-def test_a_head_that_comes_drop_by_drop_gets_no_more_time(rig):
+def test_a_slow_head_does_not_extend_its_time_limit(rig):
     for number in range(12):
         rig.receive(HEALTH[number : number + 1])
         rig.pass_time(1.0)
@@ -856,7 +856,7 @@ def test_a_body_has_the_time_limit_of_an_idle_connection(rig):
     assert rig.responses() == [(408, "REQUEST_TIMEOUT", True)]
 
 
-def test_a_body_that_comes_drop_by_drop_gets_no_more_time(rig):
+def test_a_slow_body_does_not_extend_its_time_limit(rig):
     rig.receive(rig.push())
     for _ in range(4):
         rig.pass_time(20.0)

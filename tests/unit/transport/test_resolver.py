@@ -10,7 +10,7 @@ HERE = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
 
 class FakeSystem:
-    """Takes the place of `getaddrinfo`: it returns `result`, or raises it, when it is `released`."""
+    """Replaces `getaddrinfo`. It returns or raises `result` when it is `released`."""
 
     def __init__(self, result):
         self.result = result
@@ -56,7 +56,7 @@ def test_an_ip_address_needs_no_thread(system):
     assert system.calls == [("fe80::1%eth0", 80)]
 
 
-def test_all_that_wait_share_one_lookup(system):
+def test_all_callers_share_one_lookup(system):
     async def resolve():
         _, tasks = resolving(100)
         await asyncio.sleep(0)
@@ -68,7 +68,7 @@ def test_all_that_wait_share_one_lookup(system):
     assert len(system.calls) == 1
 
 
-def test_each_lookup_asks_anew(system):
+def test_each_lookup_asks_again(system):
     async def resolve():
         system.released.set()
         resolver, (task,) = resolving()
@@ -100,7 +100,7 @@ def test_an_error_names_the_host(system, error, text):
     first, second = asyncio.run(resolve())
     assert (str(first), str(second)) == (text, text)
     assert type(first) is socket.gaierror
-    # An error that is raised twice would collect the tracebacks of both.
+    # An exception that is raised twice would collect both tracebacks.
     assert first is not second
 
 
@@ -135,7 +135,7 @@ def test_a_result_for_a_caller_that_was_cancelled_in_the_same_turn_is_dropped():
     asyncio.run(resolve())
 
 
-def test_a_lookup_that_ends_after_the_loop_is_harmless(system):
+def test_a_lookup_may_end_after_the_loop_was_closed(system):
     async def begin():
         _, (task,) = resolving()
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Fair scheduling, with a clock and a timer that are turned by hand."""
+"""Fair scheduling, with a clock and a timer that the test advances."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ def make_queue():
 
 
 def turn(clock):
-    """One turn of the loop: the calls that are due now, but not those that they add."""
+    """Run one turn of the loop: the calls that are due now, without the calls that they add."""
     due = clock.timers
     for timer in due:
         clock._timers.remove(timer)

@@ -1,4 +1,4 @@
-"""Whether a slow peer takes what waits for it, as the kernel or the send buffer shows."""
+"""Whether a slow peer reads buffered bytes, as shown by the kernel or by the send buffer."""
 
 import fcntl
 import socket
@@ -18,7 +18,7 @@ SIZE = 128
 
 
 class FakeSocket:
-    """A socket whose kernel says what a test tells it to."""
+    """A socket whose counters in the kernel are set by the test."""
 
     def __init__(self, family: socket.AddressFamily = socket.AF_INET, size: int = SIZE) -> None:
         self.family = family
@@ -55,7 +55,7 @@ class Transport(FakeTransport):
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 @pytest.mark.usefixtures("kernel")
-def test_bytes_that_the_peer_acknowledged_are_progress(family):
+def test_acknowledged_bytes_are_progress(family):
     sock = FakeSocket(family)
     transport = Transport(sock)
     sock.acknowledged, sock.queued, transport.backlog = 1000, 20, 30
@@ -69,7 +69,7 @@ def test_bytes_that_the_peer_acknowledged_are_progress(family):
 
 
 @pytest.mark.usefixtures("kernel")
-def test_only_what_waited_at_first_counts():
+def test_only_bytes_that_were_buffered_at_first_count():
     sock = FakeSocket()
     sock.queued = 10
     sent = SendProgress(Transport(sock))
@@ -77,7 +77,7 @@ def test_only_what_waited_at_first_counts():
     assert sent.has_advanced()
     sock.acknowledged = 15
     assert sent.has_advanced()
-    # It has taken all of that. What it takes now was sent later.
+    # The peer has acknowledged all these bytes. Later bytes do not count.
     sock.acknowledged = 1000
     assert not sent.has_advanced()
     sock.acknowledged = 2000
@@ -85,7 +85,7 @@ def test_only_what_waited_at_first_counts():
 
 
 @pytest.mark.usefixtures("kernel")
-def test_where_nothing_waits_there_is_no_progress():
+def test_without_buffered_bytes_there_is_no_progress():
     sock = FakeSocket()
     sent = SendProgress(Transport(sock))
     assert sent.remaining == 0
@@ -102,7 +102,7 @@ SILENT = {
 
 @pytest.mark.parametrize("make", SILENT.values(), ids=SILENT)
 @pytest.mark.usefixtures("kernel")
-def test_where_the_kernel_has_no_count_a_shorter_buffer_is_progress(make):
+def test_without_a_count_of_the_kernel_a_smaller_buffer_is_progress(make):
     transport = Transport(make())
     transport.backlog = 10
     sent = SendProgress(transport)
@@ -119,7 +119,7 @@ def test_where_the_kernel_has_no_count_a_shorter_buffer_is_progress(make):
 
 
 @pytest.mark.usefixtures("kernel")
-def test_another_system_has_no_such_option(monkeypatch):
+def test_systems_other_than_linux_have_no_tcp_info(monkeypatch):
     monkeypatch.setattr(progress, "TCP_INFO", None)
     sock = FakeSocket()
     sock.queued = 10
@@ -138,7 +138,7 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what the peer acknowledged")
-def test_a_real_kernel_counts():
+def test_a_real_kernel_counts_acknowledged_bytes():
     with connected() as (here, there):
         transport = Transport(here)
         assert SendProgress(transport).remaining == 0

@@ -117,7 +117,7 @@ def test_a_connection_that_the_check_of_another_discards_is_not_checked(clock):
     timeouts.add(other)
     timeouts.start()
     clock.advance(1.0)
-    # Which of them comes first is up to their hashes: it stays, alone.
+    # Their hashes decide which connection is checked first. Only that one remains.
     assert calls == list(timeouts)
     assert len(calls) == 1
 
@@ -146,7 +146,7 @@ def test_an_exception_in_a_check_does_not_stop_the_timer(clock):
     assert len(jobs) == 1
 
 
-def test_all_connections_are_closed_and_what_did_not_close_expires(clock):
+def test_all_connections_are_closed_gracefully_and_then_expire(clock):
     timeouts, connections = Timeouts(clock, 1.0), [Connection(), Connection()]
     for connection in connections:
         timeouts.add(connection)
@@ -176,7 +176,7 @@ def test_many_connections_are_checked_in_batches(clock, many):
     before = 0
     clock.advance(1.0)
     for _ in range(3):
-        # A bucket is checked whole: most have one or two connections here, few have more.
+        # All connections of a bucket are checked together. Most buckets have one or two here, few have more.
         assert before < checks_of(connections) <= before + BATCH_SIZE + 20
         before = checks_of(connections)
         clock.advance(BATCH_GAP_S)
@@ -237,7 +237,7 @@ def test_the_loop_polls_before_deadlines_are_checked(clock):
     (timer,) = clock.timers
     clock.stand_still(1.0)
     for _ in range(2):
-        # The loop polls between two calls that are due at once. However long that takes, the check is not about it.
+        # The loop polls between two calls that are due at once. The time that this takes must not count.
         assert checks == []
         timer.cancel()
         timer.callback(*timer.args)
@@ -261,7 +261,7 @@ def test_each_batch_is_checked_with_a_time_up_to_which_everything_was_read(clock
     assert all(now <= before for before, now in checks)
 
 
-def test_a_late_timer_puts_the_check_off_once(clock):
+def test_a_late_timer_postpones_the_check_once(clock):
     timeouts, connection = Timeouts(clock, 0.2), Connection()
     timeouts.add(connection)
     timeouts.start()
@@ -311,7 +311,7 @@ def test_stop_while_the_loop_polls_prevents_the_check(clock):
     assert connection.checks == []
 
 
-def test_one_timer_serves_all(clock):
+def test_all_connections_share_one_timer(clock):
     timeouts = Timeouts(clock, 1.0)
     for _ in range(100):
         timeouts.add(Connection())

@@ -1,4 +1,4 @@
-"""TLS between a transport and a protocol: bytes of a real client in, plain text out, and the other way round."""
+"""TLS between a transport and a protocol, with a real TLS peer: encrypted bytes in, plain text out, and back."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from wsaas.transport.tls import CHUNK_SIZE, MAX_RECORD_SIZE, State
 
 @pytest.fixture(scope="module")
 def contexts():
-    """What a server and a client of it speak."""
+    """The TLS contexts of a server and its client."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
@@ -31,7 +31,7 @@ def contexts():
 
 
 class App(asyncio.Protocol):
-    """Keeps what it is called with. `on_data`: called with each piece."""
+    """Records its calls. `on_data`: called with each piece of data."""
 
     def __init__(self):
         self.events = []
@@ -60,21 +60,21 @@ class App(asyncio.Protocol):
 
 
 class Peer:
-    """The other side, by the book: an `ssl` object, which is fed from a fake transport and feeds its protocol."""
+    """The peer: an `ssl` object that reads from a fake transport, and whose output goes to the protocol."""
 
     def __init__(self, context, **side):
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, **side)
 
     def attempt(self, step, *arguments):
-        """Do `step` if what is needed for it has come; None otherwise."""
+        """Return the result of `step`, or None if more data has to arrive first."""
         try:
             return step(*arguments)
         except ssl.SSLWantReadError:
             return None
 
     def read(self):
-        """Return all plain text that has come; b"" at the end behind it shows that the other side said goodbye."""
+        """Return all pieces of plain text that have arrived. A final b"" stands for a close_notify."""
         data = []
         while piece := self.attempt(self.session.read, 1 << 20):
             data.append(piece)
@@ -85,7 +85,7 @@ class Peer:
 
 
 class Rig:
-    """A connection that a client made to this node, its handshake still to come."""
+    """A connection from a client, before its handshake."""
 
     def __init__(self, contexts, *, room=10, **values):
         server, client = contexts
@@ -104,7 +104,7 @@ class Rig:
         self.tls.connection_made(self.raw)
 
     def flow(self):
-        """Let what either side has to say reach the other."""
+        """Transfer all data between both sides."""
         while self.peer.outgoing.pending or self.raw.writes:
             self.peer.incoming.write(self.raw.take())
             if self.peer.outgoing.pending:
@@ -116,7 +116,7 @@ class Rig:
             self.flow()
 
     def send(self, data, piece=None):
-        """Let the client send plain text, that arrives in pieces."""
+        """Let the client send plain text that arrives in pieces."""
         for at in range(0, len(data), MAX_RECORD_SIZE):
             self.peer.session.write(data[at : at + MAX_RECORD_SIZE])
         sealed = self.peer.outgoing.read()
@@ -189,7 +189,7 @@ def test_plain_http_is_answered_with_advice_to_use_tls(fresh):
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"Connection: close" in head
     assert json.loads(body)["code"] == "BAD_REQUEST"
-    # Reading goes on for a while, but nothing comes of it.
+    # Reading continues for a while, but the data is ignored.
     assert fresh.raw.ended
     assert not fresh.raw.closed
     fresh.tls.data_received(b"Host: node\r\n\r\n")
@@ -220,7 +220,7 @@ def test_a_failed_handshake_sends_an_alert(contexts, caplog):
     assert rig.app.events == []
 
 
-def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
+def test_garbage_in_pieces_ends_with_the_first_invalid_piece(fresh):
     fresh.tls.data_received(b"\x16\x03\x01\0\x05" + b"\xff" * 3 * CHUNK_SIZE)
     assert fresh.tls._state is State.FAILED
     # An alert (RFC 8446 section 6).
@@ -232,7 +232,7 @@ def test_garbage_in_pieces_ends_with_the_first_that_cannot_be_right(fresh):
 
 @pytest.mark.parametrize("size", [1, CHUNK_SIZE, CHUNK_SIZE + 1, MAX_RECORD_SIZE, 100_000])
 @pytest.mark.parametrize("piece", [None, 1000, CHUNK_SIZE, 60_000])
-def test_what_the_client_sends_is_decrypted(rig, size, piece):
+def test_data_from_the_client_is_decrypted(rig, size, piece):
     data = os.urandom(size)
     rig.send(data, piece)
     assert b"".join(rig.app.data) == data
@@ -241,7 +241,7 @@ def test_what_the_client_sends_is_decrypted(rig, size, piece):
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("size", [1, CHUNK_SIZE, CHUNK_SIZE + 1, 100_000])
-def test_what_is_written_arrives_in_one_write(rig, size, kind):
+def test_written_data_is_sent_in_one_write(rig, size, kind):
     data = os.urandom(size)
     rig.tls.write(kind(data))
     assert len(rig.raw.writes) == 1
@@ -286,7 +286,7 @@ def test_a_protocol_that_is_set_gets_everything_from_the_next_piece_on(rig):
     assert rig.app.events == ["made"]
 
 
-def test_peer_and_buffer_are_those_of_the_transport_below(rig):
+def test_peer_and_buffer_size_come_from_the_transport_below(rig):
     assert rig.tls.get_extra_info("peername") == ("192.0.2.7", 50000)
     assert rig.tls.get_extra_info("unknown", "default") == "default"
     rig.raw.backlog = 123
@@ -371,7 +371,7 @@ def test_a_protocol_that_ended_while_paused_gets_the_end_of_the_other_side(rig):
 
 
 @pytest.mark.parametrize("how", ["write_eof", "close"])
-def test_a_close_notify_follows_what_was_written(rig, how):
+def test_a_close_notify_follows_written_data(rig, how):
     assert rig.tls.can_write_eof()
     rig.tls.write(b"last words")
     getattr(rig.tls, how)()
@@ -379,7 +379,7 @@ def test_a_close_notify_follows_what_was_written(rig, how):
     assert rig.peer.got_close_notify()
     assert rig.raw.ended is (how == "write_eof")
     assert rig.tls.is_closing() is rig.raw.closed is (how == "close")
-    # Nothing follows, and what comes is dropped.
+    # Nothing is sent any more, and received data is dropped.
     rig.tls.write(b"too late")
     getattr(rig.tls, how)()
     assert rig.raw.writes == []
@@ -423,7 +423,7 @@ def test_nothing_is_delivered_after_an_abort(rig):
     assert rig.app.events == ["made", ("lost", None)]
 
 
-def test_what_arrived_during_a_pause_is_delivered_at_the_end(rig):
+def test_data_received_during_a_pause_is_delivered_at_the_end(rig):
     sent = bytes(range(256)) * 300
     rig.app.on_data = lambda _: rig.tls.pause_reading()
     rig.send(sent, 10_000)
@@ -434,7 +434,7 @@ def test_what_arrived_during_a_pause_is_delivered_at_the_end(rig):
 
 
 def seal(rig, *pieces):
-    """Return what the client sends for `pieces`, each in a record of its own."""
+    """Return the bytes that the client sends for `pieces`, with one record for each."""
     for piece in pieces:
         rig.peer.session.write(piece)
     return rig.peer.outgoing.read()
@@ -516,7 +516,7 @@ def test_short_records_that_wait_for_their_turn_when_the_connection_is_lost_are_
     assert len(rig.app.data) == 2
 
 
-def test_a_close_notify_that_was_not_read_yet_counts_at_the_end(rig):
+def test_an_unread_close_notify_counts_at_the_end(rig):
     rig.tls.pause_reading()
     rig.peer.session.write(b"last words")
     rig.peer.attempt(rig.peer.session.unwrap)
@@ -535,7 +535,7 @@ def test_a_protocol_that_ends_within_the_last_delivery_gets_no_more(rig):
     assert rig.app.events == ["made", ("lost", None)]
 
 
-def test_what_cannot_be_decrypted_is_an_error_and_completes_no_message(rig):
+def test_undecryptable_data_is_an_error_and_completes_no_message(rig):
     rig.peer.session.write(b"fine")
     rig.tls.data_received(rig.peer.outgoing.read() + b"\x17\x03\x03\0\x20" + b"?" * 32)
     assert rig.app.data == [b"fine"]
@@ -569,7 +569,7 @@ def test_a_lost_connection_is_freed(rig):
     error = ConnectionResetError()
     rig.tls.connection_lost(error)
     assert rig.app.events == ["made", ("lost", error)]
-    # Whatever a protocol does behind it.
+    # Even if the protocol still calls the transport.
     rig.tls.write(b"too late")
     rig.tls.write_eof()
     rig.tls.close()
@@ -577,7 +577,7 @@ def test_a_lost_connection_is_freed(rig):
     assert rig.raw.writes == []
 
 
-def test_bytes_that_are_not_what_was_sent_end_the_connection(rig, caplog):
+def test_modified_bytes_end_the_connection(rig, caplog):
     caplog.set_level("DEBUG", "wsaas")
     rig.tls.data_received(b"\x17\x03\x03\0\x20" + b"\x55" * 32 + b"\x17")
     assert "TLS connection broken" in caplog.text
@@ -589,7 +589,7 @@ def test_bytes_that_are_not_what_was_sent_end_the_connection(rig, caplog):
 
 
 def test_a_write_that_fails_ends_the_connection(rig):
-    # As it would after a fatal alert (RFC 8446 section 6.2).
+    # As after a fatal alert (RFC 8446 section 6.2).
     with pytest.raises(ssl.SSLWantReadError):
         rig.tls._session.unwrap()
     rig.tls.write(b"hello")
@@ -598,10 +598,10 @@ def test_a_write_that_fails_ends_the_connection(rig):
 
 
 @pytest.mark.parametrize(("waiting", "dropped"), [(0, False), (1000, False), (1001, True)])
-def test_answers_of_tls_to_a_peer_that_does_not_read_are_bounded(rig, waiting, dropped):
+def test_responses_of_tls_to_a_peer_that_does_not_read_are_limited(rig, waiting, dropped):
     rig.tls.set_write_buffer_limits(high=1000)
     rig.raw.backlog = waiting
-    # As OpenSSL does for a KeyUpdate that wants one back.
+    # As OpenSSL does for a KeyUpdate that requests an update in return.
     rig.app.on_data = lambda _: rig.tls._outgoing.write(b"sealed")
     rig.send(b"x")
     assert rig.raw.aborted is dropped
@@ -612,7 +612,7 @@ def test_answers_of_tls_to_a_peer_that_does_not_read_are_bounded(rig, waiting, d
 
 
 class Call:
-    """A connection that this node made, its handshake still to come."""
+    """A connection to a server, before its handshake."""
 
     def __init__(self, contexts, name="localhost"):
         server, client = contexts
@@ -663,7 +663,7 @@ def test_the_wrong_server_is_sent_nothing_but_an_alert(contexts):
     call.loop.close()
 
 
-def test_a_connect_that_is_cut_off_is_an_error(call):
+def test_an_interrupted_connect_is_an_error(call):
     call.raw.lose()
     assert isinstance(call.handshake_done.exception(), ConnectionResetError)
     assert call.app.events == []
@@ -723,7 +723,7 @@ def test_a_refused_connection_without_room_for_an_answer_is_closed(contexts, mon
     assert Rig(contexts, room=-1).raw.aborted
 
 
-def test_a_state_follows_only_those_that_the_table_allows(fresh):
+def test_only_transitions_in_the_table_are_allowed(fresh):
     with pytest.raises(AssertionError, match=r"TLS: State\.NEW to State\.OPEN"):
         fresh.tls._move(State.OPEN)
     assert fresh.tls._state is State.NEW

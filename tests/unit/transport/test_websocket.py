@@ -55,7 +55,7 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
     assert rig.timeouts.connections == [connection]
 
 
-def test_early_pushes_leave_in_one_write_with_the_101():
+def test_early_pushes_are_sent_in_one_write_with_the_101():
     rig = WebSocketRig()
     rig.session.send(text=True, data=b"hello")
     rig.session.send(text=False, data=b"bytes")
@@ -112,7 +112,7 @@ def test_a_refused_client_gets_the_error_and_is_closed():
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_client_that_does_not_take_its_refusal_is_dropped():
+def test_a_client_that_does_not_read_its_refusal_is_dropped():
     rig = WebSocketRig()
     rig.webhook.answer(Rejected(errors.Forbidden("no"), disconnect_owed=False))
     rig.pass_time(9.9)
@@ -177,7 +177,7 @@ def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backe
     rig.webhook.answer(DELIVERED)
     assert not rig.transport.reading
     rig.webhook.answer(DELIVERED)
-    # What was read before is handed on, and is too much again.
+    # The frames that were read before are handed on, and fill the inbox again.
     assert rig.session.info.messages_in == 5
     assert not rig.transport.reading
     rig.clock.advance(20.0)
@@ -185,11 +185,11 @@ def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backe
         rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     assert len(rig.messages) == 6
-    # It was not read: its silence proves nothing.
+    # The client was not read, so its silence proves nothing.
     assert rig.session.info.last_seen == rig.clock.now()
 
 
-def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_not_read():
+def test_received_messages_are_delivered_if_the_client_is_lost_while_paused():
     rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6)
     rig.transport.lose()
@@ -197,7 +197,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
         rig.session.send(text=True, data=b"too late")
-    # The backend is sent messages no faster than it takes them, and no more than the inbox is kept.
+    # Messages are sent no faster than the backend takes them, and no more than `INBOX` is buffered.
     assert rig.session.info.messages_in == 3
     rig.answer_all()
     assert len(rig.messages) == rig.session.info.messages_in == 6
@@ -205,7 +205,7 @@ def test_what_was_received_is_delivered_although_the_client_is_lost_while_it_is_
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_is_not_read():
+def test_a_received_close_counts_if_the_client_is_lost_while_paused():
     rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6 + ping(b"x") + close(4000, "bye"))
     rig.transport.lose()
@@ -214,13 +214,13 @@ def test_a_close_that_was_received_counts_although_the_client_is_lost_while_it_i
     assert rig.end == (4000, "bye")
 
 
-def test_a_violation_that_is_found_when_the_client_is_lost_ends_what_is_handed_on():
+def test_a_violation_in_unread_frames_ends_their_delivery():
     rig = WebSocketRig(inbox="2000").enter()
     rig.receive(text(b"." * 1000) * 6 + text(b"\xff") + text(b"more"))
     rig.transport.lose()
     rig.answer_all()
     assert len(rig.messages) == 6
-    # No Close went over the wire.
+    # No Close was sent.
     assert rig.end == (1006, "")
 
 
@@ -251,7 +251,7 @@ def test_the_transport_pauses_writing_at_the_send_buffer():
     assert rig.transport.writes == []
 
 
-def test_replies_go_on_when_the_client_has_read_those_before():
+def test_replies_continue_when_the_client_has_read_earlier_ones():
     rig = WebSocketRig(send_buffer="5000").enter()
     rig.receive(text(b"1") + text(b"2"))
     rig.transport.backlog = 5001
@@ -295,7 +295,7 @@ def test_a_client_that_pings_and_does_not_read_gets_no_more_pongs_than_fit():
     assert rig.transport.take() == frames.encode(frames.PONG, b"d")
 
 
-def test_a_pong_never_overtakes_the_one_that_is_owed():
+def test_a_pong_never_overtakes_the_pending_one():
     rig = WebSocketRig(send_buffer="1000").enter()
     rig.transport.backlog = 1001
     rig.receive(ping(b"a"))
@@ -338,7 +338,7 @@ def test_a_close_is_echoed_at_once_and_the_delete_follows_the_last_message(rig, 
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
-def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
+def test_a_client_that_closed_but_does_not_read_the_echo_is_dropped(rig):
     rig.transport.backlog = 4
     rig.receive(close())
     rig.pass_time(9.9)
@@ -347,7 +347,7 @@ def test_a_client_that_closed_but_does_not_take_the_echo_is_dropped(rig):
     assert rig.transport.aborted
 
 
-def test_what_follows_a_close_is_ignored(rig):
+def test_frames_after_a_close_are_ignored(rig):
     rig.receive(close(1000) + text(b"more") + ping() + close(4000))
     assert rig.transport.writes == [frames.encode_close(1000)]
     rig.answer_all()
@@ -395,12 +395,12 @@ def test_a_client_that_violated_the_protocol_may_close_by_itself(rig):
 # Closing from here.
 
 
-def test_a_client_that_answers_a_close_is_gone(rig):
+def test_a_client_that_answers_a_close_has_disconnected(rig):
     rig.session.close(Reason.SHUTDOWN)
     assert rig.transport.take() == frames.encode_close(1001, "going away")
     assert not rig.transport.closed
     rig.receive(close(1001))
-    # Its Close was the answer: there is no second one.
+    # The client's Close was the answer. No second Close is sent.
     assert rig.transport.writes == []
     assert rig.transport.closed
     assert rig.end == (1001, "going away")
@@ -664,7 +664,7 @@ def test_a_client_that_is_paused_for_the_backend_does_not_queue():
     rig.receive(burst(0, 1))
     rig.context.run_queue.add(lambda: None)
     rig.receive(burst(1, 3))
-    # The first of the two waits for the backend, which is too much already.
+    # The first of the two messages waits for the backend, and fills the inbox.
     assert not rig.transport.reading
     assert len(rig.context.run_queue.waiting) == 1
     rig.answer_all()
@@ -694,7 +694,7 @@ def test_a_flood_after_a_close_was_sent_is_read_in_slices_and_dropped_messages_a
     assert rig.end == (1011, "message not delivered")
 
 
-def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too():
+def test_messages_read_while_earlier_ones_are_given_up_are_counted_too():
     rig = WebSocketRig(inbox="1000").enter()
     rig.receive(burst(0, 40))
     assert not rig.transport.reading
@@ -705,7 +705,7 @@ def test_messages_that_are_read_while_those_before_are_given_up_are_counted_too(
     assert rig.end == (1011, "message not delivered")
 
 
-def test_what_a_client_sent_before_it_was_lost_is_delivered_in_slices():
+def test_messages_of_a_lost_client_are_delivered_in_slices():
     rig = WebSocketRig().enter().slices_of(10)
     rig.receive(burst(0, 41))
     assert rig.session.info.messages_in == 11
@@ -730,7 +730,7 @@ def test_a_message_in_many_fragments_is_delivered_although_its_client_was_lost_b
     assert rig.clock.timers == []
 
 
-def test_what_a_client_sent_before_it_was_lost_is_delivered_however_much_it_is():
+def test_all_messages_of_a_lost_client_are_delivered():
     rig = WebSocketRig(inbox="600").enter()
     rig.receive(b"".join(text(b"%d" % number) for number in range(10)) + ping(b"") * 200 + text(b"last"))
     assert not rig.transport.reading
@@ -762,7 +762,7 @@ def test_a_client_that_is_lost_between_two_turns_leaves_no_timer():
 # A connection that ends while bytes wait for the client
 
 
-def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_is_buffered(rig):
+def test_a_client_that_ends_its_stream_is_gone_but_still_gets_buffered_data(rig):
     rig.receive(text(b"slow"))
     rig.transport.backlog = 1000
     rig.transport.protocol.eof_received()
@@ -777,7 +777,7 @@ def test_a_client_that_ends_its_side_is_gone_at_once_and_is_still_sent_what_is_b
     assert rig.end == (1006, "")
 
 
-def test_a_client_that_ends_its_side_while_nothing_is_buffered_is_closed(rig):
+def test_a_client_that_ends_its_stream_with_nothing_buffered_is_closed(rig):
     rig.transport.protocol.eof_received()
     assert rig.session.state is State.CLOSED
     rig.transport.lose()
@@ -785,7 +785,7 @@ def test_a_client_that_ends_its_side_while_nothing_is_buffered_is_closed(rig):
     assert rig.end == (1006, "")
 
 
-def test_what_is_buffered_is_sent_while_the_client_reads_some_of_it_up_to_a_bound():
+def test_buffered_data_is_sent_while_the_client_makes_progress_up_to_a_limit():
     rig = WebSocketRig(keep_alive_timeout="75000").enter()
     rig.transport.backlog = 1000
     rig.receive(close())
@@ -828,7 +828,7 @@ def test_a_client_with_nothing_buffered_when_it_was_pinged_is_closed_in_time(rig
 # A Close behind much that the client has not read yet
 
 
-def test_a_client_that_reads_what_is_buffered_before_the_close_gets_all_of_it(rig):
+def test_a_client_that_reads_buffered_data_before_the_close_gets_all_of_it(rig):
     rig.transport.backlog = 3000
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.transport.backlog = 2000
@@ -844,7 +844,7 @@ def test_a_client_that_reads_what_is_buffered_before_the_close_gets_all_of_it(ri
     assert rig.transport.aborted
 
 
-def test_a_client_that_reads_nothing_of_what_is_buffered_before_the_close_is_dropped(rig):
+def test_a_client_that_does_not_read_buffered_data_before_the_close_is_dropped(rig):
     rig.transport.backlog = 3000
     rig.session.close(Reason.BACKEND_CLOSED)
     rig.pass_time(10.0)
@@ -856,7 +856,7 @@ def test_a_client_that_reads_nothing_of_what_is_buffered_before_the_close_is_dro
 
 @pytest.fixture
 def tight():
-    """A client of a node that is over its memory limit: 1,000 bytes a client may hold."""
+    """A client of a node above its memory limit: the allowance is 1,000 bytes."""
     rig = WebSocketRig().enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
@@ -865,7 +865,7 @@ def tight():
     return rig
 
 
-def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until_there_is_memory(tight):
+def test_a_client_with_a_large_unfinished_message_is_not_read_while_memory_is_short(tight):
     tight.receive(text(b"x" * 3000)[:2000])
     assert tight.transport.reading
     tight.pass_time(1.0)
@@ -880,7 +880,7 @@ def test_a_client_that_holds_too_much_of_an_unfinished_message_is_not_read_until
     assert tight.messages == [b"x" * 3000]
 
 
-def test_a_client_that_holds_little_is_read_as_before(tight):
+def test_a_client_with_little_buffered_data_is_read_as_before(tight):
     tight.receive(text(b"x" * 900)[:-1])
     tight.pass_time(10.0, checks=10)
     assert tight.transport.reading
@@ -919,10 +919,10 @@ def test_a_throttled_client_that_was_sent_a_close_is_dropped_after_the_timeout(t
     assert tight.end == (1001, "going away")
 
 
-def test_replies_that_were_held_while_memory_was_short_go_on_when_the_client_has_read(tight):
+def test_replies_held_while_memory_was_short_continue_when_the_client_has_read(tight):
     tight.session._services = replace(tight.session._services, memory=tight.memory)
     tight.receive(text(b"first") + text(b"second"))
-    # Less than `SEND_BUFFER`: the transport never tells that this was too much, nor that it is gone.
+    # Less than `SEND_BUFFER`, so the transport neither pauses nor resumes writing.
     tight.transport.backlog = 2000
     tight.webhook.answer(Delivered(Message(True, b"." * 2000)))
     tight.transport.backlog = 501
@@ -979,7 +979,7 @@ def test_a_throttled_client_that_is_lost_leaves_nothing(tight):
     assert tight.clock.timers == []
 
 
-def test_long_messages_are_noted(tight):
+def test_the_memory_limit_is_told_of_long_messages(tight):
     noted = []
 
     class Noting(MemoryLimit):
@@ -996,10 +996,10 @@ def test_long_messages_are_noted(tight):
     assert noted[0] <= 40_000 < noted[1] <= 70_000
 
 
-# A client that is held while it is being closed
+# A client that is not read while it is being closed
 
 
-def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
+def test_a_client_is_not_dropped_while_its_close_may_be_unread():
     rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     assert not rig.transport.reading
@@ -1015,7 +1015,7 @@ def test_a_client_whose_close_may_wait_behind_unread_messages_is_not_dropped():
     assert rig.end == (1001, "going away")
 
 
-def test_a_client_that_is_not_read_after_a_close_was_sent_is_dropped_after_a_bound():
+def test_a_client_that_is_not_read_after_a_close_is_dropped_after_a_limit():
     rig = WebSocketRig(inbox="1000", api_retry="2000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.session.close(Reason.SHUTDOWN)
@@ -1031,7 +1031,7 @@ def test_a_client_that_is_not_read_after_a_close_was_sent_is_dropped_after_a_bou
 # A stop that takes too long
 
 
-def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
+def test_messages_of_an_abandoned_client_are_counted_but_not_delivered():
     rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 5)
     rig.session.close(Reason.SHUTDOWN)
@@ -1043,7 +1043,7 @@ def test_what_an_abandoned_client_still_sends_is_counted_and_not_delivered():
     assert len(rig.messages) == 1
 
 
-def test_what_a_lost_client_sent_is_counted_when_it_is_abandoned():
+def test_messages_of_a_lost_client_are_counted_when_it_is_abandoned():
     rig = WebSocketRig(inbox="1000").enter()
     rig.receive(text(b"." * 1000) * 5)
     rig.transport.lose()
@@ -1123,7 +1123,7 @@ def test_a_rate_limited_client_may_also_be_paused_for_the_backend():
     rig.receive(burst(0, 4))
     rig.clock.advance(1)
     rig.clock.advance(1)
-    # One is on its way and one waits: that is more than the inbox holds.
+    # One message is being delivered and one waits, which fills the inbox.
     assert rig.session.outbox.backlogged
     rig.clock.advance(10)
     assert not rig.transport.reading
@@ -1144,7 +1144,7 @@ def test_a_client_that_waits_for_the_rate_limit_is_not_read_when_the_backend_is_
     assert not rig.transport.reading
 
 
-def test_what_a_rate_limited_client_sent_before_it_was_lost_is_delivered(limited):
+def test_messages_of_a_lost_rate_limited_client_are_delivered(limited):
     limited.receive(burst(0, 5))
     limited.transport.lose()
     limited.answer_all()
