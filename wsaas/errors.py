@@ -14,7 +14,7 @@ class HTTPError(Exception):
     code = "BAD_REQUEST"
 
     def __init__(self, message: str, *headers: tuple[str, str]) -> None:
-        """`message`: one sentence that explains what is wrong and what to do."""
+        """Describe the error. `message`: one sentence that says what is wrong and, if possible, what to do."""
         super().__init__(message)
         self.message = message
         self.headers = headers

@@ -55,7 +55,7 @@ class DemoServer(ThreadingHTTPServer):
 
 
 class DemoHandler(Webhook):
-    """Serves the requests of the gateway, like the chat, and those of the browser."""
+    """Serves the requests of the gateway, like the chat, and the requests of the browser."""
 
     server: DemoServer
     write_timeout = 30.0

@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Exchange:
-    """A request and its answer, which is None until it arrives."""
+    """A request and its answer. The answer is None until it arrives."""
 
     number: int
     request: Request

@@ -14,7 +14,7 @@ from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
 from wsaas.settings import Settings
 
 CHECKS_PER_TIMEOUT = 10
-"""Number of checks within the shortest time-out. So a time-out is noticed at most a tenth of itself too late."""
+"""Number of checks within the shortest time-out. So a time-out is detected with a delay of at most a tenth of it."""
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 1.0
 """Bounds of the interval between two checks."""
@@ -39,7 +39,7 @@ NOT_CLOSING: Final = 0.0
 
 
 class HasDeadline(Protocol):
-    """A connection, as `Timeouts` sees it."""
+    """A connection in `Timeouts`."""
 
     def check_deadline(self, now: float) -> None:
         """Act on what has timed out by `now` (monotonic seconds). All data that arrived before `now` was read."""
