@@ -461,7 +461,7 @@ def test_after_a_burst_of_exactly_one_batch_nothing_is_queued(rig):
 
 
 def test_other_connections_are_served_after_a_large_response(rig, monkeypatch):
-    monkeypatch.setattr(server, "LARGE_RESPONSE", 167)
+    monkeypatch.setattr(server, "LARGE_RESPONSE", 150)
     rig.receive(HEALTH * 3 + NOTHING + HEALTH)
     assert statuses(rig) == [200, 200, 200, 404]
     rig.clock.advance(0.0)
