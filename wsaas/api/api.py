@@ -91,7 +91,7 @@ class Api:
         if found is None or not found[0].is_public:
             self._authorization.check(request)
         if found is None:
-            raise NotFound("There is nothing at this path.")
+            raise NotFound("No such path.")
         return found
 
     def _match(self, path: bytes) -> tuple[Route, tuple[str, ...]] | None:

@@ -36,14 +36,14 @@ class Authorization:
         if self._needs_token:
             if not self.tokens.accept(headers.get(b"authorization")):
                 raise Unauthorized(
-                    "This needs the header Authorization: Bearer <CONTROL_TOKEN>.", ("WWW-Authenticate", "Bearer")
+                    "The header Authorization: Bearer <CONTROL_TOKEN> is required.", ("WWW-Authenticate", "Bearer")
                 )
         elif not self._has_proof:
             if from_web_page(headers):
                 raise Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
             if not self._hosts.allow(headers.get(b"host")):
                 raise Forbidden(
-                    "The REST API does not answer to this Host: set CONTROL_TOKEN, or let WS_HOSTNAME name it."
+                    "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
                 )
 
     def allows(self, request: Request) -> bool:

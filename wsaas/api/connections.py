@@ -69,7 +69,7 @@ class ConnectionResource:
         if session is not None and session.buffered >= services.send_limit:
             raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
         if services.memory.allowance < min(self._max_message_size, _declared_size(request)):
-            raise errors.TooManyRequests("This node has little memory left: push it again later.", RETRY_AFTER)
+            raise errors.TooManyRequests("This node is short of memory: push it again later.", RETRY_AFTER)
         return self._max_message_size
 
     def put(self, request: Request, connection_id: str) -> Response:
@@ -105,7 +105,7 @@ class ConnectionResource:
             return self._forward(request, connection_id)
         _refuse_content_coding(request)
         if session.state is State.CLOSING:
-            raise errors.Gone("This connection is being closed already.")
+            raise errors.Gone("This connection is already closing.")
         if len(request.body) > MAX_CLOSE_BODY:
             raise too_large(MAX_CLOSE_BODY)
         code, reason = _read_close(request.body)
@@ -139,10 +139,10 @@ def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
     query = dict(parse_qsl(request.target.partition(b"?")[2].decode("latin-1")))
     limit = _number(query, "limit", PAGE)
     if not 0 < limit <= LONGEST_PAGE:
-        raise errors.BadRequest(f"limit has to be a number from 1 to {LONGEST_PAGE}.")
+        raise errors.BadRequest(f"limit must be a number from 1 to {LONGEST_PAGE}.")
     before = _time(query["connected_before"]) if "connected_before" in query else math.inf
     if query.get("state", "ending") != "ending":
-        raise errors.BadRequest("state has to be ending, or absent for live connections.")
+        raise errors.BadRequest("state must be ending, or absent for live connections.")
     sessions = registry.ending() if "state" in query else registry.live()
     found, has_more = page(sessions, _number(query, "after", 0), limit, before)
     content = {
@@ -160,7 +160,7 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
     """Return the number `name` of a query. Raises `BadRequest`."""
     text = query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
-        raise errors.BadRequest(f"{name} has to be a whole number.")
+        raise errors.BadRequest(f"{name} must be a whole number.")
     return int(text)
 
 
@@ -171,7 +171,7 @@ def _time(text: str) -> float:
     except ValueError:
         time = None
     if time is None or time.tzinfo is None:
-        raise errors.BadRequest("connected_before has to be a time such as 2026-01-31T12:00:00.123Z.")
+        raise errors.BadRequest("connected_before must be a time such as 2026-01-31T12:00:00.123Z.")
     return time.timestamp()
 
 
@@ -196,11 +196,11 @@ def _read_close(body: bytes) -> tuple[int, str]:
     except orjson.JSONDecodeError:
         order = None
     if not isinstance(order, dict):
-        raise errors.BadClose('The body has to be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
+        raise errors.BadClose('The body must be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
     code, reason = order.get("code", _NORMAL_CLOSURE), order.get("reason", "")
     # A bool is an int too.
     if type(code) is not int or (code != _NORMAL_CLOSURE and code not in _PRIVATE_CODES):
-        raise errors.BadClose("The code has to be 1000 or a number from 3000 to 4999.")
+        raise errors.BadClose("The code must be 1000, or a number from 3000 to 4999.")
     if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON:
-        raise errors.BadClose(f"The reason has to be a text of at most {MAX_REASON} bytes.")
+        raise errors.BadClose(f"The reason must be a string of at most {MAX_REASON} bytes.")
     return code, reason

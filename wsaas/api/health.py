@@ -14,5 +14,5 @@ def is_alive(_request: Request) -> OutgoingResponse:
 def is_ready(registry: Registry, _request: Request) -> OutgoingResponse:
     """Answer 200 while clients are admitted. Raises `Unavailable` while the node drains."""
     if not registry.is_open:
-        raise Unavailable("This node is about to stop.")
+        raise Unavailable("This node is shutting down.")
     return OK

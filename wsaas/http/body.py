@@ -188,7 +188,7 @@ class Chunked(Body):
         elif self.TRAILER.fullmatch(line):
             self._spend(len(line))
         else:
-            raise Malformed("a trailer is not a header")
+            raise Malformed("a trailer line is malformed")
 
     def _spend(self, extra: int) -> None:
         self._extra += extra

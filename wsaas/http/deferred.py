@@ -80,4 +80,4 @@ class DeferredResponse:
 
 
 def _unexpected(response: OutgoingResponse) -> None:
-    raise AssertionError(f"a response with status {response.status} came before anybody waited for it")
+    raise AssertionError(f"a response with status {response.status} came before on_response was called")

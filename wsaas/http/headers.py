@@ -51,7 +51,7 @@ class Head:
         self.repeated = repeated
         self.keep_alive = version == "1.1"
         if not _FRAMING.isdisjoint(repeated):
-            raise Malformed("it says its length twice")
+            raise Malformed("its Content-Length or Transfer-Encoding is repeated")
         self.size = _size(headers, version)
         self.upgrade = False
         if b"connection" in headers:
@@ -139,7 +139,7 @@ def _check_syntax(parser: type[Any], head: bytes) -> None:
     except httptools.HttpParserError as error:
         raise Malformed(str(error)) from None
     if not end.was_seen:
-        raise Malformed("its head has no end")
+        raise Malformed("its head is incomplete")
 
 
 def _join(headers: dict[bytes, bytes], fields: list[tuple[bytes, bytes, bytes]]) -> frozenset[bytes]:
@@ -161,7 +161,7 @@ def _size(headers: Headers, version: str) -> int | None:
         if size is None:
             return None
         if not size.isdigit() or len(size) > _MAX_DIGITS:
-            raise Malformed("its Content-Length is not a length")
+            raise Malformed("its Content-Length is not a valid number")
         return int(size)
     if size is not None:
         raise Malformed("it has both a Content-Length and a Transfer-Encoding")
@@ -170,5 +170,5 @@ def _size(headers: Headers, version: str) -> int | None:
     if coding.lower() == b"chunked":
         return -1
     if [each.lower() for each in members(headers, b"transfer-encoding")][-1:] != [b"chunked"]:
-        raise Malformed("chunked is not the last coding of its body, so that nothing says where it ends")
-    raise UnknownCoding("its body is not only chunked")
+        raise Malformed("chunked must be the last transfer coding")
+    raise UnknownCoding("only the transfer coding chunked is supported")

@@ -62,7 +62,7 @@ class Repair:
     def __init__(self, head: bytes) -> None:
         """Repair `head`. Raises `Malformed` where that cannot be done."""
         if find_end(head, 0) != len(head):
-            raise Malformed("an empty line is within its head")
+            raise Malformed("its head contains an empty line")
         self._lengths: list[bytes] = []
         self._is_identity = False
         text = head.replace(b"\r\n", b"\n")
@@ -70,7 +70,7 @@ class Repair:
         first, _, lines = text[:-1].partition(b"\n")
         status_line = _STATUS_LINE.fullmatch(first)
         if status_line is None or lines.startswith((b" ", b"\t")):
-            raise Malformed("its first line is not a version of HTTP/1 and a status")
+            raise Malformed("its first line is not an HTTP/1 status line")
         version, status = status_line.groups()
         fields = [field for line in _FOLD.sub(b" ", lines).split(b"\n")[:-1] if (field := self._field(line))]
         if self._is_identity and self._lengths:

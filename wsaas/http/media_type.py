@@ -88,7 +88,7 @@ def to_utf8(data: bytes, codec: str, limit: int) -> bytes:
     except UnicodeError:
         raise BadText("The body is not text in the charset of its Content-Type.") from None
     if len(converted) > limit:
-        raise TooLarge(f"In UTF-8 the body has {len(converted)} bytes, and may have at most {limit}.")
+        raise TooLarge(f"Converted to UTF-8, the body has {len(converted)} bytes; the limit is {limit}.")
     return converted
 
 

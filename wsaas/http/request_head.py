@@ -63,7 +63,7 @@ def read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
     if len(target) > MAX_TARGET:
         raise _too_long()
     if version not in heads.VERSIONS:
-        raise VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        raise VersionNotSupported("Only HTTP/1.0 and HTTP/1.1 are supported.")
     if not target.startswith(b"/") or b"#" in target:
         target = _origin(method, target)
     return method, target, line.end()
@@ -85,14 +85,14 @@ def read_head(data: bytes) -> Head:
     head = heads.read(httptools.HttpRequestParser, heads.VERSIONS[data[5:8]], b"GET / " + data)
     headers = head.headers
     if not _ONCE.isdisjoint(head.repeated):
-        raise Malformed("a header is repeated that has one value")
+        raise Malformed("its Authorization, Content-Type, Host or Origin is repeated")
     host = headers.get(b"host")
     if host is None and head.version == "1.1":
         raise Malformed("it has no Host")
     if host is not None and not _AUTHORITY.fullmatch(host):
-        raise Malformed("its Host is not a host")
+        raise Malformed("its Host is invalid")
     if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise ExpectationFailed("Only Expect: 100-continue is understood.")
+        raise ExpectationFailed("Only Expect: 100-continue is supported.")
     if head.upgrade:
         if head.size:
             raise BadRequest("A WebSocket handshake has no body.")
@@ -107,7 +107,7 @@ common_head = lru_cache(COMMON_HEADS)(read_head)
 
 
 def _not_a_line() -> Malformed:
-    return Malformed("its first line is not a method, a target and a version")
+    return Malformed("its first line is not a request line")
 
 
 def _too_long() -> UriTooLong:

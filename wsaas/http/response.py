@@ -173,7 +173,7 @@ def _read_line(data: bytes, start: int) -> tuple[int, str]:
         raise _not_a_line()
     status = int(line[2])
     if status == _SWITCHING:
-        raise Malformed("it switches to another protocol, without being asked to")
+        raise Malformed("it is an unexpected 101 (Switching Protocols)")
     return status, heads.VERSIONS[line[1]]
 
 
@@ -204,4 +204,4 @@ _common_head = lru_cache(COMMON_HEADS)(_read_head)
 
 
 def _not_a_line() -> Malformed:
-    return Malformed("its first line is not a version of HTTP/1 and a status")
+    return Malformed("its first line is not an HTTP/1 status line")

@@ -89,7 +89,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     if version is None:
         raise BadRequest("A WebSocket handshake needs Sec-WebSocket-Version.")
     if version != VERSION:
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here.", *_SUPPORTED)
+        raise UpgradeRequired("Only WebSocket version 13 is supported.", *_SUPPORTED)
     key = headers.get(b"sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise BadRequest("A WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.")
@@ -128,7 +128,7 @@ def _text(value: bytes) -> str:
 def _subprotocols(request: Request) -> list[str]:
     names = _listed(request, "Sec-WebSocket-Protocol")
     if not all(map(_TOKEN.fullmatch, names)) or len(set(names)) < len(names):
-        raise BadRequest("Sec-WebSocket-Protocol has to list distinct names.")
+        raise BadRequest("Sec-WebSocket-Protocol must list distinct names.")
     return [name.decode() for name in names]
 
 
@@ -136,14 +136,14 @@ def _extensions(request: Request) -> list[Offer]:
     try:
         return offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
     except ValueError:
-        raise BadRequest("Sec-WebSocket-Extensions cannot be read.") from None
+        raise BadRequest("Sec-WebSocket-Extensions is malformed.") from None
 
 
 def _listed(request: Request, name: str) -> list[bytes]:
     """Return the members of a list header. Raises `BadRequest` where there are none (RFC 6455 section 4.3)."""
     members = request.tokens(name.lower().encode())
     if not members:
-        raise BadRequest(f"{name} has to name something.")
+        raise BadRequest(f"{name} must not be empty.")
     return members
 
 

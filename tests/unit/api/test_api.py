@@ -569,14 +569,14 @@ def test_a_page_has_a_hundred_connections_by_default_and_a_thousand_at_most():
 def test_an_invalid_limit_is_refused(rig, limit):
     answer = rig.ask("GET", f"/connections?limit={limit}")
     assert answer.said == (400, "BAD_REQUEST")
-    assert answer.json["message"].startswith("limit has to be a ")
+    assert answer.json["message"].startswith("limit must be a ")
 
 
 @pytest.mark.parametrize("after", ["-1", "+1", "0x1", "last", "%D9%A1", "%C2%B2", "9" * 16, "9" * 5000])
 def test_an_invalid_after_is_refused(rig, after):
     answer = rig.ask("GET", f"/connections?after={after}")
     assert answer.said == (400, "BAD_REQUEST")
-    assert answer.json["message"] == "after has to be a whole number."
+    assert answer.json["message"] == "after must be a whole number."
 
 
 @pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&="])
@@ -639,7 +639,7 @@ def test_the_list_may_be_limited_to_connections_before_a_time(rig, time, expecte
 def test_an_invalid_time_is_refused(rig, time):
     answer = rig.ask("GET", f"/connections?connected_before={time}")
     assert answer.said == (400, "BAD_REQUEST")
-    assert answer.json["message"].startswith("connected_before has to be a time such as 2026-01-31T12:00:00.123Z")
+    assert answer.json["message"].startswith("connected_before must be a time such as 2026-01-31T12:00:00.123Z")
 
 
 @examples(200)

@@ -876,12 +876,12 @@ def test_a_failed_connect_is_logged_with_its_cause(rig, caplog, error, advice):
 @pytest.mark.parametrize(
     ("data", "found"),
     [
-        (b"SSH-2.0-OpenSSH\r\n", "its first line is not a version of HTTP/1 and a status, in 'SSH-2.0-OpenSSH'"),
+        (b"SSH-2.0-OpenSSH\r\n", "its first line is not an HTTP/1 status line, in 'SSH-2.0-OpenSSH'"),
         (
             b"\x15\x03\x01\x00\x02\x02F",
-            "its first line is not a version of HTTP/1 and a status, in '\\x15\\x03\\x01\\x00\\x02\\x02F'",
+            "its first line is not an HTTP/1 status line, in '\\x15\\x03\\x01\\x00\\x02\\x02F'",
         ),
-        (b"\xff" * 1000, "its first line is not a version of HTTP/1 and a status, in '" + "\xff" * 80 + "'"),
+        (b"\xff" * 1000, "its first line is not an HTTP/1 status line, in '" + "\xff" * 80 + "'"),
     ],
     ids=["ssh", "tls", "long"],
 )

@@ -110,13 +110,13 @@ def test_a_chunk_ends_where_its_size_says(end, places):
     "trailer", [b"X\r\n", b": y\r\n", b"X : y\r\n", b" X: y\r\n", b"X: a\r\n b\r\n", b"X: \x00\r\n"]
 )
 def test_a_trailer_has_the_form_of_a_header(trailer):
-    with pytest.raises(Malformed, match="a trailer is not a header"):
+    with pytest.raises(Malformed, match="a trailer line is malformed"):
         feed(Chunked(LIMIT), b"0\r\n" + trailer + b"\r\n")
 
 
 @pytest.mark.parametrize("end", [b"\n", b"X: y\n\r\n", b"X: a\rb\r\n\r\n", b"\r\r\n"])
 def test_a_line_of_trailers_ends_in_crlf(end):
-    with pytest.raises(Malformed, match="a trailer is not a header"):
+    with pytest.raises(Malformed, match="a trailer line is malformed"):
         feed(Chunked(LIMIT), b"0\r\n" + end)
 
 

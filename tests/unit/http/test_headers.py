@@ -98,7 +98,7 @@ def test_a_head_whose_end_llhttp_does_not_see_is_malformed():
         def feed_data(self, _head):
             """See nothing."""
 
-    with pytest.raises(Malformed, match="no end"):
+    with pytest.raises(Malformed, match="is incomplete"):
         heads.read(Blind, "1.1", b"GET / HTTP/1.1\r\n\r\n")
 
 
@@ -172,7 +172,7 @@ def test_two_lengths_are_refused(parser, start, lines):
     ],
 )
 def test_a_coding_below_the_chunks_is_unknown(parser, start, lines):
-    with pytest.raises(UnknownCoding, match="only chunked"):
+    with pytest.raises(UnknownCoding, match="only the transfer coding chunked"):
         heads.read(parser, "1.1", b"\r\n".join([start, *lines, b"", b""]))
 
 
@@ -217,7 +217,7 @@ def test_chunks_within_chunks_are_refused(lines, offer):
 
 
 def test_a_coding_that_llhttp_accepts_is_checked_again():
-    with pytest.raises(Malformed, match="chunked is not the last coding"):
+    with pytest.raises(Malformed, match="chunked must be the last transfer coding"):
         read(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding: gzip")
 
 
@@ -253,7 +253,7 @@ def test_a_connection_is_kept_alive_unless_a_header_says_otherwise(lines, kept, 
     ("value", "expected"),
     [(b"", []), (b"a", [b"a"]), (b" a ,, b\t,c d,", [b"a", b"b", b"c d"]), (b",", []), (b"A", [b"A"])],
 )
-def test_a_list_has_members(value, expected):
+def test_a_list_header_is_split_at_commas(value, expected):
     assert heads.members({b"x": value}, b"x") == expected
     assert heads.members({b"x": value}, b"y") == []
 
@@ -278,5 +278,5 @@ NOTHING: frozenset[bytes] = frozenset()
     ],
 )
 def test_a_length_that_llhttp_accepts_is_checked_again(headers, repeated):
-    with pytest.raises(Malformed, match=r"length|told twice|chunked|both"):
+    with pytest.raises(Malformed, match=r"not a valid number|is repeated|chunked|both"):
         heads.Head("1.1", headers, frozenset(repeated))

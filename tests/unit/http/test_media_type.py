@@ -146,7 +146,7 @@ def test_bytes_that_are_invalid_in_their_charset_are_bad_text(codec, data):
 
 def test_the_limit_is_that_of_the_message_that_is_sent():
     assert to_utf8(b"\xe9" * 5, "latin_1", 10) == "é".encode() * 5
-    with pytest.raises(errors.TooLarge, match="12 bytes, and may have at most 10"):
+    with pytest.raises(errors.TooLarge, match="12 bytes; the limit is 10"):
         to_utf8(b"\xe9" * 6, "latin_1", 10)
 
 

@@ -590,7 +590,7 @@ def decide(request):
         return LIMIT
     if kind:
         return 0
-    raise errors.NotFound("There is nothing at this path.")
+    raise errors.NotFound("No such path.")
 
 
 @examples(300)
@@ -614,7 +614,7 @@ def test_what_is_refused_at_its_head_leaves_the_others_as_they_are(pipelined, pl
 @given(requests_or_not, places)
 def test_garbage_behind_a_head_is_answered_once_at_most(data, places):
     def refuse(_request):
-        raise errors.NotFound("There is nothing at this path.")
+        raise errors.NotFound("No such path.")
 
     reader = RequestParser(1000, refuse)
     for piece in cut(data, places):

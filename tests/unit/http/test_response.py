@@ -173,7 +173,7 @@ def test_bytes_that_are_no_http_are_a_bad_response(data):
 
 
 def test_an_unsolicited_101_is_a_bad_response():
-    with pytest.raises(BadResponse, match="another protocol"):
+    with pytest.raises(BadResponse, match="unexpected 101"):
         respond(ok(b"Connection: Upgrade", b"Upgrade: websocket", start=b"HTTP/1.1 101 Switching Protocols"))
 
 
