@@ -15,9 +15,19 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.cases import CASES
-from tests.support.fakes import FakeBreaker, FakePool, body_of, make_closed, make_opened, make_settings
+from tests.support.fakes import (
+    FakeBreaker,
+    FakeClock,
+    FakePool,
+    FakeWebhook,
+    body_of,
+    make_closed,
+    make_opened,
+    make_settings,
+)
 from wsaas import errors, reload
 from wsaas.api import connections
+from wsaas.api.api import Api
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
 from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.pool import Failure
@@ -274,6 +284,28 @@ def test_the_limits_are_those_of_the_code():
     assert f"falls from {largest} MiB to {smallest} KiB" in " ".join(section("Memory", OPERATIONS).split())
     assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that arrive" in limits
     assert f"{pending.MAX_EARLY_DATA // 1024} KiB, then it is not read" in limits
+
+
+def described_requests() -> set[tuple[str, str]]:
+    """Return method and path of each request in the table of the REST API; `ws_uri` stands for any id."""
+    table = section("REST API").partition("### ")[0]
+    named = re.findall(r"^\| `([A-Z]+) ([^`?]+)[^`]*` \|", table, re.MULTILINE)
+    assert re.search(r"^\| `HEAD` instead of any `GET` \|", table, re.MULTILINE)
+    return {*named, *(("HEAD", path) for method, path in named if method == "GET")}
+
+
+def test_the_table_of_requests_has_each_route_and_no_other():
+    described = described_requests()
+    settings = make_settings()
+    api = Api(settings, registry.Registry(settings, FakeClock(), FakeWebhook(), journal.NoJournal(), 10))
+    examples = {path: b"/" + b"A" * 22 if path == "ws_uri" else path.encode() for _, path in described}
+    served = set()
+    for route in api.routes:
+        # A route that the table lacks is shown by its pattern.
+        paths = [path for path, example in examples.items() if route.match(example) is not None]
+        paths = paths or [route.pattern.pattern.decode()]
+        served |= {(method.decode(), path) for path in paths for method in route.methods}
+    assert described == served
 
 
 def test_the_form_of_an_id_is_the_one_described():

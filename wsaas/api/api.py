@@ -1,7 +1,8 @@
-"""The REST API: the table of its routes, and the way from a request to its response."""
+"""The REST API: its routes, and the dispatch of requests to them."""
 
 import re
 from functools import partial
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
@@ -17,10 +18,13 @@ from wsaas.settings import Settings
 
 
 class Api:
-    """Answers requests: at once, or by a deferred response where a peer has to answer."""
+    """Answers requests: at once, or with a deferred response if a peer has to answer.
+
+    `routes`: everything that it serves. The shortcut in `respond` adds nothing to that.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, router: Router | None = None) -> None:
-        """Answer for the connections that `router` finds, without one for those of `registry`."""
+        """Serve the connections that `router` finds; by default, all connections of `registry`."""
         router = router or LocalRouter(registry)
         self._find = router.find
         connection = ConnectionResource(router, registry, settings.max_message_size)
@@ -28,31 +32,31 @@ class Api:
         self._authorization = Authorization(settings)
         self._known_hosts = self._authorization.known_hosts
         self.tokens = self._authorization.tokens
-        # The path of a `ws_uri` is this and the id.
+        # The path of a `ws_uri` is this prefix and the id.
         self._prefix = prefix = settings.ws_hostname.prefix.encode() + b"/"
         ws_uri = Route(
-            # A proxy may have taken the prefix off.
+            # A proxy may have stripped the prefix.
             rb"(?:%b|/)(%b)" % (re.escape(prefix), ID_FORM.pattern.encode()),
             {b"PUT": connection.put, b"DELETE": connection.delete, b"GET": connection.get},
             connection.body_limit,
         )
-        routes = (
+        self.routes: Final = (
             ws_uri,
             Route(rb"/connections", {b"GET": partial(list_connections, registry)}),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry)}, is_public=True),
         )
-        # A pattern without names is a fixed path.
-        self._fixed = {route.pattern.pattern: route for route in routes if not route.pattern.groups}
-        self._patterns = [route for route in routes if route.pattern.groups]
+        # A pattern without groups is a fixed path.
+        self._fixed = {route.pattern.pattern: route for route in self.routes if not route.pattern.groups}
+        self._patterns = [route for route in self.routes if route.pattern.groups]
 
     def respond(self, request: Request) -> Response:
-        """Return the response to a complete `request`. Raises nothing: an error is a response too."""
+        """Return the response to a complete `request`. Raises nothing: errors become responses."""
         try:
             target, prefix = request.target, self._prefix
             if request.method == b"PUT" and target.startswith(prefix):
-                # The shortcut of a push to a client of this process (`python -m benchmarks micro`, case `push`). The
-                # route below leads to the same response.
+                # A shortcut for a push to a client of this process (`python -m benchmarks micro`, case `push`). The
+                # route below returns the same response.
                 session = self._find(target[len(prefix) :].decode("latin-1"))
                 if session is not None:
                     headers = request.headers
@@ -69,23 +73,26 @@ class Api:
             return error_response(error)
 
     def body_limit(self, request: Request) -> int:
-        """Return how many bytes of its body are needed to answer `request`, whose head is all that is known yet.
+        """Return how many bytes of the body are needed to answer `request`, of which only the head has arrived.
 
-        Raises the `HTTPError` that refuses it: what a request may do is decided before any of its body is kept.
+        Raises an `HTTPError` to refuse the request before any of its body is stored.
         """
         route, names = self._route(request)
         route.handler(request.method)
         return route.body_limit(request, *names)
 
     def authorizes(self, request: Request) -> bool:
-        """Return whether `request` shows that its connection is the backend's. One for a public path does not."""
+        """Return whether `request` proves that its connection is the backend's.
+
+        A request for a public path proves nothing.
+        """
         found = self._match(_decode_path(request.target))
         return (found is None or not found[0].is_public) and self._authorization.allows(request)
 
     def _route(self, request: Request) -> tuple[Route, tuple[str, ...]]:
         """Return the route of `request` and the names in its path. Raises `Unauthorized`, `Forbidden`, `NotFound`.
 
-        A request without authorization does not learn which paths exist.
+        Authorization is checked first: a caller without it cannot tell whether a path exists.
         """
         found = self._match(_decode_path(request.target))
         if found is None or not found[0].is_public:
@@ -95,7 +102,7 @@ class Api:
         return found
 
     def _match(self, path: bytes) -> tuple[Route, tuple[str, ...]] | None:
-        """Return the route of `path` and the names in it, None without one."""
+        """Return the route of `path` and the names in the path, or None if no route matches."""
         if path in self._fixed:
             return self._fixed[path], ()
         for route in self._patterns:
@@ -106,6 +113,9 @@ class Api:
 
 
 def _decode_path(target: bytes) -> bytes:
-    """Return the path of a target in origin form, decoded unless it has an encoded slash, which separates nothing."""
+    """Return the path of a target in origin form, percent-decoded.
+
+    A path with an encoded slash is not decoded, because `%2F` does not separate segments.
+    """
     path = target.partition(b"?")[0]
     return unquote_to_bytes(path) if b"%" in path and b"%2f" not in path.lower() else path

@@ -1,4 +1,4 @@
-"""A row of the table of routes: which paths it serves, and what each method does there."""
+"""One route of the REST API: the paths that it serves, and a handler for each method."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,22 +11,23 @@ from wsaas.http.serialize import OutgoingResponse
 Response = OutgoingResponse | DeferredResponse
 
 Handler = Callable[..., Response]
-"""Called with the request and, as text, each group of the path's pattern. Raises the `HTTPError` that refuses it."""
+"""Called with the request and each group of the path's pattern, as text. Raises an `HTTPError` to refuse a request."""
 
 
 def no_body(_request: Request, *_names: str) -> int:
-    """Let a request be answered without its body, which is read and discarded."""
+    """Return 0: the handler needs no body. A body that is sent anyway is read and discarded."""
     return 0
 
 
 class Route:
-    """What is served at the paths that match a pattern.
+    """The handlers of the paths that match a pattern.
 
-    `methods`: the handler of each method; a HEAD is handled as a GET. `body_limit`: called like a handler as soon as
-    the head is complete; see `http.request.BodyLimit`. `is_public`: no authorization is needed.
+    `methods`: the handler of each method; a route with a GET also has a HEAD, with the same handler. `body_limit`:
+    called with the arguments of a handler as soon as the head is complete; see `http.request.BodyLimit`. `is_public`:
+    no authorization is needed.
     """
 
-    __slots__ = ("_allow", "_methods", "body_limit", "is_public", "pattern")
+    __slots__ = ("_allow", "body_limit", "is_public", "methods", "pattern")
 
     def __init__(
         self,
@@ -36,22 +37,22 @@ class Route:
         *,
         is_public: bool = False,
     ) -> None:
-        """Serve the decoded paths that `pattern` matches from start to end."""
-        self._methods = dict(methods)
+        """Serve decoded paths that fully match `pattern`."""
+        self.methods = dict(methods)
         if b"GET" in methods:
-            self._methods[b"HEAD"] = methods[b"GET"]
-        self._allow = ", ".join(method.decode() for method in self._methods)
+            self.methods[b"HEAD"] = methods[b"GET"]
+        self._allow = ", ".join(method.decode() for method in self.methods)
         self.body_limit = body_limit
         self.is_public = is_public
         self.pattern = re.compile(pattern)
 
     def match(self, path: bytes) -> tuple[str, ...] | None:
-        """Return the names in `path`, None where this is not its route."""
+        """Return the groups of the pattern in `path`, or None if the pattern does not match."""
         found = self.pattern.fullmatch(path)
         return None if found is None else tuple(name.decode("latin-1") for name in found.groups())
 
     def handler(self, method: bytes) -> Handler:
-        """Return what handles `method`. Raises `MethodNotAllowed`."""
-        if method not in self._methods:
+        """Return the handler of `method`. Raises `MethodNotAllowed`."""
+        if method not in self.methods:
             raise MethodNotAllowed(f"This path supports only {self._allow}.", ("Allow", self._allow))
-        return self._methods[method]
+        return self.methods[method]
