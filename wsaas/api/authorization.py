@@ -1,4 +1,4 @@
-"""Who may use the REST API: bearer tokens, client certificates, and the check against requests of web pages."""
+"""Who may use the REST API: bearer tokens, client certificates, and protection from web pages."""
 
 from wsaas.access import HostCheck, from_web_page
 from wsaas.api.bearer_tokens import BearerTokens
@@ -8,30 +8,30 @@ from wsaas.settings import Settings, control_address
 
 
 class Authorization:
-    """Decides whether a request is served, by its head.
+    """Decides by the head of a request whether it is served.
 
-    With `CONTROL_TOKEN` a request needs one of its tokens. With `CONTROL_TLS_CA` alone, the certificate of its
-    connection is enough. With neither, nothing proves who makes a request: then those are refused that a web page may
-    have made a browser send. A browser reaches no Unix socket, so any `Host` is taken there.
+    With `CONTROL_TOKEN`, a request needs one of its tokens. With `CONTROL_TLS_CA` alone, the client certificate of the
+    connection is enough. With neither, anyone may make requests except web pages: a request that a page could have made
+    a browser send is refused. Browsers cannot reach a Unix socket, so any `Host` is accepted there.
 
-    `known_hosts`: `Host` values that were found to be allowed, where a request with one of them and without the headers
-    of a web page needs no `check`; empty where a token is needed.
+    `known_hosts`: `Host` values that `check` has accepted. A request with one of them, and without the headers that
+    browsers add, needs no further `check`. Empty if a token is required.
     """
 
     __slots__ = ("_has_proof", "_hosts", "_needs_token", "known_hosts", "tokens")
 
     def __init__(self, settings: Settings) -> None:
-        """Require what `settings` ask for."""
+        """Require the credentials that `settings` ask for."""
         address = control_address(settings)
         self._has_proof = bool(settings.control_token or settings.control_tls_ca)
         self._hosts = HostCheck((settings.ws_hostname.host, address.host), any_host=bool(address.path))
         self._needs_token = bool(settings.control_token)
-        # Only `check` fills it, and only where it looks at the Host at all.
+        # Filled by `check`, which looks at the Host only if neither a token nor a certificate is required.
         self.known_hosts = self._hosts.known
         self.tokens = BearerTokens(settings.control_token)
 
     def check(self, request: Request) -> None:
-        """Raise `Unauthorized` without a valid token, `Forbidden` where a web page may have made the request."""
+        """Raise `Unauthorized` without a valid token, `Forbidden` if a web page may have made the request."""
         headers = request.headers
         if self._needs_token:
             if not self.tokens.accept(headers.get(b"authorization")):
@@ -47,7 +47,7 @@ class Authorization:
                 )
 
     def allows(self, request: Request) -> bool:
-        """Return whether `check` raises nothing."""
+        """Return whether `check` accepts `request`."""
         try:
             self.check(request)
         except HTTPError:

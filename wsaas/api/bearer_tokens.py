@@ -1,11 +1,11 @@
-"""The bearer tokens that the REST API asks for (RFC 6750)."""
+"""The bearer tokens of the REST API (RFC 6750)."""
 
 from collections.abc import Sequence
 from hmac import compare_digest
 
 
 class BearerTokens:
-    """The tokens that are valid now. They may be replaced at any time; each request is checked when it comes."""
+    """The valid tokens. They may be replaced at any time, which takes effect with the next request."""
 
     __slots__ = ("_tokens",)
 
@@ -14,12 +14,12 @@ class BearerTokens:
         self._tokens = tuple(tokens)
 
     def replace(self, tokens: Sequence[bytes]) -> None:
-        """Accept `tokens` from now on, and no others."""
+        """Accept only `tokens` from now on."""
         self._tokens = tuple(tokens)
 
     def accept(self, authorization: bytes | None) -> bool:
-        """Return whether the value of an `Authorization` header carries one of the tokens."""
+        """Return whether the value of an `Authorization` header contains one of the tokens."""
         scheme, _, given = (authorization or b"").partition(b" ")
-        # All tokens are compared, so that the time shows nothing about them.
+        # Compare all tokens: constant time.
         found = sum(compare_digest(given.strip(b" "), token) for token in self._tokens)
         return found > 0 and scheme.lower() == b"bearer"

@@ -1,4 +1,4 @@
-"""`ws_uri` (PUT sends, DELETE closes, GET describes one connection) and `GET /connections`, the list of all."""
+"""The resources `ws_uri` (PUT sends a message, DELETE closes, GET describes) and `/connections` (the list of all)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ from wsaas.sessions.session_state import State
 from wsaas.websocket.frames import MAX_REASON
 
 MAX_CLOSE_BODY: Final = 4096
-"""Bytes that the body of a DELETE may have."""
+"""Maximum size of the body of a DELETE, in bytes."""
 
 PAGE, LONGEST_PAGE = 100, 1000
-"""Connections on a page, unless `limit` asks for another number, and at most."""
+"""Connections on a page: the default of `limit`, and its maximum."""
 
-MAX_DIGITS: Final = 16
-"""Digits of a number in a query that are too many."""
+MAX_DIGITS: Final = 15
+"""Maximum number of digits of a number in a query."""
 
 _ACCEPTS_PUSHES = frozenset({State.CONNECTING, State.OPEN})
 _NORMAL_CLOSURE: Final = 1000
@@ -41,19 +41,19 @@ _PRIVATE_CODES = range(3000, 5000)
 
 
 class ConnectionResource:
-    """One connection by its id. A request for one that a peer holds is passed on, and answered later."""
+    """One connection, by its id. A request for a connection of a peer is forwarded, and its response is deferred."""
 
     __slots__ = ("_find", "_find_peer", "_max_message_size", "_registry")
 
     def __init__(self, router: Router, registry: Registry, max_message_size: int) -> None:
-        """Find connections by `router`; take pushes of at most `max_message_size` bytes."""
+        """Find connections with `router`; accept pushes of at most `max_message_size` bytes."""
         self._find: Callable[[str], Session | None] = router.find
         self._find_peer: Callable[[str], Peer | None] = router.find_peer
         self._max_message_size = max_message_size
         self._registry = registry
 
     def body_limit(self, request: Request, connection_id: str) -> int:
-        """Return how many bytes of its body a request may have. Raises the `HTTPError` that refuses it before it."""
+        """Return how many bytes of the body are needed. Raises an `HTTPError` to refuse the request by its head."""
         session = self._find(connection_id)
         if session is None and self._find_peer(connection_id) is None:
             raise errors.Gone("This connection ended.")
@@ -99,7 +99,7 @@ class ConnectionResource:
         return OK
 
     def delete(self, request: Request, connection_id: str) -> Response:
-        """Close with the code and reason that the body asks for, 1000 without one."""
+        """Close the connection with the code and reason in the body; the default code is 1000."""
         session = self._find(connection_id)
         if session is None:
             return self._forward(request, connection_id)
@@ -122,7 +122,7 @@ class ConnectionResource:
         )
 
     def _forward(self, request: Request, connection_id: str) -> Response:
-        """Pass a request on to the peer that holds the connection. Raises `Gone` where nobody does."""
+        """Forward a request to the peer that has the connection. Raises `Gone` if no peer has it."""
         peer = self._find_peer(connection_id)
         if peer is None:
             raise errors.Gone("This connection ended.")
@@ -130,11 +130,11 @@ class ConnectionResource:
 
 
 def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
-    """Answer a page of connections, for a backend to compare its books with.
+    """Return a page of connections, so that a backend can compare its records.
 
-    The query may have `limit`, `after` (the `next` of the page before), `connected_before` (RFC 3339) and
-    `state=ending`. The connections are the live ones, oldest first, or with `state=ending` those whose DELETE is owed,
-    in the order in which they ended. Raises `BadRequest`.
+    Parameters of the query: `limit`, `after` (the `next` of the previous page), `connected_before` (RFC 3339) and
+    `state=ending`. By default, the page lists live connections, oldest first; with `state=ending`, it lists ended
+    connections whose DELETE is owed, in the order in which they ended. Raises `BadRequest`.
     """
     query = dict(parse_qsl(request.target.partition(b"?")[2].decode("latin-1")))
     limit = _number(query, "limit", PAGE)
@@ -159,7 +159,7 @@ def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
 def _number(query: Mapping[str, str], name: str, default: int) -> int:
     """Return the number `name` of a query. Raises `BadRequest`."""
     text = query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise errors.BadRequest(f"{name} must be a whole number.")
     return int(text)
 
@@ -176,7 +176,7 @@ def _time(text: str) -> float:
 
 
 def _declared_size(request: Request) -> float:
-    """Return how many bytes the body of `request` has by its head, infinity for one in chunks."""
+    """Return the size of the body that the head of `request` declares, infinity for a chunked body."""
     headers = request.headers
     return math.inf if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
 
@@ -190,7 +190,7 @@ def _refuse_content_coding(request: Request) -> None:
 
 
 def _read_close(body: bytes) -> tuple[int, str]:
-    """Return the close code and reason in the body of a DELETE. Raises `BadClose`."""
+    """Parse the body of a DELETE into close code and reason. Raises `BadClose`."""
     try:
         order: Any = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
@@ -198,7 +198,7 @@ def _read_close(body: bytes) -> tuple[int, str]:
     if not isinstance(order, dict):
         raise errors.BadClose('The body must be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
     code, reason = order.get("code", _NORMAL_CLOSURE), order.get("reason", "")
-    # A bool is an int too.
+    # Not `isinstance`: a bool is an int too.
     if type(code) is not int or (code != _NORMAL_CLOSURE and code not in _PRIVATE_CODES):
         raise errors.BadClose("The code must be 1000, or a number from 3000 to 4999.")
     if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON:

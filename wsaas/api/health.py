@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, for load balancers and orchestrators. They need no token, and show nothing else."""
+"""`/healthz` and `/readyz`, for load balancers and orchestrators. They need no token and reveal nothing else."""
 
 from wsaas.errors import Unavailable
 from wsaas.http.request import Request

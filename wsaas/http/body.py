@@ -1,6 +1,6 @@
-"""The bodies of HTTP/1.1 messages: where one ends, and what is in it (RFC 9112 sections 6 and 7).
+"""The bodies of HTTP/1.1 messages: their ends and their content (RFC 9112 sections 6 and 7).
 
-A body is fed the bytes of its connection in pieces of any size, and does not touch those behind its end.
+A body is fed the bytes of its connection in pieces of any size, and leaves the bytes after its end alone.
 """
 
 import re
@@ -12,7 +12,7 @@ from wsaas.errors import LimitExceeded, Malformed
 from wsaas.grammar import TOKEN_BYTES
 
 MAX_EXTRA = 32 * 1024
-"""Bytes of chunk extensions and trailers that a chunked body may have in all."""
+"""Maximum size of the chunk extensions and trailers of a body together, in bytes."""
 
 UNLIMITED = sys.maxsize
 
@@ -24,10 +24,10 @@ _LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 
 
 class Body:
-    """A body that ends with the connection, of at most `limit` bytes.
+    """A body that ends when the connection is closed, of at most `limit` bytes.
 
-    `complete`: its end was seen. `is_too_large`: it passed the limit, and nothing of it is kept. `discarded`: it is
-    read to its end, but not kept.
+    `complete`: its end was read. `is_too_large`: it exceeds the limit, and its content was dropped. `discarded`: it is
+    read to its end, but its content is dropped.
     """
 
     __slots__ = ("_count", "_data", "complete", "discarded", "is_too_large", "limit")
@@ -42,21 +42,21 @@ class Body:
         self.limit = limit
 
     def discard(self) -> None:
-        """Keep nothing, neither of what came nor of what will. The limit still holds."""
+        """Drop the content, read and unread. The limit still applies."""
         self._data = b""
         self.discarded = True
 
-    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
-        """Read the part of `data` from `at` on that belongs to this body; return where that ends. Raises `Malformed`.
+    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - for `Chunked`
+        """Read the bytes of this body from `data[at:]`; return the index after them. Raises `Malformed`.
 
-        `chunks`: how many chunks, and lines between them, are read at most, so that many tiny ones cannot take long.
-        When they are spent, the end is before that of `data` although the body is not `complete`.
+        `chunks`: how many chunks and lines are read at most, so that tiny chunks cannot block the event loop. When they
+        are used up, the returned index is less than `len(data)` although the body is not `complete`.
         """
         self._add(data[at:])
         return len(data)
 
     def take(self) -> bytes:
-        """Return the content that was kept so far."""
+        """Return the content so far."""
         return bytes(self._data)
 
     def _add(self, piece: bytes) -> None:
@@ -78,7 +78,7 @@ class Body:
 
 
 class Sized(Body):
-    """A body whose size its `Content-Length` says."""
+    """A body with a `Content-Length`."""
 
     __slots__ = ("_missing",)
 
@@ -90,8 +90,8 @@ class Sized(Body):
         if size > limit:
             self._reject()
 
-    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - of a body in chunks
-        """Read up to the size."""
+    def feed(self, data: bytes, at: int, chunks: int = UNLIMITED) -> int:  # noqa: ARG002 - for `Chunked`
+        """Read until the size is reached."""
         end = min(at + self._missing, len(data))
         self._add(data[at:end])
         self._missing -= end - at
@@ -100,10 +100,10 @@ class Sized(Body):
 
 
 class Chunked(Body):
-    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers have to be well formed, and are ignored.
+    """A chunked body (RFC 9112 section 7.1). Extensions and trailers must be well-formed, and are ignored.
 
-    `_line_handler`: what reads the next line, for which `_line_start` is there already. `_missing`: bytes of the chunk
-    that are still to come.
+    `_line_handler`: the method that reads the next line. `_line_start`: the part of that line that has arrived.
+    `_missing`: bytes of the current chunk that have not arrived.
     """
 
     __slots__ = ("_extra", "_line_handler", "_line_start", "_missing")
@@ -135,10 +135,10 @@ class Chunked(Body):
         return at
 
     def _read_complete_chunks(self, data: bytes, at: int, chunks: int) -> tuple[int, int]:
-        """Read the chunks that `data` has all of, except for the last chunk of the body.
+        """Read chunks that are complete in `data`, except for the last chunk of the body.
 
-        Return where they end, and how many of `chunks` may still be read. A tiny chunk that is read line by line costs
-        four times as much.
+        Return the index after them, and how many of `chunks` are left. Reading a tiny chunk line by line takes four
+        times as long.
         """
         while chunks > 0 and (found := self.SIZE.match(data, at)) is not None:
             start = found.end()
@@ -153,7 +153,7 @@ class Chunked(Body):
         return at, chunks
 
     def _read_line(self, data: bytes, at: int) -> int:
-        """Read a line, or keep the part of one that is there; return where it ends."""
+        """Read a line, or buffer an incomplete one; return the index after it."""
         end = data.find(b"\n", at) + 1
         line = self._line_start + data[at : end or len(data)]
         if len(line) > MAX_EXTRA:
@@ -165,7 +165,7 @@ class Chunked(Body):
         self._line_handler(self, line)
         return end
 
-    # What a line may be.
+    # The handlers of lines.
 
     def _read_size(self, line: bytes) -> None:
         found = self.SIZE.fullmatch(line)
@@ -197,10 +197,10 @@ class Chunked(Body):
 
 
 class LenientChunked(Chunked):
-    """A body in chunks of a backend: spaces may follow a size, and any text the semicolon behind it.
+    """A chunked body of a backend's response: accepts spaces after a size, and any text after the semicolon.
 
-    Some servers pad the size with spaces, and an old grammar has them before an extension (RFC 9112 section 7.1.1).
-    None of that changes where a chunk ends.
+    Some servers pad the size with spaces, and an older grammar allows them before an extension (RFC 9112 section
+    7.1.1). Neither affects where a chunk ends.
     """
 
     __slots__ = ()

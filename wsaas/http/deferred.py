@@ -1,7 +1,7 @@
-"""A response that is not there yet: another process has to be asked for it.
+"""A response that is produced later, because another process has to answer the request.
 
-The protocol of the connection holds the place of its request until the response comes, so that pipelined responses
-leave in the order of their requests.
+The HTTP protocol keeps the place of the request in the pipeline, so that responses leave in the order of their
+requests.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ from wsaas.http.serialize import OutgoingResponse
 
 
 class DeferredState(Enum):
-    """How far a deferred response is.
+    """The state of a deferred response.
 
-    PENDING: its response is awaited. RESOLVED: the response was passed on. CANCELLED: nobody waits for it any more.
+    PENDING: not resolved yet. RESOLVED: the response was passed to the callback. CANCELLED: a response is not wanted
+    any more.
     """
 
     PENDING = "pending"
@@ -28,8 +29,8 @@ CANCELLED: Final = DeferredState.CANCELLED
 
 TRANSITIONS: dict[DeferredState, dict[DeferredState, str]] = {
     PENDING: {
-        RESOLVED: "the response came",
-        CANCELLED: "the caller went away, the deadline passed, or the node stops",
+        RESOLVED: "the response arrived",
+        CANCELLED: "the caller went away, the deadline passed, or the node is stopping",
     },
     RESOLVED: {},
     CANCELLED: {},
@@ -38,33 +39,33 @@ TRANSITIONS: dict[DeferredState, dict[DeferredState, str]] = {
 
 
 class DeferredResponse:
-    """A response that comes later, at most once.
+    """A response that arrives later, at most once.
 
-    Code that returns one calls `resolve` later, and not before its caller has called `on_response`. `deadline`: the
-    time (monotonic seconds) at which the wait is over and the client of the REST API gets 504.
+    The producer calls `resolve`, never before the consumer has called `on_response`. `deadline`: the time (monotonic
+    seconds) at which the caller of the REST API gets 504 instead.
     """
 
     __slots__ = ("_cancelled", "_resolved", "deadline", "state")
 
     def __init__(self, deadline: float, cancelled: Callable[[], None]) -> None:
-        """Call `cancelled` when nobody waits for the response any more."""
+        """Call `cancelled` when the response is not wanted any more."""
         self._cancelled = cancelled
         self._resolved: Callable[[OutgoingResponse], None] = _unexpected
         self.deadline = deadline
         self.state = PENDING
 
     def on_response(self, resolved: Callable[[OutgoingResponse], None]) -> None:
-        """Call `resolved` with the response when it comes, unless the wait is cancelled."""
+        """Call `resolved` with the response when it arrives, unless `cancel` is called first."""
         self._resolved = resolved
 
     def resolve(self, response: OutgoingResponse) -> None:
-        """Pass the response to the callback. Does nothing after `cancel`, as both may happen at the same time."""
+        """Pass `response` to the callback. Does nothing after `cancel`, since the two may race."""
         if self.state is not CANCELLED:
             self._move(RESOLVED)
             self._resolved(response)
 
     def cancel(self) -> None:
-        """Stop waiting: a response that comes later is dropped."""
+        """Stop waiting: drop a response that arrives later."""
         self._move(CANCELLED)
         self._cancelled()
 

@@ -1,7 +1,7 @@
-"""The heads of HTTP/1.1 messages: where one ends, its headers, and what they say about its body (RFC 9112).
+"""The heads of HTTP/1.1 messages: their end, their headers, and how these frame the body (RFC 9112).
 
-llhttp (through httptools) checks the syntax of one complete head at a time. The parsers of requests and responses, and
-this module, decide everything else. They are strict: what a proxy in front could read in another way is refused.
+llhttp (through httptools) checks the syntax of one complete head at a time. This module and the parsers of requests and
+responses check everything else. They are strict: a head that a proxy could read differently is refused.
 """
 
 from collections.abc import Mapping
@@ -16,36 +16,38 @@ MAX_HEAD = 32 * 1024
 MAX_HEADERS = 100
 
 COMMON_HEADS, COMMON_SIZE = 512, 1024
-"""How many heads of each kind are cached with what they say, and how many bytes they may have. Most heads equal an
-earlier one but for the target; a short message is then parsed in half the time (`python -m benchmarks paths`)."""
+"""How many parsed heads are cached, for requests and for responses, and the maximum size of a cached head in bytes.
+
+Most heads equal an earlier one, except for the target. A cached head halves the time to parse a short message
+(`python -m benchmarks paths`)."""
 
 END: Final = b"\r\n\r\n"
-"""What a head ends with. `find_end` searches for it, and the shortcuts of a push and of a message do so in line."""
+"""The end of a head. `find_end` searches for it; the shortcuts for a push and a message do so inline."""
 
 VERSIONS = {b"1.0": "1.0", b"1.1": "1.1"}
 
 Headers = Mapping[bytes, bytes]
-"""Lower-case names to values, stripped of space; the values of a repeated name are joined (RFC 9110 section 5.3)."""
+"""Lower-case names to stripped values; the values of a repeated name are joined (RFC 9110 section 5.3)."""
 
 _NONE: frozenset[bytes] = frozenset()
 _FRAMING = {b"content-length", b"transfer-encoding"}
 _MAX_SHOWN = 40
-"""Bytes of a header's value that an error message shows."""
+"""Maximum number of bytes of a header value that an error message quotes."""
 _MAX_DIGITS = 19
-"""Digits of a `Content-Length`: every such number fits into 64 bits."""
+"""Maximum number of digits of a `Content-Length`, so that it fits into 64 bits."""
 
 
 class Head:
-    """What a head says. Messages with equal heads share one: nothing changes it after it was read.
+    """A parsed head. Immutable in effect, since messages with equal heads share one.
 
-    `repeated`: the names of headers that came more than once. `size`: bytes of the body, None where no header says it,
-    -1 for a body in chunks. `upgrade`: it asks for a WebSocket.
+    `repeated`: the names of repeated headers. `size`: the size of the body in bytes, -1 for a chunked body, None if no
+    header declares it. `upgrade`: the head asks for an upgrade to WebSocket.
     """
 
     __slots__ = ("headers", "keep_alive", "repeated", "size", "upgrade", "version")
 
     def __init__(self, version: str, headers: Headers, repeated: frozenset[bytes]) -> None:
-        """Read `headers`. Raises `Malformed` where they do not say clearly how long the body is."""
+        """Interpret `headers`. Raises `Malformed` if the size of the body is ambiguous."""
         self.version = version
         self.headers = headers
         self.repeated = repeated
@@ -60,11 +62,11 @@ class Head:
             self.upgrade = b"upgrade" in options and b"websocket" in self.members(b"upgrade")
 
     def members(self, name: bytes) -> list[bytes]:
-        """Return the members, in lower case, of the list header `name`."""
+        """Return the members of the list header `name`, in lower case."""
         return _split(self.headers.get(name, b"").lower())
 
     def body(self, limit: int, *, lenient: bool = False) -> Body:
-        """Return the body, still to be fed. `lenient`: chunks may be written as `LenientChunked` reads them."""
+        """Return the body, to be fed. `lenient`: read chunks with `LenientChunked`."""
         if self.size is None:
             return Body(limit)
         if self.size >= 0:
@@ -73,7 +75,7 @@ class Head:
 
 
 def find_end(data: bytes, start: int) -> int:
-    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`."""
+    """Return the end of the head that begins at `start`, 0 if it is incomplete. Raises `LimitExceeded`."""
     found = data.find(END, start, start + MAX_HEAD)
     if found < 0 and len(data) - start > MAX_HEAD:
         raise LimitExceeded(f"its head has more than {MAX_HEAD} bytes")
@@ -81,13 +83,13 @@ def find_end(data: bytes, start: int) -> int:
 
 
 def check_part(data: bytes, start: int) -> None:
-    """Raise `Malformed` for a head with lines that do not end with CRLF: its end might never come."""
+    """Raise `Malformed` if a line of an incomplete head ends without CR: `find_end` might never find its end."""
     if data.count(b"\n", start) > data.count(b"\r\n", start):
         raise Malformed("a line of its head ends without CR")
 
 
 def read(parser: type[Any], version: str, head: bytes) -> Head:
-    """Return what a complete head says; `parser` of httptools checks its syntax. Raises `Malformed`."""
+    """Parse a complete head; `parser`, a class of httptools, checks its syntax. Raises `Malformed`."""
     lines = head.split(b"\r\n")[1:-2]
     if len(lines) > MAX_HEADERS:
         raise LimitExceeded(f"its head has more than {MAX_HEADERS} headers")
@@ -103,7 +105,7 @@ def members(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def content_coding(headers: Headers) -> str:
-    """Return the `Content-Encoding` (RFC 9110 section 8.4), shortened for an error message; empty without a coding."""
+    """Return the `Content-Encoding` (RFC 9110 section 8.4), cut for an error message; empty without a coding."""
     value = headers.get(b"content-encoding")
     if value is None or all(each.lower() == b"identity" for each in _split(value)):
         return ""
@@ -111,14 +113,14 @@ def content_coding(headers: Headers) -> str:
 
 
 def _split(value: bytes) -> list[bytes]:
-    """Return the members of a list header's `value`."""
+    """Return the members of the `value` of a list header."""
     if b"," not in value:
         return [value] if value else []
     return [member for each in value.split(b",") if (member := each.strip(b" \t"))]
 
 
 class _EndOfHead:
-    """The callback by which llhttp reports that it saw the end of a head."""
+    """The callbacks for llhttp, which note that it has read a complete head."""
 
     __slots__ = ("was_seen",)
 
@@ -134,7 +136,7 @@ def _check_syntax(parser: type[Any], head: bytes) -> None:
     try:
         parser(end).feed_data(head)
     except httptools.HttpParserUpgrade:
-        # An offer of another protocol: the callers decide what it means.
+        # An offer of another protocol. The callers decide whether to accept it.
         pass
     except httptools.HttpParserError as error:
         raise Malformed(str(error)) from None
@@ -143,7 +145,7 @@ def _check_syntax(parser: type[Any], head: bytes) -> None:
 
 
 def _join(headers: dict[bytes, bytes], fields: list[tuple[bytes, bytes, bytes]]) -> frozenset[bytes]:
-    """Join the values of repeated headers in `headers`, which has the last of each; return the names of these."""
+    """Join the values of repeated headers in `headers`, which has only the last of each; return their names."""
     values: dict[bytes, list[bytes]] = {}
     for name, _, value in fields:
         values.setdefault(name.lower(), []).append(value.strip(b" \t"))
@@ -155,7 +157,7 @@ def _join(headers: dict[bytes, bytes], fields: list[tuple[bytes, bytes, bytes]])
 
 
 def _size(headers: Headers, version: str) -> int | None:
-    """Return the size of the body as `Head` has it (RFC 9112 section 6.3)."""
+    """Return `Head.size` (RFC 9112 section 6.3). Raises `Malformed`."""
     coding, size = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     if coding is None:
         if size is None:

@@ -1,22 +1,22 @@
-"""Heads of responses that RFC 9112 does not allow, but that curl and Python's http.client read all the same.
+"""Repairs heads of responses that RFC 9112 does not allow, but that curl and Python's http.client accept.
 
-Where it stays certain where the body ends, a head is repaired, and then read as strictly as any other. Heads of
-requests are never repaired.
+A head is repaired only if there is no doubt about where the body ends. The repaired head is then read strictly. Heads
+of requests are never repaired.
 
-| what | how it is repaired | the connection |
+| deviation | repair | the connection |
 | --- | --- | --- |
-| a header on several lines (obs-fold) | one line (RFC 9112 section 5.2) | kept |
+| a header on several lines (obs-fold) | joined to one line (RFC 9112 section 5.2) | kept |
 | spaces before a colon | removed (section 5.1) | kept |
-| several equal `Content-Length` | one (section 6.3) | kept |
-| control characters in a value | spaces (RFC 9110 section 5.5) | kept |
-| several spaces in the status line, bytes that a reason cannot have | removed (section 4) | kept |
-| one of the first two in `Content-Length` or `Transfer-Encoding` | as above | not used again |
-| lines that end with LF alone | ended with CRLF (section 2.2) | not used again |
-| a header whose name cannot be one | dropped | not used again |
-| `Transfer-Encoding: identity` | dropped: the body ends with the connection | not used again |
-| chunks of HTTP/1.0 | read (section 6.1) | not used again |
+| several equal `Content-Length` | replaced with one (section 6.3) | kept |
+| control characters in a value | replaced with spaces (RFC 9110 section 5.5) | kept |
+| several spaces in the status line, or invalid bytes in the reason phrase | removed (section 4) | kept |
+| one of the first two in `Content-Length` or `Transfer-Encoding` | as above | closed |
+| lines that end with LF only | ended with CRLF (section 2.2) | closed |
+| an invalid header name | the header is dropped | closed |
+| `Transfer-Encoding: identity` | dropped: the body ends when the connection is closed | closed |
+| `Transfer-Encoding: chunked` in HTTP/1.0 | accepted (section 6.1) | closed |
 
-Where two readers could find different ends, the response is still refused: a `Content-Length` beside a
+A response is still refused if two parsers could disagree about its end: a `Content-Length` beside a
 `Transfer-Encoding`, different lengths, `chunked` twice, CR or NUL within a line.
 """
 
@@ -37,10 +37,10 @@ _TO_SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 
 def find_end(data: bytes, start: int) -> int:
-    """Return where the head ends that begins at `start`, 0 when its end is still to come. Raises `LimitExceeded`.
+    """Return the end of the head that begins at `start`, 0 if it is incomplete. Raises `LimitExceeded`.
 
-    An empty line ends it, whether lines end with CRLF or with LF. The end does not depend on how much of `data` has
-    arrived.
+    The first empty line ends it, whether lines end with CRLF or with LF. The result does not depend on how `data` was
+    split when it arrived.
     """
     limit = start + MAX_HEAD
     end = data.find(b"\n\r\n", start, limit) + 3
@@ -55,12 +55,12 @@ def find_end(data: bytes, start: int) -> int:
 
 
 class Repair:
-    """A complete head, repaired: its bytes in `head`. `is_doubtful`: what follows its body must not be read."""
+    """The repair of a complete head. `head`: its repaired bytes. `is_doubtful`: the connection must not be reused."""
 
     __slots__ = ("_is_identity", "_lengths", "head", "is_doubtful")
 
     def __init__(self, head: bytes) -> None:
-        """Repair `head`. Raises `Malformed` where that cannot be done."""
+        """Repair `head`. Raises `Malformed` if that is impossible."""
         if find_end(head, 0) != len(head):
             raise Malformed("its head contains an empty line")
         self._lengths: list[bytes] = []
@@ -83,7 +83,7 @@ class Repair:
         self.head = b"\r\n".join([b"HTTP/%b %b " % (version, status), *fields, b"", b""])
 
     def _field(self, line: bytes) -> bytes:
-        """Return the header in `line`, empty where it is to be dropped."""
+        """Return the repaired header in `line`, empty to drop it."""
         before, colon, value = line.partition(b":")
         if not colon:
             return line
@@ -97,7 +97,7 @@ class Repair:
         return name + b":" + value.translate(_TO_SPACES)
 
     def _framing_field(self, kind: bytes, value: bytes, line: bytes) -> bytes:
-        """Return a header that says where the body ends, or looks like one, only without the spaces behind its name."""
+        """Repair a header that frames the body, or resembles one: only remove the spaces after its name."""
         if kind == _LENGTH:
             self._lengths += [each.strip(b" \t") for each in value.split(b",")]
         elif kind != _CODING:

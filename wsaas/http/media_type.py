@@ -1,4 +1,4 @@
-"""Whether the body of a push is text, and in which charset, by its `Content-Type` (RFC 9110 section 8.3)."""
+"""Decides by the `Content-Type` of a push whether it is text, and in which charset (RFC 9110 section 8.3)."""
 
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
@@ -12,7 +12,7 @@ from wsaas.errors import BadText, TooLarge, UnsupportedMediaType
 from wsaas.grammar import TOKEN_BYTES
 
 MAX_CHARSET = 40
-"""Characters of the name of a charset."""
+"""Maximum length of the name of a charset, in characters."""
 
 CODECS = frozenset(
     """
@@ -24,12 +24,12 @@ CODECS = frozenset(
     iso8859_9 johab koi8_r koi8_t koi8_u kz1048 latin_1 mac_cyrillic mac_greek mac_iceland mac_latin2 mac_roman
     mac_turkish ptcp154 shift_jis shift_jis_2004 shift_jisx0213 tis_620 utf_16 utf_16_be utf_16_le utf_32 utf_32_be
     utf_32_le utf_8_sig
-    """.split()  # noqa: SIM905 - a hundred strings are read worse
+    """.split()  # noqa: SIM905 - a list of a hundred strings is harder to read
 )
-"""The charsets of Python that text may be in, beside UTF-8: each decodes 1 MiB in some milliseconds.
+"""Python's names of the supported charsets besides UTF-8. Each decodes 1 MiB within a few milliseconds.
 
-The list is fixed for two reasons. Some codecs are no charsets, or take minutes for a megabyte (`punycode`). And Python
-caches every unknown name that it is asked for, and never forgets one.
+The list is fixed for two reasons. Some of Python's codecs are not charsets, or take minutes for a megabyte
+(`punycode`). And Python caches every unknown name that it looks up, without a limit.
 """
 
 _PARAMETER = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN_BYTES, TOKEN_BYTES))
@@ -38,7 +38,7 @@ _IN_UTF8 = {"utf_8", "ascii"}
 
 
 class Kind(Enum):
-    """The kind of message that a body becomes. EITHER: text if it is UTF-8, else binary."""
+    """The type of message that a body becomes. EITHER: text if the body is valid UTF-8, otherwise binary."""
 
     TEXT = "text"
     BINARY = "binary"
@@ -52,10 +52,10 @@ EITHER: Final = Kind.EITHER
 
 @lru_cache(maxsize=256)
 def interpret(content_type: bytes | None) -> Kind | str:
-    """Return the kind of message that a body of `content_type` becomes; for text that is not UTF-8, its codec.
+    """Return the type of message that a body of `content_type` becomes; for text in another charset, its codec.
 
-    `text/*` and JSON types are text. A body without a type, or of `application/x-www-form-urlencoded`, which is curl's
-    default, may be either. Raises `UnsupportedMediaType` for a charset that is not in `CODECS`.
+    `text/*` and JSON types are text. A body without a type, or of type `application/x-www-form-urlencoded` (the default
+    of curl), may be either. Raises `UnsupportedMediaType` for a charset that is not in `CODECS`.
     """
     if content_type is None:
         return EITHER
@@ -75,8 +75,8 @@ def interpret(content_type: bytes | None) -> Kind | str:
 def to_utf8(data: bytes, codec: str, limit: int) -> bytes:
     """Convert text from `codec` to UTF-8, and drop a byte order mark.
 
-    UTF-16 and UTF-32 without a mark are little-endian, as in browsers. Raises `BadText` where `data` is no such text,
-    `TooLarge` for more than `limit` bytes.
+    UTF-16 and UTF-32 without a mark are little-endian, as in browsers. Raises `BadText` if `data` cannot be decoded,
+    `TooLarge` if the result has more than `limit` bytes.
     """
     if codec in _MARKS and not data.startswith(_MARKS[codec]):
         codec += "_le"

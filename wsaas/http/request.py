@@ -1,7 +1,4 @@
-"""HTTP/1.1: bytes to requests (RFC 9112).
-
-`RequestParser` takes bytes as they arrive and gives values; it knows no socket and no time.
-"""
+"""The parser of HTTP/1.1 requests (RFC 9112): bytes in, values out. It knows no socket and no clock."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +21,7 @@ from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head
 from wsaas.http.request_head import PUSH_LINE, check_part, common_head, read_head, read_line
 
 CHUNKS = 64
-"""Chunks of a body that are read before `RequestParser.next` returns, so that other connections are served."""
+"""How many chunks of a body one call of `RequestParser.next` reads, so that other connections have their turn."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -34,8 +31,8 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
 class Phase(Enum):
     """What the parser reads next.
 
-    IDLE: the first byte of a request. HEAD, BODY: more of one. DISCARD: more of the body of a request that was
-    returned without it. CLOSED: nothing any more.
+    IDLE: the first byte of a request. HEAD, BODY: the rest of a head or body. DISCARD: the rest of the body of a
+    request that was already returned. CLOSED: nothing.
     """
 
     IDLE = "idle"
@@ -53,7 +50,7 @@ CLOSED: Final = Phase.CLOSED
 
 
 class Request:
-    """A complete request. `target`: in origin form, or `*`; `upgrade`: it asks for a WebSocket."""
+    """A request. `target`: in origin form, or `*`. `upgrade`: the request asks for an upgrade to WebSocket."""
 
     __slots__ = ("body", "headers", "keep_alive", "method", "target", "upgrade", "version")
 
@@ -68,7 +65,7 @@ class Request:
         self.upgrade = head.upgrade
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the value of the header `name` (lower case), None where there is none."""
+        """Return the value of the header `name` (lower case), or None."""
         return self.headers.get(name)
 
     def tokens(self, name: bytes) -> list[bytes]:
@@ -77,12 +74,12 @@ class Request:
 
 
 class RejectedRequest:
-    """A request that its head is enough to refuse, with `error`. Nothing of its body is kept."""
+    """A request that was refused by its head, with `error`. Its body is not stored."""
 
     __slots__ = ("error", "request")
 
     def __init__(self, request: Request, error: HTTPError) -> None:
-        """Refuse `request`, whose body is empty here."""
+        """Refuse `request` with `error`."""
         self.error = error
         self.request = request
 
@@ -90,29 +87,29 @@ class RejectedRequest:
 Item = Request | RejectedRequest | HTTPError | bytes
 
 BodyLimit = Callable[[Request], int]
-"""Returns how many bytes of its body are needed to answer a request whose head is complete. 0: it is answered without.
-Raises the `HTTPError` with which it is refused at once."""
+"""Called with a request of which only the head has arrived. Returns how many bytes of the body are needed to answer it,
+at most; 0: none. Raises an `HTTPError` to refuse the request at once."""
 
 
 class RequestParser:
-    """Bytes of one connection in, requests in order out.
+    """Parses the bytes of one connection into requests, in order.
 
-    `next` returns the complete requests, `CONTINUE` where a client waits for that before it sends a body (RFC 9110
-    section 10.1.1), and at last the `HTTPError` after which nothing can be read any more. A request for a WebSocket
-    ends the HTTP on a connection too: what came behind it is in `trailing_data`.
+    `receive` takes bytes. `next` returns complete requests, `CONTINUE` if a client waits for it before it sends a body
+    (RFC 9110 section 10.1.1), and an `HTTPError` if the bytes cannot be parsed; then the phase is `CLOSED`. It is also
+    `CLOSED` after the last request of a connection; bytes after an upgrade request are in `trailing_data`.
 
-    A request whose body has not arrived yet, or comes in chunks, is decided as soon as its head is complete, by
-    `body_limit`. One that is refused is returned as `RejectedRequest`, one that needs no body as a request with an
-    empty one. The body is then read and discarded, so that the connection can be kept (RFC 9112 section 9.3). Where the
-    client waits for `CONTINUE`, or the body is over `max_body`, it is not: then the request's `keep_alive` is false and
-    nothing more is read. If a discarded body turns out to be malformed or too large later on, the phase becomes
-    `CLOSED` without an `HTTPError`, as its request was answered already.
+    If the body of a request is chunked or has not arrived, `body_limit` is called as soon as the head is complete. If
+    it refuses the request, `next` returns a `RejectedRequest`; if the request needs no body, `next` returns it with an
+    empty one. The body is then read and discarded, so that the connection can be reused (RFC 9112 section 9.3). It is
+    not read if the client waits for `CONTINUE`, or if it is larger than `max_body`: then `keep_alive` of the request is
+    false, and the phase is `CLOSED`. If a discarded body turns out to be malformed or too large, the phase becomes
+    `CLOSED` without an `HTTPError`, because its request was already returned.
     """
 
     __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "trailing_data")
 
     def __init__(self, max_body: int, body_limit: BodyLimit | None = None) -> None:
-        """Read requests with bodies of at most `max_body` bytes, less where `body_limit` says so."""
+        """Accept bodies of at most `max_body` bytes, or fewer if `body_limit` says so."""
         self._body_limit = body_limit
         self._limit = max_body
         self._data = b""
@@ -123,17 +120,16 @@ class RequestParser:
         self.trailing_data = b""
 
     def receive(self, data: bytes) -> None:
-        """Take bytes, for `next` to read."""
+        """Buffer bytes for `next`."""
         if self.phase is not CLOSED:
             self._data = self._data[self._at :] + data
             self._at = 0
 
     def parse_push(self, data: bytes) -> Request | None:
-        """Return the push that `data` is, if it is exactly one and nothing came before it.
+        """Return the request if `data` is exactly one usual push and nothing is buffered; otherwise None.
 
-        None for anything else, and for a push that is unusual or wrong: then `data` is still to be given to `receive`.
-        The shortcut of a push (`python -m benchmarks micro`, case `push`); `receive` and `next` return an equal
-        request.
+        After None, pass `data` to `receive`. This is a shortcut (`python -m benchmarks micro`, case `push`); `receive`
+        and `next` would return an equal request.
         """
         line = PUSH_LINE.match(data)
         if line is None or self._data or self.phase is not IDLE:
@@ -154,7 +150,7 @@ class RequestParser:
         return request
 
     def next(self) -> Item | None:
-        """Return what comes next, None until more bytes complete it."""
+        """Return the next item, or None if it is incomplete."""
         if not self._data and self._body is None:
             return None
         try:
@@ -179,12 +175,12 @@ class RequestParser:
 
     @property
     def pending(self) -> bool:
-        """Whether there are bytes behind what `next` returned last."""
+        """Whether there are bytes after the item that `next` returned last."""
         return self._at < len(self._data)
 
     @property
     def is_busy(self) -> bool:
-        """Whether `next` returned None although there is more to read: a body of many tiny chunks."""
+        """Whether `next` returned None although there are bytes to read, because the body has many tiny chunks."""
         return self._body is not None and self._at < len(self._data)
 
     def close(self) -> None:
@@ -195,7 +191,7 @@ class RequestParser:
         self._at = 0
 
     def _read_request(self) -> Item | None:
-        """Read a head, and the body behind it if that is there."""
+        """Read a head, and its body if that has arrived."""
         data, start = self._data, self._at
         if data.startswith(b"\r", start):
             start = self._skip_empty_lines()
@@ -222,7 +218,7 @@ class RequestParser:
         return self._begin_body(request, head)
 
     def _begin_body(self, request: Request, head: Head) -> Item | None:
-        """Decide a request by its head, and begin to read its body."""
+        """Decide by its head whether to serve a request, and begin to read its body."""
         limit = self._limit
         if self._body_limit is not None:
             try:
@@ -243,7 +239,7 @@ class RequestParser:
         return self._read_body(body)
 
     def _release_early(self, request: Request, head: Head, item: Request | RejectedRequest) -> Item | None:
-        """Return `item` before the body of its `request`, which is discarded."""
+        """Return `item` without waiting for the body of its `request`, which is discarded."""
         body = head.body(self._limit)
         if body.is_too_large or b"expect" in head.headers:
             request.keep_alive = False
@@ -256,7 +252,7 @@ class RequestParser:
         return self._read_body(body)
 
     def _read_body(self, body: Body) -> Item | None:
-        """Read on in a body; return its request when that is due."""
+        """Read more of a body; return its request if that is due."""
         self._at = body.feed(self._data, self._at, CHUNKS)
         if body.is_too_large:
             raise too_large(body.limit)
@@ -264,7 +260,7 @@ class RequestParser:
         if not body.complete:
             if not body.discarded or item is None or self.is_busy:
                 return None
-            # What arrived of it so far is well formed. The response does not wait for its end.
+            # The part that has arrived is well-formed. The response does not wait for the rest.
             self._request = None
             self.phase = DISCARD
             return item
@@ -278,7 +274,7 @@ class RequestParser:
         return item
 
     def _release(self, request: Request) -> Request:
-        """Return a complete request, and expect the next one or, behind the last, nothing."""
+        """Return a complete request, and expect the next one unless this is the last."""
         if request.upgrade:
             self.trailing_data = self._data[self._at :]
         if request.upgrade or not request.keep_alive:
@@ -289,7 +285,7 @@ class RequestParser:
         return request
 
     def _skip_empty_lines(self) -> int:
-        """Return where the next request begins: there may be empty lines before it (RFC 9112 section 2.2)."""
+        """Return the index after empty lines, which may precede a request (RFC 9112 section 2.2)."""
         start = cast("re.Match[bytes]", _EMPTY_LINES.match(self._data, self._at)).end()
         if start - self._at > MAX_HEAD:
             raise LimitExceeded(f"more than {MAX_HEAD} bytes of empty lines are before it")

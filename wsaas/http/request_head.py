@@ -1,4 +1,4 @@
-"""The heads of requests: the request line, and what a request needs beside well-formed headers (RFC 9112 section 3)."""
+"""The heads of requests: the request line, and the rules for headers of requests (RFC 9112 section 3)."""
 
 import re
 from functools import lru_cache
@@ -13,24 +13,23 @@ from wsaas.http.headers import COMMON_HEADS, Head
 MAX_TARGET = 8 * 1024
 
 METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
-"""The methods that are answered with 405 where a resource does not support them. Any other one, such as `CONNECT`, is
-answered with 501."""
+"""The known methods: 405 if a resource does not support one of them. Other methods, such as `CONNECT`, get 501."""
 
 _METHOD = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
 _LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
 _PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
-"""RFC 3986 section 3.2.2, without the IP addresses of the future."""
+"""A host and port (RFC 3986 section 3.2), without IPvFuture."""
 _AUTHORITY = re.compile(_HOST)
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
 _ONCE = {b"authorization", b"content-type", b"host", b"origin"}
-"""Headers of which two would have two meanings."""
+"""Headers that must not be repeated."""
 
 
 def push_line(max_target: int) -> re.Pattern[bytes]:
-    """Return the pattern of the request line of nearly every request.
+    """Return a pattern for the request line of a PUT, which nearly every request is.
 
-    It matches only what `_LINE` and the checks behind it accept, but does so in one step.
+    It matches only lines that `_LINE` and the checks after it accept, in one step.
     """
     return re.compile(rb"PUT (/[!\"$-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
 
@@ -39,7 +38,7 @@ PUSH_LINE = push_line(MAX_TARGET)
 
 
 def check_part(data: bytes, start: int) -> None:
-    """Raise for bytes that no further ones can make the beginning of a request."""
+    """Raise if `data[start:]` cannot be the beginning of a request, whatever follows."""
     if data.find(b"\n", start) >= 0:
         read_line(data, start)
         heads.check_part(data, start)
@@ -50,7 +49,7 @@ def check_part(data: bytes, start: int) -> None:
 
 
 def read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
-    """Return method and target of the request line at `start` (RFC 9112 section 3), and where its version begins."""
+    """Return method and target of the request line at `start` (RFC 9112 section 3), and the index of its version."""
     line = PUSH_LINE.match(data, start)
     if line is not None:
         return b"PUT", line[1], line.end()
@@ -70,7 +69,7 @@ def read_line(data: bytes, start: int) -> tuple[bytes, bytes, int]:
 
 
 def _origin(method: bytes, target: bytes) -> bytes:
-    """Return in origin form (RFC 9112 section 3.2) a target that is not, or `*`."""
+    """Convert another form of target to origin form (RFC 9112 section 3.2); `*` stays as it is."""
     if target == b"*" and method == b"OPTIONS":
         return target
     absolute = _ABSOLUTE.fullmatch(target)
@@ -81,7 +80,7 @@ def _origin(method: bytes, target: bytes) -> bytes:
 
 
 def read_head(data: bytes) -> Head:
-    """Return what a head says, of which `data` is all from the version of its request line on."""
+    """Parse a head; `data` starts at the HTTP version in its request line."""
     head = heads.read(httptools.HttpRequestParser, heads.VERSIONS[data[5:8]], b"GET / " + data)
     headers = head.headers
     if not _ONCE.isdisjoint(head.repeated):
@@ -97,8 +96,7 @@ def read_head(data: bytes) -> Head:
         if head.size:
             raise BadRequest("A WebSocket handshake has no body.")
     elif b"upgrade" in headers and b"upgrade" in head.members(b"connection"):
-        # An offer of a protocol that is not spoken here is ignored (RFC 9110 section 7.8). Java's client makes one with
-        # each first request.
+        # Ignore offers of other protocols (RFC 9110 section 7.8). Java's HTTP client offers h2c with its first request.
         head.headers = {name: value for name, value in headers.items() if name != b"upgrade"}
     return head
 

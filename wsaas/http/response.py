@@ -1,8 +1,8 @@
-"""HTTP/1.1: the bytes of a backend to its responses (RFC 9112).
+"""The parser of a backend's HTTP/1.1 responses (RFC 9112).
 
-Requests are read strictly, responses less so: `lenient` lists what is repaired in a head, and `body.LenientChunked`
-says what is accepted in a chunked body. A response of which it is not certain where it ends is still refused. Where it
-is doubtful what follows a response, its connection is not used again.
+Responses are parsed less strictly than requests: `lenient` lists the repairs of heads, and `body.LenientChunked` says
+what is accepted in a chunked body. A response is still refused if its end is uncertain. If it is uncertain what follows
+a response, its connection is not reused.
 """
 
 import re
@@ -21,21 +21,21 @@ _BEGINNING = b"HTTP/1."
 _SWITCHING = 101
 REQUEST_TIMEOUT = 408
 _FIRST_FINAL = 200
-"""Statuses below are interim (RFC 9110 section 15.2)."""
+"""Responses with a lower status are interim (RFC 9110 section 15.2)."""
 _BODILESS = {204, 304}
 
 
 class BadResponse(Exception):
-    """What the backend sent is not one unambiguous HTTP response. The text says why; logs have it after a colon."""
+    """The backend sent something other than one unambiguous HTTP response. The text says why; log lines quote it."""
 
 
 class Response:
-    """A complete response of a backend. `is_too_large`: its body passed the limit and was not kept."""
+    """A complete response of a backend. `is_too_large`: its body exceeded the limit and was dropped."""
 
     __slots__ = ("body", "headers", "is_too_large", "keep_alive", "status")
 
     def __init__(self, status: int, headers: Headers) -> None:
-        """Start with an empty body, kept alive."""
+        """Start with an empty body, on a connection that is kept alive."""
         self.status = status
         self.headers = headers
         self.body = b""
@@ -44,17 +44,17 @@ class Response:
 
 
 class ResponseParser:
-    """Parses the response to the one request that is under way on a connection to the backend."""
+    """Parses the response to the request in flight on a connection to the backend."""
 
     __slots__ = ("_body", "_data", "_interim_size", "_is_doubtful", "_limit", "_response")
 
     def __init__(self, max_body: int) -> None:
-        """Keep bodies of at most `max_body` bytes."""
+        """Accept bodies of at most `max_body` bytes."""
         self._limit = max_body
         self._data = b""
         self._body: Body | None = None
         self._response: Response | None = None
-        # Of interim responses before this one: their bytes, and whether one of them forbids to keep the connection.
+        # The size of all interim responses before the final one, and whether one of them ends the keep-alive.
         self._interim_size = 0
         self._is_doubtful = False
 
@@ -75,26 +75,26 @@ class ResponseParser:
         return self._take_response(is_last=at < len(data))
 
     def eof(self) -> Response | None:
-        """Return the response that the end of the connection completes (RFC 9112 section 6.3), None without one."""
+        """Return the response that ends with the connection (RFC 9112 section 6.3), or None."""
         if type(self._body) is Body:
             self._body.complete = True
         return self._take_response(is_last=True)
 
     @property
     def is_request_timeout(self) -> bool:
-        """Whether the head of the response under way is a 408 that closes the connection."""
+        """Whether the response in progress is a 408 that closes the connection."""
         response = self._response
         return response is not None and response.status == REQUEST_TIMEOUT and not response.keep_alive
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop parsing and drop all data."""
         self._data = b""
         self._body = self._response = None
 
     def _parse_common(self, data: bytes) -> Response | None:
-        """Return the response that `data` is, if it is exactly one with a short head and a known size; None otherwise.
+        """Return the response if `data` is exactly one with a short head and a known size, otherwise None.
 
-        The shortcut of a message (`python -m benchmarks micro`); what follows in `feed` returns an equal response.
+        This is a shortcut (`python -m benchmarks micro`); the rest of `feed` would return an equal response.
         """
         found = data.find(END, 0, COMMON_SIZE)
         if found < 0:
@@ -113,7 +113,7 @@ class ResponseParser:
         return response
 
     def _read_heads(self, data: bytes) -> int:
-        """Read heads up to that of the final response; return where its body begins, the end of `data` without one."""
+        """Read heads up to that of the final response; return the index of its body, or `len(data)` if incomplete."""
         at = 0
         while self._response is None:
             end = lenient.find_end(data, at)
@@ -126,7 +126,7 @@ class ResponseParser:
         return at
 
     def _read_head(self, head: bytes) -> None:
-        """Read one head. That of an interim response is skipped."""
+        """Read one head, and skip it if it belongs to an interim response."""
         status, read = (_common_head if len(head) <= COMMON_SIZE else _read_head)(head)
         if status < _FIRST_FINAL:
             self._interim_size += len(head)
@@ -140,7 +140,7 @@ class ResponseParser:
             self._body = read.body(self._limit, lenient=True)
 
     def _take_response(self, *, is_last: bool) -> Response | None:
-        """Return the response if it is complete. `is_last`: its connection cannot be used again."""
+        """Return the response if it is complete. `is_last`: the connection cannot be reused."""
         response, body = self._response, self._body
         if response is None:
             return None
@@ -159,7 +159,7 @@ class ResponseParser:
 
 
 def _check_part(data: bytes, start: int) -> None:
-    """Raise `Malformed` for bytes that no further ones can make the beginning of a response."""
+    """Raise `Malformed` if `data[start:]` cannot be the beginning of a response, whatever follows."""
     if data.find(b"\n", start) >= 0:
         _read_line(data, start)
     elif not _BEGINNING.startswith(data[start : start + len(_BEGINNING)]):
@@ -167,7 +167,7 @@ def _check_part(data: bytes, start: int) -> None:
 
 
 def _read_line(data: bytes, start: int) -> tuple[int, str]:
-    """Return status and version of the status line at `start` (RFC 9112 section 4)."""
+    """Parse the status line at `start` (RFC 9112 section 4) into status and version."""
     line = _LINE.match(data, start)
     if line is None:
         raise _not_a_line()
@@ -178,7 +178,7 @@ def _read_line(data: bytes, start: int) -> tuple[int, str]:
 
 
 def _read_head(head: bytes) -> tuple[int, Head]:
-    """Return the status of a complete head, which may have to be repaired, and what else it says."""
+    """Parse a complete head, after a repair if necessary; return its status and the head."""
     try:
         return _read_strictly(head)
     except Malformed:
@@ -194,7 +194,7 @@ def _read_strictly(head: bytes) -> tuple[int, Head]:
     if status < _FIRST_FINAL:
         if read.size:
             raise Malformed("an interim response has a body")
-    # A body of unknown size ends with the connection. A body that a 204 or 304 announces may follow nevertheless.
+    # A body of unknown size ends with the connection. If a 204 or 304 declares a body, one may follow nevertheless.
     elif read.size if status in _BODILESS else read.size is None:
         read.keep_alive = False
     return status, read

@@ -1,4 +1,4 @@
-"""HTTP responses that are sent (RFC 9112 section 4): values until they are written, once."""
+"""Outgoing HTTP responses (RFC 9112 section 4), and the one place that serializes them."""
 
 from email.utils import formatdate
 from functools import lru_cache
@@ -12,36 +12,36 @@ from wsaas.http.request import Request
 
 
 class OutgoingResponse:
-    """A response to a request: its status, its `headers` beside those of `serialize`, and a JSON body or none.
+    """An immutable response. `headers`: those that `serialize` does not add. `body`: JSON, or empty.
 
-    The body is that of a GET, also where a HEAD is answered. Nobody changes a response once it is made.
+    The response to a HEAD has the body of the GET; `serialize` omits it.
     """
 
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Keep what is given."""
+        """Store the parts."""
         self.body = body
         self.headers = headers
         self.status = status
 
 
 OK: Final = OutgoingResponse(200, orjson.dumps({"code": "OK"}))
-"""What nearly every request is answered with. `serialize` knows this one object."""
+"""The most frequent response. `serialize` recognizes it by identity."""
 
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
 def error_response(error: HTTPError) -> OutgoingResponse:
-    """Return the response that reports `error`: the only place where an error becomes one."""
+    """Return the response for `error`. Every error becomes a response here."""
     return OutgoingResponse(error.status, orjson.dumps({"code": error.code, "message": error.message}), error.headers)
 
 
 def serialize(response: OutgoingResponse, at: float, request: Request | None = None) -> bytes:
-    """Return the bytes of `response`, made `at` (seconds since the epoch), to `request`.
+    """Serialize the `response` to `request`. `at`: the time for the `Date` header, in seconds since the epoch.
 
-    Without a request, which could then not be read, the response is the last one on its connection.
+    `request` is None if it could not be parsed; the response is then the last one on its connection.
     """
     if (
         response is OK
@@ -62,7 +62,7 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
     if request is None or not request.keep_alive:
         head.append("Connection: close")
     elif request.version == "1.0":
-        # Its client expects a close unless it is told otherwise (RFC 9112 section 9.3).
+        # A client of HTTP/1.0 expects a close unless this header is present (RFC 9112 section 9.3).
         head.append("Connection: keep-alive")
     body = b"" if request is not None and request.method == b"HEAD" else response.body
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body
@@ -70,16 +70,16 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    """Return the `Date` header of a second since the epoch (RFC 9110 section 6.6.1)."""
+    """Return the `Date` header for `second`, in seconds since the epoch (RFC 9110 section 6.6.1)."""
     return f"Date: {formatdate(second, usegmt=True)}"
 
 
 @lru_cache(maxsize=1)
 def serialize_ok(second: int) -> bytes:
-    """Return the bytes of `OK`, made within `second` (since the epoch), to a request that is not the last of HTTP/1.1.
+    """Serialize `OK` for an HTTP/1.1 request that is not a HEAD, on a connection that is kept alive.
 
-    A constant for that second, as nearly every push is answered with it (`python -m benchmarks micro`, case `push`).
-    The request is no HEAD.
+    `second`: the time for the `Date` header, in seconds since the epoch. The result is cached for that second, because
+    it answers nearly every push (`python -m benchmarks micro`, case `push`).
     """
     head = f"HTTP/1.1 200 OK\r\n{_date(second)}\r\nContent-Length: {len(OK.body)}\r\n"
     return head.encode() + b"Content-Type: application/json\r\n\r\n" + OK.body

@@ -79,9 +79,9 @@ class PacedReader(asyncio.Protocol, ABC):
             self._take(received)
         elif received is not None:
             self._control(received)
-        elif buffered := frames.buffered_bytes:
-            # Part of a message longer than one read.
-            self._context.memory.note(min(MAX_READ_SIZE, buffered))
+        elif held := frames.buffered_bytes:
+            # A message that is longer than one read.
+            self._context.memory.note(min(MAX_READ_SIZE, held))
         else:
             return
         if frames.pending:

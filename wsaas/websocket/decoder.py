@@ -1,21 +1,24 @@
 """Decodes the frames of a client (RFC 6455 section 5).
 
-There are three ways to decode a frame. A complete frame that is a control frame, or a message of its own, is decoded in
-place. The pieces of a long message in one frame are collected and unmasked at once (`_LongMessage`). All other frames,
-incomplete, fragmented, deflated or wrong, go to wsproto (`_WsprotoFrames`). The state of the last two exists only while
-they have a part of a message, so that an idle client has none.
-`FrameDecoder(fast=False)` uses wsproto alone: the plain twin that a test holds the others against, and `python -m
-benchmarks framing` measures them against.
+There are three ways to decode a frame:
+
+- A complete control frame, or a complete message in one frame, is decoded in place.
+- A long message in one frame is collected in pieces and unmasked at its end (`_LongMessage`).
+- All other frames (incomplete, fragmented, deflated or invalid) go to wsproto (`_WsprotoFrames`).
+
+Objects of the last two classes exist only while a message is incomplete, so that an idle client needs neither.
+`FrameDecoder(fast=False)` uses wsproto alone. A test compares the results of both, and `python -m benchmarks framing`
+their speed.
 """
 
 from struct import unpack_from
 from typing import Final, Protocol
 
 try:
-    # XORs with the repeated four bytes of a mask (section 5.3) by vector instructions. Python's integers take five
-    # times as long for a short message, a hundred times for a long one.
+    # Masks with vector instructions (section 5.3). Python's integers take five times as long for a short message, a
+    # hundred times for a long one.
     from websockets.speedups import apply_mask as unmask
-except ImportError:  # pragma: no cover - where there is neither a wheel of it nor a C compiler
+except ImportError:  # pragma: no cover - without a wheel of websockets and a C compiler
     from websockets.utils import apply_mask as unmask
 
 from wsproto.frame_protocol import Frame, FrameProtocol, Opcode, ParseFailed
@@ -49,21 +52,20 @@ from wsaas.websocket.frames import (
 )
 
 MAX_FRAGMENTS = 4
-"""Fragments of a message that one call of `next` decodes. They take about 50 µs."""
+"""How many fragments of a message one call of `next` decodes, at most. They take about 50 µs."""
 
 MIN_LONG_PAYLOAD: Final = 16 * 1024
-"""Bytes of a payload from which on its pieces are collected before they are decoded."""
+"""The smallest payload, in bytes, that is collected by `_LongMessage`."""
 
 MAX_SHORT_PIECE: Final = 4 * 1024
-"""Bytes up to which a piece of a payload is appended to the one before: an object for each would take more memory than
+"""Pieces up to this size, in bytes, are appended to the previous piece. An object for each would take more memory than
 its content."""
 
 _MAX_DEFLATED_RATIO: Final = 12
-"""Bytes of a deflated message for each byte that it inflates to, at most: a stored block of one byte and a flush take
-11."""
+"""Deflated bytes per inflated byte, at most. The worst case, a stored block of one byte and a flush, takes 11."""
 
 _MIN_FRAME: Final = 6
-"""Bytes of the smallest masked frame."""
+"""Size of the smallest masked frame, in bytes."""
 
 _FIN_TEXT = FIN | TEXT
 _FIN_BINARY = FIN | BINARY
@@ -71,28 +73,28 @@ _CONTROLS = {FIN | CLOSE, FIN | PING, FIN | PONG}
 
 
 class FrameReader(Protocol):
-    """Decodes frames that cannot be decoded in place, and keeps what it has of an incomplete message."""
+    """Decodes frames that cannot be decoded in place, and buffers an incomplete message."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has no part of a message, so that it may be dropped."""
+        """Whether it buffers nothing, so that it may be dropped."""
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes of an incomplete message that are kept."""
+        """Size of the incomplete message that is buffered."""
 
     def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
-        """Return what comes next in `buffer` from `at` on, None without more bytes, and up to where that was read."""
+        """Decode `buffer[at:]`; return the next message or control frame, or None, and the index that was reached."""
 
 
 class FrameDecoder:
     """Decodes the frames of one client: `receive` takes bytes, `next` returns one message or control frame at a time.
 
-    A call of `next` does a bounded amount of work: it also returns None in the middle of a message of many fragments.
-    `pending` says whether there is more to decode.
+    A call of `next` does a bounded amount of work: it may return None in the middle of a message of many fragments.
+    `pending` tells whether there is more to decode.
 
-    `limit`: bytes that a message may have, inflated where `deflated` messages were negotiated. Nothing may follow a
-    Close or a Violation: it is ignored.
+    `limit`: the maximum size of a message in bytes, after inflation. `deflated`: permessage-deflate was negotiated.
+    Everything after a Close or a Violation is ignored.
     """
 
     __slots__ = ("_at", "_buffer", "_deflated", "_fast", "_limit", "_reader")
@@ -107,12 +109,12 @@ class FrameDecoder:
         self._reader: FrameReader | None = None
 
     def receive(self, data: bytes) -> None:
-        """Take bytes, for `next` to decode."""
+        """Buffer bytes for `next`."""
         self._buffer = data if self._at == len(self._buffer) else self._buffer[self._at :] + data
         self._at = 0
 
     def next(self) -> Received | None:
-        """Return what comes next; None when more bytes or, if `pending`, further calls are needed."""
+        """Return the next message or control frame; None if more bytes (or calls, while `pending`) are needed."""
         if self._at == len(self._buffer):
             return None
         received = self._decode_in_place() if self._reader is None and self._fast else None
@@ -133,16 +135,16 @@ class FrameDecoder:
 
     @property
     def pending(self) -> bool:
-        """Whether there are bytes that `next` did not decode yet."""
+        """Whether there are bytes that `next` has not decoded."""
         return self._at < len(self._buffer)
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that are kept: of an incomplete message, and what was not decoded yet."""
+        """Size of what is buffered: an incomplete message, and bytes that are not decoded yet."""
         return len(self._buffer) - self._at + (0 if self._reader is None else self._reader.buffered_bytes)
 
-    def _decode_in_place(self) -> Received | None:  # noqa: C901, PLR0911 - calls would cost what it saves
-        """Decode a complete frame that is a control frame, or a message within the limit; None for any other frame."""
+    def _decode_in_place(self) -> Received | None:  # noqa: C901, PLR0911 - inlined for speed
+        """Decode a complete control frame, or a complete message within the limit; None for any other frame."""
         buffer, at = self._buffer, self._at
         end = len(buffer)
         if end - at < _MIN_FRAME:
@@ -178,7 +180,7 @@ class FrameDecoder:
         return _message(first == _FIN_TEXT, unmask(buffer[start:stop], buffer[start - 4 : start]))
 
     def _control(self, first: int, length: int) -> Received | None:
-        """Decode a control frame; None for an incomplete or wrong one."""
+        """Decode a control frame; None if it is incomplete or invalid."""
         start = self._at + _MIN_FRAME
         stop = start + length
         if first not in _CONTROLS or length > MAX_CONTROL or stop > len(self._buffer):
@@ -191,14 +193,14 @@ class FrameDecoder:
 
 
 def _message(text: bool, payload: bytes) -> Message | Violation:
-    """Return the message with `payload`; a violation for text that is not UTF-8."""
+    """Return the message with `payload`, or a violation if text is not UTF-8."""
     if text and not valid_text(payload):
         return Violation(BAD_TEXT, "text that is not UTF-8")
     return Message(text, payload)
 
 
 class _AfterClose:
-    """Ignores what follows a Close or a violation."""
+    """Ignores everything after a Close or a violation."""
 
     is_idle = False
     buffered_bytes = 0
@@ -211,7 +213,7 @@ _AFTER_CLOSE: Final = _AfterClose()
 
 
 class _LongMessage:
-    """A long message in one frame, whose payload comes in pieces."""
+    """A long message in one frame whose payload arrives in pieces."""
 
     __slots__ = ("_mask", "_missing", "_pieces", "_text", "buffered_bytes", "is_idle")
 
@@ -245,13 +247,13 @@ class _LongMessage:
 
 
 class _WsprotoFrames:
-    """Any frames, by wsproto, which is never given a byte beyond the frame that it decodes.
+    """Decodes any frame with wsproto, which never gets a byte beyond the current frame.
 
-    So this class knows where each frame ends, refuses a message by the length that a header declares, and loses nothing
-    when it is dropped behind a message.
+    This class therefore knows where each frame ends, refuses a message by the length that its header declares, and can
+    be dropped after a message without losing data.
 
-    `_head`: the header of the frame, as far as it came. `_missing`: bytes of its payload that are still to come.
-    `_size`: bytes of the message so far, as its frames declare them.
+    `_head`: the header of the current frame, as far as it has arrived. `_missing`: bytes of its payload that have not
+    arrived. `_size`: the size of the message so far, as its frames declare it.
     """
 
     __slots__ = ("_close_payload", "_head", "_inflation", "_limit", "_message", "_missing", "_protocol", "_size")
@@ -292,7 +294,7 @@ class _WsprotoFrames:
         return None, at
 
     def _missing_of_header(self) -> int:
-        """Return how many bytes of the header are still to come, at least."""
+        """Return how many bytes of the header are missing, at least."""
         return _header_size(self._head) - len(self._head)
 
     def _feed(self, piece: bytes) -> Received | None:
@@ -307,9 +309,9 @@ class _WsprotoFrames:
         frames = list(self._protocol.received_frames())
         if not is_payload and self._missing_of_header() == 0:
             self._missing = _payload_size(self._head)
-            # By the header, as wsproto holds the first bytes of an incomplete character back.
+            # By the header, because wsproto withholds the first bytes of an incomplete character.
             self._size += 0 if self._head[0] & CONTROL else self._missing
-            # A frame without a payload adds nothing, and may have ended the message by now.
+            # A frame without a payload adds nothing, and may already have ended the message.
             if self._missing and self._size > self._max_size():
                 return Violation(TOO_BIG, self._too_big)
         if self._missing == 0 and self._missing_of_header() == 0:
@@ -317,16 +319,16 @@ class _WsprotoFrames:
         return self._received(frames[0]) if frames else None
 
     def _feed_close(self, piece: bytes) -> Received | None:
-        """Read the payload of a Close, whose header wsproto has checked: it does not know all registered codes."""
+        """Read the payload of a Close. wsproto checks only the header, as it does not know all registered codes."""
         self._close_payload += piece
         if self._missing:
             return None
         return read_close(unmask(self._close_payload, self._head[-4:]))
 
     def _max_size(self) -> int:
-        """Return how many bytes the payloads of the message may have in all."""
+        """Return the maximum size of all payloads of the message together, in bytes."""
         if self._inflation and self._inflation.in_message:
-            # The limit is for the inflated size. But a message that inflates to nothing must not go on for ever.
+            # The limit applies to the inflated size. A message that inflates to nothing needs a limit too.
             return _MAX_DEFLATED_RATIO * self._limit + MAX_CONTROL
         return self._limit
 
@@ -363,8 +365,8 @@ class _WsprotoFrames:
 
 
 def _header_size(head: bytes) -> int:
-    """Return the size of the header that starts with `head`; the least that it can be while `head` is too short."""
-    if len(head) < 2:  # noqa: PLR2004 - the two bytes that every header has
+    """Return the size of the header that starts with `head`; the minimum if `head` is too short to tell."""
+    if len(head) < 2:  # noqa: PLR2004 - the minimum
         return 2
     extended = {TWO_BYTES: 2, EIGHT_BYTES: 8}.get(head[1] & 0x7F, 0)
     return 2 + extended + (4 if head[1] & MASKED else 0)

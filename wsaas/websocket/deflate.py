@@ -1,6 +1,6 @@
 """permessage-deflate (RFC 7692): the negotiation in the handshake, and the compression of messages.
 
-Both sides start each message with an empty window, so that an idle client takes no memory for one.
+Both sides start each message with an empty window, so that an idle client needs no memory for a window.
 """
 
 import re
@@ -16,21 +16,21 @@ from wsaas.grammar import TOKEN, TOKEN_CHARACTER
 NAME = "permessage-deflate"
 
 MIN_DEFLATED = 128
-"""Bytes of the shortest message that is deflated. A shorter one hardly becomes smaller."""
+"""The smallest message that is deflated, in bytes. Shorter messages hardly shrink."""
 
 LEVEL = 1
-"""The fastest level of zlib. Level 6 makes JSON a tenth smaller but blocks the event loop three times as long."""
+"""The fastest level of zlib. Level 6 makes JSON a tenth smaller, but blocks the event loop three times as long."""
 
 _WINDOW_BITS = range(8, 16)
 _MAX_BITS = 15
 _MIN_BITS = 9
-"""zlib has no raw window of 2^8 bytes to write with."""
+"""zlib cannot deflate with a raw window of 2^8 bytes."""
 
 _TAIL = b"\0\0\xff\xff"
-"""The last bytes of each deflated message. They are not sent (section 7.2.1)."""
+"""The last bytes of each deflated message, which are not sent (section 7.2.1)."""
 
 _AFTER_LAST = b"\0"
-"""The byte that may follow a block with the BFINAL bit, which makes the tail a block of its own (section 7.2.3.4)."""
+"""The byte that may follow a block with the BFINAL bit; with the tail, it is an empty block (section 7.2.3.4)."""
 
 _EXTENSION = re.compile(rf"({TOKEN})[ \t]*")
 _PARAMETER = re.compile(rf';[ \t]*({TOKEN})[ \t]*(?:=[ \t]*(?:({TOKEN})|"((?:\\?{TOKEN_CHARACTER})+)")[ \t]*)?')
@@ -41,9 +41,9 @@ Offer = tuple[str, Parameters]
 
 
 def offers(header: str) -> list[Offer]:
-    """Return the extensions that `Sec-WebSocket-Extensions` lists, each with its parameters, in order.
+    """Parse `Sec-WebSocket-Extensions` into extensions with their parameters, in order.
 
-    Raises `ValueError` where it does not follow the grammar (RFC 6455 section 9.1).
+    Raises `ValueError` if the header is malformed (RFC 6455 section 9.1).
     """
     found: list[Offer] = []
     at = len(header) - len(header.lstrip(" \t,"))
@@ -67,23 +67,23 @@ def offers(header: str) -> list[Offer]:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The parameters that both sides use.
+    """The negotiated parameters.
 
-    `bits`: the binary logarithm of the window for messages to the client; None where the client did not ask for one,
-    which stands for 15.
+    `bits`: the window for messages to the client has 2^`bits` bytes; None (which means 15) if the client did not ask
+    for a size.
     """
 
     bits: int | None = None
 
     @property
     def response(self) -> str:
-        """The extension in the 101. `client_no_context_takeover` needs no offer of the client's (section 7.1.1.2)."""
+        """The extension in the 101. The client need not offer `client_no_context_takeover` (section 7.1.1.2)."""
         extension = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
         return extension if self.bits is None else f"{extension}; server_max_window_bits={self.bits}"
 
 
 def negotiate(offered: Sequence[Offer]) -> Agreement | None:
-    """Return the agreement on the first acceptable offer, None without one (section 5.1)."""
+    """Accept the first acceptable offer; return None if there is none (section 5.1)."""
     for name, parameters in offered:
         if name == NAME and (agreement := _accept_offer(parameters)) is not None:
             return agreement
@@ -91,7 +91,7 @@ def negotiate(offered: Sequence[Offer]) -> Agreement | None:
 
 
 def _accept_offer(parameters: Parameters) -> Agreement | None:
-    """Return the agreement on an offer; None where a parameter is unknown, repeated or wrong (section 7.1)."""
+    """Accept an offer; return None if a parameter is unknown, repeated or invalid (section 7.1)."""
     unread = dict(parameters)
     if len(unread) < len(parameters):
         return None
@@ -103,7 +103,7 @@ def _accept_offer(parameters: Parameters) -> Agreement | None:
         bits = _bits(unread.pop("server_max_window_bits"))
         if bits is None or bits < _MIN_BITS:
             return None
-    # A window of 2^15 bytes inflates what was deflated with any smaller one.
+    # A window of 2^15 bytes inflates messages that were deflated with any smaller window.
     limit = unread.pop("client_max_window_bits", None)
     if unread or (limit is not None and _bits(limit) is None):
         return None
@@ -111,12 +111,12 @@ def _accept_offer(parameters: Parameters) -> Agreement | None:
 
 
 def _bits(value: str | None) -> int | None:
-    """Return the number in `value`: 8 to 15, without leading zeros (sections 7.1.2.1, 7.1.2.2); None for any other."""
+    """Parse a number from 8 to 15 without leading zeros (sections 7.1.2.1, 7.1.2.2); return None for other values."""
     return next((bits for bits in _WINDOW_BITS if value == str(bits)), None)
 
 
 def deflate(payload: bytes, bits: int | None = None) -> bytes:
-    """Return the payload of a deflated message that carries `payload`, with a window of 2^`bits` bytes (7.2.1)."""
+    """Deflate the `payload` of a message with a window of 2^`bits` bytes (section 7.2.1)."""
     compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -(bits or _MAX_BITS))
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
@@ -126,7 +126,7 @@ class Overflow(ValueError):
 
 
 class Inflater:
-    """Inflates one message, at most `limit` bytes of it (section 7.2.2)."""
+    """Inflates one message, up to `limit` bytes (section 7.2.2)."""
 
     __slots__ = ("_remaining", "_stream")
 
@@ -136,27 +136,27 @@ class Inflater:
         self._stream = zlib.decompressobj(-_MAX_BITS)
 
     def feed(self, data: bytes) -> bytes:
-        """Inflate a piece. Raises `Overflow` as soon as it passes the limit, `ValueError` for other data."""
+        """Inflate a piece. Raises `Overflow` as soon as the limit is exceeded, `ValueError` for invalid data."""
         try:
-            # zlib stops one byte past the limit, so that a decompression bomb cannot fill the memory.
+            # Stop one byte past the limit, so that a decompression bomb cannot fill the memory.
             inflated = self._stream.decompress(data, self._remaining + 1)
         except zlib.error as error:
             raise ValueError(str(error)) from None
         if len(inflated) > self._remaining:
             raise Overflow("too long")
         self._remaining -= len(inflated)
-        # zlib keeps all that follows a block with the BFINAL bit.
+        # `unused_data` is everything after a block with the BFINAL bit.
         if self._stream.eof and not _AFTER_LAST.startswith(self._stream.unused_data):
-            raise ValueError("data behind the last block")
+            raise ValueError("data after the last block")
         return inflated
 
     def finish(self) -> bytes:
-        """Return the end of the message. Raises like `feed`."""
+        """Return the last piece of the message. Raises the errors of `feed`."""
         return b"" if self._stream.eof else self.feed(_TAIL)
 
 
 class Inflation(Extension):
-    """The extension of wsproto for a client that deflates. `why`: the reason of a failure, empty without one."""
+    """The extension for wsproto that inflates messages. `why`: the reason for a failure, empty if there was none."""
 
     name = NAME
 
@@ -169,7 +169,7 @@ class Inflation(Extension):
 
     @property
     def in_message(self) -> bool:
-        """Whether a deflated message has begun and not ended."""
+        """Whether a deflated message has begun but not ended."""
         return self._inflater is not None
 
     def enabled(self) -> bool:
@@ -177,13 +177,13 @@ class Inflation(Extension):
         return True
 
     def offer(self) -> bool:
-        """Return False: a server offers nothing."""
+        """Return False: a server makes no offers."""
         return False
 
     def frame_inbound_header(
         self, _proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, _payload_length: int
     ) -> RsvBits:
-        """Accept RSV1 in the first frame of a message only (section 6.1)."""
+        """Accept RSV1 only in the first frame of a message (section 6.1)."""
         self._is_data = not opcode.iscontrol()
         starts = self._is_data and opcode is not Opcode.CONTINUATION
         if starts:

@@ -1,4 +1,4 @@
-"""The parts of WebSocket frames, what a frame of a client means, and the frames that are sent (RFC 6455 section 5)."""
+"""WebSocket frames (RFC 6455 section 5): their fields, received frames as values, and the encoding of sent frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ BAD_TEXT = 1007
 TOO_BIG = 1009
 
 CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
-"""The codes that a Close may carry: the registered ones (section 7.4.1, IANA) and the private ones (section 7.4.2)."""
+"""The codes that a Close may carry: registered (section 7.4.1, IANA) and private ones (section 7.4.2)."""
 
 MAX_CONTROL = 125
 MAX_REASON = MAX_CONTROL - 2
 
 FIN, DEFLATED, MASKED = 0x80, 0x40, 0x80
-"""Bits of a header: the last frame of a message, RSV1 in the first frame of a deflated one, a masked payload."""
+"""Bits of a header: last frame of a message; deflated message (RSV1, in its first frame); masked payload."""
 
 OPCODE, CONTROL = 0xF, 0x8
-"""The bits of the opcode in the first byte, and the one of them that a control frame has."""
+"""The bits of the opcode in the first byte, and the opcode bit that is set in control frames."""
 
 TWO_BYTES, EIGHT_BYTES = 126, 127
-"""Values of the length field: the length itself is in the next two or eight bytes."""
+"""Values of the length field: the next two or eight bytes contain the length."""
 
 MAX_TWO_BYTES, MAX_EIGHT_BYTES = 0xFFFF, (1 << 63) - 1
 _CODE_SIZE = 2
@@ -40,7 +40,7 @@ _SHORT_HEADS = {
 
 @dataclass(slots=True)
 class Ping:
-    """A ping to be answered with the same `payload` (section 5.5.2)."""
+    """A ping, to be answered with a pong that has the same `payload` (section 5.5.2)."""
 
     payload: bytes
 
@@ -52,7 +52,7 @@ class Pong:
 
 @dataclass(slots=True)
 class Close:
-    """The client closes; `code` is 1005 where it gave none (section 5.5.1)."""
+    """A Close; `code` is 1005 if the frame has none (section 5.5.1)."""
 
     code: int
     reason: str
@@ -60,7 +60,7 @@ class Close:
 
 @dataclass(slots=True)
 class Violation:
-    """The client broke the protocol: the connection is to be failed with `code` (section 7.1.7)."""
+    """A violation of the protocol: fail the connection with `code` (section 7.1.7)."""
 
     code: int
     reason: str
@@ -70,7 +70,7 @@ Received = Message | Ping | Pong | Close | Violation
 
 
 def valid_text(data: bytes) -> bool:
-    """Return whether `data` is valid UTF-8; fastest for ASCII."""
+    """Return whether `data` is valid UTF-8. ASCII is fastest."""
     if data.isascii():
         return True
     try:
@@ -81,7 +81,7 @@ def valid_text(data: bytes) -> bool:
 
 
 def read_close(payload: bytes) -> Close | Violation:
-    """Return the code and reason in the unmasked `payload` of a Close, or the violation that it is (section 7.4)."""
+    """Parse the unmasked `payload` of a Close (section 7.4)."""
     if not payload:
         return Close(NO_STATUS, "")
     code = int.from_bytes(payload[:_CODE_SIZE], "big")
@@ -93,7 +93,7 @@ def read_close(payload: bytes) -> Close | Violation:
 
 
 def encode(opcode: int, payload: bytes) -> bytes:
-    """Return one unmasked frame with `payload`, which has at most 125 bytes in a control frame."""
+    """Encode one unmasked frame. The `payload` of a control frame has at most 125 bytes."""
     length = len(payload)
     if length < TWO_BYTES:
         return _SHORT_HEADS[opcode][length] + payload
@@ -101,7 +101,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
 
 
 def _long_frame(first: int, payload: bytes) -> bytes:
-    """Return a frame whose `payload` has 126 bytes or more; `first`: its first byte."""
+    """Encode a frame with a `payload` of 126 bytes or more. `first`: the first byte of the frame."""
     length = len(payload)
     if length <= MAX_TWO_BYTES:
         return pack("!BBH", first, TWO_BYTES, length) + payload
@@ -113,10 +113,9 @@ Encoder = Callable[[int, bytes], bytes]
 
 @lru_cache
 def deflating(agreement: Agreement) -> Encoder:
-    """Return an encoder that deflates by `agreement`, the same one for equal agreements.
+    """Return an encoder that deflates as negotiated. Equal agreements share one.
 
-    A message that is short, or that would not become smaller, is not deflated: each message says whether it is (RFC
-    7692 section 6).
+    Messages that are short, or that would not shrink, are not deflated; RSV1 marks those that are (RFC 7692 section 6).
     """
 
     def encode_deflated(opcode: int, payload: bytes) -> bytes:
@@ -133,7 +132,7 @@ def deflating(agreement: Agreement) -> Encoder:
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """Return a Close frame; 1005 for one without a code. A `reason` over 123 bytes is cut at a character."""
+    """Encode a Close. Code 1005 stands for no code; a `reason` over 123 bytes is cut between characters."""
     if code == NO_STATUS:
         return encode(CLOSE, b"")
     if not reason:

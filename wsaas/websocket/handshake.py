@@ -1,4 +1,4 @@
-"""The opening handshake: from an upgrade request to a `Handshake`, and from that to the 101 (RFC 6455 section 4)."""
+"""The opening handshake (RFC 6455 section 4): parses an upgrade request to a `Handshake`, and writes the 101."""
 
 import re
 from base64 import b64encode
@@ -19,9 +19,9 @@ UPGRADE_ADVICE = (
     "let it speak HTTP/1.1 and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; "
     'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
 )
-"""How to configure a proxy that does neither by default."""
+"""How to configure a proxy that does neither by default, such as nginx."""
 
-# RFC 6455 section 4.4 asks for the first of these headers, RFC 9110 section 15.5.22 for the others.
+# RFC 6455 section 4.4 requires the first of these headers, RFC 9110 section 15.5.22 the others.
 _SUPPORTED = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -30,10 +30,10 @@ _TOKEN = re.compile(TOKEN_BYTES)
 
 @dataclass(slots=True)
 class Handshake:
-    """A client's valid request for a WebSocket.
+    """A valid handshake request.
 
-    `headers`: lower-case names to values, repeated ones joined, decoded as UTF-8 or else Latin-1. `agreement`: how
-    messages are deflated, None where they are not.
+    `headers`: lower-case names to values, decoded as UTF-8 or else Latin-1; the values of repeated headers are joined.
+    `agreement`: the parameters of permessage-deflate, None without compression.
     """
 
     key: bytes
@@ -46,12 +46,12 @@ class Handshake:
 
 
 def is_handshake(request: Request) -> bool:
-    """Return whether `request` is meant as a handshake, valid or not."""
+    """Return whether `request` is a handshake, valid or not."""
     return request.upgrade or UPGRADE in map(bytes.lower, request.tokens(b"upgrade"))
 
 
 def lost_upgrade(request: Request) -> bool:
-    """Return whether `request` is a handshake that a proxy forwarded without its `Upgrade` or `Connection`.
+    """Return whether `request` is a handshake from which a proxy dropped `Upgrade` or `Connection`.
 
     Both are hop-by-hop headers (RFC 9110 section 7.6.1), which a proxy drops unless it is configured for WebSockets.
     """
@@ -71,10 +71,10 @@ def upgrade_lost() -> UpgradeRequired:
 
 
 def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool = False) -> Handshake:
-    """Return the handshake that `request` is. With `compression`, an offer to deflate messages is accepted.
+    """Parse a handshake. `compression`: accept an offer of permessage-deflate.
 
-    Raises `BadRequest` for an invalid one, `UpgradeRequired` for a version other than 13 or a `lost_upgrade`,
-    `Forbidden` for an `Origin` (RFC 6454) that is not among `origins`.
+    Raises `BadRequest` for an invalid handshake, `UpgradeRequired` for a version other than 13 or a `lost_upgrade`,
+    and `Forbidden` for an `Origin` (RFC 6454) that `origins` does not allow.
     """
     if request.method != b"GET" or request.version != "1.1":
         raise BadRequest(
@@ -111,7 +111,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
 
 
 def _decoded(headers: Headers) -> dict[str, str]:
-    """Return headers as text: each value as UTF-8 where it is valid, else as Latin-1 (RFC 9110 section 5.5)."""
+    """Decode each header value as UTF-8 if it is valid, else as Latin-1 (RFC 9110 section 5.5)."""
     try:
         return {name.decode(): value.decode() for name, value in headers.items()}
     except UnicodeDecodeError:
@@ -140,7 +140,7 @@ def _extensions(request: Request) -> list[Offer]:
 
 
 def _listed(request: Request, name: str) -> list[bytes]:
-    """Return the members of a list header. Raises `BadRequest` where there are none (RFC 6455 section 4.3)."""
+    """Return the members of a list header. Raises `BadRequest` if there are none (RFC 6455 section 4.3)."""
     members = request.tokens(name.lower().encode())
     if not members:
         raise BadRequest(f"{name} must not be empty.")
@@ -148,9 +148,9 @@ def _listed(request: Request, name: str) -> list[bytes]:
 
 
 def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:
-    """Return the subprotocol of the 101: the one that the backend `named`, else the first `preferred` one in `offered`.
+    """Return the subprotocol for the 101: `named` by the backend, else the first of `preferred` that is in `offered`.
 
-    Raises `ValueError` when the backend named one that the client did not offer (RFC 6455 section 4.2.2).
+    Raises `ValueError` if the client did not offer `named` (RFC 6455 section 4.2.2).
     """
     if named is not None:
         if named not in offered:

@@ -34,7 +34,7 @@ TOKEN = "Authorization: Bearer s3cret"
 
 
 class Answer:
-    """A response taken apart, which has to be one complete response."""
+    """One complete response, parsed."""
 
     def __init__(self, data, *, head=False):
         top, _, self.body = data.partition(b"\r\n\r\n")
@@ -54,14 +54,14 @@ class Answer:
 
 
 class Rig:
-    """A control with one client in it."""
+    """An API with one client."""
 
     def __init__(self, *, enters=True, limit=10, **values):
         settings = make_settings(**values)
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.control = Api(settings, self.registry)
+        self.api = Api(settings, self.registry)
         self.sessions = []
         self.session = self.admit(enters=enters)
         self.connection = self.pending_client.connection
@@ -76,7 +76,7 @@ class Rig:
         return session
 
     def crowd(self, count):
-        """Let clients in until there are `count`."""
+        """Admit clients until there are `count`."""
         while len(self.registry) < count:
             self.admit()
 
@@ -84,7 +84,7 @@ class Rig:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers, "", ""]
         (request,) = read_all(RequestParser(1024 * 1024), "\r\n".join(lines).encode() + body)
         assert isinstance(request, Request)
-        response = self.control.respond(request)
+        response = self.api.respond(request)
         assert isinstance(response, OutgoingResponse)
         return serialize(response, self.clock.wall(), request)
 
@@ -232,7 +232,7 @@ def test_a_body_may_have_the_content_coding_identity(rig, coding):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunked):
-    reader = RequestParser(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.api.body_limit)
     length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 9"
     head = f"PUT {rig.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
@@ -242,7 +242,7 @@ def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunke
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
-    reader = RequestParser(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.api.body_limit)
     head = f"{method} {rig.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
     assert isinstance(refused.error, errors.UnsupportedMediaType)
@@ -846,11 +846,11 @@ def test_a_client_certificate_replaces_the_check_of_the_host():
 
 def test_http_1_0_without_a_host_is_refused(rig):
     (request,) = read_all(RequestParser(0), b"GET /connections HTTP/1.0\r\n\r\n")
-    assert Answer(serialize(rig.control.respond(request), 0.0, request)).said == (403, "FORBIDDEN")
+    assert Answer(serialize(rig.api.respond(request), 0.0, request)).said == (403, "FORBIDDEN")
 
 
 def test_a_web_page_is_refused_before_its_body(rig):
     lines = [f"PUT {rig.path} HTTP/1.1", "Host: evil.example", "Content-Length: 100", "", ""]
-    reader = RequestParser(1000, rig.control.body_limit)
+    reader = RequestParser(1000, rig.api.body_limit)
     (refused,) = read_all(reader, "\r\n".join(lines).encode())
     assert refused.error.status == 403
