@@ -237,10 +237,13 @@ def test_the_circuit_breaker_is_as_described():
     prose = " ".join(text.split())
     assert f"requests of {circuit_breaker.FAILURE_THRESHOLD} different clients failed in a row (502, 503, 504," in text
     assert {502, 503, 504} == circuit_breaker.UNAVAILABLE
-    assert f"up to {circuit_breaker.MAX_TRIALS} at a time; one that is not answered counts for a second at most" in text
+    trials = circuit_breaker.MAX_TRIALS
+    assert (
+        f"up to {trials} at a time; a request without an answer takes one of these {trials} places for a second" in text
+    )
     assert circuit_breaker.TRIAL_SLOT_S == 1.0
-    sustained, places = circuit_breaker.SUSTAINED_FAILURES, circuit_breaker.MAX_TRIALS
-    assert f"reach {sustained} clients, new requests that find no place among the {places}" in prose
+    assert f"requests of {circuit_breaker.SUSTAINED_FAILURES} clients have failed in the half-open state" in prose
+    assert f"new requests that do not get one of the {trials} places" in prose
     assert f"sent as a probe after {circuit_breaker.FIRST_PROBE_DELAY_S:g} s, later one a second" in text
     rows = re.findall(r"^\| ([a-z][a-z-]*) \|", text, re.MULTILINE)
     assert rows == ["state", *(state.value for state in circuit_breaker.State)]
@@ -273,7 +276,7 @@ def test_the_limits_are_those_of_the_code():
     burst = f"{server.MAX_BATCH} requests, {SLICE_S * 1000:g} ms, or one answer of {server.LARGE_RESPONSE // 1024} KiB"
     assert f"| pipelined requests before others have their turn | {burst};" in limits
     assert f"{descriptors.CONTROL_RESERVE} for the REST API + {descriptors.SPARE_DESCRIPTORS} to spare" in limits
-    assert f"| {admission.MAX_REFUSED} have a second to take their 429 or 503" in limits
+    assert f"| {admission.MAX_REFUSED} have a second to read their 429 or 503" in limits
     assert admission.REFUSAL_S == 1.0
     assert f"{admission.MAX_UNDECIDED_OVER_LIMIT} more may be open" in limits
     assert f"each counted with {inbox.MESSAGE_OVERHEAD} bytes of overhead" in limits
