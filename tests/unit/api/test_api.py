@@ -190,7 +190,7 @@ def test_text_of_another_charset_is_sent_in_utf8(rig, content_type):
     assert rig.session.info.bytes_out == 7
 
 
-def test_text_that_is_not_in_its_charset_is_bad_text(rig):
+def test_text_that_is_invalid_in_its_charset_is_bad_text(rig):
     assert rig.put(b"\x81", 'text/plain; charset="windows-1252"').said == (400, "BAD_TEXT")
     assert rig.put(b"\xff", "text/plain; charset=us-ascii").said == (400, "BAD_TEXT")
     assert rig.connection.written == []
@@ -204,7 +204,7 @@ def test_the_size_limit_counts_text_of_another_charset_in_utf8():
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "idna", "unicode_escape", "x-none"])
-def test_a_charset_that_is_not_known_is_refused(rig, charset):
+def test_an_unknown_charset_is_refused(rig, charset):
     answer = rig.put(b"x", f"text/plain; charset={charset}")
     assert answer.said == (415, "UNSUPPORTED_MEDIA_TYPE")
     assert charset in answer.json["message"]
@@ -231,7 +231,7 @@ def test_a_body_may_have_the_content_coding_identity(rig, coding):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunked):
+def test_an_unknown_charset_is_refused_before_the_body_arrives(rig, chunked):
     reader = RequestParser(1000, rig.api.body_limit)
     length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 9"
     head = f"PUT {rig.path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nContent-Type: text/plain; charset=utf-7\r\n\r\n"
@@ -241,7 +241,7 @@ def test_a_charset_that_is_not_known_is_refused_before_the_body_came(rig, chunke
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_body_with_a_content_coding_is_refused_before_it_came(rig, method):
+def test_a_body_with_a_content_coding_is_refused_before_it_arrives(rig, method):
     reader = RequestParser(1000, rig.api.body_limit)
     head = f"{method} {rig.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\n"
     (refused,) = read_all(reader, head.encode())
@@ -806,7 +806,7 @@ def test_a_web_page_is_refused(rig, method, path, host, header):
         ({"listen": "unix:/run/wsaas.sock"}, "anything"),
     ],
 )
-def test_the_host_may_be_a_name_of_the_settings(values, host):
+def test_the_host_may_be_a_name_from_the_settings(values, host):
     rig = Rig(**values)
     for _ in range(2):
         assert rig.ask("PUT", rig.path, "Sec-Fetch-Site: none", body=b"x", host=host).status == 200
@@ -819,7 +819,7 @@ def test_a_web_page_is_refused_on_a_unix_socket_too():
     assert rig.ask("PUT", rig.path, "Origin: http://a", body=b"x").said == (403, "FORBIDDEN")
 
 
-def test_with_a_control_listener_the_address_of_the_clients_is_none_of_its_names():
+def test_a_control_listener_does_not_accept_the_host_of_the_clients():
     rig = Rig(ws_hostname="gateway.example", listen="10.0.0.7:80", control_listen="10.0.0.8:80")
     assert rig.ask("GET", "/connections", host="10.0.0.7").status == 403
 

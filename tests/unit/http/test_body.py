@@ -48,7 +48,7 @@ def test_a_body_without_a_size_takes_everything(pieces):
     assert body.take() == b"".join(pieces)
 
 
-def test_a_body_may_begin_anywhere_in_what_is_given():
+def test_a_body_may_begin_anywhere_in_the_data():
     body = Sized(LIMIT, 3)
     assert body.feed(b"..abcd", 2) == 5
     assert body.take() == b"abc"
@@ -193,7 +193,7 @@ def test_a_body_in_tiny_pieces_is_not_copied_for_each():
     assert body.take() == b"abc"
 
 
-def test_the_shortcut_for_complete_chunks_reads_what_the_plain_way_reads():
+def test_the_shortcut_for_complete_chunks_reads_an_equal_body():
     data = b"1\r\nx\r\n" * 20_000
     quick, plain = Chunked(LIMIT), Chunked(LIMIT)
     plain._line_start = b"1\r\n"[:1]

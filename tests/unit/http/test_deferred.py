@@ -29,26 +29,26 @@ def test_a_deferred_response_waits_until_its_deadline(rig):
     assert (rig.deferred.state, rig.deferred.deadline) == (PENDING, 10.0)
 
 
-def test_a_response_is_given_to_the_callback_that_waits(rig):
+def test_a_response_is_passed_to_the_callback(rig):
     deferred = rig.wait()
     deferred.resolve(OK)
     assert (deferred.state, rig.responses, rig.cancelled) == (RESOLVED, [OK], 0)
 
 
-def test_the_maker_of_a_response_is_told_when_it_is_cancelled(rig):
+def test_the_producer_is_notified_of_a_cancellation(rig):
     deferred = rig.wait()
     deferred.cancel()
     assert (deferred.state, rig.responses, rig.cancelled) == (CANCELLED, [], 1)
 
 
-def test_a_response_that_crosses_the_cancellation_is_dropped(rig):
+def test_a_response_after_the_cancellation_is_dropped(rig):
     deferred = rig.wait()
     deferred.cancel()
     deferred.resolve(OK)
     assert (deferred.state, rig.responses) == (CANCELLED, [])
 
 
-def test_another_response_may_be_given_instead(rig):
+def test_giving_up_passes_another_response_to_the_callback(rig):
     deferred = rig.wait()
     deferred.give_up(LATE)
     deferred.resolve(OK)
@@ -56,7 +56,7 @@ def test_another_response_may_be_given_instead(rig):
 
 
 @pytest.mark.parametrize("then", [DeferredResponse.cancel, lambda deferred: deferred.resolve(OK)])
-def test_a_response_comes_once(rig, then):
+def test_a_response_is_resolved_at_most_once(rig, then):
     deferred = rig.wait()
     deferred.resolve(OK)
     with pytest.raises(AssertionError, match="resolved"):
@@ -64,6 +64,6 @@ def test_a_response_comes_once(rig, then):
     assert rig.responses == [OK]
 
 
-def test_a_response_is_kept_until_a_callback_waits(rig):
+def test_a_response_is_not_resolved_before_a_callback_is_set(rig):
     with pytest.raises(AssertionError, match="200"):
         rig.deferred.resolve(OK)

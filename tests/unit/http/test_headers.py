@@ -171,7 +171,7 @@ def test_two_lengths_are_refused(parser, start, lines):
         (b"Transfer-Encoding: ,chunked",),
     ],
 )
-def test_a_coding_below_the_chunks_is_unknown(parser, start, lines):
+def test_a_transfer_coding_beside_chunked_is_unsupported(parser, start, lines):
     with pytest.raises(UnknownCoding, match="only the transfer coding chunked"):
         heads.read(parser, "1.1", b"\r\n".join([start, *lines, b"", b""]))
 
@@ -202,7 +202,7 @@ def test_a_coding_below_the_chunks_is_unknown(parser, start, lines):
         (b"Transfer-Encoding: chunked", b"Transfer-Encoding:"),
     ],
 )
-def test_without_chunks_above_all_a_body_has_no_end(parser, start, lines):
+def test_chunked_must_be_the_last_transfer_coding(parser, start, lines):
     with pytest.raises(Malformed, match=r"\w") as raised:
         heads.read(parser, "1.1", b"\r\n".join([start, *lines, b"", b""]))
     assert raised.type is Malformed
@@ -221,7 +221,7 @@ def test_a_coding_that_llhttp_accepts_is_checked_again():
         read(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding: gzip")
 
 
-def test_http_1_0_has_no_codings():
+def test_http_1_0_has_no_transfer_codings():
     with pytest.raises(Malformed, match="no Transfer-Encoding"):
         read(b"Transfer-Encoding: chunked", version="1.0")
     assert read(b"Content-Length: 3", version="1.0").size == 3

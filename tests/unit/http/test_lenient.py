@@ -103,7 +103,7 @@ def test_an_unambiguous_head_is_repaired(what, byte_by_byte):
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
 @pytest.mark.parametrize("what", NOT_KEPT)
-def test_where_others_could_read_it_in_another_way_the_connection_is_not_used_again(what, byte_by_byte):
+def test_the_connection_of_a_doubtful_head_is_not_reused(what, byte_by_byte):
     response = read(NOT_KEPT[what], byte_by_byte=byte_by_byte)
     assert (response.status, response.body, response.keep_alive) == (200, b"abc", False)
     assert response.headers.keys() <= {b"content-length", b"transfer-encoding", b"connection", b"x"}
@@ -117,7 +117,7 @@ def test_an_ambiguous_head_is_not_repaired(what, byte_by_byte):
 
 
 @pytest.mark.parametrize("coding", [b"identity", b" Identity "])
-def test_a_body_that_is_said_not_to_be_coded_ends_with_the_connection(coding):
+def test_a_body_in_the_coding_identity_ends_with_the_connection(coding):
     reader = ResponseParser(LIMIT)
     assert reader.feed(OK + b"Transfer-Encoding:" + coding + b"\r\n\r\nabc") is None
     response = reader.eof()
@@ -162,7 +162,7 @@ OTHERWISE_IN_PYTHON = {"a space behind the name of the coding", "a folded coding
 
 
 @pytest.mark.parametrize("what", [*KEPT, *NOT_KEPT])
-def test_python_reads_the_same_where_the_connection_is_kept(what):
+def test_python_reads_the_same_response_if_the_connection_is_kept(what):
     assert NOT_KEPT.keys() >= OTHERWISE_IN_PYTHON
     data = KEPT[what][0] if what in KEPT else NOT_KEPT[what]
 

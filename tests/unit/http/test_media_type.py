@@ -55,7 +55,7 @@ NO_CHARSETS = {
         (b"text/csv; charset=ks_c_5601-1987", "euc_kr"),
     ],
 )
-def test_a_type_says_what_a_body_is_sent_as(content_type, expected):
+def test_the_content_type_decides_how_a_body_is_sent(content_type, expected):
     assert interpret(content_type) == expected
 
 
@@ -144,13 +144,13 @@ def test_bytes_that_are_invalid_in_their_charset_are_bad_text(codec, data):
         to_utf8(data, codec, LIMIT)
 
 
-def test_the_limit_is_that_of_the_message_that_is_sent():
+def test_the_limit_applies_to_the_converted_text():
     assert to_utf8(b"\xe9" * 5, "latin_1", 10) == "é".encode() * 5
     with pytest.raises(errors.TooLarge, match="12 bytes; the limit is 10"):
         to_utf8(b"\xe9" * 6, "latin_1", 10)
 
 
-def test_a_type_is_read_once():
+def test_a_content_type_is_interpreted_once():
     before = media_type.interpret.cache_info().hits
     for _ in range(2):
         interpret(b"text/plain; charset=iso-8859-2; once=1")

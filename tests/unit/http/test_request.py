@@ -67,7 +67,7 @@ def test_garbage_ends_in_an_error_or_waits_however_it_is_cut(data, places):
 
 @examples(100)
 @given(requests(), st.binary(max_size=50), places)
-def test_a_websocket_request_ends_http_and_leaves_what_is_behind_it(before, behind, places):
+def test_bytes_after_a_websocket_request_are_trailing_data(before, behind, places):
     upgrade = request(b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", start=b"GET /ws?q HTTP/1.1")
     reader, items, after = RequestParser(LIMIT), [], b""
     for piece in cut(before[0] + upgrade + behind, places):
@@ -97,7 +97,7 @@ def test_a_request_is_returned_when_it_is_complete():
     assert read_all(reader, b"") == []
 
 
-def test_headers_can_be_asked_for():
+def test_headers_are_found_by_name():
     (item,) = read(request(b"Accept: a, b ,, c", b"accept:\td \t", b"X: \xe9", b"Cookie: a=b", b"Cookie: c=d"))
     assert item.header(b"accept") == b"a, b ,, c, d"
     assert item.header(b"x") == b"\xe9"
@@ -132,7 +132,7 @@ def test_a_request_says_whether_its_connection_is_kept(version, connection, kept
     assert item.version == version.decode()
 
 
-def test_http_1_0_closes_when_it_says_nothing_and_needs_no_host():
+def test_http_1_0_closes_by_default_and_needs_no_host():
     (item,) = read(b"GET / HTTP/1.0\r\n\r\n")
     assert (item.keep_alive, item.version) == (False, "1.0")
 
@@ -150,7 +150,7 @@ def test_a_request_that_expects_100_continue_gets_it():
     assert item.body == b"ab"
 
 
-def test_a_request_whose_body_is_there_already_gets_no_100_continue():
+def test_a_request_whose_body_has_arrived_gets_no_100_continue():
     (item,) = read(EXPECTING + b"ab")
     assert item.body == b"ab"
     assert [type(item) for item in read(EXPECTING + b"ab" + EXPECTING)] == [Request, bytes]
@@ -209,7 +209,7 @@ def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(headers, sent
     assert items[0].header(b"http2-settings") == b"AAMAAABk"
 
 
-def test_an_offer_may_wait_for_its_body_to_be_asked_for():
+def test_an_offer_may_expect_100_continue():
     reader = RequestParser(LIMIT)
     assert read_all(reader, request(*OFFER, b"Expect: 100-continue", b"Content-Length: 3")) == [CONTINUE]
     (item,) = read_all(reader, b"abc")
@@ -224,7 +224,7 @@ def test_an_offer_with_connection_close_is_the_last_request():
     assert reader.phase is Phase.CLOSED
 
 
-def test_an_offer_does_not_hide_what_is_wrong_with_its_request():
+def test_an_offer_does_not_make_an_invalid_request_valid():
     assert error_of(request(*OFFER, b"Transfer-Encoding: gzip")).status == 400
     assert error_of(request(*OFFER, b"Expect: tea")).status == 417
     assert error_of(request(*OFFER, b"Content-Length: 11"), limit=10).status == 413
@@ -280,7 +280,7 @@ def test_a_target_is_a_path_or_a_url(method, sent, target):
     assert item.target == target
 
 
-def test_options_may_be_asked_of_the_server_as_a_whole():
+def test_options_may_be_requested_for_the_whole_server():
     (item,) = read(request(start=b"OPTIONS * HTTP/1.1"))
     assert item.target == b"*"
 
@@ -471,12 +471,12 @@ def test_a_body_over_the_limit_is_refused_as_soon_as_its_chunks_are():
     assert item.body == b"aaaaabbbbb"
 
 
-def test_of_a_body_over_the_limit_nothing_more_is_read():
+def test_nothing_is_read_after_a_body_over_the_limit():
     chunks = b"6\r\naaaaaa\r\n" * 5
     assert error_of(request(b"Transfer-Encoding: chunked", body=chunks + b"0\r\n\r\n" + GET), limit=10).status == 413
 
 
-def test_a_refusal_of_what_is_too_large_says_how_large_it_may_be():
+def test_a_413_names_the_limit():
     assert (too_large(10).status, too_large(10).message) == (413, "The body may have at most 10 bytes.")
 
 
@@ -488,7 +488,7 @@ def test_bytes_that_were_read_are_released():
     assert reader._data == b""
 
 
-def test_the_next_request_waits_until_it_is_asked_for():
+def test_the_next_request_waits_for_a_call_of_next():
     reader = RequestParser(LIMIT)
     reader.receive(GET * 2 + b"nonsense\r\n")
     assert isinstance(reader.next(), Request)
@@ -527,7 +527,7 @@ PUSH = request(b"Content-Length: 2", body=b"hi")
 
 @examples(300)
 @given(st.one_of(requests().map(lambda made: made[0]), requests_or_not, st.sampled_from([PUSH, request()])))
-def test_the_shortcut_of_a_push_returns_what_the_plain_way_returns_or_none(data):
+def test_the_shortcut_of_a_push_returns_an_equal_request_or_none(data):
     reader, other = RequestParser(LIMIT), RequestParser(LIMIT)
     push = reader.parse_push(data)
     items = read_all(other, data)
@@ -595,7 +595,7 @@ def decide(request):
 
 @examples(300)
 @given(st.lists(requests(), max_size=5), places)
-def test_what_is_refused_at_its_head_leaves_the_others_as_they_are(pipelined, places):
+def test_a_request_that_is_refused_by_its_head_does_not_affect_others(pipelined, places):
     data = b"".join(sent for sent, _ in pipelined)
     reader = RequestParser(LIMIT, decide)
     items = [item for item in read_all(reader, *cut(data, places)) if item is not CONTINUE]

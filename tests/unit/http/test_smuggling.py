@@ -387,7 +387,7 @@ USELESS = {
 
 
 @pytest.mark.parametrize("what", USELESS)
-def test_a_connection_that_may_have_more_to_say_is_not_used_again(what):
+def test_a_connection_with_a_doubtful_response_is_not_reused(what):
     found = ResponseParser(LIMIT).feed(USELESS[what])
     assert found is not None
     assert not found.keep_alive

@@ -125,7 +125,7 @@ def test_a_long_text_is_refused_at_its_first_invalid_byte_or_at_its_end(cuts):
 
 @examples(400)
 @given(frame_streams, places)
-def test_any_bytes_cut_anywhere_mean_what_wsproto_makes_of_them(data, places):
+def test_any_bytes_cut_anywhere_are_decoded_as_by_wsproto(data, places):
     expected = valid_results(data, bare)
     assert without_reasons(receive(data)) in expected
     assert without_reasons(receive_all(FrameDecoder(UNLIMITED), cut(data, places))) in expected
@@ -456,7 +456,7 @@ def test_nothing_is_pending_behind_an_end(last):
     assert not stream.pending
 
 
-def test_buffered_bytes_counts_an_unfinished_message():
+def test_buffered_bytes_are_those_of_an_incomplete_message():
     stream = FrameDecoder(1 << 20)
     assert stream.buffered_bytes == 0
     whole = frame(BINARY, b"x" * 100_000)
@@ -488,7 +488,7 @@ long_places = st.one_of(
 
 @examples(100)
 @given(long_payloads, st.sampled_from([TEXT, BINARY]), masks, long_places, st.booleans())
-def test_a_long_message_cut_anywhere_is_what_wsproto_makes_of_it(payload, opcode, mask, places, spoil):
+def test_a_long_message_cut_anywhere_is_decoded_as_by_wsproto(payload, opcode, mask, places, spoil):
     payload = payload[: len(payload) // 2] + b"\xff" + payload if spoil else payload
     data = frame(opcode, payload, mask) + frame(PING, b"behind")
     expected = without_reasons(receive(data, fast=False))
@@ -507,7 +507,7 @@ def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step
     assert stream._reader is None
 
 
-def test_nothing_follows_a_long_text_that_is_none():
+def test_nothing_follows_a_long_text_that_is_not_utf8():
     data = frame(TEXT, b"x" * MIN_LONG_PAYLOAD + b"\xff")
     stream = FrameDecoder(UNLIMITED)
     assert receive_all(stream, [data[:100], data[100:-1]]) == []

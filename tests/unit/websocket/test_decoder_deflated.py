@@ -105,14 +105,14 @@ def test_any_bytes_mean_the_same_however_they_are_cut(data, pieces):
         deflated_frame(TEXT, b"a", fin=False) + deflated_frame(TEXT, b"b"),
     ],
 )
-def test_the_bit_stands_at_the_first_frame_of_a_message_alone(data):
+def test_rsv1_is_accepted_only_in_the_first_frame_of_a_message(data):
     # RFC 7692 section 6
     received = receive(data)
     assert [type(each) for each in received] == [Violation]
     assert received[0].code == 1002
 
 
-def test_without_an_agreement_the_bit_is_a_violation():
+def test_without_an_agreement_rsv1_is_a_violation():
     stream = FrameDecoder(UNLIMITED)
     stream.receive(deflated_frame(TEXT, b"a"))
     violation = stream.next()
@@ -126,7 +126,7 @@ def test_invalid_deflate_data_is_refused():
     assert violation.reason.startswith("deflated data that cannot be inflated: ")
 
 
-def test_what_is_missing_at_the_end_of_a_message_is_refused():
+def test_a_truncated_deflated_message_is_refused():
     (violation,) = receive(frame(TEXT, deflate(b"hello" * 50)[:-3], reserved=4))
     assert violation.code == 1007
 
@@ -161,7 +161,7 @@ def test_a_message_of_the_limit_may_end_with_an_empty_frame(payload):
     assert receive(data, len(payload)) == [Message(False, payload)]
 
 
-def test_a_message_does_not_go_on_for_ever_by_inflating_to_nothing():
+def test_a_message_that_inflates_to_nothing_has_a_limit():
     nothing = b"\0\0\0\xff\xff" * 25
     data = frame(BINARY, nothing, fin=False, reserved=4) + frame(0, nothing, fin=False) * 100
     assert receive(data, 100) == [Violation(1009, "message over 100 bytes")]
@@ -236,7 +236,7 @@ def test_a_message_that_is_short_or_does_not_shrink_is_not_deflated(payload):
     assert deflating(Agreement())(BINARY, payload) == encode(BINARY, payload)
 
 
-def test_all_clients_with_the_same_agreement_share_what_makes_their_frames():
+def test_clients_with_equal_agreements_share_an_encoder():
     assert deflating(Agreement(10)) is deflating(Agreement(10))
     assert deflating(Agreement(10)) is not deflating(Agreement())
 

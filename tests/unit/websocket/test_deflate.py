@@ -71,7 +71,7 @@ def test_a_malformed_list_of_extensions_is_refused(header):
         max_size=4,
     )
 )
-def test_what_another_library_writes_and_reads_is_read_the_same(listed):
+def test_extensions_are_parsed_as_by_another_library(listed):
     header = build_extension(listed)
     assert offers(header) == parse_extension(header) == listed
 
@@ -119,7 +119,7 @@ def test_an_offer_without_a_window_for_the_server_is_met_with_the_largest(header
 
 
 @pytest.mark.parametrize("bits", range(9, 16))
-def test_the_window_that_is_asked_for_is_kept_to_and_confirmed(bits):
+def test_a_requested_window_is_used_and_confirmed(bits):
     agreement = agree(f"permessage-deflate; server_max_window_bits={bits}")
     assert agreement == Agreement(bits)
     assert agreement.response.endswith(f"; server_max_window_bits={bits}")
@@ -162,7 +162,7 @@ def test_nothing_is_agreed_on_without_an_offer(header):
 
 @examples(200)
 @given(st.booleans(), st.booleans(), st.none() | st.integers(8, 15), st.none() | st.booleans() | st.integers(9, 15))
-def test_another_library_accepts_what_is_answered_to_its_offer(server_drops, client_drops, server_bits, client_bits):
+def test_another_library_accepts_the_response_to_its_offer(server_drops, client_drops, server_bits, client_bits):
     factory = ClientPerMessageDeflateFactory(
         server_no_context_takeover=server_drops,
         client_no_context_takeover=client_drops,

@@ -59,7 +59,7 @@ def test_a_header_is_utf8_or_else_latin_1_each_by_itself(value, text):
     assert handshake.read(request((b"X-Name", value))).headers["x-name"] == text
 
 
-def test_authorization_stays_as_it_came():
+def test_authorization_is_unchanged():
     for value in (b"Basic \xe9", "Basic é".encode()):
         shaken = handshake.read(request((b"Authorization", value)))
         assert shaken.authorization == value
@@ -159,7 +159,7 @@ def test_a_handshake_names_a_version():
 
 
 @pytest.mark.parametrize("version", [b"", b"8", b"12", b"14", b"13, 8", b"013", b"x"])
-def test_only_version_13_is_spoken(version):
+def test_only_version_13_is_supported(version):
     with pytest.raises(UpgradeRequired) as raised:
         handshake.read(request(Sec_WebSocket_Version=version))
     assert raised.value.status == 426
@@ -258,7 +258,7 @@ def test_only_allowed_origins_connect(origin, allowed, passes):
             handshake.read(asked, Origins(frozenset(allowed)))
 
 
-def test_any_origin_connects_where_none_are_named():
+def test_any_origin_may_connect_by_default():
     assert handshake.read(request(Origin=b"https://anyone.example")).key == KEY
 
 
@@ -333,7 +333,7 @@ def test_the_101_names_the_subprotocol():
 # Extensions (the offers are read in test_deflate.py)
 
 
-def test_deflated_messages_are_agreed_on_where_they_are_wanted():
+def test_compression_is_negotiated_if_it_is_enabled():
     offer = (b"Sec-WebSocket-Extensions", b"x-other, permessage-deflate; client_max_window_bits")
     assert handshake.read(request(offer)).agreement is None
     shaken = handshake.read(request(offer), compression=True)
