@@ -10,7 +10,7 @@ of requests are never repaired.
 | several equal `Content-Length` | replaced with one (section 6.3) | kept |
 | control characters in a value | replaced with spaces (RFC 9110 section 5.5) | kept |
 | several spaces in the status line, or invalid bytes in the reason phrase | removed (section 4) | kept |
-| one of the first two in `Content-Length` or `Transfer-Encoding` | as above | closed |
+| a folded `Content-Length` or `Transfer-Encoding`, or one with spaces before its colon | as above | closed |
 | lines that end with LF only | ended with CRLF (section 2.2) | closed |
 | an invalid header name | the header is dropped | closed |
 | `Transfer-Encoding: identity` | dropped: the body ends when the connection is closed | closed |

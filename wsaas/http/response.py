@@ -54,7 +54,7 @@ class ResponseParser:
         self._data = b""
         self._body: Body | None = None
         self._response: Response | None = None
-        # The size of all interim responses before the final one, and whether one of them ends the keep-alive.
+        # The size of all interim responses before the final one, and whether one of them closes the connection.
         self._interim_size = 0
         self._is_doubtful = False
 
