@@ -1,1 +1,1 @@
-"""What RFC 6455 demands of a server, sentence by sentence, and a test for each."""
+"""The requirements of RFC 6455 for a server, each with a test."""

@@ -1,4 +1,4 @@
-"""The list of requirements and the tests match."""
+"""Each requirement has a test, and each test names its requirements."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ SECTION = re.compile(r"(\d+)((?:\.\d+)*)-\d+")
 
 
 def collected(module: str) -> Iterator[Callable[..., object]]:
-    """The tests of one file of this folder."""
+    """Yield the tests of one file of this folder."""
     names = vars(import_module(f".{module}", __package__))
     yield from (value for name, value in names.items() if name.startswith("test_"))
 
@@ -28,7 +28,7 @@ def test_a_requirement_has_a_test(number: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_test_says_what_it_covers_and_stands_in_the_file_of_its_section(module: str) -> None:
+def test_a_test_names_its_requirements_and_is_in_the_file_of_their_section(module: str) -> None:
     found = list(collected(module))
     assert found
     for test in found:
@@ -38,7 +38,7 @@ def test_a_test_says_what_it_covers_and_stands_in_the_file_of_its_section(module
         assert sections & set(re.findall(r"\d+", module)), f"{test} is about sections {sections}"
 
 
-def test_a_requirement_has_a_number_and_words_of_its_own() -> None:
+def test_a_requirement_has_a_unique_number_and_text() -> None:
     assert len(set(REQUIREMENTS.values())) == len(REQUIREMENTS)
     for number, words in REQUIREMENTS.items():
         assert SECTION.fullmatch(number), number
@@ -53,6 +53,6 @@ def test_the_numbers_of_a_section_have_no_gaps() -> None:
         last[section] = int(place)
 
 
-def test_a_number_that_is_not_listed_cannot_be_covered() -> None:
+def test_an_unknown_number_cannot_be_covered() -> None:
     with pytest.raises(KeyError):
         covers("5.1-1", "5.9-1")

@@ -1,4 +1,4 @@
-"""Section 4: the opening handshake, as a server reads it and answers it (with section 11.3 on its header fields)."""
+"""Section 4: the server's part of the opening handshake (with section 11.3 on its header fields)."""
 
 import hashlib
 import re
@@ -18,12 +18,12 @@ BEHIND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def without(line: str) -> bytes:
-    """A handshake that lacks a header line."""
+    """Return a handshake without a header line."""
     return instead_of(line)
 
 
 def instead_of(line: str, *others: str) -> bytes:
-    """A handshake with `others` in the place of a header line."""
+    """Return a handshake with `others` instead of a header line."""
     old = f"{line}\r\n".encode()
     assert old in upgrade()
     return upgrade().replace(old, "".join(f"{other}\r\n" for other in others).encode("latin-1"))
@@ -34,7 +34,7 @@ def targeted(target: str) -> bytes:
 
 
 async def refusal(stage: Stage, request: bytes, **chosen: object) -> Answer:
-    """Return the HTTP error that a handshake gets. It is the last that is heard, and the backend heard nothing."""
+    """Return the HTTP error of a handshake, which has to be the last response and to reach no backend."""
     node = await stage.node(**chosen)
     raw = await node.raw()
     raw.send(request + BEHIND + frame(TEXT, b"hello"))
@@ -47,7 +47,7 @@ async def refusal(stage: Stage, request: bytes, **chosen: object) -> Answer:
 
 
 async def acceptance(stage: Stage, request: bytes, **chosen: object) -> Answer:
-    """Return the 101 that a handshake gets, behind which the connection works."""
+    """Return the 101 of a handshake, after which the connection has to work."""
     node = await stage.node(**chosen)
     raw = await node.raw()
     raw.send(request)
@@ -65,7 +65,7 @@ async def acceptance(stage: Stage, request: bytes, **chosen: object) -> Answer:
 @pytest.mark.parametrize(
     "start", ["POST / HTTP/1.1", "HEAD / HTTP/1.1", "PUT / HTTP/1.1", "GET / HTTP/1.0", "get / HTTP/1.1", "GET /"]
 )
-async def test_a_handshake_that_is_no_get_of_http_1_1_is_refused(stage: Stage, start: str) -> None:
+async def test_a_handshake_other_than_a_get_of_http_1_1_is_refused(stage: Stage, start: str) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(upgrade().replace(b"GET / HTTP/1.1", start.encode()) + BEHIND)
@@ -90,7 +90,7 @@ async def test_a_handshake_that_is_no_get_of_http_1_1_is_refused(stage: Stage, s
         ("http://gateway?room=1", "/", "room=1"),
     ],
 )
-async def test_a_target_is_a_path_or_an_http_uri_with_one(stage: Stage, target: str, path: str, query: str) -> None:
+async def test_a_target_is_a_path_or_an_http_uri_with_a_path(stage: Stage, target: str, path: str, query: str) -> None:
     await acceptance(stage, targeted(target))
     asked = (await stage.backend.take("POST")).json["request"]
     assert (asked["path"], asked["query"]) == (path, query)
@@ -113,35 +113,35 @@ async def test_a_handshake_without_a_host_or_with_two_is_refused(stage: Stage, h
 
 @covers("4.2.1-5")
 @pytest.mark.parametrize("value", ["websocket", "WebSocket", "WEBSOCKET", "h2c, websocket", "websocket,h2c"])
-async def test_upgrade_names_websocket_in_capitals_or_not(stage: Stage, value: str) -> None:
+async def test_upgrade_names_websocket_in_any_case(stage: Stage, value: str) -> None:
     await acceptance(stage, instead_of("Upgrade: websocket", f"Upgrade: {value}"))
 
 
 @covers("4.2.1-5")
-async def test_upgrade_may_stand_in_several_lines(stage: Stage) -> None:
+async def test_upgrade_may_be_split_over_several_lines(stage: Stage) -> None:
     await acceptance(stage, instead_of("Upgrade: websocket", "Upgrade: h2c", "upgrade: websocket"))
 
 
 @covers("4.2.1-1", "4.2.1-5")
 @pytest.mark.parametrize("lines", [(), ("Upgrade: h2c",), ("Upgrade: websocket2",), ("Upgrade: web socket",)])
-async def test_a_request_without_upgrade_websocket_is_no_handshake(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_a_request_without_upgrade_websocket_is_not_a_handshake(stage: Stage, lines: tuple[str, ...]) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(instead_of("Upgrade: websocket", *lines))
     answer = await raw.answer()
-    assert answer.status == 426, "the rest of a handshake is there: its Upgrade was lost"
+    assert answer.status == 426, "it has all other headers of a handshake"
     assert answer.headers["Upgrade"] == "websocket"
     assert not stage.backend.calls
 
 
 @covers("4.2.1-6")
 @pytest.mark.parametrize("value", ["Upgrade", "upgrade", "UPGRADE", "keep-alive, Upgrade", "Upgrade,keep-alive"])
-async def test_connection_lists_upgrade_in_capitals_or_not(stage: Stage, value: str) -> None:
+async def test_connection_lists_upgrade_in_any_case(stage: Stage, value: str) -> None:
     await acceptance(stage, instead_of("Connection: Upgrade", f"Connection: {value}"))
 
 
 @covers("4.2.1-6")
-async def test_connection_may_stand_in_several_lines(stage: Stage) -> None:
+async def test_connection_may_be_split_over_several_lines(stage: Stage) -> None:
     await acceptance(stage, instead_of("Connection: Upgrade", "Connection: keep-alive", "Connection: upgrade"))
 
 
@@ -181,7 +181,7 @@ async def test_a_key_that_is_not_16_bytes_in_base64_is_refused(stage: Stage, key
 
 @covers("4.2.1-1", "4.2.1-7", "11.3.1-1")
 @pytest.mark.parametrize("keys", [(), (KEY, KEY), (KEY, b64encode(bytes(16)).decode())])
-async def test_there_is_exactly_one_key(stage: Stage, keys: tuple[str, ...]) -> None:
+async def test_a_handshake_with_two_keys_is_refused(stage: Stage, keys: tuple[str, ...]) -> None:
     lines = [f"Sec-WebSocket-Key: {key}" for key in keys]
     assert (await refusal(stage, instead_of(f"Sec-WebSocket-Key: {KEY}", *lines))).status == 400
 
@@ -262,7 +262,7 @@ async def test_subprotocols_are_a_list_in_order_of_preference(stage: Stage, line
         ("a", ", b, a"),
     ],
 )
-async def test_subprotocols_that_are_no_list_of_distinct_tokens_are_refused(
+async def test_subprotocols_other_than_a_list_of_distinct_tokens_are_refused(
     stage: Stage, lines: tuple[str, ...]
 ) -> None:
     assert (await refusal(stage, upgrade("/", *[f"Sec-WebSocket-Protocol: {line}" for line in lines]))).status == 400
@@ -307,7 +307,7 @@ async def test_an_allowed_origin_may_connect_and_so_may_a_client_without_one(
 
 
 @covers("4.2.2-3")
-async def test_a_service_that_the_backend_does_not_know_is_404(stage: Stage) -> None:
+async def test_a_service_unknown_to_the_backend_is_404(stage: Stage) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(404)
     node = await stage.node()
     raw = await node.raw()
@@ -317,7 +317,7 @@ async def test_a_service_that_the_backend_does_not_know_is_404(stage: Stage) -> 
 
 
 @covers("4.2.2-3")
-async def test_a_listener_that_has_no_websockets_answers_404(stage: Stage) -> None:
+async def test_a_listener_without_websockets_answers_404(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(control_listen=f"127.0.0.1:{control}")
     raw = await node.raw(control)
@@ -328,7 +328,7 @@ async def test_a_listener_that_has_no_websockets_answers_404(stage: Stage) -> No
 
 
 @covers("4.2.2-4", "11.3.4-1")
-async def test_the_subprotocol_that_the_backend_chose_is_answered_once(stage: Stage) -> None:
+async def test_the_answer_has_the_subprotocol_of_the_backend_once(stage: Stage) -> None:
     stage.backend.on["POST"] = lambda call: call.ok(subprotocol="b")
     node = await stage.node(subprotocols="a, c")
     raw = await node.raw()
@@ -339,7 +339,7 @@ async def test_the_subprotocol_that_the_backend_chose_is_answered_once(stage: St
 
 @covers("4.2.2-4", "4.2.2-5")
 @pytest.mark.parametrize("named", ["c", "A", "", "a, b", "a\r\nX: y"])
-async def test_a_subprotocol_that_was_not_offered_is_not_answered(stage: Stage, named: str) -> None:
+async def test_the_answer_never_has_a_subprotocol_that_was_not_offered(stage: Stage, named: str) -> None:
     stage.backend.on["POST"] = lambda call: call.ok(subprotocol=named)
     node = await stage.node()
     raw = await node.raw()
@@ -350,13 +350,13 @@ async def test_a_subprotocol_that_was_not_offered_is_not_answered(stage: Stage, 
 
 @covers("4.2.2-5")
 @pytest.mark.parametrize("lines", [(), ("Sec-WebSocket-Protocol: c, A",)])
-async def test_without_an_agreement_there_is_no_subprotocol_in_the_answer(stage: Stage, lines: tuple[str, ...]) -> None:
+async def test_without_an_agreed_subprotocol_the_answer_has_none(stage: Stage, lines: tuple[str, ...]) -> None:
     answer = await acceptance(stage, upgrade("/", *lines), subprotocols="a, b")
     assert "sec-websocket-protocol" not in [name.lower() for name in answer.headers]
 
 
 @covers("4.2.2-7", "4.2.2-8", "4.2.2-9", "4.2.2-10", "11.3.3-1")
-async def test_the_answer_is_a_101_with_all_that_it_needs_and_each_once(stage: Stage) -> None:
+async def test_the_answer_is_a_101_with_each_required_header_once(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(upgrade())
@@ -371,7 +371,7 @@ async def test_the_answer_is_a_101_with_all_that_it_needs_and_each_once(stage: S
 
 @covers("4.2.2-10")
 @pytest.mark.parametrize("nonce", [bytes(16), bytes(range(16)), b"\xff" * 16, b"\xfb\xef\xbe" * 5 + b"\x10"])
-async def test_the_key_is_answered_as_it_was_written(stage: Stage, nonce: bytes) -> None:
+async def test_the_accept_header_is_computed_from_the_literal_key(stage: Stage, nonce: bytes) -> None:
     key = b64encode(nonce).decode()
     answer = await acceptance(stage, upgrade(key=key))
     expected = b64encode(hashlib.sha1(f"{key}{GUID}".encode(), usedforsecurity=False).digest()).decode()
@@ -379,7 +379,7 @@ async def test_the_key_is_answered_as_it_was_written(stage: Stage, nonce: bytes)
 
 
 @covers("4.2.2-7")
-async def test_no_101_comes_before_the_client_is_accepted(stage: Stage) -> None:
+async def test_no_101_is_sent_before_the_client_is_accepted(stage: Stage) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(200, {"code": "NO"})
     node = await stage.node()
     raw = await node.raw()

@@ -1,4 +1,4 @@
-"""Sections 5.1 to 5.3: masks and headers of frames."""
+"""Sections 5.1 to 5.3: masking and frame headers."""
 
 import struct
 from itertools import product
@@ -15,7 +15,7 @@ from tests.support.waiting import with_timeout
 
 @covers("5.1-1", "5.5.1-5")
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"x" * 125])
-async def test_a_frame_that_is_not_masked_ends_the_connection(stage: Stage, payload: bytes) -> None:
+async def test_an_unmasked_frame_ends_the_connection(stage: Stage, payload: bytes) -> None:
     node = await stage.node()
     for opcode in EVERY_OPCODE:
         assert await failure(node, frame(opcode, payload, masked=False) + frame(TEXT, b"goes nowhere")) == 1002
@@ -24,13 +24,13 @@ async def test_a_frame_that_is_not_masked_ends_the_connection(stage: Stage, payl
 
 @covers("5.1-1")
 @pytest.mark.parametrize("size", [126, 65536])
-async def test_a_long_frame_that_is_not_masked_ends_the_connection_before_it_is_whole(stage: Stage, size: int) -> None:
+async def test_a_long_unmasked_frame_ends_the_connection_before_it_is_complete(stage: Stage, size: int) -> None:
     node = await stage.node()
     assert await failure(node, frame(BINARY, bytes(size), masked=False)[:10]) == PROTOCOL_ERROR
 
 
 @covers("5.1-1")
-async def test_a_fragment_that_is_not_masked_ends_the_connection(stage: Stage) -> None:
+async def test_an_unmasked_fragment_ends_the_connection(stage: Stage) -> None:
     node = await stage.node()
     start = frame(TEXT, b"a", fin=False)
     assert await failure(node, start + frame(CONTINUATION, b"b", masked=False)) == PROTOCOL_ERROR
@@ -40,7 +40,7 @@ async def test_a_fragment_that_is_not_masked_ends_the_connection(stage: Stage) -
 @covers("5.1-2", "5.2-1", "5.2-5", "5.4-1", "6.1-2", "6.1-3", "6.1-4")
 @pytest.mark.parametrize("size", MANY)
 @pytest.mark.parametrize(("kind", "first"), [("text/plain", b"\x81"), ("image/png", b"\x82")])
-async def test_a_message_leaves_in_one_final_frame_of_the_shortest_form_without_a_mask(
+async def test_a_message_is_sent_in_one_final_unmasked_frame_of_the_shortest_form(
     stage: Stage, kind: str, first: bytes, size: int
 ) -> None:
     node = await stage.node()
@@ -58,7 +58,7 @@ async def test_a_message_leaves_in_one_final_frame_of_the_shortest_form_without_
 
 
 @covers("5.1-2", "5.2-1", "5.2-5", "5.4-1", "5.5-1")
-async def test_control_frames_leave_without_a_mask_in_one_frame(stage: Stage) -> None:
+async def test_control_frames_are_sent_unmasked_in_one_frame(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(PING, b"x" * 125))
@@ -69,7 +69,7 @@ async def test_control_frames_leave_without_a_mask_in_one_frame(stage: Stage) ->
 
 
 @covers("5.1-2", "5.2-1", "5.4-1", "5.5-1")
-async def test_a_ping_of_the_server_leaves_without_a_mask_in_one_frame(stage: Stage) -> None:
+async def test_a_ping_of_the_server_is_sent_unmasked_in_one_frame(stage: Stage) -> None:
     node = await stage.node(ws_timeout=200)
     raw = await node.upgraded()
     assert await with_timeout(raw.reader.readexactly(2)) == b"\x89\x00"
@@ -88,7 +88,7 @@ async def test_a_reserved_bit_fails_the_connection(stage: Stage, reserved: int) 
 
 
 @covers("5.2-2", "5.8-1")
-async def test_an_extension_that_was_offered_and_not_accepted_may_not_be_used(stage: Stage) -> None:
+async def test_an_extension_that_was_not_accepted_may_not_be_used(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(upgrade("/", "Sec-WebSocket-Extensions: permessage-deflate"))
@@ -109,7 +109,7 @@ async def test_an_unknown_opcode_fails_the_connection(stage: Stage, opcode: int)
 
 @covers("5.2-4", "10.4-1")
 @pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1, (1 << 63) + 5])
-async def test_a_length_whose_top_bit_is_set_fails_the_connection(stage: Stage, length: int) -> None:
+async def test_a_length_with_its_top_bit_set_fails_the_connection(stage: Stage, length: int) -> None:
     node = await stage.node()
     for opcode in (TEXT, BINARY):
         huge = with_length(opcode, length, "!Q")

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from tests.conformance.requirements import covers
-from tests.conformance.wire import PROTOCOL_ERROR, closing, everything, failure
+from tests.conformance.wire import PROTOCOL_ERROR, closing, failure, remaining
 from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.support.stage import Stage
 from wsaas.events import Message
@@ -27,7 +27,7 @@ async def test_a_fragmented_control_frame_fails_the_connection(stage: Stage, opc
 @pytest.mark.parametrize(
     ("opcode", "kind"), [(TEXT, "text/plain; charset=utf-8"), (BINARY, "application/octet-stream")]
 )
-async def test_fragments_become_one_message_of_the_type_of_the_first(stage: Stage, opcode: int, kind: str) -> None:
+async def test_fragments_become_one_message_with_the_type_of_the_first(stage: Stage, opcode: int, kind: str) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     for pieces in ([b"one"], [b"t", b"wo"], [b"", b"th", b"", b"re", b"e", b""], [b"four"] * 40):
@@ -42,7 +42,7 @@ async def test_fragments_become_one_message_of_the_type_of_the_first(stage: Stag
 
 
 @covers("5.4-5")
-async def test_an_empty_message_may_be_in_one_frame_or_in_many(stage: Stage) -> None:
+async def test_an_empty_message_may_have_one_frame_or_several(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT))
@@ -53,7 +53,7 @@ async def test_an_empty_message_may_be_in_one_frame_or_in_many(stage: Stage) -> 
 
 
 @covers("5.4-7", "5.4-2")
-def test_a_message_is_the_same_wherever_its_frames_and_reads_begin_and_end() -> None:
+def test_a_message_does_not_depend_on_the_boundaries_of_its_frames_and_reads() -> None:
     payload = "añ🙂".encode()
     for cut in range(1 << (len(payload) - 1)):
         pieces = [b""]
@@ -68,7 +68,7 @@ def test_a_message_is_the_same_wherever_its_frames_and_reads_begin_and_end() -> 
         messages: list[Received] = []
         for at in range(0, len(data), cut % 5 + 1):
             stream.receive(data[at : at + cut % 5 + 1])
-            messages += everything(stream)
+            messages += remaining(stream)
         assert messages == [Message(True, payload)]
 
 
@@ -85,7 +85,7 @@ async def test_a_message_that_begins_within_another_fails_the_connection(stage: 
 
 @covers("5.4-3")
 @pytest.mark.parametrize("fin", [True, False])
-async def test_a_continuation_of_nothing_fails_the_connection(stage: Stage, fin: bool) -> None:
+async def test_a_continuation_without_a_message_fails_the_connection(stage: Stage, fin: bool) -> None:
     node = await stage.node()
     alone = frame(CONTINUATION, b"a", fin=fin)
     assert await failure(node, alone) == PROTOCOL_ERROR
@@ -96,7 +96,7 @@ async def test_a_continuation_of_nothing_fails_the_connection(stage: Stage, fin:
 
 
 @covers("5.4-4", "5.5.2-1", "5.5.3-1", "6.2-2")
-async def test_a_ping_within_a_fragmented_message_is_answered_before_that_is_whole(stage: Stage) -> None:
+async def test_a_ping_within_a_fragmented_message_is_answered_before_its_end(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"o", fin=False) + frame(PING, b"1") + frame(PONG, b"unasked"))

@@ -1,4 +1,4 @@
-"""Sections 5.5 to 5.8: control frames, data frames, and what extensions might add."""
+"""Sections 5.5 to 5.8: control frames, data frames and extensibility."""
 
 import struct
 
@@ -39,7 +39,7 @@ async def test_a_control_frame_of_up_to_125_bytes_is_sent_and_received(stage: St
 
 @covers("5.5-1")
 @pytest.mark.parametrize("reason", ["x" * 124, "é" * 62, "🙂" * 31])
-async def test_a_reason_that_does_not_fit_is_not_sent(stage: Stage, reason: str) -> None:
+async def test_a_reason_that_is_too_long_is_refused(stage: Stage, reason: str) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -66,7 +66,7 @@ async def test_a_close_with_half_a_code_fails_the_connection(stage: Stage) -> No
 
 @covers("5.5.1-1", "7.1.2-1")
 @pytest.mark.parametrize("code", [1000, 3000, 3999, 4000, 4999])
-async def test_a_close_that_is_sent_begins_with_its_code(stage: Stage, code: int) -> None:
+async def test_a_sent_close_begins_with_its_code(stage: Stage, code: int) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -75,7 +75,7 @@ async def test_a_close_that_is_sent_begins_with_its_code(stage: Stage, code: int
 
 
 @covers("5.5.1-2", "6.1-1")
-async def test_no_data_is_sent_behind_a_close(stage: Stage) -> None:
+async def test_no_data_is_sent_after_a_close(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     stage.backend.hold("PUT")
@@ -92,7 +92,7 @@ async def test_no_data_is_sent_behind_a_close(stage: Stage) -> None:
 
 
 @covers("5.5.1-2", "6.1-1")
-async def test_no_data_is_sent_behind_the_answer_to_a_close(stage: Stage) -> None:
+async def test_no_data_is_sent_after_the_answer_to_a_close(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     stage.backend.hold("PUT")
@@ -116,7 +116,7 @@ async def test_a_close_is_answered_with_its_own_code(stage: Stage, payload: byte
 
 
 @covers("5.5.1-3")
-async def test_a_close_that_answers_one_is_not_answered_again(stage: Stage) -> None:
+async def test_the_answer_to_a_close_is_not_answered(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -127,7 +127,7 @@ async def test_a_close_that_answers_one_is_not_answered_again(stage: Stage) -> N
 
 
 @covers("5.5.1-3", "5.5.1-4")
-async def test_both_sides_that_close_at_the_same_time_send_one_close_each(stage: Stage) -> None:
+async def test_two_sides_that_close_at_the_same_time_send_one_close_each(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -141,7 +141,7 @@ async def test_both_sides_that_close_at_the_same_time_send_one_close_each(stage:
 
 @covers("5.5.1-4")
 @pytest.mark.parametrize("who", ["client", "backend"])
-async def test_the_server_closes_tcp_at_once_when_both_have_closed(stage: Stage, who: str) -> None:
+async def test_the_server_closes_tcp_at_once_after_both_closes(stage: Stage, who: str) -> None:
     node = await stage.node(handshake_timeout=600_000)
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -185,7 +185,7 @@ async def test_a_ping_is_answered_while_the_backend_is_slow(stage: Stage) -> Non
 
 
 @covers("5.5.2-1")
-async def test_the_latest_ping_of_a_client_that_is_slow_to_read_is_answered_in_the_end(stage: Stage) -> None:
+async def test_the_latest_ping_of_a_slow_reader_is_eventually_answered(stage: Stage) -> None:
     node = await stage.node(send_buffer=1000)
     raw = await node.upgraded(receive=4096)
     client = (await stage.backend.take("POST")).client
@@ -203,7 +203,7 @@ async def test_the_latest_ping_of_a_client_that_is_slow_to_read_is_answered_in_t
 
 
 @covers("5.5.2-1", "7.1.7-2")
-async def test_a_ping_behind_a_close_is_not_answered(stage: Stage) -> None:
+async def test_a_ping_after_a_close_is_not_answered(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(close_frame(1000) + frame(PING, b"late"))
@@ -213,7 +213,7 @@ async def test_a_ping_behind_a_close_is_not_answered(stage: Stage) -> None:
 
 @covers("5.6-1")
 @pytest.mark.parametrize("text", ["é", "€", "🙂", "\U0010ffff", "\0", "\ufeff", "κόσμε"])
-async def test_a_text_is_valid_as_a_whole_wherever_it_is_cut(stage: Stage, text: str) -> None:
+async def test_a_text_is_validated_as_a_whole_however_it_is_fragmented(stage: Stage, text: str) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     payload = text.encode()
@@ -224,7 +224,7 @@ async def test_a_text_is_valid_as_a_whole_wherever_it_is_cut(stage: Stage, text:
 
 @covers("5.6-1", "8.1-1")
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_text_that_ends_within_a_character_is_refused_and_a_binary_message_is_not(fast: bool) -> None:
+def test_a_text_that_ends_within_a_character_fails_unlike_a_binary_message(fast: bool) -> None:
     for size in (1, 2, 3):
         cut = "🙂".encode()[:size]
         in_two = frame(TEXT, cut, fin=False) + frame(CONTINUATION)
@@ -236,7 +236,7 @@ def test_a_text_that_ends_within_a_character_is_refused_and_a_binary_message_is_
 
 
 @covers("5.8-1", "6.2-1")
-def test_every_first_byte_of_a_frame_means_what_the_table_of_opcodes_says() -> None:
+def test_every_first_byte_of_a_frame_is_handled_as_the_table_of_opcodes_says() -> None:
     alone, begun = set(), set()
     for first in range(256):
         results = received(bytes([first, 0x80]) + MASK)

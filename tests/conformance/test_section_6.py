@@ -12,7 +12,7 @@ from wsaas.events import Message
 
 @covers("6.2-1", "6.2-5")
 @pytest.mark.parametrize("size", MANY)
-async def test_a_message_of_every_length_is_unmasked(stage: Stage, size: int) -> None:
+async def test_messages_of_every_length_are_unmasked(stage: Stage, size: int) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     payload = (bytes(range(256)) * 257)[:size]
@@ -23,7 +23,7 @@ async def test_a_message_of_every_length_is_unmasked(stage: Stage, size: int) ->
 @covers("6.2-5")
 @pytest.mark.parametrize("mask", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1", b"\x81\x05Hi"])
 @pytest.mark.parametrize("size", [*range(9), 126, 65536])
-def test_any_mask_is_taken_off_byte_by_byte(size: int, mask: bytes) -> None:
+def test_any_mask_is_removed_byte_by_byte(size: int, mask: bytes) -> None:
     payload = (bytes(range(256)) * 257)[:size]
     whole = frame(BINARY, payload)
     start = len(whole) - size - 4
@@ -33,7 +33,7 @@ def test_any_mask_is_taken_off_byte_by_byte(size: int, mask: bytes) -> None:
 
 
 @covers("6.2-5")
-async def test_the_example_of_a_masked_text_is_read(stage: Stage) -> None:
+async def test_the_example_of_a_masked_text_is_decoded(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(bytes.fromhex("81 85 37fa213d 7f9f4d5158"))
@@ -41,7 +41,7 @@ async def test_the_example_of_a_masked_text_is_read(stage: Stage) -> None:
 
 
 @covers("6.2-4", "5.4-5", "6.2-3")
-async def test_a_frame_after_a_complete_message_begins_a_new_one(stage: Stage) -> None:
+async def test_a_frame_after_a_complete_message_starts_a_new_one(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, b"b") + frame(BINARY, b"c", fin=False))
@@ -102,7 +102,7 @@ async def test_a_reply_is_sent_with_the_opcode_of_its_type(stage: Stage, kind: s
 
 
 @covers("6.1-5")
-async def test_all_that_was_taken_is_sent_before_the_close_that_came_after_it(stage: Stage) -> None:
+async def test_accepted_pushes_are_sent_before_a_later_close(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client

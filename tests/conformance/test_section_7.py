@@ -1,4 +1,4 @@
-"""Section 7: how a connection is closed and failed, and with which codes."""
+"""Section 7: closing and failing a connection, and the close codes."""
 
 import asyncio
 import struct
@@ -62,7 +62,7 @@ async def test_a_failed_connection_gets_a_close_with_a_reason_and_is_closed(stag
 
 
 @covers("7.1.7-1")
-async def test_a_connection_that_is_failed_is_closed_though_the_client_keeps_it_open(stage: Stage) -> None:
+async def test_a_failed_connection_is_closed_although_the_client_keeps_it_open(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=200)
     raw = await node.upgraded()
     raw.send(frame(3))
@@ -73,7 +73,7 @@ async def test_a_connection_that_is_failed_is_closed_though_the_client_keeps_it_
 
 @covers("7.1.7-2")
 @pytest.mark.parametrize("what", VIOLATIONS)
-async def test_nothing_is_processed_behind_a_failure(stage: Stage, what: str) -> None:
+async def test_data_after_a_failure_is_not_processed(stage: Stage, what: str) -> None:
     node = await stage.node(max_message_size=1000)
     raw = await node.upgraded()
     code, broken = VIOLATIONS[what]
@@ -89,7 +89,7 @@ async def test_nothing_is_processed_behind_a_failure(stage: Stage, what: str) ->
 
 
 @covers("7.1.7-2")
-async def test_a_failure_while_closing_is_not_answered_a_second_time(stage: Stage) -> None:
+async def test_a_failure_while_closing_sends_no_second_close(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client
@@ -109,7 +109,7 @@ async def test_a_failure_while_closing_is_not_answered_a_second_time(stage: Stag
         (upgrade("/", "Origin: https://evil.example"), 403),
     ],
 )
-async def test_a_handshake_that_is_refused_ends_the_connection(stage: Stage, asked: bytes, status: int) -> None:
+async def test_a_refused_handshake_ends_the_connection(stage: Stage, asked: bytes, status: int) -> None:
     node = await stage.node(allowed_origins="https://good.example", handshake_timeout=200)
     raw = await node.raw()
     raw.send(asked)
@@ -120,7 +120,7 @@ async def test_a_handshake_that_is_refused_ends_the_connection(stage: Stage, ask
 
 @covers("7.2.2-1")
 @pytest.mark.parametrize(("answered", "status"), [(401, 401), (404, 404), (500, 502), (418, 502)])
-async def test_a_client_that_the_backend_refuses_is_disconnected(stage: Stage, answered: int, status: int) -> None:
+async def test_a_client_refused_by_the_backend_is_disconnected(stage: Stage, answered: int, status: int) -> None:
     stage.backend.on["POST"] = lambda call: call.answer(answered)
     node = await stage.node(handshake_timeout=600_000)
     raw = await node.raw()
@@ -132,14 +132,14 @@ async def test_a_client_that_the_backend_refuses_is_disconnected(stage: Stage, a
 
 @covers("7.4.1-1", "7.4.1-2", "7.4.1-3")
 @pytest.mark.parametrize("code", RESERVED)
-async def test_a_reserved_code_is_neither_taken_nor_given_back(stage: Stage, code: int) -> None:
+async def test_a_reserved_code_is_neither_accepted_nor_echoed(stage: Stage, code: int) -> None:
     node = await stage.node()
     assert await failure(node, frame(CLOSE, struct.pack("!H", code) + b"why")) == 1002
 
 
 @covers("7.4.1-1", "7.4.1-2", "7.4.1-3", "5.5.1-1")
 @pytest.mark.parametrize("code", [*RESERVED, 0, 999, 1001, 1004, 1011, 1016, 2999, 5000, 65536, -1])
-async def test_the_backend_cannot_send_a_code_that_is_not_its_own(stage: Stage, code: int) -> None:
+async def test_the_backend_cannot_send_a_reserved_code(stage: Stage, code: int) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     client = (await stage.backend.take("POST")).client

@@ -1,4 +1,4 @@
-"""Sections 8 to 10: text that is none, extensions, and security as far as a server can see to it."""
+"""Sections 8 to 10: invalid UTF-8, extensions, and security on the side of the server."""
 
 import struct
 import tracemalloc
@@ -39,7 +39,7 @@ NO_UTF_8 = {
 
 @covers("8.1-1", "5.6-1", "10.7-1")
 @pytest.mark.parametrize("what", NO_UTF_8)
-async def test_a_text_that_is_not_utf_8_fails_the_connection_however_it_comes(stage: Stage, what: str) -> None:
+async def test_a_text_that_is_not_utf_8_fails_the_connection_however_it_arrives(stage: Stage, what: str) -> None:
     node = await stage.node()
     bad = NO_UTF_8[what]
     assert await failure(node, frame(TEXT, bad)) == BAD_TEXT
@@ -65,7 +65,7 @@ async def test_a_close_whose_reason_is_not_utf_8_fails_the_connection(stage: Sta
 
 @covers("8.1-1", "5.6-1")
 @pytest.mark.parametrize("what", NO_UTF_8)
-async def test_a_binary_message_may_be_anything(stage: Stage, what: str) -> None:
+async def test_a_binary_message_may_contain_any_bytes(stage: Stage, what: str) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(BINARY, NO_UTF_8[what]) + frame(PING, NO_UTF_8[what]))
@@ -108,7 +108,7 @@ async def test_bytes_beyond_ascii_in_a_handshake_reach_the_backend_as_valid_text
 
 @covers("9-1", "4.2.2-6")
 @pytest.mark.parametrize("offer", ["", "Sec-WebSocket-Extensions: x-first, x-second; a=1\r\n"])
-async def test_no_extension_is_accepted_that_was_not_offered(stage: Stage, offer: str) -> None:
+async def test_only_offered_extensions_are_accepted(stage: Stage, offer: str) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(upgrade()[:-2] + offer.encode() + b"\r\n")
@@ -119,7 +119,7 @@ async def test_no_extension_is_accepted_that_was_not_offered(stage: Stage, offer
 
 @covers("9-1", "4.2.2-6", "11.3.2-1")
 @pytest.mark.parametrize("offer", ["", "x-first, x-second; a=1", "permessage-deflate; unknown", "Permessage-Deflate2"])
-async def test_an_extension_that_was_not_offered_is_not_accepted_with_compression_on(stage: Stage, offer: str) -> None:
+async def test_only_offered_extensions_are_accepted_with_compression_on(stage: Stage, offer: str) -> None:
     node = await stage.node(compression="on")
     raw = await node.raw()
     raw.send(upgrade("/", *[f"Sec-WebSocket-Extensions: {offer}"] * bool(offer)))
@@ -155,7 +155,7 @@ async def test_an_extension_offered_twice_is_answered_once_and_used(stage: Stage
         frame(TEXT, b"\0", fin=False, reserved=4) + frame(CONTINUATION, b"\0", reserved=4),
     ],
 )
-async def test_a_reserved_bit_fails_the_connection_where_the_extension_in_use_gives_it_no_meaning(
+async def test_a_reserved_bit_that_the_used_extension_does_not_define_fails_the_connection(
     stage: Stage, broken: bytes
 ) -> None:
     node = await stage.node(compression="on")
@@ -195,14 +195,14 @@ async def test_a_message_over_the_limit_fails_the_connection(stage: Stage, opcod
 
 @covers("10.4-1")
 @pytest.mark.parametrize("size", [1001, 1 << 16, 1 << 40, (1 << 63) - 1])
-async def test_a_frame_over_the_limit_is_refused_by_its_header(stage: Stage, size: int) -> None:
+async def test_a_frame_over_the_limit_is_refused_once_its_header_is_read(stage: Stage, size: int) -> None:
     node = await stage.node(max_message_size=1000)
     header = b"\x82\xfe" + struct.pack("!H", size) if size < 1 << 16 else b"\x82\xff" + struct.pack("!Q", size)
     assert await failure(node, header + b"\0\0\0\0") == TOO_BIG
 
 
 @covers("10.4-1")
-async def test_a_message_of_the_limit_is_taken_in_one_frame_and_in_many(stage: Stage) -> None:
+async def test_a_message_at_the_limit_is_accepted_in_one_frame_or_several(stage: Stage) -> None:
     node = await stage.node(max_message_size=1000)
     raw = await node.upgraded()
     raw.send(frame(BINARY, b"x" * 1000) + frame(BINARY, b"y", fin=False))
@@ -212,7 +212,7 @@ async def test_a_message_of_the_limit_is_taken_in_one_frame_and_in_many(stage: S
 
 
 @covers("10.4-1")
-def test_empty_fragments_without_end_take_no_memory() -> None:
+def test_endless_empty_fragments_take_no_memory() -> None:
     stream = FrameDecoder(1000)
     fragments = frame(CONTINUATION, fin=False) * 10
 
@@ -240,7 +240,7 @@ def test_empty_fragments_without_end_take_no_memory() -> None:
 @pytest.mark.parametrize(
     "noise", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", bytes(100), b"\x16\x03\x01\x00\xa5\x01\x00", b"hello, world\n"]
 )
-async def test_bytes_that_are_no_frames_fail_the_connection(stage: Stage, noise: bytes) -> None:
+async def test_bytes_other_than_frames_fail_the_connection(stage: Stage, noise: bytes) -> None:
     node = await stage.node()
     assert await failure(node, noise) == PROTOCOL_ERROR
     assert stage.backend.count("PUT") == 0

@@ -1,4 +1,4 @@
-"""What the tests of several sections share."""
+"""Helpers that the tests of several sections share."""
 
 import struct
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MANY = [0, 1, 125, 126, 127, 65535, 65536]
 
 
 async def failure(node: Node, sent: bytes) -> int:
-    """Return the code that a connection is failed with for `sent`. Nothing else comes, and it is closed."""
+    """Send `sent`; return the code of the Close, after which the connection has to end."""
     raw = await node.upgraded()
     raw.send(sent)
     code, _ = await raw.closing()
@@ -25,27 +25,27 @@ async def failure(node: Node, sent: bytes) -> int:
 
 
 async def closing(raw: RawClient, code: int = 1000) -> None:
-    """Close from the client's side; nothing but the answer comes."""
+    """Send a Close; only its answer may arrive."""
     raw.send(close_frame(code))
     assert await raw.closing() == (code, "")
     await raw.end()
 
 
 def received(data: bytes, *, fast: bool = True) -> list[Received]:
-    """What `data` means to a server that has it at once."""
+    """Return the frames in `data`, which arrives in one piece."""
     stream = FrameDecoder(1 << 20, fast=fast)
     stream.receive(data)
-    return list(everything(stream))
+    return list(remaining(stream))
 
 
-def everything(stream: FrameDecoder) -> Iterator[Received]:
-    """What is left in `stream`, which takes several calls where a message has many fragments."""
+def remaining(stream: FrameDecoder) -> Iterator[Received]:
+    """Yield the remaining frames of `stream`. A message of many fragments takes several calls."""
     while (one := stream.next()) is not None or stream.pending:
         if one is not None:
             yield one
 
 
 def with_length(opcode: int, size: int, form: str, payload: bytes = b"") -> bytes:
-    """Return a frame whose length is written in the form that `struct` calls `form`, needed or not."""
+    """Return a frame whose length has the `struct` format `form`, even if a shorter one would do."""
     short = {"!H": b"\xfe", "!Q": b"\xff"}[form]
     return bytes([0x80 | opcode]) + short + struct.pack(form, size) + MASK + payload

@@ -1,7 +1,7 @@
-"""Holds the gateway against the Autobahn test suite: `python -m tests.conformance.autobahn`.
+"""Runs the Autobahn test suite against the gateway: `python -m tests.conformance.autobahn [CASE...]`.
 
-The suite's fuzzing client talks to a gateway in a process of its own, whose backend, here, sends back what it gets:
-once in each of its ways. A CASE is a name or a pattern (`9.1.6`, `6.*`); all are run unless some are given.
+The suite's fuzzing client connects to a gateway in another process. The backend in this process echoes each message,
+each case once in each of `WAYS`. A CASE is a name or a pattern (`9.1.6`, `6.*`); without one, all cases are run.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.support.program import gateway_program
 FOLDER = Path(__file__).parents[3] / ".tox" / "autobahn-suite"
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""Bytes, in section 9. What waits is bounded as ever: one message always fits."""
+"""The longest message of section 9. The buffers keep their defaults: one message always fits."""
 
 COMPRESSION = ["off", "on"]
 
@@ -29,13 +29,13 @@ NEED_COMPRESSION = ["12.*", "13.*"]
 
 
 def compressions(cases: list[str]) -> list[str]:
-    """Return the values of `COMPRESSION` with which there is something to run."""
+    """Return the values of `COMPRESSION` for which `cases` can be run."""
     needed = {section(pattern) for pattern in NEED_COMPRESSION}
     return ["on"] if all(section(case) in needed for case in cases) else COMPRESSION
 
 
 def spec(compression: str, cases: list[str], port: int, folder: Path) -> dict[str, object]:
-    """Return what the client is to do: `cases`, with a backend that sends back in each of its ways."""
+    """Return the specification of the client: `cases`, in each of `WAYS`."""
     return {
         "outdir": str(folder),
         "servers": [{"agent": way, "url": f"ws://127.0.0.1:{port}/{way}"} for way in WAYS],
@@ -44,8 +44,8 @@ def spec(compression: str, cases: list[str], port: int, folder: Path) -> dict[st
     }
 
 
-def hold(command: Path, compression: str, cases: list[str], folder: Path) -> list[str]:
-    """Hold a gateway with this `COMPRESSION` against `command`; say what came of it; return what is wrong."""
+def check_gateway(command: Path, compression: str, cases: list[str], folder: Path) -> list[str]:
+    """Run `command` against a gateway with this `COMPRESSION`; print the results; return the problems."""
     folder.mkdir(parents=True, exist_ok=True)
     index, log = folder / "index.json", folder / "gateway.log"
     for old in (index, log):
@@ -63,15 +63,15 @@ def hold(command: Path, compression: str, cases: list[str], folder: Path) -> lis
     return [f"COMPRESSION={compression}: {each}" for each in wrong]
 
 
-async def run_cases(client: Client, told: dict[str, object], compression: str, port: int, log: Path) -> list[str]:
-    """Start a backend and a gateway, let the client do what it is `told`; return what is wrong beside its report."""
+async def run_cases(client: Client, test_plan: dict[str, object], compression: str, port: int, log: Path) -> list[str]:
+    """Start a backend and a gateway, run the client with `test_plan`; return the problems outside its report."""
     backend = Backend()
     await backend.start()
     settings = {"max_message_size": MAX_MESSAGE_BYTES, "compression": compression}
     node = gateway_program(f"127.0.0.1:{backend.port}/", port, log, settings)
     try:
         await node.start()
-        wrong = await client.run(told)
+        wrong = await client.run(test_plan)
         node.terminate()
         if status := await node.wait():
             wrong.append(f"the gateway ended with exit status {status}")
@@ -83,7 +83,7 @@ async def run_cases(client: Client, told: dict[str, object], compression: str, p
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status: 0 if nothing was wrong."""
+    """Return the exit status: 0 without problems."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.autobahn")
     parser.add_argument("--compression", choices=COMPRESSION, action="append", help="both, unless one is given")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where environment and reports are kept")
@@ -97,8 +97,8 @@ def main(arguments: list[str]) -> int:
     command = python2.commands(python, folder / "python2.7") / "wstest"
     wrong = []
     for compression in options.compression or compressions(options.cases):
-        wrong += hold(command, compression, options.cases, folder / f"compression-{compression}")
-    print("\n".join(wrong) or "nothing is wrong", flush=True)
+        wrong += check_gateway(command, compression, options.cases, folder / f"compression-{compression}")
+    print("\n".join(wrong) or "no problems were found", flush=True)
     return 1 if wrong else 0
 
 

@@ -1,7 +1,7 @@
-"""A backend that lets everybody in and sends each message back, in the way that the path of the handshake names.
+"""A backend that accepts all clients and echoes their messages. The path of the handshake selects how.
 
-`/reply`: in the answer, with `Ws-Reply`. `/put`: by a PUT to the client's `ws_uri`, made before the message is answered
-for, so that echoes keep the order of the messages.
+`/reply`: in the answer, with `Ws-Reply`. `/put`: by a PUT to the client's `ws_uri` before the message is answered, so
+that echoes keep the order of the messages.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from contextlib import suppress
 WAYS = ("put", "reply")
 
 LARGEST = 1 << 25
-"""Bytes of a body that are read in one go: more than the suite's longest message."""
+"""The limit of the stream's buffer in bytes: more than the suite's longest message."""
 
 Headers = dict[str, str]
 
 
 class Link:
-    """One connection, of which each end may send messages of HTTP."""
+    """An HTTP connection: sends and receives requests and responses."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -29,7 +29,7 @@ class Link:
         await self._writer.drain()
 
     async def receive(self) -> tuple[str, Headers, bytes]:
-        """Return start line, headers by lower-case name, and body. Raises `EOFError` when no more comes."""
+        """Return start line, headers by lower-case name, and body. Raises `EOFError` at the end."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         start, *lines = head.decode("latin-1").strip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -40,7 +40,7 @@ class Link:
 
 
 class Backend:
-    """`open`: the clients that are in, by `ws_uri`. `surprises`: what should not have happened."""
+    """`open`: the `ws_uri` of each connected client. `surprises`: unexpected events, as sentences."""
 
     def __init__(self) -> None:
         self.open: set[str] = set()

@@ -1,4 +1,4 @@
-"""The suite's fuzzing client: a process that is told what to do by a file, and watched, as it does not always end."""
+"""The suite's fuzzing client: a process whose progress is watched, because it does not always end."""
 
 import asyncio
 import json
@@ -10,30 +10,30 @@ from tests.conformance.autobahn import python2
 from tests.conformance.autobahn.verdict import section
 
 CASE_TIMEOUT_S = 600.0
-"""Seconds without a word from the client: the suite gives its longest case 480."""
+"""The longest time without output in seconds: the suite allows 480 for its longest case."""
 
 EXIT_TIMEOUT_S = 3.0
-"""The same once it told of an exception, which leaves it with nothing to do."""
+"""The same after an exception, which leaves the client without further work."""
 
 
 class Client:
-    """One run of the suite. `command`: what to start; `folder`: where it works; `tell`: called with what it is at."""
+    """One run of the suite by `command` in `folder`. `tell` is called with the current way and section."""
 
     def __init__(self, command: list[str], folder: Path, tell: Callable[[str], None]) -> None:
         self.cases: list[str] = []
-        """The names of the cases that are run, as the client read the patterns."""
+        """The names of the cases, as the client expanded the patterns."""
         self._command = command
         self._folder = folder
         self._log = folder / "client.log"
         self._tell = tell
 
     async def run(self, spec: Mapping[str, object]) -> list[str]:
-        """Do what `spec` says; return what is wrong with the client itself."""
-        told = self._folder / "spec.json"
-        told.write_text(json.dumps(spec))
+        """Run the client with `spec`; return the problems of the client itself."""
+        path = self._folder / "spec.json"
+        path.write_text(json.dumps(spec))
         process = await asyncio.create_subprocess_exec(
             *self._command,
-            *("--mode", "fuzzingclient", "--spec", str(told)),
+            *("--mode", "fuzzingclient", "--spec", str(path)),
             cwd=self._folder,
             env={**python2.environment(), "PYTHONUNBUFFERED": "1"},
             stdout=asyncio.subprocess.PIPE,
@@ -47,13 +47,13 @@ class Client:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-        return [f"the client failed, or fell silent, or had nothing to do: see {self._log}"]
+        return [f"the client failed, made no progress, or had no case to run: see {self._log}"]
 
-    async def _follow(self, said: asyncio.StreamReader) -> bool:
-        """Write down what the client says. Return whether it came to its end."""
+    async def _follow(self, output: asyncio.StreamReader) -> bool:
+        """Log the client's output and follow its progress; return whether it finished."""
         timeout, at = CASE_TIMEOUT_S, ""
         with self._log.open("wb") as log:
-            while line := await _line(said, timeout):
+            while line := await _line(output, timeout):
                 log.write(line)
                 text = line.decode("utf-8", "replace")
                 if text.startswith("Cases = "):
@@ -64,11 +64,11 @@ class Client:
                         self._tell(at)
                 if text.startswith(("Traceback", "Cases = []")):
                     timeout = EXIT_TIMEOUT_S
-        return timeout == CASE_TIMEOUT_S and said.at_eof()
+        return timeout == CASE_TIMEOUT_S and output.at_eof()
 
 
 async def _line(stream: asyncio.StreamReader, timeout: float) -> bytes:
-    """Return the next line; nothing at the end, or when none came for `timeout` seconds."""
+    """Return the next line, or nothing at the end or after `timeout` seconds."""
     try:
         return await asyncio.wait_for(stream.readline(), timeout)
     except asyncio.TimeoutError:

@@ -1,4 +1,4 @@
-"""The suite's client, in an environment of the Python 2.7 that it needs."""
+"""Installs the suite's client in an environment of Python 2.7, which it needs."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ elsewhere, `conda create -n python2 python=2.7` makes one to put on the PATH."""
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 
 ACCELERATION = "wsaccel==0.6.6"
-"""Masks and checks text ten times as fast as the suite itself, but has to be compiled."""
+"""Makes the suite's masking and UTF-8 validation ten times as fast, but needs a compiler."""
 
 _PROBE = "import sys; assert sys.version_info[:2] == (2, 7); print(sys.executable)"
 
@@ -23,7 +23,7 @@ _PROBE = "import sys; assert sys.version_info[:2] == (2, 7); print(sys.executabl
 def find() -> str | None:
     """Return the Python 2.7 of this machine."""
     for candidate in _candidates():
-        # A pyenv's shim is on the PATH of versions too that it does not answer to.
+        # The PATH may have a shim of pyenv for a version that is not selected.
         probe = subprocess.run([candidate, "-c", _PROBE], capture_output=True, text=True, check=False)
         if probe.returncode == 0:
             return probe.stdout.strip()
@@ -38,7 +38,7 @@ def _candidates() -> Iterator[str]:
 
 
 def commands(python: str, folder: Path) -> Path:
-    """Return where the suite's commands are: in an environment in `folder`, which is made unless it is there."""
+    """Return the folder of the suite's commands; install them in an environment in `folder` if needed."""
     made_of = folder / "made-of"
     wanted = f"{python}\n{REQUIREMENTS.read_text()}{ACCELERATION}\n"
     if not made_of.exists() or made_of.read_text() != wanted:
@@ -50,13 +50,13 @@ def commands(python: str, folder: Path) -> Path:
         try:
             _run([*pip, ACCELERATION])
         except RuntimeError as error:
-            print(f"going on without acceleration, which could not be compiled:\n{error}", flush=True)
+            print(f"continuing without acceleration, which could not be compiled:\n{error}", flush=True)
         made_of.write_text(wanted)
     return folder / "bin"
 
 
 def environment() -> dict[str, str]:
-    """Return this process's variables but for those that are meant for its own Python."""
+    """Return this process's environment without the variables of Python."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 

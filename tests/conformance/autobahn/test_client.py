@@ -1,4 +1,4 @@
-"""A client that does not do its work to the end is found out."""
+"""The run of the suite fails if its client fails or makes no progress."""
 
 import asyncio
 import json
@@ -20,13 +20,13 @@ Running test case ID 1.1.1 for agent reply from peer tcp4:127.0.0.1:15000
 
 
 class Watch:
-    """What becomes of a client that is this script."""
+    """Runs a script as the client. `progress`: what it reported; `wrong`: the problems of the client."""
 
     def __init__(self, folder, says: str, last: str = "") -> None:
         script = folder / "script.py"
         script.write_text(f"import sys, time\nprint({says!r})\n{last}\n")
-        self.told: list[str] = []
-        self.client = Client([sys.executable, str(script)], folder, self.told.append)
+        self.progress: list[str] = []
+        self.client = Client([sys.executable, str(script)], folder, self.progress.append)
         self.wrong = asyncio.run(self.client.run({"cases": ["*"]}))
         self.log = (folder / "client.log").read_text()
 
@@ -35,7 +35,7 @@ def test_the_client_gets_its_cases_and_its_progress_is_followed(tmp_path):
     watch = Watch(tmp_path, SAYS, "print(sys.argv[1:])")
     assert watch.wrong == []
     assert watch.client.cases == ["1.1.1", "1.1.2", "12.5.18"]
-    assert watch.told == ["put: section 1", "put: section 12", "reply: section 1"]
+    assert watch.progress == ["put: section 1", "put: section 12", "reply: section 1"]
     spec = tmp_path / "spec.json"
     assert json.loads(spec.read_text()) == {"cases": ["*"]}
     assert watch.log == f"{SAYS}\n{['--mode', 'fuzzingclient', '--spec', str(spec)]}\n"
@@ -60,7 +60,7 @@ def test_the_client_does_not_inherit_variables_of_python_3(tmp_path, monkeypatch
 def test_a_client_that_fails_is_noticed(tmp_path, monkeypatch, says, last):
     monkeypatch.setattr(client, "EXIT_TIMEOUT_S", 0.1)
     watch = Watch(tmp_path, says, f"sys.stdout.flush()\n{last}")
-    assert watch.wrong == [f"the client failed, or fell silent, or had nothing to do: see {tmp_path / 'client.log'}"]
+    assert watch.wrong == [f"the client failed, made no progress, or had no case to run: see {tmp_path / 'client.log'}"]
 
 
 def test_a_client_that_makes_no_progress_is_noticed(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The client is told of each way to echo, and of the cases that a gateway with this `COMPRESSION` is to pass."""
+"""The specification of the client has each way to echo, and the cases for a `COMPRESSION`."""
 
 import pytest
 

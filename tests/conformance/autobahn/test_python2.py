@@ -1,4 +1,4 @@
-"""Python 2.7 is found where it is, and where it is not, that is said."""
+"""Python 2.7 is found, or the command says how to get it."""
 
 import sys
 
@@ -13,7 +13,7 @@ FAILS = "#!/bin/sh\necho 'the command exists in these versions: 2.7.18' >&2\nexi
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine without Python 2.7; returns a function that puts a script there."""
+    """Hide all installed Python 2.7; return a function that installs a script."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
 
@@ -28,7 +28,7 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("machine")
-def test_no_python_2_is_found_where_there_is_none():
+def test_nothing_is_found_without_a_python_2():
     assert python2.find() is None
 
 

@@ -1,4 +1,4 @@
-"""The judge finds each kind of wrong, and nothing where all is right."""
+"""Each kind of problem in a report is found, and a report without problems passes."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""What a report of the suite says: a table of it, and what is wrong with it.
+"""Evaluates a report of the suite: a table, and a list of problems.
 
-A report is, for each case (`"9.1.6"`), how the gateway behaved and how the connection was closed, in the suite's words.
+A report maps each case (`"9.1.6"`) to the behaviour of the gateway and the end of the connection, in the suite's terms.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ _BEHAVIORS = {
 _GOOD_CLOSES = {"OK", "INFORMATIONAL"}
 
 RACES = frozenset({"3.2", "3.3", "3.4", "4.1.3", "4.1.4", "4.1.5", "4.2.3", "4.2.4", "4.2.5", "5.15"})
-"""Cases that send a message and, right behind it, a violation. Strictly, the echo comes before the connection is
-failed; here it comes by way of the backend, and a connection is failed at once."""
+"""Cases that send a violation right after a message. The suite expects the echo before the failure. Here the echo
+travels through the backend, while the connection is failed at once."""
 
 
 def kind(result: Mapping[str, Any] | None) -> str:
-    """Return the one of `KINDS` that a case's result is; None is that of a case which was not run."""
+    """Return which of `KINDS` the result of a case is. `result`: None if the case was not run."""
     if result is None:
         return "missing"
     found = _BEHAVIORS.get(result["behavior"], "failed")
@@ -36,7 +36,7 @@ def kind(result: Mapping[str, Any] | None) -> str:
 
 
 def judge(report: Report, cases: Collection[str]) -> list[str]:
-    """Return what is wrong with the results of `cases`: a sentence each, none where all is right."""
+    """Return one sentence for each problem with the results of `cases`."""
     if not cases:
         return ["no case was run"]
     wrong = []
@@ -51,7 +51,7 @@ def judge(report: Report, cases: Collection[str]) -> list[str]:
 
 
 def table(report: Report, cases: Collection[str]) -> str:
-    """Return how many of `cases` are of which of `KINDS`, by section, and how many seconds they took."""
+    """Return a table with the number of cases of each of `KINDS` and their seconds, by section."""
     rows = [["section", "cases", *KINDS, "seconds"]]
     sections = sorted({section(case) for case in cases}, key=int)
     groups = {each: [case for case in cases if section(case) == each] for each in sections}
@@ -63,5 +63,5 @@ def table(report: Report, cases: Collection[str]) -> str:
 
 
 def section(case: str) -> str:
-    """Return the first number of a case's name."""
+    """Return the section of a case: the first number of its name."""
     return case.partition(".")[0]
