@@ -1,1 +1,1 @@
-"""Backend and gateway killed and restarted at random under load: the books have to be right all the same."""
+"""Backend and gateway are killed and restarted at random under load; afterwards, all promises are audited."""

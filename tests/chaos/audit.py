@@ -1,4 +1,4 @@
-"""What the backend wrote down against what the clients know: every promise, checked. Knows no process and no socket."""
+"""Checks every promise: compares the log of the backend with the records of the clients. No process, no socket."""
 
 import json
 from collections import Counter
@@ -7,24 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LAST = 2**53 - 1
-"""The number of an event that is the last, whatever came before: `end`, or what a gateway gives the DELETEs of one that
-was lost."""
+"""The number of the event `end`, the last one of a connection."""
 
 HOSTILE = "hostile-"
-"""What names of hostile clients begin with."""
+"""The prefix of the names of hostile clients."""
 
 UNDELIVERED = 1011
 SEEN = {"ok", "mute", "hung"}
-"""Verdicts after which the backend has the event, whether the gateway knows it or not."""
+"""Verdicts after which the backend has processed the event, whether or not the gateway received the answer."""
 
 
 @dataclass
 class Life:
     """One connection as its client knows it.
 
-    `sent`: messages it wrote, numbered from 1, those in `asked` with a question that is answered by a reply. `end`:
-    `clean`: it sent a Close 1000 and got one; `closed 1001`: the gateway closed it; `lost`: the connection broke off;
-    `left`: it broke off itself; `refused 403`: it got no 101; empty: it lives.
+    `sent`: the number of messages, which are numbered from 1; those in `asked` expect a reply. `end`: empty while it is
+    connected, or `clean` (its Close 1000 was answered), `closed 1001` (closed by the gateway), `lost` (the connection
+    ended), `left` (the client ended the connection) or `refused 403` (no 101).
     """
 
     name: str
@@ -38,48 +37,48 @@ class Life:
 
     @property
     def has_seen_all(self) -> bool:
-        """Whether all that was sent to it came before its end: a Close is the last that is sent."""
+        """Whether it received everything that was sent to it, because a Close is sent last."""
         return self.end == "clean" or self.end.startswith("closed")
 
 
 def number_of(event: str) -> int:
-    """Return the number of an event, as it stands in the books behind the id."""
+    """Return the number of an event, as the log names it."""
     return LAST if event == "end" else int(event)
 
 
-def is_lost(told: dict[str, Any]) -> bool:
-    """Return whether a DELETE is that of a gateway that was lost: it does not know how many messages came."""
-    return told["messages_in"] is None
+def is_lost(body: dict[str, Any]) -> bool:
+    """Return whether a DELETE reports a lost gateway: then the number of messages is unknown."""
+    return body["messages_in"] is None
 
 
-def tells_of_loss(told: dict[str, Any]) -> bool:
-    """Return whether a DELETE says that messages may be missing."""
-    return is_lost(told) or told["code"] == UNDELIVERED or bool(told.get("undelivered"))
+def reports_loss(body: dict[str, Any]) -> bool:
+    """Return whether a DELETE reports that messages may be missing."""
+    return is_lost(body) or body["code"] == UNDELIVERED or bool(body.get("undelivered"))
 
 
 class Order:
-    """POST, then each message, then the DELETE: each begins when the one before was answered, and repeats only then."""
+    """Checks the order: POST, messages, DELETE. Each follows the answer to the one before; repeats come at once."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
         self._last, self._method, self._is_taken = -1, "", True
 
-    def take(self, method: str, event: int, verdict: str, told: dict[str, Any] | None) -> None:
-        """Look at the next request. `told`: the body of a DELETE."""
+    def take(self, method: str, event: int, verdict: str, body: dict[str, Any] | None) -> None:
+        """Check the next request. `body`: that of a DELETE."""
         last, is_taken = self._last, verdict == "ok"
-        if told is not None and event == LAST and not is_lost(told):
-            event = told["messages_in"] + 1
+        if body is not None and event == LAST and not is_lost(body):
+            event = body["messages_in"] + 1
         if event == last:
             self._is_taken = self._is_taken or is_taken
             if method != self._method:
                 self.faults.append(f"event {event} was a {self._method} and is a {method}")
             return
-        if self._method == "DELETE" and not (told is not None and is_lost(told)):
+        if self._method == "DELETE" and not (body is not None and is_lost(body)):
             self.faults.append(f"{method} {event} came after the DELETE")
-        elif told is not None and (last == -1 or is_lost(told)):
-            # Its gateway was killed, or its POST before it was written down.
+        elif body is not None and (last == -1 or is_lost(body)):
+            # The gateway was killed, or the backend before it logged the POST.
             pass
-        elif event != last + 1 and not (told is not None and tells_of_loss(told)):
+        elif event != last + 1 and not (body is not None and reports_loss(body)):
             self.faults.append(f"{method} {event} came after {self._method} {last}")
         elif not self._is_taken and method == "PUT":
             self.faults.append(f"PUT {event} began before {self._method} {last} was answered")
@@ -87,7 +86,7 @@ class Order:
 
 
 class HostileAccount:
-    """A hostile client's connection as the backend knows it: only what it is owed is kept."""
+    """The connection of a hostile client, as the backend logged it. Only the order and the DELETE are checked."""
 
     def __init__(self, client: str, name: str) -> None:
         self.id = client
@@ -99,7 +98,7 @@ class HostileAccount:
         self._order = Order()
 
     def take(self, method: str, event: int, verdict: str, body: str) -> None:
-        """Look at the next request."""
+        """Check the next request."""
         self.is_owed = self.is_owed or (method == "POST" and verdict in SEEN)
         self.messages += method == "PUT"
         if method == "DELETE":
@@ -109,7 +108,7 @@ class HostileAccount:
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong, in sentences."""
+        """Return the violations, as sentences."""
         faults = self._order.faults[:3]
         if self.is_owed and not self.is_settled:
             faults.append("its DELETE is missing")
@@ -120,14 +119,14 @@ class HostileAccount:
 
 @dataclass
 class Account:
-    """One connection as the backend knows it. An event is its number; `told`: its refusal was answered."""
+    """One connection, as the backend logged it. `refused`: the answer with its refusal was sent."""
 
     id: str
     name: str = "-"
     requests: list[tuple[str, int, str]] = field(default_factory=list)
     bodies: dict[tuple[str, int], str] = field(default_factory=dict)
     pushes: list[tuple[int, str]] = field(default_factory=list)
-    told: bool = False
+    refused: bool = False
     faults: list[str] = field(default_factory=list)
 
     def verdicts(self, method: str) -> set[str]:
@@ -142,7 +141,7 @@ class Account:
 
     @property
     def is_owed(self) -> bool:
-        """Whether it may have been accepted: it has to get its DELETE."""
+        """Whether it may have been accepted, so that a DELETE is owed."""
         return bool(self.verdicts("POST") & SEEN)
 
     @property
@@ -153,24 +152,24 @@ class Account:
     def repeats(self) -> int:
         return len(self.requests) - len({event for _, event, _ in self.requests})
 
-    def told_by(self, event: int) -> dict[str, Any]:
-        """Return what the DELETE of this number tells."""
-        told: dict[str, Any] = json.loads(self.bodies["DELETE", event])
-        return told
+    def delete_body(self, event: int) -> dict[str, Any]:
+        """Return the body of the DELETE of this number."""
+        body: dict[str, Any] = json.loads(self.bodies["DELETE", event])
+        return body
 
     @property
-    def deletes_told(self) -> list[tuple[int, dict[str, Any]]]:
-        """The number of each DELETE, and what it tells."""
-        return [(event, self.told_by(event)) for event in sorted(self.deletes)]
+    def delete_bodies(self) -> list[tuple[int, dict[str, Any]]]:
+        """The number and the body of each DELETE."""
+        return [(event, self.delete_body(event)) for event in sorted(self.deletes)]
 
     @property
-    def says_so(self) -> bool:
-        """Whether its DELETE tells that messages may be missing."""
-        return any(tells_of_loss(told) for _, told in self.deletes_told)
+    def reports_loss(self) -> bool:
+        """Whether its DELETE reports that messages may be missing."""
+        return any(reports_loss(body) for _, body in self.delete_bodies)
 
 
 class Ledger:
-    """The books, read line by line."""
+    """The log of the backend, read line by line."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
@@ -182,15 +181,15 @@ class Ledger:
             if words[-1] != ".":
                 continue
             word, client, number = words[0], words[1], number_of(words[2])
-            if word not in ("PUSH", "TOLD") and words[4].startswith(HOSTILE):
+            if word not in ("PUSH", "REFUSED") and words[4].startswith(HOSTILE):
                 hostile = self.hostile.setdefault(client, HostileAccount(client, words[4]))
                 hostile.take(word, number, words[3], " ".join(words[6:-1]))
                 continue
             account = self.accounts.setdefault(client, Account(client))
             if word == "PUSH":
                 account.pushes.append((number, words[3]))
-            elif word == "TOLD":
-                account.told = True
+            elif word == "REFUSED":
+                account.refused = True
             else:
                 verdict, name, context, body = words[3], words[4], words[5], " ".join(words[6:-1])
                 self._take(account, (word, number, verdict), (name, context), body)
@@ -203,7 +202,7 @@ class Ledger:
         account.name = name
         if method == "PUT" and context != name:
             account.faults.append(f"the Ws-Context of {request} is {context}")
-        # The successor of a lost gateway does not know what that one said, only that it is the same event.
+        # After a kill, the same event may be repeated with the body of a lost gateway.
         is_end = method == "DELETE" and event == LAST and is_lost(json.loads(body))
         if account.bodies.setdefault((method, event), body) != body and not is_end:
             account.faults.append(f"event {event} was repeated with another body")
@@ -211,21 +210,21 @@ class Ledger:
 
     @property
     def unsettled(self) -> list[Account | HostileAccount]:
-        """Who is still owed a DELETE."""
-        everybody: list[Account | HostileAccount] = [*self.accounts.values(), *self.hostile.values()]
-        return [each for each in everybody if each.is_owed and not each.is_settled]
+        """The connections whose DELETE is still owed."""
+        everyone: list[Account | HostileAccount] = [*self.accounts.values(), *self.hostile.values()]
+        return [each for each in everyone if each.is_owed and not each.is_settled]
 
 
 @dataclass
 class Findings:
-    """What is wrong, in sentences, and what was counted."""
+    """The violations, as sentences, and the counts."""
 
     violations: list[str]
     counts: Counter[str]
 
 
 def audit(ledger: Ledger, lives: Iterable[Life]) -> Findings:
-    """Compare. Everything has to be at rest: no connection, and nothing under way."""
+    """Compare the log with `lives`. No connection may be left, and no request under way."""
     violations: list[str] = []
     counts: Counter[str] = Counter()
     by_name: dict[str, Account] = {}
@@ -259,7 +258,7 @@ def _count(account: Account, counts: Counter[str]) -> None:
     counts["requests"] += len(account.requests)
     counts["repeats"] += account.repeats
     counts["DELETEs"] += len(account.deletes)
-    counts["DELETEs of a lost gateway"] += any(is_lost(told) for _, told in account.deletes_told)
+    counts["DELETEs of a lost gateway"] += any(is_lost(body) for _, body in account.delete_bodies)
     counts["DELETEs missing"] += account.is_owed and not account.is_settled
     for _, status in account.pushes:
         counts[f"pushes {status}"] += 1
@@ -268,89 +267,89 @@ def _count(account: Account, counts: Counter[str]) -> None:
 def _order(account: Account) -> list[str]:
     order = Order()
     for method, event, verdict in account.requests:
-        order.take(method, event, verdict, account.told_by(event) if method == "DELETE" else None)
+        order.take(method, event, verdict, account.delete_body(event) if method == "DELETE" else None)
     return order.faults
 
 
 def _deletes(account: Account) -> list[str]:
-    """One for each that may have been accepted, none for whom the gateway knows to be refused."""
+    """Check that each possibly accepted client has one DELETE, and each refused client none."""
     faults: list[str] = []
     if account.is_owed and not account.is_settled:
         faults.append("its DELETE is missing")
     if len(account.deletes) > 1:
         faults.append(f"it has more than one DELETE: {sorted(account.deletes)}")
-    if account.told and not account.is_owed and not all(is_lost(told) for _, told in account.deletes_told):
-        faults.append("it was refused, and got a DELETE all the same")
+    if account.refused and not account.is_owed and not all(is_lost(body) for _, body in account.delete_bodies):
+        faults.append("it was refused, but has a DELETE")
     return faults
 
 
 def _contents(account: Account) -> list[str]:
-    """Each message is the one that its number says; a DELETE that says nothing of a loss comes when there is none."""
+    """Check that each message has its own number, and that each DELETE reports the losses."""
     faults: list[str] = []
     for event in account.events("PUT", {"ok", "mute", "hung", "busy"}):
-        said = account.bodies["PUT", event].split(" ")[:2]
-        if said != [str(event), account.name]:
-            faults.append(f"event {event} is message {' of '.join(said)}")
-    for event, told in account.deletes_told:
-        if is_lost(told):
-            if (told["code"], told["reason"], event) != (1006, "gateway lost", LAST):
-                faults.append(f"DELETE {event} of a lost gateway says {told}")
+        found = account.bodies["PUT", event].split(" ")[:2]
+        if found != [str(event), account.name]:
+            faults.append(f"event {event} is message {' of '.join(found)}")
+    for event, body in account.delete_bodies:
+        if is_lost(body):
+            if (body["code"], body["reason"], event) != (1006, "gateway lost", LAST):
+                faults.append(f"DELETE {event} of a lost gateway has the body {body}")
             continue
-        missing = set(range(1, told["messages_in"] + 1)) - account.events("PUT", {"ok"})
-        given_up = told.get("undelivered", len(missing) if told["code"] == UNDELIVERED else 0)
+        missing = set(range(1, body["messages_in"] + 1)) - account.events("PUT", {"ok"})
+        given_up = body.get("undelivered", len(missing) if body["code"] == UNDELIVERED else 0)
         if len(missing) > given_up:
-            faults.append(f"the DELETE says {told}, but messages {sorted(missing)} were not taken")
-        if event not in (LAST, told["messages_in"] + 1) and not tells_of_loss(told):
-            faults.append(f"the DELETE is event {event}, but says {told}")
+            faults.append(f"the DELETE has the body {body}, but messages {sorted(missing)} were not delivered")
+        if event not in (LAST, body["messages_in"] + 1) and not reports_loss(body):
+            faults.append(f"the DELETE is event {event}, but has the body {body}")
     return faults
 
 
 def _delivered(life: Life, account: Account, counts: Counter[str]) -> list[str]:
-    """No message is lost of which nobody was told."""
+    """Check that each lost message was reported to the backend or known to the client."""
     faults: list[str] = []
     if not life.end:
-        faults.append("it did not come to an end")
+        faults.append("it did not end")
     if life.admitted and "ok" not in account.verdicts("POST"):
-        faults.append("it got in, and the backend knows nothing of it")
+        faults.append("it was accepted, but the backend did not log it")
     missing = set(range(1, life.sent + 1)) - account.events("PUT", SEEN)
     acknowledged = {number for number in missing if number <= max(life.replies, default=0)}
     if acknowledged:
-        faults.append(f"messages {sorted(acknowledged)} were acknowledged, and the backend has them not")
+        faults.append(f"messages {sorted(acknowledged)} were acknowledged, but the backend has not logged them")
     if life.end == "left":
-        counts["messages that their client cut off"] += len(missing)
-    elif life.end != "clean" or account.says_so:
-        counts["messages lost, and told so"] += len(missing)
+        counts["messages cut off by their client"] += len(missing)
+    elif life.end != "clean" or account.reports_loss:
+        counts["messages lost, reported"] += len(missing)
     elif missing:
-        counts["messages lost, untold"] += len(missing)
-        faults.append(f"messages {sorted(missing)} are lost, and nobody was told")
+        counts["messages lost, unreported"] += len(missing)
+        faults.append(f"messages {sorted(missing)} are lost, but were not reported")
     return faults
 
 
 def _replies(life: Life) -> list[str]:
     expected = life.asked[: len(life.replies)]
-    return [] if life.replies == expected else [f"replies came to {life.replies}, it asked in {life.asked}"]
+    return [] if life.replies == expected else [f"replies to {life.replies} arrived, but it asked in {life.asked}"]
 
 
 def _pushes(life: Life, account: Account) -> list[str]:
-    """What was answered 200 arrives in order: all of it before a Close, else all up to some point."""
+    """Check that pushes answered 200 arrive in order: all of them before a Close, otherwise all up to some point."""
     faults: list[str] = []
     if life.pushes != sorted(set(life.pushes)):
-        faults.append(f"pushes came out of order: {life.pushes}")
+        faults.append(f"pushes arrived out of order: {life.pushes}")
     pushed = {number for number, _ in account.pushes}
-    unheard = [number for number in life.pushes if number not in pushed]
-    # The last of a backend's life may not have been written down. More than one of a client's were not under way.
-    if len({number // 1_000_000 for number in unheard}) < len(unheard):
-        faults.append(f"pushes came that nobody made: {unheard}")
+    unknown = [number for number in life.pushes if number not in pushed]
+    # A killed backend may not have logged its last push to a client.
+    if len({number // 1_000_000 for number in unknown}) < len(unknown):
+        faults.append(f"pushes arrived that were not logged: {unknown}")
     refused = {number for number, status in account.pushes if status not in ("200", "unknown")}
     if refused & set(life.pushes):
-        faults.append(f"pushes came that were refused: {sorted(refused & set(life.pushes))}")
-    strange = {status for _, status in account.pushes} - {"200", "410", "429", "unknown"}
-    if strange:
-        faults.append(f"pushes were answered {strange}")
+        faults.append(f"refused pushes arrived: {sorted(refused & set(life.pushes))}")
+    unexpected = {status for _, status in account.pushes} - {"200", "410", "429", "unknown"}
+    if unexpected:
+        faults.append(f"pushes were answered {unexpected}")
     if life.admitted:
         taken = {number for number, status in account.pushes if status == "200"}
         until = max(taken, default=0) if life.has_seen_all else max(life.pushes, default=0)
         gaps = {number for number in taken if number <= until} - set(life.pushes)
         if gaps:
-            faults.append(f"pushes {sorted(gaps)} were answered 200 and never came")
+            faults.append(f"pushes {sorted(gaps)} were answered 200, but did not arrive")
     return faults

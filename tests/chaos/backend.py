@@ -1,18 +1,18 @@
-"""A backend that can be killed at any moment. What it was asked, and what it asked, stands in a file: its books.
+"""A backend that can be killed at any moment. It logs all requests and pushes to a file.
 
-    python backend.py PORT GATEWAY-PORT BOOKS LIFE SEED
+    python backend.py PORT GATEWAY-PORT LOG LIFE SEED
 
-Each request is written down before it is answered, with one system call: no kill takes it back. It has no other memory:
-started again, it reads there who is connected. Beside the kills it has failings of its own: it answers late, or 503, or
-not at all, hangs up before it wrote a request down or after, and closes connections that are kept alive.
+Each request is logged before it is answered, with one system call, so that the log survives a kill. The log is its only
+memory: after a start, it reads the connected clients from there. It also fails by itself: it answers late, with 503 or
+not at all, hangs up before or after it logged a request, and closes idle connections.
 
-A line of the books: a word, the connection's id, the event's number (of a push: its own), what was answered, the
-`Authorization` and `Ws-Context` that came with it ("-" for none), and the body without spaces around it. A full stop
-ends it: a line without one was not written to its end, so that nothing was answered either.
+A line of the log has: a method or another word, the connection id, the number of the event or push, the verdict, the
+`Authorization` and `Ws-Context` of the request ("-" for none), and the stripped body. It ends with a full stop: a line
+without one is incomplete, and its request was not answered.
 
-What a hostile client gets is said by its name (`FATES`). Of its messages the books have no bodies, and no pushes.
+The name of a hostile client selects the verdict (`FATES`). The log has no bodies of its messages, and no pushes to it.
 
-With CHAOS_CA in the environment, the file of an authority, pushes go by TLS.
+With a certificate file in the environment variable CHAOS_CA, pushes use TLS.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ BUSY_FOR_A_SECOND = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nCont
 
 PUSHERS = 8
 PUSH_PAUSE = 0.02
-"""Seconds on average between two pushes of one pusher."""
+"""Mean seconds between two pushes of one pusher."""
 
-GREETED = 10
-"""Percent of the clients that get a push before they get their 101."""
+EARLY_PUSH_PERCENT = 10
+"""Percentage of the clients that get a push before their 101."""
 
 CE_ID = re.compile(r"([\w-]+)[.:](\d+|end)")
-"""The connection's id, and the number of the event in it, or `end`."""
+"""The connection id and the number of the event, or `end`."""
 
 HOSTILE = "hostile-"
 FATES = {
@@ -54,7 +54,7 @@ FATES = {
     "post500": ("POST", "busy"),
     "posthung": ("POST", "hung"),
 }
-"""Verdicts on requests about hostile clients, by their kind. Others fare as honest ones do."""
+"""The method that fails and its verdict, by kind of hostile client. Other kinds are treated like honest clients."""
 
 DEAF = "hostile-deaf-"
 DEAF_PUSH = b"." * 30_000
@@ -63,8 +63,8 @@ DEAF_PAUSE = 0.02
 BUSY_PERCENT, UNSEEN_PERCENT, MUTE_PERCENT, HUNG_PERCENT, SLOW_PERCENT, CLOSING_PERCENT = 0.5, 0.3, 0.3, 0.02, 1, 0.5
 
 
-def shown(body: str) -> str:
-    """Return a body as it stands in the books, without what only makes it long."""
+def shortened(body: str) -> str:
+    """Return a body without its padding."""
     return body.rstrip(".\n")
 
 
@@ -73,8 +73,8 @@ def answered(body: bytes, kind: str = "") -> bytes:
     return f"HTTP/1.1 200 OK\r\n{reply}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-class Books:
-    """What outlives a kill. Who is connected stands in a second file, which is soon read: the books become long."""
+class Log:
+    """The log file, and a second file of connected clients, which stays short enough to be read at a start."""
 
     def __init__(self, path: Path) -> None:
         self.clients: dict[str, str] = {}
@@ -126,8 +126,8 @@ class Request:
 
 
 class Backend:
-    def __init__(self, gateway: int, books: Books, life: int, chance: random.Random) -> None:
-        self.books = books
+    def __init__(self, gateway: int, log: Log, life: int, chance: random.Random) -> None:
+        self.log = log
         self.chance = chance
         self._gateway = gateway
         self._busy: set[str] = set()
@@ -148,14 +148,14 @@ class Backend:
         return self.chance.random() * 100 < share
 
     def verdict(self, request: Request) -> str:
-        """Decide what becomes of a request, and write it down, unless it is to be as if it had never come."""
+        """Decide the answer to a request and log it, unless the request is to be treated as never received."""
         method, fate_of_hostile = FATES.get(request.name.split("-")[1], ("", "")) if request.is_hostile else ("", "")
         if request.method == method:
             verdict = fate_of_hostile
         elif request.is_hostile and request.method == "POST":
             verdict = "ok"
         elif request.method == "POST":
-            # A refusal is for good: were the POST repeated, its answer would be the same.
+            # The verdict depends on the name only, so that a repeated POST gets the same answer.
             fate = zlib.crc32(request.name.encode()) % 1000
             verdict = "no" if fate < 30 else "busy" if fate < 35 else "mute" if fate < 45 else "ok"
         elif self.percent(BUSY_PERCENT):
@@ -165,51 +165,51 @@ class Backend:
         else:
             verdict = "mute" if self.percent(MUTE_PERCENT) else "hung" if self.percent(HUNG_PERCENT) else "ok"
         body = "" if request.method == "POST" or (request.is_hostile and request.method == "PUT") else request.body
-        self.books.write(
-            request.method, request.client, request.event, verdict, request.name, request.context, shown(body)
+        self.log.write(
+            request.method, request.client, request.event, verdict, request.name, request.context, shortened(body)
         )
         return verdict
 
     async def push(self, client: str, link: "Link") -> None:
-        """Push the next number to a client; one at a time, so that they are in order."""
+        """Push the next number to a client, unless a push to it is under way."""
         if client in self._busy:
             return
         self._busy.add(client)
         number, status = next(self._numbers), "unknown"
-        name = self.books.clients.get(client, "-")
+        name = self.log.clients.get(client, "-")
         padding = "." * (30_000 if self.percent(1) else 10)
         try:
             status = await link.put(client, f"p {number} {name} {padding}".encode())
         except (OSError, EOFError, ValueError):
             link.close()
         finally:
-            self.books.write("PUSH", client, number, status, name)
+            self.log.write("PUSH", client, number, status, name)
             self._busy.discard(client)
         if status == "410":
-            self.books.clients.pop(client, None)
+            self.log.clients.pop(client, None)
 
     async def _push_for_ever(self) -> None:
         link = Link(self._gateway)
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / PUSH_PAUSE))
-            if self.books.clients:
-                await self.push(self.chance.choice(list(self.books.clients)), link)
+            if self.log.clients:
+                await self.push(self.chance.choice(list(self.log.clients)), link)
 
     async def _push_to_the_deaf(self) -> None:
-        """Push to clients that never read; what that is answered is nobody's business."""
+        """Push to clients that never read; the answers are not logged."""
         link = Link(self._gateway)
         while True:
             await asyncio.sleep(DEAF_PAUSE)
-            if self.books.deaf:
-                client = self.chance.choice(list(self.books.deaf))
+            if self.log.deaf:
+                client = self.chance.choice(list(self.log.deaf))
                 try:
                     if await link.put(client, DEAF_PUSH) == "410":
-                        self.books.deaf.pop(client, None)
+                        self.log.deaf.pop(client, None)
                 except (OSError, EOFError, ValueError):
                     link.close()
 
-    async def greet(self, request: Request) -> None:
-        """Push to a client that waits for its 101."""
+    async def push_early(self, request: Request) -> None:
+        """Push to a client that still waits for its 101."""
         link = Link(self._gateway)
         try:
             await self.push(request.client, link)
@@ -221,14 +221,14 @@ TLS = ssl.create_default_context(cafile=os.environ["CHAOS_CA"]) if "CHAOS_CA" in
 
 
 class Link:
-    """A connection to the gateway's REST API, made when it is needed."""
+    """A connection to the gateway's REST API, opened on demand."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def put(self, client: str, body: bytes) -> str:
-        """Return the status that a push was answered with."""
+        """Push `body`; return the status of the answer."""
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=TLS)
         reader, writer = self._streams
@@ -246,7 +246,7 @@ class Link:
 
 
 class Server(asyncio.Protocol):
-    """A connection of the gateway. It has one request at a time on it."""
+    """A connection of the gateway, with one request at a time."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -262,7 +262,7 @@ class Server(asyncio.Protocol):
         if mark:
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             if len(rest) >= length:
-                assert len(rest) == length, "a second request came before the first was answered"
+                assert len(rest) == length, "a second request arrived before the first was answered"
                 self._buffer = b""
                 self._take(Request(head, rest))
 
@@ -273,34 +273,34 @@ class Server(asyncio.Protocol):
             self._transport.close()
         elif verdict == "busy":
             self._transport.write(BUSY_FOR_A_SECOND if backend.percent(10) else BUSY)
-            self._tell_refusal(request)
+            self._log_refusal(request)
         elif verdict == "bad":
             self._transport.write(BAD)
         elif verdict == "no":
             self._transport.write(answered(b'{"code":"NO"}'))
-            self._tell_refusal(request)
+            self._log_refusal(request)
         elif verdict == "ok":
-            if request.method == "POST" and not request.is_hostile and backend.percent(GREETED):
-                backend.do(self._greet(request))
+            if request.method == "POST" and not request.is_hostile and backend.percent(EARLY_PUSH_PERCENT):
+                backend.do(self._push_early(request))
             elif backend.percent(SLOW_PERCENT):
                 pause = backend.chance.uniform(0, 0.1)
                 asyncio.get_running_loop().call_later(pause, self._answer, request)
             else:
                 self._answer(request)
 
-    def _tell_refusal(self, request: Request) -> None:
-        """Write down, once it is so, that the gateway has the refusal: it owes no DELETE then."""
+    def _log_refusal(self, request: Request) -> None:
+        """Log that the gateway received the refusal of a POST, after which no DELETE may follow."""
         if request.method == "POST" and not request.is_hostile:
-            # What is written leaves at the end of the loop's turn.
-            asyncio.get_running_loop().call_later(0.02, self._backend.books.write, "TOLD", request.client, 0)
+            # The answer is sent at the end of the loop's turn.
+            asyncio.get_running_loop().call_later(0.02, self._backend.log.write, "REFUSED", request.client, 0)
 
-    async def _greet(self, request: Request) -> None:
-        await self._backend.greet(request)
+    async def _push_early(self, request: Request) -> None:
+        await self._backend.push_early(request)
         self._answer(request)
 
     def _answer(self, request: Request) -> None:
         if self._transport.is_closing():
-            # Its gateway was killed.
+            # The gateway was killed.
             return
         if request.method == "POST":
             self._transport.write(answered(json.dumps({"code": "OK", "context": request.name}).encode()))
@@ -312,9 +312,9 @@ class Server(asyncio.Protocol):
             self._transport.close()
 
 
-async def main(port: int, gateway: int, books: str, life: int, seed: int) -> None:
+async def main(port: int, gateway: int, log: str, life: int, seed: int) -> None:
     chance = random.Random(seed * 1000 + life)
-    backend = Backend(gateway, Books(Path(books)), life, chance)
+    backend = Backend(gateway, Log(Path(log)), life, chance)
     server = await asyncio.get_running_loop().create_server(lambda: Server(backend), "127.0.0.1", port, backlog=4096)
     backend.start()
     print("listening", flush=True)

@@ -1,4 +1,4 @@
-"""Clients that know what they did and what became of it. Each is one connection; it may end in any way there is."""
+"""Honest clients, which record what they send and receive. Each has one connection, which may end in any way."""
 
 import asyncio
 import socket
@@ -12,28 +12,28 @@ from tests.support.clients import RESET, upgrade
 from tests.support.frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 
 TIMEOUT_S = 30.0
-"""Seconds that a client waits for what has to come, through kills and restarts."""
+"""Seconds that a client waits for an answer, across kills and restarts."""
 
 MEAN_INTERVAL_S = 0.05
-"""Seconds on average between two messages of one client."""
+"""Mean seconds between two messages of one client."""
 
 
 class Client(asyncio.Protocol):
-    """A WebSocket client on bare TCP, which writes down what it sends and gets."""
+    """A WebSocket client on bare TCP, which records its messages in `life`."""
 
     def __init__(self, life: Life) -> None:
         self.life = life
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """What the handshake was answered with, 0 if it was not."""
+        """The status of the answer to the handshake, 0 without an answer."""
         self.ended = asyncio.Event()
         self._buffer = b""
         self._close = b""
-        self._heard = asyncio.Event()
+        self._received = asyncio.Event()
         self._is_closing = False
         self._is_mute = False
         self._transport: asyncio.Transport
 
-    # What comes.
+    # Receiving.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -61,7 +61,7 @@ class Client(asyncio.Protocol):
         if not self.status.done():
             self.status.set_result(0)
         self.ended.set()
-        self._heard.set()
+        self._received.set()
 
     def _take_frame(self) -> bool:
         buffer = self._buffer
@@ -83,13 +83,13 @@ class Client(asyncio.Protocol):
     def _take(self, opcode: int, payload: bytes) -> None:
         life = self.life
         if self._close:
-            life.faults.append(f"a frame {opcode} came after the Close")
+            life.faults.append(f"a frame {opcode} arrived after the Close")
         elif opcode == TEXT:
             kind, number, name = payload.decode().split(" ")[:3]
             if name != life.name:
-                life.faults.append(f"it got what was for {name}")
+                life.faults.append(f"it received a message for {name}")
             (life.pushes if kind == "p" else life.replies).append(int(number))
-            self._heard.set()
+            self._received.set()
         elif opcode == CLOSE:
             code = int.from_bytes(payload[:2], "big")
             self._close = b"clean" if self._is_closing and code == 1000 else b"closed %d" % code
@@ -98,10 +98,10 @@ class Client(asyncio.Protocol):
         elif opcode == PING and not self._is_mute:
             self._transport.write(frame(PONG, payload))
 
-    # What it does.
+    # Sending.
 
     def send(self, *, ask: bool = False, padding: int = 10) -> None:
-        """Send the next message, perhaps one that is to be answered."""
+        """Send the next message. `ask`: for a reply."""
         life = self.life
         life.sent += 1
         if ask:
@@ -110,29 +110,29 @@ class Client(asyncio.Protocol):
         self._transport.write(frame(TEXT, message.encode()))
 
     async def confirm(self) -> None:
-        """Ask, and wait for the answer: all before is then in the backend's books."""
+        """Ask and wait for the reply: all earlier messages are in the backend's log by then."""
         self.send(ask=True)
         await asyncio.wait_for(self._answered(self.life.sent), TIMEOUT_S)
 
     async def _answered(self, number: int) -> None:
         while not self.ended.is_set() and number not in self.life.replies and not self._close:
-            self._heard.clear()
-            await self._heard.wait()
+            self._received.clear()
+            await self._received.wait()
 
     async def close(self) -> None:
-        """Close, and wait for the gateway to do the same."""
+        """Send a Close and wait for the end of the connection."""
         if not self._close:
             self._is_closing = True
             self._transport.write(close_frame(1000))
         await asyncio.wait_for(self.ended.wait(), TIMEOUT_S)
 
     def leave(self) -> None:
-        """Send what was sent, and go without a Close."""
+        """End the connection without a Close, once all written data is sent."""
         self._give_up()
         self._transport.close()
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         if self.ended.is_set():
             return
         self._give_up()
@@ -145,7 +145,7 @@ class Client(asyncio.Protocol):
         self.reset()
 
     async def fall_silent(self) -> None:
-        """Say nothing any more, not even a pong, and wait until the gateway notices."""
+        """Send nothing more, not even pongs, and wait until the gateway ends the connection."""
         self._is_mute = True
         await asyncio.wait_for(self.ended.wait(), TIMEOUT_S)
 
@@ -155,7 +155,7 @@ class Client(asyncio.Protocol):
 
 
 class HonestClients:
-    """Many clients, one life after the other, until they are told to stop."""
+    """Many clients, each of which connects again and again until `stop`."""
 
     def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
         self.lives: list[Life] = []
@@ -168,24 +168,26 @@ class HonestClients:
         self._waves = 0
 
     def start(self, number: int) -> None:
-        """Let `number` clients come, over and over."""
+        """Start `number` clients."""
         self._is_stopping = False
         self._waves += 1
-        self._tasks = [asyncio.ensure_future(self._come_and_go(f"{self._waves}-{each}")) for each in range(number)]
+        self._tasks = [
+            asyncio.ensure_future(self._connect_repeatedly(f"{self._waves}-{each}")) for each in range(number)
+        ]
 
     async def stop(self) -> None:
-        """Let each come to its end, and no more come."""
+        """Wait until each client has ended its connection."""
         self._is_stopping = True
         await asyncio.gather(*self._tasks)
 
     def check(self) -> None:
-        """Raise what one of them fell over."""
+        """Raise the exception of a failed client."""
         for task in self._tasks:
             if task.done() and not self._is_stopping:
                 task.result()
                 raise AssertionError("a client stopped by itself")
 
-    async def _come_and_go(self, name: str) -> None:
+    async def _connect_repeatedly(self, name: str) -> None:
         chance = Random(f"{self._seed} {name}")
         await asyncio.sleep(chance.uniform(0, 1))
         number = 0
@@ -204,7 +206,7 @@ class HonestClients:
             try:
                 await self._live(client, chance)
             except asyncio.TimeoutError:
-                life.faults.append(f"it waited in vain, having sent {life.sent} and got {len(life.replies)} replies")
+                life.faults.append(f"it timed out after {life.sent} messages and {len(life.replies)} replies")
                 client.reset()
             await client.ended.wait()
 
@@ -232,7 +234,7 @@ class HonestClients:
             await client.confirm()
             await client.close()
         elif way < 0.75:
-            # With messages on their way.
+            # Messages may still be under way.
             await client.close()
         elif way < 0.83:
             client.leave()

@@ -1,4 +1,4 @@
-"""Chaos takes minutes: it reigns only when it is asked for, with `--chaos-seconds`."""
+"""The chaos test takes minutes, so it runs only with `--chaos-seconds`."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the chaos, where this folder is named on the command line."""
+    """Add the options of the chaos test, if this folder is named on the command line."""
     group = parser.getgroup("chaos")
     group.addoption("--chaos-seconds", type=float, help="how long to kill and restart backend and gateway")
     group.addoption("--chaos-clients", type=int, default=200, help="how many clients there are at a time")
     group.addoption("--chaos-hostile", type=int, default=48, help="how many hostile connections there are at a time")
-    group.addoption("--chaos-tls", action="store_true", help="clients and pushes come by TLS")
+    group.addoption("--chaos-tls", action="store_true", help="clients and pushes use TLS")
     group.addoption("--chaos-seed", type=int, help="repeat the choices of an earlier run")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the chaos out unless it is asked for."""
+    """Do not collect the chaos test without `--chaos-seconds`."""
     is_chaos = collection_path.name == "test_chaos.py"
     return True if is_chaos and not config.getoption("--chaos-seconds", None) else None

@@ -1,7 +1,7 @@
 """Hostile clients beside the honest ones: floods, poison, stalls, parked bodies, half-closed connections, abrupt ends.
 
-Nobody asks what they got. Their connections are audited for what they are owed: the order of their events, and one
-DELETE for each that may have been accepted. What the backend does to one is said by its name, `hostile-KIND-NUMBER`.
+The audit does not check what they receive, only the order of their events, and one DELETE for each that may have been
+accepted. The name of a client, `hostile-KIND-NUMBER`, selects how the backend treats it.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from tests.support.clients import RESET, upgrade
 from tests.support.frames import PING, TEXT, frame
 
 BURST = 32 * 1024
-"""Bytes of a flood that are written at once. More follows only when the gateway took them."""
+"""Bytes of a flood that are written at once. More follows once the gateway has read them."""
 
-FEW = 6 * 1024
-"""The same of a flood whose frames each cost the backend a request."""
+SMALL_BURST = 6 * 1024
+"""The same for a flood whose frames each cause a request to the backend."""
 
 BODY = (1 << 20) - 1
 MAX_LIFETIME_S = 6.0
-"""Seconds that a hostile connection lasts at most; the gateway's time-outs are shorter."""
+"""The longest life of a hostile connection in seconds; the gateway's time-outs are shorter."""
 
 TINY = frame(TEXT, b"x")
 EMPTY_PAIR = b"\x01\x80" + bytes(4) + b"\x80\x80" + bytes(4)
@@ -34,7 +34,7 @@ EMPTY_MANY = b"\x01\x80" + bytes(4) + (b"\x00\x80" + bytes(4)) * 500 + b"\x80\x8
 
 
 class Connection(asyncio.Protocol):
-    """A connection that looks at the first answer and at nothing else. `blocked`: the gateway does not read it."""
+    """A connection that ignores all but the first answer. `is_deaf`: it does not read further."""
 
     def __init__(self, *, is_deaf: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -68,46 +68,46 @@ class Connection(asyncio.Protocol):
         self._writable.set()
 
     async def write(self, data: bytes) -> None:
-        """Write; return when the socket took it all, or is gone."""
+        """Write; return once the kernel has taken all data, or the connection has ended."""
         if not self.ended.is_set():
             self.transport.write(data)
             await self._writable.wait()
 
     def reset(self) -> None:
-        """Break it off, whatever is unread."""
+        """Reset the connection."""
         if (sock := self.transport.get_extra_info("socket")) is not None and not self.ended.is_set():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
 
 
 class HalfClosedTls(Connection):
-    """A client of TLS that ends its own half (close_notify) behind a few messages, and keeps the connection."""
+    """A TLS client that sends a few messages and a close_notify, and keeps the connection open."""
 
     def __init__(self, name: str, context: ssl.SSLContext) -> None:
         super().__init__()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
-        self._steps = iter((self._tls.do_handshake, self._ask, self._tell, self._tls.unwrap))
+        self._steps = iter((self._tls.do_handshake, self._send_handshake, self._send_messages, self._tls.unwrap))
         self._step: Callable[[], object] = next(self._steps)
         self._name = name
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._go_on()
+        self._continue()
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
-        self._go_on()
+        self._continue()
 
-    def _ask(self) -> None:
+    def _send_handshake(self) -> None:
         self._tls.write(upgrade("/", f"Authorization: Bearer {self._name}"))
 
-    def _tell(self) -> None:
+    def _send_messages(self) -> None:
         if b"\r\n\r\n" not in self._tls.read(1 << 16):
             raise ssl.SSLWantReadError
         self._tls.write(TINY * 20)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         with suppress(ssl.SSLError, StopIteration):
             while True:
                 self._step()
@@ -117,12 +117,12 @@ class HalfClosedTls(Connection):
 
 
 class HostileClients:
-    """All hostile clients: `number` connections at a time, of all kinds in turn, until they are told to stop."""
+    """All hostile clients: a number of connections at a time, of all kinds in turn, until `stop`."""
 
     def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
         self.counts: Counter[str] = Counter()
         self.live: list[str] = []
-        """Ids of connections, of which some are there."""
+        """Ids of some connections that were open recently."""
         self._numbers = count()
         self._port = port
         self._seed = seed
@@ -134,7 +134,7 @@ class HostileClients:
         self._tasks = [asyncio.ensure_future(self._keep(kinds[each % len(kinds)], each)) for each in range(number)]
 
     async def stop(self) -> None:
-        """End all at once."""
+        """End all connections."""
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -142,7 +142,7 @@ class HostileClients:
                 raise result
 
     def check(self) -> None:
-        """Raise what one of them fell over."""
+        """Raise the exception of a failed client."""
         for task in self._tasks:
             if task.done():
                 task.result()
@@ -216,7 +216,7 @@ class HostileClients:
 
 
 async def flood(connection: Connection, chance: Random, data: bytes, size: int = BURST) -> None:
-    """Write `data` over and over in bursts, then end, perhaps in the middle of one."""
+    """Write `data` repeatedly in bursts, and possibly leave the last burst unfinished."""
     for _ in range(chance.randrange(1, 6)):
         await connection.write(data * (size // len(data)))
         await asyncio.sleep(chance.uniform(0, 0.6))
@@ -233,20 +233,20 @@ async def fragments(connection: Connection, chance: Random) -> None:
 
 
 async def empty_messages(connection: Connection, chance: Random) -> None:
-    await flood(connection, chance, EMPTY_PAIR, 2 * FEW)
+    await flood(connection, chance, EMPTY_PAIR, 2 * SMALL_BURST)
 
 
 async def messages(connection: Connection, chance: Random) -> None:
-    await flood(connection, chance, TINY, FEW)
+    await flood(connection, chance, TINY, SMALL_BURST)
 
 
 async def mixed(connection: Connection, chance: Random) -> None:
-    """Break off where the gateway has much unread, and finds out while it answers a ping."""
-    await flood(connection, chance, frame(PING) + TINY * 20, FEW)
+    """Reset the connection while the gateway has unread frames and answers pings."""
+    await flood(connection, chance, frame(PING) + TINY * 20, SMALL_BURST)
 
 
 async def dropped(connection: Connection, _chance: Random) -> None:
-    """Go on while the connection is being closed, as the backend refused the first message."""
+    """Keep sending while the connection is closed because the backend refused the first message."""
     while not connection.ended.is_set():
         await connection.write(TINY * (BURST // len(TINY)))
         await asyncio.sleep(0.1)
@@ -291,4 +291,4 @@ SOCKETS: dict[str, Callable[[Connection, Random], Awaitable[None]]] = {
     "halfsocket": half_a_socket,
 }
 KINDS = (*SOCKETS, *HTTP, *["parked"] * 4, *["deaf"] * 2)
-"""As many connections of each as it is named: those that hold memory are to be many."""
+"""Each kind once, and several of the kinds that use memory."""

@@ -1,4 +1,4 @@
-"""The audit finds each kind of wrong, and nothing where all is right."""
+"""The audit finds each kind of violation, and none in a correct log."""
 
 import json
 from typing import Any
@@ -74,11 +74,11 @@ LOST_DELETE = delete(LAST, None, 1006, "gateway lost")
 FINE: dict[str, tuple[list[str], Life]] = {
     "a life": (RIGHT, life()),
     "a line cut by a kill": ([*RIGHT, "DELETE id 3 o"], life()),
-    "a message that the client knows to be lost": (
+    "a message lost with its connection": (
         ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
         life(end="lost", replies=[], pushes=[]),
     ),
-    "a message of whose loss the DELETE tells": (
+    "a message whose loss the DELETE reports": (
         ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
         life(replies=[], pushes=[]),
     ),
@@ -86,16 +86,16 @@ FINE: dict[str, tuple[list[str], Life]] = {
         ["POST id 0 ok ada -  .", put(1, "busy"), delete(6, 5, 1011)],
         life(sent=5, end="closed 1011", replies=[], pushes=[]),
     ),
-    "a kill after a push that was not written down": (RIGHT[:8] + RIGHT[9:], life(pushes=[5, 6, 7])),
+    "a kill before a push was logged": (RIGHT[:8] + RIGHT[9:], life(pushes=[5, 6, 7])),
     "a push that came too late": (RIGHT, life(end="left", pushes=[5])),
     "a gateway lost twice": (["POST id 0 ok ada -  .", LOST_DELETE, LOST_DELETE], life(end="lost", sent=0, pushes=[])),
-    "a POST that a kill kept from the books": ([delete(1, 0, 1006)], life(end="refused 502", admitted=False, sent=0)),
+    "a POST that a kill kept from the log": ([delete(1, 0, 1006)], life(end="refused 502", admitted=False, sent=0)),
     "a DELETE whose event is the end": ([*RIGHT[:-2], delete("end", 2, verdict="busy"), delete("end", 2)], life()),
-    "the end that a later gateway tells anew": (
+    "a DELETE repeated by a later gateway": (
         [*RIGHT[:-2], delete("end", 2, verdict="mute"), delete("end", None, 1006, "gateway lost")],
         life(),
     ),
-    "messages given up, as many as the DELETE says": (
+    "as many messages given up as the DELETE says": (
         ["POST id 0 ok ada -  .", put(1), delete("end", 5, 4001, undelivered=4)],
         life(sent=5, end="closed 4001", replies=[], pushes=[]),
     ),
@@ -107,16 +107,16 @@ FINE: dict[str, tuple[list[str], Life]] = {
 
 
 @pytest.mark.parametrize("what", FINE)
-def test_an_audit_of_correct_books_finds_nothing(what: str) -> None:
+def test_an_audit_of_a_correct_log_finds_nothing(what: str) -> None:
     lines, known = FINE[what]
-    if what == "a POST that a kill kept from the books":
+    if what == "a POST that a kill kept from the log":
         known.pushes = []
     assert findings(lines, known) == []
 
 
 WRONG: dict[str, tuple[list[str], Life, str]] = {
     "no DELETE": (RIGHT[:-2], life(), "its DELETE is missing"),
-    "a DELETE that was never taken": (RIGHT[:-1], life(), "its DELETE is missing"),
+    "a DELETE that was never answered": (RIGHT[:-1], life(), "its DELETE is missing"),
     "two DELETEs": ([*RIGHT, LOST_DELETE], life(), "more than one DELETE"),
     "two DELETEs of lost gateways": (
         ["POST id 0 ok ada -  .", LOST_DELETE, delete(LAST - 1, None, 1006, "gateway lost")],
@@ -124,42 +124,42 @@ WRONG: dict[str, tuple[list[str], Life, str]] = {
         "more than one DELETE",
     ),
     "a DELETE for a refused client": (
-        ["POST id 0 no ada -  .", "TOLD id 0 .", delete(1, 0, 1006)],
+        ["POST id 0 no ada -  .", "REFUSED id 0 .", delete(1, 0, 1006)],
         life(end="refused 403", admitted=False, sent=0, pushes=[]),
-        "refused, and got a DELETE",
+        "refused, but has a DELETE",
     ),
     "a message lost on the way": (
         ["POST id 0 ok ada -  .", put(1), delete(2, 1)],
         life(replies=[], pushes=[]),
-        r"messages \[2\] are lost, and nobody was told",
+        r"messages \[2\] are lost, but were not reported",
     ),
     "a message lost in the middle": (without(2, 3), life(), "PUT 2 came after POST 0"),
-    "a message lost behind its acknowledgement": (
+    "a message lost after its acknowledgement": (
         ["POST id 0 ok ada -  .", put(1), LOST_DELETE],
         life(end="lost", pushes=[]),
-        "acknowledged, and the backend has them not",
+        "acknowledged, but the backend has not logged them",
     ),
-    "a DELETE that is silent about a loss": (
+    "a DELETE that does not report a loss": (
         ["POST id 0 ok ada -  .", put(1), delete(3, 2, 1001)],
         life(end="closed 1001", replies=[], pushes=[]),
-        "were not taken",
+        "were not delivered",
     ),
-    "a loss of which the end does not tell": (
+    "a DELETE that reports too few losses": (
         ["POST id 0 ok ada -  .", put(1), delete("end", 5, 4001, undelivered=3)],
         life(sent=5, end="closed 4001", replies=[], pushes=[]),
-        "were not taken",
+        "were not delivered",
     ),
-    "an end that says something else the second time": (
+    "a DELETE repeated with another code": (
         [*RIGHT[:-2], delete("end", 2, verdict="busy"), delete("end", 2, 1001)],
         life(),
         "repeated with another body",
     ),
-    "an end before the last message": (
+    "a DELETE before the last message": (
         [*RIGHT[:5], delete("end", 2), put(2)],
         life(pushes=[5]),
         "DELETE 3 came after PUT 1",
     ),
-    "an end and another one": ([*RIGHT, delete("end", 2)], life(), "more than one DELETE"),
+    "a DELETE and another one": ([*RIGHT, delete("end", 2)], life(), "more than one DELETE"),
     "messages in another order": (swapped(RIGHT, 3, 6), life(), "PUT 2 began before"),
     "contents swapped": (
         ["POST id 0 ok ada -  .", put(1, message=2), put(2, message=1), delete(3, 2)],
@@ -182,23 +182,23 @@ WRONG: dict[str, tuple[list[str], Life, str]] = {
         "repeated with another body",
     ),
     "a late repeat": ([*RIGHT[:7], put(1), *RIGHT[7:]], life(), "PUT 1 came after PUT 2"),
-    "the next before the answer": (without(3), life(), "PUT 2 began before PUT 1 was answered"),
+    "a message before the answer to the one before": (without(3), life(), "PUT 2 began before PUT 1 was answered"),
     "a message after the DELETE": ([*RIGHT, put(3)], life(), "was a DELETE and is a PUT"),
-    "a message that was long ago given up": ([*RIGHT, put(4)], life(), "PUT 4 came after the DELETE"),
+    "a message that was given up before": ([*RIGHT, put(4)], life(), "PUT 4 came after the DELETE"),
     "another's authorization": ([*RIGHT[:3], put(1).replace("ok ada", "ok bob")], life(), "that of bob"),
     "no context": (["POST id 0 ok ada -  .", put(1, context="-")], life(), "the Ws-Context of"),
     "one client under two ids": ([*RIGHT, "POST other 0 ok ada -  ."], life(), "ada is id too"),
-    "a client that nobody asked about": ([], life(sent=0, asked=[], replies=[], pushes=[]), "knows nothing of it"),
+    "a client without a POST": ([], life(sent=0, asked=[], replies=[], pushes=[]), "did not log it"),
     "a push lost before a Close": (RIGHT, life(pushes=[5, 6]), r"pushes \[7\] were answered 200"),
     "a push lost in the middle": (RIGHT, life(end="lost", pushes=[7]), r"pushes \[5\] were answered 200"),
     "pushes in another order": (RIGHT, life(pushes=[6, 5, 7]), "out of order"),
     "a push that came twice": (RIGHT, life(pushes=[5, 5, 6, 7]), "out of order"),
-    "a push that was refused": (RIGHT, life(pushes=[5, 6, 7, 8]), "that were refused"),
-    "pushes that nobody made": (RIGHT, life(pushes=[5, 6, 7, 20, 21]), "that nobody made"),
+    "a push that was refused": (RIGHT, life(pushes=[5, 6, 7, 8]), "refused pushes arrived"),
+    "pushes that were not logged": (RIGHT, life(pushes=[5, 6, 7, 20, 21]), "that were not logged"),
     "a push with a strange answer": ([*RIGHT[:8], "PUSH id 7 500 ada .", *RIGHT[9:]], life(pushes=[5, 6]), "500"),
-    "a reply that nobody asked for": (RIGHT, life(replies=[1, 2]), "replies came to"),
-    "a reply that came twice": (RIGHT, life(replies=[2, 2]), "replies came to"),
-    "a client that lives on": (RIGHT, life(end=""), "did not come to an end"),
+    "a reply without a question": (RIGHT, life(replies=[1, 2]), "replies to"),
+    "a reply that came twice": (RIGHT, life(replies=[2, 2]), "replies to"),
+    "a client that does not end": (RIGHT, life(end=""), "did not end"),
 }
 
 
@@ -211,14 +211,14 @@ def test_an_audit_finds_each_violation(what: str) -> None:
 
 
 def hostile(*lines: str) -> list[str]:
-    """Findings about a hostile client whose requests are `lines`."""
+    """Return the violations of a hostile client whose requests are `lines`."""
     return findings([line.replace(" ada ada ", " hostile-a-1 - ").replace(" ada ", " hostile-a-1 ") for line in lines])
 
 
 HOSTILE_RIGHT = ["POST id 0 ok ada -  .", "PUT id 1 busy ada -  .", "PUT id 1 ok ada -  .", "PUT id 2 bad ada -  ."]
 
 
-def test_a_hostile_client_is_owed_its_order_and_one_delete() -> None:
+def test_an_audit_of_a_correct_hostile_client_finds_nothing() -> None:
     assert hostile(*HOSTILE_RIGHT, delete("end", 900, 1011, verdict="busy"), delete("end", 900, 1011)) == []
     assert hostile(*HOSTILE_RIGHT[:2], delete("end", None, 1006, "gateway lost")) == []
     assert hostile("POST id 0 busy ada -  .") == []
@@ -236,7 +236,7 @@ def test_a_hostile_client_is_owed_its_order_and_one_delete() -> None:
         ([*HOSTILE_RIGHT[:2], HOSTILE_RIGHT[3], delete("end", 2, 1011)], "PUT 2 began before PUT 1 was answered"),
     ],
 )
-def test_an_audit_finds_what_a_hostile_client_is_owed(lines: list[str], expected: str) -> None:
+def test_an_audit_finds_violations_towards_a_hostile_client(lines: list[str], expected: str) -> None:
     with pytest.raises(AssertionError, match=expected):
         raise AssertionError("\n".join(hostile(*lines)))
 

@@ -1,8 +1,8 @@
-"""Hundreds of clients send and receive while backend and gateway are killed and restarted; then the books are audited.
+"""Hundreds of clients send and receive while backend and gateway are killed and restarted; then the log is audited.
 
-There are three phases, each of which ends when its clients are gone and all DELETEs were sent. In the first, both are
-killed, in all ways. In the second and third the backend alone is killed: the difference between the gateway's memory
-after the second and after the third is what it never gives back.
+There are three phases. Each ends when its clients are gone and all DELETEs were sent. In the first phase, backend and
+gateway are killed. In the second and third phase, only the backend is killed: the memory of the gateway must not grow
+from the end of the second phase to the end of the third.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from tests.support.ports import port_for_restarts
 from tests.support.program import Program, gateway_program, has_flag
 
 SETTLE_TIMEOUT_S = 45.0
-"""Seconds in which all DELETEs have to be sent: retries are up to ten seconds apart."""
+"""Seconds within which all DELETEs have to be sent. Retries are up to ten seconds apart."""
 
 MAX_GROWTH_BYTES = 5 * 1024 * 1024
-"""Bytes by which the gateway may grow between two moments without clients. It has its level after some thousands of
-connections and keeps it, give or take 2 MiB: Python's arenas of which a part is used, the C library's heap, the page
-cache of the journal (2 MiB). The second phase brings it to that level: the third shows what is kept for good."""
+"""Bytes by which the gateway may grow in the third phase. After some thousands of connections, its memory varies by
+about 2 MiB: partly used arenas of Python, the heap of the C library, the page cache of the journal (2 MiB). The second
+phase reaches that level, so growth in the third phase is a leak."""
 
 PHASES = (0.5, 0.25, 0.25)
-"""Shares of the time."""
+"""The share of each phase in the time of the run."""
 
 WARM_UP_S = 12
-"""Seconds of the second phase at least: in these the gateway gets about all the memory that it will need."""
+"""The shortest second phase in seconds: enough for the gateway's memory to reach its level."""
 
 SETTINGS = {
     "api_timeout": 1500,
@@ -53,20 +53,20 @@ SETTINGS = {
 
 
 MAX_MEMORY = 64 * 1024 * 1024
-"""Bytes that the gateway may take, where it has such a setting."""
+"""`MAX_MEMORY` of the gateway in bytes, if it has this setting."""
 
 MEMORY_SLACK = 1.1
-"""Share of that which it may have resident at its most: it acts when it notices."""
+"""The largest resident memory, as a multiple of `MAX_MEMORY`: the gateway samples its memory only now and then."""
 
 ANSWER_TIMEOUT_S = 10
-"""Seconds for the gateway to say who is connected."""
+"""Seconds for the gateway to list its connections."""
 
 SAMPLE_INTERVAL_S = 0.1
-"""Seconds between two looks at the gateway's memory, and at who is connected."""
+"""Seconds between two samples of the gateway's memory."""
 
 
 class UnsettledError(Exception):
-    """Something is still owed after the timeout: the audit says what."""
+    """DELETEs are still owed after the timeout; the audit lists them."""
 
 
 class ChaosRun:
@@ -83,11 +83,11 @@ class ChaosRun:
         self._seed = seed
         gateway, backend = port_for_restarts(), port_for_restarts()
         self._port = gateway
-        self._books = folder / "books"
+        self._log = folder / "backend-log"
         self._read = 0
         self.journal = folder / "journal"
         script = str(Path(__file__).with_name("backend.py"))
-        command = [sys.executable, script, str(backend), str(gateway), str(self._books)]
+        command = [sys.executable, script, str(backend), str(gateway), str(self._log)]
         self._tls: ssl.SSLContext | None = None
         settings: dict[str, object] = {**SETTINGS, "journal": self.journal}
         environment = {}
@@ -116,7 +116,7 @@ class ChaosRun:
         await self.start_backend()
 
     async def kill_backend_for_long(self) -> None:
-        """Leave it dead for longer than messages are retried: then clients have to be told."""
+        """Keep the backend down for longer than messages are retried, so that clients are closed."""
         self.counts["kills of the backend"] += 1
         self.backend.kill()
         await self._pause(3.5, 4)
@@ -128,7 +128,7 @@ class ChaosRun:
         await self._pause(0, 0.3)
         await self.gateway.start()
         while self.chance.random() < 0.3:
-            # Again, while it tells of those it lost before.
+            # Once more, during the recovery.
             self.counts["kills of the gateway"] += 1
             await self._pause(0, 0.1)
             self.gateway.kill()
@@ -147,7 +147,7 @@ class ChaosRun:
         await self.gateway.start()
 
     async def kill_both(self) -> None:
-        """Let clients talk, and go, while the backend is dead, then end the gateway too: it has much to remember."""
+        """Kill the backend; kill or stop the gateway after a while, so that it has many events to journal."""
         self.counts["kills of the backend"] += 1
         self.backend.kill()
         await self._pause(0, 1)
@@ -158,10 +158,10 @@ class ChaosRun:
     async def _pause(self, least: float, most: float) -> None:
         await asyncio.sleep(self.chance.uniform(least, most))
 
-    # Acts.
+    # Phases.
 
     async def phase(self, seconds: float, *faults: "Callable[[ChaosRun], Awaitable[None]]") -> None:
-        """Let clients come for a while, and faults happen, each at least once; then wait until all is at rest."""
+        """Run clients for `seconds` and inject each fault at least once; then wait until nothing is under way."""
         loop = asyncio.get_running_loop()
         self.honest.start(self._clients)
         self.hostile.start(self._hostile)
@@ -179,10 +179,10 @@ class ChaosRun:
         await self.honest.stop()
         await self.hostile.stop()
         watching.cancel()
-        await self._rest()
+        await self._settle()
 
     async def _watch(self) -> None:
-        """Note the gateway's memory at its most, and ids of clients for those who park bodies there."""
+        """Record the gateway's peak memory, and ids of clients for hostile pushes."""
         turns = 0
         while True:
             self.peak = max(self.peak, self.gateway.resident())
@@ -193,50 +193,50 @@ class ChaosRun:
                     self.hostile.live = [each["id"] for each in listed["connections"]]
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
-    async def _rest(self) -> None:
-        # The books of a long phase are not read in a moment.
-        self._read_books()
+    async def _settle(self) -> None:
+        # Reading the log of a long phase takes a while, so it is done before the deadline is set.
+        self._read_log()
         deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_S
-        while not await self._is_at_rest():
+        while not await self._is_settled():
             if asyncio.get_running_loop().time() > deadline:
                 raise UnsettledError
             await asyncio.sleep(0.1)
-        # For what repeats though it should not.
+        # Wait for wrong repetitions.
         await asyncio.sleep(0.5)
 
-    async def _is_at_rest(self) -> bool:
-        """Return whether the backend is owed nothing, nobody is connected, and the journal is empty."""
-        if self._read_books().unsettled:
+    async def _is_settled(self) -> bool:
+        """Return whether no DELETE is owed, no client is connected, and the journal is empty."""
+        if self._read_log().unsettled:
             return False
-        return not (await asyncio.to_thread(self._connected) or self._journalled())
+        return not (await asyncio.to_thread(self._connected) or self._journaled())
 
     def _connected(self) -> int:
         try:
             total: int = self._listed(1)["total"]
         except OSError:
-            # It does not answer: it is not at rest.
+            # Without an answer, it may still have connections.
             return 1
         return total
 
     def _listed(self, limit: int) -> Any:
-        """Return what the gateway says of who is connected."""
+        """Return the gateway's list of connections."""
         scheme = "https" if self._tls else "http"
         url = f"{scheme}://127.0.0.1:{self._port}/connections?limit={limit}"
-        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S, context=self._tls) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S, context=self._tls) as answer:  # noqa: S310 - a URL of this test
             return json.load(answer)
 
-    def _journalled(self) -> int:
-        """Return how many are in the journal, from a copy of it: nobody else may open a journal in use."""
+    def _journaled(self) -> int:
+        """Return the number of entries in a copy of the journal, because the journal itself is locked."""
         copy = self._folder / "copy"
         copy.unlink(missing_ok=True)
         for suffix in ("", "-wal"):
             shutil.copy(f"{self.journal}{suffix}", f"{copy}{suffix}")
         return count(copy)
 
-    def _read_books(self) -> Ledger:
-        with self._books.open("rb") as file:
+    def _read_log(self) -> Ledger:
+        with self._log.open("rb") as file:
             file.seek(self._read)
-            # By and by: hostile clients make them long.
+            # Line by line, because hostile clients make the log long.
             for line in file:
                 if not line.endswith(b"\n"):
                     break
@@ -245,26 +245,26 @@ class ChaosRun:
         return self.ledger
 
     async def end(self) -> Findings:
-        """Stop the gateway as a user would, and audit."""
+        """Stop the gateway by a signal, and audit the log."""
         self.gateway.terminate()
         status = await self.gateway.wait()
         self.backend.kill()
-        findings = audit(self._read_books(), self.honest.lives)
+        findings = audit(self._read_log(), self.honest.lives)
         if status != 0:
             findings.violations.append(f"the last stop ended with {status}")
         if left := count(self.journal):
-            findings.violations.append(f"{left} connections are in the journal still")
+            findings.violations.append(f"{left} connections are still in the journal")
         if self.is_bounded and self.peak > MAX_MEMORY * MEMORY_SLACK:
-            findings.violations.append(f"the gateway took {self.peak} bytes of memory, and may take {MAX_MEMORY}")
+            findings.violations.append(f"the gateway used {self.peak} bytes of memory; MAX_MEMORY is {MAX_MEMORY}")
         for program in (self.gateway, self.backend):
-            said = program.said()
-            if "Traceback" in said:
-                findings.violations.append("a traceback: " + said[said.index("Traceback") :][:3000])
+            output = program.said()
+            if "Traceback" in output:
+                findings.violations.append("a traceback: " + output[output.index("Traceback") :][:3000])
         return findings
 
 
 def count(journal: Path) -> int:
-    """Return how many connections are in a journal that nobody has open."""
+    """Return the number of connections in a journal that no process has open."""
     with closing(sqlite3.connect(journal)) as connection:
         number: int = connection.execute("SELECT count(*) FROM connections").fetchone()[0]
         return number
@@ -280,7 +280,7 @@ FAULTS = [
 
 
 async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
-    """Return what was found, the gateway's memory before the third phase and after it, and how many came in it."""
+    """Return the findings, the gateway's memory before and after the third phase, and the number of clients in it."""
     try:
         await run.start_backend()
         await run.gateway.start()
@@ -298,46 +298,46 @@ async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, 
 
 
 def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
-    """Return the summary, for people."""
+    """Return a summary for people."""
     counts = findings.counts + run.counts
     rows = [
         ("connections", counts["lives"]),
         *[(f"  {name[5:]}", number) for name, number in sorted(counts.items()) if name.startswith("end: ")],
-        ("  connects while nobody listened", run.honest.refused_connects),
+        ("  connects while no gateway listened", run.honest.refused_connects),
         ("messages sent by clients", counts["sent"]),
-        ("  in the backend's books", counts["taken"]),
+        ("  in the backend's log", counts["taken"]),
         ("  replies received", counts["replies"]),
         *[(name, number) for name, number in sorted(counts.items()) if name.startswith("pushes")],
         *[(name, run.counts[name]) for name in sorted(run.counts)],
         ("requests to the backend", counts["requests"]),
         ("  repeats, each with its ce-id", counts["repeats"]),
-        ("lost, the client or the DELETE says so", counts["messages lost, and told so"]),
-        ("cut off by their own client", counts["messages that their client cut off"]),
-        ("lost, untold", counts["messages lost, untold"]),
+        ("lost, known to the client or reported", counts["messages lost, reported"]),
+        ("cut off by their own client", counts["messages cut off by their client"]),
+        ("lost, unreported", counts["messages lost, unreported"]),
         ("accepted POSTs", counts["accepted"]),
         ("  DELETEs, by ce-id", counts["DELETEs"]),
-        ("    that a later gateway sent for a lost one", counts["DELETEs of a lost gateway"]),
+        ("    sent by a later gateway for a lost one", counts["DELETEs of a lost gateway"]),
         ("  DELETEs missing", counts["DELETEs missing"]),
         ("hostile connections", sum(run.hostile.counts.values())),
         *[(f"  {name}", number) for name, number in sorted(run.hostile.counts.items())],
         ("  known to the backend", counts["hostile connections"]),
-        ("  their messages, repeats counted", counts["hostile messages"]),
-        ("gateway's memory before and after (KiB)", f"{before >> 10} {after >> 10}"),
-        ("  at its most, resident (KiB)", run.peak >> 10),
+        ("  their messages, including repeats", counts["hostile messages"]),
+        ("memory before and after the third phase (KiB)", f"{before >> 10} {after >> 10}"),
+        ("  peak, resident (KiB)", run.peak >> 10),
         ("  MAX_MEMORY (KiB)", MAX_MEMORY >> 10 if run.is_bounded else "none"),
         ("violations", len(findings.violations)),
     ]
     return "\n".join(f"{name:48}{number:>12}" for name, number in rows)
 
 
-def test_the_books_are_right_whatever_dies(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_every_promise_is_kept_through_kills_and_restarts(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     seconds = pytestconfig.getoption("--chaos-seconds")
     seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)
     clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
     run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
-    print(f"\nchaos for {seconds:g} s and until all is at rest, --chaos-seed {seed}, in {tmp_path}", flush=True)
+    print(f"\nchaos for {seconds:g} s and until all is settled, --chaos-seed {seed}, in {tmp_path}", flush=True)
     findings, before, after, came = asyncio.run(run_chaos(run, seconds))
     print(table(run, findings, before, after), flush=True)
     assert not findings.violations, "\n".join(findings.violations[:50])
-    assert after - before < MAX_GROWTH_BYTES, f"the gateway grew by {after - before} bytes while {came} clients came"
-    assert findings.counts["taken"] > seconds, "a run in which next to nothing happened shows nothing"
+    assert after - before < MAX_GROWTH_BYTES, f"the gateway grew by {after - before} bytes during {came} connections"
+    assert findings.counts["taken"] > seconds, "too few messages to show anything"
