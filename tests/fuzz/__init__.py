@@ -1,4 +1,4 @@
-"""Targets for a fuzzer: each takes any bytes and raises where what is promised of them does not hold.
+"""Targets for a fuzzer: each takes any bytes, and raises if a promise about them is broken.
 
-`python -m tests.fuzz` tries inputs of its own, guided by coverage; `test_corpus.py` replays those that were kept.
+`python -m tests.fuzz` generates inputs, guided by coverage; `test_corpus.py` replays the kept ones.
 """

@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz [TARGET...] [--seconds N] [--seed N]`: try inputs that nobody thought of, guided by coverage.
+"""`python -m tests.fuzz [TARGET...] [--seconds N] [--seed N]`: fuzz the targets, guided by coverage.
 
-Needs atheris, which takes libFuzzer to Python; where that cannot be installed, says so and does nothing.
-A finding is printed with its bytes and left in the current folder; `test_corpus.py` replays it once it is kept.
+Needs atheris, a binding of libFuzzer. Without it, the program says so and ends.
+A finding is printed and written to the current folder; `test_corpus.py` replays it once it is in the corpus.
 """
 
 import argparse
@@ -20,24 +20,24 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MAX_LENGTH = 2048
 MAX_FRAMES = 600
-"""Bytes of an input. Frames are small and take long, byte by byte by two lanes and the reference."""
+"""The longest input for frames in bytes. They are short, because three decoders read them byte by byte."""
 
-LONGEST = 20
-"""Seconds that one input may take: more is a finding."""
+INPUT_TIMEOUT_S = 20
+"""Seconds for one input: more is a finding."""
 
-SLOW_START = 120
-"""Seconds beyond its time that a fuzzer may need to start and end."""
+START_TIMEOUT_S = 120
+"""Seconds for a fuzzer to start and end, beside its own time."""
 
 _STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
 
 
 def fuzz(name: str, seconds: int, seed: int, grown: Path) -> bool:
-    """Fuzz one target, adding what is new to `grown`; return whether it withstood."""
+    """Fuzz one target, adding new inputs to `grown`; return whether it had no finding."""
     flags = {
         "max_total_time": seconds,
         "seed": seed,
         "max_len": MAX_FRAMES if name == "frames" else MAX_LENGTH,
-        "timeout": LONGEST,
+        "timeout": INPUT_TIMEOUT_S,
         "print_final_stats": 1,
         "dict": HERE / "words.dict",
         "artifact_prefix": f"{Path.cwd()}/{name}-",
@@ -48,7 +48,7 @@ def fuzz(name: str, seconds: int, seed: int, grown: Path) -> bool:
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=seconds + SLOW_START,
+        timeout=seconds + START_TIMEOUT_S,
         check=False,
         text=True,
         errors="replace",
@@ -57,37 +57,35 @@ def fuzz(name: str, seconds: int, seed: int, grown: Path) -> bool:
     executed = statistics.get("number_of_executed_units", 0)
     rate = statistics.get("average_exec_per_sec", 0)
     new = len(list(grown.iterdir()))
-    withstood = done.returncode == 0 and executed > 0
-    if not withstood:
+    passed = done.returncode == 0 and executed > 0
+    if not passed:
         print(done.stdout[-20_000:])
-    findings = "no finding" if withstood else "A FINDING, see above"
-    print(f"fuzz: {name}: {executed} executions, {rate}/s, {new} inputs that are new: {findings}", flush=True)
-    return withstood
+    findings = "no finding" if passed else "A FINDING, see above"
+    print(f"fuzz: {name}: {executed} executions, {rate}/s, {new} new inputs: {findings}", flush=True)
+    return passed
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 1 where something was found."""
+    """Return the exit status: 1 after a finding."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(NAMES)}; all of them without any")
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
-    parser.add_argument("--seed", type=int, default=0, help="start with the same inputs each time; 0: with others")
-    parser.add_argument(
-        "--keep", action="store_true", help="add what is new to the corpus, and drop what is not needed"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="repeat the choices of a run with this seed; 0: random")
+    parser.add_argument("--keep", action="store_true", help="add new inputs to the corpus, and drop redundant ones")
     options = parser.parse_args(arguments)
     if unknown := set(options.targets) - set(NAMES):
         parser.error(f"no target: {', '.join(sorted(unknown))}")
     if find_spec("atheris") is None:
-        print("fuzz: SKIPPED, atheris is not installed: there is none for this interpreter or this machine")
+        print("fuzz: SKIPPED, atheris is not installed, or not available for this interpreter or machine")
         return 0
     names = options.targets or NAMES
-    withstood = True
+    passed = True
     for name in names:
         with tempfile.TemporaryDirectory() as grown:
-            withstood &= fuzz(name, max(1, options.seconds // len(names)), options.seed, Path(grown))
+            passed &= fuzz(name, max(1, options.seconds // len(names)), options.seed, Path(grown))
             if options.keep:
                 corpus.keep(name, Path(grown))
-    return 0 if withstood else 1
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

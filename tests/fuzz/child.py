@@ -1,4 +1,4 @@
-"""The fuzzer itself, for one target: `python -m tests.fuzz.child TARGET FLAG...`, the flags being libFuzzer's."""
+"""The fuzzer of one target: `python -m tests.fuzz.child TARGET FLAG...`, with flags of libFuzzer."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The inputs that are kept: for each target, few small ones that go wherever all that were found go."""
+"""The corpus: for each target, a few small inputs that cover as much as all known inputs."""
 
 import re
 import sys
@@ -12,27 +12,27 @@ from typing import Any
 HERE = Path(__file__).parent
 WATCHED = ("/wsaas/", "/wsproto/", "/fuzz/reference.py")
 CHOSEN = re.compile(r"[0-9a-f]{12}")
-"""The name of an input that was chosen. One with a name of its own was made by hand, and stays."""
+"""The name of a generated input. Inputs with other names were written by hand and are never dropped."""
 
-MOST = 50
-"""Inputs for one target, at most."""
+MAX_INPUTS = 50
+"""The most inputs for one target."""
 
 Arc = tuple[str, int, int, int]
-"""A file, two lines, of which one followed the other, and how often, about."""
+"""A file, two consecutive lines, and the binary logarithm of the number of times."""
 
 
 def folder(name: str) -> Path:
-    """Where the inputs of a target are."""
+    """Return the folder of the inputs of a target."""
     return HERE / "corpus" / name
 
 
 def inputs(name: str) -> list[Path]:
-    """The inputs that are kept for a target."""
+    """Return the inputs of a target."""
     return sorted(folder(name).iterdir())
 
 
 def arcs(target: Callable[[bytes], None], data: bytes) -> set[Arc]:
-    """Return which line follows which while `target` takes `data`."""
+    """Return the arcs that `target` executes for `data`."""
     found: Counter[tuple[str, int, int]] = Counter()
 
     def enter(frame: FrameType, _event: str, _argument: Any) -> Any:
@@ -60,15 +60,15 @@ def arcs(target: Callable[[bytes], None], data: bytes) -> set[Arc]:
 
 
 def keep(name: str, grown: Path) -> None:
-    """Choose, of those that are kept and those in `grown`, as few as go everywhere, the small ones first."""
-    from .targets import TARGETS  # noqa: PLC0415 - a fuzzer that found something may not be able to
+    """Reduce the corpus and `grown` to few inputs that cover the same arcs, preferring small ones."""
+    from .targets import TARGETS  # noqa: PLC0415 - after a finding, the import may fail
 
     by_hand = {path.read_bytes() for path in inputs(name) if not CHOSEN.fullmatch(path.name)}
     candidates = {path.read_bytes() for path in [*inputs(name), *grown.iterdir()]} - by_hand
     reached = {data: arcs(TARGETS[name], data) for data in sorted(candidates, key=lambda data: (len(data), data))}
     chosen: list[bytes] = []
     missing = set[Arc]().union(*reached.values()).difference(*(arcs(TARGETS[name], data) for data in by_hand))
-    while missing and len(chosen) + len(by_hand) < MOST:
+    while missing and len(chosen) + len(by_hand) < MAX_INPUTS:
         best = max(reached, key=lambda data: (len(reached[data] & missing), -len(data)))
         chosen.append(best)
         missing -= reached[best]

@@ -1,4 +1,4 @@
-"""Any way to cut a stream into the pieces in which it may arrive, chosen by one byte."""
+"""Cuts a stream into pieces, in a way that is chosen by one byte."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -9,7 +9,7 @@ _SIZES[0] = [1]
 
 
 def pieces(data: bytes, how: int) -> Iterator[bytes]:
-    """Cut `data`; byte by byte where `how` is 0."""
+    """Cut `data` into pieces. `how`: 0 cuts it into single bytes."""
     at = 0
     for size in cycle(_SIZES[how]):
         if at >= len(data):

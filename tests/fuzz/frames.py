@@ -1,4 +1,4 @@
-"""Target: the frames of a client, by the fast lane, by the slow one and by the reference."""
+"""Target: the frames of a client, decoded with and without the fast path, and by the reference."""
 
 from collections.abc import Iterator
 
@@ -23,14 +23,14 @@ from wsaas.websocket.frames import (
 
 LIMITS = [1 << 20, 0, 1, 5, 125, 126, 300, 70_000]
 TURNS = [[99], [0, 1], [1], [2, 0, 3]]
-"""How many values are taken after each piece: a reader that has enough may stop at any."""
+"""How many frames are taken after each piece, because a reader may stop after any of them."""
 
 ANY_HEADER = bytes(15)
-"""Enough for whatever header began before it, and a byte of its payload."""
+"""Completes any header that was begun, and adds a byte of payload."""
 
 
 def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
-    """The tuples of the reference for all but a violation."""
+    """Yield the frames, except a violation, as tuples of the reference."""
     for each in received:
         if isinstance(each, Message):
             yield (TEXT if each.text else BINARY, each.data)
@@ -43,7 +43,7 @@ def plain(received: list[Received]) -> Iterator[tuple[object, ...]]:
 
 
 def taken(stream: FrameDecoder, most: int = 1_000_000) -> Iterator[Received]:
-    """Take up to `most` values. One that has nothing may still be busy with frames that give none."""
+    """Yield up to `most` frames. `next` may return None while frames without a result are pending."""
     while most and ((received := stream.next()) is not None or stream.pending):
         if received is not None:
             most -= 1
@@ -51,7 +51,7 @@ def taken(stream: FrameDecoder, most: int = 1_000_000) -> Iterator[Received]:
 
 
 def read(stream: FrameDecoder, data: Iterator[bytes], turns: list[int]) -> list[Received]:
-    """Read as slowly as `turns` say."""
+    """Return the frames in `data`, taking as many as `turns` says after each piece."""
     received: list[Received] = []
     for index, piece in enumerate(data):
         stream.receive(piece)
@@ -60,19 +60,19 @@ def read(stream: FrameDecoder, data: Iterator[bytes], turns: list[int]) -> list[
 
 
 def check(stream: FrameDecoder, received: list[Received], meaning: Meaning, limit: int, least: int) -> list[Received]:
-    """Hold what came out of a stream against its meaning; return it, with the fault of a long text that was waited for.
+    """Compare received frames with their meaning; return them, with the violation of a long text once it is complete.
 
-    `least`: the bytes that such a text misses at least.
+    `least`: the least number of bytes that such a text lacks.
     """
     assert list(plain(received)) == meaning.received
     ends: list[Received] = [each for each in received if isinstance(each, Close | Violation)]
     assert ends in ([], received[-1:])
     if not ends and meaning.failed:
-        # It may wait for the rest of the header in which the fault is, or for the payload behind it, but not longer.
+        # A violation may be noticed only once its header is complete, or with a byte of its payload.
         stream.receive(ANY_HEADER)
         ends = [*taken(stream)]
         if not ends and len(ANY_HEADER) < least <= limit:
-            # Or for the rest of a long text, which the fast lane looks at when it is whole; never for that of another.
+            # The fast path validates a long text once it is complete, and waits for no other payload.
             stream.receive(bytes(least - len(ANY_HEADER) - 1))
             assert not list(taken(stream))
             stream.receive(bytes(limit))
@@ -87,7 +87,7 @@ def check(stream: FrameDecoder, received: list[Received], meaning: Meaning, limi
         assert not meaning.failed
     if ends:
         stream.receive(b"\x89\x80\0\0\0\0" * 3)
-        assert stream.next() is None, "nothing follows the end"
+        assert stream.next() is None, "nothing is decoded after the end"
     for each in received:
         assert not isinstance(each, Message) or len(each.data) <= limit
         answer(each)
@@ -95,7 +95,7 @@ def check(stream: FrameDecoder, received: list[Received], meaning: Meaning, limi
 
 
 def answer(received: Received) -> None:
-    """Send it back: a client has to get the same."""
+    """Encode a received frame and check that the client decodes the same."""
     if isinstance(received, Message):
         opcode = TEXT if received.text else BINARY
         plain_frame = encode(opcode, received.data)
@@ -114,7 +114,7 @@ def answer(received: Received) -> None:
 
 
 def frames(data: bytes) -> None:
-    """Any cut, any limit, any pace, either lane, deflated messages or none: one meaning."""
+    """The meaning of a stream does not depend on its cuts, the pace of reading, or the fast path."""
     if len(data) < 2:
         return
     how, chosen, stream = data[0], data[1], data[2:]
@@ -125,5 +125,5 @@ def frames(data: bytes) -> None:
         reader = FrameDecoder(limit, fast=fast, deflated=deflated)
         received = read(reader, iter([stream]) if whole else pieces(stream, how), turns)
         results.append(check(reader, received, meaning, limit, least=MIN_LONG_PAYLOAD - len(stream) if fast else 0))
-    # Of two faults in a deflated message, it depends on the cut which is met first.
+    # Which of two violations in a deflated message is found first depends on the cuts.
     assert deflated or all(received == results[0] for received in results)

@@ -1,4 +1,4 @@
-"""Target: from a client's handshake to the 101 that it gets and the requests that the backend does."""
+"""Target: a client's handshake, its response, and the requests to the backend."""
 
 import json
 from base64 import b64decode
@@ -47,7 +47,7 @@ SIGNATURE = [b"webhook-id", b"webhook-timestamp", b"webhook-signature"]
 
 
 def check_answer(data: bytes, status: int, names: list[bytes]) -> None:
-    """One response and nothing else, with these header fields and no others."""
+    """Check that `data` is one response with exactly these headers."""
     start, headers, body = head_of(data)
     assert start.startswith(b"HTTP/1.1 %d " % status)
     assert sorted(name for name, _ in headers) == sorted(names)
@@ -61,7 +61,7 @@ def check_answer(data: bytes, status: int, names: list[bytes]) -> None:
 
 
 def check_request(webhook: Webhook, subject: Subject, event: Event, own: dict[bytes, bytes]) -> None:
-    """One request and nothing else, with the header fields of every request and those that are its client's `own`."""
+    """Check that the request for `event` is one request with the usual headers and the client's `own`."""
     data = webhook.request(subject, event)
     start, headers, body = head_of(data)
     assert start in {b"POST /hook HTTP/1.1", b"PUT /hook HTTP/1.1", b"DELETE /hook HTTP/1.1"}
@@ -74,32 +74,36 @@ def check_request(webhook: Webhook, subject: Subject, event: Event, own: dict[by
     assert (pairs(request.headers), request.body, request.keep_alive) == (headers, body, True)
 
 
-def check(request: Request, shaken: Handshake) -> None:
-    """What holds of a handshake that was accepted."""
-    assert len(b64decode(shaken.key, validate=True)) == 16
+def check(request: Request, accepted: Handshake) -> None:
+    """Check an accepted handshake, its responses and its requests."""
+    assert len(b64decode(accepted.key, validate=True)) == 16
     assert request.version == "1.1"
-    assert shaken.path.startswith("/")
-    assert not {"#", "?"} & set(shaken.path)
-    assert len(set(shaken.subprotocols)) == len(shaken.subprotocols)
-    for subprotocol in [None, *shaken.subprotocols]:
-        chosen = select_subprotocol(subprotocol, shaken.subprotocols, ["chat"])
+    assert accepted.path.startswith("/")
+    assert not {"#", "?"} & set(accepted.path)
+    assert len(set(accepted.subprotocols)) == len(accepted.subprotocols)
+    for subprotocol in [None, *accepted.subprotocols]:
+        chosen = select_subprotocol(subprotocol, accepted.subprotocols, ["chat"])
         names = [b"upgrade", b"connection", b"sec-websocket-accept"]
         names += [b"sec-websocket-protocol"] * (chosen is not None)
-        names += [b"sec-websocket-extensions"] * (shaken.agreement is not None)
-        check_answer(accept(shaken, chosen), 101, names)
-    opened = opened_by(shaken, at=AT, id=ID, ws_uri=WS_URI)
-    told = json.loads(connect_body(opened).decode())["request"]
-    assert (told["path"], told["query"], told["headers"]) == (shaken.path, shaken.query, shaken.headers)
-    assert set(told["headers"]) == {name.decode() for name, _ in pairs(request.headers)}
-    own = {} if shaken.authorization is None else {b"authorization": shaken.authorization}
-    subject = Subject(ID, WS_URI, shaken.authorization)
+        names += [b"sec-websocket-extensions"] * (accepted.agreement is not None)
+        check_answer(accept(accepted, chosen), 101, names)
+    opened = opened_by(accepted, at=AT, id=ID, ws_uri=WS_URI)
+    described = json.loads(connect_body(opened).decode())["request"]
+    assert (described["path"], described["query"], described["headers"]) == (
+        accepted.path,
+        accepted.query,
+        accepted.headers,
+    )
+    assert set(described["headers"]) == {name.decode() for name, _ in pairs(request.headers)}
+    own = {} if accepted.authorization is None else {b"authorization": accepted.authorization}
+    subject = Subject(ID, WS_URI, accepted.authorization)
     for webhook in (PLAIN, SIGNED):
         for event in (opened, Message(False, request.target, AT, 1), make_closed(b"{}", AT)):
             check_request(webhook, subject, event, own)
 
 
 def check_refusal(error: HTTPError) -> None:
-    """A handshake that is refused gets one answer."""
+    """Check that a refused handshake gets one response."""
     assert 400 <= error.status <= 499
     names = [b"date", b"content-length", b"content-type", b"connection"]
     names += [b"sec-websocket-version", b"upgrade", b"connection"] * (error.status == 426)
@@ -107,7 +111,7 @@ def check_refusal(error: HTTPError) -> None:
 
 
 def check_address(request: Request) -> None:
-    """Whoever is said to have sent it, it has an address."""
+    """Check that any X-Forwarded-For gives a valid address."""
     forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
     for peer in ("192.0.2.7", "2001:db8::1", "2001:db9::1", ""):
         address = PROXIES.client(peer, forwarded)
@@ -116,7 +120,7 @@ def check_address(request: Request) -> None:
 
 
 def handshakes(data: bytes) -> None:
-    """What a client sends, or lines that it adds to a handshake, never become more than they are."""
+    """A client's bytes, or its additional header lines, never become another request, response or header."""
     if not data:
         return
     chosen, sent = data[0], data[1:]
@@ -126,8 +130,8 @@ def handshakes(data: bytes) -> None:
             continue
         check_address(request)
         try:
-            shaken = read(request, ORIGINS[chosen & 1], compression=bool(chosen & 2))
+            accepted = read(request, ORIGINS[chosen & 1], compression=bool(chosen & 2))
         except HTTPError as error:
             check_refusal(error)
         else:
-            check(request, shaken)
+            check(request, accepted)

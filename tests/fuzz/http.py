@@ -1,4 +1,4 @@
-"""What both HTTP targets and those behind them share: HTTP/1.1 as RFC 9112 puts it, strictly and without a parser."""
+"""Helpers of the HTTP targets: a strict reading of HTTP/1.1 (RFC 9112) without the gateway's parsers."""
 
 import re
 import sys
@@ -17,12 +17,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def pairs(headers: Headers | Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The header fields one by one, however they are kept."""
+    """Return headers as pairs."""
     return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
 def joined(headers: Headers) -> dict[bytes, bytes]:
-    """The header fields, those of one name as one (RFC 9110 section 5.3)."""
+    """Return headers with the values of repeated names joined (RFC 9110 section 5.3)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         found[name] = found[name] + b", " + value if name in found else value
@@ -31,7 +31,7 @@ def joined(headers: Headers) -> dict[bytes, bytes]:
 
 @lru_cache
 def places(names: tuple[str, ...]) -> tuple[list[tuple[ModuleType, str, object]], list[Any]]:
-    """Return where limits stand in the gateway, with their values, and what remembers results that depend on them."""
+    """Return the definitions of the limits `names` in the gateway, and all caches, which may depend on them."""
     modules = [module for name, module in sys.modules.items() if name.startswith("wsaas.")]
     found = [(module, name, getattr(module, name)) for module in modules for name in names if hasattr(module, name)]
     return found, [value for module in modules for value in vars(module).values() if hasattr(value, "cache_clear")]
@@ -39,7 +39,7 @@ def places(names: tuple[str, ...]) -> tuple[list[tuple[ModuleType, str, object]]
 
 @contextmanager
 def limits(**values: object) -> Iterator[None]:
-    """Set limits that an input of a fuzzer can reach, and what was made of them when their module was loaded."""
+    """Set limits, and values that were computed from them at import, so that short inputs reach them."""
     found, caches = places(tuple(values))
     assert {name for _, name, _ in found} == set(values)
     try:
@@ -56,8 +56,8 @@ def limits(**values: object) -> Iterator[None]:
 
 
 def head_of(message: bytes) -> tuple[bytes, Headers, bytes]:
-    """Return start line, headers and what is behind the head of a message that was made here: it has no oddities."""
-    head, end, behind = message.partition(b"\r\n\r\n")
+    """Return start line, headers and body of a message of the gateway, which has to be strictly valid."""
+    head, end, rest = message.partition(b"\r\n\r\n")
     assert end
     start, *lines = head.split(b"\r\n")
     assert VALUE.fullmatch(start)
@@ -66,11 +66,11 @@ def head_of(message: bytes) -> tuple[bytes, Headers, bytes]:
         found = LINE.fullmatch(line)
         assert found, line
         headers.append((found[1].lower(), found[2]))
-    return start, headers, behind
+    return start, headers, rest
 
 
 def written(start: bytes, headers: Headers, body: bytes) -> bytes:
-    """Return the bytes of a message, chunked where its headers say so."""
+    """Return the bytes of a message, chunked if its headers say so."""
     lines = [start, *(name + b": " + value for name, value in headers)]
     if any(name == b"transfer-encoding" for name, _ in headers):
         body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
@@ -78,7 +78,7 @@ def written(start: bytes, headers: Headers, body: bytes) -> bytes:
 
 
 def check_headers(headers: Headers) -> None:
-    """What any accepted header is, however it was written."""
+    """Check accepted headers, which are normalized."""
     for name, value in headers:
         assert NAME.fullmatch(name), name
         assert name == name.lower()

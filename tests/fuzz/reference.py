@@ -1,7 +1,7 @@
-"""What a client's bytes mean, as sections 5 and 7.4 of RFC 6455 and RFC 7692 put it: slow, and right at a glance.
+"""A reference decoder for the frames of a client: sections 5 and 7.4 of RFC 6455, and RFC 7692. Slow and simple.
 
-It shares no code with the gateway, and keeps nothing between frames but the message that is not yet whole, which it
-reads from its beginning each time.
+It shares no code with the gateway. Between frames it keeps only the incomplete message, which it reads again from its
+beginning each time.
 """
 
 import zlib
@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
 CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
-"""The codes that a Close may carry: those of section 7.4, and what was registered since."""
+"""The codes that a Close may have: those of section 7.4, and those registered since."""
 
 
 @dataclass
 class Undeliverable(Exception):
-    """The connection has to be failed, with one of `codes`."""
+    """Raised if the connection has to be failed, with one of `codes`."""
 
     codes: set[int]
 
 
 @dataclass
 class Meaning:
-    """What was received, in order, as plain tuples; at last the codes with which it may be failed, if it has to be."""
+    """The received frames as tuples, in order. `failed`: the possible codes of a failure, if any."""
 
     received: list[tuple[object, ...]] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)
 
 
 def is_text(data: bytes, *, final: bool) -> bool:
-    """Return whether `data` is UTF-8, or its beginning unless `final`."""
+    """Return whether `data` is UTF-8. Unless `final`, its last character may be incomplete."""
     try:
         getincrementaldecoder("utf-8")().decode(data, final)
     except UnicodeDecodeError:
@@ -39,14 +39,14 @@ def is_text(data: bytes, *, final: bool) -> bool:
 
 
 def unmasked(payload: bytes, mask: bytes) -> bytes:
-    """Section 5.3."""
+    """Remove the mask (section 5.3)."""
     return bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
 def inflated(data: bytes, limit: int, *, final: bool) -> tuple[bytes, set[int]]:
-    """Return what a deflated message is, and the codes of all that is wrong with it."""
+    """Return an inflated message, and the codes of all violations in it."""
     message, wrong = b"", set[int]()
-    # Where two things are wrong, zlib may find either first, as it gets the bytes one by one or all at once.
+    # Which of two violations zlib finds first depends on whether it gets the bytes one by one or at once.
     for step in (1, max(1, len(data))):
         message, stream = b"", zlib.decompressobj(-15)
         try:
@@ -59,23 +59,23 @@ def inflated(data: bytes, limit: int, *, final: bool) -> tuple[bytes, set[int]]:
             wrong.add(BAD_TEXT)
         if len(message) > limit:
             wrong.add(TOO_BIG)
-        # Behind a block that says that it is the last there is nothing, or the byte 0 (RFC 7692 section 7.2.3.4).
+        # After a final block there is nothing, or the byte 0 (RFC 7692 section 7.2.3.4).
         if stream.unused_data not in {b"", b"\0"}:
             wrong.add(BAD_TEXT)
     return message, wrong
 
 
 class Decoder:
-    """Reads `stream`, whose messages may have `limit` bytes and may be `deflated`, from its beginning."""
+    """Decodes `stream`. `limit`: bytes of a message; `deflated`: whether compression was negotiated."""
 
     def __init__(self, stream: bytes, limit: int, *, deflated: bool = False) -> None:
         self.stream = stream
         self.limit = limit
         self.may_deflate = deflated
         self.is_deflated = False
-        """Whether the message under way is."""
+        """Whether the current message is deflated."""
         self.kind = CONTINUATION
-        """The opcode with which it began."""
+        """The opcode of its first frame."""
         self.message = b""
 
     def read(self) -> Meaning:
@@ -89,7 +89,7 @@ class Decoder:
         return meaning
 
     def frame(self, at: int, received: list[tuple[object, ...]]) -> int:
-        """Read the frame that begins at `at`; return where the next one does, -1 where nothing more can be read."""
+        """Read the frame at `at`; return the start of the next one, or -1 at the end."""
         if len(self.stream) < at + 2:
             return -1
         first, second = self.stream[at], self.stream[at + 1]
@@ -115,7 +115,7 @@ class Decoder:
         return start + size if is_whole else -1
 
     def judge_start(self, first: int, second: int) -> None:
-        """Judge what the first two bytes of a frame say."""
+        """Check the first two bytes of a frame."""
         opcode = first & 0x0F
         reserved = 0x70 if not self.may_deflate or opcode not in {TEXT, BINARY} else 0x30
         if first & reserved or opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG} or not second & 0x80:
@@ -124,7 +124,7 @@ class Decoder:
             raise Undeliverable({PROTOCOL_ERROR})
 
     def control(self, opcode: int, payload: bytes, received: list[tuple[object, ...]]) -> int:
-        """Take a control frame; return -1 where nothing may follow."""
+        """Handle a control frame; return -1 if nothing may follow it."""
         if opcode != CLOSE:
             received.append((opcode, payload) if opcode == PING else (opcode,))
             return 0
@@ -136,12 +136,12 @@ class Decoder:
         return -1
 
     def data(self, opcode: int, payload: bytes, size: int) -> None:
-        """Take what is there of a data frame of `size` bytes."""
-        # What is deflated may be larger than what it inflates to, but not without end.
+        """Handle the available part of a data frame of `size` bytes."""
+        # A deflated message may be larger than the inflated one, but not without limit.
         most = 12 * self.limit + 125 if self.is_deflated else self.limit
         is_over = len(self.message) + size > most
         if (opcode == CONTINUATION) is (self.kind == CONTINUATION):
-            # Where its payload is wrong too, it is not said which fault is to be told.
+            # If the payload is invalid too, either violation may be reported.
             also = {TOO_BIG, BAD_TEXT} if self.may_deflate else {TOO_BIG} if is_over else set[int]()
             raise Undeliverable({PROTOCOL_ERROR} | also)
         if is_over:
@@ -150,7 +150,7 @@ class Decoder:
         self.message += payload
 
     def judge_message(self, *, is_final: bool, received: list[tuple[object, ...]]) -> None:
-        """Judge what is there of a message, and give it out when it is whole."""
+        """Check the available part of a message, and return it once it is complete."""
         message, wrong = self.message, set[int]()
         if self.is_deflated:
             message, wrong = inflated(message, self.limit, final=is_final)
@@ -164,7 +164,7 @@ class Decoder:
 
 
 def sent(data: bytes) -> tuple[int, bytes]:
-    """Return opcode and payload of the one frame that a server sent: final, not masked, of the shortest form."""
+    """Return opcode and payload of a server's frame: single, final, unmasked, of the shortest form."""
     first, second = data[0], data[1]
     assert first & 0xB0 == 0x80, "final, with no reserved bit but that of deflated messages"
     extended = {126: 2, 127: 8}.get(second, 0)

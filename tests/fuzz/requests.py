@@ -14,9 +14,9 @@ SMALL_TARGET, SMALL_HEADERS, SMALL_HEAD = 20, 6, 160
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def feed(reader: RequestParser, data: bytes, *, shorter: bool = True) -> list[Item]:
-    """Give `data` to `reader`, by the `shorter` way first, as the server does; return all that comes of it."""
-    push = reader.parse_push(data) if shorter else None
+def feed(reader: RequestParser, data: bytes, *, shortcut: bool = True) -> list[Item]:
+    """Parse `data`, first with the `shortcut` for a push, as the server does; return all items."""
+    push = reader.parse_push(data) if shortcut else None
     if push is not None:
         return [push]
     reader.receive(data)
@@ -28,19 +28,19 @@ def feed(reader: RequestParser, data: bytes, *, shorter: bool = True) -> list[It
 
 
 class Reading:
-    """A reader that has got `cut`. `items`: what came of it but `CONTINUE`; `behind`: what is no HTTP any more."""
+    """A parser that has read `cut`. `items`: the result without `CONTINUE`; `trailing`: the bytes after the HTTP."""
 
-    def __init__(self, cut: Iterator[bytes], limit: int, max_head: int = MAX_HEAD, *, shorter: bool = True) -> None:
+    def __init__(self, cut: Iterator[bytes], limit: int, max_head: int = MAX_HEAD, *, shortcut: bool = True) -> None:
         self.reader = RequestParser(limit)
         self.items: list[Item] = []
-        self.behind = b""
+        self.trailing = b""
         waits_for_body = False
         in_head, most = 0, 2 * max_head
         for piece in cut:
             if self.reader.phase is Phase.CLOSED:
-                self.behind += piece
+                self.trailing += piece
                 continue
-            items = feed(self.reader, piece, shorter=shorter)
+            items = feed(self.reader, piece, shortcut=shortcut)
             in_head = in_head + len(piece) if self.reader.phase is Phase.HEAD and not items else 0
             assert in_head <= most + len(piece), "a head without an end"
             for item in items:
@@ -50,12 +50,12 @@ class Reading:
                 else:
                     waits_for_body = False
                     self.items.append(item)
-        self.behind = self.reader.trailing_data + self.behind
-        self.told = [told(item) for item in self.items]
+        self.trailing = self.reader.trailing_data + self.trailing
+        self.values = [value_of(item) for item in self.items]
 
 
-def told(item: Item) -> object:
-    """Return what there is to know of an item, to compare it. Which of two faults is met may depend on the cut."""
+def value_of(item: Item) -> object:
+    """Return all properties of an item, to compare it. Errors are equal: the cut may decide which of two is found."""
     if not isinstance(item, Request):
         return HTTPError
     facts = (item.method, item.target, item.headers, item.body)
@@ -63,7 +63,7 @@ def told(item: Item) -> object:
 
 
 def check(reading: Reading, limit: int) -> None:
-    """What holds of whatever was read."""
+    """Check the result of any input."""
     reader = reading.reader
     for item in reading.items:
         if isinstance(item, Request):
@@ -82,7 +82,7 @@ def check(reading: Reading, limit: int) -> None:
 
 
 def check_request(request: Request, limit: int) -> None:
-    """What holds of a request that was accepted."""
+    """Check an accepted request."""
     headers = pairs(request.headers)
     assert NAME.fullmatch(request.method)
     assert request.target
@@ -108,52 +108,52 @@ def check_request(request: Request, limit: int) -> None:
 
 
 def check_size(request: Request, max_target: int, max_headers: int, max_head: int) -> None:
-    """What a request may have. A space behind each colon is counted, whether it was there or not."""
+    """Check the limits. A space after each colon is counted, whether it was there or not."""
     headers = pairs(request.headers)
     assert len(request.target) <= max_target
     assert len(headers) <= max_headers
     assert len(request.target) + sum(len(name) + len(value) + 4 for name, value in headers) <= max_head + max_headers
 
 
-def again(request: Request, limit: int) -> None:
-    """Write it down and read it: nothing may have been lost, or have been read into it."""
+def check_round_trip(request: Request, limit: int) -> None:
+    """Serialize and parse it again: the result has to be the same."""
     start = b"%b %b HTTP/%b" % (request.method, request.target, request.version.encode())
     reader = RequestParser(limit)
     items = feed(reader, written(start, pairs(request.headers), request.body) + b"\r\n")
-    assert [told(item) for item in items] == [told(request)]
+    assert [value_of(item) for item in items] == [value_of(request)]
     if request.keep_alive and not request.upgrade:
         assert reader.phase is Phase.IDLE
 
 
 def requests(data: bytes) -> None:
-    """A stream is the same requests however it is cut."""
+    """The requests of a stream do not depend on its cuts."""
     if len(data) < 2:
         return
     how, chosen, stream = data[0], data[1], data[2:]
     limit = LIMITS[chosen % 4]
-    whole, cut = Reading(iter([stream]), limit, shorter=False), Reading(pieces(stream, how), limit)
-    assert whole.told == cut.told == Reading(iter([stream]), limit).told
+    whole, cut = Reading(iter([stream]), limit, shortcut=False), Reading(pieces(stream, how), limit)
+    assert whole.values == cut.values == Reading(iter([stream]), limit).values
     assert (whole.reader.phase is Phase.CLOSED) is (cut.reader.phase is Phase.CLOSED)
     last = whole.items[-1] if whole.items else None
     if isinstance(last, Request) and last.upgrade:
-        assert whole.behind == cut.behind
+        assert whole.trailing == cut.trailing
     for reading in (whole, cut):
         check(reading, limit)
         for item in reading.items:
             if isinstance(item, Request):
                 check_size(item, MAX_TARGET, MAX_HEADERS, MAX_HEAD)
-                again(item, limit)
-    within_small_limits(stream, how, limit)
+                check_round_trip(item, limit)
+    check_small_limits(stream, how, limit)
 
 
-def within_small_limits(stream: bytes, how: int, limit: int) -> None:
-    """A limit holds however a stream is cut; but by how much a head may be over it may depend on that."""
+def check_small_limits(stream: bytes, how: int, limit: int) -> None:
+    """Limits hold for all cuts, but may be noticed at different bytes."""
     small = {"MAX_TARGET": SMALL_TARGET, "PUSH_LINE": push_line(SMALL_TARGET), "MAX_HEADERS": SMALL_HEADERS}
     with limits(MAX_HEAD=SMALL_HEAD, COMMON_SIZE=SMALL_HEAD, **small):
         whole = Reading(iter([stream]), limit, SMALL_HEAD)
         cut = Reading(pieces(stream, how), limit, SMALL_HEAD)
-        if whole.told != cut.told:
-            index = next(i for i in range(10_000) if whole.told[i : i + 1] != cut.told[i : i + 1])
+        if whole.values != cut.values:
+            index = next(i for i in range(10_000) if whole.values[i : i + 1] != cut.values[i : i + 1])
             there = [type(item) for item in whole.items[index : index + 1] + cut.items[index : index + 1]]
             assert HeadTooLarge in there or UriTooLong in there
         for reading in (whole, cut):

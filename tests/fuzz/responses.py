@@ -1,4 +1,4 @@
-"""Target: the answers of the backend."""
+"""Target: the responses of the backend."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ NEXT = b"HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n"
 
 @dataclass
 class Outcome:
-    """What a stream came to: a response, a fault, or nothing yet.
+    """The result of a stream: a response, a fault, or nothing yet.
 
-    `by_end`: only the end of the connection made it; `is_more`: there were more bytes than it took.
+    `by_end`: the end of the connection completed it; `is_more`: pieces were left after it.
     """
 
     reader: ResponseParser
@@ -26,8 +26,8 @@ class Outcome:
     is_more: bool = False
 
     @property
-    def told(self) -> object:
-        """All that there is to know, to compare it, but whether the connection can be used again."""
+    def value(self) -> object:
+        """All properties for a comparison, except whether the connection can be reused."""
         response = self.response
         if response is None:
             return self.fault
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def read(cut: Iterator[bytes], limit: int) -> Outcome:
-    """Read until there is a response or a fault, as the pool does."""
+    """Read until a response or a fault, as the pool does."""
     reader = ResponseParser(limit)
     for piece in cut:
         try:
@@ -49,7 +49,7 @@ def read(cut: Iterator[bytes], limit: int) -> Outcome:
 
 
 def check(outcome: Outcome, limit: int, max_headers: int) -> None:
-    """What holds of whatever was read."""
+    """Check the result of any input."""
     response = outcome.response
     if response is None:
         return
@@ -67,11 +67,11 @@ def check(outcome: Outcome, limit: int, max_headers: int) -> None:
         assert follower is not None
         assert (follower.status, follower.body, follower.keep_alive) == (202, b"", True)
     if not response.is_too_large and max_headers == MAX_HEADERS > len(response.headers):
-        again(response, limit)
+        check_round_trip(response, limit)
 
 
-def again(response: Response, limit: int) -> None:
-    """Write it down and read it: nothing may have been lost, or have been read into it."""
+def check_round_trip(response: Response, limit: int) -> None:
+    """Serialize and parse it again: the result has to be the same."""
     framing = {b"content-length", b"transfer-encoding", b"connection", b"upgrade"}
     headers = [(name, value) for name, value in response.headers.items() if name not in framing]
     has_body = response.status not in {204, 304}
@@ -86,22 +86,22 @@ def again(response: Response, limit: int) -> None:
 
 
 def responses(data: bytes) -> None:
-    """A stream is the same response however it is cut."""
+    """The response in a stream does not depend on its cuts."""
     if len(data) < 2:
         return
     how, chosen, stream = data[0], data[1], data[2:]
     limit = LIMITS[chosen % 4]
     whole, cut = read(iter([stream]), limit), read(pieces(stream, how), limit)
     if whole.fault != cut.fault:
-        # Nothing is read behind a body that is over the limit, unless it came at once with the rest.
+        # Bytes after a body over the limit are read only if they arrive in the same piece.
         response = whole.response or cut.response
         assert response is not None
         assert response.is_too_large
         return
-    assert whole.told == cut.told
+    assert whole.value == cut.value
     assert whole.by_end == cut.by_end
     if whole.response is not None and cut.response is not None and not whole.response.is_too_large:
-        # What comes behind a response spoils the connection, if it comes at once.
+        # Bytes after a response in the same piece make the connection unusable.
         assert whole.response.keep_alive == (cut.response.keep_alive and not cut.is_more)
     check(whole, limit, MAX_HEADERS)
     check(cut, limit, MAX_HEADERS)

@@ -1,4 +1,4 @@
-"""Every target by its name: a function of any bytes, which raises on a finding."""
+"""All targets by name. Each is a function of any bytes, which raises on a finding."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the fuzzer found, one test for each, with the smallest input that shows it."""
+"""Bugs that the fuzzer found, each with its smallest input."""
 
 import pytest
 
@@ -15,7 +15,7 @@ DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
 
 
 def unmasked_frame(first: int, payload: bytes) -> bytes:
-    """A client's frame with a mask that changes nothing."""
+    """Return a client's frame with a mask of zeros."""
     return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
 
 
@@ -29,7 +29,7 @@ def test_a_deflated_message_within_the_limit_may_end_in_an_empty_frame():
     assert list(taken(stream)) == [Message(False, b"Hello")]
 
 
-def test_a_handshake_may_have_spaces_behind_its_values():
+def test_a_handshake_may_have_spaces_after_its_values():
     (request,) = feed(
         RequestParser(1000), BEFORE.replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1") + b"\r\n"
     )
@@ -38,20 +38,20 @@ def test_a_handshake_may_have_spaces_behind_its_values():
 
 
 @pytest.mark.parametrize("status", [b"000", b"104", b"199"])
-def test_the_body_of_an_interim_response_is_not_that_of_the_next_one(status):
+def test_the_body_of_an_interim_response_is_not_the_next_response(status):
     interim = b"HTTP/1.1 " + status + b" X\r\nContent-Length: 5\r\n\r\nfirst"
     outcome = respond(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsec")
     assert outcome.fault or (outcome.response and outcome.response.body == b"sec")
 
 
 @pytest.mark.parametrize("status", [b"000", b"099"])
-def test_a_status_below_100_is_no_response(status):
+def test_a_status_below_100_is_invalid(status):
     outcome = respond(b"HTTP/1.1 " + status + b" X\r\n\r\nbody")
     assert outcome.fault or outcome.response is None
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 50", b"Transfer-Encoding: chunked"])
-def test_a_response_that_was_cut_off_is_none_however_many_headers_it_has(length):
+def test_an_incomplete_response_is_invalid_however_many_headers_it_has(length):
     headers = b"".join(b"X-%d: y\r\n" % number for number in range(100))
     outcome = respond(b"HTTP/1.1 200 OK\r\n" + headers + length + b"\r\n\r\n5\r\nonly ")
     assert outcome.fault or outcome.response is None

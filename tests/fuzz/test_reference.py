@@ -1,4 +1,4 @@
-"""The reference decoder reads what RFC 6455 shows, and refuses what it forbids."""
+"""The reference decoder accepts the examples of RFC 6455, and rejects violations."""
 
 import zlib
 
@@ -89,7 +89,7 @@ def test_the_reference_inflates_deflated_messages():
         (deflated(b"x" * 6), {1009}),
     ],
 )
-def test_the_reference_rejects_what_cannot_be_inflated(data, wrong):
+def test_the_reference_rejects_invalid_deflate_data(data, wrong):
     message, found = inflated(data, 5, final=True)
     assert found == wrong
     assert wrong or message == b"Hello"
@@ -104,6 +104,6 @@ def test_the_reference_reads_frames_of_a_server():
 @pytest.mark.parametrize(
     "data", ["0105 48656c6c6f", "8185 00000000 48656c6c6f", "827e 0005" + "00" * 5, "a100", "8104 48656c6c6f"]
 )
-def test_the_reference_rejects_frames_that_no_server_sends(data):
+def test_the_reference_rejects_invalid_frames_of_a_server(data):
     with pytest.raises((AssertionError, KeyError)):
         sent(bytes.fromhex(data))

@@ -1,4 +1,4 @@
-"""Target: from the backend's answer to what it means, and to what its client gets and it itself is sent later."""
+"""Target: the verdict on a response of the backend, its effect on the client, and on later requests."""
 
 from math import isfinite
 
@@ -20,7 +20,7 @@ PASSED_ON = [b"www-authenticate", b"retry-after"]
 
 
 def answered(data: bytes) -> bytes:
-    """Return the bytes of a response: any, or one whose body or header fields are any."""
+    """Return a response made of `data`: all of it, its body, a header line, or a Retry-After."""
     kind, given = data[0] % 4, data[1:]
     if kind == 0:
         return given
@@ -32,7 +32,7 @@ def answered(data: bytes) -> bytes:
 
 
 def check_opened(response: Response) -> None:
-    """Let the client in or turn it away with one answer; what is remembered of it goes into no more than one header."""
+    """Check that a client is accepted or gets one response, and that the context becomes at most one header."""
     verdict = judge_opened(response)
     if isinstance(verdict, Rejected):
         assert 400 <= verdict.error.status <= 504
@@ -56,7 +56,7 @@ def check_opened(response: Response) -> None:
 
 
 def check_message(response: Response) -> None:
-    """A message is taken, refused or wanted again; a reply is one that can be sent."""
+    """Check that a message is delivered, undeliverable or retried, and that a reply can be sent."""
     verdict = PLAIN.judge(MESSAGE, response)
     if isinstance(verdict, Delivered):
         assert response.status // 100 == 2
@@ -76,7 +76,7 @@ def check_message(response: Response) -> None:
 
 
 def verdicts(data: bytes) -> None:
-    """Whatever a backend answers means something, and is no header of anybody's."""
+    """Any response has a verdict, and never becomes another header, response or request."""
     if not data:
         return
     response = read(iter([answered(data)]), 5000).response

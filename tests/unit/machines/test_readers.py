@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.fuzz.frames import plain, taken
 from tests.fuzz.reference import Decoder
-from tests.fuzz.requests import feed, told
+from tests.fuzz.requests import feed, value_of
 from tests.support.frames import CLOSE, frame
 from tests.support.strategies import requests, requests_or_not
 from wsaas.errors import HTTPError
@@ -61,8 +61,8 @@ class RequestMachine(RuleBasedStateMachine):
     @invariant()
     def it_gave_what_one_that_gets_all_at_once_gives(self):
         whole = RequestParser(self.limit)
-        items = [item for item in feed(whole, self.fed, shorter=False) if item is not CONTINUE]
-        assert [told(item) for item in self.items] == [told(item) for item in items]
+        items = [item for item in feed(whole, self.fed, shortcut=False) if item is not CONTINUE]
+        assert [value_of(item) for item in self.items] == [value_of(item) for item in items]
         if not self.closed:
             assert (self.reader.phase is Phase.CLOSED) is (whole.phase is Phase.CLOSED)
         if items and isinstance(items[-1], Request) and items[-1].upgrade:
