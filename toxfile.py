@@ -1,4 +1,4 @@
-"""What tox.ini cannot say: that a run is to be skipped where Python 2.7 is missing."""
+"""Skips `autobahn-fast` if Python 2.7 is missing, which tox.ini cannot express."""
 
 import runpy
 from pathlib import Path
@@ -12,7 +12,7 @@ PYTHON2 = Path(__file__).parent / "tests" / "conformance" / "autobahn" / "python
 
 @impl
 def tox_before_run_commands(tox_env: ToxEnv) -> None:
-    """Skip what is run along with the tests; who asks for the whole suite is told by the suite."""
+    """Skip `autobahn-fast` without Python 2.7. `autobahn` fails instead, and says how to get it."""
     if tox_env.name == "autobahn-fast":
         python2 = runpy.run_path(str(PYTHON2))
         if python2["find"]() is None:

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @cache
 def cores() -> tuple[int, int]:
-    """Return the core of the measured process and the core of the load, of those that this process started with.
+    """Return the core of the measured process and the core of the load, out of the cores of this process.
 
     Raises `SystemExit` where there is only one.
     """

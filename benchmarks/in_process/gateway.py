@@ -117,7 +117,7 @@ class Loop(uvloop.Loop):
     async def create_server(  # type: ignore[override]  # the factories of `asyncio.Protocol` are all there are
         self, protocol_factory: Factory, *args: Any, **options: Any
     ) -> Any:
-        """Note the factory, and listen: nobody connects."""
+        """Record the factory. No client ever connects."""
         self.factories.append(protocol_factory)
         return await super().create_server(protocol_factory, *args, **options)
 

@@ -142,7 +142,7 @@ def running(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `target` on `core` inside the block. `kill`: end it by SIGKILL, without a drain. Raises `TargetError`.
 
-    Its output goes to a file, because a pipe that nobody reads would fill up and stop it.
+    Its output goes to a file, because an unread pipe would fill up and stop it.
     """
     command = target.command(where)
     if target.descriptors:

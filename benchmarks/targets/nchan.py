@@ -1,7 +1,7 @@
 """Nchan, a module of nginx, set up for speed: one worker, no regular expressions, nothing stored, nothing logged.
 
-A client that connects is authorised by the backend (POST), each of its messages is forwarded to it (PUT), and it is
-told when the client has left (DELETE). A push is a POST to the channel that has the client's number.
+The backend authorizes a client that connects (POST), receives each of its messages (PUT), and is notified when the
+client has left (DELETE). A push is a POST to the channel that has the client's number.
 """
 
 import shutil

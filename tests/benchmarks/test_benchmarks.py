@@ -1,4 +1,4 @@
-"""The load generator counts what a gateway gets wrong: it is run against one that errs on purpose."""
+"""The load generator counts the errors of a gateway, which are injected here."""
 
 import asyncio
 import json
@@ -57,14 +57,14 @@ async def read_frame(reader):
 
 
 async def closed(writer):
-    """Close `writer`, and let its transport see to it before the loop ends."""
+    """Close `writer`, and wait until its transport is closed."""
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
 
 
 class Gateway:
-    """Does what the contract says, with one request to the backend at a time. Subclasses err in the two hooks."""
+    """A correct gateway, with one request to the backend at a time. Subclasses inject errors in the two hooks."""
 
     def __init__(self):
         self.clients = {}
@@ -147,8 +147,8 @@ async def loaded(gateway, clients):
             await closed(gateway.backend[1])
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait_for(asyncio.gather(*others), 10)
-            # A server that is closed between accepting a connection and the first step of the task that asyncio starts
-            # for it leaves a transport that nobody can close. There is no task now, and no turn of the loop in between.
+            # If a server is closed between accepting a connection and the first step of its task, asyncio leaves the
+            # transport open. There is no such task now, and no turn of the loop in between.
             server.close()
             for writer in writers:
                 writer.transport.abort()
@@ -158,7 +158,7 @@ async def loaded(gateway, clients):
 
 
 def answer_of(gateway, case, clients=3, **options):
-    """Return what the load generator says of one run."""
+    """Return the load generator's answer for one run."""
 
     async def perform():
         async with loaded(gateway, clients) as load:
@@ -180,11 +180,11 @@ def test_a_correct_gateway_has_no_faults(case):
 
 @pytest.mark.parametrize("size", [16, 125, 126, 5000, 65535, 65536, 1 << 20])
 @pytest.mark.parametrize("case", ["push", "message"])
-def test_messages_of_any_size_are_understood(case, size):
+def test_messages_of_any_size_are_counted_correctly(case, size):
     assert run(Gateway(), case, size=size, count=8) == (8, {})
 
 
-def test_frames_and_requests_that_arrive_in_pieces_are_understood():
+def test_frames_and_requests_may_arrive_in_pieces():
     class InPieces(Gateway):
         async def outward(self, client_id, payload):
             for byte in frame(payload):
@@ -208,7 +208,7 @@ def test_frames_and_requests_that_arrive_in_pieces_are_understood():
 
 
 class Nth(Gateway):
-    """Errs once, by whichever of the two methods a test overrides."""
+    """Errs once, in the method that a test overrides."""
 
     def __init__(self):
         super().__init__()
@@ -365,7 +365,7 @@ def test_a_ping_is_answered():
     assert gateway.pongs >= 19
 
 
-def test_an_open_loop_keeps_to_its_rate_whatever_is_answered():
+def test_an_open_loop_keeps_its_rate_whatever_the_answers():
     answer = answer_of(Gateway(), "push", seconds=0.5, rate=200)
     assert 50 < answer["messages"] < 200
     assert not answer["lost"]

@@ -1,4 +1,4 @@
-"""The benchmark of hostile clients: their bytes are what their names say, and its tables what was measured."""
+"""The benchmark of hostile clients: the bytes of each kind, and the tables of the measurements."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one cor
 
 
 def received(flood, deflated=False):
-    """Return what a gateway reads in `flood`."""
+    """Return the frames or requests that a gateway reads in `flood`."""
     stream = FrameDecoder(1 << 20, deflated=deflated)
     stream.receive(flood)
     found = []
@@ -52,7 +52,7 @@ def test_a_flood_is_made_of_valid_frames_or_requests(kind):
     assert all(one.data in (expected, b"") for one in found if isinstance(one, Message))
 
 
-def test_empty_messages_have_as_many_fragments_as_they_say():
+def test_empty_messages_have_the_named_number_of_fragments():
     assert len(received(attacks.EMPTY_TWO * 3)) == 3
     assert len(received(attacks.EMPTY_THOUSAND * 3)) == 3
     assert len(attacks.EMPTY_THOUSAND) == 6 * 1000
@@ -64,7 +64,7 @@ def test_a_parked_body_lacks_its_last_byte():
     assert len(body) + 2 == 1 << 20
 
 
-def test_percentiles_are_those_of_what_was_answered_and_of_what_never_was():
+def test_percentiles_include_requests_that_were_never_answered():
     latencies = Latencies()
     assert math.isnan(latencies.percentile(0.5))
     latencies.taken = [0.001 * number for number in range(1, 101)]
@@ -105,7 +105,7 @@ def test_an_unknown_kind_or_target_is_refused(options, capsys):
 
 
 @pytest.mark.parametrize("treatment", ["500", "reset", "garbage", "close"])
-def test_the_backend_treats_a_client_as_its_authorization_says(treatment):
+def test_the_authorization_of_a_client_selects_how_the_backend_treats_it(treatment):
     """A message that fails is retried; a closed client disconnects. The messages of another client come back."""
 
     async def perform():

@@ -1,4 +1,4 @@
-"""The same contract as WSaaS, as somebody would write it with aiohttp: `server.py PORT BACKEND_PORT CONNECTIONS`."""
+"""The contract of WSaaS in plain aiohttp: `server.py PORT BACKEND_PORT CONNECTIONS`."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ Event = tuple[str, str, bytes]
 
 
 class Client:
-    """One WebSocket, and what the backend has yet to be told of it: one request at a time, in order."""
+    """One WebSocket. Its requests to the backend are sent in order, one at a time."""
 
     def __init__(self, node: "Node", authorization: str | None) -> None:
         """Give it an id."""
@@ -41,7 +41,7 @@ class Client:
             return 0, b""
 
     def enqueue(self, method: str, content_type: str, body: bytes) -> None:
-        """Tell the backend when all before was told."""
+        """Send a request to the backend once all earlier ones are answered."""
         self.queue.append((method, content_type, body))
         if self.teller is None:
             self.teller = asyncio.create_task(self.work())
