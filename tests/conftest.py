@@ -1,6 +1,6 @@
-"""An `async` test is run by its fixture `stage`. Tests by properties try the same examples each time.
+"""The fixture `stage` runs `async` tests. Property tests try the same examples each time.
 
-A run that fails then blames the change that it judges. `--hypothesis-profile search` tries other examples each time.
+So a failure is caused by the tested change. `--hypothesis-profile search` tries new examples each time.
 """
 
 from inspect import iscoroutinefunction, signature
@@ -24,7 +24,7 @@ def stage() -> Stage:
 
 @pytest.fixture(autouse=True)
 def fresh_throttle() -> None:
-    """Let no test's log lines count as repetitions of those of another."""
+    """Do not count log lines as repetitions of those of an earlier test."""
     throttle.flush()
 
 

@@ -1,1 +1,1 @@
-"""Clients and backends that misbehave, vanish or come back: nobody else may notice."""
+"""Clients, backends, disks and networks that fail or attack: others are not affected."""

@@ -1,4 +1,4 @@
-"""A backend that is down, goes, comes back, hangs, babbles or stops halfway: nothing is lost, nothing told twice."""
+"""Backends that are down, restart, hang, or send wrong or incomplete responses: no event is lost or sent twice."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until, with_timeout
 
 
 def distinct(calls: list[Call]) -> list[int | str]:
-    """The events that the backend saw, without repeats; repeats may only follow at once."""
+    """Return the events of `calls`, without direct repetitions."""
     seen: list[int | str] = []
     for call in calls:
         if not seen or call.event != seen[-1]:
@@ -35,7 +35,7 @@ async def status_of(stage: Stage, node: Any) -> int:
     return int(answer.status)
 
 
-async def test_a_backend_that_is_down_at_the_start_and_up_later(stage: Stage) -> None:
+async def test_a_backend_may_be_down_at_the_start_of_the_gateway(stage: Stage) -> None:
     stage.backend.port = free_port()
     node = await stage.node(backend=None)
     for _ in range(3):
@@ -56,7 +56,7 @@ async def test_a_backend_that_is_down_at_the_start_and_up_later(stage: Stage) ->
     assert all(text.startswith(refused) for text in repeated)
 
 
-async def test_a_backend_that_goes_away_and_comes_back(stage: Stage) -> None:
+async def test_a_backend_may_stop_and_start_again(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     await client.send("before")
@@ -75,7 +75,7 @@ async def test_a_backend_that_goes_away_and_comes_back(stage: Stage) -> None:
     assert [call.event for call in stage.backend.of(name)] == [0, 1, 2, 3, 4, "end"]
 
 
-async def test_a_backend_that_goes_away_while_a_message_is_under_way(stage: Stage) -> None:
+async def test_a_message_is_repeated_if_the_backend_stops_before_its_answer(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
     client, name = await node.admit()
@@ -90,7 +90,7 @@ async def test_a_backend_that_goes_away_while_a_message_is_under_way(stage: Stag
     assert puts == ["0", "0", "1", "2", "3", "4"]
 
 
-async def test_a_backend_that_was_down_when_clients_left_gets_their_deletes_later(stage: Stage) -> None:
+async def test_deletes_are_sent_once_the_backend_is_up_again(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.admit() for _ in range(20)]
     await stage.backend.stop()
@@ -104,7 +104,7 @@ async def test_a_backend_that_was_down_when_clients_left_gets_their_deletes_late
     assert {call.json["code"] for call in deletes} == {4000}
 
 
-async def test_requests_that_hang_do_not_hold_up_other_clients(stage: Stage) -> None:
+async def test_requests_that_hang_do_not_delay_other_clients(stage: Stage) -> None:
     node = await stage.node(api_timeout=400)
     hung: list[Call] = []
     stage.backend.on["PUT"] = lambda call: hung.append(call) if call.text == "hang" and len(hung) < 2 else call.ok()
@@ -156,7 +156,7 @@ async def test_a_response_that_arrives_byte_by_byte_has_the_same_timeout(stage: 
     await stage.backend.wait(lambda: stage.backend.count("PUT") == 2)
 
 
-async def test_a_backend_that_closes_connections_between_requests(stage: Stage) -> None:
+async def test_a_backend_may_close_connections_between_requests(stage: Stage) -> None:
     def answer_and_close(call: Call) -> None:
         call.ok()
         call.connection.close()
@@ -174,7 +174,7 @@ async def test_a_backend_that_closes_connections_between_requests(stage: Stage) 
     assert not stage.messages()
 
 
-async def test_a_backend_that_closes_idle_connections_at_any_moment(stage: Stage) -> None:
+async def test_a_backend_may_close_idle_connections_at_any_moment(stage: Stage) -> None:
     chance = random.Random(3)
 
     async def answer_and_close_soon(call: Call) -> None:
@@ -201,7 +201,7 @@ async def test_a_backend_that_closes_idle_connections_at_any_moment(stage: Stage
 
 
 @pytest.mark.parametrize("end", [Call.hang_up, Call.reset])
-async def test_a_backend_that_closes_while_a_request_is_written(stage: Stage, end: Callable[[Call], None]) -> None:
+async def test_a_request_is_repeated_if_its_connection_closes(stage: Stage, end: Callable[[Call], None]) -> None:
     node = await stage.node()
     tries: dict[str, int] = {}
 
@@ -226,8 +226,8 @@ async def test_a_backend_that_closes_while_a_request_is_written(stage: Stage, en
     assert max(tries.values()) == 2
 
 
-BABBLE = {
-    "an answer that nobody asked for": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 2,
+SURPLUS = {
+    "a second answer": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 2,
     "bytes behind the answer": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nwhat else?",
     "half an answer behind the answer": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Le",
     "a body behind 204": b"HTTP/1.1 204 No Content\r\n\r\nbody",
@@ -240,9 +240,9 @@ BABBLE = {
 }
 
 
-@pytest.mark.parametrize("what", BABBLE)
-async def test_a_backend_that_sends_more_than_its_response(stage: Stage, what: str) -> None:
-    stage.backend.on["PUT"] = lambda call: call.send(BABBLE[what])
+@pytest.mark.parametrize("what", SURPLUS)
+async def test_bytes_behind_a_response_are_ignored(stage: Stage, what: str) -> None:
+    stage.backend.on["PUT"] = lambda call: call.send(SURPLUS[what])
     node = await stage.node()
     client, name = await node.admit()
     for number in range(5):
@@ -252,7 +252,7 @@ async def test_a_backend_that_sends_more_than_its_response(stage: Stage, what: s
     await client.close()
     await stage.backend.take("DELETE")
     assert distinct(stage.backend.of(name)) == [*range(6), "end"]
-    assert len(stage.backend.of(name)) == 7, "what was taken is not sent again"
+    assert len(stage.backend.of(name)) == 7, "an acknowledged message is not sent again"
     assert not stage.messages()
 
 
@@ -284,12 +284,12 @@ async def test_a_post_answered_with_garbage_is_502_and_a_delete_follows(stage: S
     assert await status_of(stage, node) == 502
     post = await stage.backend.take("POST")
     assert (await stage.backend.take("DELETE")).client == post.client
-    (told,) = stage.messages()
-    assert told.startswith("POST /hook: the backend did not answer in valid HTTP: ")
+    (warning,) = stage.messages()
+    assert warning.startswith("POST /hook: the backend did not answer in valid HTTP: ")
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-async def test_a_connection_that_brought_garbage_is_not_used_again(stage: Stage, what: str) -> None:
+async def test_a_connection_that_received_garbage_is_not_reused(stage: Stage, what: str) -> None:
     node = await stage.node()
     client, name = await node.admit()
     stage.backend.on["PUT"] = lambda call: call.ok() if stage.backend.count("PUT") > 1 else call.send(GARBAGE[what])
@@ -302,7 +302,7 @@ async def test_a_connection_that_brought_garbage_is_not_used_again(stage: Stage,
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 2", b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"code": '])
-async def test_a_post_that_gets_half_a_response(stage: Stage, half: bytes) -> None:
+async def test_a_post_with_half_a_response_is_502_or_504(stage: Stage, half: bytes) -> None:
     node = await stage.node(api_timeout=300)
     stage.backend.on["POST"] = lambda call: call.hang_up(half)
     assert await status_of(stage, node) == 502
@@ -311,7 +311,7 @@ async def test_a_post_that_gets_half_a_response(stage: Stage, half: bytes) -> No
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 2)
 
 
-async def test_a_backend_that_answers_retry_after_is_obeyed(stage: Stage) -> None:
+async def test_a_delete_is_retried_after_the_retry_after_of_the_backend(stage: Stage) -> None:
     node = await stage.node()
     loop = asyncio.get_running_loop()
     times: list[float] = []
@@ -330,7 +330,7 @@ async def test_a_backend_that_answers_retry_after_is_obeyed(stage: Stage) -> Non
     assert times[1] - times[0] >= 0.95
 
 
-async def test_a_full_pool_that_breaks_down_at_once(stage: Stage) -> None:
+async def test_no_message_is_lost_when_all_connections_to_the_backend_break_at_once(stage: Stage) -> None:
     node = await stage.node(api_connections=4)
     clients = [await node.upgraded() for _ in range(30)]
     stage.backend.hold("PUT")
@@ -343,5 +343,5 @@ async def test_a_full_pool_that_breaks_down_at_once(stage: Stage) -> None:
     names = {call.client for call in stage.backend.calls}
     await stage.backend.wait(lambda: all(distinct(stage.backend.of(name)) == [0, 1, 2] for name in names))
     assert stage.backend.most_busy <= 4
-    told = {text.partition(":")[0] for text in stage.messages()}
-    assert told == {"PUT /hook", "cannot connect to the backend", "circuit breaker open"}
+    warnings = {text.partition(":")[0] for text in stage.messages()}
+    assert warnings == {"PUT /hook", "cannot connect to the backend", "circuit breaker open"}

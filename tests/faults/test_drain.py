@@ -1,15 +1,14 @@
-"""A stop, whatever is going on: everybody is told, everything is delivered, and nothing is left."""
+"""A drain in every situation: clients are closed, events are delivered, and no connection is left."""
 
 import asyncio
 import logging
-import socket
-from contextlib import ExitStack
 
 import pytest
 
-from tests.support.backend import Call
+from tests.support.backend import Call, answer_after
 from tests.support.clients import upgrade
 from tests.support.frames import BINARY, PING, TEXT, close_frame, frame
+from tests.support.network_namespace import full_backlog
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
 from wsaas.http.request import CONTINUE
@@ -17,8 +16,8 @@ from wsaas.log.wording import counted
 from wsaas.sessions import drain
 
 
-def stopping(node: Node) -> "asyncio.Task[bool]":
-    """Begin to stop the node."""
+def start_drain(node: Node) -> "asyncio.Task[bool]":
+    """Start to drain the node."""
     return asyncio.ensure_future(node.drain())
 
 
@@ -63,7 +62,7 @@ async def test_a_drain_spreads_the_close_frames(stage: Stage) -> None:
 async def test_the_close_frames_take_at_most_half_of_drain_timeout(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With all the time that it likes, it would take 8 s for so many.
+    # Without the limit, it would take 8 s.
     monkeypatch.setattr(drain, "MAX_CLOSE_INTERVAL_S", 1.0)
     node = await stage.node(drain_timeout=2000)
     for _ in range(8):
@@ -78,7 +77,7 @@ async def test_during_a_drain_clients_are_refused_and_readyz_is_503(stage: Stage
     node = await stage.node()
     stage.backend.hold("DELETE")
     client, name = await node.admit()
-    stop = stopping(node)
+    stop = start_drain(node)
     delete = await stage.backend.take("DELETE")
     answer = await node.rest("GET", "/readyz")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
@@ -102,7 +101,7 @@ async def test_a_second_signal_cuts_a_drain_short(stage: Stage) -> None:
     stage.backend.hold("DELETE")
     await node.connect()
     node.gateway.stop()
-    stop = stopping(node)
+    stop = start_drain(node)
     await stage.backend.take("DELETE")
     node.gateway.stop()
     assert not await with_timeout(stop, 1)
@@ -115,7 +114,7 @@ async def test_a_drain_while_a_post_is_under_way(stage: Stage, accepted: bool) -
     raw = await node.raw()
     raw.send(upgrade())
     post = await stage.backend.take("POST")
-    stop = stopping(node)
+    stop = start_drain(node)
     answer = await raw.answer()
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) >= 1
@@ -127,11 +126,11 @@ async def test_a_drain_while_a_post_is_under_way(stage: Stage, accepted: bool) -
         post.answer(403)
     assert await stop
     assert stage.backend.count("DELETE") == accepted
-    told = [text.partition(";")[0] for text in stage.messages()]
-    assert told == ([] if accepted else ["POST /hook: the backend answered 403"])
+    warnings = [text.partition(";")[0] for text in stage.messages()]
+    assert warnings == ([] if accepted else ["POST /hook: the backend answered 403"])
 
 
-async def test_a_drain_with_messages_in_the_outbox(stage: Stage) -> None:
+async def test_a_drain_delivers_messages_in_the_outbox(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("PUT")
     raw = await node.upgraded()
@@ -139,7 +138,7 @@ async def test_a_drain_with_messages_in_the_outbox(stage: Stage) -> None:
     put = await stage.backend.take("PUT")
     session = node.session(put.client)
     await wait_until(lambda: session.info.messages_in == 50)
-    stop = stopping(node)
+    stop = start_drain(node)
     assert (await raw.closing())[0] == 1001
     raw.send(frame(TEXT, b"50") + close_frame(1001))
     await raw.end()
@@ -153,14 +152,10 @@ async def test_a_drain_with_messages_in_the_outbox(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_a_drain_with_a_client_that_is_not_read_as_its_inbox_is_full(stage: Stage) -> None:
+async def test_a_drain_delivers_messages_behind_a_full_inbox(stage: Stage) -> None:
     node = await stage.node(inbox=2000)
 
-    async def slowly(call: Call) -> None:
-        await asyncio.sleep(0.002)
-        call.ok()
-
-    stage.backend.on["PUT"] = slowly
+    stage.backend.on["PUT"] = answer_after(0.002)
     client, name = await node.admit()
     for number in range(100):
         await client.send(f"{number}".ljust(500))
@@ -174,17 +169,13 @@ async def test_a_drain_with_a_client_that_is_not_read_as_its_inbox_is_full(stage
 async def test_a_drain_delivers_messages_that_were_not_read_before_it(stage: Stage) -> None:
     node = await stage.node(inbox=20_000, handshake_timeout=100, drain_timeout=20_000)
 
-    async def slowly(call: Call) -> None:
-        await asyncio.sleep(0.002)
-        call.ok()
-
-    stage.backend.on["PUT"] = slowly
+    stage.backend.on["PUT"] = answer_after(0.002)
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(800)) + close_frame(1001))
     session = node.session(name)
     await wait_until(lambda: session.outbox.backlogged)
-    # The client's Close waits behind what is not read: it is not late, however long the backend takes.
+    # The client's Close waits behind unread messages, so its time-out does not apply yet.
     assert await node.drain()
     calls = stage.backend.of(name)
     assert [int(call.text) for call in calls[1:-1]] == list(range(800))
@@ -197,11 +188,7 @@ async def test_a_drain_counts_undelivered_messages_exactly(stage: Stage, vanishe
     stage.expected_errors = ["stopped before"]
     node = await stage.node(inbox=20_000, drain_timeout=500)
 
-    async def slowly(call: Call) -> None:
-        await asyncio.sleep(0.02)
-        call.ok()
-
-    stage.backend.on["PUT"] = slowly
+    stage.backend.on["PUT"] = answer_after(0.02)
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
@@ -213,14 +200,14 @@ async def test_a_drain_counts_undelivered_messages_exactly(stage: Stage, vanishe
         raw.send(close_frame(1001))
     assert not await node.drain()
     delivered = [call for call in stage.backend.of(name) if call.method == "PUT" and call.done.is_set()]
-    (told,) = [text for text in stage.messages(logging.ERROR) if name in text]
-    lost = int(told.partition("(")[2].partition(" ")[0])
-    # The one that was on its way may have arrived, but its answer came too late.
+    (error,) = [text for text in stage.messages(logging.ERROR) if name in text]
+    lost = int(error.partition("(")[2].partition(" ")[0])
+    # The message under way may have arrived without its answer in time.
     assert 2000 <= len(delivered) + lost <= 2001
     assert f"stopping: {counted(lost, 'message')} of 1 connection not delivered" in stage.messages()
 
 
-async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost_by_it(stage: Stage) -> None:
+async def test_messages_given_up_before_a_drain_are_not_counted_as_lost_by_it(stage: Stage) -> None:
     stage.expected_errors = ["stopped before"]
     node = await stage.node(drain_timeout=300)
     stage.backend.hold("DELETE")
@@ -233,7 +220,7 @@ async def test_messages_that_were_given_up_before_a_stop_are_not_counted_as_lost
     assert any(f"{name}: stopped before" in text and "(0 messages lost)" in text for text in stage.messages())
 
 
-async def test_a_drain_with_a_message_that_is_retried(stage: Stage) -> None:
+async def test_a_drain_waits_for_the_retries_of_a_message(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.on["PUT"] = lambda call: call.answer(503) if stage.backend.count("PUT") < 3 else call.ok()
     client, name = await node.admit()
@@ -244,11 +231,11 @@ async def test_a_drain_with_a_message_that_is_retried(stage: Stage) -> None:
     assert {text.partition(";")[0] for text in stage.messages()} == {"PUT /hook: the backend answered 503"}
 
 
-async def test_a_drain_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> None:
+async def test_a_drain_delivers_a_message_whose_frame_was_incomplete(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(BINARY, b"x" * 1000)[:500])
-    stop = stopping(node)
+    stop = start_drain(node)
     assert (await raw.closing())[0] == 1001
     raw.send(frame(BINARY, b"x" * 1000)[500:] + close_frame(1001))
     assert await stop
@@ -256,10 +243,10 @@ async def test_a_drain_with_a_client_in_the_middle_of_a_frame(stage: Stage) -> N
     assert stage.backend.count("DELETE") == 1
 
 
-async def test_a_drain_with_a_client_that_resets_its_connection(stage: Stage) -> None:
+async def test_a_client_may_reset_its_connection_during_a_drain(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
-    stop = stopping(node)
+    stop = start_drain(node)
     assert (await raw.closing())[0] == 1001
     raw.reset()
     assert await stop
@@ -267,11 +254,11 @@ async def test_a_drain_with_a_client_that_resets_its_connection(stage: Stage) ->
     assert not stage.messages()
 
 
-async def test_a_drain_with_a_client_that_does_not_answer_its_close(stage: Stage) -> None:
+async def test_a_drain_drops_a_client_that_does_not_answer_its_close(stage: Stage) -> None:
     node = await stage.node(drain_timeout=1000, handshake_timeout=60_000)
     silent = await node.upgraded()
     polite, name = await node.admit()
-    assert await node.drain(), "the backend is there: it can be told"
+    assert await node.drain(), "the backend is up, so the DELETEs can be delivered"
     assert stage.backend.count("DELETE") == 2
     assert (await silent.closing())[0] == 1001
     assert await silent.rest() == b""
@@ -280,7 +267,7 @@ async def test_a_drain_with_a_client_that_does_not_answer_its_close(stage: Stage
     assert name
 
 
-async def test_a_drain_with_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_a_drain_drops_a_client_that_does_not_read(stage: Stage) -> None:
     node = await stage.node(drain_timeout=1000)
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
@@ -293,7 +280,7 @@ async def test_a_drain_with_a_client_that_does_not_read(stage: Stage) -> None:
     assert not stage.messages()
 
 
-async def test_a_drain_with_open_rest_connections(stage: Stage) -> None:
+async def test_a_drain_closes_rest_connections(stage: Stage) -> None:
     node = await stage.node()
     _, name = await node.admit()
     idle, halfway, slow = await node.raw(), await node.raw(), await node.raw(receive=4096)
@@ -301,7 +288,7 @@ async def test_a_drain_with_open_rest_connections(stage: Stage) -> None:
     assert (await idle.answer()).status == 200
     head = b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n"
     halfway.send(head % name.encode())
-    # Once it is told to go on, its head was decided.
+    # After the 100, the request was accepted by its head.
     assert await with_timeout(halfway.reader.readuntil(b"\r\n\r\n")) == CONTINUE
     halfway.send(b"hello")
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000)
@@ -312,7 +299,7 @@ async def test_a_drain_with_open_rest_connections(stage: Stage) -> None:
     await slow.rest()
 
 
-async def test_a_drain_with_a_backend_that_is_down(stage: Stage) -> None:
+async def test_a_drain_ends_in_time_although_the_backend_is_down(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(drain_timeout=500)
     client, name = await node.admit()
@@ -325,20 +312,20 @@ async def test_a_drain_with_a_backend_that_is_down(stage: Stage) -> None:
     assert client.close_code == 1001
 
 
-async def test_a_drain_with_a_backend_that_comes_back_in_time(stage: Stage) -> None:
+async def test_a_drain_delivers_to_a_backend_that_starts_in_time(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.connect() for _ in range(3)]
     await stage.backend.stop()
-    stop = stopping(node)
+    stop = start_drain(node)
     await wait_until(lambda: node.statistics.disconnects_owed == 3)
     await stage.backend.start()
     assert await stop
     assert len(clients) == stage.backend.count("DELETE") == 3
-    told = {text.partition(":")[0] for text in stage.messages()}
-    assert told == {"cannot connect to the backend", "circuit breaker open"}
+    warnings = {text.partition(":")[0] for text in stage.messages()}
+    assert warnings == {"cannot connect to the backend", "circuit breaker open"}
 
 
-async def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
+async def test_a_drain_ends_in_time_although_the_backend_hangs(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered (2 messages lost)"]
     node = await stage.node(drain_timeout=500)
     stage.backend.hold("PUT")
@@ -350,26 +337,18 @@ async def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
     await with_timeout(put.dropped.wait())
 
 
-async def test_a_drain_while_a_connection_to_the_backend_is_opened(stage: Stage) -> None:
-    # A listener whose backlog is full says neither yes nor no.
-    with socket.socket() as deaf, ExitStack() as callers:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for _ in range(3):
-            caller = callers.enter_context(socket.socket())
-            caller.setblocking(False)
-            caller.connect_ex(deaf.getsockname())
-        address = f"127.0.0.1:{deaf.getsockname()[1]}"
-        node = await stage.node(backend=None, api_uri=f"{address}/hook", drain_timeout=300, api_timeout=60_000)
-        raw = await node.raw()
-        raw.send(upgrade())
-        await wait_until(lambda: node.statistics.clients == 1)
-        stage.expected_errors = ["stopped before the DELETE was delivered"]
-        assert not await node.drain()
-        assert (await raw.answer()).status == 503
+async def test_a_drain_cancels_a_connection_that_is_being_opened(stage: Stage) -> None:
+    port = await stage.stack.enter_async_context(full_backlog())
+    node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=300, api_timeout=60_000)
+    raw = await node.raw()
+    raw.send(upgrade())
+    await wait_until(lambda: node.statistics.clients == 1)
+    stage.expected_errors = ["stopped before the DELETE was delivered"]
+    assert not await node.drain()
+    assert (await raw.answer()).status == 503
 
 
-async def test_a_drain_without_any_time(stage: Stage) -> None:
+async def test_a_drain_timeout_of_0_ends_at_once(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(drain_timeout=0)
     raw = await node.upgraded()
@@ -380,11 +359,7 @@ async def test_a_drain_without_any_time(stage: Stage) -> None:
 async def test_a_drain_of_a_busy_node_loses_nothing(stage: Stage) -> None:
     node = await stage.node(api_connections=4)
 
-    async def slowly(call: Call) -> None:
-        await asyncio.sleep(0.001)
-        call.ok()
-
-    stage.backend.on["PUT"] = slowly
+    stage.backend.on["PUT"] = answer_after(0.001)
     sent: dict[str, int] = {}
 
     async def talk(number: int) -> None:
@@ -394,7 +369,7 @@ async def test_a_drain_of_a_busy_node_loses_nothing(stage: Stage) -> None:
                 await client.send(f"{sent.setdefault(name, 0)}")
                 sent[name] += 1
                 await asyncio.sleep(0.001)
-        except Exception:  # noqa: BLE001 - whichever way it ends
+        except Exception:  # noqa: BLE001 - any end of the connection
             assert client.close_code == 1001
 
     talking = []
@@ -409,6 +384,6 @@ async def test_a_drain_of_a_busy_node_loses_nothing(stage: Stage) -> None:
         assert [call.method for call in calls] == ["POST", *["PUT"] * (len(calls) - 2), "DELETE"]
         texts = [int(call.text) for call in calls[1:-1]]
         assert texts == list(range(len(texts)))
-        assert count - len(texts) <= 1, "what it sent before its Close was read and delivered"
+        assert count - len(texts) <= 1, "messages before the Close were read and delivered"
         assert calls[-1].json["messages_in"] == len(texts)
     assert not stage.messages()

@@ -1,6 +1,6 @@
-"""What an operator reads: the log of a bad first hour and of a good night, held against the pages of the docs.
+"""The log of a bad first hour and of a good night, compared with docs/log.md.
 
-`python -m pytest tests/adversity/test_log.py -s` prints both logs.
+`python -m pytest tests/faults/test_log.py -s` prints both logs.
 """
 
 import asyncio
@@ -53,11 +53,11 @@ WRONG: list[tuple[str, Callable[[Call], None]]] = [
     ("refuses on purpose", lambda call: call.answer(200, {"code": "BANNED"})),
 ]
 ATTEMPTS = 20
-"""Clients that try to come in at each of them: what repeats must not be logged each time."""
+"""Handshakes at each wrong backend: repetitions must not be logged each time."""
 
 
 def lines(log: str) -> list[tuple[float, str]]:
-    """Return when each line was logged, in seconds, and what it says."""
+    """Return the time in seconds and the text of each line."""
     found = []
     for line in log.splitlines():
         at, _, text = line.partition(" ")
@@ -66,7 +66,7 @@ def lines(log: str) -> list[tuple[float, str]]:
 
 
 def plain(text: str) -> str:
-    """Return a line without what is different each time: ports, ids, and how often or how long something happened."""
+    """Return a line without its ports, ids, counts and durations, which differ from run to run."""
     text = re.sub(r"(?<=[0-9\]]:)[0-9]{4,5}\b", "PORT", text)
     text = re.sub(r"PORT/[\w-]{22,30}(?![\w-])", "PORT/ID", text)
     text = re.sub(r" \(\d+ more in \d+ s\)", "", text)
@@ -76,26 +76,26 @@ def plain(text: str) -> str:
 
 
 def documented(title: str) -> list[str]:
-    """Return the lines of the log that the page shows under a title."""
+    """Return the lines of the log under a title of the page."""
     _, _, rest = PAGE.read_text().partition(f"\n## {title}\n")
     return [text for _, text in lines(rest.split("```")[1].partition("\n")[2])]
 
 
 def check(log: str, title: str) -> None:
     print(f"\n{title}\n{log}")
-    said, shown = {plain(text) for _, text in lines(log)}, {plain(text) for text in documented(title)}
-    assert said == shown
+    logged, shown = {plain(text) for _, text in lines(log)}, {plain(text) for text in documented(title)}
+    assert logged == shown
     assert f"({ATTEMPTS - 1} more in " in log
     times = defaultdict(list)
-    # What is left to be counted at a stop is logged at once.
+    # A stop logs the remaining repetitions at once.
     for at, text in lines(log[: log.index(" INFO stopping within ")].rpartition("\n")[0]):
         times[plain(text)].append(at)
     for text, each in times.items():
         assert all(later - earlier > 0.9 for earlier, later in pairwise(each)), text
 
 
-async def told(gateway: GatewayProcess, text: str) -> None:
-    """Wait until the log says `text`."""
+async def logged_line(gateway: GatewayProcess, text: str) -> None:
+    """Wait until the log contains `text`."""
 
     deadline = asyncio.get_running_loop().time() + 20
     while text not in gateway.program.said():
@@ -103,8 +103,8 @@ async def told(gateway: GatewayProcess, text: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def knock(gateway: GatewayProcess) -> int:
-    """Ask to come in; return the status of the answer."""
+async def handshake_status(gateway: GatewayProcess) -> int:
+    """Send a handshake; return the status of the answer."""
     return (await gateway.ask(upgrade("/chat?room=1"))).status
 
 
@@ -113,25 +113,25 @@ async def test_the_log_of_a_bad_first_hour(stage: Stage, tmp_path: Path) -> None
     async with gateway_process(stage, tmp_path / "log", API_TIMEOUT=300, API_RETRY=1000, DRAIN_TIMEOUT=2000) as gateway:
         for _, answer in WRONG:
             backend.on["POST"] = answer
-            statuses = {await with_timeout(knock(gateway), 20) for _ in range(ATTEMPTS)}
+            statuses = {await with_timeout(handshake_status(gateway), 20) for _ in range(ATTEMPTS)}
             assert len(statuses) == 1
             assert statuses <= {403, 404, 502, 504}
-        await told(gateway, f"API_URI has to name https://example.com/hook directly ({ATTEMPTS - 1} more in")
+        await logged_line(gateway, f"API_URI has to name https://example.com/hook directly ({ATTEMPTS - 1} more in")
         backend.on["POST"] = Call.ok
-        await messages_that_are_refused(gateway)
-        # It goes down, and comes back.
+        await send_messages_that_fail(gateway)
+        # The backend stops and starts again.
         async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
             await backend.stop()
-            await client.send("is there anybody?")
-            await told(gateway, "circuit breaker open")
+            await client.send("hello")
+            await logged_line(gateway, "circuit breaker open")
             await backend.start()
-            await told(gateway, "circuit breaker closed")
+            await logged_line(gateway, "circuit breaker closed")
         await gateway.stop()
     check(gateway.program.said(), "A bad first hour")
 
 
-async def messages_that_are_refused(gateway: GatewayProcess) -> None:
-    """Let messages meet a handler that raises, one that is not there, and one that replies in a wrong way."""
+async def send_messages_that_fail(gateway: GatewayProcess) -> None:
+    """Send messages to a handler that raises, to one that is missing, and to one whose reply is invalid."""
     backend = gateway.stage.backend
     for answer in (
         lambda call: call.answer(500, "KeyError: 'user'"),
@@ -148,7 +148,7 @@ async def messages_that_are_refused(gateway: GatewayProcess) -> None:
 
 async def test_the_log_of_a_name_that_does_not_resolve(stage: Stage, tmp_path: Path) -> None:
     async with gateway_process(stage, tmp_path / "log", API_URI="backend.invalid:8000/hook") as gateway:
-        statuses = [await with_timeout(knock(gateway), 20) for _ in range(ATTEMPTS)]
+        statuses = [await with_timeout(handshake_status(gateway), 20) for _ in range(ATTEMPTS)]
         assert set(statuses) == {503}
         await gateway.stop()
     check(gateway.program.said(), "A name that does not resolve")
@@ -162,16 +162,16 @@ async def test_the_log_of_a_good_night(stage: Stage, tmp_path: Path) -> None:
                 await client.send("hello")
             backend.on["POST"] = lambda call: call.answer(401)
             for _ in range(ATTEMPTS):
-                assert await knock(gateway) == 401
-            await told(gateway, "more in")
+                assert await handshake_status(gateway) == 401
+            await logged_line(gateway, "more in")
             # The backend is restarted.
             await backend.stop()
             await client.send("while it restarts")
-            await told(gateway, "circuit breaker open")
+            await logged_line(gateway, "circuit breaker open")
             await backend.start()
-            await told(gateway, "circuit breaker closed")
+            await logged_line(gateway, "circuit breaker closed")
         await backend.wait(lambda: backend.count("DELETE") == 1)
         os.kill(gateway.program.pid, signal.SIGHUP)
-        await told(gateway, "SIGHUP")
+        await logged_line(gateway, "SIGHUP")
         await gateway.stop()
     check(gateway.program.said(), "A good night")

@@ -1,4 +1,4 @@
-"""A node that is over its memory limit, in a process of its own: who holds much pays for it, and nobody else."""
+"""A gateway over its memory limit: clients that use much memory are throttled, others are not."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ LIMIT = 80 * MIB
 
 
 async def start_gateway(stage: Stage, log: Path) -> GatewayProcess:
-    """Start a gateway with `LIMIT`. The shortest time-out sets the pace at which it looks at its memory."""
+    """Start a gateway with `LIMIT`. Its shortest time-out sets the interval at which it samples its memory."""
     process = gateway_process(stage, log, max_memory=LIMIT, handshake_timeout=1000)
     return await stage.stack.enter_async_context(process)
 
@@ -25,7 +25,7 @@ async def echo(client: RawClient, text: bytes) -> None:
     assert await client.frame() == (TEXT, text)
 
 
-async def test_clients_that_hold_unfinished_messages_are_throttled_and_then_new_ones_refused(
+async def test_clients_with_unfinished_messages_are_throttled_and_then_new_clients_refused(
     stage: Stage, tmp_path: Path
 ) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(200, call.body, Ws_Reply="text")
@@ -36,14 +36,14 @@ async def test_clients_that_hold_unfinished_messages_are_throttled_and_then_new_
     most = 0
     hostile: list[RawClient] = []
     status = 101
-    # They would hold 400 MiB, but for the limit.
+    # Without the limit, they would use 400 MiB.
     while status == 101 and len(hostile) < 400:
         raw, status = await node.try_upgrade()
         hostile.append(raw)
         if status == 101:
             raw.send(unfinished)
         if len(hostile) % 20 == 0:
-            await echo(honest, b"while it comes")
+            await echo(honest, b"during the attack")
         most = max(most, node.program.memory())
     while status == 101:
         await asyncio.sleep(0.1)
@@ -61,9 +61,7 @@ async def test_clients_that_hold_unfinished_messages_are_throttled_and_then_new_
     await echo(honest, b"after")
 
 
-async def test_messages_that_the_backend_does_not_take_do_not_use_more_memory_than_there_is(
-    stage: Stage, tmp_path: Path
-) -> None:
+async def test_messages_that_the_backend_rejects_do_not_exceed_the_memory_limit(stage: Stage, tmp_path: Path) -> None:
     stage.backend.on["PUT"] = lambda call: call.answer(500)
     node = await start_gateway(stage, tmp_path / "log")
     status, clients = 101, list[RawClient]()
@@ -75,7 +73,7 @@ async def test_messages_that_the_backend_does_not_take_do_not_use_more_memory_th
         assert len(clients) < 500
         assert node.program.memory() < LIMIT + 64 * MIB
     assert status == 503
-    # What was taken from clients is delivered, and then there is room for others.
+    # The received messages are delivered, and new clients are accepted again.
     stage.backend.on["PUT"] = Call.ok
     await wait_until(lambda: "within MAX_MEMORY again" in node.program.said())
     await node.upgraded()

@@ -1,7 +1,7 @@
-"""Requests that fail concern only the client that they belong to: messages of others are delivered as without them.
+"""Failing requests of one client do not delay the messages of others.
 
-The latencies of healthy clients are compared with those of the same clients a moment before, by a generous factor: the
-circuit breaker used to make them wait for seconds.
+The latencies of healthy clients must stay within a generous factor of those measured just before. A circuit breaker
+that opens for the failures of some clients would delay the others by seconds.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ FAULTS: dict[str, Callable[[Call], None]] = {
 }
 
 REFUSALS = {"503": 503, "silence": 504}
-"""What a client is told whose POST fails so, where it is not 502."""
+"""The status of a handshake whose POST fails so, if it is not 502."""
 
 
 def is_noisy(call: Call) -> bool:
@@ -57,7 +57,7 @@ class Neighbours:
         else:
             call.ok()
 
-    async def come(self) -> None:
+    async def connect(self) -> None:
         self.healthy = [await self.node.connect() for _ in range(HEALTHY)]
 
     async def latency(self) -> float:
@@ -88,7 +88,7 @@ class Neighbours:
         return max([await self.latency() for _ in range(3)])
 
     def check(self, latencies: list[float], baseline: float) -> None:
-        """No message waited, was tried twice, or was given up."""
+        """Fail if a message was delayed, repeated or given up."""
         assert max(latencies) < 20 * baseline + 0.5, (latencies, baseline)
         sent = [call.headers["ce-id"] for call in self.stage.backend.calls if call.text.startswith("round")]
         assert len(sent) == len(set(sent))
@@ -97,33 +97,33 @@ class Neighbours:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_messages_that_fail_do_not_delay_those_of_other_clients(stage: Stage, fault: str) -> None:
+async def test_failing_messages_do_not_delay_those_of_other_clients(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]
-    await neighbours.come()
+    await neighbours.connect()
     baseline = await neighbours.baseline()
     for raw in noisy:
         raw.send(frame(TEXT, b"noise"))
     await stage.backend.wait(lambda: len(neighbours.failing_clients) == NOISY)
     latencies = []
-    # Through failures, time-outs and retries of the others.
+    # Meanwhile the noisy clients fail, time out and are retried.
     for _ in range(20):
         latencies.append(await neighbours.latency())
         await asyncio.sleep(0.05)
     neighbours.check(latencies, baseline)
     assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
-    assert neighbours.failed > NOISY, "those that fail are retried meanwhile"
+    assert neighbours.failed > NOISY, "failing messages were retried meanwhile"
     stage.backend.release()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: str) -> None:
+async def test_failing_handshakes_do_not_delay_messages(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
-    await neighbours.come()
+    await neighbours.connect()
     baseline = max([await neighbours.latency_of_one() for _ in range(HEALTHY)])
 
     async def stranger() -> None:
@@ -142,23 +142,23 @@ async def test_handshakes_that_fail_do_not_delay_messages(stage: Stage, fault: s
 
 
 @pytest.mark.parametrize("fault", ["500", "reset", "garbage"])
-async def test_messages_behind_those_that_fail_are_each_tried_at_once(stage: Stage, fault: str) -> None:
-    # All come at the same moment, the noisy ones first, and the connections to the backend are few.
+async def test_messages_behind_failing_ones_are_each_tried_at_once(stage: Stage, fault: str) -> None:
+    # All messages arrive at once, the noisy ones first, and connections to the backend are few.
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     node = await stage.node(api_connections=8, drain_timeout=500)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]
-    await neighbours.come()
+    await neighbours.connect()
     baseline = await neighbours.baseline()
     for raw in noisy:
         raw.send(frame(TEXT, b"noise"))
-    # Each failure costs a connection, and there are eight.
+    # Each failure closes one of the eight connections.
     neighbours.check([await neighbours.latency()], NOISY / HEALTHY * baseline)
     stage.backend.release()
 
 
 async def test_untried_messages_are_not_given_up_while_the_backend_can_be_connected_to(stage: Stage) -> None:
-    # All requests fail for far longer than a message is retried; one message comes meanwhile, and is tried at once.
+    # All requests fail for much longer than API_RETRY. A later message is tried at once.
     node = await stage.node(api_retry=100)
     stage.backend.on["PUT"] = Call.reset
     noisy: list[RawClient] = [await node.upgraded() for _ in range(NOISY)]

@@ -1,4 +1,4 @@
-"""A client whose network breaks off, at each point of its life."""
+"""Clients whose connection is reset, at each point of their life."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import pytest
 from tests.support.clients import RawClient
 from tests.support.frames import TEXT, frame
 from tests.support.situations import (
-    BACKEND_WAS_ASKED,
-    BACKEND_WAS_NOT_ASKED,
+    AFTER_POST,
+    WITHOUT_POST,
     Situation,
     after_a_violation,
     while_it_is_closed_by_the_backend,
@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("end", [RawClient.reset, RawClient.close, RawClient.half_close])
-@pytest.mark.parametrize("situation", BACKEND_WAS_NOT_ASKED)
+@pytest.mark.parametrize("situation", WITHOUT_POST)
 async def test_a_connection_without_a_handshake_leaves_no_trace(
     stage: Stage, situation: Situation, end: Callable[[RawClient], None]
 ) -> None:
@@ -36,7 +36,7 @@ async def test_a_connection_without_a_handshake_leaves_no_trace(
 
 
 @pytest.mark.parametrize("end", [RawClient.reset, RawClient.close])
-@pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
+@pytest.mark.parametrize("situation", AFTER_POST)
 async def test_a_delete_follows_in_every_situation(
     stage: Stage, situation: Situation, end: Callable[[RawClient], None]
 ) -> None:
@@ -63,7 +63,7 @@ async def test_a_delete_follows_in_every_situation(
     assert not stage.messages()
 
 
-async def test_a_hundred_clients_that_break_off_at_once(stage: Stage) -> None:
+async def test_a_hundred_clients_may_be_reset_at_once(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.upgraded() for _ in range(100)]
     for number, client in enumerate(clients):

@@ -1,22 +1,18 @@
-"""Who does not read makes the other side wait or is refused; nobody makes the gateway hoard."""
+"""Slow readers: the sender waits or is refused, and the gateway's memory stays bounded."""
 
 import asyncio
 import gc
-import ssl
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from tests.support.backend import Call
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.clients import RawClient, upgrade
 from tests.support.frames import BINARY, PING, PONG, TEXT, close_frame, frame
 from tests.support.resources import resident_memory
 from tests.support.stage import Stage
+from tests.support.tls_client import TlsClient
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas.api import connections
 from wsaas.sessions.registry import page
@@ -24,7 +20,7 @@ from wsaas.sessions.registry import page
 MIB = 1024 * 1024
 
 
-async def test_pushes_of_twenty_megabytes_to_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_pushes_to_a_client_that_does_not_read_are_refused_at_send_buffer(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
@@ -47,17 +43,17 @@ async def test_pushes_of_twenty_megabytes_to_a_client_that_does_not_read(stage: 
     assert 5 <= taken < 90
     assert most <= MIB + 14
     assert resident_memory() - before < 12 * MIB
-    told = await node.information(name)
-    assert told["buffered"] > MIB / 2
-    assert told["messages_out"] == taken
-    # Nothing of a refused push was sent; what was taken arrives.
+    information = await node.information(name)
+    assert information["buffered"] > MIB / 2
+    assert information["messages_out"] == taken
+    # Refused pushes were not sent at all; accepted ones arrive.
     for _ in range(taken):
         assert await raw.frame() == (TEXT, body)
     assert (await node.rest("PUT", name, "last")).status == 200
     assert await raw.frame() == (TEXT, b"last")
 
 
-async def test_one_message_always_fits(stage: Stage) -> None:
+async def test_one_message_fits_into_any_send_buffer(stage: Stage) -> None:
     node = await stage.node(send_buffer=1000)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -73,7 +69,7 @@ async def test_one_message_always_fits(stage: Stage) -> None:
     assert await raw.frame() == (TEXT, b"y")
 
 
-async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_replies_wait_for_a_client_that_does_not_read(stage: Stage) -> None:
     node = await stage.node(send_buffer=300_000)
     stage.backend.on["PUT"] = lambda call: call.answer(200, call.body + b"." * 100_000, Ws_Reply="text")
     raw = await node.upgraded(receive=4096)
@@ -93,7 +89,7 @@ async def test_replies_for_a_client_that_does_not_read(stage: Stage) -> None:
     assert (delete.json["messages_in"], delete.json["messages_out"]) == (count, count)
 
 
-async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
+async def test_messages_of_a_client_that_leaves_with_waiting_replies_are_delivered(stage: Stage) -> None:
     node = await stage.node(send_buffer=100_000)
     stage.backend.on["PUT"] = lambda call: call.answer(200, b"." * 1_000_000, Ws_Reply="binary")
     raw = await node.upgraded(receive=4096)
@@ -107,7 +103,7 @@ async def test_a_client_that_goes_while_its_replies_wait(stage: Stage) -> None:
     assert stage.backend.count("PUT") == 50
 
 
-async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_pongs_to_a_client_that_does_not_read_are_bounded(stage: Stage) -> None:
     node = await stage.node(send_buffer=50_000)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -125,7 +121,7 @@ async def test_pings_from_a_client_that_does_not_read(stage: Stage) -> None:
     assert await raw.frame() == (PONG, b"x" * 125)
 
 
-async def test_requests_of_a_caller_that_does_not_read_the_answers(stage: Stage) -> None:
+async def test_a_caller_that_does_not_read_its_answers_is_not_read(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     raw = await node.raw(receive=4096)
@@ -144,7 +140,7 @@ async def test_requests_of_a_caller_that_does_not_read_the_answers(stage: Stage)
     await with_timeout(sending)
 
 
-async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) -> None:
+async def test_large_answers_to_a_burst_of_requests_are_not_buffered(stage: Stage) -> None:
     node = await stage.node()
     for _ in range(100):
         await node.upgraded()
@@ -156,7 +152,7 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
     before = resident_memory()
     raw.send(request * count)
     await wait_until_stable(resident_memory)
-    # Its answers have a hundred megabytes; what waits for it is one of them and what the transport may hold.
+    # The answers add up to a hundred megabytes. Only one of them is buffered, beside the transport's buffer.
     assert resident_memory() - before < 16 * MIB
     await client.send("meanwhile")
     await stage.backend.take("PUT")
@@ -167,7 +163,7 @@ async def test_a_burst_whose_answers_are_far_larger_than_itself(stage: Stage) ->
     raw.reset()
 
 
-async def test_a_burst_of_requests_does_not_hold_up_other_connections(
+async def test_a_burst_of_requests_does_not_delay_other_connections(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await stage.node()
@@ -179,7 +175,7 @@ async def test_a_burst_of_requests_does_not_hold_up_other_connections(
     for _ in range(5):
         other.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await other.answer()).status == 200
-    # Each of these took some turns of the loop, which this test shares.
+    # The loop, which the test shares, has served only part of the burst.
     assert 0 < made_page.call_count < count / 2
     for _ in range(count):
         assert (await raw.answer(head=True)).status == 200
@@ -213,7 +209,7 @@ async def test_a_slow_backend_does_not_let_memory_grow(stage: Stage) -> None:
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
 
 
-async def test_a_slow_and_steady_reader_gets_everything(stage: Stage) -> None:
+async def test_a_slow_reader_receives_all_pushes(stage: Stage) -> None:
     node = await stage.node(send_buffer=100_000)
     raw = await node.upgraded(receive=4096)
     name = stage.backend.calls[0].client
@@ -246,7 +242,7 @@ async def test_a_client_that_reads_slowly_is_not_timed_out_while_its_pong_waits_
     loop = asyncio.get_running_loop()
     end = loop.time() + 2.5
     taken = 0
-    # So slow that the pings of four time-outs are all behind the messages.
+    # So slow that the pings of four time-outs wait behind the messages.
     while loop.time() < end:
         taken += len(await with_timeout(raw.reader.read(10_000)))
         await asyncio.sleep(0.02)
@@ -278,52 +274,11 @@ async def test_pushes_to_a_half_closed_client_are_410_and_earlier_ones_arrive(st
         assert (await node.rest("PUT", name, body)).status == 200
     raw.half_close()
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
-    # The client still reads, but nothing that is pushed now would reach it.
+    # The client still reads, but pushes are refused from now on.
     assert (await node.rest("PUT", name, "late")).status == 410
     for _ in range(6):
         assert await with_timeout(raw.frame(), 20) == (TEXT, body)
     assert await raw.rest() == b""
-
-
-class TlsClient:
-    """A client that speaks TLS over a bare connection, and can end its side alone."""
-
-    def __init__(self, raw: RawClient, context: ssl.SSLContext) -> None:
-        self._raw = raw
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
-
-    async def attempt(self, step: Callable[[], Any]) -> Any:
-        """Take a step of TLS, with whatever it needs to hear first."""
-        while True:
-            with suppress(ssl.SSLWantReadError):
-                result = step()
-                self._raw.send(self._outgoing.read())
-                return result
-            self._raw.send(self._outgoing.read())
-            self._incoming.write(await with_timeout(self._raw.reader.read(1 << 16)))
-
-    async def upgrade(self) -> None:
-        await self.attempt(self._session.do_handshake)
-        await self.attempt(lambda: self._session.write(upgrade()))
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += await self.read(1)
-        assert answer.startswith(b"HTTP/1.1 101 ")
-
-    async def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; none behind the other side's close_notify."""
-        try:
-            data: bytes = await self.attempt(lambda: self._session.read(size))
-        except ssl.SSLZeroReturnError:
-            return b""
-        return data
-
-    def end_writing(self) -> None:
-        """Send the close_notify, and do not wait for the other one."""
-        with suppress(ssl.SSLWantReadError):
-            self._session.unwrap()
-        self._raw.send(self._outgoing.read())
 
 
 async def test_pushes_after_a_close_notify_are_410_and_earlier_ones_arrive(stage: Stage, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The whole gateway over real sockets, with clients and a backend that know nothing of its code."""
+"""The whole gateway over real sockets, with clients and a backend that share no code with it."""

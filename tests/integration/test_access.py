@@ -1,4 +1,4 @@
-"""Who may come in, how often, how the backend knows us, and that nobody reads a secret in the log."""
+"""Access: signatures, client addresses, origins, message rates, tokens; and no secret in the log."""
 
 import asyncio
 import json
@@ -144,11 +144,11 @@ async def test_a_client_over_its_rate_is_slowed_down_and_loses_nothing(stage: St
         await client.send(str(number))
     received = [(await stage.backend.take("PUT")).text for _ in range(3 * rate)]
     assert received == [str(number) for number in range(3 * rate)]
-    # The first second's worth at once, the others one by one.
+    # The first `rate` messages pass at once, the others one by one.
     assert asyncio.get_running_loop().time() - start >= (3 * rate - rate - 1) / rate
 
 
-async def test_a_client_over_its_rate_slows_down_no_other(stage: Stage) -> None:
+async def test_a_client_over_its_rate_does_not_slow_down_others(stage: Stage) -> None:
     node = await stage.node(max_message_rate=1)
     raw = await node.upgraded()
     await stage.backend.take("POST")
@@ -168,7 +168,7 @@ async def test_no_secret_is_logged_whatever_happens(stage: Stage) -> None:
     node = await stage.node(control_token="t0ken", api_secret=NEW, api_retry="50", log_level="DEBUG", api_timeout="500")
     handshake = {"Authorization": "Bearer s3cretBearer", "Cookie": "session=pa55word"}
 
-    # A whole life; requests that are refused, broken, or not authorised.
+    # A complete connection; then requests that are refused, malformed or not authorized.
     client, name = await node.admit("/?password=pa55word", additional_headers=handshake)
     await client.send("my pa55word")
     await stage.backend.take("PUT")
@@ -182,7 +182,7 @@ async def test_no_secret_is_logged_whatever_happens(stage: Stage) -> None:
     answer = await raw.answer()
     assert answer.status == 400
     assert b"pa55word" not in answer.body
-    # A backend that refuses, breaks, does not answer.
+    # A backend that refuses, fails, or sends garbage.
     stage.backend.on["PUT"] = lambda call: call.answer(400, "not for Bearer s3cretBearer")
     await client.send("my pa55word")
     await with_timeout(client.wait_closed())

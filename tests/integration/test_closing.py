@@ -1,14 +1,13 @@
-"""However a client ends: it is told with the right code, and the backend with one DELETE."""
+"""How connections end: the client gets the right close code, and the backend one DELETE."""
 
 import asyncio
 import struct
 
 import pytest
-import websockets
 
 from tests.support.clients import RawClient
 from tests.support.frames import CLOSE, PONG, TEXT, close_frame, frame
-from tests.support.stage import Stage
+from tests.support.stage import Stage, received_close
 from tests.support.waiting import wait_until, with_timeout
 
 
@@ -59,10 +58,7 @@ async def test_the_backend_closes_a_client(stage: Stage, body: str, code: int, r
     client, name = await node.admit()
     answer = await node.rest("DELETE", name, body)
     assert (answer.status, answer.code) == (200, "OK")
-    with pytest.raises(websockets.ConnectionClosed) as caught:
-        await with_timeout(client.recv())
-    assert caught.value.rcvd is not None
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (code, reason)
+    assert await received_close(client) == (code, reason)
     delete = await stage.backend.take("DELETE")
     assert (delete.json["code"], delete.json["reason"]) == (code, reason)
     for method in ("DELETE", "PUT", "GET"):
@@ -108,7 +104,7 @@ async def test_a_client_that_does_not_answer_a_close_is_dropped(stage: Stage) ->
     assert (await stage.backend.take("DELETE")).json["code"] == 4000
 
 
-async def test_both_close_at_once(stage: Stage) -> None:
+async def test_both_sides_may_close_at_once(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
@@ -119,7 +115,7 @@ async def test_both_close_at_once(stage: Stage) -> None:
     assert (await stage.backend.take("DELETE")).json["code"] == 4000
 
 
-async def test_a_client_that_closed_is_410_at_once(stage: Stage) -> None:
+async def test_requests_about_a_closed_client_get_410_at_once(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.hold("DELETE")
     client, name = await node.admit()
@@ -146,7 +142,7 @@ async def test_a_silent_client_is_pinged_then_closed_with_1001(stage: Stage) -> 
     assert (delete.json["code"], delete.json["reason"]) == (1001, "timeout")
 
 
-async def test_a_quiet_client_that_lives_stays(stage: Stage) -> None:
+async def test_a_silent_client_that_answers_pings_stays_connected(stage: Stage) -> None:
     node = await stage.node(ws_timeout=300)
     client, name = await node.admit()
     await asyncio.sleep(1.5)
@@ -214,7 +210,7 @@ async def test_a_timed_out_client_that_does_not_read_is_dropped(stage: Stage) ->
         (1002, b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"),
     ],
 )
-async def test_a_broken_protocol_is_answered_with_its_code(stage: Stage, code: int, broken: bytes) -> None:
+async def test_a_protocol_violation_is_answered_with_its_close_code(stage: Stage, code: int, broken: bytes) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(TEXT, b"good") + broken)
@@ -227,7 +223,7 @@ async def test_a_broken_protocol_is_answered_with_its_code(stage: Stage, code: i
     assert [call.method for call in stage.backend.calls] == ["POST", "PUT", "DELETE"]
 
 
-async def test_a_close_code_that_was_registered_late_is_known(stage: Stage) -> None:
+async def test_a_close_code_registered_after_the_rfc_is_accepted(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     raw.send(frame(CLOSE, struct.pack("!H", 1014)))
@@ -256,7 +252,7 @@ async def test_a_client_that_answers_no_ping_is_timed_out_although_it_reads_push
     name = (await stage.backend.take("POST")).client
     delete = asyncio.ensure_future(stage.backend.take("DELETE"))
     while not delete.done():
-        # It reads all of this, pings too, and says nothing.
+        # The client reads pushes and pings, and sends nothing.
         await node.rest("PUT", name, b"x" * 10_000)
         await with_timeout(raw.reader.read(1 << 20))
     assert (delete.result().json["code"], delete.result().json["reason"]) == (1001, "timeout")

@@ -1,4 +1,4 @@
-"""The command: what it says, what it listens to, and with what status it ends."""
+"""The command `wsaas`: its output, its signals and its exit status."""
 
 import os
 import re
@@ -110,7 +110,7 @@ def test_an_unknown_flag_is_status_2(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_status_0_and_the_backend_is_told(backend: ThreadedBackend, number: signal.Signals) -> None:
+def test_a_signal_ends_with_status_0_after_the_deletes(backend: ThreadedBackend, number: signal.Signals) -> None:
     with running_wsaas(API_URI=backend.uri, HANDSHAKE_TIMEOUT="500") as (process, port), connect_client(port) as client:
         process.send_signal(number)
         assert b"going away" in read_to_end(client)
@@ -123,7 +123,7 @@ def test_a_signal_is_status_0_and_the_backend_is_told(backend: ThreadedBackend, 
     assert err.rstrip().endswith("stopped")
 
 
-def test_what_stays_undelivered_is_status_1(backend: ThreadedBackend) -> None:
+def test_an_undelivered_delete_is_status_1(backend: ThreadedBackend) -> None:
     variables = {"API_URI": backend.uri, "DRAIN_TIMEOUT": "300", "LOG_FORMAT": "json"}
     with running_wsaas(**variables) as (process, port), connect_client(port) as client:
         backend.shutdown()
@@ -160,7 +160,7 @@ def test_a_taken_control_port_is_status_1_too(capfd: pytest.CaptureFixture[str])
 
 
 def when_ready(port: int, act: Callable[[], None]) -> threading.Thread:
-    """Do `act` in a thread of its own as soon as the port answers."""
+    """Call `act` in a thread as soon as the gateway is ready."""
 
     def wait() -> None:
         for _ in range(int(TIMEOUT_S * 100)):
@@ -202,7 +202,7 @@ def test_main_serves_until_a_signal(backend: ThreadedBackend, capfd: pytest.Capt
     assert lines[-1].endswith(" INFO stopped")
 
 
-def test_main_returns_1_when_something_stays_undelivered(
+def test_main_returns_1_when_a_delete_is_undelivered(
     backend: ThreadedBackend, capfd: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()

@@ -1,4 +1,4 @@
-"""The command with a journal, and the demo: what starts, what is said, and what is left when it ends."""
+"""The command with a journal, and the demo: their start, their output, and the files that stay."""
 
 import json
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("_restored_process")
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where files of this user's go."""
+    """Return the folder of the user's state files, which does not exist yet."""
     folder = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     return folder
@@ -65,7 +65,7 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
     path = tmp_path / "journal"
     variables = {"API_URI": backend.uri, "DRAIN_TIMEOUT": "300", "JOURNAL": str(path)}
     with socket.socket() as nobody:
-        # Bound but not listening: the backend's place is kept for it, and whoever calls is refused.
+        # Bound but not listening: this reserves the backend's port and refuses connections.
         nobody.bind(("127.0.0.1", 0))
         silent = {**variables, "API_URI": f"127.0.0.1:{nobody.getsockname()[1]}/hook"}
         write_journal(path, Entry("a", "old/a", None, None, 1.0))
@@ -86,7 +86,7 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
     assert read_journal(path) == []
 
 
-# Where files of this user's go.
+# State files.
 
 
 def test_a_state_file_is_in_a_folder_of_its_own_that_only_its_user_can_enter(state: Path) -> None:
@@ -126,13 +126,13 @@ def test_without_a_home_there_is_no_state_file(monkeypatch: pytest.MonkeyPatch) 
 # Ports.
 
 
-def test_a_usual_port_that_is_free_is_taken() -> None:
+def test_a_default_port_that_is_free_is_used() -> None:
     port = free_port()
     assert command.free_port(port) == port
 
 
 @pytest.mark.parametrize("listens", [True, False])
-def test_where_the_usual_port_is_taken_another_is(listens: bool) -> None:
+def test_another_port_is_used_where_the_default_one_is_taken(listens: bool) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         if listens:
@@ -153,7 +153,7 @@ def get(address: str) -> tuple[int, str]:
 
 
 def page_of(greeting: str) -> str:
-    """Return the address that a greeting names."""
+    """Return the address of the page in a greeting."""
     found = re.fullmatch(
         r"\n  Open (http://localhost:\d+/) in two browser tabs\. Ctrl-C stops everything\.\n\n", greeting
     )
@@ -162,7 +162,7 @@ def page_of(greeting: str) -> str:
 
 
 def gateway_of(page: str) -> int:
-    """Return the port of the gateway that a page connects to."""
+    """Return the port of the gateway to which a page connects."""
     status, text = get(page)
     assert status == 200
     assert text.startswith("<!doctype html>")
@@ -208,7 +208,7 @@ def test_the_demo_as_a_command(tmp_path: Path) -> None:
 
 
 class Visit:
-    """What is done to a demo in this process once it greets: the greeting is what `log.announce` got."""
+    """Calls `act` with the address of the page once a demo in this process has announced it, then sends SIGINT."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
         self.failures: list[BaseException] = []
@@ -234,14 +234,14 @@ class Visit:
         assert self.failures == []
 
 
-def usual_ports(monkeypatch: pytest.MonkeyPatch, gateway: int, backend_port: int) -> None:
+def set_default_ports(monkeypatch: pytest.MonkeyPatch, gateway: int, backend_port: int) -> None:
     monkeypatch.setattr(command, "DEMO_PORT", gateway)
     monkeypatch.setattr(command, "DEMO_BACKEND_PORT", backend_port)
 
 
-def test_the_demo_runs_on_its_usual_ports_where_they_are_free(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+def test_the_demo_runs_on_its_default_ports_where_they_are_free(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     gateway, page_port = free_port(), free_port()
-    usual_ports(monkeypatch, gateway, page_port)
+    set_default_ports(monkeypatch, gateway, page_port)
 
     def act(page: str) -> None:
         assert page == f"http://localhost:{page_port}/"
@@ -254,12 +254,12 @@ def test_the_demo_runs_on_its_usual_ports_where_they_are_free(monkeypatch: pytes
     visit.end()
 
 
-def test_the_demo_runs_on_other_ports_where_the_usual_ones_are_taken(
+def test_the_demo_runs_on_other_ports_where_the_default_ones_are_taken(
     monkeypatch: pytest.MonkeyPatch, state: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         taken = {first.getsockname()[1], second.getsockname()[1]}
-        usual_ports(monkeypatch, *taken)
+        set_default_ports(monkeypatch, *taken)
         seen: list[int] = []
 
         def act(page: str) -> None:
@@ -274,18 +274,18 @@ def test_the_demo_runs_on_other_ports_where_the_usual_ones_are_taken(
     assert (state / "wsaas" / f"demo-{seen[1]}.journal").exists()
 
 
-def test_the_demo_runs_without_a_journal_where_there_is_no_place_for_one(
+def test_the_demo_runs_without_a_journal_where_no_state_folder_can_be_made(
     monkeypatch: pytest.MonkeyPatch, state: Path
 ) -> None:
     state.touch()
-    usual_ports(monkeypatch, free_port(), free_port())
+    set_default_ports(monkeypatch, free_port(), free_port())
     visit = Visit(monkeypatch, gateway_of)
     assert main(["demo"], {}) == 0
     visit.end()
 
 
-def test_flags_hold_for_the_demo_too(monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path) -> None:
-    usual_ports(monkeypatch, free_port(), free_port())
+def test_flags_apply_to_the_demo_too(monkeypatch: pytest.MonkeyPatch, state: Path, tmp_path: Path) -> None:
+    set_default_ports(monkeypatch, free_port(), free_port())
     port = free_port()
     journal = tmp_path / "mine"
 
@@ -335,7 +335,7 @@ def test_a_bad_flag_of_a_demo_is_status_2_and_leaves_no_backend_behind(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
 ) -> None:
     port = free_port()
-    usual_ports(monkeypatch, free_port(), port)
+    set_default_ports(monkeypatch, free_port(), port)
     assert main(["demo", "--log-level", "LOUD"], {}) == 2
     assert re.fullmatch(r"wsaas: LOG_LEVEL='LOUD': expected .*\n", capfd.readouterr().err)
     with socket.socket() as visitor:

@@ -1,4 +1,4 @@
-"""A gateway whose standard error is a pipe that nobody reads, or that is read late."""
+"""A gateway whose standard error is a pipe that is read late or not at all."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ Gateway.run = crash
 
 
 class Unread:
-    """A process whose standard error is a small pipe. What of it was read is in `said`."""
+    """A process whose standard error is a small pipe. `said`: the bytes read from it."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", pipe: int, port: int) -> None:
         self.process = process
@@ -44,7 +44,7 @@ class Unread:
 
     @property
     def waiting(self) -> int:
-        """Bytes in the pipe."""
+        """The number of bytes in the pipe."""
         return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def read_until(self, mark: bytes) -> None:
@@ -62,7 +62,7 @@ class Unread:
             return bool(answer.status == 200)
 
     def chatter(self, visit: Callable[[int], socket.socket] = connect_client) -> None:
-        """Have clients come and go, each of which is logged, until none of them changes what is in the pipe."""
+        """Connect and disconnect clients, each of which is logged, until the pipe is full."""
         deadline = time.monotonic() + TIMEOUT_S
         before, unchanged = -1, 0
         while unchanged < 100:
@@ -72,7 +72,7 @@ class Unread:
             before = self.waiting
 
     def stop(self) -> tuple[int, float]:
-        """Send SIGTERM; return the exit status and after how many seconds it came."""
+        """Send SIGTERM; return the exit status and the seconds until the exit."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(TIMEOUT_S), time.monotonic() - start
@@ -117,7 +117,7 @@ def test_a_reader_that_comes_back_learns_how_many_lines_were_dropped(backend: Th
         gateway.read_until(b"dropped")
         reader = threading.Thread(target=gateway.read_all)
         reader.start()
-        # With a reader, and all that the clients left to do done, there is no line more than the queue takes.
+        # Once all DELETEs are answered, the queue has room for every further line.
         deadline = time.monotonic() + TIMEOUT_S
         while backend.methods.count("DELETE") < backend.methods.count("POST"):
             assert time.monotonic() < deadline
@@ -153,7 +153,7 @@ def test_the_last_log_lines_are_written_before_the_process_exits() -> None:
     assert [int(line.rpartition(b" ")[2]) for line in process.said.splitlines()] == list(range(3000))
 
 
-def test_a_demo_whose_output_nobody_reads_goes_on_and_stops(tmp_path: Path) -> None:
+def test_a_demo_whose_output_is_not_read_keeps_running_and_stops(tmp_path: Path) -> None:
     with unread(
         RUN,
         "demo",

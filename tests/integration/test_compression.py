@@ -60,7 +60,7 @@ async def test_aiohttp_deflates_both_ways(stage: Stage) -> None:
             assert (await with_timeout(socket.receive())).data == line * 10
 
 
-async def test_what_is_pushed_before_the_answer_to_the_post_is_deflated_too(stage: Stage) -> None:
+async def test_a_push_before_the_answer_to_the_post_is_deflated_too(stage: Stage) -> None:
     node = await stage.node(compression="on")
 
     async def greet(call: Call) -> None:
@@ -80,7 +80,7 @@ async def upgraded(stage: Stage, offer: str, **settings: str) -> tuple[RawClient
     return raw, {name.lower(): value for name, value in answer.headers.items()}
 
 
-async def test_without_the_setting_nothing_is_agreed_on(stage: Stage) -> None:
+async def test_without_the_setting_compression_is_not_negotiated(stage: Stage) -> None:
     raw, headers = await upgraded(stage, "permessage-deflate")
     assert "sec-websocket-extensions" not in headers
     raw.send(frame(TEXT, deflate(b"x"), reserved=4))

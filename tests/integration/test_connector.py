@@ -1,4 +1,4 @@
-"""Connections to the backend: opened, or failed in every way that there is, without anything left for the collector."""
+"""Connections to the backend: opened, or failed in every way, without garbage for the collector."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ def fail_test(error: Exception) -> None:
 
 
 class Peer(asyncio.Protocol):
-    """What a connector makes when a connection is open."""
+    """The protocol of a connection that a connector opens."""
 
     def __init__(self) -> None:
         self.made: asyncio.Future[asyncio.BaseTransport] = asyncio.get_running_loop().create_future()
@@ -69,7 +69,7 @@ async def failure(opening: Connector) -> type[Exception]:
 
 
 Way = Callable[[Stage, Path], Awaitable[tuple[Connector, Any]]]
-"""Returns a connector that fails, and with what."""
+"""Returns a connector that fails, and the type of its error."""
 
 
 async def refused(_stage: Stage, _folder: Path) -> tuple[Connector, Any]:
@@ -100,7 +100,7 @@ async def untrusted(stage: Stage, folder: Path) -> tuple[Connector, Any]:
 
 
 class Silent(asyncio.Protocol):
-    """A server that takes a connection and says nothing, or hangs up at the first byte."""
+    """A server that accepts connections and stays silent, or closes them at the first byte."""
 
     def __init__(self, *, hangs_up: bool) -> None:
         self._hangs_up = hangs_up
@@ -149,7 +149,7 @@ async def test_a_failed_connection_leaves_nothing_to_the_garbage_collector(
     opening, expected = await way(stage, tmp_path)
     # A log record would keep its error alive.
     monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
-    # Once for what is made only once.
+    # The first attempt also makes what is made only once.
     assert issubclass(await failure(opening), expected)
     gc.collect()
     gc.disable()
@@ -170,7 +170,7 @@ async def test_a_failed_connection_leaves_nothing_to_the_garbage_collector(
 
 
 def is_ours(thing: Any) -> bool:
-    """Whether it belongs to the server in this test."""
+    """Return whether `thing` belongs to the server of the test."""
     return type(thing).__module__.startswith(("tests.support", "asyncio.streams"))
 
 
@@ -211,25 +211,25 @@ async def test_a_connection_that_opened_while_the_process_stood_still_is_used(st
     await opening.close()
 
 
-async def test_a_connection_that_did_not_open_while_the_process_stood_still_fails_soon_after(stage: Stage) -> None:
+async def failure_after_stall(stage: Stage) -> type[Exception]:
+    """Let a connection fail to open while the process stands still; return the type of the error."""
     port = await stage.stack.enter_async_context(full_backlog())
     opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
     failing = asyncio.ensure_future(failure(opening))
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
-    assert await with_timeout(failing) is TimeoutError
+    return await with_timeout(failing)
+
+
+async def test_a_connection_that_did_not_open_while_the_process_stood_still_fails_soon_after(stage: Stage) -> None:
+    assert await failure_after_stall(stage) is TimeoutError
 
 
 async def test_a_time_out_before_the_first_step_of_a_connection_is_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsaas.transport.connector.STALL_S", 60)
-    port = await stage.stack.enter_async_context(full_backlog())
-    opening = connector(f"127.0.0.1:{port}/", api_timeout=50)
-    failing = asyncio.ensure_future(failure(opening))
-    await asyncio.sleep(0)
-    time.sleep(0.2)  # noqa: ASYNC251 - everything stands still
-    assert await with_timeout(failing) is TimeoutError
+    assert await failure_after_stall(stage) is TimeoutError
 
 
 async def test_an_exception_in_the_protocol_factory_fails_the_connection(stage: Stage) -> None:
@@ -259,7 +259,7 @@ async def adopted(address: tuple[str, int], make: Callable[[], asyncio.Protocol]
 async def test_a_connection_that_is_closed_as_soon_as_it_is_open_closes_no_other_descriptor(
     stage: Stage, connect: Callable[..., Awaitable[None]]
 ) -> None:
-    # The number of its descriptor is soon another's.
+    # The number of a closed descriptor is soon reused.
     await stage.backend.start()
     loop = asyncio.get_running_loop()
     others: list[int] = []
@@ -285,7 +285,7 @@ async def test_a_connection_that_is_closed_as_soon_as_it_is_open_closes_no_other
         os.close(descriptor)
 
 
-async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_other_descriptor(stage: Stage) -> None:
+async def test_a_connection_that_is_cancelled_while_it_opens_closes_no_other_descriptor(stage: Stage) -> None:
     await stage.backend.start()
     sock = socket.create_connection(("127.0.0.1", stage.backend.port))
     adopting = asyncio.ensure_future(adopt(asyncio.get_running_loop(), sock, Peer))
@@ -296,7 +296,7 @@ async def test_a_connection_that_is_given_up_in_the_moment_it_opens_closes_no_ot
     assert sock.fileno() == -1
 
 
-async def test_the_address_that_answers_is_connected_to(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_connection_goes_to_the_address_that_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await stage.backend.start()
     port = stage.backend.port
     addresses = [
@@ -312,9 +312,7 @@ async def test_the_address_that_answers_is_connected_to(stage: Stage, monkeypatc
     await with_timeout(peer.lost.wait())
 
 
-async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_closed(
-    stage: Stage, tmp_path: Path
-) -> None:
+async def test_a_connection_that_is_cancelled_after_its_tls_handshake_is_closed(stage: Stage, tmp_path: Path) -> None:
     context = CertificateAuthority(tmp_path).server("localhost")
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     stage.stack.callback(server.close)
@@ -323,13 +321,13 @@ async def test_a_connection_that_is_given_up_when_its_tls_handshake_is_done_is_c
 
     before = asyncio.all_tasks()
 
-    class GivenUp(Peer):
+    class Cancelled(Peer):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            # The transport is still about to report the handshake.
+            # The transport has not yet reported the handshake.
             task.cancel()
 
-    peer = GivenUp()
+    peer = Cancelled()
     opening.open(lambda: peer, fail_test)
     (task,) = asyncio.all_tasks() - before
     await with_timeout(peer.lost.wait())

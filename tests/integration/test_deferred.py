@@ -1,4 +1,4 @@
-"""Requests that a peer answers later: their places are held in the order of their connection."""
+"""Requests that a peer answers later: the responses of a connection stay in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def push(name: str, body: bytes = b"hello", *, method: str = "PUT", version: str
 
 
 async def silent(raw: RawClient) -> bool:
-    """Return whether nothing comes for a while."""
+    """Return whether no byte arrives for 0.1 s."""
     try:
         await asyncio.wait_for(raw.reader.read(1), 0.1)
     except asyncio.TimeoutError:
@@ -41,7 +41,7 @@ async def silent(raw: RawClient) -> bool:
     return False
 
 
-async def test_pipelined_pushes_here_and_there_are_answered_in_order(
+async def test_pipelined_pushes_to_this_process_and_a_peer_are_answered_in_order(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)
@@ -90,7 +90,7 @@ async def test_a_caller_that_goes_away_cancels_its_request(
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
-async def test_a_caller_that_goes_on_sending_is_read_up_to_a_limit_and_answered_in_the_end(
+async def test_a_caller_that_keeps_sending_is_read_up_to_a_limit_and_answered_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)
@@ -106,7 +106,7 @@ async def test_a_caller_that_goes_on_sending_is_read_up_to_a_limit_and_answered_
     assert {(await raw.answer()).status for _ in range(count)} == {200}
 
 
-async def test_a_head_and_a_client_of_http_1_0_get_what_they_understand(
+async def test_a_head_request_gets_no_body_and_http_1_0_gets_a_connection_header(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)
@@ -127,8 +127,8 @@ async def test_a_head_and_a_client_of_http_1_0_get_what_they_understand(
     await raw.end()
 
 
-async def test_past_the_deadline_the_answer_is_504(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A connection that is idle has less time than that.
+async def test_after_the_deadline_the_answer_is_504(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The time-outs of idle connections are shorter.
     node, peer = await with_peer(stage, monkeypatch, timeout=1.0, keep_alive_timeout=100, handshake_timeout=100)
     raw = await node.raw()
     raw.send(push(REMOTE) + push("nothing"))

@@ -1,4 +1,4 @@
-"""A node whose descriptors are all taken still serves its backend, and one address does not take them all."""
+"""A node without free descriptors still serves its backend, and one address cannot take them all."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until, with_timeout
 DESCRIPTORS = 256
 MANY = 300
 SOON = 2.0
-"""Seconds in which a backend is served: far less than the time-out of a silent connection."""
+"""Seconds within which the backend is served: far less than the time-out of a silent connection."""
 
 
 def get(path: str) -> bytes:
@@ -43,14 +43,14 @@ async def full_node(
 
 
 async def enter(node: GatewayProcess) -> tuple[RawClient, Answer]:
-    """Connect as a client, or try to."""
+    """Send a handshake; return the connection and the answer."""
     raw = await node.raw()
     raw.send(upgrade())
     return raw, await raw.answer()
 
 
 async def fill_with_clients(node: GatewayProcess) -> int:
-    """Connect clients until none is taken any more; return how many were."""
+    """Connect clients until one is refused; return how many were accepted."""
     taken = 0
     while taken < MANY:
         answers = await asyncio.gather(*(enter(node) for _ in range(20)), return_exceptions=True)
@@ -58,11 +58,11 @@ async def fill_with_clients(node: GatewayProcess) -> int:
         taken += inside
         if inside < len(answers):
             return taken
-    raise AssertionError("the node takes clients without end")
+    raise AssertionError("the node accepts any number of clients")
 
 
-async def backend_is_served(node: GatewayProcess, port: int, client: RawClient, name: str) -> None:
-    """On connections of its own, and on one that is kept."""
+async def check_backend_is_served(node: GatewayProcess, port: int, client: RawClient, name: str) -> None:
+    """Fail unless requests are answered on new connections and on one that is kept alive."""
     kept = await asyncio.wait_for(node.raw(port), SOON)
     for number in range(5):
         for path in ("/healthz", "/readyz"):
@@ -81,10 +81,10 @@ async def test_a_node_full_of_clients_serves_its_backend(stage: Stage, tmp_path:
     async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
         taken = await fill_with_clients(node)
         assert DESCRIPTORS // 2 - 2 <= taken < DESCRIPTORS
-        await backend_is_served(node, port, client, name)
+        await check_backend_is_served(node, port, client, name)
         _, refused = await enter(node)
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-        await backend_is_served(node, port, client, name)
+        await check_backend_is_served(node, port, client, name)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -94,7 +94,7 @@ async def test_a_node_full_of_silent_connections_serves_its_backend_and_takes_cl
     async with full_node(stage, tmp_path / "log", shared=shared) as (node, port, client, name):
         node.silent(MANY)
         await wait_until(lambda: node.descriptors > DESCRIPTORS // 2)
-        await backend_is_served(node, port, client, name)
+        await check_backend_is_served(node, port, client, name)
         _, answer = await enter(node)
         assert answer.status == 101
 
@@ -106,14 +106,14 @@ async def test_a_node_full_of_both_serves_its_backend(stage: Stage, tmp_path: Pa
         for _ in range(3):
             node.silent(MANY // 3)
             node.silent(MANY // 3, port)
-            await backend_is_served(node, port, client, name)
+            await check_backend_is_served(node, port, client, name)
 
 
 async def test_silent_connections_to_the_control_listener_do_not_fill_it(stage: Stage, tmp_path: Path) -> None:
     async with full_node(stage, tmp_path / "log", shared=False) as (node, port, client, name):
         node.silent(MANY, port)
         await wait_until(lambda: node.descriptors > DESCRIPTORS // 2)
-        await backend_is_served(node, port, client, name)
+        await check_backend_is_served(node, port, client, name)
         _, answer = await enter(node)
         assert answer.status == 101
 
@@ -125,7 +125,7 @@ async def connect_from(address: str, port: int) -> RawClient:
     return RawClient(*await with_timeout(asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))))
 
 
-async def test_silent_connections_count_for_the_limit_of_an_address(stage: Stage) -> None:
+async def test_silent_connections_count_towards_the_limit_of_their_address(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(max_connections_per_address=3, control_listen=f"127.0.0.1:{control}")
     silent = [await node.raw() for _ in range(3)]
@@ -135,7 +135,7 @@ async def test_silent_connections_count_for_the_limit_of_an_address(stage: Stage
         answer = await raw.answer()
         assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
         await raw.end()
-    # Another address has its own, and so has the REST API.
+    # Other addresses and the REST API are not affected.
     other = await connect_from("127.0.0.2", node.port)
     stage.stack.callback(other.close)
     other.send(upgrade())
@@ -152,7 +152,7 @@ async def test_a_refused_connection_has_a_second_to_read_its_answer(stage: Stage
     await node.connect()
     raw = await node.raw()
     assert (await raw.answer()).status == 429
-    # The connection is not closed by this side, and yet it does not stay.
+    # The client keeps the connection open; the gateway closes it.
     await wait_until(lambda: node.statistics.accepted_connections == 1)
 
 
@@ -174,7 +174,7 @@ async def test_a_backend_shares_its_address_with_clients(stage: Stage) -> None:
     for raw in kept:
         raw.send(put(name, "kept"))
         assert (await raw.answer()).status == 200
-    # Those of the backend are not counted: a client that goes makes room for another one.
+    # Connections of the backend are not counted: a client that leaves makes room for another one.
     await client.close()
     await stage.backend.take("DELETE")
     await node.connect()
@@ -189,7 +189,7 @@ async def handshake_status(node: Node) -> int:
     return status
 
 
-async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_client_broke_the_protocol(
+async def test_after_a_protocol_violation_a_connection_counts_towards_its_address_until_it_is_closed(
     stage: Stage,
 ) -> None:
     node = await stage.node(max_connections_per_address=2)
@@ -204,7 +204,7 @@ async def test_a_connection_counts_for_its_address_until_it_is_closed_when_its_c
     assert await handshake_status(node) == 429
 
 
-async def test_a_connection_counts_for_its_address_while_its_last_messages_are_not_taken(stage: Stage) -> None:
+async def test_a_connection_counts_towards_its_address_until_its_last_messages_are_read(stage: Stage) -> None:
     node = await stage.node(max_connections_per_address=1, send_buffer=8_000_000)
     raw = await node.upgraded(receive=4096)
     post = await stage.backend.take("POST")
@@ -219,7 +219,7 @@ async def test_a_connection_counts_for_its_address_while_its_last_messages_are_n
     assert await handshake_status(node) == 101
 
 
-async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stage) -> None:
+async def test_an_address_at_its_limit_has_few_silent_connections(stage: Stage) -> None:
     node = await stage.node(max_connections_per_address=2)
     _, name = await node.admit()
     await node.connect()
@@ -230,7 +230,7 @@ async def test_silent_connections_of_an_address_at_its_limit_are_few(stage: Stag
     assert (await node.rest("PUT", name, "x")).status == 200
 
 
-async def test_a_proxy_that_is_trusted_is_not_counted_itself(stage: Stage) -> None:
+async def test_a_trusted_proxy_is_not_counted(stage: Stage) -> None:
     node = await stage.node(
         max_connections_per_address=1, trusted_proxies="127.0.0.1", control_listen=f"127.0.0.1:{free_port()}"
     )
@@ -256,6 +256,6 @@ async def test_the_connections_of_a_network_are_counted_together(stage: Stage) -
     first.close()
 
 
-def test_the_kernel_gives_out_other_loopback_addresses() -> None:
+def test_the_kernel_binds_other_loopback_addresses() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.2", 0))

@@ -1,4 +1,4 @@
-"""The gateway put together: where it listens, what it warns of, how it is stopped, and what it does at its limits."""
+"""The gateway as a whole: its listeners, its warnings, its stop and its limits."""
 
 import asyncio
 import logging
@@ -84,16 +84,16 @@ async def test_a_name_that_is_not_loopback_means_every_interface_and_a_warning(s
 @pytest.mark.parametrize(
     "safe", [{"control_token": "secret"}, {"control_listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}]
 )
-async def test_no_warning_where_the_rest_surface_is_safe(stage: Stage, safe: dict[str, str]) -> None:
+async def test_no_warning_where_the_rest_api_is_protected(stage: Stage, safe: dict[str, str]) -> None:
     await stage.node(ws_hostname=f"gateway.example:{free_port()}", **safe)
     assert not stage.messages()
 
 
-async def turns_to_let_in(node: Node, crowd: int) -> int:
-    """Return the turns of the loop that it takes to accept connections that wait to be accepted."""
+async def turns_to_accept(node: Node, crowd: int) -> int:
+    """Return the turns of the loop until `crowd` waiting connections are accepted."""
     with ExitStack() as stack:
         for _ in range(crowd):
-            # The kernel says yes by itself: the loop does not turn meanwhile.
+            # The kernel completes the connection without a turn of the loop.
             stack.enter_context(socket.create_connection(("127.0.0.1", node.gateway.addresses[0].port)))
         turns = 0
         while node.statistics.accepted_connections < crowd:
@@ -106,9 +106,9 @@ async def test_many_connections_are_accepted_in_few_turns_of_the_loop(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crowd = 4 * ACCEPTORS
-    quick = await turns_to_let_in(await stage.node(), crowd)
+    quick = await turns_to_accept(await stage.node(), crowd)
     monkeypatch.setattr(server_listeners, "ACCEPTORS", 1)
-    assert quick <= await turns_to_let_in(await stage.node(), crowd) // 2
+    assert quick <= await turns_to_accept(await stage.node(), crowd) // 2
 
 
 async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
@@ -126,7 +126,7 @@ async def test_a_taken_port_is_an_os_error(stage: Stage) -> None:
                 await node.gateway.start()
 
 
-async def test_a_host_of_another_machine_is_an_os_error(stage: Stage) -> None:
+async def test_an_address_of_another_machine_is_an_os_error(stage: Stage) -> None:
     node = Node(stage, load_settings(listen="203.0.113.1:0"))
     stage.nodes.append(node)
     with pytest.raises(OSError, match="assign"):

@@ -1,4 +1,4 @@
-"""The gateway with a journal: what it remembers, what it tells of an earlier one, and how it stops."""
+"""The gateway with a journal: its entries, the DELETEs of an earlier gateway, and stops."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ import pytest
 from tests.support.backend import Call
 from tests.support.clients import upgrade
 from tests.support.journal import read_journal, write_journal
+from tests.support.network_namespace import full_backlog
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas import settings
@@ -39,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list["Database"]:
-    """The databases that journals opened, the first one first. No other connection may read what a journal holds."""
+    """The databases that journals opened, in order. They are locked: no other connection can read them."""
     databases: list[Database] = []
     connect = sqlite3.connect
 
@@ -51,10 +52,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list["Database"]:
     return databases
 
 
-# What is remembered.
+# Entries.
 
 
-async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_its_delete_was_answered(
+async def test_a_connection_is_in_the_journal_until_its_delete_is_answered(
     stage: Stage, path: Path, opened: list[sqlite3.Connection]
 ) -> None:
     stage.backend.hold("POST", "DELETE")
@@ -64,7 +65,7 @@ async def test_a_connection_is_in_the_journal_while_it_is_there_and_gone_when_it
     (connection,) = opened
 
     def rows() -> list[tuple[object, ...]]:
-        # Between two writes of its thread: nothing is under way where this looks.
+        # The test waits between the writes of the journal's thread, so that it shares no transaction.
         return connection.execute("SELECT id, authorization, context, farewell FROM connections").fetchall()
 
     assert rows() == [(post.client, b"Bearer x", None, None)]
@@ -160,7 +161,7 @@ async def test_deletes_that_are_not_sent_before_a_stop_stay_for_the_next_start(s
     assert await node.drain()
     left = read_journal(path)
     assert [entry.id for entry in left] == [f"c{number}" for number in range(20) if f"c{number}" != first.client]
-    # The backend may have seen those that were sent: they are repeated byte for byte.
+    # The backend may have received the sent DELETEs: they are repeated byte for byte.
     sent = {call.client: call.body for call in stage.backend.calls if call.client != first.client}
     assert {entry.id: entry.disconnect_body for entry in left if entry.disconnect_body is not None} == sent
     stage.backend.release()
@@ -232,7 +233,7 @@ async def test_a_drain_logs_its_phases_with_counts(stage: Stage, path: Path) -> 
     assert stage.messages(logging.INFO)[before + 2 :] == ["stopped"]
 
 
-async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_tells_the_backend(
+async def test_a_node_that_drains_is_not_ready_and_refuses_clients_while_it_sends_deletes(
     stage: Stage, path: Path
 ) -> None:
     node = await stage.node(journal=path)
@@ -269,7 +270,7 @@ async def test_connections_in_the_journal_are_no_error_when_a_drain_is_cut_short
     assert {entry.id for entry in left} == names
     assert "stopping: 5 DELETEs are left for the next start" in stage.messages()
     assert stage.messages(logging.ERROR) == []
-    # And so it is.
+    # The next start sends them.
     stage.backend.release()
     again = await stage.node(journal=path)
     await wait_until(lambda: again.statistics.recovered_disconnects_owed == 0)
@@ -304,7 +305,7 @@ async def test_undelivered_messages_are_an_error_although_the_delete_is_in_the_j
     assert not await node.drain()
     assert len(stage.messages(logging.ERROR)) == 1
     (left,) = read_journal(path)
-    # Its words were never final: the next start says that the gateway was lost.
+    # Its DELETE was not yet known: the next start sends one that says that the gateway was lost.
     assert (left.id, left.disconnect_body) == (name, None)
 
 
@@ -333,7 +334,7 @@ async def test_without_a_journal_each_unsent_delete_is_an_error_that_names_the_c
     assert all(any(name in error for error in errors) for name in names)
 
 
-# What is in the way of an end.
+# What could delay a stop.
 
 
 async def test_without_an_interval_all_clients_are_closed_at_once(
@@ -349,21 +350,14 @@ async def test_without_an_interval_all_clients_are_closed_at_once(
 
 async def test_a_connect_to_the_backend_does_not_delay_a_stop(stage: Stage) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered (0 messages lost)"]
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
-        # Connections that nobody accepts: there is no room for one more, whose opening hangs.
-        for _ in range(3):
-            filler = socket.socket()
-            stage.stack.callback(filler.close)
-            filler.setblocking(False)
-            filler.connect_ex(deaf.getsockname())
-        port = deaf.getsockname()[1]
-        node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
-        raw = await node.raw()
-        raw.send(upgrade())
-        await wait_until(lambda: node.statistics.backend_connections_opening)
-        assert not await node.drain()
-        assert node.statistics.backend_connections_opening == 0
-        assert (await raw.answer()).status == 503
+    port = await stage.stack.enter_async_context(full_backlog())
+    node = await stage.node(backend=None, api_uri=f"127.0.0.1:{port}/hook", drain_timeout=200)
+    raw = await node.raw()
+    raw.send(upgrade())
+    await wait_until(lambda: node.statistics.backend_connections_opening)
+    assert not await node.drain()
+    assert node.statistics.backend_connections_opening == 0
+    assert (await raw.answer()).status == 503
 
 
 async def test_a_caller_that_does_not_read_its_answers_does_not_delay_a_stop(stage: Stage) -> None:
@@ -373,13 +367,13 @@ async def test_a_caller_that_does_not_read_its_answers_does_not_delay_a_stop(sta
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     await wait_until(lambda: node.statistics.accepted_connections == 1)
     raw.send(request * 200_000)
-    # Nothing more is read of the client while its answers wait.
+    # The gateway stops reading the caller while its answers wait.
     assert await wait_until_stable(raw.unsent) > 0
     assert await node.drain()
     assert node.statistics.accepted_connections == 0
 
 
-# A file that somebody took away.
+# A file that was removed.
 
 
 async def test_a_removed_journal_is_noticed_and_rewritten_while_clients_stay(stage: Stage, path: Path) -> None:
@@ -428,7 +422,7 @@ async def test_while_another_file_is_in_the_place_of_the_journal_clients_are_ref
     assert "1 change is not written" in last
 
 
-# Given up, and still owed.
+# DELETEs that were given up.
 
 
 async def test_a_delete_that_was_given_up_is_retried_without_a_restart(
@@ -476,7 +470,7 @@ async def test_without_a_journal_a_delete_that_was_given_up_is_not_kept(stage: S
     assert await node.drain()
 
 
-# A POST that outlasts API_TIMEOUT.
+# A POST that takes longer than API_TIMEOUT.
 
 
 async def test_a_delete_does_not_overtake_its_post_that_timed_out(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""A client wants in: nothing is said to it before the backend said yes, and every other word has its status."""
+"""The opening handshake: the client is accepted once the backend answers OK; each refusal has its status."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 async def refusal(connecting: Any) -> Any:
-    """Return the HTTP response that a real client got instead of a 101."""
+    """Return the HTTP response that a real client receives instead of a 101."""
     with pytest.raises(websockets.InvalidStatus) as caught:
         await connecting
     return caught.value.response
@@ -90,10 +90,10 @@ async def test_headers_beyond_ascii_are_utf_8_or_else_latin_1(stage: Stage) -> N
     lines = b"X-Utf8: Zo\xc3\xab\r\nX-Latin: Zo\xeb\r\nAuthorization: Basic Zo\xc3\xab\r\n\r\n"
     raw.send(upgrade("/caf%C3%A9?a=%E9").removesuffix(b"\r\n") + lines)
     call = await stage.backend.take("POST")
-    told = call.json["request"]
-    assert (told["path"], told["query"]) == ("/caf%C3%A9", "a=%E9")
-    assert (told["headers"]["x-utf8"], told["headers"]["x-latin"]) == ("Zoë", "Zoë")
-    assert told["headers"]["authorization"] == "Basic Zoë"
+    request = call.json["request"]
+    assert (request["path"], request["query"]) == ("/caf%C3%A9", "a=%E9")
+    assert (request["headers"]["x-utf8"], request["headers"]["x-latin"]) == ("Zoë", "Zoë")
+    assert request["headers"]["authorization"] == "Basic Zoë"
     assert call.headers["authorization"].encode("latin-1") == "Basic Zoë".encode()
 
 
@@ -233,7 +233,7 @@ async def test_a_post_that_times_out_is_504_and_a_delete_follows(stage: Stage) -
     assert stage.backend.count("POST") == 1
 
 
-async def test_a_connection_closed_without_an_answer_counts_as_maybe_accepted(stage: Stage) -> None:
+async def test_a_delete_follows_a_post_whose_connection_closed_without_an_answer(stage: Stage) -> None:
     stage.backend.on["POST"] = Call.hang_up
     node = await stage.node()
     response = await refusal(node.connect())
@@ -260,7 +260,7 @@ async def test_a_subprotocol_is_selected_by_the_setting_where_the_backend_names_
     assert (await node.information(name))["subprotocol"] is None
 
 
-async def test_a_greeting_is_delivered_first_behind_the_101(stage: Stage) -> None:
+async def test_a_push_before_the_101_is_the_first_frame_behind_it(stage: Stage) -> None:
     node = await stage.node()
 
     async def greet(call: Call) -> None:
@@ -278,7 +278,7 @@ async def test_a_greeting_is_delivered_first_behind_the_101(stage: Stage) -> Non
     assert put.text == "too early, but kept"
 
 
-async def test_greetings_are_bounded_too(stage: Stage) -> None:
+async def test_pushes_before_the_101_are_limited_by_send_buffer(stage: Stage) -> None:
     node = await stage.node(send_buffer=1000)
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -309,7 +309,7 @@ async def test_delete_within_the_connect_handler_refuses_the_client(stage: Stage
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_a_client_that_leaves_while_the_backend_is_asked(stage: Stage, accepted: bool) -> None:
+async def test_a_client_may_leave_before_its_post_is_answered(stage: Stage, accepted: bool) -> None:
     node = await stage.node()
     stage.backend.hold("POST")
     raw = await node.raw()
@@ -400,7 +400,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("what", MALFORMED)
-async def test_a_broken_handshake_is_400(stage: Stage, what: str) -> None:
+async def test_a_malformed_handshake_is_400(stage: Stage, what: str) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(MALFORMED[what])
@@ -467,7 +467,7 @@ async def test_a_handshake_over_http_1_0_is_400_and_a_warning(stage: Stage) -> N
     assert [text for text in stage.messages() if "or as HTTP/1.0" in text]
 
 
-async def test_on_a_listener_of_the_rest_surface_a_broken_handshake_is_an_ordinary_request(stage: Stage) -> None:
+async def test_on_a_listener_of_the_rest_api_a_malformed_handshake_is_an_ordinary_request(stage: Stage) -> None:
     control = free_port()
     node = await stage.node(control_listen=f"127.0.0.1:{control}")
     raw = await node.raw(control)
@@ -510,7 +510,7 @@ async def test_a_handshake_may_vary_in_case_order_and_lists(stage: Stage, handsh
     assert "Sec-WebSocket-Extensions" not in answer.headers
 
 
-async def test_a_handshake_may_come_byte_by_byte(stage: Stage) -> None:
+async def test_a_handshake_may_arrive_byte_by_byte(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     await raw.send_slowly(upgrade() + frame(TEXT, b"hello"))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it comes: pipelined, chunked, kept alive or not, with expectations and offers of other protocols."""
+"""HTTP/1.1 requests: pipelined, chunked, kept alive or not, with `Expect` and `Upgrade`."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
     assert [await with_timeout(client.recv()) for _ in range(300)] == [str(number) for number in range(300)]
 
 
-async def test_a_request_may_come_byte_by_byte(stage: Stage) -> None:
+async def test_a_request_may_arrive_byte_by_byte(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     raw = await node.raw()
@@ -107,7 +107,7 @@ async def test_expect_100_continue(stage: Stage) -> None:
     raw.send(b"hello")
     assert (await raw.answer()).status == 200
     raw.send(head + b"again")
-    assert (await raw.answer()).status == 200, "whoever does not wait is not told to go on"
+    assert (await raw.answer()).status == 200, "a client that does not wait gets no 100"
     assert [await with_timeout(client.recv()) for _ in range(2)] == ["hello", "again"]
     raw.send(head.replace(b": 5", b": 99999999"))
     assert (await raw.answer()).status == 413
@@ -124,7 +124,7 @@ async def test_an_unknown_expectation_is_417(stage: Stage) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"x" * 100_000])
 async def test_an_offer_of_http_2_is_ignored(stage: Stage, body: bytes) -> None:
-    # What Java's HttpClient sends with its first request.
+    # Sent by Java's HttpClient with its first request.
     node = await stage.node()
     raw = await node.raw()
     socket = await node.upgraded()
@@ -154,7 +154,7 @@ async def test_a_target_in_absolute_form_and_with_escapes(stage: Stage) -> None:
     assert (await raw.answer()).status == 200
 
 
-async def test_every_answer_has_a_date(stage: Stage) -> None:
+async def test_every_response_has_a_date(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.on["POST"] = lambda call: call.answer(403)
     start = int(time.time())
@@ -244,7 +244,7 @@ async def test_an_unfinished_head_is_408(stage: Stage) -> None:
     await raw.end()
 
 
-async def test_the_timeout_of_the_first_head_runs_from_accept(stage: Stage) -> None:
+async def test_the_timeout_of_the_first_head_starts_at_accept(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=1000)
     raw = await node.raw()
     start = asyncio.get_running_loop().time()
@@ -255,7 +255,7 @@ async def test_the_timeout_of_the_first_head_runs_from_accept(stage: Stage) -> N
     assert asyncio.get_running_loop().time() - start < 1.6
 
 
-async def test_the_timeout_of_a_further_head_runs_from_its_first_byte(stage: Stage) -> None:
+async def test_the_timeout_of_a_later_head_starts_at_its_first_byte(stage: Stage) -> None:
     node = await stage.node(handshake_timeout=300, keep_alive_timeout=60_000)
     raw = await node.raw()
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -275,7 +275,7 @@ async def test_an_unfinished_body_is_408(stage: Stage) -> None:
     await raw.end()
 
 
-async def test_a_request_is_refused_before_its_body_and_its_connection_stays(stage: Stage) -> None:
+async def test_a_request_is_refused_before_its_body_and_its_connection_is_kept(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n" % (b"A" * 22))
@@ -285,7 +285,7 @@ async def test_a_request_is_refused_before_its_body_and_its_connection_stays(sta
     assert (await raw.answer()).status == 200
 
 
-async def test_a_request_that_waits_for_100_continue_is_refused_instead(stage: Stage) -> None:
+async def test_a_request_that_expects_100_continue_may_be_refused_instead(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
     raw.send(b"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")

@@ -1,5 +1,5 @@
-"""Listening: TCP sockets of every family on one port, and Unix sockets at a path that others may want too."""
-# ruff: noqa: ASYNC240 - a look at a file takes no time here
+"""Listening: TCP sockets of every family on one port, and Unix sockets at a contended path."""
+# ruff: noqa: ASYNC240 - tests may access files from the loop
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ STALE_BUT_UNLOCKED = (
 
 
 def found(*hosts: str) -> Any:
-    """Stand in for `getaddrinfo`: a name that stands for `hosts`."""
+    """Return a fake `getaddrinfo` that resolves every name to `hosts`."""
 
     def look_up(_host: str, port: int, **_more: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
@@ -93,7 +93,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def answers(path: Path) -> bool:
-    """Return whether a gateway serves at `path`."""
+    """Return whether a gateway answers at `path`."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http,
         http.get("http://localhost/healthz") as response,
@@ -102,7 +102,7 @@ async def answers(path: Path) -> bool:
 
 
 async def refused(stage: Stage, **chosen: Any) -> OSError:
-    """Start a node that cannot listen; return why."""
+    """Start a node that cannot listen; return the error."""
     node = Node(stage, load_settings(**chosen))
     stage.nodes.append(node)
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at it
@@ -111,7 +111,7 @@ async def refused(stage: Stage, **chosen: Any) -> OSError:
 
 
 def leave_socket(path: Path) -> None:
-    """Leave the file of a socket, as a process that was killed does."""
+    """Leave a socket file, as a killed process does."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
 
@@ -206,7 +206,7 @@ async def test_a_socket_without_permission_to_connect_is_left_alone(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_socket(path)
-    # Root may connect to all, so the answer is made up.
+    # Root may connect to any socket, so the refusal is faked.
     monkeypatch.setattr("wsaas.transport.listener.socket.socket.connect_ex", lambda *_: errno.EACCES)
     error = await refused(stage, listen=f"unix:{path}")
     assert error.strerror == "a socket exists there that cannot be connected to: Permission denied"
@@ -234,7 +234,7 @@ async def test_the_file_of_another_process_is_not_removed_when_the_gateway_stops
     assert path.exists()
 
 
-async def test_a_file_that_is_gone_already_is_no_error_when_the_gateway_stops(stage: Stage, path: Path) -> None:
+async def test_a_missing_file_is_no_error_when_the_gateway_stops(stage: Stage, path: Path) -> None:
     node = await stage.node(listen=f"unix:{path}")
     path.unlink()
     assert await node.drain()
@@ -263,7 +263,7 @@ async def test_a_start_waits_while_another_process_is_starting(stage: Stage, pat
     assert await answers(path)
 
 
-async def test_a_start_does_not_wait_for_another_process_for_ever(
+async def test_a_start_waits_for_another_process_for_a_limited_time(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "LOCK_TIMEOUT_S", 0.02)
@@ -297,7 +297,7 @@ async def test_without_a_lock_a_free_path_is_bound_but_no_stale_socket_removed(
     assert path.stat().st_ino == before
 
 
-# In processes of their own.
+# In other processes.
 
 
 def test_a_path_in_use_is_status_1_and_one_line(path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_writable_directory_that_cannot_be_read_is_enough_for_a_free_path() ->
 
 
 def contend(path: str, rounds: int, start: Any, wins: Any) -> None:
-    """In a process of its own: try to listen at `path`, in each round when all are ready, and put what came of it."""
+    """Try to listen at `path` in each round; put the error into `wins`, or None for success."""
 
     async def take_part() -> None:
         for _ in range(rounds):
@@ -361,7 +361,7 @@ def contend(path: str, rounds: int, start: Any, wins: Any) -> None:
                 wins.put(error.strerror)
             else:
                 wins.put(None)
-            # Nobody closes before all have tried.
+            # All have tried before one closes.
             start.wait(TIMEOUT_S)
             contender.close()
 
@@ -403,7 +403,7 @@ def test_of_many_commands_that_start_at_once_one_gets_the_path(path: Path) -> No
         for each in started:
             stack.enter_context(each)
             stack.callback(each.kill)
-        # Each says whether it listens or not in its first line.
+        # The first line of each says whether it listens.
         said = [each.stderr.readline() for each in started if each.stderr]
         winners = [each for each, line in zip(started, said, strict=True) if "listening on" in line]
         assert len(winners) == 1, said

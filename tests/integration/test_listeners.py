@@ -1,4 +1,4 @@
-"""Where a node listens, and where it finds its backend: TCP, IPv6, a Unix socket, TLS to the backend."""
+"""Listeners and backends over TCP, IPv6 and Unix sockets; TLS to the backend."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ async def test_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
         assert (await stage.backend.take("PUT")).text == "hi"
     await stage.backend.take("DELETE")
     assert await node.drain()
-    # Its file is gone; one that a killed process left behind does not stop the next one.
+    # The file is removed. A file that a killed process left does not prevent the next start.
     assert not await asyncio.to_thread(path.exists)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))

@@ -1,4 +1,4 @@
-"""What is done with is let go at once: the garbage collector has nothing to find, and seldom has to look."""
+"""Objects are freed without the garbage collector: finished clients leave no reference cycles."""
 
 import gc
 import logging
@@ -18,7 +18,7 @@ Life = Callable[[Stage, Node], Awaitable[None]]
 
 
 async def enter(stage: Stage, node: Node) -> tuple[RawClient, str]:
-    """Let a client in; return it and its `ws_uri`'s path."""
+    """Connect a client; return it and the path of its `ws_uri`."""
     raw = await node.upgraded()
     call = await stage.backend.take("POST")
     return raw, f"/{call.client}"
@@ -89,7 +89,7 @@ async def meets_a_backend_that_is_down(stage: Stage, node: Node) -> None:
 
 
 def is_ours(thing: Any) -> bool:
-    """Whether it is an object, or a call on the stack, of the gateway."""
+    """Return whether `thing` is an object or a stack frame of the gateway."""
     if isinstance(thing, FrameType):
         return "/wsaas/" in thing.f_code.co_filename
     return type(thing).__module__.startswith("wsaas.")
@@ -115,7 +115,7 @@ def is_empty(statistics: Statistics) -> bool:
 async def test_a_client_that_is_gone_leaves_nothing_to_the_garbage_collector(
     stage: Stage, life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A log record would keep what it tells of alive.
+    # A log record would keep its arguments alive.
     monkeypatch.setattr(logging.getLogger("wsaas"), "disabled", True)
     node = await stage.node()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The network as it is: addresses that do not answer, names that do not resolve, names that move."""
+"""Network failures: addresses that do not answer, names that do not resolve, names that change their address."""
 
 import asyncio
 import socket
@@ -20,15 +20,15 @@ from tests.support.waiting import wait_until
 
 NAME = "backend.test"
 DROPPING, BACKEND = "127.0.0.2", "127.0.0.9"
-"""In the order in which the resolver sorts them: by the prefix that they share with 127.0.0.1 (RFC 6724 section 6)."""
+"""Sorted as the resolver sorts them: by their common prefix with 127.0.0.1 (RFC 6724 section 6)."""
 
 OTHER = "127.0.0.10"
 
 DELAY = 0.25
-"""Seconds of RFC 8305 before the next address is tried."""
+"""Seconds until the next address is tried (RFC 8305 section 5)."""
 
 QUICK = 1.0
-"""Seconds that are clearly less than `API_TIMEOUT` is in these tests, on a busy machine too."""
+"""Seconds, clearly less than `API_TIMEOUT` in these tests, even on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +38,12 @@ def network() -> Iterator[None]:
 
 
 def puts(*backends: Backend) -> int:
-    """Return how many PUTs `backends` got together."""
+    """Return the number of PUTs of all `backends`."""
     return sum(backend.count("PUT") for backend in backends)
 
 
-def got_more_than(before: int, *backends: Backend) -> bool:
-    """Return whether `backends` got more PUTs than `before`."""
+def received_more_than(before: int, *backends: Backend) -> bool:
+    """Return whether `backends` received more PUTs than `before`."""
     return puts(*backends) > before
 
 
@@ -55,7 +55,7 @@ async def name_server(stage: Stage, **addresses: list[str]) -> NameServer:
 
 
 async def handshake(gateway: GatewayProcess) -> tuple[RawClient, int, float]:
-    """Ask for a WebSocket; return the connection, the status, and how long it took."""
+    """Send a handshake; return the connection, the status, and the seconds until the answer."""
     raw = await gateway.raw()
     began = time.monotonic()
     raw.send(upgrade())
@@ -64,7 +64,7 @@ async def handshake(gateway: GatewayProcess) -> tuple[RawClient, int, float]:
 
 
 @pytest.mark.parametrize("dead", [[DEAD_IPV6], [DROPPING], [DEAD_IPV6, DROPPING]], ids=str)
-async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second_and_only_once(
+async def test_an_address_that_does_not_answer_delays_the_first_connection_only(
     stage: Stage, tmp_path: Path, dead: list[str]
 ) -> None:
     await name_server(stage, backend=[*dead, BACKEND])
@@ -75,7 +75,7 @@ async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second_and_o
     async with gateway_process(stage, tmp_path / "log", **chosen) as gateway:
         stage.backend.hold("POST")
         times = []
-        # Each POST takes a connection of its own.
+        # Each POST needs a new connection.
         for _ in range(4):
             raw = await gateway.raw()
             began = time.monotonic()
@@ -84,11 +84,11 @@ async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second_and_o
             times.append(time.monotonic() - began)
         stage.backend.release()
         assert DELAY <= times[0] < DELAY * len(dead) + QUICK
-        # One of the three may be slow for another reason, on a busy machine.
+        # On a busy machine, one of the three may be slow for another reason.
         assert sorted(times[1:])[1] < DELAY
 
 
-async def test_an_address_that_refuses_is_passed_over_at_once(stage: Stage, tmp_path: Path) -> None:
+async def test_after_a_refused_connection_the_next_address_is_tried_at_once(stage: Stage, tmp_path: Path) -> None:
     await name_server(stage, backend=["127.0.0.2", "127.0.0.3", BACKEND])
     stage.backend = await Backend(BACKEND).start()
     chosen = {"api_uri": f"{NAME}:{stage.backend.port}/hook", "prefix": resolving(tmp_path)}
@@ -115,7 +115,7 @@ async def test_the_error_names_each_address_and_its_cause(stage: Stage, tmp_path
         assert cause in said, said
 
 
-async def test_a_name_that_does_not_resolve_is_named(stage: Stage, tmp_path: Path) -> None:
+async def test_the_error_names_a_name_that_does_not_resolve(stage: Stage, tmp_path: Path) -> None:
     await name_server(stage)
     chosen = {"api_uri": f"{NAME}:80/hook", "prefix": resolving(tmp_path)}
     async with gateway_process(stage, tmp_path / "log", log_level="DEBUG", **chosen) as gateway:
@@ -124,7 +124,7 @@ async def test_a_name_that_does_not_resolve_is_named(stage: Stage, tmp_path: Pat
         await wait_until(lambda: f"name does not resolve: {NAME}" in gateway.program.said())
 
 
-async def test_a_silent_dns_server_takes_one_thread_and_holds_up_no_end(stage: Stage, tmp_path: Path) -> None:
+async def test_a_silent_dns_server_blocks_one_thread_and_does_not_delay_a_stop(stage: Stage, tmp_path: Path) -> None:
     server = await name_server(stage)
     server.silent = True
     chosen = {"api_uri": f"{NAME}:80/hook", "api_timeout": 300, "drain_timeout": 1000}
@@ -149,7 +149,7 @@ def threads(gateway: GatewayProcess) -> int:
     return len(list(Path(f"/proc/{gateway.program.pid}/task").iterdir()))
 
 
-async def test_an_answer_of_a_dns_server_that_was_silent_serves_all_that_wait(stage: Stage, tmp_path: Path) -> None:
+async def test_a_late_dns_answer_serves_all_waiting_clients(stage: Stage, tmp_path: Path) -> None:
     server = await name_server(stage)
     server.silent = True
     port = (await stage.backend.start()).port
@@ -160,7 +160,7 @@ async def test_an_answer_of_a_dns_server_that_was_silent_serves_all_that_wait(st
         server.addresses[NAME] = ["127.0.0.1"]
         server.silent = False
         assert [(await each)[1] for each in waiting] == [101] * 10
-        # One lookup for all: its two questions (A and AAAA), and their repetition.
+        # One lookup serves all: two questions (A and AAAA), each repeated once.
         assert server.asked <= 4
 
 
@@ -178,15 +178,15 @@ async def test_a_name_that_changes_its_address_is_followed(stage: Stage, tmp_pat
         assert status == 101
         server.addresses[NAME] = [OTHER]
         moved = time.monotonic()
-        # Never idle for long: that it is used does not keep the old connection.
+        # The old connection is never idle for long, and is replaced all the same.
         while not new.count("PUT"):
             assert time.monotonic() - moved < 10
-            arrived = partial(got_more_than, puts(old, new), old, new)
+            arrived = partial(received_more_than, puts(old, new), old, new)
             raw.send(frame(TEXT, b"hello"))
             await wait_until(arrived)
         assert old.count("PUT")
         assert time.monotonic() - moved < 1 + QUICK
-        # Nothing of the old one is left.
+        # No connection to the old address is left.
         await old.wait(lambda: not old.connections)
         raw.close()
         await wait_until(lambda: new.count("DELETE"))
@@ -198,7 +198,7 @@ async def test_a_backend_at_a_link_local_address_gets_a_host_header_without_the_
     backend = Backend(f"{LINK_LOCAL}%{LINK}")
     stage.backend = backend
     listener = socket.socket(socket.AF_INET6)
-    # Bound here: the threads in which the loop resolves names may be older than the namespace, and not in it.
+    # Bound here, because the loop's resolver threads may have started outside the namespace.
     listener.bind((LINK_LOCAL, 0, 0, socket.if_nametoindex(LINK)))
     port = listener.getsockname()[1]
     await backend.start(listener)

@@ -1,4 +1,4 @@
-"""For one connection everything is told in order, one at a time, and nothing is lost; others never wait for it."""
+"""Events of one connection are sent in order, one at a time, and none is lost; others do not wait for them."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from tests.support.stage import Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
 
-async def test_eight_busy_clients_and_a_slow_backend(stage: Stage) -> None:
+async def test_events_of_eight_busy_clients_are_sent_in_order_to_a_slow_backend(stage: Stage) -> None:
     chance = random.Random(7)
     busy: dict[str, int] = {}
 
@@ -88,7 +88,7 @@ async def test_connections_to_the_backend_are_kept_and_reused(stage: Stage) -> N
     assert stage.backend.accepted == 1
 
 
-async def test_a_post_that_finds_no_connection_free_is_503(stage: Stage) -> None:
+async def test_a_post_without_a_free_connection_is_503(stage: Stage) -> None:
     node = await stage.node(api_connections=1, api_timeout=1000)
     others = [await node.upgraded() for _ in range(5)]
     stage.backend.hold("PUT")
@@ -103,7 +103,7 @@ async def test_a_post_that_finds_no_connection_free_is_503(stage: Stage) -> None
     assert stage.backend.count("POST") == 5
 
 
-async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) -> None:
+async def test_a_full_inbox_stops_the_client_by_tcp_and_loses_nothing(stage: Stage) -> None:
     node = await stage.node(inbox=64 * 1024)
     stage.backend.hold("PUT")
     raw = await node.upgraded()
@@ -120,10 +120,10 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage) 
     session = node.session(name)
     await wait_until(lambda: session.outbox.backlogged)
     seen = await wait_until_stable(lambda: session.info.messages_in)
-    assert not pouring.done(), "24 MB do not fit anywhere: the client is held up"
+    assert not pouring.done(), "24 MB exceed all buffers, so the client has to wait"
     assert session.outbox.level <= 64 * 1024 + 2 * (size + 512)
     assert seen < 20
-    # The REST API, the other direction and other clients do not mind.
+    # The REST API, pushes and other clients are not affected.
     assert (await node.rest("PUT", name, "push")).status == 200
     assert await raw.frame() == (TEXT, b"push")
     await node.connect()
@@ -166,7 +166,7 @@ async def test_a_client_that_is_not_read_is_not_timed_out(stage: Stage) -> None:
     assert await raw.frame() == (PING, b"")
 
 
-async def test_a_client_that_goes_while_it_is_not_read_loses_nothing(stage: Stage) -> None:
+async def test_a_client_that_leaves_while_it_is_not_read_loses_nothing(stage: Stage) -> None:
     node = await stage.node(inbox=1000)
     stage.backend.hold("PUT")
     raw = await node.upgraded()

@@ -1,4 +1,4 @@
-"""Bodies that nobody asked for are not kept: a request is decided when its head is complete."""
+"""Bodies of refused requests are not buffered: a request is decided once its head is complete."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ NOBODY = "A" * 22
 
 
 async def park(gateway: GatewayProcess, path: str, status: int, port: int = 0) -> RawClient:
-    """Send a body but for its last byte; return the connection on which it was refused."""
+    """Send a body without its last byte; return the connection, whose request was refused with `status`."""
     raw = await gateway.raw(port)
     raw.send(HEAD.format(path).encode())
     assert (await raw.answer()).status == status
@@ -37,7 +37,7 @@ async def test_a_thousand_parked_bodies_take_no_memory(stage: Stage, tmp_path: P
             paths = [("nothing", 404, control), (NOBODY, 410, control), (NOBODY, 404, gateway.port)]
             some = [paths[each % 3] for each in range(number, number + 50)]
             parked += await asyncio.gather(*(park(gateway, *each) for each in some))
-        # What was sent last is read when what is sent behind it is answered.
+        # Once the requests behind the bodies are answered, the bodies were read.
         for raw in parked:
             raw.send(b"x" + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEAD.format("nothing").encode())
         for raw in parked:

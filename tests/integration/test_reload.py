@@ -1,4 +1,4 @@
-"""SIGHUP: the files of secrets are loaded again, each whole or not at all, and it ends no node."""
+"""SIGHUP reloads the files of secrets, each completely or not at all, and ends no gateway."""
 
 import asyncio
 import logging
@@ -30,14 +30,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "secret"
 
 
-async def hang_up(stage: Stage, said: str) -> None:
-    """Send this process SIGHUP, and wait until the log says what came of it."""
+async def hang_up(stage: Stage, expected: str) -> None:
+    """Send SIGHUP to this process; wait until the log contains `expected`."""
     os.kill(os.getpid(), signal.SIGHUP)
-    await wait_until(lambda: any(said in text for text in stage.messages(logging.INFO)), said)
+    await wait_until(lambda: any(expected in text for text in stage.messages(logging.INFO)), expected)
 
 
 async def status(raw: RawClient, token: str) -> int:
-    """Return the status of a request with `token` on a connection that stays open."""
+    """Return the status of a request with `token` on the open connection `raw`."""
     raw.send(f"GET /connections HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     return (await raw.answer()).status
 
@@ -48,7 +48,7 @@ async def listening(stage: Stage, **chosen: object) -> Node:
     return node
 
 
-async def test_new_tokens_count_from_the_next_request_on_an_open_connection(stage: Stage, file: Path) -> None:
+async def test_new_tokens_apply_from_the_next_request_on_an_open_connection(stage: Stage, file: Path) -> None:
     await asyncio.to_thread(file.write_text, "old")
     node = await listening(stage, control_token_file=file)
     raw = await node.raw()
@@ -117,7 +117,7 @@ async def test_sighup_without_files_logs_that_there_is_nothing_to_load(stage: St
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
-# In a process of its own: before the loop runs and after.
+# In another process: before and after the loop runs.
 
 WITH_HANGUPS = """
 import os, signal, sys
@@ -156,12 +156,12 @@ def program(*command: str, **variables: str) -> Iterator["subprocess.Popen[str]"
 
 
 def ask(port: int, token: str) -> int:
-    """Return the status of a request with `token`."""
+    """Return the status of a single request with `token`."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/connections", headers={"Authorization": f"Bearer {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - a URL of this test
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -201,7 +201,7 @@ sys.exit(main())
 """
 
 
-def test_sighup_does_no_harm_while_the_program_is_being_imported() -> None:
+def test_sighup_is_ignored_while_the_program_is_imported() -> None:
     with program("-c", FIRST_IMPORTS, "--version") as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, err) == (0, "")

@@ -1,4 +1,4 @@
-"""The REST API: every answer that the contract promises, to clients that others wrote."""
+"""The REST API: every documented response, as common HTTP clients receive it."""
 
 import asyncio
 import gzip
@@ -35,7 +35,7 @@ NOBODY = "A" * 22
         ("application/jsonx", BINARY),
     ],
 )
-async def test_the_content_type_decides_what_is_sent(stage: Stage, content_type: str | None, opcode: int) -> None:
+async def test_the_content_type_selects_text_or_binary(stage: Stage, content_type: str | None, opcode: int) -> None:
     node = await stage.node()
     raw = await node.upgraded()
     name = (await stage.backend.take("POST")).client
@@ -106,7 +106,7 @@ async def test_a_body_over_the_limit_is_too_large(stage: Stage) -> None:
     assert (await node.rest("PUT", name, "x" * 1000)).status == 200
     answer = await node.rest("PUT", name, "x" * 1001)
     assert (answer.status, answer.code) == (413, "TOO_LARGE")
-    # Whoever declares it is told before a byte of it came; whoever does not, when it is too much.
+    # A declared length is refused before the body, a chunked body once it exceeds the limit.
     declared = await node.raw()
     declared.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" % name.encode())
     assert (await declared.answer()).status == 413
@@ -131,7 +131,7 @@ async def test_an_unknown_id_is_410(stage: Stage, method: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/hello", "/A", "/" + "A" * 21, "/" + "A" * 23, "/" + "A" * 21 + "!", "/a/" + NOBODY, "/favicon.ico"]
 )
-async def test_any_other_unknown_path_is_not_found(stage: Stage, path: str) -> None:
+async def test_any_other_unknown_path_is_404(stage: Stage, path: str) -> None:
     node = await stage.node()
     for method in ("GET", "PUT", "DELETE", "POST"):
         answer = await node.rest(method, path)

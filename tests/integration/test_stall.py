@@ -1,4 +1,4 @@
-"""A process that stands still (stopped, suspended, on a slow host) reads what came before it judges who is late."""
+"""After a stall (SIGSTOP, a suspended or slow host), the gateway reads what arrived before it applies time-outs."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ SETTINGS = {"api_timeout": int(TIMEOUT_S * 1000), "ws_timeout": int(TIMEOUT_S * 
 
 
 class Stall:
-    """Stops the process of a gateway; at the end, every time-out in it is over."""
+    """Stops the process of a gateway for longer than each of its time-outs."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self._pid = gateway.program.pid
@@ -29,13 +29,13 @@ class Stall:
         os.waitid(os.P_PID, self._pid, os.WSTOPPED)  # noqa: ASYNC222 - it stops at once
 
     async def __aexit__(self, *_error: object) -> None:
-        # What is tested is that so much time passes.
+        # All time-outs expire while the process is stopped.
         await asyncio.sleep(2 * TIMEOUT_S)
         os.kill(self._pid, signal.SIGCONT)
 
 
 async def enter(stage: Stage, gateway: GatewayProcess) -> tuple[RawClient, str]:
-    """Let a client in; return it and its id."""
+    """Connect a client; return it and its id."""
     raw = await gateway.raw()
     raw.send(upgrade())
     post = await stage.backend.take("POST")
@@ -43,14 +43,14 @@ async def enter(stage: Stage, gateway: GatewayProcess) -> tuple[RawClient, str]:
     return raw, post.client
 
 
-async def say_goodbye(stage: Stage, raw: RawClient) -> Call:
-    """Let the client close; return the DELETE, which tells how."""
+async def close_and_take_delete(stage: Stage, raw: RawClient) -> Call:
+    """Send a Close; return the DELETE."""
     raw.send(frame(CLOSE, b"\x03\xe8"))
     return await stage.backend.take("DELETE")
 
 
 class Answering:
-    """A client that answers pings as soon as it may."""
+    """A client that answers pings once `may_answer` is set."""
 
     def __init__(self, raw: RawClient, may_answer: asyncio.Event) -> None:
         self.raw = raw
@@ -68,7 +68,7 @@ class Answering:
             self.raw.send(frame(PONG, payload))
 
 
-async def test_a_post_that_was_answered_in_time_lets_the_client_in(stage: Stage, tmp_path: Path) -> None:
+async def test_a_post_answered_during_a_stall_accepts_the_client(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("POST")
     async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw = await gateway.raw()
@@ -78,10 +78,10 @@ async def test_a_post_that_was_answered_in_time_lets_the_client_in(stage: Stage,
             post.ok()
         assert (await raw.answer()).status == 101
         assert not stage.backend.count("DELETE")
-        await say_goodbye(stage, raw)
+        await close_and_take_delete(stage, raw)
 
 
-async def test_a_message_that_was_taken_in_time_is_not_given_up(stage: Stage, tmp_path: Path) -> None:
+async def test_a_message_answered_during_a_stall_is_not_given_up(stage: Stage, tmp_path: Path) -> None:
     async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw, _ = await enter(stage, gateway)
         always = asyncio.Event()
@@ -92,13 +92,15 @@ async def test_a_message_that_was_taken_in_time_is_not_given_up(stage: Stage, tm
         async with Stall(gateway):
             put.answer(200, b"answer to one", Ws_Reply="text")
         assert await Answering(raw, always).next_message() == b"answer to one"
-        delete = await say_goodbye(stage, raw)
+        delete = await close_and_take_delete(stage, raw)
         assert (delete.json["code"], delete.json["messages_in"]) == (1000, 1)
 
 
 @pytest.mark.parametrize("count", [1, 120])
-async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp_path: Path, count: int) -> None:
-    # Long enough for all to come in, and short enough for a ping to be overdue after the stall.
+async def test_a_client_that_answered_its_ping_during_a_stall_is_not_timed_out(
+    stage: Stage, tmp_path: Path, count: int
+) -> None:
+    # All clients connect within this time, and a ping is overdue after the stall.
     settings = {**SETTINGS, "ws_timeout": int(3 * TIMEOUT_S * 1000)}
     async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         entered = [await enter(stage, gateway) for _ in range(count)]
@@ -107,11 +109,11 @@ async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp
         messages = [asyncio.ensure_future(client.next_message()) for client in clients]
         await clients[0].pinged.wait()
         if count > 1:
-            # Others are swept later, and pinged or not.
+            # Other clients may be checked later, before or after their ping.
             await clients[count // 2].pinged.wait()
         async with Stall(gateway):
             may_answer.set()
-        # Another round of pings, and nobody was told to close.
+        # All clients are pinged again, and none is closed.
         for client in clients:
             client.pinged.clear()
         await with_timeout(asyncio.gather(*(client.pinged.wait() for client in clients)))
@@ -124,20 +126,20 @@ async def test_a_client_that_answered_its_ping_is_not_given_up(stage: Stage, tmp
         await stage.backend.wait(lambda: stage.backend.count("DELETE") == count)
 
 
-async def test_a_client_that_answered_its_close_has_closed_cleanly(stage: Stage, tmp_path: Path) -> None:
+async def test_a_close_answered_during_a_stall_is_clean(stage: Stage, tmp_path: Path) -> None:
     async with gateway_process(stage, tmp_path / "log", handshake_timeout=1000, **SETTINGS) as gateway:
         raw, name = await enter(stage, gateway)
         answer = await gateway.ask(f"DELETE /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert answer.status == 200
         code, reason = await raw.closing()
         async with Stall(gateway):
-            # Behind so much that it takes more than one read.
+            # The Close is behind more data than one read takes.
             raw.send(frame(TEXT, b"x" * 1000) * 1000 + frame(CLOSE, code.to_bytes(2, "big") + reason.encode()))
         delete = await stage.backend.take("DELETE")
         assert (delete.json["code"], delete.json["messages_in"]) == (code, 1000)
 
 
-async def test_a_request_that_came_in_time_is_served(stage: Stage, tmp_path: Path) -> None:
+async def test_a_request_completed_during_a_stall_is_served(stage: Stage, tmp_path: Path) -> None:
     settings = {**SETTINGS, "handshake_timeout": 1000, "keep_alive_timeout": 1000}
     async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         raw = await gateway.raw()
@@ -147,12 +149,12 @@ async def test_a_request_that_came_in_time_is_served(stage: Stage, tmp_path: Pat
         assert (await raw.answer()).status == 200
 
 
-async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: Stage, tmp_path: Path) -> None:
+async def test_a_connection_to_the_backend_that_opened_during_a_stall_is_used(stage: Stage, tmp_path: Path) -> None:
     async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         clients = [await gateway.raw() for _ in range(20)]
         for raw in clients:
             raw.send(upgrade())
-        # Some of them wait for connections that are being opened.
+        # Some of the POSTs wait for connections that are being opened.
         async with Stall(gateway):
             pass
         for raw in clients:
@@ -161,7 +163,7 @@ async def test_a_connection_to_the_backend_that_opened_in_time_is_used(stage: St
         await stage.backend.wait(lambda: stage.backend.count("DELETE") == 20)
 
 
-async def test_what_did_not_arrive_before_a_stall_still_times_out(stage: Stage, tmp_path: Path) -> None:
+async def test_a_request_unanswered_after_a_stall_times_out(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("POST")
     async with gateway_process(stage, tmp_path / "log", **SETTINGS) as gateway:
         raw = await gateway.raw()
@@ -173,7 +175,7 @@ async def test_what_did_not_arrive_before_a_stall_still_times_out(stage: Stage, 
         assert (await stage.backend.take("DELETE")).json["code"] == 1006
 
 
-async def test_a_stop_waits_for_what_was_answered_in_time(stage: Stage, tmp_path: Path) -> None:
+async def test_a_delete_answered_during_a_stall_does_not_fail_a_stop(stage: Stage, tmp_path: Path) -> None:
     stage.backend.hold("DELETE")
     async with gateway_process(stage, tmp_path / "log", drain_timeout=1000) as gateway:
         raw, _ = await enter(stage, gateway)

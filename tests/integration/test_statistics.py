@@ -1,4 +1,4 @@
-"""The numbers that a gateway reports about itself follow what happens to its clients and its backend."""
+"""The statistics of a gateway follow its clients and its backend."""
 
 import asyncio
 from dataclasses import replace
@@ -42,7 +42,7 @@ async def test_the_statistics_follow_a_client_from_its_handshake_to_its_delete(s
     await wait_until(lambda: node.statistics == replace(IDLE, backend_connections_idle=1))
 
 
-async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_backend(stage: Stage) -> None:
+async def test_the_statistics_count_requests_that_wait_for_a_connection_to_the_backend(stage: Stage) -> None:
     stage.backend.hold("POST")
     node = await stage.node(api_connections=1)
     for _ in range(3):
@@ -55,7 +55,7 @@ async def test_the_statistics_show_requests_that_wait_for_a_connection_to_the_ba
     await wait_until(lambda: node.statistics.backend_requests_waiting == 0)
 
 
-async def test_the_statistics_show_an_open_circuit_breaker_and_what_it_holds_back(stage: Stage) -> None:
+async def test_the_statistics_show_an_open_circuit_breaker_and_its_waiting_deliveries(stage: Stage) -> None:
     node = await stage.node()
     client, _ = await node.admit()
     await stage.backend.stop()
@@ -80,7 +80,7 @@ async def test_the_statistics_of_a_drained_gateway_are_zero_and_it_accepts_no_cl
     assert node.statistics == replace(IDLE, accepts_clients=False)
 
 
-async def test_the_statistics_are_those_of_the_moment_when_they_were_read(stage: Stage) -> None:
+async def test_statistics_do_not_change_after_they_were_read(stage: Stage) -> None:
     node = await stage.node()
     before = node.statistics
     await node.admit()

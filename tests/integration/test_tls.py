@@ -1,11 +1,10 @@
-"""Listeners that speak TLS: with real clients, with hostile ones, and while files change."""
+"""TLS listeners: real clients, hostile clients, and certificates that are reloaded."""
 
 import asyncio
 import json
 import logging
 import os
 import signal
-import socket
 import ssl
 import warnings
 from pathlib import Path
@@ -16,10 +15,11 @@ import pytest
 import websockets
 
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.clients import upgrade
+from tests.support.clients import RawClient, upgrade
 from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.ports import free_port
 from tests.support.stage import Node, Stage
+from tests.support.tls_client import TlsClient
 from tests.support.tools import needs_curl, run_tool
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 from wsaas import gateway
@@ -36,13 +36,13 @@ def authority(tmp_path: Path) -> CertificateAuthority:
 
 @pytest.fixture
 def secured(stage: Stage, authority: CertificateAuthority) -> dict[str, Any]:
-    """The settings of a node that speaks TLS, whose certificate the clients of the stage trust."""
+    """Settings of a node with TLS, whose certificate the clients of the stage trust."""
     stage.tls = authority.client()
     return authority.issue()
 
 
 def serial(raw: Any) -> str:
-    """The number of the certificate that the gateway showed."""
+    """Return the serial number of the gateway's certificate."""
     number: str = raw.writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]
     return number
 
@@ -108,7 +108,7 @@ async def test_a_unix_socket(stage: Stage, secured: dict[str, Any], tmp_path: Pa
     await stage.backend.take("DELETE")
 
 
-# What is agreed upon.
+# Versions.
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -132,7 +132,7 @@ async def test_tls_1_2_and_1_3_are_spoken_with_http_1_1(
 async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
     assert stage.tls is not None
-    # As a client whose own policy would allow it.
+    # The client's own policy must not refuse them first.
     stage.tls.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -143,14 +143,14 @@ async def test_older_versions_are_refused(stage: Stage, secured: dict[str, Any])
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-# Bytes that come when they please.
+# Reading and writing.
 
 
 async def test_frames_in_the_same_record_as_the_handshake_are_not_lost(stage: Stage, secured: dict[str, Any]) -> None:
     stage.backend.hold("POST")
     node = await stage.node(**secured)
     raw = await node.raw()
-    # In the record of the upgrade; in others of the same packet; while the backend decides; and cut anywhere.
+    # In the record of the handshake, in later records of one packet, before the answer to the POST, and byte by byte.
     raw.send(upgrade() + frame(TEXT, b"0") + frame(TEXT, b"1")[:3])
     raw.send(frame(TEXT, b"1")[3:] + frame(TEXT, b"2" * 50_000))
     post = await stage.backend.take("POST")
@@ -169,7 +169,7 @@ async def test_a_head_in_records_of_one_byte(stage: Stage, secured: dict[str, An
     assert (await raw.answer()).status == 200
 
 
-async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_a_full_inbox_stops_the_client_by_tcp_and_loses_nothing(stage: Stage, secured: dict[str, Any]) -> None:
     stage.backend.hold("PUT")
     node = await stage.node(**secured, inbox=64 * 1024)
     raw = await node.upgraded()
@@ -187,7 +187,7 @@ async def test_a_full_inbox_makes_tcp_push_back_and_loses_nothing(stage: Stage, 
     first = await stage.backend.take("PUT")
     session = node.session(first.client)
     await wait_until(lambda: session.outbox.backlogged)
-    # The kernel takes several megabytes by itself; TLS keeps one read at most.
+    # The kernel buffers several megabytes, TLS at most one read.
     assert await wait_until_stable(lambda: sent) < count
     assert not sending.done()
     stage.backend.on["PUT"] = lambda call: call.ok()
@@ -208,9 +208,9 @@ async def test_a_slow_client_is_429_at_its_send_buffer(stage: Stage, secured: di
     while (answer := await node.rest("PUT", name, body)).status == 200:
         taken += 1
         most = max(most, session.buffered)
-        assert taken < 1000, "nobody is refused"
+        assert taken < 1000, "no push was refused"
     assert (answer.status, answer.code) == (429, "SLOW_CLIENT")
-    # Each slice of what waits is sealed, which adds 22 bytes to it.
+    # Encryption adds 22 bytes to each chunk of the buffered bytes.
     assert 100_000 < most <= 200_000 + 50_000 // CHUNK_SIZE * 22 + 100
     for _ in range(taken):
         assert await raw.frame() == (TEXT, body)
@@ -222,7 +222,7 @@ async def test_a_slow_client_is_429_at_its_send_buffer(stage: Stage, secured: di
 # Ends.
 
 
-async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage, secured: dict[str, Any]) -> None:
+async def test_a_refusal_arrives_although_the_client_keeps_sending(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
     raw = await node.raw()
     raw.send(b"GET / HTTP/1.1\r\nno colon\r\n\r\n" + b"x" * 200_000)
@@ -232,7 +232,7 @@ async def test_a_refusal_arrives_though_the_client_goes_on_sending(stage: Stage,
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_the_close_of_a_violation_arrives_though_the_client_goes_on_sending(
+async def test_the_close_after_a_violation_arrives_although_the_client_keeps_sending(
     stage: Stage, secured: dict[str, Any]
 ) -> None:
     node = await stage.node(**secured)
@@ -254,64 +254,30 @@ async def test_a_client_that_vanishes_is_1006(stage: Stage, secured: dict[str, A
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
 
 
+async def upgraded(node: Node) -> tuple[RawClient, TlsClient]:
+    """Open a bare connection with its own TLS, and perform the handshakes."""
+    raw = await node.raw(tls=False)
+    assert node.stage.tls is not None
+    client = TlsClient(raw, node.stage.tls)
+    await client.upgrade()
+    return raw, client
+
+
 async def test_a_socket_that_ends_without_close_notify_is_1006(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
-    reader, writer, sock = await by_hand(node, stage.tls)
-    writer(upgrade())
-    assert (await reader()).startswith(b"HTTP/1.1 101 ")
+    raw, _ = await upgraded(node)
     # A FIN, but no close_notify.
-    sock.close()
+    raw.close()
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
 
 
 async def test_a_record_that_was_tampered_with_ends_the_connection(stage: Stage, secured: dict[str, Any]) -> None:
     node = await stage.node(**secured)
-    reader, writer, sock = await by_hand(node, stage.tls)
-    writer(upgrade())
-    assert (await reader()).startswith(b"HTTP/1.1 101 ")
-    sock.setblocking(True)
-    sock.sendall(b"\x17\x03\x03\x00\x20" + b"\x55" * 32)
+    raw, client = await upgraded(node)
+    raw.send(b"\x17\x03\x03\x00\x20" + b"\x55" * 32)
     assert (await stage.backend.take("DELETE")).json["code"] == 1006
     with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
-        await reader()
-    sock.close()
-
-
-async def by_hand(node: Node, context: ssl.SSLContext | None) -> tuple[Any, Any, socket.socket]:
-    """Open a connection whose socket is ours, to do with it what no library does.
-
-    Returns a function that reads, one that writes, and the socket.
-    """
-    assert context is not None
-    loop = asyncio.get_running_loop()
-    sock = socket.socket()
-    sock.setblocking(False)
-    await loop.sock_connect(sock, ("127.0.0.1", node.port))
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-
-    async def perform(step: Any) -> Any:
-        while True:
-            try:
-                result = step()
-            except ssl.SSLWantReadError:
-                result = None
-            if outgoing.pending:
-                sock.send(outgoing.read())
-            if result is not None:
-                return result
-            incoming.write(await with_timeout(loop.sock_recv(sock, 65536)))
-
-    def write(data: bytes) -> None:
-        session.write(data)
-        sock.send(outgoing.read())
-
-    def shake_hands() -> bool:
-        session.do_handshake()
-        return True
-
-    await perform(shake_hands)
-    return lambda: perform(lambda: session.read(65536)), write, sock
+        await client.read(1)
 
 
 async def test_a_stop_closes_with_1001_and_drops_connections_in_their_tls_handshake(
@@ -326,11 +292,11 @@ async def test_a_stop_closes_with_1001_and_drops_connections_in_their_tls_handsh
     await stalled.end()
 
 
-# Who does not get as far as HTTP.
+# Connections that do not complete the TLS handshake.
 
 
 @pytest.mark.parametrize("request_", [b"GET /healthz", b"DELETE /x", b"PUT /x", b"POST /"])
-async def test_plain_http_is_answered_that_the_port_speaks_tls(
+async def test_the_answer_to_plain_http_says_that_the_port_uses_tls(
     stage: Stage, secured: dict[str, Any], request_: bytes
 ) -> None:
     node = await stage.node(**secured)
@@ -350,7 +316,7 @@ async def test_garbage_is_an_alert_or_a_close(stage: Stage, secured: dict[str, A
     raw = await node.raw(tls=False)
     raw.send(garbage)
     said = await raw.rest()
-    # An alert (RFC 8446 section 6), if anything.
+    # An alert (RFC 8446 section 6) or nothing.
     assert said[:1] in (b"\x15", b"")
     assert len(said) <= 7
     raw.close()
@@ -372,14 +338,14 @@ async def test_a_stalled_handshake_is_cleaned_up(stage: Stage, secured: dict[str
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
-async def test_connections_in_their_tls_handshake_count(
+async def test_connections_in_their_tls_handshake_count_towards_the_limit(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "divide_descriptors", lambda *_: DescriptorBudget(2, 1, 1, 1))
     node = await stage.node(**secured)
     stalled = [await node.raw(tls=False) for _ in range(3)]
     await wait_until(lambda: node.statistics.accepted_connections == 3)
-    # The oldest of them makes room for somebody who speaks.
+    # The oldest connection is closed in favour of one that sends a request.
     assert (await node.rest("GET", "/healthz")).status == 200
     assert await stalled.pop(0).rest() == b""
     for raw in stalled:
@@ -402,10 +368,10 @@ async def test_a_refusal_by_a_full_node_arrives_over_tls(
     await wait_until(lambda: node.statistics.accepted_connections == 1)
     stalled = await node.raw(tls=False)
     await wait_until(lambda: node.statistics.accepted_connections == 2)
-    turned_away = await node.raw(tls=False)
-    assert await turned_away.rest() == b""
-    assert stage.messages()[2:] == ["the limit of open files allows only 1 connection: new connections are refused"]
-    # It has a second to take part in the handshake.
+    refused = await node.raw(tls=False)
+    assert await refused.rest() == b""
+    assert stage.messages()[2:] == ["the limit of open files allows no more than 1 connection: new ones are refused"]
+    # The other one has a second for the handshake.
     assert await stalled.rest() == b""
 
 
@@ -454,10 +420,10 @@ async def test_a_broken_file_is_an_error_and_changes_nothing(
     assert serial(await node.upgraded()) == before
 
 
-# Certificates of those who use the REST API.
+# Client certificates for the REST API.
 
 
-async def test_the_rest_surface_demands_a_client_certificate_and_the_client_listener_does_not(
+async def test_the_rest_api_demands_a_client_certificate_and_the_client_listener_does_not(
     stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "theirs").mkdir()
@@ -465,7 +431,7 @@ async def test_the_rest_surface_demands_a_client_certificate_and_the_client_list
     control = free_port()
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{control}", control_tls_ca=theirs.path)
     client, name = await node.admit()
-    # The gateway's own authority has not signed for them.
+    # The gateway's own authority does not sign for clients.
     for context in (authority.client(), authority.client(signed_by=authority)):
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
             await node.rest("PUT", name, "let me in", port=control, tls=context)
@@ -475,7 +441,7 @@ async def test_the_rest_surface_demands_a_client_certificate_and_the_client_list
     assert not any("CONTROL_TOKEN" in text for text in stage.messages())
 
 
-async def test_the_authority_of_the_rest_surface_is_reloaded_too(
+async def test_the_authority_of_the_rest_api_is_reloaded_too(
     stage: Stage, secured: dict[str, Any], authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "theirs").mkdir()

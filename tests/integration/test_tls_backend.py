@@ -1,4 +1,4 @@
-"""A backend behind TLS: it is who it says, or it gets nothing."""
+"""A backend with TLS: without a valid certificate it receives no request."""
 
 import asyncio
 import logging
@@ -23,26 +23,26 @@ def authority(tmp_path: Path) -> CertificateAuthority:
     return CertificateAuthority(tmp_path)
 
 
-async def behind(stage: Stage, context: ssl.SSLContext, host: str = "127.0.0.1") -> Backend:
-    """Let the backend speak TLS as `context` says."""
+async def start_backend(stage: Stage, context: ssl.SSLContext, host: str = "127.0.0.1") -> Backend:
+    """Start a backend with TLS."""
     stage.backend = Backend(host, tls=context)
     return await stage.backend.start()
 
 
 async def status(stage: Stage, **chosen: Any) -> int:
-    """What a client gets from a node with these settings."""
+    """Return the status of a handshake with a node that has these settings."""
     node = await stage.node(**chosen)
     raw = await node.raw()
     raw.send(upgrade())
     return (await raw.answer()).status
 
 
-async def test_a_private_authority(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_a_private_authority_is_trusted(stage: Stage, authority: CertificateAuthority) -> None:
     context = authority.server("localhost")
     names: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
     context.set_alpn_protocols(["h2", "http/1.1"])
-    backend = await behind(stage, context)
+    backend = await start_backend(stage, context)
     backend.on["PUT"] = lambda call: call.answer(200, call.body, Ws_Reply="binary")
     node = await stage.node(api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path)
     client, name = await node.admit(max_size=None)
@@ -55,7 +55,7 @@ async def test_a_private_authority(stage: Stage, authority: CertificateAuthority
     assert connection.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
     await client.close()
     await backend.take("DELETE")
-    # All went over the one connection, which asked for the right one of many servers.
+    # All requests used one connection, whose SNI named the backend.
     assert names == ["localhost"]
     assert await node.drain()
 
@@ -63,7 +63,7 @@ async def test_a_private_authority(stage: Stage, authority: CertificateAuthority
 async def test_the_certificate_of_a_backend_at_an_address_is_verified_too(
     stage: Stage, authority: CertificateAuthority
 ) -> None:
-    backend = await behind(stage, authority.server("localhost", "127.0.0.1"))
+    backend = await start_backend(stage, authority.server("localhost", "127.0.0.1"))
     assert await status(stage, api_uri=f"https://127.0.0.1:{backend.port}/", api_tls_ca=authority.path) == 101
 
 
@@ -71,7 +71,7 @@ async def test_an_intermediate_authority_is_trusted_by_itself(stage: Stage, auth
     below = authority.issuer.create_child_ca()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     below.issue_cert("localhost").configure_cert(context)
-    backend = await behind(stage, context)
+    backend = await start_backend(stage, context)
     below.cert_pem.write_to_path(authority.path)
     assert await status(stage, api_uri=f"https://localhost:{backend.port}/", api_tls_ca=authority.path) == 101
 
@@ -94,7 +94,7 @@ async def test_a_backend_without_a_valid_certificate_gets_no_request(
         signer = CertificateAuthority(tmp_path / "other")
         if fault == "only the system's":
             monkeypatch.setenv("SSL_CERT_FILE", str(signer.path))
-    backend = await behind(stage, signer.server(*names, not_after=not_after))
+    backend = await start_backend(stage, signer.server(*names, not_after=not_after))
     assert await status(stage, api_uri=f"https://{host}:{backend.port}/hook", api_tls_ca=authority.path) == 503
     assert not backend.calls
     (line,) = [text for text in stage.messages(logging.WARNING) if "CERTIFICATE_VERIFY_FAILED" in text]
@@ -104,24 +104,24 @@ async def test_a_backend_without_a_valid_certificate_gets_no_request(
     )
 
 
-async def test_an_older_version_is_not_spoken(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_an_older_tls_version_is_not_supported(stage: Stage, authority: CertificateAuthority) -> None:
     context = authority.server("localhost")
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="deprecated"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.warns(DeprecationWarning, match="deprecated"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    backend = await behind(stage, context)
+    backend = await start_backend(stage, context)
     assert await status(stage, api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path) == 503
     assert not backend.calls
 
 
-async def test_a_reloaded_authority_counts_from_the_next_connection_on(
+async def test_a_reloaded_authority_applies_from_the_next_connection(
     stage: Stage, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     (tmp_path / "next").mkdir()
     following = CertificateAuthority(tmp_path / "next")
-    backend = await behind(stage, following.server("localhost"))
+    backend = await start_backend(stage, following.server("localhost"))
     node = await stage.node(api_uri=f"https://localhost:{backend.port}/hook", api_tls_ca=authority.path)
     raw = await node.raw()
     raw.send(upgrade())
@@ -132,7 +132,7 @@ async def test_a_reloaded_authority_counts_from_the_next_connection_on(
     assert backend.count("POST") == 1
 
 
-async def test_a_server_that_hangs_up_within_the_handshake_is_503(
+async def test_a_server_that_hangs_up_during_the_handshake_is_503(
     stage: Stage, authority: CertificateAuthority
 ) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
@@ -160,7 +160,7 @@ async def test_the_error_of_a_server_without_tls_names_its_address(
     )
 
 
-async def test_a_stop_waits_for_no_handshake(stage: Stage, authority: CertificateAuthority) -> None:
+async def test_a_stop_does_not_wait_for_a_handshake(stage: Stage, authority: CertificateAuthority) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
     await stage.backend.start()
     node = await stage.node(

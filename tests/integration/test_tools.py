@@ -1,4 +1,4 @@
-"""Tools that people have at hand: curl, and Node with `ws` and its own `fetch`. Skipped where they are not there."""
+"""Common tools: curl, and Node with `ws` and its own `fetch`. Skipped where they are not installed."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ SCRIPTS = Path(__file__).parents[1] / "support" / "node"
 
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the scripts and the packages that they need."""
+    """A folder with the scripts and their packages."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("Node and npm are not installed")
@@ -70,7 +70,7 @@ async def test_curl_expects_100_continue_for_a_large_body(stage: Stage, tmp_path
     assert b"HTTP/1.1 200 " in done.stderr
     assert json.loads(done.stdout) == {"code": "OK"}
     assert await raw.frame() == (BINARY, file.read_bytes())
-    # Refused before a byte of it is sent.
+    # Refused before the body is sent.
     with file.open("ab") as more:
         more.write(b"x")
     done = await run_tool("curl", *options, f"127.0.0.1:{node.port}/{name}")
@@ -102,7 +102,7 @@ async def test_curl_sends_text_without_further_options(stage: Stage, tmp_path: P
     client, name = await node.admit()
     image = tmp_path / "image"
     image.write_bytes(b"\x89PNG\r\n\x1a\n")
-    # Of the first two curl says that they are forms, of the third nothing.
+    # curl labels the first two as forms, and the third not at all.
     for option, value, expected in (
         ("-d", "grüße", "grüße"),
         ("--data-binary", f"@{image}", image.read_bytes()),

@@ -1,4 +1,4 @@
-"""A backend on raw streams: a test decides whether it answers, hangs, closes the connection, or sends any bytes."""
+"""A backend on raw streams: a test may answer, hang, close the connection, or send any bytes."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.support.waiting import with_timeout
 
 
 class Call:
-    """One complete request of the gateway, and the means to answer it."""
+    """A complete request of the gateway, and the methods to answer it."""
 
     def __init__(self, head: bytes, body: bytes, number: int, connection: "BackendConnection") -> None:
         lines = head.decode("latin-1").split("\r\n")
@@ -24,9 +24,9 @@ class Call:
         self.number = number
         self.connection = connection
         self.done = asyncio.Event()
-        """Set when it was answered, or the test did something else instead."""
+        """Set when it was answered, or its connection was closed by the test."""
         self.dropped = asyncio.Event()
-        """Set when the gateway closed the connection before the answer."""
+        """Set if the gateway closes the connection before the answer."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.headers.get('ce-id')} {self.body[:60]!r}>"
@@ -41,12 +41,12 @@ class Call:
 
     @property
     def client(self) -> str:
-        """The id of the connection that it is about."""
+        """The id of its client."""
         return self.headers["ce-subject"]
 
     @property
     def event(self) -> int | str:
-        """The number of the event within its connection; `end` for the last one."""
+        """The number of the event of its client; `end` for the DELETE."""
         number = self.headers["ce-id"].rpartition(":")[2]
         return int(number) if self.method != "DELETE" else number
 
@@ -77,7 +77,7 @@ class Call:
         self.done.set()
 
     def hang_up(self, data: bytes = b"") -> None:
-        """Send `data`, which is no complete answer, and close the connection."""
+        """Send `data`, an incomplete answer, and close the connection."""
         if data:
             self.connection.writer.write(data)
         self.connection.close()
@@ -104,7 +104,7 @@ class BackendConnection:
         self.writer.close()
 
     def reset(self) -> None:
-        # A connection that the other side just ended has no socket any more.
+        # A connection that the gateway has just closed has no socket any more.
         if (sock := self.writer.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
@@ -117,7 +117,7 @@ class BackendConnection:
 
     @property
     def fresh(self) -> bool:
-        """Whether its first request is still to be answered."""
+        """Whether its first request is still unanswered."""
         return self.served == 0
 
     async def answered(self, call: Call) -> None:
@@ -129,7 +129,7 @@ class BackendConnection:
             done.cancel()
         if not call.done.is_set():
             await self._more()
-            raise AssertionError(f"a request came before the one before it was answered: {self._buffer!r}")
+            raise AssertionError(f"a request arrived before the previous one was answered: {self._buffer!r}")
         await self.writer.drain()
 
     async def read_until(self, mark: bytes) -> bytes:
@@ -155,11 +155,21 @@ class BackendConnection:
 Policy = Callable[[Call], Awaitable[None] | None]
 
 
-class Backend:
-    """Listens on one port, and may be stopped and started again. Answers every request with success by default.
+def answer_after(seconds: float) -> Policy:
+    """Return a policy that answers each request with success after `seconds`."""
 
-    `on[method]`: called with each request of that method. `hold(method)` leaves those to
-    the test, which takes them with `take` and answers them itself.
+    async def answer(call: Call) -> None:
+        await asyncio.sleep(seconds)
+        call.ok()
+
+    return answer
+
+
+class Backend:
+    """Listens on one port, and may be restarted. Answers every request with success by default.
+
+    `on[method]` is called with each request of that method. `hold(method)` leaves these requests to the test, which
+    gets them by `take` and answers them itself.
     """
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
@@ -205,14 +215,14 @@ class Backend:
             self.on[method] = lambda _call: None
 
     def release(self) -> None:
-        """Answer every request from now on with success, and those that are held too."""
+        """Answer held and future requests with success."""
         self.on = dict.fromkeys(self.on, Call.ok)
         for connection in self.connections:
             if connection.busy is not None and not connection.busy.done.is_set():
                 connection.busy.ok()
 
     async def take(self, method: str | None = None, *, client: str | None = None) -> Call:
-        """Wait for the next request that no test took yet."""
+        """Wait for the next request that was not taken yet."""
 
         def find() -> Call | None:
             for call in self.calls:
@@ -229,7 +239,7 @@ class Backend:
         return call
 
     async def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds, which changes with a request or a connection."""
+        """Wait until `condition` holds. It is checked after each request and connection."""
 
         async def wait() -> None:
             while not condition():
@@ -243,7 +253,7 @@ class Backend:
             raise AssertionError(f"timed out; the last requests were {self.calls[-20:]}") from None
 
     def of(self, client: str) -> list[Call]:
-        """The requests about one client, in the order in which they came."""
+        """Return the requests about one client, in order."""
         return [call for call in self.calls if call.client == client]
 
     def count(self, method: Literal["POST", "PUT", "DELETE"]) -> int:
@@ -256,18 +266,18 @@ class Backend:
         connection = BackendConnection(reader, writer)
         self.connections.add(connection)
         self.accepted += 1
-        self._tell()
+        self._notify()
         try:
             while True:
                 await self._serve_one(connection)
-                self._tell()
+                self._notify()
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             connection.ended()
             self.connections.discard(connection)
             self._tasks.discard(task)
-            self._tell()
+            self._notify()
 
     async def _serve_one(self, connection: "BackendConnection") -> None:
         head = await connection.read_until(b"\r\n\r\n")
@@ -277,7 +287,7 @@ class Backend:
         self.calls.append(call)
         connection.busy = call
         self.most_busy = max(self.most_busy, sum(each.busy is not None for each in self.connections))
-        self._tell()
+        self._notify()
         policy = self.on[call.method](call)
         if policy is not None:
             await policy
@@ -285,7 +295,7 @@ class Backend:
         connection.served += 1
         connection.busy = None
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of one's own, and what it signed, in files."""
+"""A certificate authority for tests, and the files of its certificates."""
 
 import ssl
 from datetime import datetime
@@ -8,7 +8,7 @@ import trustme
 
 
 class CertificateAuthority:
-    """Signs certificates, and puts them into `folder`."""
+    """Signs certificates and writes them to `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -17,12 +17,12 @@ class CertificateAuthority:
         self.publish()
 
     def publish(self) -> Path:
-        """Write the authority's own certificate, over another one's if there is one."""
+        """Write the authority's own certificate, replacing that of another authority."""
         self.issuer.cert_pem.write_to_path(self.path)
         return self.path
 
     def issue(self, *names: str, not_after: datetime | None = None) -> dict[str, Path]:
-        """Sign a certificate for `names`; return the settings of a node that shows it."""
+        """Sign a certificate for `names`; return the settings of a node that uses it."""
         leaf = self.issuer.issue_cert(*names or ("localhost", "127.0.0.1", "::1"), not_after=not_after)
         cert, key = self.folder / "cert.pem", self.folder / "key.pem"
         cert.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
@@ -30,14 +30,14 @@ class CertificateAuthority:
         return {"tls_cert": cert, "tls_key": key}
 
     def client(self, *, signed_by: "CertificateAuthority | None" = None) -> ssl.SSLContext:
-        """Return what a client speaks TLS with that trusts this one, and shows a certificate `signed_by` another."""
+        """Return the context of a client that trusts this authority and has a certificate `signed_by` another one."""
         context = ssl.create_default_context(cadata=self.issuer.cert_pem.bytes().decode())
         if signed_by is not None:
             signed_by.issuer.issue_cert("client@example.com").configure_cert(context)
         return context
 
     def server(self, *names: str, not_after: datetime | None = None) -> ssl.SSLContext:
-        """Return what a server with a certificate for `names` speaks TLS with."""
+        """Return the context of a server with a certificate for `names`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.issuer.issue_cert(*names, not_after=not_after).configure_cert(context)
         return context

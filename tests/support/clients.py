@@ -1,4 +1,4 @@
-"""A WebSocket client that sends any bytes that a test likes, and the bytes to send."""
+"""A WebSocket client that sends any bytes, and its handshake."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ RESET = struct.pack("ii", 1, 0)
 
 @dataclass
 class Answer:
-    """What an HTTP server answered."""
+    """A response of an HTTP server."""
 
     status: int
     headers: dict[str, str]
@@ -35,7 +35,7 @@ class Answer:
 
 
 def upgrade(path: str = "/", *more: str, key: str | None = KEY, version: str | None = "13") -> bytes:
-    """Return a handshake with further header lines."""
+    """Return a handshake with the header lines `more`."""
     lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
     if key is not None:
         lines.append(f"Sec-WebSocket-Key: {key}")
@@ -56,11 +56,11 @@ class RawClient:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """Its transport. Annotated as one that only writes by asyncio, but it reads too."""
+        """The transport. asyncio annotates it as one that only writes."""
         return cast(asyncio.Transport, self.writer.transport)
 
     def unsent(self) -> int:
-        """Return how many bytes the kernel has not taken."""
+        """Return the number of bytes that the kernel has not taken."""
         return self.transport.get_write_buffer_size()
 
     async def send_slowly(self, data: bytes) -> None:
@@ -83,7 +83,7 @@ class RawClient:
         self.transport.abort()
 
     async def answer(self, *, head: bool = False) -> Answer:
-        """Read one HTTP response. `head`: it has no body, whatever its length says."""
+        """Read one HTTP response. `head`: it answers a HEAD, so it has no body."""
         start, *lines = (await with_timeout(self.reader.readuntil(b"\r\n\r\n"))).decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines if line)
         status = int(start.split(" ")[1])
@@ -109,7 +109,7 @@ class RawClient:
         return (int.from_bytes(payload[:2], "big") if payload else 1005), payload[2:].decode()
 
     async def end(self) -> None:
-        """Wait for the end of the connection; nothing may come before it."""
+        """Wait for the end of the connection, before which nothing may arrive."""
         assert await self.rest() == b""
 
     async def rest(self) -> bytes:

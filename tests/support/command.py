@@ -1,4 +1,4 @@
-"""The command `wsaas` in a process of its own, its clients on plain sockets, and a backend in a thread."""
+"""The command `wsaas` in another process, clients on plain sockets, and a backend in a thread."""
 
 import os
 import socket
@@ -47,13 +47,13 @@ class BackendHandler(BaseHTTPRequestHandler):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a command needs, and nothing that happens to be set here."""
+    """Return the environment of a command, without settings of the caller."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH", "LANG"}}
     return {**kept, **more}
 
 
 def run_wsaas(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "wsaas", *arguments],
         env=environment(**variables),
@@ -66,7 +66,7 @@ def run_wsaas(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
 
 @contextmanager
 def running_wsaas(**variables: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Run the command; give it and its port as soon as it listens."""
+    """Run the command; yield it and its port once it listens."""
     port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "wsaas"],

@@ -1,4 +1,4 @@
-"""What the tests of the demo share: a gateway that records the pushes, and a client of the demo's backend."""
+"""A fake gateway that records pushes, and a client of the demo's backend."""
 
 import json
 import queue
@@ -13,7 +13,7 @@ from tests.support.waiting import TIMEOUT_S
 
 
 class Push(NamedTuple):
-    """A push that the gateway got."""
+    """A push that the gateway received."""
 
     client: str
     content_type: str
@@ -26,7 +26,7 @@ class Push(NamedTuple):
 
 
 class FakeGateway(ThreadingHTTPServer):
-    """Answers each push with 200, or what `statuses` has for its client, and keeps it in `pushed`."""
+    """Answers each push with the status of its client in `statuses`, or 200, and records it in `pushed`."""
 
     daemon_threads = True
 
@@ -44,7 +44,7 @@ class FakeGateway(ThreadingHTTPServer):
         return self.pushed.get(timeout=TIMEOUT_S)
 
     def next_message(self, client: str) -> dict[str, Any]:
-        """Wait for the next push, which has to be to `client`."""
+        """Wait for the next push, which has to go to `client`."""
         push = self.next()
         assert push.client == client
         return push.message()

@@ -112,7 +112,7 @@ class FakeClock(Clock):
         return timer
 
     def stand_still(self, seconds):
-        """Let time pass and make no call, as in a stall: those that become due are late."""
+        """Let time pass without making calls, as in a stall."""
         self._now += seconds
 
     def turn(self):

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own: to be killed, or to be measured by its memory and its descriptors."""
+"""A gateway in another process, which can be killed, and whose memory and descriptors can be measured."""
 
 import asyncio
 import contextlib
@@ -25,16 +25,16 @@ class GatewayProcess:
 
     @property
     def resident(self) -> int:
-        """Bytes of memory that it has resident."""
+        """Its resident memory in bytes."""
         return resident_memory(self.program.pid)
 
     @property
     def descriptors(self) -> int:
-        """How many open files it has."""
+        """The number of its open files."""
         return open_files(self.program.pid)
 
     async def stop(self) -> int:
-        """Let it drain; return its exit status."""
+        """Stop it by a signal; return its exit status."""
         self.program.terminate()
         return await self.program.wait()
 
@@ -58,7 +58,7 @@ class GatewayProcess:
         return raw
 
     async def ask(self, request: bytes, port: int = 0) -> Answer:
-        """Send `request` on a connection of its own; return the answer."""
+        """Send `request` on a new connection; return the answer."""
         raw = await self.raw(port)
         raw.send(request)
         try:
@@ -81,9 +81,9 @@ class GatewayProcess:
 
 @contextlib.asynccontextmanager
 async def gateway_process(stage: Stage, log: Path, **options: Any) -> AsyncIterator[GatewayProcess]:
-    """Run a gateway in a process of its own, in front of the backend of `stage` unless a setting names another.
+    """Run a gateway in another process, in front of the backend of `stage` unless a setting names another one.
 
-    `options`: settings, and the `prefix` and the `descriptors` of `gateway_program`.
+    `options`: settings, or `prefix` and `descriptors` of `gateway_program`.
     """
     if not stage.backend.port:
         await stage.backend.start()

@@ -1,4 +1,4 @@
-"""A connection to one of the listeners, over a fake transport, in front of a fake backend."""
+"""A connection to a listener, over a fake transport, in front of a fake backend."""
 
 import json
 
@@ -54,7 +54,7 @@ class HttpRig:
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.context = ServerContext(settings, self.clock, self.timeouts)
         self.seconds = 0.0
-        """How long each look at the time takes."""
+        """By how much each reading of the time advances it."""
         self.elapsed = 0.0
         self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
         self.site = Site(
@@ -81,7 +81,7 @@ class HttpRig:
         self.transport.protocol.data_received(data)
 
     def push(self, *lines, start=b"PUT", size=5, body=b""):
-        """Return a push, whose body has `size` bytes, to a client that is there."""
+        """Return a push to a connected client, with a body of `size` bytes."""
         if not len(self.registry):
             start_session(self.registry, FakePendingClient())
         (session,) = self.registry.live()
@@ -99,5 +99,5 @@ class HttpRig:
 
     @property
     def is_half_closed(self):
-        """Whether everything was sent, and the other side may still send."""
+        """Whether it has closed its sending side only."""
         return self.transport.ended and not self.transport.closed

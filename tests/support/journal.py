@@ -1,4 +1,4 @@
-"""Journals on disk, as an earlier gateway leaves them and as the next one finds them."""
+"""Writes and reads journals on disk."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from wsaas.events import Closed
 
 @contextmanager
 def opened_journal(path: Path) -> Iterator[tuple[SqliteJournal, list[Entry]]]:
-    """Open the journal at `path`, which nobody else has open; yield it and what was in it."""
+    """Open the journal at `path`; yield it and its entries."""
     loop = asyncio.new_event_loop()
     journal = SqliteJournal(path, Clock(loop), loop.call_soon_threadsafe)
     entries = journal.open()
@@ -24,13 +24,13 @@ def opened_journal(path: Path) -> Iterator[tuple[SqliteJournal, list[Entry]]]:
 
 
 def read_journal(path: Path) -> list[Entry]:
-    """Return the entries of a journal that nobody has open."""
+    """Return the entries of a journal that no process has open."""
     with opened_journal(path) as (_, entries):
         return entries
 
 
 def write_journal(path: Path, *entries: Entry) -> None:
-    """Leave `entries` in a journal, as a gateway does that was killed."""
+    """Write a journal with `entries`, as a killed gateway leaves it."""
     with opened_journal(path) as (journal, _):
         for entry in entries:
             journal.add(entry, lambda _: None)

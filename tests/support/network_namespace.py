@@ -1,4 +1,4 @@
-"""A network of a test's own: addresses and routes in a network namespace, names by a DNS server of the test."""
+"""A network namespace for a test, with its own addresses, routes and DNS server."""
 
 import asyncio
 import ctypes
@@ -35,7 +35,7 @@ def _check(result: int) -> None:
 
 @contextmanager
 def namespace() -> Iterator[None]:
-    """Put this thread, and what it starts, into a network of its own: loopback, and `LINK` to nowhere."""
+    """Put this thread and its processes into a new network with loopback and `LINK`, which leads nowhere."""
     if sys.platform != "linux" or shutil.which("ip") is None or shutil.which("unshare") is None:
         pytest.skip("needs network namespaces: Linux, and its commands ip and unshare")
     original = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -43,7 +43,7 @@ def namespace() -> Iterator[None]:
         try:
             _check(_libc.unshare(CLONE_NEWNET))
         except OSError as error:
-            pytest.skip(f"needs the right to make a network namespace: {error}")
+            pytest.skip(f"needs the permission to make a network namespace: {error}")
         try:
             for command in (
                 "ip link set lo up",
@@ -53,7 +53,7 @@ def namespace() -> Iterator[None]:
                 f"ip link set {LINK}p up",
                 f"ip addr add {LINK_LOCAL}/64 dev {LINK} nodad",
                 f"ip addr add fd00::1/64 dev {LINK} nodad",
-                # An address whose neighbour is known for good is sent to, and never answers.
+                # Packets to an address with a permanent neighbour entry are sent, but never answered.
                 f"ip neigh add {DEAD_IPV6} lladdr 02:00:00:00:00:01 dev {LINK} nud permanent",
             ):
                 subprocess.run(command.split(), check=True)
@@ -66,7 +66,7 @@ def namespace() -> Iterator[None]:
 
 @asynccontextmanager
 async def full_backlog(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Yield a port that answers no connection: its queue of connections to accept is full."""
+    """Yield a port whose backlog is full, so that it answers no further connection."""
     with closing(socket.socket()) as listener:
         listener.bind((host, port))
         listener.listen(0)
@@ -76,7 +76,7 @@ async def full_backlog(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[
             for each in waiting:
                 each.setblocking(False)
                 each.connect_ex(place)
-            # The kernel fills the queue by itself; from then on it drops what comes.
+            # Once the kernel has filled the backlog, it drops further connections.
             await asyncio.sleep(0.05)
             yield place[1]
         finally:
@@ -85,7 +85,7 @@ async def full_backlog(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[
 
 
 def resolving(folder: Path, *options: str) -> list[str]:
-    """Return what to put before a command that is to ask the DNS server of the test, which is on 127.0.0.1."""
+    """Return a prefix for a command, with which it uses the DNS server of the test on 127.0.0.1."""
     conf, hosts = folder / "resolv.conf", folder / "hosts"
     conf.write_text("\n".join(["nameserver 127.0.0.1", *(f"options {option}" for option in options), ""]))
     hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
@@ -94,7 +94,7 @@ def resolving(folder: Path, *options: str) -> list[str]:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """A DNS server. `addresses`: of each name; `silent`: it answers nothing."""
+    """A DNS server. `addresses`: by name; `silent`: it does not answer."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}

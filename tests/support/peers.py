@@ -1,4 +1,4 @@
-"""A peer, as `cluster.router` describes it, that answers when a test says so."""
+"""A fake peer for `cluster.router`, which answers when a test says so."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ REMOTE = "R" * 22
 
 
 class PeerDouble:
-    """Holds `REMOTE`. `requests`: those that wait for `answer`; `cancelled`: those for which nobody waits any more."""
+    """The peer that holds `REMOTE`. `requests`: forwarded and unanswered; `cancelled`: whose caller went away."""
 
     def __init__(self, now: Callable[[], float], timeout: float = 10.0) -> None:
         self.cancelled: list[Request] = []

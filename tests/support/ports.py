@@ -4,7 +4,7 @@ import random
 import socket
 
 PORTS_FOR_RESTARTS = range(15_000, 30_000)
-"""Below the ports of outgoing connections: one that is opened while nobody listens must not take the port."""
+"""Below the ports of outgoing connections, which must not take the port while its program is down."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, which can be killed and started again."""
+"""Programs in other processes, which can be killed and started again."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from tests.support.waiting import TIMEOUT_S
 
 
 class Program:
-    """A command to run, over and over. Its output goes to the file `log`. It listens once it wrote `listening`."""
+    """A command that can be run repeatedly. Its output goes to the file `log`, with `listening` once it listens."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
         self.log = log
@@ -32,7 +32,7 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def said(self) -> str:
-        """Return its output, of all runs."""
+        """Return the output of all runs."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def spawn(self, *arguments: str) -> None:
@@ -75,11 +75,11 @@ class Program:
         return status
 
     def memory(self) -> int:
-        """Return its bytes of memory, those that it shares divided among their users."""
+        """Return its proportional memory (PSS) in bytes."""
         return proportional_memory(self.pid)
 
     def resident(self) -> int:
-        """Return the bytes of memory that it has resident, 0 when it does not run. This does not hold it up."""
+        """Return its resident memory in bytes, 0 if it does not run. This does not pause it."""
         try:
             return resident_memory(self.pid)
         except (OSError, IndexError):
@@ -87,7 +87,7 @@ class Program:
 
 
 def has_flag(flag: str) -> bool:
-    """Return whether the gateway has a setting of this flag."""
+    """Return whether the gateway has this flag."""
     helped = subprocess.run([sys.executable, "-m", "wsaas", "--help"], capture_output=True, text=True, check=True)
     return flag in helped.stdout.split()
 
@@ -101,9 +101,9 @@ def gateway_program(
     prefix: Sequence[str] = (),
     descriptors: int = 0,
 ) -> Program:
-    """Return a gateway on `port`, as a user starts it, which is not running yet.
+    """Return a gateway on `port`, started as a user does. It is not running yet.
 
-    `prefix`: the beginning of a command that runs it, as `sudo` does. `descriptors`: how many open files it may have.
+    `prefix`: of the command, such as `sudo`. `descriptors`: the limit of its open files.
     """
     values = {name.upper(): str(value) for name, value in settings.items()}
     scheme = "https://" if "tls_cert" in settings else ""

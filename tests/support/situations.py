@@ -1,4 +1,4 @@
-"""Situations of a client, at any of which its network may break, or the gateway or the backend may be killed."""
+"""Situations of a client in which its connection may break, or the gateway or the backend may be killed."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -27,7 +27,7 @@ async def within_a_rest_body(_stage: Stage, node: Node) -> RawClient:
     return raw
 
 
-async def with_answers_unread(_stage: Stage, node: Node) -> RawClient:
+async def with_unread_answers(_stage: Stage, node: Node) -> RawClient:
     raw = await node.raw(receive=4096)
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 50_000)
     return raw
@@ -40,7 +40,7 @@ async def after_a_fault(_stage: Stage, node: Node) -> RawClient:
     return raw
 
 
-async def while_the_backend_is_asked(stage: Stage, node: Node) -> RawClient:
+async def while_its_post_is_unanswered(stage: Stage, node: Node) -> RawClient:
     stage.backend.hold("POST")
     raw = await node.raw()
     raw.send(upgrade() + frame(TEXT, b"early"))
@@ -80,7 +80,7 @@ async def with_messages_in_the_outbox(stage: Stage, node: Node) -> RawClient:
     return raw
 
 
-async def with_messages_that_are_not_read(stage: Stage, node: Node) -> RawClient:
+async def with_unread_messages(stage: Stage, node: Node) -> RawClient:
     stage.backend.hold("PUT")
     raw = await node.upgraded()
     raw.send(frame(BINARY, b"x" * 60_000) * 100)
@@ -90,7 +90,7 @@ async def with_messages_that_are_not_read(stage: Stage, node: Node) -> RawClient
     return raw
 
 
-async def with_pushes_that_it_has_not_read(stage: Stage, node: Node) -> RawClient:
+async def with_unread_pushes(stage: Stage, node: Node) -> RawClient:
     raw = await node.upgraded(receive=4096)
     name = (await stage.backend.take("POST")).client
     while (await node.rest("PUT", name, "x" * 300_000)).status == 200:
@@ -98,7 +98,7 @@ async def with_pushes_that_it_has_not_read(stage: Stage, node: Node) -> RawClien
     return raw
 
 
-async def with_pings_unanswered(_stage: Stage, node: Node) -> RawClient:
+async def with_unanswered_pings(_stage: Stage, node: Node) -> RawClient:
     raw = await node.upgraded(receive=4096)
     raw.send(frame(PING, b"x" * 125) * 20_000)
     return raw
@@ -118,23 +118,23 @@ async def after_a_violation(_stage: Stage, node: Node) -> RawClient:
     return raw
 
 
-BACKEND_WAS_ASKED: list[Situation] = [
-    while_the_backend_is_asked,
+AFTER_POST: list[Situation] = [
+    while_its_post_is_unanswered,
     right_after_the_101,
     within_a_frame_header,
     within_a_payload,
     between_fragments,
     with_messages_in_the_outbox,
-    with_messages_that_are_not_read,
-    with_pushes_that_it_has_not_read,
-    with_pings_unanswered,
+    with_unread_messages,
+    with_unread_pushes,
+    with_unanswered_pings,
     while_it_is_closed_by_the_backend,
     after_a_violation,
 ]
-BACKEND_WAS_NOT_ASKED: list[Situation] = [
+WITHOUT_POST: list[Situation] = [
     connected,
     within_a_head,
     within_a_rest_body,
-    with_answers_unread,
+    with_unread_answers,
     after_a_fault,
 ]

@@ -1,7 +1,7 @@
-"""What the tests with real sockets share: the loop that each runs on, gateways in this process, and their backend.
+"""The environment of tests with real sockets: an event loop, gateways in this process, their backend and clients.
 
-An `async` test runs on a uvloop of its own, within a time-out. After it everything is closed. No task, no timer of the
-gateway and no socket may be left, nothing may have been logged as an error, and no exception may have reached the loop.
+Each `async` test runs on its own uvloop, within a time-out. Afterwards everything is closed. No task, no timer of the
+gateway and no socket may be left, no error may have been logged, and no exception may have reached the loop.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 import aiohttp
+import pytest
 import uvloop
 import websockets
 
@@ -44,7 +45,7 @@ class Records(logging.Handler):
 
 
 class Loop(uvloop.Loop):
-    """Remembers the timers that the gateway sets, until they go off."""
+    """A loop that remembers the timers of the gateway until they expire."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,29 +60,29 @@ class Loop(uvloop.Loop):
             return super().call_later(delay, callback, *args, context=context)
         number = next(self._numbers)
 
-        def go_off() -> None:
+        def expire() -> None:
             del self._timers[number]
             callback(*args)
 
-        timer = super().call_later(delay, go_off, context=context)
+        timer = super().call_later(delay, expire, context=context)
         self._timers[number] = timer
         return timer
 
     def pending(self) -> list[asyncio.TimerHandle]:
-        """The timers of the gateway that will go off."""
+        """Return the timers of the gateway that will expire."""
         return [timer for timer in self._timers.values() if not timer.cancelled()]
 
 
 def load_settings(**values: Any) -> settings.Settings:
-    """Return settings with `values`; the backend is at a port on which nobody listens unless they say otherwise."""
+    """Return settings with `values`. By default, no backend listens at `api_uri`."""
     return settings.load({"api_uri": "127.0.0.1:9/hook", **{name: str(value) for name, value in values.items()}}, {})
 
 
 class Stage:
     """The backend, the gateways and the clients of one test.
 
-    `expected_errors`: parts of the errors that the test expects in the log. `tls`: what the clients of its nodes trust,
-    and show; None where nodes speak without TLS.
+    `expected_errors`: parts of the errors that the test expects in the log. `tls`: the context of clients, None without
+    TLS.
     """
 
     def __init__(self) -> None:
@@ -127,7 +128,7 @@ class Stage:
             await asyncio.wait_for(test(**arguments), TEST_TIMEOUT_S)
         finally:
             await self._clear()
-            # What is being closed has to be closed, or the loop cannot be.
+            # Sockets that are being closed have to be closed before the loop.
             for _ in range(200):
                 if open_sockets() <= before:
                     break
@@ -154,15 +155,15 @@ class Stage:
         self.backend.release()
         for node in self.nodes:
             if not node.drained:
-                assert await node.drain() or self.expected_errors, "the backend was not told everything"
+                assert await node.drain() or self.expected_errors, "events were not delivered"
         await with_timeout(self.backend.stop())
 
     def messages(self, level: int = logging.WARNING) -> list[str]:
-        """What was logged at `level` and above."""
+        """Return the messages logged at `level` and above."""
         return [record.getMessage() for record in self.logged if record.levelno >= level]
 
     async def node(self, **chosen: Any) -> "Node":
-        """Start the backend, unless it runs or `backend=None` says that it stays down, and a gateway in front of it."""
+        """Start a gateway, and the backend unless it runs already. `backend=None`: do not start the backend."""
         backend = chosen.pop("backend", self.backend)
         if backend is not None and not backend.port:
             await backend.start()
@@ -188,7 +189,7 @@ class Stage:
 
 
 class Node:
-    """A gateway in this process, and the clients and callers that a test connects to it."""
+    """A gateway in this process, and methods to connect clients and callers."""
 
     def __init__(self, stage: Stage, chosen: settings.Settings) -> None:
         self.stage = stage
@@ -201,18 +202,18 @@ class Node:
         return self.settings.ws_hostname.port
 
     async def drain(self) -> bool:
-        """Stop it, as a signal does; return whether everything was delivered."""
+        """Drain it, as a signal does; return whether all events were delivered."""
         self.drained = True
         delivered: bool = await with_timeout(self.gateway.drain(), 20)
         return delivered
 
     @property
     def statistics(self) -> Statistics:
-        """What it holds now, in numbers."""
+        """The statistics of the gateway."""
         return self.gateway.statistics()
 
     def session(self, client: str) -> Session:
-        """Return the session of a client that is connected, or that waits for the answer to its POST."""
+        """Return the session of a client, which is connected or in its handshake."""
         session = self.gateway.sessions.find(client)
         assert session is not None
         return session
@@ -235,10 +236,7 @@ class Node:
     async def raw(
         self, port: int | None = None, *, host: str = "127.0.0.1", receive: int = 0, tls: bool = True
     ) -> RawClient:
-        """Open a bare connection. `receive`: its receive buffer, for one that is slow to read.
-
-        `tls`: with TLS, where the node speaks it; otherwise bare TCP.
-        """
+        """Open a bare connection. `receive`: the size of its receive buffer. `tls`: use TLS if the stage has it."""
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setblocking(False)
         if receive:
@@ -274,9 +272,9 @@ class Node:
         headers: Mapping[str, str] | None = None,
         **more: str,
     ) -> Answer:
-        """Make one REST request with a real client; `path` may be an id. `tls`: instead of that of the stage.
+        """Make one REST request with a real client. `path` may be an id. `tls` replaces the context of the stage.
 
-        `more`: headers too; `Content_Type="text/plain"` becomes `Content-Type: text/plain`.
+        `more`: further headers; `Content_Type="text/plain"` becomes `Content-Type: text/plain`.
         """
         if not path.startswith("/"):
             path = "/" + path
@@ -297,10 +295,19 @@ class Node:
             return Answer(response.status, dict(response.headers), await response.read())
 
     async def information(self, client: str) -> Any:
-        """What the gateway knows of a client."""
+        """Return the JSON of `GET ws_uri`."""
         answer = await self.rest("GET", client)
         assert answer.status == 200, answer
         return answer.json
+
+
+async def received_close(client: websockets.ClientConnection) -> tuple[int, str]:
+    """Wait until a client receives a Close, before which no message may arrive; return its code and reason."""
+    with pytest.raises(websockets.ConnectionClosed) as caught:
+        await with_timeout(client.recv())
+    close = caught.value.rcvd
+    assert close is not None
+    return close.code, close.reason
 
 
 async def close_quietly(client: websockets.ClientConnection) -> None:

@@ -1,4 +1,4 @@
-"""Bytes as a client or a backend may send them, whole, cut or spoilt, for every test that reads bytes."""
+"""Strategies of bytes that a client or a backend may send: valid, cut or mutated."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 
 def examples(number: int) -> settings:
-    """Try `number` examples, however long a busy machine takes for one."""
+    """Return settings with `number` examples, and time for a busy machine."""
     return settings(
         max_examples=number,
         deadline=timedelta(seconds=30),
@@ -32,7 +32,7 @@ places = st.one_of(
     st.lists(st.integers(0, 10_000), max_size=8),
     st.just(range(600)),
 )
-"""Where to cut: here and there, or behind each byte."""
+"""Places for `cut`: a few, or every byte."""
 
 
 # WebSocket frames
@@ -56,7 +56,7 @@ spoilt_text = st.sampled_from(
 
 @st.composite
 def payloads(draw: st.DrawFn, opcode: int) -> bytes:
-    """Draw what a data frame of `opcode` may hold: text mostly, and now and then not quite."""
+    """Draw a payload for a data frame of `opcode`. That of a text is sometimes invalid."""
     size = draw(sizes)
     if size > 20:
         return (draw(st.sampled_from([b"x", "é".encode(), "🙂".encode()])) * size)[:size]
@@ -92,7 +92,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def close_frames(draw: st.DrawFn) -> bytes:
-    """Draw a Close with any code, without one, or with half of one."""
+    """Draw a Close with any code, without a code, or with half a code."""
     reason = draw(st.one_of(st.text(max_size=30).map(str.encode), spoilt_text))
     payload = draw(st.sampled_from([b"", b"\x03", pack("!H", draw(codes)) + reason]))
     return frame(CLOSE, payload, draw(masks))
@@ -100,7 +100,7 @@ def close_frames(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def odd_frames(draw: st.DrawFn) -> bytes:
-    """Draw a frame with any bits, any opcode, with or without a mask, whose length says what it likes."""
+    """Draw a frame with any flags, opcode, length and mask."""
     first = draw(st.integers(0, 255))
     masked = draw(st.sampled_from([0x80, 0x80, 0]))
     payload = draw(st.binary(max_size=20))
@@ -117,7 +117,7 @@ def odd_frames(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def spoilt(draw: st.DrawFn, streams: st.SearchStrategy[bytes]) -> bytes:
-    """Draw a stream, a few bytes of which may have been changed, taken out or put in."""
+    """Draw a stream, in which a few bytes may be changed, removed or inserted."""
     stream = bytearray(draw(streams))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2, 5]))):
         place = draw(st.integers(0, len(stream)))
@@ -157,7 +157,7 @@ def chunked(body: bytes, places: Sequence[int], trailer: bytes = b"") -> bytes:
 
 
 def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return headers as they are read: names in lower case, values of repeated ones joined."""
+    """Return headers as they are parsed: names in lower case, values of repeated names joined."""
     values: dict[bytes, bytes] = {}
     for name, value in ((name.lower(), value) for name, value in headers):
         before = values.get(name)
@@ -172,7 +172,7 @@ def head(start: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 @st.composite
 def framed_bodies(draw: st.DrawFn) -> tuple[list[tuple[bytes, bytes]], bytes, bytes]:
-    """Draw a body: its headers, what it is and what it is sent as."""
+    """Draw a body: its headers, its content and its encoded bytes."""
     body = draw(bodies)
     if draw(st.booleans()):
         return [(b"Content-Length", b"%d" % len(body))], body, body
@@ -194,7 +194,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, tuple[Any, ...]]:
         if draw(st.integers(0, 3)) == 0:
             headers.append((b"Expect", b"100-Continue"))
     if draw(st.integers(0, 3)) == 0:
-        # What Java's client sends with each first request.
+        # Sent by Java's client with each first request.
         headers += [
             (b"Connection", b"Upgrade, HTTP2-Settings"),
             (b"Upgrade", b"h2c"),
@@ -207,7 +207,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, tuple[Any, ...]]:
 
 @st.composite
 def responses(draw: st.DrawFn) -> tuple[bytes, tuple[Any, ...]]:
-    """Draw a response that ends by itself: its bytes, and its status, headers, body and whether it is kept alive."""
+    """Draw a delimited response: its bytes, and its status, headers, body and whether it is kept alive."""
     status = draw(st.sampled_from([200, 201, 204, 304, 400, 410, 500, 503]))
     extra = draw(extra_headers)
     headers = [*extra]
@@ -253,7 +253,7 @@ odd_lines = st.sampled_from(
 
 @st.composite
 def soup(draw: st.DrawFn, first: st.SearchStrategy[bytes] = starts) -> bytes:
-    """Draw what looks like HTTP, and sometimes is."""
+    """Draw a head and a body that are often, but not always, valid HTTP."""
     headers = [b"Host: x", *draw(st.lists(usual_lines, max_size=3, unique=True))]
     if draw(st.integers(0, 4)) == 0:
         headers.append(draw(odd_lines))

@@ -1,4 +1,4 @@
-"""Command-line tools that people have at hand."""
+"""Common command-line tools."""
 
 import asyncio
 import shutil
@@ -13,7 +13,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 
 async def run_tool(*command: str, cwd: Path | None = None, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run a command with `given` as its input. It has to succeed."""
+    """Run a command with the input `given`. Fails unless its exit status is 0."""
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=cwd, input=given, capture_output=True, timeout=TOOL_TIMEOUT_S, check=False
     )

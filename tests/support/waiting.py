@@ -1,28 +1,28 @@
-"""Waiting for what has to happen, within a bounded time."""
+"""Waits for conditions, with a time-out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 TIMEOUT_S = 20.0
-"""Seconds that a test waits for what has to happen: far more than it takes on a busy machine."""
+"""Seconds that a test waits for an event: far more than it takes on a busy machine."""
 
 POLL_S = 0.005
-"""Seconds between two looks at something that no event tells of."""
+"""Seconds between two checks of a condition."""
 
 STABLE_S = 0.2
-"""Seconds for which a number does not change that has reached its end."""
+"""Seconds without a change, after which a number counts as stable."""
 
 T = TypeVar("T")
 
 
 async def with_timeout(awaitable: Awaitable[T], seconds: float = TIMEOUT_S) -> T:
-    """Return the result of `awaitable`. Raises `asyncio.TimeoutError` when it takes too long."""
+    """Return the result of `awaitable`. Raises `asyncio.TimeoutError` if it takes too long."""
     return await asyncio.wait_for(awaitable, seconds)
 
 
 async def wait_until(condition: Callable[[], Any], what: str = "", shown: Callable[[], Any] = str) -> None:
-    """Poll `condition` until it is true. The error of a timeout says `what` was waited for and what `shown` returns."""
+    """Poll `condition` until it is true. The error of a time-out contains `what` and the result of `shown`."""
     deadline = asyncio.get_running_loop().time() + TIMEOUT_S
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"timed out waiting for {what} {shown()}"

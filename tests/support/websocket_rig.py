@@ -1,4 +1,4 @@
-"""A client's connection from its handshake on, with a fake transport before it and a fake backend behind it."""
+"""The connection of a client from its handshake on, over a fake transport, in front of a fake backend."""
 
 import orjson
 
@@ -64,12 +64,12 @@ class WebSocketRig:
             self.timeouts.check(self.clock.now())
 
     def slices_of(self, frames):
-        """Let a slice of time suffice for so many frames."""
+        """Let the time slice of a connection suffice for `frames` frames."""
         self.stopwatch.step = SLICE_S / frames * 1.0001
         return self
 
     def turn(self):
-        """Make the calls that are due in this turn of the loop, which all calls have to be."""
+        """Make the calls of this turn of the loop. None may be scheduled for later."""
         assert all(timer.at == self.clock.now() for timer in self.clock.timers)
         self.clock.turn()
 
@@ -85,7 +85,7 @@ class WebSocketRig:
 
     @property
     def end(self):
-        """What the one DELETE says: code and reason."""
+        """Code and reason of the only DELETE."""
         (event,) = [event for event in self.webhook.events if isinstance(event, Closed)]
         body = orjson.loads(body_of(event))
         return body["code"], body["reason"]

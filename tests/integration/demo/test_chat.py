@@ -19,7 +19,7 @@ from wsaas.demo.chat import Answer, Chat, Member, Webhook
 
 @pytest.fixture
 def backend(gateway: FakeGateway) -> Iterator[DemoBackend]:
-    """The tutorial's backend alone, without the page and the observation."""
+    """The tutorial's backend without the page and its traffic."""
 
     class FreshWebhook(Webhook):
         chat = Chat()
@@ -33,16 +33,14 @@ def backend(gateway: FakeGateway) -> Iterator[DemoBackend]:
 
 
 def enter(backend: DemoBackend, client: str, room: str = "lobby") -> str:
-    """Lets a client into a room under its own name; returns its context."""
+    """Connect a client to a room under its own name; return its context."""
     answer = backend.connect(client, f"/rooms/{room}", f"nick={client}")
     assert answer["code"] == "OK"
     context: str = answer["context"]
     return context
 
 
-def test_a_newcomer_is_let_in_and_greeted_before_the_connect_is_answered(
-    backend: DemoBackend, gateway: FakeGateway
-) -> None:
+def test_a_new_member_is_greeted_before_the_connect_is_answered(backend: DemoBackend, gateway: FakeGateway) -> None:
     answer = backend.connect("1", "/rooms/lobby", "nick=ada")
     assert answer == {"code": "OK", "context": "room=lobby&nick=ada"}
     push = gateway.pushed.get_nowait()
@@ -56,7 +54,7 @@ def test_a_newcomer_is_let_in_and_greeted_before_the_connect_is_answered(
     }
 
 
-def test_everybody_in_the_room_learns_who_joined(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_all_members_of_a_room_learn_who_joined(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada")
     gateway.next()
     enter(backend, "bob")
@@ -65,7 +63,7 @@ def test_everybody_in_the_room_learns_who_joined(backend: DemoBackend, gateway: 
         assert (message["type"], message["nick"], message["members"]) == ("joined", "bob", ["ada", "bob"])
 
 
-def test_people_in_other_rooms_only_learn_the_numbers(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_members_of_other_rooms_only_learn_the_counts(backend: DemoBackend, gateway: FakeGateway) -> None:
     enter(backend, "ada", "lobby")
     gateway.next()
     enter(backend, "bob", "garden")
@@ -87,7 +85,7 @@ def test_a_nick_comes_from_the_query(backend: DemoBackend, gateway: FakeGateway,
     assert gateway.next_message("1")["nick"] == nick
 
 
-def test_a_context_is_visible_ascii_and_brings_back_any_name() -> None:
+def test_a_context_is_visible_ascii_and_decodes_to_any_name() -> None:
     member = Member("Grüner Saal", 'a & b = "c"\n')
     context = member.context()
     assert context.isascii()
@@ -106,7 +104,7 @@ def test_a_room_name_may_be_percent_encoded(backend: DemoBackend, gateway: FakeG
     assert gateway.next_message("1")["rooms"] == {"grün": 1}
 
 
-def test_a_message_reaches_everybody_in_the_room_and_nobody_else(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_a_message_reaches_all_members_of_the_room_and_no_others(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     enter(backend, "bob")
     enter(backend, "eve", "garden")
@@ -118,7 +116,7 @@ def test_a_message_reaches_everybody_in_the_room_and_nobody_else(backend: DemoBa
     assert gateway.pushed.empty()
 
 
-def test_a_repeated_message_is_said_once(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_a_repeated_message_is_sent_once(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     gateway.next()
     assert backend.message("ada", context, b"hi", ce_id="ada.1").json() == {"code": "OK"}
@@ -129,7 +127,7 @@ def test_a_repeated_message_is_said_once(backend: DemoBackend, gateway: FakeGate
     assert gateway.next_message("ada")["text"] == "ho"
 
 
-def test_a_repeat_that_comes_while_the_first_is_under_way_waits_and_is_not_said_again() -> None:
+def test_a_repeat_waits_for_the_first_request_and_is_not_sent_again() -> None:
     pushing, go_on = threading.Event(), threading.Event()
     said: list[str] = []
 
@@ -153,7 +151,7 @@ def test_a_repeat_that_comes_while_the_first_is_under_way_waits_and_is_not_said_
     assert said == ["hi"]
 
 
-def test_a_repeated_connect_is_let_in_again_but_announced_once(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_a_repeated_connect_is_accepted_again_but_announced_once(backend: DemoBackend, gateway: FakeGateway) -> None:
     assert enter(backend, "ada") == enter(backend, "ada")
     assert gateway.next_message("ada")["members"] == ["ada"]
     assert gateway.pushed.empty()
@@ -193,14 +191,14 @@ def test_a_member_whose_push_is_answered_410_is_dropped(backend: DemoBackend, ga
 
 
 def test_a_thousand_dead_members_are_dropped_at_once() -> None:
-    room = Chat(lambda ws_uri, text: Answer(410, b""))  # noqa: ARG005 - nobody is there
+    room = Chat(lambda ws_uri, text: Answer(410, b""))  # noqa: ARG005 - all members are dead
     room.members = {f"gateway/{number}": Member("lobby", str(number)) for number in range(1000)}
     headers = {"ws-uri": "gateway/1", "ws-context": Member("lobby", "1").context()}
     assert json.loads(room.handle("PUT", headers, b"hi").body) == {"code": "OK"}
     assert room.members == {}
 
 
-def test_a_slow_member_misses_a_line_but_stays(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_a_slow_member_misses_a_message_but_stays(backend: DemoBackend, gateway: FakeGateway) -> None:
     context = enter(backend, "ada")
     gateway.statuses["ada"] = 429
     backend.message("ada", context, b"lost")
@@ -221,14 +219,14 @@ def test_members_stay_while_the_gateway_cannot_be_reached() -> None:
 
 
 @pytest.mark.parametrize("ws_uri", ["localhost:port/1", "localhost:1/é", "http://[/1"])
-def test_a_made_up_address_is_not_kept(ws_uri: str) -> None:
+def test_an_invented_address_is_not_kept(ws_uri: str) -> None:
     room = Chat()
     event = {"ws_uri": ws_uri, "request": {"path": "/rooms/lobby", "query": "nick=ada"}}
     assert room.handle("POST", {}, json.dumps(event).encode()).status == 200
     assert room.members == {}
 
 
-def test_a_member_forgotten_by_a_restart_is_taken_back_when_it_speaks(
+def test_a_member_forgotten_by_a_restart_is_added_again_by_its_message(
     backend: DemoBackend, gateway: FakeGateway
 ) -> None:
     backend.message("ada", Member("lobby", "ada").context(), b"hi")
@@ -240,7 +238,7 @@ def test_a_member_forgotten_by_a_restart_is_taken_back_when_it_speaks(
     ("content_type", "reply"),
     [("text/plain; charset=utf-8", "text"), ("application/octet-stream", "binary")],
 )
-def test_an_echo_is_carried_by_the_answer(
+def test_an_echo_is_a_reply_in_the_answer(
     backend: DemoBackend, gateway: FakeGateway, content_type: str, reply: str
 ) -> None:
     context = backend.connect("1", "/echo")["context"]
@@ -263,14 +261,14 @@ def test_an_echo_is_carried_by_the_answer(
         ("DELETE", {}, b""),
     ],
 )
-def test_a_request_without_what_it_needs_is_400(
+def test_a_request_without_its_headers_is_400(
     backend: DemoBackend, method: str, headers: dict[str, str], body: bytes
 ) -> None:
     answer = backend.request(method, "/websocket", body, headers)
     assert (answer.status, answer.json()) == (400, {"code": "BAD_REQUEST"})
 
 
-def test_many_clients_at_once_see_everything_in_the_same_order(backend: DemoBackend, gateway: FakeGateway) -> None:
+def test_many_clients_at_once_receive_messages_in_the_same_order(backend: DemoBackend, gateway: FakeGateway) -> None:
     clients = [f"c{number}" for number in range(6)]
     with ThreadPoolExecutor(len(clients)) as pool:
         contexts = list(pool.map(lambda client: enter(backend, client), clients))
@@ -303,7 +301,7 @@ def test_a_ws_uri_with_https_is_pushed_to_over_tls(gateway: FakeGateway, monkeyp
     assert reached == [f"127.0.0.1:{gateway.server_port}"]
 
 
-def test_the_tutorial_runs_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, int]] = []
 
     class FakeServer:

@@ -1,4 +1,4 @@
-"""The demo's backend as a process: how it starts, what it prints, how it ends."""
+"""The demo's backend as a process: its start, its output and its end."""
 
 import os
 import runpy
@@ -27,19 +27,19 @@ def _signals_as_before() -> Iterator[None]:
 
 
 class Output(StringIO):
-    """A standard output that calls somebody when its first line is complete."""
+    """A standard output that calls a function when its first line is complete."""
 
     def __init__(self, then: Callable[[str], None]) -> None:
         super().__init__()
         self.then = then
 
     def flush(self) -> None:
-        """Is called by the print of the line that says where it listens."""
+        """Called by the print of the first line."""
         self.then(self.getvalue())
 
 
 def end_by(signal_number: int) -> Callable[[str], None]:
-    """Makes what sends a signal to the thread that runs the demo, and so comes from it."""
+    """Return a function that sends a signal to the calling thread, which runs the demo."""
     return lambda _: signal.pthread_kill(threading.get_ident(), signal_number)
 
 
@@ -114,7 +114,7 @@ def test_a_bad_address_is_refused(text: str, capsys: pytest.CaptureFixture[str])
     assert f"{text!r} is not host:port" in capsys.readouterr().err
 
 
-def test_an_ipv6_address_stands_in_brackets() -> None:
+def test_an_ipv6_address_is_printed_in_brackets() -> None:
     assert demo.address("[::1]:8000") == ("::1", 8000)
 
 
@@ -127,7 +127,7 @@ def test_the_demo_server_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of stdin", "all at once"])
-def test_as_a_process_the_demo_server_ends_with_status_0_and_no_further_output(how: str) -> None:
+def test_the_process_of_the_demo_server_ends_with_status_0_and_no_further_output(how: str) -> None:
     command = [sys.executable, "-m", "wsaas.demo", "--listen", "127.0.0.1:0", "--with-parent"]
     root = Path(demo.__file__).parents[2]
     with subprocess.Popen(

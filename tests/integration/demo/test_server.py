@@ -1,4 +1,4 @@
-"""The page's server: what browsers may ask, and what they may not."""
+"""The server of the page: requests that browsers may make, and requests that it refuses."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from tests.support.waiting import TIMEOUT_S
 from wsaas.demo.server import DemoServer, is_loopback
 
 
-def test_the_page_is_one_file_that_needs_nothing_from_elsewhere(backend: DemoBackend) -> None:
+def test_the_page_is_one_self_contained_file(backend: DemoBackend) -> None:
     answer = backend.request("GET", "/")
     page = answer.body.decode()
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -35,7 +35,7 @@ def test_the_page_may_run_its_own_script_and_no_other(backend: DemoBackend) -> N
     assert "unsafe-inline" not in policy
 
 
-def test_the_page_learns_where_the_gateway_is(backend: DemoBackend) -> None:
+def test_the_page_contains_the_address_of_the_gateway(backend: DemoBackend) -> None:
     assert backend.request("GET", "/config").json() == {"gateway": "localhost:8080"}
 
 
@@ -61,7 +61,7 @@ def test_a_loopback_name_is_known(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "example.com", "localhost.example.com", "192.168.0.1:80", "notlocalhost"])
-def test_another_name_is_not_taken_for_loopback(host: str) -> None:
+def test_any_other_name_is_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
@@ -103,7 +103,7 @@ def test_the_traffic_streams_requests_in_both_directions(
 
 
 @pytest.mark.parametrize("by_header", [True, False])
-def test_the_traffic_goes_on_where_a_browser_left_off(backend: DemoBackend, by_header: bool) -> None:
+def test_the_traffic_resumes_after_the_last_event_of_a_browser(backend: DemoBackend, by_header: bool) -> None:
     def first_event(path: str, headers: dict[str, str]) -> tuple[str, list[str]]:
         with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
             connection.request("GET", path, headers=headers)
@@ -118,7 +118,7 @@ def test_the_traffic_goes_on_where_a_browser_left_off(backend: DemoBackend, by_h
     assert first_event("/traffic" if by_header else f"/traffic?after={last}", headers)[1] == ["second"]
 
 
-def test_a_caller_that_hangs_up_prints_no_traceback(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_caller_that_hangs_up_causes_no_traceback(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise BrokenPipeError
     except OSError:

@@ -1,4 +1,4 @@
-"""What the page is told of the HTTP between the gateway and the chat."""
+"""The events of the page about HTTP between the gateway and the chat."""
 
 import json
 import subprocess
@@ -16,20 +16,20 @@ OK = Answer(200, b'{"code": "OK"}')
 
 
 def a_request(body: bytes = b"hi", url: str = "http://localhost:8000/websocket", **headers: str) -> Request:
-    """Makes what the gateway might send."""
+    """Return a request as the gateway sends it."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Request("backend", "PUT", url, named, body, "localhost:8080/1")
 
 
 def read(stream: Iterator[str]) -> tuple[str, list[dict[str, Any]]]:
-    """Takes the next event apart into its id and the exchanges in it."""
+    """Return the id of the next event, and its exchanges."""
     first, second, *rest = next(stream).split("\n")
     assert rest == ["", ""]
     return first.removeprefix("id: "), json.loads(second.removeprefix("data: "))
 
 
 def seen(traffic: Traffic) -> list[dict[str, Any]]:
-    """Everything that is kept."""
+    """Return all recorded exchanges."""
     return read(traffic.stream())[1]
 
 
@@ -106,7 +106,7 @@ def test_only_the_last_exchanges_are_kept() -> None:
     assert [exchange["number"] for exchange in seen(traffic)] == [3, 4, 5]
 
 
-def test_a_watcher_gets_what_is_kept_and_then_what_happens() -> None:
+def test_a_watcher_gets_recorded_exchanges_and_then_new_ones() -> None:
     traffic = Traffic()
     traffic.observe(a_request(b"before"), lambda: OK)
     stream = traffic.stream()
@@ -117,7 +117,7 @@ def test_a_watcher_gets_what_is_kept_and_then_what_happens() -> None:
         assert [exchange["body"] for exchange in waiting.result(TIMEOUT_S)[1]] == ["after"]
 
 
-def test_exchanges_come_in_the_order_in_which_they_began() -> None:
+def test_exchanges_are_ordered_by_their_start() -> None:
     traffic = Traffic()
     traffic.observe(a_request(b"outer"), lambda: traffic.observe(a_request(b"inner"), lambda: OK))
     assert [exchange["body"] for exchange in seen(traffic)] == ["outer", "inner"]
@@ -133,7 +133,7 @@ def test_a_slow_watcher_misses_old_exchanges_and_delays_nobody() -> None:
     assert [exchange["number"] for exchange in read(stream)[1]] == [10, 11]
 
 
-def test_a_watcher_that_comes_back_gets_only_new_exchanges() -> None:
+def test_a_watcher_that_reconnects_gets_only_new_exchanges() -> None:
     traffic = Traffic()
     traffic.observe(a_request(b"old"), lambda: OK)
     last, _ = read(traffic.stream())
@@ -186,7 +186,7 @@ def test_a_binary_body_is_shown_in_hexadecimal() -> None:
 
 
 def arguments_of(line: str) -> list[str]:
-    """What a shell makes of a command line whose curl is `printf`, one argument a line."""
+    """Return the arguments that a shell passes to the curl of a command line."""
     script = f"curl() {{ cat <&0; printf '\\n%s' \"$@\"; }}\n{line} </dev/null"
     if "|" in line:
         script = f"curl() {{ cat <&0; printf '\\n%s' \"$@\"; }}\n{line}"
@@ -194,7 +194,7 @@ def arguments_of(line: str) -> list[str]:
     return done.stdout.decode("utf-8", "surrogateescape").split("\n")
 
 
-def test_a_curl_line_repeats_the_request_whatever_is_in_it() -> None:
+def test_a_curl_line_repeats_any_request() -> None:
     body = 'it\'s $HOME `id` \\ "quoted" @file Grüße'
     line = curl(a_request(body.encode(), Content_Type="text/plain", Ws_Context="a'b", Host="left-out"))
     assert line is not None
@@ -225,7 +225,7 @@ def test_a_curl_line_keeps_curl_from_inventing_a_content_type() -> None:
     assert "-H Content-Type: " in (curl(a_request()) or "").replace("'", "")
 
 
-def test_a_curl_line_takes_braces_in_a_url_as_they_are() -> None:
+def test_a_curl_line_does_not_expand_braces_in_a_url() -> None:
     assert curl(a_request(url="http://localhost/{id}", Content_Type="text/plain")) == (
         "curl -i -X PUT -H 'Content-Type: text/plain' --data-raw hi --globoff 'http://localhost/{id}'"
     )

@@ -1,6 +1,6 @@
-"""The backend's books: one DELETE for each POST that it may have accepted, whatever dies, and whenever.
+"""One DELETE follows each POST that the backend may have accepted, although the gateway is killed.
 
-The gateway that is killed runs in a process of its own, with a journal.
+The gateway runs in another process, with a journal.
 """
 
 import asyncio
@@ -16,24 +16,12 @@ from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.ports import port_for_restarts
 from tests.support.program import gateway_program
-from tests.support.situations import BACKEND_WAS_ASKED, Situation, with_messages_in_the_outbox
 from tests.support.stage import Stage
-from tests.support.waiting import wait_until, with_timeout
-
-
-def repeats_aside(calls: list[Call]) -> list[Call]:
-    """Leave out what repeats the call before it; a repeat has to be the same request."""
-    kept: list[Call] = []
-    for call in calls:
-        if kept and call.event == kept[-1].event:
-            assert (call.method, call.body) == (kept[-1].method, kept[-1].body)
-        else:
-            kept.append(call)
-    return kept
+from tests.support.waiting import wait_until
 
 
 class RestartableGateway:
-    """A gateway in a process of its own, with a journal."""
+    """A gateway with a journal in another process."""
 
     def __init__(self, process: GatewayProcess) -> None:
         self._process = process
@@ -46,14 +34,14 @@ class RestartableGateway:
         return await self._process.raw()
 
     async def upgraded(self, *headers: str) -> tuple[RawClient, str]:
-        """Return a client that has its 101, and its id."""
+        """Open a bare connection that has its 101; return it and its id."""
         path = f"/{next(self._paths)}"
         raw = await self._process.upgraded(path, *headers)
         posts = [call for call in self._backend.calls if call.method == "POST"]
         return raw, next(post.client for post in posts if post.json["request"]["path"] == path)
 
-    async def pass_through(self) -> str:
-        """Let a client come and go. All that was to be written to the journal or to be sent before it, is."""
+    async def flush_journal(self) -> str:
+        """Connect and disconnect a client; return its id. All earlier journal writes and requests are done by then."""
         raw, name = await self.upgraded()
         raw.send(close_frame(1000))
         assert await raw.closing() == (1000, "")
@@ -65,13 +53,13 @@ class RestartableGateway:
         self.program.kill()
         await self.program.start()
 
-    async def owes_nothing(self) -> None:
-        """Restart it; fail if it sends anything about a client that was there before, but for the last one."""
-        last = await self.pass_through()
+    async def check_nothing_owed(self) -> None:
+        """Restart it; fail if it sends a request about a client of before the restart."""
+        last = await self.flush_journal()
         before = len(self._backend.calls)
         await self.restart()
-        now = await self.pass_through()
-        # The answer to its DELETE may not have been in the journal yet.
+        now = await self.flush_journal()
+        # The last client is an exception: the answer to its DELETE may not have been in the journal yet.
         calls = [call for call in self._backend.calls[before:] if call.client != last or call.event != "end"]
         assert {call.client for call in calls} == {now}, calls
 
@@ -81,7 +69,7 @@ StartGateway = Callable[..., Awaitable[RestartableGateway]]
 
 @pytest.fixture
 def start_gateway(stage: Stage, tmp_path: Path) -> StartGateway:
-    """Start a gateway that can be killed."""
+    """Return a function that starts a gateway that can be killed."""
 
     async def start(**settings: object) -> RestartableGateway:
         chosen = {"journal": tmp_path / "journal", "drain_timeout": 5000, **settings}
@@ -91,150 +79,8 @@ def start_gateway(stage: Stage, tmp_path: Path) -> StartGateway:
     return start
 
 
-# The gateway lives.
-
-
-async def test_a_backend_that_restarts_under_load(stage: Stage) -> None:
-    node = await stage.node()
-    chance = iter(range(10**6))
-
-    async def now_and_then_slowly(call: Call) -> None:
-        if next(chance) % 7 == 0:
-            await asyncio.sleep(0.002)
-        call.ok()
-
-    stage.backend.on["PUT"] = now_and_then_slowly
-    clients = [await node.admit() for _ in range(20)]
-    messages = 200
-
-    async def talk(number: int) -> None:
-        client, _ = clients[number]
-        for message in range(messages):
-            await client.send(f"{message}")
-            await asyncio.sleep(0.001)
-        await client.close()
-
-    talking = [asyncio.ensure_future(talk(number)) for number in range(20)]
-    for restart in range(1, 6):
-        await stage.backend.wait(lambda: stage.backend.count("PUT") > 600 * restart)  # noqa: B023
-        await stage.backend.stop()
-        await stage.backend.start()
-    await with_timeout(asyncio.gather(*talking), 30)
-    await stage.backend.wait(lambda: len({c.client for c in stage.backend.calls if c.method == "DELETE"}) == 20)
-    assert await node.drain()
-    for _, name in clients:
-        calls = repeats_aside(stage.backend.of(name))
-        assert [call.event for call in calls] == [*range(messages + 1), "end"]
-        assert [call.text for call in calls[1:-1]] == [str(number) for number in range(messages)]
-        assert (calls[-1].method, calls[-1].json["code"], calls[-1].json["messages_in"]) == ("DELETE", 1000, messages)
-
-
-@pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
-async def test_a_client_that_vanishes_gets_its_delete(stage: Stage, situation: Situation) -> None:
-    # No FIN, no RST: its socket stays open, and nothing comes from it any more, not even a pong.
-    node = await stage.node(ws_timeout=300, handshake_timeout=300)
-    raw = await situation(stage, node)
-    name = stage.backend.calls[0].client
-    stage.backend.release()
-    delete = await stage.backend.take("DELETE")
-    calls = stage.backend.of(name)
-    assert [call.event for call in calls] == [*range(len(calls) - 1), "end"], "nothing told twice, nothing left out"
-    assert delete.json["messages_in"] == len(calls) - 2
-    assert delete is calls[-1]
-    raw.reset()
-    assert await node.drain()
-    assert stage.backend.count("DELETE") == 1
-
-
-@pytest.mark.parametrize("end", [RawClient.reset, None])
-@pytest.mark.parametrize("situation", BACKEND_WAS_ASKED)
-async def test_a_stop_at_each_point(
-    stage: Stage, situation: Situation, end: Callable[[RawClient], None] | None
-) -> None:
-    node = await stage.node(drain_timeout=1500)
-    raw = await situation(stage, node)
-    name = stage.backend.calls[0].client
-    stop = asyncio.ensure_future(node.drain())
-    await wait_until(lambda: not node.statistics.accepts_clients)
-    if end is not None:
-        end(raw)
-    stage.backend.release()
-    assert await stop
-    calls = stage.backend.of(name)
-    assert [call.event for call in calls] == [*range(len(calls) - 1), "end"]
-    assert [call.method for call in calls].count("DELETE") == 1
-    assert calls[-1].json["messages_in"] == len(calls) - 2
-    if situation is with_messages_in_the_outbox:
-        assert len(calls) == 12
-    if end is None:
-        raw.reset()
-
-
-class Flaky:
-    """A backend that is up and of no use, which counts how often it is asked."""
-
-    def __init__(self, stage: Stage, refuse: Callable[[Call], None]) -> None:
-        self.times: list[float] = []
-        self._refuse = refuse
-        self._stage = stage
-        for method in ("PUT", "DELETE"):
-            stage.backend.on[method] = self._ask
-
-    def _ask(self, call: Call) -> None:
-        self.times.append(asyncio.get_running_loop().time())
-        self._refuse(call)
-
-
-@pytest.mark.parametrize("refuse", [lambda call: call.answer(503), Call.hang_up, Call.reset])
-async def test_many_that_wait_do_not_hammer_a_backend_that_is_down(
-    stage: Stage, refuse: Callable[[Call], None]
-) -> None:
-    node = await stage.node(api_connections=32)
-    clients = [await node.upgraded() for _ in range(500)]
-    down = Flaky(stage, refuse)
-    for client in clients:
-        client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await wait_until(lambda: node.statistics.deliveries_waiting == 500)
-    first = len(down.times)
-    assert first < 100, "it is found to be down by as many as there are connections"
-    await asyncio.sleep(1.6)
-    assert len(down.times) - first <= 6, "then one asks at a time, after pauses that double"
-    stage.backend.on["PUT"] = stage.backend.on["DELETE"] = Call.ok
-    names = [call.client for call in stage.backend.calls if call.method == "POST"]
-    await stage.backend.wait(
-        lambda: sum(call.text == "2" for call in stage.backend.calls if call.method == "PUT") == 500
-    )
-    for name in names:
-        calls = repeats_aside(stage.backend.of(name))
-        assert [call.text for call in calls[1:]] == ["0", "1", "2"]
-    for client in clients:
-        client.reset()
-    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 500)
-
-
-async def test_many_that_wait_for_a_backend_that_is_not_there(stage: Stage) -> None:
-    node = await stage.node()
-    clients = [await node.upgraded() for _ in range(500)]
-    await stage.backend.stop()
-    for client in clients:
-        client.send(b"".join(frame(TEXT, b"%d" % number) for number in range(3)))
-    await wait_until(lambda: node.statistics.deliveries_waiting >= 499)
-    await stage.backend.start()
-    await stage.backend.wait(lambda: stage.backend.count("PUT") == 1500)
-    for client in clients:
-        client.reset()
-    await stage.backend.wait(lambda: stage.backend.count("DELETE") == 500)
-    assert await node.drain()
-    for name in {call.client for call in stage.backend.calls}:
-        calls = stage.backend.of(name)
-        assert [call.method for call in calls] == ["POST", "PUT", "PUT", "PUT", "DELETE"]
-        assert [call.text for call in calls[1:-1]] == ["0", "1", "2"]
-
-
-# The gateway is killed.
-
 Point = Callable[[Stage, RestartableGateway], Awaitable[RawClient]]
-"""Brings a client to a point of its life; a backend that holds back its answer goes on doing so."""
+"""Brings a client to a point of its life. Held answers of the backend stay held."""
 
 
 async def while_its_post_is_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
@@ -245,13 +91,13 @@ async def while_its_post_is_under_way(stage: Stage, node: RestartableGateway) ->
     return raw
 
 
-async def gone_while_its_post_is_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
+async def reset_while_its_post_is_under_way(stage: Stage, node: RestartableGateway) -> RawClient:
     raw = await while_its_post_is_under_way(stage, node)
     raw.reset()
     return raw
 
 
-async def while_it_is_quiet(_stage: Stage, node: RestartableGateway) -> RawClient:
+async def while_idle(_stage: Stage, node: RestartableGateway) -> RawClient:
     return (await node.upgraded("Authorization: Basic YTpi"))[0]
 
 
@@ -270,7 +116,7 @@ async def with_a_put_under_way(stage: Stage, node: RestartableGateway) -> RawCli
     return raw
 
 
-async def with_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
+async def with_waiting_messages(stage: Stage, node: RestartableGateway) -> RawClient:
     stage.backend.hold("PUT")
     raw, name = await node.upgraded("Authorization: Basic YTpi")
     raw.send(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
@@ -282,48 +128,50 @@ async def with_messages_that_wait(stage: Stage, node: RestartableGateway) -> Raw
     return raw
 
 
-async def gone_with_a_reset_and_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
-    raw = await with_messages_that_wait(stage, node)
+async def reset_with_waiting_messages(stage: Stage, node: RestartableGateway) -> RawClient:
+    raw = await with_waiting_messages(stage, node)
     raw.reset()
     return raw
 
 
-async def closed_with_messages_that_wait(stage: Stage, node: RestartableGateway) -> RawClient:
-    raw = await with_messages_that_wait(stage, node)
+async def closed_with_waiting_messages(stage: Stage, node: RestartableGateway) -> RawClient:
+    raw = await with_waiting_messages(stage, node)
     raw.send(close_frame(1000))
     assert await raw.closing() == (1000, "")
-    # Whatever the gateway wrote down then is in the journal before one who comes later is asked about.
+    # Earlier entries are in the journal before the POST of a later client is sent.
     await node.upgraded()
     return raw
 
 
 POINTS: list[Point] = [
     while_its_post_is_under_way,
-    gone_while_its_post_is_under_way,
-    while_it_is_quiet,
+    reset_while_its_post_is_under_way,
+    while_idle,
     in_the_middle_of_a_frame,
     with_a_put_under_way,
-    with_messages_that_wait,
-    gone_with_a_reset_and_messages_that_wait,
-    closed_with_messages_that_wait,
+    with_waiting_messages,
+    reset_with_waiting_messages,
+    closed_with_waiting_messages,
 ]
 
 
 def is_lost(delete: Call) -> bool:
-    """Whether a DELETE says that its gateway was lost, as it has to."""
-    told = delete.json
-    if told["reason"] != "gateway lost":
+    """Return whether `delete` reports a lost gateway; check its other fields if so."""
+    body = delete.json
+    if body["reason"] != "gateway lost":
         return False
-    assert (delete.event, told["code"]) == ("end", 1006)
-    assert told["messages_in"] is None
-    assert told["messages_out"] is None
-    assert told["ws_uri"] == delete.ws_uri
-    assert told["duration"] >= 0
+    assert (delete.event, body["code"]) == ("end", 1006)
+    assert body["messages_in"] is None
+    assert body["messages_out"] is None
+    assert body["ws_uri"] == delete.ws_uri
+    assert body["duration"] >= 0
     return True
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_kill_at_each_point(stage: Stage, start_gateway: StartGateway, point: Point) -> None:
+async def test_a_delete_follows_a_kill_in_every_situation(
+    stage: Stage, start_gateway: StartGateway, point: Point
+) -> None:
     node = await start_gateway()
     await point(stage, node)
     owed = {call.client for call in stage.backend.calls}
@@ -337,14 +185,14 @@ async def test_a_kill_at_each_point(stage: Stage, start_gateway: StartGateway, p
     delete = next(call for call in deletes if call.client == first.client)
     assert delete.headers["authorization"] == "Basic YTpi"
     assert delete.ws_uri == first.ws_uri
-    # Killed again while it tells, it tells again, of the same event.
+    # After another kill, it repeats the same events.
     await node.restart()
     again = [await stage.backend.take("DELETE") for _ in owed]
     assert all(is_lost(call) for call in again)
     assert {call.headers["ce-id"] for call in again} == {call.headers["ce-id"] for call in deletes}
-    # What it was answered, it never tells again.
+    # Answered DELETEs are never repeated.
     stage.backend.release()
-    await node.owes_nothing()
+    await node.check_nothing_owed()
 
 
 async def with_its_delete_under_way(stage: Stage, node: RestartableGateway) -> Call:
@@ -354,7 +202,7 @@ async def with_its_delete_under_way(stage: Stage, node: RestartableGateway) -> C
     return await stage.backend.take("DELETE")
 
 
-async def with_its_delete_turned_away(stage: Stage, node: RestartableGateway) -> Call:
+async def with_its_delete_rejected(stage: Stage, node: RestartableGateway) -> Call:
     stage.backend.on["DELETE"] = lambda call: call.answer(503, Retry_After="60")
     raw, _ = await node.upgraded()
     raw.send(frame(TEXT, b"1") + close_frame(4001, "tired"))
@@ -387,15 +235,15 @@ async def test_a_delete_under_way_at_a_kill_is_repeated_as_the_same_event(
         assert again.headers["ce-id"] == delete.headers["ce-id"]
     again.ok()
     stage.backend.on["DELETE"] = Call.ok
-    await node.owes_nothing()
+    await node.check_nothing_owed()
 
 
 async def test_a_delete_that_was_rejected_is_repeated_unchanged_after_a_kill(
     stage: Stage, start_gateway: StartGateway
 ) -> None:
     node = await start_gateway()
-    delete = await with_its_delete_turned_away(stage, node)
-    # That it was turned away is in the journal before one who comes later is asked about.
+    delete = await with_its_delete_rejected(stage, node)
+    # The rejection is in the journal before the POST of a later client is sent.
     await node.upgraded()
     assert (delete.event, delete.json["messages_in"]) == ("end", 1)
     stage.backend.hold("DELETE")
@@ -405,12 +253,14 @@ async def test_a_delete_that_was_rejected_is_repeated_unchanged_after_a_kill(
         assert (again.headers["ce-id"], again.body) == (delete.headers["ce-id"], delete.body)
         assert again.headers["ce-time"] == delete.headers["ce-time"]
     stage.backend.release()
-    await node.owes_nothing()
+    await node.check_nothing_owed()
 
 
-async def test_a_kill_during_a_drain_with_messages_that_wait(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_after_a_kill_during_a_drain_the_delete_reports_a_lost_gateway(
+    stage: Stage, start_gateway: StartGateway
+) -> None:
     node = await start_gateway()
-    raw = await with_messages_that_wait(stage, node)
+    raw = await with_waiting_messages(stage, node)
     node.program.terminate()
     assert (await raw.closing())[0] == 1001
     raw.send(close_frame(1001))
@@ -420,12 +270,12 @@ async def test_a_kill_during_a_drain_with_messages_that_wait(stage: Stage, start
     await node.program.start()
     deletes = [await stage.backend.take("DELETE") for _ in range(2)]
     first = next(call for call in deletes if call.client == stage.backend.calls[0].client)
-    assert is_lost(first), "nine messages of it were lost: its DELETE must not look as if all was well"
-    await node.pass_through()
+    assert is_lost(first), "nine messages were lost, so the DELETE must report it"
+    await node.flush_journal()
     assert len([call for call in stage.backend.of(first.client) if call.method == "DELETE"]) == 1
 
 
-async def test_a_stop_without_time_for_the_deletes_leaves_them_to_the_next_start(
+async def test_deletes_that_a_stop_does_not_deliver_are_sent_at_the_next_start(
     stage: Stage, start_gateway: StartGateway
 ) -> None:
     node = await start_gateway(drain_timeout=300)
@@ -444,7 +294,7 @@ async def test_a_stop_without_time_for_the_deletes_leaves_them_to_the_next_start
     assert len(deletes) == 2
     again = deletes.pop(delete.client)
     assert (again.headers["ce-id"], again.body) == (delete.headers["ce-id"], delete.body)
-    assert all(map(is_lost, deletes.values())), "its two messages were lost: so it has to say"
+    assert all(map(is_lost, deletes.values())), "its two messages were lost, so the DELETE must report it"
     for raw in (quiet, busy):
         raw.reset()
 
@@ -453,7 +303,7 @@ async def test_the_delete_after_a_kill_carries_the_context(stage: Stage, start_g
     stage.backend.on["POST"] = lambda call: call.ok(context="room=7")
     node = await start_gateway()
     _, name = await node.upgraded("Authorization: Bearer \xfc\xff")
-    await node.pass_through()
+    await node.flush_journal()
     await node.restart()
     delete = await stage.backend.take("DELETE", client=name)
     assert is_lost(delete)
@@ -469,10 +319,10 @@ async def test_no_delete_follows_a_refusal_after_a_kill(stage: Stage, start_gate
     raw.send(upgrade())
     assert (await raw.answer()).status in (403, 502)
     stage.backend.on["POST"] = Call.ok
-    await node.owes_nothing()
+    await node.check_nothing_owed()
 
 
-async def test_a_thousand_clients_and_a_kill(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_a_thousand_clients_get_their_deletes_after_a_kill(stage: Stage, start_gateway: StartGateway) -> None:
     node = await start_gateway()
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -488,7 +338,7 @@ async def test_a_thousand_clients_and_a_kill(stage: Stage, start_gateway: StartG
         raw.close()
     await node.program.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") >= 1000)
-    last = await node.pass_through()
+    last = await node.flush_journal()
     deletes = [call for call in stage.backend.calls if call.method == "DELETE" and call.client != last]
     assert len(deletes) == len({call.headers["ce-id"] for call in deletes}) == 1000
     assert {call.client for call in deletes} == posts
@@ -497,7 +347,7 @@ async def test_a_thousand_clients_and_a_kill(stage: Stage, start_gateway: StartG
     assert loop.time() - start < 10
 
 
-async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_at_most_16_recovered_deletes_are_sent_at_once(stage: Stage, start_gateway: StartGateway) -> None:
     node = await start_gateway()
     for _ in range(100):
         await node.upgraded()
@@ -506,14 +356,14 @@ async def test_a_thousand_deletes_are_not_sent_at_once(stage: Stage, start_gatew
     await node.program.start()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 16)
     other, _ = await node.upgraded()
-    other.send(frame(TEXT, b"served beside it"))
+    other.send(frame(TEXT, b"during the recovery"))
     await stage.backend.take("PUT")
     assert stage.backend.count("DELETE") == 16
     stage.backend.release()
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 100)
 
 
-async def test_kills_all_through_the_recovery(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_no_delete_is_lost_by_kills_during_the_recovery(stage: Stage, start_gateway: StartGateway) -> None:
     node = await start_gateway()
     names = {(await node.upgraded())[1] for _ in range(100)}
     answered: set[str] = set()
@@ -538,7 +388,9 @@ async def test_kills_all_through_the_recovery(stage: Stage, start_gateway: Start
     assert len(deletes) < 100 + 5 * 16 * 2
 
 
-async def test_a_backend_that_is_down_when_a_killed_gateway_starts(stage: Stage, start_gateway: StartGateway) -> None:
+async def test_a_gateway_may_start_after_a_kill_while_the_backend_is_down(
+    stage: Stage, start_gateway: StartGateway
+) -> None:
     node = await start_gateway()
     names = {(await node.upgraded())[1] for _ in range(50)}
     node.program.kill()
@@ -567,10 +419,10 @@ async def test_a_second_gateway_on_the_same_journal_does_not_start(
     assert len(second.said().splitlines()) == 1
     assert "another process uses it" in second.said()
     assert str(tmp_path / "journal") in second.said()
-    # The first one does not mind.
+    # The first gateway is not affected.
     raw.send(frame(TEXT, b"still here"))
     assert (await stage.backend.take("PUT")).client == name
-    await node.pass_through()
+    await node.flush_journal()
     assert stage.backend.count("DELETE") == 1
     await node.restart()
     assert is_lost(await stage.backend.take("DELETE", client=name))
