@@ -788,7 +788,8 @@ class JournalMachine(RuleBasedStateMachine):
             self.rig.close()
 
 
-def test_a_journal_contains_what_a_dictionary_does(tmp_path_factory):
+@pytest.mark.hypothesis
+def test_a_journal_remembers_what_a_dictionary_does(tmp_path_factory):
     class Machine(JournalMachine):
         def make_folder(self):
             return tmp_path_factory.mktemp("machine")
@@ -886,7 +887,8 @@ class Whole(Rig):
 
 
 @pytest.fixture
-def whole(tmp_path):
+def whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "CHECK_INTERVAL_S", 0.05)
     rig = Whole(tmp_path / "journal")
     assert rig.open() == []
     for name in "abc":

@@ -228,6 +228,14 @@ def test_an_authorized_rest_request_ends_the_count():
         assert not rig.addresses.is_reached("192.0.2.1")
 
 
+def test_a_second_authorized_request_of_a_connection_changes_nothing():
+    rig = Rig(limit=1)
+    connection, _ = rig.admit(rig.shared)
+    for _ in range(2):
+        rig.shared.mark_authorized(connection)
+        assert not rig.addresses.is_reached("192.0.2.1")
+
+
 def test_an_address_at_its_limit_may_open_a_few_more_as_the_backend_might():
     rig = Rig(clients=100, limit=1)
     first, _ = rig.admit(rig.shared)

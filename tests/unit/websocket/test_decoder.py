@@ -403,6 +403,7 @@ def test_a_limit_holds_for_each_message_and_not_for_control_frames():
     assert receive(data[:-1], 4, fast=False) == [Ping(b"x" * 125), Message(True, b"abcd")]
 
 
+@pytest.mark.slow
 def test_a_message_may_have_seventy_thousand_fragments():
     data = frame(TEXT, b"x", fin=False) + frame(0, b"y", fin=False) * 69_998 + frame(0, b"z")
     assert receive(data, 70_000) == [Message(True, b"x" + b"y" * 69_998 + b"z")]

@@ -91,8 +91,10 @@ def test_any_header_is_a_list_or_an_error(header):
 def test_a_long_header_is_read_in_one_go():
     assert len(offers("a;b=c," * 100_000)) == 100_000
     for hopeless in ("a;b" * 100_000 + "=", 'a;b="' + "\\a" * 100_000, "a" + " " * 100_000 + "b", "," * 100_000 + "("):
-        with pytest.raises(ValueError, match=re.escape(hopeless)):
+        with pytest.raises(ValueError, match=re.escape(hopeless[-3:])) as caught:
             offers(hopeless)
+        # Compared as text, because compiling such a long pattern takes seconds.
+        assert hopeless in str(caught.value)
 
 
 # What is agreed on
