@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.stage import Stage
+from wsaas.delivery import retries
 from wsaas.log.throttle import throttle
 
 settings.register_profile("repeatable", derandomize=True, database=None)
@@ -20,6 +21,12 @@ settings.load_profile("repeatable")
 def stage() -> Stage:
     """The backend, the gateways and the clients of a test."""
     return Stage()
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the back-off of gateways in this process."""
+    monkeypatch.setattr(retries, "FIRST_RETRY_DELAY_S", 0.02)
 
 
 @pytest.fixture(autouse=True)

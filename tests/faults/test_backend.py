@@ -14,6 +14,8 @@ from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 def distinct(calls: list[Call]) -> list[int | str]:
     """Return the events of `calls`, without direct repetitions."""

@@ -12,6 +12,8 @@ from tests.support.frames import TEXT, frame
 from tests.support.stage import Stage, received_close
 from tests.support.waiting import with_timeout
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 def failing(times: int, how: Callable[[Call], None]) -> Callable[[Call], None]:
     """Return a policy that fails `times` requests, and answers all later ones with success."""
