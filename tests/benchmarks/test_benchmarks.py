@@ -25,7 +25,10 @@ from benchmarks.machine import undisturbed
 from benchmarks.report import in_turn
 from benchmarks.targets.base import Placement, Target
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is written in C: no cc here")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator needs a C compiler"),
+    pytest.mark.slow,
+]
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[2]

@@ -24,6 +24,8 @@ from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Pong
 
+pytestmark = pytest.mark.slow
+
 TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core for the gateway, one for the load")
 
 

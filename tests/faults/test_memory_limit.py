@@ -3,12 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support.backend import Call
 from tests.support.clients import RawClient
 from tests.support.frames import BINARY, TEXT, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 LIMIT = 80 * MIB

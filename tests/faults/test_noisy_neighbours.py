@@ -17,6 +17,8 @@ from tests.support.clients import RawClient, upgrade
 from tests.support.frames import TEXT, frame
 from tests.support.stage import Node, Stage
 
+pytestmark = pytest.mark.slow
+
 NOISY, HEALTHY = 60, 20
 
 FAULTS: dict[str, Callable[[Call], None]] = {
@@ -99,7 +101,7 @@ class Neighbours:
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_failing_messages_do_not_delay_those_of_other_clients(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
-    node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
+    node = await stage.node(api_timeout=200 if fault == "silence" else 10_000, drain_timeout=200)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]
     await neighbours.connect()
@@ -111,7 +113,7 @@ async def test_failing_messages_do_not_delay_those_of_other_clients(stage: Stage
     # Meanwhile the noisy clients fail, time out and are retried.
     for _ in range(20):
         latencies.append(await neighbours.latency())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.03)
     neighbours.check(latencies, baseline)
     assert median(latencies) < 5 * baseline + 0.02, (latencies, baseline)
     assert neighbours.failed > NOISY, "failing messages were retried meanwhile"
@@ -121,7 +123,7 @@ async def test_failing_messages_do_not_delay_those_of_other_clients(stage: Stage
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_failing_handshakes_do_not_delay_messages(stage: Stage, fault: str) -> None:
     stage.expected_errors = ["stopped before the DELETE was delivered"]
-    node = await stage.node(api_timeout=300 if fault == "silence" else 10_000, drain_timeout=500)
+    node = await stage.node(api_timeout=200 if fault == "silence" else 10_000, drain_timeout=200)
     neighbours = Neighbours(stage, node, fault)
     await neighbours.connect()
     baseline = max([await neighbours.latency_of_one() for _ in range(HEALTHY)])
@@ -145,7 +147,7 @@ async def test_failing_handshakes_do_not_delay_messages(stage: Stage, fault: str
 async def test_messages_behind_failing_ones_are_each_tried_at_once(stage: Stage, fault: str) -> None:
     # All messages arrive at once, the noisy ones first, and connections to the backend are few.
     stage.expected_errors = ["stopped before the DELETE was delivered"]
-    node = await stage.node(api_connections=8, drain_timeout=500)
+    node = await stage.node(api_connections=8, drain_timeout=200)
     neighbours = Neighbours(stage, node, fault)
     noisy = [await node.upgraded() for _ in range(NOISY)]
     await neighbours.connect()

@@ -19,6 +19,7 @@ from tests.support.stage import Stage
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [RawClient.reset, RawClient.close, RawClient.half_close])
 @pytest.mark.parametrize("situation", WITHOUT_POST)
 async def test_a_connection_without_a_handshake_leaves_no_trace(

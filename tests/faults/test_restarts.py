@@ -24,6 +24,7 @@ def without_repetitions(calls: list[Call]) -> list[Call]:
     return kept
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost_when_the_backend_restarts_under_load(stage: Stage) -> None:
     node = await stage.node()
     chance = iter(range(10**6))
@@ -62,7 +63,7 @@ async def test_no_event_is_lost_when_the_backend_restarts_under_load(stage: Stag
 @pytest.mark.parametrize("situation", AFTER_POST)
 async def test_a_client_that_vanishes_gets_its_delete(stage: Stage, situation: Situation) -> None:
     # No FIN and no RST: the socket stays open, but sends nothing more, not even a pong.
-    node = await stage.node(ws_timeout=300, handshake_timeout=300)
+    node = await stage.node(ws_timeout=200, handshake_timeout=200)
     raw = await situation(stage, node)
     name = stage.backend.calls[0].client
     stage.backend.release()
@@ -115,6 +116,7 @@ class FailingBackend:
         self._refuse(call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refuse", [lambda call: call.answer(503), Call.hang_up, Call.reset])
 async def test_many_waiting_clients_do_not_flood_a_backend_that_fails(
     stage: Stage, refuse: Callable[[Call], None]
@@ -142,6 +144,7 @@ async def test_many_waiting_clients_do_not_flood_a_backend_that_fails(
     await stage.backend.wait(lambda: stage.backend.count("DELETE") == 500)
 
 
+@pytest.mark.slow
 async def test_messages_of_many_clients_wait_for_a_backend_that_is_down(stage: Stage) -> None:
     node = await stage.node()
     clients = [await node.upgraded() for _ in range(500)]

@@ -20,6 +20,7 @@ from wsaas.sessions.registry import page
 MIB = 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_pushes_to_a_client_that_does_not_read_are_refused_at_send_buffer(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded(receive=4096)
@@ -121,6 +122,7 @@ async def test_pongs_to_a_client_that_does_not_read_are_bounded(stage: Stage) ->
     assert await raw.frame() == (PONG, b"x" * 125)
 
 
+@pytest.mark.slow
 async def test_a_caller_that_does_not_read_its_answers_is_not_read(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
@@ -140,6 +142,7 @@ async def test_a_caller_that_does_not_read_its_answers_is_not_read(stage: Stage)
     await with_timeout(sending)
 
 
+@pytest.mark.slow
 async def test_large_answers_to_a_burst_of_requests_are_not_buffered(stage: Stage) -> None:
     node = await stage.node()
     for _ in range(100):
@@ -163,6 +166,7 @@ async def test_large_answers_to_a_burst_of_requests_are_not_buffered(stage: Stag
     raw.reset()
 
 
+@pytest.mark.slow
 async def test_a_burst_of_requests_does_not_delay_other_connections(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

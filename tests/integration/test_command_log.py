@@ -21,6 +21,8 @@ from tests.support.command import ThreadedBackend, connect_client, environment, 
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 
+pytestmark = pytest.mark.slow
+
 PIPE = 4096
 FEW_LINES = "from wsaas.log import output; output.MAX_QUEUED_LINES = 50; "
 CONFIGURE = "from wsaas.log import logger, output; output.configure('INFO', 'text')\n"

@@ -90,6 +90,7 @@ async def test_a_caller_that_goes_away_cancels_its_request(
     assert (await node.rest("GET", "/healthz")).status == 200
 
 
+@pytest.mark.slow
 async def test_a_caller_that_keeps_sending_is_read_up_to_a_limit_and_answered_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,7 @@ async def test_messages_behind_a_close_are_ignored(stage: Stage) -> None:
     assert stage.backend.count("PUT") == 0
 
 
+@pytest.mark.slow
 async def test_65536_fragments_are_one_message(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.upgraded()

@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from tests.support.backend import Call
 from tests.support.clients import upgrade
 from tests.support.frames import BINARY, PING, TEXT, frame
@@ -10,6 +12,7 @@ from tests.support.stage import Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
 
+@pytest.mark.slow
 async def test_events_of_eight_busy_clients_are_sent_in_order_to_a_slow_backend(stage: Stage) -> None:
     chance = random.Random(7)
     busy: dict[str, int] = {}
@@ -103,6 +106,7 @@ async def test_a_post_without_a_free_connection_is_503(stage: Stage) -> None:
     assert stage.backend.count("POST") == 5
 
 
+@pytest.mark.slow
 async def test_a_full_inbox_stops_the_client_by_tcp_and_loses_nothing(stage: Stage) -> None:
     node = await stage.node(inbox=64 * 1024)
     stage.backend.hold("PUT")

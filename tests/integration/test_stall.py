@@ -14,15 +14,18 @@ from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
 
-TIMEOUT_S = 1.0
+pytestmark = pytest.mark.slow
+
+TIMEOUT_S = 0.5
 SETTINGS = {"api_timeout": int(TIMEOUT_S * 1000), "ws_timeout": int(TIMEOUT_S * 1000), "api_retry": 0}
 
 
 class Stall:
     """Stops the process of a gateway for longer than each of its time-outs."""
 
-    def __init__(self, gateway: GatewayProcess) -> None:
+    def __init__(self, gateway: GatewayProcess, timeout: float = TIMEOUT_S) -> None:
         self._pid = gateway.program.pid
+        self._seconds = 2 * timeout
 
     async def __aenter__(self) -> None:
         os.kill(self._pid, signal.SIGSTOP)
@@ -30,7 +33,7 @@ class Stall:
 
     async def __aexit__(self, *_error: object) -> None:
         # All time-outs expire while the process is stopped.
-        await asyncio.sleep(2 * TIMEOUT_S)
+        await asyncio.sleep(self._seconds)
         os.kill(self._pid, signal.SIGCONT)
 
 
@@ -101,24 +104,25 @@ async def test_a_client_that_answered_its_ping_during_a_stall_is_not_timed_out(
     stage: Stage, tmp_path: Path, count: int
 ) -> None:
     # All clients connect within this time, and a ping is overdue after the stall.
-    settings = {**SETTINGS, "ws_timeout": int(3 * TIMEOUT_S * 1000)}
+    timeout = 1.5
+    settings = {**SETTINGS, "ws_timeout": int(timeout * 1000)}
     async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
-        entered = [await enter(stage, gateway) for _ in range(count)]
+        raws = await asyncio.gather(*(gateway.upgraded() for _ in range(count)))
         may_answer = asyncio.Event()
-        clients = [Answering(raw, may_answer) for raw, _ in entered]
+        clients = [Answering(raw, may_answer) for raw in raws]
         messages = [asyncio.ensure_future(client.next_message()) for client in clients]
         await clients[0].pinged.wait()
         if count > 1:
             # Other clients may be checked later, before or after their ping.
             await clients[count // 2].pinged.wait()
-        async with Stall(gateway):
+        async with Stall(gateway, timeout / 2):
             may_answer.set()
         # All clients are pinged again, and none is closed.
         for client in clients:
             client.pinged.clear()
         await with_timeout(asyncio.gather(*(client.pinged.wait() for client in clients)))
-        for _, name in entered:
-            request = f"PUT /{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+        for post in [call for call in stage.backend.calls if call.method == "POST"]:
+            request = f"PUT /{post.client} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
             assert (await gateway.ask(request.encode())).status == 200
         assert await asyncio.gather(*messages) == [b"hi"] * count
         for client in clients:
@@ -127,7 +131,7 @@ async def test_a_client_that_answered_its_ping_during_a_stall_is_not_timed_out(
 
 
 async def test_a_close_answered_during_a_stall_is_clean(stage: Stage, tmp_path: Path) -> None:
-    async with gateway_process(stage, tmp_path / "log", handshake_timeout=1000, **SETTINGS) as gateway:
+    async with gateway_process(stage, tmp_path / "log", handshake_timeout=500, **SETTINGS) as gateway:
         raw, name = await enter(stage, gateway)
         answer = await gateway.ask(f"DELETE /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert answer.status == 200
@@ -140,7 +144,7 @@ async def test_a_close_answered_during_a_stall_is_clean(stage: Stage, tmp_path: 
 
 
 async def test_a_request_completed_during_a_stall_is_served(stage: Stage, tmp_path: Path) -> None:
-    settings = {**SETTINGS, "handshake_timeout": 1000, "keep_alive_timeout": 1000}
+    settings = {**SETTINGS, "handshake_timeout": 500, "keep_alive_timeout": 500}
     async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         raw = await gateway.raw()
         raw.send(b"GET /healthz HTTP/1.1\r\n")

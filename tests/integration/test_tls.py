@@ -169,6 +169,7 @@ async def test_a_head_in_records_of_one_byte(stage: Stage, secured: dict[str, An
     assert (await raw.answer()).status == 200
 
 
+@pytest.mark.slow
 async def test_a_full_inbox_stops_the_client_by_tcp_and_loses_nothing(stage: Stage, secured: dict[str, Any]) -> None:
     stage.backend.hold("PUT")
     node = await stage.node(**secured, inbox=64 * 1024)
