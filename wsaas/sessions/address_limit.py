@@ -30,7 +30,7 @@ class AddressLimit:
             del self._counts[block]
 
     def count_closing(self, address: str) -> str:
-        """Count a connection of `address` that is being closed; return its block, empty if it is not counted."""
+        """Count a connection of `address` that is closing; return the counted block, or an empty string."""
         if not self.limit or not address:
             return ""
         block = address_block(address)
@@ -38,7 +38,7 @@ class AddressLimit:
         return block
 
     def end(self, block: str) -> None:
-        """Stop to count a connection that is closed; `block` is what `count_closing` returned for it."""
+        """Stop counting a connection that was closing; `block` is what `count_closing` returned."""
         if block:
             self.remove(block)
 
