@@ -211,11 +211,11 @@ class Webhook:
             f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{context}"
             f"ce-id: {connection_id}:{event.number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
         ).encode()
-        if (authorization := subject.authorization) is not None:
-            start = b"%bAuthorization: %b\r\n" % (start, authorization)
         if self.signer is not None:
-            start += self.signer.lines(f"{connection_id}:{event.number}".encode(), self._wall(), body)
-        return start + headers + body
+            headers = self.signer.lines(f"{connection_id}:{event.number}".encode(), self._wall(), body) + headers
+        if (authorization := subject.authorization) is None:
+            return start + headers + body
+        return b"".join((start, b"Authorization: ", authorization, b"\r\n", headers, body))
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return the verdict on `event`; log a response that is not a success."""
