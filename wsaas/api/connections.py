@@ -56,7 +56,7 @@ class ConnectionResource:
         """Return how many bytes of the body are needed. Raises an `HTTPError` to refuse the request by its head."""
         session = self._find(connection_id)
         if session is None and self._find_peer(connection_id) is None:
-            raise errors.Gone("This connection ended.")
+            raise errors.Gone("This connection has ended.")
         if request.method not in {b"PUT", b"DELETE"}:
             return 0
         _refuse_content_coding(request)
@@ -64,7 +64,7 @@ class ConnectionResource:
             return MAX_CLOSE_BODY
         media_type.interpret(request.headers.get(b"content-type"))
         if session is not None and session.state not in _ACCEPTS_PUSHES:
-            raise errors.Gone("This connection ended.")
+            raise errors.Gone("This connection has ended.")
         services = self._registry.services
         if session is not None and session.buffered >= services.send_limit:
             raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
@@ -125,7 +125,7 @@ class ConnectionResource:
         """Forward a request to the peer that has the connection. Raises `Gone` if no peer has it."""
         peer = self._find_peer(connection_id)
         if peer is None:
-            raise errors.Gone("This connection ended.")
+            raise errors.Gone("This connection has ended.")
         return peer.forward(request, connection_id)
 
 

@@ -126,7 +126,7 @@ class Session(OutboxListener):
         `SEND_BUFFER` bytes would wait for the client.
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
-            raise errors.Gone("This connection ended.")
+            raise errors.Gone("This connection has ended.")
         if text and not frames.valid_text(data):
             raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
         frame = self._encode(frames.TEXT if text else frames.BINARY, data)
