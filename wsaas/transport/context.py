@@ -7,19 +7,23 @@ from functools import cached_property
 
 from wsaas.clock import Clock
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
+from wsaas.run_queue import RunQueue
 from wsaas.sessions.address_limit import NO_ADDRESS_LIMIT, AddressLimit
 from wsaas.settings import Settings
-from wsaas.transport.run_queue import RunQueue
 from wsaas.transport.timeouts import Timeouts
 
 
 @dataclass(frozen=True)
 class ServerContext:
-    """Settings, time, time-outs and the limits of the node."""
+    """Settings, time, time-outs and the limits of the node.
+
+    `run_queue`: the connections that have more work than their share of a turn of the loop.
+    """
 
     settings: Settings
     clock: Clock
     timeouts: Timeouts
+    run_queue: RunQueue
     memory: MemoryLimit = NO_MEMORY_LIMIT
     addresses: AddressLimit = NO_ADDRESS_LIMIT
 
@@ -30,11 +34,6 @@ class ServerContext:
         Half of `WS_TIMEOUT`, or infinity without a time-out.
         """
         return self.settings.ws_timeout / 2 or math.inf
-
-    @cached_property
-    def run_queue(self) -> RunQueue:
-        """The queue of connections that wait for their next slice of time."""
-        return RunQueue(self.clock)
 
     def closing_deadline(self) -> float:
         """Return the deadline (monotonic seconds) of a connection that starts to close now."""

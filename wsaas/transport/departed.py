@@ -3,11 +3,11 @@
 import asyncio
 
 from wsaas.events import Message
+from wsaas.run_queue import SLICE_S
 from wsaas.sessions.ports import NoConnection
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
-from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.send_progress import SendProgress
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Violation

@@ -8,9 +8,9 @@ from wsaas.errors import HTTPError
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import BODY, CLOSED, HEAD, RejectedRequest, Request
 from wsaas.http.serialize import OK, OutgoingResponse, serialize, serialize_ok
+from wsaas.run_queue import SLICE_S
 from wsaas.transport.deferring import DeferringProtocol
 from wsaas.transport.http_connection import AT_NEXT_CHECK, HttpConnection
-from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.site import Site
 from wsaas.websocket.handshake import is_handshake
 

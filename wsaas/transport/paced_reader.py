@@ -4,10 +4,10 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from wsaas.events import Message, Reason
+from wsaas.run_queue import SLICE_S
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import CONSUMER, MEMORY, NOT_PAUSED, TURN, PauseReason, PauseReasons
-from wsaas.transport.run_queue import SLICE_S
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
 

@@ -6,10 +6,10 @@ import ssl
 
 from wsaas.errors import BadRequest
 from wsaas.http.serialize import error_response, serialize
+from wsaas.run_queue import SLICE_S
 from wsaas.transport.admission import REFUSAL_S, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import TURN
-from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.socket_address import peer_address
 from wsaas.transport.tls import HANDSHAKE, NEW, TLSTransport
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock, Stopwatch
-from wsaas.transport.run_queue import SLICE_S, TURN_S, RunQueue
+from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
 
 
 def make_queue():
