@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz import __main__ as runner
 from tests.fuzz import corpus, requests
 from tests.fuzz.targets import TARGETS
-from wsaas.delivery import webhook
+from wsaas.delivery import connect_answer, message_answer
 from wsaas.delivery.webhook import Subject
 from wsaas.http.request import Request
 from wsaas.http.response import Response, ResponseParser
@@ -51,7 +51,7 @@ def forget_masks(patch: pytest.MonkeyPatch) -> None:
 
 def take_any_text(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(framing, "valid_text", lambda _data: True)
-    patch.setattr(webhook, "valid_text", lambda _data: True)
+    patch.setattr(message_answer, "valid_text", lambda _data: True)
 
 
 def inflate_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def take_any_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def remember_anything(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(webhook, "_printable", lambda context: isinstance(context, str))
+    patch.setattr(connect_answer, "valid_context", lambda context: isinstance(context, str))
 
 
 def passes(name: str, data: bytes) -> bool:

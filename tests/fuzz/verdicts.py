@@ -6,8 +6,12 @@ from tests.fuzz.handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_req
 from tests.fuzz.reference import is_text, sent
 from tests.fuzz.responses import read
 from tests.support.fakes import make_closed
-from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, judge_opened
+from wsaas.delivery.connect_answer import judge_opened
+from wsaas.delivery.message_answer import valid_context
+from wsaas.delivery.verdicts import Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
+from wsaas.delivery.webhook import Subject
 from wsaas.events import Message
+from wsaas.grammar import is_group_name
 from wsaas.http.response import Response
 from wsaas.http.serialize import error_response, serialize
 from wsaas.websocket import frames
@@ -55,18 +59,27 @@ def check_opened(response: Response) -> None:
     check_request(PLAIN, subject, MESSAGE, own)
 
 
+def check_actions(actions: Actions, response: Response) -> None:
+    """Groups, context and close are those that the gateway accepts elsewhere; a reply is one that can be sent."""
+    assert all(map(is_group_name, [*actions.join, *actions.leave]))
+    assert actions.context is None or valid_context(actions.context)
+    if actions.close is not None:
+        assert sent(frames.encode_close(actions.close.code, actions.close.reason))[0] == frames.CLOSE
+    if actions.reply is not None:
+        reply = actions.reply
+        opcode = frames.TEXT if reply.text else frames.BINARY
+        assert {each.strip() for each in response.headers.get(b"content-encoding", b"").lower().split(b",")} <= UNCODED
+        assert not reply.text or is_text(reply.data, final=True)
+        assert sent(frames.encode(opcode, reply.data)) == (opcode, response.body)
+
+
 def check_message(response: Response) -> None:
     """Check that a message is delivered, undeliverable or retried, and that a reply can be sent."""
     verdict = PLAIN.judge(MESSAGE, response)
     if isinstance(verdict, Delivered):
         assert response.status // 100 == 2
-        if verdict.reply is not None:
-            opcode = frames.TEXT if verdict.reply.text else frames.BINARY
-            assert {
-                each.strip() for each in response.headers.get(b"content-encoding", b"").lower().split(b",")
-            } <= UNCODED
-            assert not verdict.reply.text or is_text(verdict.reply.data, final=True)
-            assert sent(frames.encode(opcode, verdict.reply.data)) == (opcode, response.body)
+        if verdict.actions is not None:
+            check_actions(verdict.actions, response)
     elif isinstance(verdict, Retry):
         assert isfinite(verdict.after)
         assert verdict.after >= 0

@@ -18,7 +18,8 @@ from wsaas.delivery.outbox_state import (
 )
 from wsaas.delivery.retries import NO_RETRIES, Retries
 from wsaas.delivery.services import DeliveryServices
-from wsaas.delivery.webhook import Accepted, Delivered, Rejected, Retry, Subject, Undeliverable, Verdict
+from wsaas.delivery.verdicts import Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
+from wsaas.delivery.webhook import Subject
 from wsaas.events import Closed, Disconnect, Event, Message, Opened, Reason
 from wsaas.log import logger
 
@@ -31,8 +32,8 @@ class OutboxListener:
     def decided(self, verdict: Accepted | Rejected) -> None:
         """The backend answered the `Opened`."""
 
-    def replied(self, reply: Message) -> None:
-        """The backend answered a message with a reply for the client."""
+    def requested(self, actions: Actions) -> None:
+        """The backend took a message, and asks for `actions` in its answer."""
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message was given up: close the client for `reason`."""
@@ -127,8 +128,8 @@ class EventDelivery:
         if self.state is not DELIVERING:
             return
         if isinstance(verdict, Delivered):
-            if verdict.reply is not None:
-                self.listener.replied(verdict.reply)
+            if verdict.actions is not None:
+                self.listener.requested(verdict.actions)
         elif isinstance(verdict, Retry):
             self._retry(verdict)
             return

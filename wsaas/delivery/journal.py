@@ -61,8 +61,8 @@ class Journal(Protocol):
     def add(self, connection: Remembered, done: Done) -> None:
         """Add a connection; `done` is called with whether it was written."""
 
-    def set_context(self, connection_id: str, context: str) -> None:
-        """Set the context that the backend gave a connection."""
+    def set_context(self, connection_id: str, context: str | None) -> None:
+        """Set the context that the backend gave a connection, None for none."""
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:
         """Store the DELETE of a connection after its first attempt failed."""
@@ -78,7 +78,7 @@ class NoJournal:
         """Call `done` at once."""
         done(True)
 
-    def set_context(self, _connection_id: str, _context: str) -> None:
+    def set_context(self, _connection_id: str, _context: str | None) -> None:
         """Do nothing."""
 
     def set_disconnect(self, _connection_id: str, _closed: Closed) -> None:
@@ -154,8 +154,8 @@ class SqliteJournal:
         values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at)
         self._add(_Write(_INSERT, values, done))
 
-    def set_context(self, connection_id: str, context: str) -> None:
-        """Set the context that the backend gave a connection."""
+    def set_context(self, connection_id: str, context: str | None) -> None:
+        """Set the context that the backend gave a connection, None for none."""
         self._add(_Write(_SET_CONTEXT, (context, connection_id)))
 
     def set_disconnect(self, connection_id: str, closed: Closed) -> None:

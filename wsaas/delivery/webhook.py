@@ -3,33 +3,26 @@
 No side effects except `Webhook.call` and the logging of failed responses.
 """
 
-from codecs import BOM_UTF8
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-import orjson
-
-from wsaas import __version__, errors
+from wsaas import __version__
 from wsaas.clock import rfc3339
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
+from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
 from wsaas.delivery.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
+from wsaas.delivery.message_answer import InvalidAnswer, read_actions
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
 from wsaas.delivery.signature import Signer
-from wsaas.errors import RETRY_AFTER
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.events import Closed, Event, Message, Opened, Reason
-from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
 from wsaas.log.throttle import throttle
 from wsaas.settings import Settings
-from wsaas.websocket.frames import valid_text
-
-MAX_CONTEXT = 4096
-"""Most characters of a context."""
 
 _SERVER_ERROR = 500
 _PLAIN = {200, 204}
@@ -37,10 +30,6 @@ _PLAIN = {200, 204}
 _RETRIED = {408, 425, 429}
 _ACKNOWLEDGED = {404, 410}
 """Statuses that acknowledge a DELETE, as a 2xx does: the backend has no such connection."""
-_UNKNOWN = {502, 504}
-"""Statuses of a proxy that do not tell whether the backend has seen the request."""
-_MAX_SHOWN = 40
-"""Bytes of an invalid header that are logged."""
 _ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
 """Why a client is closed, by the status that refused its message. A 413 of a proxy means the same."""
 _TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
@@ -48,59 +37,6 @@ _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
     for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
 )
-
-
-@dataclass(slots=True)
-class Accepted:
-    """The backend accepted the client."""
-
-    subprotocol: str | None
-    context: str | None
-
-
-@dataclass(slots=True)
-class Rejected:
-    """The client is refused with `error`.
-
-    `disconnect_owed`: the backend may consider the client connected, so it gets a DELETE. `unusable`: the unusable part
-    of the backend's answer, for the log.
-    """
-
-    error: errors.HTTPError
-    disconnect_owed: bool
-    unusable: str = ""
-
-
-@dataclass(slots=True)
-class Delivered:
-    """The backend took the event; `reply` is its message for the client."""
-
-    reply: Message | None = None
-
-
-@dataclass(slots=True)
-class Retry:
-    """The event failed, but may succeed when it is sent again, at least `after` seconds later.
-
-    `sent`: whether the backend may have seen the request.
-    """
-
-    why: str
-    after: float = 0.0
-    sent: bool = True
-
-
-@dataclass(slots=True)
-class Undeliverable:
-    """The backend refuses the event; the client is closed for `reason`."""
-
-    why: str
-    reason: Reason
-
-
-Verdict = Accepted | Rejected | Delivered | Retry | Undeliverable
-
-DELIVERED = Delivered()
 
 
 class Subject:
@@ -222,7 +158,7 @@ class Webhook:
         verdict: Verdict
         if isinstance(event, Message):
             # The usual answer.
-            if isinstance(outcome, Response) and outcome.status in _PLAIN and b"ws-reply" not in outcome.headers:
+            if isinstance(outcome, Response) and outcome.status in _PLAIN and not outcome.has_actions:
                 return DELIVERED
             verdict = self._judge_message(outcome)
         else:
@@ -249,8 +185,11 @@ class Webhook:
         if not isinstance(outcome, Response):
             return _unanswered(outcome)
         if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
-            kind = outcome.headers.get(b"ws-reply")
-            return DELIVERED if kind is None else _reply(kind.lower(), outcome)
+            try:
+                return Delivered(read_actions(outcome)) if outcome.has_actions else DELIVERED
+            except InvalidAnswer as error:
+                # The message was taken, so this is no reason to send it again.
+                return Undeliverable(str(error), Reason.UNDELIVERED)
         return self._judge_refusal(outcome)
 
     def _judge_closed(self, outcome: Outcome) -> Verdict:
@@ -282,87 +221,3 @@ class Webhook:
 
 def _unanswered(failure: Failure) -> Retry:
     return Retry(f"the backend {failure.value}", sent=failure not in UNSENT)
-
-
-def judge_opened(outcome: Outcome) -> Accepted | Rejected:
-    """Return the verdict on a client, from the outcome of its POST."""
-    if isinstance(outcome, Failure):
-        return Rejected(*_REFUSALS[outcome])
-    if outcome.status // 100 == 2:  # noqa: PLR2004 - as above
-        return _judge_code(outcome)
-    if (make := _PASSED_ON.get(outcome.status)) is not None:
-        names = (b"www-authenticate", b"retry-after")
-        headers = [
-            (name.title().decode(), outcome.headers[name].decode("latin-1"))
-            for name in names
-            if name in outcome.headers
-        ]
-        return Rejected(make("The backend refused the connection.", *headers), disconnect_owed=False)
-    return Rejected(
-        errors.BadGateway(f"The backend answered {outcome.status}."), disconnect_owed=outcome.status in _UNKNOWN
-    )
-
-
-def _judge_code(response: Response) -> Accepted | Rejected:
-    if coding := content_coding(response.headers):
-        return _unusable(f"a body in Content-Encoding {coding}")
-    try:
-        body = orjson.loads(response.body.removeprefix(BOM_UTF8))
-    except orjson.JSONDecodeError:
-        body = None
-    code = body.get("code") if isinstance(body, dict) else None
-    if not isinstance(code, str):
-        return _unusable('a body that is not JSON such as {"code": "OK"}')
-    if code != "OK":
-        return Rejected(errors.Forbidden("The backend refused the connection."), disconnect_owed=False)
-    subprotocol, context = body.get("subprotocol"), body.get("context")
-    if not isinstance(subprotocol, str | None):
-        return _unusable("a subprotocol that is not a string")
-    if context is not None and not _printable(context):
-        return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
-    return Accepted(subprotocol, context)
-
-
-def _printable(context: object) -> bool:
-    """Return whether `context` can be the value of a header, which has no spaces at its ends."""
-    return (
-        isinstance(context, str)
-        and len(context) <= MAX_CONTEXT
-        and context.isascii()
-        and context.isprintable()
-        and context == context.strip(" ")
-    )
-
-
-def _unusable(what: str) -> Rejected:
-    return Rejected(errors.BadGateway(f"The backend answered with {what}."), disconnect_owed=True, unusable=what)
-
-
-def _reply(kind: bytes, response: Response) -> Verdict:
-    """Return the verdict on a 2xx with `Ws-Reply`. The message was delivered, so an invalid reply is not retried."""
-    if kind not in {b"text", b"binary"}:
-        shown = kind[:_MAX_SHOWN].decode("latin-1")
-        return Undeliverable(f"the backend's Ws-Reply is {shown!r}, neither text nor binary", Reason.UNDELIVERED)
-    if response.is_too_large:
-        return Undeliverable("the backend's reply is over MAX_MESSAGE_SIZE", Reason.UNDELIVERED)
-    if coding := content_coding(response.headers):
-        return Undeliverable(f"the backend's reply is in Content-Encoding {coding}", Reason.UNDELIVERED)
-    if kind == b"text" and not valid_text(response.body):
-        return Undeliverable("the backend's text reply is not UTF-8", Reason.UNDELIVERED)
-    return Delivered(Message(kind == b"text", response.body))
-
-
-_PASSED_ON: dict[int, type[errors.HTTPError]] = {
-    401: errors.Unauthorized,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    429: errors.TooManyRequests,
-    503: errors.Unavailable,
-}
-_REFUSALS = {
-    Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
-    Failure.POOL_TIMEOUT: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
-    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),
-    Failure.INVALID_RESPONSE: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
-    Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
-}

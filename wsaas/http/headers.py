@@ -30,6 +30,9 @@ Headers = Mapping[bytes, bytes]
 """Lower-case names to stripped values; the values of a repeated name are joined (RFC 9110 section 5.3)."""
 
 _NONE: frozenset[bytes] = frozenset()
+ACTION_HEADERS: Final = frozenset({b"ws-join", b"ws-leave", b"ws-reply", b"ws-context", b"ws-close"})
+"""Headers by which the backend asks for something in its answer to a message."""
+
 _FRAMING = {b"content-length", b"transfer-encoding"}
 _MAX_SHOWN = 40
 """Maximum number of bytes of a header value that an error message quotes."""
@@ -40,15 +43,17 @@ _MAX_DIGITS = 19
 class Head:
     """A parsed head. Immutable in effect, since messages with equal heads share one.
 
-    `repeated`: the names of repeated headers. `size`: the size of the body in bytes, -1 for a chunked body, None if no
-    header declares it. `upgrade`: the head asks for an upgrade to WebSocket.
+    `has_actions`: some of `headers` are `ACTION_HEADERS`. `repeated`: the names of repeated headers. `size`: the
+    size of the body in bytes, -1 for a chunked body, None if no header declares it. `upgrade`: the head asks for an
+    upgrade to WebSocket.
     """
 
-    __slots__ = ("headers", "keep_alive", "repeated", "size", "upgrade", "version")
+    __slots__ = ("has_actions", "headers", "keep_alive", "repeated", "size", "upgrade", "version")
 
     def __init__(self, version: str, headers: Headers, repeated: frozenset[bytes]) -> None:
         """Interpret `headers`. Raises `Malformed` if the size of the body is ambiguous."""
         self.version = version
+        self.has_actions = not ACTION_HEADERS.isdisjoint(headers)
         self.headers = headers
         self.repeated = repeated
         self.keep_alive = version == "1.1"

@@ -222,7 +222,7 @@ class RequestParser:
         limit = self._limit
         if self._body_limit is not None:
             try:
-                limit = min(limit, self._body_limit(request))
+                limit = self._body_limit(request)
             except HTTPError as error:
                 return self._release_early(request, head, RejectedRequest(request, error.with_traceback(None)))
             if not limit:

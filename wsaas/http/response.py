@@ -14,7 +14,7 @@ from wsaas.errors import LimitExceeded, Malformed
 from wsaas.http import headers as heads
 from wsaas.http import lenient
 from wsaas.http.body import Body
-from wsaas.http.headers import COMMON_HEADS, COMMON_SIZE, END, MAX_HEAD, Head, Headers
+from wsaas.http.headers import ACTION_HEADERS, COMMON_HEADS, COMMON_SIZE, END, MAX_HEAD, Head, Headers
 
 _LINE = re.compile(rb"HTTP/(1\.[01])[ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n]*)?\r?\n")
 _BEGINNING = b"HTTP/1."
@@ -30,13 +30,21 @@ class BadResponse(Exception):
 
 
 class Response:
-    """A complete response of a backend. `is_too_large`: its body exceeded the limit and was dropped."""
+    """A complete response of a backend.
 
-    __slots__ = ("body", "headers", "is_too_large", "keep_alive", "status")
+    `has_actions`: some of its headers are `headers.ACTION_HEADERS`. `is_too_large`: its body exceeded the limit and was
+    dropped.
+    """
 
-    def __init__(self, status: int, headers: Headers) -> None:
-        """Start with an empty body, on a connection that is kept alive."""
+    __slots__ = ("body", "has_actions", "headers", "is_too_large", "keep_alive", "status")
+
+    def __init__(self, status: int, headers: Headers, has_actions: bool | None = None) -> None:
+        """Start with an empty body, on a connection that is kept alive.
+
+        `has_actions`: None to look it up in `headers`.
+        """
         self.status = status
+        self.has_actions = not ACTION_HEADERS.isdisjoint(headers) if has_actions is None else has_actions
         self.headers = headers
         self.body = b""
         self.is_too_large = False
@@ -107,7 +115,7 @@ class ResponseParser:
         size = len(data) - end
         if status < _FIRST_FINAL or size > self._limit or size != (0 if status in _BODILESS else head.size):
             return None
-        response = Response(status, head.headers)
+        response = Response(status, head.headers, head.has_actions)
         response.body = data[end:]
         response.keep_alive = head.keep_alive
         return response
@@ -134,7 +142,7 @@ class ResponseParser:
             if self._interim_size > MAX_HEAD:
                 raise LimitExceeded(f"its interim responses have more than {MAX_HEAD} bytes")
             return
-        self._response = Response(status, read.headers)
+        self._response = Response(status, read.headers, read.has_actions)
         self._response.keep_alive = read.keep_alive and not self._is_doubtful
         if status not in _BODILESS:
             self._body = read.body(self._limit, lenient=True)

@@ -26,12 +26,14 @@ from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.outbox_state import TRANSITIONS, State
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.retries import FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S
-from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Retry, Subject, Undeliverable, Webhook
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Retry, Undeliverable
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Closed, Disconnect, Message, Opened, Reason
 from wsaas.http.response import Response
 from wsaas.log.wording import counted
 
 INBOX = 10_000
+REPLY = Actions(reply=Message(text=True, data=b"echo"))
 AGAIN = Retry("the backend is tired")
 ADMITTED = Accepted(None, None)
 
@@ -50,8 +52,8 @@ class FakeListener(OutboxListener):
     def decided(self, verdict):
         self.calls.append(("decided", verdict))
 
-    def replied(self, reply):
-        self.calls.append(("replied", reply))
+    def requested(self, actions):
+        self.calls.append(("requested", actions))
 
     def undelivered(self, reason, why):
         self.calls.append(("undelivered", reason, why))
@@ -158,12 +160,11 @@ def test_after_the_last_event_the_outbox_is_idle_again(rig):
     assert rig.webhook.events == [message(1), message(2)]
 
 
-def test_a_reply_is_passed_on_before_the_next_event_is_sent(rig):
-    reply = Message(text=True, data=b"echo")
+def test_what_the_backend_asks_for_is_passed_on_before_the_next_event_is_sent(rig):
     rig.put(message(1), message(2))
-    rig.listener.replied = lambda given: rig.calls.append((given, len(rig.webhook.events)))
-    rig.webhook.answer(Delivered(reply))
-    assert rig.calls == [(reply, 1)]
+    rig.listener.requested = lambda given: rig.calls.append((given, len(rig.webhook.events)))
+    rig.webhook.answer(Delivered(REPLY))
+    assert rig.calls == [(REPLY, 1)]
     assert rig.webhook.events == [message(1), message(2)]
 
 
@@ -483,7 +484,7 @@ def test_a_listener_may_discard_when_a_message_is_undelivered(rig):
 def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
-    rig.webhook.answer(Delivered(message(0)))
+    rig.webhook.answer(Delivered(REPLY))
     assert rig.webhook.events == [message(1)]
     assert rig.calls == []
     assert rig.outbox.abandon() == []
@@ -644,14 +645,14 @@ def test_in_no_state_does_an_abandoned_outbox_send_again(state):
     assert rig.clock.timers == []
 
 
-@pytest.mark.parametrize("callback", ["disconnecting", "disconnect_delayed", "replied", "decided", "undelivered"])
+@pytest.mark.parametrize("callback", ["disconnecting", "disconnect_delayed", "requested", "decided", "undelivered"])
 @pytest.mark.parametrize("breaker", [CLOSED, OPEN])
 def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(rig, callback, breaker):
     setattr(rig.listener, callback, lambda *_: rig.outbox.abandon())
     event, verdict = {
         "disconnecting": (closed(), DELIVERED),
         "disconnect_delayed": (closed(), AGAIN),
-        "replied": (message(1), Delivered(message(0))),
+        "requested": (message(1), Delivered(REPLY)),
         "decided": (opened(), ADMITTED),
         "undelivered": (message(1), Undeliverable("no", Reason.UNDELIVERED)),
     }[callback]
@@ -659,7 +660,7 @@ def test_an_outbox_that_its_listener_abandons_in_a_callback_sends_nothing_more(r
     rig.put(event, message(2), message(3))
     if rig.webhook.calls:
         rig.webhook.answer(verdict)
-    elif callback in ("replied", "undelivered"):
+    elif callback in ("requested", "undelivered"):
         assert rig.outbox.attempt()
         rig.webhook.answer(verdict)
     assert rig.outbox.state is State.ABANDONED
@@ -1127,7 +1128,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.answer(ADMITTED)
         else:
             reply = reply and isinstance(self.webhook.pending, Message)
-            self.answer(Delivered(message(0)) if reply else DELIVERED)
+            self.answer(Delivered(REPLY) if reply else DELIVERED)
 
     @precondition(lambda self: self.webhook.calls and isinstance(self.webhook.pending, Message) and not self.abandoned)
     @rule(discards=st.booleans())

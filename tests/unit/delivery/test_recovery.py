@@ -22,7 +22,8 @@ from wsaas.delivery.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreak
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.recovery import MAX_UNDER_WAY, RETRY_INTERVAL_S, Recovery
-from wsaas.delivery.webhook import DELIVERED, Retry, Webhook
+from wsaas.delivery.verdicts import DELIVERED, Retry
+from wsaas.delivery.webhook import Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
 

@@ -18,18 +18,8 @@ from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.webhook import (
-    DELIVERED,
-    Accepted,
-    Delivered,
-    Delivery,
-    Rejected,
-    Retry,
-    Subject,
-    Undeliverable,
-    Verdict,
-    Webhook,
-)
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
+from wsaas.delivery.webhook import Delivery, Subject, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
@@ -471,6 +461,11 @@ def test_the_coding_of_an_answer_whose_body_is_not_read_does_not_matter(status):
 # Verdicts on responses to PUT.
 
 
+def replied(text, data):
+    """Return the verdict on a message that the backend answered with one for the client."""
+    return Delivered(Actions(reply=Message(text, data)))
+
+
 def judge_put(outcome):
     return make().judge(MESSAGE, outcome)
 
@@ -482,13 +477,15 @@ def test_any_2xx_acknowledges_a_message(status):
 
 @pytest.mark.parametrize("kind", [b"text", b"Text", b"TEXT"])
 def test_a_reply_may_be_text(kind):
-    assert judge_put(response(200, "grüße".encode(), ws_reply=kind)) == Delivered(Message(True, "grüße".encode()))
-    assert judge_put(response(204, ws_reply=kind)) == Delivered(Message(True, b""))
+    assert judge_put(response(200, "grüße".encode(), ws_reply=kind)) == Delivered(
+        Actions(reply=Message(True, "grüße".encode()))
+    )
+    assert judge_put(response(204, ws_reply=kind)) == replied(True, b"")
 
 
 @pytest.mark.parametrize("kind", [b"binary", b"Binary"])
 def test_a_reply_may_be_binary(kind):
-    assert judge_put(response(201, b"\xff\x00", ws_reply=kind)) == Delivered(Message(False, b"\xff\x00"))
+    assert judge_put(response(201, b"\xff\x00", ws_reply=kind)) == replied(False, b"\xff\x00")
 
 
 @pytest.mark.parametrize("kind", [b"", b"json", b"text, binary", b"text/plain"])
@@ -520,7 +517,9 @@ def test_a_coded_reply_is_not_sent_to_the_client(kind, coding):
 
 @pytest.mark.parametrize("coding", PLAIN)
 def test_a_reply_may_say_that_it_is_not_coded(coding):
-    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Delivered(Message(True, b"x"))
+    assert judge_put(response(200, b"x", ws_reply=b"text", content_encoding=coding)) == Delivered(
+        Actions(reply=Message(True, b"x"))
+    )
 
 
 @pytest.mark.parametrize("coding", CODED)

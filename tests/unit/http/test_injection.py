@@ -13,8 +13,10 @@ from tests.support.fakes import KEY, FakeBreaker, FakePool, make_closed, opened_
 from tests.support.strategies import examples, extra_headers, head, header_values, spoilt
 from wsaas import __version__
 from wsaas.clock import rfc3339
+from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import connect_body
-from wsaas.delivery.webhook import Rejected, Subject, Webhook, judge_opened
+from wsaas.delivery.verdicts import Rejected
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Message
 from wsaas.http.request import Request, RequestParser

@@ -15,7 +15,7 @@ from tests.support.frames import frame
 from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.inbox import MESSAGE_OVERHEAD
-from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.session_state import State
 from wsaas.transport.pending_client import MAX_EARLY_DATA, PendingClientProtocol
@@ -27,7 +27,7 @@ CLOSING_TIME = 4.0
 ADMITTED = Accepted(None, None)
 FORBIDDEN = Rejected(errors.Forbidden("no"), disconnect_owed=False)
 TIMED_OUT = Rejected(errors.GatewayTimeout("late"), disconnect_owed=True)
-REPLY = Delivered(Message(text=False, data=b"reply"))
+REPLY = Delivered(Actions(reply=Message(text=False, data=b"reply")))
 AGAIN = Retry("later", 3.0)
 UNDELIVERED = Undeliverable("no", Reason.UNDELIVERED)
 GONE = Undeliverable("gone", Reason.BACKEND_GONE)
@@ -201,7 +201,7 @@ class ClientMachine(RuleBasedStateMachine):
         waits = 0 if ended else self.session.buffered
         size = len(frames.encode(BINARY, data))
         try:
-            self.session.send(text=text, data=data)
+            self.session.send(frames.TEXT if text else frames.BINARY, data)
         except errors.Gone:
             assert ended
         except errors.BadText:

@@ -2,7 +2,7 @@
 
 from tests.support.frames import frame
 from tests.support.websocket_rig import WebSocketRig
-from wsaas.delivery.webhook import Undeliverable
+from wsaas.delivery.verdicts import Undeliverable
 from wsaas.events import Message, Reason
 
 TEXT, CLOSE = 1, 8

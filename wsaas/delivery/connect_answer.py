@@ -1,0 +1,85 @@
+"""Reads the backend's answer to a POST: whether the client may connect."""
+
+from codecs import BOM_UTF8
+from typing import Any
+
+import orjson
+
+from wsaas import errors
+from wsaas.delivery.message_answer import MAX_CONTEXT, valid_context
+from wsaas.delivery.pool import Failure, Outcome
+from wsaas.delivery.verdicts import Accepted, Rejected
+from wsaas.errors import RETRY_AFTER
+from wsaas.grammar import GROUP_NAME_FORM, is_group_name
+from wsaas.http.headers import content_coding
+from wsaas.http.response import Response
+
+_UNKNOWN = {502, 504}
+"""Statuses of a proxy that do not tell whether the backend has seen the request."""
+
+
+def judge_opened(outcome: Outcome) -> Accepted | Rejected:
+    """Return the verdict on a client, from the outcome of its POST."""
+    if isinstance(outcome, Failure):
+        return Rejected(*_REFUSALS[outcome])
+    if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
+        return _judge_code(outcome)
+    if (make := _PASSED_ON.get(outcome.status)) is not None:
+        names = (b"www-authenticate", b"retry-after")
+        headers = [
+            (name.title().decode(), outcome.headers[name].decode("latin-1"))
+            for name in names
+            if name in outcome.headers
+        ]
+        return Rejected(make("The backend refused the connection.", *headers), disconnect_owed=False)
+    return Rejected(
+        errors.BadGateway(f"The backend answered {outcome.status}."), disconnect_owed=outcome.status in _UNKNOWN
+    )
+
+
+def _judge_code(response: Response) -> Accepted | Rejected:
+    if coding := content_coding(response.headers):
+        return _unusable(f"a body in Content-Encoding {coding}")
+    try:
+        body = orjson.loads(response.body.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError:
+        body = None
+    code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(code, str):
+        return _unusable('a body that is not JSON such as {"code": "OK"}')
+    if code != "OK":
+        return Rejected(errors.Forbidden("The backend refused the connection."), disconnect_owed=False)
+    return _read_accepted(body)
+
+
+def _read_accepted(body: dict[str, Any]) -> Accepted | Rejected:
+    subprotocol, context, groups = body.get("subprotocol"), body.get("context"), body.get("groups")
+    if not isinstance(subprotocol, str | None):
+        return _unusable("a subprotocol that is not a string")
+    if context is not None and not valid_context(context):
+        return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
+    if groups is not None and not (
+        isinstance(groups, list) and all(isinstance(name, str) and is_group_name(name) for name in groups)
+    ):
+        return _unusable(f"groups that are not a list of names of {GROUP_NAME_FORM}")
+    return Accepted(subprotocol, context, tuple(groups or ()))
+
+
+def _unusable(what: str) -> Rejected:
+    return Rejected(errors.BadGateway(f"The backend answered with {what}."), disconnect_owed=True, unusable=what)
+
+
+_PASSED_ON: dict[int, type[errors.HTTPError]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    429: errors.TooManyRequests,
+    503: errors.Unavailable,
+}
+_REFUSALS = {
+    Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
+    Failure.POOL_TIMEOUT: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
+    Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),
+    Failure.INVALID_RESPONSE: (errors.BadGateway("The backend did not answer in valid HTTP."), True),
+    Failure.TIMED_OUT: (errors.GatewayTimeout("The backend did not answer in time."), True),
+}
