@@ -71,6 +71,13 @@ class RequestTimeout(HTTPError):
     code = "REQUEST_TIMEOUT"
 
 
+class TooManyGroups(HTTPError):
+    """A client is in as many groups as `MAX_GROUPS` allows."""
+
+    status = 409
+    code = "TOO_MANY_GROUPS"
+
+
 class Gone(HTTPError):
     """A WebSocket connection that ended or never existed. Its id is not used again."""
 

@@ -32,6 +32,7 @@ class Reason(Enum):
     CLIENT_LOST = ("client lost", 1006)
     TIMED_OUT = ("timeout", 1001, True)
     OUT_OF_MEMORY = ("out of memory", 1013, True)
+    SLOW_CLIENT = ("slow client", 1013, True)
     VIOLATION = ("protocol violation", 1002)
     BACKEND_CLOSED = ("closed by backend", 1000)
     BACKEND_GONE = ("backend gone", 1000)

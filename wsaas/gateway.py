@@ -15,7 +15,9 @@ from wsaas.log.throttle import throttle
 from wsaas.memory.gc_scheduler import GcScheduler
 from wsaas.memory.limit import process_limit
 from wsaas.reload import file_sources, reload
+from wsaas.run_queue import RunQueue
 from wsaas.sessions.drain import Drain
+from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
@@ -69,8 +71,10 @@ class Gateway:
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         jobs = self._pool.sweep, self._breaker.sweep, gc_scheduler.collect_if_due, memory.check, throttle.log_due
         self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)
-        api = Api(settings, self._registry)
-        context = ServerContext(settings, self._clock, self._timeouts, memory, self._registry.addresses)
+        run_queue = RunQueue(self._clock)
+        self._fan_out = FanOutQueue(run_queue, settings.max_publishes)
+        api = Api(settings, self._registry, self._fan_out)
+        context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
         self._file_sources = file_sources(settings, self._certificates, api.tokens, webhook.signer)
@@ -167,6 +171,7 @@ class Gateway:
 
     async def _close(self) -> None:
         self._listeners.close()
+        self._fan_out.stop()
         self._timeouts.stop()
         self._breaker.stop()
         self._timeouts.close_all()

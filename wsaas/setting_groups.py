@@ -168,6 +168,18 @@ class LimitSettings:
         "100000",
         "Maximum number of ended connections whose DELETE is not acknowledged yet; beyond it, handshakes get 503",
     )
+    max_groups: int = setting(
+        setting_types.positive_integer, "64", "Maximum number of groups that one client may be in"
+    )
+    max_publishes: int = setting(
+        setting_types.positive_integer,
+        "100",
+        "Maximum number of publishes to large groups, and of large `POST /send` requests, that are under way; further "
+        "ones get 429",
+    )
+    max_batch_size: int = setting(
+        setting_types.positive_size, "2097152", "Maximum size (bytes) of the body of a `POST /send`"
+    )
     max_message_rate: int = setting(
         setting_types.integer.or_zero("no limit"),
         "0",

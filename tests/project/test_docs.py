@@ -26,11 +26,14 @@ from tests.support.fakes import (
     make_settings,
 )
 from wsaas import errors, reload
-from wsaas.api import connections
+from wsaas.api import connections, listing
 from wsaas.api.api import Api
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
+from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
+from wsaas.delivery.message_answer import MAX_CONTEXT
 from wsaas.delivery.pool import Failure
+from wsaas.delivery.verdicts import Rejected, Retry
 from wsaas.events import Closed, Message, Reason
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
@@ -39,12 +42,13 @@ from wsaas.http import request_head
 from wsaas.http.response import Response
 from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
+from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
 from wsaas.sessions import registry
+from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.settings import DELETE_RETRY_FACTOR, Settings, variable
 from wsaas.transport import admission, descriptors, listener
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
-from wsaas.transport.run_queue import SLICE_S, TURN_S
 from wsaas.websocket import frames
 
 BAD_GATEWAY = 502
@@ -143,8 +147,8 @@ def test_each_member_of_the_body_of_a_post_is_described():
 
 def refusal(outcome):
     """Return the verdict on a POST that does not let the client in."""
-    verdict = webhook.judge_opened(outcome)
-    assert isinstance(verdict, webhook.Rejected)
+    verdict = judge_opened(outcome)
+    assert isinstance(verdict, Rejected)
     return verdict
 
 
@@ -165,7 +169,7 @@ def test_each_answer_of_a_post_is_judged_as_its_table_says():
         status for status, refused in refusals.items() if refused.disconnect_owed
     }
     assert all(refusals[int(each)].error.status == BAD_GATEWAY for each in unknown.groups())
-    assert webhook.MAX_CONTEXT == 4 * 1024
+    assert MAX_CONTEXT == 4 * 1024
     assert "4 KiB of printable ASCII" in table
 
 
@@ -175,9 +179,7 @@ def test_retries_are_as_the_table_says():
     assert statuses
     hook = webhook.Webhook(make_settings(), FakePool(), FakeBreaker(), lambda: 0.0)
     message = Message(text=True, data=b"hello")
-    retried = {
-        status for status in range(300, 600) if isinstance(hook.judge(message, Response(status, {})), webhook.Retry)
-    }
+    retried = {status for status in range(300, 600) if isinstance(hook.judge(message, Response(status, {})), Retry)}
     assert {status for status in retried if status < 500} == {int(each) for each in statuses.groups()}
     assert retried >= set(range(500, 600))
     assert f"from {retries.FIRST_RETRY_DELAY_S:g} s to {retries.MAX_RETRY_DELAY_S:g} s" in table
@@ -256,9 +258,8 @@ def test_what_sighup_reloads_is_listed_in_full():
 
 def test_the_list_of_connections_is_paged_as_its_row_says():
     (row,) = [line for line in REFERENCE.splitlines() if line.startswith("| `GET /connections`")]
-    assert f"`limit` ({connections.PAGE}, at most {connections.LONGEST_PAGE:,}) per page" in row
-    source = (ROOT / "wsaas" / "api" / "connections.py").read_text().split("def list_connections", 1)[1]
-    source = source.split("\n    }", 1)[0]
+    assert f"`limit` ({listing.PAGE}, at most {listing.LONGEST_PAGE:,}) per page" in row
+    source = (ROOT / "wsaas" / "api" / "listing.py").read_text().split("def list_connections", 1)[1]
     for name in ("node", "started_at", "total", "next"):
         assert f"`{name}`" in row
         assert f'"{name}":' in source
@@ -299,8 +300,12 @@ def described_requests() -> set[tuple[str, str]]:
 
 def test_the_table_of_requests_has_each_route_and_no_other():
     described = described_requests()
-    settings = make_settings()
-    api = Api(settings, registry.Registry(settings, FakeClock(), FakeWebhook(), journal.NoJournal(), 10))
+    clock, settings = FakeClock(), make_settings()
+    api = Api(
+        settings,
+        registry.Registry(settings, clock, FakeWebhook(), journal.NoJournal(), 10),
+        FanOutQueue(RunQueue(clock), 1),
+    )
     examples = {path: b"/" + b"A" * 22 if path == "ws_uri" else path.encode() for _, path in described}
     served = set()
     for route in api.routes:

@@ -12,6 +12,7 @@ from wsaas.delivery.pool import Exchange, Opener, Pool
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
+from wsaas.sessions.groups import Groups
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import ClientConnection, PendingClient
 from wsaas.sessions.registry import Registry
@@ -485,7 +486,8 @@ class FakeJournal(Journal):
 
 def make_services(settings, clock, webhook, listener=None, journal=None):
     """Return the parts that all sessions share, without a journal unless one is given."""
-    return Services(settings, clock, webhook, journal or NoJournal(), listener or FakeSessionListener())
+    listener = listener or FakeSessionListener()
+    return Services(settings, clock, webhook, journal or NoJournal(), listener, Groups(settings.max_groups))
 
 
 class FakeSessionListener(SessionListener):

@@ -15,11 +15,12 @@ from tests.support.fakes import (
 )
 from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
+from wsaas.run_queue import RunQueue
+from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import Gate, SharedGate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol
-from wsaas.transport.run_queue import RunQueue
 from wsaas.transport.site import Site
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -52,14 +53,15 @@ class HttpRig:
         self.timeouts = FakeTimeouts()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.context = ServerContext(settings, self.clock, self.timeouts)
         self.seconds = 0.0
         """By how much each reading of the time advances it."""
         self.elapsed = 0.0
-        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        run_queue = RunQueue(self.clock, self.stopwatch)
+        self.context = ServerContext(settings, self.clock, self.timeouts, run_queue)
+        self.fan_out = FanOutQueue(run_queue, settings.max_publishes)
         self.site = Site(
             self.context,
-            Api(settings, self.registry) if control else None,
+            Api(settings, self.registry, self.fan_out) if control else None,
             self.registry if registry else None,
             make_gate(self.clock, self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
         )

@@ -15,14 +15,14 @@ from tests.support.fakes import (
     make_services,
     make_settings,
 )
-from wsaas.delivery.webhook import DELIVERED, Accepted
+from wsaas.delivery.verdicts import DELIVERED, Accepted
 from wsaas.events import Closed, Message
+from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
-from wsaas.transport.run_queue import SLICE_S, RunQueue
 
 SWITCHING_PROTOCOLS = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -40,9 +40,9 @@ class WebSocketRig:
         self.timeouts = FakeTimeouts()
         self.transport = FakeTransport()
         settings = make_settings(**values)
-        self.context = ServerContext(settings, self.clock, self.timeouts)
         self.stopwatch = Stopwatch()
-        self.context.__dict__["run_queue"] = RunQueue(self.clock, self.stopwatch)
+        run_queue = RunQueue(self.clock, self.stopwatch)
+        self.context = ServerContext(settings, self.clock, self.timeouts, run_queue)
         handshake = make_handshake(offered)
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 22, settings.ws_hostname.text, handshake, "", self.clock)

@@ -11,6 +11,7 @@ ERRORS = [
     (errors.NotFound, 404, "NOT_FOUND"),
     (errors.MethodNotAllowed, 405, "METHOD_NOT_ALLOWED"),
     (errors.RequestTimeout, 408, "REQUEST_TIMEOUT"),
+    (errors.TooManyGroups, 409, "TOO_MANY_GROUPS"),
     (errors.Gone, 410, "GONE"),
     (errors.TooLarge, 413, "TOO_LARGE"),
     (errors.UriTooLong, 414, "URI_TOO_LONG"),

@@ -7,12 +7,17 @@ from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
 from wsaas.api.authorization import Authorization
-from wsaas.api.connections import ConnectionResource, list_connections
+from wsaas.api.connections import ConnectionResource
+from wsaas.api.fan_out import FanOutRunner
+from wsaas.api.groups import GroupResource
+from wsaas.api.listing import list_connections
 from wsaas.api.route import Response, Route
+from wsaas.api.send import SendResource
 from wsaas.cluster.router import LocalRouter, Router
 from wsaas.errors import HTTPError, NotFound
 from wsaas.http.request import Request
 from wsaas.http.serialize import error_response
+from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import ID_FORM, Registry
 from wsaas.settings import Settings
 
@@ -23,11 +28,16 @@ class Api:
     `routes`: everything that it serves. The shortcut in `respond` adds nothing to that.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, router: Router | None = None) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, queue: FanOutQueue, router: Router | None = None
+    ) -> None:
         """Serve the connections that `router` finds; by default, all connections of `registry`."""
         router = router or LocalRouter(registry)
         self._find = router.find
         connection = ConnectionResource(router, registry, settings.max_message_size)
+        runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout)
+        groups = GroupResource(router, registry, runner, settings.max_message_size)
+        send = SendResource(router.find, registry.services, runner, settings.max_batch_size)
         self._push = connection.push
         self._authorization = Authorization(settings)
         self._known_hosts = self._authorization.known_hosts
@@ -42,7 +52,21 @@ class Api:
         )
         self.routes: Final = (
             ws_uri,
-            Route(rb"/connections", {b"GET": partial(list_connections, registry)}),
+            Route(
+                rb"/connections",
+                {b"GET": partial(list_connections, registry), b"PUT": groups.publish_to_all},
+                groups.body_limit,
+            ),
+            Route(rb"/send", {b"POST": send.post}, send.body_limit),
+            Route(
+                rb"/groups/([^/]*)",
+                {b"PUT": groups.publish, b"GET": groups.get, b"DELETE": groups.close},
+                groups.body_limit,
+            ),
+            Route(
+                rb"/groups/([^/]*)/connections/(%b)" % ID_FORM.pattern.encode(),
+                {b"PUT": groups.join, b"DELETE": groups.leave},
+            ),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry)}, is_public=True),
         )

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from wsaas.clock import Clock, rfc3339
-from wsaas.sessions.session import Session
+from wsaas.clock import rfc3339
+from wsaas.sessions.session import Services, Session
 
 
-def information(session: Session, clock: Clock) -> dict[str, Any]:
+def information(session: Session, services: Services) -> dict[str, Any]:
     """Return the JSON object of `session`; once the connection has ended, with its close code and reason."""
-    info = session.info
+    clock, info = services.clock, session.info
     fields = {
         "id": info.id,
         "ws_uri": session.ws_uri,
@@ -20,6 +20,7 @@ def information(session: Session, clock: Clock) -> dict[str, Any]:
         "query": info.query,
         "subprotocol": info.subprotocol,
         "context": info.context,
+        "groups": services.groups.names(info.id),
         "messages_in": info.messages_in,
         "messages_out": info.messages_out,
         "bytes_in": info.bytes_in,

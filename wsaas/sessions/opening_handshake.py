@@ -2,7 +2,7 @@
 
 from wsaas import errors
 from wsaas.delivery.event_delivery import OutboxListener
-from wsaas.delivery.webhook import Accepted, Rejected
+from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.errors import RETRY_AFTER, HTTPError
 from wsaas.events import Opened, Reason
 from wsaas.log.throttle import throttle
@@ -109,6 +109,11 @@ class OpeningHandshake(NoConnection, OutboxListener):
             )
         except ValueError:
             return _not_offered(session.ws_uri, verdict.subprotocol)
+        try:
+            for name in verdict.groups:
+                services.groups.join(session, name)
+        except errors.TooManyGroups as error:
+            return _too_many_groups(session.ws_uri, error)
         session.open(subprotocol)
         if verdict.context is not None:
             session.info.context = verdict.context
@@ -129,3 +134,9 @@ def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
     message = "%s: the backend chose the subprotocol %.100r, which was not offered; a client was refused with 502"
     throttle.warning("subprotocol", message, ws_uri, subprotocol)
     return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
+
+
+def _too_many_groups(ws_uri: str, error: errors.TooManyGroups) -> Rejected:
+    """Return the refusal of a client that the backend put into more groups than `MAX_GROUPS`; log it."""
+    throttle.warning("groups", "%s: the backend answered with too many groups: it was refused with 502", ws_uri)
+    return Rejected(errors.BadGateway(error.message), disconnect_owed=True)

@@ -17,6 +17,7 @@ from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.groups import Groups
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
@@ -44,7 +45,8 @@ class Registry:
         memory: MemoryLimit = NO_MEMORY_LIMIT,
     ) -> None:
         """Start empty and open; admit at most `limit` clients, and none while `memory` refuses them."""
-        self.services = Services(settings, clock, webhook, journal, self, memory)
+        self.groups: Groups[Session] = Groups(settings.max_groups)
+        self.services = Services(settings, clock, webhook, journal, self, self.groups, memory)
         self._limit = limit
         self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
@@ -138,6 +140,7 @@ class Registry:
     def client_disconnected(self, session: Session) -> None:
         """Move `session` from the live ones to the ending ones."""
         del self._live[session.info.id]
+        self.groups.leave_all(session.info.id)
         if self.addresses.limit and session.info.remote_address:
             self.addresses.remove(address_block(session.info.remote_address))
         self._ended_count += 1

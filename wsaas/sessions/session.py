@@ -3,6 +3,7 @@
 A `Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
 """
 
+import math
 from dataclasses import dataclass
 from logging import DEBUG
 from typing import Protocol, cast
@@ -14,12 +15,14 @@ from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
+from wsaas.delivery.verdicts import Actions
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Reason
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.groups import Groups
 from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, RefusableConnection
 from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECTED, OPEN, TRANSITIONS, State
 from wsaas.websocket import frames
@@ -49,6 +52,7 @@ class Services(DeliveryServices):
     """The parts of a node that all sessions share."""
 
     listener: SessionListener
+    groups: "Groups[Session]"
     memory: MemoryLimit = NO_MEMORY_LIMIT
 
     @property
@@ -63,11 +67,11 @@ class Session(OutboxListener):
     `discards_messages`: further messages of the client are counted as undelivered and dropped.
     """
 
-    __slots__ = ("_encode", "_services", "connection", "discards_messages", "info", "outbox", "reason", "state")
+    __slots__ = ("_services", "connection", "discards_messages", "encode", "info", "outbox", "reason", "state")
 
     def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake) -> None:
         """Represent the client that sent `handshake`; it has no connection yet."""
-        self._encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
+        self.encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._services = services
         self.connection = NO_CONNECTION
         self.discards_messages = False
@@ -119,25 +123,32 @@ class Session(OutboxListener):
 
     # What the REST API and the node call.
 
-    def send(self, *, text: bool, data: bytes) -> None:
-        """Send a message to the client; while CONNECTING, keep it until the 101.
+    def send(self, opcode: int, data: bytes) -> None:
+        """Send a message to the client; while CONNECTING, keep it until the 101. `data`: UTF-8 if `opcode` is TEXT.
 
-        Raises `Gone` in other states, `BadText` for text that is not UTF-8, and `SlowClient` where more than
-        `SEND_BUFFER` bytes would wait for the client.
+        Raises `Gone` in other states, and `SlowClient` where more than `SEND_BUFFER` bytes would wait for the client.
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection has ended.")
-        if text and not frames.valid_text(data):
-            raise errors.BadText("A text message has to be UTF-8; send other data with another Content-Type.")
-        frame = self._encode(frames.TEXT if text else frames.BINARY, data)
-        waiting = self.connection.buffered()
+        if not self.send_frame(self.encode(opcode, data), len(data), self._services.send_limit):
+            raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
+
+    def send_frame(self, frame: bytes, size: int, limit: float) -> bool:
+        """Send `frame`, a message of `size` bytes that `encode` returned. Only while CONNECTING or OPEN.
+
+        Returns False, and sends nothing, where bytes wait for the client and would be more than `limit` with these.
+        """
+        connection = self.connection
+        waiting = connection.buffered()
         if waiting:
-            if waiting + len(frame) > self._services.send_limit:
-                raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
+            if waiting + len(frame) > limit:
+                return False
             self._services.memory.note(len(frame))
-        self.info.messages_out += 1
-        self.info.bytes_out += len(data)
-        self.connection.write(frame)
+        info = self.info
+        info.messages_out += 1
+        info.bytes_out += size
+        connection.write(frame)
+        return True
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """Close with the code and text of `reason`, unless others are given; do nothing if it is closing already."""
@@ -194,16 +205,23 @@ class Session(OutboxListener):
 
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
-    def replied(self, reply: Message) -> None:
-        """Send the reply of the backend to the client, if it is still connected."""
-        if self.state is not OPEN:
-            logger.debug("%s: reply dropped: the client is gone", self.ws_uri)
-            return
-        self.info.messages_out += 1
-        self.info.bytes_out += len(reply.data)
-        self.connection.write(self._encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
-        if self.buffered > self._services.send_limit:
-            self.outbox.hold()
+    def requested(self, actions: Actions) -> None:
+        """Do what the backend asks for; once the client has disconnected, only the context still counts."""
+        if self.state is OPEN:
+            try:
+                self._change_groups(actions)
+            except errors.TooManyGroups as error:
+                self.undelivered(Reason.UNDELIVERED, f"the backend's Ws-Join cannot be done: {error.message}")
+                return
+            if actions.reply is not None:
+                self._reply(actions.reply)
+        else:
+            logger.debug("%s: actions of the backend's answer dropped: the client is gone", self.ws_uri)
+        if actions.context is not None and (actions.context or None) != self.info.context:
+            self.info.context = actions.context or None
+            self._services.journal.set_context(self.id, self.info.context)
+        if actions.close is not None:
+            self.close(Reason.BACKEND_CLOSED, actions.close.code, actions.close.reason)
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """Close the connection, as a message was given up, and give up the messages behind it."""
@@ -241,6 +259,21 @@ class Session(OutboxListener):
         """Read from the client again."""
         if self.state is not CLOSED:
             self.connection.resume()
+
+    def _change_groups(self, actions: Actions) -> None:
+        """Join and leave groups. Raises `TooManyGroups`."""
+        groups = self._services.groups
+        for name in actions.join:
+            groups.join(self, name)
+        for name in actions.leave:
+            groups.leave(self.id, name)
+
+    def _reply(self, reply: Message) -> None:
+        """Send the backend's message to the client, however much waits for it; more only once that was read."""
+        frame = self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data)
+        self.send_frame(frame, len(reply.data), math.inf)
+        if self.buffered > self._services.send_limit:
+            self.outbox.hold()
 
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in TRANSITIONS[self.state]:

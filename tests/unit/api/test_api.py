@@ -9,6 +9,7 @@ from tests.support.fakes import (
     FakeClock,
     FakePendingClient,
     FakeWebhook,
+    Stopwatch,
     body_of,
     make_settings,
     read_all,
@@ -17,13 +18,15 @@ from tests.support.fakes import (
 from tests.support.strategies import examples
 from wsaas import errors
 from wsaas.api.api import Api
-from wsaas.api.connections import LONGEST_PAGE, PAGE
+from wsaas.api.listing import LONGEST_PAGE, PAGE
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.webhook import DELIVERED, Accepted
+from wsaas.delivery.verdicts import DELIVERED, Accepted
 from wsaas.events import Closed, Reason
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.serialize import OutgoingResponse, serialize
+from wsaas.run_queue import RunQueue
+from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import State
@@ -61,7 +64,9 @@ class Rig:
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
-        self.api = Api(settings, self.registry)
+        self.stopwatch = Stopwatch()
+        fan_out = FanOutQueue(RunQueue(self.clock, self.stopwatch), settings.max_publishes)
+        self.api = Api(settings, self.registry, fan_out)
         self.sessions = []
         self.session = self.admit(enters=enters)
         self.connection = self.pending_client.connection

@@ -7,7 +7,7 @@ import pytest
 from tests.support.fakes import FakeClock, FakeJournal, FakePendingClient, FakeWebhook, make_settings, start_session
 from wsaas import errors
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.webhook import DELIVERED, Accepted, Rejected
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.sessions.registry import ID_FORM, Registry, page
 from wsaas.sessions.session_state import State

@@ -23,7 +23,7 @@ from wsaas import errors
 from wsaas.clock import rfc3339
 from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.journal import Entry, NoJournal
-from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.information import information
@@ -44,7 +44,7 @@ GONE = Undeliverable("gone", Reason.BACKEND_GONE)
 
 def shown(rig):
     """Return what GET shows of the session."""
-    return information(rig.session, rig.clock)
+    return information(rig.session, rig.services)
 
 
 class Rig:
@@ -277,8 +277,8 @@ def test_messages_and_bytes_are_counted_in_both_directions(rig):
     rig.enter()
     rig.receive(b"12345")
     rig.receive(b"")
-    rig.session.send(text=False, data=b"123")
-    rig.webhook.answer(Delivered(Message(text=True, data=b"1234")))
+    rig.session.send(frames.BINARY, b"123")
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"1234"))))
     session = rig.session
     assert (session.info.messages_in, session.info.bytes_in) == (2, 5)
     assert (session.info.messages_out, session.info.bytes_out) == (2, 7)
@@ -306,20 +306,20 @@ def test_a_disconnected_client_is_not_resumed(rig):
 
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_push_is_one_frame(rig, text, opcode):
-    rig.enter().session.send(text=text, data=b"hi")
+    rig.enter().session.send(frames.TEXT if text else frames.BINARY, b"hi")
     assert rig.connection.written == [frames.encode(opcode, b"hi")]
 
 
 @pytest.mark.parametrize(("text", "opcode"), [(True, frames.TEXT), (False, frames.BINARY)])
 def test_a_reply_is_one_frame(rig, text, opcode):
     rig.enter().receive()
-    rig.webhook.answer(Delivered(Message(text=text, data=b"hi")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=text, data=b"hi"))))
     assert rig.connection.written == [frames.encode(opcode, b"hi")]
 
 
 def test_pushes_before_the_101_are_sent_after_it_in_order(rig):
-    rig.session.send(text=True, data=b"one")
-    rig.session.send(text=False, data=b"two")
+    rig.session.send(frames.TEXT, b"one")
+    rig.session.send(frames.BINARY, b"two")
     first_frames = frames.encode(frames.TEXT, b"one") + frames.encode(frames.BINARY, b"two")
     assert rig.session.buffered == len(first_frames)
     rig.enter()
@@ -327,7 +327,7 @@ def test_pushes_before_the_101_are_sent_after_it_in_order(rig):
     assert rig.connection.written == []
     assert rig.session.buffered == 0
     assert (rig.session.info.messages_out, rig.session.info.bytes_out) == (2, 6)
-    rig.session.send(text=True, data=b"three")
+    rig.session.send(frames.TEXT, b"three")
     assert rig.connection.written == [frames.encode(frames.TEXT, b"three")]
 
 
@@ -335,10 +335,10 @@ def test_pushes_before_the_101_are_sent_after_it_in_order(rig):
 def test_a_push_beyond_the_send_buffer_is_refused_and_nothing_is_sent(state):
     rig = Rig(send_buffer="100").bring_to(state)
     # If nothing is buffered, a message of any size is accepted.
-    rig.session.send(text=True, data=b"." * 500)
+    rig.session.send(frames.TEXT, b"." * 500)
     rig.connection.backlog = 504
     with pytest.raises(errors.SlowClient) as caught:
-        rig.session.send(text=True, data=b"")
+        rig.session.send(frames.TEXT, b"")
     assert caught.value.headers == (("Retry-After", "1"),)
     assert rig.session.info.messages_out == 1
     rig.answer_all()
@@ -349,12 +349,12 @@ def test_the_send_limit_shrinks_while_memory_is_short():
     rig = Rig(send_buffer="1000").enter()
     memory = rig.session._services.memory
     rig.connection.backlog = 48
-    rig.session.send(text=True, data=b"." * 500)
+    rig.session.send(frames.TEXT, b"." * 500)
     try:
         memory.allowance = 100
         with pytest.raises(errors.SlowClient):
-            rig.session.send(text=True, data=b"." * 51)
-        rig.session.send(text=True, data=b"." * 50)
+            rig.session.send(frames.TEXT, b"." * 51)
+        rig.session.send(frames.TEXT, b"." * 50)
     finally:
         memory.allowance = math.inf
 
@@ -362,21 +362,11 @@ def test_the_send_limit_shrinks_while_memory_is_short():
 def test_the_send_buffer_may_be_filled_to_its_last_byte():
     rig = Rig(send_buffer="100").enter()
     rig.connection.backlog = 48
-    rig.session.send(text=True, data=b"." * 50)
+    rig.session.send(frames.TEXT, b"." * 50)
     rig.connection.backlog = 49
     with pytest.raises(errors.SlowClient):
-        rig.session.send(text=True, data=b"." * 50)
+        rig.session.send(frames.TEXT, b"." * 50)
     assert len(rig.connection.written) == 1
-
-
-@pytest.mark.parametrize("state", [State.CONNECTING, State.OPEN])
-def test_text_that_is_not_utf8_is_refused(rig, state):
-    rig.bring_to(state)
-    with pytest.raises(errors.BadText):
-        rig.session.send(text=True, data=b"\xff")
-    assert rig.session.info.messages_out == 0
-    rig.session.send(text=False, data=b"\xff")
-    assert rig.session.info.messages_out == 1
 
 
 @pytest.mark.parametrize("state", [State.CLOSING, State.CLOSED])
@@ -384,7 +374,7 @@ def test_a_push_to_an_ending_client_is_answered_gone(rig, state):
     rig.bring_to(state)
     written = list(rig.connection.written)
     with pytest.raises(errors.Gone):
-        rig.session.send(text=True, data=b"hi")
+        rig.session.send(frames.TEXT, b"hi")
     assert rig.connection.written == written
     assert rig.session.info.messages_out == 0
 
@@ -398,10 +388,10 @@ def test_a_reply_to_a_disconnected_client_is_dropped(rig, state, caplog):
     else:
         rig.session.lost()
     written = list(rig.connection.written)
-    rig.webhook.answer(Delivered(Message(text=True, data=b"late")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"late"))))
     assert rig.connection.written == written
     assert rig.session.info.messages_out == 0
-    assert "reply dropped: the client is gone" in caplog.text
+    assert "actions of the backend's answer dropped: the client is gone" in caplog.text
 
 
 def test_a_client_that_does_not_read_replies_delays_only_its_own_messages(rig):
@@ -409,11 +399,11 @@ def test_a_client_that_does_not_read_replies_delays_only_its_own_messages(rig):
     rig.receive(b"1")
     rig.receive(b"2")
     rig.connection.backlog = 1024 * 1024
-    rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"a"))))
     assert len(rig.webhook.events) == 3
     rig.receive(b"3")
     rig.connection.backlog += 1
-    rig.webhook.answer(Delivered(Message(text=True, data=b"b")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"b"))))
     assert rig.webhook.calls == []
     assert rig.session.info.messages_out == 2
     rig.session.outbox.release()
@@ -424,7 +414,7 @@ def test_the_disconnect_of_a_client_that_reads_no_replies_is_delivered(rig):
     rig.enter().receive()
     rig.receive(b"2")
     rig.connection.backlog = 2 * 1024 * 1024
-    rig.webhook.answer(Delivered(Message(text=True, data=b"a")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"a"))))
     rig.session.lost()
     rig.answer_all()
     assert [event.number for event in rig.webhook.events] == [0, 1, 2, "end"]
@@ -483,8 +473,8 @@ def test_the_delete_of_a_closing_client_keeps_its_reason(rig, end):
 def test_the_delete_has_duration_and_counters(rig):
     rig.enter()
     rig.receive()
-    rig.session.send(text=True, data=b"a")
-    rig.session.send(text=True, data=b"b")
+    rig.session.send(frames.TEXT, b"a")
+    rig.session.send(frames.TEXT, b"b")
     rig.clock.advance(1.5)
     rig.session.lost()
     rig.clock.advance(10.0)
@@ -669,7 +659,7 @@ def test_a_client_that_ends_before_it_is_journaled_is_never_posted_and_is_remove
 
 def test_a_push_before_the_client_is_journaled_is_kept(journalled):
     rig = journalled
-    rig.session.send(text=True, data=b"early")
+    rig.session.send(frames.TEXT, b"early")
     rig.journal.write()
     rig.enter()
     assert rig.pending_client.accepted == (None, frames.encode(frames.TEXT, b"early"))
@@ -695,8 +685,8 @@ def test_messages_do_not_wait_for_the_journal(journalled):
     rig = enter_journal(journalled)
     rig.receive()
     assert isinstance(rig.webhook.pending, Message)
-    rig.session.send(text=True, data=b"hi")
-    rig.webhook.answer(Delivered(Message(text=True, data=b"ho")))
+    rig.session.send(frames.TEXT, b"hi")
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"ho"))))
     assert len(rig.connection.written) == 2
     assert rig.journal.pending == []
 
@@ -863,7 +853,7 @@ def test_a_delayed_delete_that_is_abandoned_is_not_sent(journalled):
 
 def test_the_information_of_a_client_that_waits_for_the_backend(rig):
     start = rig.clock.wall()
-    rig.session.send(text=True, data=b"early")
+    rig.session.send(frames.TEXT, b"early")
     rig.clock.advance(3.0)
     assert shown(rig) == {
         "id": ID,
@@ -935,7 +925,7 @@ EVENTS = {
     "denied": lambda s: s.outbox.listener.decided(FORBIDDEN),
     "denied though told": lambda s: s.outbox.listener.decided(TIMED_OUT),
     "message": lambda s: s.receive(Message(text=True, data=b"m")),
-    "push": lambda s: s.send(text=True, data=b"p"),
+    "push": lambda s: s.send(frames.TEXT, b"p"),
     "client closes": lambda s: s.closed_by_client(1000, ""),
     "violation": lambda s: s.violated(1002, "oops"),
     "disconnected": lambda s: s.disconnected(FakeConnection()),
@@ -946,7 +936,7 @@ EVENTS = {
     "timeout": lambda s: s.close(Reason.TIMED_OUT),
     "undelivered": lambda s: s.undelivered(Reason.UNDELIVERED, "no"),
     "backend gone": lambda s: s.undelivered(Reason.BACKEND_GONE, "gone"),
-    "reply": lambda s: s.replied(Message(text=True, data=b"r")),
+    "reply": lambda s: s.requested(Actions(reply=Message(text=True, data=b"r"))),
     "drained": lambda s: s.outbox.release(),
 }
 
@@ -1067,7 +1057,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(data=st.binary(max_size=40))
     def the_backend_pushes(self, data):
         try:
-            self.session.send(text=False, data=data)
+            self.session.send(frames.BINARY, data)
         except errors.Gone:
             assert self.state_is(State.CLOSING, State.DISCONNECTED, State.CLOSED)
         except errors.SlowClient:
@@ -1091,7 +1081,7 @@ class SessionMachine(RuleBasedStateMachine):
                 DELIVERED,
                 DELIVERED,
                 DELIVERED,
-                Delivered(Message(text=False, data=b"r" * 30)),
+                Delivered(Actions(reply=Message(text=False, data=b"r" * 30))),
                 Retry("", 5.0),
                 UNDELIVERED,
                 GONE,
@@ -1102,8 +1092,9 @@ class SessionMachine(RuleBasedStateMachine):
         event = self.webhook.pending
         if isinstance(event, Closed) and not isinstance(verdict, Retry):
             verdict = DELIVERED
-        if isinstance(verdict, Delivered) and verdict.reply and self.state_is(State.OPEN):
-            self.pushed.append(frames.encode(frames.BINARY, verdict.reply.data))
+        actions = verdict.actions if isinstance(verdict, Delivered) else None
+        if actions and actions.reply and self.state_is(State.OPEN):
+            self.pushed.append(frames.encode(frames.BINARY, actions.reply.data))
         self.failed = self.failed or isinstance(verdict, Undeliverable)
         self.taken += isinstance(event, Message) and isinstance(verdict, Delivered)
         self.webhook.answer(verdict)

@@ -7,7 +7,7 @@ from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from tests.support.peers import REMOTE, PeerDouble
 from wsaas.api.api import Api
-from wsaas.delivery.webhook import Accepted
+from wsaas.delivery.verdicts import Accepted
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.transport.deferring import MAX_BUFFERED_BYTES, DeferringProtocol
 from wsaas.transport.http_server import HttpProtocol
@@ -29,7 +29,7 @@ class DeferringRig(HttpRig):
     def __init__(self, timeout=10.0, **values):
         super().__init__(**values)
         self.peer = PeerDouble(self.clock.now, timeout)
-        api = Api(make_settings(**values), self.registry, RouterDouble(self.registry, self.peer))
+        api = Api(make_settings(**values), self.registry, self.fan_out, RouterDouble(self.registry, self.peer))
         self.site = Site(self.context, api, self.registry, self.site.gate)
         self.transport.lose()
         self.protocol = HttpProtocol(self.site)

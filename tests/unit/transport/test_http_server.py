@@ -8,16 +8,16 @@ import pytest
 from tests.support.fakes import ANSWER_TO_KEY, KEY, FakeTransport
 from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
-from wsaas.delivery.webhook import Accepted
+from wsaas.delivery.verdicts import Accepted
 from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE, RequestParser
 from wsaas.memory.limit import THROTTLING, MemoryLimit
+from wsaas.run_queue import SLICE_S
 from wsaas.sessions.session_state import State
 from wsaas.transport import http_server as server
 from wsaas.transport.admission import MAX_REFUSED
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.pending_client import PendingClientProtocol
-from wsaas.transport.run_queue import SLICE_S
 from wsaas.transport.websocket import WebSocketProtocol
 from wsaas.websocket import frames
 
@@ -271,7 +271,7 @@ def test_a_push_in_chunks_is_refused_while_there_is_little_memory(rig):
 def test_a_push_to_a_slow_client_is_refused_before_its_body(rig):
     push = rig.push(size=20_000)
     (session,) = rig.registry.live()
-    session.send(text=False, data=b"x" * 1024 * 1024)
+    session.send(frames.BINARY, b"x" * 1024 * 1024)
     rig.receive(push)
     assert rig.responses() == [(429, "SLOW_CLIENT", False)]
     assert grows(rig) == 0

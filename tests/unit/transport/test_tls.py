@@ -11,11 +11,11 @@ import trustme
 
 from tests.support.fakes import FakeClock, FakeTimeouts, FakeTransport, FakeWebhook, Stopwatch, make_gate, make_settings
 from wsaas.delivery.journal import NoJournal
+from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.sessions.registry import Registry
 from wsaas.transport import admission
 from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.context import ServerContext
-from wsaas.transport.run_queue import SLICE_S, RunQueue
 from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.tls import CHUNK_SIZE, MAX_RECORD_SIZE, State
 
@@ -96,8 +96,8 @@ class Rig:
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
         self.gate = make_gate(self.clock, registry, self.timeouts, clients=room)
         self.stopwatch = Stopwatch()
-        context = ServerContext(settings, self.clock, self.timeouts)
-        context.__dict__["run_queue"] = self.run_queue = RunQueue(self.clock, self.stopwatch)
+        self.run_queue = RunQueue(self.clock, self.stopwatch)
+        context = ServerContext(settings, self.clock, self.timeouts, self.run_queue)
         self.tls = ServerTLSTransport(self.app, server, context, self.gate)
         self.raw = FakeTransport(self.tls)
         self.peer = Peer(client, server_hostname="localhost")

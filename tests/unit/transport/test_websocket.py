@@ -6,7 +6,7 @@ import pytest
 from tests.support.frames import frame
 from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
-from wsaas.delivery.webhook import DELIVERED, Accepted, Delivered, Rejected, Undeliverable
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Undeliverable
 from wsaas.events import Message, Opened, Reason
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
 from wsaas.sessions.session_state import State
@@ -57,8 +57,8 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
 
 def test_early_pushes_are_sent_in_one_write_with_the_101():
     rig = WebSocketRig()
-    rig.session.send(text=True, data=b"hello")
-    rig.session.send(text=False, data=b"bytes")
+    rig.session.send(frames.TEXT, b"hello")
+    rig.session.send(frames.BINARY, b"bytes")
     rig.webhook.answer(OK)
     first_frames = frames.encode(frames.TEXT, b"hello") + frames.encode(frames.BINARY, b"bytes")
     assert rig.transport.writes == [SWITCHING_PROTOCOLS + first_frames]
@@ -196,7 +196,7 @@ def test_received_messages_are_delivered_if_the_client_is_lost_while_paused():
     assert rig.session.state is State.DISCONNECTED
     assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
-        rig.session.send(text=True, data=b"too late")
+        rig.session.send(frames.TEXT, b"too late")
     # Messages are sent no faster than the backend takes them, and no more than `INBOX` is buffered.
     assert rig.session.info.messages_in == 3
     rig.answer_all()
@@ -235,9 +235,9 @@ def test_a_lost_client_has_no_deadline_any_more(rig):
 
 
 def test_a_push_and_a_reply_are_written_at_once(rig):
-    rig.session.send(text=True, data=b"push")
+    rig.session.send(frames.TEXT, b"push")
     rig.receive(text(b"hello"))
-    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"reply"))))
     assert rig.transport.writes == [frames.encode(frames.TEXT, b"push"), frames.encode(frames.TEXT, b"reply")]
 
 
@@ -247,7 +247,7 @@ def test_the_transport_pauses_writing_at_the_send_buffer():
     rig.transport.backlog = 4998
     rig.transport.protocol.pause_writing()
     with pytest.raises(errors.SlowClient):
-        rig.session.send(text=True, data=b".")
+        rig.session.send(frames.TEXT, b".")
     assert rig.transport.writes == []
 
 
@@ -255,7 +255,7 @@ def test_replies_continue_when_the_client_has_read_earlier_ones():
     rig = WebSocketRig(send_buffer="5000").enter()
     rig.receive(text(b"1") + text(b"2"))
     rig.transport.backlog = 5001
-    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"reply"))))
     assert rig.messages == [b"1"]
     rig.transport.protocol.resume_writing()
     assert rig.messages == [b"1", b"2"]
@@ -564,7 +564,7 @@ def test_the_silence_of_a_client_counts_from_when_the_backend_caught_up():
     rig.pass_time(300.0, checks=30)
     rig.transport.backlog = 5000
     reply = Message(text=True, data=b"reply")
-    rig.webhook.answer(Delivered(reply))
+    rig.webhook.answer(Delivered(Actions(reply=reply)))
     assert not rig.transport.reading
     rig.pass_time(14.0)
     assert rig.transport.writes == [frames.encode(frames.TEXT, b"reply")]
@@ -574,7 +574,7 @@ def test_a_client_that_reads_no_replies_is_closed_for_its_silence():
     rig = WebSocketRig(inbox="1000", send_buffer="1000").enter()
     rig.receive(text(b"." * 1000) * 3)
     rig.transport.backlog = 5000
-    rig.webhook.answer(Delivered(Message(text=True, data=b"reply")))
+    rig.webhook.answer(Delivered(Actions(reply=Message(text=True, data=b"reply"))))
     assert not rig.transport.reading
     rig.pass_time(60.0, checks=6)
     assert rig.session.reason is Reason.TIMED_OUT
@@ -768,7 +768,7 @@ def test_a_client_that_ends_its_stream_is_gone_but_still_gets_buffered_data(rig)
     rig.transport.protocol.eof_received()
     assert rig.listener.calls == ["client_disconnected"]
     with pytest.raises(errors.Gone):
-        rig.session.send(text=True, data=b"too late")
+        rig.session.send(frames.TEXT, b"too late")
     assert not rig.transport.aborted
     assert rig.timeouts.connections == [rig.transport.protocol]
     rig.transport.lose()
@@ -803,7 +803,7 @@ def test_buffered_data_is_sent_while_the_client_makes_progress_up_to_a_limit():
 
 
 def test_a_slow_client_that_reads_messages_is_not_closed_although_its_pong_is_late(rig):
-    rig.session.send(text=True, data=b"x")
+    rig.session.send(frames.TEXT, b"x")
     rig.transport.backlog = 100_000
     for _ in range(10):
         rig.pass_time(15.0)
@@ -816,7 +816,7 @@ def test_a_slow_client_that_reads_messages_is_not_closed_although_its_pong_is_la
 
 
 def test_a_client_with_nothing_buffered_when_it_was_pinged_is_closed_in_time(rig):
-    rig.session.send(text=True, data=b"x")
+    rig.session.send(frames.TEXT, b"x")
     rig.pass_time(15.0)
     rig.transport.backlog = 100
     rig.pass_time(10.0)
@@ -924,7 +924,7 @@ def test_replies_held_while_memory_was_short_continue_when_the_client_has_read(t
     tight.receive(text(b"first") + text(b"second"))
     # Less than `SEND_BUFFER`, so the transport neither pauses nor resumes writing.
     tight.transport.backlog = 2000
-    tight.webhook.answer(Delivered(Message(True, b"." * 2000)))
+    tight.webhook.answer(Delivered(Actions(reply=Message(True, b"." * 2000))))
     tight.transport.backlog = 501
     tight.pass_time(1.0)
     assert tight.messages == [b"first"]

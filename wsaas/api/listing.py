@@ -1,0 +1,62 @@
+"""`GET /connections`, the list of all connections, and the pages of such lists."""
+
+import math
+from collections.abc import Collection, Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+import orjson
+
+from wsaas.api.query import number, read_query, time
+from wsaas.clock import rfc3339
+from wsaas.errors import BadRequest
+from wsaas.http.request import Request
+from wsaas.http.serialize import OutgoingResponse
+from wsaas.sessions.information import information
+from wsaas.sessions.registry import Registry, page
+from wsaas.sessions.session import Session
+
+PAGE: Final = 100
+LONGEST_PAGE: Final = 1000
+"""Connections on a page: the default of `limit`, and its maximum."""
+
+
+def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
+    """Answer a page of connections, for a backend to compare its records with.
+
+    The connections are the live ones, oldest first, or with `state=ending` those whose DELETE is owed, in the order in
+    which they ended. Raises `BadRequest`.
+    """
+    query = read_query(request)
+    if query.get("state", "ending") != "ending":
+        raise BadRequest("state must be ending, or absent for live connections.")
+    sessions = registry.ending() if "state" in query else registry.live()
+    fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
+    return _page(query, sessions, registry, fields)
+
+
+def list_members(registry: Registry, name: str, request: Request) -> OutgoingResponse:
+    """Answer a page of the members of the group `name`, those that connected first before the others.
+
+    Raises `BadRequest`.
+    """
+    members = registry.groups.members(name)
+    in_order = sorted(members, key=attrgetter("info.order"))
+    return _page(read_query(request), in_order, registry, {"group": name, "count": len(members)})
+
+
+def _page(
+    query: Mapping[str, str], sessions: Collection[Session], registry: Registry, fields: Mapping[str, Any]
+) -> OutgoingResponse:
+    """Answer a page of `sessions`, which are in the order of `order`, behind `fields`. Raises `BadRequest`.
+
+    The query may have `limit`, `after` (the `next` of the page before) and `connected_before` (RFC 3339).
+    """
+    limit = number(query, "limit", PAGE)
+    if not 0 < limit <= LONGEST_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {LONGEST_PAGE}.")
+    before = time(query, "connected_before", math.inf)
+    found, has_more = page(sessions, number(query, "after", 0), limit, before)
+    connections = [information(session, registry.services) for session in found]
+    content = {"code": "OK", **fields, "connections": connections, "next": found[-1].info.order if has_more else None}
+    return OutgoingResponse(200, orjson.dumps(content))

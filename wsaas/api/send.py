@@ -1,0 +1,50 @@
+"""`POST /send`: one request with messages for many clients."""
+
+from collections.abc import Callable
+from typing import Final
+
+from wsaas.api.fan_out import FanOutRunner
+from wsaas.api.message import check_memory, refuse_content_coding
+from wsaas.api.route import Response
+from wsaas.http.request import Request
+from wsaas.sessions.send_batch import SendBatch
+from wsaas.sessions.session import Services, Session
+
+NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+"""Media types of one JSON object on each line. No registered one exists: these are in use."""
+
+
+class SendResource:
+    """Takes messages for many clients: one JSON object, or one on each line."""
+
+    __slots__ = ("_find", "_max_body", "_max_message_size", "_runner", "_services")
+
+    def __init__(
+        self, find: Callable[[str], Session | None], services: Services, runner: FanOutRunner, max_body: int
+    ) -> None:
+        """Take bodies of at most `max_body` bytes."""
+        self._find = find
+        self._max_body = max_body
+        self._max_message_size = services.settings.max_message_size
+        self._runner = runner
+        self._services = services
+
+    def body_limit(self, request: Request) -> int:
+        """Return how many bytes the body may have. Raises the `HTTPError` that refuses the request before it."""
+        refuse_content_coding(request)
+        check_memory(request, self._services.memory, self._max_body)
+        return self._max_body
+
+    def post(self, request: Request) -> Response:
+        """Send the messages, those to one client in the order of the request."""
+        refuse_content_coding(request)
+        body = request.body
+        documents = [line for line in body.split(b"\n") if line.strip()] if _is_ndjson(request) else [body]
+        batch = SendBatch(self._services, self._find, documents, self._max_message_size)
+        # A channel of its own: nothing is promised about the order of two requests that overlap.
+        return self._runner.run(batch, batch)
+
+
+def _is_ndjson(request: Request) -> bool:
+    content_type = request.headers.get(b"content-type", b"")
+    return content_type.partition(b";")[0].strip().lower() in NDJSON

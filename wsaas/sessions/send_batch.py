@@ -1,0 +1,121 @@
+"""The messages of one `POST /send`: each goes to the clients that it names, in the order of the request."""
+
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+
+from wsaas.errors import BadRequest, HTTPError, TooLarge
+from wsaas.sessions.fan_out import FanOut, Summary
+from wsaas.sessions.publication import NamedClients, SharedMessage
+from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session_state import CONNECTING, OPEN
+from wsaas.websocket.frames import BINARY, TEXT
+
+_EXAMPLE: Final = '{"to": ["<id or ws_uri>"], "text": "hello"}'
+
+
+class SendBatch(FanOut):
+    """Reads all messages first, then sends them: a request with an error sends nothing.
+
+    `sent`: the number of frames that were sent. `gone`, `slow`: the recipients that got none, as the request names
+    them: they have disconnected, or `SEND_BUFFER` bytes wait for them. A recipient that is named twice counts twice.
+    """
+
+    __slots__ = ("_documents", "_find", "_max_size", "_messages", "_pending", "_services", "gone", "sent", "slow")
+
+    def __init__(
+        self, services: Services, find: Callable[[str], Session | None], documents: Sequence[bytes], max_size: int
+    ) -> None:
+        """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message."""
+        super().__init__()
+        self._documents = enumerate(documents, 1)
+        self._find = find
+        self._max_size = max_size
+        self._messages: list[tuple[SharedMessage, list[str]]] = []
+        self._pending: Iterator[tuple[SharedMessage, str]] | None = None
+        self._services = services
+        self.gone = NamedClients()
+        self.sent = 0
+        self.slow = NamedClients()
+
+    def advance(self, timer: Callable[[], float], end: float) -> bool:
+        """Read the next messages or, once all are read, send to the next recipients."""
+        if self._pending is None:
+            try:
+                if not self._read(timer, end):
+                    return False
+            except HTTPError as error:
+                self.error = error.with_traceback(None)
+                return True
+            self._pending = ((message, each) for message, to in self._messages for each in to)
+        return self._send(self._pending, timer, end)
+
+    def summary(self) -> Summary:
+        """Return how many frames were sent, and the recipients that got none."""
+        gone, slow = self.gone, self.slow
+        return {
+            "sent": self.sent,
+            "gone": gone.ids,
+            "gone_count": gone.count,
+            "slow": slow.ids,
+            "slow_count": slow.count,
+        }
+
+    def _read(self, timer: Callable[[], float], end: float) -> bool:
+        """Read the next messages; return whether all were read. Raises the `HTTPError` that refuses the request."""
+        for number, document in self._documents:
+            self._messages.append(_read_message(document, number, self._max_size))
+            if timer() >= end:
+                return False
+        return True
+
+    def _send(self, pending: Iterator[tuple[SharedMessage, str]], timer: Callable[[], float], end: float) -> bool:
+        find, limit = self._find, self._services.send_limit
+        for message, to in pending:
+            session = find(to.rpartition("/")[2])
+            if session is None or not (session.state is OPEN or session.state is CONNECTING):
+                self.gone.add(to)
+            else:
+                encode = session.encode
+                frame = message.frames.get(encode) or message.frame(encode)
+                if session.send_frame(frame, len(message.data), limit):
+                    self.sent += 1
+                else:
+                    self.slow.add(to)
+            if timer() >= end:
+                return False
+        return True
+
+
+def _read_message(document: bytes, number: int, max_size: int) -> tuple[SharedMessage, list[str]]:
+    """Return the message in one JSON object, which has this `number` in the request, and its recipients.
+
+    Raises `BadRequest`, `TooLarge`.
+    """
+    try:
+        fields: Any = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"Message {number} is not JSON such as {_EXAMPLE}: {error}.") from None
+    if not isinstance(fields, dict):
+        raise BadRequest(f"Message {number} is not a JSON object such as {_EXAMPLE}.")
+    to, text, encoded = fields.get("to"), fields.get("text"), fields.get("base64")
+    if not isinstance(to, list) or not all(isinstance(each, str) for each in to):
+        raise BadRequest(f'Message {number} has no "to" that is a list of ids or ws_uris.')
+    if isinstance(text, str) and encoded is None:
+        opcode, data = TEXT, text.encode()
+    elif isinstance(encoded, str) and text is None:
+        opcode, data = BINARY, _decode(encoded, number)
+    else:
+        raise BadRequest(f'Message {number} needs either "text" or "base64", a string.')
+    if len(data) > max_size:
+        raise TooLarge(f"Message {number} has {len(data)} bytes; MAX_MESSAGE_SIZE is {max_size}.")
+    return SharedMessage(opcode, data), to
+
+
+def _decode(encoded: str, number: int) -> bytes:
+    try:
+        return b64decode(encoded, validate=True)
+    except ValueError:
+        raise BadRequest(f'The "base64" of message {number} is not base64 with padding (RFC 4648 section 4).') from None
