@@ -161,7 +161,7 @@ async def test_mutated_requests_do_not_affect_other_clients(stage: Stage) -> Non
             raw.half_close()
             await raw.rest()
     # Some look like handshakes whose Upgrade a proxy removed.
-    assert all("handshake from 127.0.0.1 came without its Upgrade" in text for text in stage.messages())
+    assert all("handshake from 127.0.0.1 arrived without its Upgrade" in text for text in stage.messages())
 
 
 async def test_mutated_frames_do_not_affect_other_clients(stage: Stage) -> None:

@@ -371,7 +371,7 @@ async def test_a_refusal_by_a_full_node_arrives_over_tls(
     await wait_until(lambda: node.statistics.accepted_connections == 2)
     refused = await node.raw(tls=False)
     assert await refused.rest() == b""
-    assert stage.messages()[2:] == ["the limit of open files allows no more than 1 connection: new ones are refused"]
+    assert stage.messages()[2:] == ["the limit of open files allows only 1 connection: new connections are refused"]
     # The other one has a second for the handshake.
     assert await stalled.rest() == b""
 
