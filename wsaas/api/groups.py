@@ -95,7 +95,6 @@ class GroupResource:
         message = SharedMessage(*read_message(request, self._max_message_size))
         query = read_query(request)
         publication = Publication(
-            self._registry.services,
             message,
             recipients,
             excluded=frozenset(filter(None, query.get("except", "").split(","))),

@@ -40,7 +40,7 @@ class SendResource:
         refuse_content_coding(request)
         body = request.body
         documents = [line for line in body.split(b"\n") if line.strip()] if _is_ndjson(request) else [body]
-        batch = SendBatch(self._services, self._find, documents, self._max_message_size)
+        batch = SendBatch(self._find, documents, self._max_message_size)
         # A channel of its own: nothing is promised about the order of two requests that overlap.
         return self._runner.run(batch, batch)
 

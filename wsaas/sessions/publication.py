@@ -5,7 +5,7 @@ from typing import Final
 
 from wsaas.events import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
-from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN
 from wsaas.websocket.frames import Encoder
 
@@ -56,11 +56,10 @@ class Publication(FanOut):
     `sent`: to how many it was sent. `slow`: the clients that were skipped, as `SEND_BUFFER` bytes wait for them.
     """
 
-    __slots__ = ("_closes_slow", "_excluded", "_message", "_pending", "_recipients", "_services", "sent", "slow")
+    __slots__ = ("_closes_slow", "_excluded", "_message", "_pending", "_recipients", "sent", "slow")
 
     def __init__(
         self,
-        services: Services,
         message: SharedMessage,
         recipients: Recipients,
         *,
@@ -77,7 +76,6 @@ class Publication(FanOut):
         self._message = message
         self._pending: Iterator[Session] | None = None
         self._recipients = recipients
-        self._services = services
         self.sent = 0
         self.slow = NamedClients()
 
@@ -85,13 +83,13 @@ class Publication(FanOut):
         """Send to the next clients."""
         if self._pending is None:
             self._pending = iter([*self._recipients()])
-        excluded, message, limit = self._excluded, self._message, self._services.send_limit
+        excluded, message = self._excluded, self._message
         frames, size = message.frames, len(message.data)
         for session in self._pending:
             state = session.state
             if (state is OPEN or state is CONNECTING) and not (excluded and session.id in excluded):
                 encode = session.encode
-                if session.send_frame(frames.get(encode) or message.frame(encode), size, limit):
+                if session.send_frame(frames.get(encode) or message.frame(encode), size):
                     self.sent += 1
                 else:
                     self._skip(session)

@@ -9,7 +9,7 @@ import orjson
 from wsaas.errors import BadRequest, HTTPError, TooLarge
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.publication import NamedClients, SharedMessage
-from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN
 from wsaas.websocket.frames import BINARY, TEXT
 
@@ -23,11 +23,9 @@ class SendBatch(FanOut):
     them: they have disconnected, or `SEND_BUFFER` bytes wait for them. A recipient that is named twice counts twice.
     """
 
-    __slots__ = ("_documents", "_find", "_max_size", "_messages", "_pending", "_services", "gone", "sent", "slow")
+    __slots__ = ("_documents", "_find", "_max_size", "_messages", "_pending", "gone", "sent", "slow")
 
-    def __init__(
-        self, services: Services, find: Callable[[str], Session | None], documents: Sequence[bytes], max_size: int
-    ) -> None:
+    def __init__(self, find: Callable[[str], Session | None], documents: Sequence[bytes], max_size: int) -> None:
         """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message."""
         super().__init__()
         self._documents = enumerate(documents, 1)
@@ -35,7 +33,6 @@ class SendBatch(FanOut):
         self._max_size = max_size
         self._messages: list[tuple[SharedMessage, list[str]]] = []
         self._pending: Iterator[tuple[SharedMessage, str]] | None = None
-        self._services = services
         self.gone = NamedClients()
         self.sent = 0
         self.slow = NamedClients()
@@ -72,7 +69,7 @@ class SendBatch(FanOut):
         return True
 
     def _send(self, pending: Iterator[tuple[SharedMessage, str]], timer: Callable[[], float], end: float) -> bool:
-        find, limit = self._find, self._services.send_limit
+        find = self._find
         for message, to in pending:
             session = find(to.rpartition("/")[2])
             if session is None or not (session.state is OPEN or session.state is CONNECTING):
@@ -80,7 +77,7 @@ class SendBatch(FanOut):
             else:
                 encode = session.encode
                 frame = message.frames.get(encode) or message.frame(encode)
-                if session.send_frame(frame, len(message.data), limit):
+                if session.send_frame(frame, len(message.data)):
                     self.sent += 1
                 else:
                     self.slow.add(to)

@@ -3,7 +3,6 @@
 A `Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
 """
 
-import math
 from dataclasses import dataclass
 from logging import DEBUG
 from typing import Protocol, cast
@@ -130,18 +129,18 @@ class Session(OutboxListener):
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection has ended.")
-        if not self.send_frame(self.encode(opcode, data), len(data), self._services.send_limit):
+        if not self.send_frame(self.encode(opcode, data), len(data)):
             raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
 
-    def send_frame(self, frame: bytes, size: int, limit: float) -> bool:
+    def send_frame(self, frame: bytes, size: int) -> bool:
         """Send `frame`, a message of `size` bytes that `encode` returned. Only while CONNECTING or OPEN.
 
-        Returns False, and sends nothing, where bytes wait for the client and would be more than `limit` with these.
+        Returns False, and sends nothing, if more than `SEND_BUFFER` bytes would wait for the client.
         """
         connection = self.connection
         waiting = connection.buffered()
         if waiting:
-            if waiting + len(frame) > limit:
+            if waiting + len(frame) > self._services.send_limit:
                 return False
             self._services.memory.note(len(frame))
         info = self.info
@@ -269,9 +268,10 @@ class Session(OutboxListener):
             groups.leave(self.id, name)
 
     def _reply(self, reply: Message) -> None:
-        """Send the backend's message to the client, however much waits for it; more only once that was read."""
-        frame = self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data)
-        self.send_frame(frame, len(reply.data), math.inf)
+        """Send the backend's message to the client. If much waits then, the outbox is held until the client reads."""
+        self.info.messages_out += 1
+        self.info.bytes_out += len(reply.data)
+        self.connection.write(self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
         if self.buffered > self._services.send_limit:
             self.outbox.hold()
 
