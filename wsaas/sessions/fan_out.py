@@ -81,7 +81,7 @@ class FanOutQueue:
             self._run_queue.add(partial(self._take_turn, channel))
 
     def stop(self) -> None:
-        """Drop the work that is under way; nobody is told."""
+        """Drop the work that is under way. Its `on_done` is not called."""
         self._channels.clear()
         self._count = 0
 
