@@ -22,8 +22,6 @@ MAX_LOGGED_ORIGIN = 100
 """Maximum number of characters of an `Origin` that are logged."""
 
 _NO_API = "This address serves only WebSockets."
-_SERVER_OPTIONS = OutgoingResponse(200, b"", (("Allow", "GET, HEAD, PUT, DELETE, OPTIONS"),))
-"""The response to `OPTIONS *`, which asks about the server, not about a resource (RFC 9110 section 9.3.7)."""
 
 
 class Site:
@@ -32,7 +30,7 @@ class Site:
     `respond_to_path` answers a request whose target is a path.
     """
 
-    __slots__ = ("api", "context", "gate", "registry", "respond_to_path")
+    __slots__ = ("_server_options", "api", "context", "gate", "registry", "respond_to_path")
 
     def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
         """Serve the REST API, clients, or both. `gate`: admits the connections."""
@@ -41,6 +39,7 @@ class Site:
         self.gate = gate
         self.registry = registry
         self.respond_to_path: Callable[[Request], Response] = _no_api if api is None else api.respond
+        self._server_options = _server_options(api)
 
     def body_limit(self, request: Request) -> int:
         """Return how many bytes of the body are needed to answer `request` (see `http.request.BodyLimit`)."""
@@ -51,7 +50,7 @@ class Site:
         return self.api.body_limit(request)
 
     def authorizes(self, request: Request) -> bool:
-        """Return whether `request` shows that the backend owns its connection."""
+        """Return whether `request` is an authorized REST request, so that its connection is not counted as a client."""
         return self.api is not None and not self._lost_upgrade(request) and self.api.authorizes(request)
 
     def answer(self, item: Item, connection: Connection) -> bytes | DeferredResponse:
@@ -67,7 +66,7 @@ class Site:
         elif isinstance(item, RejectedRequest):
             response = error_response(item.error)
         else:
-            response = _SERVER_OPTIONS if request.target == b"*" else self.respond_to_path(request)
+            response = self._server_options if request.target == b"*" else self.respond_to_path(request)
         if isinstance(response, DeferredResponse):
             return response
         return serialize(response, self.context.clock.wall(), request)
@@ -109,6 +108,16 @@ class Site:
         """Return the address of the client. `peer`: the sender of `request`, which may be a trusted proxy."""
         forwarded = [entry.decode("latin-1") for entry in request.tokens(b"x-forwarded-for")]
         return self.context.settings.trusted_proxies.client(peer, forwarded)
+
+
+def _server_options(api: Api | None) -> OutgoingResponse:
+    """Return the response to `OPTIONS *`, which asks about the server, not about a resource (RFC 9110 section 9.3.7).
+
+    `Allow` has the methods of all routes, and GET for handshakes.
+    """
+    routes = () if api is None else api.routes
+    methods = {b"GET", b"OPTIONS"}.union(*(route.methods for route in routes))
+    return OutgoingResponse(200, b"", (("Allow", ", ".join(sorted(method.decode() for method in methods))),))
 
 
 def _no_api(_request: Request) -> OutgoingResponse:
