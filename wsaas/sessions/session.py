@@ -3,9 +3,10 @@
 A `Session` owns the state, the facts and the outbox; a `ClientConnection` owns the socket.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import DEBUG
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from wsaas import errors
 from wsaas.delivery.event_bodies import stored_disconnect_body
@@ -27,6 +28,13 @@ from wsaas.sessions.session_state import CLOSED, CLOSING, CONNECTING, DISCONNECT
 from wsaas.websocket import frames
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
+
+REFUSALS: Final[Mapping[Reason, errors.HTTPError]] = {
+    Reason.BACKEND_CLOSED: errors.Forbidden("The backend refused the connection."),
+    Reason.SHUTDOWN: errors.Unavailable("This node is shutting down.", RETRY_AFTER),
+    Reason.SLOW_CLIENT: errors.Unavailable("Too many messages are queued for this client.", RETRY_AFTER),
+}
+"""The response to the handshake, by the reason for which `Session.close` is called before the backend has answered."""
 
 
 class SessionListener(Protocol):
@@ -111,7 +119,7 @@ class Session(OutboxListener):
         self._set_closed(Reason.VIOLATION, code, text)
 
     def disconnected(self, unread: ClientConnection) -> None:
-        """The socket is closed. `unread` passes on the data that is still unread, then reports the end."""
+        """The socket is closed, but received data is still unread: `unread` passes it on, then reports the end."""
         self._detach_client(DISCONNECTED, Reason.CLIENT_LOST, unread)
         unread.start()
 
@@ -150,9 +158,12 @@ class Session(OutboxListener):
         return True
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
-        """Close with the code and text of `reason`, unless others are given; do nothing if it is closing already."""
+        """Close with the code and text of `reason`, unless others are given; do nothing if it is closing already.
+
+        While CONNECTING, only for a reason in `REFUSALS`.
+        """
         if self.state is CONNECTING:
-            self.refuse(_refusal(reason), reason)
+            self.refuse(REFUSALS[reason], reason)
         elif self.state is OPEN:
             close = Close(code or reason.code, reason.value if text is None else text)
             self.info.note_close(close)
@@ -303,13 +314,6 @@ class Session(OutboxListener):
             self.info.ended = self._services.clock.now()
             self._services.listener.client_disconnected(self)
             self.outbox.release()
-
-
-def _refusal(reason: Reason) -> errors.HTTPError:
-    """Return the error for a client that is closed for `reason` before the backend answered its POST."""
-    if reason is Reason.SHUTDOWN:
-        return errors.Unavailable("This node is shutting down.", RETRY_AFTER)
-    return errors.Forbidden("The backend refused the connection.")
 
 
 def _entry(session: Session) -> Entry:

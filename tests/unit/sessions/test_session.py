@@ -28,7 +28,7 @@ from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.information import information
 from wsaas.sessions.opening_handshake import OpeningHandshake
-from wsaas.sessions.session import Session
+from wsaas.sessions.session import REFUSALS, Session
 from wsaas.sessions.session_state import TRANSITIONS, State
 from wsaas.websocket import frames
 
@@ -237,7 +237,12 @@ def test_a_client_that_leaves_before_the_answer_gets_a_delete_unless_it_was_refu
 
 @pytest.mark.parametrize(("verdict", "owed"), OWED)
 @pytest.mark.parametrize(
-    ("reason", "fault"), [(Reason.BACKEND_CLOSED, errors.Forbidden), (Reason.SHUTDOWN, errors.Unavailable)]
+    ("reason", "fault"),
+    [
+        (Reason.BACKEND_CLOSED, errors.Forbidden),
+        (Reason.SHUTDOWN, errors.Unavailable),
+        (Reason.SLOW_CLIENT, errors.Unavailable),
+    ],
 )
 def test_a_client_that_is_refused_before_the_answer_gets_its_response_at_once(rig, reason, fault, verdict, owed):
     rig.session.close(reason)
@@ -252,9 +257,27 @@ def test_a_client_that_is_refused_before_the_answer_gets_its_response_at_once(ri
     assert rig.session.reason is reason
 
 
-def test_a_shutdown_refuses_a_connecting_client_with_retry_after(rig):
-    rig.session.close(Reason.SHUTDOWN)
+@pytest.mark.parametrize("reason", [Reason.SHUTDOWN, Reason.SLOW_CLIENT])
+def test_a_connecting_client_that_may_try_again_is_refused_with_retry_after(rig, reason):
+    rig.session.close(reason)
     assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
+
+
+ONLY_AFTER_THE_101 = {
+    Reason.CLIENT_CLOSED,
+    Reason.TIMED_OUT,
+    Reason.OUT_OF_MEMORY,
+    Reason.VIOLATION,
+    Reason.BACKEND_GONE,
+    Reason.TOO_LARGE,
+    Reason.UNDELIVERED,
+}
+WITHOUT_CLOSE = {Reason.CLIENT_LOST, Reason.REFUSED, Reason.GATEWAY_LOST}
+"""The client went away, was refused with an error of its own, or was lost with its process."""
+
+
+def test_each_reason_that_can_close_a_connecting_client_has_a_refusal():
+    assert set(REFUSALS) == set(Reason) - ONLY_AFTER_THE_101 - WITHOUT_CLOSE
 
 
 # Messages of the client.
