@@ -6,24 +6,28 @@ from wsaas.events import Closed, Disconnect, Message, Reason
 LOST = Disconnect("node/id", 1006, "", 5)
 
 
-@pytest.mark.parametrize(
-    ("reason", "label", "code"),
-    [
-        (Reason.CLIENT_CLOSED, "client closed", 1005),
-        (Reason.CLIENT_LOST, "client lost", 1006),
-        (Reason.TIMED_OUT, "timeout", 1001),
-        (Reason.VIOLATION, "protocol violation", 1002),
-        (Reason.BACKEND_CLOSED, "closed by backend", 1000),
-        (Reason.BACKEND_GONE, "backend gone", 1000),
-        (Reason.TOO_LARGE, "message too large", 1009),
-        (Reason.UNDELIVERED, "message not delivered", 1011),
-        (Reason.SHUTDOWN, "going away", 1001),
-        (Reason.REFUSED, "refused", 1006),
-        (Reason.GATEWAY_LOST, "gateway lost", 1006),
-    ],
-)
-def test_every_reason_has_its_label_and_its_close_code(reason, label, code):
-    assert (reason.value, reason.code) == (label, code)
+REASONS = {
+    Reason.CLIENT_CLOSED: ("client closed", 1005, False),
+    Reason.CLIENT_LOST: ("client lost", 1006, False),
+    Reason.TIMED_OUT: ("timeout", 1001, True),
+    Reason.OUT_OF_MEMORY: ("out of memory", 1013, True),
+    Reason.SLOW_CLIENT: ("slow client", 1013, True),
+    Reason.VIOLATION: ("protocol violation", 1002, False),
+    Reason.BACKEND_CLOSED: ("closed by backend", 1000, False),
+    Reason.BACKEND_GONE: ("backend gone", 1000, False),
+    Reason.TOO_LARGE: ("message too large", 1009, False),
+    Reason.UNDELIVERED: ("message not delivered", 1011, False),
+    Reason.SHUTDOWN: ("going away", 1001, False),
+    Reason.REFUSED: ("refused", 1006, False),
+    Reason.GATEWAY_LOST: ("gateway lost", 1006, False),
+}
+"""Label, close code, and whether the connection is closed without waiting for the client's Close."""
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_has_its_label_and_its_close_code(reason):
+    label = REASONS[reason][0]
+    assert (reason.value, reason.code, reason.is_final) == REASONS[reason]
     assert Reason(label) is reason  # type: ignore[call-arg]  # this looks a member up, it makes none
 
 
@@ -41,5 +45,5 @@ def test_events_are_values():
     assert Closed(1.0, 0.0, LOST) == Closed(1.0, 0.0, Disconnect("node/id", 1006, "", 5))
 
 
-def test_the_number_of_an_end_needs_nothing_to_be_known_of_what_was_before():
+def test_the_number_of_each_closed_event_is_the_same():
     assert Closed(1.0).number == Closed(2.0, 0.0, LOST).number == "end"
