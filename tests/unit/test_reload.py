@@ -1,11 +1,15 @@
 """The files that are reloaded on SIGHUP."""
 
+from dataclasses import fields
+
 import pytest
 
 from tests.support.fakes import make_settings
+from wsaas import setting_types
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.delivery.signature import Signer
-from wsaas.reload import file_sources
+from wsaas.reload import SECRET_FILES, TLS_FILES, file_sources
+from wsaas.settings import Settings
 from wsaas.transport.certificates import Certificates
 
 SECRET = "whsec_" + "A" * 32
@@ -19,6 +23,12 @@ class FakeCertificates(Certificates):
 
     def load(self):
         self.count += 1
+
+
+def test_each_setting_with_a_secret_or_a_pem_file_is_reloaded():
+    settings = fields(Settings)
+    assert [each.name + "_file" for each in settings if each.metadata["secret"]] == [*SECRET_FILES]
+    assert [each.name for each in settings if each.metadata["kind"] is setting_types.pem_path] == [*TLS_FILES]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 import math
+from dataclasses import fields
 
 import pytest
 
 from tests.support.fakes import FakeClock, make_settings
 from wsaas.clock import GRACE_S
+from wsaas.settings import Settings
 from wsaas.transport.timeouts import BATCH_GAP_S, BATCH_SIZE, SPREAD_SHARE, HasDeadline, Timeouts, check_interval
 
 
@@ -45,6 +47,16 @@ def clock():
 )
 def test_the_interval_is_a_tenth_of_the_shortest_timeout_within_bounds(values, seconds):
     assert check_interval(make_settings(**values)) == pytest.approx(seconds)
+
+
+TIMES = [setting.name for setting in fields(Settings) if "number of milliseconds" in setting.metadata["kind"].accepts]
+HAVE_THEIR_OWN_TIMERS = {"api_retry", "drain_timeout"}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_each_timeout_without_a_timer_of_its_own_determines_the_interval(name):
+    values = dict.fromkeys(TIMES, "100000") | {name: "1000"}
+    assert check_interval(make_settings(**values)) == (1.0 if name in HAVE_THEIR_OWN_TIMERS else 0.1)
 
 
 def test_deadlines_are_checked_at_each_interval_with_the_time(clock):
