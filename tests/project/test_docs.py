@@ -33,8 +33,9 @@ from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.message_answer import MAX_CONTEXT
 from wsaas.delivery.pool import Failure
-from wsaas.delivery.verdicts import Rejected, Retry
+from wsaas.delivery.verdicts import Actions, Rejected, Retry
 from wsaas.events import Closed, Message, Reason
+from wsaas.grammar import GROUP_NAME_FORM, MAX_GROUP_NAME
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
 from wsaas.http import request as http1
@@ -44,9 +45,10 @@ from wsaas.log import output as log
 from wsaas.memory import limit as memory_limit
 from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
 from wsaas.sessions import registry
-from wsaas.sessions.fan_out import FanOutQueue
+from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue
+from wsaas.sessions.publication import MAX_NAMED
 from wsaas.settings import DELETE_RETRY_FACTOR, Settings, variable
-from wsaas.transport import admission, descriptors, listener
+from wsaas.transport import admission, deferring, descriptors, listener
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
 from wsaas.websocket import frames
@@ -290,6 +292,31 @@ def test_the_limits_are_those_of_the_code():
     assert f"{pending.MAX_EARLY_DATA // 1024} KiB, then it is not read" in limits
 
 
+def test_publishes_are_bounded_as_said():
+    limits = section("Publishes")
+    slice_ms = f"{FAN_OUT_SLICE_S * 1000:g} ms"
+    assert f"before others have their turn | {slice_ms}, or one client |" in limits
+    assert f"| {deferring.MAX_BUFFERED_BYTES // 1024} KiB, then the connection is not read |" in limits
+    assert f"| clients that an answer names in `slow` or `gone` | {MAX_NAMED:,}; the others are only" in limits
+    assert f"| name of a group | {MAX_GROUP_NAME} characters |" in limits
+    groups = section("Groups")
+    assert f"1 to {MAX_GROUP_NAME} characters of `{GROUP_NAME_FORM.rpartition('of ')[2]}`" in groups
+    assert f"served in slices of {slice_ms}" in groups
+    assert f"up to {MAX_NAMED:,}" in groups
+
+
+def test_the_headers_of_an_answer_to_a_message_are_listed_in_the_order_in_which_they_act():
+    table = section("PUT: a client sent a message")
+    rows = re.findall(r"^\| `(Ws-\w+)", table, re.MULTILINE)
+    assert [row.removeprefix("Ws-").lower() for row in rows] == [each.name for each in fields(Actions)]
+    assert {row.lower().encode() for row in rows} == heads.ACTION_HEADERS
+
+
+@pytest.mark.parametrize("name", ["sent", "gone", "slow", "closed", "missing"])
+def test_what_a_request_about_many_clients_answers_is_described(name):
+    assert f"`{name}`" in section("Groups") + section("Many clients in one request")
+
+
 def described_requests() -> set[tuple[str, str]]:
     """Return method and path of each request in the table of the REST API; `ws_uri` stands for any id."""
     table = section("REST API").partition("### ")[0]
@@ -306,7 +333,11 @@ def test_the_table_of_requests_has_each_route_and_no_other():
         registry.Registry(settings, clock, FakeWebhook(), journal.NoJournal(), 10),
         FanOutQueue(RunQueue(clock), 1),
     )
-    examples = {path: b"/" + b"A" * 22 if path == "ws_uri" else path.encode() for _, path in described}
+    an_id = "A" * 22
+    examples = {
+        path: path.replace("ws_uri", f"/{an_id}").replace("{id}", an_id).replace("{name}", "lobby").encode()
+        for _, path in described
+    }
     served = set()
     for route in api.routes:
         # A route that the table lacks is shown by its pattern.

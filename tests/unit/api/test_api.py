@@ -362,7 +362,7 @@ def test_a_put_to_a_client_that_is_being_closed_is_gone(rig):
 def test_a_get_describes_the_client(rig):
     answer = rig.ask("GET", rig.path)
     assert answer.status == 200
-    assert answer.json == {"code": "OK", **information(rig.session, rig.clock)}
+    assert answer.json == {"code": "OK", **information(rig.session, rig.registry.services)}
     assert answer.json["id"] == rig.session.id
 
 
@@ -475,11 +475,18 @@ def test_other_methods_of_a_connection_are_not_allowed(rig, method, known):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/connections"])
-def test_health_and_the_list_support_only_get_and_head(rig, method, path):
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_supports_only_get_and_head(rig, method, path):
     answer = rig.ask(method, path)
     assert answer.said == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_the_connections_support_only_get_head_and_put(rig, method):
+    answer = rig.ask(method, "/connections")
+    assert answer.said == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "GET, PUT, HEAD"
 
 
 # The list.
@@ -503,7 +510,7 @@ def test_the_list_describes_the_node_and_each_client_as_a_get_does(rig):
         "node": "localhost:8080",
         "started_at": rfc3339(rig.clock.wall() - 90.0),
         "total": 2,
-        "connections": [information(session, rig.clock) for session in rig.sessions],
+        "connections": [information(session, rig.registry.services) for session in rig.sessions],
         "next": None,
     }
     for session in rig.sessions:

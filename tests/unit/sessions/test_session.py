@@ -59,7 +59,8 @@ class Rig:
         if preferred:
             values["subprotocols"] = preferred
         self.journal: Any = journal or NoJournal()
-        services = make_services(make_settings(**values), self.clock, self.webhook, self.listener, self.journal)
+        self.services = make_services(make_settings(**values), self.clock, self.webhook, self.listener, self.journal)
+        services = self.services
         handshake = make_handshake(offered, authorization)
         info = ConnectionInfo(ID, services.settings.ws_hostname.text, handshake, "192.0.2.7", self.clock)
         self.session = Session(services, info, handshake)
@@ -889,6 +890,7 @@ def test_the_information_of_a_client_that_waits_for_the_backend(rig):
         "query": "a=b",
         "subprotocol": None,
         "context": None,
+        "groups": [],
         "messages_in": 0,
         "messages_out": 1,
         "bytes_in": 0,
@@ -901,7 +903,7 @@ def test_the_information_of_a_client_that_waits_for_the_backend(rig):
 def test_the_information_of_an_open_connection():
     rig = Rig(["chat"])
     start = rig.clock.wall()
-    rig.webhook.answer(Accepted("chat", "ctx"))
+    rig.webhook.answer(Accepted("chat", "ctx", ("lobby", "a")))
     rig.receive(b"12")
     rig.receive(b"345")
     rig.clock.advance(3.0)
@@ -913,6 +915,7 @@ def test_the_information_of_an_open_connection():
     assert information["connected_at"] == rfc3339(start)
     assert information["last_seen_at"] == rfc3339(start + 3.0)
     assert (information["subprotocol"], information["context"]) == ("chat", "ctx")
+    assert information["groups"] == ["lobby", "a"]
     assert (information["messages_in"], information["bytes_in"]) == (2, 5)
     assert (information["inbox"], information["buffered"]) == (515, 77)
     rig.session.close(Reason.SHUTDOWN)
