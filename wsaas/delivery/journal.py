@@ -92,7 +92,7 @@ class SqliteJournal:
     """Keeps connections in the file `path` (see `JournalFile`).
 
     `call_soon(callback, *args)` schedules a call on the event loop, from any thread. `remembered` has to be set before
-    `open`; it returns all connections that belong in the file, except those whose `add` is pending.
+    `open`; it returns all connections that belong in the file, including those whose `add` is pending.
     """
 
     def __init__(self, path: Path, clock: Clock, call_soon: Callable[..., object], *, sync_full: bool = False) -> None:
@@ -308,6 +308,6 @@ def _writes_to_retry(batch: _Batch) -> list[_Write]:
     """Return the changes of a failed batch to retry: all but the additions, whose clients were refused."""
     added = [write for write in batch.writes if write.statement is _INSERT]
     others = [_Write(write.statement, write.values) for write in batch.writes if write.statement is not _INSERT]
-    # A file that was rewritten just before contains the connections of the refused clients.
+    # A file that was rewritten just before contains these connections too: `remembered` includes pending additions.
     was_rewritten = batch.is_intact and batch.remembered is not None
     return others + ([_Write(_DELETE, write.values[:1]) for write in added] if was_rewritten else [])
