@@ -209,7 +209,7 @@ async def test_a_socket_without_permission_to_connect_is_left_alone(
     # Root may connect to any socket, so the refusal is faked.
     monkeypatch.setattr("wsaas.transport.listener.socket.socket.connect_ex", lambda *_: errno.EACCES)
     error = await refused(stage, listen=f"unix:{path}")
-    assert error.strerror == "a socket exists there that cannot be connected to: Permission denied"
+    assert error.strerror == "a socket exists there, but connecting to it failed: Permission denied"
     assert path.exists()
 
 

@@ -361,7 +361,7 @@ async def test_a_refusal_by_a_full_node_arrives_over_tls(
     monkeypatch.setattr(admission, "MAX_REFUSED", 1)
     node = await stage.node(**secured, control_listen=f"127.0.0.1:{free_port()}")
     few, warning = stage.messages()
-    assert few == "the limit of open files (4) allows only 1 client and 1 connection to the backend: raise it"
+    assert few == "the limit of open files (4) allows only 1 client, and 1 connection to the backend: raise it"
     assert warning.startswith("WS_HOSTNAME=")
     await node.upgraded()
     answer = await node.rest("GET", "/healthz")

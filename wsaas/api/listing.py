@@ -29,7 +29,7 @@ def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
     """
     query = read_query(request)
     if query.get("state", "ending") != "ending":
-        raise BadRequest("state must be ending, or absent for live connections.")
+        raise BadRequest('state must be "ending"; leave it out to list live connections.')
     sessions = registry.ending() if "state" in query else registry.live()
     fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
     return _page(query, sessions, registry, fields)

@@ -43,7 +43,7 @@ def refuse_content_coding(request: Request) -> None:
 def check_memory(request: Request, memory: MemoryLimit, max_size: int) -> None:
     """Raise `TooManyRequests` where the body of `request`, at most `max_size` bytes, is more than memory allows."""
     if memory.allowance < min(max_size, declared_size(request)):
-        raise TooManyRequests("This node is short of memory: push it again later.", RETRY_AFTER)
+        raise TooManyRequests("This node is short of memory: send the message again later.", RETRY_AFTER)
 
 
 def declared_size(request: Request) -> float:

@@ -28,14 +28,14 @@ _NOT_SHOWN = re.compile(
 _SPACE = re.compile(r"\s+")
 _NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
-_ALL_METHODS = "the backend has to take POST, PUT and DELETE at the path in API_URI"
+_ALL_METHODS = "the backend has to support POST, PUT and DELETE at the path in API_URI"
 _HINTS = {
     400: "the backend's log should say what it expects; the Host may be one that it does not allow",
     401: "the handshake's Authorization is passed on unchanged",
     403: "if the backend checks CSRF tokens, exempt this path",
     404: "check the path in API_URI",
     405: _ALL_METHODS,
-    411: "the backend has to take a body with Content-Length",
+    411: "the backend has to accept a body with Content-Length",
     415: "messages are sent as text/plain or application/octet-stream, POST and DELETE as application/json",
     422: "the backend's log should say what it expects",
     501: _ALL_METHODS,

@@ -41,7 +41,7 @@ def warn_of_few(budget: DescriptorBudget) -> None:
     """Log a warning when `budget` leaves few descriptors for clients."""
     if budget.clients < FEW_CLIENTS:
         logger.warning(
-            "the limit of open files (%d) allows only %s and %s to the backend: raise it",
+            "the limit of open files (%d) allows only %s, and %s to the backend: raise it",
             budget.clients + budget.backend + budget.control + budget.spare,
             counted(budget.clients, "client"),
             counted(budget.backend, "connection"),

@@ -189,7 +189,7 @@ def _remove_stale(path: str, *, is_locked: bool) -> None:
     elif result in (0, errno.EAGAIN, errno.EPROTOTYPE):
         raise OSError(errno.EADDRINUSE, "it is in use by another process")
     else:
-        raise OSError(result, f"a socket exists there that cannot be connected to: {os.strerror(result)}")
+        raise OSError(result, f"a socket exists there, but connecting to it failed: {os.strerror(result)}")
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -171,7 +171,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             "WARNING",
             (
                 "DELETE /hook: the backend answered 405; the request is sent again for up to 300 s; "
-                "the backend has to take POST, PUT and DELETE at the path in API_URI"
+                "the backend has to support POST, PUT and DELETE at the path in API_URI"
             ),
         ),
     ],

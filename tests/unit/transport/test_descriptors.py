@@ -33,7 +33,7 @@ def test_clients_get_at_least_half_of_few_descriptors(descriptors, backend):
 def test_few_descriptors_cause_a_warning(caplog):
     warn_of_few(divide_descriptors(150, 128))
     assert [record.getMessage() for record in caplog.records] == [
-        "the limit of open files (150) allows only 77 clients and 37 connections to the backend: raise it"
+        "the limit of open files (150) allows only 77 clients, and 37 connections to the backend: raise it"
     ]
 
 
