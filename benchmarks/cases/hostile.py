@@ -24,7 +24,7 @@ from benchmarks.targets import add_checkouts_option
 from benchmarks.targets.wsaas import Wsaas
 
 TRIES = 3
-"""Most runs for one that other programs did not disturb."""
+"""Maximum number of attempts to get a run that other programs do not disturb."""
 
 PRIORITY = -10
 """Niceness of the gateway and of this process, where the system allows it, so that other programs disturb them less."""

@@ -18,7 +18,7 @@ from benchmarks.targets import TARGETS, targets_named
 from benchmarks.targets.base import Target, TargetError
 
 TRIES = 10
-"""Most runs for one that other programs did not disturb."""
+"""Maximum number of attempts to get a run that other programs do not disturb."""
 
 
 def parser_of(program: str, description: str) -> ArgumentParser:
@@ -34,7 +34,7 @@ def parser_of(program: str, description: str) -> ArgumentParser:
     add("--repeats", type=int, default=5)
     add("--seconds", type=float, default=3, help="length of a run")
     add("--warmup", type=float, default=1, help="seconds of load before a run")
-    add("--api-connections", type=int, default=128, help="most connections of the target to the backend")
+    add("--api-connections", type=int, default=128, help="maximum number of connections from the target to the backend")
     add("--rate", type=float, default=0, help="messages a second, sent without waiting for answers (open loop)")
     add("--delay", type=float, default=0, help="seconds that the backend takes to answer")
     add("--calm", type=float, default=1, help="repeat a run in which other programs had more than this share of a core")

@@ -63,7 +63,7 @@ class Measurement:
     connections: int = 0
     """Connections that they made."""
     growth: int = 0
-    """Most resident memory beside them, less that before."""
+    """Peak of the resident memory beside them, less that before."""
     kept: int = 0
     """The same at the end."""
     error: str = ""

@@ -42,13 +42,13 @@ SUSTAINED_FAILURES = 64
 """Trials are paced when requests of this many connections failed with no success in between."""
 
 MAX_TRIALS = 8
-"""Most trials under way at a time while the breaker is half-open."""
+"""Maximum number of concurrent trials while the breaker is half-open."""
 
 TRIAL_SLOT_S = 1.0
 """Seconds after which a hung trial frees its slot."""
 
 FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S = 0.1, 1.0
-"""Seconds before the first probe, and the most between two probes. Each delay is twice the previous one."""
+"""Seconds before the first probe, and the maximum between two probes. Each delay is twice the previous one."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
 """Statuses of a proxy that gets no answer from the backend, or of an overloaded backend."""

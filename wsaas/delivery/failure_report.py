@@ -10,7 +10,7 @@ from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 
 EXCERPT_LENGTH = 160
-"""Most characters of a response that are logged."""
+"""Maximum number of characters of a response that are logged."""
 
 EXCERPT_SOURCE = 4096
 """Bytes at the start of a body from which the excerpt is taken."""

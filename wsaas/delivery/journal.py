@@ -27,7 +27,7 @@ from wsaas.log.wording import counted
 __all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
 
 MIN_BATCH_INTERVAL_S = 0.001
-"""Least seconds between two batches for the thread: changes made meanwhile share a commit. Without this pause, the
+"""Minimum seconds between two batches for the thread: changes made in between share a commit. Without this pause, the
 threads of a busy node contend for the interpreter's lock several times for each client."""
 
 RETRY_INTERVAL_S = 1.0
@@ -37,7 +37,7 @@ CHECK_INTERVAL_S = 0.5
 """Seconds between two checks of the file. Not at each write, as a check releases the interpreter's lock twice."""
 
 CLOSE_TIMEOUT_S = 5.0
-"""Most seconds that a stop waits for the disk."""
+"""Maximum seconds that a stop waits for the disk."""
 
 _INSERT = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
 _SET_CONTEXT = "UPDATE connections SET context = ? WHERE id = ?"

@@ -11,7 +11,7 @@ from wsaas.http.response import Response
 from wsaas.websocket.frames import MAX_REASON, Close, valid_text
 
 MAX_CONTEXT: Final = 4096
-"""Most characters of a context."""
+"""Maximum length of a context, in characters."""
 
 MAX_SHOWN: Final = 40
 """Bytes of an invalid header that are logged."""

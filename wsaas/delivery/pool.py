@@ -104,9 +104,11 @@ class Opener(Protocol):
 class Limits:
     """The limits of a pool.
 
-    `connections`: most connections. `attempt`: seconds for one request. `idle`: seconds that a connection may be idle.
-    `body`: most bytes of a response body. `age`: seconds after which a connection is replaced, so that a change of the
-    host name's addresses is followed.
+    `connections`: maximum number of connections.
+    `attempt`: seconds for one request.
+    `idle`: seconds that a connection may be idle.
+    `body`: maximum size of a response body, in bytes.
+    `age`: seconds after which a connection is replaced, so that the pool follows changes in DNS.
     """
 
     connections: int

@@ -19,13 +19,13 @@ from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
 MAX_UNDER_WAY = 16
-"""Most DELETEs under way at a time: they must not hold up the requests of connected clients."""
+"""Maximum number of concurrent DELETEs: they must not hold up the requests of connected clients."""
 
 RETRY_INTERVAL_S = 60.0
 """Seconds between two attempts of a DELETE that was given up."""
 
 MAX_OWED = 10_000
-"""Most DELETEs that this process retries after giving them up; further ones wait for the next start."""
+"""Maximum number of DELETEs that this process retries after giving them up; others wait for the next start."""
 
 
 class _Orphan(OutboxListener):

@@ -9,7 +9,7 @@ FIRST_RETRY_DELAY_S = 0.1
 """Seconds. The delay before the n-th retry is at most 2^n times this."""
 
 MAX_RETRY_DELAY_S = 10.0
-"""Most seconds before a retry, unless the backend asks for more with `Retry-After`."""
+"""Maximum seconds before a retry, unless the backend asks for more with `Retry-After`."""
 
 _MAX_DOUBLINGS = 16
 

@@ -104,7 +104,7 @@ class Webhook:
         self.breaker = breaker
         self._wall = wall
         self.timeout = settings.api_timeout
-        """Most seconds of one attempt."""
+        """Time limit for one attempt, in seconds."""
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request, None if no secret is set. Its secrets may be replaced while it is used."""
         self._target = settings.api_uri.target

@@ -33,7 +33,7 @@ class Body:
     __slots__ = ("_count", "_data", "complete", "discarded", "is_too_large", "limit")
 
     def __init__(self, limit: int) -> None:
-        """Start empty."""
+        """Keep at most `limit` bytes."""
         self._count = 0
         self._data: bytes | bytearray = b""
         self.complete = False

@@ -6,7 +6,7 @@ from wsaas.access import address_block
 
 
 class AddressLimit:
-    """Counts connections by address block (see `access.address_block`). `limit`: most per block, 0 for no limit."""
+    """Counts connections by address block (see `access.address_block`). `limit`: per block, 0 for no limit."""
 
     __slots__ = ("_counts", "limit")
 

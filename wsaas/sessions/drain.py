@@ -11,10 +11,10 @@ from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED
 
 MAX_CLOSE_INTERVAL_S = 0.05
-"""Most seconds between two Closes: a node with few clients does not use all of its time."""
+"""Maximum seconds between two Closes, so that a node with few clients stops early."""
 
 COUNTING_S = 1.0
-"""Most seconds for reading and counting messages that came too late to be delivered."""
+"""Time limit, in seconds, for reading and counting messages that came too late to be delivered."""
 
 POLL_S = 0.005
 """Seconds between two checks whether all of these messages were read."""

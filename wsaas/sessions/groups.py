@@ -30,7 +30,7 @@ class Groups(Generic[Member]):
     __slots__ = ("_members", "_names", "limit")
 
     def __init__(self, limit: int) -> None:
-        """Start without groups."""
+        """Let a client be in at most `limit` groups."""
         self.limit = limit
         self._members: dict[str, dict[str, Member]] = {}
         # A dict keeps the order in which a client joined.

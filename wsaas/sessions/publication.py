@@ -10,7 +10,7 @@ from wsaas.sessions.session_state import CONNECTING, OPEN
 from wsaas.websocket.frames import Encoder
 
 MAX_NAMED: Final = 1000
-"""Clients that a response names at most. Those above are only counted."""
+"""Maximum number of clients that a response names. Further ones are only counted."""
 
 Recipients = Callable[[], Iterable[Session]]
 """Returns the clients when the work begins. They are copied then: who joins or leaves later changes nothing."""

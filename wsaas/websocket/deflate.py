@@ -131,7 +131,7 @@ class Inflater:
     __slots__ = ("_remaining", "_stream")
 
     def __init__(self, limit: int) -> None:
-        """Start with an empty window."""
+        """Inflate a message to at most `limit` bytes."""
         self._remaining = limit
         self._stream = zlib.decompressobj(-_MAX_BITS)
 
