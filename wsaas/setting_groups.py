@@ -148,8 +148,9 @@ class LimitSettings:
     max_memory: int | None = setting(
         setting_types.memory.or_zero("no limit"),
         None,
-        "Memory (bytes) that the process may use. Above it, the clients that use the most are not read and pushes to "
-        "them get 429; then handshakes get 503. Default: half of the memory of the machine or cgroup. `0`: no limit",
+        "Memory (bytes) that the process may use. Above it, the gateway stops reading from the clients that use the "
+        "most, and pushes to them get 429; then handshakes get 503. Default: half of the memory of the machine or "
+        "cgroup. `0`: no limit",
         unset=None,
     )
     max_connections: int = setting(
@@ -193,7 +194,8 @@ class LimitSettings:
     inbox: int = setting(
         setting_types.positive_size,
         "262144",
-        "Bytes of one client's messages that may be queued for the backend. Beyond it, its socket is not read",
+        "Bytes of one client's messages that may be queued for the backend. Beyond it, the gateway stops reading from "
+        "the client",
     )
 
 

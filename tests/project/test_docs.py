@@ -289,7 +289,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"falls from {largest} MiB to {smallest} KiB" in limits
     assert f"falls from {largest} MiB to {smallest} KiB" in " ".join(section("Memory", OPERATIONS).split())
     assert f"for each {memory_limit.SAMPLE_BYTES >> 20} MiB that arrive" in limits
-    assert f"{pending.MAX_EARLY_DATA // 1024} KiB, then it is not read" in limits
+    assert f"{pending.MAX_EARLY_DATA // 1024} KiB, then the gateway stops reading until the 101 |" in limits
 
 
 def test_publishes_are_bounded_as_said():

@@ -2,8 +2,8 @@
 
 Each client has its own limits (`INBOX`, `SEND_BUFFER`, `MAX_MESSAGE_SIZE`), but thousands of clients at these limits
 would exceed the memory of the machine. While the process is above its limit, each client has an allowance, which
-shrinks. Clients above their allowance are not read, and pushes to them are refused. Small messages of other clients
-flow as before.
+shrinks. The gateway stops reading from clients above their allowance, and refuses pushes to them. Small messages of
+other clients flow as before.
 """
 
 import math

@@ -61,7 +61,7 @@ class PacedReader(asyncio.Protocol, ABC):
 
     def resume(self) -> None:
         """Continue to read, unless there is another reason to pause."""
-        # The client was not read meanwhile, so its silence proves nothing.
+        # Reading was paused meanwhile, so the client's silence proves nothing.
         self.session.info.last_seen = self._context.clock.now()
         self._paused_by -= {CONSUMER}
         self._read_frames()
@@ -142,7 +142,7 @@ class PacedReader(asyncio.Protocol, ABC):
         if reason not in self._paused_by:
             return
         self._paused_by -= {reason}
-        # The client was not read meanwhile, so its silence proves nothing.
+        # Reading was paused meanwhile, so the client's silence proves nothing.
         self.session.info.last_seen = self._context.clock.now()
         if not self._paused_by:
             self._read_slice()

@@ -1,4 +1,4 @@
-"""Why a connection is not read at the moment."""
+"""Why reading from a connection is paused."""
 
 from enum import Enum
 

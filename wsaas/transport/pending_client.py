@@ -13,7 +13,7 @@ from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.handshake import Handshake, accept
 
 MAX_EARLY_DATA: Final = 64 * 1024
-"""Bytes that a client may send before its 101. A client that sends more is not read until its 101."""
+"""Bytes that a client may send before its 101. Beyond it, the gateway stops reading from the client until the 101."""
 
 
 class PendingClientProtocol(asyncio.Protocol):

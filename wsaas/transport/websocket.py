@@ -122,7 +122,7 @@ class WebSocketProtocol(PacedReader):
         if now - session.info.last_seen < ping_interval:
             return
         if self._paused_by - {CONSUMER} or session.outbox.backlogged:
-            # The gateway or the backend is the reason that the client is not read, so its silence proves nothing.
+            # The gateway or the backend is the reason for a pause in reading, so the client's silence proves nothing.
             session.info.last_seen = now
         elif self._pinged_at <= session.info.last_seen:
             # Always ping before a time-out, even after a long wait for the 101 or a stall of this process.

@@ -185,7 +185,7 @@ def test_a_client_with_too_many_undelivered_messages_is_not_read_until_the_backe
         rig.webhook.answer(DELIVERED)
     assert rig.transport.reading
     assert len(rig.messages) == 6
-    # The client was not read, so its silence proves nothing.
+    # Reading was paused, so the client's silence proves nothing.
     assert rig.session.info.last_seen == rig.clock.now()
 
 
@@ -996,7 +996,7 @@ def test_the_memory_limit_is_told_of_long_messages(tight):
     assert noted[0] <= 40_000 < noted[1] <= 70_000
 
 
-# A client that is not read while it is being closed
+# A client that is being closed while reading from it is paused
 
 
 def test_a_client_is_not_dropped_while_its_close_may_be_unread():
