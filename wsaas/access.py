@@ -25,8 +25,9 @@ IPV6_BLOCK_BITS = 64
 class Origins:
     """The web origins (RFC 6454) that may connect, in lower case.
 
-    `exact`: complete origins; `domains`: scheme and host suffix such as `.example.com`; `everyone`: whether any origin
-    may connect.
+    `exact`: complete origins.
+    `domains`: scheme and host suffix such as `.example.com`.
+    `everyone`: whether any origin may connect.
     """
 
     exact: frozenset[str] = frozenset()

@@ -128,7 +128,7 @@ class SlowClient(HTTPError):
 
 
 class TooManyRequests(HTTPError):
-    """Too many connections from one address, or too many clients for the backend; sent with `Retry-After`."""
+    """Too many connections from one address, too many clients for the backend, or too little memory for a message."""
 
     status = 429
     code = "TOO_MANY_REQUESTS"

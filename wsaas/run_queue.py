@@ -26,7 +26,7 @@ class RunQueue:
     __slots__ = ("_clock", "_running", "timer", "waiting")
 
     def __init__(self, clock: Clock, timer: Callable[[], float] = time.perf_counter) -> None:
-        """Start empty."""
+        """Run the calls in turns of the loop of `clock`."""
         self._clock = clock
         self._running = False
         self.timer = timer

@@ -31,7 +31,7 @@ class Authorization:
         self.tokens = BearerTokens(settings.control_token)
 
     def check(self, request: Request) -> None:
-        """Raise `Unauthorized` without a valid token, `Forbidden` if a web page may have made the request."""
+        """Raise `Unauthorized` if a required token is missing or wrong, `Forbidden` if a web page may be the sender."""
         headers = request.headers
         if self._needs_token:
             if not self.tokens.accept(headers.get(b"authorization")):

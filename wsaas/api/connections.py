@@ -106,12 +106,12 @@ class ConnectionResource:
 def read_close(body: bytes) -> tuple[int, str]:
     """Return the close code and reason in the body of a DELETE. Raises `BadClose`."""
     try:
-        order: Any = orjson.loads(body) if body else {}
+        content: Any = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
-        order = None
-    if not isinstance(order, dict):
+        content = None
+    if not isinstance(content, dict):
         raise errors.BadClose('The body must be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
-    code, reason = order.get("code", _NORMAL_CLOSURE), order.get("reason", "")
+    code, reason = content.get("code", _NORMAL_CLOSURE), content.get("reason", "")
     # Not `isinstance`: a bool is an int too.
     if type(code) is not int or (code != _NORMAL_CLOSURE and code not in _PRIVATE_CODES):
         raise errors.BadClose("The code must be 1000, or a number from 3000 to 4999.")

@@ -24,8 +24,8 @@ LONGEST_PAGE: Final = 1000
 def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
     """Answer a page of connections, for a backend to compare its records with.
 
-    The connections are the live ones, oldest first, or with `state=ending` those whose DELETE is owed, in the order in
-    which they ended. Raises `BadRequest`.
+    The connections are the live ones, oldest first, or with `state=ending` the ended ones whose DELETE is not
+    acknowledged yet, in the order in which they ended. Raises `BadRequest`.
     """
     query = read_query(request)
     if query.get("state", "ending") != "ending":

@@ -22,9 +22,10 @@ def no_body(_request: Request, *_names: str) -> int:
 class Route:
     """The handlers of the paths that match a pattern.
 
-    `methods`: the handler of each method; a route with a GET also has a HEAD, with the same handler. `body_limit`:
-    called with the arguments of a handler as soon as the head is complete; see `http.request.BodyLimit`. `is_public`:
-    no authorization is needed.
+    `methods`: the handler of each method; a route with a GET also has a HEAD, with the same handler.
+    `body_limit`: called with the arguments of a handler as soon as the head is complete; see `http.request.BodyLimit`.
+    By default, the body is discarded, and the handler gets an empty one.
+    `is_public`: no authorization is needed.
     """
 
     __slots__ = ("_allow", "body_limit", "is_public", "methods", "pattern")

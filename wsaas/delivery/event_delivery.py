@@ -33,7 +33,7 @@ class OutboxListener:
         """The backend answered the `Opened`."""
 
     def requested(self, actions: Actions) -> None:
-        """The backend took a message, and asks for `actions` in its answer."""
+        """The backend acknowledged a message, and asks for `actions` in its answer."""
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """A message was given up: close the client for `reason`."""
@@ -74,7 +74,7 @@ class EventDelivery:
     __slots__ = ("_current", "_retries", "_services", "_timer", "_webhook", "listener", "state", "subject")
 
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
-        """Start without an event."""
+        """Deliver the events of `subject` through `services`. `listener`: gets the results."""
         self._current: Event = NO_EVENT
         self.listener = listener
         self._retries = NO_RETRIES
@@ -183,12 +183,12 @@ class EventDelivery:
 
     def _begin_retries(self, failures: int = 0) -> None:
         """Start the retry window of the current event."""
-        self._journal_closed()
+        self._journal_disconnect()
         self._retries = Retries(self._webhook.windows[type(self._current)], self._services.clock.now(), failures)
         if isinstance(self._current, Closed):
             self.listener.disconnect_delayed()
 
-    def _journal_closed(self) -> None:
+    def _journal_disconnect(self) -> None:
         """Write the current event to the journal if it is a `Closed` that may have been sent, unless it is there.
 
         So this process and the next one send the same bytes.

@@ -25,7 +25,7 @@ class Backpressure:
     __slots__ = ("_high", "_source", "level", "paused")
 
     def __init__(self, high: int, source: Source) -> None:
-        """Pause and resume `source`."""
+        """Pause `source` above `high` bytes."""
         self._high = high
         self._source = source
         self.level = 0
@@ -52,7 +52,7 @@ class Inbox:
     __slots__ = ("_events", "pressure")
 
     def __init__(self, high: int, source: Source) -> None:
-        """Start empty; pause `source` above `high` bytes."""
+        """Pause `source` above `high` bytes."""
         self._events: deque[Event] = deque()
         self.pressure = Backpressure(high, source)
 

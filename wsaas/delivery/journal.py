@@ -2,7 +2,7 @@
 
 A connection is added before its POST is sent, and removed when its DELETE is delivered. The DELETE itself is written
 only if its first attempt fails. So a gateway that was killed at any moment sends, at its next start, every DELETE that
-is still owed, with the same `ce-id`.
+has not been acknowledged, with the same `ce-id`.
 
 A thread writes the file. Changes that come while it is busy go into its next transaction: the busier the node, the more
 connections share a commit. The thread also checks the file: if it was removed, replaced or truncated, it is rewritten
@@ -96,7 +96,7 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, clock: Clock, call_soon: Callable[..., object], *, sync_full: bool = False) -> None:
-        """Open nothing yet."""
+        """Prepare to use the file `path`; `open` opens it. `sync_full`: wait for the disk at each commit."""
         self._path = path
         self._clock = clock
         self._call_soon = call_soon
@@ -289,8 +289,9 @@ class _Write:
 class _Batch:
     """Changes that are committed together, and the outcome.
 
-    `remembered`: the connections from which a damaged file is rewritten, None to leave it as it is. `count`: the number
-    of connections in the rewritten file. `is_reported`: the outcome has reached the event loop.
+    `remembered`: the connections from which a damaged file is rewritten, None to leave it as it is.
+    `count`: the number of connections in the rewritten file.
+    `is_reported`: the outcome has reached the event loop.
     """
 
     __slots__ = ("count", "error", "is_intact", "is_reported", "remembered", "writes")

@@ -86,7 +86,7 @@ class JournalFile:
     """
 
     def __init__(self, path: Path, *, sync_full: bool = False) -> None:
-        """Open nothing yet."""
+        """Prepare to use the file `path`; `open` opens it."""
         self._path = path
         self._sync_full = sync_full
         self._identities: dict[Path, _Identity] = {}

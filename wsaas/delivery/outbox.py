@@ -18,7 +18,7 @@ class Outbox(EventDelivery):
     __slots__ = ("_inbox", "held")
 
     def __init__(self, services: DeliveryServices, subject: Subject, listener: OutboxListener) -> None:
-        """Start without events; pause `listener` while more than `INBOX` bytes wait."""
+        """Deliver the events of `subject` through `services`. `listener`: paused while more than `INBOX` bytes wait."""
         super().__init__(services, subject, listener)
         # Created when an event has to wait: most connections never need it.
         self._inbox: Inbox | None = None
@@ -67,7 +67,7 @@ class Outbox(EventDelivery):
         """
         if self.state is DONE or self.state is ABANDONED:
             return []
-        self._journal_closed()
+        self._journal_disconnect()
         undelivered = [] if self.state is IDLE else [self._current]
         if self._inbox is not None:
             undelivered += self._inbox.events()

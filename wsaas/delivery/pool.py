@@ -74,14 +74,16 @@ next sweep closes it, which comes within a tenth of `Limits.age`."""
 class Exchange(ABC):
     """A request, as bytes. `answered` is called with its outcome.
 
-    `wait_timeout`: seconds that it may wait for a connection. `deadline`: when it has waited for too long. `retried`:
-    its sender sends it again after a failure. `fresh`: it must be sent on a connection that has not been used before.
+    `wait_timeout`: seconds that it may wait for a connection.
+    `deadline`: when it has waited for too long.
+    `retried`: its sender sends it again after a failure.
+    `fresh`: it must be sent on a connection that has not been used before.
     """
 
     __slots__ = ("deadline", "fresh", "request", "retried", "wait_timeout")
 
     def __init__(self, request: bytes, wait_timeout: float, *, retried: bool) -> None:
-        """Make an exchange for `request`."""
+        """Send `request`; it may wait for a connection for `wait_timeout` seconds."""
         self.request = request
         self.wait_timeout = wait_timeout
         self.retried = retried
@@ -137,19 +139,20 @@ class PooledConnection(asyncio.Protocol):
 
     `deadline`: when the response is overdue or, without an exchange, when the connection has been idle too long.
     `expires`: when it is too old to take another exchange.
-    `reused`: the connection was idle before, so the backend may have closed it while the request was on its way. Such a
-    connection was *stale* if it ends before any data is received, or with a 408 that closes it: servers and proxies end
-    connections like this when no request arrives in time. The request is then sent again at once, on a fresh
-    connection. That is safe for every method: the 408 says that the server did not receive a complete request (RFC 9110
-    section 15.5.9). On a fresh connection there is no such race, so a 408 is a response like any other.
+    `reused`: the connection was idle before, so the backend may have closed it while the request was on its way.
+
+    A reused connection is *stale* if it ends before any data is received, or with a 408 that closes it: servers and
+    proxies end idle connections like this. The request is then sent again at once, on a fresh connection. That is safe
+    for every method: the 408 says that the server did not receive a complete request (RFC 9110 section 15.5.9). On a
+    fresh connection there is no such race, so a 408 is a response like any other.
     """
 
-    __slots__ = ("_has_received", "_pool", "_reader", "_transport", "deadline", "exchange", "expires", "reused")
+    __slots__ = ("_has_received", "_parser", "_pool", "_transport", "deadline", "exchange", "expires", "reused")
 
     def __init__(self, pool: "Pool") -> None:
-        """Make a connection of `pool` that is not open yet."""
+        """Prepare a connection of `pool`; the pool's `Opener` opens it."""
+        self._parser = ResponseParser(pool.limits.body)
         self._pool = pool
-        self._reader = ResponseParser(pool.limits.body)
         self._transport = NO_TRANSPORT
         self._has_received = False
         self.deadline = 0.0
@@ -173,7 +176,7 @@ class PooledConnection(asyncio.Protocol):
         """Read the response."""
         is_first, self._has_received = not self._has_received, True
         try:
-            response = self._reader.feed(data)
+            response = self._parser.feed(data)
         except BadResponse as error:
             detail = f": {error}, in {quote(data[:EXCERPT_SIZE].decode('latin-1'))}"
             self.end(Failure.INVALID_RESPONSE, detail, _NOT_HTTP if is_first and not data.startswith(b"HTTP/") else "")
@@ -183,7 +186,7 @@ class PooledConnection(asyncio.Protocol):
             self.end(Failure.INVALID_RESPONSE)
         elif response is not None:
             self._answered(exchange, response)
-        elif self._reader.is_request_timeout and self.reused:
+        elif self._parser.is_request_timeout and self.reused:
             self._end_stale()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,7 +195,7 @@ class PooledConnection(asyncio.Protocol):
         An error completes no response (RFC 9112 section 8).
         """
         exchange = self.exchange
-        if exchange is not None and exc is None and (response := self._reader.eof()) is not None:
+        if exchange is not None and exc is None and (response := self._parser.eof()) is not None:
             self._answered(exchange, response)
         self.end(Failure.BROKEN, f" ({exc})" if exc else "", "" if self._has_received or exc else _MAYBE_TLS)
 
@@ -206,7 +209,7 @@ class PooledConnection(asyncio.Protocol):
         if self._transport is not NO_TRANSPORT:
             self._transport.abort()
             self._transport = NO_TRANSPORT
-            self._reader.close()
+            self._parser.close()
         if exchange is None:
             return
         if failure is Failure.BROKEN and self.reused and not self._has_received:
@@ -239,7 +242,7 @@ class Pool:
     """The connections to the backend. The most recently used idle one is taken first, so that spare ones time out."""
 
     def __init__(self, clock: Clock, open_connection: Opener, limits: Limits) -> None:
-        """Start without connections: they are opened when they are needed."""
+        """Open connections with `open_connection`, within `limits`, when exchanges need them."""
         self._clock = clock
         self._open = open_connection
         self.limits = limits
@@ -355,7 +358,7 @@ class Pool:
         advice = next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
         throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
         if len(self._all) == len(self._idle):
-            # Otherwise a busy connection will become free for the waiting exchanges.
+            # No connection is busy, so none will become free for the waiting exchanges.
             self._fail_all_waiting(Failure.UNREACHABLE)
 
     def _fail_all_waiting(self, failure: Failure) -> None:

@@ -35,7 +35,7 @@ class _Orphan(OutboxListener):
     """
 
     def __init__(self, services: DeliveryServices, entry: Entry, recovery: "Recovery", *, is_retried: bool) -> None:
-        """Send nothing yet."""
+        """Prepare the DELETE of `entry`; `start` sends it."""
         self.entry = entry
         self._is_retried = is_retried
         self._recovery = recovery
@@ -43,7 +43,7 @@ class _Orphan(OutboxListener):
         self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:
-        """Send the DELETE. `now`: its time, in seconds since the epoch, unless it was sent before."""
+        """Send the DELETE. Its time is that of an earlier attempt or else `now`, in seconds since the epoch."""
         ended_at = self.entry.ended_at
         self.outbox.put(Closed(now if ended_at is None else ended_at))
 
@@ -74,7 +74,7 @@ class Recovery:
     """Sends pending DELETEs, `MAX_UNDER_WAY` at a time, and retries failed ones later."""
 
     def __init__(self, services: DeliveryServices, entries: Iterable[Entry] = ()) -> None:
-        """Send nothing yet."""
+        """Prepare the DELETEs of `entries`, which an earlier process left; `start` sends them."""
         self._services = services
         self._waiting = deque(entries)
         self._given_up: deque[Entry] = deque()
@@ -122,7 +122,7 @@ class Recovery:
         self._under_way.clear()
 
     def delivered(self, orphan: _Orphan) -> None:
-        """The backend took the DELETE of `orphan`."""
+        """The backend acknowledged the DELETE of `orphan`."""
         self._done(orphan)
 
     def postpone(self, orphan: _Orphan) -> None:

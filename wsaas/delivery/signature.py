@@ -11,7 +11,7 @@ class Signer:
     __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        """Keep the secrets, as bytes."""
+        """Sign with `secrets`, the decoded bytes."""
         self._secrets = tuple(secrets)
 
     def replace(self, secrets: Sequence[bytes]) -> None:

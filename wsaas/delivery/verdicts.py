@@ -20,8 +20,8 @@ class Accepted:
 class Rejected:
     """The client is refused with `error`.
 
-    `disconnect_owed`: the backend may consider the client connected, so it gets a DELETE. `unusable`: the unusable part
-    of the backend's answer, for the log.
+    `disconnect_owed`: the backend may consider the client connected, so it gets a DELETE.
+    `unusable`: the unusable part of the backend's answer, for the log.
     """
 
     error: errors.HTTPError
@@ -33,8 +33,10 @@ class Rejected:
 class Actions:
     """What the backend asks for in its answer to a message. It is done in the order of the fields.
 
-    `join`, `leave`: names of groups. `reply`: a message for the client. `context`: replaces that of the connection; an
-    empty one removes it, None keeps it. `close`: closes the connection.
+    `join`, `leave`: names of groups.
+    `reply`: a message for the client.
+    `context`: replaces the context of the connection; an empty one removes it, None keeps it.
+    `close`: closes the connection.
     """
 
     join: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class Actions:
 
 @dataclass(slots=True)
 class Delivered:
-    """The backend took the event. `actions`: what it asks for in its answer, if anything."""
+    """The backend acknowledged the event. `actions`: what it asks for in its answer, if anything."""
 
     actions: Actions | None = None
 

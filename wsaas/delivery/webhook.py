@@ -188,7 +188,7 @@ class Webhook:
             try:
                 return Delivered(read_actions(outcome)) if outcome.has_actions else DELIVERED
             except InvalidAnswer as error:
-                # The message was taken, so this is no reason to send it again.
+                # The backend acknowledged the message, so it is not sent again.
                 return Undeliverable(str(error), Reason.UNDELIVERED)
         return self._judge_refusal(outcome)
 

@@ -26,8 +26,9 @@ _LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 class Body:
     """A body that ends when the connection is closed, of at most `limit` bytes.
 
-    `complete`: its end was read. `is_too_large`: it exceeds the limit, and its content was dropped. `discarded`: it is
-    read to its end, but its content is dropped.
+    `complete`: its end was read.
+    `is_too_large`: it exceeds the limit, and its content was dropped.
+    `discarded`: it is read to its end, but its content is dropped.
     """
 
     __slots__ = ("_count", "_data", "complete", "discarded", "is_too_large", "limit")
@@ -102,7 +103,8 @@ class Sized(Body):
 class Chunked(Body):
     """A chunked body (RFC 9112 section 7.1). Extensions and trailers must be well-formed, and are ignored.
 
-    `_line_handler`: the method that reads the next line. `_line_start`: the part of that line that has arrived.
+    `_line_handler`: the method that reads the next line.
+    `_line_start`: the part of that line that has arrived.
     `_missing`: bytes of the current chunk that have not arrived.
     """
 

@@ -43,9 +43,10 @@ _MAX_DIGITS = 19
 class Head:
     """A parsed head. Immutable in effect, since messages with equal heads share one.
 
-    `has_actions`: some of `headers` are `ACTION_HEADERS`. `repeated`: the names of repeated headers. `size`: the
-    size of the body in bytes, -1 for a chunked body, None if no header declares it. `upgrade`: the head asks for an
-    upgrade to WebSocket.
+    `has_actions`: some of `headers` are `ACTION_HEADERS`.
+    `repeated`: the names of repeated headers.
+    `size`: the size of the body in bytes, -1 for a chunked body, None if no header declares it.
+    `upgrade`: the head asks for an upgrade to WebSocket.
     """
 
     __slots__ = ("has_actions", "headers", "keep_alive", "repeated", "size", "upgrade", "version")
@@ -110,7 +111,7 @@ def members(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def content_coding(headers: Headers) -> str:
-    """Return the `Content-Encoding` (RFC 9110 section 8.4), cut for an error message; empty without a coding."""
+    """Return the `Content-Encoding` (RFC 9110 section 8.4), truncated for an error message; empty if there is none."""
     value = headers.get(b"content-encoding")
     if value is None or all(each.lower() == b"identity" for each in _split(value)):
         return ""

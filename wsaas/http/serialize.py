@@ -20,7 +20,7 @@ class OutgoingResponse:
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Store the parts."""
+        """Make a response with `status`, `body` and `headers`."""
         self.body = body
         self.headers = headers
         self.status = status

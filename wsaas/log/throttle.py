@@ -49,7 +49,7 @@ class LogThrottle:
     """Logs to `logger`. A line is formatted only if it is logged."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Start without causes. `now` returns monotonic seconds."""
+        """Read the time with `now`, in monotonic seconds."""
         self._now = now
         self._causes: dict[Hashable, _Cause] = {}
 

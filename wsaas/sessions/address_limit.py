@@ -11,7 +11,7 @@ class AddressLimit:
     __slots__ = ("_counts", "limit")
 
     def __init__(self, limit: int) -> None:
-        """Start with no connections."""
+        """Allow `limit` connections per block."""
         self._counts: Counter[str] = Counter()
         self.limit = limit
 

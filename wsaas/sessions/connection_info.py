@@ -15,10 +15,14 @@ class ConnectionInfo(Subject):
 
     Each has one writer: `order` the registry, `last_seen` the protocol of the socket, the others the session.
 
-    `connected_at`: seconds since the epoch. `since` (the same moment), `last_seen` and `ended` (0 before the end) are
-    monotonic seconds. `last_seen`: when data of the client last arrived or, while reading is paused, when its time-out
-    was last checked. `close`: the first Close that went over the wire, in either direction. `messages_undelivered`: how
-    many of `messages_in` were given up. `order`: the serial number of the connection or, once it has ended, of its end.
+    `close`: the first Close that went over the wire, in either direction.
+    `connected_at`: when the handshake arrived, in seconds since the epoch.
+    `since`: the same moment, in monotonic seconds.
+    `last_seen`: when data of the client last arrived or, while reading is paused, when its time-out was last checked
+    (monotonic seconds).
+    `ended`: when the client disconnected (monotonic seconds); 0 before that.
+    `messages_undelivered`: how many of `messages_in` were given up.
+    `order`: the serial number of the connection or, once it has ended, of its end.
     `remote_address`: empty if it is not known.
     """
 

@@ -24,7 +24,7 @@ class Drain:
     """Drains one node within `timeout` seconds; every wait ends early once `hurry` is set."""
 
     def __init__(self, registry: Registry, clock: Clock, timeout: float, hurry: asyncio.Event) -> None:
-        """Change nothing before `run`."""
+        """Prepare to drain the sessions of `registry`; `run` does it."""
         self._clock = clock
         self._hurry = hurry
         self._no_clients, self._all_delivered = asyncio.Event(), asyncio.Event()

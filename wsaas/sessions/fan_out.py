@@ -31,7 +31,7 @@ class FanOut(ABC):
     __slots__ = ("error", "is_done", "on_done")
 
     def __init__(self) -> None:
-        """Start with nothing done."""
+        """Prepare the work; `FanOutQueue.start` starts it."""
         self.error: HTTPError | None = None
         self.is_done = False
         self.on_done: Callable[[], None] = _ignore

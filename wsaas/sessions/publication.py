@@ -22,7 +22,7 @@ class NamedClients:
     __slots__ = ("count", "ids")
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Name no client yet."""
         self.count = 0
         self.ids: list[str] = []
 
@@ -39,7 +39,7 @@ class SharedMessage:
     __slots__ = ("data", "frames", "opcode")
 
     def __init__(self, opcode: int, data: bytes) -> None:
-        """Make no frame yet. `data`: valid UTF-8 if `opcode` is that of text."""
+        """Take the payload `data`, which is valid UTF-8 if `opcode` is TEXT."""
         self.data = data
         self.frames: dict[Encoder, bytes] = {}
         self.opcode = opcode
@@ -113,7 +113,7 @@ class Closing(FanOut):
     __slots__ = ("_code", "_pending", "_reason", "_recipients", "closed")
 
     def __init__(self, code: int, reason: str, recipients: Recipients) -> None:
-        """Close `recipients`."""
+        """Close `recipients` with `code` and `reason`."""
         super().__init__()
         self._code = code
         self._pending: Iterator[Session] | None = None

@@ -77,7 +77,7 @@ class Session(OutboxListener):
     __slots__ = ("_services", "connection", "discards_messages", "encode", "info", "outbox", "reason", "state")
 
     def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake) -> None:
-        """Represent the client that sent `handshake`; it has no connection yet."""
+        """Represent the client that sent `handshake`. The caller sets `connection` next."""
         self.encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._services = services
         self.connection = NO_CONNECTION

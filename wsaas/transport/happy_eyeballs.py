@@ -27,10 +27,12 @@ class Attempts:
     """The results for all addresses that were tried for one connection, in the order of the attempts.
 
     `start_connection` gets this object as its event loop, since its own error may not name all addresses.
+
+    `errors`: by address, None if it has not failed. `winner`: the connected address.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start without attempts. `errors`: by address, None if it has not failed; `winner`: the connected address."""
+        """Connect the sockets with `loop`."""
         self._loop = loop
         self._raised: list[BaseException] = []
         self.errors: dict[SocketAddress, OSError | None] = {}
@@ -92,7 +94,7 @@ class HappyEyeballs:
     """Connects to one of the addresses of a host. Addresses that did not answer lately are tried last."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start without demoted addresses."""
+        """Connect with `loop`."""
         self._loop = loop
         self._demoted_until: dict[SocketAddress, float] = {}
 

@@ -78,7 +78,7 @@ class Listener:
         self._sockets = sockets = bind(self.address)
         self.address = Address(self.address.host, sockets[0].getsockname()[1])
         for each in sockets:
-            # With SO_REUSEADDR two processes can bind one port, but only one can listen. uvloop would ignore the error.
+            # With SO_REUSEADDR, the second process on a port fails only in `listen`. uvloop would ignore the error.
             each.listen(BACKLOG)
         self._sockets = [each.dup() for each in sockets for _ in range(self._acceptors - 1)] + sockets
         while self._sockets:

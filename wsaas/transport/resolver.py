@@ -23,7 +23,7 @@ class Resolver:
     """Looks up the addresses of one `host`, which may also be an IP address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
-        """Prepare to look up `host`."""
+        """Prepare to look up `host`; `resolve` does it. `port`: for the socket addresses that it returns."""
         self._loop = loop
         self._host = host
         self._port = port

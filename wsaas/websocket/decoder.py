@@ -100,7 +100,7 @@ class FrameDecoder:
     __slots__ = ("_at", "_buffer", "_deflated", "_fast", "_limit", "_reader")
 
     def __init__(self, limit: int, *, fast: bool = True, deflated: bool = False) -> None:
-        """Expect the first byte of a frame."""
+        """Start at the first byte of a frame. `fast`: decode short messages without wsproto."""
         self._deflated = deflated
         self._buffer = b""
         self._at = 0
@@ -218,7 +218,7 @@ class _LongMessage:
     __slots__ = ("_mask", "_missing", "_pieces", "_text", "buffered_bytes", "is_idle")
 
     def __init__(self, text: bool, length: int, mask: bytes) -> None:
-        """Expect the first byte of the payload."""
+        """Start at the first byte of the payload, of `length` bytes."""
         self._mask = mask
         self._missing = length
         self._pieces: list[bytes | bytearray] = []
@@ -252,14 +252,15 @@ class _WsprotoFrames:
     This class therefore knows where each frame ends, refuses a message by the length that its header declares, and can
     be dropped after a message without losing data.
 
-    `_head`: the header of the current frame, as far as it has arrived. `_missing`: bytes of its payload that have not
-    arrived. `_size`: the size of the message so far, as its frames declare it.
+    `_head`: the header of the current frame, as far as it has arrived.
+    `_missing`: bytes of its payload that have not arrived.
+    `_size`: the size of the message so far, as its frames declare it.
     """
 
     __slots__ = ("_close_payload", "_head", "_inflation", "_limit", "_message", "_missing", "_protocol", "_size")
 
     def __init__(self, limit: int, *, deflated: bool) -> None:
-        """Expect the first byte of a frame."""
+        """Start at the first byte of a frame."""
         self._close_payload = b""
         self._head = b""
         self._inflation = Inflation(limit) if deflated else None
@@ -328,7 +329,8 @@ class _WsprotoFrames:
     def _max_size(self) -> int:
         """Return the maximum size of all payloads of the message together, in bytes."""
         if self._inflation and self._inflation.in_message:
-            # The limit applies to the inflated size. A message that inflates to nothing needs a limit too.
+            # `Inflater` limits the inflated size. Deflated data that inflates to nothing never reaches that limit, so
+            # it has its own.
             return _MAX_DEFLATED_RATIO * self._limit + MAX_CONTROL
         return self._limit
 

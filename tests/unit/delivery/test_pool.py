@@ -609,7 +609,7 @@ def test_the_end_of_the_connection_does_not_complete_an_answer_that_was_given_up
     rig.sweep(10.0)
     transport.lose()
     assert rig.outcome("a") is Failure.TIMED_OUT
-    assert transport.protocol._reader._body is None
+    assert transport.protocol._parser._body is None
 
 
 def test_a_connection_that_the_backend_will_close_is_not_reused(rig):
