@@ -73,7 +73,8 @@ class ListenerSettings:
     listen: Address | None = setting(
         setting_types.address,
         None,
-        "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is, else on all interfaces",
+        "Address for clients. Default: the port of `WS_HOSTNAME`, on loopback if its host is a loopback name or "
+        "address, otherwise on all interfaces",
         unset=None,
     )
     control_listen: Address | None = setting(
@@ -206,8 +207,8 @@ class TimeoutSettings:
     handshake_timeout: float = setting(
         setting_types.positive_milliseconds,
         "10000",
-        "Time limit (ms) for a request head, from accept or from the first byte of a later request, and for the "
-        "closing handshake",
+        "Time limit (ms) for receiving a request head (the first from the accept on, later ones from their first "
+        "byte), and for the closing handshake",
     )
     keep_alive_timeout: float = setting(
         setting_types.positive_milliseconds,

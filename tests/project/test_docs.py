@@ -213,7 +213,10 @@ def test_a_backend_that_is_down_is_tried_as_often_as_said():
 
 def test_what_is_owed_is_bounded_and_tried_again_as_said():
     limits = section("Limits")
-    assert f"that an earlier process owed, or that were given up | {recovery.MAX_UNDER_WAY} |" in limits
+    assert (
+        f"| concurrent DELETEs that an earlier process left, or that were given up | {recovery.MAX_UNDER_WAY} |"
+        in limits
+    )
     row = f"tried again every {recovery.RETRY_INTERVAL_S:g} s, with a `JOURNAL` | {recovery.MAX_OWED:,};"
     assert row in limits
     assert (
