@@ -1,7 +1,7 @@
 """`GET /connections`, the list of all connections, and the pages of such lists."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
@@ -32,23 +32,31 @@ def list_connections(registry: Registry, request: Request) -> OutgoingResponse:
         raise BadRequest('state must be "ending"; leave it out to list live connections.')
     sessions = registry.ending() if "state" in query else registry.live()
     fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
-    return _page(query, sessions, registry, fields)
+    return _page(query, sessions, attrgetter("info.order"), registry, fields)
 
 
 def list_members(registry: Registry, name: str, request: Request) -> OutgoingResponse:
-    """Answer a page of the members of the group `name`, those that connected first before the others.
+    """Answer a page of the members of the group `name`, in the order in which they joined. Raises `BadRequest`.
 
-    Raises `BadRequest`.
+    They are stored in this order, so a page of a large group is found without sorting it.
     """
-    members = registry.groups.members(name)
-    in_order = sorted(members, key=attrgetter("info.order"))
-    return _page(read_query(request), in_order, registry, {"group": name, "count": len(members)})
+    groups = registry.groups
+    members = groups.members(name)
+
+    def order(session: Session) -> int:
+        return groups.order(session.id, name)
+
+    return _page(read_query(request), members, order, registry, {"group": name, "count": len(members)})
 
 
 def _page(
-    query: Mapping[str, str], sessions: Collection[Session], registry: Registry, fields: Mapping[str, Any]
+    query: Mapping[str, str],
+    sessions: Collection[Session],
+    order: Callable[[Session], int],
+    registry: Registry,
+    fields: Mapping[str, Any],
 ) -> OutgoingResponse:
-    """Answer a page of `sessions`, which are in the order of `order`, behind `fields`. Raises `BadRequest`.
+    """Answer a page of `sessions`, which are sorted by `order`, behind `fields`. Raises `BadRequest`.
 
     The query may have `limit`, `after` (the `next` of the page before) and `connected_before` (RFC 3339).
     """
@@ -56,7 +64,7 @@ def _page(
     if not 0 < limit <= LONGEST_PAGE:
         raise BadRequest(f"limit must be a number from 1 to {LONGEST_PAGE}.")
     before = time(query, "connected_before", math.inf)
-    found, has_more = page(sessions, number(query, "after", 0), limit, before)
+    found, has_more = page(sessions, order, number(query, "after", 0), limit, before)
     connections = [information(session, registry.services) for session in found]
-    content = {"code": "OK", **fields, "connections": connections, "next": found[-1].info.order if has_more else None}
+    content = {"code": "OK", **fields, "connections": connections, "next": order(found[-1]) if has_more else None}
     return OutgoingResponse(200, orjson.dumps(content))

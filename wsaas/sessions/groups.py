@@ -27,14 +27,15 @@ class Groups(Generic[Member]):
     `limit`: groups that one client may be in (`MAX_GROUPS`). A client that is in no group takes no memory here.
     """
 
-    __slots__ = ("_members", "_names", "limit")
+    __slots__ = ("_joined", "_members", "_names", "limit")
 
     def __init__(self, limit: int) -> None:
         """Let a client be in at most `limit` groups."""
         self.limit = limit
+        self._joined = 0
         self._members: dict[str, dict[str, Member]] = {}
-        # A dict keeps the order in which a client joined.
-        self._names: dict[str, dict[str, None]] = {}
+        # By the id of a client, then by group: the number of the join.
+        self._names: dict[str, dict[str, int]] = {}
 
     def members(self, name: str) -> Collection[Member]:
         """Return the members of the group `name`, in the order in which they joined. Changes when they do."""
@@ -45,6 +46,10 @@ class Groups(Generic[Member]):
         """Return the groups of a client, in the order in which it joined them."""
         return list(self._names.get(member_id, ()))
 
+    def order(self, member_id: str, name: str) -> int:
+        """Return a number of a member of the group `name` that is higher for those who joined later, never 0."""
+        return self._names[member_id][name]
+
     def join(self, member: Member, name: str) -> None:
         """Add `member` to the group `name`; harmless when it is a member. Raises `TooManyGroups`."""
         names = self._names.get(member.id, {})
@@ -52,7 +57,8 @@ class Groups(Generic[Member]):
             return
         if len(names) >= self.limit:
             raise TooManyGroups(f"This connection is in {self.limit} groups already, as many as MAX_GROUPS allows.")
-        names[name] = None
+        self._joined += 1
+        names[name] = self._joined
         self._names[member.id] = names
         self._members.setdefault(name, {})[member.id] = member
 

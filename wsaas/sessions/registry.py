@@ -6,7 +6,6 @@ from base64 import urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, ValuesView
 from itertools import islice
-from operator import attrgetter
 
 from wsaas import errors
 from wsaas.access import address_block
@@ -160,17 +159,19 @@ class Registry:
             self._on_all_finished()
 
 
-def page(sessions: Collection[Session], after: int, limit: int, before: float) -> tuple[list[Session], bool]:
+def page(
+    sessions: Collection[Session], order: Callable[[Session], int], after: int, limit: int, before: float
+) -> tuple[list[Session], bool]:
     """Return a page of up to `limit` sessions, and whether there are more.
 
-    `sessions`: sorted by `info.order`. `after`: the `order` of the last session of the previous page, 0 for the first
+    `sessions`: sorted by `order`. `after`: the order of the last session of the previous page, 0 for the first
     page. `before`: clients that connected at this time (seconds since the epoch) or later are left out. So clients that
     come and go meanwhile do not move other sessions to another page.
     """
     candidates: Iterable[Session] = sessions
     if after:
         ordered = [*sessions]
-        candidates = islice(ordered, bisect_right(ordered, after, key=attrgetter("info.order")), None)
+        candidates = islice(ordered, bisect_right(ordered, after, key=order), None)
     # All sessions are checked: they are not sorted by this time, as the wall clock may have been set back.
     found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
