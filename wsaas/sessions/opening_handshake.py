@@ -138,5 +138,7 @@ def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
 
 def _too_many_groups(ws_uri: str, error: errors.TooManyGroups) -> Rejected:
     """Return the refusal of a client that the backend put into more groups than `MAX_GROUPS`; log it."""
-    throttle.warning("groups", "%s: the backend answered with too many groups: it was refused with 502", ws_uri)
+    throttle.warning(
+        "groups", "%s: the backend answered with more groups than MAX_GROUPS; a client was refused with 502", ws_uri
+    )
     return Rejected(errors.BadGateway(error.message), disconnect_owed=True)

@@ -98,13 +98,15 @@ class DeferringProtocol(asyncio.Protocol):
     def check_deadline(self, now: float) -> None:
         """Answer with 504 if the response is not there in time."""
         if now >= self._deferred.deadline:
-            error = GatewayTimeout("The process that holds this connection did not answer in time.")
+            error = GatewayTimeout(
+                "The answer was not ready in time. The request may have been carried out, or still be."
+            )
             self._deferred.give_up(error_response(error))
 
     def close_gracefully(self) -> None:
         """Answer with 504 and close, within `HANDSHAKE_TIMEOUT`."""
         self._request.keep_alive = False
-        error = GatewayTimeout("This node is stopping; the request may still be carried out by another process.")
+        error = GatewayTimeout("This node is stopping. The request may have been carried out, in whole or in part.")
         self._deferred.give_up(error_response(error))
         self._connection.close_gracefully()
 
