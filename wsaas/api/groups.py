@@ -1,6 +1,6 @@
 """`/groups/…` (publish, list, close, join, leave) and `PUT /connections`, which publishes to every client."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final
 
@@ -14,12 +14,12 @@ from wsaas.api.route import Response
 from wsaas.cluster.router import Router
 from wsaas.grammar import GROUP_NAME_FORM, is_group_name
 from wsaas.http import media_type
-from wsaas.http.request import Request
+from wsaas.http.request import Request, too_large
 from wsaas.http.serialize import OK
-from wsaas.sessions.publication import Closing, Publication, SharedMessage
+from wsaas.sessions.publication import ACCEPTING, Closing, Publication, Recipients, SharedMessage
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
-from wsaas.sessions.session_state import CONNECTING, OPEN
+from wsaas.sessions.session_state import OPEN, State
 
 EVERYONE: Final = ""
 """The channel of publishes to all clients. No group has this name."""
@@ -52,19 +52,22 @@ class GroupResource:
     def publish(self, request: Request, name: str) -> Response:
         """Send the body as one message to each member of the group."""
         _check_name(name)
-        return self._publish(request, name, partial(self._groups.members, name))
+        return self._publish(request, name, partial(self._groups.members, name), ACCEPTING)
 
     def publish_to_all(self, request: Request) -> Response:
         """Send the body as one message to each client that the backend has accepted."""
-        return self._publish(request, EVERYONE, self._accepted)
+        return self._publish(request, EVERYONE, self._registry.live, (OPEN,))
 
     def close(self, request: Request, name: str) -> Response:
         """Close each member, with the code and reason that the body asks for, 1000 without one."""
         _check_name(name)
         refuse_content_coding(request)
+        if len(request.body) > MAX_CLOSE_BODY:
+            raise too_large(MAX_CLOSE_BODY)
         code, reason = read_close(request.body)
         # On the channel of the publishes, so that those before it are delivered first.
-        return self._runner.run(Closing(code, reason, partial(self._groups.members, name)), name)
+        members = Recipients(partial(self._groups.members, name))
+        return self._runner.run(Closing(code, reason, members), name)
 
     def get(self, request: Request, name: str) -> Response:
         """Describe a page of the members."""
@@ -77,7 +80,7 @@ class GroupResource:
         session = self._router.find(connection_id)
         if session is None:
             return self._forward(request, connection_id)
-        if session.state is not OPEN and session.state is not CONNECTING:
+        if session.state not in ACCEPTING:
             raise errors.Gone("This connection has ended.")
         self._groups.join(session, name)
         return OK
@@ -91,19 +94,18 @@ class GroupResource:
         self._groups.leave(connection_id, name)
         return OK
 
-    def _publish(self, request: Request, channel: str, recipients: Callable[[], Iterable[Session]]) -> Response:
+    def _publish(
+        self,
+        request: Request,
+        channel: str,
+        find: Callable[[], Collection[Session]],
+        states: tuple[State, ...],
+    ) -> Response:
         message = SharedMessage(*read_message(request, self._max_message_size))
         query = read_query(request)
-        publication = Publication(
-            message,
-            recipients,
-            excluded=frozenset(filter(None, query.get("except", "").split(","))),
-            closes_slow=_closes_slow(query),
-        )
+        excluded = frozenset(filter(None, query.get("except", "").split(",")))
+        publication = Publication(message, Recipients(find, states, excluded), closes_slow=_closes_slow(query))
         return self._runner.run(publication, channel)
-
-    def _accepted(self) -> Iterable[Session]:
-        return (session for session in self._registry.live() if session.state is OPEN)
 
     def _forward(self, request: Request, connection_id: str) -> Response:
         """Pass a request on to the peer that holds the connection. Raises `Gone` where nobody does."""

@@ -1,19 +1,33 @@
 """What is done to many clients at once: publishing one message, and closing them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from wsaas.events import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.session import Session
-from wsaas.sessions.session_state import CONNECTING, OPEN
+from wsaas.sessions.session_state import CONNECTING, OPEN, State
 from wsaas.websocket.frames import Encoder
 
 MAX_NAMED: Final = 1000
 """Maximum number of clients that a response names. Further ones are only counted."""
 
-Recipients = Callable[[], Iterable[Session]]
-"""Returns the clients when the work begins. They are copied then: who joins or leaves later changes nothing."""
+ACCEPTING: Final = (OPEN, CONNECTING)
+"""States in which frames are sent, or are kept until the 101."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """The clients that work is done on: those that `find` returns when it begins.
+
+    They are copied then, so clients that join or leave later change nothing. Skipped are clients that are in none of
+    `states` when it is their turn, and those whose ids are `excluded`.
+    """
+
+    find: Callable[[], Collection[Session]]
+    states: tuple[State, ...] = ACCEPTING
+    excluded: Collection[str] = frozenset()
 
 
 class NamedClients:
@@ -56,23 +70,18 @@ class Publication(FanOut):
     `sent`: to how many it was sent. `slow`: the clients that were skipped, as `SEND_BUFFER` bytes wait for them.
     """
 
-    __slots__ = ("_closes_slow", "_excluded", "_message", "_pending", "_recipients", "sent", "slow")
+    __slots__ = ("_closes_slow", "_message", "_pending", "_recipients", "sent", "slow")
 
     def __init__(
         self,
         message: SharedMessage,
         recipients: Recipients,
         *,
-        excluded: Collection[str] = frozenset(),
         closes_slow: bool = False,
     ) -> None:
-        """Send `message` to `recipients` except those whose ids are `excluded`.
-
-        `closes_slow`: close the clients that are skipped as slow, with 1013.
-        """
+        """Send `message` to `recipients`. `closes_slow`: close those that are skipped as slow, with 1013."""
         super().__init__()
         self._closes_slow = closes_slow
-        self._excluded = excluded
         self._message = message
         self._pending: Iterator[Session] | None = None
         self._recipients = recipients
@@ -82,12 +91,12 @@ class Publication(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Send to the next clients."""
         if self._pending is None:
-            self._pending = iter([*self._recipients()])
-        excluded, message = self._excluded, self._message
+            self._pending = iter([*self._recipients.find()])
+        message = self._message
         frames, size = message.frames, len(message.data)
+        excluded, states = self._recipients.excluded, self._recipients.states
         for session in self._pending:
-            state = session.state
-            if (state is OPEN or state is CONNECTING) and not (excluded and session.id in excluded):
+            if session.state in states and not (excluded and session.id in excluded):
                 encode = session.encode
                 if session.send_frame(frames.get(encode) or message.frame(encode), size):
                     self.sent += 1
@@ -124,9 +133,9 @@ class Closing(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Close the next clients."""
         if self._pending is None:
-            self._pending = iter([*self._recipients()])
+            self._pending = iter([*self._recipients.find()])
         for session in self._pending:
-            if session.state is OPEN or session.state is CONNECTING:
+            if session.state in self._recipients.states:
                 session.close(Reason.BACKEND_CLOSED, self._code, self._reason)
                 self.closed += 1
             if timer() >= end:
