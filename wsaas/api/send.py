@@ -1,12 +1,13 @@
 """`POST /send`: one request with messages for many clients."""
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Final
 
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.message import check_memory, refuse_content_coding
 from wsaas.api.route import Response
-from wsaas.http.request import Request
+from wsaas.http.request import Request, too_large
 from wsaas.sessions.send_batch import SendBatch
 from wsaas.sessions.session import Services, Session
 
@@ -39,7 +40,10 @@ class SendResource:
         """Send the messages, those to one client in the order of the request."""
         refuse_content_coding(request)
         body = request.body
-        documents = [line for line in body.split(b"\n") if line.strip()] if _is_ndjson(request) else [body]
+        if len(body) > self._max_body:
+            raise too_large(self._max_body)
+        # Not `split`, which would make an object of each line before the first is read.
+        documents = BytesIO(body) if _is_ndjson(request) else [body]
         batch = SendBatch(self._find, documents, self._max_message_size)
         # A channel of its own: nothing is promised about the order of two requests that overlap.
         return self._runner.run(batch, batch)

@@ -1,7 +1,7 @@
 """The messages of one `POST /send`: each goes to the clients that it names, in the order of the request."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -25,8 +25,11 @@ class SendBatch(FanOut):
 
     __slots__ = ("_documents", "_find", "_max_size", "_messages", "_pending", "gone", "sent", "slow")
 
-    def __init__(self, find: Callable[[str], Session | None], documents: Sequence[bytes], max_size: int) -> None:
-        """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message."""
+    def __init__(self, find: Callable[[str], Session | None], documents: Iterable[bytes], max_size: int) -> None:
+        """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message.
+
+        Blank documents count as none.
+        """
         super().__init__()
         self._documents = enumerate(documents, 1)
         self._find = find
@@ -63,9 +66,12 @@ class SendBatch(FanOut):
     def _read(self, timer: Callable[[], float], end: float) -> bool:
         """Read the next messages; return whether all were read. Raises the `HTTPError` that refuses the request."""
         for number, document in self._documents:
-            self._messages.append(_read_message(document, number, self._max_size))
+            if document.strip():
+                self._messages.append(_read_message(document, number, self._max_size))
             if timer() >= end:
                 return False
+        if not self._messages:
+            raise BadRequest(f"The body has no message such as {_EXAMPLE}.")
         return True
 
     def _send(self, pending: Iterator[tuple[SharedMessage, str]], timer: Callable[[], float], end: float) -> bool:
