@@ -318,6 +318,13 @@ def test_a_byte_order_mark_before_the_answer_does_not_matter():
     assert denial(response(200, b"\xef\xbb\xbf")) == (502, (), True)
 
 
+def test_ok_may_bring_groups():
+    body = b'{"code":"OK","groups":["lobby","user:7","lobby"]}'
+    assert judge_post(response(200, body)) == Accepted(None, None, ("lobby", "user:7", "lobby"))
+    for empty in (b"null", b"[]"):
+        assert judge_post(response(200, b'{"code":"OK","groups":' + empty + b"}")) == Accepted(None, None)
+
+
 def test_ok_may_bring_a_subprotocol_and_a_context():
     body = b'{"code":"OK","subprotocol":"v1","context":"user 7"}'
     assert judge_post(response(200, body)) == Accepted("v1", "user 7")
@@ -360,6 +367,12 @@ def test_any_other_code_is_a_refusal(status, code):
         b'{"code":"OK","context":"\xc3\xa9"}',
         b'{"code":"OK","context":" a"}',
         b'{"code":"OK","context":"a "}',
+        b'{"code":"OK","groups":"lobby"}',
+        b'{"code":"OK","groups":{}}',
+        b'{"code":"OK","groups":[7]}',
+        b'{"code":"OK","groups":["lobby",null]}',
+        b'{"code":"OK","groups":["a b"]}',
+        b'{"code":"OK","groups":[""]}',
     ],
 )
 def test_without_a_readable_answer_the_backend_may_count_the_client_as_connected(body):

@@ -31,6 +31,7 @@ from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import REFUSALS, Session
 from wsaas.sessions.session_state import TRANSITIONS, State
 from wsaas.websocket import frames
+from wsaas.websocket.frames import Close
 
 ID = "abcdefghijklmnopqrstuv"
 WS_URI = f"localhost:8080/{ID}"
@@ -74,14 +75,18 @@ class Rig:
     def bring_to(self, state):
         if state is not State.CONNECTING:
             self.enter()
+        self.bring_to_later(state)
+        assert self.session.state is state
+        return self
+
+    def bring_to_later(self, state):
+        """Bring an open session to a later state."""
         if state is State.CLOSING:
             self.session.close(Reason.SHUTDOWN)
         elif state is State.DISCONNECTED:
             self.session.disconnected(FakeConnection())
         elif state is State.CLOSED:
             self.session.lost()
-        assert self.session.state is state
-        return self
 
     def receive(self, data=b"hello"):
         self.session.receive(Message(text=True, data=data))
@@ -920,6 +925,120 @@ def test_the_information_of_an_open_connection():
     assert (information["inbox"], information["buffered"]) == (515, 77)
     rig.session.close(Reason.SHUTDOWN)
     assert shown(rig)["state"] == "closing"
+
+
+# What the backend asks for in its answer to a message.
+
+EVERYTHING = Actions(("a", "b"), ("a",), Message(text=True, data=b"hi"), "new", Close(4000, "bye"))
+
+
+def test_actions_are_done_in_order(rig):
+    rig.enter().receive()
+    rig.webhook.answer(Delivered(EVERYTHING))
+    assert rig.services.groups.names(ID) == ["b"]
+    assert rig.connection.written == [frames.encode(frames.TEXT, b"hi"), close_frame(4000, "bye")]
+    assert rig.session.info.context == "new"
+    assert (rig.session.state, rig.session.reason) == (State.CLOSING, Reason.BACKEND_CLOSED)
+    rig.session.lost()
+    assert rig.end == (4000, "bye")
+
+
+@pytest.mark.parametrize("state", [State.CLOSING, State.DISCONNECTED, State.CLOSED])
+def test_only_the_context_counts_once_the_client_is_being_closed_or_gone(state):
+    journal = FakeJournal()
+    rig = Rig(journal=journal)
+    journal.write()
+    rig.enter().receive()
+    rig.bring_to_later(state)
+    rig.connection.written.clear()
+    rig.webhook.answer(Delivered(EVERYTHING))
+    assert rig.services.groups.names(ID) == []
+    assert rig.connection.written == []
+    assert rig.session.state is state
+    assert rig.session.info.context == "new"
+    journal.write()
+    assert journal.entries[ID]["context"] == "new"
+
+
+def test_the_next_request_has_the_new_context(rig):
+    rig.enter().receive()
+    rig.receive()
+    rig.webhook.answer(Delivered(Actions(context="page 2")))
+    assert rig.webhook.subject.context == "page 2"
+    rig.webhook.answer(Delivered(Actions(context="")))
+    assert rig.session.info.context is None
+
+
+@pytest.mark.parametrize(("before", "after"), [("same", "same"), (None, "")])
+def test_a_context_that_is_the_same_is_not_written_to_the_journal(before, after):
+    journal = FakeJournal()
+    rig = Rig(journal=journal)
+    journal.write()
+    rig.webhook.answer(Accepted(None, before))
+    journal.write()
+    rig.receive()
+    rig.webhook.answer(Delivered(Actions(context=after)))
+    assert journal.waiting == []
+
+
+def test_the_journal_forgets_a_context_that_is_removed():
+    journal = FakeJournal()
+    rig = Rig(journal=journal)
+    journal.write()
+    rig.webhook.answer(Accepted(None, "old"))
+    rig.receive()
+    rig.webhook.answer(Delivered(Actions(context="")))
+    journal.write()
+    assert journal.entries[ID]["context"] is None
+
+
+def test_messages_behind_a_close_of_the_backend_are_still_delivered(rig):
+    rig.enter().receive(b"1")
+    rig.receive(b"2")
+    rig.webhook.answer(Delivered(Actions(close=Close(1000, ""))))
+    assert rig.webhook.pending.data == b"2"
+    assert rig.connection.written == [close_frame(1000, "")]
+
+
+def test_a_join_beyond_the_limit_closes_the_client(caplog):
+    rig = Rig(max_groups="2")
+    rig.enter().receive()
+    rig.webhook.answer(Delivered(Actions(join=("a", "b", "c"), reply=Message(text=True, data=b"hi"), context="new")))
+    assert rig.connection.written == [close_frame(1011, "message not delivered")]
+    assert rig.session.info.messages_undelivered == 1
+    assert rig.session.info.context is None
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.getMessage() == (
+        f"{WS_URI}: message not delivered: the backend's Ws-Join cannot be done: This connection is in 2 groups "
+        "already, as many as MAX_GROUPS allows."
+    )
+
+
+def test_the_client_joins_the_groups_of_the_answer_before_its_101(rig):
+    rig.webhook.answer(Accepted(None, None, ("lobby", "a", "lobby")))
+    assert rig.services.groups.names(ID) == ["lobby", "a"]
+
+
+def test_a_client_that_left_before_the_answer_joins_no_groups(rig):
+    rig.session.lost()
+    rig.webhook.answer(Accepted(None, None, ("lobby",)))
+    assert list(rig.services.groups.members("lobby")) == []
+
+
+def test_a_client_with_too_many_groups_is_refused(caplog):
+    rig = Rig(max_groups="2")
+    rig.webhook.answer(Accepted(None, "ctx", ("a", "b", "c")))
+    assert rig.pending_client.accepted is None
+    refused = rig.pending_client.refused
+    assert refused is not None
+    assert (refused.status, refused.code) == (502, "BAD_GATEWAY")
+    assert "MAX_GROUPS" in refused.message
+    # The backend believes that it is connected.
+    assert isinstance(rig.webhook.pending, Closed)
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.getMessage() == (
+        f"{WS_URI}: the backend answered with more groups than MAX_GROUPS; a client was refused with 502"
+    )
 
 
 # The table.
