@@ -311,6 +311,25 @@ async def test_the_delete_after_a_kill_carries_the_context(stage: Stage, start_g
     assert delete.headers["authorization"] == "Bearer \xfc\xff"
 
 
+@pytest.mark.parametrize("context", ["page=2", ""])
+async def test_the_delete_after_a_kill_carries_the_context_that_replaced_the_first(
+    stage: Stage, start_gateway: StartGateway, context: str
+) -> None:
+    stage.backend.on["POST"] = lambda call: call.ok(context="page=1")
+    stage.backend.on["PUT"] = lambda call: call.answer(200, Ws_Context=context)
+    node = await start_gateway()
+    raw, name = await node.upgraded()
+    raw.send(frame(TEXT, b"next") + frame(TEXT, b"again"))
+    await stage.backend.wait(lambda: len(stage.backend.of(name)) == 3)
+    first, second = [call.headers.get("ws-context") for call in stage.backend.of(name)[1:]]
+    assert (first, second) == ("page=1", context or None)
+    await node.flush_journal()
+    await node.restart()
+    delete = await stage.backend.take("DELETE", client=name)
+    assert is_lost(delete)
+    assert delete.headers.get("ws-context") == (context or None)
+
+
 @pytest.mark.parametrize("status", [200, 403, 500])
 async def test_no_delete_follows_a_refusal_after_a_kill(stage: Stage, start_gateway: StartGateway, status: int) -> None:
     node = await start_gateway()

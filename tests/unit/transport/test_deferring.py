@@ -75,6 +75,17 @@ def test_all_methods_of_a_connection_are_forwarded(rig, method, body):
     assert (request.method, request.body) == (method, body)
 
 
+@pytest.mark.parametrize("method", [b"PUT", b"DELETE"])
+def test_a_client_of_a_peer_joins_and_leaves_a_group_there(rig, method):
+    rig.receive(b"%b /groups/lobby/connections/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (method, REMOTE.encode()))
+    assert rig.is_deferring
+    (request,) = rig.peer.requests
+    assert request.method == method
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert list(rig.registry.groups.members("lobby")) == []
+
+
 @pytest.mark.parametrize(("method", "size"), [(b"PUT", 2_000_000), (b"DELETE", 5000)])
 def test_a_body_that_is_too_large_is_not_forwarded(rig, method, size):
     rig.receive(remote(method=method, body=b"x" * size)[:1000])
