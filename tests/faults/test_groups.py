@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -87,7 +86,7 @@ async def join_large_group(stage: Stage, node: Node) -> tuple[list[socket.socket
     sessions = list(node.gateway.sessions.live())[:STALLED]
     for session in sessions:
         while session.buffered < node.settings.send_buffer:
-            session.send_frame(encode(BINARY, b"x" * 200_000), 200_000, math.inf)
+            session.connection.write(encode(BINARY, b"x" * 200_000))
     return members, [session.id for session in sessions]
 
 

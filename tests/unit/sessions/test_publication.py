@@ -54,7 +54,7 @@ class Rig:
 
     def publication(self, text=b"hello", *, closes_slow=False, **values):
         message = SharedMessage(frames.TEXT, text)
-        return Publication(self.services, message, self.recipients(**values), closes_slow=closes_slow)
+        return Publication(message, self.recipients(**values), closes_slow=closes_slow)
 
     def publish(self, text=b"hello", **values):
         """Publish to all members in one slice."""
@@ -109,7 +109,7 @@ def test_only_clients_that_are_open_or_wait_for_the_backend_get_a_message(state)
         session.lost()
     # Those that have disconnected are no members any more, but may have been when the publish began.
     recipients = Recipients(lambda: [session])
-    publication = Publication(rig.services, SharedMessage(frames.TEXT, b"hello"), recipients)
+    publication = Publication(SharedMessage(frames.TEXT, b"hello"), recipients)
     assert publication.advance(rig.timer, math.inf)
     assert publication.sent == (state in {State.CONNECTING, State.OPEN})
     assert publication.slow.count == 0
@@ -379,7 +379,7 @@ class PublishMachine(RuleBasedStateMachine):
             return members
 
         message = SharedMessage(frames.TEXT, b"%d" % number)
-        work = Publication(self.rig.services, message, Recipients(find), closes_slow=closes_slow)
+        work = Publication(message, Recipients(find), closes_slow=closes_slow)
         self.names[number], self.work[number] = name, work
         self.queue.start(work, name)
 

@@ -48,7 +48,7 @@ class Rig:
 
     def batch(self, *documents, max_size=1000):
         raw = [each if isinstance(each, bytes) else orjson.dumps(each) for each in documents]
-        return SendBatch(self.registry.services, self.registry.find, raw, max_size)
+        return SendBatch(self.registry.find, raw, max_size)
 
     def send(self, *documents, **values):
         """Send everything in one slice."""
