@@ -299,7 +299,9 @@ def test_publishes_are_bounded_as_said():
     limits = section("Publishes")
     slice_ms = f"{FAN_OUT_SLICE_S * 1000:g} ms"
     assert f"before others have their turn | {slice_ms}, or one client |" in limits
-    assert f"| {deferring.MAX_BUFFERED_BYTES // 1024} KiB, then the gateway stops reading from the connection |" in limits
+    assert (
+        f"| {deferring.MAX_BUFFERED_BYTES // 1024} KiB, then the gateway stops reading from the connection |" in limits
+    )
     assert f"| clients that an answer names in `slow` or `gone` | {MAX_NAMED:,}; the others are only" in limits
     assert f"| name of a group | {MAX_GROUP_NAME} characters |" in limits
     groups = section("Groups")
