@@ -180,7 +180,7 @@ class LimitSettings:
         "ones get 429",
     )
     max_batch_size: int = setting(
-        setting_types.positive_size, "2097152", "Maximum size (bytes) of the body of a `POST /send`"
+        setting_types.positive_size, "1048576", "Maximum size (bytes) of the body of a `POST /send`"
     )
     max_message_rate: int = setting(
         setting_types.integer.or_zero("no limit"),

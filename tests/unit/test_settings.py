@@ -115,7 +115,7 @@ def test_defaults_are_those_of_the_contract():
         max_owed_disconnects=100_000,
         max_groups=64,
         max_publishes=100,
-        max_batch_size=2_097_152,
+        max_batch_size=1_048_576,
         send_buffer=1_048_576,
         inbox=262_144,
         handshake_timeout=10,
