@@ -188,8 +188,10 @@ def test_the_demo_as_a_command(tmp_path: Path) -> None:
             with join_demo_room(port) as client:
                 (journal,) = (state / "wsaas").glob("*.journal")
                 assert journal.stat().st_mode & 0o777 == 0o600
-                process.send_signal(signal.SIGINT)
                 said = b""
+                while b'"members": ["ada"]' not in said:
+                    said += client.recv(4096)
+                process.send_signal(signal.SIGINT)
                 while b"going away" not in said:
                     said += client.recv(4096)
             _, err = process.communicate(timeout=TIMEOUT_S)

@@ -1,10 +1,12 @@
-"""A fake gateway that records pushes, and a client of the demo's backend."""
+"""A fake gateway that records publishes, and a client of the demo's backend."""
 
 import json
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -12,10 +14,11 @@ from typing import Any, NamedTuple
 from tests.support.waiting import TIMEOUT_S
 
 
-class Push(NamedTuple):
-    """A push that the gateway received."""
+class Publish(NamedTuple):
+    """A publish that the gateway received. `members`: the clients that were in the group then."""
 
-    client: str
+    group: str
+    members: tuple[str, ...]
     content_type: str
     body: bytes
 
@@ -26,43 +29,63 @@ class Push(NamedTuple):
 
 
 class FakeGateway(ThreadingHTTPServer):
-    """Answers each push with the status of its client in `statuses`, or 200, and records it in `pushed`."""
+    """Keeps groups, answers each request about one with `status`, and records publishes in `published`.
+
+    `contexts`: by client, for each group. `lock`: held while the answer to a connect is on its way, as the gateway
+    handles no request between that answer and the joins that it asks for.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), FakeGatewayHandler)
-        self.pushed: queue.Queue[Push] = queue.Queue()
-        self.statuses: dict[str, int] = {}
+        self.contexts: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.lock = threading.Lock()
+        self.published: queue.Queue[Publish] = queue.Queue()
+        self.status = 200
 
     def ws_uri(self, client: str) -> str:
         """Return the `ws_uri` of a client, as WS_HOSTNAME without a scheme begins it."""
         return f"127.0.0.1:{self.server_port}/{client}"
 
-    def next(self) -> Push:
-        """Wait for the next push."""
-        return self.pushed.get(timeout=TIMEOUT_S)
+    def next(self) -> Publish:
+        """Wait for the next publish."""
+        return self.published.get(timeout=TIMEOUT_S)
 
-    def next_message(self, client: str) -> dict[str, Any]:
-        """Wait for the next push, which has to go to `client`."""
-        push = self.next()
-        assert push.client == client
-        return push.message()
+    def next_message(self, *members: str) -> dict[str, Any]:
+        """Wait for the next publish, which has to reach `members`."""
+        published = self.next()
+        assert published.members == members
+        return published.message()
 
 
 class FakeGatewayHandler(BaseHTTPRequestHandler):
-    """Record a push."""
+    """Publish to a group, and list its members."""
 
     server: FakeGateway
 
     def do_PUT(self) -> None:
-        """Record a push."""
-        client = self.path.lstrip("/")
+        """Record a publish."""
+        group = self.path.rpartition("/groups/")[2]
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.pushed.put(Push(client, self.headers["Content-Type"], body))
-        self.send_response(self.server.statuses.get(client, 200))
+        with self.server.lock:
+            members = tuple(self.server.contexts[group])
+            if self.server.status == HTTPStatus.OK:
+                self.server.published.put(Publish(group, members, self.headers["Content-Type"], body))
+        self.answer(sent=len(members))
+
+    def do_GET(self) -> None:
+        """List the members."""
+        group = self.path.rpartition("/groups/")[2].removesuffix("?limit=1000")
+        with self.server.lock:
+            contexts = list(self.server.contexts[group].values())
+        self.answer(connections=[{"context": context} for context in contexts])
+
+    def answer(self, **fields: object) -> None:
+        """Send a response: `fields`, or an error where `status` is one."""
+        self.send_response(self.server.status)
         self.end_headers()
-        self.wfile.write(b'{"code": "OK"}')
+        self.wfile.write(json.dumps(fields if self.server.status == HTTPStatus.OK else {"code": "ERROR"}).encode())
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -86,6 +109,7 @@ class DemoBackend:
     def __init__(self, port: int, gateway: FakeGateway) -> None:
         self.port = port
         self.gateway = gateway
+        self.messages = 0
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answered:
         """Send any request."""
@@ -98,17 +122,26 @@ class DemoBackend:
         """Send the POST of a client that connects."""
         event = {"ws_uri": self.gateway.ws_uri(client), "request": {"path": path, "query": query}}
         headers = {"Ws-Uri": self.gateway.ws_uri(client), "Content-Type": "application/json"}
-        return self.request("POST", "/websocket", json.dumps(event).encode(), headers).json()
+        with self.gateway.lock:
+            answer = self.request("POST", "/websocket", json.dumps(event).encode(), headers).json()
+            for group in answer.get("groups", ()):
+                self.gateway.contexts[group][client] = answer["context"]
+        return answer
 
     def message(self, client: str, context: str, body: bytes, **headers: str) -> Answered:
         """Send the PUT of a message."""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        headers = {"Ws-Uri": self.gateway.ws_uri(client), "Ws-Context": context, **headers}
+        self.messages += 1
+        event = {"ce-id": f"{client}:{self.messages}"}
+        headers = {"Ws-Uri": self.gateway.ws_uri(client), "Ws-Context": context, **event, **headers}
         return self.request("PUT", "/websocket", body, headers)
 
-    def disconnect(self, client: str) -> Answered:
+    def disconnect(self, client: str, context: str) -> Answered:
         """Send the DELETE of a client."""
-        return self.request("DELETE", "/websocket", b"{}", {"Ws-Uri": self.gateway.ws_uri(client)})
+        for members in self.gateway.contexts.values():
+            members.pop(client, None)
+        headers = {"Ws-Uri": self.gateway.ws_uri(client), "Ws-Context": context}
+        return self.request("DELETE", "/websocket", b"{}", headers)
 
 
 @contextmanager

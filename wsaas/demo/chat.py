@@ -6,12 +6,16 @@ WSaaS holds the WebSockets of the clients. It tells this backend what happens in
     PUT      a client sent a message    the request's body is the message
     DELETE   a client is gone           however it ended
 
-and to send to a client, this backend makes a request itself, to the `ws_uri` that was in the POST:
+The answer to a POST may also name groups that the client joins, such as {"code": "OK", "groups": ["lobby"]}. To send,
+this backend makes a request itself, to the gateway that made the POST:
 
-    PUT ws_uri                          the request's body is sent to the client as one message
+    PUT /groups/lobby                   the request's body is sent to each member as one message
+    GET /groups/lobby                   who the members are
+    PUT ws_uri                          to send to one client, whose `ws_uri` was in the POST
 
 That is all. The rest of this file is a chat: a client of /rooms/NAME?nick=ada talks to everybody in that room, and a
-client of /echo gets its own messages back. It needs nothing but Python:
+client of /echo gets its own messages back. The gateway keeps the members of the rooms, so this backend has no records
+of its own, and can be restarted at any time. It needs nothing but Python:
 
     python chat.py                                        # the backend
     API_URI=localhost:8000/websocket wsaas                # the gateway, in a second terminal
@@ -19,18 +23,21 @@ client of /echo gets its own messages back. It needs nothing but Python:
 """
 
 import json
+import re
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, InvalidURL
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-MAX_NAME_LENGTH = 32
+MAX_NICK_LENGTH = 32
+# A room is a group of the gateway, so its name has characters that are allowed there.
+ROOM = re.compile(r"[\w.~@-]{1,32}", re.ASCII)
 ECHO = "echo"
 
 
@@ -40,26 +47,34 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     ws_reply: str | None = None  # "text" or "binary": the gateway sends the body on to the client
+    then: Callable[[], None] | None = None  # called once the response was sent
 
 
-def answer(code: str, status: int = 200, **more: object) -> Answer:
+def answer(code: str, status: int = 200, then: Callable[[], None] | None = None, **more: object) -> Answer:
     """Return the JSON response that the gateway expects."""
-    return Answer(status, json.dumps({"code": code, **more}).encode())
+    return Answer(status, json.dumps({"code": code, **more}).encode(), then=then)
 
 
-def push(ws_uri: str, text: bytes) -> Answer:
-    """Send one text message to one client. This is the only request that a backend has to make.
+def call(method: str, url: str, body: bytes = b"") -> Answer:
+    """Send one request to the gateway.
 
-    A new connection for each push is the simplest way. A busy backend keeps connections open, as most HTTP clients do.
+    A new connection for each is the simplest way. A busy backend keeps connections open, as most HTTP clients do.
     """
-    # A ws_uri starts with WS_HOSTNAME, which may have no scheme. It is then plain HTTP.
-    url = urlsplit(ws_uri if "://" in ws_uri else f"http://{ws_uri}")
-    connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    with closing(connect(url.netloc, timeout=5)) as connection:
+    address = urlsplit(url)
+    connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
+    with closing(connect(address.netloc, timeout=5)) as connection:
         # Text and JSON types arrive as a text message, any other type as a binary one.
-        connection.request("PUT", url.path, text, {"Content-Type": "application/json"})
+        path = address._replace(scheme="", netloc="").geturl()
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         response = connection.getresponse()
         return Answer(response.status, response.read())
+
+
+def group_url(ws_uri: str, group: str) -> str:
+    """Return the URL of a group. The gateway is where the `ws_uri` of a client leads."""
+    gateway = ws_uri.rpartition("/")[0]
+    # A ws_uri starts with WS_HOSTNAME, which may have no scheme. It is then plain HTTP.
+    return f"{gateway if '://' in gateway else f'http://{gateway}'}/groups/{group}"
 
 
 class Member(NamedTuple):
@@ -80,16 +95,14 @@ class Member(NamedTuple):
 
 
 class Chat:
-    """The members of the rooms, and the responses to the gateway."""
+    """The responses to the gateway, and what the clients are told."""
 
-    def __init__(self, push: Callable[[str, bytes], Answer] = push) -> None:
-        """Start with empty rooms. `push` sends to a client."""
-        self.push = push
-        self.members: dict[str, Member] = {}  # by ws_uri, which is all that is needed to reach a client
+    def __init__(self, call: Callable[[str, str, bytes], Answer] = call) -> None:
+        """Send requests to the gateway by `call`."""
+        self.call = call
         self.seen: deque[str] = deque(maxlen=1000)  # ids of the latest events
         # The gateway sends the events of one client one after the other, but the events of many clients at the same
-        # time. Every change holds this lock until it was sent to all members, so that all see the same order. A large
-        # chat would have a lock for each room.
+        # time. A large chat would have a lock for each room.
         self.lock = threading.Lock()
 
     def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -101,7 +114,10 @@ class Chat:
                 case "PUT":
                     return self.message(headers, body)
                 case _:
-                    return self.disconnect(headers["ws-uri"])
+                    return self.disconnect(headers)
+        except (OSError, HTTPException):
+            # The gateway does not respond. This answer makes it send the event again.
+            return answer("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE)
         except (KeyError, TypeError, ValueError):
             return answer("BAD_REQUEST", HTTPStatus.BAD_REQUEST)
 
@@ -112,83 +128,68 @@ class Chat:
         match unquote(event["request"]["path"]).split("/"):
             case ["", "echo"]:
                 return answer("OK", context=ECHO)
-            case ["", "rooms", room] if 0 < len(room) <= MAX_NAME_LENGTH:
+            case ["", "rooms", room] if ROOM.fullmatch(room):
                 nick = parse_qs(event["request"]["query"]).get("nick", ["guest"])[0]
-                member = Member(room, nick[:MAX_NAME_LENGTH])
+                member = Member(room, nick[:MAX_NICK_LENGTH])
             case _:
                 # Any code but "OK" refuses the client. It gets a 403, and no DELETE follows.
                 return answer("NO_SUCH_ROOM")
-        with self.lock:
-            # This also pushes to the new client, which is not accepted yet: the gateway delivers the message later.
-            self.join(str(event["ws_uri"]), member)
-        # The gateway returns the context in the Ws-Context header of every later request about this client.
-        return answer("OK", context=member.context())
+        # The client joins its groups when the gateway reads this response, so the room is told afterwards. The gateway
+        # returns the context in the Ws-Context header of every later request about this client.
+        told = partial(self.announce, "joined", member, str(event["ws_uri"]))
+        return answer("OK", context=member.context(), groups=[room], then=told)
 
     def message(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send the message of a client to its room."""
         if headers["ws-context"] == ECHO:
-            # A reply to the sender needs no push: it can be the response to this request.
+            # A reply to the sender needs no request: it can be the response to this one.
             is_text = headers.get("content-type", "text/plain").startswith("text/")
             return Answer(HTTPStatus.OK, body, ws_reply="text" if is_text else "binary")
         # The context contains the sender and the room, so any process of a backend can handle this request.
         member = Member.from_context(headers["ws-context"])
         text = body.decode()
-        event_id = headers.get("ce-id") or token_hex()
+        event_id = headers["ce-id"]
         with self.lock:
             # The gateway repeats a request whose response was lost, with the same ce-id.
             if event_id in self.seen:
                 return answer("REPEAT")
+            # One request, however many members the room has. A member that reads too slowly is named in the answer
+            # (`slow`), and misses the message. If every message has to arrive, add ?slow=close to the URL: such a
+            # client is closed, connects again, and asks for the messages that it missed.
+            if not self.publish(headers["ws-uri"], member.room, type="message", text=text, **{"from": member.nick}):
+                return answer("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE)
             self.seen.append(event_id)
-            # After a restart of this process, the clients are still connected but unknown here.
-            self.join(headers["ws-uri"], member)
-            self.tell(self.present(member.room), type="message", text=text, **{"from": member.nick})
         # The gateway waits for this response before it sends the client's next message. So messages stay in order.
         return answer("OK")
 
-    def disconnect(self, ws_uri: str) -> Answer:
-        """Remove a client. The request may come twice, or for an unknown client."""
-        with self.lock:
-            member = self.members.pop(ws_uri, None)
-            if member:
-                self.announce("left", member)
-        return answer("OK")
+    def disconnect(self, headers: Mapping[str, str]) -> Answer:
+        """Tell the room that a client is gone. It has left its groups already."""
+        if headers["ws-context"] == ECHO:
+            return answer("OK")
+        member = Member.from_context(headers["ws-context"])
+        return answer("OK", then=partial(self.announce, "left", member, headers["ws-uri"]))
 
-    def join(self, ws_uri: str, member: Member) -> None:
-        """Add a member and announce it, unless it is in the room already."""
-        if ws_uri not in self.members:
-            self.members[ws_uri] = member
-            self.announce("joined", member)
+    def announce(self, what: str, who: Member, ws_uri: str) -> None:
+        """Tell the room who joined or left, and who is there now.
 
-    def announce(self, what: str, who: Member) -> None:
-        """Tell the room who joined or left, and all other clients how many members each room has."""
-        rooms = Counter(member.room for member in self.members.values())
-        here = self.present(who.room)
-        nicks = [self.members[ws_uri].nick for ws_uri in here]
-        self.tell(here, type=what, nick=who.nick, room=who.room, members=nicks, rooms=rooms)
-        self.tell([ws_uri for ws_uri in self.members if ws_uri not in here], type="rooms", rooms=rooms)
+        If the gateway does not respond, nobody is told; the next announcement is complete again.
+        """
+        # With the lock, the latest list is also the last to arrive.
+        with suppress(OSError, HTTPException, LookupError, ValueError), self.lock:
+            self.publish(
+                ws_uri, who.room, type=what, nick=who.nick, room=who.room, members=self.nicks(ws_uri, who.room)
+            )
 
-    def present(self, room: str) -> list[str]:
-        """Return the ws_uris of the members of a room."""
-        return [ws_uri for ws_uri, member in self.members.items() if member.room == room]
+    def nicks(self, ws_uri: str, room: str) -> list[str]:
+        """Return who is in a room. The gateway knows: it lists each client with its context."""
+        # It lists at most 1000 clients, and the "next" of the answer leads to those that follow. A chat with rooms as
+        # large as that would not list them whenever a client comes or goes.
+        listed = self.call("GET", f"{group_url(ws_uri, room)}?limit=1000", b"")
+        return [Member.from_context(client["context"]).nick for client in json.loads(listed.body)["connections"]]
 
-    def tell(self, ws_uris: list[str], **message: object) -> None:
-        """Send a message to some members, and remove those that are gone."""
-        text = json.dumps(message).encode()
-        dropped = [self.members.pop(ws_uri) for ws_uri in ws_uris if self.is_gone(ws_uri, text)]
-        for member in dropped:
-            self.announce("left", member)
-
-    def is_gone(self, ws_uri: str, text: bytes) -> bool:
-        """Push to one client; return whether it is gone."""
-        try:
-            # 410 is final: a ws_uri is never used again. 429 means that the client reads too slowly, so it misses this
-            # message. If every message has to arrive, DELETE the ws_uri instead: the client then connects again and
-            # asks for the messages that it missed.
-            return self.push(ws_uri, text).status == HTTPStatus.GONE
-        except (InvalidURL, ValueError):
-            return True  # not a valid address: the POST did not come from a gateway
-        except (OSError, HTTPException):
-            return False  # the gateway does not respond, but its clients may still be connected
+    def publish(self, ws_uri: str, group: str, **message: object) -> bool:
+        """Send a message to all members of a group, with one request; return whether the gateway took it."""
+        return self.call("PUT", group_url(ws_uri, group), json.dumps(message).encode()).status == HTTPStatus.OK
 
 
 class Webhook(BaseHTTPRequestHandler):
@@ -218,6 +219,9 @@ class Webhook(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
+        self.wfile.flush()
+        if answer.then:
+            answer.then()
 
     def log_message(self, *_: object) -> None:
         """Log nothing: the gateway logs already."""

@@ -13,7 +13,7 @@ from importlib import resources
 from socketserver import TCPServer
 from urllib.parse import parse_qs, urlsplit
 
-from wsaas.demo.chat import Answer, Chat, Webhook, answer, push
+from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
 from wsaas.demo.traffic import Request, Traffic
 
 WEBHOOK = "/websocket"
@@ -30,7 +30,7 @@ class DemoServer(ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.traffic = Traffic()
-        self.chat = Chat(self.traffic.observed(push))
+        self.chat = Chat(self.traffic.observed(call))
         self.gateway = gateway
         self.page = resources.files("wsaas.demo").joinpath("page.html").read_bytes()
         super().__init__((host, port), DemoHandler)

@@ -1,7 +1,7 @@
 """Records the HTTP between the gateway and the chat for the page.
 
 The chat does not know of it: `Traffic.observe` wraps the call that handles a request from the gateway, and
-`Traffic.observed` wraps the function that pushes.
+`Traffic.observed` wraps the function that calls the gateway.
 """
 
 import base64
@@ -34,7 +34,7 @@ class Request:
     url: str
     headers: Mapping[str, str]
     body: bytes
-    ws_uri: str = ""  # of the client that the request is about
+    ws_uri: str = ""  # of the client that the request is about; empty if it is about a group
 
     def shown_headers(self) -> dict[str, str]:
         """Return the headers without those that the page does not show."""
@@ -115,13 +115,12 @@ class Traffic:
                 exchange.milliseconds = round((time.perf_counter() - start) * 1000, 1)
                 self._publish(exchange)
 
-    def observed(self, push: Callable[[str, bytes], Answer]) -> Callable[[str, bytes], Answer]:
-        """Return a function that calls `push` and records the exchange."""
+    def observed(self, call: Callable[[str, str, bytes], Answer]) -> Callable[[str, str, bytes], Answer]:
+        """Return a function that calls `call` and records the exchange."""
 
-        def recorded(ws_uri: str, text: bytes) -> Answer:
-            url = ws_uri if "://" in ws_uri else f"http://{ws_uri}"
-            request = Request("gateway", "PUT", url, {"Content-Type": "application/json"}, text, ws_uri)
-            return self.observe(request, lambda: push(ws_uri, text))
+        def recorded(method: str, url: str, body: bytes) -> Answer:
+            headers = {"Content-Type": "application/json"} if body else {}
+            return self.observe(Request("gateway", method, url, headers, body), lambda: call(method, url, body))
 
         return recorded
 
@@ -189,14 +188,15 @@ def curl(request: Request) -> str | None:
     words = ["curl", "-i", "-X", request.method]
     for name, value in request.shown_headers().items():
         words += ["-H", f"{name}: {value}"]
-    if "content-type" not in {name.lower() for name in request.headers}:
-        words += ["-H", "Content-Type:"]  # otherwise curl adds one
     prefix = ""
     text = as_text(request.body)
+    has_body = request.method != "GET"
+    if has_body and "content-type" not in {name.lower() for name in request.headers}:
+        words += ["-H", "Content-Type:"]  # otherwise curl adds one
     if text is None:
         prefix = f"echo {base64.b64encode(request.body).decode()} | base64 -d | "
         words += ["--data-binary", "@-"]
-    else:
+    elif has_body:
         words += ["--data-raw", text]  # --data reads a file if it starts with @
     # Without --globoff, braces and brackets in a URL are patterns for curl.
     words += ["--globoff", request.url] if set("[]{}") & set(request.url) else [request.url]

@@ -85,20 +85,23 @@ def test_the_traffic_streams_requests_in_both_directions(
     backend: DemoBackend, gateway: FakeGateway, server: DemoServer
 ) -> None:
     context = backend.connect("1", "/rooms/lobby", "nick=ada")["context"]
+    gateway.next()
+    assert any('"{\\"sent' in event for event in server.traffic.stream())
     with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
         connection.request("GET", "/traffic", headers={"Host": "localhost"})
         stream = connection.getresponse()
         assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         last = stream.readline().decode().removeprefix("id: ").strip()
-        connect, greeting = json.loads(stream.readline().removeprefix(b"data: "))
+        connect, listed, published = json.loads(stream.readline().removeprefix(b"data: "))
         assert (connect["to"], connect["method"], connect["status"]) == ("backend", "POST", 200)
         assert connect["url"] == f"http://127.0.0.1:{backend.port}/websocket"
-        assert connect["ws_uri"] == greeting["ws_uri"] == gateway.ws_uri("1")
-        assert (greeting["to"], greeting["method"], greeting["status"]) == ("gateway", "PUT", 200)
+        assert connect["ws_uri"] == gateway.ws_uri("1")
+        assert (listed["to"], listed["method"], listed["status"]) == ("gateway", "GET", 200)
+        assert (published["to"], published["method"], published["answer"]) == ("gateway", "PUT", '{"sent": 1}')
         server.traffic.close()
         assert stream.read() == b"\n"
         stream.close()
-    assert last.endswith(".4")
+    assert last.endswith(".6")
     assert context == "room=lobby&nick=ada"
 
 

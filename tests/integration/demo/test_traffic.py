@@ -69,21 +69,22 @@ def test_a_request_is_shown_before_it_is_answered() -> None:
     assert (seen(traffic)[0]["number"], seen(traffic)[0]["status"]) == (1, 200)
 
 
-def test_a_push_is_shown_with_its_url() -> None:
+def test_a_call_of_the_gateway_is_shown_with_its_url() -> None:
     traffic = Traffic()
-    pushed: list[tuple[str, bytes]] = []
+    called: list[tuple[str, str, bytes]] = []
 
-    def push(ws_uri: str, text: bytes) -> Answer:
-        pushed.append((ws_uri, text))
+    def call(method: str, url: str, body: bytes) -> Answer:
+        called.append((method, url, body))
         return OK
 
-    observed = traffic.observed(push)
-    assert observed("localhost:8080/1", b"{}") == OK
-    assert observed("https://example.test/2", b"{}") == OK
-    assert pushed == [("localhost:8080/1", b"{}"), ("https://example.test/2", b"{}")]
+    observed = traffic.observed(call)
+    assert observed("PUT", "http://a/groups/1", b"{}") == OK
+    assert observed("GET", "http://a/groups/2", b"") == OK
+    assert called == [("PUT", "http://a/groups/1", b"{}"), ("GET", "http://a/groups/2", b"")]
     first, second = seen(traffic)
-    assert (first["to"], first["method"], first["url"]) == ("gateway", "PUT", "http://localhost:8080/1")
-    assert (first["ws_uri"], second["url"]) == ("localhost:8080/1", "https://example.test/2")
+    assert (first["to"], first["method"], first["url"]) == ("gateway", "PUT", "http://a/groups/1")
+    assert (first["ws_uri"], first["headers"]) == ("", {"Content-Type": "application/json"})
+    assert (second["method"], second["headers"]) == ("GET", {})
 
 
 def test_a_call_that_fails_is_shown_as_failed_and_still_fails() -> None:
@@ -223,6 +224,10 @@ def test_a_curl_line_pipes_a_binary_body_in() -> None:
 
 def test_a_curl_line_keeps_curl_from_inventing_a_content_type() -> None:
     assert "-H Content-Type: " in (curl(a_request()) or "").replace("'", "")
+
+
+def test_a_curl_line_of_a_get_has_no_body() -> None:
+    assert curl(Request("gateway", "GET", "http://a/groups/lobby", {}, b"")) == "curl -i -X GET http://a/groups/lobby"
 
 
 def test_a_curl_line_does_not_expand_braces_in_a_url() -> None:
