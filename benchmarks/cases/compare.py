@@ -10,6 +10,7 @@ from statistics import median
 from benchmarks.comparison.measurement import Measurement
 from benchmarks.comparison.plots import draw_comparison
 from benchmarks.comparison.series import Series, finish, parser_of, prepare, with_defaults
+from benchmarks.comparison.workloads import WORKLOADS
 from benchmarks.report import MEBIBYTE, markdown, progress
 
 COLUMNS: tuple[tuple[str, Callable[[Measurement], float], str], ...] = (
@@ -53,9 +54,11 @@ def main(arguments: Sequence[str], workloads: Sequence[str]) -> None:
     runs = []
     for case in workloads:
         own = with_defaults(case, chosen)
-        able = [target for target in targets if own.size <= target.largest]
+        able = [target for target in targets if WORKLOADS[case].suits(target) and own.size <= target.largest]
         for target in targets:
-            if target not in able:
+            if not WORKLOADS[case].suits(target):
+                progress(f"{target.name} has no such request, and is left out of {case}")
+            elif target not in able:
                 progress(f"{target.name} takes messages of {target.largest} bytes at most, and is left out of {case}")
         runs += [(target, case, own, turn) for turn in range(chosen.repeats) for target in able]
     series = Series(len(runs))

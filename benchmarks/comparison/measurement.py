@@ -54,7 +54,10 @@ class Measurement:
 
 
 def measure(load: LoadGenerator, root: int, target: str, case: str, options: dict[str, float]) -> Measurement:
-    """Do one run and measure what it costs the process `root` and its descendants."""
+    """Do one run and measure what it costs the process `root` and its descendants.
+
+    The latencies are those of the messages beside publishes, where the options ask for such.
+    """
     tree = processes.tree(root)
     target_core, load_core = cores()
     user, system = processes.user_and_system(tree)
@@ -63,7 +66,7 @@ def measure(load: LoadGenerator, root: int, target: str, case: str, options: dic
     usage = meter.read()
     user_after, system_after = processes.user_and_system(tree)
     ticks = user_after - user + system_after - system
-    histogram = [(int(value), int(count)) for value, count in answer["latency"]]
+    histogram = [(int(value), int(count)) for value, count in answer["beside" if options.get("beside") else "latency"]]
     return Measurement(
         target=target,
         case=case,

@@ -27,7 +27,7 @@ def parser_of(program: str, description: str) -> ArgumentParser:
     add = parser.add_argument
     names = f"any of {','.join(TARGETS)}, and wsaas@FOLDER for another checkout"
     add("--target", dest="targets", type=targets_named, default="wsaas", help=names)
-    add("--clients", type=int, help="default 1,000; for idle 10,000, for large 100")
+    add("--clients", type=int, help="default 1,000; for idle, fanout and beside 10,000, for large 100")
     add("--size", type=int, help="bytes of a message; default 128, for large 1 MiB")
     add("--window", type=int, help="messages under way; default 32, for large 8")
     add("--connections", type=int, help="of the backend, for pushes; default: the window")

@@ -14,12 +14,21 @@
 #define PATH_PREFIX "/c/" /* what stands before the number of a client in the path of its handshake */
 
 #define COMMON "Date: Sat, 31 Jan 2026 12:00:00 GMT\r\nServer: load-generator\r\n"
-static const char ACCEPTED[] = "HTTP/1.1 200 OK\r\n" COMMON
-                               "Content-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"code\":\"OK\"}";
+static char accepted[512];
 static const char NO_CONTENT[] = "HTTP/1.1 204 No Content\r\n" COMMON "\r\n";
 static const char EVENTS[] = "HTTP/1.1 200 OK\r\n" COMMON "Content-Type: application/websocket-events\r\n";
 
+static void make_acceptance(void) {
+    char body[256];
+    int length = settings.group ? snprintf(body, sizeof body, "{\"code\":\"OK\",\"groups\":[\"%s\"]}", settings.group)
+                                : snprintf(body, sizeof body, "{\"code\":\"OK\"}");
+    if (length >= (int)sizeof body) fail("the name of the group is too long");
+    snprintf(accepted, sizeof accepted, "HTTP/1.1 200 OK\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+             COMMON, length, body);
+}
+
 void listen_as_backend(int port) {
+    make_acceptance();
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -125,14 +134,16 @@ static int receive_message(int number, const char *data, size_t length) {
     struct client *client = &clients[slots[slot].client];
     if (slots[slot].sequence < client->received_by_backend) run.reordered++;
     else client->received_by_backend = slots[slot].sequence + 1;
-    if (run.workload == MESSAGE) record_latency(now() - slots[slot].begun);
+    if (slots[slot].workload == MESSAGE) {
+        record_latency(run.workload == MESSAGE ? OWN : BESIDE, now() - slots[slot].begun);
+    }
     return slot;
 }
 
 /* The message in `slot` (-1: none) was answered. */
 static void continue_message(int slot) {
     if (slot < 0) return;
-    if (run.workload == MESSAGE) finish_step(slot, WAIT_BACKEND);
+    if (slots[slot].workload == MESSAGE) finish_step(slot, WAIT_BACKEND);
     else push_when_possible(slot);
 }
 
@@ -187,11 +198,18 @@ void reset_responses(void) {
 
 /* ------------------------------------------------------------------ requests */
 
+/* Write the event that subscribes a client to `channel`; return its end. */
+static char *subscribe(char *to, const char *channel) {
+    char text[256];
+    int length = snprintf(text, sizeof text, "c:{\"type\":\"subscribe\",\"channel\":\"%s\"}", channel);
+    return to + sprintf(to, "TEXT %x\r\n%s\r\n", (unsigned)length, text);
+}
+
 /* WebSocket-over-HTTP: the body is events, and the answer is events too. OPEN subscribes the client to the channel that
- * is called by its number. */
+ * is called by its number, and to that of its group. */
 static void take_events(struct connection *connection, const char *data, const struct head *head) {
     const char *at = data + head->length, *end = at + head->body, *extra = "";
-    char response[1024], events[512], *to = events;
+    char response[1024], events[768], channel[8] = "", *to = events;
     int number = client_in(data, head->length), received[MAX_EVENTS], count = 0;
     if (number < 0) {
         run.unexpected++;
@@ -203,10 +221,10 @@ static void take_events(struct connection *connection, const char *data, const s
         bool has_content = size && size < line_end;
         size_t length = has_content ? strtoul(size + 1, NULL, 16) : 0;
         if (!strncmp(at, "OPEN", 4)) {
-            char subscribe[64];
-            int used = sprintf(subscribe, "c:{\"type\":\"subscribe\",\"channel\":\"%05d\"}", number);
+            *write_number(channel, number) = 0;
             extra = "Sec-WebSocket-Extensions: grip; message-prefix=\"\"\r\n";
-            to += sprintf(to, "OPEN\r\nTEXT %x\r\n%s\r\n", (unsigned)used, subscribe);
+            to = subscribe(stpcpy(to, "OPEN\r\n"), channel);
+            if (settings.group) to = subscribe(to, settings.group);
             clients[number].posted = true;
         } else if (!strncmp(at, "TEXT", 4) && count < MAX_EVENTS) {
             received[count++] = receive_message(number, line_end + 1, length);
@@ -246,7 +264,7 @@ size_t take_request(struct connection *connection, const char *data, size_t leng
             clients[number].posted = true;
             remember_id(number, id, id_length);
         }
-        respond(connection, ACCEPTED, sizeof ACCEPTED - 1, -1);
+        respond(connection, accepted, strlen(accepted), -1);
         return *need;
     }
     int number = id ? client_by_id(id, id_length) : client_in(data, head.length);

@@ -123,11 +123,15 @@ void send_message(int slot) {
 static void receive_message(struct connection *connection, const char *data, size_t length) {
     int slot = find_slot(data, length, WAIT_FRAME);
     if (slot < 0) return;
+    if (slots[slot].workload >= FANOUT) {
+        receive_published(slot, connection->client);
+        return;
+    }
     if (slots[slot].client != connection->client) {
         run.unexpected++;
         return;
     }
-    record_latency(now() - slots[slot].begun);
+    record_latency(OWN, now() - slots[slot].begun);
     check_order(slot);
     finish_step(slot, WAIT_FRAME);
 }
@@ -177,7 +181,7 @@ size_t take_handshake(struct connection *connection, const char *data, size_t le
         opened_clients++;
         connect_more();
     } else if (run.workload == CONNECT) {
-        record_latency(now() - slots[connection->client - opened_clients].begun);
+        record_latency(OWN, now() - slots[connection->client - opened_clients].begun);
         send_short_frame(connection, CLOSE, "\x03\xe8", 2);
         connection->closing = true;
     }

@@ -27,6 +27,9 @@ struct settings {
     struct sockaddr_in control; /* where the backend sends pushes */
     const char *handshake;      /* template, see the README */
     const char *push;           /* template, see the README */
+    const char *publish;        /* template of a request that reaches all clients; NULL: none */
+    const char *send;           /* template of a request that names the clients that it reaches; NULL: none */
+    const char *group;          /* that the backend lets all clients join; NULL: none */
     bool grip;                  /* the backend speaks WebSocket-over-HTTP instead of POST, PUT and DELETE */
     uint64_t timeout;           /* nanoseconds without progress after which a run is given up */
 };
@@ -40,7 +43,7 @@ uint64_t now(void); /* monotonic nanoseconds */
 
 /* ------------------------------------------------------------------ run.c: runs and the messages under way */
 
-enum workload { PUSH, MESSAGE, ECHO, CONNECT };
+enum workload { PUSH, MESSAGE, ECHO, CONNECT, FANOUT, SEND };
 
 struct run {
     /* Options. */
@@ -53,18 +56,22 @@ struct run {
     int active;       /* only this many clients take part, the first ones */
     size_t size;      /* bytes of a message */
     uint64_t delay;   /* nanoseconds that the backend takes to answer */
+    int batch;        /* SEND: clients that one request reaches */
+    bool lines;       /* SEND: each of them in a line of its own */
+    double beside;    /* messages a second that clients send beside publishes (open loop) */
 
     /* State. */
     bool on;           /* messages are counted */
     bool starting;     /* further messages are started */
     uint64_t begin;    /* times: the start, */
     uint64_t due;      /* when the next message of an open loop is due, */
+    uint64_t beside_due; /* when the next one beside publishes is, */
     uint64_t end;      /* when no more messages are started, */
     uint64_t progress; /* and when the last message made a step */
 
     /* Results. */
     uint64_t idle_time, turns, idle_turns;
-    uint64_t started, finished;
+    uint64_t started, finished; /* finished: of a publish, each of its frames counts */
     uint64_t lost, reordered, unexpected, corrupted, refused, broken;
 };
 extern struct run run;
@@ -74,15 +81,18 @@ enum { WAIT_FRAME = 1, WAIT_RESPONSE = 2, WAIT_BACKEND = 4 };
 
 /* One message under way, from its start to the last thing that it waits for. */
 struct slot {
+    enum workload workload;         /* MESSAGE beside publishes, else that of the run */
     uint64_t begun, pushed, answered; /* times */
     uint32_t sequence;                /* number of the message among those of its client in this direction */
-    int client;
+    int client;                     /* of a publish: the first that it reaches */
     int waits;                        /* WAIT_ flags; 0: free */
     bool overtaken;                   /* a push that began after this one was answered has arrived before it */
 };
 extern struct slot slots[MAX_SLOTS];
 
-void record_latency(uint64_t nanoseconds);
+/* The latencies of the run's own messages, and of those beside publishes. */
+enum { OWN, BESIDE, HISTOGRAMS };
+void record_latency(int histogram, uint64_t nanoseconds);
 void finish_step(int slot, int wait); /* the message in `slot` no longer waits for `wait` */
 void prepare_run(char *options);      /* KEY=VALUE pairs, separated by spaces */
 void perform_run(void);               /* and print its results */
@@ -141,6 +151,7 @@ struct client {
     int next_in_bucket;       /* of the table of ids; -1: none */
     uint32_t sent, received_by_backend, pushed; /* numbers of the next message: of the client, at the backend, of a push */
     int under_way;
+    uint32_t published;       /* number of the next publish that may arrive */
     bool posted;              /* the backend has heard that it connected, */
     bool ended;               /* and that it disconnected */
 };
@@ -162,9 +173,21 @@ void reset_pushes(void);
 bool pusher_is_idle(void);
 void push(int slot);
 void push_when_possible(int slot);
+struct connection *take_idle_pusher(int slot);
+char *write_number(char *to, int number); /* five digits; return the end */
 void lose_pusher(struct connection *connection);
 /* A push of `slot` has arrived: it may not overtake one that was answered before it began. */
 void check_order(int slot);
+
+/* ------------------------------------------------------------------ publisher.c: one request that reaches many clients
+
+ * One such request is under way at a time.
+ */
+void reset_publishes(void);
+bool publish_is_under_way(void);
+void publish(int slot);
+void receive_published(int slot, int client);
+uint64_t missing_frames(void); /* of the publish that is under way */
 
 /* ------------------------------------------------------------------ backend.c: the backend's HTTP server */
 

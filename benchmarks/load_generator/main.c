@@ -65,6 +65,9 @@ static void parse_arguments(int count, char **arguments) {
         else if (!strcmp(name, "control")) settings.control = parse_address(value);
         else if (!strcmp(name, "handshake")) settings.handshake = value;
         else if (!strcmp(name, "push")) settings.push = value;
+        else if (!strcmp(name, "publish")) settings.publish = value;
+        else if (!strcmp(name, "send")) settings.send = value;
+        else if (!strcmp(name, "group")) settings.group = value;
         else if (!strcmp(name, "grip")) settings.grip = atoi(value);
         else if (!strcmp(name, "timeout")) settings.timeout = (uint64_t)(atof(value) * NANOSECONDS);
         else fail("unknown argument %s", name);

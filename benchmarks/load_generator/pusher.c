@@ -68,7 +68,7 @@ void compile_push(size_t size) {
     }
 }
 
-static char *write_number(char *to, int number) {
+char *write_number(char *to, int number) {
     for (int digit = 4; digit >= 0; digit--, number /= 10) to[digit] = (char)('0' + number % 10);
     return to + 5;
 }
@@ -99,7 +99,6 @@ static void send_push(struct connection *connection, int slot) {
         }
     }
     parts[count - 1].iov_len = (size_t)(to - (char *)parts[count - 1].iov_base);
-    connection->slot = slot;
     transmit(connection, parts, count);
 }
 
@@ -107,9 +106,15 @@ bool pusher_is_idle(void) {
     return idle_pushers;
 }
 
-void push(int slot) {
+struct connection *take_idle_pusher(int slot) {
     struct connection *connection = idle_pushers;
     idle_pushers = connection->next;
+    connection->slot = slot;
+    return connection;
+}
+
+void push(int slot) {
+    struct connection *connection = take_idle_pusher(slot);
     slots[slot].sequence = clients[slots[slot].client].pushed++;
     slots[slot].waits = WAIT_FRAME | WAIT_RESPONSE;
     slots[slot].overtaken = false;

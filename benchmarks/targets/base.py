@@ -22,6 +22,9 @@ HANDSHAKE = (
     "Authorization: Bearer 0123456789abcdef\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+GROUP = "all"
+"""The group or channel of all clients, in the cases that publish."""
+
 PUSH = "PUT {id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
 
 
@@ -62,6 +65,12 @@ class Target(ABC):
     """Template of a client's handshake, see the README of the load generator."""
     push = PUSH
     """Template of the request that pushes a message."""
+    publish = ""
+    """Template of the request that sends one message to all clients; empty: it has none."""
+    send = ""
+    """Template of the request that names the clients to which it sends a message; empty: it has none."""
+    member_handshake = ""
+    """Template of the handshake of a client that is to get what is published to `GROUP`; empty: the usual one."""
     grip = False
     """Whether the backend speaks WebSocket-over-HTTP."""
     descriptors = 0
@@ -91,15 +100,18 @@ class Target(ABC):
         """Return the port that the backend sends its requests to."""
         return placement.client
 
-    def load_settings(self, placement: Placement) -> list[str]:
-        """Return the arguments of the load generator."""
+    def load_settings(self, placement: Placement, *, grouped: bool = False) -> list[str]:
+        """Return the arguments of the load generator. `grouped`: all clients join `GROUP`."""
+        optional = {"publish": self.publish, "send": self.send, "group": GROUP if grouped else ""}
+        handshake = (grouped and self.member_handshake) or self.handshake
         return [
             f"backend={placement.backend}",
             f"client={HOST}:{placement.client}",
             f"control={HOST}:{self.control_port(placement)}",
-            f"handshake={self.handshake}",
+            f"handshake={handshake}",
             f"push={self.push}",
             f"grip={int(self.grip)}",
+            *(f"{name}={value}" for name, value in optional.items() if value),
         ]
 
 

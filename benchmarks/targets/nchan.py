@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import HANDSHAKE, PUSH, Placement, Target
+from benchmarks.targets.base import GROUP, HANDSHAKE, PUSH, Placement, Target
 from benchmarks.wire import HOST
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -63,6 +63,19 @@ http {{
             nchan_unsubscribe_request /unsubscribe;
             nchan_publisher_upstream_request /message;
         }}
+        location = /group {{
+            nchan_subscriber websocket;
+            nchan_channel_id $arg_id;
+            nchan_authorize_request /authorize_member;
+        }}
+        location = /authorize_member {{
+            internal;
+            proxy_pass http://backend/;
+            proxy_method POST;
+            proxy_pass_request_body off;
+            proxy_set_header X-Client $request_uri;
+            proxy_set_header Content-Length "";
+        }}
         location = /authorize {{
             internal;
             proxy_pass http://backend/;
@@ -100,6 +113,8 @@ class Nchan(Target):
     install = "apt-get install nginx-light libnginx-mod-nchan"
     handshake = HANDSHAKE.replace("/c/{n}", "/sub?id={n}")
     push = PUSH.replace("PUT {id}", "POST /pub?id={n}")
+    member_handshake = HANDSHAKE.replace("/c/{n}", f"/group?id={GROUP}&client=/c/{{n}}")
+    publish = PUSH.replace("PUT {id}", f"POST /pub?id={GROUP}")
 
     def missing(self) -> bool:
         """Look for nginx and its module."""

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import Placement, Target
+from benchmarks.targets.base import GROUP, Placement, Target
 from benchmarks.wire import HOST
 
 PROGRAMS = ("pushpin", "condure", "zurl", "pushpin-proxy", "pushpin-handler")
@@ -69,6 +69,8 @@ class Pushpin(Target):
         "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         '{"items":[{"channel":"{n}","formats":{"ws-message":{"content":"{body}"}}}]}'
     )
+
+    publish = push.replace("{n}", GROUP)
 
     def missing(self) -> bool:
         """Look for its programs."""

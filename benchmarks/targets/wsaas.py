@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.targets.base import Placement, Target
+from benchmarks.targets.base import GROUP, PUSH, Placement, Target
 from benchmarks.wire import HOST
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +15,11 @@ class Wsaas(Target):
     """`python -m wsaas` with its defaults, or with a `journal`. The package is taken from the folder `checkout`."""
 
     name = "wsaas"
+    publish = PUSH.replace("{id}", f"/groups/{GROUP}")
+    send = (
+        "POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        'Content-Length: {length}\r\n\r\n{"to":[{ids}],"text":"{body}"}'
+    )
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from benchmarks.load_generator import LoadError, LoadGenerator
 from benchmarks.machine import undisturbed
 from benchmarks.report import in_turn
 from benchmarks.targets.base import Placement, Target
+from benchmarks.targets.wsaas import Wsaas
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator needs a C compiler"),
@@ -90,6 +91,10 @@ class Gateway:
     async def outward(self, client_id, payload):
         self.clients[client_id].write(frame(payload))
 
+    async def publish(self, client_ids, payload):
+        for client_id in client_ids:
+            await self.outward(client_id, payload)
+
     def answer(self, writer):
         writer.write(OK)
 
@@ -100,7 +105,13 @@ class Gateway:
                 await self.socket(head, reader, writer)
             while True:
                 client_id = head.split()[1].decode()[1:]
-                await self.outward(client_id, body)
+                if client_id == "groups/all":
+                    await self.publish(list(self.clients), body)
+                elif client_id == "send":
+                    for line in map(json.loads, body.splitlines()):
+                        await self.publish([path[1:] for path in line["to"]], line["text"].encode())
+                else:
+                    await self.outward(client_id, body)
                 self.answer(writer)
                 head, body = await read_request(reader)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -123,6 +134,9 @@ class Gateway:
 
 
 class Fake(Target):
+    publish = Wsaas.publish
+    send = Wsaas.send
+
     def command(self, _place):
         raise AssertionError("it runs in this process: there is nothing to start")
 
@@ -298,6 +312,69 @@ def test_a_push_that_a_later_one_overtakes_is_reordered():
 
     messages, faults = run(Overtakes(), "push", clients=1)
     assert (messages, faults) == (60, {"reordered": 1})
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "frames"), [("fanout", {}, 5), ("send", {"batch": 3}, 3), ("send", {"batch": 3, "lines": 1}, 3)]
+)
+def test_each_frame_of_a_request_to_many_clients_counts(case, options, frames):
+    answer = answer_of(Gateway(), case, clients=5, count=20, **options)
+    assert answer["messages"] == 20 * frames
+    assert sum(number for _, number in answer["latency"]) == 20
+    assert not any(answer[fault] for fault in FAULTS)
+
+
+def test_messages_beside_publishes_are_timed_by_themselves():
+    answer = answer_of(Gateway(), "fanout", clients=5, seconds=0.5, rate=20, beside=200)
+    assert not any(answer[fault] for fault in FAULTS)
+    publishes, messages = (sum(number for _, number in answer[name]) for name in ("latency", "beside"))
+    assert answer["messages"] == 5 * publishes
+    assert publishes < messages < 200
+
+
+def test_a_publish_that_misses_a_client_is_seen():
+    class Misses(Nth):
+        async def err_outward(self, client_id, payload):
+            pass
+
+    messages, faults = run(Misses(), "fanout", clients=5)
+    assert (messages, faults) == (29, {"lost": 1})
+
+
+def test_a_publish_that_reaches_a_client_twice_is_seen():
+    class Repeats(Nth):
+        async def err_outward(self, client_id, payload):
+            self.clients[client_id].write(2 * frame(payload))
+
+    assert run(Repeats(), "fanout", clients=5, count=10) == (50, {"unexpected": 1})
+
+
+def test_a_send_that_reaches_a_client_that_it_does_not_name_is_seen():
+    class Confuses(Nth):
+        async def err_outward(self, client_id, payload):
+            await Gateway.outward(self, client_id, payload)
+            await Gateway.outward(self, "id0" if client_id != "id0" else "id4", payload)
+
+    assert run(Confuses(), "send", clients=5, count=20, batch=2)[1] == {"unexpected": 1}
+
+
+def test_a_publish_that_was_refused_is_seen():
+    class Refuses(Gateway):
+        async def publish(self, client_ids, payload):
+            pass
+
+        def answer(self, writer):
+            writer.write(OK.replace(b"200", b"429"))
+
+    assert run(Refuses(), "fanout", count=3)[1] == {"refused": 3}
+
+
+def test_a_publish_that_was_altered_is_seen():
+    class Alters(Nth):
+        async def err_outward(self, client_id, payload):
+            await Gateway.outward(self, client_id, payload[:-1] + b"!")
+
+    assert run(Alters(), "fanout", clients=5)[1] == {"corrupted": 1, "lost": 1}
 
 
 def test_a_message_that_the_backend_never_gets_is_lost():
@@ -486,6 +563,26 @@ def test_a_case_runs_without_the_load_generator(command):
     assert ended.returncode == 0, ended.stderr
     assert not ended.stderr
     assert ended.stdout.strip()
+
+
+@TWO_CORES
+def test_publishes_are_measured_for_targets_that_have_them(tmp_path):
+    path = tmp_path / "all.json"
+    options = ["--clients=120", "--repeats=1", "--seconds=0.1", "--warmup=0.1", "--json", str(path)]
+    ended = suite("fanout,beside,send", *options)
+    assert ended.returncode == 0, ended.stderr
+    measurements = json.loads(path.read_text())["measurements"]
+    assert [one["case"] for one in measurements] == [
+        "fanout to 100",
+        "fanout to 120",
+        "message alone",
+        "message beside a publish each second",
+        "message beside publishes without a pause",
+        "push",
+        "send one text to 100",
+        "send 100 lines",
+    ]
+    assert all(one["cpu"] > 0 and not one["faults"] for one in measurements)
 
 
 @TWO_CORES
