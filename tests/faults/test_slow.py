@@ -14,7 +14,7 @@ from tests.support.resources import resident_memory
 from tests.support.stage import Stage
 from tests.support.tls_client import TlsClient
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
-from wsaas.api import connections
+from wsaas.api import listing
 from wsaas.sessions.registry import page
 
 MIB = 1024 * 1024
@@ -172,7 +172,7 @@ async def test_a_burst_of_requests_does_not_delay_other_connections(
 ) -> None:
     node = await stage.node()
     made_page = Mock(side_effect=page)
-    monkeypatch.setattr(connections, "page", made_page)
+    monkeypatch.setattr(listing, "page", made_page)
     raw, other = await node.raw(), await node.raw()
     count = 5000
     raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
