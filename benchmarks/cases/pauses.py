@@ -1,8 +1,9 @@
 """How long the event loop is ever blocked with many clients, on a whole gateway without sockets.
 
-Clients connect, disconnect, send and receive messages and answer pings; clients are listed and counted. Meanwhile a
-timer that is due each millisecond measures how late it is: everything else waited for that long. There are no sockets
-because a process may not have enough descriptors for as many clients.
+Clients connect, disconnect, send and receive messages and answer pings; clients are listed and counted, and each second
+a message is published to all of them. Meanwhile a timer that is due each millisecond measures how late it is:
+everything else waited for that long. There are no sockets because a process may not have enough descriptors for as many
+clients.
 """
 
 import asyncio
@@ -49,6 +50,7 @@ class Crowd:
         """Start without clients."""
         self._gateway = gateway
         self._api = gateway.accept()
+        self._publisher = gateway.accept()
         self._clients: deque[tuple[MemoryTransport, str]] = deque()
         self._pinged: deque[MemoryTransport] = deque()
 
@@ -82,6 +84,11 @@ class Crowd:
     async def list(self) -> None:
         """Read a page of the list of clients."""
         self._call(request("GET", "/connections"))
+
+    async def publish(self) -> None:
+        """Publish a message to all clients, behind the publishes that are not answered yet."""
+        self._publisher.written.clear()
+        self._publisher.receive(push("/connections", 128))
 
     async def count(self) -> None:
         """Ask for the number of clients."""
@@ -144,6 +151,7 @@ async def act(crowd: Crowd, seconds: float) -> None:
         crowd.pong: 20_000,
         crowd.list: 1,
         crowd.count: 1,
+        crowd.publish: 1,
     }
     done: Counter[Callable[[], Awaitable[None]]] = Counter()
     loop = asyncio.get_running_loop()
