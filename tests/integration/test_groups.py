@@ -278,7 +278,7 @@ async def test_one_request_sends_to_several_clients_and_names_those_that_got_not
 
 
 async def test_a_large_batch_keeps_the_order_of_its_lines(stage: Stage) -> None:
-    node = await stage.node(send_buffer=10_000_000)
+    node = await stage.node(send_buffer=10_000_000, max_batch_size=4_000_000)
     clients = [await node.upgraded() for _ in range(2)]
     ids = [(await stage.backend.take("POST")).client for _ in clients]
     count = 3000
