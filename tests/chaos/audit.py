@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.fan_out_log import FanOutLog, Span
+
 LAST = 2**53 - 1
 """The number of the event `end`, the last one of a connection."""
 
@@ -23,7 +25,8 @@ class Life:
 
     `sent`: the number of messages, which are numbered from 1; those in `asked` expect a reply. `end`: empty while it is
     connected, or `clean` (its Close 1000 was answered), `closed 1001` (closed by the gateway), `lost` (the connection
-    ended), `left` (the client ended the connection) or `refused 403` (no 101).
+    ended), `left` (the client ended the connection) or `refused 403` (no 101). `received`: the kind and
+    the number of each message, in order. `admitted_at`, `closing_at`: when it had its 101, and before it sent a Close.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Life:
     admitted: bool = False
     end: str = ""
     faults: list[str] = field(default_factory=list)
+    received: list[tuple[str, int]] = field(default_factory=list)
+    admitted_at: int = 0
+    closing_at: int = 0
 
     @property
     def has_seen_all(self) -> bool:
@@ -95,10 +101,16 @@ class HostileAccount:
         self.is_owed = False
         self.is_settled = False
         self.messages = 0
+        self.groups: list[str] = []
+        self.times: list[tuple[str, int]] = []
         self._order = Order()
 
-    def take(self, method: str, event: int, verdict: str, body: str) -> None:
+    def take(self, method: str, event: int, verdict: str, body: str, time: int) -> None:
         """Check the next request."""
+        if method != "PUT":
+            self.times.append((method, time))
+        if method == "POST" and body:
+            self.groups = body.split(",")
         self.is_owed = self.is_owed or (method == "POST" and verdict in SEEN)
         self.messages += method == "PUT"
         if method == "DELETE":
@@ -119,13 +131,18 @@ class HostileAccount:
 
 @dataclass
 class Account:
-    """One connection, as the backend logged it. `refused`: the answer with its refusal was sent."""
+    """One connection, as the backend logged it. `refused`: the answer with its refusal was sent.
+
+    `times`: when each of `requests` arrived.
+    """
 
     id: str
     name: str = "-"
     requests: list[tuple[str, int, str]] = field(default_factory=list)
     bodies: dict[tuple[str, int], str] = field(default_factory=dict)
+    times: list[int] = field(default_factory=list)
     pushes: list[tuple[int, str]] = field(default_factory=list)
+    push_spans: dict[int, Span] = field(default_factory=dict)
     refused: bool = False
     faults: list[str] = field(default_factory=list)
 
@@ -169,29 +186,37 @@ class Account:
 
 
 class Ledger:
-    """The log of the backend, read line by line."""
+    """The log of the backend, read line by line. In a log without times, the number of a line is its time."""
 
     def __init__(self) -> None:
+        self.fan_out = FanOutLog()
+        self._lines = 0
         self.accounts: dict[str, Account] = {}
         self.hostile: dict[str, HostileAccount] = {}
 
     def read(self, lines: Iterable[str]) -> None:
         for line in lines:
             words = line.split(" ")
+            self._lines += 1
             if words[-1] != ".":
+                continue
+            time = int(words.pop(-2)[1:]) if words[-2].startswith("@") else self._lines
+            if self.fan_out.read(words[:-1], time):
                 continue
             word, client, number = words[0], words[1], number_of(words[2])
             if word not in ("PUSH", "REFUSED") and words[4].startswith(HOSTILE):
                 hostile = self.hostile.setdefault(client, HostileAccount(client, words[4]))
-                hostile.take(word, number, words[3], " ".join(words[6:-1]))
+                hostile.take(word, number, words[3], " ".join(words[6:-1]), time)
                 continue
             account = self.accounts.setdefault(client, Account(client))
             if word == "PUSH":
                 account.pushes.append((number, words[3]))
+                account.push_spans[number] = Span(int(words[5]) if words[5:-1] else time, time)
             elif word == "REFUSED":
                 account.refused = True
             else:
                 verdict, name, context, body = words[3], words[4], words[5], " ".join(words[6:-1])
+                account.times.append(time)
                 self._take(account, (word, number, verdict), (name, context), body)
 
     def _take(self, account: Account, request: tuple[str, int, str], headers: tuple[str, str], body: str) -> None:

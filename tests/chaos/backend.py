@@ -1,18 +1,20 @@
 """A backend that can be killed at any moment. It logs all requests and pushes to a file.
 
-    python backend.py PORT GATEWAY-PORT LOG LIFE SEED
+    python -m tests.chaos.backend PORT GATEWAY-PORT LOG LIFE SEED
 
 Each request is logged before it is answered, with one system call, so that the log survives a kill. The log is its only
 memory: after a start, it reads the connected clients from there. It also fails by itself: it answers late, with 503 or
 not at all, hangs up before or after it logged a request, and closes idle connections.
 
 A line of the log has: a method or another word, the connection id, the number of the event or push, the verdict, the
-`Authorization` and `Ws-Context` of the request ("-" for none), and the stripped body. It ends with a full stop: a line
-without one is incomplete, and its request was not answered.
+`Authorization` and `Ws-Context` of the request ("-" for none), and the stripped body. The line of a POST has the groups
+of the answer instead. Other lines: see `push` and publishers.py. Each line ends with the time, in nanoseconds of the
+monotonic clock, which the clients use too, and a full stop: a line without one is incomplete, and its request was not
+answered. The line of a request has the time of its arrival, that of an answer the time after it.
+
+A message "NUMBER NAME ? +GROUP" has the answer join the group, "-GROUP" leave it.
 
 The name of a hostile client selects the verdict (`FATES`). The log has no bodies of its messages, and no pushes to it.
-
-With a certificate file in the environment variable CHAOS_CA, pushes use TLS.
 """
 
 import asyncio
@@ -20,8 +22,8 @@ import json
 import os
 import random
 import re
-import ssl
 import sys
+import time
 import zlib
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -29,6 +31,9 @@ from pathlib import Path
 from typing import cast
 
 import uvloop
+
+from tests.chaos.link import Link
+from tests.chaos.publishers import Publishers, connect_groups
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -68,9 +73,15 @@ def shortened(body: str) -> str:
     return body.rstrip(".\n")
 
 
-def answered(body: bytes, kind: str = "") -> bytes:
-    reply = f"Ws-Reply: {kind}\r\n" if kind else ""
-    return f"HTTP/1.1 200 OK\r\n{reply}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def answered(body: bytes, *headers: str) -> bytes:
+    head = "\r\n".join(["HTTP/1.1 200 OK", *headers, f"Content-Length: {len(body)}", "", ""])
+    return head.encode() + body
+
+
+def membership_header(command: str) -> list[str]:
+    """Return the header that a message asks for by `+GROUP` or `-GROUP`, if it does."""
+    name = {"+": "Ws-Join", "-": "Ws-Leave"}.get(command[:1])
+    return [f"{name}: {command[1:]}"] if name else []
 
 
 class Log:
@@ -101,7 +112,7 @@ class Log:
                 clients[client] = name
 
     def write(self, *fields: object) -> None:
-        line = " ".join([*map(str, fields), "."])
+        line = " ".join([*map(str, fields), f"@{time.monotonic_ns()}", "."])
         os.write(self._file, line.encode() + b"\n")
         if fields[0] in ("POST", "DELETE"):
             os.write(self._clients, line.encode() + b"\n")
@@ -138,6 +149,9 @@ class Backend:
         for _ in range(PUSHERS):
             self.do(self._push_for_ever())
         self.do(self._push_to_the_deaf())
+        publishers = Publishers(self._gateway, self.log.write, self.log.clients, self._numbers, self.chance)
+        for each in publishers.start():
+            self.do(each)
 
     def do(self, what: Coroutine[object, object, None]) -> None:
         task = asyncio.ensure_future(what)
@@ -164,26 +178,30 @@ class Backend:
             return "unseen"
         else:
             verdict = "mute" if self.percent(MUTE_PERCENT) else "hung" if self.percent(HUNG_PERCENT) else "ok"
-        body = "" if request.method == "POST" or (request.is_hostile and request.method == "PUT") else request.body
+        body = "" if request.is_hostile and request.method == "PUT" else request.body
+        if request.method == "POST":
+            body = ",".join(connect_groups(request.name)) if verdict == "ok" else ""
         self.log.write(
             request.method, request.client, request.event, verdict, request.name, request.context, shortened(body)
         )
         return verdict
 
-    async def push(self, client: str, link: "Link") -> None:
-        """Push the next number to a client, unless a push to it is under way."""
+    async def push(self, client: str, link: Link) -> None:
+        """Push the next number to a client, unless a push to it is under way.
+
+        Its line has the status and the name, and the time at which it was sent before that of its answer.
+        """
         if client in self._busy:
             return
         self._busy.add(client)
         number, status = next(self._numbers), "unknown"
         name = self.log.clients.get(client, "-")
         padding = "." * (30_000 if self.percent(1) else 10)
+        begin = time.monotonic_ns()
         try:
-            status = await link.put(client, f"p {number} {name} {padding}".encode())
-        except (OSError, EOFError, ValueError):
-            link.close()
+            status, _ = await link.request("PUT", f"/{client}", f"p {number} {name} {padding}".encode())
         finally:
-            self.log.write("PUSH", client, number, status, name)
+            self.log.write("PUSH", client, number, status, name, begin)
             self._busy.discard(client)
         if status == "410":
             self.log.clients.pop(client, None)
@@ -202,11 +220,8 @@ class Backend:
             await asyncio.sleep(DEAF_PAUSE)
             if self.log.deaf:
                 client = self.chance.choice(list(self.log.deaf))
-                try:
-                    if await link.put(client, DEAF_PUSH) == "410":
-                        self.log.deaf.pop(client, None)
-                except (OSError, EOFError, ValueError):
-                    link.close()
+                if (await link.request("PUT", f"/{client}", DEAF_PUSH))[0] == "410":
+                    self.log.deaf.pop(client, None)
 
     async def push_early(self, request: Request) -> None:
         """Push to a client that still waits for its 101."""
@@ -215,34 +230,6 @@ class Backend:
             await self.push(request.client, link)
         finally:
             link.close()
-
-
-TLS = ssl.create_default_context(cafile=os.environ["CHAOS_CA"]) if "CHAOS_CA" in os.environ else None
-
-
-class Link:
-    """A connection to the gateway's REST API, opened on demand."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def put(self, client: str, body: bytes) -> str:
-        """Push `body`; return the status of the answer."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=TLS)
-        reader, writer = self._streams
-        head = f"PUT /{client} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        lines = dict(line.split(": ", 1) for line in answer.split("\r\n")[1:] if line)
-        await reader.readexactly(int(lines["Content-Length"]))
-        return answer.split(" ")[1]
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
 
 
 class Server(asyncio.Protocol):
@@ -303,13 +290,23 @@ class Server(asyncio.Protocol):
             # The gateway was killed.
             return
         if request.method == "POST":
-            self._transport.write(answered(json.dumps({"code": "OK", "context": request.name}).encode()))
-        elif request.method == "PUT" and request.body.split(" ")[2:3] == ["?"]:
-            self._transport.write(answered(f"r {request.event} {request.name}".encode(), "text"))
+            self._transport.write(answered(self._connect_answer(request.name)))
+        elif request.method == "PUT":
+            kind, command = [*request.body.split(" ")[2:4], "", ""][:2]
+            headers = membership_header(command)
+            reply = b""
+            if kind == "?":
+                headers.append("Ws-Reply: text")
+                reply = f"r {request.event} {request.name}".encode()
+            self._transport.write(answered(reply, *headers))
         else:
             self._transport.write(OK)
         if self._backend.percent(CLOSING_PERCENT):
             self._transport.close()
+
+    def _connect_answer(self, name: str) -> bytes:
+        groups = connect_groups(name)
+        return json.dumps({"code": "OK", "context": name, **({"groups": groups} if groups else {})}).encode()
 
 
 async def main(port: int, gateway: int, log: str, life: int, seed: int) -> None:

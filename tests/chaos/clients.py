@@ -4,18 +4,29 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 from random import Random
 from typing import cast
 
 from tests.chaos.audit import Life
+from tests.chaos.publishers import FLOOD, ROOMS
 from tests.support.clients import RESET, upgrade
-from tests.support.frames import CLOSE, PING, PONG, TEXT, close_frame, frame
+from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 
 TIMEOUT_S = 30.0
 """Seconds that a client waits for an answer, across kills and restarts."""
 
 MEAN_INTERVAL_S = 0.05
 """Mean seconds between two messages of one client."""
+
+COMMAND_SHARE = 0.15
+"""Share of the messages that join or leave a group."""
+
+DROWSY_SHARE = 0.06
+"""Share of the clients that do not read for a while, so that the gateway finds them slow."""
+
+DROWSY_SEGMENT, DROWSY_BUFFER = 1400, 4096
+"""Bytes. Both keep the buffers of the kernel small: it makes them megabytes for the large segments of loopback."""
 
 
 class Client(asyncio.Protocol):
@@ -50,6 +61,7 @@ class Client(asyncio.Protocol):
             if status != 101:
                 self.life.end = f"refused {status}"
                 return
+            self.life.admitted_at = time.monotonic_ns()
             self.life.admitted = True
             self._buffer = rest
         while self._take_frame():
@@ -84,11 +96,13 @@ class Client(asyncio.Protocol):
         life = self.life
         if self._close:
             life.faults.append(f"a frame {opcode} arrived after the Close")
-        elif opcode == TEXT:
+        elif opcode in (TEXT, BINARY):
             kind, number, name = payload.decode().split(" ")[:3]
-            if name != life.name:
-                life.faults.append(f"it received a message for {name}")
-            (life.pushes if kind == "p" else life.replies).append(int(number))
+            life.received.append((kind, int(number)))
+            if kind in ("p", "r"):
+                if name != life.name:
+                    life.faults.append(f"it received a message for {name}")
+                (life.pushes if kind == "p" else life.replies).append(int(number))
             self._received.set()
         elif opcode == CLOSE:
             code = int.from_bytes(payload[:2], "big")
@@ -100,13 +114,13 @@ class Client(asyncio.Protocol):
 
     # Sending.
 
-    def send(self, *, ask: bool = False, padding: int = 10) -> None:
-        """Send the next message. `ask`: for a reply."""
+    def send(self, *, ask: bool = False, command: str = "", padding: int = 10) -> None:
+        """Send the next message. `ask`: for a reply. `command`: `+GROUP` to join a group, `-GROUP` to leave it."""
         life = self.life
         life.sent += 1
         if ask:
             life.asked.append(life.sent)
-        message = f"{life.sent} {life.name} {'?' if ask else '!'} {'.' * padding}"
+        message = f"{life.sent} {life.name} {'?' if ask else '!'} {command}{' ' if command else ''}{'.' * padding}"
         self._transport.write(frame(TEXT, message.encode()))
 
     async def confirm(self) -> None:
@@ -122,6 +136,7 @@ class Client(asyncio.Protocol):
     async def close(self) -> None:
         """Send a Close and wait for the end of the connection."""
         if not self._close:
+            self.life.closing_at = time.monotonic_ns()
             self._is_closing = True
             self._transport.write(close_frame(1000))
         await asyncio.wait_for(self.ended.wait(), TIMEOUT_S)
@@ -143,6 +158,14 @@ class Client(asyncio.Protocol):
     def reset_within_a_frame(self) -> None:
         self._transport.write(frame(TEXT, b"." * 5000)[:2000])
         self.reset()
+
+    async def doze(self, seconds: float) -> None:
+        """Read nothing for a while."""
+        if not self.ended.is_set():
+            self._transport.pause_reading()
+            await asyncio.sleep(seconds)
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     async def fall_silent(self) -> None:
         """Send nothing more, not even pongs, and wait until the gateway ends the connection."""
@@ -195,22 +218,37 @@ class HonestClients:
             number += 1
             life = Life(f"{name}-{number}")
             client = Client(life)
+            is_drowsy = chance.random() < DROWSY_SHARE
             try:
-                loop = asyncio.get_running_loop()
-                await loop.create_connection(lambda: client, "127.0.0.1", self._port, ssl=self._tls)  # noqa: B023
+                await self._connect(client, is_drowsy=is_drowsy)
             except OSError:
                 self.refused_connects += 1
                 await asyncio.sleep(chance.uniform(0.05, 0.3))
                 continue
             self.lives.append(life)
             try:
-                await self._live(client, chance)
+                await self._live(client, chance, is_drowsy=is_drowsy)
             except asyncio.TimeoutError:
                 life.faults.append(f"it timed out after {life.sent} messages and {len(life.replies)} replies")
                 client.reset()
             await client.ended.wait()
 
-    async def _live(self, client: Client, chance: Random) -> None:
+    async def _connect(self, client: Client, *, is_drowsy: bool) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        try:
+            sock.setblocking(False)
+            if is_drowsy:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, DROWSY_SEGMENT)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DROWSY_BUFFER)
+            await loop.sock_connect(sock, ("127.0.0.1", self._port))
+        except BaseException:
+            sock.close()
+            raise
+        host = "127.0.0.1" if self._tls else None
+        await loop.create_connection(lambda: client, sock=sock, ssl=self._tls, server_hostname=host)
+
+    async def _live(self, client: Client, chance: Random, *, is_drowsy: bool) -> None:
         if chance.random() < 0.03:
             await asyncio.sleep(chance.choice((0, 0, 0.002, 0.01)))
             client.leave() if chance.random() < 0.5 else client.reset()
@@ -219,11 +257,18 @@ class HonestClients:
             client.leave()
             await asyncio.sleep(chance.uniform(0.05, 0.3))
             return
+        if is_drowsy:
+            client.send(ask=True, command=f"+{FLOOD}")
+            await client.doze(chance.uniform(0.5, 2))
         for _ in range(chance.randrange(30)):
             if client.ended.is_set() or self._is_stopping:
                 break
             big = chance.random() < 0.02
-            client.send(ask=chance.random() < 0.1, padding=chance.randrange(70_000) if big else 10)
+            client.send(
+                ask=chance.random() < 0.1,
+                command=chance.choice("++-") + chance.choice(ROOMS) if chance.random() < COMMAND_SHARE else "",
+                padding=chance.randrange(70_000) if big else 10,
+            )
             if chance.random() < 0.8:
                 await asyncio.sleep(chance.expovariate(1 / MEAN_INTERVAL_S))
         await self._end(client, chance)

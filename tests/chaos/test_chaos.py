@@ -7,6 +7,7 @@ from the end of the second phase to the end of the third.
 
 import asyncio
 import json
+import pickle
 import random
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ import pytest
 
 from tests.chaos.audit import Findings, Ledger, audit
 from tests.chaos.clients import HonestClients
+from tests.chaos.fan_out_audit import audit_fan_out
 from tests.chaos.hostile import HostileClients
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.ports import port_for_restarts
@@ -49,6 +51,8 @@ SETTINGS = {
     "ws_timeout": 4000,
     "handshake_timeout": 4000,
     "drain_timeout": 1000,
+    # Less than the flood sends to a client that does not read for a second.
+    "send_buffer": 131_072,
 }
 
 
@@ -75,6 +79,7 @@ class ChaosRun:
     def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool) -> None:
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
+        self.fan_out: Counter[str] = Counter()
         self.ledger = Ledger()
         self.peak = 0
         self._clients = clients
@@ -86,11 +91,10 @@ class ChaosRun:
         self._log = folder / "backend-log"
         self._read = 0
         self.journal = folder / "journal"
-        script = str(Path(__file__).with_name("backend.py"))
-        command = [sys.executable, script, str(backend), str(gateway), str(self._log)]
+        command = [sys.executable, "-m", "tests.chaos.backend", str(backend), str(gateway), str(self._log)]
         self._tls: ssl.SSLContext | None = None
         settings: dict[str, object] = {**SETTINGS, "journal": self.journal}
-        environment = {}
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
         if tls:
             authority = CertificateAuthority(folder)
             settings |= authority.issue()
@@ -250,6 +254,11 @@ class ChaosRun:
         status = await self.gateway.wait()
         self.backend.kill()
         findings = audit(self._read_log(), self.honest.lives)
+        # For a later look: the audit can be repeated with this and the log.
+        (self._folder / "lives").write_bytes(pickle.dumps(self.honest.lives))
+        fan_out = audit_fan_out(self.ledger, self.honest.lives)
+        findings.violations += fan_out.violations
+        self.fan_out = fan_out.counts
         if status != 0:
             findings.violations.append(f"the last stop ended with {status}")
         if left := count(self.journal):
@@ -318,6 +327,7 @@ def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
         ("  DELETEs, by ce-id", counts["DELETEs"]),
         ("    sent by a later gateway for a lost one", counts["DELETEs of a lost gateway"]),
         ("  DELETEs missing", counts["DELETEs missing"]),
+        *sorted(run.fan_out.items()),
         ("hostile connections", sum(run.hostile.counts.values())),
         *[(f"  {name}", number) for name, number in sorted(run.hostile.counts.items())],
         ("  known to the backend", counts["hostile connections"]),
@@ -341,3 +351,4 @@ def test_every_promise_is_kept_through_kills_and_restarts(tmp_path: Path, pytest
     assert not findings.violations, "\n".join(findings.violations[:50])
     assert after - before < MAX_GROWTH_BYTES, f"the gateway grew by {after - before} bytes during {came} connections"
     assert findings.counts["taken"] > seconds, "too few messages to show anything"
+    assert run.fan_out["publishes to members that certainly stayed"] > seconds, "too few publishes to show anything"
