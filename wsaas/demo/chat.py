@@ -95,7 +95,7 @@ class Member(NamedTuple):
 
 
 class Chat:
-    """The responses to the gateway, and what the clients are told."""
+    """The responses to the gateway, and the messages to the clients."""
 
     def __init__(self, call: Callable[[str, str, bytes], Answer] = call) -> None:
         """Send requests to the gateway by `call`."""
@@ -134,10 +134,10 @@ class Chat:
             case _:
                 # Any code but "OK" refuses the client. It gets a 403, and no DELETE follows.
                 return answer("NO_SUCH_ROOM")
-        # The client joins its groups when the gateway reads this response, so the room is told afterwards. The gateway
+        # The client joins its groups when the gateway reads this response, so the announcement follows it. The gateway
         # returns the context in the Ws-Context header of every later request about this client.
-        told = partial(self.announce, "joined", member, str(event["ws_uri"]))
-        return answer("OK", context=member.context(), groups=[room], then=told)
+        announcement = partial(self.announce, "joined", member, str(event["ws_uri"]))
+        return answer("OK", context=member.context(), groups=[room], then=announcement)
 
     def message(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send the message of a client to its room."""
@@ -163,16 +163,16 @@ class Chat:
         return answer("OK")
 
     def disconnect(self, headers: Mapping[str, str]) -> Answer:
-        """Tell the room that a client is gone. It has left its groups already."""
+        """Announce that a client is gone. It has left its groups already."""
         if headers["ws-context"] == ECHO:
             return answer("OK")
         member = Member.from_context(headers["ws-context"])
         return answer("OK", then=partial(self.announce, "left", member, headers["ws-uri"]))
 
     def announce(self, what: str, who: Member, ws_uri: str) -> None:
-        """Tell the room who joined or left, and who is there now.
+        """Send the members of the room who joined or left, and who is there now.
 
-        If the gateway does not respond, nobody is told; the next announcement is complete again.
+        If the gateway does not respond, the announcement is lost. The next one has the complete list again.
         """
         # With the lock, the latest list is also the last to arrive.
         with suppress(OSError, HTTPException, LookupError, ValueError), self.lock:
