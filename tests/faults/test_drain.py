@@ -375,7 +375,7 @@ async def test_a_drain_of_a_busy_node_loses_nothing(stage: Stage) -> None:
     talking = []
     for number in range(8):
         talking.append(asyncio.ensure_future(talk(number)))
-        await stage.backend.wait(lambda: stage.backend.count("POST") == number + 1)  # noqa: B023
+        await stage.backend.wait(lambda: stage.backend.count("POST") == number + 1)  # noqa: B023 - called only in this round
     await stage.backend.wait(lambda: stage.backend.count("PUT") > 100)
     assert await node.drain()
     await with_timeout(asyncio.gather(*talking))

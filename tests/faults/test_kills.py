@@ -399,7 +399,7 @@ async def test_no_delete_is_lost_by_kills_during_the_recovery(stage: Stage, star
     for round_ in range(1, 5):
         node.program.kill()
         await node.program.start()
-        await stage.backend.wait(lambda: len(answered) >= 18 * round_)  # noqa: B023
+        await stage.backend.wait(lambda: len(answered) >= 18 * round_)  # noqa: B023 - called only in this round
     await stage.backend.wait(lambda: answered == names)
     assert {call.client for call in deletes} == names
     assert len({call.headers["ce-id"] for call in deletes}) == 100

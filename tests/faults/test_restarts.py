@@ -47,7 +47,7 @@ async def test_no_event_is_lost_when_the_backend_restarts_under_load(stage: Stag
 
     talking = [asyncio.ensure_future(talk(number)) for number in range(20)]
     for restart in range(1, 6):
-        await stage.backend.wait(lambda: stage.backend.count("PUT") > 600 * restart)  # noqa: B023
+        await stage.backend.wait(lambda: stage.backend.count("PUT") > 600 * restart)  # noqa: B023 - called only in this round
         await stage.backend.stop()
         await stage.backend.start()
     await with_timeout(asyncio.gather(*talking), 30)
