@@ -46,7 +46,7 @@ def encode(size: int) -> Step:
 
 def parse_request(size: int) -> Step:
     """Return a step that parses the request that pushes `size` bytes."""
-    parser, data = _find(REQUEST_PARSER)(LIMIT), push("/" + "i" * 22, size)
+    parser, data = _find(REQUEST_PARSER)(LIMIT), push("/" + "i" * 30, size)
 
     def step() -> object:
         parser.receive(data)

@@ -116,7 +116,7 @@ def check(peers: Peers, size: int) -> None:
 def steps(peers: Peers, size: int) -> dict[str, Step]:
     """Return what can be measured in this checkout, by name."""
     put = push(peers.path, size)
-    unknown = push("/" + "i" * 22, size)
+    unknown = push("/" + "i" * 30, size)
     found: dict[str, Step] = {
         "push: PUT in, frame and response out": request_step(peers, put),
         "push to an unknown client": request_step(peers, unknown),

@@ -191,7 +191,7 @@ class HostileClients:
         await connection.ended.wait()
 
     async def parked_body(self, connection: Connection, chance: Random) -> None:
-        target = chance.choice(("no/such/path", "A" * 22, *self.live[:5]))
+        target = chance.choice(("no/such/path", "A" * 30, *self.live[:5]))
         head = f"PUT /{target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {BODY}\r\n\r\n"
         await connection.write(head.encode() + b"." * (BODY - 1))
         await connection.ended.wait()

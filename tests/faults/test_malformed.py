@@ -12,7 +12,7 @@ from tests.support.frames import BINARY, CLOSE, PING, TEXT, close_frame, frame
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, wait_until_stable, with_timeout
 
-NOBODY = b"A" * 22
+NOBODY = b"A" * 30
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from tests.support.stage import Node, Stage, received_close
 from tests.support.tools import needs_curl, run_tool
 from tests.support.waiting import wait_until, with_timeout
 
-NOBODY = "A" * 22
+NOBODY = "A" * 30
 
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:

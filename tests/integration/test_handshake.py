@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 
-ID = re.compile(r"[A-Za-z0-9_-]{22}")
+ID = re.compile(r"[A-Za-z0-9_-]{30}")
 
 
 async def refusal(connecting: Any) -> Any:

@@ -17,7 +17,7 @@ async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
     node = await stage.node()
     client, name = await node.admit()
     raw = await node.raw()
-    paths = ["/healthz", f"/{name}", "/nothing", "/" + "A" * 22, "/readyz"]
+    paths = ["/healthz", f"/{name}", "/nothing", "/" + "A" * 30, "/readyz"]
     raw.send(b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths))
     answers = [await raw.answer() for _ in paths]
     assert [answer.status for answer in answers] == [200, 200, 404, 410, 200]
@@ -279,7 +279,7 @@ async def test_an_unfinished_body_is_408(stage: Stage) -> None:
 async def test_a_request_is_refused_before_its_body_and_its_connection_is_kept(stage: Stage) -> None:
     node = await stage.node()
     raw = await node.raw()
-    raw.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n" % (b"A" * 22))
+    raw.send(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n" % (b"A" * 30))
     answer = await raw.answer()
     assert (answer.status, answer.headers.get("Connection")) == (410, None)
     raw.send(b"x" * 300_000 + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

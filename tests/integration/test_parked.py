@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 CONNECTIONS = 1000
 SIZE = MIB - 1
 HEAD = f"PUT /{{}} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {SIZE + 1}\r\n\r\n"
-NOBODY = "A" * 22
+NOBODY = "A" * 30
 
 
 async def park(gateway: GatewayProcess, path: str, status: int, port: int = 0) -> RawClient:

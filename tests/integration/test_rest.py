@@ -14,7 +14,7 @@ from tests.support.frames import BINARY, TEXT
 from tests.support.stage import Node, Stage
 from tests.support.waiting import with_timeout
 
-NOBODY = "A" * 22
+NOBODY = "A" * 30
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_an_unknown_id_is_410(stage: Stage, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/hello", "/A", "/" + "A" * 21, "/" + "A" * 23, "/" + "A" * 21 + "!", "/a/" + NOBODY, "/favicon.ico"]
+    "path", ["/", "/hello", "/A", "/" + "A" * 29, "/" + "A" * 31, "/" + "A" * 29 + "!", "/a/" + NOBODY, "/favicon.ico"]
 )
 async def test_any_other_unknown_path_is_404(stage: Stage, path: str) -> None:
     node = await stage.node()

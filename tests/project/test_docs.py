@@ -338,7 +338,7 @@ def test_the_table_of_requests_has_each_route_and_no_other():
         registry.Registry(settings, clock, FakeWebhook(), journal.NoJournal(), 10),
         FanOutQueue(RunQueue(clock), 1),
     )
-    an_id = "A" * 22
+    an_id = "A" * 30
     examples = {
         path: path.replace("ws_uri", f"/{an_id}").replace("{id}", an_id).replace("{name}", "lobby").encode()
         for _, path in described
@@ -353,8 +353,8 @@ def test_the_table_of_requests_has_each_route_and_no_other():
 
 
 def test_the_form_of_an_id_is_the_one_described():
-    assert "22 characters of `A-Z a-z 0-9 - _`" in section("REST API")
-    assert registry.ID_FORM.pattern == "[A-Za-z0-9_-]{22}"
+    assert "30 characters of `A-Z a-z 0-9 - _`" in section("REST API")
+    assert registry.ID_FORM.pattern == "[A-Za-z0-9_-]{30}"
 
 
 def test_information_is_listed_in_full():

@@ -6,7 +6,7 @@ from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
 
-REMOTE = "R" * 22
+REMOTE = "R" * 30
 """The id of a connection that the peer holds."""
 
 

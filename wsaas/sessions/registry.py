@@ -21,17 +21,26 @@ from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.websocket.handshake import Handshake
 
-ID_LENGTH = 22
-"""Characters of an id. Each has six random bits, so an id can be neither guessed nor repeated."""
+PREFIX_LENGTH = 8
+"""Characters at the start of an id, the same in all ids of one process. A multiple of 4, as base64 needs no padding
+then."""
+
+RANDOM_LENGTH = 22
+"""Characters of an id behind the prefix. Each has six random bits, so an id can be neither guessed nor repeated."""
 
 IDS_PER_BATCH = 64
 """Ids generated at a time, as random bytes cost a system call. A multiple of 4, so that base64 needs no padding."""
 
-ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}")
+ID_LENGTH = PREFIX_LENGTH + RANDOM_LENGTH
+
+ID_FORM = re.compile(r"[A-Za-z0-9_-]{30}")
 
 
 class Registry:
-    """The sessions: live ones until their client disconnects, then ending ones until their outbox is done."""
+    """The sessions: live ones until their client disconnects, then ending ones until their outbox is done.
+
+    `prefix`: the first characters of every id. They tell apart the processes that hold connections.
+    """
 
     def __init__(  # noqa: PLR0913 - the parts that all sessions share come together here
         self,
@@ -52,6 +61,7 @@ class Registry:
         self._count = 0
         self._ids: list[str] = []
         self._ended_count = 0
+        self.prefix = _random_text(PREFIX_LENGTH)
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
         self._live: dict[str, Session] = {}
@@ -105,9 +115,9 @@ class Registry:
     def _new_id(self) -> str:
         """Return an id that cannot be guessed."""
         if not self._ids:
-            text = urlsafe_b64encode(os.urandom(ID_LENGTH * IDS_PER_BATCH * 3 // 4)).decode()
-            self._ids = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
-        return self._ids.pop()
+            text = _random_text(RANDOM_LENGTH * IDS_PER_BATCH)
+            self._ids = [text[start : start + RANDOM_LENGTH] for start in range(0, len(text), RANDOM_LENGTH)]
+        return self.prefix + self._ids.pop()
 
     def close(self, on_no_clients: Callable[[], None], on_all_finished: Callable[[], None]) -> None:
         """Admit no more clients.
@@ -175,6 +185,11 @@ def page(
     # All sessions are checked: they are not sorted by this time, as the wall clock may have been set back.
     found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
+
+
+def _random_text(length: int) -> str:
+    """Return `length` random characters that may be part of a URL. `length`: a multiple of 4."""
+    return urlsafe_b64encode(os.urandom(length * 3 // 4)).decode()
 
 
 def _drop_entry(_entry: Entry) -> None:

@@ -20,7 +20,7 @@ from wsaas.sessions.information import information
 from wsaas.sessions.session_state import State
 from wsaas.websocket import frames
 
-UNKNOWN = "/" + "a" * 22
+UNKNOWN = "/" + "a" * 30
 TOKEN = "Authorization: Bearer s3cret"
 
 
@@ -327,14 +327,14 @@ def test_a_client_that_left_is_gone(rig, method):
     [
         "/",
         "/nothing",
-        "/" + "a" * 21,
-        "/" + "a" * 23,
+        "/" + "a" * 29,
+        "/" + "a" * 31,
         UNKNOWN + "/",
         "/x" + UNKNOWN,
         "/" + UNKNOWN,
         "/healthz/",
         "/Healthz",
-        "/%ff" + "a" * 21,
+        "/%ff" + "a" * 29,
         "/groups",
         "*",
         "http://node",

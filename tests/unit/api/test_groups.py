@@ -14,7 +14,7 @@ from wsaas.sessions.session_state import State
 from wsaas.websocket import frames
 
 HELLO = frames.encode(frames.TEXT, b"hello")
-UNKNOWN = "a" * 22
+UNKNOWN = "a" * 30
 
 
 class GroupRig(Rig):

@@ -9,7 +9,7 @@ from wsaas import errors
 from wsaas.http.request import RejectedRequest, RequestParser
 from wsaas.websocket import frames
 
-UNKNOWN = "a" * 22
+UNKNOWN = "a" * 30
 NDJSON = "Content-Type: application/x-ndjson"
 
 

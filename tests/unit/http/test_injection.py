@@ -26,7 +26,7 @@ from wsaas.settings import load
 from wsaas.websocket import handshake
 
 AT = 1769860800.125
-ID = "A" * 22
+ID = "A" * 30
 WS_URI = f"node:1/{ID}"
 
 odd = st.sampled_from(

@@ -47,17 +47,22 @@ def test_a_new_registry_is_open_and_empty(rig):
     rig.registry.check_admission("192.0.2.7")
 
 
-def test_ids_are_132_random_bits_in_url_safe_characters():
+def test_ids_are_a_prefix_and_132_random_bits_in_url_safe_characters():
     rig = Rig(limit=1000)
     ids = {rig.admit().id for _ in range(1000)}
     assert len(ids) == 1000
     assert all(ID_FORM.fullmatch(each) for each in ids)
-    # Each character of the alphabet occurs at each position.
-    assert {len(each) for each in ids} == {22}
-    assert all(len({each[place] for each in ids}) == 64 for place in range(22))
+    assert {each[:8] for each in ids} == {rig.registry.prefix}
+    # Each character of the alphabet occurs at each position behind the prefix.
+    assert {len(each) for each in ids} == {30}
+    assert all(len({each[place] for each in ids}) == 64 for place in range(8, 30))
 
 
-@pytest.mark.parametrize("text", ["", "healthz", "a" * 21, "a" * 23, "a" * 21 + "/", "a" * 21 + "\n", "a" * 22 + "\n"])
+def test_each_process_draws_its_own_prefix():
+    assert len({Rig().registry.prefix for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("text", ["", "healthz", "a" * 29, "a" * 31, "a" * 29 + "/", "a" * 29 + "\n", "a" * 30 + "\n"])
 def test_only_an_id_has_the_form_of_an_id(text):
     assert not ID_FORM.fullmatch(text)
 
@@ -143,7 +148,7 @@ def test_a_client_is_found_from_registration_to_disconnect(rig):
 
 def test_an_id_that_never_was_is_not_found(rig):
     rig.admit()
-    assert rig.registry.find("a" * 22) is None
+    assert rig.registry.find("a" * 30) is None
 
 
 def test_the_backend_is_asked_about_a_client_with_its_id_and_address(rig):

@@ -26,7 +26,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.sessions.send_batch import SendBatch
 from wsaas.websocket import frames
 
-UNKNOWN = "a" * 22
+UNKNOWN = "a" * 30
 
 
 class Rig:

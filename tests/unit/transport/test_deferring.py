@@ -102,7 +102,7 @@ def test_a_body_that_is_not_needed_is_discarded_after_the_response(rig):
 
 
 def test_an_id_that_no_peer_holds_is_gone(rig):
-    rig.receive(remote().replace(REMOTE.encode(), b"a" * 22))
+    rig.receive(remote().replace(REMOTE.encode(), b"a" * 30))
     assert rig.responses() == [(410, "GONE", False)]
     assert not rig.is_deferring
 
