@@ -169,6 +169,13 @@ class GatewayTimeout(HTTPError):
     code = "GATEWAY_TIMEOUT"
 
 
+class Unknown(HTTPError):
+    """A request that another process has received, and may or may not have carried out."""
+
+    status = 504
+    code = "UNKNOWN"
+
+
 class VersionNotSupported(HTTPError):
     """An HTTP version other than 1.0 and 1.1."""
 

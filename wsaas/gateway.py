@@ -2,9 +2,12 @@
 
 import asyncio
 import math
+from pathlib import Path
 
 from wsaas.api.api import Api
 from wsaas.clock import Clock
+from wsaas.cluster.peer_link import LinkServices
+from wsaas.cluster.peers import PeerRouter, Peers
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
 from wsaas.delivery.pool import Limits, Pool
@@ -30,12 +33,16 @@ from wsaas.transport.connector import Connector
 from wsaas.transport.context import ServerContext
 from wsaas.transport.descriptors import divide_descriptors
 from wsaas.transport.listener import is_this_machine
-from wsaas.transport.server_listeners import ServerListeners
+from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 
 
 class Gateway:
-    """One node. Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`."""
+    """One node. Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`.
+
+    If the node has several processes, each of them is a `Gateway`. Call `start_private` before `start`, and update
+    `peers` whenever a process starts or ends.
+    """
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         """Build the parts. They do no I/O before `start`."""
@@ -69,11 +76,19 @@ class Gateway:
             self._journal.remembered = self._remembered
             self._registry.on_disconnect_failed = self._recovery.keep
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
-        jobs = self._pool.sweep, self._breaker.sweep, gc_scheduler.collect_if_due, memory.check, throttle.log_due
-        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)
         run_queue = RunQueue(self._clock)
+        self.peers = Peers(LinkServices(self._clock, run_queue), loop)
+        jobs = (
+            self._pool.sweep,
+            self._breaker.sweep,
+            self.peers.sweep,
+            gc_scheduler.collect_if_due,
+            memory.check,
+            throttle.log_due,
+        )
+        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)
         self._fan_out = FanOutQueue(run_queue, settings.max_publishes)
-        api = Api(settings, self._registry, self._fan_out)
+        api = Api(settings, self._registry, self._fan_out, PeerRouter(self._registry, self.peers))
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
@@ -105,6 +120,16 @@ class Gateway:
             circuit_breaker_state=self._breaker.state.value,
             accepts_clients=self._registry.is_open,
         )
+
+    async def start_private(self, folder: Path) -> str:
+        """Serve the other processes of the node, and return the path of the socket for that, in `folder`.
+
+        The name of the socket is the prefix of this process's ids. Raises `OSError`.
+        """
+        path = str(folder / f"{self._registry.prefix}.sock")
+        settings = private_settings(self._settings, path)
+        await self._listeners.start_private(path, Api(settings, self._registry, self._fan_out))
+        return path
 
     async def start(self) -> None:
         """Load the TLS files, open the journal and listen.
@@ -175,6 +200,7 @@ class Gateway:
         self._timeouts.stop()
         self._breaker.stop()
         self._timeouts.close_all()
+        await self.peers.close()
         self._pool.close()
         if self._journal is not None:
             self._journal.close()

@@ -11,7 +11,7 @@ from tests.support.peers import REMOTE, PeerDouble
 from tests.support.ports import free_port
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
-from wsaas.cluster.router import LocalRouter
+from wsaas.cluster.peers import Peers
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.transport.deferring import MAX_BUFFERED_BYTES
 
@@ -23,7 +23,7 @@ async def with_peer(
 ) -> tuple[Node, PeerDouble]:
     """Start a node that has a peer."""
     peer = PeerDouble(asyncio.get_running_loop().time, timeout)
-    monkeypatch.setattr(LocalRouter, "find_peer", lambda _router, connection_id: peer.find_peer(connection_id))
+    monkeypatch.setattr(Peers, "find", lambda _peers, connection_id: peer.find_peer(connection_id))
     return await stage.node(**chosen), peer
 
 

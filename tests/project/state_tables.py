@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsaas.cluster import peer_link
 from wsaas.delivery import circuit_breaker, outbox_state
 from wsaas.http import deferred
 from wsaas.sessions import session_state
@@ -24,6 +25,7 @@ MACHINES: dict[str, Transitions] = {
     "delivery/circuit_breaker.py": circuit_breaker.TRANSITIONS,
     "transport/tls.py": tls.TRANSITIONS,
     "http/deferred.py": deferred.TRANSITIONS,
+    "cluster/peer_link.py": peer_link.TRANSITIONS,
 }
 """The file of each machine, as the page names it, and its table."""
 

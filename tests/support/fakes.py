@@ -328,6 +328,10 @@ class FakeTimeouts(Timeouts):
     def __init__(self):
         self.connections = []
 
+    def replace(self, connection, successor):
+        self.discard(connection)
+        self.add(successor)
+
     def __len__(self):
         return len(self.connections)
 

@@ -9,10 +9,12 @@ import logging
 import socket
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -26,6 +28,7 @@ from tests.support.ports import free_port
 from tests.support.resources import open_sockets
 from tests.support.waiting import TIMEOUT_S, wait_until, with_timeout
 from wsaas import settings
+from wsaas.cluster.peers import Place
 from wsaas.gateway import Gateway
 from wsaas.sessions.session import Session
 from wsaas.statistics import Statistics
@@ -167,17 +170,37 @@ class Stage:
         backend = chosen.pop("backend", self.backend)
         if backend is not None and not backend.port:
             await backend.start()
-        port = free_port()
-        given = {
-            "api_uri": f"{self.backend.authority}/hook",
-            "ws_hostname": f"127.0.0.1:{port}",
-            "drain_timeout": "5000",
-            **{name: str(value) for name, value in chosen.items()},
-        }
+        given = self._given({"ws_hostname": f"127.0.0.1:{free_port()}", **chosen})
         node = Node(self, settings.load(given, {}))
         self.nodes.append(node)
         await node.gateway.start()
         return node
+
+    async def workers(self, count: int, **chosen: Any) -> "list[Node]":
+        """Start gateways that are the peers of each other, as the workers of one node are.
+
+        Each listens on a port of its own, so that a test chooses the worker that takes a request.
+        """
+        if not self.backend.port:
+            await self.backend.start()
+        folder = Path(self.stack.enter_context(TemporaryDirectory(prefix="wsaas-")))
+        hostname = f"127.0.0.1:{free_port()}"
+        workers = []
+        for _ in range(count):
+            port = free_port()
+            given = self._given({"listen": f"127.0.0.1:{port}", "ws_hostname": hostname, **chosen})
+            node = Node(self, settings.load(given, {}), port)
+            self.nodes.append(node)
+            workers.append(node)
+            node.private_path = await node.gateway.start_private(folder)
+        introduce(workers)
+        for node in workers:
+            await node.gateway.start()
+        return workers
+
+    def _given(self, chosen: Mapping[str, Any]) -> dict[str, str]:
+        texts = {name: str(value) for name, value in chosen.items()}
+        return {"api_uri": f"{self.backend.authority}/hook", "drain_timeout": "5000", **texts}
 
     @asynccontextmanager
     async def using(self, raw: RawClient) -> AsyncIterator[RawClient]:
@@ -189,17 +212,23 @@ class Stage:
 
 
 class Node:
-    """A gateway in this process, and methods to connect clients and callers."""
+    """A gateway in this process, and methods to connect clients and callers.
 
-    def __init__(self, stage: Stage, chosen: settings.Settings) -> None:
+    `port`: where it listens, by default the port of `ws_hostname`. `private_path`: the socket for its peers.
+    """
+
+    def __init__(self, stage: Stage, chosen: settings.Settings, port: int | None = None) -> None:
         self.stage = stage
+        self.port = port or chosen.ws_hostname.port
+        self.private_path = ""
         self.settings = chosen
         self.gateway = Gateway(chosen, asyncio.get_running_loop())
         self.drained = False
 
     @property
-    def port(self) -> int:
-        return self.settings.ws_hostname.port
+    def prefix(self) -> str:
+        """The first characters of the ids of its clients."""
+        return self.gateway.sessions.prefix
 
     async def drain(self) -> bool:
         """Drain it, as a signal does; return whether all events were delivered."""
@@ -299,6 +328,13 @@ class Node:
         answer = await self.rest("GET", client)
         assert answer.status == 200, answer
         return answer.json
+
+
+def introduce(workers: "Sequence[Node]") -> None:
+    """Tell each of the workers who the others are."""
+    places = {each.prefix: Place(f"worker {number}", each.private_path) for number, each in enumerate(workers, 1)}
+    for node in workers:
+        node.gateway.peers.update({prefix: place for prefix, place in places.items() if prefix != node.prefix})
 
 
 async def received_close(client: websockets.ClientConnection) -> tuple[int, str]:

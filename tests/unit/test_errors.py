@@ -25,6 +25,7 @@ ERRORS = [
     (errors.BadGateway, 502, "BAD_GATEWAY"),
     (errors.Unavailable, 503, "UNAVAILABLE"),
     (errors.GatewayTimeout, 504, "GATEWAY_TIMEOUT"),
+    (errors.Unknown, 504, "UNKNOWN"),
     (errors.VersionNotSupported, 505, "VERSION_NOT_SUPPORTED"),
 ]
 

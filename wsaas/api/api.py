@@ -34,6 +34,7 @@ class Api:
         """Serve the connections that `router` finds; by default, all connections of `registry`."""
         router = router or LocalRouter(registry)
         self._find = router.find
+        self._find_peer = router.find_peer
         connection = ConnectionResource(router, registry, settings.max_message_size)
         runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout)
         groups = GroupResource(router, registry, runner, settings.max_message_size)
@@ -79,10 +80,12 @@ class Api:
         try:
             target, prefix = request.target, self._prefix
             if request.method == b"PUT" and target.startswith(prefix):
-                # A shortcut for a push to a client of this process (`python -m benchmarks micro`, case `push`). The
-                # route below returns the same response.
-                session = self._find(target[len(prefix) :].decode("latin-1"))
-                if session is not None:
+                # A shortcut for a push (`python -m benchmarks micro`, case `push`). The route below returns the same
+                # response.
+                connection_id = target[len(prefix) :].decode("latin-1")
+                session = self._find(connection_id)
+                peer = self._find_peer(connection_id) if session is None else None
+                if session is not None or peer is not None:
                     headers = request.headers
                     if (
                         headers.get(b"host") not in self._known_hosts
@@ -90,7 +93,10 @@ class Api:
                         or b"sec-fetch-site" in headers
                     ):
                         self._authorization.check(request)
-                    return self._push(session, request)
+                    if session is not None:
+                        return self._push(session, request)
+                    if peer is not None:
+                        return peer.forward(request, connection_id)
             route, names = self._route(request)
             return route.handler(request.method)(request, *names)
         except HTTPError as error:

@@ -246,3 +246,19 @@ class ControlGate(Gate):
         table = self._table
         budget = table.budget
         return table.control < budget.control or table.used < budget.clients + budget.control
+
+
+class PrivateGate(Gate):
+    """The gate of the private listener, to which only the other processes of the gateway connect: it admits them all.
+
+    Their number is small and constant.
+    """
+
+    __slots__ = ()
+
+    def admit(self, _connection: Connection) -> HTTPError | None:
+        """Return None."""
+        return None
+
+    def _has_room(self) -> bool:
+        return True

@@ -67,8 +67,7 @@ class DeferringProtocol(asyncio.Protocol):
     def start(self) -> None:
         """Take over the transport of the connection."""
         self._transport.set_protocol(self)
-        self._context.timeouts.discard(self._connection)
-        self._context.timeouts.add(self)
+        self._context.timeouts.replace(self._connection, self)
         self._deferred.on_response(self._resolved)
 
     def data_received(self, data: bytes) -> None:
@@ -114,7 +113,6 @@ class DeferringProtocol(asyncio.Protocol):
         """Return the transport to the connection, which sends `response`."""
         if self._transport.is_closing():
             return
-        self._context.timeouts.discard(self)
-        self._context.timeouts.add(self._connection)
+        self._context.timeouts.replace(self, self._connection)
         self._transport.set_protocol(self._connection)
         self._connection.continue_with(self._request, response, self._data, is_write_paused=self._is_write_paused)

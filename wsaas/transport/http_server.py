@@ -100,7 +100,7 @@ class HttpProtocol(HttpConnection):
             self._end(serialized)
             return
         self._transport.write(serialized)
-        if not self._is_write_paused:
+        if not is_write_paused and (data or self._parser.pending or self._parser.is_busy):
             self._resume()
 
     def _serve(self, seconds: float) -> None:
@@ -132,7 +132,7 @@ class HttpProtocol(HttpConnection):
         """
         parser, timer = self._parser, self._site.context.run_queue.timer
         end = timer() + seconds
-        while (item := parser.next()) is not None:
+        while (item := parser.next_push() or parser.next()) is not None:
             if isinstance(item, Request) and b"upgrade" in item.headers and is_handshake(item):
                 if self._accept_handshake(item, responses):
                     return TAKEN_OVER

@@ -1,19 +1,25 @@
 """The listeners of one node, and the protocols of accepted connections."""
 
 import asyncio
+import math
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from wsaas.api.api import Api
 from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
-from wsaas.settings import control_address, listen_address
-from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, SharedGate
+from wsaas.settings import Settings, control_address, listen_address
+from wsaas.transport.admission import ConnectionTable, ControlGate, Gate, PrivateGate, SharedGate
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
 from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.site import Site
+
+PRIVATE_MODE: Final = 0o600
+"""File mode of a private socket."""
 
 
 class ServerListeners:
@@ -32,6 +38,7 @@ class ServerListeners:
         self._certificates = certificates
         self._context = context
         self._listeners: list[Listener] = []
+        self._private: Listener | None = None
         self._registry = registry
         self._table = table
 
@@ -51,10 +58,19 @@ class ServerListeners:
             await self._listen(clients, self._site(None, self._registry, Gate(*gate)))
             await self._listen(control, self._site(self._api, None, ControlGate(*gate)))
 
+    async def start_private(self, path: str, api: Api) -> None:
+        """Serve `api` to the other processes of the gateway, by a Unix socket at `path`. Raises `OSError`."""
+        context = replace(self._context, settings=private_settings(self._context.settings, path))
+        gate = PrivateGate(self._table, self._registry.addresses, context.settings.trusted_proxies)
+        self._private = Listener(Address(path=path), mode=PRIVATE_MODE)
+        await self._private.start(partial(HttpProtocol, Site(context, api, None, gate)))
+
     def close(self) -> None:
         """Stop listening. May be called again."""
         for listener in self._listeners:
             listener.close()
+        if self._private is not None:
+            self._private.close()
 
     def _site(self, api: Api | None, registry: Registry | None, gate: Gate) -> Site:
         return Site(self._context, api, registry, gate)
@@ -70,3 +86,18 @@ class ServerListeners:
         protocol = HttpProtocol(site)
         tls = self._certificates.control if site.registry is None else self._certificates.clients
         return protocol if tls is None else ServerTLSTransport(protocol, tls, self._context, site.gate)
+
+
+def private_settings(settings: Settings, path: str) -> Settings:
+    """Return the settings for the private socket at `path`.
+
+    The process that forwards a request has authorized it. It has a time limit for each request too, and keeps its
+    connections open.
+    """
+    return replace(
+        settings,
+        control_listen=Address(path=path),
+        control_token=(),
+        control_tls_ca=None,
+        keep_alive_timeout=math.inf,
+    )

@@ -60,9 +60,13 @@ class Site:
         if isinstance(item, HTTPError):
             return self.serialize_error(item)
         request = item.request if isinstance(item, RejectedRequest) else item
-        if self._lost_upgrade(request):
+        response: Response
+        if item is request and request.method == b"PUT":
+            # Nearly every request, without the checks for others.
+            response = self.respond_to_path(request)
+        elif self._lost_upgrade(request):
             _warn_of_proxy(connection.peer_address())
-            response: Response = error_response(handshake.upgrade_lost())
+            response = error_response(handshake.upgrade_lost())
         elif isinstance(item, RejectedRequest):
             response = error_response(item.error)
         else:

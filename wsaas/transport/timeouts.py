@@ -99,6 +99,11 @@ class Timeouts:
         self._count -= connection in bucket
         bucket.discard(connection)
 
+    def replace(self, connection: HasDeadline, successor: HasDeadline) -> None:
+        """Check `successor` from now on instead of `connection`, which was added."""
+        self._buckets[hash(connection) % BUCKETS].discard(connection)
+        self._buckets[hash(successor) % BUCKETS].add(successor)
+
     def start(self) -> None:
         """Start the timer."""
         self._set_timer(self._interval)

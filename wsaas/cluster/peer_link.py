@@ -1,0 +1,355 @@
+"""A connection to another process of the gateway, on which requests are pipelined.
+
+The requests of one turn of the loop are sent in one write. The responses arrive in the order of the requests, so no
+request needs a number.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import takewhile
+from typing import Final, cast
+
+from wsaas.clock import Clock
+from wsaas.errors import RETRY_AFTER, Gone, HTTPError, Unavailable, Unknown
+from wsaas.http.deferred import PENDING, DeferredResponse
+from wsaas.http.request import Request
+from wsaas.http.response import BadResponse
+from wsaas.http.response_stream import ResponseStream
+from wsaas.http.serialize import OutgoingResponse, error_response
+from wsaas.log.throttle import throttle
+from wsaas.run_queue import SLICE_S, RunQueue
+
+PEER_TIMEOUT_S: Final = 5.0
+"""Seconds that a peer has to answer a request."""
+
+MAX_OUTSTANDING: Final = 4096
+"""Requests on one link that wait for their responses."""
+
+MAX_UNSENT: Final = 4 * 1024 * 1024
+"""Bytes of requests that the peer has not read yet. One request always fits."""
+
+NEVER: Final = float("inf")
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+Connect = Callable[[ProtocolFactory, Callable[[Exception], None]], None]
+"""Starts to connect and returns at once. Later it calls the factory, or the other function with what went wrong."""
+
+
+class LinkState(Enum):
+    """The state of a link.
+
+    IDLE: there is no connection, and no request needs one. CONNECTING: requests wait for the connection. FAILED: no
+    connection could be opened, and the next check tries again. CLOSED: the peer is gone, or the node is stopping.
+    """
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+IDLE: Final = LinkState.IDLE
+CONNECTING: Final = LinkState.CONNECTING
+CONNECTED: Final = LinkState.CONNECTED
+FAILED: Final = LinkState.FAILED
+CLOSED: Final = LinkState.CLOSED
+
+_THE_END: Final = "the peer is gone, or the node is stopping"
+TRANSITIONS: dict[LinkState, dict[LinkState, str]] = {
+    IDLE: {CONNECTING: "a request has to be sent", CLOSED: _THE_END},
+    CONNECTING: {
+        CONNECTED: "the connection is open",
+        FAILED: "the connection could not be opened",
+        CLOSED: _THE_END,
+    },
+    CONNECTED: {
+        IDLE: "the connection was lost",
+        CONNECTING: "the connection was lost, and requests were not sent yet",
+        CLOSED: _THE_END,
+    },
+    FAILED: {
+        IDLE: "no request is left",
+        CONNECTING: "the next check",
+        CLOSED: _THE_END,
+    },
+    CLOSED: {},
+}
+"""The reason for each transition, by the state before and the state after."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkServices:
+    """What all links of a node share."""
+
+    clock: Clock
+    run_queue: RunQueue
+
+
+Waiting = tuple[float, DeferredResponse]
+"""A request that waits for its response: when it is due (monotonic seconds), and the response.
+
+The link resolves the response in time, so the response itself has no deadline."""
+
+
+class PeerConnection(asyncio.Protocol):
+    """One connection of a link, and the requests on it.
+
+    `waiting`: the requests without a response, oldest first. The last ones among them are in `unsent`, as bytes: they
+    leave at the end of this turn of the loop, or as soon as the connection is open.
+    """
+
+    __slots__ = ("_is_full", "_is_queued", "_link", "_stream", "_transport", "_unsent_size", "unsent", "waiting")
+
+    def __init__(self, link: "PeerLink") -> None:
+        """Belong to `link`. It has no transport yet."""
+        self._is_full = False
+        self._is_queued = False
+        self._link = link
+        self._stream = ResponseStream()
+        self._transport: asyncio.Transport | None = None
+        self._unsent_size = 0
+        self.unsent: deque[bytes] = deque()
+        self.waiting: deque[Waiting] = deque()
+
+    def has_room(self) -> bool:
+        """Return whether another request may be sent."""
+        return not self._is_full and self._unsent_size <= MAX_UNSENT and len(self.waiting) < MAX_OUTSTANDING
+
+    def send(self, request: bytes, waiting: Waiting) -> None:
+        """Send a serialized request. Only while it has room."""
+        unsent = self.unsent
+        if not unsent and self._transport is not None:
+            self._link.services.clock.call_later(0.0, self._flush)
+        unsent.append(request)
+        self._unsent_size += len(request)
+        self.waiting.append(waiting)
+
+    def drop_unsent(self) -> DeferredResponse:
+        """Drop the oldest request, and return its response. Only before the connection is open."""
+        self._unsent_size -= len(self.unsent.popleft())
+        return self.waiting.popleft()[1]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the requests that wait."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(MAX_UNSENT)
+        self._link.connected(self)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Resolve the responses that are complete now."""
+        self._stream.receive(data)
+        if not self._is_queued:
+            self._resolve(SLICE_S)
+
+    def pause_writing(self) -> None:
+        """Take no more requests: the peer does not read them."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Take requests again."""
+        self._is_full = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Resolve the responses that arrived before, and report the loss to the link."""
+        self._resolve(NEVER)
+        self._link.lost(self, f" ({exc})" if exc else "")
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        unsent = self.unsent
+        if unsent and self._transport is not None:
+            # uvloop makes a system call for each write.
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+            unsent.clear()
+            self._unsent_size = 0
+
+    def _resolve(self, seconds: float) -> None:
+        """Resolve complete responses for `seconds`; the others follow in later turns of the loop."""
+        stream, waiting, run_queue = self._stream, self.waiting, self._link.services.run_queue
+        end = run_queue.timer() + seconds
+        try:
+            while (response := stream.next()) is not None:
+                if len(waiting) == len(self.unsent):
+                    self._link.lost(self, ": it sent a response to no request")
+                    return
+                waiting.popleft()[1].resolve(response)
+                if run_queue.timer() >= end:
+                    self._is_queued = True
+                    run_queue.add(self._take_turn)
+                    return
+        except BadResponse as error:
+            self._link.lost(self, f": a response is not valid: {error}")
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        self._resolve(SLICE_S)
+
+
+class PeerLink:
+    """Forwards requests to one peer. It connects when the first request has to be sent, and again after a loss.
+
+    Each response is resolved, at the latest by `sweep` after `PEER_TIMEOUT_S`. If the peer does not answer, the
+    response is 503 for a request that was not sent, and 504 for a request that may have been carried out. If the peer
+    is gone, it is 410, as its clients are gone with it.
+
+    A lost connection decides nothing at first: for `verdict_s` seconds, the requests without a response wait for the
+    news that the peer is gone.
+    """
+
+    __slots__ = ("_connect", "_connection", "_lost", "_name", "_verdict_s", "services", "state")
+
+    def __init__(
+        self, services: LinkServices, name: str, connect: Connect, *, verdict_s: float = PEER_TIMEOUT_S
+    ) -> None:
+        """Reach the peer `name` by `connect`. The name is for the log."""
+        self._connect = connect
+        self._connection = PeerConnection(self)
+        self._lost: deque[Waiting] = deque()
+        self._name = name
+        self._verdict_s = verdict_s
+        self.services = services
+        self.state = IDLE
+
+    def forward(self, request: Request, connection_id: str) -> DeferredResponse:  # noqa: ARG002 - a peer may need it
+        """See `router.Peer`. Raises `Unavailable` where too much waits for the peer already."""
+        return self.send(serialize_request(request))
+
+    def send(self, request: bytes) -> DeferredResponse:
+        """Send a serialized request. Raises `Unavailable` where too much waits for the peer, `Gone` if it is gone."""
+        state, connection = self.state, self._connection
+        if state is CLOSED:
+            raise _gone()
+        if not connection.has_room():
+            raise Unavailable(f"Too many requests wait for {self._name}.", RETRY_AFTER)
+        response = DeferredResponse(NEVER, _ignore)
+        connection.send(request, (self.services.clock.now() + PEER_TIMEOUT_S, response))
+        if state is IDLE:
+            self._open()
+        return response
+
+    def sweep(self, now: float) -> None:
+        """Resolve the responses that are overdue, and connect again after a failure."""
+        lost, connection = self._lost, self._connection
+        while lost and lost[0][0] <= now:
+            lost.popleft()[1].resolve(_unknown())
+        if self.state is CONNECTED:
+            _give_up_due(connection.waiting, now)
+            return
+        while connection.unsent and connection.waiting[0][0] <= now:
+            connection.drop_unsent().resolve(error_response(self._unreachable()))
+        if self.state is FAILED:
+            if connection.unsent:
+                self._open()
+            else:
+                self._move(IDLE)
+
+    def close(self) -> None:
+        """Close the connection: the peer is gone, or the node is stopping. Requests are answered with 410."""
+        self._move(CLOSED)
+        connection = self._connection
+        connection.abort()
+        connection.unsent.clear()
+        waiting = [*self._lost, *connection.waiting]
+        self._lost.clear()
+        connection.waiting.clear()
+        for _, response in waiting:
+            if response.state is PENDING:
+                response.resolve(error_response(_gone()))
+
+    # What the connection calls.
+
+    def connected(self, connection: PeerConnection) -> None:
+        """The connection is open."""
+        if self.state is CLOSED:
+            connection.abort()
+        else:
+            self._move(CONNECTED)
+
+    def lost(self, connection: PeerConnection, why: str) -> None:
+        """The connection was lost, or cannot be used any more."""
+        if self.state is CLOSED or connection is not self._connection:
+            return
+        connection.abort()
+        if len(connection.waiting) > len(connection.unsent):
+            text = "the connection to %s was lost%s; requests on it may have been carried out"
+            throttle.warning(("peer lost", self._name), text, self._name, why)
+        self._connection = PeerConnection(self)
+        limit = self.services.clock.now() + self._verdict_s
+        while len(connection.waiting) > len(connection.unsent):
+            due, response = connection.waiting.popleft()
+            self._lost.append((min(due, limit), response))
+        for request, waiting in zip(connection.unsent, connection.waiting, strict=True):
+            self._connection.send(request, waiting)
+        if connection.unsent:
+            self._open()
+        else:
+            self._move(IDLE)
+
+    def _open(self) -> None:
+        self._move(CONNECTING)
+        self._connect(self._current, self._failed)
+
+    def _current(self) -> PeerConnection:
+        return self._connection
+
+    def _failed(self, error: Exception) -> None:
+        if self.state is CONNECTING:
+            throttle.warning(("peer connect", self._name), "cannot connect to %s: %s", self._name, error)
+            self._move(FAILED)
+
+    def _unreachable(self) -> HTTPError:
+        return Unavailable(f"The process that holds this connection ({self._name}) cannot be reached.", RETRY_AFTER)
+
+    def _move(self, state: LinkState) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"a link that is {self.state.value} cannot be {state.value}")
+        self.state = state
+
+
+def serialize_request(request: Request) -> bytes:
+    """Serialize a request for a peer: only what its API reads. A HEAD becomes a GET, whose body the caller drops."""
+    headers, body = request.headers, request.body
+    method = b"GET" if request.method == b"HEAD" else request.method
+    lines = b""
+    if (value := headers.get(b"content-type")) is not None:
+        lines = b"Content-Type: %b\r\n" % value
+    if (value := headers.get(b"content-encoding")) is not None:
+        lines += b"Content-Encoding: %b\r\n" % value
+    return b"%b %b HTTP/1.1\r\nHost: peer\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        method,
+        request.target,
+        lines,
+        len(body),
+        body,
+    )
+
+
+def _give_up_due(waiting: deque[Waiting], now: float) -> None:
+    """Answer the requests that are due with 504. They keep their places in `waiting` for their late responses."""
+    if waiting and waiting[0][0] <= now:
+        # A copy, as callers send their next requests.
+        for _, response in list(takewhile(lambda each: each[0] <= now, waiting)):
+            if response.state is PENDING:
+                response.give_up(_unknown())
+
+
+def _gone() -> Gone:
+    return Gone("This connection has ended.")
+
+
+def _unknown() -> OutgoingResponse:
+    why = "The process that holds this connection did not answer in time: the request may have been carried out."
+    return error_response(Unknown(why))
+
+
+def _ignore() -> None:
+    """Do nothing: the response is dropped when it arrives."""
