@@ -271,7 +271,8 @@ async def test_one_request_sends_to_several_clients_and_names_those_that_got_not
         "gone_count": 1,
         "slow": [slow_id],
         "slow_count": 1,
-        "missing": [],
+        "unreached": [],
+        "unreached_count": 0,
     }
     assert [await with_timeout(first.recv()) for _ in range(2)] == ["to all", b"\0\xff"]
     assert [await with_timeout(second.recv()) for _ in range(2)] == ["to all", "last"]

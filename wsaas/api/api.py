@@ -10,7 +10,7 @@ from wsaas.api.authorization import Authorization
 from wsaas.api.connections import ConnectionResource
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
-from wsaas.api.listing import list_connections
+from wsaas.api.listing import Lists
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
 from wsaas.cluster.router import LocalRouter, Router
@@ -36,9 +36,10 @@ class Api:
         self._find = router.find
         self._find_peer = router.find_peer
         connection = ConnectionResource(router, registry, settings.max_message_size)
-        runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout)
-        groups = GroupResource(router, registry, runner, settings.max_message_size)
-        send = SendResource(router.find, registry.services, runner, settings.max_batch_size)
+        runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout, router.processes)
+        lists = Lists(registry, router.processes)
+        groups = GroupResource(router, registry, runner, lists, settings.max_message_size)
+        send = SendResource(router, registry.services, runner, settings.max_batch_size)
         self._push = connection.push
         self._authorization = Authorization(settings)
         self._known_hosts = self._authorization.known_hosts
@@ -55,7 +56,7 @@ class Api:
             ws_uri,
             Route(
                 rb"/connections",
-                {b"GET": partial(list_connections, registry), b"PUT": groups.publish_to_all},
+                {b"GET": lists.connections, b"PUT": groups.publish_to_all},
                 groups.body_limit,
             ),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),

@@ -1,45 +1,131 @@
-"""The response to a request about many clients: at once where the work is small, else deferred."""
+"""Requests about many clients: the work is done in this process and at all peers, and answered with one summary."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
+from wsaas.api.peer_answers import PeerAnswers, ignore
 from wsaas.api.route import Response
 from wsaas.clock import Clock
-from wsaas.http.deferred import DeferredResponse
-from wsaas.http.serialize import OutgoingResponse, error_response
-from wsaas.sessions.fan_out import FanOut, FanOutQueue
+from wsaas.cluster.peer_process import PeerProcess
+from wsaas.errors import Gone
+from wsaas.http.request import Request
+from wsaas.http.serialize import OK, OutgoingResponse, error_response
+from wsaas.sessions.fan_out import FanOut, FanOutQueue, Summary
+from wsaas.sessions.publication import MAX_NAMED
+from wsaas.sessions.send_batch import RemotePart, SendBatch
+
+NDJSON: Final = b"application/x-ndjson"
 
 
 class FanOutRunner:
-    """Starts work on many clients and answers with its summary."""
+    """Starts work on many clients. The response is deferred unless the work is small and there are no peers.
 
-    __slots__ = ("_clock", "_queue", "_timeout")
+    The work goes on if the caller goes away meanwhile: some clients have been served already.
+    """
 
-    def __init__(self, queue: FanOutQueue, clock: Clock, timeout: float) -> None:
-        """Let a caller wait for `timeout` seconds at most."""
+    __slots__ = ("_clock", "_processes", "_queue", "_timeout")
+
+    def __init__(self, queue: FanOutQueue, clock: Clock, timeout: float, processes: Mapping[str, PeerProcess]) -> None:
+        """Let a caller wait for `timeout` seconds at most. `processes`: the peers, by the prefix of their ids."""
         self._clock = clock
+        self._processes = processes
         self._queue = queue
         self._timeout = timeout
 
-    def run(self, work: FanOut, channel: Hashable) -> Response:
-        """Start `work` on `channel` and return the response. Raises `TooManyRequests`.
+    def run(self, work: FanOut, channel: Hashable, request: Request) -> Response:
+        """Start `work` on `channel`, and forward `request` to each peer. Raises `TooManyRequests`.
 
-        The work goes on where the caller goes away meanwhile: some clients have been served already.
+        Peers that do not answer are named in `missing`. A peer that ends has no clients any more.
         """
         self._queue.start(work, channel)
+        merged = _MergedSummary({"missing": []})
+        answers = PeerAnswers(partial(merged.response, work))
+        for peer in [*self._processes.values()]:
+            missing = partial(merged.add_unanswered, {"missing": [peer.name]})
+            answers.ask(partial(peer.forward, request), partial(merged.add_answer, missing, ignore))
+        return self._finish(work, answers, answers.done)
+
+    def send(self, batch: SendBatch) -> Response:
+        """Send the messages of `batch`, and forward what is for clients of the peers. Raises `TooManyRequests`.
+
+        The recipients at peers that do not answer are named in `unreached`.
+        """
+        # A channel of its own: nothing is promised about the order of two requests that overlap.
+        self._queue.start(batch, batch)
+        merged = _MergedSummary({"unreached": [], "unreached_count": 0})
+        answers = PeerAnswers(partial(merged.response, batch))
+        return self._finish(batch, answers, partial(self._forward, batch, merged, answers))
+
+    def _finish(self, work: FanOut, answers: PeerAnswers, on_done: Callable[[], None]) -> Response:
         if work.is_done:
-            return _response(work)
-        deferred = DeferredResponse(self._clock.now() + self._timeout, _ignore)
-        work.on_done = lambda: deferred.resolve(_response(work))
-        return deferred
+            on_done()
+        else:
+            work.on_done = on_done
+        return answers.response(self._clock.now() + self._timeout)
+
+    def _forward(self, batch: SendBatch, merged: "_MergedSummary", answers: PeerAnswers) -> None:
+        for prefix, part in batch.remote.items():
+            gone = partial(merged.add, _named("gone", part))
+            peer = self._processes.get(prefix)
+            if peer is None:
+                # It ended while the batch was read.
+                gone()
+            else:
+                request = partial(peer.post, b"/send", NDJSON, b"\n".join(part.lines))
+                unreached = partial(merged.add_unanswered, _named("unreached", part))
+                answers.ask(request, partial(merged.add_answer, unreached, gone))
+        answers.done()
 
 
-def _response(work: FanOut) -> OutgoingResponse:
-    if work.error is not None:
-        return error_response(work.error)
-    return OutgoingResponse(200, orjson.dumps({"code": "OK", **work.summary(), "missing": []}))
+class _MergedSummary:
+    """The summaries of the peers: numbers add up, and lists are joined. That of this process is added at the end.
+
+    `unanswered`: the part about peers that did not answer. The code is PARTIAL if there is any.
+    """
+
+    __slots__ = ("_others", "_unanswered")
+
+    def __init__(self, unanswered: Summary) -> None:
+        self._others: list[Mapping[str, Any]] = []
+        self._unanswered = unanswered
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        self._others.append(other)
+
+    def add_unanswered(self, other: Summary) -> None:
+        self._unanswered = _sum(self._unanswered, other)
+
+    def add_answer(self, on_silence: Callable[[], None], on_gone: Callable[[], None], answer: OutgoingResponse) -> None:
+        """Add the answer of a peer. `on_silence`: called if it is no summary; `on_gone`: if the peer has ended."""
+        if answer.status == OK.status:
+            self.add(orjson.loads(answer.body))
+        elif answer.status == Gone.status:
+            on_gone()
+        else:
+            on_silence()
+
+    def response(self, work: FanOut) -> OutgoingResponse:
+        """Return the response for `work`, which is what was done in this process."""
+        if work.error is not None:
+            return error_response(work.error)
+        summary = work.summary()
+        for other in self._others:
+            summary = _sum(summary, other)
+        code = "PARTIAL" if any(self._unanswered.values()) else "OK"
+        return OutgoingResponse(200, orjson.dumps({"code": code, **summary, **self._unanswered}))
 
 
-def _ignore() -> None:
-    """Do nothing."""
+def _named(key: str, part: RemotePart) -> Summary:
+    """Return the summary in which the recipients of a part are named, and counted."""
+    return {key: part.recipients.ids, f"{key}_count": part.recipients.count}
+
+
+def _sum(summary: Summary, other: Mapping[str, Any]) -> Summary:
+    """Add what `other` has under the same names. Of joined lists, at most `MAX_NAMED` are kept."""
+    return {
+        key: (value + other.get(key, []))[:MAX_NAMED] if isinstance(value, list) else value + other.get(key, 0)
+        for key, value in summary.items()
+    }

@@ -7,7 +7,7 @@ from typing import Final
 from wsaas import errors
 from wsaas.api.connections import MAX_CLOSE_BODY, read_close
 from wsaas.api.fan_out import FanOutRunner
-from wsaas.api.listing import list_members
+from wsaas.api.listing import Lists
 from wsaas.api.message import check_memory, read_message, refuse_content_coding
 from wsaas.api.query import read_query
 from wsaas.api.route import Response
@@ -28,11 +28,14 @@ EVERYONE: Final = ""
 class GroupResource:
     """Groups by name, and all clients."""
 
-    __slots__ = ("_groups", "_max_message_size", "_registry", "_router", "_runner")
+    __slots__ = ("_groups", "_lists", "_max_message_size", "_registry", "_router", "_runner")
 
-    def __init__(self, router: Router, registry: Registry, runner: FanOutRunner, max_message_size: int) -> None:
+    def __init__(
+        self, router: Router, registry: Registry, runner: FanOutRunner, lists: Lists, max_message_size: int
+    ) -> None:
         """Find the clients that join and leave by `router`; take messages of at most `max_message_size` bytes."""
         self._groups = registry.groups
+        self._lists = lists
         self._max_message_size = max_message_size
         self._registry = registry
         self._router = router
@@ -67,12 +70,12 @@ class GroupResource:
         code, reason = read_close(request.body)
         # On the channel of the publishes, so that those before it are delivered first.
         members = Recipients(partial(self._groups.members, name))
-        return self._runner.run(Closing(code, reason, members), name)
+        return self._runner.run(Closing(code, reason, members), name, request)
 
     def get(self, request: Request, name: str) -> Response:
         """Describe a page of the members."""
         _check_name(name)
-        return list_members(self._registry, name, request)
+        return self._lists.members(request, name)
 
     def join(self, request: Request, name: str, connection_id: str) -> Response:
         """Add a client to the group."""
@@ -105,7 +108,7 @@ class GroupResource:
         query = read_query(request)
         excluded = frozenset(filter(None, query.get("except", "").split(",")))
         publication = Publication(message, Recipients(find, states, excluded), closes_slow=_closes_slow(query))
-        return self._runner.run(publication, channel)
+        return self._runner.run(publication, channel, request)
 
     def _forward(self, request: Request, connection_id: str) -> Response:
         """Pass a request on to the peer that holds the connection. Raises `Gone` where nobody does."""

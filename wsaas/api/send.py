@@ -1,15 +1,15 @@
 """`POST /send`: one request with messages for many clients."""
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.message import check_memory, refuse_content_coding
 from wsaas.api.route import Response
+from wsaas.cluster.router import Router
 from wsaas.http.request import Request, too_large
 from wsaas.sessions.send_batch import SendBatch
-from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session import Services
 
 NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 """Media types of one JSON object on each line. No registered one exists: these are in use."""
@@ -18,13 +18,11 @@ NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"app
 class SendResource:
     """Takes messages for many clients: one JSON object, or one on each line."""
 
-    __slots__ = ("_find", "_max_body", "_max_message_size", "_runner", "_services")
+    __slots__ = ("_max_body", "_max_message_size", "_router", "_runner", "_services")
 
-    def __init__(
-        self, find: Callable[[str], Session | None], services: Services, runner: FanOutRunner, max_body: int
-    ) -> None:
-        """Take bodies of at most `max_body` bytes."""
-        self._find = find
+    def __init__(self, router: Router, services: Services, runner: FanOutRunner, max_body: int) -> None:
+        """Find clients by `router`; take bodies of at most `max_body` bytes."""
+        self._router = router
         self._max_body = max_body
         self._max_message_size = services.settings.max_message_size
         self._runner = runner
@@ -44,9 +42,8 @@ class SendResource:
             raise too_large(self._max_body)
         # Not `split`, which would make an object of each line before the first is read.
         documents = BytesIO(body) if _is_ndjson(request) else [body]
-        batch = SendBatch(self._find, documents, self._max_message_size)
-        # A channel of its own: nothing is promised about the order of two requests that overlap.
-        return self._runner.run(batch, batch)
+        batch = SendBatch(self._router.find, documents, self._max_message_size, self._router.processes)
+        return self._runner.send(batch)
 
 
 def _is_ndjson(request: Request) -> bool:

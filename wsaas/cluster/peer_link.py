@@ -324,13 +324,13 @@ def serialize_request(request: Request) -> bytes:
         lines = b"Content-Type: %b\r\n" % value
     if (value := headers.get(b"content-encoding")) is not None:
         lines += b"Content-Encoding: %b\r\n" % value
-    return b"%b %b HTTP/1.1\r\nHost: peer\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        method,
-        request.target,
-        lines,
-        len(body),
-        body,
-    )
+    return serialize_parts(method, request.target, lines, body)
+
+
+def serialize_parts(method: bytes, target: bytes, lines: bytes = b"", body: bytes = b"") -> bytes:
+    """Serialize a request for a peer, with the header `lines`."""
+    head = b"%b %b HTTP/1.1\r\nHost: peer\r\n%bContent-Length: %d\r\n\r\n%b"
+    return head % (method, target, lines, len(body), body)
 
 
 def _give_up_due(waiting: deque[Waiting], now: float) -> None:

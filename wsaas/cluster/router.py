@@ -1,8 +1,9 @@
 """Finds a connection by its id: in a session of this process, or at a peer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from wsaas.cluster.peer_process import PeerProcess
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 from wsaas.sessions.registry import Registry
@@ -21,7 +22,11 @@ class Peer(Protocol):
 
 
 class Router(Protocol):
-    """Finds the session or the peer for a connection id."""
+    """Finds the session or the peer for a connection id. `processes`: all peers, by the prefix of their ids."""
+
+    @property
+    def processes(self) -> Mapping[str, PeerProcess]:
+        """The peers. They come and go."""
 
     def find(self, connection_id: str, /) -> Session | None:
         """Return the session if it is in this process, else None. Every push calls this."""
@@ -33,11 +38,12 @@ class Router(Protocol):
 class LocalRouter:
     """The router of a process without peers. `find` is `Registry.find`, without a call in between."""
 
-    __slots__ = ("find",)
+    __slots__ = ("find", "processes")
 
     def __init__(self, registry: Registry) -> None:
         """Find the sessions of `registry`."""
         self.find: Callable[[str], Session | None] = registry.find
+        self.processes: Mapping[str, PeerProcess] = {}
 
     def find_peer(self, _connection_id: str, /) -> Peer | None:
         """Return None: there are no peers."""

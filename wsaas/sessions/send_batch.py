@@ -1,7 +1,7 @@
 """The messages of one `POST /send`: each goes to the clients that it names, in the order of the request."""
 
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -9,6 +9,7 @@ import orjson
 from wsaas.errors import BadRequest, HTTPError, TooLarge
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.publication import NamedClients, SharedMessage
+from wsaas.sessions.registry import PREFIX_LENGTH
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN
 from wsaas.websocket.frames import BINARY, TEXT
@@ -16,19 +17,66 @@ from wsaas.websocket.frames import BINARY, TEXT
 _EXAMPLE: Final = '{"to": ["<id or ws_uri>"], "text": "hello"}'
 
 
+class RemotePart:
+    """What one peer has to send. `lines`: the messages as JSON, in order."""
+
+    __slots__ = ("lines", "message", "recipients", "to")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.lines: list[bytes] = []
+        self.message: SharedMessage | None = None
+        self.recipients = NamedClients()
+        self.to: list[str] = []
+
+    def add(self, message: SharedMessage, to: str) -> None:
+        """Add a recipient of `message`."""
+        if message is not self.message:
+            self.end_line()
+            self.message = message
+        self.recipients.add(to)
+        self.to.append(to)
+
+    def end_line(self) -> None:
+        """Write the last message as JSON."""
+        if self.message is not None:
+            data = self.message.data
+            content = {"text": data.decode()} if self.message.opcode == TEXT else {"base64": b64encode(data).decode()}
+            self.lines.append(orjson.dumps({"to": self.to, **content}))
+            self.message, self.to = None, []
+
+
 class SendBatch(FanOut):
     """Reads all messages first, then sends them: a request with an error sends nothing.
 
     `sent`: the number of frames that were sent. `gone`, `slow`: the recipients that got none, as the request names
     them: they have disconnected, or `SEND_BUFFER` bytes wait for them. A recipient that is named twice counts twice.
+    `remote`: what is for clients of other processes, by the prefix of their ids.
     """
 
-    __slots__ = ("_documents", "_find", "_max_size", "_messages", "_pending", "gone", "sent", "slow")
+    __slots__ = (
+        "_documents",
+        "_find",
+        "_max_size",
+        "_messages",
+        "_pending",
+        "_prefixes",
+        "gone",
+        "remote",
+        "sent",
+        "slow",
+    )
 
-    def __init__(self, find: Callable[[str], Session | None], documents: Iterable[bytes], max_size: int) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Session | None],
+        documents: Iterable[bytes],
+        max_size: int,
+        prefixes: Container[str] = frozenset(),
+    ) -> None:
         """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message.
 
-        Blank documents count as none.
+        Blank documents count as none. `prefixes`: of the ids at other processes.
         """
         super().__init__()
         self._documents = enumerate(documents, 1)
@@ -36,7 +84,9 @@ class SendBatch(FanOut):
         self._max_size = max_size
         self._messages: list[tuple[SharedMessage, list[str]]] = []
         self._pending: Iterator[tuple[SharedMessage, str]] | None = None
+        self._prefixes = prefixes
         self.gone = NamedClients()
+        self.remote: dict[str, RemotePart] = {}
         self.sent = 0
         self.slow = NamedClients()
 
@@ -75,10 +125,13 @@ class SendBatch(FanOut):
         return True
 
     def _send(self, pending: Iterator[tuple[SharedMessage, str]], timer: Callable[[], float], end: float) -> bool:
-        find = self._find
+        find, prefixes = self._find, self._prefixes
         for message, to in pending:
-            session = find(to.rpartition("/")[2])
-            if session is None or not (session.state is OPEN or session.state is CONNECTING):
+            connection_id = to.rpartition("/")[2]
+            session = find(connection_id)
+            if session is None and (prefix := connection_id[:PREFIX_LENGTH]) in prefixes:
+                self.remote.setdefault(prefix, RemotePart()).add(message, to)
+            elif session is None or not (session.state is OPEN or session.state is CONNECTING):
                 self.gone.add(to)
             else:
                 encode = session.encode
@@ -89,6 +142,8 @@ class SendBatch(FanOut):
                     self.slow.add(to)
             if timer() >= end:
                 return False
+        for part in self.remote.values():
+            part.end_line()
         return True
 
 

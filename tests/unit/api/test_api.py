@@ -416,11 +416,20 @@ def test_the_connections_support_only_get_head_and_put(rig, method):
 
 
 def listed(rig, query=""):
-    """Return the clients on a page, by order, and its `next`."""
+    """Return the clients on a page, by order, and the order in its `next`."""
     answer = rig.ask("GET", f"/connections{query}")
     assert answer.status == 200, answer.json
     orders = {each.id: each.info.order for each in rig.sessions}
-    return [orders[each["id"]] for each in answer.json["connections"]], answer.json["next"]
+    following = answer.json["next"]
+    if following is not None:
+        assert following.startswith(rig.registry.prefix)
+        following = int(following[8:])
+    return [orders[each["id"]] for each in answer.json["connections"]], following
+
+
+def after(rig, order):
+    """Return the `next` of a page that ends with this order."""
+    return f"{rig.registry.prefix}{order}"
 
 
 def test_the_list_describes_the_node_and_each_client_as_a_get_does(rig):
@@ -435,6 +444,7 @@ def test_the_list_describes_the_node_and_each_client_as_a_get_does(rig):
         "total": 2,
         "connections": [information(session, rig.registry.services) for session in rig.sessions],
         "next": None,
+        "missing": [],
     }
     for session in rig.sessions:
         shown = rig.ask("GET", f"/{session.id}").json
@@ -481,12 +491,12 @@ def test_clients_whose_end_the_backend_does_not_know_yet_are_not_listed(rig):
 def test_the_list_has_pages_each_of_which_names_the_next(rig):
     rig.crowd(5)
     assert listed(rig, "?limit=2") == ([1, 2], 2)
-    assert listed(rig, "?limit=2&after=2") == ([3, 4], 4)
-    assert listed(rig, "?after=4&limit=2") == ([5], None)
+    assert listed(rig, f"?limit=2&after={after(rig, 2)}") == ([3, 4], 4)
+    assert listed(rig, f"?after={after(rig, 4)}&limit=2") == ([5], None)
     assert listed(rig, "?limit=5") == ([1, 2, 3, 4, 5], None)
-    assert listed(rig, "?after=5") == ([], None)
-    assert listed(rig, "?after=999999999999999") == ([], None)
-    assert rig.ask("GET", "/connections?limit=1&after=3").json["total"] == 5
+    assert listed(rig, f"?after={after(rig, 5)}") == ([], None)
+    assert listed(rig, f"?after={after(rig, 999_999_999_999_999)}") == ([], None)
+    assert rig.ask("GET", f"/connections?limit=1&after={after(rig, 3)}").json["total"] == 5
 
 
 def test_a_page_has_a_hundred_connections_by_default_and_a_thousand_at_most():
@@ -494,9 +504,9 @@ def test_a_page_has_a_hundred_connections_by_default_and_a_thousand_at_most():
     rig.crowd(1002)
     orders, following = listed(rig)
     assert (orders, following) == (list(range(1, 101)), 100)
-    orders, following = listed(rig, "?limit=1000&after=1")
+    orders, following = listed(rig, f"?limit=1000&after={after(rig, 1)}")
     assert (orders, following) == (list(range(2, 1002)), 1001)
-    assert listed(rig, f"?after={following}") == ([1002], None)
+    assert listed(rig, f"?after={after(rig, following)}") == ([1002], None)
     assert (PAGE, LONGEST_PAGE) == (100, 1000)
 
 
@@ -507,11 +517,18 @@ def test_an_invalid_limit_is_refused(rig, limit):
     assert answer.json["message"].startswith("limit must be a ")
 
 
-@pytest.mark.parametrize("after", ["-1", "+1", "0x1", "last", "%D9%A1", "%C2%B2", "9" * 16, "9" * 5000])
-def test_an_invalid_after_is_refused(rig, after):
-    answer = rig.ask("GET", f"/connections?after={after}")
+@pytest.mark.parametrize("text", ["-1", "+1", "0x1", "last", "1", "%D9%A1", "%C2%B2", "9" * 24, "9" * 5000, "a" * 8])
+def test_an_invalid_after_is_refused(rig, text):
+    answer = rig.ask("GET", f"/connections?after={text}")
     assert answer.said == (400, "BAD_REQUEST")
-    assert answer.json["message"] == "after must be a whole number."
+    assert answer.json["message"] == "after must be the next of an earlier page."
+
+
+def test_a_page_after_that_of_a_process_that_ended_goes_on_with_the_next_process(rig):
+    before, behind = "-" * 8, "z" * 8
+    assert before < rig.registry.prefix < behind
+    assert listed(rig, f"?after={before}7") == ([1], None)
+    assert listed(rig, f"?after={behind}0") == ([], None)
 
 
 @pytest.mark.parametrize("query", ["?", "?limit=", "?after=&limit=", "?x=1", "?LIMIT=0", "?limit=0&limit=3", "?;&&="])
@@ -524,9 +541,9 @@ def test_unknown_query_parameters_are_ignored(rig, query):
 )
 def test_the_list_is_found_however_its_target_is_written(rig, target):
     rig.crowd(3)
-    answer = rig.ask("GET", f"{target}?after=1&x=http://h/?&limit=1")
+    answer = rig.ask("GET", f"{target}?after={after(rig, 1)}&x=http://h/?&limit=1")
     assert answer.status == 200
-    assert answer.json["next"] == 2
+    assert answer.json["next"] == after(rig, 2)
 
 
 @pytest.mark.parametrize(
@@ -553,7 +570,7 @@ def test_the_list_may_be_limited_to_connections_before_a_time(rig, time, expecte
     assert listed(rig, f"?connected_before={time}") == (expected, None)
     if expected == [1, 2, 3]:
         assert listed(rig, f"?limit=2&connected_before={time}") == ([1, 2], 2)
-        assert listed(rig, f"?limit=2&connected_before={time}&after=2") == ([3], None)
+        assert listed(rig, f"?limit=2&connected_before={time}&after={after(rig, 2)}") == ([3], None)
 
 
 @pytest.mark.parametrize(
@@ -594,15 +611,15 @@ def test_clients_that_come_and_go_between_pages_hide_no_others_and_show_none_twi
     rig = Rig(limit=200)
     rig.crowd(max(1, count))
     stayed = {session.info.order for session in rig.sessions}
-    seen, after = [], 0
+    seen, place = [], 0
     for page in range(100):
-        orders, following = listed(rig, f"?limit={limit}&after={after}")
+        orders, following = listed(rig, f"?limit={limit}&after={after(rig, place)}")
         assert len(orders) <= limit
         seen += orders
         if following is None:
             break
         assert following == orders[-1]
-        after = following
+        place = following
         for comes, which in changes[page] if page < len(changes) else ():
             if comes:
                 rig.admit()

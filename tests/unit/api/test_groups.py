@@ -358,6 +358,7 @@ def test_the_list_of_a_group_describes_its_members_as_a_get_does(rig):
         "count": 3,
         "connections": [information(session, rig.registry.services) for session in rig.sessions[:3]],
         "next": None,
+        "missing": [],
     }
     assert rig.ask("GET", "/groups/none").json == {
         "code": "OK",
@@ -365,6 +366,7 @@ def test_the_list_of_a_group_describes_its_members_as_a_get_does(rig):
         "count": 0,
         "connections": [],
         "next": None,
+        "missing": [],
     }
 
 

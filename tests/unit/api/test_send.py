@@ -36,7 +36,8 @@ def test_one_message_is_sent_to_several_clients(rig):
         "gone_count": 1,
         "slow": [],
         "slow_count": 0,
-        "missing": [],
+        "unreached": [],
+        "unreached_count": 0,
     }
     assert texts(rig) == [b"hi"]
     assert rig.pending_client.connection.written == [frames.encode(frames.TEXT, b"hi")]

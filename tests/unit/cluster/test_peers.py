@@ -6,7 +6,8 @@ import pytest
 from tests.support.fakes import FakeClock, FakeOpener
 from wsaas.cluster import peers as module
 from wsaas.cluster.peer_link import CLOSED, PEER_TIMEOUT_S, LinkServices
-from wsaas.cluster.peers import BULK_LINKS, PeerProcess, Peers, Place
+from wsaas.cluster.peer_process import BULK_LINKS, PeerProcess
+from wsaas.cluster.peers import Peers, Place
 from wsaas.errors import Gone
 from wsaas.http.request import Request, RequestParser
 from wsaas.run_queue import RunQueue
@@ -38,7 +39,7 @@ class Rig:
     @property
     def process(self) -> PeerProcess:
         """The first peer."""
-        return next(iter(self.peers))
+        return next(iter(self.peers.processes.values()))
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_an_update_keeps_the_links_to_the_peers_that_stay(rig):
     link = rig.peers.find(ID)
     rig.peers.update({PREFIX: Place("worker 2", "/a.sock"), "c" * 8: Place("worker 3", "/c.sock")})
     assert rig.peers.find(ID) is link
-    assert [each.name for each in rig.peers] == ["worker 2", "worker 3"]
+    assert [each.name for each in rig.peers.processes.values()] == ["worker 2", "worker 3"]
     assert rig.peers.find(OTHER + "x" * 22) is None
 
 
@@ -83,7 +84,7 @@ def test_what_waits_for_a_peer_that_ended_is_gone(rig):
     process.forward(request(b"/groups/x")).on_response(lambda response: statuses.append(response.status))
     rig.peers.update({})
     assert statuses == [410, 410]
-    assert len(rig.peers) == 0
+    assert rig.peers.processes == {}
     assert {link.state for link in process.links} == {CLOSED}
     with pytest.raises(Gone):
         process.forward(request(b"/groups/x"))

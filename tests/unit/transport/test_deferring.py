@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ class RouterDouble:
     def __init__(self, registry, peer):
         self.find = registry.find
         self.find_peer = peer.find_peer
+        self.processes: dict[str, Any] = {}
 
 
 class DeferringRig(HttpRig):
