@@ -167,6 +167,17 @@ async def test_a_worker_that_hangs_is_named_and_the_others_are_served(stage: Sta
         assert (status, listing["code"]) == (504, "UNKNOWN")
 
 
+async def test_a_page_of_a_worker_that_dies_is_empty_and_the_list_goes_on(stage: Stage, tmp_path: Path) -> None:
+    async with beside_peer(stage, tmp_path) as (node, peer):
+        await node.admit()
+        asking = asyncio.ensure_future(ask(node, "GET", f"/connections?after={PREFIX}0", ""))
+        await peer.received(b"GET")
+        node.gateway.peers.update({})
+        status, page = await asking
+        following = f"{node.prefix}0" if node.prefix > PREFIX else None
+        assert (status, page["connections"], page["next"], page["total"]) == (200, [], following, 1)
+
+
 async def test_the_summaries_of_workers_are_added(stage: Stage, tmp_path: Path) -> None:
     async with beside_peer(stage, tmp_path) as (node, peer):
         asking = asyncio.ensure_future(ask(node, "PUT", "/groups/lobby?slow=skip"))

@@ -264,7 +264,7 @@ def test_what_sighup_reloads_is_listed_in_full():
 def test_the_list_of_connections_is_paged_as_its_row_says():
     (row,) = [line for line in REFERENCE.splitlines() if line.startswith("| `GET /connections`")]
     assert f"`limit` ({listing.PAGE}, at most {listing.LONGEST_PAGE:,}) per page" in row
-    source = (ROOT / "wsaas" / "api" / "listing.py").read_text().split("def list_connections", 1)[1]
+    source = (ROOT / "wsaas" / "api" / "listing.py").read_text().split("class Lists", 1)[1]
     for name in ("node", "started_at", "total", "next"):
         assert f"`{name}`" in row
         assert f'"{name}":' in source

@@ -53,8 +53,8 @@ class Rig:
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.stopwatch = Stopwatch()
-        fan_out = FanOutQueue(RunQueue(self.clock, self.stopwatch), settings.max_publishes)
-        self.api = Api(settings, self.registry, fan_out)
+        self.fan_out = FanOutQueue(RunQueue(self.clock, self.stopwatch), settings.max_publishes)
+        self.api = Api(settings, self.registry, self.fan_out)
         self.sessions = []
         self.session = self.admit(enters=enters)
         self.connection = self.pending_client.connection

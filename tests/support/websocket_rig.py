@@ -45,7 +45,7 @@ class WebSocketRig:
         self.context = ServerContext(settings, self.clock, self.timeouts, run_queue)
         handshake = make_handshake(offered)
         services = make_services(settings, self.clock, self.webhook, self.listener)
-        info = ConnectionInfo("i" * 22, settings.ws_hostname.text, handshake, "", self.clock)
+        info = ConnectionInfo("i" * 30, settings.ws_hostname.text, handshake, "", self.clock)
         self.session = Session(services, info, handshake)
         self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, early_data)
         OpeningHandshake(services, self.session, handshake, self.pending_client).start()

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
@@ -13,7 +13,7 @@ from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
-from wsaas.cluster.router import LocalRouter, Router
+from wsaas.cluster.router import LocalRouter, Peer, Router
 from wsaas.errors import HTTPError, NotFound
 from wsaas.http.request import Request
 from wsaas.http.serialize import error_response
@@ -96,8 +96,7 @@ class Api:
                         self._authorization.check(request)
                     if session is not None:
                         return self._push(session, request)
-                    if peer is not None:
-                        return peer.forward(request, connection_id)
+                    return cast(Peer, peer).forward(request, connection_id)
             route, names = self._route(request)
             return route.handler(request.method)(request, *names)
         except HTTPError as error:

@@ -259,6 +259,3 @@ class PrivateGate(Gate):
     def admit(self, _connection: Connection) -> HTTPError | None:
         """Return None."""
         return None
-
-    def _has_room(self) -> bool:
-        return True
