@@ -28,6 +28,7 @@ from tests.support.fakes import (
 from wsaas import errors, reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
+from wsaas.cluster import peer_link, peer_process
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
@@ -310,6 +311,13 @@ def test_publishes_are_bounded_as_said():
     assert f"up to {MAX_NAMED:,}" in groups
 
 
+def test_requests_for_other_workers_are_bounded_as_said():
+    limits = section("Requests for other workers")
+    assert f"| time for a worker to answer | {peer_link.PEER_TIMEOUT_S:g} s." in limits
+    assert f"on each of {1 + peer_process.BULK_LINKS} connections | {peer_link.MAX_OUTSTANDING:,};" in limits
+    assert f"on each connection | {peer_link.MAX_UNSENT >> 20} MiB, or one request;" in limits
+
+
 def test_the_headers_of_an_answer_to_a_message_are_listed_in_the_order_in_which_they_act():
     table = section("PUT: a client sent a message")
     rows = re.findall(r"^\| `(Ws-\w+)", table, re.MULTILINE)
@@ -317,7 +325,7 @@ def test_the_headers_of_an_answer_to_a_message_are_listed_in_the_order_in_which_
     assert {row.lower().encode() for row in rows} == heads.ACTION_HEADERS
 
 
-@pytest.mark.parametrize("name", ["sent", "gone", "slow", "closed", "missing"])
+@pytest.mark.parametrize("name", ["sent", "gone", "slow", "closed", "missing", "unreached"])
 def test_what_a_request_about_many_clients_answers_is_described(name):
     assert f"`{name}`" in section("Groups") + section("Many clients in one request")
 
