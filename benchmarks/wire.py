@@ -28,6 +28,12 @@ def push(path: str, size: int) -> bytes:
     return request("PUT", path, f"Content-Type: text/plain\r\nContent-Length: {size}\r\n", b"x" * size)
 
 
+def forwarded_push(path: str, size: int) -> bytes:
+    """Return the request by which one worker forwards such a push to another."""
+    head = f"PUT {path} HTTP/1.1\r\nHost: peer\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
+    return head.encode() + b"x" * size
+
+
 def response(status: int, headers: str = "", body: bytes = b"") -> bytes:
     """Return a response with a `Content-Length`."""
     return (

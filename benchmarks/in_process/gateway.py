@@ -9,8 +9,12 @@ names, whatever the modules inside are called.
 import asyncio
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -112,6 +116,7 @@ class Loop(uvloop.Loop):
         """Start without connections."""
         super().__init__()
         self.factories: list[Factory] = []
+        self.private_factories: list[Factory] = []
         self.backend: list[MemoryTransport] = []
 
     async def create_server(  # type: ignore[override]  # the factories of `asyncio.Protocol` are all there are
@@ -120,6 +125,13 @@ class Loop(uvloop.Loop):
         """Record the factory. No client ever connects."""
         self.factories.append(protocol_factory)
         return await super().create_server(protocol_factory, *args, **options)
+
+    async def create_unix_server(  # type: ignore[override]  # as above
+        self, protocol_factory: Factory, *args: Any, **options: Any
+    ) -> Any:
+        """Record the factory. No peer ever connects."""
+        self.private_factories.append(protocol_factory)
+        return await super().create_unix_server(protocol_factory, *args, **options)
 
     async def create_connection(  # type: ignore[override]  # as above
         self, protocol_factory: Factory, *_args: Any, **_options: Any
@@ -134,14 +146,19 @@ class Loop(uvloop.Loop):
 class InProcessGateway:
     """A running gateway, and the peers of its connections. It runs until the process ends."""
 
-    def __init__(self, loop: Loop) -> None:
-        """Take over the gateway that listens on `loop`."""
+    def __init__(self, loop: Loop, folder: "TemporaryDirectory[str]") -> None:
+        """Take over the gateway that listens on `loop`. `folder`: of its private socket, removed at the end."""
+        self._folder = folder
         self._loop = loop
         self.backend = loop.backend
 
     def accept(self) -> MemoryTransport:
         """Open a connection to the gateway."""
         return MemoryTransport(self._loop.factories[0]())
+
+    def accept_peer(self) -> MemoryTransport | None:
+        """Open a connection to the private socket; return None if the checkout has none."""
+        return MemoryTransport(self._loop.private_factories[0]()) if self._loop.private_factories else None
 
     def answer(self, response: bytes) -> None:
         """Let the backend answer the request on each of its connections that has one."""
@@ -181,11 +198,16 @@ def descriptors(number: int) -> Iterator[None]:
 
 async def start(loop: Loop, **settings: str) -> InProcessGateway:
     """Start a gateway on `loop`, which is running. `settings`: environment variables."""
-    from wsaas.gateway import Gateway  # noqa: PLC0415 - of the checkout that the caller put on the path
+    # A slice of time never ends: the loop does not run in a step, so the rest of the work would not be done.
+    with mock.patch.object(time, "perf_counter", repeat(0.0).__next__):
+        from wsaas.gateway import Gateway  # noqa: PLC0415 - of the checkout that the caller put on the path
     from wsaas.settings import load  # noqa: PLC0415 - as above
 
     with socket.create_server((HOST, 0)) as listener:
         hostname = f"{HOST}:{listener.getsockname()[1]}"
     gateway = Gateway(load({}, {"API_URI": f"{BACKEND}/", "WS_HOSTNAME": hostname, **settings}), loop)
+    folder = TemporaryDirectory(prefix="wsaas-benchmarks-")
+    if hasattr(gateway, "start_private"):
+        await gateway.start_private(Path(folder.name))
     await gateway.start()
-    return InProcessGateway(loop)
+    return InProcessGateway(loop, folder)

@@ -14,10 +14,14 @@ from pathlib import Path
 
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, start
 from benchmarks.in_process.parts import PARTS, Step, usable
-from benchmarks.wire import HANDSHAKE, NO_CONTENT, OK, PING, close, frame, push, request, text
+from benchmarks.wire import HANDSHAKE, NO_CONTENT, OK, PING, close, forwarded_push, frame, push, request, text
 
 SETTINGS = {"WS_TIMEOUT": "0", "KEEP_ALIVE_TIMEOUT": "3600000", "API_CONNECTION_AGE": "0"}
 """No connection ends while it is measured."""
+
+
+PIPELINED = 10
+"""Requests that arrive at once. They take less than a slice."""
 
 
 class Peers:
@@ -47,6 +51,18 @@ def request_step(peers: Peers, data: bytes) -> Step:
         api.protocol.data_received(data)
         client.clear()
         api.written.clear()
+
+    return step
+
+
+def pipelined_step(peers: Peers, connection: MemoryTransport, data: bytes) -> Step:
+    """Return a step that answers `PIPELINED` requests at once, which are `data`."""
+    client, requests = peers.client.written, data * PIPELINED
+
+    def step() -> None:
+        connection.protocol.data_received(requests)
+        client.clear()
+        connection.written.clear()
 
     return step
 
@@ -120,11 +136,14 @@ def steps(peers: Peers, size: int) -> dict[str, Step]:
     found: dict[str, Step] = {
         "push: PUT in, frame and response out": request_step(peers, put),
         "push to an unknown client": request_step(peers, unknown),
+        "ten pipelined pushes": pipelined_step(peers, peers.gateway.accept(), put),
         "message: frame in, PUT out, response in": message_step(peers, size),
         "ping in, pong out": ping_step(peers),
         "connect and disconnect": connect_step(peers),
         "GET /healthz": request_step(peers, request("GET", "/healthz")),
     }
+    if (peer := peers.gateway.accept_peer()) is not None:
+        found["ten pushes from a peer"] = pipelined_step(peers, peer, forwarded_push(peers.path, size))
     parts = {name: usable(name, size) for name in PARTS}
     return {**found, **{name: step for name, step in parts.items() if step is not None}}
 

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Final, cast
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
@@ -13,7 +13,7 @@ from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
-from wsaas.cluster.router import LocalRouter, Peer, Router
+from wsaas.cluster.router import LocalRouter, Router
 from wsaas.errors import HTTPError, NotFound
 from wsaas.http.request import Request
 from wsaas.http.serialize import error_response
@@ -85,8 +85,7 @@ class Api:
                 # response.
                 connection_id = target[len(prefix) :].decode("latin-1")
                 session = self._find(connection_id)
-                peer = self._find_peer(connection_id) if session is None else None
-                if session is not None or peer is not None:
+                if session is not None:
                     headers = request.headers
                     if (
                         headers.get(b"host") not in self._known_hosts
@@ -94,9 +93,11 @@ class Api:
                         or b"sec-fetch-site" in headers
                     ):
                         self._authorization.check(request)
-                    if session is not None:
-                        return self._push(session, request)
-                    return cast(Peer, peer).forward(request, connection_id)
+                    return self._push(session, request)
+                peer = self._find_peer(connection_id)
+                if peer is not None:
+                    self._authorization.check_again(request)
+                    return peer.forward(request, connection_id)
             route, names = self._route(request)
             return route.handler(request.method)(request, *names)
         except HTTPError as error:

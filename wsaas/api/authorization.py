@@ -46,6 +46,12 @@ class Authorization:
                     "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
                 )
 
+    def check_again(self, request: Request) -> None:
+        """Do what `check` does, faster for a request with a `Host` that it has accepted before."""
+        headers = request.headers
+        if headers.get(b"host") not in self.known_hosts or b"origin" in headers or b"sec-fetch-site" in headers:
+            self.check(request)
+
     def allows(self, request: Request) -> bool:
         """Return whether `check` accepts `request`."""
         try:

@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Final, cast
 
 from wsaas.clock import Clock
+from wsaas.cluster.forwarded import serialize_request
 from wsaas.errors import RETRY_AFTER, Gone, HTTPError, Unavailable, Unknown
 from wsaas.http.deferred import PENDING, DeferredResponse
 from wsaas.http.request import Request
@@ -20,7 +21,7 @@ from wsaas.http.response import BadResponse
 from wsaas.http.response_stream import ResponseStream
 from wsaas.http.serialize import OutgoingResponse, error_response
 from wsaas.log.throttle import throttle
-from wsaas.run_queue import SLICE_S, RunQueue
+from wsaas.run_queue import TURN_S, RunQueue
 
 PEER_TIMEOUT_S: Final = 5.0
 """Seconds that a peer has to answer a request."""
@@ -102,10 +103,21 @@ class PeerConnection(asyncio.Protocol):
     leave at the end of this turn of the loop, or as soon as the connection is open.
     """
 
-    __slots__ = ("_is_full", "_is_queued", "_link", "_stream", "_transport", "_unsent_size", "unsent", "waiting")
+    __slots__ = (
+        "_clock",
+        "_is_full",
+        "_is_queued",
+        "_link",
+        "_stream",
+        "_transport",
+        "_unsent_size",
+        "unsent",
+        "waiting",
+    )
 
     def __init__(self, link: "PeerLink") -> None:
         """Belong to `link`. It has no transport yet."""
+        self._clock = link.services.clock
         self._is_full = False
         self._is_queued = False
         self._link = link
@@ -115,15 +127,19 @@ class PeerConnection(asyncio.Protocol):
         self.unsent: deque[bytes] = deque()
         self.waiting: deque[Waiting] = deque()
 
-    def has_room(self) -> bool:
-        """Return whether another request may be sent."""
-        return not self._is_full and self._unsent_size <= MAX_UNSENT and len(self.waiting) < MAX_OUTSTANDING
+    def send(self, request: bytes) -> DeferredResponse:
+        """Send a serialized request. Raises `Unavailable` where too much waits for the peer already."""
+        if self._is_full or self._unsent_size > MAX_UNSENT or len(self.waiting) >= MAX_OUTSTANDING:
+            raise self._link.overload()
+        response = DeferredResponse(NEVER, _ignore)
+        self.resend(request, (self._clock.now() + PEER_TIMEOUT_S, response))
+        return response
 
-    def send(self, request: bytes, waiting: Waiting) -> None:
-        """Send a serialized request. Only while it has room."""
+    def resend(self, request: bytes, waiting: Waiting) -> None:
+        """Send a request that may not have been sent on an earlier connection."""
         unsent = self.unsent
         if not unsent and self._transport is not None:
-            self._link.services.clock.call_later(0.0, self._flush)
+            self._clock.call_later(0.0, self._flush)
         unsent.append(request)
         self._unsent_size += len(request)
         self.waiting.append(waiting)
@@ -144,7 +160,7 @@ class PeerConnection(asyncio.Protocol):
         """Resolve the responses that are complete now."""
         self._stream.receive(data)
         if not self._is_queued:
-            self._resolve(SLICE_S)
+            self._resolve(TURN_S)
 
     def pause_writing(self) -> None:
         """Take no more requests: the peer does not read them."""
@@ -173,7 +189,10 @@ class PeerConnection(asyncio.Protocol):
             self._unsent_size = 0
 
     def _resolve(self, seconds: float) -> None:
-        """Resolve complete responses for `seconds`; the others follow in later turns of the loop."""
+        """Resolve complete responses for `seconds`; the others follow in later turns of the loop.
+
+        They are for many callers, so they get the time that all queued connections together get.
+        """
         stream, waiting, run_queue = self._stream, self.waiting, self._link.services.run_queue
         end = run_queue.timer() + seconds
         try:
@@ -191,7 +210,7 @@ class PeerConnection(asyncio.Protocol):
 
     def _take_turn(self) -> None:
         self._is_queued = False
-        self._resolve(SLICE_S)
+        self._resolve(TURN_S)
 
 
 class PeerLink:
@@ -211,12 +230,12 @@ class PeerLink:
         self, services: LinkServices, name: str, connect: Connect, *, verdict_s: float = PEER_TIMEOUT_S
     ) -> None:
         """Reach the peer `name` by `connect`. The name is for the log."""
+        self.services = services
         self._connect = connect
         self._connection = PeerConnection(self)
         self._lost: deque[Waiting] = deque()
         self._name = name
         self._verdict_s = verdict_s
-        self.services = services
         self.state = IDLE
 
     def forward(self, request: Request, connection_id: str) -> DeferredResponse:  # noqa: ARG002 - a peer may need it
@@ -225,13 +244,10 @@ class PeerLink:
 
     def send(self, request: bytes) -> DeferredResponse:
         """Send a serialized request. Raises `Unavailable` where too much waits for the peer, `Gone` if it is gone."""
-        state, connection = self.state, self._connection
+        state = self.state
         if state is CLOSED:
             raise _gone()
-        if not connection.has_room():
-            raise Unavailable(f"Too many requests wait for {self._name}.", RETRY_AFTER)
-        response = DeferredResponse(NEVER, _ignore)
-        connection.send(request, (self.services.clock.now() + PEER_TIMEOUT_S, response))
+        response = self._connection.send(request)
         if state is IDLE:
             self._open()
         return response
@@ -267,6 +283,10 @@ class PeerLink:
 
     # What the connection calls.
 
+    def overload(self) -> HTTPError:
+        """Return the error for a request that cannot be taken."""
+        return Unavailable(f"Too many requests wait for {self._name}.", RETRY_AFTER)
+
     def connected(self, connection: PeerConnection) -> None:
         """The connection is open."""
         if self.state is CLOSED:
@@ -288,7 +308,7 @@ class PeerLink:
             due, response = connection.waiting.popleft()
             self._lost.append((min(due, limit), response))
         for request, waiting in zip(connection.unsent, connection.waiting, strict=True):
-            self._connection.send(request, waiting)
+            self._connection.resend(request, waiting)
         if connection.unsent:
             self._open()
         else:
@@ -313,24 +333,6 @@ class PeerLink:
         if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"a link that is {self.state.value} cannot be {state.value}")
         self.state = state
-
-
-def serialize_request(request: Request) -> bytes:
-    """Serialize a request for a peer: only what its API reads. A HEAD becomes a GET, whose body the caller drops."""
-    headers, body = request.headers, request.body
-    method = b"GET" if request.method == b"HEAD" else request.method
-    lines = b""
-    if (value := headers.get(b"content-type")) is not None:
-        lines = b"Content-Type: %b\r\n" % value
-    if (value := headers.get(b"content-encoding")) is not None:
-        lines += b"Content-Encoding: %b\r\n" % value
-    return serialize_parts(method, request.target, lines, body)
-
-
-def serialize_parts(method: bytes, target: bytes, lines: bytes = b"", body: bytes = b"") -> bytes:
-    """Serialize a request for a peer, with the header `lines`."""
-    head = b"%b %b HTTP/1.1\r\nHost: peer\r\n%bContent-Length: %d\r\n\r\n%b"
-    return head % (method, target, lines, len(body), body)
 
 
 def _give_up_due(waiting: deque[Waiting], now: float) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from wsaas.cluster.peer_link import PeerLink, serialize_parts, serialize_request
+from wsaas.cluster.forwarded import serialize_parts, serialize_request
+from wsaas.cluster.peer_link import PeerLink
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 

@@ -18,6 +18,8 @@ class DeferredState(Enum):
     any more.
     """
 
+    __hash__ = object.__hash__  # that of `Enum` is a function in Python
+
     PENDING = "pending"
     RESOLVED = "resolved"
     CANCELLED = "cancelled"

@@ -131,25 +131,22 @@ class RequestParser:
         After None, pass `data` to `receive`. This is a shortcut (`python -m benchmarks micro`, case `push`); `receive`
         and `next` would return an equal request.
         """
-        if self._data or self.phase is not IDLE:
+        line = PUSH_LINE.match(data)
+        if line is None or self._data or self.phase is not IDLE:
             return None
-        push = _read_push(data, 0, self._limit)
-        return push[0] if push is not None and push[1] == len(data) else None
-
-    def next_push(self) -> Request | None:
-        """Return the next request if it is a usual push that has arrived completely; after None, call `next`.
-
-        This is a shortcut (`python -m benchmarks micro`, case `pushes`); `next` would return an equal request.
-        """
-        if self.phase is not IDLE:
+        found = data.find(END, 0, COMMON_SIZE)
+        if found < 0:
             return None
-        push = _read_push(self._data, self._at, self._limit)
-        if push is None:
+        end = found + 4
+        try:
+            head = common_head(data[line.end() : end])
+        except (Malformed, HTTPError):
             return None
-        request, self._at = push
-        if self._at == len(self._data):
-            self._data = b""
-            self._at = 0
+        size = len(data) - end
+        if (head.size or 0) != size or size > self._limit or not head.keep_alive or b"upgrade" in head.headers:
+            return None
+        request = Request(b"PUT", line[1], head)
+        request.body = data[end:]
         return request
 
     def next(self) -> Item | None:
@@ -175,6 +172,11 @@ class RequestParser:
         answered = self.phase is DISCARD
         self.close()
         return None if answered else refusal
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all bytes were read, and another request may follow."""
+        return self.phase is IDLE and not self._data
 
     @property
     def pending(self) -> bool:
@@ -293,28 +295,6 @@ class RequestParser:
         if start - self._at > MAX_HEAD:
             raise LimitExceeded(f"more than {MAX_HEAD} bytes of empty lines are before it")
         return start
-
-
-def _read_push(data: bytes, start: int, limit: int) -> tuple[Request, int] | None:
-    """Return the request at `start`, and its end, if it is a complete and usual push; otherwise None."""
-    line = PUSH_LINE.match(data, start)
-    if line is None:
-        return None
-    found = data.find(END, start, start + COMMON_SIZE)
-    if found < 0:
-        return None
-    end = found + 4
-    try:
-        head = common_head(data[line.end() : end])
-    except (Malformed, HTTPError):
-        return None
-    size = head.size or 0
-    stop = end + size
-    if not 0 <= size <= limit or stop > len(data) or not head.keep_alive or b"upgrade" in head.headers:
-        return None
-    request = Request(b"PUT", line[1], head)
-    request.body = data[end:stop]
-    return request, stop
 
 
 def too_large(limit: int) -> TooLarge:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from wsaas.api.api import Api
+from wsaas.api.forwarded_pushes import ForwardedPushes
 from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings, control_address, listen_address
@@ -15,6 +16,7 @@ from wsaas.transport.certificates import Certificates
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
+from wsaas.transport.peer_protocol import PeerProtocol
 from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.site import Site
 
@@ -61,9 +63,10 @@ class ServerListeners:
     async def start_private(self, path: str, api: Api) -> None:
         """Serve `api` to the other processes of the gateway, by a Unix socket at `path`. Raises `OSError`."""
         context = replace(self._context, settings=private_settings(self._context.settings, path))
+        pushes = ForwardedPushes(context.settings, self._registry)
         gate = PrivateGate(self._table, self._registry.addresses, context.settings.trusted_proxies)
         self._private = Listener(Address(path=path), mode=PRIVATE_MODE)
-        await self._private.start(partial(HttpProtocol, Site(context, api, None, gate)))
+        await self._private.start(partial(PeerProtocol, Site(context, api, None, gate), pushes))
 
     def close(self) -> None:
         """Stop listening. May be called again."""

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from tests.support.fakes import FakeClock, FakeOpener, Stopwatch
+from wsaas.cluster.forwarded import serialize_request
 from wsaas.cluster.peer_link import (
     CLOSED,
     CONNECTED,
@@ -17,7 +18,6 @@ from wsaas.cluster.peer_link import (
     PEER_TIMEOUT_S,
     LinkServices,
     PeerLink,
-    serialize_request,
 )
 from wsaas.errors import Gone, Unavailable
 from wsaas.http.request import Request, RequestParser

@@ -40,7 +40,7 @@ class DeferringRig(HttpRig):
 
     @property
     def is_deferring(self):
-        return isinstance(self.transport.protocol, DeferringProtocol)
+        return self.protocol._waiting is not None or isinstance(self.transport.protocol, DeferringProtocol)
 
 
 def remote(*lines, method=b"PUT", version=b"1.1", body=b"hello"):
@@ -291,3 +291,44 @@ def test_without_authorization_nothing_is_forwarded():
     rig.receive(remote())
     assert rig.responses() == [(401, "UNAUTHORIZED", False)]
     assert rig.peer.requests == []
+
+
+def test_the_transport_is_handed_over_only_if_something_happens_before_the_response(rig):
+    rig.receive(remote())
+    assert rig.transport.protocol is rig.protocol
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    rig.receive(remote())
+    rig.receive(NOTHING)
+    assert isinstance(rig.transport.protocol, DeferringProtocol)
+    rig.peer.answer()
+    assert rig.transport.protocol is rig.protocol
+    assert rig.responses() == [(200, "OK", False), (404, "NOT_FOUND", False)]
+
+
+@pytest.mark.parametrize("event", ["pause_writing", "check", "close", "lost"])
+def test_each_event_of_a_connection_that_waits_hands_its_transport_over(rig, event):
+    rig.receive(remote())
+    if event == "pause_writing":
+        rig.protocol.pause_writing()
+        assert not rig.transport.reading
+    elif event == "check":
+        rig.timeouts.check(rig.clock.now())
+    elif event == "close":
+        rig.protocol.close_gracefully()
+        assert rig.responses()[0][0] == 504
+        return
+    else:
+        rig.protocol.connection_lost(None)
+        assert rig.peer.cancelled == rig.peer.requests
+        return
+    assert isinstance(rig.transport.protocol, DeferringProtocol)
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+
+
+def test_a_response_for_a_connection_that_is_closing_is_dropped(rig):
+    rig.receive(remote())
+    rig.transport.close()
+    rig.peer.answer()
+    assert rig.transport.writes == []
