@@ -103,13 +103,18 @@ def test_recipients_at_a_worker_that_takes_no_requests_are_unreached():
     assert (content["code"], content["sent"], content["unreached"]) == ("PARTIAL", 1, [REMOTE])
 
 
-def test_recipients_at_a_worker_that_ended_while_the_batch_was_read_are_gone():
+@pytest.mark.parametrize("turns", range(3))
+def test_recipients_at_a_worker_that_ends_while_the_batch_is_under_way_are_gone(turns):
     rig = PeersRig(**{PREFIX: FakeProcess("worker 2")})
     rig.serve_per_slice(1)
     deferred = rig.api.respond(send(rig, REMOTE, rig.session.id))
     assert isinstance(deferred, DeferredResponse)
     responses: list[OutgoingResponse] = []
     deferred.on_response(responses.append)
+    for _ in range(turns):
+        rig.clock.turn()
+    if responses or rig.processes[PREFIX].requests:
+        pytest.fail("the batch has been forwarded")
     rig.processes.clear()
     while not responses:
         rig.clock.advance(FAN_OUT_SLICE_S)

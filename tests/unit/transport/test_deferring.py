@@ -226,8 +226,11 @@ def test_a_caller_that_goes_away_cancels_its_request(rig):
     assert rig.transport.writes == []
 
 
-def test_a_response_to_a_connection_that_closes_is_dropped(rig):
+@pytest.mark.parametrize("behind", [b"", NOTHING])
+def test_a_response_to_a_connection_that_closes_is_dropped(rig, behind):
     rig.receive(remote())
+    if behind:
+        rig.receive(behind)
     rig.transport.close()
     rig.peer.answer()
     assert rig.transport.writes == []
@@ -325,10 +328,3 @@ def test_each_event_of_a_connection_that_waits_hands_its_transport_over(rig, eve
     assert isinstance(rig.transport.protocol, DeferringProtocol)
     rig.peer.answer()
     assert rig.responses() == [(200, "OK", False)]
-
-
-def test_a_response_for_a_connection_that_is_closing_is_dropped(rig):
-    rig.receive(remote())
-    rig.transport.close()
-    rig.peer.answer()
-    assert rig.transport.writes == []

@@ -26,7 +26,7 @@ class Rig(HttpRig):
 
     @property
     def is_deferring(self):
-        return isinstance(self.transport.protocol, DeferringProtocol)
+        return self.protocol._waiting is not None or isinstance(self.transport.protocol, DeferringProtocol)
 
     def finish(self):
         """Let the loop turn until nothing is left to do."""
