@@ -55,7 +55,8 @@ class GeneralSettings:
     ws_hostname: PublicName = setting(
         setting_types.public_name,
         "localhost:8080",
-        "Where the backend reaches this node: every `ws_uri` starts with it. May have a scheme and a path prefix",
+        "Where the backend reaches this node: every `ws_uri` starts with it. May have a scheme and a path prefix. "
+        "`{port}` in it is replaced with the port of the REST API",
     )
     log_level: str = setting(setting_types.one_of(*LEVELS), "INFO", "Lowest level that is logged")
     log_format: str = setting(setting_types.one_of("text", "json"), "text", "`json` logs one JSON object per line")
@@ -63,6 +64,12 @@ class GeneralSettings:
         setting_types.milliseconds.or_zero("no time-out"),
         "30000",
         "Close a client from which nothing arrived for this long (ms); ping it after half of that. `0`: never",
+    )
+    workers: int = setting(
+        setting_types.workers,
+        "1",
+        "Processes that share the listeners, for more than one CPU core. `auto`: one for each CPU that the gateway may "
+        "use",
     )
 
 
@@ -78,9 +85,10 @@ class ListenerSettings:
         unset=None,
     )
     control_listen: Address | None = setting(
-        setting_types.address,
+        setting_types.addresses,
         None,
-        "Address for the REST API. Default: the same as `LISTEN`",
+        "Address for the REST API. Default: the same as `LISTEN`. With `{port}` in `WS_HOSTNAME` it may be a range of "
+        "ports such as `10.0.0.5:8081-8084`: each worker has one of them",
         unset=None,
     )
     listen_mode: int = setting(

@@ -1,6 +1,7 @@
 """The types of settings: which texts are valid, and how they become values."""
 
 import ipaddress
+import os
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -31,6 +32,8 @@ _SECRET_PREFIX = "whsec_"  # noqa: S105 - no secret itself
 _SECRET_SIZES = range(24, 65)
 _PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
+MAX_WORKERS = 128
+PORT_PLACEHOLDER = "{port}"
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -83,16 +86,21 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address to listen on: `host` (empty for all interfaces) and `port`, or the `path` of a Unix socket."""
+    """An address to listen on: `host` (empty for all interfaces) and `port`, or the `path` of a Unix socket.
+
+    `ports`: the number of consecutive ports from `port` on. With several, each worker has one of them.
+    """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    ports: int = 1
 
     def __str__(self) -> str:
         """Return the address in the format of the setting."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"unix:{self.path}" if self.path else f"{host}:{self.port}"
+        last = f"-{self.port + self.ports - 1}" if self.ports > 1 else ""
+        return f"unix:{self.path}" if self.path else f"{host}:{self.port}{last}"
 
     @property
     def is_loopback(self) -> bool:
@@ -102,12 +110,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PublicName:
-    """The start of every `ws_uri`: `text` as it was set, and the `host`, `port` and path `prefix` in it."""
+    """The start of every `ws_uri`: `text` as it was set, and the `host`, `port` and path `prefix` in it.
+
+    If `needs_port`, use the name that `with_port` returns.
+    """
 
     text: str
     host: str
     port: int
     prefix: str
+
+    @property
+    def needs_port(self) -> bool:
+        """Whether the text has a placeholder for the port of the REST API."""
+        return PORT_PLACEHOLDER in self.text
+
+    def with_port(self, port: int) -> "PublicName":
+        """Return the name with `port` in place of the placeholder."""
+        return public_name.parse(self.text.replace(PORT_PLACEHOLDER, str(port)))
 
 
 def _integer(text: str) -> int:
@@ -148,6 +168,19 @@ def memory(text: str) -> int:
     return number
 
 
+@accepting(f"a number from 1 to {MAX_WORKERS}, or auto")
+def workers(text: str) -> int:
+    """Parse a number of processes. `auto` is the number of CPUs that this process may use."""
+    if text.lower() == "auto":
+        # Not on every system: macOS cannot bind processes to CPUs.
+        usable = getattr(os, "sched_getaffinity", None)
+        return min(MAX_WORKERS, len(usable(0)) if usable else os.cpu_count() or 1)
+    number = _positive_integer(text)
+    if number > MAX_WORKERS:
+        raise ValueError
+    return number
+
+
 @accepting("an octal number from 0 to 777")
 def file_mode(text: str) -> int:
     """Parse the permissions of a file, an octal number up to 777."""
@@ -183,8 +216,8 @@ def backend(text: str) -> Backend:
 
 @accepting("host:port, optionally with http:// or https:// in front and a path that does not end with /")
 def public_name(text: str) -> PublicName:
-    """Parse the start of every `ws_uri`."""
-    _, host, port, prefix = _split(text)
+    """Parse the start of every `ws_uri`, which may have placeholders for a port."""
+    _, host, port, prefix = _split(text.replace(PORT_PLACEHOLDER, str(MAX_PORT)))
     if prefix.endswith("/") or "?" in text or "{" in prefix:
         raise ValueError
     return PublicName(text, host, port, prefix)
@@ -202,6 +235,19 @@ def address(text: str) -> Address:
     if number > MAX_PORT:
         raise ValueError
     return Address("" if host in {"", "*"} else _host(host), number)
+
+
+@accepting("host:port, host:first-last for a range of ports, or unix:/path")
+def addresses(text: str) -> Address:
+    """Parse an address that may have a range of ports."""
+    before, dash, last = text.rpartition("-")
+    if text.startswith(UNIX) or not dash or not last.isdecimal():
+        return address.parse(text)
+    start = address.parse(before)
+    ports = _integer(last) - start.port + 1
+    if not start.port or ports < 1 or start.port + ports - 1 > MAX_PORT:
+        raise ValueError
+    return replace(start, ports=ports)
 
 
 def _path(text: str) -> Path:

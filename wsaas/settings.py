@@ -8,12 +8,13 @@ import os
 import re
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wsaas.access import is_loopback_host
 from wsaas.errors import SettingError
+from wsaas.memory.limit import MIN_LIMIT
 from wsaas.setting_groups import (
     REQUIRED,
     BackendSettings,
@@ -25,7 +26,7 @@ from wsaas.setting_groups import (
     TimeoutSettings,
     TrustSettings,
 )
-from wsaas.setting_types import Address
+from wsaas.setting_types import MAX_PORT, PORT_PLACEHOLDER, Address
 
 _FILE_SUFFIX = "_file"
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
@@ -84,6 +85,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     """Return the settings. Each comes from `flags` (field name to text or None), else `environment`, else its default.
 
     An empty variable counts as not set; an empty flag is invalid. Raises `SettingError` for the first invalid value.
+    With several workers, the settings of each are those that `of_worker` returns.
     """
     found: dict[str, Any] = {}
     for setting in fields(Settings):
@@ -93,7 +95,31 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
             found[setting.name] = _parse(setting, text) if file is None else _read_file(setting, file)
         elif setting.name not in found:
             found[setting.name] = _parse(setting, _given(setting.name, flags, environment))
-    return Settings(**found)
+    settings = Settings(**found)
+    _check_ports(settings)
+    _check_memory(settings)
+    return settings if settings.workers > 1 else of_worker(settings, 0)
+
+
+def of_worker(settings: Settings, index: int) -> Settings:
+    """Return the settings of one worker (`index` from 0 on): its port, and its share of the limits.
+
+    `max_connections` and `max_connections_per_address` are not divided: the workers count their clients together.
+    """
+    control, name = settings.control_listen, settings.ws_hostname
+    if control is not None and control.ports > 1:
+        control = Address(control.host, control.port + index)
+    if name.needs_port:
+        name = name.with_port((control or listen_address(settings)).port)
+    count = settings.workers
+    return replace(
+        settings,
+        api_connections=max(1, settings.api_connections // count),
+        control_listen=control,
+        max_memory=settings.max_memory and settings.max_memory // count,
+        max_owed_disconnects=max(1, settings.max_owed_disconnects // count),
+        ws_hostname=name,
+    )
 
 
 def read_secret(name: str, path: Path) -> tuple[bytes, ...]:
@@ -165,6 +191,47 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
     except ValueError:
         shown = "(hidden)" if setting.metadata["secret"] else repr(_CREDENTIALS.sub(r"\1(hidden)@", text))
         raise SettingError(f"{name}={shown}: expected {setting.metadata['kind'].accepts}") from None
+
+
+def _check_ports(settings: Settings) -> None:
+    """Raise `SettingError` if the ports of the REST API and `WS_HOSTNAME` do not fit together."""
+    name, control, clients = settings.ws_hostname, settings.control_listen, settings.listen
+    many = control is not None and control.ports > 1
+    if not name.needs_port:
+        if many:
+            raise SettingError(
+                f"CONTROL_LISTEN={str(control)!r}: each worker has one port of a range, so WS_HOSTNAME has to contain "
+                f"{PORT_PLACEHOLDER}"
+            )
+        return
+    shown = f"WS_HOSTNAME={name.text!r}"
+    if clients is None:
+        raise SettingError(f"{shown}: {PORT_PLACEHOLDER} is no address for clients: set LISTEN")
+    rest = control or clients
+    if not rest.port:
+        raise SettingError(f"{shown}: {PORT_PLACEHOLDER} needs a CONTROL_LISTEN with a port that is not 0")
+    if rest.ports < settings.workers:
+        raise SettingError(
+            f"{shown}: {PORT_PLACEHOLDER} needs a port for each of {settings.workers} workers: set CONTROL_LISTEN to a "
+            f"range of at least {settings.workers} ports, such as {_example(rest, settings.workers)}"
+        )
+    if many and rest.port <= clients.port < rest.port + rest.ports:
+        raise SettingError(f"CONTROL_LISTEN={str(control)!r}: the range contains the port of LISTEN={str(clients)!r}")
+
+
+def _check_memory(settings: Settings) -> None:
+    """Raise `SettingError` if the memory is not enough for the number of workers."""
+    needed = settings.workers * MIN_LIMIT
+    if settings.max_memory and settings.max_memory < needed:
+        raise SettingError(
+            f"MAX_MEMORY='{settings.max_memory}': expected at least {needed} for WORKERS={settings.workers}"
+        )
+
+
+def _example(address: Address, ports: int) -> Address:
+    """Return a range of `ports` ports that begins beside `address`."""
+    first = address.port if address.ports > 1 else min(address.port + 1, MAX_PORT + 1 - ports)
+    return replace(address, port=first, ports=ports)
 
 
 def listen_address(settings: Settings) -> Address:

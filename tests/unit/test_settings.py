@@ -20,6 +20,7 @@ from wsaas.settings import (
     control_address,
     listen_address,
     load,
+    of_worker,
     read_secret,
     variable,
 )
@@ -91,6 +92,7 @@ def test_defaults_are_those_of_the_contract():
         log_level="INFO",
         log_format="text",
         ws_timeout=30,
+        workers=1,
         listen=None,
         control_listen=None,
         control_token=(),
@@ -374,7 +376,9 @@ def test_a_public_name_is_kept_as_it_was_set(text, expected):
     assert value_of("ws_hostname", text) == PublicName(text, *expected)
 
 
-@pytest.mark.parametrize("text", [*BAD_AUTHORITIES, "a/", "a/x/", "a?x", "a?", "a/x?", "a/{id}", "a/é", "https://a/"])
+@pytest.mark.parametrize(
+    "text", [*BAD_AUTHORITIES, "a/", "a/x/", "a?x", "a?", "a/x?", "a/{id}", "a/é", "https://a/", "a:{por}"]
+)
 def test_other_values_of_ws_hostname_are_refused(text):
     message = refusal("ws_hostname", text)
     assert message.startswith(f"WS_HOSTNAME={shown(text)}: expected host:port, optionally with http://")
@@ -441,7 +445,131 @@ def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loo
     ],
 )
 def test_other_values_of_listen_are_refused(name, text):
-    assert refusal(name, text) == f"{name.upper()}={text!r}: expected host:port or unix:/path"
+    accepted = {
+        "listen": "host:port or unix:/path",
+        "control_listen": "host:port, host:first-last for a range of ports, or unix:/path",
+    }
+    assert refusal(name, text) == f"{name.upper()}={text!r}: expected {accepted[name]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a:0-3", "a:1-0", "a:2-1", "a:65535-65536", "a:1-", "a:-1", "a:1-2-3", "a:1-\uff12", "unix:a-2", ":x-2"],
+)
+def test_other_ranges_of_ports_are_refused(text):
+    assert refusal("control_listen", text).startswith(f"CONTROL_LISTEN={text!r}: expected host:port, host:first-last")
+
+
+# Workers
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("4", 4), ("128", 128)])
+def test_the_number_of_workers_is_set(text, number):
+    assert value_of("workers", text) == number
+
+
+def test_there_is_a_worker_for_each_cpu_that_the_gateway_may_use(monkeypatch):
+    assert value_of("workers", "auto") == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert value_of("workers", "AUTO") == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert value_of("workers", "auto") == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: 1000)
+    assert value_of("workers", "auto") == 128
+
+
+@pytest.mark.parametrize("text", ["0", "129", "-1", "many", "2.0", " 2"])
+def test_other_numbers_of_workers_are_refused(text):
+    assert refusal("workers", text) == f"WORKERS={text!r}: expected a number from 1 to 128, or auto"
+
+
+def test_each_worker_has_one_port_of_the_range_and_names_it():
+    settings = given_as_variables(
+        ws_hostname="https://node:{port}/w/{port}", listen=":80", control_listen="[::1]:8081-8084", workers="3"
+    )
+    assert str(settings.control_listen) == "[::1]:8081-8084"
+    workers = [of_worker(settings, index) for index in range(3)]
+    assert [each.control_listen for each in workers] == [Address("::1", port) for port in (8081, 8082, 8083)]
+    assert workers[2].ws_hostname == PublicName("https://node:8083/w/8083", "node", 8083, "/w/8083")
+    assert workers[0].listen == Address("", 80)
+
+
+@pytest.mark.parametrize(
+    ("control", "port"), [("a:8081", 8081), ("a:8081-8084", 8081), ("a:8081-8081", 8081), (None, 8080)]
+)
+def test_the_port_in_the_public_name_needs_no_workers(control, port):
+    given = {} if control is None else {"control_listen": control}
+    settings = given_as_variables(ws_hostname="node:{port}", listen="a:8080", **given)
+    assert settings.ws_hostname == PublicName(f"node:{port}", "node", port, "")
+    assert control_address(settings) == Address("a", port)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (
+            {"control_listen": "a:1-3", "workers": "3"},
+            "CONTROL_LISTEN='a:1-3': each worker has one port of a range, so WS_HOSTNAME has to contain {port}",
+        ),
+        (
+            {"ws_hostname": "a:{port}", "control_listen": "a:1-3"},
+            "WS_HOSTNAME='a:{port}': {port} is no address for clients: set LISTEN",
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": "a:0"},
+            "WS_HOSTNAME='a:{port}': {port} needs a CONTROL_LISTEN with a port that is not 0",
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": "a:1", "control_listen": "unix:/a"},
+            "WS_HOSTNAME='a:{port}': {port} needs a CONTROL_LISTEN with a port that is not 0",
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": ":80", "workers": "3"},
+            (
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of at "
+                "least 3 ports, such as :81-83"
+            ),
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": ":80", "control_listen": "b:65535", "workers": "2"},
+            (
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 2 workers: set CONTROL_LISTEN to a range of at "
+                "least 2 ports, such as b:65534-65535"
+            ),
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": ":80", "control_listen": "b:81-82", "workers": "3"},
+            (
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of at "
+                "least 3 ports, such as b:81-83"
+            ),
+        ),
+        (
+            {"ws_hostname": "a:{port}", "listen": ":82", "control_listen": "b:81-82", "workers": "2"},
+            "CONTROL_LISTEN='b:81-82': the range contains the port of LISTEN=':82'",
+        ),
+        (
+            {"max_memory": "134217727", "workers": "2"},
+            "MAX_MEMORY='134217727': expected at least 134217728 for WORKERS=2",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_the_workers_are_refused(given, error):
+    with pytest.raises(SettingError) as raised:
+        given_as_variables(**given)
+    assert str(raised.value) == error
+
+
+def test_workers_divide_what_belongs_to_a_process():
+    limits = {"api_connections": "100", "max_owed_disconnects": "2", "max_connections": "9", "workers": "3"}
+    settings = given_as_variables(**limits, max_memory="300000000", max_connections_per_address="5")
+    worker = of_worker(settings, 0)
+    assert (worker.api_connections, worker.max_owed_disconnects, worker.max_memory) == (33, 1, 100_000_000)
+    assert (worker.max_connections, worker.max_connections_per_address) == (9, 5)
+    unlimited = given_as_variables(max_memory="0", workers="3")
+    assert of_worker(unlimited, 0).max_memory == 0
+    assert of_worker(given_as_variables(workers="3"), 0).max_memory is None
 
 
 @pytest.mark.parametrize(("text", "mode"), [("666", 0o666), ("0660", 0o660), ("7", 7), ("0", 0), ("777", 0o777)])
