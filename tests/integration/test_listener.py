@@ -71,9 +71,9 @@ async def test_no_socket_stays_open_when_one_of_them_cannot_listen(
 
     bound: list[socket.socket] = []
 
-    def bind_and_lose(wanted: Address) -> list[socket.socket]:
+    def bind_and_lose(wanted: Address, *, shared: bool) -> list[socket.socket]:
         # With SO_REUSEADDR two sockets can be bound to one port, but only one can listen.
-        bound.extend(bind(wanted))
+        bound.extend(bind(wanted, shared=shared))
         other.listen()
         return bound
 

@@ -527,22 +527,22 @@ def test_the_port_in_the_public_name_needs_no_workers(control, port):
         (
             {"ws_hostname": "a:{port}", "listen": ":80", "workers": "3"},
             (
-                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of at "
-                "least 3 ports, such as :81-83"
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of "
+                "at least 3 ports, such as :81-83"
             ),
         ),
         (
             {"ws_hostname": "a:{port}", "listen": ":80", "control_listen": "b:65535", "workers": "2"},
             (
-                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 2 workers: set CONTROL_LISTEN to a range of at "
-                "least 2 ports, such as b:65534-65535"
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 2 workers: set CONTROL_LISTEN to a range of "
+                "at least 2 ports, such as b:65534-65535"
             ),
         ),
         (
             {"ws_hostname": "a:{port}", "listen": ":80", "control_listen": "b:81-82", "workers": "3"},
             (
-                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of at "
-                "least 3 ports, such as b:81-83"
+                "WS_HOSTNAME='a:{port}': {port} needs a port for each of 3 workers: set CONTROL_LISTEN to a range of "
+                "at least 3 ports, such as b:81-83"
             ),
         ),
         (

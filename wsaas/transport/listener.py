@@ -37,11 +37,20 @@ class Listener:
     `address`: as given; after `start`, with the port that was bound.
     """
 
-    def __init__(self, address: Address, *, mode: int = 0o666, acceptors: int = 1) -> None:
-        """Prepare to listen. `mode`: permissions of the file of a Unix socket; `acceptors`: servers per TCP socket."""
+    def __init__(
+        self, address: Address, *, mode: int = 0o666, acceptors: int = 1, shared: bool = False, inherited: int = -1
+    ) -> None:
+        """Prepare to listen.
+
+        `mode`: permissions of the file of a Unix socket; `acceptors`: servers per TCP socket. For an address that
+        several workers listen on, `shared` binds with SO_REUSEPORT; `inherited` is the descriptor of a Unix socket that
+        listens already, whose file belongs to the supervisor.
+        """
         self.address = address
         self._mode = mode
         self._acceptors = acceptors
+        self._is_shared = shared
+        self._inherited = inherited
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._file: tuple[int, int] | None = None
@@ -49,8 +58,11 @@ class Listener:
     async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
         """Listen; `factory` returns the protocol of a connection. Raises `OSError`, whose `filename` is the address."""
         try:
-            if self.address.path:
-                await self._start_unix(factory)
+            if self._inherited >= 0:
+                await self._serve_unix(socket.socket(fileno=os.dup(self._inherited)), factory)
+            elif self.address.path:
+                sock, self._file = await listen_unix(self.address.path, self._mode)
+                await self._serve_unix(sock, factory)
             else:
                 await self._start_tcp(factory)
         except OSError as error:
@@ -63,9 +75,7 @@ class Listener:
         While the socket is open, the inode of its file is not reused, so it identifies the file.
         """
         if self._file is not None:
-            with suppress(OSError):
-                if _identity(self.address.path) == self._file:
-                    Path(self.address.path).unlink()
+            remove_unix(self.address.path, self._file)
             self._file = None
         for server in self._servers:
             server.close()
@@ -75,7 +85,7 @@ class Listener:
         self._sockets.clear()
 
     async def _start_tcp(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        self._sockets = sockets = bind(self.address)
+        self._sockets = sockets = bind(self.address, shared=self._is_shared)
         self.address = Address(self.address.host, sockets[0].getsockname()[1])
         for each in sockets:
             # With SO_REUSEADDR, the second process on a port fails only in `listen`. uvloop would ignore the error.
@@ -87,19 +97,16 @@ class Listener:
             server = await asyncio.get_running_loop().create_server(factory, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
-    async def _start_unix(self, factory: Callable[[], asyncio.Protocol]) -> None:
-        path = self.address.path
-        async with _locked(Path(path).parent) as is_locked:
-            sock = _listen_unix(path, self._mode, is_locked=is_locked)
-            self._file = _identity(path)
+    async def _serve_unix(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG))
 
 
-def bind(address: Address) -> list[socket.socket]:
+def bind(address: Address, *, shared: bool = False) -> list[socket.socket]:
     """Return bound sockets for a TCP `address`: one for each IP address of its host, all with the same port.
 
-    Raises `OSError` if no address can be bound, or if one is in use.
+    `shared`: with SO_REUSEPORT, so that other processes of this user that set it, too, can share the port. Raises
+    `OSError` if no address can be bound, or if one is in use.
     """
     found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
@@ -107,7 +114,7 @@ def bind(address: Address) -> list[socket.socket]:
     port = address.port
     for family, _, _, _, place in sorted(set(found)):
         try:
-            listener = _bind_tcp(family, (place[0], port, *place[2:]))
+            listener = _bind_tcp(family, (place[0], port, *place[2:]), shared=shared)
         except OSError as error:
             # A name may have addresses of a family that this machine lacks.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -136,10 +143,12 @@ def is_this_machine(host: str) -> bool:
     return True
 
 
-def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
+def _bind_tcp(family: int, place: tuple[str | int, ...], *, shared: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
@@ -147,6 +156,22 @@ def _bind_tcp(family: int, place: tuple[str | int, ...]) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+async def listen_unix(path: str, mode: int) -> tuple[socket.socket, tuple[int, int]]:
+    """Return a socket that listens at `path`, with permissions `mode`, and the identity of its file.
+
+    Raises `OSError`.
+    """
+    async with _locked(Path(path).parent) as is_locked:
+        return _listen_unix(path, mode, is_locked=is_locked), _identity(path)
+
+
+def remove_unix(path: str, identity: tuple[int, int]) -> None:
+    """Remove the file of a Unix socket, unless it was replaced. Call it while the socket is open."""
+    with suppress(OSError):
+        if _identity(path) == identity:
+            Path(path).unlink()
 
 
 def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
