@@ -3,6 +3,7 @@
 from collections import Counter
 
 from wsaas.access import address_block
+from wsaas.shared_counts import SharedCounts
 
 
 class AddressLimit:
@@ -41,6 +42,31 @@ class AddressLimit:
         """Stop counting a connection that was closing; `block` is what `count_closing` returned."""
         if block:
             self.remove(block)
+
+
+class SharedAddressLimit(AddressLimit):
+    """Counts the connections of all workers. `limit`: most per block in all of them."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, limit: int, shared: SharedCounts) -> None:
+        """Count in `shared`, too."""
+        super().__init__(limit)
+        self._shared = shared
+
+    def is_reached(self, block: str, own: int = 0) -> bool:
+        """Return whether `block` has reached the limit, not counting `own` of its connections."""
+        return self._counts[block] - own + self._shared.connections_elsewhere(block) >= self.limit
+
+    def add(self, block: str) -> None:
+        """Count one more connection of `block`."""
+        super().add(block)
+        self._shared.add(block, 1)
+
+    def remove(self, block: str) -> None:
+        """Subtract one connection of `block`."""
+        super().remove(block)
+        self._shared.add(block, -1)
 
 
 NO_ADDRESS_LIMIT = AddressLimit(0)

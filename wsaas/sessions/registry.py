@@ -14,11 +14,13 @@ from wsaas.delivery.journal import Entry, Journal
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
-from wsaas.sessions.address_limit import AddressLimit
+from wsaas.sessions.address_limit import AddressLimit, SharedAddressLimit
+from wsaas.sessions.client_limit import ClientLimit, SharedClientLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
+from wsaas.shared_counts import SharedCounts
 from wsaas.websocket.handshake import Handshake
 
 PREFIX_LENGTH = 8
@@ -51,13 +53,21 @@ class Registry:
         limit: int,
         *,
         memory: MemoryLimit = NO_MEMORY_LIMIT,
+        shared: SharedCounts | None = None,
     ) -> None:
-        """Start empty and open; admit at most `limit` clients, and none while `memory` refuses them."""
+        """Start empty and open; admit at most `limit` clients, and none while `memory` refuses them.
+
+        `shared`: the counts of all workers, to which the limits in `settings` then apply.
+        """
         self.groups: Groups[Session] = Groups(settings.max_groups)
         self.services = Services(settings, clock, webhook, journal, self, self.groups, memory)
-        self._limit = limit
+        self._limit = ClientLimit(limit)
         self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
+        if shared is not None and settings.max_connections:
+            self._limit = SharedClientLimit(limit, settings.max_connections, shared)
+        if shared is not None and settings.max_connections_per_address:
+            self.addresses = SharedAddressLimit(settings.max_connections_per_address, shared)
         self._count = 0
         self._ids: list[str] = []
         self._ended_count = 0
@@ -88,7 +98,7 @@ class Registry:
         """
         if not self.is_open:
             raise errors.Unavailable("This node is shutting down.", RETRY_AFTER)
-        if len(self._live) >= self._limit:
+        if self._limit.is_reached(len(self._live)):
             raise errors.Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
         if self.services.memory.pressure is REFUSING:
             raise errors.Unavailable("This node has no memory left for further clients.", RETRY_AFTER)
@@ -110,6 +120,7 @@ class Registry:
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session
+        self._limit.changed(len(self._live))
         return session
 
     def _new_id(self) -> str:
@@ -149,6 +160,7 @@ class Registry:
     def client_disconnected(self, session: Session) -> None:
         """Move `session` from the live ones to the ending ones."""
         del self._live[session.info.id]
+        self._limit.changed(len(self._live))
         self.groups.leave_all(session.info.id)
         if self.addresses.limit and session.info.remote_address:
             self.addresses.remove(address_block(session.info.remote_address))

@@ -1,4 +1,5 @@
 import math
+import os
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -12,17 +13,18 @@ from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.sessions.registry import ID_FORM, Registry, page
 from wsaas.sessions.session_state import State
+from wsaas.shared_counts import SharedCounts, create
 
 OK = Accepted(None, None)
 REFUSED = Rejected(errors.Forbidden("no"), disconnect_owed=False)
 
 
 class Rig:
-    def __init__(self, limit=2, journal=None, **values):
+    def __init__(self, limit=2, journal=None, shared=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         self.journal: Any = journal or NoJournal()
-        self.registry = Registry(make_settings(**values), self.clock, self.webhook, self.journal, limit)
+        self.registry = Registry(make_settings(**values), self.clock, self.webhook, self.journal, limit, shared=shared)
         self.deserted = []
         self.emptied = []
 
@@ -345,3 +347,56 @@ def test_a_client_that_leaves_before_it_is_journaled_is_ending_until_the_write_i
     rig.journal.write()
     assert list(rig.registry.ending()) == []
     assert rig.emptied == ["emptied"]
+
+
+@pytest.fixture
+def shared():
+    """The counts of two workers."""
+    descriptor = create(2)
+    made = [SharedCounts(descriptor, index, 2) for index in range(2)]
+    os.close(descriptor)
+    yield made
+    for each in made:
+        each.close()
+
+
+def test_workers_count_their_clients_together(shared):
+    first, second = (Rig(limit=100, shared=counts, max_connections="3") for counts in shared)
+    sessions = [first.admit(), second.admit(), second.admit()]
+    for each in (first, second):
+        with pytest.raises(errors.Unavailable, match="limit of clients"):
+            each.admit()
+    first.registry.client_disconnected(sessions[0])
+    second.admit()
+    with pytest.raises(errors.Unavailable, match="limit of clients"):
+        first.admit()
+
+
+def test_a_worker_has_a_limit_of_its_own_too(shared):
+    rig = Rig(limit=1, shared=shared[0], max_connections="3")
+    rig.admit()
+    with pytest.raises(errors.Unavailable, match="limit of clients"):
+        rig.admit()
+
+
+def test_workers_count_the_connections_of_an_address_together(shared):
+    first, second = (Rig(limit=100, shared=counts, max_connections_per_address="2") for counts in shared)
+    session = first.admit("192.0.2.1")
+    second.admit("192.0.2.1")
+    for each in (first, second):
+        with pytest.raises(errors.TooManyRequests):
+            each.admit("192.0.2.1")
+        each.registry.check_admission("192.0.2.1", own=1)
+        each.admit("192.0.2.2")
+    first.registry.client_disconnected(session)
+    second.admit("192.0.2.1")
+    with pytest.raises(errors.TooManyRequests):
+        first.admit("192.0.2.1")
+
+
+def test_workers_do_not_count_without_a_limit(shared):
+    rigs = [Rig(limit=100, shared=counts) for counts in shared]
+    for each in rigs:
+        each.admit()
+    assert [counts.clients_elsewhere() for counts in shared] == [0, 0]
+    assert [counts.connections_elsewhere("192.0.2.7") for counts in shared] == [0, 0]
