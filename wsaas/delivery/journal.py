@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.event_bodies import stored_disconnect_body
+from wsaas.delivery.journal_adoption import adopt
 from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, reason
 from wsaas.events import Closed
 from wsaas.log import logger
@@ -112,15 +113,22 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
 
-    def open(self) -> list[Entry]:
+    def open(self, unused: Iterable[Path] = ()) -> list[Entry]:
         """Open or create the file; return the entries that an earlier process left in it, oldest first. Blocks.
 
-        A damaged file is renamed and replaced. Raises `JournalError` if another process uses the file, or if it is not
-        a journal.
+        `unused`: journals of processes that do not run any more, whose entries are adopted (see `journal_adoption`). A
+        damaged file is renamed and replaced. Raises `JournalError` if another process uses the file, or if it is not a
+        journal.
         """
         entries = self._file.open()
+        try:
+            adopted = {entry.id: entry for entry in adopt(self._file, unused)}
+        except JournalError:
+            self._file.close()
+            raise
         self._thread.start()
-        return entries
+        # An entry is in both if an earlier process was killed while it adopted.
+        return [entry for entry in entries if entry.id not in adopted] + [*adopted.values()]
 
     def close(self, remembered: Iterable[Remembered] = ()) -> bool:
         """Write the pending changes and close the file. Blocks for at most `CLOSE_TIMEOUT_S`.

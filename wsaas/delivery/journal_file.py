@@ -129,6 +129,13 @@ class JournalFile:
                 connection.execute("ROLLBACK")
             raise
 
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add `entries`, in one transaction. Raises `JournalError`."""
+        try:
+            self.write((_PUT, _row(entry)) for entry in entries)
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"{self._path}: {reason(error)}") from error
+
     # Checking and rewriting.
 
     def damage(self) -> str:
