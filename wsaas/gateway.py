@@ -10,6 +10,7 @@ from wsaas.cluster.peer_link import LinkServices
 from wsaas.cluster.peers import PeerRouter, Peers
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
+from wsaas.delivery.journal_adoption import unused_journals
 from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.recovery import Recovery
 from wsaas.delivery.webhook import Webhook
@@ -24,6 +25,7 @@ from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
+from wsaas.shared_counts import SharedCounts
 from wsaas.start_report import start_line, start_warnings
 from wsaas.statistics import Statistics
 from wsaas.transport import descriptors
@@ -35,17 +37,20 @@ from wsaas.transport.descriptors import divide_descriptors
 from wsaas.transport.listener import is_this_machine
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
+from wsaas.worker_place import WorkerPlace
 
 
 class Gateway:
-    """One node. Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`.
+    """One node, or one worker of a node.
 
-    If the node has several processes, each of them is a `Gateway`. Call `start_private` before `start`, and update
-    `peers` whenever a process starts or ends.
+    Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`. A worker is started in steps:
+    `prepare`, `begin`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in a drain stay in the
+    journal for another process.
     """
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        """Build the parts. They do no I/O before `start`."""
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, place: WorkerPlace | None = None) -> None:
+        """Build the parts. They do no I/O before `start`. `place`: that of a worker."""
+        self._place = place
         self._settings = settings
         self._clock = Clock(loop)
         self._stop = asyncio.Event()
@@ -63,14 +68,18 @@ class Gateway:
         self._pool = Pool(self._clock, self._connector.open, limits)
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
-        self._journal: SqliteJournal | None = None
-        if settings.journal is not None:
-            full = settings.journal_sync == "full"
-            self._journal = SqliteJournal(settings.journal, self._clock, loop.call_soon_threadsafe, sync_full=full)
-        memory = process_limit(settings.max_memory)
-        journal = self._journal or NoJournal()
-        max_clients = settings.max_connections or self._budget.clients
-        self._registry = Registry(settings, self._clock, webhook, journal, max_clients, memory=memory)
+        self._journal = _journal(settings, self._clock, loop, place)
+        self.keeps_journal = self._journal is not None
+        memory = process_limit(settings.max_memory, 1 if place is None else place.count)
+        self._registry = Registry(
+            settings,
+            self._clock,
+            webhook,
+            self._journal or NoJournal(),
+            settings.max_connections or self._budget.clients,
+            memory=memory,
+            shared=_shared_counts(place),
+        )
         self._recovery = Recovery(self._registry.services)
         if self._journal is not None:
             self._journal.remembered = self._remembered
@@ -137,21 +146,35 @@ class Gateway:
         Raises `SettingError` for TLS files that cannot be used, `JournalError` for a journal that cannot be used, and
         `OSError` for an address that cannot be bound.
         """
-        self._certificates.load()
-        descriptors.raise_limit()
-        descriptors.warn_of_few(self._budget)
-        if self._journal is not None:
-            self._recovery.add(self._journal.open())
+        self.prepare()
         try:
-            await self._listeners.start()
+            await self.listen()
         except OSError:
-            await self._close()
+            await self.close()
             raise
         logger.info("%s", start_line(self._settings, self.addresses))
         for warning in start_warnings(self._settings, self.addresses[-1], is_this_machine):
             logger.warning("%s", warning)
+        self.begin()
+
+    def prepare(self) -> None:
+        """Load the TLS files and open the journal. Raises `SettingError` or `JournalError`."""
+        self._certificates.load()
+        descriptors.raise_limit()
+        place = self._place
+        if place is None or place.index == 0:
+            descriptors.warn_of_few(self._budget)
+        if self._journal is not None:
+            self._recovery.add(self._journal.open(_unused_journals(self._settings, place)))
+
+    def begin(self) -> None:
+        """Start the time-outs, and send the DELETEs that an earlier process left."""
         self._timeouts.start()
         self._recovery.start()
+
+    async def listen(self) -> None:
+        """Listen for clients and REST requests. Raises `OSError`; call `close` then."""
+        await self._listeners.start(self._place)
 
     async def run(self) -> bool:
         """Serve until `stop` is called, then drain; return whether everything was delivered."""
@@ -176,16 +199,21 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
-        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry)
+        kept, recovery = self.keeps_journal, self._recovery
+        recovered = int if kept else recovery.__len__
+        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry, recovered)
         await drain.run()
         throttle.flush()
         # Read before deliveries are abandoned, so that the next start sends them.
         remembered = self._remembered()
-        self._recovery.stop()
-        delivered = await drain.give_up(journaled=self._journal is not None)
+        lost = [] if kept else recovery.entries()
+        recovery.stop()
+        delivered = await drain.give_up(journaled=kept) and not lost
+        for entry in lost:
+            logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
         if self._journal is not None and not self._journal.close(remembered):
             delivered = False
-        await self._close()
+        await self.close()
         throttle.flush()
         logger.info("stopped")
         return delivered
@@ -194,7 +222,8 @@ class Gateway:
         """Return everything that the journal has to contain."""
         return [*self._registry.live(), *self._registry.ending(), *self._recovery.entries()]
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close everything at once. `drain` does this, too."""
         self._listeners.close()
         self._fan_out.stop()
         self._timeouts.stop()
@@ -209,3 +238,24 @@ class Gateway:
         await asyncio.sleep(0)
         self._timeouts.expire_all()
         await asyncio.sleep(0)
+
+
+def _journal(
+    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, place: WorkerPlace | None
+) -> SqliteJournal | None:
+    path = settings.journal if place is None else Path(place.journal)
+    full = settings.journal_sync == "full"
+    return None if path is None else SqliteJournal(path, clock, loop.call_soon_threadsafe, sync_full=full)
+
+
+def _unused_journals(settings: Settings, place: WorkerPlace | None) -> list[Path]:
+    """Return the journals without a process, which a single process or the first worker adopts."""
+    if settings.journal is None or (place is not None and place.index):
+        return []
+    return unused_journals(settings.journal, 1 if place is None else place.count)
+
+
+def _shared_counts(place: WorkerPlace | None) -> SharedCounts | None:
+    if place is None or place.counts is None:
+        return None
+    return SharedCounts(place.counts, place.index, place.count)

@@ -113,7 +113,10 @@ class MemoryLimit:
 NO_MEMORY_LIMIT = MemoryLimit(math.inf, lambda: 0)
 
 
-def process_limit(max_memory: int | None) -> MemoryLimit:
-    """Return the limit for this process. `max_memory`: bytes, 0 for no limit, None for half of the available memory."""
-    limit = usage.available() // 2 if max_memory is None else max_memory or math.inf
+def process_limit(max_memory: int | None, processes: int = 1) -> MemoryLimit:
+    """Return the limit for this process.
+
+    `max_memory`: bytes, 0 for no limit, None for half of the available memory, which `processes` of them share.
+    """
+    limit = max(MIN_LIMIT, usage.available() // 2 // processes) if max_memory is None else max_memory or math.inf
     return MemoryLimit(limit, partial(usage.in_use, limit * RELIEF_SHARE), usage.trim)

@@ -19,6 +19,7 @@ from wsaas.transport.listener import ACCEPTORS, Listener
 from wsaas.transport.peer_protocol import PeerProtocol
 from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.site import Site
+from wsaas.worker_place import WorkerPlace
 
 PRIVATE_MODE: Final = 0o600
 """File mode of a private socket."""
@@ -41,6 +42,7 @@ class ServerListeners:
         self._context = context
         self._listeners: list[Listener] = []
         self._private: Listener | None = None
+        self._place: WorkerPlace | None = None
         self._registry = registry
         self._table = table
 
@@ -49,8 +51,12 @@ class ServerListeners:
         """The bound addresses: for clients, then for REST requests if that is a different one."""
         return [each.address for each in self._listeners]
 
-    async def start(self) -> None:
-        """Listen. Raises `OSError` if an address cannot be bound; call `close` then."""
+    async def start(self, place: WorkerPlace | None = None) -> None:
+        """Listen. Raises `OSError` if an address cannot be bound; call `close` then.
+
+        `place`: that of a worker, which shares its addresses with the others.
+        """
+        self._place = place
         settings = self._context.settings
         clients, control = listen_address(settings), control_address(settings)
         gate = self._table, self._registry.addresses, settings.trusted_proxies
@@ -80,7 +86,12 @@ class ServerListeners:
 
     async def _listen(self, address: Address, site: Site) -> None:
         acceptors = 1 if site.registry is None else ACCEPTORS
-        listener = Listener(address, mode=self._context.settings.listen_mode, acceptors=acceptors)
+        mode = self._context.settings.listen_mode
+        if self._place is None:
+            listener = Listener(address, mode=mode, acceptors=acceptors)
+        else:
+            inherited = self._place.sockets.get(address.path, -1)
+            listener = Listener(address, mode=mode, acceptors=acceptors, shared=True, inherited=inherited)
         await listener.start(partial(self._make_protocol, site))
         self._listeners.append(listener)
 

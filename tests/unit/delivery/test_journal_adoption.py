@@ -106,8 +106,8 @@ def test_a_journal_in_use_or_of_another_kind_stays(journal, opened, caplog):
     assert adopted == f"the journal {journal}.3 has no worker: adopted 1 entry, and removed it"
     assert refused == [
         (
-            f"the journal {journal}.4 has no worker, and its DELETEs cannot be sent: {journal}.4: it is not a journal of "
-            "this version of wsaas"
+            f"the journal {journal}.4 has no worker, and its DELETEs cannot be sent: {journal}.4: it is not a journal "
+            "of this version of wsaas"
         ),
         f"the journal {journal}.5 has no worker, and its DELETEs cannot be sent: {journal}.5: another process uses it",
     ]
