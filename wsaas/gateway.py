@@ -58,14 +58,7 @@ class Gateway:
         self._budget = divide_descriptors(descriptors.hard_limit(), settings.api_connections)
         self._certificates = Certificates(settings)
         self._connector = Connector(loop, settings, self._certificates)
-        limits = Limits(
-            connections=self._budget.backend,
-            attempt=settings.api_timeout,
-            idle=settings.keep_alive_timeout,
-            body=settings.max_message_size,
-            age=settings.api_connection_age or math.inf,
-        )
-        self._pool = Pool(self._clock, self._connector.open, limits)
+        self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         self._journal = _journal(settings, self._clock, loop, place)
@@ -194,21 +187,24 @@ class Gateway:
             self._hurry.set()
         self._stop.set()
 
+    def hurry(self) -> None:
+        """Make `run` return at once, without waiting for a drain."""
+        self._stop.set()
+        self._hurry.set()
+
     async def drain(self) -> bool:
         """Close all clients, deliver their DELETEs and close everything else, within `DRAIN_TIMEOUT`.
 
         Returns whether everything was delivered.
         """
-        kept, recovery = self.keeps_journal, self._recovery
-        recovered = int if kept else recovery.__len__
-        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry, recovered)
+        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry, self._recoveries_to_await)
         await drain.run()
         throttle.flush()
         # Read before deliveries are abandoned, so that the next start sends them.
         remembered = self._remembered()
-        lost = [] if kept else recovery.entries()
-        recovery.stop()
-        delivered = await drain.give_up(journaled=kept) and not lost
+        lost = [] if self.keeps_journal else self._recovery.entries()
+        self._recovery.stop()
+        delivered = await drain.give_up(journaled=self.keeps_journal) and not lost
         for entry in lost:
             logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
         if self._journal is not None and not self._journal.close(remembered):
@@ -217,6 +213,10 @@ class Gateway:
         throttle.flush()
         logger.info("stopped")
         return delivered
+
+    def _recoveries_to_await(self) -> int:
+        """Return how many DELETEs of an earlier process have to be delivered before the node stops."""
+        return 0 if self.keeps_journal else len(self._recovery)
 
     def _remembered(self) -> list[Remembered]:
         """Return everything that the journal has to contain."""
@@ -238,6 +238,16 @@ class Gateway:
         await asyncio.sleep(0)
         self._timeouts.expire_all()
         await asyncio.sleep(0)
+
+
+def _pool_limits(settings: Settings, connections: int) -> Limits:
+    return Limits(
+        connections=connections,
+        attempt=settings.api_timeout,
+        idle=settings.keep_alive_timeout,
+        body=settings.max_message_size,
+        age=settings.api_connection_age or math.inf,
+    )
 
 
 def _journal(

@@ -170,11 +170,10 @@ def memory(text: str) -> int:
 
 @accepting(f"a number from 1 to {MAX_WORKERS}, or auto")
 def workers(text: str) -> int:
-    """Parse a number of processes. `auto` is the number of CPUs that this process may use."""
+    """Parse a number of processes. `auto` is the number of CPUs that this process may use, and 1 without Linux."""
     if text.lower() == "auto":
-        # Not on every system: macOS cannot bind processes to CPUs.
         usable = getattr(os, "sched_getaffinity", None)
-        return min(MAX_WORKERS, len(usable(0)) if usable else os.cpu_count() or 1)
+        return min(MAX_WORKERS, len(usable(0))) if usable else 1
     number = _positive_integer(text)
     if number > MAX_WORKERS:
         raise ValueError

@@ -97,7 +97,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
             found[setting.name] = _parse(setting, _given(setting.name, flags, environment))
     settings = Settings(**found)
     _check_ports(settings)
-    _check_memory(settings)
+    _check_workers(settings)
     return settings if settings.workers > 1 else of_worker(settings, 0)
 
 
@@ -219,8 +219,10 @@ def _check_ports(settings: Settings) -> None:
         raise SettingError(f"CONTROL_LISTEN={str(control)!r}: the range contains the port of LISTEN={str(clients)!r}")
 
 
-def _check_memory(settings: Settings) -> None:
-    """Raise `SettingError` if the memory is not enough for the number of workers."""
+def _check_workers(settings: Settings) -> None:
+    """Raise `SettingError` if there cannot be so many workers."""
+    if settings.workers > 1 and not hasattr(os, "memfd_create"):
+        raise SettingError(f"WORKERS='{settings.workers}': only Linux distributes clients among processes: set it to 1")
     needed = settings.workers * MIN_LIMIT
     if settings.max_memory and settings.max_memory < needed:
         raise SettingError(

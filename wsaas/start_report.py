@@ -1,9 +1,13 @@
-"""The log lines about the start of a node: version, addresses, backend, and warnings about settings."""
+"""The log lines about the start of a node: version, addresses, backend, warnings about settings, and what failed."""
 
+import sys
 from collections.abc import Callable, Sequence
 
 from wsaas import __version__
 from wsaas.access import is_unspecified_host
+from wsaas.delivery.journal_file import JournalError
+from wsaas.errors import SettingError
+from wsaas.log import logger
 from wsaas.setting_types import Address, Backend
 from wsaas.settings import Settings
 
@@ -49,6 +53,23 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     if not control.path and backend.port == control.port and is_this_machine(backend.host):
         found.append(f"API_URI={_without_query(backend)} is the address of this node: set it to your backend")
     return found
+
+
+def report_start_failure(error: SettingError | OSError | JournalError) -> int:
+    """Print or log why the gateway cannot start; return the exit status."""
+    if isinstance(error, SettingError):
+        return refuse(error)
+    if isinstance(error, JournalError):
+        logger.error("cannot use the journal: %s", error)
+    else:
+        logger.error("cannot listen on %s: %s", error.filename, error.strerror)
+    return 1
+
+
+def refuse(error: SettingError | str) -> int:
+    """Print an error about a setting; return the exit status."""
+    print(f"wsaas: {error}", file=sys.stderr)
+    return 2
 
 
 def _spelled(address: Address) -> str:

@@ -20,8 +20,11 @@ def _restored_process() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("wsaas", "asyncio", "py.warnings")]
     before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signal_handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, logging.lastResort
     yield
+    for number, signal_handler in signal_handlers.items():
+        signal.signal(number, signal_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     output.close()
     logging.captureWarnings(False)

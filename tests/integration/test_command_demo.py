@@ -301,6 +301,21 @@ def test_flags_apply_to_the_demo_too(monkeypatch: pytest.MonkeyPatch, state: Pat
     assert list((state / "wsaas").iterdir()) == []
 
 
+def test_the_demo_runs_with_several_workers(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    gateway = free_port()
+    set_default_ports(monkeypatch, gateway, free_port())
+
+    def act(page: str) -> None:
+        assert gateway_of(page) == gateway
+        with join_demo_room(gateway), join_demo_room(gateway):
+            names = {path.name for path in (state / "wsaas").glob("*.journal.?")}
+            assert names == {f"demo-{gateway}.journal.1", f"demo-{gateway}.journal.2"}
+
+    visit = Visit(monkeypatch, act)
+    assert main(["demo", "--workers", "2", "--handshake-timeout", "500"], {"WORKERS": "9"}) == 0
+    visit.end()
+
+
 def test_a_backend_that_cannot_start_is_status_1_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: Path
 ) -> None:

@@ -33,7 +33,7 @@ class _Greeter(asyncio.Protocol):
         self._number = number
         self._served = served
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # of a stream
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream
         self._served.append(self._number)
         transport.write(b"hello")
         transport.close()

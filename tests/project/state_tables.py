@@ -13,6 +13,7 @@ from wsaas.delivery import circuit_breaker, outbox_state
 from wsaas.http import deferred
 from wsaas.sessions import session_state
 from wsaas.transport import tls
+from wsaas.workers import worker_state
 
 Transitions = Mapping[Any, Mapping[Any, str]]
 """States, which are members of an enumeration, to the states that may follow and the reason for each transition."""
@@ -26,6 +27,7 @@ MACHINES: dict[str, Transitions] = {
     "transport/tls.py": tls.TRANSITIONS,
     "http/deferred.py": deferred.TRANSITIONS,
     "cluster/peer_link.py": peer_link.TRANSITIONS,
+    "workers/worker_state.py": worker_state.TRANSITIONS,
 }
 """The file of each machine, as the page names it, and its table."""
 

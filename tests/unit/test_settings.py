@@ -470,13 +470,16 @@ def test_the_number_of_workers_is_set(text, number):
 
 def test_there_is_a_worker_for_each_cpu_that_the_gateway_may_use(monkeypatch):
     assert value_of("workers", "auto") == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1000))
+    assert value_of("workers", "AUTO") == 128
     monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert value_of("workers", "AUTO") == 3
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert value_of("workers", "auto") == 1
-    monkeypatch.setattr(os, "cpu_count", lambda: 1000)
-    assert value_of("workers", "auto") == 128
+
+
+def test_several_workers_need_linux(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    assert refusal("workers", "2") == "WORKERS='2': only Linux distributes clients among processes: set it to 1"
+    assert value_of("workers", "1") == 1
 
 
 @pytest.mark.parametrize("text", ["0", "129", "-1", "many", "2.0", " 2"])

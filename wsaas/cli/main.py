@@ -16,14 +16,14 @@ import uvloop
 
 from wsaas import settings
 from wsaas.cli import arguments
-from wsaas.cli.signals import HANGUP, install_signal_handlers
+from wsaas.cli.signals import HANGUP, signal_handlers
 from wsaas.delivery.journal import JournalError
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
-from wsaas.log import logger
 from wsaas.log import output as log
 from wsaas.memory import gc_scheduler, heap
 from wsaas.setting_types import Address
+from wsaas.start_report import refuse, report_start_failure
 from wsaas.transport.listener import bind
 
 DEMO_PORT = 8080
@@ -47,29 +47,17 @@ async def serve(chosen: settings.Settings, greeting: str = "") -> int:
     """Run a gateway until it is stopped; return the exit status. `greeting`: text to print when it listens."""
     loop = asyncio.get_running_loop()
     gateway = Gateway(chosen, loop)
-    # Only the demo has a greeting. It ends with its terminal, unless it was started by nohup.
-    ends_with_terminal = greeting and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    install_signal_handlers(loop, gateway, gateway.stop if ends_with_terminal else gateway.reload)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
-    try:
+    # Only the demo has a greeting.
+    with signal_handlers(loop, gateway, ends_with_terminal=bool(greeting)):
         return await run(gateway, greeting)
-    finally:
-        # The loop removes its handlers when it closes. Then the default action of SIGHUP would end the process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
 
 
 async def run(gateway: Gateway, greeting: str) -> int:
     """Start `gateway` and serve until it is stopped; return the exit status."""
     try:
         await gateway.start()
-    except SettingError as error:
-        return refuse(error)
-    except OSError as error:
-        logger.error("cannot listen on %s: %s", error.filename, error.strerror)
-        return 1
-    except JournalError as error:
-        logger.error("cannot use the journal: %s", error)
-        return 1
+    except (SettingError, OSError, JournalError) as error:
+        return report_start_failure(error)
     gc_scheduler.stop_full_collections()
     if greeting:
         log.announce(greeting)
@@ -133,17 +121,15 @@ def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greet
         chosen = settings.load(flags, environment)
     except SettingError as error:
         return refuse(error)
+    if chosen.workers > 1:
+        from wsaas.cli import workers  # noqa: PLC0415 - one process needs none of it
+
+        return workers.start(chosen, flags, environment, greeting)
     log.configure(chosen.log_level, chosen.log_format)
     heap.keep_freed_memory()
     status = uvloop.run(serve(chosen, greeting))
     log.flush()
     return status
-
-
-def refuse(error: SettingError | str) -> int:
-    """Print an error about a setting; return the exit status."""
-    print(f"wsaas: {error}", file=sys.stderr)
-    return 2
 
 
 def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:

@@ -41,27 +41,44 @@ WRITE_SIZE = 1 << 16
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO message`, with control characters escaped so that a line stays one line."""
+    """`2026-01-31T12:00:00.123Z INFO message`, with control characters escaped so that a line stays one line.
+
+    With several processes, `process` names this one before the message.
+    """
+
+    def __init__(self, process: str = "") -> None:
+        """Format the lines of `process`."""
+        super().__init__()
+        self._prefix = f"{process}: " if process else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, followed by the lines of a traceback if there is one."""
         message = record.getMessage()
         if not message.isprintable():
             message = message.encode("unicode_escape").decode("ascii")
-        line = f"{rfc3339(record.created)} {_LEVEL_NAMES.get(record.levelno, record.levelname)} {message}"
+        line = f"{rfc3339(record.created)} {_LEVEL_NAMES.get(record.levelno, record.levelname)} {self._prefix}{message}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "message"}`, and `"exception"` if there is one."""
+    """`{"time", "level", "message"}`, and `"exception"` if there is one.
+
+    With several processes, `"process"` names this one.
+    """
+
+    def __init__(self, process: str = "") -> None:
+        """Format the lines of `process`."""
+        super().__init__()
+        self._more = {"process": process} if process else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one JSON object on one line."""
         entry = {
             "time": rfc3339(record.created),
             "level": _LEVEL_NAMES.get(record.levelno, record.levelname),
+            **self._more,
             "message": _encodable(record.getMessage()),
         }
         if record.exc_info:
@@ -252,14 +269,15 @@ _handlers: list[QueueHandler] = []
 """The handler from the last call of `configure`, if any."""
 
 
-def configure(level: str, style: str) -> None:
+def configure(level: str, style: str, process: str = "") -> None:
     """Write logs of `wsaas` and asyncio at `level` (a key of `LEVELS`) and above to standard error, without blocking.
 
-    `style`: `text` or `json`. The same handler writes what Python itself would write to standard error: uncaught
-    exceptions, warnings, and logs of other libraries without a handler.
+    `style`: `text` or `json`. `process`: the name of this process if there are several. The same handler writes what
+    Python itself would write to standard error: uncaught exceptions, warnings, and logs of other libraries without a
+    handler.
     """
     close()
-    handler = QueueHandler(JsonFormatter() if style == "json" else TextFormatter(), _standard_error())
+    handler = QueueHandler(JsonFormatter(process) if style == "json" else TextFormatter(process), _standard_error())
     handler.start()
     _handlers.append(handler)
     for name in ("wsaas", "asyncio", "py.warnings"):

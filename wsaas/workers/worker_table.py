@@ -30,6 +30,10 @@ class WorkerTable:
         """Iterate over the indexes of the workers."""
         return iter(self._workers)
 
+    def __len__(self) -> int:
+        """Return the number of workers."""
+        return len(self._workers)
+
     @property
     def peers(self) -> dict[str, int]:
         """The index of each worker by the prefix of its ids."""

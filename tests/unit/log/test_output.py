@@ -454,3 +454,16 @@ def test_without_a_standard_output_nothing_is_announced(stderr, monkeypatch):
     log.configure("INFO", "text")
     log.announce("unheard")
     assert stderr() == ""
+
+
+def test_a_line_names_the_process_if_there_are_several(stderr):
+    log.configure("INFO", "text", "worker 2")
+    logger.info("hello")
+    assert stderr().endswith(" INFO worker 2: hello\n")
+    log.configure("INFO", "json", "worker 2")
+    logger.info("hello")
+    line = json.loads(stderr())
+    assert (line["process"], line["message"]) == ("worker 2", "hello")
+    log.configure("INFO", "json")
+    logger.info("hello")
+    assert "process" not in json.loads(stderr())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wsaas.memory.limit import (
     MAX_ALLOWANCE,
     MIN_ALLOWANCE,
+    MIN_LIMIT,
     NONE,
     REFUSING,
     RELIEF_SHARE,
@@ -16,6 +17,7 @@ from wsaas.memory.limit import (
     SAMPLES_PER_TRIM,
     THROTTLING,
     MemoryLimit,
+    process_limit,
 )
 
 LIMIT = 1000
@@ -133,3 +135,12 @@ def test_the_allowance_is_within_its_bounds_and_agrees_with_the_pressure(steps):
         assert pressure is not REFUSING or allowance == MIN_ALLOWANCE
         assert allowance <= before or usage < LIMIT * RELIEF_SHARE
         assert allowance >= before or usage > LIMIT
+
+
+def test_processes_share_half_of_the_available_memory(monkeypatch):
+    monkeypatch.setattr("wsaas.memory.usage.available", lambda: 20 * MIN_LIMIT)
+    assert process_limit(None).limit == 10 * MIN_LIMIT
+    assert process_limit(None, 4).limit == 10 * MIN_LIMIT // 4
+    assert process_limit(None, 100).limit == MIN_LIMIT
+    assert process_limit(3 * MIN_LIMIT, 100).limit == 3 * MIN_LIMIT
+    assert process_limit(0, 4).limit == math.inf

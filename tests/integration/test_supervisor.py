@@ -1,0 +1,338 @@
+"""The supervisor, with fake workers: only their channels and their ends are real."""
+# ruff: noqa: ASYNC240 - tests may access files from the loop
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ports import port_for_restarts
+from tests.support.stage import Stage
+from tests.support.waiting import wait_until, with_timeout
+from tests.support.workers import FakeLauncher, FakeWorker, fake_supervisor
+from wsaas.shared_counts import SharedCounts
+from wsaas.workers import supervisor as module
+from wsaas.workers.supervisor import Supervisor
+
+
+class Node:
+    """A supervisor with its two fake workers."""
+
+    def __init__(self, stage: Stage, supervisor: Supervisor, launcher: FakeLauncher) -> None:
+        self.launcher = launcher
+        self.supervisor = supervisor
+        self.starting = asyncio.ensure_future(supervisor.start())
+        stage.stack.push_async_callback(self.end)
+
+    async def workers(self) -> tuple[FakeWorker, FakeWorker]:
+        return await self.launcher.take(0), await self.launcher.take(1)
+
+    async def started(self) -> tuple[FakeWorker, FakeWorker]:
+        """Let both workers listen; return them."""
+        first, second = await self.workers()
+        await first.join("aaaaaaaa")
+        await second.join("bbbbbbbb")
+        await first.learn("bbbbbbbb")
+        for worker in (first, second):
+            await worker.listen()
+        await with_timeout(self.starting)
+        return first, second
+
+    async def stop(self, *codes: int) -> int:
+        """Stop it; its workers end with `codes`. Return its exit status."""
+        self.supervisor.stop()
+        for worker, code in zip(self.launcher.started, codes, strict=True):
+            worker.end(code)
+        return await self.status()
+
+    async def status(self) -> int:
+        return await with_timeout(self.supervisor.run())
+
+    async def end(self) -> None:
+        """Stop it if it runs."""
+        self.supervisor.stop()
+        with suppress(OSError):
+            await with_timeout(self.starting)
+            stopping = asyncio.ensure_future(self.status())
+            while not stopping.done():
+                for worker in self.launcher.started:
+                    worker.end()
+                await asyncio.sleep(0.005)
+
+
+def node(stage: Stage, **chosen: Any) -> Node:
+    return Node(stage, *fake_supervisor(stage, **chosen))
+
+
+async def test_the_node_has_started_when_all_workers_listen(stage: Stage) -> None:
+    started = node(stage)
+    first, second = await started.workers()
+    await first.join("aaaaaaaa")
+    started.supervisor.reload()
+    assert await first.channel.take() == {"reload": True}
+    await second.join("bbbbbbbb")
+    assert await first.learn("bbbbbbbb") == {"aaaaaaaa": 0, "bbbbbbbb": 1}
+    await first.listen()
+    assert not started.starting.done()
+    await second.listen()
+    await with_timeout(started.starting)
+    assert await started.stop(0, 0) == 0
+
+
+async def test_a_worker_listens_only_when_all_others_know_it(stage: Stage) -> None:
+    started = node(stage)
+    first, second = await started.started()
+    second.end(-9)
+    successor = await started.launcher.take(2)
+    await successor.join("cccccccc")
+    started.supervisor.reload()
+    assert await successor.channel.take() == {"reload": True}
+    await first.learn("cccccccc")
+    assert await successor.channel.take() == {"listen": True}
+
+
+async def test_a_worker_listens_after_a_while_although_another_one_hangs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = node(stage)
+    _, second = await started.started()
+    monkeypatch.setattr(module, "ADMISSION_TIMEOUT_S", 0.01)
+    second.end(-9)
+    successor = await started.launcher.take(2)
+    await successor.join("cccccccc")
+    await successor.listen()
+    assert stage.messages()[1:] == ["worker 2 listens, but another worker has not answered for 0.01 s"]
+
+
+async def test_a_worker_that_ended_is_started_again_and_the_others_are_told(stage: Stage) -> None:
+    started = node(stage)
+    first, second = await started.started()
+    second.end(-9)
+    assert await first.channel.take() == {"peers": {"aaaaaaaa": 0}, "version": 3}
+    successor = await started.launcher.take(2)
+    assert successor.place.index == second.place.index
+    assert successor.place.journal == second.place.journal
+    await successor.join("cccccccc")
+    assert await first.learn("cccccccc") == {"aaaaaaaa": 0, "cccccccc": 1}
+    await successor.listen()
+    assert stage.messages() == [
+        (
+            "worker 2 (process 1001) was killed by SIGKILL: its successor starts at once and sends the DELETEs of its "
+            "clients"
+        )
+    ]
+
+
+async def test_a_worker_that_ends_again_is_started_after_a_while(stage: Stage) -> None:
+    started = node(stage)
+    await started.started()
+    for number in (1, 2):
+        (await started.launcher.take(number)).end(3)
+    await started.launcher.take(3)
+    assert [message.partition(": ")[2] for message in stage.messages()] == [
+        "its successor starts at once and sends the DELETEs of its clients",
+        "its successor starts in 0.1 s and sends the DELETEs of its clients",
+    ]
+    assert stage.messages()[1].startswith("worker 2 (process 1002) ended with status 3")
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(stage: Stage) -> None:
+    started = node(stage)
+    first, second = await started.started()
+    started.launcher.errors = [OSError(11, "Resource temporarily unavailable")] * 2
+    second.end(-255)
+    await started.launcher.take(2)
+    assert [message.partition(": ")[0] for message in stage.messages()] == [
+        "worker 2 (process 1001) was killed by signal 255",
+        "worker 2 could not be started (Resource temporarily unavailable)",
+        "worker 2 could not be started (Resource temporarily unavailable)",
+    ]
+    assert not first.kills
+
+
+async def test_the_node_does_not_start_if_a_worker_cannot(stage: Stage) -> None:
+    stage.expected_errors.append("worker 1 (process 1000) ended with status 2 before all workers listened: stopping")
+    started = node(stage)
+    first, second = await started.workers()
+    first.end(2)
+    await with_timeout(started.starting)
+    assert started.supervisor.is_stopping()
+    assert await second.channel.take() == {"stop": True}
+    second.end(0)
+    assert await started.status() == 2
+
+
+async def test_a_worker_that_ends_with_success_before_it_listens_is_a_failure_too(stage: Stage) -> None:
+    stage.expected_errors.append("before all workers listened: stopping")
+    started = node(stage)
+    first, second = await started.workers()
+    first.end(0)
+    await with_timeout(started.starting)
+    second.end(0)
+    assert await started.status() == 1
+
+
+async def test_a_stop_reaches_all_workers_and_a_second_one_makes_them_hurry(stage: Stage) -> None:
+    started = node(stage)
+    workers = await started.started()
+    started.supervisor.stop()
+    started.supervisor.stop()
+    for worker in workers:
+        assert await worker.channel.take() == {"stop": True}
+        assert await worker.channel.take() == {"hurry": True}
+        worker.end()
+    assert await started.status() == 0
+
+
+async def test_a_stop_during_the_start_reaches_workers_that_are_being_started(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = node(stage)
+    launch = started.launcher.launch
+
+    async def launch_late(*given: Any) -> Any:
+        process = await launch(*given)
+        started.supervisor.stop()
+        return process
+
+    monkeypatch.setattr(started.launcher, "launch", launch_late)
+    for worker in await started.workers():
+        assert await worker.channel.take() == {"stop": True}
+        worker.end()
+    await with_timeout(started.starting)
+    assert await started.status() == 0
+
+
+async def test_the_exit_status_is_the_worst_of_all_workers(stage: Stage) -> None:
+    started = node(stage)
+    await started.started()
+    assert await started.stop(0, 1) == 1
+    assert stage.messages() == ["worker 2 (process 1001) ended with status 1"]
+
+
+async def test_a_worker_that_does_not_stop_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAIN_GRACE_S", 0.01)
+    stage.expected_errors.append("worker 2 did not stop in 0.05 s: it was killed")
+    started = node(stage, drain_timeout=40)
+    first, second = await started.started()
+    started.supervisor.stop()
+    first.end()
+    assert await started.status() == 1
+    assert (first.kills, second.kills) == (0, 1)
+
+
+@pytest.mark.parametrize(("journal", "status"), [(None, 1), ("journal", 0)])
+async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_again_are_lost(
+    stage: Stage, tmp_path: Path, journal: str | None, status: int
+) -> None:
+    stage.expected_errors.append("worker 2 has no successor, as the node is stopping: the DELETEs of its clients")
+    started = node(stage, **({"journal": tmp_path / journal} if journal else {}))
+    first, _ = await started.started()
+    for number in (1, 2):
+        (await started.launcher.take(number)).end(0)
+    await wait_until(lambda: len(stage.messages()) == 2)
+    started.supervisor.stop()
+    first.end()
+    assert await started.status() == status
+    assert len(started.launcher.started) == 3
+
+
+async def test_an_address_in_use_is_reported_before_any_worker_starts(stage: Stage) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        started = node(stage, listen="127.0.0.1:0", control_listen=address)
+        with pytest.raises(OSError, match="in use") as caught:
+            await with_timeout(started.starting)
+    assert caught.value.filename == address
+    assert started.launcher.started == []
+
+
+async def test_the_workers_get_the_ports_that_were_bound(stage: Stage) -> None:
+    started = node(stage, listen="127.0.0.1:0", control_listen="127.0.0.2:0")
+    await started.workers()
+    clients, control = started.supervisor.addresses
+    assert clients.port
+    assert control.port
+    assert started.launcher.flags == {"workers": "2", "listen": str(clients), "control_listen": str(control)}
+
+
+async def test_one_address_for_clients_and_rest_requests_is_bound_once(stage: Stage) -> None:
+    started = node(stage, listen="127.0.0.1:0", control_listen="127.0.0.1:0")
+    await started.workers()
+    (address,) = started.supervisor.addresses
+    assert started.launcher.flags == {"workers": "2", "listen": str(address), "control_listen": str(address)}
+
+
+async def test_the_workers_share_a_folder_that_is_removed_at_the_end(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    started = node(stage)
+    first, second = await started.started()
+    folder = Path(first.place.folder)
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert second.place.folder == str(folder)
+    assert [each.place.journal for each in (first, second)] == [f"{folder}/journal.1", f"{folder}/journal.2"]
+    assert not first.place.is_journal_kept
+    assert await started.stop(0, 0) == 0
+    assert not folder.exists()
+
+
+async def test_the_folder_is_among_the_temporary_files_without_a_runtime_folder(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first, _ = await node(stage).workers()
+    assert Path(first.place.folder).parent == tmp_path
+
+
+async def test_without_a_folder_the_node_does_not_start(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    started = node(stage)
+    with pytest.raises(FileNotFoundError):
+        await with_timeout(started.starting)
+
+
+async def test_the_counts_of_a_worker_that_ended_are_removed(stage: Stage) -> None:
+    started = node(stage, max_connections=10, max_connections_per_address=5)
+    first, second = await started.started()
+    assert first.place.counts is not None
+    counts = [SharedCounts(first.place.counts, index, 2) for index in range(2)]
+    counts[1].set_clients(7)
+    assert counts[0].clients_elsewhere() == 7
+    second.end(-9)
+    await started.launcher.take(2)
+    assert counts[0].clients_elsewhere() == 0
+    for each in counts:
+        each.close()
+
+
+async def test_each_worker_has_a_port_of_a_range(stage: Stage) -> None:
+    port = port_for_restarts()
+    chosen = {
+        "ws_hostname": "localhost:{port}",
+        "listen": "127.0.0.1:0",
+        "control_listen": f"127.0.0.1:{port}-{port + 2}",
+    }
+    started = node(stage, **chosen)
+    await started.workers()
+    assert str(started.supervisor.addresses[1]) == f"127.0.0.1:{port}-{port + 1}"
+    assert "control_listen" not in started.launcher.flags
+
+
+async def test_workers_share_a_unix_socket_by_its_descriptor(stage: Stage, tmp_path: Path) -> None:
+    path = str(tmp_path / "clients")
+    started = node(stage, listen=f"unix:{path}", control_listen="127.0.0.1:0")
+    first, second = await started.workers()
+    assert first.place.sockets == second.place.sockets
+    assert first.place.sockets[path] in first.place.descriptors

@@ -1,0 +1,115 @@
+"""A worker: a gateway that starts, and stops, with the other workers of its node."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from wsaas.cluster.peers import Place
+from wsaas.delivery.journal import JournalError
+from wsaas.errors import SettingError
+from wsaas.gateway import Gateway
+from wsaas.log import logger
+from wsaas.memory import gc_scheduler
+from wsaas.settings import Settings
+from wsaas.start_report import report_start_failure
+from wsaas.worker_place import WorkerPlace, worker_name
+from wsaas.workers.channel import Channel, Message
+
+
+class Worker:
+    """A gateway at `place`, which the supervisor controls by the channel."""
+
+    def __init__(self, settings: Settings, place: WorkerPlace, loop: asyncio.AbstractEventLoop) -> None:
+        """Build the gateway. `settings`: those of this worker."""
+        self._channel = Channel(self._received, self._orphaned)
+        self._gateway = Gateway(settings, loop, place)
+        self._is_orphaned = False
+        self._is_stopping = False
+        self._may_proceed = asyncio.Event()
+        self._place = place
+        self._sigterms = 0
+
+    async def run(self) -> int:
+        """Serve until the supervisor or a signal stops the worker; return the exit status."""
+        gateway, place = self._gateway, self._place
+        await self._channel.open(socket.socket(fileno=place.channel))
+        try:
+            gateway.prepare()
+            await gateway.start_private(Path(place.folder))
+            gateway.begin()
+            self._channel.send({"worker": gateway.sessions.prefix})
+            await self._may_proceed.wait()
+            if not self._is_stopping:
+                await gateway.listen()
+                gc_scheduler.stop_full_collections()
+                self._channel.send({"listening": [str(address) for address in gateway.addresses]})
+        except (SettingError, OSError, JournalError) as error:
+            self._is_stopping = True
+            await gateway.close()
+            self._channel.close()
+            return report_start_failure(error)
+        delivered = await gateway.run()
+        self._channel.close()
+        if self._is_orphaned:
+            self._clean_up()
+        return 0 if delivered else 1
+
+    def terminate(self) -> None:
+        """Handle SIGTERM to this worker alone: drain. A second one cuts the drain short.
+
+        What is not delivered is left to the successor, unless the supervisor stops the node, too.
+        """
+        self._sigterms += 1
+        if self._sigterms > 1:
+            self._gateway.hurry()
+        self._stop()
+
+    def _received(self, message: Message) -> None:
+        """Handle a message of the supervisor."""
+        if "peers" in message:
+            self._update_peers(message["peers"])
+            self._channel.send({"knows": message["version"]})
+        elif "listen" in message:
+            self._may_proceed.set()
+        elif "reload" in message:
+            self._gateway.reload()
+        elif "stop" in message:
+            self._end_with_node()
+        elif "hurry" in message:
+            self._gateway.hurry()
+
+    def _orphaned(self) -> None:
+        """Drain, as the supervisor is gone, or has closed the channel at the end of this worker."""
+        if not self._is_stopping:
+            logger.error("the supervisor is gone: stopping")
+        self._is_orphaned = True
+        self._end_with_node()
+
+    def _end_with_node(self) -> None:
+        """Drain. No successor will deliver what is left."""
+        self._gateway.keeps_journal = self._place.is_journal_kept
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._gateway.stop()
+            self._may_proceed.set()
+
+    def _update_peers(self, peers: dict[str, int]) -> None:
+        own, folder = self._gateway.sessions.prefix, Path(self._place.folder)
+        self._gateway.peers.update(
+            {
+                prefix: Place(worker_name(index), str(folder / f"{prefix}.sock"))
+                for prefix, index in peers.items()
+                if prefix != own
+            }
+        )
+
+    def _clean_up(self) -> None:
+        """Remove what the supervisor would have removed. The last worker removes the folder."""
+        if not self._place.is_journal_kept:
+            Path(self._place.journal).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(self._place.folder).rmdir()
