@@ -12,6 +12,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-clients", type=int, default=200, help="how many clients there are at a time")
     group.addoption("--chaos-hostile", type=int, default=48, help="how many hostile connections there are at a time")
     group.addoption("--chaos-tls", action="store_true", help="clients and pushes use TLS")
+    group.addoption("--chaos-workers", type=int, default=1, help="how many workers the gateway has")
     group.addoption("--chaos-seed", type=int, help="repeat the choices of an earlier run")
 
 

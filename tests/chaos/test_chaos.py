@@ -3,6 +3,8 @@
 There are three phases. Each ends when its clients are gone and all DELETEs were sent. In the first phase, backend and
 gateway are killed. In the second and third phase, only the backend is killed: the memory of the gateway must not grow
 from the end of the second phase to the end of the third.
+
+With `--chaos-workers`, single workers are killed too in the first phase, and the supervisor alone.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ from tests.chaos.audit import Findings, Ledger, audit
 from tests.chaos.clients import HonestClients
 from tests.chaos.fan_out_audit import audit_fan_out
 from tests.chaos.hostile import HostileClients
+from tests.chaos.workers import Workers
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.ports import port_for_restarts
 from tests.support.program import Program, gateway_program, has_flag
@@ -76,7 +79,7 @@ class UnsettledError(Exception):
 class ChaosRun:
     """One run: the gateway, the backend, their clients, and the faults that are injected."""
 
-    def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool) -> None:
+    def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool, workers: int) -> None:
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.fan_out: Counter[str] = Counter()
@@ -102,9 +105,12 @@ class ChaosRun:
             environment["CHAOS_CA"] = str(authority.path)
         self.is_bounded = has_flag("--max-memory")
         if self.is_bounded:
-            settings["max_memory"] = MAX_MEMORY
+            settings["max_memory"] = MAX_MEMORY * workers
+        if workers > 1:
+            settings["workers"] = workers
         self.backend = Program(command, folder / "backend.log", environment)
         self.gateway = gateway_program(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", settings)
+        self.workers = Workers(self.gateway, workers)
         self.honest = HonestClients(gateway, seed, self._tls)
         self.hostile = HostileClients(gateway, seed, self._tls)
 
@@ -128,15 +134,25 @@ class ChaosRun:
 
     async def kill_gateway(self) -> None:
         self.counts["kills of the gateway"] += 1
-        self.gateway.kill()
+        self.workers.kill()
         await self._pause(0, 0.3)
         await self.gateway.start()
         while self.chance.random() < 0.3:
             # Once more, during the recovery.
             self.counts["kills of the gateway"] += 1
             await self._pause(0, 0.1)
-            self.gateway.kill()
+            self.workers.kill()
             await self.gateway.start()
+
+    async def kill_worker(self) -> None:
+        """Kill a worker, sometimes several. The supervisor starts its successor."""
+        self.counts["kills of single workers"] += self.workers.kill_some(self.chance)
+
+    async def kill_supervisor(self) -> None:
+        """Kill the supervisor: its workers stop as after a signal."""
+        self.counts["kills of the supervisor"] += 1
+        await self.workers.kill_supervisor()
+        await self.gateway.start()
 
     async def stop_gateway(self) -> None:
         self.counts["stops of the gateway"] += 1
@@ -144,7 +160,7 @@ class ChaosRun:
         if self.chance.random() < 0.3:
             self.counts["kills of the gateway"] += 1
             await self._pause(0, 1)
-            self.gateway.kill()
+            self.workers.kill()
         else:
             status = await self.gateway.wait()
             assert status in (0, 1), f"a stop ended with {status}"
@@ -180,6 +196,9 @@ class ChaosRun:
                 watching.result()
             fault = first.pop() if first else self.chance.choice(faults)
             await fault(self)
+            assert self.gateway.is_up, (
+                f"the gateway ended by itself after {fault.__name__}: {self.gateway.said()[-2000:]}"
+            )
         await self.honest.stop()
         await self.hostile.stop()
         watching.cancel()
@@ -189,7 +208,7 @@ class ChaosRun:
         """Record the gateway's peak memory, and ids of clients for hostile pushes."""
         turns = 0
         while True:
-            self.peak = max(self.peak, self.gateway.resident())
+            self.peak = max(self.peak, self.workers.resident())
             turns += 1
             if turns % 10 == 0:
                 with suppress(OSError, ValueError):
@@ -229,13 +248,22 @@ class ChaosRun:
         with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S, context=self._tls) as answer:  # noqa: S310 - a URL of this test
             return json.load(answer)
 
+    @property
+    def _journals(self) -> list[Path]:
+        """The journals: one, or one for each worker."""
+        paths = [self.journal, *(Path(f"{self.journal}.{index + 1}") for index in range(self.workers.number))]
+        return [path for path in paths if path.exists()]
+
     def _journaled(self) -> int:
-        """Return the number of entries in a copy of the journal, because the journal itself is locked."""
+        """Return the number of entries in copies of the journals, because the journals themselves are locked."""
         copy = self._folder / "copy"
-        copy.unlink(missing_ok=True)
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{self.journal}{suffix}", f"{copy}{suffix}")
-        return count(copy)
+        total = 0
+        for journal in self._journals:
+            copy.unlink(missing_ok=True)
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{journal}{suffix}", f"{copy}{suffix}")
+            total += count(copy)
+        return total
 
     def _read_log(self) -> Ledger:
         with self._log.open("rb") as file:
@@ -256,15 +284,16 @@ class ChaosRun:
         findings = audit(self._read_log(), self.honest.lives)
         # For a later look: the audit can be repeated with this and the log.
         (self._folder / "lives").write_bytes(pickle.dumps(self.honest.lives))
-        fan_out = audit_fan_out(self.ledger, self.honest.lives)
+        fan_out = audit_fan_out(self.ledger, self.honest.lives, has_workers=self.workers.number > 1)
         findings.violations += fan_out.violations
         self.fan_out = fan_out.counts
         if status != 0:
             findings.violations.append(f"the last stop ended with {status}")
-        if left := count(self.journal):
+        if left := sum(map(count, self._journals)):
             findings.violations.append(f"{left} connections are still in the journal")
-        if self.is_bounded and self.peak > MAX_MEMORY * MEMORY_SLACK:
-            findings.violations.append(f"the gateway used {self.peak} bytes of memory; MAX_MEMORY is {MAX_MEMORY}")
+        allowed = MAX_MEMORY * self.workers.number
+        if self.is_bounded and self.peak > allowed * MEMORY_SLACK:
+            findings.violations.append(f"the gateway used {self.peak} bytes of memory; MAX_MEMORY is {allowed}")
         for program in (self.gateway, self.backend):
             output = program.said()
             if "Traceback" in output:
@@ -286,6 +315,7 @@ FAULTS = [
     *[ChaosRun.stop_gateway] * 3,
     *[ChaosRun.kill_both] * 2,
 ]
+WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_worker] * 12, ChaosRun.kill_supervisor]
 
 
 async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
@@ -295,14 +325,14 @@ async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, 
         await run.gateway.start()
         before = after = came = 0
         with suppress(UnsettledError):
-            await run.phase(PHASES[0] * seconds, *FAULTS)
+            await run.phase(PHASES[0] * seconds, *(WORKER_FAULTS if run.workers.number > 1 else FAULTS))
             await run.phase(max(WARM_UP_S, PHASES[1] * seconds), *BACKEND_FAULTS)
-            before, came = run.gateway.memory(), len(run.honest.lives)
+            before, came = run.workers.memory(), len(run.honest.lives)
             await run.phase(PHASES[2] * seconds, *BACKEND_FAULTS)
-            after, came = run.gateway.memory(), len(run.honest.lives) - came
+            after, came = run.workers.memory(), len(run.honest.lives) - came
         return await run.end(), before, after, came
     finally:
-        run.gateway.kill()
+        run.workers.kill()
         run.backend.kill()
 
 
@@ -334,7 +364,7 @@ def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
         ("  their messages, including repeats", counts["hostile messages"]),
         ("memory before and after the third phase (KiB)", f"{before >> 10} {after >> 10}"),
         ("  peak, resident (KiB)", run.peak >> 10),
-        ("  MAX_MEMORY (KiB)", MAX_MEMORY >> 10 if run.is_bounded else "none"),
+        ("  MAX_MEMORY (KiB)", MAX_MEMORY * run.workers.number >> 10 if run.is_bounded else "none"),
         ("violations", len(findings.violations)),
     ]
     return "\n".join(f"{name:48}{number:>12}" for name, number in rows)
@@ -344,11 +374,14 @@ def test_every_promise_is_kept_through_kills_and_restarts(tmp_path: Path, pytest
     seconds = pytestconfig.getoption("--chaos-seconds")
     seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)
     clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
-    run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"))
+    workers = pytestconfig.getoption("--chaos-workers")
+    run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"), workers=workers)
     print(f"\nchaos for {seconds:g} s and until all is settled, --chaos-seed {seed}, in {tmp_path}", flush=True)
     findings, before, after, came = asyncio.run(run_chaos(run, seconds))
     print(table(run, findings, before, after), flush=True)
     assert not findings.violations, "\n".join(findings.violations[:50])
-    assert after - before < MAX_GROWTH_BYTES, f"the gateway grew by {after - before} bytes during {came} connections"
+    assert after - before < MAX_GROWTH_BYTES * workers, (
+        f"the gateway grew by {after - before} bytes during {came} connections"
+    )
     assert findings.counts["taken"] > seconds, "too few messages to show anything"
     assert run.fan_out["publishes to members that certainly stayed"] > seconds, "too few publishes to show anything"
