@@ -315,7 +315,7 @@ FAULTS = [
     *[ChaosRun.stop_gateway] * 3,
     *[ChaosRun.kill_both] * 2,
 ]
-WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_worker] * 12, ChaosRun.kill_supervisor]
+WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_worker] * 24, ChaosRun.kill_supervisor]
 
 
 async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
