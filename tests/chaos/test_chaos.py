@@ -107,6 +107,7 @@ class ChaosRun:
         if self.is_bounded:
             settings["max_memory"] = MAX_MEMORY * workers
         if workers > 1:
+            assert has_flag("--workers"), "this gateway has no workers"
             settings["workers"] = workers
         self.backend = Program(command, folder / "backend.log", environment)
         self.gateway = gateway_program(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", settings)
@@ -144,9 +145,11 @@ class ChaosRun:
             self.workers.kill()
             await self.gateway.start()
 
-    async def kill_worker(self) -> None:
-        """Kill a worker, sometimes several. The supervisor starts its successor."""
-        self.counts["kills of single workers"] += self.workers.kill_some(self.chance)
+    async def kill_workers(self) -> None:
+        """Kill some workers, one soon after another or at once. The supervisor starts their successors."""
+        for _ in range(self.chance.randrange(2, 8)):
+            self.counts["kills of single workers"] += self.workers.kill_some(self.chance)
+            await self._pause(0, 1)
 
     async def kill_supervisor(self) -> None:
         """Kill the supervisor: its workers stop as after a signal."""
@@ -315,7 +318,7 @@ FAULTS = [
     *[ChaosRun.stop_gateway] * 3,
     *[ChaosRun.kill_both] * 2,
 ]
-WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_worker] * 24, ChaosRun.kill_supervisor]
+WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_workers] * 16, ChaosRun.kill_supervisor]
 
 
 async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
