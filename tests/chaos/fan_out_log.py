@@ -10,7 +10,7 @@ NEVER = 2**63 - 1
 
 WORDS = {"PUBLISH", "SEND", "JOIN", "LEAVE"}
 REFUSALS = {"409", "410", "429", "503"}
-"""Statuses that say that nothing was done. A client that was never found may still have been there: see `audit`."""
+"""Statuses that say that nothing was done."""
 
 
 class Span(NamedTuple):

@@ -118,10 +118,16 @@ def _hostile_recipient(hostile: HostileAccount) -> Recipient:
 
 
 def _add_requests(recipients: dict[str, Recipient], log: FanOutLog) -> None:
-    """Add the joins and leaves by REST."""
+    """Add the joins and leaves by REST.
+
+    One that is answered 410 may have been carried out, if the worker of its client was killed before it answered.
+    """
     for operation in log.operations.values():
-        if operation.word in ("JOIN", "LEAVE") and not operation.is_refused and operation.client in recipients:
-            recipients[operation.client].add(operation.group, operation.span, joins=operation.word == "JOIN")
+        if operation.word in ("JOIN", "LEAVE") and operation.client in recipients:
+            if operation.is_refused and operation.status != "410":
+                continue
+            span = operation.span if operation.is_done else Span(operation.begin, NEVER)
+            recipients[operation.client].add(operation.group, span, joins=operation.word == "JOIN")
 
 
 def _next_message(account: Account, event: int) -> int:

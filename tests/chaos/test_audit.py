@@ -210,6 +210,22 @@ def test_an_audit_finds_each_violation(what: str) -> None:
         raise AssertionError("\n".join(found))
 
 
+def test_a_push_to_a_client_of_a_killed_worker_may_be_refused_and_arrive() -> None:
+    ledger = Ledger()
+    ledger.read(RIGHT)
+    lost, closed = life(end="lost", pushes=[5, 6, 7, 8]), life(pushes=[5, 6, 7, 8])
+    assert audit(ledger, [lost], has_workers=True).violations == []
+    assert "refused pushes arrived" in "".join(audit(ledger, [closed], has_workers=True).violations)
+
+
+def test_a_worker_may_be_unable_to_tell_what_a_push_came_to() -> None:
+    lines = [*RIGHT[:8], "PUSH id 7 504 ada .", "PUSH id 8 503 ada .", *RIGHT[10:]]
+    ledger = Ledger()
+    ledger.read(lines)
+    assert audit(ledger, [life()], has_workers=True).violations == []
+    assert "pushes were answered" in "".join(audit(ledger, [life()]).violations)
+
+
 def hostile(*lines: str) -> list[str]:
     """Return the violations of a hostile client whose requests are `lines`."""
     return findings([line.replace(" ada ada ", " hostile-a-1 - ").replace(" ada ", " hostile-a-1 ") for line in lines])

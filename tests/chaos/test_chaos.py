@@ -284,10 +284,11 @@ class ChaosRun:
         self.gateway.terminate()
         status = await self.gateway.wait()
         self.backend.kill()
-        findings = audit(self._read_log(), self.honest.lives)
+        has_workers = self.workers.number > 1
+        findings = audit(self._read_log(), self.honest.lives, has_workers=has_workers)
         # For a later look: the audit can be repeated with this and the log.
         (self._folder / "lives").write_bytes(pickle.dumps(self.honest.lives))
-        fan_out = audit_fan_out(self.ledger, self.honest.lives, has_workers=self.workers.number > 1)
+        fan_out = audit_fan_out(self.ledger, self.honest.lives, has_workers=has_workers)
         findings.violations += fan_out.violations
         self.fan_out = fan_out.counts
         if status != 0:
