@@ -123,6 +123,7 @@ class HostileClients:
         self.counts: Counter[str] = Counter()
         self.live: list[str] = []
         """Ids of some connections that were open recently."""
+        self._is_stopping = False
         self._numbers = count()
         self._port = port
         self._seed = seed
@@ -130,11 +131,14 @@ class HostileClients:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, number: int) -> None:
+        self._is_stopping = False
         kinds = [*KINDS, "halftls"] if self._tls else [*KINDS]
         self._tasks = [asyncio.ensure_future(self._keep(kinds[each % len(kinds)], each)) for each in range(number)]
 
     async def stop(self) -> None:
         """End all connections."""
+        # Before Python 3.12, wait_for drops a cancellation that comes together with the result.
+        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -149,7 +153,7 @@ class HostileClients:
 
     async def _keep(self, kind: str, place: int) -> None:
         chance = Random(f"hostile {self._seed} {place}")
-        while True:
+        while not self._is_stopping:
             await asyncio.sleep(chance.uniform(0, 0.5))
             name = f"hostile-{kind}-{next(self._numbers)}"
             made = partial(HalfClosedTls, name, self._tls) if kind == "halftls" and self._tls else None
