@@ -46,6 +46,7 @@ class Api:
         self.tokens = self._authorization.tokens
         # The path of a `ws_uri` is this prefix and the id.
         self._prefix = prefix = settings.ws_hostname.prefix.encode() + b"/"
+        self._id_start = len(prefix)
         ws_uri = Route(
             # A proxy may have stripped the prefix.
             rb"(?:%b|/)(%b)" % (re.escape(prefix), ID_FORM.pattern.encode()),
@@ -79,11 +80,11 @@ class Api:
     def respond(self, request: Request) -> Response:
         """Return the response to a complete `request`. Raises nothing: errors become responses."""
         try:
-            target, prefix = request.target, self._prefix
-            if request.method == b"PUT" and target.startswith(prefix):
+            target = request.target
+            if request.method == b"PUT" and target.startswith(self._prefix):
                 # A shortcut for a push (`python -m benchmarks micro`, case `push`). The route below returns the same
                 # response.
-                connection_id = target[len(prefix) :].decode("latin-1")
+                connection_id = target[self._id_start :].decode()
                 session = self._find(connection_id)
                 if session is not None:
                     headers = request.headers

@@ -29,9 +29,10 @@ _ONCE = {b"authorization", b"content-type", b"host", b"origin"}
 def push_line(max_target: int) -> re.Pattern[bytes]:
     """Return a pattern for the request line of a PUT, which nearly every request is.
 
-    It matches only lines that `_LINE` and the checks after it accept, in one step.
+    It matches only lines that `_LINE` and the checks after it accept, in one step. It leaves out the backtick: a set of
+    three ranges is a bit map for `re`, which is faster than two comparisons for each character.
     """
-    return re.compile(rb"PUT (/[!\"$-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
+    return re.compile(rb"PUT (/[!\"$-_a-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
 
 
 PUSH_LINE = push_line(MAX_TARGET)
