@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from wsaas.api.api import Api
 from wsaas.clock import Clock
@@ -11,6 +13,7 @@ from wsaas.cluster.peers import PeerRouter, Peers
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
 from wsaas.delivery.journal_adoption import unused_journals
+from wsaas.delivery.journal_file import JournalInUse
 from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.recovery import Recovery
 from wsaas.delivery.webhook import Webhook
@@ -39,13 +42,21 @@ from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
 
+DRAIN_GRACE_S: Final = 10.0
+"""Seconds beyond `DRAIN_TIMEOUT` in which a drain ends: it may count unread messages and close its journal."""
+
+JOURNAL_RETRY_S: Final = 0.1
+"""Seconds between two attempts to open a journal that is in use."""
+
+_JOURNAL_IN_USE = "%s is in use, perhaps by a worker of a supervisor that was killed: waiting for up to %g s"
+
 
 class Gateway:
     """One node, or one worker of a node.
 
     Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`. A worker is started in steps:
-    `prepare`, `begin`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in a drain stay in the
-    journal for another process.
+    `prepare`, `open_journal`, `begin`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in a drain
+    stay in the journal for another process.
     """
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, place: WorkerPlace | None = None) -> None:
@@ -140,6 +151,7 @@ class Gateway:
         `OSError` for an address that cannot be bound.
         """
         self.prepare()
+        await self.open_journal()
         try:
             await self.listen()
         except OSError:
@@ -151,14 +163,41 @@ class Gateway:
         self.begin()
 
     def prepare(self) -> None:
-        """Load the TLS files and open the journal. Raises `SettingError` or `JournalError`."""
+        """Load the TLS files. Raises `SettingError`."""
         self._certificates.load()
         descriptors.raise_limit()
         place = self._place
         if place is None or place.index == 0:
             descriptors.warn_of_few(self._budget)
-        if self._journal is not None:
-            self._recovery.add(self._journal.open(_unused_journals(self._settings, place)))
+
+    async def open_journal(self) -> None:
+        """Open the journal. Raises `JournalError`.
+
+        Waits for the workers of a supervisor that was killed: they use their journals until they have drained.
+        """
+        if self._journal is None:
+            return
+        place = self._place
+        unused = _unused_journals(self._settings, place)
+        awaited = unused if place is None else [Path(place.journal), *unused]
+        limit = self._settings.drain_timeout + DRAIN_GRACE_S
+        deadline = self._clock.now() + limit
+        is_last = is_waiting = False
+        while True:
+            try:
+                entries = self._journal.open(unused, skips_used=is_last)
+            except JournalInUse as error:
+                if is_last or error.path not in awaited:
+                    raise
+                if not is_waiting:
+                    is_waiting = True
+                    logger.warning(_JOURNAL_IN_USE, error.path, limit)
+            else:
+                self._recovery.add(entries)
+                return
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), JOURNAL_RETRY_S)
+            is_last = self._stop.is_set() or self._clock.now() >= deadline
 
     def begin(self) -> None:
         """Start the time-outs, and send the DELETEs that an earlier process left."""
@@ -168,6 +207,10 @@ class Gateway:
     async def listen(self) -> None:
         """Listen for clients and REST requests. Raises `OSError`; call `close` then."""
         await self._listeners.start(self._place)
+
+    def stop_listening(self) -> None:
+        """Give up the addresses for clients and REST requests. Connections stay open."""
+        self._listeners.close_public()
 
     async def run(self) -> bool:
         """Serve until `stop` is called, then drain; return whether everything was delivered."""

@@ -16,6 +16,7 @@ class WorkerPlace:
     `channel`: descriptor of the channel to the supervisor. `folder`: of the private sockets. `journal`: path of the
     worker's journal. `is_journal_kept`: whether the journal outlives the supervisor. `sockets`: descriptors of Unix
     sockets that listen already, by path. `counts`: descriptor of the shared counts, None without a limit to count for.
+    `lock`: descriptor of the lock that the workers have on the folder.
     """
 
     index: int
@@ -25,6 +26,7 @@ class WorkerPlace:
     journal: str
     is_journal_kept: bool
     counts: int | None = None
+    lock: int | None = None
     sockets: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -35,7 +37,8 @@ class WorkerPlace:
     @property
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
-        return [self.channel, *self.sockets.values(), *([] if self.counts is None else [self.counts])]
+        optional = [each for each in (self.counts, self.lock) if each is not None]
+        return [self.channel, *self.sockets.values(), *optional]
 
     def to_text(self) -> str:
         """Return the value of `PLACE_VARIABLE`."""

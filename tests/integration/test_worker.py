@@ -3,9 +3,11 @@
 
 import asyncio
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import websockets
@@ -14,8 +16,12 @@ from tests.support.clients import RawClient, upgrade
 from tests.support.stage import Stage, received_close
 from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import LoneWorker, lone_worker
-from wsaas.delivery.journal_file import Entry, JournalFile
+from wsaas import gateway
+from wsaas.delivery.journal import SqliteJournal
+from wsaas.delivery.journal_file import Entry, JournalFile, JournalInUse
+from wsaas.gateway import Gateway
 from wsaas.workers.channel import MAX_LINE
+from wsaas.workers.runtime_folder import RuntimeFolder
 
 
 async def connect(stage: Stage, worker: LoneWorker) -> websockets.ClientConnection:
@@ -78,11 +84,16 @@ async def test_a_worker_that_does_not_listen_yet_can_be_stopped(stage: Stage, tm
 
 
 async def test_a_worker_drains_when_its_supervisor_dies_and_removes_what_is_left(stage: Stage, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    worker = await lone_worker(stage, folder)
+    node = RuntimeFolder()
+    node.create(tmp_path)
+    assert node.lock is not None
+    folder = Path(node.path)
+    worker = await lone_worker(stage, folder, lock=os.dup(node.lock))
     await worker.listen()
     client = await connect(stage, worker)
+    # Its locks end, and nothing is removed.
+    node.path = ""
+    node.remove()
     await worker.channel.close()
     assert await received_close(client) == (1001, "going away")
     stage.expected_errors.append("the supervisor is gone: stopping")
@@ -100,6 +111,99 @@ async def test_a_kept_journal_and_a_folder_in_use_stay_when_the_supervisor_dies(
     stage.expected_errors.append("the supervisor is gone: stopping")
     assert await worker.status() == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.1", "run"]
+
+
+async def test_a_worker_without_a_supervisor_gives_up_its_addresses_before_it_drains(
+    stage: Stage, tmp_path: Path
+) -> None:
+    worker = await lone_worker(stage, tmp_path, drain_timeout=1_000_000)
+    await worker.listen()
+    raw = await connect_raw(stage, worker)
+    await worker.channel.close()
+    assert await raw.closing() == (1001, "going away")
+    with pytest.raises(ConnectionRefusedError):
+        await connect(stage, worker)
+    assert not worker.task.done()
+    raw.close()
+    stage.expected_errors.append("the supervisor is gone: stopping")
+    assert await worker.status() == 0
+
+
+async def test_a_worker_whose_supervisor_ends_while_it_starts_to_listen_gives_up_its_addresses(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen = Gateway.listen
+
+    async def listen_late(gateway: Gateway) -> None:
+        await listen(gateway)
+        await worker.channel.close()
+        await wait_until(lambda: "the supervisor is gone: stopping" in stage.messages())
+
+    monkeypatch.setattr(Gateway, "listen", listen_late)
+    worker = await lone_worker(stage, tmp_path)
+    prefix = (await worker.channel.take())["worker"]
+    worker.channel.send(peers={prefix: 0}, version=1)
+    worker.channel.send(listen=True)
+    stage.expected_errors.append("the supervisor is gone: stopping")
+    assert await worker.status() == 0
+
+
+async def test_a_worker_waits_until_all_journals_for_it_are_free(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_journal = SqliteJournal.open
+    refused = set()
+
+    def open_noting_errors(*given: Any, **options: Any) -> list[Entry]:
+        try:
+            return open_journal(*given, **options)
+        except JournalInUse as error:
+            refused.add(error.path.name)
+            raise
+
+    monkeypatch.setattr(SqliteJournal, "open", open_noting_errors)
+    journal = tmp_path / "journal"
+    files = [JournalFile(Path(f"{journal}.{number}")) for number in (1, 5)]
+    for file, name in zip(files, "ab", strict=True):
+        file.open()
+        file.add([Entry(name * 30, "node/" + name * 30, None, None, 1_700_000_000.0)])
+    worker = await lone_worker(stage, tmp_path, journal=journal, drain_timeout=1_000_000)
+    why = "is in use, perhaps by a worker of a supervisor that was killed: waiting for up to 1010 s"
+    await wait_until(lambda: stage.messages() == [f"{journal}.1 {why}"], "", stage.messages)
+    files[0].close()
+    await wait_until(lambda: "journal.5" in refused)
+    assert stage.backend.calls == []
+    files[1].close()
+    found = {(await stage.backend.take("DELETE")).client[0] for _ in files}
+    assert found == {"a", "b"}
+    await worker.listen()
+    assert len(stage.messages()) == 1
+
+
+async def test_a_worker_that_waits_for_its_journal_can_be_stopped(stage: Stage, tmp_path: Path) -> None:
+    file = JournalFile(tmp_path / "journal.1")
+    file.open()
+    worker = await lone_worker(stage, tmp_path)
+    await wait_until(stage.messages)
+    worker.channel.send(stop=True)
+    stage.expected_errors.append("cannot use the journal: ")
+    assert await worker.status() == 1
+    file.close()
+
+
+async def test_a_worker_does_not_wait_for_other_journals_without_end(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "DRAIN_GRACE_S", 0.0)
+    other = JournalFile(tmp_path / "journal.5")
+    other.open()
+    worker = await lone_worker(stage, tmp_path, journal=tmp_path / "journal", drain_timeout=300)
+    await worker.listen()
+    assert [message.partition(": ")[0] for message in stage.messages()] == [
+        f"{tmp_path}/journal.5 is in use, perhaps by a worker of a supervisor that was killed",
+        f"the journal {tmp_path}/journal.5 has no worker, and its DELETEs cannot be sent",
+    ]
+    other.close()
 
 
 async def test_a_worker_that_is_told_to_hurry_cuts_its_drain_short(stage: Stage, tmp_path: Path) -> None:

@@ -82,8 +82,11 @@ class LoneWorker:
         await self.status()
 
 
-async def lone_worker(stage: Stage, folder: Path, **chosen: Any) -> LoneWorker:
-    """Start a worker, with its private socket and its journal in `folder`. The backend of `stage` runs."""
+async def lone_worker(stage: Stage, folder: Path, lock: int | None = None, **chosen: Any) -> LoneWorker:
+    """Start a worker, with its private socket and its journal in `folder`, of which it inherits `lock`.
+
+    The backend of `stage` runs.
+    """
     if not stage.backend.port:
         await stage.backend.start()
     ours, theirs = socket.socketpair()
@@ -102,6 +105,7 @@ async def lone_worker(stage: Stage, folder: Path, **chosen: Any) -> LoneWorker:
         folder=str(folder),
         journal=f"{loaded.journal}.1" if loaded.journal else str(folder / "journal.1"),
         is_journal_kept=loaded.journal is not None,
+        lock=lock,
     )
     return LoneWorker(stage, loaded, place, await ChannelEnd.open(stage, ours))
 

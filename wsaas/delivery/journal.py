@@ -113,16 +113,17 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
 
-    def open(self, unused: Iterable[Path] = ()) -> list[Entry]:
+    def open(self, unused: Iterable[Path] = (), *, skips_used: bool = True) -> list[Entry]:
         """Open or create the file; return the entries that an earlier process left in it, oldest first. Blocks.
 
-        `unused`: journals of processes that do not run any more, whose entries are adopted (see `journal_adoption`). A
-        damaged file is renamed and replaced. Raises `JournalError` if another process uses the file, or if it is not a
-        journal.
+        `unused`: journals of processes that do not run any more, whose entries are adopted (see `journal_adoption`).
+        `skips_used`: leave those of them that another process uses. A damaged file is renamed and replaced. Raises
+        `JournalInUse` if another process uses a file, `JournalError` if it is not a journal. It can be called again
+        then.
         """
         entries = self._file.open()
         try:
-            adopted = {entry.id: entry for entry in adopt(self._file, unused)}
+            adopted = {entry.id: entry for entry in adopt(self._file, unused, skips_used=skips_used)}
         except JournalError:
             self._file.close()
             raise

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsaas.delivery.journal_file import Entry, JournalError, JournalFile
+from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, JournalInUse
 from wsaas.log import logger
 from wsaas.log.wording import counted
 
@@ -38,10 +38,11 @@ def unused_journals(journal: Path, workers: int) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
-def adopt(own: JournalFile, unused: Iterable[Path]) -> list[Entry]:
+def adopt(own: JournalFile, unused: Iterable[Path], *, skips_used: bool = True) -> list[Entry]:
     """Move the entries of the journals at the paths `unused` to the open file `own`; return them.
 
-    A file that cannot be read, or that is in use, stays as it is. Raises `JournalError` if `own` cannot be written.
+    A file that cannot be read stays as it is, and also one that is in use, with `skips_used`; otherwise that raises
+    `JournalInUse`. Raises `JournalError` if `own` cannot be written.
     """
     adopted: dict[str, Entry] = {}
     for path in unused:
@@ -49,6 +50,8 @@ def adopt(own: JournalFile, unused: Iterable[Path]) -> list[Entry]:
         try:
             entries = other.open()
         except JournalError as error:
+            if isinstance(error, JournalInUse) and not skips_used:
+                raise
             logger.warning("the journal %s has no worker, and its DELETEs cannot be sent: %s", path, error)
             continue
         try:

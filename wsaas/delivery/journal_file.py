@@ -45,6 +45,15 @@ class JournalError(Exception):
     """The journal cannot be used: another process uses it, or it is another kind of file."""
 
 
+class JournalInUse(JournalError):
+    """Another process uses the journal `path`."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        super().__init__(f"{path}: another process uses it")
+        self.path = path
+
+
 def reason(error: Exception) -> str:
     """Return what went wrong, without the path of the file, which the log line names already."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
@@ -102,8 +111,9 @@ class JournalFile:
         try:
             return self._connect()
         except (OSError, sqlite3.OperationalError, JournalError) as error:
-            what = "another process uses it" if "locked" in str(error) else reason(error)
-            raise JournalError(f"{self._path}: {what}") from error
+            if "locked" in str(error):
+                raise JournalInUse(self._path) from error
+            raise JournalError(f"{self._path}: {reason(error)}") from error
 
     def close(self) -> None:
         """Close the file; harmless when it is not open."""

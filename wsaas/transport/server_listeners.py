@@ -74,10 +74,14 @@ class ServerListeners:
         self._private = Listener(Address(path=path), mode=PRIVATE_MODE)
         await self._private.start(partial(PeerProtocol, Site(context, api, None, gate), pushes))
 
-    def close(self) -> None:
-        """Stop listening. May be called again."""
+    def close_public(self) -> None:
+        """Stop listening for clients and REST requests. May be called again."""
         for listener in self._listeners:
             listener.close()
+
+    def close(self) -> None:
+        """Stop listening. May be called again."""
+        self.close_public()
         if self._private is not None:
             self._private.close()
 

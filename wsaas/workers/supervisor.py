@@ -11,6 +11,7 @@ from functools import partial
 from logging import DEBUG, WARNING
 from typing import Final
 
+from wsaas.gateway import DRAIN_GRACE_S
 from wsaas.log import logger
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
@@ -23,9 +24,6 @@ from wsaas.workers.worker_table import WorkerTable
 
 ADMISSION_TIMEOUT_S: Final = 10.0
 """Seconds after which a new worker listens although another one has not acknowledged it. That one hangs."""
-
-DRAIN_GRACE_S: Final = 10.0
-"""Seconds beyond `DRAIN_TIMEOUT` after which a worker is killed. It may count unread messages and close its journal."""
 
 
 class Supervisor:
@@ -57,7 +55,7 @@ class Supervisor:
         Raises `OSError`, whose `filename` is an address that cannot be bound.
         """
         try:
-            await self._runtime.open(os.environ)
+            await self._runtime.open(os.environ, self._stopping)
         except OSError:
             self._runtime.close()
             raise

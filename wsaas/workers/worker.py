@@ -1,8 +1,8 @@
 """A worker: a gateway that starts, and stops, with the other workers of its node."""
 
 import asyncio
+import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 from wsaas.cluster.peers import Place
@@ -15,6 +15,7 @@ from wsaas.settings import Settings
 from wsaas.start_report import report_start_failure
 from wsaas.worker_place import WorkerPlace, worker_name
 from wsaas.workers.channel import Channel, Message
+from wsaas.workers.runtime_folder import sweep_folder
 
 
 class Worker:
@@ -25,6 +26,7 @@ class Worker:
         self._channel = Channel(self._received, self._orphaned)
         self._gateway = Gateway(settings, loop, place)
         self._is_orphaned = False
+        self._inherited = [*place.sockets.values()]
         self._is_stopping = False
         self._may_proceed = asyncio.Event()
         self._place = place
@@ -36,6 +38,7 @@ class Worker:
         await self._channel.open(socket.socket(fileno=place.channel))
         try:
             gateway.prepare()
+            await gateway.open_journal()
             await gateway.start_private(Path(place.folder))
             gateway.begin()
             self._channel.send({"worker": gateway.sessions.prefix})
@@ -44,6 +47,9 @@ class Worker:
                 await gateway.listen()
                 gc_scheduler.stop_full_collections()
                 self._channel.send({"listening": [str(address) for address in gateway.addresses]})
+            if self._is_orphaned:
+                # Perhaps the supervisor ended while the addresses were being bound.
+                self._give_up_addresses()
         except (SettingError, OSError, JournalError) as error:
             self._is_stopping = True
             await gateway.close()
@@ -84,7 +90,14 @@ class Worker:
         if not self._is_stopping:
             logger.error("the supervisor is gone: stopping")
         self._is_orphaned = True
+        self._give_up_addresses()
         self._end_with_node()
+
+    def _give_up_addresses(self) -> None:
+        """Let the next supervisor have the addresses while this worker drains."""
+        self._gateway.stop_listening()
+        while self._inherited:
+            os.close(self._inherited.pop())
 
     def _end_with_node(self) -> None:
         """Drain. No successor will deliver what is left."""
@@ -108,8 +121,7 @@ class Worker:
         )
 
     def _clean_up(self) -> None:
-        """Remove what the supervisor would have removed. The last worker removes the folder."""
-        if not self._place.is_journal_kept:
-            Path(self._place.journal).unlink(missing_ok=True)
-        with suppress(OSError):
-            Path(self._place.folder).rmdir()
+        """Remove the folder, as the supervisor would have done, if this is the last worker."""
+        if self._place.lock is not None:
+            os.close(self._place.lock)
+        sweep_folder(Path(self._place.folder))
