@@ -1,10 +1,11 @@
-"""Supervisors that are killed and started again at once, while their workers drain."""
+"""Supervisors that are killed and started again while their workers drain, and workers that hang."""
 # ruff: noqa: ASYNC240 - tests may access files from the loop
 
 import asyncio
 import os
 import re
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,25 @@ async def test_the_next_start_removes_the_folder_of_a_node_that_was_killed(
         await node.program.start()
         (folder,) = runtime.iterdir()
         assert folder != left
+
+
+QUICK_PINGS = (
+    "import sys; from wsaas.cli import main; from wsaas.workers import heartbeat; heartbeat.PING_INTERVAL_S = 0.3"
+)
+"""Python that makes a supervisor notice after 2 s that a worker hangs. Its workers are not changed."""
+
+
+async def test_a_worker_that_hangs_is_replaced_and_its_deletes_are_sent(stage: Stage, log: Path, runtime: Path) -> None:
+    prefix = (sys.executable, "-c", f"{QUICK_PINGS}; sys.exit(main.main(sys.argv[4:]))")
+    async with workers(stage, log, xdg_runtime_dir=runtime, prefix=prefix) as node:
+        clients = await node.spread()
+        lost = [client for client in clients if client.worker == clients[0].worker]
+        await node.kill_worker_of(lost[0], signal.SIGSTOP)
+        await said(node, r"ERROR worker \d has not answered for 1\.8 s: it was killed")
+        await said(node, r"WARN worker \d \(process \d+\) was killed by SIGKILL: its successor starts at once")
+        await expect_one_delete_each(node, lost)
+        for client in clients:
+            status = (await node.ask("PUT", f"/{client.name}", b"hello")).status
+            assert status == (410 if client in lost else 200)
+        assert await node.process.stop() == 0
+        await expect_one_delete_each(node, clients)

@@ -3,6 +3,7 @@
 
 import asyncio
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import FakeLauncher, FakeWorker, fake_supervisor
 from wsaas.shared_counts import SharedCounts
+from wsaas.workers import heartbeat
 from wsaas.workers import supervisor as module
+from wsaas.workers.heartbeat import MAX_UNANSWERED
 from wsaas.workers.supervisor import Supervisor
 
 
@@ -211,6 +214,55 @@ async def test_the_exit_status_is_the_worst_of_all_workers(stage: Stage) -> None
     await started.started()
     assert await started.stop(0, 1) == 1
     assert stage.messages() == ["worker 2 (process 1001) ended with status 1"]
+
+
+async def test_a_worker_that_answers_no_ping_is_killed_and_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "PING_INTERVAL_S", 0.02)
+    stage.expected_errors.append("worker 2 has not answered for 0.12 s: it was killed")
+    started = node(stage)
+    first, second = await started.started()
+    answering = asyncio.ensure_future(first.answer_pings())
+    stage.stack.callback(answering.cancel)
+    assert (await started.launcher.take(2)).place.index == 1
+    answering.cancel()
+    assert (first.kills, second.kills) == (0, 1)
+    assert stage.messages()[1] == (
+        "worker 2 (process 1001) was killed by SIGKILL: its successor starts at once and sends the DELETEs of its "
+        "clients"
+    )
+
+
+async def test_a_worker_is_pinged_from_when_the_others_can_reach_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "PING_INTERVAL_S", 0.001)
+    started = node(stage)
+    first, second = await started.workers()
+    await first.join("aaaaaaaa")
+    for _ in range(2 * MAX_UNANSWERED):
+        assert await first.channel.take() == {"ping": True}
+        first.channel.send(pong=True)
+    # It may still read a large journal.
+    second.channel.send(worker="bbbbbbbb")
+    assert "peers" in await second.channel.take()
+    while await second.channel.take() != {"ping": True}:
+        first.channel.send(pong=True)
+
+
+async def test_workers_are_not_killed_because_the_supervisor_was_suspended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "PING_INTERVAL_S", 0.02)
+    started = node(stage)
+    workers = await started.started()
+    answering = [asyncio.ensure_future(worker.answer_pings(3)) for worker in workers]
+    await with_timeout(asyncio.gather(*answering))
+    time.sleep(20 * heartbeat.PING_INTERVAL_S)  # noqa: ASYNC251 - nothing may run meanwhile
+    answering = [asyncio.ensure_future(worker.answer_pings(3)) for worker in workers]
+    await with_timeout(asyncio.gather(*answering))
+    assert [worker.kills for worker in workers] == [0, 0]
 
 
 async def test_a_worker_that_does_not_stop_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

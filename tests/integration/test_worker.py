@@ -308,6 +308,13 @@ async def test_a_worker_reloads_files_when_it_is_told_to(stage: Stage, tmp_path:
     await wait_until(lambda: any(each.startswith("reloaded: ") for each in stage.messages(logging.INFO)))
 
 
+async def test_a_worker_answers_a_ping(stage: Stage, tmp_path: Path) -> None:
+    worker = await lone_worker(stage, tmp_path)
+    await worker.listen()
+    worker.channel.send(ping=True)
+    assert await worker.channel.take() == {"pong": True}
+
+
 async def test_a_worker_ends_if_its_supervisor_sends_no_message(stage: Stage, tmp_path: Path) -> None:
     worker = await lone_worker(stage, tmp_path)
     await worker.listen()

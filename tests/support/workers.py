@@ -145,6 +145,13 @@ class FakeWorker:
         peers: dict[str, int] = message["peers"]
         return peers
 
+    async def answer_pings(self, count: int | None = None) -> None:
+        """Answer `count` pings, or all; ignore other messages."""
+        while count is None or count > 0:
+            if await self.channel.take() == {"ping": True}:
+                self.channel.send(pong=True)
+                count = None if count is None else count - 1
+
     async def listen(self) -> None:
         """Wait for the permission to listen, and say that it does."""
         while (await self.channel.take()) != {"listen": True}:

@@ -16,6 +16,7 @@ from wsaas.log import logger
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
 from wsaas.workers.channel import Channel, Message
+from wsaas.workers.heartbeat import Heartbeat
 from wsaas.workers.launcher import Launcher, channel_pair
 from wsaas.workers.runtime import Runtime
 from wsaas.workers.worker_process import WorkerProcess, end_of
@@ -39,6 +40,7 @@ class Supervisor:
         self._table = WorkerTable()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers = [WorkerProcess(index) for index in range(settings.workers)]
+        self._heartbeat = Heartbeat(self._workers)
 
     @property
     def addresses(self) -> list[Address]:
@@ -60,6 +62,7 @@ class Supervisor:
             self._runtime.close()
             raise
         self._tasks = [asyncio.ensure_future(self._keep(worker)) for worker in self._workers]
+        self._heartbeat.start()
         await self._first(self._all_listen, self._stopping)
 
     async def run(self) -> int:
@@ -72,6 +75,7 @@ class Supervisor:
                 if worker.kill():
                     logger.error("%s did not stop in %g s: it was killed", worker.name, timeout)
         await asyncio.gather(*self._tasks)
+        self._heartbeat.stop()
         self._runtime.close()
         logger.info("stopped")
         return max(worker.status for worker in self._workers)
@@ -148,6 +152,8 @@ class Supervisor:
         elif version := message.get("knows"):
             self._table.acknowledge(worker.index, version)
             self._admit_ready()
+        elif "pong" in message:
+            worker.unanswered = 0
         else:
             # It says that it listens.
             worker.set_state(LISTENING)

@@ -76,6 +76,8 @@ class Worker:
         if "peers" in message:
             self._update_peers(message["peers"])
             self._channel.send({"knows": message["version"]})
+        elif "ping" in message:
+            self._channel.send({"pong": True})
         elif "listen" in message:
             self._may_proceed.set()
         elif "reload" in message:

@@ -15,7 +15,7 @@ class WorkerProcess:
     """Worker `index` (from 0 on), which has one process after another.
 
     `admission`: the timer after which it listens although another worker does not know it. `channel`: None without a
-    process. `status`: the exit status of its last process.
+    process. `status`: the exit status of its last process. `unanswered`: pings since its last answer.
     """
 
     def __init__(self, index: int) -> None:
@@ -28,6 +28,7 @@ class WorkerProcess:
         self.index = index
         self.state = WAITING
         self.status = 0
+        self.unanswered = 0
 
     @property
     def name(self) -> str:
@@ -45,6 +46,7 @@ class WorkerProcess:
         self._process = process
         self._started_at = asyncio.get_running_loop().time()
         self.channel = channel
+        self.unanswered = 0
         self.set_state(STARTING)
 
     def ended(self, code: int) -> None:
