@@ -54,6 +54,21 @@ async def test_a_publish_by_any_worker_reaches_all_members_and_counts_them(stage
     assert await with_timeout(outsider.recv()) == "all"
 
 
+async def test_a_request_with_the_prefix_of_ws_hostname_is_passed_on_to_all_workers(stage: Stage) -> None:
+    here, there = await stage.workers(2, ws_hostname="gateway.example/ws")
+    clients = [await worker.admit() for worker in (here, there)]
+    host = {"Host": "gateway.example"}
+    for _, name in clients:
+        assert (await here.rest("PUT", f"/ws/groups/lobby/connections/{name}", headers=host)).status == 200
+        assert (await here.rest("PUT", f"/ws/{name}", "one", headers=host)).status == 200
+    assert (await here.rest("PUT", "/ws/groups/lobby", "many", headers=host)).json["sent"] == 2
+    send = json.dumps({"to": [name for _, name in clients], "text": "both"})
+    assert (await here.rest("POST", "/ws/send", send, headers=host)).json["sent"] == 2
+    assert (await here.rest("GET", "/ws/connections", headers=host)).json["total"] == 2
+    for client, _ in clients:
+        assert [await with_timeout(client.recv()) for _ in range(3)] == ["one", "many", "both"]
+
+
 async def test_excluded_clients_get_nothing_wherever_they_are(stage: Stage) -> None:
     here, there = await stage.workers(2)
     clients = [await worker.admit() for worker in (here, here, there, there)]

@@ -45,36 +45,35 @@ class Api:
         self._known_hosts = self._authorization.known_hosts
         self.tokens = self._authorization.tokens
         # The path of a `ws_uri` is this prefix and the id.
-        self._prefix = prefix = settings.ws_hostname.prefix.encode() + b"/"
-        self._id_start = len(prefix)
+        path = settings.ws_hostname.prefix.encode()
+        self._prefix = path + b"/"
+        self._id_start = len(self._prefix)
+        # Before any path, as a proxy may strip it or keep it.
+        optional = rb"(?:%b)?" % re.escape(path) if path else b""
         ws_uri = Route(
-            # A proxy may have stripped the prefix.
-            rb"(?:%b|/)(%b)" % (re.escape(prefix), ID_FORM.pattern.encode()),
+            rb"%b/(%b)" % (optional, ID_FORM.pattern.encode()),
             {b"PUT": connection.put, b"DELETE": connection.delete, b"GET": connection.get},
             connection.body_limit,
         )
         self.routes: Final = (
             ws_uri,
-            Route(
-                rb"/connections",
-                {b"GET": lists.connections, b"PUT": groups.publish_to_all},
-                groups.body_limit,
-            ),
+            Route(rb"/connections", {b"GET": lists.connections, b"PUT": groups.publish_to_all}, groups.body_limit),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             Route(
-                rb"/groups/([^/]*)",
+                rb"%b/groups/([^/]*)" % optional,
                 {b"PUT": groups.publish, b"GET": groups.get, b"DELETE": groups.close},
                 groups.body_limit,
             ),
             Route(
-                rb"/groups/([^/]*)/connections/(%b)" % ID_FORM.pattern.encode(),
+                rb"%b/groups/([^/]*)/connections/(%b)" % (optional, ID_FORM.pattern.encode()),
                 {b"PUT": groups.join, b"DELETE": groups.leave},
             ),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry)}, is_public=True),
         )
         # A pattern without groups is a fixed path.
-        self._fixed = {route.pattern.pattern: route for route in self.routes if not route.pattern.groups}
+        fixed = {route.pattern.pattern: route for route in self.routes if not route.pattern.groups}
+        self._fixed = fixed | {path + each: route for each, route in fixed.items()}
         self._patterns = [route for route in self.routes if route.pattern.groups]
 
     def respond(self, request: Request) -> Response:

@@ -389,6 +389,32 @@ def test_the_prefix_of_ws_hostname_may_stand_before_an_id(hostname):
         assert rig.ask("GET", path + rig.path[1:]).status == 404
 
 
+@pytest.mark.parametrize("prefix", ["/ws", "/ws/v1", "/a.b"])
+def test_the_prefix_of_ws_hostname_may_stand_before_any_path(prefix):
+    rig = Rig(ws_hostname=f"node{prefix}")
+    for before in ("", prefix):
+        for path in ("/connections", "/healthz", "/readyz", "/groups/lobby"):
+            assert rig.ask("GET", before + path + "?x").status == 200
+        assert rig.ask("PUT", f"{before}/groups/lobby/connections{rig.path}").status == 200
+        assert rig.ask("GET", f"{before}/groups/lobby").json["group"] == "lobby"
+        assert rig.ask("POST", f"{before}/send", body=b"{").said == (400, "BAD_REQUEST")
+        assert rig.ask("GET", f"{before}/send").status == 405
+    for path in (f"{prefix}{prefix}/connections", f"{prefix}x/connections", f"{prefix}//connections", prefix):
+        assert rig.ask("GET", path).status == 404
+    assert Rig(ws_hostname="node/axb").ask("GET", "/a.b/readyz").status == 404
+
+
+def test_public_paths_with_a_prefix_need_no_token():
+    rig = Rig(ws_hostname="node/ws", control_token="s3cret")
+    assert [rig.ask("GET", f"/ws/{path}").status for path in ("healthz", "readyz", "connections")] == [200, 200, 401]
+
+
+def test_the_prefix_is_not_part_of_the_name_of_a_group():
+    rig = Rig(ws_hostname="node/groups")
+    assert rig.ask("GET", "/groups/lobby").json["group"] == "lobby"
+    assert rig.ask("GET", "/groups/groups/lobby").json["group"] == "lobby"
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("known", [True, False])
 def test_other_methods_of_a_connection_are_not_allowed(rig, method, known):
