@@ -292,7 +292,10 @@ async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_aga
     assert len(started.launcher.started) == 3
 
 
-async def test_an_address_in_use_is_reported_before_any_worker_starts(stage: Stage) -> None:
+async def test_an_address_in_use_is_reported_before_any_worker_starts(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

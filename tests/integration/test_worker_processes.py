@@ -245,12 +245,12 @@ async def test_workers_count_the_connections_of_an_address_together(stage: Stage
 # The command.
 
 
-def test_a_taken_port_is_status_1_and_one_line() -> None:
+def test_a_taken_port_is_status_1_and_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run_wsaas(API_URI="localhost:8000/x", WS_HOSTNAME=address, WORKERS="2")
+        done = run_wsaas(API_URI="localhost:8000/x", WS_HOSTNAME=address, WORKERS="2", XDG_RUNTIME_DIR=str(tmp_path))
     assert done.returncode == 1
     assert re.fullmatch(rf"\S+ ERROR cannot listen on {re.escape(address)}: Address already in use\n", done.stderr)
 
