@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from tests.support.clients import RawClient
 from tests.support.command import ThreadedBackend, connect_client, read_to_end, run_wsaas
 from tests.support.frames import TEXT, frame
 from tests.support.ports import port_for_restarts
-from tests.support.processes import MAX_CLIENTS, WORKERS, Client, is_alive, workers
+from tests.support.processes import MAX_CLIENTS, WORKERS, Client, WorkersNode, is_alive, workers
 from tests.support.stage import Stage
-from tests.support.waiting import TIMEOUT_S, wait_until
+from tests.support.waiting import TIMEOUT_S, wait_until, with_timeout
 from wsaas.cli import workers as workers_command
 from wsaas.cli.main import main
 from wsaas.shared_counts import create
@@ -128,11 +129,41 @@ async def test_sighup_reloads_the_certificate_in_all_workers(stage: Stage, log: 
     authority = CertificateAuthority(tmp_path)
     old = authority.issue("127.0.0.1")
     async with workers(stage, log, tls_cert=old["tls_cert"], tls_key=old["tls_key"]) as node:
+        open_before = await node.spread(lambda: tls_client(node, authority))
+        expected = certificate(old["tls_cert"])
+        assert {shown_certificate(client) for client in open_before} == {expected}
+        new = authority.issue("127.0.0.1")
         os.kill(node.program.pid, signal.SIGHUP)
         await wait_until(lambda: node.program.said().count("reloaded: TLS_CERT=") == WORKERS, "", node.program.said)
-        assert {f"worker {number}" for number in (1, 2, 3)} == set(
-            re.findall(r"INFO (worker \d): reloaded", node.program.said())
-        )
+        reloaded = re.findall(r"INFO (worker \d): reloaded", node.program.said())
+        assert sorted(reloaded) == ["worker 1", "worker 2", "worker 3"]
+        clients = await node.spread(lambda: tls_client(node, authority))
+        assert {client.worker for client in clients} == {client.worker for client in open_before}
+        assert {shown_certificate(client) for client in clients} == {certificate(new["tls_cert"])} != {expected}
+        # The connections from before are not affected.
+        for client in open_before:
+            client.raw.send(frame(TEXT, b"still here"))
+        await node.backend.wait(lambda: node.backend.count("PUT") == len(open_before))
+
+
+async def tls_client(node: WorkersNode, authority: CertificateAuthority) -> RawClient:
+    """Return a client that has made a TLS handshake, without a session of an earlier one."""
+    connecting = asyncio.open_connection("127.0.0.1", node.process.port, ssl=authority.client())
+    raw = RawClient(*await with_timeout(connecting))
+    node.process.stage.stack.callback(raw.close)
+    return raw
+
+
+def shown_certificate(client: Client) -> bytes:
+    """Return the certificate that the worker of `client` has shown."""
+    shown: bytes = client.raw.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return shown
+
+
+def certificate(path: Path) -> bytes:
+    """Return the first certificate in a file."""
+    end = "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(path.read_text().partition(end)[0] + end)
 
 
 async def test_the_workers_drain_and_leave_when_the_supervisor_is_killed(

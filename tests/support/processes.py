@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,13 @@ class WorkersNode:
         post = next(post for post in posts if post.json["request"]["path"] == path)
         return Client(raw, post.client, post.ws_uri)
 
-    async def spread(self) -> list[Client]:
-        """Connect clients until each worker has two; return them."""
-        clients = [await self.connect()]
+    async def spread(self, opened: Callable[[], Awaitable[RawClient]] | None = None) -> list[Client]:
+        """Connect clients until each worker has two; return them. `opened` opens their connections."""
+        opened = opened or self.process.raw
+        clients: list[Client] = []
         while not self._is_spread(clients):
             assert len(clients) < MAX_CLIENTS, "the kernel does not distribute the connections"
-            clients.append(await self.connect())
+            clients.append(await self.connect(await opened()))
         return clients
 
     def _is_spread(self, clients: list[Client]) -> bool:
