@@ -1,5 +1,6 @@
 """A node of several workers, each in a process of its own."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -16,6 +17,9 @@ from tests.support.waiting import wait_until
 from wsaas.sessions.registry import PREFIX_LENGTH
 
 WORKERS = 3
+AT_A_TIME = 50
+"""Clients that connect at the same time."""
+
 MAX_CLIENTS = 300
 """So many clients reach each of three workers, whatever the ports that they connect from."""
 
@@ -64,6 +68,19 @@ class WorkersNode:
         posts = [call for call in self.backend.calls if call.method == "POST"]
         post = next(post for post in posts if post.json["request"]["path"] == path)
         return Client(raw, post.client, post.ws_uri)
+
+    async def connect_many(self, number: int) -> list[Client]:
+        """Connect `number` clients, some at a time."""
+        clients: list[tuple[str, RawClient]] = []
+        for _ in range(0, number, AT_A_TIME):
+            raws = await asyncio.gather(*(self.process.raw() for _ in range(AT_A_TIME)))
+            clients += [(f"/{next(self._paths)}", raw) for raw in raws]
+            for path, raw in clients[-AT_A_TIME:]:
+                raw.send(upgrade(path))
+            for raw in raws:
+                assert (await raw.answer()).status == 101
+        posts = {call.json["request"]["path"]: call for call in self.backend.calls if call.method == "POST"}
+        return [Client(raw, posts[path].client, posts[path].ws_uri) for path, raw in clients]
 
     async def spread(self, opened: Callable[[], Awaitable[RawClient]] | None = None) -> list[Client]:
         """Connect clients until each worker has two; return them. `opened` opens their connections."""
