@@ -182,7 +182,8 @@ class PeerConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         unsent = self.unsent
-        if unsent and self._transport is not None:
+        # After an error, a transport of uvloop raises for a write. What was not sent is sent again after the loss.
+        if unsent and self._transport is not None and not self._transport.is_closing():
             # uvloop makes a system call for each write.
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
             unsent.clear()

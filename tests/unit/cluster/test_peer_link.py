@@ -102,6 +102,19 @@ def test_the_requests_of_one_turn_are_sent_in_one_write(rig):
     assert transport.writes == [PUSH * 3, PUSH]
 
 
+def test_a_request_is_sent_again_if_the_transport_fails_before_it_is_written(rig):
+    transport = rig.connect("a")
+    transport.protocol.data_received(answer())
+    transport.writes.clear()
+    rig.send("b")
+    transport.closed = transport.ended = True
+    rig.clock.turn()
+    transport.lose()
+    assert rig.state() is CONNECTING
+    assert rig.opener.open().writes == [PUSH]
+    assert "b" not in rig.responses
+
+
 def test_responses_go_to_the_requests_in_order(rig):
     transport = rig.connect("a", "b", "c")
     gone = answer(OutgoingResponse(410, b'{"code":"GONE"}'))
