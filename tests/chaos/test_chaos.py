@@ -28,7 +28,7 @@ from tests.chaos.audit import Findings, Ledger, audit
 from tests.chaos.clients import HonestClients
 from tests.chaos.fan_out_audit import audit_fan_out
 from tests.chaos.hostile import HostileClients
-from tests.chaos.workers import Workers
+from tests.chaos.workers import Workers, wait_for_end
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.ports import port_for_restarts
 from tests.support.program import Program, gateway_program, has_flag
@@ -152,10 +152,13 @@ class ChaosRun:
             await self._pause(0, 1)
 
     async def kill_supervisor(self) -> None:
-        """Kill the supervisor: its workers stop as after a signal."""
+        """Kill the supervisor: its workers drain. It is started again at once, or when they have ended."""
         self.counts["kills of the supervisor"] += 1
-        await self.workers.kill_supervisor()
+        orphans = self.workers.kill_supervisor()
+        if self.chance.random() < 0.5:
+            await wait_for_end(orphans)
         await self.gateway.start()
+        await wait_for_end(orphans)
 
     async def stop_gateway(self) -> None:
         self.counts["stops of the gateway"] += 1

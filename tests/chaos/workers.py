@@ -32,6 +32,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+async def wait_for_end(pids: list[int]) -> None:
+    """Wait until the workers `pids`, whose supervisor was killed, have ended."""
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_S
+    while running := [pid for pid in pids if is_running(pid)]:
+        assert asyncio.get_running_loop().time() < deadline, f"workers outlived their supervisor: {running}"
+        await asyncio.sleep(0.01)
+
+
 class Workers:
     """The processes of `program`. `number`: of its workers; 1 means that the program itself serves the clients."""
 
@@ -68,14 +76,11 @@ class Workers:
             while is_running(pid):
                 os.sched_yield()
 
-    async def kill_supervisor(self) -> None:
-        """Kill the supervisor only; return when its workers have ended by themselves."""
+    def kill_supervisor(self) -> list[int]:
+        """Kill the supervisor only; return its workers, which end by themselves."""
         pids = self.pids
         self._program.kill()
-        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
-        while running := [pid for pid in pids if is_running(pid)]:
-            assert asyncio.get_running_loop().time() < deadline, f"workers outlived their supervisor: {running}"
-            await asyncio.sleep(0.01)
+        return pids
 
     def memory(self) -> int:
         """Return the proportional memory (PSS) of all of them in bytes."""
