@@ -2,9 +2,11 @@
 # ruff: noqa: ASYNC240 - tests may access files from the loop
 
 import asyncio
+import os
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import FakeLauncher, FakeWorker, fake_supervisor
 from wsaas.shared_counts import SharedCounts
 from wsaas.workers import heartbeat
+from wsaas.workers import runtime as runtime_module
 from wsaas.workers import supervisor as module
 from wsaas.workers.heartbeat import MAX_UNANSWERED
+from wsaas.workers.runtime_folder import RuntimeFolder
 from wsaas.workers.supervisor import Supervisor
 
 
@@ -292,10 +296,8 @@ async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_aga
     assert len(started.launcher.started) == 3
 
 
-async def test_an_address_in_use_is_reported_before_any_worker_starts(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+@pytest.mark.usefixtures("runtime")
+async def test_an_address_in_use_is_reported_before_any_worker_starts(stage: Stage) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -305,6 +307,76 @@ async def test_an_address_in_use_is_reported_before_any_worker_starts(
             await with_timeout(started.starting)
     assert caught.value.filename == address
     assert started.launcher.started == []
+
+
+@contextmanager
+def orphans(parent: Path) -> Iterator[None]:
+    """Make it look as if there were workers whose supervisor was killed."""
+    folder = RuntimeFolder()
+    folder.create(parent)
+    assert folder.lock is not None
+    lock = os.dup(folder.lock)
+    folder.path = ""
+    folder.remove()
+    yield
+    os.close(lock)
+
+
+async def waiting_node(stage: Stage, taken: socket.socket) -> Node:
+    """Return a node that waits until the port of `taken` is free."""
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
+    started = node(stage, listen=address, drain_timeout=5000)
+    why = "is in use, perhaps by workers of a supervisor that was killed: waiting for up to 15 s"
+    await wait_until(lambda: stage.messages() == [f"{address} {why}"], "", stage.messages)
+    return started
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+async def test_a_supervisor_waits_until_workers_without_one_give_up_an_address(stage: Stage, runtime: Path) -> None:
+    with orphans(runtime), socket.socket() as taken:
+        started = await waiting_node(stage, taken)
+        taken.close()
+        await started.started()
+        assert len(list(runtime.iterdir())) == 2
+    assert len(stage.messages()) == 1
+
+
+async def test_an_address_that_nobody_gives_up_is_reported_when_those_workers_have_ended(
+    stage: Stage, runtime: Path
+) -> None:
+    with socket.socket() as taken:
+        with orphans(runtime):
+            started = await waiting_node(stage, taken)
+        with pytest.raises(OSError, match="in use"):
+            await with_timeout(started.starting)
+    assert list(runtime.iterdir()) == []
+
+
+async def test_a_supervisor_that_waits_for_an_address_can_be_stopped(stage: Stage, runtime: Path) -> None:
+    with orphans(runtime), socket.socket() as taken:
+        started = await waiting_node(stage, taken)
+        started.supervisor.stop()
+        with pytest.raises(OSError, match="in use"):
+            await with_timeout(started.starting)
+
+
+async def test_a_supervisor_does_not_wait_for_an_address_without_end(
+    stage: Stage, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_module, "DRAIN_GRACE_S", -4.9)
+    with orphans(runtime), socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        started = node(stage, listen=f"127.0.0.1:{taken.getsockname()[1]}", drain_timeout=5000)
+        with pytest.raises(OSError, match="in use"):
+            await with_timeout(started.starting)
 
 
 async def test_the_workers_get_the_ports_that_were_bound(stage: Stage) -> None:

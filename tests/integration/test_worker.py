@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import os
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -127,6 +128,33 @@ async def test_a_worker_without_a_supervisor_gives_up_its_addresses_before_it_dr
     raw.close()
     stage.expected_errors.append("the supervisor is gone: stopping")
     assert await worker.status() == 0
+
+
+async def test_a_worker_without_a_supervisor_gives_up_the_unix_sockets_that_it_inherited(
+    stage: Stage, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "clients")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        worker = await lone_worker(
+            stage,
+            tmp_path,
+            sockets={path: os.dup(listening.fileno())},
+            listen=f"unix:{path}",
+            control_listen="127.0.0.1:0",
+        )
+        prefix = (await worker.channel.take())["worker"]
+        worker.channel.send(peers={prefix: 0}, version=1)
+        worker.channel.send(listen=True)
+        assert await worker.channel.take() == {"knows": 1}
+        assert (await worker.channel.take())["listening"][0] == f"unix:{path}"
+    RawClient(*await with_timeout(asyncio.open_unix_connection(path))).close()
+    await worker.channel.close()
+    stage.expected_errors.append("the supervisor is gone: stopping")
+    assert await worker.status() == 0
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_unix_connection(path)
 
 
 async def test_a_worker_whose_supervisor_ends_while_it_starts_to_listen_gives_up_its_addresses(

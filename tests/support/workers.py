@@ -82,10 +82,12 @@ class LoneWorker:
         await self.status()
 
 
-async def lone_worker(stage: Stage, folder: Path, lock: int | None = None, **chosen: Any) -> LoneWorker:
+async def lone_worker(
+    stage: Stage, folder: Path, lock: int | None = None, *, sockets: Mapping[str, int] | None = None, **chosen: Any
+) -> LoneWorker:
     """Start a worker, with its private socket and its journal in `folder`, of which it inherits `lock`.
 
-    The backend of `stage` runs.
+    It inherits `sockets`, too. The backend of `stage` runs.
     """
     if not stage.backend.port:
         await stage.backend.start()
@@ -106,6 +108,7 @@ async def lone_worker(stage: Stage, folder: Path, lock: int | None = None, **cho
         journal=f"{loaded.journal}.1" if loaded.journal else str(folder / "journal.1"),
         is_journal_kept=loaded.journal is not None,
         lock=lock,
+        sockets=sockets or {},
     )
     return LoneWorker(stage, loaded, place, await ChannelEnd.open(stage, ours))
 
