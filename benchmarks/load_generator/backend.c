@@ -111,6 +111,13 @@ static void remember_id(int number, const char *id, int length) {
     *bucket = number + 1;
 }
 
+/* Note which of the control ports the ws_uri of client `number` names. The first one stands for a port that is none. */
+static void remember_port(int number, const char *uri, const char *path) {
+    const char *colon = memchr(uri, ':', (size_t)(path - uri));
+    int port = colon ? atoi(colon + 1) - ntohs(settings.control.sin_port) : 0;
+    clients[number].port = port >= 0 && port < settings.control_ports ? port : 0;
+}
+
 /* The number of a client is in the path of its handshake, which is somewhere in what the backend gets. */
 static int client_in(const char *data, size_t length) {
     const char *path = memmem(data, length, PATH_PREFIX, strlen(PATH_PREFIX));
@@ -263,6 +270,7 @@ size_t take_request(struct connection *connection, const char *data, size_t leng
         } else {
             clients[number].posted = true;
             remember_id(number, id, id_length);
+            if (id) remember_port(number, head.uri, id);
         }
         respond(connection, accepted, strlen(accepted), -1);
         return *need;

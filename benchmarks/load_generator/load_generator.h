@@ -15,6 +15,7 @@
 #define NANOSECONDS 1000000000u
 #define MAX_CLIENTS 65536
 #define MAX_SLOTS 65536
+#define MAX_PORTS 16 /* that the backend sends pushes to */
 #define PAYLOAD_HEAD 16 /* hexadecimal digits at the start of each payload: its least size */
 #define SMALL 4096      /* bytes of a payload up to which it is copied behind its head */
 
@@ -24,7 +25,8 @@ struct settings {
     int core;                   /* that this process is pinned to; -1: none */
     int backend_port;           /* on which it listens as the backend */
     struct sockaddr_in client;  /* where clients connect */
-    struct sockaddr_in control; /* where the backend sends pushes */
+    struct sockaddr_in control; /* where the backend sends pushes: the first of */
+    int control_ports;          /* consecutive ports, each of another process of the target */
     const char *handshake;      /* template, see the README */
     const char *push;           /* template, see the README */
     const char *publish;        /* template of a request that reaches all clients; NULL: none */
@@ -59,6 +61,7 @@ struct run {
     int batch;        /* SEND: clients that one request reaches */
     bool lines;       /* SEND: each of them in a line of its own */
     double beside;    /* messages a second that clients send beside publishes (open loop) */
+    bool misdirect;   /* pushes go to the port after that in the client's ws_uri */
 
     /* State. */
     bool on;           /* messages are counted */
@@ -123,6 +126,7 @@ struct connection {
     int fd;
     int client;          /* CLIENT: its number */
     int slot;            /* PUSHER: the push that is under way on it; -1: none */
+    int port;            /* PUSHER: which of the control ports */
     unsigned generation; /* tells connections apart that used this memory one after the other */
     bool dropped;
     bool opened;         /* CLIENT: the handshake is done */
@@ -148,6 +152,7 @@ struct client {
     struct connection *connection;
     char id[96];              /* path of its ws_uri */
     int id_length;
+    int port;                 /* which of the control ports its ws_uri names */
     int next_in_bucket;       /* of the table of ids; -1: none */
     uint32_t sent, received_by_backend, pushed; /* numbers of the next message: of the client, at the backend, of a push */
     int under_way;
@@ -170,7 +175,7 @@ void finish_if_disconnected(int number);
 void compile_push(size_t size);
 void open_pushers(int number);
 void reset_pushes(void);
-bool pusher_is_idle(void);
+bool pusher_is_idle_for(int client); /* a push to it need not wait for a connection */
 void push(int slot);
 void push_when_possible(int slot);
 struct connection *take_idle_pusher(int slot);

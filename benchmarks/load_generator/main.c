@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct settings settings = {.core = -1, .timeout = (uint64_t)10 * NANOSECONDS};
+struct settings settings = {.core = -1, .control_ports = 1, .timeout = (uint64_t)10 * NANOSECONDS};
 
 void fail(const char *format, ...) {
     va_list arguments;
@@ -54,6 +54,16 @@ static struct sockaddr_in parse_address(const char *text) {
     return address;
 }
 
+/* Parse HOST:FIRST-LAST, or HOST:PORT. */
+static void parse_control(const char *text) {
+    settings.control = parse_address(text);
+    const char *last = strchr(text, '-');
+    if (last) settings.control_ports = atoi(last + 1) - ntohs(settings.control.sin_port) + 1;
+    if (settings.control_ports < 1 || settings.control_ports > MAX_PORTS) {
+        fail("%s is not a range of at most %d ports", text, MAX_PORTS);
+    }
+}
+
 static void parse_arguments(int count, char **arguments) {
     for (int i = 1; i < count; i++) {
         char *name = arguments[i], *value = strchr(name, '=');
@@ -62,7 +72,7 @@ static void parse_arguments(int count, char **arguments) {
         if (!strcmp(name, "core")) settings.core = atoi(value);
         else if (!strcmp(name, "backend")) settings.backend_port = atoi(value);
         else if (!strcmp(name, "client")) settings.client = parse_address(value);
-        else if (!strcmp(name, "control")) settings.control = parse_address(value);
+        else if (!strcmp(name, "control")) parse_control(value);
         else if (!strcmp(name, "handshake")) settings.handshake = value;
         else if (!strcmp(name, "push")) settings.push = value;
         else if (!strcmp(name, "publish")) settings.publish = value;

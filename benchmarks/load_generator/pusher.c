@@ -16,9 +16,12 @@ static struct piece {
 } pieces[MAX_PIECES];
 static int piece_count;
 
-static struct connection *idle_pushers;
-static int pusher_count;
-static int waiting[MAX_SLOTS], waiting_first, waiting_count; /* a ring of slots that wait for a connection */
+/* One of the ports that pushes go to, and the connections to it. */
+static struct port {
+    struct connection *idle;
+    int connections;
+    int waiting[MAX_SLOTS], first, count; /* a ring of slots that wait for a connection */
+} ports[MAX_PORTS];
 
 static const struct placeholder {
     const char *text;
@@ -102,13 +105,28 @@ static void send_push(struct connection *connection, int slot) {
     transmit(connection, parts, count);
 }
 
-bool pusher_is_idle(void) {
-    return idle_pushers;
+/* ------------------------------------------------------------------ connections */
+
+static int port_for(int client) {
+    return (clients[client].port + run.misdirect) % settings.control_ports;
+}
+
+static struct connection *dial_port(int port) {
+    struct sockaddr_in address = settings.control;
+    address.sin_port = htons((uint16_t)(ntohs(address.sin_port) + port));
+    struct connection *connection = dial(PUSHER, &address);
+    connection->port = port;
+    return connection;
+}
+
+bool pusher_is_idle_for(int client) {
+    return ports[port_for(client)].idle;
 }
 
 struct connection *take_idle_pusher(int slot) {
-    struct connection *connection = idle_pushers;
-    idle_pushers = connection->next;
+    struct port *port = &ports[port_for(slots[slot].client)];
+    struct connection *connection = port->idle;
+    port->idle = connection->next;
     connection->slot = slot;
     return connection;
 }
@@ -123,40 +141,48 @@ void push(int slot) {
 }
 
 void push_when_possible(int slot) {
-    if (idle_pushers) push(slot);
-    else waiting[(waiting_first + waiting_count++) % MAX_SLOTS] = slot;
+    struct port *port = &ports[port_for(slots[slot].client)];
+    if (port->idle) push(slot);
+    else port->waiting[(port->first + port->count++) % MAX_SLOTS] = slot;
 }
 
 static void add_idle(struct connection *connection) {
+    struct port *port = &ports[connection->port];
     connection->slot = -1;
-    connection->next = idle_pushers;
-    idle_pushers = connection;
-    if (waiting_count) {
-        int slot = waiting[waiting_first];
-        waiting_first = (waiting_first + 1) % MAX_SLOTS;
-        waiting_count--;
+    connection->next = port->idle;
+    port->idle = connection;
+    if (port->count) {
+        int slot = port->waiting[port->first];
+        port->first = (port->first + 1) % MAX_SLOTS;
+        port->count--;
         push(slot);
     }
 }
 
-void open_pushers(int number) {
-    while (pusher_count > number && idle_pushers) {
-        struct connection *connection = idle_pushers;
-        idle_pushers = connection->next;
-        pusher_count--;
+static void open_pushers_to(int number, int to) {
+    struct port *port = &ports[to];
+    while (port->connections > number && port->idle) {
+        struct connection *connection = port->idle;
+        port->idle = connection->next;
+        port->connections--;
         drop(connection);
     }
-    for (; pusher_count < number; pusher_count++) add_idle(dial(PUSHER, &settings.control));
+    for (; port->connections < number; port->connections++) add_idle(dial_port(to));
+}
+
+void open_pushers(int number) {
+    for (int port = 0; port < settings.control_ports; port++) open_pushers_to(number, port);
 }
 
 void reset_pushes(void) {
-    waiting_count = 0;
+    for (int port = 0; port < settings.control_ports; port++) ports[port].count = 0;
 }
 
 void lose_pusher(struct connection *connection) {
-    pusher_count--;
+    struct port *port = &ports[connection->port];
+    port->connections--;
     if (connection->slot >= 0) run.broken++;
-    for (struct connection **place = &idle_pushers; *place; place = &(*place)->next) {
+    for (struct connection **place = &port->idle; *place; place = &(*place)->next) {
         if (*place == connection) {
             *place = connection->next;
             break;
@@ -200,7 +226,7 @@ size_t take_response(struct connection *connection, const char *data, size_t len
     *need = head.length + head.body;
     if (length < *need) return 0;
     if (head.closes) { /* the next push needs a new connection */
-        struct connection *next = dial(PUSHER, &settings.control);
+        struct connection *next = dial_port(connection->port);
         next->slot = connection->slot;
         drop(connection);
         connection = next;

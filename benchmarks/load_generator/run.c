@@ -96,8 +96,8 @@ static uint64_t gap(double rate) {
 }
 
 static bool is_blocked(void) {
-    if (run.workload >= FANOUT) return publish_is_under_way() || !pusher_is_idle();
-    return !free_count || (run.workload == PUSH && !pusher_is_idle());
+    if (run.workload >= FANOUT) return publish_is_under_way() || !pusher_is_idle_for(next_client);
+    return !free_count || (run.workload == PUSH && !pusher_is_idle_for(next_client));
 }
 
 /* The latency of a message in the open loop begins when it is due, however long it waits for a slot or a connection. */
@@ -153,6 +153,7 @@ void prepare_run(char *options) {
         else if (!strcmp(option, "batch")) run.batch = atoi(value);
         else if (!strcmp(option, "lines")) run.lines = atoi(value);
         else if (!strcmp(option, "beside")) run.beside = atof(value);
+        else if (!strcmp(option, "misdirect")) run.misdirect = atoi(value);
         else if (!strcmp(option, "delay")) run.delay = (uint64_t)(atof(value) * NANOSECONDS);
         else fail("unknown option %s", option);
     }

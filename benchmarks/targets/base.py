@@ -100,6 +100,14 @@ class Target(ABC):
         """Return the port that the backend sends its requests to."""
         return placement.client
 
+    def control_address(self, placement: Placement) -> str:
+        """Return where the backend sends its requests, see the README of the load generator."""
+        return f"{HOST}:{self.control_port(placement)}"
+
+    def is_ready(self, placement: Placement) -> bool:
+        """Return whether it takes clients and requests."""
+        return all(_accepts(port) for port in {placement.client, self.control_port(placement)})
+
     def load_settings(self, placement: Placement, *, grouped: bool = False) -> list[str]:
         """Return the arguments of the load generator. `grouped`: all clients join `GROUP`."""
         optional = {"publish": self.publish, "send": self.send, "group": GROUP if grouped else ""}
@@ -107,7 +115,7 @@ class Target(ABC):
         return [
             f"backend={placement.backend}",
             f"client={HOST}:{placement.client}",
-            f"control={HOST}:{self.control_port(placement)}",
+            f"control={self.control_address(placement)}",
             f"handshake={handshake}",
             f"push={self.push}",
             f"grip={int(self.grip)}",
@@ -133,11 +141,11 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", ports: set[int], log: Path) -> None:
+def _wait_until_ready(process: "subprocess.Popen[bytes]", target: Target, where: Placement) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not all(_accepts(port) for port in ports):
+    while not target.is_ready(where):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise TargetError(f"it did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            raise TargetError(f"it did not start:\n{where.log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.02)
 
 
@@ -170,7 +178,7 @@ def running(
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, {where.client, target.control_port(where)}, where.log)
+        _wait_until_ready(process, target, where)
         yield process
     finally:
         _stop(process, [signal.SIGKILL] if kill else [signal.SIGTERM, signal.SIGKILL])

@@ -24,6 +24,7 @@ from benchmarks.load_generator import LoadError, LoadGenerator
 from benchmarks.machine import undisturbed
 from benchmarks.report import in_turn
 from benchmarks.targets.base import Placement, Target
+from benchmarks.targets.workers import free_ports
 from benchmarks.targets.wsaas import Wsaas
 
 pytestmark = [
@@ -70,9 +71,13 @@ async def closed(writer):
 class Gateway:
     """A correct gateway, with one request to the backend at a time. Subclasses inject errors in the two hooks."""
 
+    ports = 1
+    """Consecutive ports that it takes pushes on."""
+
     def __init__(self):
         self.clients = {}
         self.ids = count()
+        self.numbers = range(0)
 
     async def start(self, backend_port):
         self.backend = await asyncio.open_connection(HOST, backend_port)
@@ -80,16 +85,23 @@ class Gateway:
 
     async def tell(self, method, client_id, body):
         reader, writer = self.backend
-        head = f"{method} / HTTP/1.1\r\nWs-Uri: {HOST}/{client_id}\r\nContent-Length: {len(body)}\r\n\r\n"
+        uri = f"{self.host(client_id)}/{client_id}"
+        head = f"{method} / HTTP/1.1\r\nWs-Uri: {uri}\r\nContent-Length: {len(body)}\r\n\r\n"
         async with self.turn:
             writer.write(head.encode() + body)
             await read_request(reader)
+
+    def host(self, _client_id):
+        return HOST
 
     async def inward(self, client_id, payload):
         await self.tell("PUT", client_id, payload)
 
     async def outward(self, client_id, payload):
         self.clients[client_id].write(frame(payload))
+
+    async def pushed(self, client_id, writer):
+        pass
 
     async def publish(self, client_ids, payload):
         for client_id in client_ids:
@@ -111,6 +123,7 @@ class Gateway:
                     for line in map(json.loads, body.splitlines()):
                         await self.publish([path[1:] for path in line["to"]], line["text"].encode())
                 else:
+                    await self.pushed(client_id, writer)
                     await self.outward(client_id, body)
                 self.answer(writer)
                 head, body = await read_request(reader)
@@ -137,6 +150,12 @@ class Fake(Target):
     publish = Wsaas.publish
     send = Wsaas.send
 
+    def __init__(self, ports):
+        self.ports = ports
+
+    def control_address(self, place):
+        return f"{super().control_address(place)}-{self.ports[-1]}"
+
     def command(self, _place):
         raise AssertionError("it runs in this process: there is nothing to start")
 
@@ -151,9 +170,9 @@ async def loaded(gateway, clients):
         writers.append(writer)
         return gateway.serve(reader, writer)
 
-    server = await asyncio.start_server(accept, HOST, 0)
-    port = server.sockets[0].getsockname()[1]
-    settings = Fake().load_settings(Placement(backend_port, port, port, Path(), 1))
+    ports = gateway.numbers = free_ports(gateway.ports)
+    servers = [await asyncio.start_server(accept, HOST, port) for port in ports]
+    settings = Fake(ports).load_settings(Placement(backend_port, ports[0], ports[0], Path(), 1))
     with closing(await asyncio.to_thread(LoadGenerator, [*settings, "timeout=0.5"])) as load:
         await gateway.start(backend_port)
         try:
@@ -166,7 +185,8 @@ async def loaded(gateway, clients):
                 await asyncio.wait_for(asyncio.gather(*others), 10)
             # If a server is closed between accepting a connection and the first step of its task, asyncio leaves the
             # transport open. There is no such task now, and no turn of the loop in between.
-            server.close()
+            for server in servers:
+                server.close()
             for writer in writers:
                 writer.transport.abort()
             # An aborted transport closes its socket in the next turn.
@@ -443,6 +463,30 @@ def test_a_ping_is_answered():
     gateway = Pings()
     answer_of(gateway, "push", clients=1, count=20, window=1, connections=1)
     assert gateway.pongs >= 19
+
+
+class TwoPorts(Gateway):
+    """Names one of two ports in the ws_uri of each client, and notes which pushes arrive there."""
+
+    ports = 2
+
+    def __init__(self):
+        super().__init__()
+        self.at_the_right_port = []
+
+    def host(self, client_id):
+        return f"{HOST}:{self.numbers[int(client_id[2:]) % 2]}"
+
+    async def pushed(self, client_id, writer):
+        self.at_the_right_port.append(self.host(client_id).endswith(str(writer.get_extra_info("sockname")[1])))
+
+
+@pytest.mark.parametrize("case", ["push", "echo"])
+@pytest.mark.parametrize("misdirect", [0, 1])
+def test_pushes_go_to_the_port_that_the_ws_uri_names_or_to_the_other_one(case, misdirect):
+    gateway = TwoPorts()
+    assert run(gateway, case, misdirect=misdirect) == (60, {})
+    assert gateway.at_the_right_port == [not misdirect] * 60
 
 
 def test_an_open_loop_keeps_its_rate_whatever_the_answers():
