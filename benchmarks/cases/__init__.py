@@ -41,6 +41,7 @@ CASES: dict[str, Case] = {
     "growth": Case("push, message and echo over clients, message size, connections and delay", _file("growth")),
     "hostile": Case("what hostile clients cost a healthy one", _file("hostile")),
     "idle": Case(f"{WORKLOADS['idle'].summary}; without --target: memory, also with TLS", _file("idle")),
+    "workers": Case("what workers cost on one core, and what they bring under a CPU quota", _file("workers")),
     "connects": Case("clients that come and go, without and with a journal", _file("connects")),
     "paths": Case("push and message without a C compiler, also over TLS", _file("paths")),
     "outage": Case("requests to a backend that is down, and recovery from it", _file("outage")),

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str], workloads: Sequence[str]) -> None:
     targets = prepare(chosen.targets)
     runs = []
     for case in workloads:
-        own = with_defaults(case, chosen)
+        own = with_defaults(WORKLOADS[case], chosen)
         able = [target for target in targets if WORKLOADS[case].suits(target) and own.size <= target.largest]
         for target in targets:
             if not WORKLOADS[case].suits(target):

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.comparison.measurement import Measurement
 from benchmarks.comparison.plots import draw_growth
 from benchmarks.comparison.series import Series, finish, parser_of, prepare, with_defaults
+from benchmarks.comparison.workloads import WORKLOADS
 from benchmarks.report import MEBIBYTE, markdown
 
 SERIES: dict[str, tuple[str, tuple[str, ...], tuple[dict[str, Any], ...]]] = {
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
     ]
     series = Series(len(runs))
     for target, case, name, options, turn in runs:
-        own = with_defaults(case, Namespace(**{**vars(chosen), **options}))
+        own = with_defaults(WORKLOADS[case], Namespace(**{**vars(chosen), **options}))
         for one in series.add(target, case, own, turn):
             one.extra[f"series {name}"] = value_of(options)
     print(tables(series.results, names))

@@ -29,8 +29,8 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_comparison(folder: Path, results: Sequence[Measurement]) -> None:
-    """Draw the CPU time of each case, and the latencies of all targets for each case."""
+def draw_cpu(path: Path, results: Sequence[Measurement]) -> None:
+    """Draw the CPU time of each case, a bar for each target."""
     plt = _pyplot()
     cases = list(dict.fromkeys(one.case for one in results))
     targets = list(dict.fromkeys(one.target for one in results))
@@ -44,7 +44,15 @@ def draw_comparison(folder: Path, results: Sequence[Measurement]) -> None:
         axes.set_title(f"{case}: CPU time each (µs)", fontsize=9, loc="left")
         axes.margins(x=0.12)
         axes.spines[["top", "right"]].set_visible(False)
-    _save(plt, figure, folder / "cpu.svg")
+    _save(plt, figure, path)
+
+
+def draw_comparison(folder: Path, results: Sequence[Measurement]) -> None:
+    """Draw the CPU time of each case, and the latencies of all targets for each case."""
+    draw_cpu(folder / "cpu.svg", results)
+    plt = _pyplot()
+    cases = list(dict.fromkeys(one.case for one in results))
+    targets = list(dict.fromkeys(one.target for one in results))
     for case in cases:
         figure, axes = plt.subplots(figsize=(7, 4))
         for target in targets:

@@ -4,13 +4,13 @@ import json
 import platform
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison.measurement import Measurement, problems
-from benchmarks.comparison.workloads import USUAL, WORKLOADS, run_once
+from benchmarks.comparison.workloads import USUAL, WORKLOADS, Workload, run_once
 from benchmarks.load_generator import LoadError, NoCompilerError, build
 from benchmarks.machine import raise_descriptor_limit, undisturbed
 from benchmarks.report import progress
@@ -43,10 +43,10 @@ def parser_of(program: str, description: str) -> ArgumentParser:
     return parser
 
 
-def with_defaults(case: str, chosen: Namespace) -> Namespace:
-    """Return the options with the defaults of this case."""
+def with_defaults(workload: Workload, chosen: Namespace) -> Namespace:
+    """Return the options with the defaults of this workload."""
     own = Namespace(**vars(chosen))
-    for name, value in {**USUAL, **WORKLOADS[case].defaults}.items():
+    for name, value in {**USUAL, **workload.defaults}.items():
         if getattr(own, name) is None:
             setattr(own, name, value)
     if own.connections is None:
@@ -70,11 +70,12 @@ def prepare(targets: Sequence[Target]) -> list[Target]:
 class Series:
     """Runs and their results. `failed`: a run failed, or a target lost, damaged or reordered a message."""
 
-    def __init__(self, runs: int) -> None:
-        """Expect `runs` runs."""
+    def __init__(self, runs: int, workloads: Mapping[str, Workload] = WORKLOADS) -> None:
+        """Expect `runs` runs. `workloads`: those of the cases."""
         self.results: list[Measurement] = []
         self.failed = False
         self._runs = runs
+        self._workloads = workloads
         self._done = 0
 
     def add(self, target: Target, case: str, chosen: Namespace, turn: int) -> list[Measurement]:
@@ -83,7 +84,7 @@ class Series:
         head = f"[{self._done}/{self._runs}] {target.name}"
         try:
             measured = undisturbed(
-                lambda: run_once(target, case, chosen),
+                lambda: run_once(target, self._workloads[case], chosen),
                 lambda measured: max(one.others for one in measured),
                 chosen.calm,
                 TRIES,

@@ -198,14 +198,14 @@ WORKLOADS: dict[str, Workload] = {
 }
 
 
-def run_once(target: Target, case: str, chosen: Namespace) -> list[Measurement]:
+def run_once(target: Target, workload: Workload, chosen: Namespace) -> list[Measurement]:
     """Start `target`, measure it once and stop it. Raises `TargetError` if it does not start or ends meanwhile."""
     target_core, load_core = cores()
     chosen = Namespace(**{**vars(chosen), "clients": min(chosen.clients, target.most)})
     with placement(chosen.api_connections) as where:
-        settings = [f"core={load_core}", *target.load_settings(where, grouped=WORKLOADS[case].grouped)]
+        settings = [f"core={load_core}", *target.load_settings(where, grouped=workload.grouped)]
         with closing(LoadGenerator(settings)) as load, running(target, where, target_core) as process:
             try:
-                return WORKLOADS[case].run(load, process.pid, target.name, chosen)
+                return workload.run(load, process.pid, target.name, chosen)
             except (FileNotFoundError, ProcessLookupError) as error:
                 raise TargetError("it ended while it was measured") from error

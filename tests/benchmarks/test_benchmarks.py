@@ -567,7 +567,17 @@ def test_every_case_is_listed_with_a_line_about_it():
     assert files - {"__init__", "compare"} <= set(CASES)
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["push,micro"], ["micro", "--target=nchan"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["push,micro"],
+        ["micro", "--target=nchan"],
+        ["workers", "--workers=0"],
+        ["workers", "--target=node"],
+    ],
+)
 def test_a_command_that_names_no_case_is_an_error(arguments):
     ended = suite(*arguments)
     assert ended.returncode
@@ -627,6 +637,27 @@ def test_publishes_are_measured_for_targets_that_have_them(tmp_path):
         "send 100 lines",
     ]
     assert all(one["cpu"] > 0 and not one["faults"] for one in measurements)
+
+
+@TWO_CORES
+def test_workers_are_measured_on_shared_ports_and_on_their_own(tmp_path):
+    path = tmp_path / "all.json"
+    options = ["--clients=20", "--repeats=1", "--seconds=0.1", "--warmup=0.1", "--no-quota", "--json", str(path)]
+    ended = suite("workers", "--workers=1,2", *options)
+    assert ended.returncode == 0, ended.stderr
+    measurements = json.loads(path.read_text())["measurements"]
+    assert [(one["case"], one["target"]) for one in measurements] == [
+        ("message", "1 worker"),
+        ("push", "1 worker"),
+        ("message", "2 workers"),
+        ("push", "2 workers"),
+        ("push to the right worker", "1 worker"),
+        ("push to a wrong worker", "1 worker"),
+        ("push to the right worker", "2 workers"),
+        ("push to a wrong worker", "2 workers"),
+    ]
+    assert all(one["cpu"] > 0 and not one["faults"] for one in measurements)
+    assert ended.stdout.count("| 1.00 (1.00 to 1.00) |") == 4
 
 
 @TWO_CORES
