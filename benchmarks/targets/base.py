@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import processes
 from benchmarks.machine import pinned
 from benchmarks.wire import HOST
 
@@ -150,10 +151,15 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", target: Target, where:
 
 
 def _stop(process: "subprocess.Popen[bytes]", signals: Sequence[signal.Signals]) -> None:
+    descendants = processes.tree(process.pid)[1:]
     for number in signals:
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
             process.wait(STOP_TIMEOUT_S)
+    # Workers have process groups of their own, and would take CPU time of the next run until they had drained.
+    for each in descendants:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class Workers(Wsaas):
 
     def __init__(self, workers: int, like: Wsaas, *, named: bool = False) -> None:
         """Take the package and the journal from `like`."""
-        super().__init__(like.checkout, journal=like.journal, settings={**like.settings, "WORKERS": str(workers)})
+        settings = {**like.settings, "WORKERS": str(workers), "DRAIN_TIMEOUT": "1000"}
+        super().__init__(like.checkout, journal=like.journal, settings=settings)
         self.workers = workers
         self.named = named
         self.name = f"{self._size}{like.name.removeprefix(Wsaas.name)}"

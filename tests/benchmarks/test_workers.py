@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from benchmarks import processes
 from benchmarks.cases.workers import LIMITED, MESSAGE, check_quotas, table
 from benchmarks.comparison.measurement import Measurement
 from benchmarks.cpu_quota import Hierarchy, QuotaError, cpu_quota, find_hierarchy
-from benchmarks.targets.base import placement
+from benchmarks.targets.base import placement, running
 from benchmarks.targets.workers import Workers, free_ports
 from benchmarks.targets.wsaas import Wsaas
 
@@ -72,6 +75,30 @@ def test_the_ports_that_are_found_are_consecutive():
     ports = free_ports(4)
     assert len(ports) == 4
     assert ports[-1] == ports[0] + 3
+
+
+def test_workers_end_with_the_supervisor():
+    workers = Workers(2, Wsaas())
+    # No backend is needed as long as there are no clients.
+    with placement(64) as where:
+        with running(workers, where, None, kill=True) as process:
+            tree = processes.tree(process.pid)
+            assert len(tree) == 3
+        wait_until(lambda: not any(is_running(each) for each in tree))
+
+
+def is_running(process):
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def proc(folder, groups, mounts):
