@@ -255,6 +255,26 @@ async def test_a_worker_is_pinged_from_when_the_others_can_reach_it(
         first.channel.send(pong=True)
 
 
+async def test_a_worker_that_hangs_while_it_starts_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "PING_INTERVAL_S", 0.02)
+    monkeypatch.setattr(module, "DRAIN_GRACE_S", 0.05)
+    monkeypatch.setattr(module, "START_TIMEOUT_S", 0.05)
+    stage.expected_errors += [
+        "worker 2 has not answered for 0.2 s: it was killed",
+        "worker 2 (process 1001) was killed by SIGKILL before all workers listened: stopping",
+    ]
+    started = node(stage, drain_timeout="100")
+    first, second = await started.workers()
+    await first.join("aaaaaaaa")
+    answering = asyncio.ensure_future(first.answer_pings())
+    stage.stack.callback(answering.cancel)
+    await with_timeout(started.starting)
+    answering.cancel()
+    first.end()
+    assert await started.status() == 1
+    assert (first.kills, second.kills) == (0, 1)
+
+
 async def test_workers_are_not_killed_because_the_supervisor_was_suspended(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,20 +1,21 @@
 """Finds workers that hang, and kills them.
 
 The supervisor pings each worker that others can reach, and the worker answers from its event loop. Before, a worker may
-block its loop for long, as it reads its journal.
+block its loop for long, as it reads its journal: it has a limit of its own.
 
 What counts is the number of pings without an answer, not the time. If the whole machine is suspended, the supervisor
 sends no ping meanwhile, and the workers have as long as ever to answer the last one.
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Final
 
 from wsaas.clock import NO_TIMER, Timer
 from wsaas.log import logger
 from wsaas.workers.worker_process import WorkerProcess
-from wsaas.workers.worker_state import LISTENING, REACHABLE
+from wsaas.workers.worker_state import LISTENING, REACHABLE, STARTING
 
 PING_INTERVAL_S: Final = 5.0
 """Seconds between two pings."""
@@ -26,8 +27,13 @@ MAX_UNANSWERED: Final = 6
 class Heartbeat:
     """Pings `workers` from `start` until `stop`."""
 
-    def __init__(self, workers: Sequence[WorkerProcess]) -> None:
-        """Ping nobody yet."""
+    def __init__(self, workers: Sequence[WorkerProcess], start_limit: float) -> None:
+        """Ping nobody yet. `start_limit`: seconds in which others have to be able to reach a new worker."""
+        self._limits = {
+            STARTING: math.ceil(start_limit / PING_INTERVAL_S),
+            REACHABLE: MAX_UNANSWERED,
+            LISTENING: MAX_UNANSWERED,
+        }
         self._timer: Timer = NO_TIMER
         self._workers = workers
 
@@ -41,13 +47,13 @@ class Heartbeat:
 
     def _beat(self) -> None:
         for worker in self._workers:
-            if worker.channel is None or worker.state not in (REACHABLE, LISTENING):
+            limit = self._limits.get(worker.state)
+            if limit is None or worker.channel is None:
                 continue
-            if worker.unanswered == MAX_UNANSWERED:
-                logger.error(
-                    "%s has not answered for %g s: it was killed", worker.name, MAX_UNANSWERED * PING_INTERVAL_S
-                )
+            if worker.unanswered == limit:
+                logger.error("%s has not answered for %g s: it was killed", worker.name, limit * PING_INTERVAL_S)
                 worker.kill()
             worker.unanswered += 1
-            worker.channel.send({"ping": True})
+            if worker.state is not STARTING:
+                worker.channel.send({"ping": True})
         self.start()

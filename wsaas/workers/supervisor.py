@@ -23,6 +23,9 @@ from wsaas.workers.worker_process import WorkerProcess, end_of
 from wsaas.workers.worker_state import ENDED, LISTENING, REACHABLE, WAITING
 from wsaas.workers.worker_table import WorkerTable
 
+START_TIMEOUT_S: Final = 60.0
+"""Seconds in which others have to be able to reach a new worker, apart from the time to wait for a journal in use."""
+
 ADMISSION_TIMEOUT_S: Final = 10.0
 """Seconds after which a new worker listens although another one has not acknowledged it. That one hangs."""
 
@@ -40,7 +43,7 @@ class Supervisor:
         self._table = WorkerTable()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers = [WorkerProcess(index) for index in range(settings.workers)]
-        self._heartbeat = Heartbeat(self._workers)
+        self._heartbeat = Heartbeat(self._workers, settings.drain_timeout + DRAIN_GRACE_S + START_TIMEOUT_S)
 
     @property
     def addresses(self) -> list[Address]:
@@ -145,6 +148,7 @@ class Supervisor:
         """Handle a message of a worker."""
         if prefix := message.get("worker"):
             worker.set_state(REACHABLE)
+            worker.unanswered = 0
             self._table.add(worker.index, prefix)
             self._send_table()
             call_later = asyncio.get_running_loop().call_later

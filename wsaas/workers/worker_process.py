@@ -15,7 +15,8 @@ class WorkerProcess:
     """Worker `index` (from 0 on), which has one process after another.
 
     `admission`: the timer after which it listens although another worker does not know it. `channel`: None without a
-    process. `status`: the exit status of its last process. `unanswered`: pings since its last answer.
+    process. `status`: the exit status of its last process. `unanswered`: pings since its last answer, or intervals
+    since its start.
     """
 
     def __init__(self, index: int) -> None:
