@@ -86,7 +86,7 @@ async def join_large_group(stage: Stage, node: Node) -> tuple[list[socket.socket
     sessions = list(node.gateway.sessions.live())[:STALLED]
     for session in sessions:
         while session.buffered < node.settings.send_buffer:
-            session.connection.write(encode(BINARY, b"x" * 200_000))
+            session.connection.transport.write(encode(BINARY, b"x" * 200_000))
     return members, [session.id for session in sessions]
 
 

@@ -366,10 +366,14 @@ class FakeConnection(ClientConnection):
         self.written = []
         self.backlog = 0
 
-    def write(self, frame):
-        self.written.append(frame)
+    @property
+    def transport(self):
+        return self
 
-    def buffered(self):
+    def write(self, data, /):
+        self.written.append(data)
+
+    def get_write_buffer_size(self):
         return self.backlog
 
     def start(self):

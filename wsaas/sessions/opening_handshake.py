@@ -34,18 +34,18 @@ class OpeningHandshake(NoConnection, OutboxListener):
     def start(self) -> None:
         """Send the POST as soon as the journal has the connection."""
         session = self._session
-        session.connection = self
+        session.attach(self)
         session.outbox.listener = self
         self._pending_client.start()
         self._services.journal.add(session, self._journaled)
 
     # What the session calls (see `ports.RefusableConnection`).
 
-    def write(self, frame: bytes) -> None:
+    def write(self, data: bytes, /) -> None:
         """Keep a frame for the client."""
-        self._frames += frame
+        self._frames += data
 
-    def buffered(self) -> int:
+    def get_write_buffer_size(self) -> int:
         """Return how many bytes are kept."""
         return len(self._frames)
 
@@ -118,7 +118,8 @@ class OpeningHandshake(NoConnection, OutboxListener):
         if verdict.context is not None:
             session.info.context = verdict.context
             services.journal.set_context(session.id, verdict.context)
-        connection = session.connection = self._pending_client.accept(subprotocol, bytes(self._frames))
+        connection = self._pending_client.accept(subprotocol, bytes(self._frames))
+        session.attach(connection)
         connection.start()
         return None
 

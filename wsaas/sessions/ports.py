@@ -18,17 +18,25 @@ class PendingClient(Protocol):
         """Answer the handshake with `error`, and close."""
 
 
+class FrameTransport(Protocol):
+    """Takes frames for a client. Each `asyncio.Transport` does."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send `data`, or buffer it."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are buffered for the client."""
+
+
 class ClientConnection(Protocol):
     """The socket of an accepted client."""
 
+    @property
+    def transport(self) -> FrameTransport:
+        """What the session writes frames to."""
+
     def start(self) -> None:
         """Read what the client has sent so far."""
-
-    def write(self, frame: bytes) -> None:
-        """Send `frame`, or buffer it."""
-
-    def buffered(self) -> int:
-        """Return how many bytes are buffered for the client."""
 
     def expect_close(self) -> None:
         """Start the time-out of the client's answer to a Close."""
@@ -55,13 +63,18 @@ class NoConnection:
 
     __slots__ = ()
 
+    @property
+    def transport(self) -> FrameTransport:
+        """This object."""
+        return self
+
     def start(self) -> None:
         """Do nothing."""
 
-    def write(self, frame: bytes) -> None:
+    def write(self, data: bytes, /) -> None:
         """Do nothing."""
 
-    def buffered(self) -> int:
+    def get_write_buffer_size(self) -> int:
         """Return 0."""
         return 0
 

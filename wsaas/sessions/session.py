@@ -74,13 +74,26 @@ class Session(OutboxListener):
     `discards_messages`: further messages of the client are counted as undelivered and dropped.
     """
 
-    __slots__ = ("_services", "connection", "discards_messages", "encode", "info", "outbox", "reason", "state")
+    __slots__ = (
+        "_services",
+        "_transport",
+        "connection",
+        "discards_messages",
+        "encode",
+        "info",
+        "outbox",
+        "reason",
+        "state",
+    )
 
     def __init__(self, services: Services, info: ConnectionInfo, handshake: Handshake) -> None:
-        """Represent the client that sent `handshake`. The caller sets `connection` next."""
+        """Represent the client that sent `handshake`. The caller calls `attach` next."""
         self.encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._services = services
         self.connection = NO_CONNECTION
+        # Of the connection. A publish to many clients spends most of its time in Python on waiting for memory that is
+        # not in the cache, so on the way to the transport there is no other object.
+        self._transport = NO_CONNECTION.transport
         self.discards_messages = False
         self.info = info
         self.outbox = Outbox(services, info, self)
@@ -145,8 +158,8 @@ class Session(OutboxListener):
 
         Returns False, and sends nothing, if more than `SEND_BUFFER` bytes would wait for the client.
         """
-        connection = self.connection
-        waiting = connection.buffered()
+        transport = self._transport
+        waiting = transport.get_write_buffer_size()
         if waiting:
             if waiting + len(frame) > self._services.send_limit:
                 return False
@@ -154,7 +167,7 @@ class Session(OutboxListener):
         info = self.info
         info.messages_out += 1
         info.bytes_out += size
-        connection.write(frame)
+        transport.write(frame)
         return True
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
@@ -167,7 +180,7 @@ class Session(OutboxListener):
         elif self.state is OPEN:
             close = Close(code or reason.code, reason.value if text is None else text)
             self.info.note_close(close)
-            self.connection.write(frames.encode_close(close.code, close.reason))
+            self._transport.write(frames.encode_close(close.code, close.reason))
             if reason.is_final:
                 self.reason = reason
                 self.connection.close_gracefully()
@@ -184,12 +197,17 @@ class Session(OutboxListener):
     @property
     def buffered(self) -> int:
         """Bytes that are buffered for the client."""
-        return self.connection.buffered()
+        return self._transport.get_write_buffer_size()
 
     # What the opening handshake calls.
 
+    def attach(self, connection: ClientConnection) -> None:
+        """Send to, and control, `connection` from now on."""
+        self.connection = connection
+        self._transport = connection.transport
+
     def open(self, subprotocol: str | None) -> None:
-        """Change to OPEN; the caller sets `connection` next."""
+        """Change to OPEN; the caller calls `attach` next."""
         self.info.subprotocol = subprotocol
         self._move(OPEN, None)
 
@@ -282,7 +300,7 @@ class Session(OutboxListener):
         """Send the backend's message to the client. If much waits then, the outbox is held until the client reads."""
         self.info.messages_out += 1
         self.info.bytes_out += len(reply.data)
-        self.connection.write(self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
+        self._transport.write(self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
         if self.buffered > self._services.send_limit:
             self.outbox.hold()
 
@@ -309,7 +327,7 @@ class Session(OutboxListener):
         """Change to `state`; report once that the client has disconnected."""
         was_connected = self.state is not DISCONNECTED
         self._move(state, reason)
-        self.connection = connection
+        self.attach(connection)
         if was_connected:
             self.info.ended = self._services.clock.now()
             self._services.listener.client_disconnected(self)

@@ -34,8 +34,6 @@ class WebSocketProtocol(PacedReader):
         "_owed_pong",
         "_pinged_at",
         "_progress",
-        "buffered",
-        "write",
     )
 
     def __init__(
@@ -49,8 +47,11 @@ class WebSocketProtocol(PacedReader):
         self._owed_pong: bytes | None = None
         self._pinged_at = 0.0
         self._progress: SendProgress | None = None
-        self.buffered = transport.get_write_buffer_size
-        self.write = transport.write
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport of the client."""
+        return self._transport
 
     # Called by the transport.
 
@@ -78,7 +79,7 @@ class WebSocketProtocol(PacedReader):
         """Send the pending pong, and let the outbox continue with replies."""
         owed, self._owed_pong = self._owed_pong, None
         if owed is not None and self.session.state is OPEN:
-            self.write(frames.encode(frames.PONG, owed))
+            self._transport.write(frames.encode(frames.PONG, owed))
         self.session.outbox.release()
 
     # Called by the session.
@@ -142,24 +143,27 @@ class WebSocketProtocol(PacedReader):
         While the send buffer is full, pongs are not buffered. When there is room again, only the latest ping is
         answered (RFC 6455 section 5.5.3).
         """
-        if self._owed_pong is not None or self.buffered() + unsent > self._context.settings.send_buffer:
+        if (
+            self._owed_pong is not None
+            or self._transport.get_write_buffer_size() + unsent > self._context.settings.send_buffer
+        ):
             self._owed_pong = ping.payload
             return b""
         return frames.encode(frames.PONG, ping.payload)
 
     def _send_pongs(self, pongs: bytearray) -> None:
         if pongs:
-            self.write(bytes(pongs))
+            self._transport.write(bytes(pongs))
             pongs.clear()
 
     def _control(self, received: Received) -> None:
         session = self.session
         if isinstance(received, Ping):
             if pong := self._pong(received):
-                self.write(pong)
+                self._transport.write(pong)
         elif isinstance(received, Close):
             if session.state is OPEN:
-                self.write(frames.encode_close(received.code, received.reason))
+                self._transport.write(frames.encode_close(received.code, received.reason))
             session.closed_by_client(received.code, received.reason)
             self.close_gracefully()
         elif isinstance(received, Violation):
@@ -168,7 +172,7 @@ class WebSocketProtocol(PacedReader):
     def _fail(self, violation: Violation) -> None:
         """Send a Close with the code of `violation`, and wait for the client to close."""
         if self.session.state is OPEN:
-            self.write(frames.encode_close(violation.code, violation.reason))
+            self._transport.write(frames.encode_close(violation.code, violation.reason))
         self._deadline = self._context.half_close(self._transport)
         self._final_deadline = NOT_EXTENDED
         self.session.violated(violation.code, violation.reason)
@@ -181,7 +185,7 @@ class WebSocketProtocol(PacedReader):
                 self._check_memory(now)
         elif now < self._final_deadline and self._paused_by and MEMORY not in self._paused_by:
             self._deadline = self._context.closing_deadline()
-        elif self.buffered() and self._progress is not None and self._progress.has_advanced():
+        elif self._transport.get_write_buffer_size() and self._progress is not None and self._progress.has_advanced():
             # The client reads slowly, and has not reached the Close yet.
             self.close_gracefully()
         else:
@@ -193,7 +197,7 @@ class WebSocketProtocol(PacedReader):
         if self.session.info.messages_out:
             progress = SendProgress(self._transport)
             self._progress = progress if progress.remaining else None
-        self.write(frames.encode(frames.PING, b""))
+        self._transport.write(frames.encode(frames.PING, b""))
 
     def _release_outbox(self) -> None:
         """Let the outbox continue with replies when little is buffered.
@@ -201,14 +205,14 @@ class WebSocketProtocol(PacedReader):
         While memory is short, the outbox is held below `SEND_BUFFER`. The transport then calls no `resume_writing`.
         """
         context = self._context
-        if self.buffered() <= min(context.settings.send_buffer, context.memory.allowance) / 2:
+        if self._transport.get_write_buffer_size() <= min(context.settings.send_buffer, context.memory.allowance) / 2:
             self.session.outbox.release()
 
     def _flush(self) -> None:
         """Hand the closing transport to a `FlushingProtocol` if bytes are still buffered."""
         self._deadline = self._context.closing_deadline()
         self._count_closing()
-        if self.buffered():
+        if self._transport.get_write_buffer_size():
             self._context.timeouts.discard(self)
             FlushingProtocol(self._context, self._transport, self._counted_block).start()
 
