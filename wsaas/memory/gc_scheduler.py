@@ -5,9 +5,11 @@ import sys
 import time
 from collections.abc import Callable
 
-GC_THRESHOLDS = (2_000, 3, 1 << 30)
-"""Thresholds of the three generations. The first two have few objects and are collected in a millisecond. Collecting
-the third visits all objects of all clients while everything waits, so only `GcScheduler` does it."""
+GC_THRESHOLDS = (2_000, 1, 1 << 30)
+"""Thresholds of the three generations. The first two have few objects and are collected in a millisecond. The second is
+collected with every other collection of the first: objects are visited no more often than with a higher threshold, but
+fewer at a time. Collecting the third visits all objects of all clients while everything waits, so only `GcScheduler`
+does it."""
 
 GC_INTERVAL_S = 60.0
 """Minimum seconds between two full collections."""
