@@ -16,10 +16,11 @@ from wsaas.grammar import GROUP_NAME_FORM, is_group_name
 from wsaas.http import media_type
 from wsaas.http.request import Request, too_large
 from wsaas.http.serialize import OK
+from wsaas.sessions.group import Group
 from wsaas.sessions.publication import ACCEPTING, Closing, Publication, Recipients, SharedMessage
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
-from wsaas.sessions.session_state import OPEN, State
+from wsaas.sessions.session_state import OPEN
 
 EVERYONE: Final = ""
 """The channel of publishes to all clients. No group has this name."""
@@ -55,11 +56,12 @@ class GroupResource:
     def publish(self, request: Request, name: str) -> Response:
         """Send the body as one message to each member of the group."""
         _check_name(name)
-        return self._publish(request, name, partial(self._groups.members, name), ACCEPTING)
+        recipients = partial(Recipients, partial(self._groups.members, name), ACCEPTING)
+        return self._publish(request, name, recipients, partial(self._groups.group, name))
 
     def publish_to_all(self, request: Request) -> Response:
         """Send the body as one message to each client that the backend has accepted."""
-        return self._publish(request, EVERYONE, self._registry.live, (OPEN,))
+        return self._publish(request, EVERYONE, partial(Recipients, self._registry.live, (OPEN,)))
 
     def close(self, request: Request, name: str) -> Response:
         """Close each member, with the code and reason that the body asks for, 1000 without one."""
@@ -101,13 +103,14 @@ class GroupResource:
         self,
         request: Request,
         channel: str,
-        find: Callable[[], Collection[Session]],
-        states: tuple[State, ...],
+        recipients: Callable[[Collection[str]], Recipients],
+        find_group: Callable[[], Group[Session]] | None = None,
     ) -> Response:
+        """Publish to the `recipients` that are left when the ids in `except` are excluded."""
         message = SharedMessage(*read_message(request, self._max_message_size))
         query = read_query(request)
         excluded = frozenset(filter(None, query.get("except", "").split(",")))
-        publication = Publication(message, Recipients(find, states, excluded), closes_slow=_closes_slow(query))
+        publication = Publication(message, recipients(excluded), find_group=find_group, closes_slow=_closes_slow(query))
         return self._runner.run(publication, channel, request)
 
     def _forward(self, request: Request, connection_id: str) -> Response:

@@ -58,6 +58,11 @@ class ConnectionInfo(Subject):
         self.since = self.last_seen = clock.now()
         self.subprotocol: str | None = None
 
+    def count_sent(self, messages: int, size: int) -> None:
+        """Count messages that were sent to the client, `size` bytes in total. Negative numbers correct the count."""
+        self.messages_out += messages
+        self.bytes_out += size
+
     def note_close(self, close: Close) -> None:
         """Record a Close that went over the wire. Only the first counts."""
         if self.close is NO_CLOSE:

@@ -4,21 +4,11 @@ A group exists while it has members. Membership lives with the process that hold
 the connection.
 """
 
-from collections.abc import Collection
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Collection, Iterable
+from typing import Generic
 
 from wsaas.errors import TooManyGroups
-
-
-class HasId(Protocol):
-    """A client that can be a member."""
-
-    @property
-    def id(self) -> str:
-        """The connection's id."""
-
-
-Member = TypeVar("Member", bound=HasId)
+from wsaas.sessions.group import Group, Member, Membership
 
 
 class Groups(Generic[Member]):
@@ -27,57 +17,72 @@ class Groups(Generic[Member]):
     `limit`: groups that one client may be in (`MAX_GROUPS`). A client that is in no group takes no memory here.
     """
 
-    __slots__ = ("_joined", "_members", "_names", "limit")
+    __slots__ = ("_groups", "_joined", "_memberships", "limit")
 
     def __init__(self, limit: int) -> None:
         """Let a client be in at most `limit` groups."""
         self.limit = limit
+        self._groups: dict[str, Group[Member]] = {}
         self._joined = 0
-        self._members: dict[str, dict[str, Member]] = {}
-        # By the id of a client, then by group: the number of the join.
-        self._names: dict[str, dict[str, int]] = {}
+        # By the id of a client, then by group.
+        self._memberships: dict[str, dict[str, Membership]] = {}
+
+    def group(self, name: str) -> Group[Member]:
+        """Return the group `name`; one without members if there is none."""
+        return self._groups.get(name) or Group(name, self._memberships)
 
     def members(self, name: str) -> Collection[Member]:
         """Return the members of the group `name`, in the order in which they joined. Changes when they do."""
-        group = self._members.get(name)
-        return () if group is None else group.values()
+        return self.group(name).members.values()
 
     def names(self, member_id: str) -> list[str]:
         """Return the groups of a client, in the order in which it joined them."""
-        return list(self._names.get(member_id, ()))
+        return list(self._memberships.get(member_id, ()))
 
     def order(self, member_id: str, name: str) -> int:
         """Return a number of a member of the group `name` that is higher for those who joined later, never 0."""
-        return self._names[member_id][name]
+        return self._memberships[member_id][name].order
 
     def join(self, member: Member, name: str) -> None:
         """Add `member` to the group `name`; harmless when it is a member. Raises `TooManyGroups`."""
-        names = self._names.get(member.id, {})
-        if name in names:
+        memberships = self._memberships.get(member.id, {})
+        if name in memberships:
             return
-        if len(names) >= self.limit:
+        if len(memberships) >= self.limit:
             raise TooManyGroups(f"This connection is in {self.limit} groups already, as many as MAX_GROUPS allows.")
+        group = self._groups[name] = self.group(name)
         self._joined += 1
-        names[name] = self._joined
-        self._names[member.id] = names
-        self._members.setdefault(name, {})[member.id] = member
+        memberships[name] = group.add(member, self._joined)
+        self._memberships[member.id] = memberships
 
     def leave(self, member_id: str, name: str) -> None:
         """Remove a client from the group `name`; harmless when it is not a member."""
-        names = self._names.get(member_id)
-        if names is not None and name in names:
-            del names[name]
-            if not names:
-                del self._names[member_id]
-            self._remove(member_id, name)
+        memberships = self._memberships.get(member_id)
+        if memberships is not None and name in memberships:
+            membership = memberships.pop(name)
+            if not memberships:
+                del self._memberships[member_id]
+            self._remove(member_id, name, membership)
+
+    def change(self, member: Member, join: Iterable[str], leave: Iterable[str]) -> None:
+        """Let a client join groups, then leave others. Raises `TooManyGroups`."""
+        for name in join:
+            self.join(member, name)
+        for name in leave:
+            self.leave(member.id, name)
 
     def leave_all(self, member_id: str) -> None:
         """Remove a client from all its groups."""
-        for name in self._names.pop(member_id, ()):
-            self._remove(member_id, name)
+        for name, membership in self._memberships.pop(member_id, {}).items():
+            self._remove(member_id, name, membership)
 
-    def _remove(self, member_id: str, name: str) -> None:
-        group = self._members[name]
-        del group[member_id]
-        if not group:
-            del self._members[name]
+    def settle(self, member_id: str) -> None:
+        """Tell a client what its groups have counted for it (see `Group`)."""
+        for name, membership in self._memberships.get(member_id, {}).items():
+            self._groups[name].settle(member_id, membership)
+
+    def _remove(self, member_id: str, name: str, membership: Membership) -> None:
+        group = self._groups[name]
+        group.remove(member_id, membership)
+        if not group.members:
+            del self._groups[name]

@@ -9,6 +9,7 @@ from wsaas.sessions.session import Services, Session
 def information(session: Session, services: Services) -> dict[str, Any]:
     """Return the JSON object of `session`; once the connection has ended, with its close code and reason."""
     clock, info = services.clock, session.info
+    session.settle()
     fields = {
         "id": info.id,
         "ws_uri": session.ws_uri,

@@ -6,6 +6,7 @@ from typing import Final
 
 from wsaas.events import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
+from wsaas.sessions.group import Group
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN, State
 from wsaas.websocket.frames import Encoder
@@ -47,20 +48,20 @@ class NamedClients:
             self.ids.append(connection_id)
 
 
-class SharedMessage:
-    """A message for many clients. `frames`: by encoder, one for all clients that agreed on the same compression."""
+class SharedMessage(dict[Encoder, bytes]):
+    """A message for many clients: its frame by encoder. All that agreed on the same compression share a frame."""
 
-    __slots__ = ("data", "frames", "opcode")
+    __slots__ = ("data", "opcode")
 
     def __init__(self, opcode: int, data: bytes) -> None:
         """Take the payload `data`, which is valid UTF-8 if `opcode` is TEXT."""
+        super().__init__()
         self.data = data
-        self.frames: dict[Encoder, bytes] = {}
         self.opcode = opcode
 
-    def frame(self, encode: Encoder) -> bytes:
-        """Make the frame of an encoder that is not in `frames` yet."""
-        frame = self.frames[encode] = encode(self.opcode, self.data)
+    def __missing__(self, encode: Encoder) -> bytes:
+        """Make the frame of an encoder when it is first used. Finding it again takes no call in Python."""
+        frame = self[encode] = encode(self.opcode, self.data)
         return frame
 
 
@@ -70,18 +71,24 @@ class Publication(FanOut):
     `sent`: to how many it was sent. `slow`: the clients that were skipped, as `SEND_BUFFER` bytes wait for them.
     """
 
-    __slots__ = ("_closes_slow", "_message", "_pending", "_recipients", "sent", "slow")
+    __slots__ = ("_closes_slow", "_find_group", "_group", "_message", "_pending", "_recipients", "sent", "slow")
 
     def __init__(
         self,
         message: SharedMessage,
         recipients: Recipients,
         *,
+        find_group: Callable[[], Group[Session]] | None = None,
         closes_slow: bool = False,
     ) -> None:
-        """Send `message` to `recipients`. `closes_slow`: close those that are skipped as slow, with 1013."""
+        """Send `message` to `recipients`. `closes_slow`: close those that are skipped as slow, with 1013.
+
+        `find_group`: returns the group that `recipients` are the members of, which then counts the message for them.
+        """
         super().__init__()
         self._closes_slow = closes_slow
+        self._find_group = find_group
+        self._group: Group[Session] | None = None
         self._message = message
         self._pending: Iterator[Session] | None = None
         self._recipients = recipients
@@ -90,29 +97,54 @@ class Publication(FanOut):
 
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Send to the next clients."""
-        if self._pending is None:
-            self._pending = iter([*self._recipients.find()])
-        message = self._message
-        frames, size = message.frames, len(message.data)
+        pending = self._pending or self._begin()
+        message, size = self._message, len(self._message.data)
         excluded, states = self._recipients.excluded, self._recipients.states
-        for session in self._pending:
-            if session.state in states and not (excluded and session.id in excluded):
-                encode = session.encode
-                if session.send_frame(frames.get(encode) or message.frame(encode), size):
-                    self.sent += 1
-                else:
-                    self._skip(session)
+        group = self._group
+        # The members for which the group does not count the message: usually none.
+        left = {} if group is None else group.left
+        for session in pending:
+            if session.state not in states or (excluded and session.id in excluded):
+                self._uncount(session)
+            elif session.send_frame(message[session.encode]):
+                self.sent += 1
+                if group is None or (left and session.id in left):
+                    session.info.count_sent(1, size)
+            else:
+                self._skip(session)
             if timer() >= end:
+                if group is not None:
+                    group.note_reached(session.id)
                 return False
+        if group is not None:
+            group.end_publish()
         return True
 
     def summary(self) -> Summary:
         """Return how many clients it was sent to, and the slow ones."""
         return {"sent": self.sent, "slow": self.slow.ids, "slow_count": self.slow.count}
 
+    def _begin(self) -> Iterator[Session]:
+        if self._find_group is None:
+            self._pending = iter([*self._recipients.find()])
+        else:
+            self._group = self._find_group()
+            self._pending = iter(self._group.begin_publish(len(self._message.data)))
+        return self._pending
+
+    def _uncount(self, session: Session) -> None:
+        """Correct the count of a client that is not sent the message. Before its turn, its group has counted it."""
+        group = self._group
+        if group is not None and session.id not in group.left:
+            session.info.count_sent(-1, -len(self._message.data))
+
     def _skip(self, session: Session) -> None:
+        self._uncount(session)
         self.slow.add(session.id)
         if self._closes_slow:
+            if self._group is not None:
+                # Closing it ends its membership.
+                self._group.note_reached(session.id)
             session.close(Reason.SLOW_CLIENT)
 
 

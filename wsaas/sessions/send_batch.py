@@ -133,13 +133,11 @@ class SendBatch(FanOut):
                 self.remote.setdefault(prefix, RemotePart()).add(message, to)
             elif session is None or not (session.state is OPEN or session.state is CONNECTING):
                 self.gone.add(to)
+            elif session.send_frame(message[session.encode]):
+                session.info.count_sent(1, len(message.data))
+                self.sent += 1
             else:
-                encode = session.encode
-                frame = message.frames.get(encode) or message.frame(encode)
-                if session.send_frame(frame, len(message.data)):
-                    self.sent += 1
-                else:
-                    self.slow.add(to)
+                self.slow.add(to)
             if timer() >= end:
                 return False
         for part in self.remote.values():

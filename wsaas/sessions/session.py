@@ -90,10 +90,7 @@ class Session(OutboxListener):
         """Represent the client that sent `handshake`. The caller calls `attach` next."""
         self.encode: frames.Encoder = frames.deflating(handshake.agreement) if handshake.agreement else frames.encode
         self._services = services
-        self.connection = NO_CONNECTION
-        # Of the connection. A publish to many clients spends most of its time in Python on waiting for memory that is
-        # not in the cache, so on the way to the transport there is no other object.
-        self._transport = NO_CONNECTION.transport
+        self.attach(NO_CONNECTION)
         self.discards_messages = False
         self.info = info
         self.outbox = Outbox(services, info, self)
@@ -150,11 +147,12 @@ class Session(OutboxListener):
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection has ended.")
-        if not self.send_frame(self.encode(opcode, data), len(data)):
+        if not self.send_frame(self.encode(opcode, data)):
             raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
+        self.info.count_sent(1, len(data))
 
-    def send_frame(self, frame: bytes, size: int) -> bool:
-        """Send `frame`, a message of `size` bytes that `encode` returned. Only while CONNECTING or OPEN.
+    def send_frame(self, frame: bytes) -> bool:
+        """Send `frame`, which `encode` returned. Only while CONNECTING or OPEN. The caller counts the message.
 
         Returns False, and sends nothing, if more than `SEND_BUFFER` bytes would wait for the client.
         """
@@ -164,11 +162,12 @@ class Session(OutboxListener):
             if waiting + len(frame) > self._services.send_limit:
                 return False
             self._services.memory.note(len(frame))
-        info = self.info
-        info.messages_out += 1
-        info.bytes_out += size
         transport.write(frame)
         return True
+
+    def settle(self) -> None:
+        """Count what the groups of the client were sent, so that the counters in `info` are complete."""
+        self._services.groups.settle(self.info.id)
 
     def close(self, reason: Reason, code: int = 0, text: str | None = None) -> None:
         """Close with the code and text of `reason`, unless others are given; do nothing if it is closing already.
@@ -203,8 +202,7 @@ class Session(OutboxListener):
 
     def attach(self, connection: ClientConnection) -> None:
         """Send to, and control, `connection` from now on."""
-        self.connection = connection
-        self._transport = connection.transport
+        self.connection, self._transport = connection, connection.transport
 
     def open(self, subprotocol: str | None) -> None:
         """Change to OPEN; the caller calls `attach` next."""
@@ -231,13 +229,15 @@ class Session(OutboxListener):
         self.outbox.listener = NO_LISTENER
         self._services.listener.session_finished(self)
 
+    disconnect_delivered = finish
+
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
     def requested(self, actions: Actions) -> None:
         """Do what the backend asks for; once the client has disconnected, only the context still counts."""
         if self.state is OPEN:
             try:
-                self._change_groups(actions)
+                self._services.groups.change(self, actions.join, actions.leave)
             except errors.TooManyGroups as error:
                 self.undelivered(Reason.UNDELIVERED, f"the backend's Ws-Join cannot be done: {error.message}")
                 return
@@ -264,10 +264,6 @@ class Session(OutboxListener):
         """Set `closed.disconnect`: no message is under way any more, so all counters are final."""
         closed.disconnect = self.info.disconnect()
 
-    def disconnect_delivered(self) -> None:
-        """Finish the session."""
-        self.finish()
-
     def disconnect_failed(self, why: str) -> None:
         """Finish, and pass the DELETE on to the listener; the connection stays in the journal."""
         log_lost_disconnect(self.ws_uri, why)
@@ -288,18 +284,9 @@ class Session(OutboxListener):
         if self.state is not CLOSED:
             self.connection.resume()
 
-    def _change_groups(self, actions: Actions) -> None:
-        """Join and leave groups. Raises `TooManyGroups`."""
-        groups = self._services.groups
-        for name in actions.join:
-            groups.join(self, name)
-        for name in actions.leave:
-            groups.leave(self.id, name)
-
     def _reply(self, reply: Message) -> None:
         """Send the backend's message to the client. If much waits then, the outbox is held until the client reads."""
-        self.info.messages_out += 1
-        self.info.bytes_out += len(reply.data)
+        self.info.count_sent(1, len(reply.data))
         self._transport.write(self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
         if self.buffered > self._services.send_limit:
             self.outbox.hold()
@@ -310,9 +297,8 @@ class Session(OutboxListener):
         self.state = state
         self.reason = self.reason or reason
         if logger.isEnabledFor(DEBUG):
-            logger.debug(
-                "%s: state %s (%s)", self.ws_uri, state.value, self.reason.value if self.reason else "accepted"
-            )
+            why = self.reason.value if self.reason else "accepted"
+            logger.debug("%s: state %s (%s)", self.ws_uri, state.value, why)
 
     def _set_closed(self, reason: Reason, code: int = 0, text: str = "") -> None:
         """Change to CLOSED. `code`, `text`: from the Close that went over the wire; 0 if there was none."""

@@ -194,6 +194,7 @@ class WebSocketProtocol(PacedReader):
     def _ping(self, now: float) -> None:
         self._pinged_at = now
         self._progress = None
+        self.session.settle()
         if self.session.info.messages_out:
             progress = SendProgress(self._transport)
             self._progress = progress if progress.remaining else None

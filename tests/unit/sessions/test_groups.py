@@ -1,7 +1,7 @@
 """Tests of the membership of groups."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import strategies as st
@@ -9,7 +9,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wsaas.errors import TooManyGroups
 from wsaas.grammar import is_group_name
+from wsaas.sessions.group import SentCounter
 from wsaas.sessions.groups import Groups
+
+
+class Uncounted(SentCounter):
+    """Counts nothing: nothing is published here."""
+
+    def count_sent(self, messages, size):
+        raise AssertionError(messages, size)
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,7 @@ class Client:
     """A client that can be a member."""
 
     id: str
+    info: SentCounter = field(default_factory=Uncounted, compare=False)
 
 
 ADA, BOB = Client("ada"), Client("bob")

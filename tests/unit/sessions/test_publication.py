@@ -4,7 +4,7 @@ import math
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.fakes import (
     FakeClock,
@@ -49,12 +49,16 @@ class Rig:
         self.webhook.calls.pop()[1](Accepted(None, None, groups))
         return session
 
-    def recipients(self, **values):
-        return Recipients(lambda: self.groups.members("room"), **values)
+    def recipients(self, group="room", **values):
+        return Recipients(lambda: self.groups.members(group), **values)
 
-    def publication(self, text=b"hello", *, closes_slow=False, **values):
-        message = SharedMessage(frames.TEXT, text)
-        return Publication(message, self.recipients(**values), closes_slow=closes_slow)
+    def publication(self, text=b"hello", *, closes_slow=False, group="room", **values):
+        return Publication(
+            SharedMessage(frames.TEXT, text),
+            self.recipients(group, **values),
+            find_group=lambda: self.groups.group(group),
+            closes_slow=closes_slow,
+        )
 
     def publish(self, text=b"hello", **values):
         """Publish to all members in one slice."""
@@ -72,13 +76,19 @@ def written(session):
     return session.connection.written
 
 
+def sent(session):
+    """Return the numbers of messages and of bytes that were sent, as everybody sees them."""
+    session.settle()
+    return session.info.messages_out, session.info.bytes_out
+
+
 def test_each_member_gets_the_message_once():
     rig = Rig(3)
     other = rig.admit()
     publication = rig.publish()
     assert publication.summary() == {"sent": 3, "slow": [], "slow_count": 0}
     assert [written(each) for each in rig.members] == [[HELLO]] * 3
-    assert [(each.info.messages_out, each.info.bytes_out) for each in rig.members] == [(1, 5)] * 3
+    assert [sent(each) for each in rig.members] == [(1, 5)] * 3
     assert written(other) == []
 
 
@@ -125,7 +135,7 @@ def test_clients_in_other_states_can_be_left_out():
     waiting = start_session(rig.registry, FakePendingClient())
     rig.groups.join(waiting, "room")
     assert rig.publish(states=(OPEN,)).sent == 1
-    assert waiting.info.messages_out == 0
+    assert sent(waiting) == (0, 0)
 
 
 def test_a_slow_member_is_skipped_and_named():
@@ -134,7 +144,7 @@ def test_a_slow_member_is_skipped_and_named():
     publication = rig.publish()
     assert publication.summary() == {"sent": 2, "slow": [rig.members[1].id], "slow_count": 1}
     assert rig.members[1].state is OPEN
-    assert rig.members[1].info.messages_out == 0
+    assert sent(rig.members[1]) == (0, 0)
     rig.members[1].connection.backlog = 93
     assert rig.publish().sent == 3
 
@@ -273,6 +283,98 @@ def test_a_member_that_is_being_closed_gets_no_message_behind_its_close():
     assert written(rig.members[1]) == [frames.encode_close(1001, "going away")]
 
 
+# Counting.
+
+
+def test_between_two_slices_members_are_counted_that_have_had_their_turn():
+    rig = Rig(3)
+    publication = rig.publication()
+    rig.slice(publication)
+    assert [sent(each) for each in rig.members] == [(1, 5), (0, 0), (0, 0)]
+    rig.slice(publication)
+    assert [sent(each) for each in rig.members] == [(1, 5), (1, 5), (0, 0)]
+    while not rig.slice(publication):
+        pass
+    assert [sent(each) for each in rig.members] == [(1, 5)] * 3
+    rig.slice(rig.publication())
+    assert [sent(each) for each in rig.members] == [(2, 10), (1, 5), (1, 5)]
+
+
+def test_a_slice_that_ends_with_a_member_that_has_left_is_counted_for_those_before_it():
+    rig = Rig(3)
+    publication = rig.publication()
+    rig.slice(publication, 0)
+    rig.groups.leave(rig.members[2].id, "room")
+    rig.slice(publication, 2)
+    assert [sent(each) for each in rig.members] == [(1, 5)] * 3
+
+
+def test_a_slice_that_ends_with_a_member_that_it_has_closed_is_counted_for_those_before_it():
+    rig = Rig(3, send_buffer="100")
+    rig.members[1].connection.backlog = 100
+    rig.slice(rig.publication(closes_slow=True), 2)
+    assert [sent(each) for each in rig.members] == [(1, 5), (0, 0), (0, 0)]
+
+
+def test_a_member_that_left_during_a_publish_is_counted_once_for_the_next_one():
+    rig = Rig(2)
+    publication = rig.publication()
+    rig.slice(publication, 0)
+    rig.groups.leave(rig.members[1].id, "room")
+    rig.groups.join(rig.members[1], "room")
+    while not rig.slice(publication):
+        pass
+    rig.publish()
+    assert [sent(each) for each in rig.members] == [(2, 10)] * 2
+
+
+def test_a_member_that_leaves_or_returns_between_two_slices_is_counted_once():
+    rig = Rig(4)
+    publication = rig.publication()
+    rig.slice(publication)
+    for each in rig.members[:3]:
+        rig.groups.leave(each.id, "room")
+    for each in rig.members[:2]:
+        rig.groups.join(each, "room")
+    assert [sent(each) for each in rig.members] == [(1, 5), (0, 0), (0, 0), (0, 0)]
+    while not rig.slice(publication):
+        pass
+    assert [sent(each) for each in rig.members] == [(1, 5)] * 4
+
+
+def test_a_client_that_joins_is_not_counted_for_what_was_published_before():
+    rig = Rig(1)
+    rig.publish()
+    publication = rig.publication()
+    rig.slice(publication, 0)
+    late = rig.admit("room")
+    assert rig.slice(publication)
+    assert (sent(rig.members[0]), sent(late)) == ((2, 10), (0, 0))
+
+
+def test_a_client_is_counted_for_all_its_groups():
+    rig = Rig()
+    client = rig.admit("room", "hall")
+    rig.publish()
+    rig.publish(b"hi", group="hall")
+    rig.publish(group="hall")
+    client.send(frames.TEXT, b"you")
+    assert sent(client) == (4, 15)
+    rig.publish()
+    client.lost()
+    disconnect = client.info.disconnect()
+    assert (disconnect.messages_out, client.info.bytes_out) == (5, 20)
+
+
+def test_members_that_are_excluded_closing_or_slow_are_not_counted():
+    rig = Rig(4, send_buffer="100")
+    rig.members[1].close(Reason.SHUTDOWN)
+    rig.members[2].connection.backlog = 100
+    for closes_slow in (False, True):
+        rig.publish(excluded=frozenset({rig.members[0].id}), closes_slow=closes_slow)
+    assert [sent(each) for each in rig.members] == [(0, 0), (0, 0), (0, 0), (2, 10)]
+
+
 # Closing.
 
 
@@ -320,7 +422,8 @@ class PublishMachine(RuleBasedStateMachine):
     """Publishes to groups whose members come, go and stall, and compares what each client gets with a model.
 
     The model has one list of members and one queue of publishes for each group. A publish copies the members when it
-    begins, which is when all earlier ones of its group are done.
+    begins, which is when all earlier ones of its group are done. The frames that a client got are also what it must be
+    counted to have got, whenever somebody looks and once it has disconnected.
     """
 
     PER_SLICE = 2
@@ -335,6 +438,13 @@ class PublishMachine(RuleBasedStateMachine):
         self.names = {}
         self.work = {}
         self.begun = {}
+        # The number of each publish, by its text.
+        self.texts = {}
+
+    @initialize(count=st.integers(0, 5))
+    def begin_with_members(self, count):
+        for _ in range(count):
+            self.connect({"red"})
 
     @rule(names=st.sets(NAMES))
     def connect(self, names):
@@ -369,28 +479,69 @@ class PublishMachine(RuleBasedStateMachine):
     def stall(self, data, backlog):
         self.connections[data.draw(st.sampled_from(self.clients)).id].backlog = backlog
 
-    @rule(name=NAMES, closes_slow=st.booleans())
-    def publish(self, name, closes_slow):
+    @rule(data=st.data(), name=NAMES, closes_slow=st.booleans())
+    def publish(self, data, name, closes_slow):
+        number = len(self.work) + 1
+
+        def find_group():
+            group = self.rig.groups.group(name)
+            self.begun[number] = set(group.members) - excluded
+            return group
+
+        ids = [each.id for each in self.clients]
+        excluded = data.draw(st.frozensets(st.sampled_from(ids), max_size=2)) if ids else frozenset()
+        message = SharedMessage(frames.TEXT, b"%d;" % number * data.draw(st.sampled_from([1, 3])))
+        recipients = self.rig.recipients(name, excluded=excluded)
+        work = Publication(message, recipients, find_group=find_group, closes_slow=closes_slow)
+        self.names[number], self.work[number] = name, work
+        self.texts[message.data] = number
+        self.queue.start(work, name)
+
+    @rule()
+    def publish_to_all(self):
+        """Publish to all clients: this is counted for each of them, beside what the groups count."""
         number = len(self.work) + 1
 
         def find():
-            members = [*self.rig.groups.members(name)]
-            self.begun[number] = {each.id for each in members}
-            return members
+            clients = self.rig.registry.live()
+            self.begun[number] = {each.id for each in clients}
+            return clients
 
-        message = SharedMessage(frames.TEXT, b"%d" % number)
-        work = Publication(message, Recipients(find), closes_slow=closes_slow)
-        self.names[number], self.work[number] = name, work
-        self.queue.start(work, name)
+        message = SharedMessage(frames.TEXT, b"%d;" % number)
+        work = Publication(message, Recipients(find, (OPEN,)))
+        self.names[number], self.work[number] = "", work
+        self.texts[message.data] = number
+        self.queue.start(work, "")
 
     @rule()
     def turn(self):
         self.rig.clock.turn()
 
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def look(self, data):
+        client = data.draw(st.sampled_from(self.clients))
+        assert sent(client) == self.counted(client)
+
+    def texts_of(self, client):
+        """Return the messages that a client got, in order."""
+        written = self.connections[client.id].written
+        return [frame[2:] for frame in written if frame[0] & 0x0F == frames.TEXT]
+
     def received(self, client):
         """Return the numbers of the publishes that a client got, in order."""
-        written = self.connections[client.id].written
-        return [int(frame[2:]) for frame in written if frame[0] & 0x0F == frames.TEXT]
+        return [self.texts[text] for text in self.texts_of(client)]
+
+    def counted(self, client):
+        """Return how many messages a client got, and their bytes."""
+        texts = self.texts_of(client)
+        return len(texts), sum(map(len, texts))
+
+    @invariant()
+    def a_client_that_has_disconnected_is_counted_completely(self):
+        for client in self.clients:
+            if client.state is State.CLOSED:
+                assert (client.info.messages_out, client.info.bytes_out) == self.counted(client)
 
     @invariant()
     def each_message_arrives_at_most_once_and_only_at_members(self):
@@ -402,7 +553,7 @@ class PublishMachine(RuleBasedStateMachine):
     @invariant()
     def messages_to_a_group_arrive_in_the_order_of_the_publishes(self):
         for client in self.clients:
-            for name in ("red", "green"):
+            for name in ("red", "green", ""):
                 numbers = [number for number in self.received(client) if self.names[number] == name]
                 assert numbers == sorted(numbers)
 
@@ -416,6 +567,8 @@ class PublishMachine(RuleBasedStateMachine):
     def teardown(self):
         while len(self.queue):
             self.rig.clock.turn()
+        for client in self.clients:
+            assert sent(client) == self.counted(client)
         for number, work in self.work.items():
             assert work.is_done
             # A member that is still open has either got the message, or was slow.

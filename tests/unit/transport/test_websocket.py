@@ -9,6 +9,7 @@ from wsaas import errors
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Undeliverable
 from wsaas.events import Message, Opened, Reason
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
+from wsaas.sessions.publication import Publication, Recipients, SharedMessage
 from wsaas.sessions.session_state import State
 from wsaas.transport.departed import FlushingProtocol
 from wsaas.transport.websocket import WebSocketProtocol
@@ -813,6 +814,20 @@ def test_a_slow_client_that_reads_messages_is_not_closed_although_its_pong_is_la
     rig.pass_time(15.0)
     rig.pass_time(15.0)
     assert rig.session.reason is Reason.TIMED_OUT
+
+
+def test_a_slow_client_that_was_only_published_to_is_not_closed_while_it_reads(rig):
+    groups = rig.session._services.groups
+    groups.join(rig.session, "room")
+    message = SharedMessage(frames.TEXT, b"x")
+    recipients = Recipients(lambda: groups.members("room"))
+    publication = Publication(message, recipients, find_group=lambda: groups.group("room"))
+    assert publication.advance(lambda: 0.0, 1.0)
+    rig.transport.backlog = 100_000
+    for _ in range(4):
+        rig.pass_time(15.0)
+        rig.transport.backlog -= 1000
+    assert rig.session.state is State.OPEN
 
 
 def test_a_client_with_nothing_buffered_when_it_was_pinged_is_closed_in_time(rig):

@@ -1,0 +1,134 @@
+"""One group of clients: its members, and the count of what was published to all of them."""
+
+from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
+
+
+class SentCounter(Protocol):
+    """Counts what was sent to a client."""
+
+    def count_sent(self, messages: int, size: int) -> None:
+        """Count messages that were sent to the client, `size` bytes in total. Negative numbers correct the count."""
+
+
+class GroupMember(Protocol):
+    """A client that can be a member."""
+
+    @property
+    def id(self) -> str:
+        """The connection's id."""
+
+    @property
+    def info(self) -> SentCounter:
+        """The counters of the connection."""
+
+
+Member = TypeVar("Member", bound=GroupMember)
+
+
+class Membership:
+    """The membership of one client in one group.
+
+    `order`: the number of the join. `messages`, `size`: the totals of the group up to which the client was told.
+    """
+
+    __slots__ = ("messages", "order", "size")
+
+    def __init__(self, order: int, messages: int, size: int) -> None:
+        """Begin with these totals, as a client that joins gets nothing of what was published before."""
+        self.messages = messages
+        self.order = order
+        self.size = size
+
+
+class Group(Generic[Member]):
+    """The members of a group, in the order in which they joined.
+
+    A publish is counted once for all members when it begins. Counting each delivery would write to the memory of each
+    client, which takes longer than everything else that Python does for a delivery. A client is told how many messages
+    it was sent when somebody asks (`settle`), and when it leaves.
+
+    While a publish is under way, it has reached the members up to a certain order. Members behind that are told later.
+    Only one publish is under way at a time. `left`: the orders of the members that left before it reached them, by id.
+    They still get the message, but it is not counted for them here.
+    """
+
+    __slots__ = (
+        "_last",
+        "_memberships",
+        "_messages",
+        "_name",
+        "_newest",
+        "_publish_size",
+        "_reached",
+        "_size",
+        "left",
+        "members",
+    )
+
+    def __init__(self, name: str, memberships: Mapping[str, Mapping[str, Membership]]) -> None:
+        """Start without members. `memberships`: of all clients, by their ids, then by group."""
+        # The orders of the members that the publish has to reach: those after `_reached`, up to `_last`.
+        self._last = 0
+        self._reached = 0
+        self._memberships = memberships
+        self._messages = 0
+        self._name = name
+        self._newest = 0
+        self._publish_size = 0
+        self._size = 0
+        self.left: dict[str, int] = {}
+        self.members: dict[str, Member] = {}
+
+    # The members.
+
+    def add(self, member: Member, order: int) -> Membership:
+        """Add `member`. `order`: higher than that of all members."""
+        self._newest = order
+        self.members[member.id] = member
+        return Membership(order, self._messages, self._size)
+
+    def remove(self, member_id: str, membership: Membership) -> None:
+        """Remove a member, and tell it what it was sent."""
+        self.settle(member_id, membership)
+        if self._is_ahead(membership):
+            self.left[member_id] = membership.order
+        del self.members[member_id]
+
+    def settle(self, member_id: str, membership: Membership) -> None:
+        """Tell a member what it was sent since it was told last."""
+        messages, size = self._messages, self._size
+        if self._is_ahead(membership):
+            messages -= 1
+            size -= self._publish_size
+        if messages != membership.messages:
+            self.members[member_id].info.count_sent(messages - membership.messages, size - membership.size)
+            membership.messages, membership.size = messages, size
+
+    # The publish that is under way.
+
+    def begin_publish(self, size: int) -> list[Member]:
+        """Count a message of `size` bytes for all members, and return them. They are reached in this order."""
+        self._last, self._reached = self._newest, 0
+        self._messages += 1
+        self._publish_size = size
+        self._size += size
+        return [*self.members.values()]
+
+    def note_reached(self, member_id: str) -> None:
+        """Note that all members up to this one had their turn, at the end of a slice and before it is closed."""
+        order = self.left.get(member_id)
+        if order is None:
+            membership = self._memberships.get(member_id, {}).get(self._name)
+            # A member that was closed was noted before that.
+            order = membership.order if membership is not None else 0
+        self._reached = max(self._reached, order)
+
+    def end_publish(self) -> None:
+        """Note that all members had their turn."""
+        self._last = 0
+        self.left.clear()
+
+    def _is_ahead(self, membership: Membership) -> bool:
+        """Return whether the publish has yet to reach a member."""
+        return self._reached < membership.order <= self._last
