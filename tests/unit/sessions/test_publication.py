@@ -162,6 +162,17 @@ def test_a_slow_member_can_be_closed():
     assert rig.publish().sent == 2
 
 
+def test_a_publish_to_all_clients_can_close_a_slow_one_too():
+    rig = Rig(2, send_buffer="100")
+    slow = rig.members[0]
+    slow.connection.backlog = 100
+    publication = Publication(SharedMessage(frames.TEXT, b"hello"), Recipients(rig.registry.live), closes_slow=True)
+    assert publication.advance(rig.timer, math.inf)
+    assert publication.summary() == {"sent": 1, "slow": [slow.id], "slow_count": 1}
+    assert [each.info.messages_out for each in rig.members] == [0, 1]
+    assert slow.reason is Reason.SLOW_CLIENT
+
+
 def test_a_slow_client_that_waits_for_the_backend_is_told_to_come_back():
     rig = Rig(send_buffer="10")
     pending = FakePendingClient()
