@@ -6,6 +6,7 @@ import os
 import stat
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from tests.support.stage import Node, Stage, received_close
 from tests.support.waiting import with_timeout
@@ -126,6 +127,10 @@ async def test_pushes_to_one_client_by_changing_workers_keep_their_order(stage: 
     assert [int(await with_timeout(client.recv())) for _ in range(90)] == list(range(90))
 
 
+async def take(client: ClientConnection, count: int) -> list[int]:
+    return [int(await with_timeout(client.recv())) for _ in range(count)]
+
+
 async def call(worker: Node, names: list[str], numbers: range) -> set[int]:
     raw = await worker.raw()
     statuses = set()
@@ -145,7 +150,7 @@ async def test_30_000_pushes_by_many_callers_arrive_once_each(stage: Stage) -> N
         asyncio.ensure_future(call(workers[caller % 3], names, range(caller * per_caller, (caller + 1) * per_caller)))
         for caller in range(30)
     ]
-    received = [[int(await with_timeout(client.recv())) for _ in range(2500)] for client, _ in clients]
+    received = [await take(client, 2500) for client, _ in clients]
     assert {status for statuses in await asyncio.gather(*calling) for status in statuses} == {200}
     assert sorted(number for numbers in received for number in numbers) == list(range(30_000))
     for numbers in received:

@@ -162,6 +162,15 @@ def test_a_slow_member_can_be_closed():
     assert rig.publish().sent == 2
 
 
+def test_a_publish_to_all_clients_is_sliced_too():
+    rig = Rig(2)
+    publication = Publication(SharedMessage(frames.TEXT, b"hello"), Recipients(rig.registry.live))
+    assert not rig.slice(publication)
+    assert [each.info.messages_out for each in rig.members] == [1, 0]
+    assert rig.slice(publication, 2)
+    assert [each.info.messages_out for each in rig.members] == [1, 1]
+
+
 def test_a_publish_to_all_clients_can_close_a_slow_one_too():
     rig = Rig(2, send_buffer="100")
     slow = rig.members[0]
