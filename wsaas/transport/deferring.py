@@ -22,11 +22,12 @@ class DeferrableProtocol(asyncio.Protocol, ABC):
 
     @abstractmethod
     def continue_with(
-        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool
+        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool, is_last: bool
     ) -> None:
         """Send the `response` to `request`, then handle `data`, which was buffered meanwhile.
 
-        `is_write_paused`: whether writing is paused because the caller does not read its responses.
+        `is_write_paused`: whether writing is paused because the caller does not read its responses. `is_last`: whether
+        the caller has closed its side, so nothing follows `data`.
         """
 
     @abstractmethod
@@ -45,7 +46,16 @@ class DeferringProtocol(asyncio.Protocol):
     deadline, or when the node stops, the request is answered with 504.
     """
 
-    __slots__ = ("_connection", "_context", "_data", "_deferred", "_is_write_paused", "_request", "_transport")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_data",
+        "_deferred",
+        "_is_half_closed",
+        "_is_write_paused",
+        "_request",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -60,6 +70,7 @@ class DeferringProtocol(asyncio.Protocol):
         self._context = context
         self._data = b""
         self._deferred = deferred
+        self._is_half_closed = False
         self._is_write_paused = False
         self._request = request
         self._transport = transport
@@ -75,6 +86,11 @@ class DeferringProtocol(asyncio.Protocol):
         self._data += data
         if len(self._data) > MAX_BUFFERED_BYTES:
             self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Keep the connection open: a caller may close its side after its last request."""
+        self._is_half_closed = True
+        return True
 
     def pause_writing(self) -> None:
         """Stop reading: the caller does not read its responses."""
@@ -115,4 +131,10 @@ class DeferringProtocol(asyncio.Protocol):
             return
         self._context.timeouts.replace(self, self._connection)
         self._transport.set_protocol(self._connection)
-        self._connection.continue_with(self._request, response, self._data, is_write_paused=self._is_write_paused)
+        self._connection.continue_with(
+            self._request,
+            response,
+            self._data,
+            is_write_paused=self._is_write_paused,
+            is_last=self._is_half_closed,
+        )

@@ -40,17 +40,20 @@ class HttpProtocol(HttpConnection):
     Responses are sent in the order of their requests. The responses to a batch of pipelined requests are sent in one
     write. `_is_first`: no request was answered yet. `_is_queued`: the connection waits for its turn in the run queue.
 
+    `_is_half_closed`: the caller has closed its side, so the connection ends when all requests are answered.
+
     `_waiting`: a request whose response is deferred, and this response. If anything happens before it is there, a
     `DeferringProtocol` takes over the transport. Usually nothing does, which saves two changes of the protocol for each
     push that is forwarded.
     """
 
-    __slots__ = ("_is_first", "_is_queued", "_waiting")
+    __slots__ = ("_is_first", "_is_half_closed", "_is_queued", "_waiting")
 
     def __init__(self, site: Site) -> None:
         """Serve `site`."""
         super().__init__(site)
         self._is_first = True
+        self._is_half_closed = False
         self._is_queued = False
         self._waiting: tuple[Request, DeferredResponse] | None = None
 
@@ -81,6 +84,10 @@ class HttpProtocol(HttpConnection):
                 self._serve(0.0 if self._site.context.run_queue.waiting else SLICE_S)
             if self._parser.phase is BODY:
                 self._site.context.memory.note(len(data))
+
+    def eof_received(self) -> bool:
+        """Close, but only after a deferred response: a caller may close its side after its last request."""
+        return self._waiting is not None and self._hand_over(self._waiting).eof_received()
 
     def pause_writing(self) -> None:
         """Stop answering until the peer has read earlier responses."""
@@ -118,20 +125,22 @@ class HttpProtocol(HttpConnection):
             super().close_gracefully()
 
     def continue_with(
-        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool
+        self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool, is_last: bool
     ) -> None:
         """Send the deferred `response` to `request`, then serve `data`, which was buffered meanwhile."""
         self._deadline = AT_NEXT_CHECK
         self._is_first = False
+        self._is_half_closed |= is_last
         self._is_write_paused = is_write_paused
         self._parser.receive(data)
-        is_last = self._parser.phase is CLOSED or not request.keep_alive
         serialized = serialize(response, self._site.context.clock.wall(), request)
-        if is_last:
+        if self._parser.phase is CLOSED or not request.keep_alive:
             self._end(serialized)
+            if self._is_half_closed:
+                self.close_gracefully()
             return
         self._transport.write(serialized)
-        if not is_write_paused and (data or self._parser.pending or self._parser.is_busy):
+        if not is_write_paused and (data or self._is_half_closed or self._parser.pending or self._parser.is_busy):
             self._resume()
 
     def _serve(self, seconds: float) -> None:
@@ -212,13 +221,14 @@ class HttpProtocol(HttpConnection):
         if waiting is None or self._transport.is_closing():
             return
         request, parser = waiting[0], self._parser
-        if response is OK and request.method == b"PUT" and request.version == "1.1" and parser.is_idle:
+        is_usual = response is OK and request.method == b"PUT" and request.version == "1.1"
+        if is_usual and parser.is_idle and not self._is_half_closed:
             # The usual case: a push that came alone.
             self._is_first = False
             self._transport.write(serialize_ok(int(self._site.context.clock.wall())))
             self._deadline = AT_NEXT_CHECK
         else:
-            self.continue_with(request, response, b"", is_write_paused=False)
+            self.continue_with(request, response, b"", is_write_paused=False, is_last=False)
 
     def _hand_over(self, waiting: tuple[Request, DeferredResponse]) -> DeferringProtocol:
         """Let a `DeferringProtocol` wait for the deferred response."""
@@ -245,5 +255,9 @@ class HttpProtocol(HttpConnection):
         """Answer received requests, and continue to read when all are answered."""
         if not self._transport.is_closing():
             self._serve(SLICE_S)
-            if not (self._is_queued or self._is_write_paused):
+            if self._is_queued or self._is_write_paused:
+                return
+            if not self._is_half_closed:
                 self._transport.resume_reading()
+            elif self._waiting is None:
+                self.close_gracefully()

@@ -226,6 +226,50 @@ def test_a_caller_that_goes_away_cancels_its_request(rig):
     assert rig.transport.writes == []
 
 
+@pytest.mark.parametrize("behind", [b"", NOTHING, remote(b"Connection: close")])
+def test_a_caller_that_has_closed_its_side_gets_all_responses(rig, behind):
+    rig.receive(remote() + behind)
+    assert rig.transport.protocol.eof_received()
+    assert not rig.transport.closed
+    rig.peer.answer(GONE)
+    if rig.is_deferring:
+        assert rig.responses() == [(410, "GONE", False)]
+        assert not rig.transport.closed
+        rig.peer.answer()
+        assert rig.responses() == [(200, "OK", True)]
+    else:
+        assert [response[0] for response in rig.responses()] == [410, 404][: 1 + bool(behind)]
+    assert rig.transport.closed
+    rig.transport.lose()
+    assert rig.timeouts.connections == []
+
+
+def test_the_second_response_to_a_caller_that_has_closed_its_side_may_be_a_usual_one(rig):
+    rig.receive(remote() * 2)
+    assert rig.transport.protocol.eof_received()
+    rig.peer.answer()
+    assert not rig.transport.closed
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False), (200, "OK", False)]
+    assert rig.transport.closed
+
+
+def test_a_caller_that_has_closed_its_side_and_reads_slowly_gets_all_responses(rig):
+    rig.receive(remote() + NOTHING)
+    assert rig.transport.protocol.eof_received()
+    rig.transport.protocol.pause_writing()
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert not rig.transport.closed
+    rig.transport.protocol.resume_writing()
+    assert rig.responses() == [(404, "NOT_FOUND", False)]
+    assert rig.transport.closed
+
+
+def test_a_caller_that_closes_its_side_without_a_request_is_closed(rig):
+    assert not rig.transport.protocol.eof_received()
+
+
 @pytest.mark.parametrize("behind", [b"", NOTHING])
 def test_a_response_to_a_connection_that_closes_is_dropped(rig, behind):
     rig.receive(remote())
