@@ -25,6 +25,38 @@ async def test_a_push_by_any_worker_reaches_the_client(stage: Stage) -> None:
             assert await with_timeout(client.recv()) == f"by {number}"
 
 
+async def test_a_caller_that_closes_its_side_after_its_last_request_gets_all_answers(stage: Stage) -> None:
+    first, second = await stage.workers(2)
+    client, name = await second.admit()
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for worker in (first, second):
+        for requests in (push(name, b"hi"), push(name, b"hi") + health + push(name, b"hi")):
+            raw = await worker.raw()
+            raw.send(requests)
+            raw.half_close()
+            for _ in range(requests.count(b"HTTP/1.1")):
+                assert (await raw.answer()).status == 200
+            assert await with_timeout(raw.reader.read()) == b""
+            raw.close()
+    assert [await with_timeout(client.recv()) for _ in range(6)] == ["hi"] * 6
+
+
+async def test_many_large_requests_for_another_worker_are_all_taken(stage: Stage) -> None:
+    first, second = await stage.workers(2)
+    clients = [await second.admit() for _ in range(3)]
+    names = [name for _, name in clients]
+    body = b"x" * 1_000_000
+    callers = [await first.raw() for _ in range(12)]
+    for number, raw in enumerate(callers):
+        raw.send(push(names[number % 3], body))
+    for client, _ in clients:
+        for _ in range(4):
+            assert len(await with_timeout(client.recv())) == len(body)
+    assert [(await raw.answer()).status for raw in callers] == [200] * 12
+    for raw in callers:
+        raw.close()
+
+
 async def test_a_binary_push_stays_binary_and_bad_text_is_refused_by_the_owner(stage: Stage) -> None:
     here, there = await stage.workers(2)
     client, name = await there.admit()

@@ -29,8 +29,9 @@ PEER_TIMEOUT_S: Final = 5.0
 MAX_OUTSTANDING: Final = 4096
 """Requests on one link that wait for their responses."""
 
-MAX_UNSENT: Final = 4 * 1024 * 1024
-"""Bytes of requests that the peer has not read yet. One request always fits."""
+MAX_UNSENT: Final = 64 * 1024 * 1024
+"""Bytes of requests that the peer has not read yet. One request always fits. A peer that works reads them in
+milliseconds, so only a peer that hangs should ever make a caller wait."""
 
 NEVER: Final = float("inf")
 
