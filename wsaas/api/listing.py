@@ -104,7 +104,7 @@ class Lists:
         for prefix, peer in [*processes.items()]:
             if prefix == here:
                 target = _target(path, {**query, "after": str(Cursor(here, after))})
-                answers.ask(partial(peer.get, target), page.add_page)
+                answers.ask(partial(peer.get, target), partial(page.add_page, peer.name))
             else:
                 state = {"state": query["state"]} if "state" in query else {}
                 target = _target(path, {**state, "limit": "1"})
@@ -149,27 +149,34 @@ class _Page:
         self._error: OutgoingResponse | None = None
         self._then = then
 
-    def add_page(self, answer: OutgoingResponse) -> None:
-        """Show the page of a peer. If it does not answer, its answer is the response."""
+    def add_page(self, name: str, answer: OutgoingResponse) -> None:
+        """Show the page of the peer `name`. If it does not answer, the next page is that of the next process."""
         if answer.status == OK.status:
             found = orjson.loads(answer.body)
             self._content |= {"connections": found["connections"], "next": found["next"]}
             self._add(found)
-        elif answer.status != Gone.status:
+        elif answer.status == BadRequest.status:
             self._error = answer
+        else:
+            self._add_missing(name, answer)
 
     def add_total(self, name: str, answer: OutgoingResponse) -> None:
         """Add the total of a peer."""
         if answer.status == OK.status:
             self._add(orjson.loads(answer.body))
-        elif answer.status != Gone.status:
-            self._content["code"] = "PARTIAL"
-            self._content["missing"].append(name)
+        else:
+            self._add_missing(name, answer)
 
     def response(self) -> OutgoingResponse:
         if self._error is not None:
             return self._error
         return OutgoingResponse(200, orjson.dumps({**self._content, "next": self._content["next"] or self._then}))
+
+    def _add_missing(self, name: str, answer: OutgoingResponse) -> None:
+        """Name a peer that has not answered, unless it has ended."""
+        if answer.status != Gone.status:
+            self._content["code"] = "PARTIAL"
+            self._content["missing"].append(name)
 
     def _add(self, other: Content) -> None:
         content = self._content

@@ -143,6 +143,20 @@ def test_a_batch_is_forwarded_as_lines_with_the_recipients_of_the_peer_alone():
     assert (answers[0].json["sent"], answers[0].json["gone"]) == (3, [other])
 
 
+@pytest.mark.parametrize("status", [410, 503, 504])
+def test_a_list_goes_on_behind_the_page_of_a_peer_that_does_not_answer(status):
+    first, second = FakeProcess("worker 2"), FakeProcess("worker 3")
+    rig = PeersRig(**{"--------": first, "zzzzzzzz": second})
+    _, answers = rig.defer("GET", "/connections")
+    first.answer(status, code="X")
+    second.answer(200, code="OK", total=3, started_at="2026-01-01T00:00:00Z")
+    content = answers[0].json
+    expected = ("OK", []) if status == 410 else ("PARTIAL", ["worker 2"])
+    assert (content["code"], content["missing"]) == expected
+    assert (content["total"], content["connections"]) == (4, [])
+    assert content["next"] == f"{rig.registry.prefix}0"
+
+
 @pytest.mark.parametrize("status", [410, 503])
 def test_a_list_without_the_answer_of_a_peer_says_so_unless_it_ended(status):
     peer = FakeProcess("worker 2")
