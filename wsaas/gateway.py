@@ -212,6 +212,10 @@ class Gateway:
         """Give up the addresses for clients and REST requests. Connections stay open."""
         self._listeners.close_public()
 
+    def stop_accepting_clients(self) -> None:
+        """Let other workers have new clients from now on. A REST API with an address of its own is still served."""
+        self._listeners.close_clients()
+
     async def run(self) -> bool:
         """Serve until `stop` is called, then drain; return whether everything was delivered."""
         await self._stop.wait()

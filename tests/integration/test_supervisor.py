@@ -300,19 +300,28 @@ async def test_a_worker_that_does_not_stop_is_killed(stage: Stage, monkeypatch: 
     assert (first.kills, second.kills) == (0, 1)
 
 
-@pytest.mark.parametrize(("journal", "status"), [(None, 1), ("journal", 0)])
+@pytest.mark.parametrize(("journal", "code", "is_lost"), [(None, -9, True), ("journal", -9, False), (None, 0, False)])
 async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_again_are_lost(
-    stage: Stage, tmp_path: Path, journal: str | None, status: int
+    stage: Stage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    journal: str | None,
+    code: int,
+    *,
+    is_lost: bool,
 ) -> None:
-    stage.expected_errors.append("worker 2 has no successor, as the node is stopping: the DELETEs of its clients")
+    lost = "worker 2 has no successor, as the node is stopping: the DELETEs of its clients are lost"
+    stage.expected_errors.append(lost)
+    caplog.set_level("INFO", "wsaas")
     started = node(stage, **({"journal": tmp_path / journal} if journal else {}))
     first, _ = await started.started()
     for number in (1, 2):
-        (await started.launcher.take(number)).end(0)
-    await wait_until(lambda: len(stage.messages()) == 2)
+        (await started.launcher.take(number)).end(code)
+    await wait_until(lambda: "its successor starts in 0.1 s" in caplog.text)
     started.supervisor.stop()
     first.end()
-    assert await started.status() == status
+    assert await started.status() == (1 if code else 0)
+    assert (lost in caplog.text) is is_lost
     assert len(started.launcher.started) == 3
 
 

@@ -74,6 +74,11 @@ class ServerListeners:
         self._private = Listener(Address(path=path), mode=PRIVATE_MODE)
         await self._private.start(partial(PeerProtocol, Site(context, api, None, gate), pushes))
 
+    def close_clients(self) -> None:
+        """Stop listening for clients, and for REST requests if they have the same address. May be called again."""
+        for listener in self._listeners[:1]:
+            listener.close()
+
     def close_public(self) -> None:
         """Stop listening for clients and REST requests. May be called again."""
         for listener in self._listeners:

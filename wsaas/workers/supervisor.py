@@ -113,14 +113,16 @@ class Supervisor:
         worker.set_state(WAITING)
         delay = worker.delay.after(worker.life())
         when = f"in {delay:g} s" if delay else "at once"
-        logger.warning("%s: its successor starts %s and sends the DELETEs of its clients", how, when)
+        if worker.status:
+            logger.warning("%s: its successor starts %s and sends the DELETEs of its clients", how, when)
+        else:
+            logger.info("%s: its successor starts %s", how, when)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
-        if self.is_stopping() and self._settings.journal is None:
+        if self.is_stopping() and worker.status and self._settings.journal is None:
             logger.error(
                 "%s has no successor, as the node is stopping: the DELETEs of its clients are lost", worker.name
             )
-            worker.status = 1
 
     async def _run_process(self, worker: WorkerProcess) -> str:
         """Run a process of a worker until it ends; return how it ended, for people."""

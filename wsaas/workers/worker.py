@@ -64,11 +64,13 @@ class Worker:
     def terminate(self) -> None:
         """Handle SIGTERM to this worker alone: drain. A second one cuts the drain short.
 
-        What is not delivered is left to the successor, unless the supervisor stops the node, too.
+        New clients get to the other workers. What is not delivered is left to the successor, unless the supervisor
+        stops the node, too.
         """
         self._sigterms += 1
         if self._sigterms > 1:
             self._gateway.hurry()
+        self._gateway.stop_accepting_clients()
         self._stop()
 
     def _received(self, message: Message) -> None:
