@@ -114,10 +114,10 @@ def of_worker(settings: Settings, index: int) -> Settings:
     count = settings.workers
     return replace(
         settings,
-        api_connections=max(1, settings.api_connections // count),
+        api_connections=settings.api_connections // count,
         control_listen=control,
         max_memory=settings.max_memory and settings.max_memory // count,
-        max_owed_disconnects=max(1, settings.max_owed_disconnects // count),
+        max_owed_disconnects=settings.max_owed_disconnects // count,
         ws_hostname=name,
     )
 
@@ -223,6 +223,12 @@ def _check_workers(settings: Settings) -> None:
     """Raise `SettingError` if there cannot be so many workers."""
     if settings.workers > 1 and not hasattr(os, "memfd_create"):
         raise SettingError(f"WORKERS='{settings.workers}': only Linux distributes clients among processes: set it to 1")
+    for name in ("api_connections", "max_owed_disconnects"):
+        if getattr(settings, name) < settings.workers:
+            raise SettingError(
+                f"{name.upper()}='{getattr(settings, name)}': expected at least 1 for each worker (WORKERS="
+                f"{settings.workers})"
+            )
     needed = settings.workers * MIN_LIMIT
     if settings.max_memory and settings.max_memory < needed:
         raise SettingError(

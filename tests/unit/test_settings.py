@@ -556,6 +556,14 @@ def test_the_port_in_the_public_name_needs_no_workers(control, port):
             {"max_memory": "134217727", "workers": "2"},
             "MAX_MEMORY='134217727': expected at least 134217728 for WORKERS=2",
         ),
+        (
+            {"api_connections": "2", "workers": "3"},
+            "API_CONNECTIONS='2': expected at least 1 for each worker (WORKERS=3)",
+        ),
+        (
+            {"max_owed_disconnects": "1", "workers": "2"},
+            "MAX_OWED_DISCONNECTS='1': expected at least 1 for each worker (WORKERS=2)",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_workers_are_refused(given, error):
@@ -565,10 +573,10 @@ def test_settings_that_do_not_fit_the_workers_are_refused(given, error):
 
 
 def test_workers_divide_what_belongs_to_a_process():
-    limits = {"api_connections": "100", "max_owed_disconnects": "2", "max_connections": "9", "workers": "3"}
+    limits = {"api_connections": "100", "max_owed_disconnects": "8", "max_connections": "9", "workers": "3"}
     settings = given_as_variables(**limits, max_memory="300000000", max_connections_per_address="5")
     worker = of_worker(settings, 0)
-    assert (worker.api_connections, worker.max_owed_disconnects, worker.max_memory) == (33, 1, 100_000_000)
+    assert (worker.api_connections, worker.max_owed_disconnects, worker.max_memory) == (33, 2, 100_000_000)
     assert (worker.max_connections, worker.max_connections_per_address) == (9, 5)
     unlimited = given_as_variables(max_memory="0", workers="3")
     assert of_worker(unlimited, 0).max_memory == 0

@@ -109,7 +109,7 @@ class GroupResource:
         """Publish to the `recipients` that are left when the ids in `except` are excluded."""
         message = SharedMessage(*read_message(request, self._max_message_size))
         query = read_query(request)
-        excluded = frozenset(filter(None, query.get("except", "").split(",")))
+        excluded = frozenset(each.rpartition("/")[2] for each in query.get("except", "").split(",") if each)
         publication = Publication(message, recipients(excluded), find_group=find_group, closes_slow=_closes_slow(query))
         return self._runner.run(publication, channel, request)
 

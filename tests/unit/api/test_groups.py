@@ -182,6 +182,7 @@ def test_members_can_be_excepted(rig, path):
     ids = [session.id for session in rig.sessions]
     assert rig.ask("PUT", f"{path}?except={ids[0]},{ids[2]},,{UNKNOWN}", body=b"hello").json["sent"] == 1
     assert rig.written() == [[], [HELLO], []]
+    assert rig.ask("PUT", f"{path}?except=localhost:8080/{ids[0]}", body=b"hello").json["sent"] == 2
     assert rig.ask("PUT", f"{path}?except=", body=b"hello").json["sent"] == 3
 
 
