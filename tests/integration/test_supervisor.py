@@ -312,7 +312,6 @@ async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_aga
 ) -> None:
     lost = "worker 2 has no successor, as the node is stopping: the DELETEs of its clients are lost"
     stage.expected_errors.append(lost)
-    caplog.set_level("INFO", "wsaas")
     started = node(stage, **({"journal": tmp_path / journal} if journal else {}))
     first, _ = await started.started()
     for number in (1, 2):
