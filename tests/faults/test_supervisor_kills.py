@@ -16,6 +16,8 @@ from tests.support.processes import Client, WorkersNode, is_alive, workers
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
