@@ -142,11 +142,10 @@ class Lists:
 class _Page:
     """A page of one process, with the totals of all. `then`: the cursor of the next process."""
 
-    __slots__ = ("_content", "_error", "_then")
+    __slots__ = ("_content", "_then")
 
     def __init__(self, own: Content, then: str | None) -> None:
         self._content = own
-        self._error: OutgoingResponse | None = None
         self._then = then
 
     def add_page(self, name: str, answer: OutgoingResponse) -> None:
@@ -155,8 +154,6 @@ class _Page:
             found = orjson.loads(answer.body)
             self._content |= {"connections": found["connections"], "next": found["next"]}
             self._add(found)
-        elif answer.status == BadRequest.status:
-            self._error = answer
         else:
             self._add_missing(name, answer)
 
@@ -168,8 +165,6 @@ class _Page:
             self._add_missing(name, answer)
 
     def response(self) -> OutgoingResponse:
-        if self._error is not None:
-            return self._error
         return OutgoingResponse(200, orjson.dumps({**self._content, "next": self._content["next"] or self._then}))
 
     def _add_missing(self, name: str, answer: OutgoingResponse) -> None:
