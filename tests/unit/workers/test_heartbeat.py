@@ -1,0 +1,45 @@
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from wsaas.workers import heartbeat as module
+from wsaas.workers.channel import Channel
+from wsaas.workers.heartbeat import Heartbeat
+from wsaas.workers.worker_process import WorkerProcess
+from wsaas.workers.worker_state import REACHABLE, STARTING
+
+
+class ChannelDouble:
+    """Counts pings, and signals when there are enough."""
+
+    def __init__(self, enough: int) -> None:
+        self.are_enough = asyncio.Event()
+        self.enough = enough
+        self.pings = 0
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert message == {"ping": True}
+        self.pings += 1
+        if self.pings == self.enough:
+            self.are_enough.set()
+
+
+def test_only_workers_that_others_can_reach_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PING_INTERVAL_S", 0.001)
+
+    async def beat() -> None:
+        waiting, starting, reachable = workers = [WorkerProcess(index) for index in range(3)]
+        channel = ChannelDouble(3)
+        for worker in (starting, reachable):
+            worker.channel = cast(Channel, channel)
+            worker.set_state(STARTING)
+        reachable.set_state(REACHABLE)
+        heartbeat = Heartbeat(workers, start_limit=1.0)
+        heartbeat.start()
+        await asyncio.wait_for(channel.are_enough.wait(), 10.0)
+        heartbeat.stop()
+        assert channel.pings == 3
+        assert [worker.unanswered for worker in (waiting, starting, reachable)] == [0, 3, 3]
+
+    asyncio.run(beat())
