@@ -29,7 +29,8 @@ Member = TypeVar("Member", bound=GroupMember)
 class Membership:
     """The membership of one client in one group.
 
-    `order`: the number of the join. `messages`, `size`: the totals of the group up to which the client was told.
+    `order`: the number of the join. `messages`, `size`: the totals of the group that the counters of the
+    client include.
     """
 
     __slots__ = ("messages", "order", "size")
@@ -45,12 +46,12 @@ class Group(Generic[Member]):
     """The members of a group, in the order in which they joined.
 
     A publish is counted once for all members when it begins. Counting each delivery would write to the memory of each
-    client, which takes longer than everything else that Python does for a delivery. A client is told how many messages
-    it was sent when somebody asks (`settle`), and when it leaves.
+    client, which takes longer than everything else that Python does for a delivery. The counters of
+    a client are brought up to date when they are read (`settle`), and when it leaves.
 
-    While a publish is under way, it has reached the members up to a certain order. Members behind that are told later.
-    Only one publish is under way at a time. `left`: the orders of the members that left before it reached them, by id.
-    They still get the message, but it is not counted for them here.
+    While a publish is under way, it has reached the members up to a certain order. The counters of members behind that
+    do not include it yet. Only one publish is under way at a time. `left`: the orders of the members that left before
+    it reached them, by id. They still get the message, but it is not counted for them here.
     """
 
     __slots__ = (
@@ -89,14 +90,14 @@ class Group(Generic[Member]):
         return Membership(order, self._messages, self._size)
 
     def remove(self, member_id: str, membership: Membership) -> None:
-        """Remove a member, and tell it what it was sent."""
+        """Remove a member, after its counters are brought up to date."""
         self.settle(member_id, membership)
         if self._is_ahead(membership):
             self.left[member_id] = membership.order
         del self.members[member_id]
 
     def settle(self, member_id: str, membership: Membership) -> None:
-        """Tell a member what it was sent since it was told last."""
+        """Bring the counters of a member up to date."""
         messages, size = self._messages, self._size
         if self._is_ahead(membership):
             messages -= 1

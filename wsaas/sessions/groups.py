@@ -77,7 +77,7 @@ class Groups(Generic[Member]):
             self._remove(member_id, name, membership)
 
     def settle(self, member_id: str) -> None:
-        """Tell a client what its groups have counted for it (see `Group`)."""
+        """Bring the counters of a client up to date (see `Group`)."""
         for name, membership in self._memberships.get(member_id, {}).items():
             self._groups[name].settle(member_id, membership)
 
