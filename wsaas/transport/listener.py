@@ -10,10 +10,12 @@ import fcntl
 import os
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import Any
 
 from wsaas.access import is_loopback_host
 from wsaas.setting_types import Address
@@ -29,6 +31,10 @@ LOCK_TIMEOUT_S = 5.0
 """Seconds to wait for the lock on a directory. Another process that starts holds it for about a millisecond."""
 
 _LOCK_RETRY_S = 0.005
+
+
+_KEEPS_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""From Python 3.13 on, a server would remove the file of a socket that other workers still accept from."""
 
 
 class Listener:
@@ -99,7 +105,7 @@ class Listener:
 
     async def _serve_unix(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG))
+        self._servers.append(await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG, **_KEEPS_FILE))
 
 
 def bind(address: Address, *, shared: bool = False) -> list[socket.socket]:
