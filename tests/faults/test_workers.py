@@ -200,7 +200,7 @@ async def test_a_worker_that_dies_while_it_is_published_to(stage: Stage) -> None
         return sent
 
     publishing = [asyncio.ensure_future(publish(number)) for number in range(40)]
-    # Its listener and its links end while publishes are on their way; then the others are told.
+    # Its listener and its links end while publishes are on their way; then the others get the new table.
     dying = asyncio.ensure_future(workers[2].drain())
     await asyncio.wait_for(dying, 20)
     introduce(workers[:2])
