@@ -169,7 +169,7 @@ async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> t
     """Return by how many milliseconds the ticks were late, and the longest collection of each generation."""
     limit = str(2 * clients)
     with descriptors(4 * clients + 1000):
-        gateway = await start(loop, MAX_CONNECTIONS=limit, **SETTINGS)
+        gateway = await start(loop, time.perf_counter, MAX_CONNECTIONS=limit, **SETTINGS)
     crowd = Crowd(gateway)
     for _ in range(clients):
         await crowd.connect()
