@@ -105,7 +105,7 @@ class Gateway:
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
-        self._file_sources = file_sources(settings, self._certificates, api.tokens, webhook.signer)
+        self._file_sources = file_sources(settings, self._certificates, api.tokens, webhook.signer, None)
 
     @property
     def addresses(self) -> list[Address]:

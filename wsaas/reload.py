@@ -3,16 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-from wsaas.api.bearer_tokens import BearerTokens
-from wsaas.delivery.signature import Signer
 from wsaas.errors import SettingError
 from wsaas.log import logger
 from wsaas.settings import Settings, read_secret
 from wsaas.transport.certificates import Certificates
 
-TLS_FILES = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca")
-SECRET_FILES = ("control_token_file", "api_secret_file")
+TLS_FILES = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca", "cluster_tls_ca", "node_tls_ca")
+SECRET_FILES = ("control_token_file", "api_secret_file", "cluster_secret_file")
+
+
+class SecretHolder(Protocol):
+    """Uses the values of a secret."""
+
+    def replace(self, values: tuple[bytes, ...], /) -> None:
+        """Use `values` from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +33,15 @@ class FileSource:
     load: Callable[[], None]
 
 
-def file_sources(
-    settings: Settings, certificates: Certificates, tokens: BearerTokens, signer: Signer | None
-) -> list[FileSource]:
-    """Return the file sources in `settings`."""
+def file_sources(settings: Settings, certificates: Certificates, *holders: SecretHolder | None) -> list[FileSource]:
+    """Return the file sources in `settings`.
+
+    `holders`: what uses the content of each of `SECRET_FILES`, None for a secret that is not used.
+    """
     sources = []
     if shown := _shown(settings, TLS_FILES):
         sources.append(FileSource(shown, certificates.load))
-    for name, holder in zip(SECRET_FILES, (tokens, signer), strict=True):
+    for name, holder in zip(SECRET_FILES, holders, strict=True):
         if (shown := _shown(settings, [name])) and holder is not None:
             sources.append(FileSource(shown, partial(_load_secret, settings, name, holder)))
     return sources
@@ -58,7 +65,7 @@ def _reload(source: FileSource) -> None:
         logger.info("reloaded: %s", source.shown)
 
 
-def _load_secret(settings: Settings, name: str, holder: BearerTokens | Signer) -> None:
+def _load_secret(settings: Settings, name: str, holder: SecretHolder) -> None:
     holder.replace(read_secret(name, getattr(settings, name)))
 
 

@@ -233,7 +233,7 @@ def address(text: str) -> Address:
     number = _integer(port)
     if number > MAX_PORT:
         raise ValueError
-    return Address("" if host in {"", "*"} else _host(host), number)
+    return Address("" if host in {"", "*"} else host_name(host), number)
 
 
 @accepting("host:port, host:first-last for a range of ports, or unix:/path")
@@ -350,7 +350,7 @@ def subprotocols(text: str) -> tuple[str, ...]:
     return names
 
 
-def _host(text: str) -> str:
+def host_name(text: str) -> str:
     """Parse a host name, or an IPv6 address in brackets.
 
     A zone may follow the address after `%`, or after `%25` as in a URL (RFC 6874 section 2).
@@ -375,4 +375,4 @@ def _split(text: str) -> tuple[str, str, int, str]:
     port = int(authority[2] or _PORTS[scheme])
     if not 0 < port <= MAX_PORT:
         raise ValueError
-    return scheme, _host(authority[1]), port, target
+    return scheme, host_name(authority[1]), port, target

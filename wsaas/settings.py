@@ -18,6 +18,7 @@ from wsaas.memory.limit import MIN_LIMIT
 from wsaas.setting_groups import (
     REQUIRED,
     BackendSettings,
+    ClusterSettings,
     GeneralSettings,
     HandshakeSettings,
     JournalSettings,
@@ -40,6 +41,7 @@ MAX_SECRET_FILE_SIZE = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
+    ClusterSettings,
     TrustSettings,
     JournalSettings,
     HandshakeSettings,
@@ -98,6 +100,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     settings = Settings(**found)
     _check_ports(settings)
     _check_workers(settings)
+    _check_cluster(settings)
     return settings if settings.workers > 1 else of_worker(settings, 0)
 
 
@@ -106,11 +109,13 @@ def of_worker(settings: Settings, index: int) -> Settings:
 
     `max_connections` and `max_connections_per_address` are not divided: the workers count their clients together.
     """
-    control, name = settings.control_listen, settings.ws_hostname
+    control, name, node = settings.control_listen, settings.ws_hostname, settings.node_address
     if control is not None and control.ports > 1:
         control = Address(control.host, control.port + index)
     if name.needs_port:
         name = name.with_port((control or listen_address(settings)).port)
+    if node is not None and node.needs_port:
+        node = node.with_port((control or listen_address(settings)).port)
     count = settings.workers
     return replace(
         settings,
@@ -118,6 +123,7 @@ def of_worker(settings: Settings, index: int) -> Settings:
         control_listen=control,
         max_memory=settings.max_memory and settings.max_memory // count,
         max_owed_disconnects=settings.max_owed_disconnects // count,
+        node_address=node,
         ws_hostname=name,
     )
 
@@ -194,19 +200,24 @@ def _parse(setting: "Field[Any]", text: str | None) -> Any:
 
 
 def _check_ports(settings: Settings) -> None:
-    """Raise `SettingError` if the ports of the REST API and `WS_HOSTNAME` do not fit together."""
-    name, control, clients = settings.ws_hostname, settings.control_listen, settings.listen
-    many = control is not None and control.ports > 1
-    if not name.needs_port:
-        if many:
-            raise SettingError(
-                f"CONTROL_LISTEN={str(control)!r}: each worker has one port of a range, so WS_HOSTNAME has to contain "
-                f"{PORT_PLACEHOLDER}"
-            )
-        return
-    shown = f"WS_HOSTNAME={name.text!r}"
-    if clients is None:
+    """Raise `SettingError` if the ports of the REST API, `WS_HOSTNAME` and `NODE_ADDRESS` do not fit together."""
+    control = settings.control_listen
+    names = {"WS_HOSTNAME": settings.ws_hostname, "NODE_ADDRESS": settings.node_address}
+    needing = {variable: name for variable, name in names.items() if name is not None and name.needs_port}
+    if not needing and control is not None and control.ports > 1:
+        raise SettingError(
+            f"CONTROL_LISTEN={str(control)!r}: each worker has one port of a range, so WS_HOSTNAME has to contain "
+            f"{PORT_PLACEHOLDER}"
+        )
+    for name, value in needing.items():
+        _check_placeholder(settings, f"{name}={value.text!r}")
+
+
+def _check_placeholder(settings: Settings, shown: str) -> None:
+    """Raise `SettingError` if there are no ports for the placeholder in a setting. `shown`: the setting, for people."""
+    if settings.listen is None and settings.ws_hostname.needs_port:
         raise SettingError(f"{shown}: {PORT_PLACEHOLDER} is no address for clients: set LISTEN")
+    control, clients = settings.control_listen, listen_address(settings)
     rest = control or clients
     if not rest.port:
         raise SettingError(f"{shown}: {PORT_PLACEHOLDER} needs a CONTROL_LISTEN with a port that is not 0")
@@ -215,8 +226,17 @@ def _check_ports(settings: Settings) -> None:
             f"{shown}: {PORT_PLACEHOLDER} needs a port for each of {settings.workers} workers: set CONTROL_LISTEN to a "
             f"range of at least {settings.workers} ports, such as {_example(rest, settings.workers)}"
         )
-    if many and rest.port <= clients.port < rest.port + rest.ports:
+    if rest.ports > 1 and rest.port <= clients.port < rest.port + rest.ports:
         raise SettingError(f"CONTROL_LISTEN={str(control)!r}: the range contains the port of LISTEN={str(clients)!r}")
+
+
+def _check_cluster(settings: Settings) -> None:
+    """Raise `SettingError` if `CLUSTER` lacks a setting that it needs."""
+    if settings.cluster and settings.node_address is None:
+        raise SettingError(
+            "NODE_ADDRESS is not set: CLUSTER needs the host and port at which the other nodes reach the REST API of "
+            "this node, such as NODE_ADDRESS=10.0.0.5:8081"
+        )
 
 
 def _check_workers(settings: Settings) -> None:

@@ -36,15 +36,34 @@ def test_each_setting_with_a_secret_or_a_pem_file_is_reloaded():
     [
         ({}, []),
         (
-            {"tls_cert": "/c", "tls_key": "/k", "control_tls_ca": "/a", "api_tls_ca": "/b"},
-            ["TLS_CERT='/c', TLS_KEY='/k', CONTROL_TLS_CA='/a', API_TLS_CA='/b'"],
+            {
+                "tls_cert": "/c",
+                "tls_key": "/k",
+                "control_tls_ca": "/a",
+                "api_tls_ca": "/b",
+                "cluster_tls_ca": "/n",
+                "node_tls_ca": "/o",
+            },
+            [
+                ", ".join(
+                    f"{name}='/{letter}'"
+                    for name, letter in [
+                        ("TLS_CERT", "c"),
+                        ("TLS_KEY", "k"),
+                        ("CONTROL_TLS_CA", "a"),
+                        ("API_TLS_CA", "b"),
+                        ("CLUSTER_TLS_CA", "n"),
+                        ("NODE_TLS_CA", "o"),
+                    ]
+                )
+            ],
         ),
         ({"api_tls_ca": "/b"}, ["API_TLS_CA='/b'"]),
     ],
 )
 def test_tls_files_are_loaded_together(files, shown):
     certificates = FakeCertificates()
-    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None)
+    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None, None)
     assert [source.shown for source in sources] == shown
     for source in sources:
         source.load()
@@ -57,7 +76,7 @@ def test_each_secret_file_is_loaded_by_itself(tmp_path):
     secrets.write_text(SECRET)
     given = make_settings(control_token_file=str(tokens), api_secret_file=str(secrets))
     now, signer = BearerTokens(given.control_token), Signer(given.api_secret)
-    first, second = file_sources(given, FakeCertificates(), now, signer)
+    first, second = file_sources(given, FakeCertificates(), now, signer, None)
     assert (first.shown, second.shown) == (f"CONTROL_TOKEN_FILE='{tokens}'", f"API_SECRET_FILE='{secrets}'")
     before = signer.lines(b"id", 0, b"")
     tokens.write_text("two")
@@ -68,4 +87,4 @@ def test_each_secret_file_is_loaded_by_itself(tmp_path):
     second.load()
     assert signer.lines(b"id", 0, b"") != before
     direct = make_settings(control_token="one", api_secret=SECRET)
-    assert file_sources(direct, FakeCertificates(), now, signer) == []
+    assert file_sources(direct, FakeCertificates(), now, signer, None) == []

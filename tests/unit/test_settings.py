@@ -128,6 +128,15 @@ def test_defaults_are_those_of_the_contract():
         listen_mode=0o666,
         journal=None,
         journal_sync="normal",
+        cluster=(),
+        cluster_name="wsaas",
+        cluster_credentials=None,
+        cluster_tls_ca=None,
+        cluster_secret=(),
+        cluster_secret_file=None,
+        cluster_lease=15,
+        node_address=None,
+        node_tls_ca=None,
     )
 
 
@@ -749,7 +758,11 @@ def test_a_wrong_signing_secret_is_not_shown(text):
     assert message.startswith("API_SECRET=(hidden): expected whsec_ and 24 to 64 random bytes in base64")
 
 
-SECRETS = [("control_token", "s3cret", (b"s3cret",)), ("api_secret", signing_secret(32), (bytes(range(32)),))]
+SECRETS = [
+    ("control_token", "s3cret", (b"s3cret",)),
+    ("api_secret", signing_secret(32), (bytes(range(32)),)),
+    ("cluster_secret", "s" * 16, (b"s" * 16,)),
+]
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), SECRETS)
@@ -840,8 +853,10 @@ def test_a_flag_wins_over_a_variable_for_a_secret_and_for_its_file(tmp_path):
 
 
 def test_settings_do_not_show_secrets():
-    settings = given_as_flags(control_token="t0ken", api_secret=signing_secret(32))
-    assert "t0ken" not in repr(settings)
+    secrets = {"control_token": "t0ken", "api_secret": signing_secret(32), "cluster_secret": "c1uster" * 3}
+    settings = given_as_flags(**secrets, cluster="nats://me:pa55@host", node_address="host:8081")
+    for secret in ("t0ken", "c1uster", "pa55", "me"):
+        assert f"{secret}'" not in repr(settings)
     assert repr(bytes(range(32))) not in repr(settings)
 
 

@@ -17,7 +17,9 @@ _ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,EN
 
 
 class Certificates:
-    """The TLS contexts of one node: for the listeners of `clients` and `control`, and for the `backend`.
+    """The TLS contexts of one node: for the listeners of `clients` and `control`, and for connections.
+
+    Those are connections to the `backend`, to other `nodes`, and to `nats`.
 
     A context is None without TLS. `load` replaces the contexts of new connections; open connections keep theirs.
     """
@@ -28,6 +30,8 @@ class Certificates:
         self.clients: ssl.SSLContext | None = None
         self.control: ssl.SSLContext | None = None
         self.backend: ssl.SSLContext | None = None
+        self.nodes: ssl.SSLContext | None = None
+        self.nats: ssl.SSLContext | None = None
 
     @property
     def backend_name(self) -> str:
@@ -44,7 +48,7 @@ class Certificates:
         """
         self._check()
         settings = self._settings
-        clients = control = backend = None
+        clients = control = backend = nodes = nats = None
         if settings.tls_cert and settings.tls_key:
             clients = control = _server(settings.tls_cert, settings.tls_key)
             if settings.control_tls_ca:
@@ -52,10 +56,17 @@ class Certificates:
                 control.verify_mode = ssl.CERT_REQUIRED
                 _trust(control, "CONTROL_TLS_CA", settings.control_tls_ca)
         if settings.api_uri.scheme == "https":
-            backend = ssl.create_default_context() if settings.api_tls_ca is None else _client(settings.api_tls_ca)
-            backend.minimum_version = ssl.TLSVersion.TLSv1_2
+            backend = _client("API_TLS_CA", settings.api_tls_ca)
             backend.set_alpn_protocols(ALPN_PROTOCOLS)
+        if settings.cluster:
+            nats = _client("CLUSTER_TLS_CA", settings.cluster_tls_ca)
+            nodes = _client("NODE_TLS_CA", settings.node_tls_ca)
+            nodes.set_alpn_protocols(ALPN_PROTOCOLS)
+            if settings.tls_cert and settings.tls_key:
+                # Shown to nodes that ask for it. It was checked above.
+                nodes.load_cert_chain(settings.tls_cert, settings.tls_key)
         self.clients, self.control, self.backend = clients, control, backend
+        self.nodes, self.nats = nodes, nats
 
     def _check(self) -> None:
         settings = self._settings
@@ -70,6 +81,8 @@ class Certificates:
             _refuse("CONTROL_TLS_CA", authorities, "would ask clients for certificates too: set CONTROL_LISTEN")
         if settings.api_tls_ca and settings.api_uri.scheme != "https":
             _refuse("API_TLS_CA", settings.api_tls_ca, "needs a backend with TLS: an API_URI with https://")
+        if settings.cluster_tls_ca and not any(server.is_tls for server in settings.cluster):
+            _refuse("CLUSTER_TLS_CA", settings.cluster_tls_ca, "needs NATS servers with TLS: tls:// in CLUSTER")
 
 
 def _server(cert: Path, key: Path) -> ssl.SSLContext:
@@ -92,10 +105,14 @@ def _server(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _client(authorities: Path) -> ssl.SSLContext:
-    """Return a context for connections to the backend that trusts only `authorities`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _trust(context, "API_TLS_CA", authorities)
+def _client(name: str, authorities: Path | None) -> ssl.SSLContext:
+    """Return a context for connections that trusts only `authorities` (the setting `name`), or else the system's."""
+    if authorities is None:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _trust(context, name, authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

@@ -1,5 +1,6 @@
 """TLS files: the contexts that are made of them, and the errors about files that cannot be used."""
 
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -244,3 +245,64 @@ def test_an_unusable_file_changes_nothing(authority):
     with pytest.raises(SettingError):
         certificates.load()
     assert (certificates.clients, certificates.control, certificates.backend) == before
+
+
+# A cluster
+
+
+CLUSTER = {"cluster": "tls://nats.test", "node_address": "https://10.0.0.5:8081"}
+
+
+def test_without_a_cluster_there_is_no_tls_for_it():
+    certificates = make()
+    assert certificates.nats is None
+    assert certificates.nodes is None
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_the_certificates_of_nats_and_of_other_nodes_are_always_verified(authority, private):
+    files = {"cluster_tls_ca": authority.path, "node_tls_ca": authority.path} if private else {}
+    certificates = make(**CLUSTER, **files)
+    for context in (certificates.nats, certificates.nodes):
+        assert context is not None
+        assert context.check_hostname
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+        if private:
+            assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("name", ["cluster_tls_ca", "node_tls_ca"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_of_the_cluster_that_cannot_be_used_is_named(authority, fault, name):
+    path = authority.publish()
+    damage(path, fault)
+    assert complaint(**CLUSTER, **{name: path}).startswith(f"{name.upper()}={str(path)!r}: ")
+
+
+def test_other_nodes_may_ask_for_the_certificate_of_this_one(authority):
+    certificates = make(**CLUSTER, **authority.issue(), node_tls_ca=authority.path)
+    listener = authority.server("localhost")
+    listener.load_verify_locations(cadata=authority.path.read_text())
+    listener.verify_mode = ssl.CERT_REQUIRED
+    assert certificates.nodes is not None
+    assert shake_hands(listener, certificates.nodes)
+
+
+def test_an_authority_for_nats_needs_tls(authority):
+    said = complaint(cluster="nats://h", node_address="h:1", cluster_tls_ca=authority.path)
+    assert said == f"CLUSTER_TLS_CA={str(authority.path)!r}: needs NATS servers with TLS: tls:// in CLUSTER"
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> object:
+    """Return the certificate of the client that the server got in a handshake for localhost."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    two = server.wrap_bio(to_server, to_client, server_side=True)
+    done = set[ssl.SSLObject]()
+    while len(done) < 2:
+        for each in (one, two):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                each.do_handshake()
+                done.add(each)
+    return two.getpeercert()

@@ -1,0 +1,1 @@
+"""The membership of this process in a cluster: leases, claims, and the connection to NATS."""
