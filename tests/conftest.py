@@ -41,7 +41,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not iscoroutinefunction(pyfuncitem.function):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in signature(pyfuncitem.function).parameters}
-    stage = arguments["stage"]
+    stage = pyfuncitem.funcargs["stage"]
     assert isinstance(stage, Stage)
     stage.run(pyfuncitem.function, arguments)
     return True

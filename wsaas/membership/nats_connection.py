@@ -1,0 +1,225 @@
+"""One connection to one NATS server. No other module imports nats-py.
+
+It never connects again by itself: `bus.Bus` makes a new object for each connection. What arrives is handled in a plain
+call, without the queue and the task that nats-py has for each subscription.
+"""
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nats.aio.client import Client, RawCredentials
+
+from wsaas.cluster_setting_types import NatsServer
+from wsaas.log.throttle import throttle
+
+Headers = Mapping[str, str]
+Handler = Callable[[str, str, bytes, Headers], None]
+"""Called with the subject, the subject for a reply, the data and the headers of a message."""
+
+CONNECT_TIMEOUT_S: Final = 3.0
+CLOSE_TIMEOUT_S: Final = 1.0
+
+MAX_UNSENT: Final = 1 << 20
+"""Bytes that may wait to be written. nats-py would wait beyond 2 MiB."""
+
+_CREDENTIALS = re.compile(
+    rb"-----BEGIN NATS USER JWT-----\r?\n[\w.-]+\r?\n.*-----BEGIN USER NKEY SEED-----\r?\n[A-Z2-7]+\r?\n", re.DOTALL
+)
+_NO_HEADERS: Final[Headers] = {}
+
+
+class NatsError(Exception):
+    """NATS cannot be used. The text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """How to connect. `credentials`: a `.creds` file; `tls`: returns the context; `name`: shown in NATS' monitoring."""
+
+    credentials: Path | None
+    tls: Callable[[], ssl.SSLContext | None]
+    name: str
+
+
+class _Client(Client):
+    """nats-py's client, for one connection to one server."""
+
+    def __init__(self, *, needs_tls: bool) -> None:
+        super().__init__()
+        self._needs_tls = needs_tls
+        self.handlers: dict[int, Handler] = {}
+        self.version = ""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Require TLS before credentials are sent, and ignore the addresses of other servers."""
+        self.version = str(info.get("version", self.version))
+        if self._needs_tls and initial_connection:
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise NatsError("it does not offer TLS, but its URL starts with tls://")
+            info["tls_required"] = True
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """Call the handler of the subscription `sid`."""
+        found = (await self._process_headers(headers) or _NO_HEADERS) if headers else _NO_HEADERS
+        try:
+            self.handlers[sid](subject.decode(), reply.decode(), bytes(data), found)
+        except Exception as error:  # noqa: BLE001 - an error must not end the connection
+            throttle.error("NATS message", "cannot handle a message of NATS on %s: %r", subject.decode(), error)
+
+    def abort(self) -> None:
+        """Close the socket, although data may wait to be written."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+
+class NatsConnection:
+    """An open connection to `server`. `on_lost` is called once with the reason, unless `close` was called before."""
+
+    def __init__(self, server: NatsServer, options: NatsOptions, on_lost: Callable[[str], None]) -> None:
+        """Open nothing yet."""
+        self._client = _Client(needs_tls=server.is_tls)
+        self._error: BaseException | None = None
+        self._is_open = False
+        self._on_lost = on_lost
+        self._options = options
+        self._server = server
+
+    @property
+    def version(self) -> str:
+        """The version of the server."""
+        return self._client.version
+
+    @property
+    def max_payload(self) -> int:
+        """Maximum size (bytes) of the data of a message."""
+        return self._client.max_payload
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the connection is open, and the server reads what was written."""
+        return self._is_open and self._client.is_connected and self._client.pending_data_size < MAX_UNSENT
+
+    async def open(self) -> None:
+        """Connect. Raises `NatsError`."""
+        _silence_nats_py()
+        try:
+            await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
+        except NatsError:
+            await self.close()
+            raise
+        except Exception as error:  # noqa: BLE001 - nats-py does not document what it raises
+            await self.close()
+            raise NatsError(reason(error)) from None
+        self._is_open = True
+
+    async def _connect(self) -> None:
+        server, options = self._server, self._options
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        is_token = server.password is None
+        await self._client.connect(
+            servers=[f"nats://{host}:{server.port}"],
+            name=options.name,
+            allow_reconnect=False,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            # `Bus` sends its own pings.
+            ping_interval=1 << 20,
+            error_cb=self._failed,
+            disconnected_cb=self._disconnected,
+            tls=options.tls(),
+            user=None if is_token else server.user,
+            password=server.password,
+            token=server.user if is_token else None,
+            user_credentials=_read_credentials(options.credentials),
+            # Subjects consist of ids and settings, which were checked.
+            skip_subject_validation=True,
+        )
+
+    def publish(self, subject: str, data: bytes, reply: str = "", headers: Headers | None = None) -> None:
+        """Send a message. Call it only if `is_writable`.
+
+        nats-py's coroutine does not wait for anything then, so that it needs no task.
+        """
+        publishing = self._client.publish(subject, data, reply, dict(headers) if headers else None)
+        with suppress(StopIteration):
+            publishing.send(None)
+
+    async def subscribe(self, subject: str, handler: Handler) -> None:
+        """Call `handler` for each message on `subject`."""
+        subscription = await self._client.subscribe(subject)
+        self._client.handlers[subscription._id] = handler  # noqa: SLF001 - nats-py has no other name for it
+
+    async def ping(self, timeout: float) -> None:
+        """Wait for the answer to a ping. Raises `NatsError` without one within `timeout` seconds."""
+        try:
+            # nats-py's own time limit is for one of the two things that it waits for.
+            await asyncio.wait_for(self._client.flush(timeout=1 << 20), timeout)
+        except Exception as error:  # noqa: BLE001 - nats-py does not document what it raises
+            raise NatsError(reason(error)) from None
+
+    async def close(self) -> None:
+        """Close the connection, also if the server does not read any more."""
+        self._is_open = False
+        with suppress(Exception):
+            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+        self._client.abort()
+
+    async def _failed(self, error: Exception) -> None:
+        """Remember why the connection will end. While connecting, this ends the attempt."""
+        self._error = error
+        if not self._is_open and not self._client.is_closed:
+            raise error
+
+    async def _disconnected(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._on_lost("it closed the connection" if self._error is None else reason(self._error))
+
+
+def reason(error: BaseException) -> str:
+    """Return why a connection failed, for people, without secrets."""
+    if isinstance(error, asyncio.TimeoutError):
+        return "it does not answer"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or 'no reason given'}"
+    if isinstance(error, OSError):
+        # asyncio joins the errors of several addresses into one text without a number.
+        return error.strerror or str(error) or type(error).__name__
+    text = str(error).removeprefix("nats: ").strip("'\" \r\n") or type(error).__name__
+    return "it closed the connection" if "unexpected EOF" in text else text
+
+
+def _read_credentials(path: Path | None) -> RawCredentials | None:
+    """Return the content of a `.creds` file. Raises `NatsError`.
+
+    It is checked here, as nats-py would read on for ever behind the end of a file without a JWT.
+    """
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NatsError(f"CLUSTER_CREDENTIALS={str(path)!r} cannot be read: {error.strerror}") from None
+    if not _CREDENTIALS.search(content):
+        raise NatsError(f"CLUSTER_CREDENTIALS={str(path)!r} is not a .creds file with a JWT and a seed")
+    return RawCredentials(content.decode("ascii", "ignore"))
+
+
+def _silence_nats_py() -> None:
+    """Keep nats-py from logging tracebacks, and asyncio from complaining about how nats-py uses TLS.
+
+    Everything that matters is reported by `NatsError` and `on_lost`.
+    """
+    logging.getLogger("nats").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("asyncio").addFilter(_is_no_complaint)
+
+
+def _is_no_complaint(record: logging.LogRecord) -> bool:
+    return "eof_received" not in record.getMessage()
