@@ -11,6 +11,7 @@ from typing import Any
 from wsaas.cluster import peer_link
 from wsaas.delivery import circuit_breaker, outbox_state
 from wsaas.http import deferred
+from wsaas.membership import membership_state
 from wsaas.sessions import session_state
 from wsaas.transport import tls
 from wsaas.workers import worker_state
@@ -27,6 +28,7 @@ MACHINES: dict[str, Transitions] = {
     "transport/tls.py": tls.TRANSITIONS,
     "http/deferred.py": deferred.TRANSITIONS,
     "cluster/peer_link.py": peer_link.TRANSITIONS,
+    "membership/membership_state.py": membership_state.TRANSITIONS,
     "workers/worker_state.py": worker_state.TRANSITIONS,
 }
 """The file of each machine, as the page names it, and its table."""

@@ -17,7 +17,8 @@ import orjson
 from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
-from wsaas.membership.nats_connection import Headers, NatsConnection, NatsError, NatsOptions
+from wsaas.membership.nats_connection import CLOSE_TIMEOUT_S, Headers, NatsConnection, NatsError, NatsOptions
+from wsaas.membership.tasks import end_tasks
 
 ACK_TIMEOUT_S: Final = 1.0
 """Seconds after which a publish counts as not acknowledged."""
@@ -89,7 +90,6 @@ class Bus:
         self._on_state: list[Callable[[bool], None]] = []
         self._options = options
         self._requests: dict[str, asyncio.Future[Message | None]] = {}
-        self._routes: dict[str, OnMessage] = {}
         self._servers = list(servers)
         self._subscriptions: dict[str, OnMessage] = {}
         self._task: asyncio.Task[None] | None = None
@@ -113,10 +113,9 @@ class Bus:
         self._closing.set()
         task, self._task = self._task, None
         if task is not None:
-            # nats-py swallows some cancellations, so the task also looks at `_closing`.
             self._lost.set()
-            task.cancel()
-            await asyncio.wait([task])
+            # Longer than it takes to close a connection to a server that does not read any more.
+            await end_tasks([task], 2 * CLOSE_TIMEOUT_S)
 
     def on_state(self, callback: Callable[[bool], None]) -> None:
         """Call `callback` with True after each connect, and with False after each loss of the connection."""
@@ -167,9 +166,11 @@ class Bus:
             self._requests.pop(token, None)
         return None if found is None or _is_unheard(found) else found
 
-    async def store(self, subject: str, data: bytes, headers: Headers) -> Ack | None:
-        """Publish to a stream, and wait for the acknowledgement for `REQUEST_TIMEOUT_S`; None without one."""
-        answer = await self.request(subject, data, headers=headers)
+    async def store(
+        self, subject: str, data: bytes, headers: Headers, timeout: float = REQUEST_TIMEOUT_S
+    ) -> Ack | None:
+        """Publish to a stream, and wait for the acknowledgement; None without one in `timeout` seconds."""
+        answer = await self.request(subject, data, headers=headers, timeout=timeout)
         return None if answer is None else _ack(answer)
 
     async def subscribe(self, subject: str, on_message: OnMessage) -> None:
@@ -183,17 +184,13 @@ class Bus:
     async def unsubscribe(self, subject: str) -> None:
         """Handle the messages on `subject` no longer."""
         self._subscriptions.pop(subject, None)
+        if self._connection is not None:
+            await self._connection.unsubscribe(subject)
 
-    def add_inbox(self, on_message: OnMessage) -> str:
-        """Return a new subject, whose messages are passed to `on_message` until `remove_inbox`."""
+    def new_inbox(self) -> str:
+        """Return a subject that nobody else uses, to subscribe to."""
         self._count += 1
-        token = str(self._count)
-        self._routes[token] = on_message
-        return self._inbox + token
-
-    def remove_inbox(self, subject: str) -> None:
-        """Handle the messages on a subject of `add_inbox` no longer."""
-        self._routes.pop(subject[len(self._inbox) :], None)
+        return f"{self._inbox[:-1]}-{self._count}"
 
     async def _run(self) -> None:
         """Connect to one server after the other, and stay connected as long as possible."""
@@ -287,11 +284,8 @@ class Bus:
         token = subject[len(self._inbox) :]
         if waiting := self._waiting.pop(token, None):
             waiting[1](_ack(Message(subject, reply, data, headers)))
-        elif request := self._requests.pop(token, None):
-            if not request.done():
-                request.set_result(Message(subject, reply, data, headers))
-        elif route := self._routes.get(token):
-            route(Message(subject, reply, data, headers))
+        elif (request := self._requests.pop(token, None)) and not request.done():
+            request.set_result(Message(subject, reply, data, headers))
 
     def _sweep(self) -> None:
         """Report the publishes whose time is over. All have the same time limit, so they are in order."""

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import nats.errors
 from nats.aio.client import Client, RawCredentials
+from nats.aio.subscription import Subscription
 
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
@@ -68,8 +70,12 @@ class _Client(Client):
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         """Call the handler of the subscription `sid`."""
         found = (await self._process_headers(headers) or _NO_HEADERS) if headers else _NO_HEADERS
+        handler = self.handlers.get(sid)
+        if handler is None:
+            # The subscription has just ended.
+            return
         try:
-            self.handlers[sid](subject.decode(), reply.decode(), bytes(data), found)
+            handler(subject.decode(), reply.decode(), bytes(data), found)
         except Exception as error:  # noqa: BLE001 - an error must not end the connection
             throttle.error("NATS message", "cannot handle a message of NATS on %s: %r", subject.decode(), error)
 
@@ -91,6 +97,7 @@ class NatsConnection:
         self._on_lost = on_lost
         self._options = options
         self._server = server
+        self._subscriptions: dict[str, Subscription] = {}
 
     @property
     def version(self) -> str:
@@ -155,6 +162,15 @@ class NatsConnection:
         """Call `handler` for each message on `subject`."""
         subscription = await self._client.subscribe(subject)
         self._client.handlers[subscription._id] = handler  # noqa: SLF001 - nats-py has no other name for it
+        self._subscriptions[subject] = subscription
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End the subscription to `subject`."""
+        subscription = self._subscriptions.pop(subject, None)
+        if subscription is not None:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+            self._client.handlers.pop(subscription._id, None)  # noqa: SLF001
 
     async def ping(self, timeout: float) -> None:
         """Wait for the answer to a ping. Raises `NatsError` without one within `timeout` seconds."""
@@ -173,6 +189,10 @@ class NatsConnection:
 
     async def _failed(self, error: Exception) -> None:
         """Remember why the connection will end. While connecting, this ends the attempt."""
+        if "permissions violation" in str(error).lower():
+            # The connection stays.
+            throttle.warning(("NATS", "permissions"), "NATS at %s: %s", self._server, reason(error))
+            return
         self._error = error
         if not self._is_open and not self._client.is_closed:
             raise error

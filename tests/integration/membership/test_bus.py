@@ -143,13 +143,16 @@ async def test_a_subscriber_may_answer_a_request(tmp_path):
         assert answer.data == b"hello.you"
 
 
-async def test_an_inbox_receives_until_it_is_removed(tmp_path):
+async def test_a_subscription_lasts_until_it_is_ended(tmp_path):
     async with nats(tmp_path) as server, nats_bus(server.url) as bus:
         received = list[Any]()
-        inbox = bus.add_inbox(received.append)
+        inbox = bus.new_inbox()
+        assert bus.new_inbox() != inbox
+        await bus.subscribe(inbox, received.append)
         bus.send(inbox, b"one")
         await wait_until(lambda: received)
-        bus.remove_inbox(inbox)
+        await bus.unsubscribe(inbox)
+        await bus.unsubscribe(inbox)
         bus.send(inbox, b"two")
         assert await bus.request("$JS.API.INFO") is not None
         assert [message.data for message in received] == [b"one"]

@@ -1,0 +1,124 @@
+"""Claims: the right to send the DELETEs of a process that is dead. Exactly one process has it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from wsaas.clock import Clock
+from wsaas.log import logger
+from wsaas.membership.bucket import Bucket, BucketError
+
+CLAIM_LEASES: Final = 2
+"""A claim ends so many leases after its last renewal."""
+
+
+class Claim:
+    """The claim of one process. `prefix`: that of the dead one. `on_lost` is called if another process may claim it."""
+
+    def __init__(self, bucket: Bucket, prefix: str, revision: int, renewed_at: float) -> None:
+        """A claim that was made at `renewed_at`."""
+        self._bucket = bucket
+        self.is_held = True
+        self.on_lost: Callable[[], None] = lambda: None
+        self.prefix = prefix
+        self.renewed_at = renewed_at
+        self.revision = revision
+
+    async def release(self, *, is_complete: bool) -> None:
+        """Give the claim back. `is_complete`: nothing of the dead process is owed any more, so it is forgotten."""
+        if self.is_held:
+            self.is_held = False
+            if is_complete:
+                await self._bucket.remove(f"member.{self.prefix}")
+            await self._bucket.remove(f"claim.{self.prefix}")
+
+    def lose(self) -> None:
+        """Note that another process may claim it now."""
+        if self.is_held:
+            self.is_held = False
+            logger.warning("lost the claim of %s, a process that is gone: another node sends its DELETEs", self.prefix)
+            self.on_lost()
+
+
+class Claims:
+    """The claims of this process. Call `renew` regularly."""
+
+    def __init__(self, bucket: Bucket, clock: Clock, lease: float) -> None:
+        """Claim nothing yet."""
+        self._attempts: set[str] = set()
+        self._bucket = bucket
+        self._clock = clock
+        self._held: list[Claim] = []
+        self._ttl = CLAIM_LEASES * lease
+
+    async def claim(self, prefix: str, claimant: str, *, is_known_dead: bool) -> Claim | None:
+        """Claim a process; return None if another one was faster, it lives, or nothing of it is owed any more.
+
+        `claimant`: the prefix of this process. A process renews its lease, and then looks for a claim; here the claim
+        is made, and then the lease is looked for. So at least one of both notices the other. Raises `BucketError`.
+        """
+        if prefix in self._attempts or any(claim.prefix == prefix and claim.is_held for claim in self._held):
+            return None
+        self._attempts.add(prefix)
+        try:
+            return await self._claim(prefix, claimant, is_known_dead=is_known_dead)
+        finally:
+            self._attempts.discard(prefix)
+
+    async def _claim(self, prefix: str, claimant: str, *, is_known_dead: bool) -> Claim | None:
+        bucket = self._bucket
+        if not is_known_dead and await bucket.has(f"lease.{prefix}"):
+            return None
+        now = self._clock.now()
+        ack = await bucket.create(f"claim.{prefix}", claimant.encode(), self._ttl)
+        if not ack.is_stored and not ack.is_conflict:
+            raise BucketError(f"JetStream: {ack.error}", ack.code)
+        revision = ack.sequence if ack.is_stored else await self._own_revision(prefix, claimant)
+        if not revision:
+            return None
+        claim = Claim(bucket, prefix, revision, now)
+        self._held.append(claim)
+        if not await bucket.has(f"member.{prefix}") or (not is_known_dead and await bucket.has(f"lease.{prefix}")):
+            await claim.release(is_complete=False)
+            return None
+        if is_known_dead:
+            await bucket.remove(f"lease.{prefix}")
+        return claim
+
+    async def renew(self, claimant: str, timeout: float) -> None:
+        """Renew all claims that are still held."""
+        self._held = [claim for claim in self._held if claim.is_held]
+        for claim in self._held:
+            now = self._clock.now()
+            if now > claim.renewed_at + self._ttl:
+                claim.lose()
+                continue
+            try:
+                ack = await self._bucket.update(
+                    f"claim.{claim.prefix}", claimant.encode(), claim.revision, self._ttl, timeout
+                )
+            except BucketError:
+                # Tried again at the next renewal. The claim lasts longer than several of them.
+                continue
+            if ack.is_stored:
+                claim.revision, claim.renewed_at = ack.sequence, now
+            elif ack.is_conflict and not await self._take_over(claim, claimant):
+                claim.lose()
+
+    async def _take_over(self, claim: Claim, claimant: str) -> bool:
+        """Return whether an earlier renewal was stored without an acknowledgement, and go on from it."""
+        try:
+            revision = await self._own_revision(claim.prefix, claimant)
+        except BucketError:
+            return True
+        claim.revision = revision or claim.revision
+        return bool(revision)
+
+    async def _own_revision(self, prefix: str, claimant: str) -> int:
+        """Return the revision of a claim by `claimant`, 0 if there is none."""
+        found = await self._bucket.get(f"claim.{prefix}")
+        return found.revision if found is not None and found.value == claimant.encode() else 0
+
+    async def release(self) -> None:
+        """Give back all claims. Another process goes on."""
+        for claim in self._held:
+            await claim.release(is_complete=False)
