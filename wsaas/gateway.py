@@ -4,7 +4,7 @@ import asyncio
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wsaas.api.api import Api
 from wsaas.clock import Clock
@@ -41,6 +41,9 @@ from wsaas.transport.listener import is_this_machine
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
+
+if TYPE_CHECKING:
+    from wsaas.membership.membership import Membership
 
 DRAIN_GRACE_S: Final = 10.0
 """Seconds beyond `DRAIN_TIMEOUT` in which a drain ends: it may count unread messages and close its journal."""
@@ -84,6 +87,7 @@ class Gateway:
             memory=memory,
             shared=_shared_counts(place),
         )
+        self.membership = self._make_membership() if settings.cluster else None
         self._recovery = Recovery(self._registry.services)
         if self._journal is not None:
             self._journal.remembered = self._remembered
@@ -152,6 +156,7 @@ class Gateway:
         """
         self.prepare()
         await self.open_journal()
+        await self.join()
         try:
             await self.listen()
         except OSError:
@@ -204,9 +209,16 @@ class Gateway:
         self._timeouts.start()
         self._recovery.start()
 
+    async def join(self) -> None:
+        """Join the cluster, if there is one: all other nodes know this one then. Takes some seconds without NATS."""
+        if self.membership is not None:
+            await self.membership.join()
+
     async def listen(self) -> None:
         """Listen for clients and REST requests. Raises `OSError`; call `close` then."""
         await self._listeners.start(self._place)
+        if self.membership is not None:
+            self.membership.announce(is_listening=True)
 
     def stop_listening(self) -> None:
         """Give up the addresses for clients and REST requests. Connections stay open."""
@@ -244,6 +256,8 @@ class Gateway:
 
         Returns whether everything was delivered.
         """
+        if self.membership is not None:
+            self.membership.announce(is_listening=False)
         drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry, self._recoveries_to_await)
         await drain.run()
         throttle.flush()
@@ -256,10 +270,22 @@ class Gateway:
             logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
         if self._journal is not None and not self._journal.close(remembered):
             delivered = False
+        if self.membership is not None:
+            await self.membership.leave(nothing_owed=not remembered)
         await self.close()
         throttle.flush()
         logger.info("stopped")
         return delivered
+
+    def _make_membership(self) -> "Membership":
+        # Without a cluster, nothing of the extra is imported.
+        from wsaas.membership.composition import make_membership  # noqa: PLC0415
+
+        registry = self._registry
+        identity = (registry.prefix, registry.started_at)
+        found = make_membership(self._settings, self._clock, lambda: self._certificates.nats, self._place, identity)
+        found.count_clients = registry.__len__
+        return found
 
     def _recoveries_to_await(self) -> int:
         """Return how many DELETEs of an earlier process have to be delivered before the node stops."""
@@ -271,6 +297,8 @@ class Gateway:
 
     async def close(self) -> None:
         """Close everything at once. `drain` does this, too."""
+        if self.membership is not None:
+            await self.membership.leave(nothing_owed=True)
         self._listeners.close()
         self._fan_out.stop()
         self._timeouts.stop()

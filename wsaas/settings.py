@@ -9,6 +9,7 @@ import re
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 DELETE_RETRY_FACTOR = 10
 """A DELETE is retried this many times as long as a PUT."""
+
+CLUSTER_PACKAGES = ("nats", "nkeys", "cryptography")
+"""The packages of the extra `cluster`."""
 
 MAX_SECRET_FILE_SIZE = 64 * 1024
 """Maximum size (bytes) of a secret file."""
@@ -231,11 +235,15 @@ def _check_placeholder(settings: Settings, shown: str) -> None:
 
 
 def _check_cluster(settings: Settings) -> None:
-    """Raise `SettingError` if `CLUSTER` lacks a setting that it needs."""
+    """Raise `SettingError` if `CLUSTER` lacks a setting or a package that it needs."""
     if settings.cluster and settings.node_address is None:
         raise SettingError(
             "NODE_ADDRESS is not set: CLUSTER needs the host and port at which the other nodes reach the REST API of "
             "this node, such as NODE_ADDRESS=10.0.0.5:8081"
+        )
+    if settings.cluster and (missing := [name for name in CLUSTER_PACKAGES if find_spec(name) is None]):
+        raise SettingError(
+            f"CLUSTER needs packages that are not installed ({', '.join(missing)}): run pip install 'wsaas[cluster]'"
         )
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from wsaas import __version__
-from wsaas.access import is_unspecified_host
+from wsaas.access import is_loopback_host, is_unspecified_host
 from wsaas.delivery.journal_file import JournalError
 from wsaas.errors import SettingError
 from wsaas.log import logger
@@ -49,6 +49,18 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
             f"WS_HOSTNAME={name.text} is the start of every ws_uri, but this node serves REST requests over TLS only: "
             f"write https:// before {name.host}"
         )
+    node = settings.node_address
+    if settings.cluster and node is not None:
+        if control.is_loopback and not is_loopback_host(node.host):
+            found.append(
+                f"NODE_ADDRESS={node.text} is where other nodes reach this one, but it serves REST requests on "
+                f"{_spelled(control)}: set CONTROL_LISTEN, unless a proxy on this machine forwards them"
+            )
+        elif settings.tls_cert and not node.text.startswith("https://"):
+            found.append(
+                f"NODE_ADDRESS={node.text} is where other nodes reach this one, but it serves REST requests over TLS "
+                f"only: write https:// before {node.host}"
+            )
     backend = settings.api_uri
     if not control.path and backend.port == control.port and is_this_machine(backend.host):
         found.append(f"API_URI={_without_query(backend)} is the address of this node: set it to your backend")

@@ -14,9 +14,10 @@ class WorkerPlace:
     """The place of one worker among `count` workers. `index`: from 0 on.
 
     `channel`: descriptor of the channel to the supervisor. `folder`: of the private sockets. `journal`: path of the
-    worker's journal. `is_journal_kept`: whether the journal outlives the supervisor. `sockets`: descriptors of Unix
-    sockets that listen already, by path. `counts`: descriptor of the shared counts, None without a limit to count for.
-    `lock`: descriptor of the lock that the workers have on the folder.
+    worker's journal. `is_journal_kept`: whether the journal outlives the supervisor. `node`: names the node in a
+    cluster, the same for all its workers. `sockets`: descriptors of Unix sockets that listen already, by path.
+    `counts`: descriptor of the shared counts, None without a limit to count for. `lock`: descriptor of the lock that
+    the workers have on the folder.
     """
 
     index: int
@@ -25,6 +26,7 @@ class WorkerPlace:
     folder: str
     journal: str
     is_journal_kept: bool
+    node: str = ""
     counts: int | None = None
     lock: int | None = None
     sockets: Mapping[str, int] = field(default_factory=dict)

@@ -151,8 +151,10 @@ class Membership:
     async def leave(self, *, nothing_owed: bool) -> None:
         """Leave, and close the bus. With `nothing_owed`, nothing of this process stays in NATS.
 
-        Otherwise, another node takes over at once what this process owes.
+        Otherwise, another node takes over at once what this process owes. A second call does nothing.
         """
+        if self._state is LEFT:
+            return
         was_in = self._entered.is_set() and self._state is not DEAD
         self._set_state(LEFT)
         await end_tasks(self._tasks)

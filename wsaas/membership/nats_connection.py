@@ -212,7 +212,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         # asyncio joins the errors of several addresses into one text without a number.
         return error.strerror or str(error) or type(error).__name__
-    text = str(error).removeprefix("nats: ").strip("'\" \r\n") or type(error).__name__
+    text = str(error).removeprefix("nats: ").strip("' \r\n") or type(error).__name__
     return "it closed the connection" if "unexpected EOF" in text else text
 
 

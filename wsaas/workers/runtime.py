@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -38,6 +39,7 @@ class Runtime:
         self._counts: SharedCounts | None = None
         self._counts_descriptor: int | None = None
         self._folder = RuntimeFolder()
+        self._node = secrets.token_urlsafe(6)
         self._reservation = Reservation()
         self._settings = settings
         self.addresses: list[Address] = []
@@ -67,6 +69,7 @@ class Runtime:
             folder=folder.path,
             journal=str(worker_journal(base or Path(folder.path, "journal"), index + 1)),
             is_journal_kept=base is not None,
+            node=self._node,
             counts=self._counts_descriptor,
             lock=folder.lock,
             sockets=self._reservation.sockets,

@@ -44,6 +44,8 @@ class Worker:
             self._channel.send({"worker": gateway.sessions.prefix})
             await self._may_proceed.wait()
             if not self._is_stopping:
+                await gateway.join()
+            if not self._is_stopping:
                 await gateway.listen()
                 gc_scheduler.stop_full_collections()
                 self._channel.send({"listening": [str(address) for address in gateway.addresses]})
