@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,6 +48,10 @@ async def check_flow(stage: Stage, node: Any) -> None:
     assert answer.status == 200
     assert await client.recv() == "hi"
     await client.close()
+
+
+def is_renewed(node: Any, revision: int) -> bool:
+    return membership_of(node).lease_revision > revision
 
 
 def logged(stage: Stage, text: str) -> list[str]:
@@ -150,7 +155,7 @@ async def test_one_of_three_servers_fails(stage, tmp_path, how):
         await check_flow(stage, one)
         before = [membership_of(node).lease_revision for node in (one, two)]
         for node, revision in zip((one, two), before, strict=True):
-            await wait_until(lambda node=node, revision=revision: membership_of(node).lease_revision > revision + 2)
+            await wait_until(partial(is_renewed, node, revision + 2))
         assert set(membership_of(one).members) == {two.prefix}
         await check_flow(stage, two)
         leader.thaw()

@@ -1,0 +1,36 @@
+"""The guard against a partition."""
+
+from wsaas.membership.guard import Guard
+
+
+def test_it_is_passed_after_renewals_for_a_whole_lease():
+    guard = Guard(10)
+    assert not guard.is_passed(0)
+    for now in (100, 104, 108):
+        guard.renewed(now)
+        assert not guard.is_passed(now)
+    assert not guard.is_passed(109.9)
+    assert guard.is_passed(110)
+
+
+def test_a_failed_renewal_lets_it_count_anew():
+    guard = Guard(10)
+    for now in range(100, 120, 3):
+        guard.renewed(now)
+    assert guard.is_passed(119)
+    guard.interrupted()
+    assert not guard.is_passed(119)
+    guard.renewed(120)
+    assert not guard.is_passed(129)
+    guard.renewed(129)
+    assert guard.is_passed(130)
+
+
+def test_a_pause_of_this_process_lets_it_count_anew():
+    guard = Guard(10)
+    guard.renewed(100)
+    guard.renewed(109)
+    # It was stopped meanwhile.
+    assert not guard.is_passed(120)
+    guard.renewed(120)
+    assert not guard.is_passed(121)
