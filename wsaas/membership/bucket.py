@@ -59,10 +59,6 @@ class Bucket:
         self.name = name
         self.stream = f"KV_{name}"
 
-    def subject(self, key: str) -> str:
-        """Return the subject of `key`."""
-        return self._start + key
-
     def put(self, key: str, value: bytes, on_ack: OnAck) -> None:
         """Write `value`. See `Bus.publish` for `on_ack`."""
         self._bus.publish(self._start + key, value, on_ack)

@@ -1,6 +1,7 @@
 """Claims: the right to send the DELETEs of a process that is dead. Exactly one process has it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from wsaas.clock import Clock
@@ -75,43 +76,39 @@ class Claims:
         revision = ack.sequence if ack.is_stored else await self._own_revision(prefix, claimant)
         if not revision:
             return None
+        # If this fails, the claim ends by itself, as it is not renewed.
+        is_dead = await bucket.has(f"member.{prefix}") and (is_known_dead or not await bucket.has(f"lease.{prefix}"))
         claim = Claim(bucket, prefix, revision, now)
-        self._held.append(claim)
-        if not await bucket.has(f"member.{prefix}") or (not is_known_dead and await bucket.has(f"lease.{prefix}")):
+        if not is_dead:
             await claim.release(is_complete=False)
             return None
         if is_known_dead:
             await bucket.remove(f"lease.{prefix}")
+        self._held.append(claim)
         return claim
 
     async def renew(self, claimant: str, timeout: float) -> None:
         """Renew all claims that are still held."""
         self._held = [claim for claim in self._held if claim.is_held]
         for claim in self._held:
-            now = self._clock.now()
-            if now > claim.renewed_at + self._ttl:
+            if self._clock.now() > claim.renewed_at + self._ttl:
                 claim.lose()
                 continue
-            try:
-                ack = await self._bucket.update(
-                    f"claim.{claim.prefix}", claimant.encode(), claim.revision, self._ttl, timeout
-                )
-            except BucketError:
-                # Tried again at the next renewal. The claim lasts longer than several of them.
-                continue
-            if ack.is_stored:
-                claim.revision, claim.renewed_at = ack.sequence, now
-            elif ack.is_conflict and not await self._take_over(claim, claimant):
-                claim.lose()
+            # Without an answer, it is tried again at the next renewal: the claim lasts longer than several of them.
+            with suppress(BucketError):
+                await self._renew(claim, claimant, timeout)
 
-    async def _take_over(self, claim: Claim, claimant: str) -> bool:
-        """Return whether an earlier renewal was stored without an acknowledgement, and go on from it."""
-        try:
-            revision = await self._own_revision(claim.prefix, claimant)
-        except BucketError:
-            return True
-        claim.revision = revision or claim.revision
-        return bool(revision)
+    async def _renew(self, claim: Claim, claimant: str, timeout: float) -> None:
+        now = self._clock.now()
+        key = f"claim.{claim.prefix}"
+        ack = await self._bucket.update(key, claimant.encode(), claim.revision, self._ttl, timeout)
+        if ack.is_stored:
+            claim.revision, claim.renewed_at = ack.sequence, now
+        elif ack.is_conflict:
+            # An earlier renewal may have been stored without an acknowledgement.
+            claim.revision = await self._own_revision(claim.prefix, claimant)
+            if not claim.revision:
+                claim.lose()
 
     async def _own_revision(self, prefix: str, claimant: str) -> int:
         """Return the revision of a claim by `claimant`, 0 if there is none."""
