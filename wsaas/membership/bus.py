@@ -17,7 +17,7 @@ import orjson
 from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
-from wsaas.membership.nats_connection import CLOSE_TIMEOUT_S, Headers, NatsConnection, NatsError, NatsOptions
+from wsaas.membership.nats_connection import Headers, NatsConnection, NatsError, NatsOptions
 from wsaas.membership.tasks import end_tasks
 
 ACK_TIMEOUT_S: Final = 1.0
@@ -85,7 +85,6 @@ class Bus:
         self._count = 0
         # Random bytes are no secret here: they tell apart the inboxes of processes.
         self._inbox = f"_INBOX.{os.urandom(9).hex()}."
-        self._closing = asyncio.Event()
         self._lost = asyncio.Event()
         self._on_state: list[Callable[[bool], None]] = []
         self._options = options
@@ -110,12 +109,8 @@ class Bus:
 
     async def close(self) -> None:
         """Close the connection. All waiting publishes are reported as not acknowledged."""
-        self._closing.set()
-        task, self._task = self._task, None
-        if task is not None:
-            self._lost.set()
-            # Longer than it takes to close a connection to a server that does not read any more.
-            await end_tasks([task], 2 * CLOSE_TIMEOUT_S)
+        if self._task is not None:
+            await end_tasks([self._task])
 
     def on_state(self, callback: Callable[[bool], None]) -> None:
         """Call `callback` with True after each connect, and with False after each loss of the connection."""
@@ -178,7 +173,7 @@ class Bus:
         self._subscriptions[subject] = on_message
         connection = self._connection
         if connection is not None:
-            await self._subscribe(connection, subject)
+            await self._subscribe(connection, subject, on_message)
             await connection.ping(PING_TIMEOUT_S)
 
     async def unsubscribe(self, subject: str) -> None:
@@ -195,10 +190,10 @@ class Bus:
     async def _run(self) -> None:
         """Connect to one server after the other, and stay connected as long as possible."""
         failures = 0
+        servers = itertools.cycle(self._servers)
         try:
-            for server in itertools.cycle(self._servers):
-                if self._closing.is_set():
-                    break
+            while True:
+                server = next(servers)
                 connection = NatsConnection(server, self._options, self._connection_lost)
                 try:
                     await connection.open()
@@ -211,8 +206,6 @@ class Bus:
                     failures = 0
                     await self._watch(connection)
                     await self._disconnected(connection)
-                    if self._closing.is_set():
-                        break
                     throttle.warning(("NATS", server), "lost the connection to NATS at %s: %s", server, self._why_lost)
                 delay = min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10))
                 await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - no secret
@@ -224,16 +217,12 @@ class Bus:
         """Subscribe, and let the connection be used. Raises `NatsError`."""
         if (version := _version(connection.version)) < MIN_VERSION:
             raise NatsError(f"it is version {'.'.join(map(str, version))}, but a cluster needs 2.11 or later")
-        if self._closing.is_set():
-            raise NatsError("the node is stopping")
         self._lost.clear()
         self._why_lost = ""
         await connection.subscribe(f"{self._inbox}*", self._answered)
-        for subject in [*self._subscriptions]:
-            await self._subscribe(connection, subject)
+        for subject, on_message in [*self._subscriptions.items()]:
+            await self._subscribe(connection, subject, on_message)
         await connection.ping(PING_TIMEOUT_S)
-        if self._lost.is_set():
-            raise NatsError(self._why_lost)
         self._connection = connection
         self.server = str(server)
         self.is_connected = True
@@ -260,22 +249,20 @@ class Bus:
         waiting, self._waiting = self._waiting, {}
         for _, on_ack in waiting.values():
             on_ack(None)
-        for request in self._requests.values():
-            if not request.done():
-                request.set_result(None)
+        requests, self._requests = self._requests, {}
+        for request in requests.values():
+            _resolve(request, None)
         for callback in self._on_state:
             callback(False)
         await connection.close()
 
     def _connection_lost(self, why: str) -> None:
-        if not self._lost.is_set():
-            self._why_lost = why
-            self._lost.set()
+        self._why_lost = why
+        self._lost.set()
 
-    async def _subscribe(self, connection: NatsConnection, subject: str) -> None:
+    async def _subscribe(self, connection: NatsConnection, subject: str, on_message: OnMessage) -> None:
         def received(name: str, reply: str, data: bytes, headers: Headers) -> None:
-            if on_message := self._subscriptions.get(subject):
-                on_message(Message(name, reply, data, headers))
+            on_message(Message(name, reply, data, headers))
 
         await connection.subscribe(subject, received)
 
@@ -284,8 +271,8 @@ class Bus:
         token = subject[len(self._inbox) :]
         if waiting := self._waiting.pop(token, None):
             waiting[1](_ack(Message(subject, reply, data, headers)))
-        elif (request := self._requests.pop(token, None)) and not request.done():
-            request.set_result(Message(subject, reply, data, headers))
+        elif request := self._requests.pop(token, None):
+            _resolve(request, Message(subject, reply, data, headers))
 
     def _sweep(self) -> None:
         """Report the publishes whose time is over. All have the same time limit, so they are in order."""
@@ -298,6 +285,12 @@ class Bus:
                 return
             del self._waiting[token]
             on_ack(None)
+
+
+def _resolve(request: "asyncio.Future[Message | None]", answer: Message | None) -> None:
+    """Resolve a request, unless its time was over in this turn of the loop."""
+    if not request.done():
+        request.set_result(answer)
 
 
 def _ack(answer: Message) -> Ack:

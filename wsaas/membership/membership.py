@@ -289,6 +289,5 @@ class Membership:
         self._wake.clear()
 
     def _set_state(self, state: MembershipState) -> None:
-        if state is not self._state:
-            assert state in TRANSITIONS[self._state], f"{self._state} -> {state}"  # noqa: S101 - a bug
-            self._state = state
+        assert state in TRANSITIONS[self._state], f"{self._state} -> {state}"  # noqa: S101 - a bug
+        self._state = state

@@ -124,7 +124,7 @@ class NatsConnection:
         _silence_nats_py()
         try:
             await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
-        except NatsError:
+        except (NatsError, asyncio.CancelledError):
             await self.close()
             raise
         except Exception as error:  # noqa: BLE001 - nats-py does not document what it raises
@@ -186,9 +186,10 @@ class NatsConnection:
         """End the subscription to `subject`."""
         subscription = self._subscriptions.pop(subject, None)
         if subscription is not None:
+            # Before anything is waited for: nothing is handled any more.
+            self._client.handlers.pop(subscription._id, None)  # noqa: SLF001
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
-            self._client.handlers.pop(subscription._id, None)  # noqa: SLF001
 
     async def ping(self, timeout: float) -> None:
         """Wait for the answer to a ping. Raises `NatsError` without one within `timeout` seconds."""
@@ -201,10 +202,12 @@ class NatsConnection:
     async def close(self) -> None:
         """Close the connection, also if the server does not read any more."""
         self._is_open = False
-        with suppress(Exception):
-            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
-        if self._client.socket is not None:
-            self._client.socket.abort()
+        try:
+            with suppress(Exception):
+                await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+        finally:
+            if self._client.socket is not None:
+                self._client.socket.abort()
 
     async def _failed(self, error: Exception) -> None:
         """Remember why the connection will end. While connecting, this ends the attempt."""

@@ -8,9 +8,9 @@ PATIENCE_S: Final = 0.2
 """Seconds after which a task is cancelled again."""
 
 
-async def end_tasks(tasks: Collection[asyncio.Task[Any]], patience: float = PATIENCE_S) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel `tasks`, and return when all of them have ended."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
-        await asyncio.wait(pending, timeout=patience)
+        await asyncio.wait(pending, timeout=PATIENCE_S)

@@ -1,6 +1,7 @@
 """The bus with real NATS servers."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.waiting import wait_until
 from wsaas.clock import Clock
 from wsaas.cluster_setting_types import nats_servers
 from wsaas.membership import bus as bus_module
+from wsaas.membership import nats_connection
 from wsaas.membership.bus import Ack, Bus
 
 pytestmark = pytest.mark.usefixtures("stage")
@@ -99,6 +101,13 @@ async def test_a_publish_without_an_acknowledgement_is_reported_in_time(tmp_path
         assert len(bus) == 2
         await wait_until(lambda: acks == [(1, None), (2, None)])
         assert await bus.request("quiet", timeout=0.05) is None
+
+
+async def test_an_answer_that_arrives_when_the_time_is_over_is_dropped(tmp_path):
+    async with nats(tmp_path) as server, nats_bus(server.url) as bus:
+        for _ in range(200):
+            await bus.request("$JS.API.INFO", timeout=0.0002)
+        assert await bus.request("$JS.API.INFO") is not None
 
 
 async def test_publishes_that_wait_are_reported_when_the_connection_is_lost(tmp_path):
@@ -272,3 +281,48 @@ async def test_a_credentials_file_is_used(tmp_path):
     options = nats_options(credentials=credentials)
     async with nats(tmp_path / "nats", lines) as server, nats_bus(server.url, options) as bus:
         assert await bus.request("$JS.API.INFO") is not None
+
+
+# A server that is not as it should be
+
+
+@contextlib.asynccontextmanager
+async def impostor(version="2.11.0", answer=b"PONG\r\n"):
+    """Run a server that says what a test wants; yield its URL."""
+
+    async def serve(reader, writer):
+        writer.write(f'INFO {{"version": "{version}", "max_payload": 1000, "headers": true}}\r\n'.encode())
+        with contextlib.suppress(OSError):
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_an_old_server_is_refused(caplog):
+    async with impostor(version="2.10.29") as url:
+        assert await complaint(caplog, url) == "it is version 2.10, but a cluster needs 2.11 or later"
+
+
+async def test_a_server_without_a_usable_version_is_refused(caplog):
+    async with impostor(version="x") as url:
+        assert await complaint(caplog, url) == "it is version 0, but a cluster needs 2.11 or later"
+
+
+async def test_a_server_that_does_not_answer_is_refused(caplog, monkeypatch):
+    monkeypatch.setattr(nats_connection, "CONNECT_TIMEOUT_S", 0.1)
+    async with impostor(answer=b"") as url:
+        assert await complaint(caplog, url) == "it does not answer"
+
+
+async def test_a_bus_can_be_closed_while_it_connects():
+    async with impostor(answer=b"") as url:
+        bus = unconnected(url)
+        await bus.open()
+        await asyncio.sleep(0.05)
+        await bus.close()
+        assert not bus.is_connected

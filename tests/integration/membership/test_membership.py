@@ -4,12 +4,17 @@ import asyncio
 from functools import partial
 from typing import Any
 
+import orjson
 import pytest
 
-from tests.support.members import LEASE_S, crash, joined, make_membership, until_guarded
+from tests.support.members import LEASE_S, crash, joined, make_member, make_membership, until_guarded
 from tests.support.nats import bucket_keys, nats, nats_bus
 from tests.support.waiting import wait_until
-from wsaas.membership.bucket import Bucket
+from wsaas.clock import Clock
+from wsaas.membership.bucket import Bucket, Entry
+from wsaas.membership.bucket_watch import BucketWatch
+from wsaas.membership.membership_state import MEMBER
+from wsaas.membership.tasks import end_tasks
 
 pytestmark = pytest.mark.usefixtures("stage")
 
@@ -226,3 +231,83 @@ async def test_a_member_that_was_adopted_completely_notices_it(tmp_path, stage):
         for key in (f"member.{A}", f"lease.{A}"):
             assert await bucket.remove(key)
         await wait_until(lambda: dead == [True])
+
+
+async def test_a_process_that_is_claimed_already_does_not_join(tmp_path, stage):
+    stage.expected_errors = ["this node was declared dead"]
+    async with nats(tmp_path) as server, joined(server.url, A), nats_bus(server.url) as bus:
+        await Bucket(bus, BUCKET).create(f"claim.{B}", b"somebody")
+        two = make_membership(server.url, B)
+        two.on_declared_dead = lambda: two.rejoin(C)
+        await two.join()
+        assert two.own.prefix == C
+        await two.leave(nothing_owed=True)
+        await two.leave(nothing_owed=True)
+
+
+async def test_a_claim_that_is_given_back_at_once_does_no_harm(tmp_path):
+    async with nats(tmp_path) as server, joined(server.url, A, lease=2) as (one,), nats_bus(server.url) as bus:
+        bucket = Bucket(bus, BUCKET)
+        await bucket.create(f"claim.{A}", b"somebody")
+        await bucket.remove(f"claim.{A}")
+        revision = one.lease_revision
+        await wait_until(partial(is_renewed, one, revision + 2))
+        assert one.state is MEMBER
+
+
+async def test_a_malformed_introduction_is_not_answered(tmp_path, caplog):
+    async with nats(tmp_path) as server, joined(server.url, A) as (one,), nats_bus(server.url) as bus:
+        assert await bus.request(f"wsaas.hello.{A}", b"{}", timeout=0.2) is None
+        assert "ignored an introduction over NATS" in caplog.text
+        assert one.members == {}
+
+
+async def test_a_member_that_hangs_is_left_out_with_a_warning(tmp_path, caplog):
+    async with nats(tmp_path) as server, joined(server.url, A, lease=2) as (one,), nats_bus(server.url) as bus:
+        bucket = Bucket(bus, BUCKET)
+        await bucket.create(f"lease.{B}", b"{}", 10)
+        await bucket.create(f"member.{B}", make_member(B).to_entry())
+        third = make_membership(server.url, C, lease=2)
+        await third.join()
+        assert f"host-{B} (http://{B}:8081, process {B}) does not answer" in caplog.text
+        assert set(one.members) == {B, C}
+        await third.leave(nothing_owed=True)
+
+
+async def test_a_purge_leaves_nothing(tmp_path):
+    async with nats(tmp_path) as server, joined(server.url, A) as (one,):
+        acks = list[Any]()
+        one.connections.put(f"{A}.x", b"1", acks.append)
+        await wait_until(lambda: len(acks) == 1)
+        one.connections.purge(f"{A}.x", acks.append)
+        await wait_until(lambda: len(acks) == 2)
+        assert all(ack.is_stored for ack in acks)
+        deadline = asyncio.get_running_loop().time() + 5
+        while await bucket_keys(server.url, "wsaas-connections"):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.1)
+
+
+# Watching a bucket
+
+
+async def test_an_empty_bucket_is_known_at_once(tmp_path):
+    async with nats(tmp_path) as server, nats_bus(server.url) as bus:
+        bucket = Bucket(bus, "empty")
+        await bucket.set_up()
+        watch = BucketWatch(bus, bucket, Clock(asyncio.get_running_loop()), 0.2)
+        seen = list[Any]()
+        watch.on_snapshot = lambda entries, _: seen.append(entries)
+        watch.on_entry = seen.append
+        task = asyncio.ensure_future(watch.run())
+        await wait_until(lambda: seen == [{}])
+        await bucket.create("a", b"1")
+        await wait_until(lambda: len(seen) == 2)
+        assert seen[1] == Entry("a", b"1", 1)
+        # A consumer that is gone is noticed, as its signs of life are missing.
+        answer = await bus.request(f"$JS.API.CONSUMER.NAMES.{bucket.stream}")
+        assert answer is not None
+        await bucket.stop_watch(orjson.loads(answer.data)["consumers"][0])
+        await wait_until(lambda: len(seen) == 3)
+        assert seen[2] == {"a": Entry("a", b"1", 1)}
+        await end_tasks([task])
