@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.gateway_process import gateway_process
+from tests.support.members import joined
 from tests.support.nats import NatsServer, bucket_keys, nats, nats_bus, nats_cluster
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
@@ -228,3 +230,17 @@ async def test_there_is_no_space_left_for_leases(stage, tmp_path):
                 "$JS.API.STREAM.UPDATE.KV_wsaas-members", json.dumps({**config, "max_bytes": -1}).encode()
             )
             await until_logged(stage, "in contact with the cluster again after")
+
+
+async def test_each_worker_of_a_node_is_a_member(stage, tmp_path):
+    async with nats(tmp_path / "nats") as server, joined(server.url, "watching") as (watching,):
+        settings = {"cluster": server.url, "node_address": "10.0.0.5:8081", "workers": 2}
+        async with gateway_process(stage, tmp_path / "log", **settings) as node:
+            await wait_until(lambda: sum(each.is_listening for each in watching.members.values()) == 2)
+            one, two = sorted(watching.members.values(), key=lambda member: member.worker)
+            assert (one.worker, two.worker) == (0, 1)
+            assert one.node == two.node
+            assert one.workers == 2
+            assert one.address == "http://10.0.0.5:8081"
+            assert await node.stop() == 0
+            await wait_until(lambda: not watching.members)

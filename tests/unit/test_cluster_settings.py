@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import make_settings
 from tests.support.strategies import examples
+from wsaas import settings
 from wsaas.cluster_setting_types import NatsServer, nats_servers
 from wsaas.errors import SettingError
 from wsaas.settings import of_worker
@@ -85,6 +86,14 @@ def test_a_cluster_needs_the_address_of_the_node():
     )
 
 
+def test_a_cluster_needs_its_packages(monkeypatch):
+    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "nats" else name)
+    assert refusal(**CLUSTER) == (
+        "CLUSTER needs packages that are not installed (nats): run pip install 'wsaas[cluster]'"
+    )
+    make_settings()
+
+
 @pytest.mark.parametrize("text", ["https://10.0.0.5:8081", "node-1:80", "http://[fd00::1]:8081"])
 def test_the_address_of_a_node_is_a_url_without_a_path(text):
     address = make_settings(node_address=text).node_address
@@ -132,23 +141,23 @@ def test_a_wrong_cluster_secret_is_not_shown(text):
 
 
 def test_the_address_of_a_node_may_contain_the_port_of_the_rest_api():
-    settings = make_settings(**{**CLUSTER, "node_address": "10.0.0.5:{port}"}, control_listen=":8081")
-    assert settings.node_address is not None
-    assert settings.node_address.text == "10.0.0.5:8081"
-    assert not settings.node_address.needs_port
+    address = make_settings(**{**CLUSTER, "node_address": "10.0.0.5:{port}"}, control_listen=":8081").node_address
+    assert address is not None
+    assert address.text == "10.0.0.5:8081"
+    assert not address.needs_port
 
 
 def test_without_a_listener_for_the_rest_api_it_is_the_port_for_clients():
-    settings = make_settings(**{**CLUSTER, "node_address": "10.0.0.5:{port}"})
-    assert settings.node_address is not None
-    assert settings.node_address.text == "10.0.0.5:8080"
+    address = make_settings(**{**CLUSTER, "node_address": "10.0.0.5:{port}"}).node_address
+    assert address is not None
+    assert address.text == "10.0.0.5:8080"
 
 
 def test_each_worker_may_have_an_address_of_its_own():
     values = {**CLUSTER, "node_address": "http://10.0.0.5:{port}", "control_listen": ":8081-8082", "workers": "2"}
-    settings = make_settings(**values)
+    chosen = make_settings(**values)
     for index, port in enumerate((8081, 8082)):
-        address = of_worker(settings, index).node_address
+        address = of_worker(chosen, index).node_address
         assert address is not None
         assert address.text == f"http://10.0.0.5:{port}"
 

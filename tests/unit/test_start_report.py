@@ -115,3 +115,25 @@ def test_an_open_rest_api_causes_a_warning():
 )
 def test_addresses_of_this_machine_are_recognized(host, own):
     assert is_this_machine(host) is own
+
+
+CLUSTER = {"cluster": "nats://localhost", "node_address": "10.0.0.5:8081"}
+
+
+def test_a_node_that_others_cannot_reach_causes_a_warning():
+    (warning,) = warnings("10.0.0.6:8080", LOCAL, **CLUSTER)
+    assert warning == (
+        "NODE_ADDRESS=10.0.0.5:8081 is where other nodes reach this one, but it serves REST requests on "
+        "127.0.0.1:8080: set CONTROL_LISTEN, unless a proxy on this machine forwards them"
+    )
+
+
+def test_a_node_that_others_reach_by_tls_only_causes_a_warning():
+    chosen = {**CLUSTER, "control_token": "x", "tls_cert": "/c", "tls_key": "/k"}
+    (warning,) = warnings("https://10.0.0.6:8080", Address("10.0.0.5", 8081), **chosen)
+    assert warning == (
+        "NODE_ADDRESS=10.0.0.5:8081 is where other nodes reach this one, but it serves REST requests over TLS only: "
+        "write https:// before 10.0.0.5"
+    )
+    chosen["node_address"] = "https://10.0.0.5:8081"
+    assert warnings("https://10.0.0.6:8080", Address("10.0.0.5", 8081), **chosen) == []

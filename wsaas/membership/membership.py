@@ -171,7 +171,7 @@ class Membership:
 
     async def _run(self) -> None:
         """Join, stay a member until this process is declared dead, and then join again."""
-        while self._state is not LEFT:
+        while True:
             await self._enter()
             while self._state is MEMBER:
                 await self._renew()
