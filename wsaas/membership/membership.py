@@ -155,9 +155,10 @@ class Membership:
         """
         if self._state is LEFT:
             return
+        # The state changes afterwards, as a task may go on for a moment.
+        await end_tasks(self._tasks)
         was_in = self._entered.is_set() and self._state is not DEAD
         self._set_state(LEFT)
-        await end_tasks(self._tasks)
         if was_in:
             try:
                 await asyncio.wait_for(self._withdraw(nothing_owed=nothing_owed), LEAVE_TIMEOUT_S)
