@@ -194,12 +194,11 @@ async def test_a_frozen_server_is_left_for_another_one(tmp_path, monkeypatch):
         acks = list[Any]()
         frozen.freeze()
         # Once the buffers of the sockets are full, nothing more waits to be written.
-        while not acks:
+        while None not in acks:
             bus.publish("s.a", b"x" * 100_000, acks.append)
             await asyncio.sleep(0)
-        count = len(bus) + 1
         await wait_until(lambda: bus.is_connected and bus.server != first)
-        assert acks == [None] * count
+        assert len(bus) == 0
 
 
 async def test_a_message_larger_than_nats_takes_is_not_acknowledged(tmp_path):

@@ -1,0 +1,63 @@
+"""What a connection to NATS writes, without a server."""
+
+import asyncio
+from typing import Any
+
+from tests.support.nats import nats_options
+from wsaas.cluster_setting_types import NatsServer
+from wsaas.membership.nats_connection import MAX_UNSENT, NatsConnection
+
+
+class FakeClient:
+    """The client of nats-py. `unsent`: bytes that the server has not read."""
+
+    is_connected = True
+
+    def __init__(self) -> None:
+        self.unsent = 0
+        self.written = list[bytes]()
+        self.socket = self
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+
+def connection_with(client: Any) -> NatsConnection:
+    connection = NatsConnection(NatsServer("localhost", 4222), nats_options(), lambda _why: None)
+    connection._client = client
+    connection._is_open = True
+    return connection
+
+
+def test_the_messages_of_a_turn_are_written_at_once():
+    client = FakeClient()
+
+    async def test() -> None:
+        connection = connection_with(client)
+        connection.publish("a", b"1", "r")
+        connection.publish("b", b"", headers={"X": "y", "Z": "1"})
+        assert client.written == []
+        await asyncio.sleep(0)
+
+    asyncio.run(test())
+    head = b"NATS/1.0\r\nX: y\r\nZ: 1\r\n\r\n"
+    assert client.written == [b"PUB a r 1\r\n1\r\n" + b"HPUB b  %d %d\r\n%b\r\n" % (len(head), len(head), head)]
+
+
+def test_nothing_more_is_taken_while_the_server_does_not_read():
+    client = FakeClient()
+
+    async def test() -> None:
+        connection = connection_with(client)
+        connection.publish("a", b"x" * MAX_UNSENT)
+        assert not connection.is_writable
+        client.unsent = MAX_UNSENT
+        await asyncio.sleep(0)
+        assert not connection.is_writable
+        client.unsent = 0
+        assert connection.is_writable
+
+    asyncio.run(test())
