@@ -50,7 +50,7 @@ def test_the_interval_is_a_tenth_of_the_shortest_timeout_within_bounds(values, s
 
 
 TIMES = [setting.name for setting in fields(Settings) if "number of milliseconds" in setting.metadata["kind"].accepts]
-HAVE_THEIR_OWN_TIMERS = {"api_retry", "drain_timeout"}
+HAVE_THEIR_OWN_TIMERS = {"api_retry", "cluster_lease", "drain_timeout"}
 
 
 @pytest.mark.parametrize("name", TIMES)
