@@ -25,7 +25,7 @@ from wsaas.events import Closed
 from wsaas.log import logger
 from wsaas.log.wording import counted
 
-__all__ = ["Entry", "Journal", "JournalError", "NoJournal", "Remembered", "SqliteJournal"]
+__all__ = ["Entry", "Journal", "JournalError", "LocalJournal", "NoJournal", "Remembered", "SqliteJournal"]
 
 MIN_BATCH_INTERVAL_S = 0.001
 """Minimum seconds between two batches for the thread: changes made in between share a commit. Without this pause, the
@@ -40,10 +40,13 @@ CHECK_INTERVAL_S = 0.5
 CLOSE_TIMEOUT_S = 5.0
 """Maximum seconds that a stop waits for the disk."""
 
-_INSERT = "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at) VALUES (?, ?, ?, ?)"
+_INSERT = (
+    "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at, replicated) VALUES (?, ?, ?, ?, ?)"
+)
 _SET_CONTEXT = "UPDATE connections SET context = ? WHERE id = ?"
 _SET_DISCONNECT = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
 """`farewell` is the name of the column in the file: the body of the DELETE."""
+_SET_REPLICATED = "UPDATE connections SET replicated = ? WHERE id = ?"
 _DELETE = "DELETE FROM connections WHERE id = ?"
 
 Done = Callable[[bool], None]
@@ -72,6 +75,13 @@ class Journal(Protocol):
         """Remove a connection."""
 
 
+class LocalJournal(Journal, Protocol):
+    """A journal of this machine, which may be one of two (see `replicated_journal`)."""
+
+    def set_replicated(self, connection_id: str, is_replicated: bool, done: Done | None = None) -> None:
+        """Set whether NATS has the entry of a connection, too; `done` is called with whether that was written."""
+
+
 class NoJournal:
     """Keeps nothing, and reports success at once."""
 
@@ -87,6 +97,11 @@ class NoJournal:
 
     def remove(self, _connection_id: str) -> None:
         """Do nothing."""
+
+    def set_replicated(self, _connection_id: str, _is_replicated: bool, done: Done | None = None) -> None:
+        """Call `done` at once."""
+        if done is not None:
+            done(True)
 
 
 class SqliteJournal:
@@ -160,7 +175,7 @@ class SqliteJournal:
     def add(self, connection: Remembered, done: Done) -> None:
         """Add a connection."""
         entry = connection.entry()
-        values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at)
+        values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at, entry.is_replicated)
         self._add(_Write(_INSERT, values, done))
 
     def set_context(self, connection_id: str, context: str | None) -> None:
@@ -174,6 +189,10 @@ class SqliteJournal:
     def remove(self, connection_id: str) -> None:
         """Remove a connection."""
         self._add(_Write(_DELETE, (connection_id,)))
+
+    def set_replicated(self, connection_id: str, is_replicated: bool, done: Done | None = None) -> None:
+        """Set whether NATS has the entry of a connection, too."""
+        self._add(_Write(_SET_REPLICATED, (is_replicated, connection_id), done))
 
     def _add(self, write: "_Write") -> None:
         self._pending.append(write)

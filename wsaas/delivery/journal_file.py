@@ -14,9 +14,13 @@ from wsaas.clock import rfc3339
 from wsaas.log import logger
 
 APPLICATION = 0x57536161
-VERSION = 2
+VERSION = 3
 # `farewell` is the body of the DELETE. A column is not renamed: other versions of the gateway read the file.
 _TABLE = """CREATE TABLE connections (
+    id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
+    ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL
+) WITHOUT ROWID"""
+_TABLE_2 = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB
 ) WITHOUT ROWID"""
@@ -24,21 +28,23 @@ _TABLE_1 = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     number INTEGER, ended_at REAL, farewell BLOB
 ) WITHOUT ROWID"""
-_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell"
+_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, replicated"
+_OLD_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, 0"
 _SCHEMA = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
-_FROM_1 = (
-    "ALTER TABLE connections RENAME TO connections_1",
+_MIGRATION = (
+    "ALTER TABLE connections RENAME TO connections_old",
     _TABLE,
-    f"INSERT INTO connections SELECT {_COLUMNS} FROM connections_1",  # noqa: S608 - a constant
-    "DROP TABLE connections_1",
+    f"INSERT INTO connections SELECT {_OLD_COLUMNS} FROM connections_old",  # noqa: S608 - a constant
+    "DROP TABLE connections_old",
     f"PRAGMA user_version = {VERSION}",
 )
-"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number."""
-_MIGRATIONS = {0: _SCHEMA, 1: _FROM_1, VERSION: ()}
+"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Versions 1 and 2 had
+no column `replicated`: their entries are not in the journal of a cluster."""
+_MIGRATIONS = {0: _SCHEMA, 1: _MIGRATION, 2: _MIGRATION, VERSION: ()}
 """The statements that bring a file of each version up to date. Version 0 is an empty file."""
-_TABLES = {1: _TABLE_1, VERSION: _TABLE}
+_TABLES = {1: _TABLE_1, 2: _TABLE_2, VERSION: _TABLE}
 _ALL = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
-_PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+_PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 
 
 class JournalError(Exception):
@@ -63,7 +69,8 @@ def reason(error: Exception) -> str:
 class Entry:
     """A connection in the journal.
 
-    `ended_at`, `disconnect_body`: the time and the body of its DELETE, None if that was not sent.
+    `ended_at`, `disconnect_body`: the time and the body of its DELETE, None if that was not sent. `is_replicated`:
+    whether NATS has the entry, too (see `replicated_journal`).
     Times are seconds since the epoch. Secrets are left out of the representation.
     """
 
@@ -74,6 +81,7 @@ class Entry:
     connected_at: float
     ended_at: float | None = None
     disconnect_body: bytes | None = None
+    is_replicated: bool = False
 
     def entry(self) -> "Entry":
         """Return itself (see `journal.Remembered`)."""
@@ -324,6 +332,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         entry.connected_at,
         entry.ended_at,
         entry.disconnect_body,
+        entry.is_replicated,
     )
 
 

@@ -183,6 +183,18 @@ def test_entries_are_returned_oldest_first(opened):
     assert names(opened.reopen()) == ["a", "b", "c"]
 
 
+def test_an_entry_says_whether_it_is_replicated(opened):
+    for name in "abc":
+        opened.opened(name)
+    opened.journal.add(Entry("d", "node/d", None, None, 1.0, is_replicated=True), opened.done("d"))
+    opened.journal.set_replicated("a", True)
+    opened.journal.set_replicated("b", True, opened.done("b replicated"))
+    opened.journal.set_replicated("d", False)
+    opened.turn()
+    assert opened.told[-1] == ("b replicated", True)
+    assert {each.id: each.is_replicated for each in opened.reopen()} == {"a": True, "b": True, "c": False, "d": False}
+
+
 def test_an_entry_stays_until_it_is_removed(opened):
     opened.opened()
     opened.turn()
@@ -226,7 +238,9 @@ def test_without_a_journal_add_is_done_at_once():
     none.set_context("a", "context")
     none.set_disconnect("a", CLOSED_EVENT)
     none.remove("a")
-    assert told == [True]
+    none.set_replicated("a", True)
+    none.set_replicated("a", False, told.append)
+    assert told == [True, True]
 
 
 def test_a_journal_works_on_a_real_loop(tmp_path):
@@ -738,6 +752,12 @@ class JournalMachine(RuleBasedStateMachine):
             self.change(name, ended_at=3.5, disconnect_body=body)
         self.rig.ended(name, make_closed(body, 3.5))
 
+    @rule(name=identifiers, is_replicated=st.booleans())
+    def it_is_marked(self, name, is_replicated):
+        if self.lives(name):
+            self.change(name, is_replicated=is_replicated)
+        self.rig.journal.set_replicated(name, is_replicated)
+
     @rule(name=identifiers)
     def it_is_settled(self, name):
         self.pending.append(lambda model: model.pop(name, None))
@@ -806,12 +826,12 @@ def test_a_journal_of_this_version_is_read_whatever_the_white_space_of_its_schem
     somebody_elses(
         rig.path,
         "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
-        " connected_at REAL NOT NULL, ended_at REAL, farewell BLOB ) WITHOUT ROWID",
-        "INSERT INTO connections (id, ws_uri, connected_at) VALUES ('a', 'node/a', 1.5)",
+        " connected_at REAL NOT NULL, ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL ) WITHOUT ROWID",
+        "INSERT INTO connections (id, ws_uri, connected_at, replicated) VALUES ('a', 'node/a', 1.5, 1)",
         "PRAGMA application_id = 1465082209",
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 3",
     )
-    assert rig.open() == [Entry("a", "node/a", None, None, 1.5)]
+    assert rig.open() == [Entry("a", "node/a", None, None, 1.5, is_replicated=True)]
 
 
 TABLE_1 = (
@@ -827,26 +847,40 @@ VERSION_1 = (
 )
 
 
-def test_a_journal_of_version_1_is_read_and_migrated(rig):
-    somebody_elses(rig.path, *VERSION_1)
+TABLE_2 = TABLE_1.replace("number INTEGER, ", "")
+VERSION_2 = (
+    TABLE_2,
+    "INSERT INTO connections VALUES ('a', 'node/a', x'01', 'cart=7', 1.5, NULL, NULL)",
+    "INSERT INTO connections VALUES ('b', 'node/b', NULL, NULL, 2.5, 3.5, x'7b7d')",
+    "PRAGMA application_id = 1465082209",
+    "PRAGMA user_version = 2",
+)
+OLD_VERSIONS = pytest.mark.parametrize("old", [VERSION_1, VERSION_2], ids=["1", "2"])
+
+
+@OLD_VERSIONS
+def test_a_journal_of_an_older_version_is_read_and_migrated(rig, old):
+    somebody_elses(rig.path, *old)
     left = [Entry("a", "node/a", b"\x01", "cart=7", 1.5), Entry("b", "node/b", None, None, 2.5, 3.5, b"{}")]
     assert rig.open() == left
     rig.opened("c", connected_at=4.0)
     rig.turn()
     assert rig.reopen() == [*left, entry("c", connected_at=4.0)]
     (version,) = rig.journal._file.connection.execute("PRAGMA user_version").fetchone()
-    assert version == journal_file.VERSION == 2
+    assert version == journal_file.VERSION == 3
 
 
-def test_a_journal_of_version_1_with_another_table_is_damaged(rig, caplog):
-    somebody_elses(rig.path, *(each.replace("number INTEGER", "number TEXT") for each in VERSION_1))
+@OLD_VERSIONS
+def test_a_journal_of_an_older_version_with_another_table_is_damaged(rig, caplog, old):
+    somebody_elses(rig.path, *(each.replace("context TEXT", "context BLOB") for each in old))
     assert rig.open() == []
     assert "damaged (its table was changed)" in caplog.text
 
 
-def test_an_interrupted_migration_changes_nothing(rig, monkeypatch):
-    somebody_elses(rig.path, *VERSION_1)
-    monkeypatch.setitem(journal_file._MIGRATIONS, 1, (*journal_file._FROM_1[:-1], "a disk that is full"))
+@pytest.mark.parametrize(("version", "old"), [(1, VERSION_1), (2, VERSION_2)])
+def test_an_interrupted_migration_changes_nothing(rig, monkeypatch, version, old):
+    somebody_elses(rig.path, *old)
+    monkeypatch.setitem(journal_file._MIGRATIONS, version, (*journal_file._MIGRATION[:-1], "a disk that is full"))
     with pytest.raises(JournalError):
         rig.open()
     monkeypatch.undo()
