@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsaas.cluster import peer_link
-from wsaas.delivery import circuit_breaker, outbox_state
+from wsaas.delivery import circuit_breaker, outbox_state, replication_state
 from wsaas.http import deferred
 from wsaas.membership import membership_state
 from wsaas.sessions import session_state
@@ -25,6 +25,7 @@ MACHINES: dict[str, Transitions] = {
     "sessions/session_state.py": session_state.TRANSITIONS,
     "delivery/outbox_state.py": outbox_state.TRANSITIONS,
     "delivery/circuit_breaker.py": circuit_breaker.TRANSITIONS,
+    "delivery/replication_state.py": replication_state.TRANSITIONS,
     "transport/tls.py": tls.TRANSITIONS,
     "http/deferred.py": deferred.TRANSITIONS,
     "cluster/peer_link.py": peer_link.TRANSITIONS,

@@ -7,7 +7,7 @@ from wsaas.access import Proxies
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.circuit_breaker import CLOSED, CircuitBreaker
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
-from wsaas.delivery.journal import Journal, NoJournal
+from wsaas.delivery.journal import LocalJournal, NoJournal
 from wsaas.delivery.pool import Exchange, Opener, Pool
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import HTTPError
@@ -427,7 +427,7 @@ def start_session(registry: Registry, client: PendingClient, address: str = "192
     return session
 
 
-class FakeJournal(Journal):
+class FakeJournal(LocalJournal):
     """A `Journal` that writes when a test says so. `entries`: by id, what is written; `pending`: what is not, in order.
 
     An entry is a dictionary with the columns of a row.
@@ -448,6 +448,7 @@ class FakeJournal(Journal):
                 "context": None,
                 "connected_at": entry.connected_at,
                 "closed": None,
+                "replicated": entry.is_replicated,
             }
 
         self.pending.append(("add", write, done))
@@ -468,6 +469,13 @@ class FakeJournal(Journal):
 
     def remove(self, connection_id):
         self.pending.append(("remove", lambda: self.entries.pop(connection_id, None), None))
+
+    def set_replicated(self, connection_id, is_replicated, done=None):
+        def write():
+            if connection_id in self.entries:
+                self.entries[connection_id]["replicated"] = is_replicated
+
+        self.pending.append(("set_replicated", write, done))
 
     @property
     def waiting(self):

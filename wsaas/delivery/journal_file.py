@@ -38,8 +38,8 @@ _MIGRATION = (
     "DROP TABLE connections_old",
     f"PRAGMA user_version = {VERSION}",
 )
-"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Versions 1 and 2 had
-no column `replicated`: their entries are not in the journal of a cluster."""
+"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Before version 3,
+there was no column `replicated`: NATS has none of these entries."""
 _MIGRATIONS = {0: _SCHEMA, 1: _MIGRATION, 2: _MIGRATION, VERSION: ()}
 """The statements that bring a file of each version up to date. Version 0 is an empty file."""
 _TABLES = {1: _TABLE_1, 2: _TABLE_2, VERSION: _TABLE}
