@@ -40,6 +40,7 @@ class Reason(Enum):
     UNDELIVERED = ("message not delivered", 1011)
     SHUTDOWN = ("going away", 1001)
     REFUSED = ("refused", 1006)
+    DECLARED_DEAD = ("node declared dead", 1012)
     GATEWAY_LOST = ("gateway lost", 1006)
 
 

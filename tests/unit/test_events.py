@@ -19,6 +19,7 @@ REASONS = {
     Reason.UNDELIVERED: ("message not delivered", 1011, False),
     Reason.SHUTDOWN: ("going away", 1001, False),
     Reason.REFUSED: ("refused", 1006, False),
+    Reason.DECLARED_DEAD: ("node declared dead", 1012, False),
     Reason.GATEWAY_LOST: ("gateway lost", 1006, False),
 }
 """Label, close code, and whether the connection is closed without waiting for the client's Close."""

@@ -1,7 +1,7 @@
 """Sends the DELETEs that an earlier process left behind, and retries failed ones."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from wsaas.clock import Timer
@@ -79,7 +79,7 @@ class Recovery:
         self._waiting = deque(entries)
         self._given_up: deque[Entry] = deque()
         self._due: deque[Entry] = deque()
-        self._under_way: set[_Orphan] = set()
+        self._under_way: dict[str, _Orphan] = {}
         self._timer: Timer | None = None
         self._is_sending = False
         self._is_stopped = False
@@ -90,11 +90,35 @@ class Recovery:
 
     def entries(self) -> list[Entry]:
         """Return the entries of all pending DELETEs."""
-        return [*self._waiting, *(each.entry for each in self._under_way), *self._due, *self._given_up]
+        return [*self._waiting, *(each.entry for each in self._under_way.values()), *self._due, *self._given_up]
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Add the `entries` that an earlier process left; their DELETEs are sent from `start` on."""
         self._waiting.extend(entries)
+
+    def find(self, connection_id: str) -> Entry | None:
+        """Return the entry of a connection whose DELETE is under way."""
+        orphan = self._under_way.get(connection_id)
+        return None if orphan is None else orphan.entry
+
+    def adopt(self, entries: Iterable[Entry]) -> None:
+        """Send the DELETEs of `entries`, which a dead process left. Those that are known already are ignored."""
+        known = {entry.id for entry in self.entries()}
+        self._waiting.extend(entry for entry in entries if entry.id not in known)
+        self._send_more()
+
+    def forget(self, is_foreign: Callable[[Entry], bool]) -> list[Entry]:
+        """Do not send the DELETEs of the entries for which `is_foreign` returns True; return these entries."""
+        forgotten = [entry for entry in self.entries() if is_foreign(entry)]
+        for entries in (self._waiting, self._due, self._given_up):
+            kept = [entry for entry in entries if not is_foreign(entry)]
+            entries.clear()
+            entries.extend(kept)
+        for entry in forgotten:
+            if (orphan := self._under_way.pop(entry.id, None)) is not None:
+                orphan.outbox.abandon()
+        self._send_more()
+        return forgotten
 
     def keep(self, entry: Entry) -> None:
         """Retry the DELETE of `entry`, which is in the journal, every `RETRY_INTERVAL_S` seconds."""
@@ -115,7 +139,7 @@ class Recovery:
         self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        for orphan in self._under_way:
+        for orphan in self._under_way.values():
             orphan.outbox.abandon()
         for entries in (self._waiting, self._due, self._given_up):
             entries.clear()
@@ -132,7 +156,7 @@ class Recovery:
         self._done(orphan)
 
     def _done(self, orphan: _Orphan) -> None:
-        self._under_way.remove(orphan)
+        del self._under_way[orphan.entry.id]
         orphan.outbox.listener = NO_LISTENER
         self._send_more()
         if not (self._under_way or self._waiting or self._due or self._given_up):
@@ -157,7 +181,7 @@ class Recovery:
         self._is_sending = True
         while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
             orphan = _Orphan(self._services, entry[0], self, is_retried=entry[1])
-            self._under_way.add(orphan)
+            self._under_way[entry[0].id] = orphan
             orphan.start(self._services.clock.wall())
         self._is_sending = False
         if self._due:

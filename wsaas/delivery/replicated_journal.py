@@ -130,6 +130,12 @@ class ReplicatedJournal(Journal):
         self._local.remove(connection_id)
         self._put(connection_id, None)
 
+    def disown(self, connection_id: str) -> None:
+        """Remove a connection from the local journal: another process sends its DELETE, and removes it from NATS."""
+        self._local.remove(connection_id)
+        if (write := self._writes.get(connection_id)) is not None:
+            self._drop(write)
+
     # What the membership calls.
 
     def renewed(self, lease_end: float) -> None:

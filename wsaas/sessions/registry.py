@@ -145,6 +145,14 @@ class Registry:
         """Return the session of a connected client, None for any other id."""
         return self._live.get(connection_id)
 
+    def remembered(self, connection_id: str) -> Session | None:
+        """Return the session with an id, also if its client has disconnected; None if it has finished."""
+        return self._live.get(connection_id) or self._ending.get(connection_id)
+
+    def change_prefix(self) -> None:
+        """Use another prefix for the ids of later connections, as if they were held by another process."""
+        self.prefix = _random_text(PREFIX_LENGTH)
+
     def live(self) -> ValuesView[Session]:
         """Return the sessions of the connected clients, oldest first."""
         return self._live.values()

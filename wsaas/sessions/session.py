@@ -14,6 +14,7 @@ from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
+from wsaas.delivery.outbox_state import ABANDONED
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Actions
 from wsaas.errors import RETRY_AFTER
@@ -31,6 +32,7 @@ from wsaas.websocket.handshake import Handshake
 
 REFUSALS: Final[Mapping[Reason, errors.HTTPError]] = {
     Reason.BACKEND_CLOSED: errors.Forbidden("The backend refused the connection."),
+    Reason.DECLARED_DEAD: errors.Unavailable("This node has to join its cluster again.", RETRY_AFTER),
     Reason.SHUTDOWN: errors.Unavailable("This node is shutting down.", RETRY_AFTER),
     Reason.SLOW_CLIENT: errors.Unavailable("Too many messages are queued for this client.", RETRY_AFTER),
 }
@@ -306,7 +308,9 @@ class Session(OutboxListener):
             self.info.note_close(Close(code, text))
         is_decided = self.state is not CONNECTING
         self._detach_client(CLOSED, reason, NO_CONNECTION)
-        if is_decided:
+        if self.outbox.state is ABANDONED:
+            self.finish()
+        elif is_decided:
             self.owe_disconnect()
 
     def _detach_client(self, state: State, reason: Reason, connection: ClientConnection) -> None:

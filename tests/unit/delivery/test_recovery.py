@@ -415,3 +415,33 @@ def test_in_the_end_each_delete_was_sent_once_and_only_failed_ones_are_left(coun
     assert len(rig.webhook.events) == count
     assert rig.remembered == []
     event(f"given up: {given_up > 0}")
+
+
+# The connections of another process.
+
+
+def test_connections_of_a_dead_process_are_adopted():
+    rig = Rig(*some(2)).start()
+    rig.recovery.adopt([*some(4)])
+    assert [event.number for event in rig.webhook.events] == ["end"] * 4
+    assert len(rig.recovery) == 4
+
+
+def test_an_entry_is_found_while_its_delete_is_under_way():
+    rig = Rig(*some(MAX_UNDER_WAY + 1)).start()
+    assert rig.recovery.find("00") is rig.recovery.entries()[1]
+    assert rig.recovery.find(f"{MAX_UNDER_WAY:02}") is None
+
+
+def test_entries_that_another_process_has_adopted_are_forgotten():
+    rig = owing("given up", "also given up")
+    rig.recovery.adopt([*some(MAX_UNDER_WAY + 2)])
+    forgotten = rig.recovery.forget(lambda entry: entry.id in ("given up", "00", f"{MAX_UNDER_WAY + 1:02}"))
+    assert {entry.id for entry in forgotten} == {"given up", "00", f"{MAX_UNDER_WAY + 1:02}"}
+    assert len(rig.webhook.events) == MAX_UNDER_WAY + 1
+    while rig.webhook.calls:
+        rig.webhook.answer(DELIVERED)
+    rig.clock.advance(RETRY_INTERVAL_S)
+    assert bodies(rig)[-1] == "also given up"
+    assert "00" not in rig.remembered
+    assert rig.recovery.entries() != []

@@ -474,6 +474,28 @@ def test_after_it_was_declared_dead_nothing_is_published_before_a_new_lease(rig)
     assert len(rig.bus.pending) == 1
 
 
+def test_an_acknowledgement_of_what_was_forgotten_is_ignored(rig):
+    rig.added("a")
+    rig.journal.set_context("a", "x")
+    rig.journal.forget("a")
+    rig.renew()
+    rig.add("b")
+    rig.bus.acknowledge_all()
+    rig.bus.acknowledge_all()
+    assert len(rig.journal) == 0
+
+
+def test_a_disowned_connection_is_removed_only_from_the_local_journal(rig):
+    rig.added("a", "b")
+    rig.disconnect()
+    rig.journal.set_context("b", "x")
+    rig.journal.disown("a")
+    rig.journal.disown("b")
+    rig.connect()
+    rig.local.write()
+    assert (rig.local.entries, rig.bus.pending, rig.bus.keys) == ({}, [], ["a.a", "b.b"])
+
+
 # States.
 
 

@@ -400,3 +400,22 @@ def test_workers_do_not_count_without_a_limit(shared):
         each.admit()
     assert [counts.clients_elsewhere() for counts in shared] == [0, 0]
     assert [counts.connections_elsewhere("192.0.2.7") for counts in shared] == [0, 0]
+
+
+def test_a_connection_is_remembered_until_its_session_has_finished(rig):
+    session = rig.admit()
+    rig.webhook.answer(OK)
+    assert rig.registry.remembered(session.id) is session
+    session.lost()
+    assert rig.registry.remembered(session.id) is session
+    rig.webhook.answer(DELIVERED)
+    assert rig.registry.remembered(session.id) is None
+
+
+def test_later_connections_may_have_another_prefix(rig):
+    first = rig.admit()
+    rig.registry.change_prefix()
+    second = rig.admit()
+    assert rig.registry.find(first.id) is first
+    assert second.id.startswith(rig.registry.prefix)
+    assert not first.id.startswith(rig.registry.prefix)

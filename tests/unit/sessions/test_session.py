@@ -247,6 +247,7 @@ def test_a_client_that_leaves_before_the_answer_gets_a_delete_unless_it_was_refu
     [
         (Reason.BACKEND_CLOSED, errors.Forbidden),
         (Reason.SHUTDOWN, errors.Unavailable),
+        (Reason.DECLARED_DEAD, errors.Unavailable),
         (Reason.SLOW_CLIENT, errors.Unavailable),
     ],
 )
@@ -263,7 +264,7 @@ def test_a_client_that_is_refused_before_the_answer_gets_its_response_at_once(ri
     assert rig.session.reason is reason
 
 
-@pytest.mark.parametrize("reason", [Reason.SHUTDOWN, Reason.SLOW_CLIENT])
+@pytest.mark.parametrize("reason", [Reason.SHUTDOWN, Reason.SLOW_CLIENT, Reason.DECLARED_DEAD])
 def test_a_connecting_client_that_may_try_again_is_refused_with_retry_after(rig, reason):
     rig.session.close(reason)
     assert rig.pending_client.refused.headers == (("Retry-After", "1"),)
@@ -645,6 +646,7 @@ def test_the_post_is_sent_after_the_client_is_journaled(journalled):
     assert asked.at == rig.session.info.connected_at == rig.clock.wall() - 1.0
     assert rig.journal.entries == {
         ID: {
+            "replicated": False,
             "ws_uri": WS_URI,
             "authorization": b"Bearer x",
             "context": None,
