@@ -59,6 +59,11 @@ class Bucket:
         self.name = name
         self.stream = f"KV_{name}"
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to NATS."""
+        return self._bus.is_connected
+
     def put(self, key: str, value: bytes, on_ack: OnAck) -> None:
         """Write `value`. See `Bus.publish` for `on_ack`."""
         self._bus.publish(self._start + key, value, on_ack)
@@ -146,24 +151,25 @@ class Bucket:
         self._check(info["config"])
         return str(info["created"])
 
-    async def watch(self, inbox: str, name: str, heartbeat: float) -> int:
+    async def watch(self, inbox: str, name: str, heartbeat: float, pattern: str) -> int:
         """Let JetStream send the last entry of each key to `inbox`, and all later ones; return how many there are.
 
-        `name`: of the consumer. Each `heartbeat` seconds without an entry, JetStream sends a sign of life.
+        `pattern`: of the keys, such as `lease.*`, or `>` for all. `name`: of the consumer. Each `heartbeat`
+        seconds without an entry, JetStream sends a sign of life.
         """
         config = {
             "name": name,
             "deliver_subject": inbox,
             "deliver_policy": "last_per_subject",
             "ack_policy": "none",
-            "filter_subject": f"{self._start}>",
+            "filter_subject": f"{self._start}{pattern}",
             "idle_heartbeat": int(heartbeat * _NANOSECONDS),
             "inactive_threshold": int(max(5.0, 10 * heartbeat) * _NANOSECONDS),
             "mem_storage": True,
             "num_replicas": 1,
         }
         request = {"stream_name": self.stream, "config": config}
-        found = await self._api(f"CONSUMER.CREATE.{self.stream}.{name}.{self._start}>", request)
+        found = await self._api(f"CONSUMER.CREATE.{self.stream}.{name}.{self._start}{pattern}", request)
         return int(found["num_pending"]) + int(found["delivered"]["consumer_seq"])
 
     async def stop_watch(self, name: str) -> None:

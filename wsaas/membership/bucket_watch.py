@@ -9,11 +9,17 @@ from wsaas.clock import Clock
 from wsaas.log.throttle import throttle
 from wsaas.membership.bucket import Bucket, BucketError, Entry
 from wsaas.membership.bus import Bus, Message
+from wsaas.membership.tasks import end_tasks
 
 MISSED_HEARTBEATS: Final = 3
 """After the time of so many heartbeats without a message, the watch starts again."""
 
 RETRY_S: Final = 0.5
+
+READ_HEARTBEAT_S: Final = 0.5
+
+READ_TIMEOUT_S: Final = 20.0
+"""Seconds after which reading entries is given up."""
 
 OnEntry = Callable[[Entry], None]
 OnSnapshot = Callable[[dict[str, Entry], float], None]
@@ -23,8 +29,8 @@ OnSnapshot = Callable[[dict[str, Entry], float], None]
 class BucketWatch:
     """Watches `bucket`. `on_snapshot` is called at each start, then `on_entry` for each change."""
 
-    def __init__(self, bus: Bus, bucket: Bucket, clock: Clock, heartbeat: float) -> None:
-        """Watch nothing before `run`. `heartbeat`: seconds."""
+    def __init__(self, bus: Bus, bucket: Bucket, clock: Clock, heartbeat: float, pattern: str = ">") -> None:
+        """Watch nothing before `run`. `heartbeat`: seconds; `pattern`: of the keys, `>` for all."""
         self._bucket = bucket
         self._bus = bus
         self._clock = clock
@@ -32,6 +38,7 @@ class BucketWatch:
         self._heartbeat = max(0.1, heartbeat)
         self._broken = asyncio.Event()
         self._heard_at = 0.0
+        self._pattern = pattern
         self._sequence = 0
         self._snapshot: dict[str, Entry] | None = None
         self._started_at = 0.0
@@ -59,7 +66,7 @@ class BucketWatch:
         self._sequence = 0
         self._snapshot = {}
         self._heard_at = self._started_at = self._clock.now()
-        if not await self._bucket.watch(inbox, name, self._heartbeat):
+        if not await self._bucket.watch(inbox, name, self._heartbeat, self._pattern):
             self._end_snapshot()
 
     async def _until_broken(self) -> None:
@@ -93,6 +100,20 @@ class BucketWatch:
     def _end_snapshot(self) -> None:
         found, self._snapshot = self._snapshot or {}, None
         self.on_snapshot({key: entry for key, entry in found.items() if entry.value is not None}, self._started_at)
+
+
+async def read(bus: Bus, bucket: Bucket, clock: Clock, pattern: str) -> dict[str, Entry]:
+    """Return the entries that match `pattern` and have a value, by key. Raises `BucketError`."""
+    found: asyncio.Future[dict[str, Entry]] = asyncio.get_running_loop().create_future()
+    watch = BucketWatch(bus, bucket, clock, READ_HEARTBEAT_S, pattern)
+    watch.on_snapshot = lambda entries, _: None if found.done() else found.set_result(entries)
+    task = asyncio.ensure_future(watch.run())
+    try:
+        return await asyncio.wait_for(found, READ_TIMEOUT_S)
+    except asyncio.TimeoutError:
+        raise BucketError("JetStream does not answer") from None
+    finally:
+        await end_tasks([task])
 
 
 def _metadata(reply: str) -> tuple[int, int, int]:

@@ -8,6 +8,9 @@ from wsaas.clock import Clock
 from wsaas.log import logger
 from wsaas.membership.bucket import Bucket, BucketError
 
+ADOPTED_TTL_S: Final = 7 * 24 * 3600
+"""Seconds for which NATS remembers that all DELETEs of a process were sent, in case its node comes back."""
+
 CLAIM_LEASES: Final = 2
 """A claim ends so many leases after its last renewal."""
 
@@ -29,6 +32,7 @@ class Claim:
         if self.is_held:
             self.is_held = False
             if is_complete:
+                await self._bucket.create(f"adopted.{self.prefix}", b"", ADOPTED_TTL_S)
                 await self._bucket.remove(f"member.{self.prefix}")
             await self._bucket.remove(f"claim.{self.prefix}")
 

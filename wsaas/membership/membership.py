@@ -88,6 +88,10 @@ class Membership:
         """Call `callback` after each change of `members`."""
         self._table.on_members = callback
 
+    def on_lease(self, callback: Callable[[float], None]) -> None:
+        """Call `callback` after each renewal of the lease, with the time (monotonic) until which it is valid."""
+        self._presence.on_lease = callback
+
     def on_new_buckets(self, callback: Callable[[], None]) -> None:
         """Call `callback` when NATS has lost the buckets, so that nothing is in them that was written before."""
         self._presence.on_new_buckets = callback
@@ -196,7 +200,6 @@ class Membership:
         """Join, or return what failed."""
         try:
             await self._presence.set_up()
-            await self._presence.check_claim()
             await self._introduce()
         except BucketError as error:
             return error

@@ -1,5 +1,6 @@
 """The entries of this process in NATS: its lease, and the entry that says that it may owe something."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -28,11 +29,15 @@ class Presence:
         self._lease = lease
         self._own = own
         self.revision = 0
+        self.on_lease: Callable[[float], None] = lambda _end: None
         self.on_new_buckets: Callable[[], None] = lambda: None
         self.timeout = min(REQUEST_TIMEOUT_S, lease / 2)
 
     async def set_up(self) -> None:
-        """Create what is missing: the buckets, and the entries of this process."""
+        """Create what is missing: the buckets, and the entries of this process.
+
+        Raises `DeclaredDeadError` if another process has claimed this one.
+        """
         bucket = self._bucket
         created = await bucket.set_up()
         created += await self._connections.set_up()
@@ -49,7 +54,7 @@ class Presence:
 
     async def renew(self) -> None:
         """Renew the lease. Raises `DeclaredDeadError` if another process has claimed this one."""
-        own = self._own
+        own, now = self._own, time.monotonic()
         try:
             ack = await self._bucket.update(
                 f"lease.{own.prefix}", own.to_lease(), self.revision, self._lease, self.timeout
@@ -63,6 +68,7 @@ class Presence:
             await self._recover()
         elif ack.is_stored:
             self.revision = ack.sequence
+            self.on_lease(now + self._lease)
         else:
             raise BucketError(f"JetStream: {ack.error}", ack.code)
 
@@ -87,8 +93,6 @@ class Presence:
         if not await self._bucket.has(f"member.{self._own.prefix}"):
             raise DeclaredDeadError("another node has sent its DELETEs")
         await self._put_lease()
-        # Who claims this process looks for its lease afterwards. So at least one of both notices the other.
-        await self.check_claim()
 
     async def _set_up_again(self) -> None:
         """Write everything again if NATS has lost the buckets."""
@@ -106,11 +110,14 @@ class Presence:
             )
 
     async def _put_lease(self) -> None:
-        """Write the lease, whatever is there."""
+        """Write the lease, whatever is there. Raises `DeclaredDeadError` if another process has claimed this one."""
         key = f"lease.{self._own.prefix}"
         found = await self._bucket.get(key)
-        revision = 0 if found is None else found.revision
+        revision, now = 0 if found is None else found.revision, time.monotonic()
         ack = await self._bucket.update(key, self._own.to_lease(), revision, self._lease, self.timeout)
         if not ack.is_stored:
             raise BucketError(f"JetStream: {ack.error}", ack.code)
         self.revision = ack.sequence
+        # Who claims this process looks for its lease afterwards. So at least one of both notices the other.
+        await self.check_claim()
+        self.on_lease(now + self._lease)
