@@ -11,7 +11,7 @@ from wsaas.clock import Clock
 from wsaas.cluster.peer_link import LinkServices
 from wsaas.cluster.peers import PeerRouter, Peers
 from wsaas.delivery.circuit_breaker import CircuitBreaker
-from wsaas.delivery.journal import NoJournal, Remembered, SqliteJournal
+from wsaas.delivery.journal import Entry, NoJournal, Remembered, SqliteJournal
 from wsaas.delivery.journal_adoption import unused_journals
 from wsaas.delivery.journal_file import JournalInUse
 from wsaas.delivery.pool import Limits, Pool
@@ -25,7 +25,7 @@ from wsaas.reload import file_sources, reload
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.drain import Drain
 from wsaas.sessions.fan_out import FanOutQueue
-from wsaas.sessions.registry import Registry
+from wsaas.sessions.registry import Registry, draw_prefix
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
@@ -43,7 +43,7 @@ from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
 
 if TYPE_CHECKING:
-    from wsaas.membership.membership import Membership
+    from wsaas.cluster.replication import Replication
 
 DRAIN_GRACE_S: Final = 10.0
 """Seconds beyond `DRAIN_TIMEOUT` in which a drain ends: it may count unread messages and close its journal."""
@@ -76,22 +76,22 @@ class Gateway:
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         self._journal = _journal(settings, self._clock, loop, place)
-        self.keeps_journal = self._journal is not None
+        replication = self.replication = self._make_replication() if settings.cluster else None
+        self.membership = replication.membership if replication else None
+        self.keeps_journal = self._journal is not None or replication is not None
         memory = process_limit(settings.max_memory, 1 if place is None else place.count)
         self._registry = Registry(
             settings,
             self._clock,
             webhook,
-            self._journal or NoJournal(),
+            replication.journal if replication else self._journal or NoJournal(),
             settings.max_connections or self._budget.clients,
             memory=memory,
             shared=_shared_counts(place),
         )
-        self.membership = self._make_membership() if settings.cluster else None
         self._recovery = Recovery(self._registry.services)
-        if self._journal is not None:
-            self._journal.remembered = self._remembered
-            self._registry.on_disconnect_failed = self._recovery.keep
+        self._left: list[Entry] = []
+        self._attach_journals()
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         run_queue = RunQueue(self._clock)
         self.peers = Peers(LinkServices(self._clock, run_queue), loop)
@@ -109,7 +109,18 @@ class Gateway:
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
-        self._file_sources = file_sources(settings, self._certificates, api.tokens, webhook.signer, None)
+        self._file_sources = file_sources(
+            settings, self._certificates, api.tokens, webhook.signer, replication.codec if replication else None
+        )
+
+    def _attach_journals(self) -> None:
+        if self._journal is not None:
+            self._journal.remembered = self._remembered
+            self._registry.on_disconnect_failed = self._recovery.keep
+        if self.replication is not None:
+            self.replication.attach(self._registry, self._recovery)
+            self.replication.membership.count_clients = self._registry.__len__
+            self._registry.on_disconnect_failed = self.replication.keep
 
     @property
     def addresses(self) -> list[Address]:
@@ -198,7 +209,7 @@ class Gateway:
                     is_waiting = True
                     logger.warning(_JOURNAL_IN_USE, error.path, limit)
             else:
-                self._recovery.add(entries)
+                self._left = entries
                 return
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), JOURNAL_RETRY_S)
@@ -207,11 +218,14 @@ class Gateway:
     def begin(self) -> None:
         """Start the time-outs, and send the DELETEs that an earlier process left."""
         self._timeouts.start()
+        self._send_left()
         self._recovery.start()
 
     async def join(self) -> None:
         """Join the cluster, if there is one: all other nodes know this one then. Takes some seconds without NATS."""
         if self.membership is not None:
+            # Claimed first: the others are not asked to wait for an earlier process of this node.
+            self._send_left()
             await self.membership.join()
 
     async def listen(self) -> None:
@@ -263,29 +277,39 @@ class Gateway:
         throttle.flush()
         # Read before deliveries are abandoned, so that the next start sends them.
         remembered = self._remembered()
+        if self.replication is not None:
+            await self.replication.stop()
         lost = [] if self.keeps_journal else self._recovery.entries()
         self._recovery.stop()
         delivered = await drain.give_up(journaled=self.keeps_journal) and not lost
         for entry in lost:
             logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
+        if self.replication is not None:
+            await self.replication.leave(remembered)
         if self._journal is not None and not self._journal.close(remembered):
             delivered = False
-        if self.membership is not None:
-            await self.membership.leave(nothing_owed=not remembered)
         await self.close()
         throttle.flush()
         logger.info("stopped")
         return delivered
 
-    def _make_membership(self) -> "Membership":
+    def _make_replication(self) -> "Replication":
         # Without a cluster, nothing of the extra is imported.
+        from wsaas.cluster.replication import Replication  # noqa: PLC0415
         from wsaas.membership.composition import make_membership  # noqa: PLC0415
 
-        registry = self._registry
-        identity = (registry.prefix, registry.started_at)
-        found = make_membership(self._settings, self._clock, lambda: self._certificates.nats, self._place, identity)
-        found.count_clients = registry.__len__
-        return found
+        settings, clock = self._settings, self._clock
+        identity = (draw_prefix(), clock.wall())
+        membership = make_membership(settings, clock, lambda: self._certificates.nats, self._place, identity)
+        return Replication(membership, self._journal or NoJournal(), settings, clock)
+
+    def _send_left(self) -> None:
+        """Send the DELETEs that an earlier process left."""
+        left, self._left = self._left, []
+        if self.replication is None:
+            self._recovery.add(left)
+        else:
+            self.replication.start(left)
 
     def _recoveries_to_await(self) -> int:
         """Return how many DELETEs of an earlier process have to be delivered before the node stops."""
@@ -297,8 +321,8 @@ class Gateway:
 
     async def close(self) -> None:
         """Close everything at once. `drain` does this, too."""
-        if self.membership is not None:
-            await self.membership.leave(nothing_owed=True)
+        if self.replication is not None:
+            await self.replication.close(self._remembered())
         self._listeners.close()
         self._fan_out.stop()
         self._timeouts.stop()

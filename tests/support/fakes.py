@@ -463,7 +463,8 @@ class FakeJournal(LocalJournal):
         written = make_closed(disconnect_body(closed), closed.at)
 
         def write():
-            self.entries[connection_id]["closed"] = written
+            if connection_id in self.entries:
+                self.entries[connection_id]["closed"] = written
 
         self.pending.append(("set_disconnect", write, None))
 

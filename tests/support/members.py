@@ -53,7 +53,7 @@ async def crash(membership: Membership) -> None:
     """Let a member end as if it were killed: it tells nobody."""
     for task in membership._tasks:  # noqa: SLF001 - nothing else ends it without a word
         task.cancel()
-    await membership._bus.close()  # noqa: SLF001
+    await membership.bus.close()
 
 
 async def until_guarded(*memberships: Membership) -> None:

@@ -213,10 +213,10 @@ async def stream_info(url: str, stream: str, filter_subject: str = ">") -> dict[
 
 
 async def bucket_keys(url: str, bucket: str) -> Mapping[str, int]:
-    """Return the keys in a bucket, deleted ones while NATS remembers them."""
+    """Return the keys in a bucket, deleted ones while NATS remembers them; none if there is no bucket."""
     info = await stream_info(url, f"KV_{bucket}")
     start = f"$KV.{bucket}."
-    return {subject.removeprefix(start): count for subject, count in (info["state"].get("subjects") or {}).items()}
+    return {subject.removeprefix(start): count for subject, count in (info.get("state", {}).get("subjects") or {}).items()}
 
 
 def nats_credentials(folder: Path) -> tuple[Path, list[str]]:

@@ -42,7 +42,7 @@ class EntryCodec:
         self.prefix_length = prefix_length
         self._secrets = secrets
 
-    def replace_secrets(self, secrets: tuple[bytes, ...]) -> None:
+    def replace(self, secrets: tuple[bytes, ...]) -> None:
         """Use other secrets from now on."""
         self._secrets = secrets
         self._ciphers.clear()

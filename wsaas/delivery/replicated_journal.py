@@ -8,7 +8,7 @@ An acknowledgement counts only while the lease of this process is valid. Others 
 afterwards, and may have read its entries before this one was written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from wsaas.clock import NO_TIMER, Clock
@@ -29,12 +29,6 @@ _LIMITS: Final = {OFFLINE: 0, PROBING: 1, ONLINE: MAX_REWRITES}
 PROBE_INTERVAL_S: Final = 1.0
 """Seconds after a failed write before the next one is attempted."""
 
-MARKER_TTL: Final = "1s"
-"""How long NATS keeps the marker of a removed entry."""
-
-PURGE: Final[Mapping[str, str]] = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": MARKER_TTL}
-"""The headers that remove an entry, and its marker a little later."""
-
 
 class Acknowledgement(Protocol):
     """The answer of NATS to a write. `error`: why it was refused, empty if it was not."""
@@ -47,31 +41,33 @@ class Acknowledgement(Protocol):
 OnAck = Callable[["Acknowledgement | None"], None]
 
 
-class Publisher(Protocol):
-    """The connection to NATS."""
+class Store(Protocol):
+    """The bucket of NATS with the connections of all processes.
+
+    The methods call `on_ack` once with the answer, or with None without one in time. If nothing can be sent, that is
+    called at once. A write without an answer may be stored, even later.
+    """
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection."""
+        """Whether there is a connection to NATS."""
 
-    def publish(self, subject: str, data: bytes, on_ack: OnAck, *, headers: Mapping[str, str] | None = None) -> None:
-        """Write `data`. Call `on_ack` once with the answer, or with None without one in time.
+    def put(self, key: str, value: bytes, on_ack: OnAck) -> None:
+        """Write a value."""
 
-        If it cannot be sent, that is called at once. A write without an answer may be stored, even later.
-        """
+    def purge(self, key: str, on_ack: OnAck) -> None:
+        """Remove a key."""
 
 
 class ReplicatedJournal(Journal):
-    """Keeps connections in the journal `local` and in a bucket of NATS.
+    """Keeps connections in the journal `local` and in `store`, where the keys are `<prefix of the process>.<id>`.
 
-    `subject`: of the bucket, with a dot at its end. `prefix_length`: how many characters of an id name its process.
     `find` has to be set before use; it returns the connection with an id. `on_idle` is called when everything is
     replicated, `on_removed` when NATS has removed the entry of a connection.
     """
 
-    def __init__(self, local: LocalJournal, bus: Publisher, codec: EntryCodec, clock: Clock, subject: str) -> None:
+    def __init__(self, local: LocalJournal, store: Store, codec: EntryCodec, clock: Clock) -> None:
         """Start OFFLINE."""
-        self._bus = bus
         self._clock = clock
         self._codec = codec
         self._in_flight = 0
@@ -79,7 +75,7 @@ class ReplicatedJournal(Journal):
         self._local = local
         self._lost: set[str] = set()
         self._prefix_length = codec.prefix_length
-        self._subject = subject
+        self._store = store
         self._timer = NO_TIMER
         self._waiting: dict[str, _Write] = {}
         self._writes: dict[str, _Write] = {}
@@ -88,8 +84,9 @@ class ReplicatedJournal(Journal):
         self.on_removed: Callable[[str], None] = _ignore
         self.state = OFFLINE
 
-    def __len__(self) -> int:
-        """Return how many connections have changes that NATS has not acknowledged."""
+    @property
+    def unreplicated(self) -> int:
+        """How many connections have changes that NATS has not acknowledged."""
         return len(self._writes)
 
     # What the delivery of events calls.
@@ -130,6 +127,18 @@ class ReplicatedJournal(Journal):
         self._local.remove(connection_id)
         self._put(connection_id, None)
 
+    def restore(self, connections: Iterable[Remembered]) -> None:
+        """Write `connections` again: NATS does not have them any more, although it had acknowledged them."""
+        for connection in connections:
+            entry = connection.entry()
+            if entry.id not in self._writes and self._prefix(entry.id) not in self._lost:
+                write = self._writes[entry.id] = self._waiting[entry.id] = _Write(
+                    self, entry.id, self._codec.encode(entry)
+                )
+                write.is_new = True
+                self._mark(write)
+        self._write_waiting()
+
     def disown(self, connection_id: str) -> None:
         """Remove a connection from the local journal: another process sends its DELETE, and removes it from NATS."""
         self._local.remove(connection_id)
@@ -151,6 +160,10 @@ class ReplicatedJournal(Journal):
         if self.state is OFFLINE:
             self._move(PROBING)
         self._write_waiting()
+
+    def is_pending(self, connection_id: str) -> bool:
+        """Return whether a change of a connection is not acknowledged yet."""
+        return connection_id in self._writes
 
     def is_unreplicated(self, connection_id: str) -> bool:
         """Return whether NATS may not have any entry of a connection in this journal."""
@@ -222,11 +235,11 @@ class ReplicatedJournal(Journal):
         value = write.sent = write.value
         write.was_sent = True
         self._in_flight += 1
-        subject = f"{self._subject}{self._prefix(write.id)}.{write.id}"
+        key = f"{self._prefix(write.id)}.{write.id}"
         if value is None:
-            self._bus.publish(subject, b"", write.acknowledged, headers=PURGE)
+            self._store.purge(key, write.acknowledged)
         else:
-            self._bus.publish(subject, value, write.acknowledged)
+            self._store.put(key, value, write.acknowledged)
 
     def _replicated(self, write: "_Write", sent: object) -> None:
         """NATS has written `sent`."""
@@ -239,7 +252,7 @@ class ReplicatedJournal(Journal):
             if sent is None:
                 self.on_removed(write.id)
             elif write.is_marked:
-                self._local.set_replicated(write.id, is_replicated=True)
+                self._local.set_replicated(write.id, True)
         write.decide()
 
     def _failed(self, write: "_Write", why: str) -> None:
@@ -261,7 +274,7 @@ class ReplicatedJournal(Journal):
         """Let the local journal say that NATS may not have a connection."""
         if write.is_new and not write.is_marked and write.value is not None:
             write.is_marked = True
-            self._local.set_replicated(write.id, is_replicated=False, done=write.marked)
+            self._local.set_replicated(write.id, False, write.marked)
 
     def _write_waiting(self) -> None:
         """Write what waits, as much at a time as the state allows."""
@@ -283,7 +296,7 @@ class ReplicatedJournal(Journal):
         return self.state is ONLINE and self._clock.now() < self._lease_end
 
     def _is_reachable(self) -> bool:
-        return self._bus.is_connected and self._clock.now() < self._lease_end
+        return self._store.is_connected and self._clock.now() < self._lease_end
 
     def _go_offline(self) -> None:
         self._timer.cancel()

@@ -55,7 +55,6 @@ class Membership:
     def __init__(self, name: str, lease: float, bus: Bus, clock: Clock, own: Member) -> None:
         """Do nothing yet. `name`: that of the cluster; `lease`: seconds."""
         self._bucket = bucket = Bucket(bus, f"{name}-members")
-        self._bus = bus
         self._claims = Claims(bucket, clock, lease)
         self._clock = clock
         self._entered = asyncio.Event()
@@ -63,6 +62,7 @@ class Membership:
         self._is_claimed = False
         self._joined = asyncio.Event()
         self._lease = lease
+        self.bus = bus
         self.connections = Bucket(bus, f"{name}-connections")
         self._presence = Presence(bucket, self.connections, own, lease)
         self._state = OUTSIDE
@@ -79,7 +79,7 @@ class Membership:
         """Called with the prefix of a process whose lease is over, again and again until somebody has claimed it."""
         self.own = own
         self.trouble = Trouble()
-        self._bus.on_state(self._connection_changed)
+        self.bus.on_state(self._connection_changed)
         self._watch.on_entry = self._entry_changed
         self._watch.on_snapshot = self._snapshot_taken
         self._table.on_own_claim = self._claimed
@@ -119,7 +119,7 @@ class Membership:
     async def join(self) -> None:
         """Join; return when all others know this process, or with a warning if NATS does not let it in soon."""
         self._set_state(JOINING)
-        await self._bus.open()
+        await self.bus.open()
         self._tasks = [asyncio.ensure_future(self._run())]
         try:
             await asyncio.wait_for(self._entered.wait(), JOIN_TIMEOUT_S)
@@ -172,7 +172,7 @@ class Membership:
                     str(error) or "NATS does not answer",
                     self._lease,
                 )
-        await self._bus.close()
+        await self.bus.close()
 
     async def _run(self) -> None:
         """Join, stay a member until this process is declared dead, and then join again."""
@@ -192,7 +192,7 @@ class Membership:
         while self._state is JOINING:
             error = await self._try_to_enter()
             if error is not None:
-                if self._bus.is_connected or self._clock.now() > patience:
+                if self.bus.is_connected or self._clock.now() > patience:
                     self._failed(error)
                 await self._pause(RETRY_S)
 

@@ -71,9 +71,11 @@ class Registry:
         self._count = 0
         self._ids: list[str] = []
         self._ended_count = 0
-        self.prefix = _random_text(PREFIX_LENGTH)
+        self.prefix = draw_prefix()
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
+        self.is_paused = False
+        """Whether no client is admitted for the moment."""
         self._live: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}
         self._on_no_clients: Callable[[], None] | None = None
@@ -98,6 +100,8 @@ class Registry:
         """
         if not self.is_open:
             raise errors.Unavailable("This node is shutting down.", RETRY_AFTER)
+        if self.is_paused:
+            raise errors.Unavailable("This node has to join its cluster again.", RETRY_AFTER)
         if self._limit.is_reached(len(self._live)):
             raise errors.Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
         if self.services.memory.pressure is REFUSING:
@@ -151,7 +155,7 @@ class Registry:
 
     def change_prefix(self) -> None:
         """Use another prefix for the ids of later connections, as if they were held by another process."""
-        self.prefix = _random_text(PREFIX_LENGTH)
+        self.prefix = draw_prefix()
 
     def live(self) -> ValuesView[Session]:
         """Return the sessions of the connected clients, oldest first."""
@@ -205,6 +209,11 @@ def page(
     # All sessions are checked: they are not sorted by this time, as the wall clock may have been set back.
     found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
     return found[:limit], len(found) > limit
+
+
+def draw_prefix() -> str:
+    """Return a prefix for the ids of one process."""
+    return _random_text(PREFIX_LENGTH)
 
 
 def _random_text(length: int) -> str:

@@ -84,7 +84,7 @@ def test_any_of_several_secrets_decrypts_and_the_first_one_encrypts():
 def test_secrets_can_be_replaced():
     codec, entry = make_codec(b"old"), make_entry()
     codec.encode(entry)
-    codec.replace_secrets((b"new",))
+    codec.replace((b"new",))
     assert make_codec(b"new").decode(ID, codec.encode(entry)).authorization == entry.authorization
 
 

@@ -3,7 +3,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.fake_bus import CONNECTIONS, FakeBus
+from tests.support.fake_store import FakeStore
 from tests.support.fakes import FakeClock, FakeJournal, make_closed
 from wsaas.delivery import replicated_journal
 from wsaas.delivery.entry_codec import EntryCodec
@@ -18,12 +18,12 @@ class Rig:
     """A replicated journal. `told`: the name and the argument of each `done`."""
 
     def __init__(self, local=None):
-        self.bus = FakeBus()
+        self.store = FakeStore()
         self.clock = FakeClock()
         self.codec = EntryCodec((), 1)
         self.connections: dict[str, Entry] = {}
         self.local = FakeJournal() if local is None else local
-        self.journal = ReplicatedJournal(self.local, self.bus, self.codec, self.clock, CONNECTIONS)
+        self.journal = ReplicatedJournal(self.local, self.store, self.codec, self.clock)
         self.journal.find = self.connections.get
         self.told = []
 
@@ -42,23 +42,23 @@ class Rig:
         for name in names:
             self.add(name)
         self.local.write()
-        self.bus.acknowledge_all()
+        self.store.acknowledge_all()
         self.told.clear()
 
     def remove(self, name="a"):
         self.journal.remove(name)
 
     def disconnect(self, applied=0):
-        self.bus.disconnect(applied)
+        self.store.disconnect(applied)
         self.journal.connection_changed()
 
     def connect(self):
-        self.bus.is_connected = True
+        self.store.is_connected = True
         self.journal.connection_changed()
 
     def stored(self, name):
         """Return the entry of a connection in NATS."""
-        return self.codec.decode(name, self.bus.stored[f"{CONNECTIONS}{name[0]}.{name}"])
+        return self.codec.decode(name, self.store.stored[f"{name[0]}.{name}"])
 
     def is_marked(self, name="a"):
         """Return whether the local journal says that NATS does not have a connection."""
@@ -80,15 +80,15 @@ def test_a_connection_is_added_once_both_journals_have_it(rig):
     assert rig.told == []
     rig.local.write()
     assert rig.told == []
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert rig.told == [("ab", True)]
-    assert rig.bus.keys == ["a.ab"]
-    assert len(rig.journal) == 0
+    assert rig.store.keys == ["a.ab"]
+    assert rig.journal.unreplicated == 0
 
 
 def test_the_acknowledgement_may_come_first(rig):
     rig.add()
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert rig.told == []
     rig.local.write()
     assert rig.told == [("a", True)]
@@ -98,7 +98,7 @@ def test_the_acknowledgement_may_come_first(rig):
 def test_without_an_answer_the_local_journal_alone_has_to_do_and_says_so(rig):
     rig.add()
     rig.local.write()
-    rig.bus.time_out()
+    rig.store.time_out()
     assert rig.told == []
     assert rig.journal.is_unreplicated("a")
     assert rig.local.write() == ["set_replicated"]
@@ -108,23 +108,23 @@ def test_without_an_answer_the_local_journal_alone_has_to_do_and_says_so(rig):
 
 def test_a_refused_write_counts_as_none(rig):
     rig.add()
-    rig.bus.refuse("maximum bytes exceeded")
+    rig.store.refuse("maximum bytes exceeded")
     rig.local.write()
     assert rig.told == [("a", True)]
     assert rig.is_marked()
-    assert rig.bus.keys == []
+    assert rig.store.keys == []
 
 
 def test_while_nats_does_not_answer_connections_are_added_without_waiting_for_it(rig):
     rig.add("a")
-    rig.bus.time_out()
+    rig.store.time_out()
     rig.local.write()
     rig.local.write()
     rig.add("b")
     assert rig.local.write() == ["add"]
     assert rig.told == [("a", True), ("b", True)]
     assert rig.is_marked("b")
-    assert len(rig.bus.pending) == 1
+    assert len(rig.store.pending) == 1
 
 
 def test_without_a_connection_nothing_is_published(rig):
@@ -133,7 +133,7 @@ def test_without_a_connection_nothing_is_published(rig):
     rig.local.write()
     assert rig.told == [("a", True)]
     assert rig.is_marked()
-    assert rig.bus.published == 0
+    assert rig.store.published == 0
 
 
 def test_before_the_first_lease_nothing_is_published():
@@ -141,18 +141,18 @@ def test_before_the_first_lease_nothing_is_published():
     rig.journal.connection_changed()
     rig.add()
     rig.local.write()
-    assert (rig.told, rig.bus.published, rig.journal.state) == ([("a", True)], 0, OFFLINE)
+    assert (rig.told, rig.store.published, rig.journal.state) == ([("a", True)], 0, OFFLINE)
     rig.renew()
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.write()
-    assert rig.bus.keys == ["a.a"]
+    assert rig.store.keys == ["a.a"]
     assert not rig.is_marked()
 
 
 def test_an_acknowledgement_after_the_end_of_the_lease_does_not_count(rig):
     rig.add()
     rig.clock.stand_still(LEASE_S)
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.write()
     assert rig.told == [("a", True)]
     assert rig.is_marked()
@@ -163,7 +163,7 @@ def test_after_the_end_of_the_lease_nothing_is_published(rig):
     rig.add()
     rig.remove("b")
     rig.local.write()
-    assert rig.bus.published == 0
+    assert rig.store.published == 0
     assert rig.is_marked()
 
 
@@ -171,40 +171,46 @@ def test_a_connection_that_the_local_journal_cannot_have_is_removed_from_nats(ri
     rig.add()
     rig.local.fail()
     assert rig.told == [("a", False)]
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == []
-    assert len(rig.journal) == 0
+    rig.store.acknowledge_all()
+    assert rig.store.keys == []
+    assert rig.journal.unreplicated == 0
 
 
 def test_the_local_journal_may_fail_after_the_acknowledgement(rig):
     rig.add()
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.fail()
-    rig.bus.acknowledge_all()
+    rig.store.acknowledge_all()
     assert rig.told == [("a", False)]
-    assert rig.bus.keys == []
+    assert rig.store.keys == []
 
 
 def test_a_connection_that_cannot_be_marked_is_refused(rig):
     rig.add()
     rig.local.write()
-    rig.bus.refuse()
+    rig.store.refuse()
     rig.local.fail()
     assert rig.told == [("a", False)]
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.acknowledge_all()
+    rig.store.acknowledge_all()
     rig.local.write()
-    assert rig.bus.keys == []
+    assert rig.store.keys == []
     assert rig.local.entries == {}
 
 
 def test_without_a_local_journal_nats_alone_keeps_connections():
     rig = Rig(NoJournal())
     rig.renew()
-    rig.add()
+    rig.add("a")
     assert rig.told == []
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert rig.told == [("a", True)]
+    rig.add("b")
+    rig.store.refuse()
+    assert rig.told == [("a", True), ("b", True)]
+    rig.clock.advance(PROBE_INTERVAL_S)
+    rig.store.acknowledge()
+    assert rig.store.keys == ["a.a", "b.b"]
 
 
 # Changes.
@@ -213,13 +219,13 @@ def test_without_a_local_journal_nats_alone_keeps_connections():
 def test_the_context_and_the_delete_are_written_to_both(rig):
     entry = rig.add()
     rig.local.write()
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     entry.context = "cart=7"
     rig.journal.set_context("a", "cart=7")
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert rig.stored("a") == Entry("a", "node/a", None, "cart=7", 1.5, is_replicated=True)
     rig.journal.set_disconnect("a", make_closed(b"{}", 2.5))
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.write()
     assert rig.stored("a") == Entry("a", "node/a", None, "cart=7", 1.5, 2.5, b"{}", is_replicated=True)
     assert rig.local.entries["a"]["context"] == "cart=7"
@@ -230,7 +236,7 @@ def test_a_change_of_a_connection_that_is_not_known_is_not_written_to_nats(rig):
     rig.connections.clear()
     rig.journal.set_context("a", "x")
     rig.journal.set_disconnect("a", make_closed())
-    assert rig.bus.pending == []
+    assert rig.store.pending == []
 
 
 def test_changes_while_a_write_is_under_way_follow_it_and_only_the_last_one_counts(rig):
@@ -238,12 +244,12 @@ def test_changes_while_a_write_is_under_way_follow_it_and_only_the_last_one_coun
     for context in "xyz":
         entry.context = context
         rig.journal.set_context("a", context)
-    assert len(rig.bus.pending) == 1
-    rig.bus.acknowledge()
-    assert len(rig.bus.pending) == 1
-    rig.bus.acknowledge()
+    assert len(rig.store.pending) == 1
+    rig.store.acknowledge()
+    assert len(rig.store.pending) == 1
+    rig.store.acknowledge()
     assert rig.stored("a").context == "z"
-    assert rig.bus.published == 2
+    assert rig.store.published == 2
 
 
 def test_a_removed_connection_is_removed_from_both(rig):
@@ -252,10 +258,10 @@ def test_a_removed_connection_is_removed_from_both(rig):
     rig.added("a", "b")
     rig.remove("a")
     assert removed == []
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.write()
     assert removed == ["a"]
-    assert rig.bus.keys == ["b.b"]
+    assert rig.store.keys == ["b.b"]
     assert [*rig.local.entries] == ["b"]
 
 
@@ -263,26 +269,26 @@ def test_a_connection_that_was_never_written_is_dropped_when_it_is_removed(rig):
     rig.disconnect()
     rig.add()
     rig.remove()
-    assert len(rig.journal) == 0
+    assert rig.journal.unreplicated == 0
     rig.connect()
-    assert rig.bus.published == 0
+    assert rig.store.published == 0
 
 
 def test_a_connection_that_may_have_been_written_is_removed(rig):
     rig.add()
-    rig.bus.time_out()
+    rig.store.time_out()
     rig.remove()
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == []
-    assert len(rig.journal) == 0
+    rig.store.acknowledge_all()
+    assert rig.store.keys == []
+    assert rig.journal.unreplicated == 0
 
 
 def test_a_connection_of_another_process_is_removed_by_its_own_key(rig):
-    rig.bus.stored[f"{CONNECTIONS}z.zz"] = b"{}"
+    rig.store.stored["z.zz"] = b"{}"
     rig.remove("zz")
-    rig.bus.acknowledge()
-    assert rig.bus.keys == []
+    rig.store.acknowledge()
+    assert rig.store.keys == []
 
 
 # NATS comes back.
@@ -291,54 +297,54 @@ def test_a_connection_of_another_process_is_removed_by_its_own_key(rig):
 def test_what_is_not_replicated_is_written_when_nats_answers_again(rig, caplog):
     caplog.set_level("INFO", "wsaas")
     rig.add("a")
-    rig.bus.time_out()
+    rig.store.time_out()
     for name in "bcd":
         rig.add(name)
     rig.clock.advance(PROBE_INTERVAL_S)
     # One of them is written as a probe.
-    assert len(rig.bus.pending) == 2
-    rig.bus.acknowledge()
-    rig.bus.acknowledge()
+    assert len(rig.store.pending) == 2
+    rig.store.acknowledge()
+    rig.store.acknowledge()
     assert rig.journal.state is ONLINE
     assert caplog.messages[-1] == "NATS acknowledges again: 3 connections are written that were not replicated"
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == ["a.a", "b.b", "c.c", "d.d"]
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["a.a", "b.b", "c.c", "d.d"]
     rig.local.write()
     rig.local.write()
     assert not any(map(rig.is_marked, "abcd"))
-    assert len(rig.journal) == 0
+    assert rig.journal.unreplicated == 0
 
 
 def test_a_probe_without_an_answer_is_repeated_with_another_write(rig):
     rig.add("a")
-    rig.bus.refuse("first")
+    rig.store.refuse("first")
     rig.add("b")
     for expected in ("a", "b", "a"):
-        assert rig.bus.pending == []
+        assert rig.store.pending == []
         rig.clock.advance(PROBE_INTERVAL_S)
-        assert [each.subject for each in rig.bus.pending] == [f"{CONNECTIONS}{expected}.{expected}"]
-        rig.bus.refuse()
+        assert [each.key for each in rig.store.pending] == [f"{expected}.{expected}"]
+        rig.store.refuse()
 
 
 def test_what_failed_while_nats_was_probed_waits_for_the_probe(rig):
     rig.add("a")
     rig.add("b")
-    rig.bus.time_out(0)
-    rig.bus.time_out(1)
+    rig.store.time_out(0)
+    rig.store.time_out(1)
     assert (rig.journal.state, len(rig.clock.timers)) == (PROBING, 1)
     rig.renew()
-    assert len(rig.bus.pending) == 3
+    assert len(rig.store.pending) == 3
 
 
 def test_if_nothing_waits_any_more_when_the_probe_is_due_changes_are_written_at_once_again(rig):
-    rig.bus.is_writable = False
+    rig.store.is_writable = False
     rig.add("a")
     rig.remove("a")
-    rig.bus.is_writable = True
+    rig.store.is_writable = True
     rig.clock.advance(PROBE_INTERVAL_S)
     rig.add("b")
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == ["b.b"]
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["b.b"]
 
 
 def test_an_acknowledgement_before_the_new_connection_is_noticed_does_not_count(rig):
@@ -346,28 +352,28 @@ def test_an_acknowledgement_before_the_new_connection_is_noticed_does_not_count(
     rig.add()
     rig.connect()
     rig.journal._go_offline()
-    rig.bus.acknowledge()
-    assert (rig.journal.state, rig.bus.pending, len(rig.journal)) == (OFFLINE, [], 1)
+    rig.store.acknowledge()
+    assert (rig.journal.state, rig.store.pending, rig.journal.unreplicated) == (OFFLINE, [], 1)
     rig.renew()
-    rig.bus.acknowledge()
-    assert len(rig.journal) == 0
+    rig.store.acknowledge()
+    assert rig.journal.unreplicated == 0
 
 
 def test_after_one_slow_answer_the_same_write_is_the_probe(rig):
     rig.add()
-    rig.bus.time_out()
+    rig.store.time_out()
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.acknowledge_all()
-    assert (rig.journal.state, len(rig.journal)) == (ONLINE, 0)
+    rig.store.acknowledge_all()
+    assert (rig.journal.state, rig.journal.unreplicated) == (ONLINE, 0)
 
 
 def test_one_acknowledgement_after_a_slow_one_is_enough(rig):
     rig.add("a")
     rig.add("b")
-    rig.bus.time_out()
+    rig.store.time_out()
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.acknowledge_all()
-    assert (rig.journal.state, len(rig.journal)) == (ONLINE, 0)
+    rig.store.acknowledge_all()
+    assert (rig.journal.state, rig.journal.unreplicated) == (ONLINE, 0)
 
 
 def test_after_a_lost_connection_what_was_under_way_is_written_again(rig):
@@ -377,12 +383,12 @@ def test_after_a_lost_connection_what_was_under_way_is_written_again(rig):
     rig.disconnect(applied=1)
     assert rig.journal.state is OFFLINE
     rig.connect()
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == ["b.b"]
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["b.b"]
 
 
 def test_writes_that_cannot_be_sent_wait_for_the_next_probe(rig):
-    rig.bus.is_writable = False
+    rig.store.is_writable = False
     rig.add("a")
     rig.add("b")
     rig.local.write()
@@ -390,10 +396,10 @@ def test_writes_that_cannot_be_sent_wait_for_the_next_probe(rig):
     assert rig.told == [("a", True), ("b", True)]
     assert rig.is_marked("a")
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.is_writable = True
+    rig.store.is_writable = True
     rig.clock.advance(PROBE_INTERVAL_S)
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == ["a.a", "b.b"]
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["a.a", "b.b"]
 
 
 def test_a_limited_number_is_written_at_a_time(rig):
@@ -401,35 +407,50 @@ def test_a_limited_number_is_written_at_a_time(rig):
     for number in range(MAX_REWRITES + 10):
         rig.add(f"a{number}")
     rig.connect()
-    assert len(rig.bus.pending) == 1
-    rig.bus.acknowledge()
-    assert len(rig.bus.pending) == MAX_REWRITES
-    rig.bus.acknowledge()
-    assert len(rig.bus.pending) == MAX_REWRITES
-    rig.bus.acknowledge_all()
-    assert len(rig.bus.keys) == MAX_REWRITES + 10
+    assert len(rig.store.pending) == 1
+    rig.store.acknowledge()
+    assert len(rig.store.pending) == MAX_REWRITES
+    rig.store.acknowledge()
+    assert len(rig.store.pending) == MAX_REWRITES
+    rig.store.acknowledge_all()
+    assert len(rig.store.keys) == MAX_REWRITES + 10
 
 
 def test_a_lease_that_ended_unnoticed_stops_the_writing(rig):
     rig.add("a")
-    rig.bus.refuse()
+    rig.store.refuse()
     rig.clock.stand_still(LEASE_S)
     rig.clock.advance(PROBE_INTERVAL_S)
-    assert (rig.journal.state, rig.bus.pending) == (OFFLINE, [])
+    assert (rig.journal.state, rig.store.pending) == (OFFLINE, [])
     rig.renew()
-    rig.bus.acknowledge()
-    assert rig.bus.keys == ["a.a"]
+    rig.store.acknowledge()
+    assert rig.store.keys == ["a.a"]
 
 
 def test_the_end_of_all_writes_is_reported(rig):
     idle = []
-    rig.journal.on_idle = lambda: idle.append(len(rig.journal))
+    rig.journal.on_idle = lambda: idle.append(rig.journal.unreplicated)
     rig.add("a")
     rig.add("b")
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert idle == []
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     assert idle == [0]
+
+
+def test_what_nats_has_lost_is_written_again(rig):
+    rig.added("a", "b", "c")
+    rig.store.stored.clear()
+    rig.remove("c")
+    rig.journal.restore([rig.connections["a"], rig.connections["b"], rig.connections["c"]])
+    rig.local.write()
+    assert rig.is_marked("a")
+    assert rig.journal.is_unreplicated("b")
+    rig.store.acknowledge_all()
+    rig.local.write()
+    assert rig.store.keys == ["a.a", "b.b"]
+    assert not rig.is_marked("a")
+    assert rig.journal.unreplicated == 0
 
 
 # A process that was declared dead.
@@ -445,22 +466,22 @@ def test_a_process_that_was_declared_dead_writes_nothing_more_about_its_connecti
     rig.journal.forget("a")
     rig.renew()
     rig.connect()
-    rig.bus.acknowledge_all()
-    assert rig.bus.keys == ["a.a1", "a.a3", "b.b1"]
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["a.a1", "a.a3", "b.b1"]
     assert rig.stored("b1").context == "x"
     assert rig.stored("a1").context is None
     rig.journal.set_context("a3", "late")
-    assert rig.bus.pending == []
+    assert rig.store.pending == []
     rig.remove("a4")
-    rig.bus.acknowledge()
-    assert len(rig.journal) == 0
+    rig.store.acknowledge()
+    assert rig.journal.unreplicated == 0
 
 
 def test_a_connection_that_is_just_added_then_counts_as_not_replicated(rig):
     rig.add("a")
     rig.local.write()
     rig.journal.forget("a")
-    rig.bus.acknowledge()
+    rig.store.acknowledge()
     rig.local.write()
     assert rig.told == [("a", True)]
     assert rig.is_marked()
@@ -469,9 +490,9 @@ def test_a_connection_that_is_just_added_then_counts_as_not_replicated(rig):
 def test_after_it_was_declared_dead_nothing_is_published_before_a_new_lease(rig):
     rig.journal.forget("a")
     rig.add("b")
-    assert rig.bus.pending == []
+    assert rig.store.pending == []
     rig.renew()
-    assert len(rig.bus.pending) == 1
+    assert len(rig.store.pending) == 1
 
 
 def test_an_acknowledgement_of_what_was_forgotten_is_ignored(rig):
@@ -480,9 +501,9 @@ def test_an_acknowledgement_of_what_was_forgotten_is_ignored(rig):
     rig.journal.forget("a")
     rig.renew()
     rig.add("b")
-    rig.bus.acknowledge_all()
-    rig.bus.acknowledge_all()
-    assert len(rig.journal) == 0
+    rig.store.acknowledge_all()
+    rig.store.acknowledge_all()
+    assert rig.journal.unreplicated == 0
 
 
 def test_a_disowned_connection_is_removed_only_from_the_local_journal(rig):
@@ -493,7 +514,7 @@ def test_a_disowned_connection_is_removed_only_from_the_local_journal(rig):
     rig.journal.disown("b")
     rig.connect()
     rig.local.write()
-    assert (rig.local.entries, rig.bus.pending, rig.bus.keys) == ({}, [], ["a.a", "b.b"])
+    assert (rig.local.entries, rig.store.pending, rig.store.keys) == ({}, [], ["a.a", "b.b"])
 
 
 # States.
@@ -505,13 +526,13 @@ def test_an_impossible_transition_is_an_error(rig):
 
 
 def test_a_journal_that_is_not_attached_knows_no_connection():
-    bus = FakeBus()
-    unattached = ReplicatedJournal(NoJournal(), bus, EntryCodec((), 1), FakeClock(), CONNECTIONS)
+    store = FakeStore()
+    unattached = ReplicatedJournal(NoJournal(), store, EntryCodec((), 1), FakeClock())
     unattached.renewed(2000.0)
     unattached.set_context("a", "x")
     unattached.remove("a")
-    bus.acknowledge()
-    assert bus.published == 1
+    store.acknowledge()
+    assert store.published == 1
 
 
 # Any interleaving.
@@ -577,32 +598,32 @@ class ReplicationMachine(RuleBasedStateMachine):
     def the_local_journal_fails(self):
         self.rig.local.fail()
 
-    @precondition(lambda self: self.rig.bus.pending)
+    @precondition(lambda self: self.rig.store.pending)
     @rule()
     def nats_acknowledges(self):
-        self.rig.bus.acknowledge()
+        self.rig.store.acknowledge()
 
-    @precondition(lambda self: self.rig.bus.pending)
+    @precondition(lambda self: self.rig.store.pending)
     @rule()
     def nats_refuses(self):
-        if self.rig.bus.pending[0].on_ack is None:
-            self.rig.bus.apply()
+        if self.rig.store.pending[0].on_ack is None:
+            self.rig.store.apply()
         else:
-            self.rig.bus.refuse()
+            self.rig.store.refuse()
 
-    @precondition(lambda self: self.rig.bus.pending)
+    @precondition(lambda self: self.rig.store.pending)
     @rule(number=st.integers(0, 3))
     def nats_is_slow(self, number):
-        self.rig.bus.time_out(min(number, len(self.rig.bus.pending) - 1))
+        self.rig.store.time_out(min(number, len(self.rig.store.pending) - 1))
 
-    @precondition(lambda self: self.rig.bus.is_connected)
+    @precondition(lambda self: self.rig.store.is_connected)
     @rule(applied=st.integers(0, 3))
     def the_connection_is_lost(self, applied):
         self.rig.disconnect(applied)
 
     @rule(is_writable=st.booleans())
     def the_server_reads_or_does_not(self, is_writable):
-        self.rig.bus.is_writable = is_writable
+        self.rig.store.is_writable = is_writable
 
     @rule()
     def the_connection_is_opened(self):
@@ -619,17 +640,17 @@ class ReplicationMachine(RuleBasedStateMachine):
     @rule()
     def all_is_written(self):
         rig = self.rig
-        rig.bus.is_writable = True
+        rig.store.is_writable = True
         rig.connect()
         rig.renew()
-        while rig.bus.pending or rig.local.pending or len(rig.journal):
-            if rig.bus.pending:
-                rig.bus.acknowledge()
+        while rig.store.pending or rig.local.pending or rig.journal.unreplicated:
+            if rig.store.pending:
+                rig.store.acknowledge()
             elif not rig.local.write():
                 rig.clock.advance(PROBE_INTERVAL_S)
                 rig.renew()
         assert self.pending == set()
-        assert rig.bus.keys == sorted(f"{name[0]}.{name}" for name in self.owed)
+        assert rig.store.keys == sorted(f"{name[0]}.{name}" for name in self.owed)
         for name, entry in self.owed.items():
             stored = rig.stored(name)
             assert (stored.context, stored.disconnect_body) == (entry.context, entry.disconnect_body)
@@ -639,12 +660,12 @@ class ReplicationMachine(RuleBasedStateMachine):
     @invariant()
     def what_the_local_journal_calls_replicated_is_in_nats(self):
         for name in self.owed:
-            assert self.rig.is_marked(name) or f"{name[0]}.{name}" in self.rig.bus.keys
+            assert self.rig.is_marked(name) or f"{name[0]}.{name}" in self.rig.store.keys
 
     @invariant()
     def what_is_in_nats_or_not_is_known(self):
         for name in self.owed:
-            assert self.rig.journal.is_unreplicated(name) or f"{name[0]}.{name}" in self.rig.bus.keys
+            assert self.rig.journal.is_unreplicated(name) or f"{name[0]}.{name}" in self.rig.store.keys
 
     def teardown(self):
         self.all_is_written()

@@ -412,6 +412,15 @@ def test_a_connection_is_remembered_until_its_session_has_finished(rig):
     assert rig.registry.remembered(session.id) is None
 
 
+def test_a_paused_registry_admits_no_clients_for_the_moment(rig):
+    rig.registry.is_paused = True
+    with pytest.raises(errors.Unavailable, match="join its cluster again") as caught:
+        rig.admit()
+    assert caught.value.headers == (errors.RETRY_AFTER,)
+    rig.registry.is_paused = False
+    rig.admit()
+
+
 def test_later_connections_may_have_another_prefix(rig):
     first = rig.admit()
     rig.registry.change_prefix()

@@ -1,7 +1,4 @@
-"""A fake of the connection to NATS, and of the bucket behind it."""
-
-MEMBERS = "$KV.test-members."
-CONNECTIONS = "$KV.test-connections."
+"""A fake of the bucket of NATS that the journals of all processes share."""
 
 
 class Answer:
@@ -12,19 +9,18 @@ class Answer:
 
 
 class Write:
-    """A write on its way to NATS. `on_ack`: called with the answer, None once it was called."""
+    """A write on its way to NATS. `value`: None to remove the key; `on_ack`: None once it was called."""
 
-    def __init__(self, subject, data, on_ack, headers):
-        self.data = data
-        self.headers = headers
+    def __init__(self, key, value, on_ack):
+        self.key = key
         self.on_ack = on_ack
-        self.subject = subject
+        self.value = value
 
 
-class FakeBus:
-    """Writes when a test says so. `stored`: what NATS has, by subject; `pending`: the writes on their way, in order.
+class FakeStore:
+    """Writes when a test says so. `stored`: what NATS has, by key; `pending`: the writes on their way, in order.
 
-    `is_writable`: whether anything can be sent.
+    `is_writable`: whether anything can be sent; `published`: the number of writes that were sent.
     """
 
     def __init__(self):
@@ -34,27 +30,33 @@ class FakeBus:
         self.published = 0
         self.stored = {}
 
-    def publish(self, subject, data, on_ack, *, headers=None):
+    def put(self, key, value, on_ack):
+        assert value is not None
+        self._publish(key, value, on_ack)
+
+    def purge(self, key, on_ack):
+        self._publish(key, None, on_ack)
+
+    def _publish(self, key, value, on_ack):
         assert self.is_connected
         if not self.is_writable:
             on_ack(None)
             return
         self.published += 1
-        self.pending.append(Write(subject, data, on_ack, headers))
+        self.pending.append(Write(key, value, on_ack))
 
     @property
     def keys(self):
-        """The keys of the connections that NATS has."""
-        return sorted(subject.removeprefix(CONNECTIONS) for subject in self.stored)
+        """The keys that NATS has."""
+        return sorted(self.stored)
 
     def apply(self):
         """Let NATS apply the oldest write; return it."""
         write = self.pending.pop(0)
-        if write.headers and write.headers["KV-Operation"] == "PURGE":
-            assert write.headers["Nats-Rollup"] == "sub"
-            self.stored.pop(write.subject, None)
+        if write.value is None:
+            self.stored.pop(write.key, None)
         else:
-            self.stored[write.subject] = write.data
+            self.stored[write.key] = write.value
         return write
 
     def acknowledge(self):
