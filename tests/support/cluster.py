@@ -1,7 +1,7 @@
 """Nodes of a cluster in processes of their own, which can be killed, and what NATS keeps of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,8 @@ class ClusterNode(GatewayProcess):
         """Connect a client; return it and its id."""
         path = f"/cluster-{next(self._paths)}"
         raw = await self.upgraded(path, *headers)
-        posts = [call for call in self.stage.backend.calls if call.method == "POST"]
+        # The latest calls come last.
+        posts = (call for call in reversed(self.stage.backend.calls) if call.method == "POST")
         return raw, next(post.client for post in posts if post.json["request"]["path"] == path)
 
     async def clients(self, number: int, at_once: int = 50) -> dict[str, RawClient]:
@@ -52,12 +53,13 @@ class ClusterNode(GatewayProcess):
 
 @asynccontextmanager
 async def cluster_nodes(
-    stage: Stage, folder: Path, url: str, number: int = 2, **settings: Any
+    stage: Stage, folder: Path, url: str | Sequence[str], number: int = 2, **settings: Any
 ) -> AsyncIterator[list[ClusterNode]]:
-    """Run nodes in front of the backend of `stage`. `url`: of NATS; `settings`: of all nodes."""
+    """Run nodes in front of the backend of `stage`. `url`: of NATS, for all or for each; `settings`: of all nodes."""
     if not stage.backend.port:
         await stage.backend.start()
-    nodes = [make_node(stage, folder, url, index, **settings) for index in range(number)]
+    urls = [url] * number if isinstance(url, str) else url
+    nodes = [make_node(stage, folder, each, index, **settings) for index, each in enumerate(urls)]
     try:
         for node in nodes:
             await node.program.start()

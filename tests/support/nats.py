@@ -33,7 +33,8 @@ def nats_server() -> str:
 class NatsServer:
     """One server on 127.0.0.1. Its port stays the same after a restart.
 
-    `lines`: added to its configuration file; `prefix`: of the command, such as `ip netns exec`.
+    `lines`: added to its configuration file; `prefix`: of the command, such as `ip netns exec`; `listen`: if that is
+    another address than `host`, where it is reached.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class NatsServer:
         host: str = "127.0.0.1",
         jetstream: bool = True,
         prefix: Sequence[str] = (),
+        listen: str = "",
     ) -> None:
         self.folder = folder
         self.host = host
@@ -53,7 +55,7 @@ class NatsServer:
         self.log = folder / "nats.log"
         folder.mkdir(parents=True, exist_ok=True)
         store = f'jetstream {{ store_dir: "{folder / "store"}", sync_interval: "2m" }}' if jetstream else ""
-        config = [f"listen: {host}:{self.port}", f"server_name: {name}", store, *lines]
+        config = [f"listen: {listen or host}:{self.port}", f"server_name: {name}", store, *lines]
         self.config = folder / "nats.conf"
         self.config.write_text("\n".join(config) + "\n")
         self._command = [*prefix, nats_server(), "-c", str(self.config)]
@@ -216,7 +218,9 @@ async def bucket_keys(url: str, bucket: str) -> Mapping[str, int]:
     """Return the keys in a bucket, deleted ones while NATS remembers them; none if there is no bucket."""
     info = await stream_info(url, f"KV_{bucket}")
     start = f"$KV.{bucket}."
-    return {subject.removeprefix(start): count for subject, count in (info.get("state", {}).get("subjects") or {}).items()}
+    return {
+        subject.removeprefix(start): count for subject, count in (info.get("state", {}).get("subjects") or {}).items()
+    }
 
 
 def nats_credentials(folder: Path) -> tuple[Path, list[str]]:

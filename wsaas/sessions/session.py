@@ -21,6 +21,7 @@ from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Reason
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
+from wsaas.log.wording import counted
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups
@@ -298,9 +299,7 @@ class Session(OutboxListener):
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
         self.state = state
         self.reason = self.reason or reason
-        if logger.isEnabledFor(DEBUG):
-            why = self.reason.value if self.reason else "accepted"
-            logger.debug("%s: state %s (%s)", self.ws_uri, state.value, why)
+        _log_state(self)
 
     def _set_closed(self, reason: Reason, code: int = 0, text: str = "") -> None:
         """Change to CLOSED. `code`, `text`: from the Close that went over the wire; 0 if there was none."""
@@ -309,7 +308,7 @@ class Session(OutboxListener):
         is_decided = self.state is not CONNECTING
         self._detach_client(CLOSED, reason, NO_CONNECTION)
         if self.outbox.state is ABANDONED:
-            self.finish()
+            finish_disowned(self, self._services.listener)
         elif is_decided:
             self.owe_disconnect()
 
@@ -322,6 +321,20 @@ class Session(OutboxListener):
             self.info.ended = self._services.clock.now()
             self._services.listener.client_disconnected(self)
             self.outbox.release()
+
+
+def finish_disowned(session: Session, listener: SessionListener) -> None:
+    """Finish a session whose DELETE another process sends, and log its messages. A drain logs those it gives up."""
+    lost = session.info.messages_undelivered
+    if lost and listener.is_open:
+        logger.error("%s: the node was declared dead: %s not delivered", session.ws_uri, counted(lost, "message"))
+    session.finish()
+
+
+def _log_state(session: Session) -> None:
+    if logger.isEnabledFor(DEBUG):
+        why = session.reason.value if session.reason else "accepted"
+        logger.debug("%s: state %s (%s)", session.ws_uri, session.state.value, why)
 
 
 def _entry(session: Session) -> Entry:

@@ -76,9 +76,8 @@ def test_a_client_is_closed_and_another_process_reports_its_end(rig, caplog):
     assert rig.is_finished
     assert [*rig.journal.entries] == [rig.session.id]
     assert caplog.messages == [
-        f"{rig.session.ws_uri}: declared dead: 2 messages not delivered",
         "declared dead by another process: 1 client is closed with 1012",
-        "declared dead: 2 messages of 1 connection not delivered",
+        f"{rig.session.ws_uri}: the node was declared dead: 3 messages not delivered",
     ]
 
 
@@ -113,11 +112,12 @@ def test_the_unread_data_of_a_disowned_client_is_read(rig):
     assert (rig.ends, rig.is_finished) == ([], True)
 
 
-def test_a_session_whose_client_is_gone_finishes(rig):
+def test_a_session_whose_client_is_gone_finishes(rig, caplog):
     rig.enter(b"under way")
     rig.session.lost()
     rig.close_all()
     assert rig.is_finished
+    assert f"{rig.session.ws_uri}: the node was declared dead: 1 message not delivered" in caplog.messages
     rig.answer_all()
     assert rig.ends == []
 
