@@ -198,8 +198,7 @@ class Replication(Claims):
             owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)
         ]
         if missing:
-            lost = counted(len(missing), "connection is", "connections are")
-            logger.warning("NATS has lost %s written again", lost)
+            logger.warning("NATS has lost %s: written again", counted(len(missing), "connection"))
             journal.restore(missing)
         for connection_id in stored:
             if connection_id not in owed and not journal.is_pending(connection_id):

@@ -1,0 +1,267 @@
+"""Gateways of a cluster in this process, with a real NATS server: what it keeps of their connections."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.backend import Call
+from tests.support.cluster import connections_in_nats, deletes, until_deleted, until_members, until_nats_has
+from tests.support.nats import NatsServer, nats, nats_bus
+from tests.support.stage import Node, Stage
+from tests.support.waiting import wait_until, with_timeout
+from wsaas.clock import Clock
+from wsaas.cluster import replication
+from wsaas.cluster.replication import Replication
+from wsaas.delivery import recovery
+from wsaas.membership import bucket_watch
+from wsaas.membership.bucket import Bucket, BucketError
+from wsaas.membership.bucket_watch import read
+
+LEASE_S = 1.0
+ERRORS = ["declared dead", "did not get"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "CHECK_DELAY_S", 0.05)
+    monkeypatch.setattr(replication, "FLUSH_TIMEOUT_S", 0.5)
+
+
+def replication_of(node: Node) -> Replication:
+    found = node.gateway.replication
+    assert found is not None
+    return found
+
+
+async def start(stage: Stage, server: NatsServer, **settings: Any) -> Node:
+    chosen = {"cluster": server.url, "cluster_lease": round(LEASE_S * 1000), "node_address": "127.0.0.1:1"}
+    return await stage.node(**{**chosen, **settings})
+
+
+@asynccontextmanager
+async def connection_bucket(server: NatsServer, kind: str = "connections") -> AsyncIterator[Bucket]:
+    """Open a bucket of the cluster, as an operator could."""
+    async with nats_bus(server.url) as bus:
+        yield Bucket(bus, f"wsaas-{kind}")
+
+
+async def put(bucket: Bucket, key: str, value: bytes) -> None:
+    acked = asyncio.Event()
+    bucket.put(key, value, lambda _: acked.set())
+    await with_timeout(acked.wait())
+
+
+async def until_logged(stage: Stage, text: str) -> None:
+    await wait_until(lambda: any(text in each for each in stage.messages(logging.DEBUG)), text, stage.messages)
+
+
+async def declare_dead(server: NatsServer, node: Node, by: str = "somebody") -> None:
+    async with connection_bucket(server, "members") as members:
+        await members.create(f"claim.{node.prefix}", by.encode(), 60)
+
+
+async def test_a_connection_is_in_nats_until_its_delete_is_delivered(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        client, name = await node.admit()
+        assert await connections_in_nats(server.url) == [name]
+        await client.close()
+        await stage.backend.take("DELETE")
+        await until_nats_has(server.url)
+        await node.drain()
+        await until_members(server.url)
+
+
+async def test_a_drain_leaves_nothing_in_nats(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server, journal=tmp_path / "journal")
+        for _ in range(3):
+            await node.admit()
+        async with connection_bucket(server) as connections:
+            # A server that was frozen may store what was sent to it much later.
+            await put(connections, f"{node.prefix}.{node.prefix}stray", b"{}")
+        await node.drain()
+        await until_nats_has(server.url)
+        await until_members(server.url)
+
+
+async def test_a_delete_that_was_given_up_stays_in_nats_and_is_sent_by_another_node(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.expected_errors = ["not told"]
+    monkeypatch.setattr(recovery, "RETRY_INTERVAL_S", 1000.0)
+    async with nats(tmp_path) as server:
+        node = await start(stage, server, api_retry=1)
+        other = await start(stage, server)
+        await wait_until(lambda: replication_of(other).membership.may_declare_dead)
+        stage.backend.on["DELETE"] = lambda call: call.answer(500)
+        client, name = await node.admit()
+        await client.close(4002, "bye")
+        await wait_until(lambda: node.statistics.recovered_disconnects_owed == 1)
+        stage.backend.on["DELETE"] = Call.ok
+        await node.drain()
+        await wait_until(lambda: not other.statistics.recovered_disconnects_owed and len(deletes(stage)[name]) > 1)
+        assert {(call.headers["ce-id"], call.json["code"]) for call in deletes(stage)[name]} == {(f"{name}:end", 4002)}
+        await until_nats_has(server.url)
+
+
+async def test_a_process_that_was_claimed_leaves_its_clients_to_the_claimant(stage: Stage, tmp_path: Path) -> None:
+    stage.expected_errors = ERRORS
+    async with nats(tmp_path) as server:
+        node = await start(stage, server, journal=tmp_path / "journal")
+        prefix = node.prefix
+        client, name = await node.admit()
+        await declare_dead(server, node)
+        await with_timeout(client.wait_closed())
+        assert client.close_code == 1012
+        assert node.prefix != prefix
+        await wait_until(lambda: not node.gateway.sessions.is_paused)
+        _, later = await node.admit()
+        await until_nats_has(server.url, name, later)
+        assert name not in deletes(stage)
+
+
+async def test_clients_that_only_the_local_journal_knows_get_their_deletes_from_a_claimed_process(
+    stage: Stage, tmp_path: Path
+) -> None:
+    stage.expected_errors = ERRORS
+    async with nats(tmp_path) as server:
+        node = await start(stage, server, journal=tmp_path / "journal")
+        _, name = await node.admit()
+        server.kill()
+        await wait_until(lambda: not replication_of(node).membership.bus.is_connected)
+        _, unreplicated = await node.admit()
+        prefix = node.prefix
+        # The claim is in NATS before this process has its lease again.
+        replication_of(node).membership.on_lease(lambda _: None)
+        replication_of(node).journal.renewed(0.0)
+        await server.start()
+        await declare_dead(server, node)
+        await wait_until(lambda: node.prefix != prefix)
+        await until_deleted(stage, unreplicated)
+        assert name not in deletes(stage)
+
+
+async def test_clients_are_admitted_again_although_the_cluster_cannot_be_joined(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.expected_errors = ERRORS
+    monkeypatch.setattr(replication, "PAUSE_S", 0.1)
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        membership = replication_of(node).membership
+        rejoin = membership.rejoin
+        monkeypatch.setattr(membership, "rejoin", lambda _prefix: membership._joined.clear())  # noqa: SLF001
+        await declare_dead(server, node)
+        await wait_until(lambda: node.gateway.sessions.is_paused)
+        await wait_until(lambda: not node.gateway.sessions.is_paused)
+        rejoin(node.prefix)
+        await wait_until(lambda: membership.is_ready)
+
+
+async def test_what_differs_after_a_new_connection_is_put_right(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        _, kept = await node.admit()
+        _, lost = await node.admit()
+        stray = f"{node.prefix}{'s' * 22}"
+        async with connection_bucket(server) as connections:
+            await put(connections, f"{node.prefix}.{stray}", b"{}")
+            await connections.remove(f"{node.prefix}.{lost}")
+        server.kill()
+        await server.start()
+        await until_logged(stage, "NATS has lost 1 connection")
+        await until_nats_has(server.url, kept, lost)
+
+
+async def test_a_lost_bucket_is_filled_again(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path / "nats") as server:
+        node = await start(stage, server)
+        names = [(await node.admit())[1] for _ in range(3)]
+        server.kill()
+        (tmp_path / "nats" / "store").rename(tmp_path / "lost")
+        await server.start()
+        await until_nats_has(server.url, *names)
+
+
+async def test_a_check_without_an_answer_is_left_to_the_next_connection(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_prefix: str) -> None:
+        raise BucketError("JetStream does not answer")
+
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        monkeypatch.setattr(replication_of(node), "left_by", fail)
+        server.kill()
+        await server.start()
+        await until_logged(stage, "could not be compared")
+
+
+async def test_a_check_is_void_if_the_process_was_declared_dead_meanwhile(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bool] = []
+
+    async def change(_prefix: str) -> dict[str, bytes]:
+        node.gateway.sessions.change_prefix()
+        checked.append(True)
+        return {f"{'x' * 30}": b"{}"}
+
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        monkeypatch.setattr(replication_of(node), "left_by", change)
+        server.kill()
+        await server.start()
+        await wait_until(lambda: checked)
+        assert not replication_of(node).journal.is_pending("x" * 30)
+        monkeypatch.undo()
+
+
+async def test_without_nats_a_stop_does_not_wait_for_it(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server, journal=tmp_path / "journal")
+        client, name = await node.admit()
+        server.kill()
+        await wait_until(lambda: not replication_of(node).membership.bus.is_connected)
+        await client.close()
+        await until_deleted(stage, name)
+        before = asyncio.get_running_loop().time()
+        await node.drain()
+        assert asyncio.get_running_loop().time() - before < 5
+
+
+async def test_what_is_not_replicated_is_named_in_the_log(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        details = replication_of(node).membership.trouble.details
+        assert details() == ""
+        server.kill()
+        await wait_until(lambda: not replication_of(node).membership.bus.is_connected)
+        await node.admit()
+        assert details() == "1 connection is not replicated"
+        await server.start()
+        await wait_until(lambda: details() == "")
+
+
+async def test_a_process_is_lost_if_nats_has_no_trace_of_it(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        claims = replication_of(node)
+        assert await claims.is_lost("nobody__")
+        assert not await claims.is_lost(node.prefix)
+
+
+@pytest.mark.usefixtures("stage")
+async def test_reading_a_bucket_is_given_up_without_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket_watch, "READ_TIMEOUT_S", 0.2)
+    async with nats(tmp_path) as server, nats_bus(server.url) as bus:
+        server.freeze()
+        with pytest.raises(BucketError):
+            await read(bus, Bucket(bus, "wsaas-connections"), Clock(asyncio.get_running_loop()), "x.*")
+        server.thaw()
