@@ -28,8 +28,8 @@ from tests.support.fakes import (
 from wsaas import errors, reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
-from wsaas.cluster import peer_link, peer_process
-from wsaas.delivery import circuit_breaker, inbox, journal, recovery, retries, webhook
+from wsaas.cluster import peer_link, peer_process, replication
+from wsaas.delivery import circuit_breaker, inbox, journal, recovery, replicated_journal, retries, webhook
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.message_answer import MAX_CONTEXT
@@ -43,6 +43,7 @@ from wsaas.http import request as http1
 from wsaas.http import request_head
 from wsaas.http.response import Response
 from wsaas.log import output as log
+from wsaas.membership import bus
 from wsaas.memory import limit as memory_limit
 from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
 from wsaas.sessions import registry
@@ -484,3 +485,13 @@ def test_the_pages_are_part_of_the_source_distribution():
     for page in PAGES:
         top = page.relative_to(ROOT).parts[0]
         assert f'"/{top}"' in included
+
+
+def test_the_limits_of_the_replication_are_those_of_the_code():
+    limits = section("Limits")
+    answer = f"| {bus.ACK_TIMEOUT_S:g} s, then the local journal alone has to do |"
+    assert f"| wait of a POST for the acknowledgement of NATS {answer}" in limits
+    assert f"of those that could not be written before | {replicated_journal.MAX_REWRITES} |" in limits
+    stop = f"| {replication.FLUSH_TIMEOUT_S:g} s, then another node finds them |"
+    assert f"| wait at a stop for NATS to store or remove entries {stop}" in limits
+    assert f"| until it has joined again, at most {replication.PAUSE_S:g} s |" in limits

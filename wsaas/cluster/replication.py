@@ -51,7 +51,7 @@ class Replication(Claims):
         self._lease = settings.cluster_lease
         self._members = Bucket(membership.bus, f"{settings.cluster_name}-members")
         self.membership = membership
-        self._timer = NO_TIMER
+        self._pause_timer = self._timer = NO_TIMER
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
 
@@ -81,6 +81,7 @@ class Replication(Claims):
 
     async def stop(self) -> None:
         """Adopt nothing more."""
+        self._pause_timer.cancel()
         self._timer.cancel()
         await end_tasks([*self._checks])
         await self._adoption.stop()
@@ -162,7 +163,7 @@ class Replication(Claims):
         if self.membership.is_ready or self._clock.now() >= deadline:
             self._registry.is_paused = False
         else:
-            self._clock.call_later(PAUSE_POLL_S, self._end_pause, deadline)
+            self._pause_timer = self._clock.call_later(PAUSE_POLL_S, self._end_pause, deadline)
 
     def _connection_changed(self, is_connected: bool) -> None:
         self.journal.connection_changed()
