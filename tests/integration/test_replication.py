@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 
 from tests.support.backend import Call
 from tests.support.cluster import connections_in_nats, deletes, until_deleted, until_members, until_nats_has
 from tests.support.nats import NatsServer, nats, nats_bus
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
+from tests.support.workers import lone_worker
 from wsaas.clock import Clock
 from wsaas.cluster import replication
 from wsaas.cluster.replication import Replication
@@ -162,6 +164,23 @@ async def test_clients_are_admitted_again_although_the_cluster_cannot_be_joined(
         await wait_until(lambda: not node.gateway.sessions.is_paused)
         rejoin(node.prefix)
         await wait_until(lambda: membership.is_ready)
+
+
+async def test_a_worker_that_was_claimed_closes_its_clients_and_ends(stage: Stage, tmp_path: Path) -> None:
+    stage.expected_errors = ERRORS
+    async with nats(tmp_path / "nats") as server:
+        lease = round(LEASE_S * 1000)
+        worker = await lone_worker(stage, tmp_path, cluster=server.url, cluster_lease=lease, node_address="127.0.0.1:1")
+        prefix = await worker.listen()
+        connecting = websockets.connect(f"ws://127.0.0.1:{worker.port}/", ping_interval=None)
+        client = await with_timeout(connecting)
+        call = await stage.backend.take("POST")
+        async with connection_bucket(server, "members") as members:
+            await members.create(f"claim.{prefix}", b"somebody", 60)
+        assert await worker.status() == 0
+        assert client.close_code == 1012
+        assert call.client not in deletes(stage)
+        await until_nats_has(server.url, call.client)
 
 
 async def test_what_differs_after_a_new_connection_is_put_right(stage: Stage, tmp_path: Path) -> None:

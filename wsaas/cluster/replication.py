@@ -51,6 +51,8 @@ class Replication(Claims):
         self._lease = settings.cluster_lease
         self._members = Bucket(membership.bus, f"{settings.cluster_name}-members")
         self.membership = membership
+        self.start_anew: Callable[[], None] = self._take_new_prefix
+        """Called after this process was declared dead. No client is admitted before it has taken another prefix."""
         self._pause_timer = self._timer = NO_TIMER
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
@@ -137,10 +139,9 @@ class Replication(Claims):
     # What happens to the membership.
 
     def _declared_dead(self) -> None:
-        """Leave everything that NATS has to the process that sends the DELETEs, and start anew with another prefix."""
+        """Leave everything that NATS has to the process that sends the DELETEs, and start anew."""
         registry, journal = self._registry, self.journal
         old = registry.prefix
-        registry.change_prefix()
         sessions = [*registry.live(), *registry.ending()]
         foreign = {
             session.id
@@ -154,8 +155,13 @@ class Replication(Claims):
         entries = self._recovery.forget(lambda entry: entry.is_replicated and entry.id.startswith(old))
         for connection_id in chain(foreign, (entry.id for entry in entries)):
             journal.disown(connection_id)
-        self.membership.rejoin(registry.prefix)
         registry.is_paused = True
+        self.start_anew()
+
+    def _take_new_prefix(self) -> None:
+        """Go on as if this were another process."""
+        self._registry.change_prefix()
+        self.membership.rejoin(self._registry.prefix)
         self._end_pause(self._clock.now() + PAUSE_S)
 
     def _end_pause(self, deadline: float) -> None:

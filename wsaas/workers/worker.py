@@ -31,6 +31,8 @@ class Worker:
         self._may_proceed = asyncio.Event()
         self._place = place
         self._sigterms = 0
+        if self._gateway.replication is not None:
+            self._gateway.replication.start_anew = self._make_room
 
     async def run(self) -> int:
         """Serve until the supervisor or a signal stops the worker; return the exit status."""
@@ -108,6 +110,11 @@ class Worker:
     def _end_with_node(self) -> None:
         """Drain. No successor will deliver what is left."""
         self._gateway.keeps_journal = self._place.is_journal_kept
+        self._stop()
+
+    def _make_room(self) -> None:
+        """End after this process was declared dead: the other workers know it by the prefix that it must not use."""
+        logger.warning("%s ends, so that another process takes its place", self._place.name)
         self._stop()
 
     def _stop(self) -> None:
