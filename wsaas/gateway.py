@@ -34,7 +34,7 @@ from wsaas.statistics import Statistics
 from wsaas.transport import descriptors
 from wsaas.transport.admission import ConnectionTable
 from wsaas.transport.certificates import Certificates
-from wsaas.transport.connector import Connector
+from wsaas.transport.connector import Connector, Destination
 from wsaas.transport.context import ServerContext
 from wsaas.transport.descriptors import divide_descriptors
 from wsaas.transport.listener import is_this_machine
@@ -71,7 +71,7 @@ class Gateway:
         self._hurry = asyncio.Event()
         self._budget = divide_descriptors(descriptors.hard_limit(), settings.api_connections)
         self._certificates = Certificates(settings)
-        self._connector = Connector(loop, settings, self._certificates)
+        self._connector = Connector(loop, _backend(settings, self._certificates))
         self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
@@ -337,6 +337,11 @@ class Gateway:
         await asyncio.sleep(0)
         self._timeouts.expire_all()
         await asyncio.sleep(0)
+
+
+def _backend(settings: Settings, certificates: Certificates) -> Destination:
+    uri = settings.api_uri
+    return Destination(uri.host, uri.port, lambda: certificates.backend, settings.api_timeout)
 
 
 def _pool_limits(settings: Settings, connections: int) -> Limits:

@@ -20,7 +20,7 @@ from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 from wsaas import settings
 from wsaas.transport.certificates import Certificates
-from wsaas.transport.connector import Connector
+from wsaas.transport.connector import Connector, Destination
 from wsaas.transport.happy_eyeballs import adopt
 
 ATTEMPTS = 5
@@ -49,7 +49,9 @@ def connector(api_uri: str, **chosen: Any) -> Connector:
     loaded = settings.load({"api_uri": api_uri, **given}, {})
     certificates = Certificates(loaded)
     certificates.load()
-    return Connector(asyncio.get_running_loop(), loaded, certificates)
+    uri = loaded.api_uri
+    destination = Destination(uri.host, uri.port, lambda: certificates.backend, loaded.api_timeout)
+    return Connector(asyncio.get_running_loop(), destination)
 
 
 async def failure(opening: Connector) -> type[Exception]:

@@ -33,14 +33,6 @@ class Certificates:
         self.nodes: ssl.SSLContext | None = None
         self.nats: ssl.SSLContext | None = None
 
-    @property
-    def backend_name(self) -> str:
-        """The name that the backend's certificate must have.
-
-        It has no final dot (RFC 6066 section 3) and no IPv6 zone.
-        """
-        return self._settings.api_uri.host.removesuffix(".").partition("%")[0]
-
     def load(self) -> None:
         """Read all files and replace the contexts.
 

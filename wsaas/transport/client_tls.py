@@ -1,4 +1,4 @@
-"""The client side of TLS: connections to the backend."""
+"""The client side of TLS."""
 
 import asyncio
 import ssl

@@ -1,9 +1,9 @@
-"""Opens connections to the backend, over TCP or TLS, each within `API_TIMEOUT`.
+"""Opens connections to one destination, such as the backend, over TCP or TLS, each within a time limit.
 
-The name of the backend is resolved for each connection (see `resolver`). The first address that answers is used (see
+The name of the host is resolved for each connection (see `resolver`). The first address that answers is used (see
 `happy_eyeballs`).
 
-A failed attempt leaves no reference cycle: while the backend is down there may be thousands a second, and full garbage
+A failed attempt leaves no reference cycle: while the destination is down there may be thousands a second, and full garbage
 collections are rare (see `memory.gc_scheduler`). This is why there is no `asyncio.wait_for` (up to Python 3.11, its
 frame and the exception in its future refer to each other), and why no exception from a future is raised in a frame that
 still refers to this future.
@@ -13,12 +13,11 @@ import asyncio
 import math
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
 from wsaas.clock import GRACE_S, NO_TIMER, STALL_S, Timer
-from wsaas.settings import Settings
-from wsaas.transport.certificates import Certificates
 from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, adopt, connect_only
 from wsaas.transport.resolver import Resolver
@@ -59,17 +58,33 @@ class TimeLimit:
             task.cancel()
 
 
-class Connector:
-    """Connects to the host and port of `API_URI`."""
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where connections go, each opened within `timeout` seconds.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, certificates: Certificates) -> None:
-        """Prepare for the backend of `settings`. `certificates` has the context for a backend with TLS."""
+    `tls`: returns the TLS context for the next connection, None for plain TCP.
+    """
+
+    host: str
+    port: int
+    tls: Callable[[], ssl.SSLContext | None]
+    timeout: float
+
+    @property
+    def server_name(self) -> str:
+        """The name that the certificate must have. It has no final dot (RFC 6066 section 3) and no IPv6 zone."""
+        return self.host.removesuffix(".").partition("%")[0]
+
+
+class Connector:
+    """Connects to one destination."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, destination: Destination) -> None:
+        """Prepare to connect to `destination`."""
         self._loop = loop
-        self._backend = settings.api_uri
-        self._resolver = Resolver(loop, settings.api_uri.host, settings.api_uri.port)
+        self._destination = destination
+        self._resolver = Resolver(loop, destination.host, destination.port)
         self._happy_eyeballs = HappyEyeballs(loop)
-        self._timeout = settings.api_timeout
-        self._certificates = certificates
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -82,8 +97,8 @@ class Connector:
 
         When the TCP connection is open, `factory` is called to make its protocol. If the connection or the TLS
         handshake fails, `on_error` is called with an `OSError` (name not resolved, connection refused, unreachable), an
-        `ssl.SSLError`, or a `TimeoutError` after `API_TIMEOUT`. The text of the error names each address that was
-        tried, and the cause.
+        `ssl.SSLError`, or a `TimeoutError` after the time limit. The text of the error names each address that
+        was tried, and the cause.
         """
         task = self._loop.create_task(self._connect(factory, on_error))
         self._tasks.add(task)
@@ -97,17 +112,17 @@ class Connector:
             await asyncio.wait(self._tasks)
 
     async def _connect(self, factory: ProtocolFactory, on_error: OnError) -> None:
-        attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._timeout)
+        attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._destination.timeout)
         limit.start()
         try:
-            if (tls := self._certificates.backend) is None:
+            if (tls := self._destination.tls()) is None:
                 await self._connect_tcp(factory, attempts)
             else:
                 await self._connect_tls(factory, tls, attempts)
         except asyncio.CancelledError:
             if not limit.is_over:
                 raise
-            on_error(TimeoutError(f"no connection within {self._timeout:g} s: {self._describe(attempts)}"))
+            on_error(TimeoutError(f"no connection within {self._destination.timeout:g} s: {self._describe(attempts)}"))
         except Exception as error:  # noqa: BLE001 - a request waits for this connection and must learn of any error
             if attempts.winner is not None and isinstance(error, OSError):
                 _add_address(error, attempts.winner)
@@ -119,7 +134,7 @@ class Connector:
         """Return what was not done in time."""
         if attempts.winner is not None:
             return f"the TLS handshake is not done ({format_address(attempts.winner)})"
-        return str(attempts) or f"no DNS server answers for {self._backend.host}"
+        return str(attempts) or f"no DNS server answers for {self._destination.host}"
 
     async def _connect_tcp(self, factory: ProtocolFactory, attempts: Attempts) -> None:
         addresses = await self._resolver.resolve()
@@ -132,7 +147,7 @@ class Connector:
         handshake_done = self._loop.create_future()
         try:
             await self._connect_tcp(
-                partial(_over_tls, factory, tls, self._certificates.backend_name, handshake_done), attempts
+                partial(_over_tls, factory, tls, self._destination.server_name, handshake_done), attempts
             )
             await handshake_done
         finally:

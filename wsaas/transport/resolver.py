@@ -1,4 +1,4 @@
-"""Resolves the name of the backend to its addresses.
+"""Resolves the name of a host to its addresses.
 
 `getaddrinfo` cannot be cancelled, and blocks for half a minute or more while a DNS server does not answer. So it runs
 in a daemon thread, which delays neither other work nor the exit of the process. (The event loop's own `getaddrinfo`
