@@ -7,6 +7,10 @@ RETRY_AFTER = ("Retry-After", "1")
 """The header that tells a client to try again after one second."""
 
 
+TLS_NEEDED = "This port speaks TLS: use https:// or wss://."
+"""The message of the error for a request without TLS to a port with TLS."""
+
+
 class HTTPError(Exception):
     """A request that cannot be served. `headers`: pairs of name and value for the response."""
 
@@ -111,6 +115,13 @@ class ExpectationFailed(HTTPError):
 
     status = 417
     code = "EXPECTATION_FAILED"
+
+
+class Misdirected(HTTPError):
+    """A request for another node (RFC 9110 section 15.5.20). It was not carried out."""
+
+    status = 421
+    code = "MISDIRECTED"
 
 
 class UpgradeRequired(HTTPError):

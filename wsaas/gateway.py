@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wsaas.api.api import Api
 from wsaas.clock import Clock
 from wsaas.cluster.peer_link import LinkServices
-from wsaas.cluster.peers import PeerRouter, Peers
+from wsaas.cluster.view import ClusterView
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.journal import Entry, NoJournal, Remembered, SqliteJournal
 from wsaas.delivery.journal_adoption import unused_journals
@@ -38,6 +38,7 @@ from wsaas.transport.connector import Connector, Destination
 from wsaas.transport.context import ServerContext
 from wsaas.transport.descriptors import divide_descriptors
 from wsaas.transport.listener import is_this_machine
+from wsaas.transport.peering import Peering
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
@@ -62,8 +63,14 @@ class Gateway:
     stay in the journal for another process.
     """
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, place: WorkerPlace | None = None) -> None:
-        """Build the parts. They do no I/O before `start`. `place`: that of a worker."""
+    def __init__(
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        place: WorkerPlace | None = None,
+        view: ClusterView | None = None,
+    ) -> None:
+        """Build the parts. They do no I/O before `start`. `place`: that of a worker. `view`: of its cluster."""
         self._place = place
         self._settings = settings
         self._clock = Clock(loop)
@@ -76,36 +83,27 @@ class Gateway:
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         self._journal = _journal(settings, self._clock, loop, place)
-        replication = self.replication = self._make_replication() if settings.cluster else None
+        replication = self.replication = self._make_replication() if settings.cluster and view is None else None
         self.membership = replication.membership if replication else None
         self.keeps_journal = self._journal is not None or replication is not None
         memory = process_limit(settings.max_memory, 1 if place is None else place.count)
+        limit = settings.max_connections or self._budget.clients
+        journal = replication.journal if replication else self._journal or NoJournal()
         self._registry = Registry(
-            settings,
-            self._clock,
-            webhook,
-            replication.journal if replication else self._journal or NoJournal(),
-            settings.max_connections or self._budget.clients,
-            memory=memory,
-            shared=_shared_counts(place),
+            settings, self._clock, webhook, journal, limit, memory=memory, shared=_shared_counts(place)
         )
         self._recovery = Recovery(self._registry.services)
         self._left: list[Entry] = []
         self._attach_journals()
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         run_queue = RunQueue(self._clock)
-        self.peers = Peers(LinkServices(self._clock, run_queue), loop)
-        jobs = (
-            self._pool.sweep,
-            self._breaker.sweep,
-            self.peers.sweep,
-            gc_scheduler.collect_if_due,
-            memory.check,
-            throttle.log_due,
-        )
-        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs)
+        view = view or self.membership
+        self._peering = Peering(loop, LinkServices(self._clock, run_queue), self._registry, view, self._certificates)
+        self.peers, self.nodes = self._peering.peers, self._peering.nodes
+        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, gc_scheduler.collect_if_due
+        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs, memory.check, throttle.log_due)
         self._fan_out = FanOutQueue(run_queue, settings.max_publishes)
-        api = Api(settings, self._registry, self._fan_out, PeerRouter(self._registry, self.peers))
+        api = Api(settings, self._registry, self._fan_out, self._peering.router, view)
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
@@ -223,7 +221,8 @@ class Gateway:
 
     async def join(self) -> None:
         """Join the cluster, if there is one: all other nodes know this one then. Takes some seconds without NATS."""
-        if self.membership is not None:
+        if self.membership is not None and self.nodes is not None:
+            self.membership.on_members(self.nodes.update)
             # Claimed first: the others are not asked to wait for an earlier process of this node.
             self._send_left()
             await self.membership.join()
@@ -328,7 +327,7 @@ class Gateway:
         self._timeouts.stop()
         self._breaker.stop()
         self._timeouts.close_all()
-        await self.peers.close()
+        await self._peering.close()
         self._pool.close()
         if self._journal is not None:
             self._journal.close()

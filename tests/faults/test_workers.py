@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from tests.support.stage import Node, Stage, introduce
 from tests.support.waiting import wait_until, with_timeout
-from wsaas.cluster import peer_link
+from wsaas.cluster import peers
+from wsaas.cluster.link_policy import WORKER_POLICY
 from wsaas.cluster.peers import Place
 
 PREFIX = "p" * 8
@@ -59,7 +61,7 @@ async def beside_peer(stage: Stage, tmp_path: Path, **chosen: Any) -> AsyncItera
 
 @pytest.fixture
 def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_link, "PEER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(peers, "WORKER_POLICY", replace(WORKER_POLICY, timeout=0.3, verdict=0.3))
 
 
 async def ask(node: Node, method: str, target: str, body: str = "hello") -> tuple[int, Any]:

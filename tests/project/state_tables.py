@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsaas.cluster import peer_link
+from wsaas.cluster import link_state
 from wsaas.delivery import circuit_breaker, outbox_state, replication_state
 from wsaas.http import deferred
 from wsaas.membership import membership_state
@@ -28,7 +28,7 @@ MACHINES: dict[str, Transitions] = {
     "delivery/replication_state.py": replication_state.TRANSITIONS,
     "transport/tls.py": tls.TRANSITIONS,
     "http/deferred.py": deferred.TRANSITIONS,
-    "cluster/peer_link.py": peer_link.TRANSITIONS,
+    "cluster/link_state.py": link_state.TRANSITIONS,
     "membership/membership_state.py": membership_state.TRANSITIONS,
     "workers/worker_state.py": worker_state.TRANSITIONS,
 }

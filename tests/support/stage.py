@@ -24,12 +24,14 @@ import websockets
 
 from tests.support.backend import Backend
 from tests.support.clients import Answer, RawClient, upgrade
+from tests.support.cluster_view import FakeView, make_member
 from tests.support.ports import free_port
 from tests.support.resources import open_sockets
 from tests.support.waiting import TIMEOUT_S, wait_until, with_timeout
 from wsaas import settings
 from wsaas.cluster.peers import Place
 from wsaas.gateway import Gateway
+from wsaas.membership.member import Member
 from wsaas.sessions.session import Session
 from wsaas.statistics import Statistics
 
@@ -198,6 +200,54 @@ class Stage:
             await node.gateway.start()
         return workers
 
+    async def cluster(self, count: int, name: str = "node", **chosen: Any) -> "list[Node]":
+        """Start gateways that are the nodes of a cluster, without NATS: the test says who is there.
+
+        `ws_hostname` is the same for all, as if there were a load balancer. `name`: what the names of the nodes begin
+        with; it is the name of a single one.
+        """
+        names = [name] if count == 1 else [f"{name}-{number}" for number in range(count)]
+        nodes = [await self._member(each, "", **chosen) for each in names]
+        for node in nodes:
+            meet(node, nodes)
+            await node.gateway.start()
+        return nodes
+
+    async def cluster_of_workers(self, count: int, *, has_ports: bool) -> "list[list[Node]]":
+        """Start the nodes of a cluster, which have two workers each.
+
+        `has_ports`: whether other nodes reach each worker at a port of its own. Otherwise, they reach the first one.
+        """
+        nodes: list[list[Node]] = []
+        for number in range(count):
+            folder = Path(self.stack.enter_context(TemporaryDirectory(prefix="wsaas-")))
+            workers: list[Node] = []
+            for _ in range(2):
+                address = "" if has_ports or not workers else workers[0].view.own.address
+                workers.append(await self._member(f"node-{number}", address))
+                workers[-1].private_path = await workers[-1].gateway.start_private(folder)
+            introduce(workers)
+            nodes.append(workers)
+        everyone = [worker for workers in nodes for worker in workers]
+        for worker in everyone:
+            meet(worker, everyone)
+            await worker.gateway.start()
+        return nodes
+
+    async def _member(self, name: str, address: str, **chosen: Any) -> "Node":
+        """Return a process of the node `name`. It is not started. `address`: where other nodes reach it."""
+        if not self.backend.port:
+            await self.backend.start()
+        port = free_port()
+        address = address or f"{'https' if 'tls_cert' in chosen else 'http'}://127.0.0.1:{port}"
+        usual = {"listen": f"127.0.0.1:{port}", "ws_hostname": "gateway.test", "node_address": address}
+        given = self._given({"cluster": "nats://127.0.0.1:9", **usual, **chosen})
+        view = FakeView(make_member(name, address=given["node_address"]))
+        node = Node(self, settings.load(given, {}), port, view)
+        view.own.prefix = node.prefix
+        self.nodes.append(node)
+        return node
+
     def _given(self, chosen: Mapping[str, Any]) -> dict[str, str]:
         texts = {name: str(value) for name, value in chosen.items()}
         return {"api_uri": f"{self.backend.authority}/hook", "drain_timeout": "5000", **texts}
@@ -217,12 +267,15 @@ class Node:
     `port`: where it listens, by default the port of `ws_hostname`. `private_path`: the socket for its peers.
     """
 
-    def __init__(self, stage: Stage, chosen: settings.Settings, port: int | None = None) -> None:
+    def __init__(
+        self, stage: Stage, chosen: settings.Settings, port: int | None = None, view: FakeView | None = None
+    ) -> None:
         self.stage = stage
+        self.view = view or FakeView(make_member("alone"))
         self.port = port or chosen.ws_hostname.port
         self.private_path = ""
         self.settings = chosen
-        self.gateway = Gateway(chosen, asyncio.get_running_loop())
+        self.gateway = Gateway(chosen, asyncio.get_running_loop(), view=view)
         self.drained = False
 
     @property
@@ -335,6 +388,18 @@ def introduce(workers: "Sequence[Node]") -> None:
     places = {each.prefix: Place(f"worker {number}", each.private_path) for number, each in enumerate(workers, 1)}
     for node in workers:
         node.gateway.peers.update({prefix: place for prefix, place in places.items() if prefix != node.prefix})
+
+
+def meet(node: "Node", others: "Sequence[Node]") -> None:
+    """Let a node of a cluster know `others`, and nobody else."""
+    know(node, {each.prefix: each.view.own for each in others if each is not node})
+
+
+def know(node: "Node", members: "Mapping[str, Member]") -> None:
+    """Let a node of a cluster know these processes, by the prefix of their ids, and nobody else."""
+    node.view.members = members
+    assert node.gateway.nodes is not None
+    node.gateway.nodes.update(members)
 
 
 async def received_close(client: websockets.ClientConnection) -> tuple[int, str]:

@@ -17,6 +17,7 @@ ERRORS = [
     (errors.UriTooLong, 414, "URI_TOO_LONG"),
     (errors.UnsupportedMediaType, 415, "UNSUPPORTED_MEDIA_TYPE"),
     (errors.ExpectationFailed, 417, "EXPECTATION_FAILED"),
+    (errors.Misdirected, 421, "MISDIRECTED"),
     (errors.UpgradeRequired, 426, "UPGRADE_REQUIRED"),
     (errors.SlowClient, 429, "SLOW_CLIENT"),
     (errors.TooManyRequests, 429, "TOO_MANY_REQUESTS"),

@@ -11,9 +11,11 @@ from wsaas.api.connections import ConnectionResource
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
+from wsaas.api.nodes import NodesResource
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
-from wsaas.cluster.router import LocalRouter, Router
+from wsaas.cluster.router import LocalRouter, Peer, Router
+from wsaas.cluster.view import ClusterView
 from wsaas.errors import HTTPError, NotFound
 from wsaas.http.request import Request
 from wsaas.http.serialize import error_response
@@ -29,15 +31,23 @@ class Api:
     """
 
     def __init__(
-        self, settings: Settings, registry: Registry, queue: FanOutQueue, router: Router | None = None
+        self,
+        settings: Settings,
+        registry: Registry,
+        queue: FanOutQueue,
+        router: Router | None = None,
+        view: ClusterView | None = None,
     ) -> None:
-        """Serve the connections that `router` finds; by default, all connections of `registry`."""
+        """Serve the connections that `router` finds; by default, all connections of `registry`.
+
+        `view`: of the cluster, if there is one.
+        """
         router = router or LocalRouter(registry)
         self._find = router.find
-        self._find_peer = router.find_peer
+        self._for_request = router.for_request
         connection = ConnectionResource(router, registry, settings.max_message_size)
-        runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout, router.processes)
-        lists = Lists(registry, router.processes)
+        runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout, router)
+        lists = Lists(registry, router)
         groups = GroupResource(router, registry, runner, lists, settings.max_message_size)
         send = SendResource(router, registry.services, runner, settings.max_batch_size)
         self._push = connection.push
@@ -59,17 +69,10 @@ class Api:
             ws_uri,
             Route(rb"/connections", {b"GET": lists.connections, b"PUT": groups.publish_to_all}, groups.body_limit),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
-            Route(
-                rb"%b/groups/([^/]*)" % optional,
-                {b"PUT": groups.publish, b"GET": groups.get, b"DELETE": groups.close},
-                groups.body_limit,
-            ),
-            Route(
-                rb"%b/groups/([^/]*)/connections/(%b)" % (optional, ID_FORM.pattern.encode()),
-                {b"PUT": groups.join, b"DELETE": groups.leave},
-            ),
+            *_group_routes(groups, optional),
+            Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
-            Route(rb"/readyz", {b"GET": partial(health.is_ready, registry)}, is_public=True),
+            Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
         )
         # A pattern without groups is a fixed path.
         fixed = {route.pattern.pattern: route for route in self.routes if not route.pattern.groups}
@@ -94,7 +97,7 @@ class Api:
                     ):
                         self._authorization.check(request)
                     return self._push(session, request)
-                peer = self._find_peer(connection_id)
+                peer = self._find_peer(request, connection_id)
                 if peer is not None:
                     self._authorization.check_again(request)
                     return peer.forward(request, connection_id)
@@ -120,6 +123,14 @@ class Api:
         found = self._match(_decode_path(request.target))
         return (found is None or not found[0].is_public) and self._authorization.allows(request)
 
+    def _find_peer(self, request: Request, connection_id: str) -> Peer | None:
+        """Return the peer for `connection_id`, or None if the routes have to answer `request`."""
+        try:
+            return self._for_request(request).find_peer(connection_id)
+        except HTTPError:
+            # The error is raised again, after the check of the authorization.
+            return None
+
     def _route(self, request: Request) -> tuple[Route, tuple[str, ...]]:
         """Return the route of `request` and the names in its path. Raises `Unauthorized`, `Forbidden`, `NotFound`.
 
@@ -141,6 +152,21 @@ class Api:
             if names is not None:
                 return route, names
         return None
+
+
+def _group_routes(groups: GroupResource, prefix: bytes) -> tuple[Route, ...]:
+    """Return the routes of groups. `prefix`: a pattern for what may stand before the path."""
+    return (
+        Route(
+            rb"%b/groups/([^/]*)" % prefix,
+            {b"PUT": groups.publish, b"GET": groups.get, b"DELETE": groups.close},
+            groups.body_limit,
+        ),
+        Route(
+            rb"%b/groups/([^/]*)/connections/(%b)" % (prefix, ID_FORM.pattern.encode()),
+            {b"PUT": groups.join, b"DELETE": groups.leave},
+        ),
+    )
 
 
 def _decode_path(target: bytes) -> bytes:

@@ -22,9 +22,11 @@ class Authorization:
 
     def __init__(self, settings: Settings) -> None:
         """Require the credentials that `settings` ask for."""
-        address = control_address(settings)
+        address, node = control_address(settings), settings.node_address
         self._has_proof = bool(settings.control_token or settings.control_tls_ca)
-        self._hosts = HostCheck((settings.ws_hostname.host, address.host), any_host=bool(address.path))
+        self._hosts = HostCheck(
+            (settings.ws_hostname.host, address.host, node.host if node else ""), any_host=bool(address.path)
+        )
         self._needs_token = bool(settings.control_token)
         # Filled by `check`, which looks at the Host only if neither a token nor a certificate is required.
         self.known_hosts = self._hosts.known

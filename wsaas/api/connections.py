@@ -32,20 +32,20 @@ _PRIVATE_CODES = range(3000, 5000)
 class ConnectionResource:
     """One connection, by its id. A request for a connection of a peer is forwarded, and its response is deferred."""
 
-    __slots__ = ("_find", "_find_peer", "_max_message_size", "_registry")
+    __slots__ = ("_find", "_max_message_size", "_registry", "_router")
 
     def __init__(self, router: Router, registry: Registry, max_message_size: int) -> None:
         """Find connections with `router`; accept pushes of at most `max_message_size` bytes."""
         self._find: Callable[[str], Session | None] = router.find
-        self._find_peer: Callable[[str], Peer | None] = router.find_peer
+        self._router = router
         self._max_message_size = max_message_size
         self._registry = registry
 
     def body_limit(self, request: Request, connection_id: str) -> int:
         """Return how many bytes of the body are needed. Raises an `HTTPError` to refuse the request by its head."""
         session = self._find(connection_id)
-        if session is None and self._find_peer(connection_id) is None:
-            raise errors.Gone("This connection has ended.")
+        if session is None:
+            find_peer(self._router, request, connection_id)
         if request.method not in {b"PUT", b"DELETE"}:
             return 0
         refuse_content_coding(request)
@@ -96,11 +96,16 @@ class ConnectionResource:
         return OutgoingResponse(200, orjson.dumps({"code": "OK", **information(session, self._registry.services)}))
 
     def _forward(self, request: Request, connection_id: str) -> Response:
-        """Forward a request to the peer that has the connection. Raises `Gone` if no peer has it."""
-        peer = self._find_peer(connection_id)
-        if peer is None:
-            raise errors.Gone("This connection has ended.")
-        return peer.forward(request, connection_id)
+        """Forward a request to the peer that has the connection."""
+        return find_peer(self._router, request, connection_id).forward(request, connection_id)
+
+
+def find_peer(router: Router, request: Request, connection_id: str) -> Peer:
+    """Return the peer that has a connection. Raises `Gone` if none has it, and what `Router` raises."""
+    peer = router.for_request(request).find_peer(connection_id)
+    if peer is None:
+        raise errors.Gone("This connection has ended.")
+    return peer
 
 
 def read_close(body: bytes) -> tuple[int, str]:

@@ -6,16 +6,17 @@ from typing import Any, Final
 
 import orjson
 
-from wsaas.api.peer_answers import PeerAnswers, ignore
+from wsaas.api.peer_answers import PeerAnswers, ignore, missing_at
 from wsaas.api.route import Response
 from wsaas.clock import Clock
 from wsaas.cluster.peer_process import PeerProcess
+from wsaas.cluster.router import Router
 from wsaas.errors import Gone
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse, error_response
 from wsaas.sessions.fan_out import FanOut, FanOutQueue, Summary
-from wsaas.sessions.publication import MAX_NAMED
-from wsaas.sessions.send_batch import RemotePart, SendBatch
+from wsaas.sessions.publication import MAX_NAMED, NamedClients
+from wsaas.sessions.send_batch import SendBatch
 
 NDJSON: Final = b"application/x-ndjson"
 
@@ -26,29 +27,31 @@ class FanOutRunner:
     The work goes on if the caller goes away meanwhile: some clients have been served already.
     """
 
-    __slots__ = ("_clock", "_processes", "_queue", "_timeout")
+    __slots__ = ("_clock", "_queue", "_router", "_timeout")
 
-    def __init__(self, queue: FanOutQueue, clock: Clock, timeout: float, processes: Mapping[str, PeerProcess]) -> None:
-        """Let a caller wait for `timeout` seconds at most. `processes`: the peers, by the prefix of their ids."""
+    def __init__(self, queue: FanOutQueue, clock: Clock, timeout: float, router: Router) -> None:
+        """Let a caller wait for `timeout` seconds at most. `router`: knows the peers."""
         self._clock = clock
-        self._processes = processes
         self._queue = queue
+        self._router = router
         self._timeout = timeout
 
     def run(self, work: FanOut, channel: Hashable, request: Request) -> Response:
-        """Start `work` on `channel`, and forward `request` to each peer. Raises `TooManyRequests`.
+        """Start `work` on `channel`, and forward `request` to each peer. Raises `TooManyRequests`, `Misdirected`.
 
         Peers that do not answer are named in `missing`. A peer that ends has no clients any more.
         """
+        router = self._router.for_request(request)
         self._queue.start(work, channel)
-        merged = _MergedSummary({"missing": []})
+        merged = _MergedSummary({"missing": [*router.unknown]})
         answers = PeerAnswers(partial(merged.response, work))
-        for peer in [*self._processes.values()]:
-            missing = partial(merged.add_unanswered, {"missing": [peer.name]})
-            answers.ask(partial(peer.forward, request), partial(merged.add_answer, missing, ignore))
+        # A node answers for several processes.
+        for peer in dict.fromkeys(router.processes.values()):
+            missing = partial(merged.add_missing, peer)
+            answers.ask(partial(peer.forward, request), partial(merged.add_answer, peer, missing, ignore))
         return self._finish(work, answers, answers.done)
 
-    def send(self, batch: SendBatch) -> Response:
+    def send(self, batch: SendBatch[PeerProcess], request: Request) -> Response:
         """Send the messages of `batch`, and forward what is for clients of the peers. Raises `TooManyRequests`.
 
         The recipients at peers that do not answer are named in `unreached`.
@@ -57,7 +60,7 @@ class FanOutRunner:
         self._queue.start(batch, batch)
         merged = _MergedSummary({"unreached": [], "unreached_count": 0})
         answers = PeerAnswers(partial(merged.response, batch))
-        return self._finish(batch, answers, partial(self._forward, batch, merged, answers))
+        return self._finish(batch, answers, partial(self._forward, batch, request, merged, answers))
 
     def _finish(self, work: FanOut, answers: PeerAnswers, on_done: Callable[[], None]) -> Response:
         if work.is_done:
@@ -66,17 +69,16 @@ class FanOutRunner:
             work.on_done = on_done
         return answers.response(self._clock.now() + self._timeout)
 
-    def _forward(self, batch: SendBatch, merged: "_MergedSummary", answers: PeerAnswers) -> None:
-        for prefix, part in batch.remote.items():
-            gone = partial(merged.add, _named("gone", part))
-            peer = self._processes.get(prefix)
-            if peer is None:
-                # It ended while the batch was read.
-                gone()
-            else:
-                request = partial(peer.post, b"/send", NDJSON, b"\n".join(part.lines))
-                unreached = partial(merged.add_unanswered, _named("unreached", part))
-                answers.ask(request, partial(merged.add_answer, unreached, gone))
+    def _forward(
+        self, batch: SendBatch[PeerProcess], request: Request, merged: "_MergedSummary", answers: PeerAnswers
+    ) -> None:
+        for peer, part in batch.remote.items():
+            gone = partial(merged.add, _named("gone", part.recipients))
+            unreached = partial(merged.add_unanswered, _named("unreached", part.recipients))
+            post = partial(peer.post, request, NDJSON, b"\n".join(part.lines))
+            answers.ask(post, partial(merged.add_answer, peer, unreached, gone))
+        if batch.unknown.count:
+            merged.add_unanswered(_named("unreached", batch.unknown))
         answers.done()
 
 
@@ -98,10 +100,18 @@ class _MergedSummary:
     def add_unanswered(self, other: Summary) -> None:
         self._unanswered = _sum(self._unanswered, other)
 
-    def add_answer(self, on_silence: Callable[[], None], on_gone: Callable[[], None], answer: OutgoingResponse) -> None:
-        """Add the answer of a peer. `on_silence`: called if it is no summary; `on_gone`: if the peer has ended."""
+    def add_missing(self, peer: PeerProcess) -> None:
+        if peer.may_have_clients():
+            self.add_unanswered({"missing": [peer.name]})
+
+    def add_answer(
+        self, peer: PeerProcess, on_silence: Callable[[], None], on_gone: Callable[[], None], answer: OutgoingResponse
+    ) -> None:
+        """Add the answer of a `peer`. `on_silence`: called if it is no summary; `on_gone`: if the peer has ended."""
         if answer.status == OK.status:
-            self.add(orjson.loads(answer.body))
+            found = orjson.loads(answer.body)
+            self.add(found)
+            self.add_unanswered({**found, "missing": missing_at(peer.name, found)})
         elif answer.status == Gone.status:
             on_gone()
         else:
@@ -118,9 +128,9 @@ class _MergedSummary:
         return OutgoingResponse(200, orjson.dumps({"code": code, **summary, **self._unanswered}))
 
 
-def _named(key: str, part: RemotePart) -> Summary:
-    """Return the summary in which the recipients of a part are named, and counted."""
-    return {key: part.recipients.ids, f"{key}_count": part.recipients.count}
+def _named(key: str, recipients: NamedClients) -> Summary:
+    """Return the summary in which `recipients` are named, and counted."""
+    return {key: recipients.ids, f"{key}_count": recipients.count}
 
 
 def _sum(summary: Summary, other: Mapping[str, Any]) -> Summary:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from wsaas import errors
-from wsaas.api.connections import MAX_CLOSE_BODY, read_close
+from wsaas.api.connections import MAX_CLOSE_BODY, find_peer, read_close
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.listing import Lists
 from wsaas.api.message import check_memory, read_message, refuse_content_coding
@@ -114,11 +114,8 @@ class GroupResource:
         return self._runner.run(publication, channel, request)
 
     def _forward(self, request: Request, connection_id: str) -> Response:
-        """Pass a request on to the peer that holds the connection. Raises `Gone` where nobody does."""
-        peer = self._router.find_peer(connection_id)
-        if peer is None:
-            raise errors.Gone("This connection has ended.")
-        return peer.forward(request, connection_id)
+        """Forward a request to the peer that has the connection."""
+        return find_peer(self._router, request, connection_id).forward(request, connection_id)
 
 
 def _check_name(name: str) -> None:

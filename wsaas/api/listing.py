@@ -1,12 +1,12 @@
 """`GET /connections`, the list of all connections, and the pages of such lists.
 
-A list goes from process to process, in the order of their prefixes. A page has connections of one process, so it may be
-shorter than the limit although more follow.
+A list goes from process to process, whatever their nodes, in the order of their prefixes. A page has connections of one
+process, so it may be shorter than the limit although more follow.
 """
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -15,11 +15,12 @@ from urllib.parse import urlencode
 
 import orjson
 
-from wsaas.api.peer_answers import PeerAnswers
+from wsaas.api.peer_answers import PeerAnswers, missing_at
 from wsaas.api.query import MAX_DIGITS, number, read_query, time
 from wsaas.api.route import Response
 from wsaas.clock import rfc3339
 from wsaas.cluster.peer_process import PeerProcess
+from wsaas.cluster.router import Router
 from wsaas.errors import BadRequest, Gone
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
@@ -33,6 +34,8 @@ LONGEST_PAGE: Final = 1000
 
 _CURSOR = re.compile(rf"([A-Za-z0-9_-]{{{PREFIX_LENGTH}}})([0-9]{{1,{MAX_DIGITS}}})")
 _TOTALS = {"total", "count"}
+_END: Final = "z" * PREFIX_LENGTH + "0"
+"""A cursor behind all pages, to get no more than the totals."""
 
 Query = Mapping[str, str]
 Content = dict[str, Any]
@@ -53,12 +56,12 @@ class Cursor:
 class Lists:
     """The lists of connections, over all processes."""
 
-    __slots__ = ("_processes", "_registry")
+    __slots__ = ("_registry", "_router")
 
-    def __init__(self, registry: Registry, processes: Mapping[str, PeerProcess]) -> None:
-        """List the connections of `registry` and those of `processes`, the peers by the prefix of their ids."""
-        self._processes = processes
+    def __init__(self, registry: Registry, router: Router) -> None:
+        """List the connections of `registry` and those of the peers that `router` knows."""
         self._registry = registry
+        self._router = router
 
     def connections(self, request: Request) -> Response:
         """Answer a page of connections, for a backend to compare its records with.
@@ -89,26 +92,30 @@ class Lists:
         return self._answer(request, query, partial(self._page, query, members, order, fields))
 
     def _answer(self, request: Request, query: Query, own_page: Callable[[int | None], Content]) -> Response:
-        """Answer the page behind the cursor in the `query`. Raises `BadRequest`.
+        """Answer the page behind the cursor in the `query`. Raises `BadRequest`, `Misdirected`.
 
         `own_page` is called with the order after which the page of this process begins, or None for no page.
         """
-        own, processes = self._registry.prefix, self._processes
+        router = self._router.for_request(request)
+        own, processes = self._registry.prefix, router.processes
         cursor = _read_cursor(query)
         prefixes = sorted(prefix for prefix in (own, *processes) if prefix >= cursor.prefix)
         here, then = [*prefixes, "", ""][:2]
         after = cursor.order if here == cursor.prefix else 0
-        page = _Page(own_page(after if here == own else None), str(Cursor(then, 0)) if then else None)
+        page = _Page(own_page(after if here == own else None), here, str(Cursor(then, 0)) if then else None)
+        page.add_missing(router.unknown)
         answers = PeerAnswers(page.response)
         path = request.target.partition(b"?")[0]
-        for prefix, peer in [*processes.items()]:
-            if prefix == here:
+        holder = processes.get(here)
+        # A node answers for several processes: for the total of all, or with the page of one.
+        for peer in dict.fromkeys(processes.values()):
+            if peer is holder:
                 target = _target(path, {**query, "after": str(Cursor(here, after))})
-                answers.ask(partial(peer.get, target), partial(page.add_page, peer.name))
+                answers.ask(partial(peer.get, request, target), partial(page.add_page, peer))
             else:
                 state = {"state": query["state"]} if "state" in query else {}
-                target = _target(path, {**state, "limit": "1"})
-                answers.ask(partial(peer.get, target), partial(page.add_total, peer.name))
+                target = _target(path, {**state, "after": _END, "limit": "1"})
+                answers.ask(partial(peer.get, request, target), partial(page.add_total, peer))
         answers.done()
         return answers.response(math.inf)
 
@@ -140,41 +147,53 @@ class Lists:
 
 
 class _Page:
-    """A page of one process, with the totals of all. `then`: the cursor of the next process."""
+    """A page of the process with `prefix`, with the totals of all. `then`: the cursor of the next process."""
 
-    __slots__ = ("_content", "_then")
+    __slots__ = ("_content", "_prefix", "_then")
 
-    def __init__(self, own: Content, then: str | None) -> None:
+    def __init__(self, own: Content, prefix: str, then: str | None) -> None:
         self._content = own
+        self._prefix = prefix
         self._then = then
 
-    def add_page(self, name: str, answer: OutgoingResponse) -> None:
-        """Show the page of the peer `name`. If it does not answer, the next page is that of the next process."""
+    def add_page(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
+        """Show the page of a peer. If it does not answer, the next page is that of the next process."""
         if answer.status == OK.status:
             found = orjson.loads(answer.body)
-            self._content |= {"connections": found["connections"], "next": found["next"]}
-            self._add(found)
+            connections, after = found["connections"], found["next"]
+            # A node goes on to its next worker, whose turn is later.
+            if not connections or connections[0]["id"].startswith(self._prefix):
+                self._content["connections"] = connections
+            if after is not None and after.startswith(self._prefix):
+                self._content["next"] = after
+            self._add(peer, found)
         else:
-            self._add_missing(name, answer)
+            self._add_unanswered(peer, answer)
 
-    def add_total(self, name: str, answer: OutgoingResponse) -> None:
+    def add_missing(self, names: Sequence[str]) -> None:
+        """Name peers that have not answered."""
+        if names:
+            self._content["code"] = "PARTIAL"
+            self._content["missing"] += names
+
+    def add_total(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Add the total of a peer."""
         if answer.status == OK.status:
-            self._add(orjson.loads(answer.body))
+            self._add(peer, orjson.loads(answer.body))
         else:
-            self._add_missing(name, answer)
+            self._add_unanswered(peer, answer)
 
     def response(self) -> OutgoingResponse:
         return OutgoingResponse(200, orjson.dumps({**self._content, "next": self._content["next"] or self._then}))
 
-    def _add_missing(self, name: str, answer: OutgoingResponse) -> None:
-        """Name a peer that has not answered, unless it has ended."""
-        if answer.status != Gone.status:
-            self._content["code"] = "PARTIAL"
-            self._content["missing"].append(name)
+    def _add_unanswered(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
+        """Name a peer that has not answered, unless it has ended or has no clients."""
+        if answer.status != Gone.status and peer.may_have_clients():
+            self.add_missing([peer.name])
 
-    def _add(self, other: Content) -> None:
+    def _add(self, peer: PeerProcess, other: Content) -> None:
         content = self._content
+        self.add_missing(missing_at(peer.name, other))
         for key in _TOTALS & content.keys():
             content[key] += other[key]
         if "started_at" in content:

@@ -1,7 +1,8 @@
 """One response made of what this process and its peers answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from wsaas.api.route import Response
 from wsaas.errors import HTTPError
@@ -50,6 +51,11 @@ class PeerAnswers:
         self._pending -= 1
         if not self._pending and self._deferred is not None:
             self._deferred.resolve(self._respond())
+
+
+def missing_at(peer: str, answer: Mapping[str, Any]) -> list[str]:
+    """Return names for the workers of the node `peer` that its `answer` says are missing."""
+    return [f"{each} of {peer}" for each in answer.get("missing", ())]
 
 
 def ignore() -> None:

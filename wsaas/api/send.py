@@ -42,8 +42,9 @@ class SendResource:
             raise too_large(self._max_body)
         # Not `split`, which would make an object of each line before the first is read.
         documents = BytesIO(body) if _is_ndjson(request) else [body]
-        batch = SendBatch(self._router.find, documents, self._max_message_size, self._router.processes)
-        return self._runner.send(batch)
+        router = self._router.for_request(request)
+        batch = SendBatch(router.find, documents, self._max_message_size, router.find_process)
+        return self._runner.send(batch, request)
 
 
 def _is_ndjson(request: Request) -> bool:

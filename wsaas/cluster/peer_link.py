@@ -8,23 +8,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from itertools import takewhile
 from typing import Final, cast
 
 from wsaas.clock import Clock
-from wsaas.cluster.forwarded import serialize_request
+from wsaas.cluster.forwarded import PEER_HEAD, serialize_request
+from wsaas.cluster.link_policy import WORKER_POLICY, LinkPolicy
+from wsaas.cluster.link_state import CLOSED, CONNECTED, CONNECTING, FAILED, IDLE, TRANSITIONS, LinkState
 from wsaas.errors import RETRY_AFTER, Gone, HTTPError, Unavailable, Unknown
 from wsaas.http.deferred import PENDING, DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.response import BadResponse
 from wsaas.http.response_stream import ResponseStream
-from wsaas.http.serialize import OutgoingResponse, error_response
+from wsaas.http.serialize import OK, OutgoingResponse, error_response
 from wsaas.log.throttle import throttle
 from wsaas.run_queue import TURN_S, RunQueue
-
-PEER_TIMEOUT_S: Final = 5.0
-"""Seconds that a peer has to answer a request."""
 
 MAX_OUTSTANDING: Final = 4096
 """Requests on one link that wait for their responses."""
@@ -35,52 +33,12 @@ milliseconds, so only a peer that hangs should ever make a caller wait."""
 
 NEVER: Final = float("inf")
 
+IN_USE: Final = -1.0
+"""The `idle_since` of a connection that was used after the last check."""
+
 ProtocolFactory = Callable[[], asyncio.Protocol]
 Connect = Callable[[ProtocolFactory, Callable[[Exception], None]], None]
 """Starts to connect and returns at once. Later it calls the factory, or the other function with what went wrong."""
-
-
-class LinkState(Enum):
-    """The state of a link.
-
-    IDLE: there is no connection, and no request needs one. CONNECTING: requests wait for the connection. FAILED: no
-    connection could be opened, and the next check tries again. CLOSED: the peer is gone, or the node is stopping.
-    """
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    FAILED = "failed"
-    CLOSED = "closed"
-
-
-IDLE: Final = LinkState.IDLE
-CONNECTING: Final = LinkState.CONNECTING
-CONNECTED: Final = LinkState.CONNECTED
-FAILED: Final = LinkState.FAILED
-CLOSED: Final = LinkState.CLOSED
-
-_THE_END: Final = "the peer is gone, or the node is stopping"
-TRANSITIONS: dict[LinkState, dict[LinkState, str]] = {
-    IDLE: {CONNECTING: "a request has to be sent", CLOSED: _THE_END},
-    CONNECTING: {
-        CONNECTED: "the connection is open",
-        FAILED: "the connection could not be opened",
-        CLOSED: _THE_END,
-    },
-    CONNECTED: {
-        IDLE: "the connection was lost",
-        CONNECTING: "the connection was lost, and requests were not sent yet",
-        CLOSED: _THE_END,
-    },
-    FAILED: {
-        IDLE: "no request is left",
-        CONNECTING: "the next check",
-        CLOSED: _THE_END,
-    },
-    CLOSED: {},
-}
-"""The reason for each transition, by the state before and the state after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +59,8 @@ class PeerConnection(asyncio.Protocol):
     """One connection of a link, and the requests on it.
 
     `waiting`: the requests without a response, oldest first. The last ones among them are in `unsent`, as bytes: they
-    leave at the end of this turn of the loop, or as soon as the connection is open.
+    leave at the end of this turn of the loop, or as soon as the connection is open. `idle_since`: when a check first
+    saw it without requests, `IN_USE` after each request.
     """
 
     __slots__ = (
@@ -110,8 +69,10 @@ class PeerConnection(asyncio.Protocol):
         "_is_queued",
         "_link",
         "_stream",
+        "_timeout",
         "_transport",
         "_unsent_size",
+        "idle_since",
         "unsent",
         "waiting",
     )
@@ -123,8 +84,10 @@ class PeerConnection(asyncio.Protocol):
         self._is_queued = False
         self._link = link
         self._stream = ResponseStream()
+        self._timeout = link.policy.timeout
         self._transport: asyncio.Transport | None = None
         self._unsent_size = 0
+        self.idle_since = IN_USE
         self.unsent: deque[bytes] = deque()
         self.waiting: deque[Waiting] = deque()
 
@@ -133,7 +96,7 @@ class PeerConnection(asyncio.Protocol):
         if self._is_full or self._unsent_size > MAX_UNSENT or len(self.waiting) >= MAX_OUTSTANDING:
             raise self._link.overload()
         response = DeferredResponse(NEVER, _ignore)
-        self.resend(request, (self._clock.now() + PEER_TIMEOUT_S, response))
+        self.resend(request, (self._clock.now() + self._timeout, response))
         return response
 
     def resend(self, request: bytes, waiting: Waiting) -> None:
@@ -143,6 +106,7 @@ class PeerConnection(asyncio.Protocol):
             self._clock.call_later(0.0, self._flush)
         unsent.append(request)
         self._unsent_size += len(request)
+        self.idle_since = IN_USE
         self.waiting.append(waiting)
 
     def drop_unsent(self) -> DeferredResponse:
@@ -174,7 +138,7 @@ class PeerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Resolve the responses that arrived before, and report the loss to the link."""
         self._resolve(NEVER)
-        self._link.lost(self, f" ({exc})" if exc else "")
+        self._link.lost(self, self._link.describe(exc) if exc else "")
 
     def abort(self) -> None:
         """Close at once."""
@@ -202,7 +166,7 @@ class PeerConnection(asyncio.Protocol):
                 if len(waiting) == len(self.unsent):
                     self._link.lost(self, ": it sent a response to no request")
                     return
-                waiting.popleft()[1].resolve(response)
+                waiting.popleft()[1].resolve(response if response is OK else self._link.judge(response))
                 if run_queue.timer() >= end:
                     self._is_queued = True
                     run_queue.add(self._take_turn)
@@ -218,49 +182,52 @@ class PeerConnection(asyncio.Protocol):
 class PeerLink:
     """Forwards requests to one peer. It connects when the first request has to be sent, and again after a loss.
 
-    Each response is resolved, at the latest by `sweep` after `PEER_TIMEOUT_S`. If the peer does not answer, the
-    response is 503 for a request that was not sent, and 504 for a request that may have been carried out. If the peer
-    is gone, it is 410, as its clients are gone with it.
+    Each response is resolved, at the latest by `sweep` after the time-out of the `policy`. If the peer does not answer,
+    the response is 503 for a request that was not sent, and 504 for a request that may have been carried out. If the
+    peer is gone, it is 410, as its clients are gone with it.
 
-    A lost connection decides nothing at first: for `verdict_s` seconds, the requests without a response wait for the
-    news that the peer is gone.
+    A lost connection decides nothing at first: the requests without a response wait for the news that the peer is gone.
     """
 
-    __slots__ = ("_connect", "_connection", "_lost", "_name", "_verdict_s", "services", "state")
+    __slots__ = ("_connect", "_connection", "_end", "_lost", "_name", "policy", "services", "state")
 
-    def __init__(
-        self, services: LinkServices, name: str, connect: Connect, *, verdict_s: float = PEER_TIMEOUT_S
-    ) -> None:
+    def __init__(self, services: LinkServices, name: str, connect: Connect, policy: LinkPolicy = WORKER_POLICY) -> None:
         """Reach the peer `name` by `connect`. The name is for the log."""
+        self.policy = policy
         self.services = services
         self._connect = connect
         self._connection = PeerConnection(self)
+        self._end: HTTPError = Gone("This connection has ended.")
         self._lost: deque[Waiting] = deque()
         self._name = name
-        self._verdict_s = verdict_s
         self.state = IDLE
 
     def forward(self, request: Request, connection_id: str) -> DeferredResponse:  # noqa: ARG002 - a peer may need it
         """See `router.Peer`. Raises `Unavailable` where too much waits for the peer already."""
         return self.send(serialize_request(request))
 
+    def head(self, request: Request) -> bytes:  # noqa: ARG002 - a node needs it
+        """Return the first headers of a request on behalf of the caller of `request`."""
+        return PEER_HEAD
+
     def send(self, request: bytes) -> DeferredResponse:
         """Send a serialized request. Raises `Unavailable` where too much waits for the peer, `Gone` if it is gone."""
         state = self.state
         if state is CLOSED:
-            raise _gone()
+            raise self._end.with_traceback(None)
         response = self._connection.send(request)
         if state is IDLE:
             self._open()
         return response
 
     def sweep(self, now: float) -> None:
-        """Resolve the responses that are overdue, and connect again after a failure."""
+        """Resolve the responses that are overdue, and connect again after a failure. Close idle connections."""
         lost, connection = self._lost, self._connection
         while lost and lost[0][0] <= now:
             lost.popleft()[1].resolve(_unknown())
         if self.state is CONNECTED:
             _give_up_due(connection.waiting, now)
+            self._check_connection(connection, now)
             return
         while connection.unsent and connection.waiting[0][0] <= now:
             connection.drop_unsent().resolve(error_response(self._unreachable()))
@@ -270,8 +237,12 @@ class PeerLink:
             else:
                 self._move(IDLE)
 
-    def close(self) -> None:
-        """Close the connection: the peer is gone, or the node is stopping. Requests are answered with 410."""
+    def close(self, error: HTTPError | None = None) -> None:
+        """Close the connection: the peer is gone, or the node is stopping.
+
+        Requests are answered with 410, or with `error`.
+        """
+        self._end = error or self._end
         self._move(CLOSED)
         connection = self._connection
         connection.abort()
@@ -281,9 +252,17 @@ class PeerLink:
         connection.waiting.clear()
         for _, response in waiting:
             if response.state is PENDING:
-                response.resolve(error_response(_gone()))
+                response.resolve(error_response(self._end))
 
     # What the connection calls.
+
+    def judge(self, response: OutgoingResponse) -> OutgoingResponse:
+        """Return the response to pass on for one that is not `OK`."""
+        return response
+
+    def describe(self, error: Exception) -> str:
+        """Return what an `error` of the connection was, to put after "was lost"."""
+        return f" ({error})"
 
     def overload(self) -> HTTPError:
         """Return the error for a request that cannot be taken."""
@@ -305,7 +284,7 @@ class PeerLink:
             text = "the connection to %s was lost%s; requests on it may have been carried out"
             throttle.warning(("peer lost", self._name), text, self._name, why)
         self._connection = PeerConnection(self)
-        limit = self.services.clock.now() + self._verdict_s
+        limit = self.services.clock.now() + self.policy.verdict
         while len(connection.waiting) > len(connection.unsent):
             due, response = connection.waiting.popleft()
             self._lost.append((min(due, limit), response))
@@ -327,6 +306,26 @@ class PeerLink:
         if self.state is CONNECTING:
             throttle.warning(("peer connect", self._name), "cannot connect to %s: %s", self._name, error)
             self._move(FAILED)
+            if not self.policy.is_patient:
+                self._refuse_unsent()
+
+    def _refuse_unsent(self) -> None:
+        """Answer the requests that were not sent with 503."""
+        connection = self._connection
+        # The callers may send their next requests meanwhile: these wait for the next connection.
+        for _ in range(len(connection.unsent)):
+            connection.drop_unsent().resolve(error_response(self._unreachable()))
+
+    def _check_connection(self, connection: PeerConnection, now: float) -> None:
+        """Replace a connection on which nothing is answered, and close an idle one."""
+        waiting = connection.waiting
+        if waiting:
+            if waiting[0][0] + self.policy.silence <= now:
+                self.lost(connection, ": it has not answered for too long")
+        elif connection.idle_since == IN_USE:
+            connection.idle_since = now
+        elif connection.idle_since + self.policy.idle <= now:
+            self.lost(connection, "")
 
     def _unreachable(self) -> HTTPError:
         return Unavailable(f"The process that holds this connection ({self._name}) cannot be reached.", RETRY_AFTER)
@@ -344,10 +343,6 @@ def _give_up_due(waiting: deque[Waiting], now: float) -> None:
         for _, response in list(takewhile(lambda each: each[0] <= now, waiting)):
             if response.state is PENDING:
                 response.give_up(_unknown())
-
-
-def _gone() -> Gone:
-    return Gone("This connection has ended.")
 
 
 def _unknown() -> OutgoingResponse:

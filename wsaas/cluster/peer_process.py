@@ -1,10 +1,11 @@
-"""Another process of this gateway, and the links to it."""
+"""Another process of this node, or another node, and the links to it."""
 
 from collections.abc import Callable
 from typing import Final
 
 from wsaas.cluster.forwarded import serialize_parts, serialize_request
 from wsaas.cluster.peer_link import PeerLink
+from wsaas.errors import HTTPError
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 
@@ -14,20 +15,24 @@ two publishes to a group keep their order."""
 
 
 class PeerProcess:
-    """Another process. `holder`: forwards requests about one of its connections. `name`: for people.
+    """Another process, or a node. `holder`: forwards requests about one of its connections. `name`: for people.
 
-    The other methods send requests about many clients. A response 410 says that the process has ended, and that its
-    clients are gone. They raise `Unavailable` where too much waits for the process already, `Gone` if it has ended.
+    The other methods send requests about many clients on behalf of the caller of a request. A response 410 says that
+    the peer has ended, and that its clients are gone. They raise `Unavailable` where too much waits for the peer
+    already, `Gone` if it has ended.
     """
 
-    __slots__ = ("_bulk", "holder", "name", "prefix")
+    __slots__ = ("_bulk", "holder", "may_have_clients", "name")
 
-    def __init__(self, prefix: str, name: str, make_link: Callable[[], PeerLink]) -> None:
-        """Reach the process whose ids start with `prefix` by links that connect when they are used."""
+    def __init__(self, name: str, make_link: Callable[[], PeerLink]) -> None:
+        """Reach the peer by links that connect when they are used.
+
+        `may_have_clients`: whether it is missed if it does not answer a request about many clients.
+        """
         self._bulk = tuple(make_link() for _ in range(BULK_LINKS))
         self.holder = make_link()
+        self.may_have_clients: Callable[[], bool] = _always
         self.name = name
-        self.prefix = prefix
 
     @property
     def links(self) -> tuple[PeerLink, ...]:
@@ -36,15 +41,34 @@ class PeerProcess:
 
     def forward(self, request: Request) -> DeferredResponse:
         """Forward a request as it is."""
-        return self._send(request.target, serialize_request(request))
+        link = self._link(request.target)
+        return link.send(serialize_request(request, link.head(request)))
 
-    def get(self, target: bytes) -> DeferredResponse:
-        """Send a GET."""
-        return self._send(target, serialize_parts(b"GET", target))
+    def get(self, request: Request, target: bytes) -> DeferredResponse:
+        """Send a GET for `request`."""
+        link = self._link(target)
+        return link.send(serialize_parts(b"GET", target, link.head(request)))
 
-    def post(self, target: bytes, content_type: bytes, body: bytes) -> DeferredResponse:
-        """Send a POST."""
-        return self._send(target, serialize_parts(b"POST", target, b"Content-Type: %b\r\n" % content_type, body))
+    def post(self, request: Request, content_type: bytes, body: bytes) -> DeferredResponse:
+        """Send a POST for `request`, with another body."""
+        link = self._link(request.target)
+        lines = b"%bContent-Type: %b\r\n" % (link.head(request), content_type)
+        return link.send(serialize_parts(b"POST", request.target, lines, body))
 
-    def _send(self, target: bytes, request: bytes) -> DeferredResponse:
-        return self._bulk[hash(target.partition(b"?")[0]) % BULK_LINKS].send(request)
+    def sweep(self, now: float) -> None:
+        """See `PeerLink.sweep`."""
+        for link in self.links:
+            link.sweep(now)
+
+    def close(self, bulk_error: HTTPError | None = None) -> None:
+        """Close all links: requests are answered with 410, those about many clients with `bulk_error` if given."""
+        self.holder.close()
+        for link in self._bulk:
+            link.close(bulk_error)
+
+    def _link(self, target: bytes) -> PeerLink:
+        return self._bulk[hash(target.partition(b"?")[0]) % BULK_LINKS]
+
+
+def _always() -> bool:
+    return True

@@ -1,20 +1,22 @@
 """The messages of one `POST /send`: each goes to the clients that it names, in the order of the request."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Container, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
 from wsaas.errors import BadRequest, HTTPError, TooLarge
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.publication import NamedClients, SharedMessage
-from wsaas.sessions.registry import PREFIX_LENGTH
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN
 from wsaas.websocket.frames import BINARY, TEXT
 
 _EXAMPLE: Final = '{"to": ["<id or ws_uri>"], "text": "hello"}'
+
+
+PeerT = TypeVar("PeerT", bound=Hashable)
 
 
 class RemotePart:
@@ -46,25 +48,27 @@ class RemotePart:
             self.message, self.to = None, []
 
 
-class SendBatch(FanOut):
+class SendBatch(FanOut, Generic[PeerT]):
     """Reads all messages first, then sends them: a request with an error sends nothing.
 
     `sent`: the number of frames that were sent. `gone`, `slow`: the recipients that got none, as the request names
     them: they have disconnected, or `SEND_BUFFER` bytes wait for them. A recipient that is named twice counts twice.
-    `remote`: what is for clients of other processes, by the prefix of their ids.
+    `remote`: what is for clients of other processes, by the peer that sends it. `unknown`: the recipients of whom it is
+    not known where they are.
     """
 
     __slots__ = (
         "_documents",
         "_find",
+        "_find_process",
         "_max_size",
         "_messages",
         "_pending",
-        "_prefixes",
         "gone",
         "remote",
         "sent",
         "slow",
+        "unknown",
     )
 
     def __init__(
@@ -72,11 +76,11 @@ class SendBatch(FanOut):
         find: Callable[[str], Session | None],
         documents: Iterable[bytes],
         max_size: int,
-        prefixes: Container[str] = frozenset(),
+        find_process: Callable[[str], PeerT | None],
     ) -> None:
         """Send the messages in `documents`, one JSON object each, of at most `max_size` bytes a message.
 
-        Blank documents count as none. `prefixes`: of the ids at other processes.
+        Blank documents count as none. `find`, `find_process`: see `cluster.router.Router`.
         """
         super().__init__()
         self._documents = enumerate(documents, 1)
@@ -84,11 +88,12 @@ class SendBatch(FanOut):
         self._max_size = max_size
         self._messages: list[tuple[SharedMessage, list[str]]] = []
         self._pending: Iterator[tuple[SharedMessage, str]] | None = None
-        self._prefixes = prefixes
+        self._find_process = find_process
         self.gone = NamedClients()
-        self.remote: dict[str, RemotePart] = {}
+        self.remote: dict[PeerT, RemotePart] = {}
         self.sent = 0
         self.slow = NamedClients()
+        self.unknown = NamedClients()
 
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Read the next messages or, once all are read, send to the next recipients."""
@@ -125,13 +130,13 @@ class SendBatch(FanOut):
         return True
 
     def _send(self, pending: Iterator[tuple[SharedMessage, str]], timer: Callable[[], float], end: float) -> bool:
-        find, prefixes = self._find, self._prefixes
+        find = self._find
         for message, to in pending:
             connection_id = to.rpartition("/")[2]
             session = find(connection_id)
-            if session is None and (prefix := connection_id[:PREFIX_LENGTH]) in prefixes:
-                self.remote.setdefault(prefix, RemotePart()).add(message, to)
-            elif session is None or not (session.state is OPEN or session.state is CONNECTING):
+            if session is None:
+                self._forward(message, to, connection_id)
+            elif not (session.state is OPEN or session.state is CONNECTING):
                 self.gone.add(to)
             elif session.send_frame(message[session.encode]):
                 session.info.count_sent(1, len(message.data))
@@ -143,6 +148,18 @@ class SendBatch(FanOut):
         for part in self.remote.values():
             part.end_line()
         return True
+
+    def _forward(self, message: SharedMessage, to: str, connection_id: str) -> None:
+        """Add a recipient that is not in this process to the part of its peer."""
+        try:
+            peer = self._find_process(connection_id)
+        except HTTPError:
+            self.unknown.add(to)
+            return
+        if peer is None:
+            self.gone.add(to)
+        else:
+            self.remote.setdefault(peer, RemotePart()).add(message, to)
 
 
 def _read_message(document: bytes, number: int, max_size: int) -> tuple[SharedMessage, list[str]]:

@@ -3,10 +3,10 @@
 The name of the host is resolved for each connection (see `resolver`). The first address that answers is used (see
 `happy_eyeballs`).
 
-A failed attempt leaves no reference cycle: while the destination is down there may be thousands a second, and full garbage
-collections are rare (see `memory.gc_scheduler`). This is why there is no `asyncio.wait_for` (up to Python 3.11, its
-frame and the exception in its future refer to each other), and why no exception from a future is raised in a frame that
-still refers to this future.
+A failed attempt leaves no reference cycle: while the destination is down there may be thousands a second, and full
+garbage collections are rare (see `memory.gc_scheduler`). This is why there is no `asyncio.wait_for` (up to Python 3.11,
+its frame and the exception in its future refer to each other), and why no exception from a future is raised in a frame
+that still refers to this future.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ import asyncio
 import math
 import ssl
 
-from wsaas.errors import BadRequest
+from wsaas.errors import TLS_NEEDED, BadRequest
 from wsaas.http.serialize import error_response, serialize
 from wsaas.run_queue import SLICE_S
 from wsaas.transport.admission import REFUSAL_S, Gate
@@ -75,7 +75,7 @@ class ServerTLSTransport(TLSTransport):
         if self._state is NEW:
             self._move(HANDSHAKE)
             if data[:1].isalpha():
-                error = BadRequest("This port speaks TLS: use https:// or wss://.")
+                error = BadRequest(TLS_NEEDED)
                 self._raw.write(serialize(error_response(error), self._context.clock.wall()))
                 self._fail(error)
                 return

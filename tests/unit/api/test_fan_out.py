@@ -6,45 +6,14 @@ from typing import Any
 import pytest
 
 from tests.support.api_rig import Rig
+from tests.support.peers import FakeProcess, FakeRouter
 from wsaas.api.api import Api
-from wsaas.cluster.peer_process import PeerProcess
-from wsaas.errors import Unavailable
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S
 
 PREFIX = "p" * 8
 REMOTE = PREFIX + "x" * 22
-
-
-class FakeProcess(PeerProcess):
-    """A peer that a test answers, or that takes no requests."""
-
-    def __init__(self, name, *, is_full=False):
-        self.is_full = is_full
-        self.name = name
-        self.prefix = PREFIX
-        self.requests: list[tuple[bytes, DeferredResponse]] = []
-
-    def _send(self, _target, request):
-        if self.is_full:
-            raise Unavailable("Too much waits for it.")
-        deferred = DeferredResponse(float("inf"), lambda: None)
-        self.requests.append((request, deferred))
-        return deferred
-
-    def answer(self, status=200, **content):
-        _, deferred = self.requests.pop(0)
-        deferred.resolve(OutgoingResponse(status, json.dumps(content).encode()))
-
-
-class FakeRouter:
-    def __init__(self, registry, processes):
-        self.find = registry.find
-        self.processes = processes
-
-    def find_peer(self, _connection_id, /):
-        return None
 
 
 class PeersRig(Rig):
@@ -115,7 +84,7 @@ def test_recipients_at_a_worker_that_ends_while_the_batch_is_under_way_are_gone(
         rig.clock.turn()
     if responses or rig.processes[PREFIX].requests:
         pytest.fail("the batch has been forwarded")
-    rig.processes.clear()
+    rig.processes.pop(PREFIX).has_ended = True
     while not responses:
         rig.clock.advance(FAN_OUT_SLICE_S)
     content = json.loads(responses[0].body)
@@ -167,3 +136,15 @@ def test_a_list_without_the_answer_of_a_peer_says_so_unless_it_ended(status):
     expected = ("OK", []) if status == 410 else ("PARTIAL", ["worker 2"])
     assert (content["code"], content["missing"]) == expected
     assert content["total"] == 1
+
+
+def test_a_page_of_a_worker_of_a_node_does_not_show_its_next_worker():
+    peer, later = FakeProcess("a node"), "q" * 8
+    rig = PeersRig(**{PREFIX: peer, later: peer})
+    _, answers = rig.defer("GET", f"/groups/lobby?after={PREFIX}0")
+    # The first of the two has ended, which is known only there.
+    connections = [{"id": later + "x" * 22}]
+    peer.answer(code="OK", count=1, connections=connections, next=f"{later}1", missing=["worker 3"])
+    assert answers[0].json["connections"] == []
+    assert answers[0].json["next"] in (f"{later}0", f"{rig.registry.prefix}0")
+    assert (answers[0].json["count"], answers[0].json["missing"]) == (2, ["worker 3 of a node"])

@@ -1,24 +1,16 @@
 """A link to a peer, over fake transports. Time passes when a test says so."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from tests.support.fakes import FakeClock, FakeOpener, Stopwatch
 from wsaas.cluster.forwarded import serialize_request
-from wsaas.cluster.peer_link import (
-    CLOSED,
-    CONNECTED,
-    CONNECTING,
-    FAILED,
-    IDLE,
-    MAX_OUTSTANDING,
-    MAX_UNSENT,
-    PEER_TIMEOUT_S,
-    LinkServices,
-    PeerLink,
-)
+from wsaas.cluster.link_policy import NODE_TIMEOUT_S, PEER_TIMEOUT_S, WORKER_POLICY, node_policy
+from wsaas.cluster.link_state import CLOSED, CONNECTED, CONNECTING, FAILED, IDLE
+from wsaas.cluster.peer_link import MAX_OUTSTANDING, MAX_UNSENT, LinkServices, PeerLink
 from wsaas.errors import Gone, Unavailable
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.serialize import OK, OutgoingResponse, serialize, serialize_ok
@@ -201,7 +193,7 @@ def test_what_was_sent_on_a_lost_connection_waits_for_news_of_the_peer_until_it_
 
 
 def test_a_lost_connection_can_decide_at_once():
-    rig = Rig(verdict_s=0.0)
+    rig = Rig(policy=replace(WORKER_POLICY, verdict=0.0))
     rig.connect("a").lose()
     rig.pass_time(0.0)
     assert rig.responses == {"a": (504, "UNKNOWN")}
@@ -363,6 +355,76 @@ def test_the_usual_response_is_recognized_in_every_second(rig):
     transport = rig.connect("a", "b", "c")
     transport.protocol.data_received(serialize_ok(1) + serialize_ok(1) + serialize_ok(2))
     assert rig.responses == dict.fromkeys("abc", (200, "OK"))
+
+
+# Links to other nodes have another policy.
+
+
+def test_an_impatient_link_does_not_try_again_for_what_it_could_not_send():
+    rig = Rig(policy=node_policy(60.0))
+    rig.send("a", "b")
+    rig.opener.fail()
+    assert rig.responses == {"a": (503, "UNAVAILABLE"), "b": (503, "UNAVAILABLE")}
+    rig.send("c")
+    assert rig.state() is FAILED
+    rig.pass_time(0.0)
+    assert rig.opener.open().writes == [PUSH]
+
+
+def test_a_caller_may_send_its_next_request_when_a_connection_failed():
+    rig = Rig(policy=node_policy(60.0))
+    rig.link.send(PUSH).on_response(lambda _: rig.send("next"))
+    rig.opener.fail()
+    assert rig.responses == {}
+    rig.pass_time(0.0)
+    rig.opener.open().protocol.data_received(answer())
+    assert rig.responses == {"next": (200, "OK")}
+
+
+def test_an_idle_connection_is_closed(caplog):
+    rig = Rig(policy=node_policy(60.0))
+    transport = rig.connect("a")
+    rig.pass_time(1.0)
+    transport.protocol.data_received(answer())
+    for _ in range(2):
+        rig.pass_time(1.0)
+        rig.pass_time(29.0)
+        assert not transport.aborted
+        rig.send("b")
+        rig.clock.turn()
+        transport.protocol.data_received(answer())
+        assert rig.responses.pop("b") == (200, "OK")
+    rig.pass_time(1.0)
+    rig.pass_time(30.0)
+    assert transport.aborted
+    assert rig.state() is IDLE
+    assert caplog.messages == []
+
+
+def test_a_connection_on_which_nothing_is_answered_is_replaced():
+    rig = Rig(policy=node_policy(60.0))
+    transport = rig.connect("a")
+    rig.pass_time(NODE_TIMEOUT_S)
+    assert rig.responses == {"a": (504, "UNKNOWN")}
+    assert rig.state() is CONNECTED
+    rig.send("b")
+    rig.pass_time(NODE_TIMEOUT_S)
+    assert transport.aborted
+    assert rig.state() is IDLE
+    rig.pass_time(0.0)
+    assert rig.responses["b"] == (504, "UNKNOWN")
+    rig.send("c")
+    rig.opener.open().protocol.data_received(answer())
+    assert rig.responses["c"] == (200, "OK")
+
+
+def test_a_link_can_end_with_another_error():
+    rig = Rig()
+    rig.send("a")
+    rig.link.close(Unavailable("It moved."))
+    assert rig.responses == {"a": (503, "UNAVAILABLE")}
+    with pytest.raises(Unavailable):
+        rig.link.send(PUSH)
 
 
 def test_a_state_cannot_be_skipped(rig):

@@ -5,7 +5,9 @@ import pytest
 
 from tests.support.fakes import FakeClock, FakeOpener
 from wsaas.cluster import peers as module
-from wsaas.cluster.peer_link import CLOSED, PEER_TIMEOUT_S, LinkServices
+from wsaas.cluster.link_policy import PEER_TIMEOUT_S
+from wsaas.cluster.link_state import CLOSED
+from wsaas.cluster.peer_link import LinkServices
 from wsaas.cluster.peer_process import BULK_LINKS, PeerProcess
 from wsaas.cluster.peers import Peers, Place
 from wsaas.errors import Gone

@@ -11,6 +11,8 @@ def test_the_router_of_a_single_process_finds_its_sessions_and_no_peers():
     assert router.find(session.id) is session
     assert router.find("a" * 30) is None
     assert router.find_peer("a" * 30) is None
+    assert router.find_process("a" * 30) is None
+    assert router.within_node is router
 
 
 def test_the_local_router_adds_no_call_to_the_look_up_of_a_session():

@@ -19,7 +19,7 @@ from tests.support.fakes import (
 from tests.support.strategies import examples
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
-from wsaas.errors import BadRequest, TooLarge
+from wsaas.errors import BadRequest, TooLarge, Unavailable
 from wsaas.events import Reason
 from wsaas.sessions.publication import MAX_NAMED
 from wsaas.sessions.registry import Registry
@@ -48,7 +48,12 @@ class Rig:
 
     def batch(self, *documents, max_size=1000):
         raw = [each if isinstance(each, bytes) else orjson.dumps(each) for each in documents]
-        return SendBatch(self.registry.find, raw, max_size)
+        return SendBatch(self.registry.find, raw, max_size, self.find_process)
+
+    def find_process(self, connection_id):
+        if connection_id.startswith("U"):
+            raise Unavailable("It is not known.")
+        return "peer" if connection_id.startswith("R") else None
 
     def send(self, *documents, **values):
         """Send everything in one slice."""
@@ -220,3 +225,12 @@ def test_nothing_is_sent_before_all_is_read():
 def test_any_document_is_sent_or_refused(document):
     error = Rig().send(document).error
     assert error is None or error.status in {400, 413}
+
+
+def test_what_is_for_a_peer_and_what_is_for_nobody_known_is_kept_apart():
+    rig = Rig(clients=1)
+    batch = rig.send({"to": ["R1", rig.clients[0].id, "U1"], "text": "a"}, {"to": ["/R2"], "text": "b"})
+    assert batch.sent == 1
+    assert batch.remote["peer"].lines == [b'{"to":["R1"],"text":"a"}', b'{"to":["/R2"],"text":"b"}']
+    assert batch.unknown.ids == ["U1"]
+    assert batch.gone.ids == []

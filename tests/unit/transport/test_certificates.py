@@ -92,19 +92,6 @@ def test_a_private_authority_replaces_those_of_the_system(authority, monkeypatch
     assert one["subject"] == one["issuer"]
 
 
-@pytest.mark.parametrize(
-    ("uri", "name"),
-    [
-        ("https://Backend.test/x", "backend.test"),
-        ("https://a.test./", "a.test"),
-        ("https://[::1]/", "::1"),
-        ("https://[fe80::1%eth0]/", "fe80::1"),
-    ],
-)
-def test_the_name_of_the_backend_has_the_format_of_certificates(uri, name):
-    assert make(api_uri=uri).backend_name == name
-
-
 # Settings that do not fit together.
 
 

@@ -1,5 +1,4 @@
 import re
-from typing import Any
 
 import pytest
 
@@ -8,6 +7,7 @@ from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from tests.support.peers import REMOTE, PeerDouble
 from wsaas.api.api import Api
+from wsaas.cluster.router import LocalRouter
 from wsaas.delivery.verdicts import Accepted
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.transport.deferring import MAX_BUFFERED_BYTES, DeferringProtocol
@@ -18,11 +18,13 @@ from wsaas.websocket import frames
 GONE = OutgoingResponse(410, b'{"code":"GONE"}')
 
 
-class RouterDouble:
+class RouterDouble(LocalRouter):
     def __init__(self, registry, peer):
-        self.find = registry.find
-        self.find_peer = peer.find_peer
-        self.processes: dict[str, Any] = {}
+        super().__init__(registry)
+        self._peer = peer
+
+    def find_peer(self, connection_id, /):
+        return self._peer.find_peer(connection_id)
 
 
 class DeferringRig(HttpRig):
