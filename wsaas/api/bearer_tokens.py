@@ -5,17 +5,22 @@ from hmac import compare_digest
 
 
 class BearerTokens:
-    """The valid tokens. They may be replaced at any time, which takes effect with the next request."""
+    """The valid tokens. They may be replaced at any time, which takes effect with the next request.
 
-    __slots__ = ("_tokens",)
+    `generation`: how often they were replaced.
+    """
+
+    __slots__ = ("_tokens", "generation")
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
         """Accept `tokens`."""
         self._tokens = tuple(tokens)
+        self.generation = 0
 
     def replace(self, tokens: Sequence[bytes]) -> None:
         """Accept only `tokens` from now on."""
         self._tokens = tuple(tokens)
+        self.generation += 1
 
     def accept(self, authorization: bytes | None) -> bool:
         """Return whether the value of an `Authorization` header contains one of the tokens."""

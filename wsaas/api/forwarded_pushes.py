@@ -6,7 +6,7 @@ Everything else takes the usual way through the parser and the routes, which hav
 from collections.abc import Callable
 from typing import Final
 
-from wsaas.cluster.forwarded import push_pattern
+from wsaas.cluster.forwarded import PEER_HEAD, push_pattern
 from wsaas.errors import HTTPError
 from wsaas.http import media_type
 from wsaas.http.media_type import BINARY, EITHER, TEXT
@@ -25,11 +25,11 @@ class ForwardedPushes:
 
     __slots__ = ("_find", "_match", "_max_size")
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        """Find the clients in `registry`."""
+    def __init__(self, settings: Settings, registry: Registry, head: bytes = PEER_HEAD) -> None:
+        """Find the clients in `registry`. `head`: the first headers of the pushes, which are authorized."""
         self._find = registry.find
         prefix = settings.ws_hostname.prefix.encode() + b"/"
-        self._match = push_pattern(prefix, ID_FORM.pattern.encode()).match
+        self._match = push_pattern(prefix, ID_FORM.pattern.encode(), head).match
         self._max_size = settings.max_message_size
 
     def carry_out(self, data: bytes, timer: Callable[[], float]) -> tuple[int, int]:

@@ -1,6 +1,11 @@
 """The server side of a link: an HTTP connection on which a peer pipelines requests."""
 
+from collections.abc import Callable
+
+from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.api.forwarded_pushes import ForwardedPushes
+from wsaas.cluster.forwarded import FOR_NODE, node_head
+from wsaas.http.request import Request
 from wsaas.http.serialize import serialize_ok
 from wsaas.transport.http_connection import AT_NEXT_CHECK
 from wsaas.transport.http_server import HttpProtocol
@@ -13,7 +18,7 @@ class PeerProtocol(HttpProtocol):
     __slots__ = ("_pushes",)
 
     def __init__(self, site: Site, pushes: ForwardedPushes) -> None:
-        """Serve `site`, which has a REST API but admits no clients."""
+        """Serve `site`, which has a REST API. `pushes`: the shortcut."""
         super().__init__(site)
         self._pushes = pushes
 
@@ -31,3 +36,41 @@ class PeerProtocol(HttpProtocol):
                     return
                 data = data[end:]
         super().data_received(data)
+
+
+class NodeProtocol(PeerProtocol):
+    """A connection that may be the link of another node. That shows with its first request.
+
+    It takes the shortcut for pushes with the same headers as this request, which was authorized, until the tokens are
+    replaced.
+    """
+
+    __slots__ = ("_find_shortcut", "_generation", "_is_link", "_tokens")
+
+    def __init__(self, site: Site, tokens: BearerTokens, find_shortcut: Callable[[bytes], ForwardedPushes]) -> None:
+        """Serve `site`. `find_shortcut`: returns the shortcut for pushes with these first headers."""
+        super().__init__(site, find_shortcut(b""))
+        self._find_shortcut = find_shortcut
+        self._generation = tokens.generation
+        self._is_link = False
+        self._tokens = tokens
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the requests that are complete now."""
+        if not self._is_link:
+            HttpProtocol.data_received(self, data)
+            return
+        if self._generation != self._tokens.generation:
+            self._generation = self._tokens.generation
+            self._is_authorized = self._is_link = False
+            HttpProtocol.data_received(self, data)
+            return
+        super().data_received(data)
+
+    def _note_authorized(self, request: Request) -> None:
+        super()._note_authorized(request)
+        headers = request.headers
+        if self._is_authorized and FOR_NODE in headers:
+            host, node, authorization = headers.get(b"host", b""), headers[FOR_NODE], headers.get(b"authorization")
+            self._pushes = self._find_shortcut(node_head(host, node, authorization))
+            self._is_link = True

@@ -2,8 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from wsaas.api.api import Api
@@ -16,10 +17,13 @@ from wsaas.transport.certificates import Certificates
 from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
-from wsaas.transport.peer_protocol import PeerProtocol
+from wsaas.transport.peer_protocol import NodeProtocol, PeerProtocol
 from wsaas.transport.server_tls import ServerTLSTransport
 from wsaas.transport.site import Site
 from wsaas.worker_place import WorkerPlace
+
+MAX_SHORTCUTS: Final = 64
+"""Shortcuts that are kept for pushes from other nodes. There is one for each token, and each name of this node."""
 
 PRIVATE_MODE: Final = 0o600
 """File mode of a private socket."""
@@ -45,6 +49,7 @@ class ServerListeners:
         self._place: WorkerPlace | None = None
         self._registry = registry
         self._table = table
+        self._find_shortcut = _shortcuts(context.settings, registry)
 
     @property
     def addresses(self) -> list[Address]:
@@ -106,9 +111,23 @@ class ServerListeners:
 
     def _make_protocol(self, site: Site) -> asyncio.Protocol:
         """Return the protocol of a new connection, with the current certificates."""
-        protocol = HttpProtocol(site)
+        api = site.api
+        if api is None or not self._context.settings.cluster:
+            protocol = HttpProtocol(site)
+        else:
+            protocol = NodeProtocol(site, api.tokens, self._find_shortcut)
         tls = self._certificates.control if site.registry is None else self._certificates.clients
         return protocol if tls is None else ServerTLSTransport(protocol, tls, self._context, site.gate)
+
+
+def _shortcuts(settings: Settings, registry: Registry) -> Callable[[bytes], ForwardedPushes]:
+    """Return a function that returns the shortcut for pushes with these first headers."""
+
+    @lru_cache(MAX_SHORTCUTS)
+    def find(head: bytes) -> ForwardedPushes:
+        return ForwardedPushes(settings, registry, head)
+
+    return find
 
 
 def private_settings(settings: Settings, path: str) -> Settings:

@@ -1,6 +1,7 @@
 """The shortcut for forwarded pushes has the effects and the responses of the plain protocol."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from wsaas.api.api import Api
 from wsaas.api.forwarded_pushes import MAX_PUSHES, ForwardedPushes
 from wsaas.run_queue import TURN_S
 from wsaas.transport.http_server import HttpProtocol
-from wsaas.transport.peer_protocol import PeerProtocol
+from wsaas.transport.peer_protocol import NodeProtocol, PeerProtocol
 from wsaas.transport.server_listeners import private_settings
 from wsaas.transport.site import Site
 
@@ -121,6 +122,97 @@ def test_the_shortcut_has_the_effects_and_responses_of_the_plain_protocol(size, 
     results = []
     for shortcut in (True, False):
         rig = Rig(shortcut=shortcut, max_message_size=str(size))
+        for piece in cut(b"".join(rig.put(*each) for each in sent), where):
+            if not rig.transport.ended:
+                rig.receive(piece)
+        results.append(rig.finish())
+    assert results[0] == results[1]
+
+
+# Links of other nodes: each push carries the credentials of its caller.
+
+TOKEN, OTHER_TOKEN, WRONG_TOKEN = (letter * 32 for letter in "abc")
+
+
+class NodeRig(HttpRig):
+    """A connection of another node, on which a client can be pushed to. `shortcut`: whether it may be taken."""
+
+    def __init__(self, *, shortcut=True):
+        super().__init__(control_token=f"{TOKEN},{OTHER_TOKEN}", node_address="10.0.0.5:8081")
+        self.session = start_session(self.registry, FakePendingClient())
+        settings = self.context.settings
+        self.api = Api(settings, self.registry, self.fan_out)
+        self.site = Site(self.context, self.api, None, self.site.gate)
+        shortcuts = partial(ForwardedPushes, settings, self.registry)
+        self.protocol = NodeProtocol(self.site, self.api.tokens, shortcuts) if shortcut else HttpProtocol(self.site)
+        self.transport = FakeTransport(self.protocol)
+        self.protocol.connection_made(self.transport)
+
+    @property
+    def is_link(self):
+        return isinstance(self.protocol, NodeProtocol) and self.protocol._is_link
+
+    def put(self, token=TOKEN, node="here", host="10.0.0.5:8081", more=""):
+        """Return a push as a node forwards it."""
+        lines = [f"PUT /{self.session.id} HTTP/1.1", f"Host: {host}", *([f"Ws-Node: {node}"] if node else [])]
+        credentials = [f"Authorization: Bearer {token}"] if token else []
+        end = ["Content-Type: text/plain", f"{more}Content-Length: 5", "", "hello"]
+        return "\r\n".join([*lines, *credentials, *end]).encode()
+
+    def finish(self):
+        """Run what is queued; return the responses, and how many messages the client got."""
+        while self.context.run_queue.waiting:
+            self.clock.turn()
+        return responses(self.transport.take()), self.session.info.messages_out
+
+
+def test_the_pushes_of_another_node_are_answered_in_one_write_once_one_was_authorized():
+    rig = NodeRig()
+    rig.receive(rig.put())
+    assert rig.finish() == ([(200, "OK", False)], 1)
+    rig.receive(rig.put() * 3)
+    assert len(rig.transport.writes) == 1
+    assert rig.finish() == ([(200, "OK", False)] * 3, 4)
+
+
+def test_a_caller_of_the_rest_api_is_no_node():
+    rig = NodeRig()
+    for _ in range(2):
+        rig.receive(rig.put(node=""))
+        assert rig.finish()[0] == [(200, "OK", False)]
+    assert not rig.is_link
+
+
+def test_a_replaced_token_is_refused_at_once_and_the_new_one_takes_the_shortcut_again():
+    rig = NodeRig()
+    rig.receive(rig.put())
+    rig.receive(rig.put())
+    rig.api.tokens.replace([OTHER_TOKEN.encode()])
+    rig.receive(rig.put() * 2)
+    assert [status for status, _, _ in rig.finish()[0]] == [200, 200, 401, 401]
+    rig.receive(rig.put(OTHER_TOKEN))
+    assert rig.is_link
+    rig.receive(rig.put(OTHER_TOKEN))
+    assert rig.finish() == ([(200, "OK", False)] * 2, 4)
+
+
+node_requests = st.lists(
+    st.tuples(
+        st.sampled_from([TOKEN, TOKEN, OTHER_TOKEN, WRONG_TOKEN, ""]),
+        st.sampled_from(["here", "here", "there", ""]),
+        st.sampled_from(["10.0.0.5:8081", "evil.test"]),
+        st.sampled_from(["", "", "X: y\r\n", "Origin: http://evil.test\r\n"]),
+    ),
+    max_size=8,
+)
+
+
+@given(node_requests, places)
+@examples(150)
+def test_the_shortcut_for_nodes_has_the_effects_and_responses_of_the_plain_protocol(sent, where):
+    results = []
+    for shortcut in (True, False):
+        rig = NodeRig(shortcut=shortcut)
         for piece in cut(b"".join(rig.put(*each) for each in sent), where):
             if not rig.transport.ended:
                 rig.receive(piece)
