@@ -28,7 +28,7 @@ from tests.support.fakes import (
 from wsaas import errors, reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
-from wsaas.cluster import peer_link, peer_process, replication
+from wsaas.cluster import link_policy, peer_link, peer_process, replication
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, replicated_journal, retries, webhook
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
@@ -50,7 +50,7 @@ from wsaas.sessions import registry
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue
 from wsaas.sessions.publication import MAX_NAMED
 from wsaas.settings import DELETE_RETRY_FACTOR, Settings, variable
-from wsaas.transport import admission, deferring, descriptors, listener
+from wsaas.transport import admission, deferring, descriptors, listener, node_connector
 from wsaas.transport import http_server as server
 from wsaas.transport import pending_client as pending
 from wsaas.websocket import frames
@@ -314,9 +314,19 @@ def test_publishes_are_bounded_as_said():
 
 def test_requests_for_other_workers_are_bounded_as_said():
     limits = section("Requests for other workers")
-    assert f"| time for a worker to answer | {peer_link.PEER_TIMEOUT_S:g} s." in limits
+    assert f"| time for a worker to answer | {link_policy.PEER_TIMEOUT_S:g} s." in limits
     assert f"on each of {1 + peer_process.BULK_LINKS} connections | {peer_link.MAX_OUTSTANDING:,};" in limits
     assert f"on each connection | {peer_link.MAX_UNSENT >> 20} MiB, or one request;" in limits
+
+
+def test_requests_for_other_nodes_are_bounded_as_said():
+    limits = section("Requests for other nodes")
+    policy = link_policy.node_policy(60.0)
+    assert f"| time for a node to answer | {policy.timeout:g} s." in limits
+    assert f"| time to connect to a node | {node_connector.CONNECT_TIMEOUT_S:g} s." in limits
+    assert f"after its connection was lost | {policy.verdict:g} s." in limits
+    assert f"before the connection is replaced | {policy.timeout + policy.silence:g} s |" in limits
+    assert policy.idle == 60.0 / 2
 
 
 def test_the_headers_of_an_answer_to_a_message_are_listed_in_the_order_in_which_they_act():
