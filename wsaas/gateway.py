@@ -59,8 +59,8 @@ class Gateway:
     """One node, or one worker of a node.
 
     Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`. A worker is started in steps:
-    `prepare`, `open_journal`, `begin`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in a drain
-    stay in the journal for another process.
+    `prepare`, `open_journal`, `begin`, `join`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in
+    a drain stay in the journal for another process.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Gateway:
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
         self._journal = _journal(settings, self._clock, loop, place)
-        replication = self.replication = self._make_replication() if settings.cluster and view is None else None
+        replication = None if view else _replication(settings, self._clock, self._certificates, place, self._journal)
+        self.replication = replication
         self.membership = replication.membership if replication else None
         self.keeps_journal = self._journal is not None or replication is not None
         memory = process_limit(settings.max_memory, 1 if place is None else place.count)
@@ -180,8 +181,7 @@ class Gateway:
         """Load the TLS files. Raises `SettingError`."""
         self._certificates.load()
         descriptors.raise_limit()
-        place = self._place
-        if place is None or place.index == 0:
+        if self._place is None or self._place.index == 0:
             descriptors.warn_of_few(self._budget)
 
     async def open_journal(self) -> None:
@@ -189,29 +189,8 @@ class Gateway:
 
         Waits for the workers of a supervisor that was killed: they use their journals until they have drained.
         """
-        if self._journal is None:
-            return
-        place = self._place
-        unused = _unused_journals(self._settings, place)
-        awaited = unused if place is None else [Path(place.journal), *unused]
-        limit = self._settings.drain_timeout + DRAIN_GRACE_S
-        deadline = self._clock.now() + limit
-        is_last = is_waiting = False
-        while True:
-            try:
-                entries = self._journal.open(unused, skips_used=is_last)
-            except JournalInUse as error:
-                if is_last or error.path not in awaited:
-                    raise
-                if not is_waiting:
-                    is_waiting = True
-                    logger.warning(_JOURNAL_IN_USE, error.path, limit)
-            else:
-                self._left = entries
-                return
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), JOURNAL_RETRY_S)
-            is_last = self._stop.is_set() or self._clock.now() >= deadline
+        if self._journal is not None:
+            self._left = await _open_journal(self._journal, self._settings, self._place, self._clock, self._stop)
 
     def begin(self) -> None:
         """Start the time-outs, and send the DELETEs that an earlier process left."""
@@ -292,16 +271,6 @@ class Gateway:
         logger.info("stopped")
         return delivered
 
-    def _make_replication(self) -> "Replication":
-        # Without a cluster, nothing of the extra is imported.
-        from wsaas.cluster.replication import Replication  # noqa: PLC0415
-        from wsaas.membership.composition import make_membership  # noqa: PLC0415
-
-        settings, clock = self._settings, self._clock
-        identity = (draw_prefix(), clock.wall())
-        membership = make_membership(settings, clock, lambda: self._certificates.nats, self._place, identity)
-        return Replication(membership, self._journal or NoJournal(), settings, clock)
-
     def _send_left(self) -> None:
         """Send the DELETEs that an earlier process left."""
         left, self._left = self._left, []
@@ -359,6 +328,47 @@ def _journal(
     path = settings.journal if place is None else Path(place.journal)
     full = settings.journal_sync == "full"
     return None if path is None else SqliteJournal(path, clock, loop.call_soon_threadsafe, sync_full=full)
+
+
+async def _open_journal(
+    journal: SqliteJournal, settings: Settings, place: WorkerPlace | None, clock: Clock, stop: asyncio.Event
+) -> list[Entry]:
+    """Open a journal when no other process uses it any more, and return its entries. Raises `JournalError`."""
+    unused = _unused_journals(settings, place)
+    awaited = unused if place is None else [Path(place.journal), *unused]
+    limit = settings.drain_timeout + DRAIN_GRACE_S
+    deadline = clock.now() + limit
+    is_last = is_waiting = False
+    while True:
+        try:
+            return journal.open(unused, skips_used=is_last)
+        except JournalInUse as error:
+            if is_last or error.path not in awaited:
+                raise
+            if not is_waiting:
+                is_waiting = True
+                logger.warning(_JOURNAL_IN_USE, error.path, limit)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), JOURNAL_RETRY_S)
+        is_last = stop.is_set() or clock.now() >= deadline
+
+
+def _replication(
+    settings: Settings,
+    clock: Clock,
+    certificates: Certificates,
+    place: WorkerPlace | None,
+    journal: SqliteJournal | None,
+) -> "Replication | None":
+    if not settings.cluster:
+        return None
+    # Without a cluster, nothing of the extra is imported.
+    from wsaas.cluster.replication import Replication  # noqa: PLC0415
+    from wsaas.membership.composition import make_membership  # noqa: PLC0415
+
+    identity = (draw_prefix(), clock.wall())
+    membership = make_membership(settings, clock, lambda: certificates.nats, place, identity)
+    return Replication(membership, journal or NoJournal(), settings, clock)
 
 
 def _unused_journals(settings: Settings, place: WorkerPlace | None) -> list[Path]:
