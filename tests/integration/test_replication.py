@@ -183,6 +183,23 @@ async def test_a_worker_that_was_claimed_closes_its_clients_and_ends(stage: Stag
         await until_nats_has(server.url, call.client)
 
 
+async def test_a_worker_without_a_journal_leaves_its_deletes_to_other_nodes_when_its_node_stops(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with nats(tmp_path / "nats") as server:
+        worker = await lone_worker(stage, tmp_path, cluster=server.url, node_address="127.0.0.1:1", drain_timeout=200)
+        await worker.listen()
+        client = await with_timeout(websockets.connect(f"ws://127.0.0.1:{worker.port}/", ping_interval=None))
+        call = await stage.backend.take("POST")
+        await until_nats_has(server.url, call.client)
+        stage.backend.on["DELETE"] = lambda call: call.answer(503)
+        await client.close()
+        worker.channel.send(stop=True)
+        assert await worker.status() == 0
+        assert any("1 DELETE is left for the next start" in each for each in stage.messages())
+        await until_nats_has(server.url, call.client)
+
+
 async def test_what_differs_after_a_new_connection_is_put_right(stage: Stage, tmp_path: Path) -> None:
     async with nats(tmp_path) as server:
         node = await start(stage, server)

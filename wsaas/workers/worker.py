@@ -108,8 +108,8 @@ class Worker:
             os.close(self._inherited.pop())
 
     def _end_with_node(self) -> None:
-        """Drain. No successor will deliver what is left."""
-        self._gateway.keeps_journal = self._place.is_journal_kept
+        """Drain. No successor will deliver what is left; in a cluster, another node does."""
+        self._gateway.keeps_journal = self._place.is_journal_kept or self._gateway.replication is not None
         self._stop()
 
     def _make_room(self) -> None:
