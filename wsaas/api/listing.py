@@ -1,12 +1,12 @@
 """`GET /connections`, the list of all connections, and the pages of such lists.
 
-A list goes from process to process, whatever their nodes, in the order of their prefixes. A page has connections of one
-process, so it may be shorter than the limit although more follow.
+A list goes from process to process, whatever their nodes, in the order of their prefixes. The processes are asked for
+their part of a page one after the other, until the page is full.
 """
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -25,7 +25,8 @@ from wsaas.errors import BadRequest, Gone
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
 from wsaas.sessions.information import information
-from wsaas.sessions.registry import PREFIX_LENGTH, Registry, page
+from wsaas.sessions.registry import PREFIX_LENGTH, Registry
+from wsaas.sessions.registry import page as find_page
 from wsaas.sessions.session import Session
 
 PAGE: Final = 100
@@ -53,6 +54,15 @@ class Cursor:
         return f"{self.prefix}{self.order}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What this process has of a list: its `sessions`, sorted by `order`, and the `fields` of each page with totals."""
+
+    sessions: Collection[Session]
+    order: Callable[[Session], int]
+    fields: Content
+
+
 class Lists:
     """The lists of connections, over all processes."""
 
@@ -75,7 +85,7 @@ class Lists:
         registry = self._registry
         sessions = registry.ending() if "state" in query else registry.live()
         fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
-        return self._answer(request, query, partial(self._page, query, sessions, attrgetter("info.order"), fields))
+        return self._answer(request, query, _Listed(sessions, attrgetter("info.order"), fields))
 
     def members(self, request: Request, name: str) -> Response:
         """Answer a page of the members of the group `name`, in the order in which they joined. Raises `BadRequest`.
@@ -89,92 +99,109 @@ class Lists:
             return groups.order(session.id, name)
 
         fields = {"group": name, "count": len(members)}
-        return self._answer(request, query, partial(self._page, query, members, order, fields))
+        return self._answer(request, query, _Listed(members, order, fields))
 
-    def _answer(self, request: Request, query: Query, own_page: Callable[[int | None], Content]) -> Response:
+    def _answer(self, request: Request, query: Query, listed: _Listed) -> Response:
         """Answer the page behind the cursor in the `query`. Raises `BadRequest`, `Misdirected`.
 
-        `own_page` is called with the order after which the page of this process begins, or None for no page.
+        The query may have `limit` and `connected_before` (RFC 3339).
         """
         router = self._router.for_request(request)
         own, processes = self._registry.prefix, router.processes
         cursor = _read_cursor(query)
-        prefixes = sorted(prefix for prefix in (own, *processes) if prefix >= cursor.prefix)
-        here, then = [*prefixes, "", ""][:2]
-        after = cursor.order if here == cursor.prefix else 0
-        page = _Page(own_page(after if here == own else None), here, str(Cursor(then, 0)) if then else None)
+        before = time(query, "connected_before", math.inf)
+        page = _Page(listed.fields, cursor, (own, *processes), _limit(query))
         page.add_missing(router.unknown)
         answers = PeerAnswers(page.response)
         path = request.target.partition(b"?")[0]
-        holder = processes.get(here)
-        # A node answers for several processes: for the total of all, or with the page of one.
+        state = {"state": query["state"]} if "state" in query else {}
+        totals = _target(path, {**state, "after": _END, "limit": "1"})
+        # A node answers for the total of all its processes.
         for peer in dict.fromkeys(processes.values()):
-            if peer is holder:
-                target = _target(path, {**query, "after": str(Cursor(here, after))})
-                answers.ask(partial(peer.get, request, target), partial(page.add_page, peer))
-            else:
-                state = {"state": query["state"]} if "state" in query else {}
-                target = _target(path, {**state, "after": _END, "limit": "1"})
-                answers.ask(partial(peer.get, request, target), partial(page.add_total, peer))
+            answers.ask(partial(peer.get, request, totals), partial(page.add_total, peer))
+
+        def fill(peer: PeerProcess | None = None, answer: OutgoingResponse | None = None) -> None:
+            """Add what a peer has answered for its part of the page; then add the next parts."""
+            if peer is not None and answer is not None:
+                page.add_answer(peer, answer)
+            while not page.is_full:
+                holder = processes.get(page.place.prefix)
+                if page.place.prefix == own:
+                    page.add_part(*self._part(listed, page, before))
+                elif holder is None:
+                    # It has ended since the page was begun.
+                    page.go_on()
+                else:
+                    target = _target(path, {**query, "after": str(page.place), "limit": str(page.room)})
+                    answers.ask(partial(holder.get, request, target), partial(fill, holder))
+                    return
+
+        fill()
         answers.done()
         return answers.response(math.inf)
 
-    def _page(
-        self,
-        query: Query,
-        sessions: Collection[Session],
-        order: Callable[[Session], int],
-        fields: Content,
-        after: int | None,
-    ) -> Content:
-        """Return the page of `sessions`, which are sorted by `order`, behind `after`. Raises `BadRequest`.
+    def _part(self, listed: _Listed, page: "_Page", before: float) -> tuple[list[Content], str | None]:
+        """Return the part of this process, and the `next` behind it.
 
-        The query may have `limit` and `connected_before` (RFC 3339).
+        `before`: clients that connected at this time (seconds since the epoch) or later are left out.
         """
-        limit = number(query, "limit", PAGE)
-        if not 0 < limit <= LONGEST_PAGE:
-            raise BadRequest(f"limit must be a number from 1 to {LONGEST_PAGE}.")
-        before = time(query, "connected_before", math.inf)
-        found, has_more = ([], False) if after is None else page(sessions, order, after, limit, before)
-        services, prefix = self._registry.services, self._registry.prefix
-        return {
-            "code": "OK",
-            **fields,
-            "connections": [information(session, services) for session in found],
-            "next": str(Cursor(prefix, order(found[-1]))) if has_more else None,
-            "missing": [],
-        }
+        found, has_more = find_page(listed.sessions, listed.order, page.place.order, page.room, before)
+        after = str(Cursor(self._registry.prefix, listed.order(found[-1]))) if has_more else None
+        return [information(session, self._registry.services) for session in found], after
 
 
 class _Page:
-    """A page of the process with `prefix`, with the totals of all. `then`: the cursor of the next process."""
+    """A page, with the totals of all processes.
 
-    __slots__ = ("_content", "_prefix", "_then")
+    `place`: where its next part begins. `room`: how many connections it may still have.
+    """
 
-    def __init__(self, own: Content, prefix: str, then: str | None) -> None:
-        self._content = own
-        self._prefix = prefix
-        self._then = then
+    __slots__ = ("_content", "_left", "place", "room")
 
-    def add_page(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
-        """Show the page of a peer. If it does not answer, the next page is that of the next process."""
+    def __init__(self, own: Content, cursor: Cursor, prefixes: Iterable[str], limit: int) -> None:
+        """Begin at `cursor`. `own`: the fields and totals of this process. `prefixes`: of all processes."""
+        self._content: Content = {"code": "OK", **own, "connections": [], "missing": []}
+        self._left = sorted((prefix for prefix in prefixes if prefix >= cursor.prefix), reverse=True)
+        self.place = cursor
+        self.room = limit
+        if not self._left or self._left[-1] != cursor.prefix:
+            self.go_on()
+        else:
+            self._left.pop()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing can be added."""
+        return not self.room or not self.place.prefix
+
+    def add_part(self, connections: Iterable[Content], after: str | None) -> None:
+        """Add the `connections` of the process at `place`. `after`: the `next` behind them."""
+        prefix = self.place.prefix
+        # A node may go on to its next worker, whose turn is later.
+        found = [each for each in connections if each["id"].startswith(prefix)]
+        self._content["connections"] += found
+        self.room -= len(found)
+        if found and after is not None and after.startswith(prefix):
+            self.place = _cursor(after)
+        else:
+            self.go_on()
+
+    def add_answer(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
+        """Add what a peer has answered for the process at `place`. Without an answer, that process has no part."""
         if answer.status == OK.status:
-            found = orjson.loads(answer.body)
-            connections, after = found["connections"], found["next"]
-            # A node goes on to its next worker, whose turn is later.
-            if not connections or connections[0]["id"].startswith(self._prefix):
-                self._content["connections"] = connections
-            if after is not None and after.startswith(self._prefix):
-                self._content["next"] = after
-            self._add(peer, found)
+            part = orjson.loads(answer.body)
+            self.add_missing(missing_at(peer.name, part))
+            self.add_part(part["connections"], part["next"])
         else:
             self._add_unanswered(peer, answer)
+            self.go_on()
 
     def add_missing(self, names: Sequence[str]) -> None:
         """Name peers that have not answered."""
+        missing = self._content["missing"]
         if names:
             self._content["code"] = "PARTIAL"
-            self._content["missing"] += names
+            missing += [name for name in names if name not in missing]
 
     def add_total(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Add the total of a peer."""
@@ -184,7 +211,12 @@ class _Page:
             self._add_unanswered(peer, answer)
 
     def response(self) -> OutgoingResponse:
-        return OutgoingResponse(200, orjson.dumps({**self._content, "next": self._content["next"] or self._then}))
+        after = str(self.place) if self.place.prefix else None
+        return OutgoingResponse(200, orjson.dumps({**self._content, "next": after}))
+
+    def go_on(self) -> None:
+        """Let the next part be that of the next process. After the last one, `place` has no prefix."""
+        self.place = Cursor(self._left.pop() if self._left else "", 0)
 
     def _add_unanswered(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Name a peer that has not answered, unless it has ended or has no clients."""
@@ -204,11 +236,21 @@ def _target(path: bytes, query: Query) -> bytes:
     return path + b"?" + urlencode(query).encode()
 
 
+def _limit(query: Query) -> int:
+    """Return how many connections a page may have. Raises `BadRequest`."""
+    limit = number(query, "limit", PAGE)
+    if not 0 < limit <= LONGEST_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {LONGEST_PAGE}.")
+    return limit
+
+
 def _read_cursor(query: Query) -> Cursor:
     """Return the cursor `after` of a query. Raises `BadRequest`."""
-    text = query.get("after")
-    if text is None:
-        return Cursor("", 0)
+    return _cursor(query["after"]) if "after" in query else Cursor("", 0)
+
+
+def _cursor(text: str) -> Cursor:
+    """Return the cursor that is the `next` of a page. Raises `BadRequest`."""
     found = _CURSOR.fullmatch(text)
     if found is None:
         raise BadRequest("after must be the next of an earlier page.")

@@ -112,24 +112,81 @@ def test_a_batch_is_forwarded_as_lines_with_the_recipients_of_the_peer_alone():
     assert (answers[0].json["sent"], answers[0].json["gone"]) == (3, [other])
 
 
+def total(peer: FakeProcess, number: int) -> None:
+    peer.answer(code="OK", total=number, started_at="2026-01-01T00:00:00Z", connections=[], next=None, missing=[])
+
+
+def part(peer: FakeProcess, prefix: str, *orders: int, after: str | None = None) -> None:
+    connections = [{"id": f"{prefix}{order:022}"} for order in orders]
+    peer.answer(code="OK", total=9, started_at="2026-01-01T00:00:00Z", connections=connections, next=after, missing=[])
+
+
 @pytest.mark.parametrize("status", [410, 503, 504])
-def test_a_list_goes_on_behind_the_page_of_a_peer_that_does_not_answer(status):
+def test_a_list_goes_on_behind_a_peer_that_does_not_answer(status):
     first, second = FakeProcess("worker 2"), FakeProcess("worker 3")
     rig = PeersRig(**{"--------": first, "zzzzzzzz": second})
     _, answers = rig.defer("GET", "/connections")
+    total(first, 1)
+    total(second, 3)
     first.answer(status, code="X")
-    second.answer(200, code="OK", total=3, started_at="2026-01-01T00:00:00Z")
+    part(second, "zzzzzzzz", 1, 2, 3)
     content = answers[0].json
     expected = ("OK", []) if status == 410 else ("PARTIAL", ["worker 2"])
     assert (content["code"], content["missing"]) == expected
-    assert (content["total"], content["connections"]) == (4, [])
-    assert content["next"] == f"{rig.registry.prefix}0"
+    own = rig.session.id
+    assert [each["id"][:8] for each in content["connections"]] == [own[:8], *["zzzzzzzz"] * 3]
+    assert (content["total"], content["next"]) == (5, None)
+
+
+def test_a_page_is_filled_process_by_process_until_it_is_full():
+    first, second, third = FakeProcess("worker 2"), FakeProcess("worker 3"), FakeProcess("worker 4")
+    rig = PeersRig(**{"--------": first, "zzzzzzzy": second, "zzzzzzzz": third})
+    _, answers = rig.defer("GET", "/connections?limit=4&after=--------5")
+    for peer in (first, second, third):
+        total(peer, 9)
+    assert b"after=--------5&limit=4" in first.requests[0][0] or b"limit=4&after=--------5" in first.requests[0][0]
+    part(first, "--------", 6)
+    assert b"limit=2" in second.requests[0][0]
+    part(second, "zzzzzzzy", 1, 2, after="zzzzzzzy2")
+    assert third.requests == []
+    assert answers[0].json["next"] == "zzzzzzzy2"
+    assert len(answers[0].json["connections"]) == 4
+
+
+def test_a_full_page_may_end_between_two_processes():
+    first, second = FakeProcess("worker 2"), FakeProcess("worker 3")
+    rig = PeersRig(zzzzzzzy=first, zzzzzzzz=second)
+    _, answers = rig.defer("GET", "/connections?limit=1")
+    total(first, 1)
+    total(second, 1)
+    assert (answers[0].json["next"], len(answers[0].json["connections"])) == ("zzzzzzzy0", 1)
+
+
+def test_a_process_that_ends_before_its_turn_has_no_part_of_a_page():
+    first, second = FakeProcess("worker 2"), FakeProcess("worker 3")
+    rig = PeersRig(**{"--------": first, "zzzzzzzz": second})
+    _, answers = rig.defer("GET", "/connections")
+    total(first, 1)
+    total(second, 0)
+    del rig.processes["zzzzzzzz"]
+    part(first, "--------", 1)
+    assert len(answers[0].json["connections"]) == 2
+    assert answers[0].json["next"] is None
+
+
+def test_a_peer_that_repeats_the_place_it_was_asked_for_is_not_asked_for_ever():
+    peer = FakeProcess("worker 2")
+    rig = PeersRig(zzzzzzzz=peer)
+    _, answers = rig.defer("GET", "/connections")
+    total(peer, 1)
+    part(peer, "zzzzzzzz", after="zzzzzzzz0")
+    assert answers[0].json["next"] is None
 
 
 @pytest.mark.parametrize("status", [410, 503])
 def test_a_list_without_the_answer_of_a_peer_says_so_unless_it_ended(status):
     peer = FakeProcess("worker 2")
-    rig = PeersRig(**{PREFIX: peer})
+    rig = PeersRig(**{"--------": peer})
     _, answers = rig.defer("GET", f"/connections?after={rig.registry.prefix}0")
     peer.answer(status, code="X")
     content = answers[0].json
@@ -138,13 +195,15 @@ def test_a_list_without_the_answer_of_a_peer_says_so_unless_it_ended(status):
     assert content["total"] == 1
 
 
-def test_a_page_of_a_worker_of_a_node_does_not_show_its_next_worker():
-    peer, later = FakeProcess("a node"), "q" * 8
-    rig = PeersRig(**{PREFIX: peer, later: peer})
-    _, answers = rig.defer("GET", f"/groups/lobby?after={PREFIX}0")
+def test_a_part_of_a_worker_of_a_node_does_not_show_its_next_worker():
+    peer, first, later = FakeProcess("a node"), "--------", "-------0"
+    rig = PeersRig(**{first: peer, later: peer})
+    _, answers = rig.defer("GET", f"/groups/lobby?after={first}0")
+    peer.answer(code="OK", count=1, connections=[], next=None, missing=["worker 3"])
     # The first of the two has ended, which is known only there.
+    part(peer, first, after=f"{later}1")
     connections = [{"id": later + "x" * 22}]
-    peer.answer(code="OK", count=1, connections=connections, next=f"{later}1", missing=["worker 3"])
-    assert answers[0].json["connections"] == []
-    assert answers[0].json["next"] in (f"{later}0", f"{rig.registry.prefix}0")
-    assert (answers[0].json["count"], answers[0].json["missing"]) == (2, ["worker 3 of a node"])
+    peer.answer(code="OK", count=1, connections=connections, next=None, missing=["worker 3"])
+    content = answers[0].json
+    assert [each["id"] for each in content["connections"]] == [later + "x" * 22, rig.session.id]
+    assert (content["next"], content["count"], content["missing"]) == (None, 2, ["worker 3 of a node"])
