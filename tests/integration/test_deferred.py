@@ -1,7 +1,6 @@
 """Requests that a peer answers later: the responses of a connection stay in order."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,20 +73,47 @@ async def test_two_connections_do_not_wait_for_each_other(stage: Stage, monkeypa
     assert (await waiting.answer()).status == 200
 
 
-@pytest.mark.parametrize("end", [RawClient.close, RawClient.half_close, RawClient.reset])
 @pytest.mark.parametrize("behind", [0, 1000])
-async def test_a_caller_that_goes_away_cancels_its_request(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, end: Callable[[RawClient], None], behind: int
+async def test_a_lost_connection_to_the_caller_cancels_its_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, behind: int
 ) -> None:
     node, peer = await with_peer(stage, monkeypatch)
     raw = await node.raw()
     raw.send(push(REMOTE) + b"x" * behind)
     await wait_until(lambda: peer.requests)
-    end(raw)
+    raw.reset()
     await wait_until(lambda: peer.cancelled)
     assert peer.cancelled == peer.requests
     peer.answer()
     assert (await node.rest("GET", "/healthz")).status == 200
+
+
+async def test_a_caller_may_close_its_half_before_a_deferred_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, peer = await with_peer(stage, monkeypatch)
+    raw = await node.raw()
+    raw.send(push(REMOTE))
+    await wait_until(lambda: peer.requests)
+    raw.half_close()
+    assert await silent(raw)
+    assert peer.cancelled == []
+    peer.answer(GONE)
+    assert (await raw.answer()).status == 410
+    await raw.end()
+
+
+async def test_the_request_of_a_caller_that_closed_is_cancelled_at_its_deadline(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A caller that closed its connection looks like one that closed its half, until something is written to it.
+    node, peer = await with_peer(stage, monkeypatch, timeout=0.2)
+    raw = await node.raw()
+    raw.send(push(REMOTE))
+    await wait_until(lambda: peer.requests)
+    raw.close()
+    await wait_until(lambda: peer.cancelled)
+    assert peer.cancelled == peer.requests
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ async def test_a_request_for_one_node_goes_no_further(stage: Stage) -> None:
     assert (answer.status, answer.json["code"]) == (410, "GONE")
 
 
-async def test_a_request_for_another_node_is_refused(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_request_for_another_node_is_refused(stage: Stage) -> None:
     (node,) = await stage.cluster(1)
     client, name = await node.admit()
     await join(node, name)
@@ -176,7 +175,6 @@ async def test_a_request_for_another_node_is_refused(stage: Stage, caplog: pytes
     # Another node has been started at the address of one that was killed.
     former = make_member("former", address=node.view.own.address)
     know(node, {"former__": former})
-    caplog.set_level(logging.WARNING, "wsaas")
     answer = await node.rest("PUT", "former__" + "x" * 22, "x")
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "UNAVAILABLE", "1")
     (text,) = stage.messages()
