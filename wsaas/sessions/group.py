@@ -26,7 +26,7 @@ class GroupMember(Protocol):
 Member = TypeVar("Member", bound=GroupMember)
 
 
-class Membership:
+class GroupMembership:
     """The membership of one client in one group.
 
     `order`: the number of the join. `messages`, `size`: the totals of the group that the counters of the
@@ -67,7 +67,7 @@ class Group(Generic[Member]):
         "members",
     )
 
-    def __init__(self, name: str, memberships: Mapping[str, Mapping[str, Membership]]) -> None:
+    def __init__(self, name: str, memberships: Mapping[str, Mapping[str, GroupMembership]]) -> None:
         """Start without members. `memberships`: of all clients, by their ids, then by group."""
         # The orders of the members that the publish has to reach: those after `_reached`, up to `_last`.
         self._last = 0
@@ -83,20 +83,20 @@ class Group(Generic[Member]):
 
     # The members.
 
-    def add(self, member: Member, order: int) -> Membership:
+    def add(self, member: Member, order: int) -> GroupMembership:
         """Add `member`. `order`: higher than that of all members."""
         self._newest = order
         self.members[member.id] = member
-        return Membership(order, self._messages, self._size)
+        return GroupMembership(order, self._messages, self._size)
 
-    def remove(self, member_id: str, membership: Membership) -> None:
+    def remove(self, member_id: str, membership: GroupMembership) -> None:
         """Remove a member, after its counters are brought up to date."""
         self.settle(member_id, membership)
         if self._is_ahead(membership):
             self.left[member_id] = membership.order
         del self.members[member_id]
 
-    def settle(self, member_id: str, membership: Membership) -> None:
+    def settle(self, member_id: str, membership: GroupMembership) -> None:
         """Bring the counters of a member up to date."""
         messages, size = self._messages, self._size
         if self._is_ahead(membership):
@@ -130,6 +130,6 @@ class Group(Generic[Member]):
         self._last = 0
         self.left.clear()
 
-    def _is_ahead(self, membership: Membership) -> bool:
+    def _is_ahead(self, membership: GroupMembership) -> bool:
         """Return whether the publish has yet to reach a member."""
         return self._reached < membership.order <= self._last

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Generic
 
 from wsaas.errors import TooManyGroups
-from wsaas.sessions.group import Group, Member, Membership
+from wsaas.sessions.group import Group, GroupMembership, Member
 
 
 class Groups(Generic[Member]):
@@ -25,7 +25,7 @@ class Groups(Generic[Member]):
         self._groups: dict[str, Group[Member]] = {}
         self._joined = 0
         # By the id of a client, then by group.
-        self._memberships: dict[str, dict[str, Membership]] = {}
+        self._memberships: dict[str, dict[str, GroupMembership]] = {}
 
     def group(self, name: str) -> Group[Member]:
         """Return the group `name`; one without members if there is none."""
@@ -81,7 +81,7 @@ class Groups(Generic[Member]):
         for name, membership in self._memberships.get(member_id, {}).items():
             self._groups[name].settle(member_id, membership)
 
-    def _remove(self, member_id: str, name: str, membership: Membership) -> None:
+    def _remove(self, member_id: str, name: str, membership: GroupMembership) -> None:
         group = self._groups[name]
         group.remove(member_id, membership)
         if not group.members:
