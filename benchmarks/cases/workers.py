@@ -15,11 +15,11 @@ from statistics import median
 from benchmarks import processes
 from benchmarks.comparison.measurement import Measurement, measure
 from benchmarks.comparison.plots import draw_cpu, draw_growth
+from benchmarks.comparison.ratios import table
 from benchmarks.comparison.series import Series, finish, parser_of, prepare, with_defaults
 from benchmarks.comparison.workloads import Workload, options, warm_up
 from benchmarks.cpu_quota import QuotaError, cpu_quota
 from benchmarks.load_generator import LoadGenerator
-from benchmarks.report import MEBIBYTE, markdown
 from benchmarks.targets.workers import Workers
 from benchmarks.targets.wsaas import Wsaas
 
@@ -73,51 +73,6 @@ WORKLOADS = {
         "messages to the backend, with a quota for each worker", limited, {"clients": 4000, "window": 4000}
     ),
 }
-
-
-HEADS = {"cpu": "CPU each, µs", "rate": "per second"}
-FORMS = {"cpu": "{:.1f}", "rate": "{:,.0f}"}
-
-
-def in_words(values: Sequence[float], form: str) -> str:
-    """Return the median of `values`, the least and the most; nothing if there are none."""
-    if not values:
-        return ""
-    return f"{form.format(median(values))} ({form.format(min(values))} to {form.format(max(values))})"
-
-
-def ratios(some: Sequence[Measurement], first: Sequence[Measurement], value: str) -> list[float]:
-    """Return how many times the `value` of `first` that of `some` is, turn by turn."""
-    base = {one.turn: getattr(one, value) for one in first}
-    return [getattr(one, value) / base[one.turn] for one in some if one.turn in base]
-
-
-def cells(some: Sequence[Measurement], first: Sequence[Measurement], value: str) -> list[str]:
-    """Return the cells about one case and target: the `value`, the other one of CPU time and rate, and the rest."""
-    rest = "rate" if value == "cpu" else "cpu"
-    return [
-        in_words([getattr(one, value) for one in some], FORMS[value]),
-        in_words(ratios(some, first, value), "{:.2f}"),
-        FORMS[rest].format(median(getattr(one, rest) for one in some)),
-        f"{median(one.target_busy for one in some):.0%}",
-        f"{median(one.load_busy for one in some):.0%}",
-        f"{median(one.others for one in some):.0%}",
-        f"{median(one.memory for one in some) / MEBIBYTE:.0f} MiB",
-    ]
-
-
-def table(results: Sequence[Measurement], cases: Sequence[str], value: str) -> str:
-    """Return a Markdown table with the `value` of each target, and how many times that of the first target it is."""
-    rows = []
-    for case in cases:
-        by_target: dict[str, list[Measurement]] = {}
-        for one in results:
-            if one.case == case:
-                by_target.setdefault(one.target, []).append(one)
-        for target, some in by_target.items():
-            rows.append([case, target, *cells(some, next(iter(by_target.values())), value)])
-    names = [HEADS[value], "times the first", HEADS["rate" if value == "cpu" else "cpu"]]
-    return markdown(["case", "target", *names, "target busy", "load busy", "others", "memory"], rows)
 
 
 def draw(folder: Path, results: Sequence[Measurement]) -> None:

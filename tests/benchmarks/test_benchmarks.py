@@ -576,6 +576,7 @@ def test_every_case_is_listed_with_a_line_about_it():
         ["micro", "--target=nchan"],
         ["workers", "--workers=0"],
         ["workers", "--target=node"],
+        ["nodes", "--target=node"],
     ],
 )
 def test_a_command_that_names_no_case_is_an_error(arguments):
@@ -658,6 +659,21 @@ def test_workers_are_measured_on_shared_ports_and_on_their_own(tmp_path):
     ]
     assert all(one["cpu"] > 0 and not one["faults"] for one in measurements)
     assert ended.stdout.count("| 1.00 (1.00 to 1.00) |") == 4
+
+
+@TWO_CORES
+def test_pushes_are_measured_at_the_node_of_the_client_and_at_another_one(tmp_path):
+    path = tmp_path / "all.json"
+    options = ["--clients=20", "--repeats=1", "--seconds=0.1", "--warmup=0.1", "--json", str(path)]
+    ended = suite("nodes", *options)
+    assert ended.returncode == 0, ended.stderr
+    measurements = json.loads(path.read_text())["measurements"]
+    assert [(one["case"], one["target"]) for one in measurements] == [
+        (case, target)
+        for target in ("1 node", "2 nodes")
+        for case in ("message", "push to the node of the client", "push to another node")
+    ]
+    assert all(one["cpu"] > 0 and not one["faults"] for one in measurements)
 
 
 @TWO_CORES

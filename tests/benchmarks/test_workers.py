@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import processes
-from benchmarks.cases.workers import LIMITED, MESSAGE, check_quotas, table
+from benchmarks.cases.workers import LIMITED, MESSAGE, check_quotas
 from benchmarks.comparison.measurement import Measurement
+from benchmarks.comparison.ratios import table
 from benchmarks.cpu_quota import Hierarchy, QuotaError, cpu_quota, find_hierarchy
 from benchmarks.targets.base import placement, running
 from benchmarks.targets.workers import Workers, free_ports
