@@ -259,7 +259,8 @@ class Gateway:
             await self.replication.stop()
         lost = [] if self.keeps_journal else self._recovery.entries()
         self._recovery.stop()
-        delivered = await drain.give_up(journaled=self.keeps_journal) and not lost
+        heir = "the next start" if self.replication is None else "other nodes"
+        delivered = await drain.give_up(left_to=heir if self.keeps_journal else "") and not lost
         for entry in lost:
             logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
         if self.replication is not None:

@@ -196,7 +196,7 @@ async def test_a_worker_without_a_journal_leaves_its_deletes_to_other_nodes_when
         await client.close()
         worker.channel.send(stop=True)
         assert await worker.status() == 0
-        assert any("1 DELETE is left for the next start" in each for each in stage.messages())
+        assert any("1 DELETE is left for other nodes" in each for each in stage.messages())
         await until_nats_has(server.url, call.client)
 
 

@@ -56,10 +56,10 @@ class Drain:
         while self._recovered() and self._clock.now() < deadline and not self._hurry.is_set():  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
 
-    async def give_up(self, *, journaled: bool) -> bool:
+    async def give_up(self, *, left_to: str) -> bool:
         """Deliver nothing more, and log what was not delivered; return whether everything was.
 
-        `journaled`: a DELETE that was not delivered is not lost, as the next start sends it. A message is.
+        `left_to`: who sends the DELETEs that were not delivered, for people; empty if nobody does. Messages are lost.
         """
         sessions = [*self._registry.live(), *self._registry.ending()]
         before_stop = {session: _undelivered_without_stop(session) for session in sessions}
@@ -69,7 +69,7 @@ class Drain:
         incomplete = messages = 0
         for session, before in before_stop.items():
             lost = 0 if before is None else session.info.messages_undelivered - before
-            if lost or not journaled:
+            if lost or not left_to:
                 incomplete += 1
                 messages += lost
                 logger.error(
@@ -80,9 +80,9 @@ class Drain:
         if incomplete:
             connections = counted(incomplete, "connection")
             logger.warning("stopping: %s of %s not delivered", counted(messages, "message"), connections)
-        if sessions and journaled:
+        if sessions and left_to:
             owed = counted(len(sessions), "DELETE is", "DELETEs are")
-            logger.warning("stopping: %s left for the next start", owed)
+            logger.warning("stopping: %s left for %s", owed, left_to)
         return not incomplete
 
     async def _close_clients(self, within: float) -> None:

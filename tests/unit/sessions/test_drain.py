@@ -74,7 +74,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_unread_frames_are_counted_over_many_turns(stage: Stage) -> None:
     stage.expected_errors = ["(3 messages lost)"]
     session = FakeSession(State.DISCONNECTED, unread=3, turns=5)
-    assert not await make_drain(session).give_up(journaled=True)
+    assert not await make_drain(session).give_up(left_to="the next start")
     assert session.state is State.CLOSED
     assert "stopping: 3 messages of 1 connection not delivered" in stage.messages()
 
@@ -82,16 +82,16 @@ async def test_unread_frames_are_counted_over_many_turns(stage: Stage) -> None:
 async def test_a_client_that_never_answers_its_close_is_closed_after_the_counting_time(stage: Stage) -> None:
     stage.expected_errors = ["(0 messages lost)"]
     session = FakeSession(State.CLOSING)
-    assert not await make_drain(session).give_up(journaled=False)
+    assert not await make_drain(session).give_up(left_to="")
     assert session.calls == ["abandon", "close_gracefully"]
 
 
 async def test_counting_unread_frames_ends_after_the_counting_time(stage: Stage) -> None:
     session = FakeSession(State.DISCONNECTED, unread=3, turns=10_000)
-    assert await asyncio.wait_for(make_drain(session).give_up(journaled=True), 5)
+    assert await asyncio.wait_for(make_drain(session).give_up(left_to="the next start"), 5)
     assert stage.messages(logging.WARNING) == ["stopping: 1 DELETE is left for the next start"]
 
 
 async def test_a_stop_that_delivered_everything_logs_nothing(stage: Stage) -> None:
-    assert await make_drain().give_up(journaled=False)
+    assert await make_drain().give_up(left_to="")
     assert not stage.messages()
