@@ -2,21 +2,16 @@
 
 import asyncio
 import math
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from wsaas.api.api import Api
 from wsaas.clock import Clock
 from wsaas.cluster.peer_link import LinkServices
 from wsaas.cluster.view import ClusterView
 from wsaas.delivery.circuit_breaker import CircuitBreaker
-from wsaas.delivery.journal import Entry, NoJournal, Remembered, SqliteJournal
-from wsaas.delivery.journal_adoption import unused_journals
-from wsaas.delivery.journal_file import JournalInUse
 from wsaas.delivery.pool import Limits, Pool
-from wsaas.delivery.recovery import Recovery
 from wsaas.delivery.webhook import Webhook
+from wsaas.journals import Journals
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.memory.gc_scheduler import GcScheduler
@@ -25,7 +20,7 @@ from wsaas.reload import file_sources, reload
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.drain import Drain
 from wsaas.sessions.fan_out import FanOutQueue
-from wsaas.sessions.registry import Registry, draw_prefix
+from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
@@ -43,24 +38,14 @@ from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
 
-if TYPE_CHECKING:
-    from wsaas.cluster.replication import Replication
-
-DRAIN_GRACE_S: Final = 10.0
-"""Seconds beyond `DRAIN_TIMEOUT` in which a drain ends: it may count unread messages and close its journal."""
-
-JOURNAL_RETRY_S: Final = 0.1
-"""Seconds between two attempts to open a journal that is in use."""
-
-_JOURNAL_IN_USE = "%s is in use, perhaps by a worker of a supervisor that was killed: waiting for up to %g s"
-
 
 class Gateway:
     """One node, or one worker of a node.
 
     Call `start`, then `run`, which returns after `stop`; or call `start` and `drain`. A worker is started in steps:
-    `prepare`, `open_journal`, `begin`, `join`, `listen`. `keeps_journal`: whether the DELETEs that are not delivered in
-    a drain stay in the journal for another process.
+    `prepare`, `open_journal`, `begin`, `join`, `listen`.
+
+    `journals`: what other processes learn of its connections if it dies. `membership`: in a cluster, None without one.
     """
 
     def __init__(
@@ -82,20 +67,17 @@ class Gateway:
         self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
         webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
-        self._journal = _journal(settings, self._clock, loop, place)
-        replication = None if view else _replication(settings, self._clock, self._certificates, place, self._journal)
-        self.replication = replication
+        self.journals = Journals(settings, self._clock, loop, place)
+        if settings.cluster and view is None:
+            self.journals.replicate(self._certificates)
+        replication = self.journals.replication
         self.membership = replication.membership if replication else None
-        self.keeps_journal = self._journal is not None or replication is not None
         memory = process_limit(settings.max_memory, 1 if place is None else place.count)
         limit = settings.max_connections or self._budget.clients
-        journal = replication.journal if replication else self._journal or NoJournal()
         self._registry = Registry(
-            settings, self._clock, webhook, journal, limit, memory=memory, shared=_shared_counts(place)
+            settings, self._clock, webhook, self.journals.journal, limit, memory=memory, shared=_shared_counts(place)
         )
-        self._recovery = Recovery(self._registry.services)
-        self._left: list[Entry] = []
-        self._attach_journals()
+        self.journals.attach(self._registry)
         gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         run_queue = RunQueue(self._clock)
         view = view or self.membership
@@ -111,15 +93,6 @@ class Gateway:
         self._file_sources = file_sources(
             settings, self._certificates, api.tokens, webhook.signer, replication.codec if replication else None
         )
-
-    def _attach_journals(self) -> None:
-        if self._journal is not None:
-            self._journal.remembered = self._remembered
-            self._registry.on_disconnect_failed = self._recovery.keep
-        if self.replication is not None:
-            self.replication.attach(self._registry, self._recovery)
-            self.replication.membership.count_clients = self._registry.__len__
-            self._registry.on_disconnect_failed = self.replication.keep
 
     @property
     def addresses(self) -> list[Address]:
@@ -138,7 +111,7 @@ class Gateway:
             accepted_connections=len(self._timeouts),
             clients=len(self._registry),
             disconnects_owed=len(self._registry.ending()),
-            recovered_disconnects_owed=len(self._recovery.entries()),
+            recovered_disconnects_owed=len(self.journals.recovery.entries()),
             backend_connections_opening=self._connector.pending,
             backend_connections_idle=pool.idle,
             backend_connections_busy=pool.busy,
@@ -189,21 +162,20 @@ class Gateway:
 
         Waits for the workers of a supervisor that was killed: they use their journals until they have drained.
         """
-        if self._journal is not None:
-            self._left = await _open_journal(self._journal, self._settings, self._place, self._clock, self._stop)
+        await self.journals.open(self._stop)
 
     def begin(self) -> None:
         """Start the time-outs, and send the DELETEs that an earlier process left."""
         self._timeouts.start()
-        self._send_left()
-        self._recovery.start()
+        self.journals.send_left()
+        self.journals.recovery.start()
 
     async def join(self) -> None:
         """Join the cluster, if there is one: all other nodes know this one then. Takes some seconds without NATS."""
         if self.membership is not None and self.nodes is not None:
             self.membership.on_members(self.nodes.update)
             # Claimed first: the others are not asked to wait for an earlier process of this node.
-            self._send_left()
+            self.journals.send_left()
             await self.membership.join()
 
     async def listen(self) -> None:
@@ -250,48 +222,21 @@ class Gateway:
         """
         if self.membership is not None:
             self.membership.announce(is_listening=False)
-        drain = Drain(self._registry, self._clock, self._settings.drain_timeout, self._hurry, self._recoveries_to_await)
+        timeout, to_await = self._settings.drain_timeout, self.journals.recoveries_to_await
+        drain = Drain(self._registry, self._clock, timeout, self._hurry, to_await)
         await drain.run()
         throttle.flush()
-        # Read before deliveries are abandoned, so that the next start sends them.
-        remembered = self._remembered()
-        if self.replication is not None:
-            await self.replication.stop()
-        lost = [] if self.keeps_journal else self._recovery.entries()
-        self._recovery.stop()
-        heir = "the next start" if self.replication is None else "other nodes"
-        delivered = await drain.give_up(left_to=heir if self.keeps_journal else "") and not lost
-        for entry in lost:
-            logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
-        if self.replication is not None:
-            await self.replication.leave(remembered)
-        if self._journal is not None and not self._journal.close(remembered):
-            delivered = False
+        # Read before deliveries are abandoned, so that the heir sends them.
+        remembered, lost = await self.journals.stop()
+        delivered = await drain.give_up(left_to=self.journals.heir) and not lost
+        delivered = await self.journals.leave(remembered) and delivered
         await self.close()
         throttle.flush()
         logger.info("stopped")
         return delivered
 
-    def _send_left(self) -> None:
-        """Send the DELETEs that an earlier process left."""
-        left, self._left = self._left, []
-        if self.replication is None:
-            self._recovery.add(left)
-        else:
-            self.replication.start(left)
-
-    def _recoveries_to_await(self) -> int:
-        """Return how many DELETEs of an earlier process have to be delivered before the node stops."""
-        return 0 if self.keeps_journal else len(self._recovery)
-
-    def _remembered(self) -> list[Remembered]:
-        """Return everything that the journal has to contain."""
-        return [*self._registry.live(), *self._registry.ending(), *self._recovery.entries()]
-
     async def close(self) -> None:
         """Close everything at once. `drain` does this, too."""
-        if self.replication is not None:
-            await self.replication.close(self._remembered())
         self._listeners.close()
         self._fan_out.stop()
         self._timeouts.stop()
@@ -299,8 +244,7 @@ class Gateway:
         self._timeouts.close_all()
         await self._peering.close()
         self._pool.close()
-        if self._journal is not None:
-            self._journal.close()
+        await self.journals.close()
         await self._connector.close()
         # One turn of the loop sends buffered data, and another one closes aborted connections.
         await asyncio.sleep(0)
@@ -321,62 +265,6 @@ def _pool_limits(settings: Settings, connections: int) -> Limits:
         body=settings.max_message_size,
         age=settings.api_connection_age or math.inf,
     )
-
-
-def _journal(
-    settings: Settings, clock: Clock, loop: asyncio.AbstractEventLoop, place: WorkerPlace | None
-) -> SqliteJournal | None:
-    path = settings.journal if place is None else Path(place.journal)
-    full = settings.journal_sync == "full"
-    return None if path is None else SqliteJournal(path, clock, loop.call_soon_threadsafe, sync_full=full)
-
-
-async def _open_journal(
-    journal: SqliteJournal, settings: Settings, place: WorkerPlace | None, clock: Clock, stop: asyncio.Event
-) -> list[Entry]:
-    """Open a journal when no other process uses it any more, and return its entries. Raises `JournalError`."""
-    unused = _unused_journals(settings, place)
-    awaited = unused if place is None else [Path(place.journal), *unused]
-    limit = settings.drain_timeout + DRAIN_GRACE_S
-    deadline = clock.now() + limit
-    is_last = is_waiting = False
-    while True:
-        try:
-            return journal.open(unused, skips_used=is_last)
-        except JournalInUse as error:
-            if is_last or error.path not in awaited:
-                raise
-            if not is_waiting:
-                is_waiting = True
-                logger.warning(_JOURNAL_IN_USE, error.path, limit)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), JOURNAL_RETRY_S)
-        is_last = stop.is_set() or clock.now() >= deadline
-
-
-def _replication(
-    settings: Settings,
-    clock: Clock,
-    certificates: Certificates,
-    place: WorkerPlace | None,
-    journal: SqliteJournal | None,
-) -> "Replication | None":
-    if not settings.cluster:
-        return None
-    # Without a cluster, nothing of the extra is imported.
-    from wsaas.cluster.replication import Replication  # noqa: PLC0415
-    from wsaas.membership.composition import make_membership  # noqa: PLC0415
-
-    identity = (draw_prefix(), clock.wall())
-    membership = make_membership(settings, clock, lambda: certificates.nats, place, identity)
-    return Replication(membership, journal or NoJournal(), settings, clock)
-
-
-def _unused_journals(settings: Settings, place: WorkerPlace | None) -> list[Path]:
-    """Return the journals without a process, which a single process or the first worker adopts."""
-    if settings.journal is None or (place is not None and place.index):
-        return []
-    return unused_journals(settings.journal, 1 if place is None else place.count)
 
 
 def _shared_counts(place: WorkerPlace | None) -> SharedCounts | None:

@@ -35,7 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replication_of(node: Node) -> Replication:
-    found = node.gateway.replication
+    found = node.gateway.journals.replication
     assert found is not None
     return found
 

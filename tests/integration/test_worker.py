@@ -17,7 +17,7 @@ from tests.support.clients import RawClient, upgrade
 from tests.support.stage import Stage, received_close
 from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import LoneWorker, lone_worker
-from wsaas import gateway
+from wsaas import journals
 from wsaas.delivery.journal import SqliteJournal
 from wsaas.delivery.journal_file import Entry, JournalFile, JournalInUse
 from wsaas.gateway import Gateway
@@ -222,7 +222,7 @@ async def test_a_worker_that_waits_for_its_journal_can_be_stopped(stage: Stage, 
 async def test_a_worker_does_not_wait_for_other_journals_without_end(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "DRAIN_GRACE_S", 0.0)
+    monkeypatch.setattr(journals, "DRAIN_GRACE_S", 0.0)
     other = JournalFile(tmp_path / "journal.5")
     other.open()
     worker = await lone_worker(stage, tmp_path, journal=tmp_path / "journal", drain_timeout=300)

@@ -12,7 +12,7 @@ from typing import Final
 
 from wsaas import shared_counts
 from wsaas.delivery.journal_adoption import worker_journal
-from wsaas.gateway import DRAIN_GRACE_S
+from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import logger
 from wsaas.setting_types import Address
 from wsaas.settings import Settings, control_address, listen_address

@@ -11,7 +11,7 @@ from functools import partial
 from logging import DEBUG, WARNING
 from typing import Final
 
-from wsaas.gateway import DRAIN_GRACE_S
+from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import logger
 from wsaas.setting_types import Address
 from wsaas.settings import Settings

@@ -31,8 +31,8 @@ class Worker:
         self._may_proceed = asyncio.Event()
         self._place = place
         self._sigterms = 0
-        if self._gateway.replication is not None:
-            self._gateway.replication.start_anew = self._make_room
+        if self._gateway.journals.replication is not None:
+            self._gateway.journals.replication.start_anew = self._make_room
 
     async def run(self) -> int:
         """Serve until the supervisor or a signal stops the worker; return the exit status."""
@@ -109,7 +109,8 @@ class Worker:
 
     def _end_with_node(self) -> None:
         """Drain. No successor will deliver what is left; in a cluster, another node does."""
-        self._gateway.keeps_journal = self._place.is_journal_kept or self._gateway.replication is not None
+        journals = self._gateway.journals
+        journals.has_heir = self._place.is_journal_kept or journals.replication is not None
         self._stop()
 
     def _make_room(self) -> None:
