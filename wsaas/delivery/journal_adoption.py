@@ -5,6 +5,7 @@ next start, some of these files have no worker, and the file of a single process
 The first worker moves their entries into its own journal.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,5 +63,6 @@ def adopt(own: JournalFile, unused: Iterable[Path], *, skips_used: bool = True) 
         path.unlink(missing_ok=True)
         adopted.update((entry.id, entry) for entry in entries)
         found = counted(len(entries), "entry", "entries")
-        logger.info("the journal %s has no worker: adopted %s, and removed it", path, found)
+        level = logging.INFO if entries else logging.DEBUG
+        logger.log(level, "the journal %s has no worker: adopted %s, and removed it", path, found)
     return [*adopted.values()]

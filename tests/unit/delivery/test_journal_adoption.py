@@ -113,6 +113,14 @@ def test_a_journal_in_use_or_of_another_kind_stays(journal, opened, caplog):
     ]
 
 
+def test_the_empty_journal_of_a_worker_that_drained_is_no_news(journal, opened, caplog):
+    leave(worker_journal(journal, 3))
+    with caplog.at_level(logging.INFO):
+        assert opened(1, unused_journals(journal, 2)) == []
+    assert caplog.messages == []
+    assert unused_journals(journal, 2) == []
+
+
 def test_nothing_is_removed_if_the_own_journal_cannot_be_written(journal, monkeypatch):
     leave(journal, "a")
 
