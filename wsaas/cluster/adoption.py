@@ -18,7 +18,7 @@ from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 from wsaas.membership.bucket import BucketError
 from wsaas.membership.claims import Claim
-from wsaas.membership.tasks import end_tasks
+from wsaas.membership.tasks import end_tasks, wait_for
 from wsaas.sessions.registry import PREFIX_LENGTH
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Adoption:
     async def _adopt_own(self, prefix: str, entries: list[Entry]) -> None:
         """Compete with other nodes for the connections of an earlier process of this node."""
         try:
-            claim, is_lost = await asyncio.wait_for(self._claim_own(prefix), self._patience)
+            claim, is_lost = await wait_for(self._claim_own(prefix), self._patience)
         except asyncio.TimeoutError:
             logger.warning(
                 "NATS does not answer: the DELETEs of %s that an earlier process left are sent, although another node "

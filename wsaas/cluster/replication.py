@@ -17,7 +17,7 @@ from wsaas.membership.bucket import Bucket, BucketError
 from wsaas.membership.bucket_watch import read
 from wsaas.membership.claims import Claim
 from wsaas.membership.membership import Membership
-from wsaas.membership.tasks import end_tasks
+from wsaas.membership.tasks import end_tasks, wait_for
 from wsaas.sessions.disowning import close_all_clients
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.session import Session
@@ -92,7 +92,7 @@ class Replication(Claims):
         """Leave the cluster. What is `owed` stays in NATS, where another node takes it over; nothing else does."""
         nothing_owed = not [*owed]
         try:
-            await asyncio.wait_for(self._flush(nothing_owed=nothing_owed), FLUSH_TIMEOUT_S)
+            await wait_for(self._flush(nothing_owed=nothing_owed), FLUSH_TIMEOUT_S)
         except (asyncio.TimeoutError, BucketError):
             nothing_owed = False
         await self.membership.leave(nothing_owed=nothing_owed)

@@ -9,7 +9,7 @@ from wsaas.clock import Clock
 from wsaas.log.throttle import throttle
 from wsaas.membership.bucket import Bucket, BucketError, Entry
 from wsaas.membership.bus import Bus, Message
-from wsaas.membership.tasks import end_tasks
+from wsaas.membership.tasks import end_tasks, wait_for
 
 MISSED_HEARTBEATS: Final = 3
 """After the time of so many heartbeats without a message, the watch starts again."""
@@ -74,7 +74,7 @@ class BucketWatch:
         patience = MISSED_HEARTBEATS * self._heartbeat
         while self._bus.is_connected and self._clock.now() < self._heard_at + patience:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), self._heartbeat / 2)
+                await wait_for(self._broken.wait(), self._heartbeat / 2)
                 return
 
     def _received(self, message: Message) -> None:
@@ -109,7 +109,7 @@ async def read(bus: Bus, bucket: Bucket, clock: Clock, pattern: str) -> dict[str
     watch.on_snapshot = lambda entries, _: None if found.done() else found.set_result(entries)
     task = asyncio.ensure_future(watch.run())
     try:
-        return await asyncio.wait_for(found, READ_TIMEOUT_S)
+        return await wait_for(found, READ_TIMEOUT_S)
     except asyncio.TimeoutError:
         raise BucketError("JetStream does not answer") from None
     finally:

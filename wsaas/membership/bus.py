@@ -18,7 +18,7 @@ from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
 from wsaas.membership.nats_connection import Headers, NatsConnection, NatsError, NatsOptions
-from wsaas.membership.tasks import end_tasks
+from wsaas.membership.tasks import end_tasks, wait_for
 
 ACK_TIMEOUT_S: Final = 1.0
 """Seconds after which a publish counts as not acknowledged."""
@@ -154,7 +154,7 @@ class Bus:
         answer = self._requests[token] = asyncio.get_running_loop().create_future()
         connection.publish(subject, data, self._inbox + token, headers)
         try:
-            found = await asyncio.wait_for(answer, timeout)
+            found = await wait_for(answer, timeout)
         except asyncio.TimeoutError:
             return None
         finally:
@@ -173,8 +173,10 @@ class Bus:
         self._subscriptions[subject] = on_message
         connection = self._connection
         if connection is not None:
-            await self._subscribe(connection, subject, on_message)
-            await connection.ping(PING_TIMEOUT_S)
+            # If the connection is lost at this moment, the next one has the subscription.
+            with suppress(NatsError):
+                await self._subscribe(connection, subject, on_message)
+                await connection.ping(PING_TIMEOUT_S)
 
     async def unsubscribe(self, subject: str) -> None:
         """Handle the messages on `subject` no longer."""
@@ -234,7 +236,7 @@ class Bus:
         """Return when the connection is lost, or the server does not answer any more."""
         while not self._lost.is_set():
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), PING_INTERVAL_S)
+                await wait_for(self._lost.wait(), PING_INTERVAL_S)
                 return
             try:
                 await connection.ping(PING_TIMEOUT_S)

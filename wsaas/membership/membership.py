@@ -26,7 +26,7 @@ from wsaas.membership.membership_state import (
     MembershipState,
 )
 from wsaas.membership.presence import DeclaredDeadError, Presence
-from wsaas.membership.tasks import end_tasks
+from wsaas.membership.tasks import end_tasks, wait_for
 from wsaas.membership.trouble import Trouble
 
 RENEWALS_PER_LEASE: Final = 5
@@ -122,7 +122,7 @@ class Membership:
         await self.bus.open()
         self._tasks = [asyncio.ensure_future(self._run())]
         try:
-            await asyncio.wait_for(self._entered.wait(), JOIN_TIMEOUT_S)
+            await wait_for(self._entered.wait(), JOIN_TIMEOUT_S)
             # An introduction has a time limit of its own.
             await self._joined.wait()
         except asyncio.TimeoutError:
@@ -165,7 +165,7 @@ class Membership:
         self._set_state(LEFT)
         if was_in:
             try:
-                await asyncio.wait_for(self._withdraw(nothing_owed=nothing_owed), LEAVE_TIMEOUT_S)
+                await wait_for(self._withdraw(nothing_owed=nothing_owed), LEAVE_TIMEOUT_S)
             except (asyncio.TimeoutError, BucketError) as error:
                 logger.warning(
                     "could not leave the cluster (%s): the other nodes notice it in %g s",
@@ -289,7 +289,7 @@ class Membership:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not longer than until something happens."""
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            await wait_for(self._wake.wait(), seconds)
         self._wake.clear()
 
     def _set_state(self, state: MembershipState) -> None:

@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
+from wsaas.membership.tasks import wait_for
 
 Headers = Mapping[str, str]
 Handler = Callable[[str, str, bytes, Headers], None]
@@ -123,7 +124,7 @@ class NatsConnection:
         """Connect. Raises `NatsError`."""
         _silence_nats_py()
         try:
-            await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
+            await wait_for(self._connect(), CONNECT_TIMEOUT_S)
         except (NatsError, asyncio.CancelledError):
             await self.close()
             raise
@@ -177,8 +178,11 @@ class NatsConnection:
             self._unsent = transport.get_write_buffer_size()
 
     async def subscribe(self, subject: str, handler: Handler) -> None:
-        """Call `handler` for each message on `subject`."""
-        subscription = await self._client.subscribe(subject)
+        """Call `handler` for each message on `subject`. Raises `NatsError`."""
+        try:
+            subscription = await self._client.subscribe(subject)
+        except Exception as error:  # noqa: BLE001 - nats-py does not document what it raises
+            raise NatsError(reason(error)) from None
         self._client.handlers[subscription._id] = handler  # noqa: SLF001 - nats-py has no other name for it
         self._subscriptions[subject] = subscription
 
@@ -195,7 +199,7 @@ class NatsConnection:
         """Wait for the answer to a ping. Raises `NatsError` without one within `timeout` seconds."""
         try:
             # nats-py's own time limit is for one of the two things that it waits for.
-            await asyncio.wait_for(self._client.flush(timeout=1 << 20), timeout)
+            await wait_for(self._client.flush(timeout=1 << 20), timeout)
         except Exception as error:  # noqa: BLE001 - nats-py does not document what it raises
             raise NatsError(reason(error)) from None
 
@@ -204,7 +208,7 @@ class NatsConnection:
         self._is_open = False
         try:
             with suppress(Exception):
-                await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+                await wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         finally:
             if self._client.socket is not None:
                 self._client.socket.abort()

@@ -15,7 +15,7 @@ from wsaas.cluster_setting_types import nats_servers
 from wsaas.membership import bus as bus_module
 from wsaas.membership import nats_connection
 from wsaas.membership.bus import Ack, Bus
-from wsaas.membership.nats_connection import NatsConnection
+from wsaas.membership.nats_connection import NatsConnection, NatsError
 
 pytestmark = pytest.mark.usefixtures("stage")
 
@@ -166,6 +166,29 @@ async def test_a_subscription_lasts_until_it_is_ended(tmp_path):
         bus.send(inbox, b"two")
         assert await bus.request("$JS.API.INFO") is not None
         assert [message.data for message in received] == [b"one"]
+
+
+async def test_what_is_subscribed_to_when_the_connection_is_lost_is_kept_for_the_next_one(tmp_path):
+    async with nats(tmp_path) as server, nats_bus(server.url) as bus:
+        received = list[Any]()
+        server.kill()
+        # The bus has not noticed it yet.
+        assert bus.is_connected
+        await bus.subscribe("news", received.append)
+        await wait_until(lambda: not bus.is_connected)
+        await server.start()
+        await wait_until(lambda: bus.is_connected)
+        bus.send("news", b"1")
+        await wait_until(lambda: received)
+
+
+async def test_a_closed_connection_takes_no_subscription(tmp_path):
+    async with nats(tmp_path) as server:
+        connection = NatsConnection(nats_servers.parse(server.url)[0], nats_options(), print)
+        await connection.open()
+        await connection.close()
+        with pytest.raises(NatsError):
+            await connection.subscribe("news", print)
 
 
 async def test_an_error_in_a_handler_does_not_end_the_connection(stage, tmp_path, caplog):
