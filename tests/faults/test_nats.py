@@ -114,9 +114,9 @@ async def test_nats_goes_down_and_comes_back(stage, tmp_path, monkeypatch):
         server.kill()
         # Longer than a lease.
         await until_logged(stage, "no contact with the cluster for 1 s")
-        assert logged(
-            stage, "no contact with the cluster: NATS does not acknowledge; 3 connections are not replicated"
-        ) or (logged(stage, "no contact with the cluster: "))
+        assert any(
+            "; 3 connections are not replicated" in line for line in logged(stage, "no contact with the cluster: ")
+        )
         assert logged(stage, "lost the connection to NATS at")
         await check_flow(stage, one)
         assert membership_of(one).is_ready

@@ -132,7 +132,7 @@ class Bucket:
             headers["Nats-TTL"] = f"{ttl:.0f}s"
         ack = await self._bus.store(self._start + key, value, headers, timeout)
         if ack is None:
-            raise BucketError("NATS does not acknowledge")
+            raise self._silence()
         return ack
 
     async def remove(self, key: str) -> bool:
@@ -226,10 +226,13 @@ class Bucket:
         """Return the answer of JetStream's API. Raises `BucketError`."""
         answer = await self._bus.request(f"$JS.API.{name}", b"" if request is None else orjson.dumps(request))
         if answer is None:
-            if not self._bus.is_connected:
-                raise BucketError("NATS is not connected")
-            raise BucketError("JetStream does not answer: it is disabled, has no leader, or is slow")
+            raise self._silence()
         found = orjson.loads(answer.data)
         if error := found.get("error"):
             raise BucketError(f"JetStream: {error.get('description', 'refused')}", int(error.get("err_code", 0)))
         return found
+
+    def _silence(self) -> BucketError:
+        if not self._bus.is_connected:
+            return BucketError("NATS is not connected")
+        return BucketError("JetStream does not answer: it is disabled, slow, without a leader, or its disk is full")

@@ -65,7 +65,7 @@ def test_a_bucket_that_was_made_otherwise_is_refused(bus, name):
 
 
 def test_without_an_answer_there_is_an_error(bus):
-    with pytest.raises(BucketError, match="JetStream does not answer: it is disabled, has no leader, or is slow"):
+    with pytest.raises(BucketError, match="JetStream does not answer: it is disabled, slow, without a leader"):
         asyncio.run(Bucket(bus, "b").get("k"))
     bus.is_connected = False
     with pytest.raises(BucketError, match="NATS is not connected"):
