@@ -1,6 +1,7 @@
 """What a node with `CLUSTER` adds to its journal: a copy in NATS, which another node takes over if this one dies."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from itertools import chain
 from typing import Any, Final
@@ -17,6 +18,7 @@ from wsaas.membership.bucket import Bucket, BucketError
 from wsaas.membership.bucket_watch import read
 from wsaas.membership.claims import Claim
 from wsaas.membership.membership import Membership
+from wsaas.membership.membership_state import DEAD
 from wsaas.membership.tasks import end_tasks, wait_for
 from wsaas.sessions.disowning import close_all_clients
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
@@ -91,6 +93,11 @@ class Replication(Claims):
     async def leave(self, owed: Iterable[Remembered]) -> None:
         """Leave the cluster. What is `owed` stays in NATS, where another node takes it over; nothing else does."""
         nothing_owed = not [*owed]
+        if self.membership.state is DEAD:
+            # Only removals are left. NATS may have stored something too late for the process that sends the DELETEs of
+            # this one, and nobody else removes it.
+            self.journal.forget("")
+            self.journal.renewed(math.inf)
         try:
             await wait_for(self._flush(nothing_owed=nothing_owed), FLUSH_TIMEOUT_S)
         except (asyncio.TimeoutError, BucketError):
@@ -193,13 +200,13 @@ class Replication(Claims):
         """Compare what NATS has with what is owed, and write or remove what differs. Raises `BucketError`.
 
         NATS may have lost what it had acknowledged, as it does not flush each write to the disk. And what it did not
-        acknowledge may have been stored later.
+        acknowledge may have been stored later. What a process that was declared dead has there, is another one's.
         """
         journal, prefix = self.journal, self._registry.prefix
         before = [each for each in self._owed() if not journal.is_pending(each)]
         stored = await self.left_by(prefix)
         owed = self._owed()
-        if prefix != self._registry.prefix:
+        if prefix != self._registry.prefix or self.membership.state is DEAD:
             return
         missing = [
             owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)

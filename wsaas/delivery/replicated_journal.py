@@ -180,7 +180,7 @@ class ReplicatedJournal(Journal):
         self._go_offline()
         self._lost.add(prefix)
         for write in [*self._writes.values()]:
-            if write.value is not None and self._prefix(write.id) == prefix:
+            if write.value is not None and write.id.startswith(prefix):
                 self._drop(write)
                 self._mark(write)
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -503,6 +505,25 @@ def test_an_acknowledgement_of_what_was_forgotten_is_ignored(rig):
     rig.add("b")
     rig.store.acknowledge_all()
     rig.store.acknowledge_all()
+    assert rig.journal.unreplicated == 0
+
+
+def test_a_process_that_has_forgotten_everything_still_removes_what_nobody_else_does(rig):
+    rig.added("a1", "b1")
+    rig.add("a2")
+    rig.local.write()
+    # NATS has stored it, but has not said so.
+    rig.disconnect(applied=1)
+    rig.journal.set_context("b1", "x")
+    rig.journal.forget("a")
+    rig.remove("a2")
+    rig.connect()
+    assert rig.store.pending == []
+    rig.journal.forget("")
+    rig.journal.renewed(math.inf)
+    rig.store.acknowledge_all()
+    assert rig.store.keys == ["a.a1", "b.b1"]
+    assert rig.stored("b1").context is None, "whoever has adopted it may have removed it"
     assert rig.journal.unreplicated == 0
 
 
