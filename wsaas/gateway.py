@@ -106,7 +106,7 @@ class Gateway:
 
     def statistics(self) -> Statistics:
         """Return the gauges of the node."""
-        pool = self._pool.counts()
+        pool, replication = self._pool.counts(), self.journals.replication
         return Statistics(
             accepted_connections=len(self._timeouts),
             clients=len(self._registry),
@@ -119,6 +119,7 @@ class Gateway:
             deliveries_waiting=len(self._breaker),
             circuit_breaker_state=self._breaker.state.value,
             accepts_clients=self._registry.is_open,
+            cluster=replication.statistics() if replication else None,
         )
 
     async def start_private(self, folder: Path) -> str:

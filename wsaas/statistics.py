@@ -4,6 +4,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatistics:
+    """Gauges of a process with `CLUSTER`.
+
+    `is_in_contact`: whether the process has joined, and its last renewal and its connection to NATS are fine.
+    `unreplicated`: connections with changes that NATS has not acknowledged yet.
+    `adopted`: how many connections of dead processes this one has taken over since its start, to send their DELETEs.
+    `since_renewal_ms`: milliseconds since the last renewal of the lease, or since the process started.
+    """
+
+    is_in_contact: bool
+    unreplicated: int
+    adopted: int
+    since_renewal_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """Gauges at the time of a call of `Gateway.statistics`. They cost nothing while messages are handled.
 
@@ -16,6 +32,7 @@ class Statistics:
     `deliveries_waiting`: PUTs and DELETEs that wait for the circuit breaker.
     `circuit_breaker_state`: `closed`, `open` or `half-open`.
     `accepts_clients`: False after the start of a drain.
+    `cluster`: what is replicated. None without `CLUSTER`.
     """
 
     accepted_connections: int
@@ -29,3 +46,4 @@ class Statistics:
     deliveries_waiting: int
     circuit_breaker_state: str
     accepts_clients: bool
+    cluster: ClusterStatistics | None = None

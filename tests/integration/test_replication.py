@@ -23,6 +23,7 @@ from wsaas.delivery import recovery
 from wsaas.membership import bucket_watch
 from wsaas.membership.bucket import Bucket, BucketError
 from wsaas.membership.bucket_watch import read
+from wsaas.statistics import ClusterStatistics
 
 LEASE_S = 1.0
 ERRORS = ["declared dead", "did not get"]
@@ -110,6 +111,8 @@ async def test_a_delete_that_was_given_up_stays_in_nats_and_is_sent_by_another_n
         await wait_until(lambda: not other.statistics.recovered_disconnects_owed and len(deletes(stage)[name]) > 1)
         assert {(call.headers["ce-id"], call.json["code"]) for call in deletes(stage)[name]} == {(f"{name}:end", 4002)}
         await until_nats_has(server.url)
+        assert other.statistics.cluster is not None
+        assert other.statistics.cluster.adopted == 1
 
 
 async def test_a_process_that_was_claimed_leaves_its_clients_to_the_claimant(stage: Stage, tmp_path: Path) -> None:
@@ -283,6 +286,27 @@ async def test_what_is_not_replicated_is_named_in_the_log(stage: Stage, tmp_path
         assert details() == "1 connection is not replicated"
         await server.start()
         await wait_until(lambda: details() == "")
+
+
+async def test_the_statistics_say_what_is_not_replicated(stage: Stage, tmp_path: Path) -> None:
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+
+        def cluster() -> ClusterStatistics:
+            found = node.statistics.cluster
+            assert found is not None
+            return found
+
+        await wait_until(lambda: cluster().since_renewal_ms < LEASE_S * 1000 / 2)
+        assert (cluster().is_in_contact, cluster().unreplicated, cluster().adopted) == (True, 0, 0)
+        server.kill()
+        await wait_until(lambda: not cluster().is_in_contact)
+        await node.admit()
+        assert cluster().unreplicated == 1
+        await wait_until(lambda: cluster().since_renewal_ms > LEASE_S * 1000)
+        await server.start()
+        await wait_until(lambda: cluster().is_in_contact and not cluster().unreplicated)
+        assert cluster().since_renewal_ms < LEASE_S * 1000
 
 
 async def test_a_process_is_lost_if_nats_has_no_trace_of_it(stage: Stage, tmp_path: Path) -> None:

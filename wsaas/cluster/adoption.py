@@ -63,6 +63,8 @@ class Adoption:
         self._pending: dict[str, _Pending] = {}
         self._recovery = recovery
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.adopted = 0
+        """How many connections of dead processes this one has taken over."""
         journal.on_removed = self._removed
 
     def orphaned(self, prefix: str) -> None:
@@ -153,6 +155,7 @@ class Adoption:
                         "process %s is gone: sending the DELETEs of its %s", prefix, counted(len(found), "connection")
                     )
                 count += len(found)
+                self.adopted += len(found)
                 entries = {}
                 pending.ids.update(found)
                 self._recovery.adopt(found.values())

@@ -18,13 +18,14 @@ from wsaas.membership.bucket import Bucket, BucketError
 from wsaas.membership.bucket_watch import read
 from wsaas.membership.claims import Claim
 from wsaas.membership.membership import Membership
-from wsaas.membership.membership_state import DEAD
+from wsaas.membership.membership_state import DEAD, MEMBER
 from wsaas.membership.tasks import end_tasks, wait_for
 from wsaas.sessions.disowning import close_all_clients
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.settings import Settings
+from wsaas.statistics import ClusterStatistics
 
 CHECK_DELAY_S: Final = 5.0
 """Seconds after a new connection to NATS before this process compares what NATS has with what is owed. A server that
@@ -56,6 +57,7 @@ class Replication(Claims):
         self.start_anew: Callable[[], None] = self._take_new_prefix
         """Called after this process was declared dead. No client is admitted before it has taken another prefix."""
         self._pause_timer = self._timer = NO_TIMER
+        self._renewed_at = clock.now()
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
 
@@ -68,7 +70,7 @@ class Replication(Claims):
         journal.find = self._find
         journal.on_idle = self._flushed.set
         membership.on_declared_dead = self._declared_dead
-        membership.on_lease(journal.renewed)
+        membership.on_lease(self._renewed)
         membership.on_new_buckets(self._restore)
         membership.on_orphan = self._adoption.orphaned
         membership.trouble.details = self._describe
@@ -89,6 +91,16 @@ class Replication(Claims):
         self._timer.cancel()
         await end_tasks([*self._checks])
         await self._adoption.stop()
+
+    def statistics(self) -> ClusterStatistics:
+        """Return what is replicated, in numbers."""
+        membership = self.membership
+        return ClusterStatistics(
+            is_in_contact=membership.state is MEMBER and membership.bus.is_connected and membership.trouble.is_over,
+            unreplicated=self.journal.unreplicated,
+            adopted=self._adoption.adopted,
+            since_renewal_ms=round((self._clock.now() - self._renewed_at) * 1000),
+        )
 
     async def leave(self, owed: Iterable[Remembered]) -> None:
         """Leave the cluster. What is `owed` stays in NATS, where another node takes it over; nothing else does."""
@@ -177,6 +189,11 @@ class Replication(Claims):
             self._registry.is_paused = False
         else:
             self._pause_timer = self._clock.call_later(PAUSE_POLL_S, self._end_pause, deadline)
+
+    def _renewed(self, lease_end: float) -> None:
+        """The lease of this process is valid until `lease_end` (monotonic seconds)."""
+        self._renewed_at = lease_end - self._lease
+        self.journal.renewed(lease_end)
 
     def _connection_changed(self, is_connected: bool) -> None:
         self.journal.connection_changed()
