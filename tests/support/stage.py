@@ -86,8 +86,8 @@ def load_settings(**values: Any) -> settings.Settings:
 class Stage:
     """The backend, the gateways and the clients of one test.
 
-    `expected_errors`: parts of the errors that the test expects in the log. `tls`: the context of clients, None without
-    TLS.
+    `expected_errors`: parts of the errors that the test expects in the log. `timeout`: seconds for the whole test.
+    `tls`: the context of clients, None without TLS.
     """
 
     def __init__(self) -> None:
@@ -96,6 +96,7 @@ class Stage:
         self.nodes: list[Node] = []
         self.logged: list[logging.LogRecord] = []
         self.expected_errors: list[str] = []
+        self.timeout = TEST_TIMEOUT_S
         self.tls: ssl.SSLContext | None = None
         self.surprises: list[dict[str, Any]] = []
 
@@ -130,7 +131,7 @@ class Stage:
         loop.set_exception_handler(lambda _loop, context: self.surprises.append(context))
         before = open_sockets()
         try:
-            await asyncio.wait_for(test(**arguments), TEST_TIMEOUT_S)
+            await asyncio.wait_for(test(**arguments), self.timeout)
         finally:
             await self._clear()
             # Sockets that are being closed have to be closed before the loop.
