@@ -205,11 +205,13 @@ def nats_options(credentials: Path | None = None, tls: Any = None) -> NatsOption
 
 async def stream_info(url: str, stream: str, filter_subject: str = ">") -> dict[str, Any]:
     """Return what JetStream says about a stream, with the number of messages by subject."""
+    request = json.dumps({"subjects_filter": filter_subject}).encode()
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_S
     async with nats_bus(url) as bus:
-        answer = await bus.request(
-            f"$JS.API.STREAM.INFO.{stream}", json.dumps({"subjects_filter": filter_subject}).encode()
-        )
-        assert answer is not None
+        # A busy machine may need longer for an answer, and so does an election.
+        while (answer := await bus.request(f"$JS.API.STREAM.INFO.{stream}", request)) is None:
+            assert asyncio.get_running_loop().time() < deadline, "JetStream does not answer"
+            await asyncio.sleep(0.05)
         found: dict[str, Any] = json.loads(answer.data)
         return found
 
