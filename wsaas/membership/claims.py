@@ -28,13 +28,18 @@ class Claim:
         self.revision = revision
 
     async def release(self, *, is_complete: bool) -> None:
-        """Give the claim back. `is_complete`: nothing of the dead process is owed any more, so it is forgotten."""
-        if self.is_held:
-            self.is_held = False
-            if is_complete:
-                await self._bucket.create(f"adopted.{self.prefix}", b"", ADOPTED_TTL_S)
-                await self._bucket.remove(f"member.{self.prefix}")
-            await self._bucket.remove(f"claim.{self.prefix}")
+        """Give the claim back. `is_complete`: nothing of the dead process is owed any more, so it is forgotten.
+
+        Raises `BucketError` if NATS does not answer when it has to forget the process. The claim is held then.
+        """
+        if not self.is_held:
+            return
+        if is_complete:
+            await self._bucket.create(f"adopted.{self.prefix}", b"", ADOPTED_TTL_S)
+            if not await self._bucket.remove(f"member.{self.prefix}"):
+                raise BucketError("NATS does not acknowledge")
+        self.is_held = False
+        await self._bucket.remove(f"claim.{self.prefix}")
 
     def lose(self) -> None:
         """Note that another process may claim it now."""

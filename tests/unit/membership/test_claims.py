@@ -111,3 +111,33 @@ def test_all_claims_are_given_back_at_the_end(rig):
     assert rig.bucket.value(f"member.{DEAD}") is not None
     asyncio.run(claim.release(is_complete=True))
     assert rig.bucket.value(f"member.{DEAD}") is not None
+
+
+def test_a_claim_is_held_until_nats_has_forgotten_the_process(rig):
+    claim = rig.claim()
+
+    def fails(operation: str, key: str) -> None:
+        if (operation, key) == ("update", f"adopted.{DEAD}"):
+            raise BucketError("lost")
+
+    rig.bucket.before = fails
+    with pytest.raises(BucketError):
+        asyncio.run(claim.release(is_complete=True))
+    assert claim.is_held
+    rig.renew()
+    assert rig.bucket.value(f"claim.{DEAD}") == ME.encode()
+    rig.bucket.before = lambda _operation, _key: None
+    asyncio.run(claim.release(is_complete=True))
+    assert not claim.is_held
+    assert [rig.bucket.value(f"{kind}.{DEAD}") for kind in ("adopted", "member", "claim")] == [b"", None, None]
+
+
+def test_a_claim_is_held_until_nats_has_acknowledged_that_it_forgets_the_process(rig, monkeypatch):
+    async def fail(_key: str) -> bool:
+        return False
+
+    claim = rig.claim()
+    monkeypatch.setattr(rig.bucket, "remove", fail)
+    with pytest.raises(BucketError):
+        asyncio.run(claim.release(is_complete=True))
+    assert claim.is_held
