@@ -17,6 +17,7 @@ from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
 from wsaas.demo.traffic import Request, Traffic
 
 WEBHOOK = "/websocket"
+PAGE_PARTS = ("style.css", "clients.js", "traffic.js", "start.js")
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -32,7 +33,7 @@ class DemoServer(ThreadingHTTPServer):
         self.traffic = Traffic()
         self.chat = Chat(self.traffic.observed(call))
         self.gateway = gateway
-        self.page = resources.files("wsaas.demo").joinpath("page.html").read_bytes()
+        self.page = load_page()
         super().__init__((host, port), DemoHandler)
 
     def server_bind(self) -> None:
@@ -118,6 +119,15 @@ class DemoHandler(Webhook):
         for events in self.server.traffic.stream(after):
             self.wfile.write(events.encode())
             self.wfile.flush()
+
+
+def load_page() -> bytes:
+    """Return the page, with its style and its script inside."""
+    folder = resources.files("wsaas.demo").joinpath("web")
+    page = folder.joinpath("page.html").read_text("utf-8")
+    for name in PAGE_PARTS:
+        page = page.replace(f"/* {name} */\n", folder.joinpath(name).read_text("utf-8"))
+    return page.encode()
 
 
 def is_loopback(host: str) -> bool:

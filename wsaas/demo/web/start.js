@@ -1,0 +1,29 @@
+// ---- start
+
+const NAMES = ["ada", "grace", "alan", "radia", "ken", "barbara", "dennis", "frances", "linus", "margaret", "tim", "sophie"];
+let nextName = Math.floor(Math.random() * NAMES.length);
+const aName = () => NAMES[nextName++ % NAMES.length];
+
+function openRoom() {
+  const client = new Client(`/rooms/${encodeURIComponent($("room").value.trim() || "lobby")}`, $("nick").value.trim() || "guest");
+  $("nick").value = aName();
+  return client;
+}
+
+$("open").addEventListener("submit", (event) => { event.preventDefault(); openRoom().input.focus(); });
+$("open-echo").addEventListener("click", () => new Client("/echo", "echo").input.focus());
+$("open-refused").addEventListener("click", () => new Client("/nowhere", "nobody"));
+
+let config = { gateway: "localhost:8080" };
+(async () => {
+  try {
+    config = await (await fetch("/config")).json();
+  } catch {
+    notice("The backend is not there.");
+  }
+  $("gateway-name").textContent = config.gateway;
+  $("nick").value = aName();
+  watch();
+  openRoom();
+  openRoom();
+})();
