@@ -6,8 +6,11 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
-from wsaas.demo.server import DemoServer
+from wsaas.demo.cluster import Cluster, ClusterError, ClusterOptions
+from wsaas.demo.server import WEBHOOK, DemoServer
 
 STOP = {signal.SIGTERM, signal.SIGINT}
 MAX_PORT = 65535
@@ -20,22 +23,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Block the signals before any thread starts, so that all threads inherit this and only `sigwait` gets a signal.
     # There is no handler that could interrupt anything, and further signals have no effect.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    cluster = make_cluster(options) if options.nodes else None
     try:
-        server = DemoServer(host, port, options.gateway)
+        server = DemoServer(host, port, options.gateway, cluster)
     except OSError as error:
         print(f"wsaas demo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
         return 1
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="serve")
     thread.start()
     try:
-        print(f"listening {server.location}", flush=True)
         if options.with_parent:
             stop_at_end_of(sys.stdin.fileno())
+        if cluster:
+            cluster.start(f"{server.location}{WEBHOOK}", is_over=lambda: bool(signal.sigpending() & STOP))
+        say(f"listening {server.location}")
         signal.sigwait(STOP)
+    except ClusterError as error:
+        print(f"wsaas demo: {error}", file=sys.stderr)
+        return 1
     finally:
+        if cluster:
+            cluster.stop()
         server.close()
         thread.join()
     return 0
+
+
+def make_cluster(options: argparse.Namespace) -> Cluster:
+    """Return the cluster. The parent learns which processes run, so that it can end them if this process is killed."""
+    chosen = ClusterOptions(options.folder, options.lease, options.nats_server, options.nodes, options.flags)
+    return Cluster(chosen, lambda event, pid: say(f"{event} {pid}"))
+
+
+def say(line: str) -> None:
+    """Tell the parent something, if there is one. Threads may call this at the same time."""
+    with suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def stop_at_end_of(descriptor: int) -> None:
@@ -58,6 +82,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--listen", type=address, default="127.0.0.1:8000", help=listen)
     parser.add_argument("--gateway", default="localhost:8080", help=gateway)
     parser.add_argument("--with-parent", action="store_true", help="stop when stdin ends")
+    parser.add_argument("--nodes", type=ports, help="ports of the nodes of a cluster to run, separated by commas")
+    parser.add_argument("--nats-server", help="path of the program of NATS")
+    parser.add_argument("--folder", type=Path, help="folder for the files of the cluster, removed at the end")
+    parser.add_argument("--lease", type=int, help="CLUSTER_LEASE, to show it")
+    parser.add_argument("flags", nargs="*", help="flags of each node")
     return parser.parse_args(arguments)
 
 
@@ -67,6 +96,11 @@ def address(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     return host.strip("[]"), int(port)
+
+
+def ports(text: str) -> list[int]:
+    """Parse ports."""
+    return [int(each) for each in text.split(",")]
 
 
 if __name__ == "__main__":

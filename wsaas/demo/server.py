@@ -4,6 +4,7 @@ import base64
 import hashlib
 import ipaddress
 import json
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -14,10 +15,12 @@ from socketserver import TCPServer
 from urllib.parse import parse_qs, urlsplit
 
 from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
+from wsaas.demo.cluster import Cluster
 from wsaas.demo.traffic import Request, Traffic
 
 WEBHOOK = "/websocket"
-PAGE_PARTS = ("style.css", "clients.js", "traffic.js", "start.js")
+NODE_ACTION = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
+PAGE_PARTS = ("style.css", "nodes.css", "clients.js", "nodes.js", "traffic.js", "start.js")
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -26,13 +29,18 @@ class DemoServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # the gateway may open many connections at once
 
-    def __init__(self, host: str, port: int, gateway: str) -> None:
-        """Listen on host and port (0 for a free one). `gateway`: host and port of the WebSockets, for the page."""
+    def __init__(self, host: str, port: int, gateway: str, cluster: Cluster | None = None) -> None:
+        """Listen on host and port (0 for a free one).
+
+        `gateway`: host and port of the WebSockets, for the page; `cluster`: it has nodes instead.
+        """
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.traffic = Traffic()
-        self.chat = Chat(self.traffic.observed(call))
-        self.gateway = gateway
+        send = self.traffic.observed(call)
+        self.chat = Chat(cluster.through_any_node(send) if cluster else send)
+        self.cluster = cluster
+        self.config = {"gateway": gateway, **(cluster.describe() if cluster else {})}
         self.page = load_page()
         super().__init__((host, port), DemoHandler)
 
@@ -64,6 +72,8 @@ class DemoHandler(Webhook):
     def decide(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Let the chat handle the request, and record both."""
         path = urlsplit(self.path).path
+        if (found := NODE_ACTION.fullmatch(path)) and self.command == "POST":
+            return self.act_on_node(int(found["number"]), found["action"], headers)
         if path != WEBHOOK:
             return answer("NOT_FOUND", HTTPStatus.NOT_FOUND, message=f"The backend is at {WEBHOOK}.")
         if "origin" in headers:
@@ -74,6 +84,18 @@ class DemoHandler(Webhook):
         request = Request("backend", self.command, url, shown, body, headers.get("ws-uri", ""))
         chat = self.server.chat
         return self.server.traffic.observe(request, lambda: chat.handle(self.command, headers, body))
+
+    def act_on_node(self, number: int, action: str, headers: Mapping[str, str]) -> Answer:
+        """Kill or start a node, for the page."""
+        host = headers.get("host", "")
+        if not is_loopback(host) or headers.get("origin", f"http://{host}") != f"http://{host}":
+            # No other web page may do this.
+            return answer("FORBIDDEN", HTTPStatus.FORBIDDEN, message="Only the page of the demo may do this.")
+        cluster = self.server.cluster
+        if cluster is None or number not in cluster.nodes:
+            return answer("NOT_FOUND", HTTPStatus.NOT_FOUND, message="There is no such node.")
+        done = cluster.kill_node(number) if action == "kill" else cluster.start_node(number)
+        return answer("OK") if done else answer("CONFLICT", HTTPStatus.CONFLICT, message="It is done already.")
 
     def do_GET(self) -> None:  # noqa: N802 - http.server wants this name
         """Serve the page and its requests."""
@@ -87,7 +109,9 @@ class DemoHandler(Webhook):
             case "/":
                 self.send("text/html; charset=utf-8", self.server.page)
             case "/config":
-                self.send("application/json", json.dumps({"gateway": self.server.gateway}).encode())
+                self.send("application/json", json.dumps(self.server.config).encode())
+            case "/nodes" if self.server.cluster:
+                self.send("application/json", json.dumps(self.server.cluster.describe()).encode())
             case "/traffic":
                 after = parse_qs(url.query).get("after", [""])[0]
                 self.stream(self.headers.get("Last-Event-ID", after))

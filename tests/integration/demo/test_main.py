@@ -1,6 +1,7 @@
 """The demo's backend as a process: its start, its output and its end."""
 
 import os
+import re
 import runpy
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPConnection
 from io import StringIO
 from pathlib import Path
@@ -15,8 +17,10 @@ from typing import TextIO
 
 import pytest
 
+from tests.support.demo_cluster import options
 from tests.support.waiting import TIMEOUT_S
 from wsaas.demo import __main__ as demo
+from wsaas.demo.cluster import ClusterOptions
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +149,66 @@ def test_the_process_of_the_demo_server_ends_with_status_0_and_no_further_output
             process.stdin.close()
         assert process.wait(TIMEOUT_S) == 0
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+# With the nodes of a cluster.
+
+
+def cluster_arguments(tmp_path: Path) -> list[str]:
+    """Return arguments for a cluster of fake programs, and let the nodes be one of these, too."""
+    chosen = options(tmp_path)
+    given = {
+        "listen": "127.0.0.1:0",
+        "nodes": ",".join(map(str, chosen.ports)),
+        "nats-server": chosen.nats_server,
+        "folder": chosen.folder,
+        "lease": "5000",
+    }
+    return [*(f"--{name}={text}" for name, text in given.items()), "--", "--log-level=DEBUG"]
+
+
+@pytest.fixture
+def _fake_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "ClusterOptions", partial(ClusterOptions, program=[str(tmp_path / "node")]))
+
+
+@pytest.mark.usefixtures("_fake_nodes")
+def test_the_demo_server_runs_nodes_and_tells_its_parent_of_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output(lambda text: end_by(signal.SIGTERM)(text) if "listening" in text else None)
+    monkeypatch.setattr(sys, "stdout", output)
+    assert demo.main(cluster_arguments(tmp_path)) == 0
+    lines = output.getvalue().splitlines()
+    started = [line.split()[1] for line in lines if line.startswith("started ")]
+    assert len(started) == 3
+    assert sorted(line.split()[1] for line in lines if line.startswith("ended ")) == sorted(started)
+    assert [line.split()[0] for line in lines].index("listening") == 3
+    assert "node 1: started with --api-uri=127.0.0.1:" in capsys.readouterr().err
+    assert not (tmp_path / "cluster").exists()
+
+
+@pytest.mark.usefixtures("_fake_nodes")
+def test_a_signal_during_the_start_of_the_nodes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(lambda text: end_by(signal.SIGTERM)(text) if text.count("\n") == 1 else None)
+    monkeypatch.setattr(sys, "stdout", output)
+    assert demo.main(cluster_arguments(tmp_path)) == 0
+    assert not (tmp_path / "cluster").exists()
+
+
+def test_a_cluster_that_does_not_start_is_status_1_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [each.replace("nats-server=", "nats-server=/missing") for each in cluster_arguments(tmp_path)]
+    assert demo.main(arguments) == 1
+    assert re.fullmatch(
+        r"wsaas demo: cannot run /missing\S+: (No such file|Not a) \w+( \w+)?\n", capsys.readouterr().err
+    )
+
+
+def test_a_parent_that_is_gone_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Output(fail))
+    demo.say("listening")

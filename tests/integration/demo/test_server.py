@@ -5,13 +5,17 @@ import hashlib
 import json
 import re
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
-from tests.support.demo import DemoBackend, FakeGateway
+from tests.support.demo import DemoBackend, FakeGateway, serving
+from tests.support.demo_cluster import options
 from tests.support.waiting import TIMEOUT_S
+from wsaas.demo.cluster import Cluster
 from wsaas.demo.server import DemoServer, is_loopback
 
 
@@ -145,3 +149,71 @@ def test_a_server_listens_on_ipv6_too() -> None:
             pytest.skip("no IPv6 here")
     with DemoServer("::1", 0, "localhost:8080") as server:
         assert server.location == f"[::1]:{server.server_port}"
+
+
+# The nodes of a cluster.
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, gateway: FakeGateway) -> Iterator[tuple[Cluster, DemoBackend]]:
+    """A cluster of fake programs, and a client of its server."""
+    cluster = Cluster(options(tmp_path))
+    server = DemoServer("127.0.0.1", 0, "localhost:8080", cluster)
+    with serving(server):
+        try:
+            cluster.start(f"{server.location}/websocket")
+            yield cluster, DemoBackend(server.server_port, gateway)
+        finally:
+            cluster.stop()
+            server.traffic.close()
+
+
+def test_the_page_gets_the_nodes(nodes: tuple[Cluster, DemoBackend]) -> None:
+    cluster, backend = nodes
+    config = backend.request("GET", "/config").json()
+    assert (config["gateway"], config["lease"]) == ("localhost:8080", 5000)
+    assert [node["address"] for node in config["nodes"]] == [node.address for node in cluster.nodes.values()]
+    assert backend.request("GET", "/nodes").json() == cluster.describe()
+
+
+def test_the_page_kills_and_starts_nodes(nodes: tuple[Cluster, DemoBackend]) -> None:
+    cluster, backend = nodes
+    host = f"localhost:{backend.port}"
+    page = {"Host": host, "Origin": f"http://{host}"}
+    assert backend.request("POST", "/nodes/2/kill", headers=page).status == 200
+    cluster.nodes[2].end(TIMEOUT_S)
+    assert backend.request("GET", "/nodes").json()["nodes"][1]["state"] == "killed"
+    assert backend.request("POST", "/nodes/2/kill", headers=page).status == 409
+    assert backend.request("POST", "/nodes/2/start").status == 200
+    assert backend.request("POST", "/nodes/2/start").status == 409
+    assert backend.request("POST", "/nodes/3/kill").status == 404
+    assert backend.request("PUT", "/nodes/2/kill").status == 404
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8000"}]
+)
+def test_no_other_page_kills_a_node(nodes: tuple[Cluster, DemoBackend], headers: dict[str, str]) -> None:
+    cluster, backend = nodes
+    answer = backend.request("POST", "/nodes/1/kill", headers=headers)
+    assert (answer.status, answer.json()["code"]) == (403, "FORBIDDEN")
+    assert cluster.nodes[1].send_signal(0)
+
+
+def test_a_chat_without_a_cluster_has_no_nodes(backend: DemoBackend) -> None:
+    assert backend.request("GET", "/nodes").status == 204
+    assert backend.request("POST", "/nodes/1/kill").status == 404
+
+
+def test_a_publish_goes_to_any_node(nodes: tuple[Cluster, DemoBackend]) -> None:
+    cluster, backend = nodes
+    backend.connect("1", "/rooms/lobby", "nick=ada")
+    answer = backend.message("1", "room=lobby&nick=ada", b"hello")
+    assert answer.json()["code"] == "OK"
+    with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
+        connection.request("GET", "/traffic")
+        with connection.getresponse() as stream:
+            stream.readline()
+            exchanges = json.loads(stream.readline().removeprefix(b"data: "))
+    hosts = {each["url"].split("/")[2] for each in exchanges if each["to"] == "gateway"}
+    assert hosts == {node.address for node in cluster.nodes.values()}

@@ -68,7 +68,7 @@ function meet(exchange) {
   const path = String(event.request?.path ?? "");
   if (!known.has(event.ws_uri)) {
     const name = path === "/echo" ? "echo" : query.get("nick") ?? "guest";
-    known.set(event.ws_uri, { name, path, hue: HUES[known.size % HUES.length], groups: [] });
+    known.set(event.ws_uri, { ws_uri: event.ws_uri, name, path, hue: HUES[known.size % HUES.length], groups: [] });
   }
   const groups = parsed(exchange.answer ?? "")?.groups;
   if (Array.isArray(groups)) known.get(event.ws_uri).groups = groups.map(String);
@@ -82,13 +82,14 @@ const clients = new Map();  // tag → Client
 
 class Client {
   constructor(path, name) {
-    Object.assign(this, { path, name });
+    Object.assign(this, { path, name, wanted: Number($("node").value) });
     this.build();
     this.connect();
   }
 
   build() {
     this.state = el("span", { className: "state" });
+    this.where = el("span");
     this.members = el("span");
     this.again = el("button", { type: "button", className: "tiny", textContent: "Reconnect", hidden: true });
     this.close = el("button", { type: "button", className: "tiny", textContent: "Close" });
@@ -104,7 +105,7 @@ class Client {
       el("div", { className: "client-head" },
         el("h3", {}, this.name),
         this.again, this.close, this.remove),
-      el("div", { className: "facts" }, el("span", { className: "mono", textContent: this.path }), this.state, this.members),
+      el("div", { className: "facts" }, el("span", { className: "mono", textContent: this.path }), this.where, this.state, this.members),
       this.log, this.form,
       el("details", { className: "shell" }, el("summary", { textContent: "Be the backend: push from your terminal" }), this.commands));
     this.again.addEventListener("click", () => { this.connect(); this.input.focus(); });
@@ -126,8 +127,11 @@ class Client {
     this.refusal = "";
     this.opened = false;
     this.show("connecting");
-    const scheme = config.gateway.startsWith("https://") ? "wss" : "ws";
-    const host = config.gateway.replace(/^https?:\/\//, "").replace(/\/$/, "");
+    const address = addressFor(this);
+    this.where.hidden = !this.node;
+    this.where.textContent = this.node ? `node ${this.node.number}` : "";
+    const scheme = address.startsWith("https://") ? "wss" : "ws";
+    const host = address.replace(/^https?:\/\//, "").replace(/\/$/, "");
     this.socket = new WebSocket(`${scheme}://${host}${this.path}?nick=${encodeURIComponent(this.name)}&tag=${this.tag}`);
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => { this.opened = true; this.show("open"); flash($("wire-ws")); };

@@ -23,7 +23,7 @@ let config = { gateway: "localhost:8080" };
   }
   $("gateway-name").textContent = config.gateway;
   $("nick").value = aName();
+  await openNodes();
   watch();
-  openRoom();
-  openRoom();
+  for (let opened = 0; opened < Math.max(2, nodes.size); opened++) openRoom();
 })();

@@ -35,7 +35,7 @@ function summaryOf(exchange) {
     const wants = ` wants in: ${body?.request?.path}`;
     return answer && answer.code !== "OK" ? `${wants}, refused` : wants;
   }
-  if (exchange.method === "DELETE") return ` is gone (code ${body?.code ?? "?"})`;
+  if (exchange.method === "DELETE") return `${whose(exchange)} is gone (code ${body?.code ?? "?"})`;
   return ` says “${exchange.body}”${exchange.ws_reply ? ", answered at once" : ""}`;
 }
 
@@ -62,7 +62,7 @@ function fill(row, exchange) {
   row.group = groupOf(exchange);
   color(row, exchange.ws_uri);
   row.summary.replaceChildren(
-    el("span", { className: `way to-${exchange.to}` }, incoming ? "→ to backend" : "← from backend"),
+    el("span", { className: `way to-${exchange.to}` }, ...wayOf(exchange)),
     el("span", { className: "method", textContent: exchange.method }),
     el("span", { className: "what" }, el("b", { textContent: row.group ? `room ${row.group}` : known.get(exchange.ws_uri)?.name ?? "a client" }), summaryOf(exchange)),
     fanOf(exchange),
@@ -111,11 +111,13 @@ function onTraffic({ data, lastEventId }) {
   stuckToBottom($("traffic"), () => {
     for (const exchange of parsed(data)) {
       meet(exchange);
+      noteNode(exchange);
       if (exchange.number > clearedUpTo) fill(rowFor(exchange), exchange);
       highest = Math.max(highest, exchange.number);
     }
   });
   if (picked) pick(picked);
+  showNodes();
 }
 
 let lastSeen = "";
