@@ -64,19 +64,23 @@ async def run(gateway: Gateway, greeting: str) -> int:
     return 0 if await gateway.run() else 1
 
 
-def demo(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> int:
+def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes: int | None = None) -> int:
     """Run a gateway and the example backend until it is stopped; return the exit status.
 
-    The environment is ignored, so that the demo works the same everywhere.
+    `nodes`: run a cluster of so many instead. The environment is ignored, so that the demo works the same everywhere.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
         return refuse(f"the demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
     if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
         print(f"wsaas: the demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
+    listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
+    if nodes:
+        from wsaas.cli import cluster_demo  # noqa: PLC0415 - one gateway needs none of it
+
+        return cluster_demo.start(given, nodes, listen, DEMO_PORT)
     port = free_port(DEMO_PORT)
     name = given.get("ws_hostname") or f"localhost:{port}"
-    listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
     command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
     # In its own session, the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs at the end.
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
@@ -138,5 +142,5 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
     SIGHUP is blocked except while the event loop handles it: its default action would end the process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
-    command, flags = arguments.parse(given)
-    return demo(flags, environment) if command == "demo" else start(flags, environment)
+    command, flags, nodes = arguments.parse(given)
+    return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)

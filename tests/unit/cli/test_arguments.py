@@ -27,6 +27,13 @@ def test_a_command_and_its_flags(given, command, flags):
 
 
 @pytest.mark.parametrize(
+    ("given", "nodes"), [(["demo"], None), (["demo", "--nodes", "3"], 3), (["--nodes=9", "demo"], 9)]
+)
+def test_the_number_of_nodes_of_a_demo(given, nodes):
+    assert parse(given).nodes == nodes
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (["--api-url", "x"], "unrecognized arguments: --api-url (did you mean --api-uri?)"),
@@ -48,6 +55,10 @@ def test_a_command_and_its_flags(given, command, flags):
             ["--control-token", "-x"],
             "argument --control-token: expected one argument (write --flag=VALUE if the value starts with -)",
         ),
+        (["demo", "--nodes", "1"], "argument --nodes: '1' is not a number from 2 to 9"),
+        (["demo", "--nodes", "ten"], "argument --nodes: 'ten' is not a number from 2 to 9"),
+        (["demo", "--node", "3"], "unrecognized arguments: --node (did you mean --nodes?)"),
+        (["--nodes", "3"], "argument --nodes: only for the demo (wsaas demo --nodes 3)"),
         (["--version=1"], "argument --version: ignored explicit argument '1'"),
     ],
 )
