@@ -17,6 +17,11 @@ MARKER_TTL_S: Final = 10
 PURGE_TTL_S: Final = 1
 """Seconds for which NATS keeps the marker of an entry that was purged. After that, nothing of it is left."""
 
+HISTORY: Final = 64
+"""Maximum number of values of a key that NATS keeps. Only the last one counts, but with a history of 1, NATS notes
+nowhere that it has dropped the value before a marker: when it is killed after the marker has ended, such values of the
+last two minutes are there again. What exceeds the history is lost to the same fault."""
+
 PARALLEL_READS: Final = 64
 """Maximum number of values that are read at the same time."""
 
@@ -183,7 +188,7 @@ class Bucket:
             "subjects": [f"{self._start}>"],
             "storage": "file",
             "discard": "new",
-            "max_msgs_per_subject": 1,
+            "max_msgs_per_subject": HISTORY,
             "allow_direct": True,
             "allow_msg_ttl": True,
             "allow_rollup_hdrs": True,
@@ -214,7 +219,7 @@ class Bucket:
                 "allow_msg_ttl": config.get("allow_msg_ttl"),
                 "allow_rollup_hdrs": config.get("allow_rollup_hdrs"),
                 "subject_delete_marker_ttl": config.get("subject_delete_marker_ttl"),
-                "max_msgs_per_subject": config.get("max_msgs_per_subject") == 1,
+                "max_msgs_per_subject": config.get("max_msgs_per_subject") == HISTORY,
                 "max_age": not config.get("max_age"),
             }.items()
             if not is_right
