@@ -226,7 +226,7 @@ async def test_a_node_that_was_declared_dead_closes_its_clients_and_starts_anew(
             raw.send(close_frame(1012))
             await raw.end()
         stage.backend.release()
-        assert "the node was declared dead: 2 messages not delivered" in first.program.said()
+        await until_said(first, "the node was declared dead: 2 messages not delivered")
         await until_said(first, "joined the cluster: 1")
         # It polls for that.
         await asyncio.sleep(0.1)
