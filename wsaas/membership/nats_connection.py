@@ -173,7 +173,8 @@ class NatsConnection:
     def _write(self) -> None:
         messages, self._messages = self._messages, []
         transport = self._client.socket
-        if self._is_open and transport is not None:
+        # After an error, a transport of uvloop raises for a write. The loss is reported soon.
+        if self._is_open and transport is not None and not transport.is_closing():
             transport.write(b"".join(messages))
             self._unsent = transport.get_write_buffer_size()
 

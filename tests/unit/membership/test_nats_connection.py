@@ -14,12 +14,16 @@ class FakeClient:
     is_connected = True
 
     def __init__(self) -> None:
+        self.closing = False
         self.unsent = 0
         self.written = list[bytes]()
         self.socket = self
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
@@ -45,6 +49,19 @@ def test_the_messages_of_a_turn_are_written_at_once():
     asyncio.run(test())
     head = b"NATS/1.0\r\nX: y\r\nZ: 1\r\n\r\n"
     assert client.written == [b"PUB a r 1\r\n1\r\n" + b"HPUB b  %d %d\r\n%b\r\n" % (len(head), len(head), head)]
+
+
+def test_nothing_is_written_to_a_connection_that_has_failed():
+    client = FakeClient()
+
+    async def test() -> None:
+        connection = connection_with(client)
+        connection.publish("a", b"1")
+        client.closing = True
+        await asyncio.sleep(0)
+
+    asyncio.run(test())
+    assert client.written == []
 
 
 def test_nothing_more_is_taken_while_the_server_does_not_read():
