@@ -229,7 +229,7 @@ async def test_a_node_that_has_not_joined_says_that_it_does_not_know_the_others(
 
 async def test_a_caller_without_a_token_does_not_learn_what_is_known(stage: Stage) -> None:
     (node,) = await stage.cluster(1, control_token="a" * 32)
-    node.view.bus.is_connected = False
+    node.view.is_in_contact = False
     assert (await ask(node))[0] == 401
 
 

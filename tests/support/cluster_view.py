@@ -21,12 +21,6 @@ def make_member(node: str, **values: Any) -> Member:
     return Member(**(usual | values))
 
 
-class FakeBus:
-    """A connection to NATS that may be interrupted."""
-
-    is_connected = True
-
-
 class FakeView:
     """What a process knows of its cluster."""
 
@@ -34,4 +28,8 @@ class FakeView:
         self.own = own
         self.members: Mapping[str, Member] = members or {}
         self.is_ready = True
-        self.bus = FakeBus()
+        self.is_in_contact = True
+
+    @property
+    def is_certain(self) -> bool:
+        return self.is_ready and self.is_in_contact

@@ -189,8 +189,7 @@ class ClusterRouter:
 
     def _check_gone(self, connection_id: str) -> None:
         """Raise `Unavailable` if `connection_id` may be that of a connection of a node that is not known."""
-        view = self._view
-        if view.is_ready and view.bus.is_connected:
+        if self._view.is_certain:
             return
         if len(connection_id) == ID_LENGTH and not connection_id.startswith(self._registry.prefix):
             raise Unavailable("This node cannot tell at present which node holds this connection.", RETRY_AFTER)

@@ -36,14 +36,6 @@ class Member(Protocol):
         """When it last renewed its lease (monotonic seconds)."""
 
 
-class Connection(Protocol):
-    """A connection that may be interrupted."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether it is open."""
-
-
 class ClusterView(Protocol):
     """The processes of a cluster, as one of them sees it."""
 
@@ -60,5 +52,5 @@ class ClusterView(Protocol):
         """Whether this process has joined, so that it knows all others, and they know it."""
 
     @property
-    def bus(self) -> Connection:
-        """What the processes know each other by. Without it, others may come and go unnoticed."""
+    def is_certain(self) -> bool:
+        """Whether no process has clients that this one does not know. Without contact, others may come unnoticed."""

@@ -39,6 +39,11 @@ JOIN_TIMEOUT_S: Final = 5.0
 
 LEAVE_TIMEOUT_S: Final = 2.0
 
+NOT_JOINED: Final = (
+    "cannot join the cluster yet: clients are accepted, but other nodes do not know this one, and only the "
+    "local journal, if there is one, remembers its clients"
+)
+
 RETRY_S: Final = 0.5
 
 SECOND_LOOK_S: Final = 0.3
@@ -112,6 +117,11 @@ class Membership:
         return self._joined.is_set()
 
     @property
+    def is_certain(self) -> bool:
+        """Whether no process has clients that this one does not know."""
+        return self.is_ready and self.bus.is_connected and self._guard.is_reunited(self._clock.now())
+
+    @property
     def may_declare_dead(self) -> bool:
         """Whether this process has been in contact with NATS for the time of a whole lease."""
         return self._state is MEMBER and self._guard.is_passed(self._clock.now())
@@ -119,6 +129,7 @@ class Membership:
     async def join(self) -> None:
         """Join; return when all others know this process, or with a warning if NATS does not let it in soon."""
         self._set_state(JOINING)
+        self._guard.started(self._clock.now() + JOIN_TIMEOUT_S)
         await self.bus.open()
         self._tasks = [asyncio.ensure_future(self._run())]
         try:
@@ -126,10 +137,7 @@ class Membership:
             # An introduction has a time limit of its own.
             await self._joined.wait()
         except asyncio.TimeoutError:
-            logger.warning(
-                "cannot join the cluster yet: clients are accepted, but other nodes do not know this one, and only the "
-                "local journal, if there is one, remembers its clients"
-            )
+            logger.warning(NOT_JOINED)
 
     def announce(self, *, is_listening: bool) -> None:
         """Tell the others whether this process may hold clients, so that it has to answer."""
@@ -243,11 +251,8 @@ class Membership:
             self.trouble.solved(now)
 
     def _declare_dead(self, why: str) -> None:
-        logger.error(
-            "this node was declared dead, as its lease of %g s was over (%s): its clients have to connect again",
-            self._lease,
-            why,
-        )
+        text = "this node was declared dead, as its lease of %g s was over (%s): its clients have to connect again"
+        logger.error(text, self._lease, why)
         self._guard.interrupted()
         self._is_claimed = False
         self._set_state(DEAD)
@@ -278,8 +283,7 @@ class Membership:
         self._wake.set()
 
     def _connection_changed(self, is_connected: bool) -> None:
-        if not is_connected:
-            self._guard.interrupted()
+        self._guard.connection_changed(self._clock.now(), is_connected=is_connected)
         self._wake.set()
 
     def _failed(self, error: BucketError) -> None:

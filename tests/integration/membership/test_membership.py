@@ -55,6 +55,18 @@ async def test_members_know_each_other_as_soon_as_they_have_joined(tmp_path):
         await wait_until(lambda: changes == [[B, C], [B]])
 
 
+async def test_after_an_outage_there_may_be_unknown_members_for_the_time_of_a_lease(tmp_path):
+    async with nats(tmp_path) as server, joined(server.url, A) as (one,):
+        await wait_until(lambda: one.is_certain)
+        server.kill()
+        await wait_until(lambda: not one.is_certain)
+        await server.start()
+        await wait_until(lambda: one.bus.is_connected)
+        since = asyncio.get_running_loop().time()
+        await wait_until(lambda: one.is_certain)
+        assert asyncio.get_running_loop().time() > since + LEASE_S / 2
+
+
 async def test_many_that_join_at_the_same_time_all_know_each_other(tmp_path):
     async with nats(tmp_path) as server:
         members = [make_membership(server.url, str(number) * 8) for number in range(8)]

@@ -209,7 +209,7 @@ def test_a_request_for_this_node_alone_has_no_other_nodes(routing):
 
 
 def test_while_the_others_are_not_known_for_sure_nothing_but_its_own_is_gone(routing):
-    routing.view.bus.is_connected = False
+    routing.view.is_in_contact = False
     assert routing.router.find_peer(ident(B1)) is not None
     for find in (routing.router.find_peer, routing.router.find_process):
         assert find(ident(routing.registry.prefix)) is None

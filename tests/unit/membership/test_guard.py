@@ -34,3 +34,23 @@ def test_a_pause_of_this_process_lets_it_count_anew():
     assert not guard.is_passed(120)
     guard.renewed(120)
     assert not guard.is_passed(121)
+
+
+def test_processes_that_started_without_contact_have_the_time_of_a_lease_to_join():
+    guard = Guard(10)
+    assert guard.is_reunited(100)
+    guard.started(105)
+    guard.connection_changed(101, is_connected=True)
+    assert guard.is_reunited(101)
+    guard.connection_changed(110, is_connected=False)
+    guard.connection_changed(120, is_connected=True)
+    assert not guard.is_reunited(129)
+    assert guard.is_reunited(130)
+
+
+def test_before_a_late_first_connection_there_was_no_contact():
+    guard = Guard(10)
+    guard.started(105)
+    guard.connection_changed(106, is_connected=True)
+    assert not guard.is_reunited(115)
+    assert guard.is_reunited(116)
