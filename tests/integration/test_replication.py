@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,32 @@ async def test_a_check_without_an_answer_is_left_to_the_next_connection(
         server.kill()
         await server.start()
         await until_logged(stage, "could not be compared")
+
+
+async def test_a_check_is_repeated_if_others_may_have_adopted_the_connections_meanwhile(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+
+    async def find_nothing_without_a_lease(prefix: str) -> Mapping[str, bytes]:
+        nonlocal checks
+        checks += 1
+        if checks == 1:
+            replication_of(node).journal.renewed(0.0)
+            return {}
+        return await left_by(prefix)
+
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        _, name = await node.admit()
+        left_by = replication_of(node).left_by
+        monkeypatch.setattr(replication_of(node), "left_by", find_nothing_without_a_lease)
+        server.kill()
+        await server.start()
+        await wait_until(lambda: checks > 1)
+        await until_nats_has(server.url, name)
+        assert not any("NATS has lost" in each for each in stage.messages())
+        monkeypatch.undo()
 
 
 async def test_a_check_is_void_if_the_process_was_declared_dead_meanwhile(

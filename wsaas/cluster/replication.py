@@ -199,7 +199,10 @@ class Replication(Claims):
         self.journal.connection_changed()
         self._timer.cancel()
         if is_connected:
-            self._timer = self._clock.call_later(CHECK_DELAY_S, self._start, self._try_to_check)
+            self._check_later()
+
+    def _check_later(self) -> None:
+        self._timer = self._clock.call_later(CHECK_DELAY_S, self._start, self._try_to_check)
 
     def _start(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.ensure_future(make())
@@ -208,32 +211,38 @@ class Replication(Claims):
 
     async def _try_to_check(self) -> None:
         try:
-            await self._check()
+            if not await self._check():
+                self._check_later()
         except BucketError:
             # There is a check after the next new connection, too.
             logger.debug("what NATS has could not be compared with what is owed")
 
-    async def _check(self) -> None:
+    async def _check(self) -> bool:
         """Compare what NATS has with what is owed, and write or remove what differs. Raises `BucketError`.
 
         NATS may have lost what it had acknowledged, as it does not flush each write to the disk. And what it did not
         acknowledge may have been stored later. What a process that was declared dead has there, is another one's.
+        Return False if it cannot be told whether NATS has lost something.
         """
         journal, prefix = self.journal, self._registry.prefix
         before = [each for each in self._owed() if not journal.is_pending(each)]
         stored = await self.left_by(prefix)
         owed = self._owed()
         if prefix != self._registry.prefix or self.membership.state is DEAD:
-            return
-        missing = [
-            owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)
-        ]
-        if missing:
-            logger.warning("NATS has lost %s: written again", counted(len(missing), "connection"))
-            journal.restore(missing)
+            return True
         for connection_id in stored:
             if connection_id not in owed and not journal.is_pending(connection_id):
                 journal.remove(connection_id)
+        missing = [
+            owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)
+        ]
+        if missing and self._clock.now() >= journal.lease_end:
+            # Another process may have sent their DELETEs, and have removed them.
+            return False
+        if missing:
+            logger.warning("NATS has lost %s: written again", counted(len(missing), "connection"))
+            journal.restore(missing)
+        return True
 
     def _owed(self) -> dict[str, Remembered]:
         """Return the connections of this process whose DELETE is owed, now or later, by id."""

@@ -71,7 +71,7 @@ class ReplicatedJournal(Journal):
         self._clock = clock
         self._codec = codec
         self._in_flight = 0
-        self._lease_end = 0.0
+        self.lease_end = 0.0
         self._local = local
         self._lost: set[str] = set()
         self._prefix_length = codec.prefix_length
@@ -149,7 +149,7 @@ class ReplicatedJournal(Journal):
 
     def renewed(self, lease_end: float) -> None:
         """The lease of this process is valid until `lease_end` (monotonic seconds)."""
-        self._lease_end = lease_end
+        self.lease_end = lease_end
         self.connection_changed()
 
     def connection_changed(self) -> None:
@@ -176,7 +176,7 @@ class ReplicatedJournal(Journal):
         This process was declared dead. Another one sends the DELETEs of the connections that NATS has, and removes
         them.
         """
-        self._lease_end = 0.0
+        self.lease_end = 0.0
         self._go_offline()
         self._lost.add(prefix)
         for write in [*self._writes.values()]:
@@ -293,10 +293,10 @@ class ReplicatedJournal(Journal):
         return connection_id[: self._prefix_length]
 
     def _may_publish(self) -> bool:
-        return self.state is ONLINE and self._clock.now() < self._lease_end
+        return self.state is ONLINE and self._clock.now() < self.lease_end
 
     def _is_reachable(self) -> bool:
-        return self._store.is_connected and self._clock.now() < self._lease_end
+        return self._store.is_connected and self._clock.now() < self.lease_end
 
     def _go_offline(self) -> None:
         self._timer.cancel()
