@@ -36,6 +36,9 @@ class Claims(Protocol):
     async def claim(self, prefix: str, *, is_known_dead: bool = False) -> Claim | None:
         """Claim a process; None if it lives, another process was faster, or nothing of it is owed any more."""
 
+    async def is_adopted(self, prefix: str) -> bool:
+        """Return whether all DELETEs of a process were sent already."""
+
     async def is_lost(self, prefix: str) -> bool:
         """Return whether NATS has no trace of a process, not even that its DELETEs were sent."""
 
@@ -144,6 +147,9 @@ class Adoption:
         claim.on_lost = pending.changed.set
         count = 0
         try:
+            if await _insist(lambda: self._claims.is_adopted(prefix)):
+                await self._remove_again(claim, pending, entries)
+                entries = {}
             while claim.is_held:
                 found = self._read(await _insist(lambda: self._claims.left_by(prefix))) | entries
                 if not found:
@@ -163,6 +169,18 @@ class Adoption:
             self._recovery.forget(lambda entry: entry.id in pending.ids)
         finally:
             del self._pending[prefix]
+
+    async def _remove_again(self, claim: Claim, pending: "_Pending", entries: Iterable[str]) -> None:
+        """Remove what NATS has of a process whose DELETEs were sent already, and `entries` from the local journal.
+
+        A NATS server that is killed may lose the removals of the last minutes.
+        """
+        found = await _insist(lambda: self._claims.left_by(claim.prefix))
+        pending.ids.update(found)
+        for connection_id in {**found, **dict.fromkeys(entries)}:
+            self._journal.remove(connection_id)
+        await pending.wait(claim)
+        pending.ids.clear()
 
     def _read(self, values: Mapping[str, bytes]) -> dict[str, Entry]:
         """Return the entries, and remove what is none."""

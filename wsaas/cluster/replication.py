@@ -143,6 +143,10 @@ class Replication(Claims):
         """Give a claim back, as nothing of the process is owed any more."""
         await claim.release(is_complete=True)
 
+    async def is_adopted(self, prefix: str) -> bool:
+        """Return whether all DELETEs of a process were sent already."""
+        return await self._members.has(f"adopted.{prefix}")
+
     async def is_lost(self, prefix: str) -> bool:
         """Return whether NATS has no trace of a process."""
         for kind in ("member", "claim", "adopted"):

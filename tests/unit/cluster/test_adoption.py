@@ -52,10 +52,14 @@ class FakeClaim:
 
 
 class FakeClaims(Claims):
-    """Claims that a test grants. `errors`: how many of the next calls fail; `lost`: processes without a trace."""
+    """Claims that a test grants. `errors`: how many of the next calls fail; `lost`: processes without a trace.
+
+    `adopted`: those whose DELETEs were sent already.
+    """
 
     def __init__(self, store: FakeStore) -> None:
         self._store = store
+        self.adopted: set[str] = set()
         self.asked: list[tuple[str, bool]] = []
         self.claims: list[FakeClaim] = []
         self.errors = 0
@@ -75,6 +79,10 @@ class FakeClaims(Claims):
             return None
         self.claims.append(FakeClaim(prefix))
         return self.claims[-1]
+
+    async def is_adopted(self, prefix: str) -> bool:
+        self._answer()
+        return prefix in self.adopted
 
     async def is_lost(self, prefix: str) -> bool:
         self._answer()
@@ -161,6 +169,28 @@ async def test_the_connections_of_a_dead_process_are_adopted(caplog: pytest.LogC
     assert rig.claims.asked == [(DEAD, False)]
     assert f"process {DEAD} is gone: sending the DELETEs of its 2 connections" in caplog.messages
     assert caplog.messages[-1] == f"sent the DELETEs of 2 connections of process {DEAD}"
+
+
+async def test_what_nats_has_again_although_its_deletes_were_sent_is_removed() -> None:
+    rig = Rig()
+    rig.fill(make_entry(1), make_entry(2))
+    rig.claims.adopted.add(DEAD)
+    rig.adoption.orphaned(DEAD)
+    await wait_until(lambda: len(rig.store.pending) == 2)
+    rig.answer_all()
+    await rig.finish(DEAD)
+    assert rig.webhook.events == []
+
+
+async def test_what_an_earlier_process_left_is_removed_if_its_deletes_were_sent() -> None:
+    rig = Rig()
+    rig.fill(make_entry(1))
+    rig.claims.adopted.add(DEAD)
+    rig.adoption.restarted([make_entry(1), make_entry(2)])
+    await wait_until(lambda: len(rig.store.pending) == 2)
+    rig.answer_all()
+    await rig.finish(DEAD)
+    assert rig.webhook.events == []
 
 
 async def test_a_process_without_connections_is_forgotten() -> None:
