@@ -22,6 +22,8 @@ from tests.support.nats import nats
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
 
+MANY, MANY_LEASE_MS = 3000, 5000
+
 
 def is_lost(call: Call) -> bool:
     return (call.json["code"], call.json["reason"]) == (1006, "gateway lost")
@@ -53,6 +55,32 @@ async def test_a_killed_node_that_never_returns_gets_its_deletes_from_another_no
         assert all(is_lost(call) for calls in deletes(stage).values() for call in calls)
         # Both have raced for them.
         assert sum("sending the DELETEs of its 100" in node.program.said() for node in others) == 1
+
+
+@pytest.mark.slow
+async def test_the_deletes_of_many_clients_are_sent_within_two_seconds_after_the_lease(
+    stage: Stage, tmp_path: Path
+) -> None:
+    lease_s = MANY_LEASE_MS / 1000
+    async with (
+        nats(tmp_path / "nats") as server,
+        cluster_nodes(stage, tmp_path, server.url, 3, cluster_lease=MANY_LEASE_MS) as (first, *others),
+    ):
+        names = [*await first.clients(MANY)]
+        await until_nats_has(server.url, *names)
+        await asyncio.sleep(lease_s)
+        first.program.kill()
+        start = asyncio.get_running_loop().time()
+        await wait_until(lambda: stage.backend.count("DELETE") >= 1)
+        began = asyncio.get_running_loop().time() - start
+        await until_deleted(stage, *names)
+        took = asyncio.get_running_loop().time() - start
+        print(f"\n{MANY} DELETEs {began:.1f} to {took:.1f} s after the kill, with a lease of {lease_s:g} s")
+        assert took < lease_s + 2
+        await until_nats_has(server.url)
+        assert_each_once(stage)
+        assert all(is_lost(call) for calls in deletes(stage).values() for call in calls)
+        assert sum(f"sending the DELETEs of its {MANY}" in node.program.said() for node in others) == 1
 
 
 async def test_a_node_that_is_started_again_sends_its_deletes_without_waiting_for_its_lease(
