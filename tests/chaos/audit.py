@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.absences import NO_ABSENCES, Absences
 from tests.chaos.fan_out_log import FanOutLog, Span
+from tests.chaos.link import Address
 
 LAST = 2**53 - 1
 """The number of the event `end`, the last one of a connection."""
@@ -27,6 +29,7 @@ class Life:
     connected, or `clean` (its Close 1000 was answered), `closed 1001` (closed by the gateway), `lost` (the connection
     ended), `left` (the client ended the connection) or `refused 403` (no 101). `received`: the kind and
     the number of each message, in order. `admitted_at`, `closing_at`: when it had its 101, and before it sent a Close.
+    `address`: of the node.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Life:
     received: list[tuple[str, int]] = field(default_factory=list)
     admitted_at: int = 0
     closing_at: int = 0
+    address: Address = ("", 0)
 
     @property
     def has_seen_all(self) -> bool:
@@ -63,14 +67,42 @@ def reports_loss(body: dict[str, Any]) -> bool:
 
 
 class Order:
-    """Checks the order: POST, messages, DELETE. Each follows the answer to the one before; repeats come at once."""
+    """Checks the order: POST, messages, DELETE. Each follows the answer to the one before; repeats come at once.
 
-    def __init__(self) -> None:
+    `late`: what came after a DELETE that reports a lost gateway, with its time. This is a fault unless the node was
+    absent. `is_cluster`: a node that was killed may come back, and repeat the DELETE with its own body.
+    """
+
+    def __init__(self, *, is_cluster: bool = False) -> None:
         self.faults: list[str] = []
+        self.late: list[tuple[int, str]] = []
+        self._is_cluster = is_cluster
+        self._is_lost = False
+        self._is_own_end = False
+        self._lost_at = 0
         self._last, self._method, self._is_taken = -1, "", True
 
-    def take(self, method: str, event: int, verdict: str, body: dict[str, Any] | None) -> None:
+    def take(self, method: str, event: int, verdict: str, body: dict[str, Any] | None, time: int = 0) -> None:
         """Check the next request. `body`: that of a DELETE."""
+        if self._is_lost and body is None:
+            self.late.append((time, f"{method} {event} came after the DELETE of a lost gateway"))
+        elif not (self._is_lost and self._is_cluster):
+            self._take(method, event, verdict, body)
+        else:
+            self._is_own_end = True
+        if body is not None and is_lost(body) and not self._is_lost:
+            self._is_lost, self._lost_at = True, time
+
+    def unexcused(self, connection_id: str, absences: Absences) -> list[str]:
+        """Return what came too late while the node was not absent.
+
+        A node that has not seen NATS acknowledge a connection delivers all messages and a DELETE of its own.
+        """
+        if self._is_own_end and absences.cover(connection_id, self._lost_at):
+            return []
+        return [fault for time, fault in self.late if not absences.cover(connection_id, time)]
+
+    def _take(self, method: str, event: int, verdict: str, body: dict[str, Any] | None) -> None:
         last, is_taken = self._last, verdict == "ok"
         if body is not None and event == LAST and not is_lost(body):
             event = body["messages_in"] + 1
@@ -94,7 +126,7 @@ class Order:
 class HostileAccount:
     """The connection of a hostile client, as the backend logged it. Only the order and the DELETE are checked."""
 
-    def __init__(self, client: str, name: str) -> None:
+    def __init__(self, client: str, name: str, *, is_cluster: bool = False) -> None:
         self.id = client
         self.name = name
         self.deletes: set[int] = set()
@@ -103,7 +135,7 @@ class HostileAccount:
         self.messages = 0
         self.groups: list[str] = []
         self.times: list[tuple[str, int]] = []
-        self._order = Order()
+        self._order = Order(is_cluster=is_cluster)
 
     def take(self, method: str, event: int, verdict: str, body: str, time: int) -> None:
         """Check the next request."""
@@ -116,12 +148,11 @@ class HostileAccount:
         if method == "DELETE":
             self.deletes.add(event)
             self.is_settled = self.is_settled or verdict == "ok"
-        self._order.take(method, event, verdict, json.loads(body) if method == "DELETE" else None)
+        self._order.take(method, event, verdict, json.loads(body) if method == "DELETE" else None, time)
 
-    @property
-    def faults(self) -> list[str]:
+    def faults(self, absences: Absences) -> list[str]:
         """Return the violations, as sentences."""
-        faults = self._order.faults[:3]
+        faults = [*self._order.faults, *self._order.unexcused(self.id, absences)][:3]
         if self.is_owed and not self.is_settled:
             faults.append("its DELETE is missing")
         if len(self.deletes) > 1:
@@ -133,7 +164,7 @@ class HostileAccount:
 class Account:
     """One connection, as the backend logged it. `refused`: the answer with its refusal was sent.
 
-    `times`: when each of `requests` arrived.
+    `times`: when each of `requests` arrived. `ends`: the number and the body of each DELETE.
     """
 
     id: str
@@ -141,6 +172,7 @@ class Account:
     requests: list[tuple[str, int, str]] = field(default_factory=list)
     bodies: dict[tuple[str, int], str] = field(default_factory=dict)
     times: list[int] = field(default_factory=list)
+    ends: list[tuple[int, str]] = field(default_factory=list)
     pushes: list[tuple[int, str]] = field(default_factory=list)
     push_spans: dict[int, Span] = field(default_factory=dict)
     refused: bool = False
@@ -169,15 +201,10 @@ class Account:
     def repeats(self) -> int:
         return len(self.requests) - len({event for _, event, _ in self.requests})
 
-    def delete_body(self, event: int) -> dict[str, Any]:
-        """Return the body of the DELETE of this number."""
-        body: dict[str, Any] = json.loads(self.bodies["DELETE", event])
-        return body
-
     @property
     def delete_bodies(self) -> list[tuple[int, dict[str, Any]]]:
-        """The number and the body of each DELETE."""
-        return [(event, self.delete_body(event)) for event in sorted(self.deletes)]
+        """The number and the body of each DELETE that differs from the others."""
+        return [(event, json.loads(body)) for event, body in dict.fromkeys(self.ends)]
 
     @property
     def reports_loss(self) -> bool:
@@ -186,10 +213,14 @@ class Account:
 
 
 class Ledger:
-    """The log of the backend, read line by line. In a log without times, the number of a line is its time."""
+    """The log of the backend, read line by line. In a log without times, the number of a line is its time.
 
-    def __init__(self) -> None:
+    `is_cluster`: whether the gateway is several nodes.
+    """
+
+    def __init__(self, *, is_cluster: bool = False) -> None:
         self.fan_out = FanOutLog()
+        self.is_cluster = is_cluster
         self._lines = 0
         self.accounts: dict[str, Account] = {}
         self.hostile: dict[str, HostileAccount] = {}
@@ -205,7 +236,7 @@ class Ledger:
                 continue
             word, client, number = words[0], words[1], number_of(words[2])
             if word not in ("PUSH", "REFUSED") and words[4].startswith(HOSTILE):
-                hostile = self.hostile.setdefault(client, HostileAccount(client, words[4]))
+                hostile = self.hostile.setdefault(client, HostileAccount(client, words[4], is_cluster=self.is_cluster))
                 hostile.take(word, number, words[3], " ".join(words[6:-1]), time)
                 continue
             account = self.accounts.setdefault(client, Account(client))
@@ -227,11 +258,16 @@ class Ledger:
         account.name = name
         if method == "PUT" and context != name:
             account.faults.append(f"the Ws-Context of {request} is {context}")
-        # After a kill, the same event may be repeated with the body of a lost gateway.
-        is_end = method == "DELETE" and event == LAST and is_lost(json.loads(body))
-        if account.bodies.setdefault((method, event), body) != body and not is_end:
+        before = account.bodies.setdefault((method, event), body)
+        if before != body and not (method == "DELETE" and event == LAST and self._may_differ(before, body)):
             account.faults.append(f"event {event} was repeated with another body")
         account.requests.append(request)
+        if method == "DELETE":
+            account.ends.append((event, body))
+
+    def _may_differ(self, before: str, body: str) -> bool:
+        """Return whether a DELETE may be repeated with another body: after a kill, one reports a lost gateway."""
+        return is_lost(json.loads(body)) or (self.is_cluster and is_lost(json.loads(before)))
 
     @property
     def unsettled(self) -> list[Account | HostileAccount]:
@@ -248,7 +284,9 @@ class Findings:
     counts: Counter[str]
 
 
-def audit(ledger: Ledger, lives: Iterable[Life], *, has_workers: bool = False) -> Findings:
+def audit(
+    ledger: Ledger, lives: Iterable[Life], *, has_workers: bool = False, absences: Absences = NO_ABSENCES
+) -> Findings:
     """Compare the log with `lives`. No connection may be left, and no request under way.
 
     `has_workers`: whether the gateway is several processes. Where one is killed, or does not answer another in time,
@@ -261,18 +299,19 @@ def audit(ledger: Ledger, lives: Iterable[Life], *, has_workers: bool = False) -
         if account.name in by_name:
             violations.append(f"{account.id}: {account.name} is {by_name[account.name].id} too")
         by_name[account.name] = account
-        faults = [*account.faults, *_order(account), *_deletes(account), *_contents(account)]
+        faults = [*account.faults, *_order(account, absences, is_cluster=ledger.is_cluster)]
+        faults += [*_deletes(account), *_contents(account)]
         violations += [f"{account.id} ({account.name}): {fault}" for fault in faults]
         _count(account, counts)
     for hostile in ledger.hostile.values():
-        violations += [f"{hostile.id} ({hostile.name}): {fault}" for fault in hostile.faults]
+        violations += [f"{hostile.id} ({hostile.name}): {fault}" for fault in hostile.faults(absences)]
         counts["hostile connections"] += 1
         counts["hostile messages"] += hostile.messages
         counts["DELETEs missing"] += hostile.is_owed and not hostile.is_settled
     for life in lives:
         account = by_name.get(life.name, Account("nobody"))
         faults = [*life.faults, *_delivered(life, account, counts), *_replies(life)]
-        faults += _pushes(life, account, has_workers=has_workers)
+        faults += _pushes(life, account, absences, has_workers=has_workers)
         violations += [f"{life.name} ({account.id}), {life.end}: {fault}" for fault in faults]
         counts["lives"] += 1
         counts[f"end: {life.end}"] += 1
@@ -294,11 +333,12 @@ def _count(account: Account, counts: Counter[str]) -> None:
         counts[f"pushes {status}"] += 1
 
 
-def _order(account: Account) -> list[str]:
-    order = Order()
-    for method, event, verdict in account.requests:
-        order.take(method, event, verdict, account.delete_body(event) if method == "DELETE" else None)
-    return order.faults
+def _order(account: Account, absences: Absences, *, is_cluster: bool) -> list[str]:
+    order = Order(is_cluster=is_cluster)
+    ends = iter(account.ends)
+    for (method, event, verdict), time in zip(account.requests, account.times, strict=True):
+        order.take(method, event, verdict, json.loads(next(ends)[1]) if method == "DELETE" else None, time)
+    return [*order.faults, *order.unexcused(account.id, absences)]
 
 
 def _deletes(account: Account) -> list[str]:
@@ -360,10 +400,11 @@ def _replies(life: Life) -> list[str]:
     return [] if life.replies == expected else [f"replies to {life.replies} arrived, but it asked in {life.asked}"]
 
 
-def _pushes(life: Life, account: Account, *, has_workers: bool) -> list[str]:
+def _pushes(life: Life, account: Account, absences: Absences, *, has_workers: bool) -> list[str]:
     """Check that pushes answered 200 arrive in order: all of them before a Close, otherwise all up to some point.
 
-    A push that is answered 410 may have arrived where the worker of its client was killed before it answered.
+    A push that is answered 410 may have arrived where the worker of its client was killed before it answered, or where
+    its node was declared dead, but was alive.
     """
     uncertain = {"unknown", "504"} if has_workers else {"unknown"}
     if has_workers and not life.has_seen_all:
@@ -376,7 +417,12 @@ def _pushes(life: Life, account: Account, *, has_workers: bool) -> list[str]:
     # A killed backend may not have logged its last push to a client.
     if len({number // 1_000_000 for number in unknown}) < len(unknown):
         faults.append(f"pushes arrived that were not logged: {unknown}")
-    refused = {number for number, status in account.pushes if status not in {"200", *uncertain}}
+    refused = {
+        number
+        for number, status in account.pushes
+        if status not in {"200", *uncertain}
+        and not (status == "410" and absences.find(account.id, account.push_spans[number]))
+    }
     if refused & set(life.pushes):
         faults.append(f"refused pushes arrived: {sorted(refused & set(life.pushes))}")
     unexpected = {status for _, status in account.pushes} - {"200", "410", "429", *uncertain}

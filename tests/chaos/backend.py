@@ -1,6 +1,9 @@
 """A backend that can be killed at any moment. It logs all requests and pushes to a file.
 
-    python -m tests.chaos.backend PORT GATEWAY-PORT LOG LIFE SEED
+    python -m tests.chaos.backend PORT GATEWAYS LOG LIFE SEED
+
+GATEWAYS is a list of addresses with commas. `WS_HOSTNAME` has to be the first one. The backend listens on CHAOS_HOST,
+or on 127.0.0.1.
 
 Each request is logged before it is answered, with one system call, so that the log survives a kill. The log is its only
 memory: after a start, it reads the connected clients from there. It also fails by itself: it answers late, with 503 or
@@ -25,14 +28,14 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
-from tests.chaos.link import Link
+from tests.chaos.link import Address, Link, parse
 from tests.chaos.publishers import Publishers, connect_groups
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"code":"OK"}'
@@ -137,10 +140,10 @@ class Request:
 
 
 class Backend:
-    def __init__(self, gateway: int, log: Log, life: int, chance: random.Random) -> None:
+    def __init__(self, gateways: Sequence[Address], log: Log, life: int, chance: random.Random) -> None:
         self.log = log
         self.chance = chance
-        self._gateway = gateway
+        self._gateways = gateways
         self._busy: set[str] = set()
         self._numbers = iter(range(life * 1_000_000, (life + 1) * 1_000_000))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +152,7 @@ class Backend:
         for _ in range(PUSHERS):
             self.do(self._push_for_ever())
         self.do(self._push_to_the_deaf())
-        publishers = Publishers(self._gateway, self.log.write, self.log.clients, self._numbers, self.chance)
+        publishers = Publishers(self._gateways, self.log.write, self.log.clients, self._numbers, self.chance)
         for each in publishers.start():
             self.do(each)
 
@@ -207,7 +210,7 @@ class Backend:
             self.log.clients.pop(client, None)
 
     async def _push_for_ever(self) -> None:
-        link = Link(self._gateway)
+        link = Link(self._gateways)
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / PUSH_PAUSE))
             if self.log.clients:
@@ -215,7 +218,7 @@ class Backend:
 
     async def _push_to_the_deaf(self) -> None:
         """Push to clients that never read; the answers are not logged."""
-        link = Link(self._gateway)
+        link = Link(self._gateways)
         while True:
             await asyncio.sleep(DEAF_PAUSE)
             if self.log.deaf:
@@ -225,7 +228,7 @@ class Backend:
 
     async def push_early(self, request: Request) -> None:
         """Push to a client that still waits for its 101."""
-        link = Link(self._gateway)
+        link = Link(self._gateways)
         try:
             await self.push(request.client, link)
         finally:
@@ -309,10 +312,11 @@ class Server(asyncio.Protocol):
         return json.dumps({"code": "OK", "context": name, **({"groups": groups} if groups else {})}).encode()
 
 
-async def main(port: int, gateway: int, log: str, life: int, seed: int) -> None:
+async def main(port: int, gateways: Sequence[Address], log: str, life: int, seed: int) -> None:
     chance = random.Random(seed * 1000 + life)
-    backend = Backend(gateway, Log(Path(log)), life, chance)
-    server = await asyncio.get_running_loop().create_server(lambda: Server(backend), "127.0.0.1", port, backlog=4096)
+    backend = Backend(gateways, Log(Path(log)), life, chance)
+    host = os.environ.get("CHAOS_HOST", "127.0.0.1")
+    server = await asyncio.get_running_loop().create_server(lambda: Server(backend), host, port, backlog=4096)
     backend.start()
     print("listening", flush=True)
     await server.serve_forever()
@@ -320,4 +324,4 @@ async def main(port: int, gateway: int, log: str, life: int, seed: int) -> None:
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
+        uvloop.run(main(int(sys.argv[1]), parse(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))

@@ -5,10 +5,12 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Sequence
 from random import Random
 from typing import cast
 
 from tests.chaos.audit import Life
+from tests.chaos.link import Address
 from tests.chaos.publishers import FLOOD, ROOMS
 from tests.support.clients import RESET, upgrade
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
@@ -180,10 +182,11 @@ class Client(asyncio.Protocol):
 class HonestClients:
     """Many clients, each of which connects again and again until `stop`."""
 
-    def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, addresses: Sequence[Address], seed: int, tls: ssl.SSLContext | None) -> None:
+        """`addresses`: of the gateway, which may change. Each connection chooses one."""
         self.lives: list[Life] = []
         self.refused_connects = 0
-        self._port = port
+        self._addresses = addresses
         self._seed = seed
         self._tls = tls
         self._is_stopping = False
@@ -203,6 +206,23 @@ class HonestClients:
         self._is_stopping = True
         await asyncio.gather(*self._tasks)
 
+    async def hold(self, number: int) -> list[Client]:
+        """Connect clients that stay; return them. There has to be somebody who accepts them."""
+        held: list[Client] = []
+        while len(held) < number:
+            self._waves += 1
+            life = Life(f"{self._waves}-quiet", address=self._addresses[len(held) % len(self._addresses)])
+            client = Client(life)
+            self.lives.append(life)
+            await self._connect(client, is_drowsy=False)
+            # The backend refuses some.
+            if await asyncio.wait_for(asyncio.shield(client.status), TIMEOUT_S) == 101:
+                held.append(client)
+            else:
+                client.leave()
+                await client.ended.wait()
+        return held
+
     def check(self) -> None:
         """Raise the exception of a failed client."""
         for task in self._tasks:
@@ -216,7 +236,8 @@ class HonestClients:
         number = 0
         while not self._is_stopping:
             number += 1
-            life = Life(f"{name}-{number}")
+            address = chance.choice(self._addresses)
+            life = Life(f"{name}-{number}", address=address)
             client = Client(life)
             is_drowsy = chance.random() < DROWSY_SHARE
             try:
@@ -241,7 +262,7 @@ class HonestClients:
             if is_drowsy:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, DROWSY_SEGMENT)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DROWSY_BUFFER)
-            await loop.sock_connect(sock, ("127.0.0.1", self._port))
+            await loop.sock_connect(sock, client.life.address)
         except BaseException:
             sock.close()
             raise

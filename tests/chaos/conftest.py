@@ -13,10 +13,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-hostile", type=int, default=48, help="how many hostile connections there are at a time")
     group.addoption("--chaos-tls", action="store_true", help="clients and pushes use TLS")
     group.addoption("--chaos-workers", type=int, default=1, help="how many workers the gateway has")
+    group.addoption("--chaos-nodes", type=int, default=1, help="how many nodes the cluster has; 1: no cluster")
     group.addoption("--chaos-seed", type=int, help="repeat the choices of an earlier run")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not collect the chaos test without `--chaos-seconds`."""
-    is_chaos = collection_path.name == "test_chaos.py"
-    return True if is_chaos and not config.getoption("--chaos-seconds", None) else None
+    """Do not collect the chaos tests without `--chaos-seconds`; collect those of a cluster with `--chaos-nodes`."""
+    if collection_path.name not in ("test_chaos.py", "test_cluster_chaos.py"):
+        return None
+    is_cluster = config.getoption("--chaos-nodes", 1) > 1
+    is_asked_for = config.getoption("--chaos-seconds", None) and is_cluster == ("cluster" in collection_path.name)
+    return None if is_asked_for else True

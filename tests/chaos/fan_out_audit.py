@@ -40,12 +40,16 @@ The rules
    no Close but 1013. Who is `gone`, or answered 410, was not certainly connected.
 7. Each request is answered in time, by one of the documented statuses.
 
+The clients of a node that was absent (absences.py) are exempt from rules 3, 5 and 6 at that time, and what was sent to
+them meanwhile may have been carried out at its end.
+
 Hostile clients are members too, but keep no records: they only widen what `sent` may be.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from tests.chaos.absences import NO_ABSENCES, Absences
 from tests.chaos.audit import Account, Findings, Ledger, Life
 from tests.chaos.fan_out_log import NEVER, Operation, Span
 from tests.chaos.recipients import Recipient, find_recipients
@@ -57,21 +61,23 @@ BUCKET = 10**9
 """Nanoseconds. Recipients are looked up by the seconds in which they were there."""
 
 
-def audit_fan_out(ledger: Ledger, lives: Iterable[Life], *, has_workers: bool = False) -> Findings:
+def audit_fan_out(
+    ledger: Ledger, lives: Iterable[Life], *, has_workers: bool = False, absences: Absences = NO_ABSENCES
+) -> Findings:
     """Compare the log with `lives`. No connection may be left, and no request under way."""
-    return _FanOutAudit(ledger, lives, has_workers=has_workers).run()
+    return _FanOutAudit(ledger, lives, absences, has_workers=has_workers).run()
 
 
 class _FanOutAudit:
     """`has_workers`: whether the gateway is several processes, each of which may have been killed."""
 
-    def __init__(self, ledger: Ledger, lives: Iterable[Life], *, has_workers: bool) -> None:
+    def __init__(self, ledger: Ledger, lives: Iterable[Life], absences: Absences, *, has_workers: bool) -> None:
         self._has_workers = has_workers
         self._log = ledger.fan_out
         self._counts: Counter[str] = Counter()
         self._violations: list[str] = []
         self._accounts = ledger.accounts
-        self._recipients = find_recipients(ledger, lives)
+        self._recipients = find_recipients(ledger, lives, absences)
         self._receivers: dict[int, list[Recipient]] = {}
         self._buckets: dict[tuple[str, int], list[Recipient]] = {}
 
@@ -121,6 +127,7 @@ class _FanOutAudit:
             if span is None:
                 faults.append(f"{kind} {number} arrived, but it was never sent to it")
                 continue
+            span = recipient.widen(span)
             if span.end < latest:
                 faults.append(f"{kind} {number} arrived after {' '.join(map(str, latest_message))}, which came later")
             if span.begin > latest:
@@ -199,11 +206,12 @@ class _FanOutAudit:
         for each in self._candidates(operation):
             if each.id in got or each.id in slow or each.id in operation.excluded:
                 continue
-            if each.may_have_lost(span) and self._is_possible(each, operation):
+            may_have_lost = each.may_have_lost(span) or each.is_absent(span)
+            if may_have_lost and self._is_possible(each, operation):
                 uncertain += 1
             elif operation.is_complete and each.is_there(span) and each.membership(operation.group).is_certain(span):
                 self._add(operation, f"it did not reach {each.id}, which was a member and stayed")
-        counted = [each for each in receivers if not self._has_workers or each.stayed_until > span.end]
+        counted = [each for each in receivers if not self._has_workers or each.has_stayed(span)]
         if operation.is_complete and sent < len(counted):
             self._add(operation, f"sent is {sent}, but {len(counted)} clients received it")
         if sent > len(receivers) + uncertain:
@@ -218,9 +226,8 @@ class _FanOutAudit:
         )
 
     def _is_possible(self, recipient: Recipient, operation: Operation) -> bool:
-        return recipient.may_be_there(operation.span) and recipient.membership(operation.group).is_possible(
-            operation.span
-        )
+        span = recipient.widen(operation.span)
+        return recipient.may_be_there(span) and recipient.membership(operation.group).is_possible(span)
 
     # One SEND.
 
@@ -251,12 +258,13 @@ class _FanOutAudit:
 
     def _check_send_to(self, operation: Operation, recipient: Recipient, got: int, sent: int) -> None:
         """Check what one client received: `got` of the messages, `sent` by the answer."""
-        stayed = recipient.stayed_until > operation.end
+        stayed = recipient.has_stayed(operation.span)
         if operation.is_refused and got:
             self._add(operation, f"it was refused, but reached {recipient.id}")
         if not operation.is_complete:
             return
-        if got < sent and (stayed or recipient.has_seen_all):
+        has_seen_all = recipient.has_seen_all and not recipient.is_absent(operation.span)
+        if got < sent and (stayed or has_seen_all):
             self._add(operation, f"{recipient.id} received {got} messages, but {sent} were sent")
         if got > sent and (stayed or not self._has_workers):
             self._add(operation, f"{recipient.id} received {got} messages, but only {sent} were sent")
@@ -267,8 +275,9 @@ class _FanOutAudit:
         times = [operation.begin for operation in self._log.operations.values()]
         last = max(times, default=0) // BUCKET
         for recipient in self._recipients.values():
+            gone = recipient.widen(Span(recipient.gone, recipient.gone)).end
             for group in recipient.memberships:
-                for second in range(recipient.since // BUCKET, min(recipient.gone // BUCKET, last) + 1):
+                for second in range(recipient.since // BUCKET, min(gone // BUCKET, last) + 1):
                     self._buckets.setdefault((group, second), []).append(recipient)
 
     def _candidates(self, operation: Operation) -> Iterator[Recipient]:

@@ -8,13 +8,14 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from random import Random
 from typing import cast
 
+from tests.chaos.link import Address
 from tests.support.clients import RESET, upgrade
 from tests.support.frames import PING, TEXT, frame
 
@@ -119,13 +120,14 @@ class HalfClosedTls(Connection):
 class HostileClients:
     """All hostile clients: a number of connections at a time, of all kinds in turn, until `stop`."""
 
-    def __init__(self, port: int, seed: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, addresses: Sequence[Address], seed: int, tls: ssl.SSLContext | None) -> None:
+        """`addresses`: of the gateway, which may change. Each connection chooses one."""
         self.counts: Counter[str] = Counter()
         self.live: list[str] = []
         """Ids of some connections that were open recently."""
         self._is_stopping = False
         self._numbers = count()
-        self._port = port
+        self._addresses = addresses
         self._seed = seed
         self._tls = tls
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,7 +160,7 @@ class HostileClients:
             name = f"hostile-{kind}-{next(self._numbers)}"
             made = partial(HalfClosedTls, name, self._tls) if kind == "halftls" and self._tls else None
             try:
-                connection = await self.connect(kind, made)
+                connection = await self.connect(chance.choice(self._addresses), kind, made)
             except OSError:
                 continue
             self.counts[kind] += 1
@@ -169,11 +171,11 @@ class HostileClients:
             finally:
                 connection.reset() if chance.random() < 0.5 else connection.transport.abort()
 
-    async def connect(self, kind: str, make: Callable[[], Connection] | None) -> Connection:
+    async def connect(self, address: Address, kind: str, make: Callable[[], Connection] | None) -> Connection:
         loop = asyncio.get_running_loop()
         tls = None if kind == "halftls" else self._tls
         _, connection = await loop.create_connection(
-            make or (lambda: Connection(is_deaf=kind == "deaf")), "127.0.0.1", self._port, ssl=tls
+            make or (lambda: Connection(is_deaf=kind == "deaf")), *address, ssl=tls
         )
         return connection
 

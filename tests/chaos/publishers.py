@@ -1,6 +1,6 @@
 """The part of the backend that speaks to many clients: publishes, `POST /send`, joins and leaves by REST.
 
-Each publisher waits for the answer to its request before it sends the next, over a connection of its own. The log has
+Each publisher waits for the answer to its request before it sends the next, over connections of its own. The log has
 a line before each request is sent, and one after its answer has arrived:
 
     PUBLISH NUMBER GROUP QUERY        group "*" is `PUT /connections`, query "-" is none
@@ -14,10 +14,10 @@ import base64
 import json
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from random import Random
 
-from tests.chaos.link import Link
+from tests.chaos.link import Address, Link, show
 
 ROOMS = [f"room.{number}" for number in range(6)]
 FLOOD = "flood"
@@ -49,13 +49,13 @@ class Publishers:
 
     def __init__(
         self,
-        gateway: int,
+        gateways: Sequence[Address],
         write: Callable[..., None],
         clients: Mapping[str, str],
         numbers: Iterator[int],
         chance: Random,
     ) -> None:
-        self._gateway = gateway
+        self._gateways = gateways
         self._write = write
         self._clients = clients
         self._numbers = numbers
@@ -72,7 +72,7 @@ class Publishers:
         ]
 
     async def _repeat(self, act: Callable[[Link], Coroutine[object, object, None]], pause: float) -> None:
-        link = Link(self._gateway)
+        link = Link(self._gateways)
         while True:
             await asyncio.sleep(self._chance.expovariate(1 / pause))
             if self._percent(RECONNECT_PERCENT):
@@ -118,7 +118,7 @@ class Publishers:
 
     def _message(self, number: int, recipients: list[str]) -> str:
         text = f"s {number} {EVERYONE} {'.' * 10}"
-        to = [f"http://127.0.0.1:{self._gateway}/{each}" if self._percent(30) else each for each in recipients]
+        to = [f"http://{show(self._gateways[0])}/{each}" if self._percent(30) else each for each in recipients]
         if self._percent(70):
             return json.dumps({"to": to, "text": text})
         return json.dumps({"to": to, "base64": base64.b64encode(text.encode()).decode()})

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tests.chaos.absences import NO_ABSENCES, Absences
 from tests.chaos.audit import SEEN, Account, HostileAccount, Ledger, Life
 from tests.chaos.fan_out_log import NEVER, FanOutLog, Span
 
@@ -46,6 +47,7 @@ class Recipient:
     """
 
     def __init__(self, connection_id: str, life: Life | None, since: int, gone: int) -> None:
+        self.absences = NO_ABSENCES
         self.id = connection_id
         self.life = life
         self.since = since
@@ -65,24 +67,44 @@ class Recipient:
         membership = self.memberships.setdefault(group, Membership())
         (membership.joins if joins else membership.leaves).append(span)
 
+    def widen(self, span: Span) -> Span:
+        """Return when a request was carried out for this client. A node that was absent does that later."""
+        absence = self.absences.find(self.id, span)
+        return span if absence is None else Span(span.begin, max(span.end, absence.end))
+
+    def is_absent(self, span: Span) -> bool:
+        """Return whether its node may have counted as dead at some point of `span`, although the client was there."""
+        return self.absences.find(self.id, span) is not None
+
     def may_be_there(self, span: Span) -> bool:
-        return self.since <= span.end and span.begin <= self.gone
+        return self.since <= span.end and (span.begin <= self.gone or self.is_absent(span))
 
     def is_there(self, span: Span) -> bool:
-        """Return whether it was certainly connected throughout `span`."""
-        return self.life is not None and 0 < self.life.admitted_at < span.begin and span.end < self.stayed_until
+        """Return whether it was certainly connected throughout `span`, for all nodes."""
+        return (
+            self.life is not None
+            and 0 < self.life.admitted_at < span.begin
+            and span.end < self.stayed_until
+            and not self.is_absent(span)
+        )
+
+    def has_stayed(self, span: Span) -> bool:
+        """Return whether it was certainly there after `span`, so that it counts as reached if it received a message."""
+        return self.stayed_until > span.end and not self.is_absent(span)
 
     def may_have_lost(self, span: Span) -> bool:
         """Return whether it may have been sent a message in `span` that did not arrive."""
-        return not self.has_seen_all and span.end >= self.stayed_until
+        return not self.has_seen_all and not self.has_stayed(span)
 
 
-def find_recipients(ledger: Ledger, lives: Iterable[Life]) -> dict[str, Recipient]:
+def find_recipients(ledger: Ledger, lives: Iterable[Life], absences: Absences = NO_ABSENCES) -> dict[str, Recipient]:
     """Return all connections in the log, by their ids, with their memberships."""
     by_name = {life.name: life for life in lives}
     recipients = {each.id: _recipient(each, by_name.get(each.name)) for each in ledger.accounts.values()}
     for hostile in ledger.hostile.values():
         recipients[hostile.id] = _hostile_recipient(hostile)
+    for recipient in recipients.values():
+        recipient.absences = absences
     _add_requests(recipients, ledger.fan_out)
     return recipients
 

@@ -11,30 +11,21 @@ import asyncio
 import json
 import pickle
 import random
-import shutil
-import sqlite3
 import ssl
-import sys
 import urllib.request
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.audit import Findings, Ledger, audit
-from tests.chaos.clients import HonestClients
 from tests.chaos.fan_out_audit import audit_fan_out
-from tests.chaos.hostile import HostileClients
+from tests.chaos.run import SETTINGS, ChaosRun, Load, UnsettledError, count, count_in_use, table, tracebacks
 from tests.chaos.workers import Workers, wait_for_end
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.ports import port_for_restarts
-from tests.support.program import Program, gateway_program, has_flag
-
-SETTLE_TIMEOUT_S = 45.0
-"""Seconds within which all DELETEs have to be sent. Retries are up to ten seconds apart."""
+from tests.support.program import gateway_program, has_flag
 
 MAX_GROWTH_BYTES = 5 * 1024 * 1024
 """Bytes by which the gateway may grow in the third phase. After some thousands of connections, its memory varies by
@@ -46,18 +37,6 @@ PHASES = (0.5, 0.25, 0.25)
 
 WARM_UP_S = 12
 """The shortest second phase in seconds: enough for the gateway's memory to reach its level."""
-
-SETTINGS = {
-    "api_timeout": 1500,
-    "api_retry": 3000,
-    "api_connections": 64,
-    "ws_timeout": 4000,
-    "handshake_timeout": 4000,
-    "drain_timeout": 1000,
-    # Less than the flood sends to a client that does not read for a second.
-    "send_buffer": 131_072,
-}
-
 
 MAX_MEMORY = 64 * 1024 * 1024
 """`MAX_MEMORY` of the gateway in bytes, if it has this setting."""
@@ -72,76 +51,44 @@ SAMPLE_INTERVAL_S = 0.1
 """Seconds between two samples of the gateway's memory."""
 
 
-class UnsettledError(Exception):
-    """DELETEs are still owed after the timeout; the audit lists them."""
+class GatewayRun(ChaosRun):
+    """A run with one gateway, which may have several workers."""
 
-
-class ChaosRun:
-    """One run: the gateway, the backend, their clients, and the faults that are injected."""
-
-    def __init__(self, folder: Path, clients: int, hostile: int, seed: int, *, tls: bool, workers: int) -> None:
-        self.chance = random.Random(seed)
-        self.counts: Counter[str] = Counter()
-        self.fan_out: Counter[str] = Counter()
-        self.ledger = Ledger()
+    def __init__(self, folder: Path, load: Load, *, tls: bool, workers: int) -> None:
         self.peak = 0
-        self._clients = clients
-        self._hostile = hostile
-        self._folder = folder
-        self._seed = seed
         gateway, backend = port_for_restarts(), port_for_restarts()
         self._port = gateway
-        self._log = folder / "backend-log"
-        self._read = 0
-        self.journal = folder / "journal"
-        command = [sys.executable, "-m", "tests.chaos.backend", str(backend), str(gateway), str(self._log)]
         self._tls: ssl.SSLContext | None = None
+        self.journal = folder / "journal"
         settings: dict[str, object] = {**SETTINGS, "journal": self.journal}
-        environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {}
         if tls:
             authority = CertificateAuthority(folder)
             settings |= authority.issue()
             self._tls = authority.client()
             environment["CHAOS_CA"] = str(authority.path)
+        super().__init__(folder, load, [("127.0.0.1", gateway)], ledger=Ledger(), tls=self._tls)
         self.is_bounded = has_flag("--max-memory")
         if self.is_bounded:
             settings["max_memory"] = MAX_MEMORY * workers
         if workers > 1:
             assert has_flag("--workers"), "this gateway has no workers"
             settings["workers"] = workers
-        self.backend = Program(command, folder / "backend.log", environment)
+        self.make_backend(backend, self.addresses, environment)
         self.gateway = gateway_program(f"127.0.0.1:{backend}/hook", gateway, folder / "gateway.log", settings)
         self.workers = Workers(self.gateway, workers)
-        self.honest = HonestClients(gateway, seed, self._tls)
-        self.hostile = HostileClients(gateway, seed, self._tls)
-
-    async def start_backend(self) -> None:
-        await self.backend.start(str(self.backend.runs + 1), str(self._seed))
 
     # Faults.
-
-    async def kill_backend(self) -> None:
-        self.counts["kills of the backend"] += 1
-        self.backend.kill()
-        await self._pause(0, 1)
-        await self.start_backend()
-
-    async def kill_backend_for_long(self) -> None:
-        """Keep the backend down for longer than messages are retried, so that clients are closed."""
-        self.counts["kills of the backend"] += 1
-        self.backend.kill()
-        await self._pause(3.5, 4)
-        await self.start_backend()
 
     async def kill_gateway(self) -> None:
         self.counts["kills of the gateway"] += 1
         self.workers.kill()
-        await self._pause(0, 0.3)
+        await self.pause(0, 0.3)
         await self.gateway.start()
         while self.chance.random() < 0.3:
             # Once more, during the recovery.
             self.counts["kills of the gateway"] += 1
-            await self._pause(0, 0.1)
+            await self.pause(0, 0.1)
             self.workers.kill()
             await self.gateway.start()
 
@@ -149,7 +96,7 @@ class ChaosRun:
         """Kill some workers, one soon after another or at once. The supervisor starts their successors."""
         for _ in range(self.chance.randrange(2, 8)):
             self.counts["kills of single workers"] += self.workers.kill_some(self.chance)
-            await self._pause(0, 1)
+            await self.pause(0, 1)
 
     async def kill_supervisor(self) -> None:
         """Kill the supervisor: its workers drain. It is started again at once, or when they have ended."""
@@ -165,7 +112,7 @@ class ChaosRun:
         self.gateway.terminate()
         if self.chance.random() < 0.3:
             self.counts["kills of the gateway"] += 1
-            await self._pause(0, 1)
+            await self.pause(0, 1)
             self.workers.kill()
         else:
             status = await self.gateway.wait()
@@ -176,41 +123,17 @@ class ChaosRun:
         """Kill the backend; kill or stop the gateway after a while, so that it has many events to journal."""
         self.counts["kills of the backend"] += 1
         self.backend.kill()
-        await self._pause(0, 1)
-        await self.chance.choice((ChaosRun.kill_gateway, ChaosRun.stop_gateway))(self)
-        await self._pause(0, 0.5)
+        await self.pause(0, 1)
+        await self.chance.choice((GatewayRun.kill_gateway, GatewayRun.stop_gateway))(self)
+        await self.pause(0, 0.5)
         await self.start_backend()
-
-    async def _pause(self, least: float, most: float) -> None:
-        await asyncio.sleep(self.chance.uniform(least, most))
 
     # Phases.
 
-    async def phase(self, seconds: float, *faults: "Callable[[ChaosRun], Awaitable[None]]") -> None:
-        """Run clients for `seconds` and inject each fault at least once; then wait until nothing is under way."""
-        loop = asyncio.get_running_loop()
-        self.honest.start(self._clients)
-        self.hostile.start(self._hostile)
-        watching = asyncio.ensure_future(self._watch())
-        end = loop.time() + seconds
-        first = self.chance.sample(sorted(set(faults), key=lambda fault: fault.__name__), len(set(faults)))
-        while first or loop.time() < end:
-            await self._pause(0.2, 1.2)
-            self.honest.check()
-            self.hostile.check()
-            if watching.done():
-                watching.result()
-            fault = first.pop() if first else self.chance.choice(faults)
-            await fault(self)
-            assert self.gateway.is_up, (
-                f"the gateway ended by itself after {fault.__name__}: {self.gateway.said()[-2000:]}"
-            )
-        await self.honest.stop()
-        await self.hostile.stop()
-        watching.cancel()
-        await self._settle()
+    def check_up(self, fault: str) -> None:
+        assert self.gateway.is_up, f"the gateway ended by itself after {fault}: {self.gateway.said()[-2000:]}"
 
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
         """Record the gateway's peak memory, and ids of clients for hostile pushes."""
         turns = 0
         while True:
@@ -222,21 +145,7 @@ class ChaosRun:
                     self.hostile.live = [each["id"] for each in listed["connections"]]
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
-    async def _settle(self) -> None:
-        # Reading the log of a long phase takes a while, so it is done before the deadline is set.
-        self._read_log()
-        deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_S
-        while not await self._is_settled():
-            if asyncio.get_running_loop().time() > deadline:
-                raise UnsettledError
-            await asyncio.sleep(0.1)
-        # Wait for wrong repetitions.
-        await asyncio.sleep(0.5)
-
-    async def _is_settled(self) -> bool:
-        """Return whether no DELETE is owed, no client is connected, and the journal is empty."""
-        if self._read_log().unsettled:
-            return False
+    async def is_idle(self) -> bool:
         return not (await asyncio.to_thread(self._connected) or self._journaled())
 
     def _connected(self) -> int:
@@ -262,25 +171,7 @@ class ChaosRun:
 
     def _journaled(self) -> int:
         """Return the number of entries in copies of the journals, because the journals themselves are locked."""
-        copy = self._folder / "copy"
-        total = 0
-        for journal in self._journals:
-            copy.unlink(missing_ok=True)
-            for suffix in ("", "-wal"):
-                shutil.copy(f"{journal}{suffix}", f"{copy}{suffix}")
-            total += count(copy)
-        return total
-
-    def _read_log(self) -> Ledger:
-        with self._log.open("rb") as file:
-            file.seek(self._read)
-            # Line by line, because hostile clients make the log long.
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read += len(line)
-                self.ledger.read([line[:-1].decode()])
-        return self.ledger
+        return sum(count_in_use(journal, self._folder / "copy") for journal in self._journals)
 
     async def end(self) -> Findings:
         """Stop the gateway by a signal, and audit the log."""
@@ -288,7 +179,7 @@ class ChaosRun:
         status = await self.gateway.wait()
         self.backend.kill()
         has_workers = self.workers.number > 1
-        findings = audit(self._read_log(), self.honest.lives, has_workers=has_workers)
+        findings = audit(self.read_log(), self.honest.lives, has_workers=has_workers)
         # For a later look: the audit can be repeated with this and the log.
         (self._folder / "lives").write_bytes(pickle.dumps(self.honest.lives))
         fan_out = audit_fan_out(self.ledger, self.honest.lives, has_workers=has_workers)
@@ -301,31 +192,21 @@ class ChaosRun:
         allowed = MAX_MEMORY * self.workers.number
         if self.is_bounded and self.peak > allowed * MEMORY_SLACK:
             findings.violations.append(f"the gateway used {self.peak} bytes of memory; MAX_MEMORY is {allowed}")
-        for program in (self.gateway, self.backend):
-            output = program.said()
-            if "Traceback" in output:
-                findings.violations.append("a traceback: " + output[output.index("Traceback") :][:3000])
+        findings.violations += tracebacks(self.gateway, self.backend)
         return findings
 
 
-def count(journal: Path) -> int:
-    """Return the number of connections in a journal that no process has open."""
-    with closing(sqlite3.connect(journal)) as connection:
-        number: int = connection.execute("SELECT count(*) FROM connections").fetchone()[0]
-        return number
-
-
-BACKEND_FAULTS = [*[ChaosRun.kill_backend] * 8, ChaosRun.kill_backend_for_long]
+BACKEND_FAULTS = [*[GatewayRun.kill_backend] * 8, GatewayRun.kill_backend_for_long]
 FAULTS = [
     *BACKEND_FAULTS,
-    *[ChaosRun.kill_gateway] * 7,
-    *[ChaosRun.stop_gateway] * 3,
-    *[ChaosRun.kill_both] * 2,
+    *[GatewayRun.kill_gateway] * 7,
+    *[GatewayRun.stop_gateway] * 3,
+    *[GatewayRun.kill_both] * 2,
 ]
-WORKER_FAULTS = [*FAULTS, *[ChaosRun.kill_workers] * 16, ChaosRun.kill_supervisor]
+WORKER_FAULTS = [*FAULTS, *[GatewayRun.kill_workers] * 16, GatewayRun.kill_supervisor]
 
 
-async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, int]:
+async def run_chaos(run: GatewayRun, seconds: float) -> tuple[Findings, int, int, int]:
     """Return the findings, the gateway's memory before and after the third phase, and the number of clients in it."""
     try:
         await run.start_backend()
@@ -343,49 +224,21 @@ async def run_chaos(run: ChaosRun, seconds: float) -> tuple[Findings, int, int, 
         run.backend.kill()
 
 
-def table(run: ChaosRun, findings: Findings, before: int, after: int) -> str:
-    """Return a summary for people."""
-    counts = findings.counts + run.counts
-    rows = [
-        ("connections", counts["lives"]),
-        *[(f"  {name[5:]}", number) for name, number in sorted(counts.items()) if name.startswith("end: ")],
-        ("  connects while no gateway listened", run.honest.refused_connects),
-        ("messages sent by clients", counts["sent"]),
-        ("  in the backend's log", counts["taken"]),
-        ("  replies received", counts["replies"]),
-        *[(name, number) for name, number in sorted(counts.items()) if name.startswith("pushes")],
-        *[(name, run.counts[name]) for name in sorted(run.counts)],
-        ("requests to the backend", counts["requests"]),
-        ("  repeats, each with its ce-id", counts["repeats"]),
-        ("lost, known to the client or reported", counts["messages lost, reported"]),
-        ("cut off by their own client", counts["messages cut off by their client"]),
-        ("lost, unreported", counts["messages lost, unreported"]),
-        ("accepted POSTs", counts["accepted"]),
-        ("  DELETEs, by ce-id", counts["DELETEs"]),
-        ("    sent by a later gateway for a lost one", counts["DELETEs of a lost gateway"]),
-        ("  DELETEs missing", counts["DELETEs missing"]),
-        *sorted(run.fan_out.items()),
-        ("hostile connections", sum(run.hostile.counts.values())),
-        *[(f"  {name}", number) for name, number in sorted(run.hostile.counts.items())],
-        ("  known to the backend", counts["hostile connections"]),
-        ("  their messages, including repeats", counts["hostile messages"]),
-        ("memory before and after the third phase (KiB)", f"{before >> 10} {after >> 10}"),
-        ("  peak, resident (KiB)", run.peak >> 10),
-        ("  MAX_MEMORY (KiB)", MAX_MEMORY * run.workers.number >> 10 if run.is_bounded else "none"),
-        ("violations", len(findings.violations)),
-    ]
-    return "\n".join(f"{name:48}{number:>12}" for name, number in rows)
-
-
 def test_every_promise_is_kept_through_kills_and_restarts(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     seconds = pytestconfig.getoption("--chaos-seconds")
     seed = pytestconfig.getoption("--chaos-seed") or random.randrange(1, 10**6)
     clients, hostile = pytestconfig.getoption("--chaos-clients"), pytestconfig.getoption("--chaos-hostile")
     workers = pytestconfig.getoption("--chaos-workers")
-    run = ChaosRun(tmp_path, clients, hostile, seed, tls=pytestconfig.getoption("--chaos-tls"), workers=workers)
+    load = Load(clients, hostile, seed)
+    run = GatewayRun(tmp_path, load, tls=pytestconfig.getoption("--chaos-tls"), workers=workers)
     print(f"\nchaos for {seconds:g} s and until all is settled, --chaos-seed {seed}, in {tmp_path}", flush=True)
     findings, before, after, came = asyncio.run(run_chaos(run, seconds))
-    print(table(run, findings, before, after), flush=True)
+    memory = [
+        ("memory before and after the third phase (KiB)", f"{before >> 10} {after >> 10}"),
+        ("  peak, resident (KiB)", run.peak >> 10),
+        ("  MAX_MEMORY (KiB)", MAX_MEMORY * run.workers.number >> 10 if run.is_bounded else "none"),
+    ]
+    print(table(run, findings, memory), flush=True)
     assert not findings.violations, "\n".join(findings.violations[:50])
     assert after - before < MAX_GROWTH_BYTES * workers, (
         f"the gateway grew by {after - before} bytes during {came} connections"
