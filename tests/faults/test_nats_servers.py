@@ -14,7 +14,7 @@ from tests.support.cluster import cluster_nodes, deletes
 from tests.support.cluster_load import load
 from tests.support.nats import nats_bus, nats_cluster
 from tests.support.stage import Stage
-from wsaas.membership.bucket import Bucket, BucketError
+from wsaas.membership.bucket import LONG_HISTORY, Bucket, BucketError
 from wsaas.membership.bus import Ack, OnAck
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster_slow]
@@ -109,7 +109,7 @@ class Keys:
 @pytest.mark.usefixtures("stage")
 async def test_what_was_removed_does_not_come_back_when_servers_are_killed(tmp_path: Path) -> None:
     async with nats_cluster(tmp_path) as cluster, nats_bus(cluster.url) as bus:
-        bucket = Bucket(bus, "wsaas-connections")
+        bucket = Bucket(bus, "wsaas-connections", LONG_HISTORY)
         await bucket.set_up()
         keys = Keys(bucket)
         try:

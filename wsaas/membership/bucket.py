@@ -17,10 +17,12 @@ MARKER_TTL_S: Final = 10
 PURGE_TTL_S: Final = 1
 """Seconds for which NATS keeps the marker of an entry that was purged. After that, nothing of it is left."""
 
-HISTORY: Final = 64
-"""Maximum number of values of a key that NATS keeps. Only the last one counts, but with a history of 1, NATS notes
-nowhere that it has dropped the value before a marker: when it is killed after the marker has ended, such values of the
-last two minutes are there again. What exceeds the history is lost to the same fault."""
+LONG_HISTORY: Final = 64
+"""Maximum number of values of a key in a bucket whose entries must not return after their removal.
+
+With a history of 1, NATS drops the value as soon as it stores the marker of a purge, and notes nowhere that it has.
+When it is killed after the marker has ended, values of the last two minutes are there again.
+"""
 
 PARALLEL_READS: Final = 64
 """Maximum number of values that are read at the same time."""
@@ -57,9 +59,13 @@ class Entry(NamedTuple):
 class Bucket:
     """The bucket `name`. Methods that are awaited raise `BucketError` without an answer."""
 
-    def __init__(self, bus: Bus, name: str) -> None:
-        """Use `bus`. Call `set_up` before anything else, unless another process has."""
+    def __init__(self, bus: Bus, name: str, history: int = 1) -> None:
+        """Use `bus`. Call `set_up` before anything else, unless another process has.
+
+        `history`: how many values of a key NATS keeps. Only with 1, watches see that the life of an entry is over.
+        """
         self._bus = bus
+        self._history = history
         self._start = f"$KV.{name}."
         self.name = name
         self.stream = f"KV_{name}"
@@ -188,13 +194,14 @@ class Bucket:
             "subjects": [f"{self._start}>"],
             "storage": "file",
             "discard": "new",
-            "max_msgs_per_subject": HISTORY,
+            "max_msgs_per_subject": self._history,
             "allow_direct": True,
             "allow_msg_ttl": True,
             "allow_rollup_hdrs": True,
             "deny_delete": True,
-            "subject_delete_marker_ttl": MARKER_TTL_S * _NANOSECONDS,
         }
+        if self._history == 1:
+            config["subject_delete_marker_ttl"] = MARKER_TTL_S * _NANOSECONDS
         try:
             return await self._create_with({**config, "num_replicas": 3})
         except BucketError as error:
@@ -218,8 +225,8 @@ class Bucket:
             for name, is_right in {
                 "allow_msg_ttl": config.get("allow_msg_ttl"),
                 "allow_rollup_hdrs": config.get("allow_rollup_hdrs"),
-                "subject_delete_marker_ttl": config.get("subject_delete_marker_ttl"),
-                "max_msgs_per_subject": config.get("max_msgs_per_subject") == HISTORY,
+                "subject_delete_marker_ttl": config.get("subject_delete_marker_ttl") or self._history > 1,
+                "max_msgs_per_subject": config.get("max_msgs_per_subject") == self._history,
                 "max_age": not config.get("max_age"),
             }.items()
             if not is_right

@@ -8,7 +8,7 @@ from typing import Final
 from wsaas.clock import Clock
 from wsaas.log import logger
 from wsaas.log.wording import counted
-from wsaas.membership.bucket import Bucket, BucketError, Entry
+from wsaas.membership.bucket import LONG_HISTORY, Bucket, BucketError, Entry
 from wsaas.membership.bucket_watch import BucketWatch
 from wsaas.membership.bus import Bus
 from wsaas.membership.claims import Claim, Claims
@@ -68,7 +68,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._lease = lease
         self.bus = bus
-        self.connections = Bucket(bus, f"{name}-connections")
+        self.connections = Bucket(bus, f"{name}-connections", LONG_HISTORY)
         self._presence = Presence(bucket, self.connections, own, lease)
         self._state = OUTSIDE
         self._table = MemberTable(own.prefix)

@@ -12,7 +12,7 @@ GOOD = {
     "allow_msg_ttl": True,
     "allow_rollup_hdrs": True,
     "subject_delete_marker_ttl": 10**10,
-    "max_msgs_per_subject": 64,
+    "max_msgs_per_subject": 1,
 }
 INFO = {"config": GOOD, "created": "today"}
 
