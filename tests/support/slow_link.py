@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from tests.support.nats import NatsServer
 
@@ -26,7 +26,7 @@ class SlowLink:
 
     async def start(self) -> None:
         """Listen."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._listener = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     def stall(self) -> None:
@@ -41,14 +41,17 @@ class SlowLink:
         """Close everything."""
         if self._listener is not None:
             self._listener.close()
-        for task in self._tasks:
+        for task in [*self._tasks]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*[*self._tasks], return_exceptions=True)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: streams complain when the task of such a callback is cancelled.
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             there, back = await asyncio.open_connection(self._server.host, self._server.port)
         except OSError:
@@ -56,16 +59,13 @@ class SlowLink:
             return
         ways = [asyncio.ensure_future(self._pass(*way)) for way in ((reader, back), (there, writer))]
         try:
-            # Streams complain about callbacks that are cancelled.
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             writer.close()
             back.close()
-            self._tasks.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass everything on, each piece `delay` after it came."""
