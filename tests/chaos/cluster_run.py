@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.chaos.absences import Absence, Absences
 from tests.chaos.audit import Findings, Ledger, audit
-from tests.chaos.cluster_audit import check_books, check_declared_dead, check_left, check_lost, owners
+from tests.chaos.cluster_audit import DECLARED_DEAD, check_books, check_declared_dead, check_left, check_lost, owners
 from tests.chaos.fan_out_audit import audit_fan_out
 from tests.chaos.fan_out_log import NEVER, Span
 from tests.chaos.link import Address, show
@@ -33,6 +33,8 @@ BOOKS_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 10
 
 JOINED = "joined the cluster"
+
+POLL_S = 0.05
 
 READING_S = 0.5
 """Seconds between two lists of the connections, for hostile clients."""
@@ -168,7 +170,9 @@ class ClusterRun(ChaosRun):
         node.absences += 1
         begin = time.monotonic_ns()
         self._absences.append(Absence(node.address, Span(begin, NEVER)))
+        declared = node.program.said().count(DECLARED_DEAD)
         yield
+        await self._wait_for_news(node, declared)
         end = time.monotonic_ns() + round(RETURN_S * 1e9)
         self._absences[-1] = Absence(node.address, Span(begin, end))
 
@@ -184,6 +188,13 @@ class ClusterRun(ChaosRun):
             while node.program.said().count(JOINED) == joins:
                 assert asyncio.get_running_loop().time() < deadline, "the node does not join again"
                 await asyncio.sleep(0.05)
+
+    async def _wait_for_news(self, node: Node, declared: int) -> None:
+        """Wait until a node has found out that it was declared dead, unless it was not. NATS has to be there."""
+        for _ in range(round(LEASE_S / POLL_S)):
+            if node.program.said().count(DECLARED_DEAD) > declared:
+                break
+            await asyncio.sleep(POLL_S)
 
     # Faults of NATS.
 
