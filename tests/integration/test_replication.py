@@ -17,7 +17,7 @@ from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import lone_worker
 from wsaas.clock import Clock
-from wsaas.cluster import replication
+from wsaas.cluster import comparison, replication
 from wsaas.cluster.replication import Replication
 from wsaas.delivery import recovery
 from wsaas.membership import bucket_watch
@@ -31,7 +31,7 @@ ERRORS = ["declared dead", "did not get"]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "CHECK_DELAY_S", 0.05)
+    monkeypatch.setattr(comparison, "DELAYS_S", (0.05, 0.2))
     monkeypatch.setattr(replication, "FLUSH_TIMEOUT_S", 0.5)
 
 
@@ -236,7 +236,7 @@ async def test_a_check_without_an_answer_is_left_to_the_next_connection(
 
     async with nats(tmp_path) as server:
         node = await start(stage, server)
-        monkeypatch.setattr(replication_of(node), "left_by", fail)
+        monkeypatch.setattr(replication_of(node).comparison, "stored", fail)
         server.kill()
         await server.start()
         await until_logged(stage, "could not be compared")
@@ -258,33 +258,13 @@ async def test_a_check_is_repeated_if_others_may_have_adopted_the_connections_me
     async with nats(tmp_path) as server:
         node = await start(stage, server)
         _, name = await node.admit()
-        left_by = replication_of(node).left_by
-        monkeypatch.setattr(replication_of(node), "left_by", find_nothing_without_a_lease)
+        left_by = replication_of(node).comparison.stored
+        monkeypatch.setattr(replication_of(node).comparison, "stored", find_nothing_without_a_lease)
         server.kill()
         await server.start()
         await wait_until(lambda: checks > 1)
         await until_nats_has(server.url, name)
         assert not any("NATS has lost" in each for each in stage.messages())
-        monkeypatch.undo()
-
-
-async def test_a_check_is_void_if_the_process_was_declared_dead_meanwhile(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checked: list[bool] = []
-
-    async def change(_prefix: str) -> dict[str, bytes]:
-        node.gateway.sessions.change_prefix()
-        checked.append(True)
-        return {f"{'x' * 30}": b"{}"}
-
-    async with nats(tmp_path) as server:
-        node = await start(stage, server)
-        monkeypatch.setattr(replication_of(node), "left_by", change)
-        server.kill()
-        await server.start()
-        await wait_until(lambda: checked)
-        assert not replication_of(node).journal.is_pending("x" * 30)
         monkeypatch.undo()
 
 

@@ -2,34 +2,30 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster.adoption import Adoption, Claims
+from wsaas.cluster.comparison import Comparison
 from wsaas.delivery.entry_codec import EntryCodec
 from wsaas.delivery.journal import Entry, LocalJournal, Remembered
 from wsaas.delivery.recovery import Recovery
 from wsaas.delivery.replicated_journal import ReplicatedJournal
-from wsaas.log import logger
 from wsaas.log.wording import counted
 from wsaas.membership.bucket import Bucket, BucketError
 from wsaas.membership.bucket_watch import read
 from wsaas.membership.claims import Claim
 from wsaas.membership.membership import Membership
 from wsaas.membership.membership_state import DEAD, MEMBER
-from wsaas.membership.tasks import end_tasks, wait_for
+from wsaas.membership.tasks import wait_for
 from wsaas.sessions.disowning import close_all_clients
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.settings import Settings
 from wsaas.statistics import ClusterStatistics
-
-CHECK_DELAY_S: Final = 5.0
-"""Seconds after a new connection to NATS before this process compares what NATS has with what is owed. A server that
-was frozen meanwhile may still store what it was sent before."""
 
 PAUSE_S: Final = 5.0
 """Maximum seconds for which no client is admitted after this process was declared dead, until it has joined again."""
@@ -48,7 +44,6 @@ class Replication(Claims):
 
     def __init__(self, membership: Membership, local: LocalJournal, settings: Settings, clock: Clock) -> None:
         """Replicate nothing yet."""
-        self._checks: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._flushed = asyncio.Event()
         self._lease = settings.cluster_lease
@@ -56,10 +51,11 @@ class Replication(Claims):
         self.membership = membership
         self.start_anew: Callable[[], None] = self._take_new_prefix
         """Called after this process was declared dead. No client is admitted before it has taken another prefix."""
-        self._pause_timer = self._timer = NO_TIMER
+        self._pause_timer = NO_TIMER
         self._renewed_at = clock.now()
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
+        self.comparison = Comparison(membership, self.journal, clock)
 
     def attach(self, registry: Registry, recovery: Recovery) -> None:
         """Use the sessions of this process, and send the DELETEs of dead processes by `recovery`."""
@@ -69,6 +65,8 @@ class Replication(Claims):
         journal, membership = self.journal, self.membership
         journal.find = self._find
         journal.on_idle = self._flushed.set
+        self.comparison.owed, self.comparison.stored = self._owed, self.left_by
+        journal.on_recovered = self.comparison.after_trouble
         membership.on_declared_dead = self._declared_dead
         membership.on_lease(self._renewed)
         membership.on_new_buckets(self._restore)
@@ -88,8 +86,7 @@ class Replication(Claims):
     async def stop(self) -> None:
         """Adopt nothing more."""
         self._pause_timer.cancel()
-        self._timer.cancel()
-        await end_tasks([*self._checks])
+        await self.comparison.stop()
         await self._adoption.stop()
 
     def statistics(self) -> ClusterStatistics:
@@ -125,7 +122,7 @@ class Replication(Claims):
         """Wait until NATS has everything. With `nothing_owed`, remove what is there nevertheless."""
         await self._until_flushed()
         if nothing_owed and self.membership.is_ready:
-            await self._check()
+            await self.comparison.compare()
             await self._until_flushed()
 
     async def _until_flushed(self) -> None:
@@ -201,52 +198,10 @@ class Replication(Claims):
 
     def _connection_changed(self, is_connected: bool) -> None:
         self.journal.connection_changed()
-        self._timer.cancel()
         if is_connected:
-            self._check_later()
-
-    def _check_later(self) -> None:
-        self._timer = self._clock.call_later(CHECK_DELAY_S, self._start, self._try_to_check)
-
-    def _start(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = asyncio.ensure_future(make())
-        self._checks.add(task)
-        task.add_done_callback(self._checks.discard)
-
-    async def _try_to_check(self) -> None:
-        try:
-            if not await self._check():
-                self._check_later()
-        except BucketError:
-            # There is a check after the next new connection, too.
-            logger.debug("what NATS has could not be compared with what is owed")
-
-    async def _check(self) -> bool:
-        """Compare what NATS has with what is owed, and write or remove what differs. Raises `BucketError`.
-
-        NATS may have lost what it had acknowledged, as it does not flush each write to the disk. And what it did not
-        acknowledge may have been stored later. What a process that was declared dead has there, is another one's.
-        Return False if it cannot be told whether NATS has lost something.
-        """
-        journal, prefix = self.journal, self._registry.prefix
-        before = [each for each in self._owed() if not journal.is_pending(each)]
-        stored = await self.left_by(prefix)
-        owed = self._owed()
-        if prefix != self._registry.prefix or self.membership.state is DEAD:
-            return True
-        for connection_id in stored:
-            if connection_id not in owed and not journal.is_pending(connection_id):
-                journal.remove(connection_id)
-        missing = [
-            owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)
-        ]
-        if missing and self._clock.now() >= journal.lease_end:
-            # Another process may have sent their DELETEs, and have removed them.
-            return False
-        if missing:
-            logger.warning("NATS has lost %s: written again", counted(len(missing), "connection"))
-            journal.restore(missing)
-        return True
+            self.comparison.after_trouble()
+        else:
+            self.comparison.cancel()
 
     def _owed(self) -> dict[str, Remembered]:
         """Return the connections of this process whose DELETE is owed, now or later, by id."""

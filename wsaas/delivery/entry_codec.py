@@ -39,8 +39,12 @@ class EntryCodec:
     def __init__(self, secrets: tuple[bytes, ...], prefix_length: int) -> None:
         """Derive no key yet."""
         self._ciphers: dict[str, list[AESGCM]] = {}
-        self.prefix_length = prefix_length
+        self._prefix_length = prefix_length
         self._secrets = secrets
+
+    def prefix_of(self, connection_id: str) -> str:
+        """Return the prefix of the process that holds, or held, a connection."""
+        return connection_id[: self._prefix_length]
 
     def replace(self, secrets: tuple[bytes, ...]) -> None:
         """Use other secrets from now on."""
@@ -94,7 +98,7 @@ class EntryCodec:
 
     def _ciphers_of(self, connection_id: str) -> list[AESGCM]:
         """Return the ciphers of the process that holds a connection, one for each secret."""
-        prefix = connection_id[: self.prefix_length]
+        prefix = self.prefix_of(connection_id)
         ciphers = self._ciphers.get(prefix)
         if ciphers is None:
             if len(self._ciphers) >= MAX_PROCESSES:

@@ -63,7 +63,8 @@ class ReplicatedJournal(Journal):
     """Keeps connections in the journal `local` and in `store`, where the keys are `<prefix of the process>.<id>`.
 
     `find` has to be set before use; it returns the connection with an id. `on_idle` is called when everything is
-    replicated, `on_removed` when NATS has removed the entry of a connection.
+    replicated, `on_recovered` when NATS acknowledges writes again, and `on_removed` when it has removed the entry of a
+    connection.
     """
 
     def __init__(self, local: LocalJournal, store: Store, codec: EntryCodec, clock: Clock) -> None:
@@ -74,13 +75,13 @@ class ReplicatedJournal(Journal):
         self.lease_end = 0.0
         self._local = local
         self._lost: set[str] = set()
-        self._prefix_length = codec.prefix_length
         self._store = store
         self._timer = NO_TIMER
         self._waiting: dict[str, _Write] = {}
         self._writes: dict[str, _Write] = {}
         self.find: Callable[[str], Remembered | None] = _find_nothing
         self.on_idle: Callable[[], None] = _do_nothing
+        self.on_recovered: Callable[[], None] = _do_nothing
         self.on_removed: Callable[[str], None] = _ignore
         self.state = OFFLINE
 
@@ -131,7 +132,7 @@ class ReplicatedJournal(Journal):
         """Write `connections` again: NATS does not have them any more, although it had acknowledged them."""
         for connection in connections:
             entry = connection.entry()
-            if entry.id not in self._writes and self._prefix(entry.id) not in self._lost:
+            if entry.id not in self._writes and self._codec.prefix_of(entry.id) not in self._lost:
                 write = self._writes[entry.id] = self._waiting[entry.id] = _Write(
                     self, entry.id, self._codec.encode(entry)
                 )
@@ -213,7 +214,7 @@ class ReplicatedJournal(Journal):
 
     def _put(self, connection_id: str, value: bytes | None) -> None:
         """Write `value`, or remove the entry if it is None, after what is under way."""
-        if value is not None and self._prefix(connection_id) in self._lost:
+        if value is not None and self._codec.prefix_of(connection_id) in self._lost:
             return
         write = self._writes.get(connection_id)
         if write is None:
@@ -235,7 +236,7 @@ class ReplicatedJournal(Journal):
         value = write.sent = write.value
         write.was_sent = True
         self._in_flight += 1
-        key = f"{self._prefix(write.id)}.{write.id}"
+        key = f"{self._codec.prefix_of(write.id)}.{write.id}"
         if value is None:
             self._store.purge(key, write.acknowledged)
         else:
@@ -289,9 +290,6 @@ class ReplicatedJournal(Journal):
                 # It could not be sent, and waits again.
                 return
 
-    def _prefix(self, connection_id: str) -> str:
-        return connection_id[: self._prefix_length]
-
     def _may_publish(self) -> bool:
         return self.state is ONLINE and self._clock.now() < self.lease_end
 
@@ -308,6 +306,8 @@ class ReplicatedJournal(Journal):
             raise AssertionError(f"{self.state} to {state}")
         self.state = state
         logger.debug("replication to NATS: state %s", state.value)
+        if state is ONLINE:
+            self.on_recovered()
 
 
 class _Nothing:
