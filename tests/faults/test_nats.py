@@ -78,6 +78,7 @@ async def test_a_node_joins_before_it_listens_and_leaves_nothing(stage, tmp_path
         assert set(await bucket_keys(server.url, "wsaas-members")) == {"version"}
 
 
+@pytest.mark.slow
 async def test_a_node_that_cannot_listen_leaves_the_cluster(stage, tmp_path):
     async with nats(tmp_path) as server:
         one = await node_of(stage, server.url)
@@ -103,6 +104,7 @@ async def test_nats_is_down_at_the_start(stage, tmp_path):
         server.kill()
 
 
+@pytest.mark.slow
 async def test_nats_goes_down_and_comes_back(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(trouble_module, "REMINDER_S", 0.5)
     async with nats(tmp_path) as server:
@@ -141,6 +143,7 @@ async def test_nats_loses_its_files(stage, tmp_path):
         await check_flow(stage, node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 async def test_one_of_three_servers_fails(stage, tmp_path, how):
     async with nats_cluster(tmp_path) as cluster:

@@ -39,6 +39,7 @@ async def until_said(node: ClusterNode, text: str) -> None:
     await wait_until(lambda: text in node.program.said(), text, node.program.said)
 
 
+@pytest.mark.slow
 async def test_a_killed_node_that_never_returns_gets_its_deletes_from_another_node(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ async def test_the_deletes_of_many_clients_are_sent_within_two_seconds_after_the
         assert sum(f"sending the DELETEs of its {MANY}" in node.program.said() for node in others) == 1
 
 
+@pytest.mark.slow
 async def test_a_node_that_is_started_again_sends_its_deletes_without_waiting_for_its_lease(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ async def test_a_node_that_is_started_again_sends_its_deletes_without_waiting_fo
         assert delete.headers["authorization"] == "Basic YTpi", "it comes from the local journal"
 
 
+@pytest.mark.slow
 async def test_a_node_that_returns_after_its_connections_were_adopted_sends_no_second_delete(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ async def test_a_node_that_returns_after_its_connections_were_adopted_sends_no_s
         assert_each_once(stage)
 
 
+@pytest.mark.slow
 async def test_an_adopter_that_dies_in_the_middle_is_replaced(stage: Stage, tmp_path: Path) -> None:
     async with nats(tmp_path / "nats") as server, cluster_nodes(stage, tmp_path, server.url, 3) as (first, *others):
         names = [*await first.clients(40)]
@@ -154,6 +158,7 @@ async def test_an_adopter_that_dies_in_the_middle_is_replaced(stage: Stage, tmp_
         assert len(calls) <= 40 + 16 + 16
 
 
+@pytest.mark.slow
 async def test_a_drained_node_leaves_nothing_in_nats(stage: Stage, tmp_path: Path) -> None:
     async with (
         nats(tmp_path / "nats") as server,
@@ -168,6 +173,7 @@ async def test_a_drained_node_leaves_nothing_in_nats(stage: Stage, tmp_path: Pat
         await until_members(server.url)
 
 
+@pytest.mark.slow
 async def test_deletes_that_a_drain_does_not_deliver_are_sent_by_another_node_at_once(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -191,6 +197,7 @@ async def test_deletes_that_a_drain_does_not_deliver_are_sent_by_another_node_at
         assert after.json["code"] == 4001
 
 
+@pytest.mark.slow
 async def test_clients_that_came_while_nats_was_down_are_written_when_it_is_back(stage: Stage, tmp_path: Path) -> None:
     async with nats(tmp_path / "nats") as server, cluster_nodes(stage, tmp_path, server.url, 2) as (first, other):
         _, before = await first.client()
@@ -209,6 +216,7 @@ async def test_clients_that_came_while_nats_was_down_are_written_when_it_is_back
         assert_each_once(stage)
 
 
+@pytest.mark.slow
 async def test_a_node_that_is_killed_while_nats_is_down_sends_its_deletes_itself(stage: Stage, tmp_path: Path) -> None:
     async with (
         nats(tmp_path / "nats") as server,
@@ -225,6 +233,7 @@ async def test_a_node_that_is_killed_while_nats_is_down_sends_its_deletes_itself
         assert_each_once(stage)
 
 
+@pytest.mark.slow
 async def test_without_a_journal_a_lone_node_finds_its_connections_in_nats(stage: Stage, tmp_path: Path) -> None:
     async with nats(tmp_path / "nats") as server, cluster_nodes(stage, tmp_path, server.url, 1) as (first,):
         _, name = await first.client()
@@ -234,6 +243,7 @@ async def test_without_a_journal_a_lone_node_finds_its_connections_in_nats(stage
         await until_nats_has(server.url)
 
 
+@pytest.mark.slow
 async def test_a_node_that_was_declared_dead_closes_its_clients_and_starts_anew(stage: Stage, tmp_path: Path) -> None:
     async with (
         nats(tmp_path / "nats") as server,
@@ -292,6 +302,7 @@ async def test_the_authorization_of_an_adopted_connection_is_encrypted_in_nats_o
         assert not any(b"open-sesame" in path.read_bytes() for path in files)
 
 
+@pytest.mark.slow
 async def test_when_nats_has_lost_everything_it_is_written_again(stage: Stage, tmp_path: Path) -> None:
     async with (
         nats(tmp_path / "nats") as server,

@@ -5,6 +5,8 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from tests.support.clients import RawClient
 from tests.support.cluster import LEASE_S, cluster_nodes, deletes, until_deleted, until_nats_has
 from tests.support.frames import TEXT, close_frame, frame
@@ -39,6 +41,7 @@ class Talker:
         await self.raw.rest()
 
 
+@pytest.mark.slow
 async def test_a_partition_that_heals(stage: Stage, tmp_path: Path) -> None:
     async with (
         partition(tmp_path / "nats") as network,

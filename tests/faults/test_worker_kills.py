@@ -7,6 +7,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.support.clients import RawClient
 from tests.support.frames import TEXT
 from tests.support.processes import WORKERS, Client, WorkersNode, prefixes, workers
@@ -19,6 +21,7 @@ DEATH_TIMEOUT_S = 2.0
 """Seconds after the end of a worker in which the backend gets the DELETEs of its clients."""
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_of_many_clients_is_noticed_by_its_own_clients_only(stage: Stage, tmp_path: Path) -> None:
     descriptors.raise_limit()
     async with workers(stage, tmp_path / "log") as node:

@@ -267,6 +267,7 @@ async def test_nodes_with_several_workers_answer_for_all_of_them(stage: Stage, *
         assert [(each["node"], each["workers"]) for each in found] == [("node-0", 2), ("node-1", 2)]
 
 
+@pytest.mark.slow
 async def test_a_worker_of_another_node_that_does_not_answer_is_named_with_its_node(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

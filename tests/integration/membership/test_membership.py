@@ -138,6 +138,7 @@ async def test_a_member_with_a_lease_cannot_be_claimed_unless_it_is_known_to_be_
         assert await two.claim(A, is_known_dead=True) is None
 
 
+@pytest.mark.slow
 async def test_nobody_is_declared_dead_before_a_whole_lease_was_renewed(tmp_path):
     async with nats(tmp_path) as server, joined(server.url, A, lease=2) as (one,):
         await crash(one)
