@@ -22,23 +22,28 @@ DELAYS_S: Final = (5.0, 60.0)
 """Seconds between the end of the trouble and the first comparison, and between that and the second one. A server that
 was frozen meanwhile may still store what it was sent before."""
 
+Owed = Callable[[], dict[str, Remembered]]
+Stored = Callable[[str], Awaitable[Mapping[str, bytes]]]
+
 
 class Comparison:
     """Compares what NATS has of the process of `membership` with what is owed, and corrects `journal`.
 
     `stored` returns the values that NATS has for a prefix, by id, or raises `BucketError`. `owed` returns the
-    connections of the present prefix whose DELETE is owed, now or later, by id. Both have to be set before use.
+    connections of the present prefix whose DELETE is owed, now or later, by id.
     """
 
-    def __init__(self, membership: Membership, journal: ReplicatedJournal, clock: Clock) -> None:
+    def __init__(
+        self, membership: Membership, journal: ReplicatedJournal, clock: Clock, owed: Owed, stored: Stored
+    ) -> None:
         """Compare nothing yet."""
         self._clock = clock
         self._journal = journal
         self._membership = membership
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer = NO_TIMER
-        self.owed: Callable[[], dict[str, Remembered]] = dict
-        self.stored: Callable[[str], Awaitable[Mapping[str, bytes]]] = _nothing
+        self.owed = owed
+        self.stored = stored
 
     def after_trouble(self) -> None:
         """Compare some seconds from now, as NATS works again."""
@@ -97,7 +102,3 @@ class Comparison:
             logger.debug("what NATS has could not be compared with what is owed")
         else:
             self._compare_later(number + 1 if is_done else number)
-
-
-async def _nothing(_prefix: str) -> Mapping[str, bytes]:
-    return {}

@@ -55,7 +55,7 @@ class Replication(Claims):
         self._renewed_at = clock.now()
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
-        self.comparison = Comparison(membership, self.journal, clock)
+        self.comparison = Comparison(membership, self.journal, clock, self._owed, self.left_by)
 
     def attach(self, registry: Registry, recovery: Recovery) -> None:
         """Use the sessions of this process, and send the DELETEs of dead processes by `recovery`."""
@@ -65,7 +65,6 @@ class Replication(Claims):
         journal, membership = self.journal, self.membership
         journal.find = self._find
         journal.on_idle = self._flushed.set
-        self.comparison.owed, self.comparison.stored = self._owed, self.left_by
         journal.on_recovered = self.comparison.after_trouble
         membership.on_declared_dead = self._declared_dead
         membership.on_lease(self._renewed)

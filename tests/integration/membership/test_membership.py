@@ -138,6 +138,12 @@ async def test_a_member_with_a_lease_cannot_be_claimed_unless_it_is_known_to_be_
         assert await two.claim(A, is_known_dead=True) is None
 
 
+async def test_who_has_not_renewed_for_a_whole_lease_claims_nobody(tmp_path):
+    async with nats(tmp_path) as server, joined(server.url, A, lease=60) as (one,):
+        assert not one.may_declare_dead
+        assert await one.claim(B) is None
+
+
 @pytest.mark.slow
 async def test_nobody_is_declared_dead_before_a_whole_lease_was_renewed(tmp_path):
     async with nats(tmp_path) as server, joined(server.url, A, lease=2) as (one,):

@@ -45,10 +45,8 @@ class Rig:
         self.membership = SimpleNamespace(own=SimpleNamespace(prefix=PREFIX), state=MEMBER)
         self.owed: dict[str, Any] = {}
         self.stored: dict[str, bytes] | None = {}
-        parts: Any = self.membership, self.journal, self.clock
+        parts: Any = self.membership, self.journal, self.clock, lambda: dict(self.owed), self.read
         self.comparison = Comparison(*parts)
-        self.comparison.owed = lambda: dict(self.owed)
-        self.comparison.stored = self.read
 
     async def read(self, prefix: str) -> Mapping[str, bytes]:
         assert prefix == PREFIX

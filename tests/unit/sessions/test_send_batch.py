@@ -51,9 +51,10 @@ class Rig:
         return SendBatch(self.registry.find, raw, max_size, self.find_process)
 
     def find_process(self, connection_id):
-        if connection_id.startswith("U"):
+        # The random ids of clients begin with neither.
+        if connection_id.startswith("?"):
             raise Unavailable("It is not known.")
-        return "peer" if connection_id.startswith("R") else None
+        return "peer" if connection_id.startswith("!") else None
 
     def send(self, *documents, **values):
         """Send everything in one slice."""
@@ -229,8 +230,8 @@ def test_any_document_is_sent_or_refused(document):
 
 def test_what_is_for_a_peer_and_what_is_for_nobody_known_is_kept_apart():
     rig = Rig(clients=1)
-    batch = rig.send({"to": ["R1", rig.clients[0].id, "U1"], "text": "a"}, {"to": ["/R2"], "text": "b"})
+    batch = rig.send({"to": ["!1", rig.clients[0].id, "?1"], "text": "a"}, {"to": ["/!2"], "text": "b"})
     assert batch.sent == 1
-    assert batch.remote["peer"].lines == [b'{"to":["R1"],"text":"a"}', b'{"to":["/R2"],"text":"b"}']
-    assert batch.unknown.ids == ["U1"]
+    assert batch.remote["peer"].lines == [b'{"to":["!1"],"text":"a"}', b'{"to":["/!2"],"text":"b"}']
+    assert batch.unknown.ids == ["?1"]
     assert batch.gone.ids == []
