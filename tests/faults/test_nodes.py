@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ class SilentNode:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self.writers.append(writer)
-        while data := await reader.read(65536):
-            self.received += data
+        # It is reset when the other node gives up.
+        with suppress(ConnectionResetError):
+            while data := await reader.read(65536):
+                self.received += data
 
 
 async def beside(stage: Stage, address: str, **chosen: Any) -> Node:

@@ -151,10 +151,14 @@ class Stopwatch:
 
 
 class FakeTransport(asyncio.Transport):
-    """An `asyncio.Transport` that records writes. `backlog`: the size of the write buffer that it reports."""
+    """An `asyncio.Transport` that records writes. `backlog`: the size of the write buffer that it reports.
+
+    `options`: of its socket, if it has one.
+    """
 
     def __init__(self, protocol=None, peername=("192.0.2.7", 50000)):
         self.protocol = protocol
+        self.options: Any = None
         self.peername = peername
         self.writes = []
         self.backlog = 0
@@ -203,7 +207,12 @@ class FakeTransport(asyncio.Transport):
         self.protocol = protocol
 
     def get_extra_info(self, name, default=None):
+        if name == "socket" and self.options is not None:
+            return self
         return self.peername if name == "peername" else default
+
+    def setsockopt(self, level, option, value):
+        self.options[level, option] = value
 
     def get_write_buffer_size(self):
         return self.backlog

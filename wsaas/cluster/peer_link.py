@@ -5,6 +5,8 @@ request needs a number.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ MAX_OUTSTANDING: Final = 4096
 MAX_UNSENT: Final = 64 * 1024 * 1024
 """Bytes of requests that the peer has not read yet. One request always fits. A peer that works reads them in
 milliseconds, so only a peer that hangs should ever make a caller wait."""
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which a close resets the connection."""
 
 NEVER: Final = float("inf")
 
@@ -141,9 +146,17 @@ class PeerConnection(asyncio.Protocol):
         self._link.lost(self, self._link.describe(exc) if exc else "")
 
     def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Close at once. What the peer has not received is lost: it may not be carried out much later.
+
+        The kernel would send it again for minutes, so it would arrive after the end of a partition.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and self.waiting and not transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        transport.abort()
 
     def _flush(self) -> None:
         unsent = self.unsent

@@ -1,6 +1,7 @@
 """A link to a peer, over fake transports. Time passes when a test says so."""
 
 import json
+import socket
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ from tests.support.fakes import FakeClock, FakeOpener, Stopwatch
 from wsaas.cluster.forwarded import serialize_request
 from wsaas.cluster.link_policy import NODE_TIMEOUT_S, PEER_TIMEOUT_S, WORKER_POLICY, node_policy
 from wsaas.cluster.link_state import CLOSED, CONNECTED, CONNECTING, FAILED, IDLE
-from wsaas.cluster.peer_link import MAX_OUTSTANDING, MAX_UNSENT, LinkServices, PeerLink
+from wsaas.cluster.peer_link import MAX_OUTSTANDING, MAX_UNSENT, RESET, LinkServices, PeerLink
 from wsaas.errors import Gone, Unavailable
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.serialize import OK, OutgoingResponse, serialize, serialize_ok
@@ -404,12 +405,15 @@ def test_an_idle_connection_is_closed(caplog):
 def test_a_connection_on_which_nothing_is_answered_is_replaced():
     rig = Rig(policy=node_policy(60.0))
     transport = rig.connect("a")
+    transport.options = {}
     rig.pass_time(NODE_TIMEOUT_S)
     assert rig.responses == {"a": (504, "UNKNOWN")}
     assert rig.state() is CONNECTED
     rig.send("b")
     rig.pass_time(NODE_TIMEOUT_S)
     assert transport.aborted
+    # So the kernel does not send the requests again when the peer is back.
+    assert transport.options == {(socket.SOL_SOCKET, socket.SO_LINGER): RESET}
     assert rig.state() is IDLE
     rig.pass_time(0.0)
     assert rig.responses["b"] == (504, "UNKNOWN")
