@@ -24,7 +24,7 @@ def check_declared_dead(name: str, log: str, absences: int) -> list[str]:
 
 
 def check_lost(name: str, log: str) -> list[str]:
-    """Check that a node never found that NATS had lost connections: a kill of NATS loses nothing."""
+    """Check that a node never found that NATS had lost connections: a stop of NATS loses nothing."""
     return [f"{name}: {line[:200]}" for line in log.splitlines() if NATS_HAS_LOST in line]
 
 
