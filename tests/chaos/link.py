@@ -59,7 +59,8 @@ class Link:
         except asyncio.TimeoutError:
             self._close(address)
             return (NO_ANSWER if show(address) == UNREACHABLE else TIMED_OUT), ""
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, RuntimeError):
+            # uvloop raises RuntimeError for a write after the loss of the connection.
             self._close(address)
             return NO_ANSWER, ""
 
