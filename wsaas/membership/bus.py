@@ -169,14 +169,20 @@ class Bus:
         return None if answer is None else _ack(answer)
 
     async def subscribe(self, subject: str, on_message: OnMessage) -> None:
-        """Call `on_message` for each message on `subject`, on this connection and on all later ones."""
+        """Call `on_message` for each message on `subject`, on this connection and on all later ones.
+
+        If this connection fails meanwhile, only on later ones.
+        """
         self._subscriptions[subject] = on_message
         connection = self._connection
-        if connection is not None:
-            # If the connection is lost at this moment, the next one has the subscription.
-            with suppress(NatsError):
-                await self._subscribe(connection, subject, on_message)
-                await connection.ping(PING_TIMEOUT_S)
+        if connection is None:
+            return
+        try:
+            await self._subscribe(connection, subject, on_message)
+            await connection.ping(PING_TIMEOUT_S)
+        except NatsError as error:
+            if connection is self._connection:
+                self._connection_lost(str(error))
 
     async def unsubscribe(self, subject: str) -> None:
         """Handle the messages on `subject` no longer."""

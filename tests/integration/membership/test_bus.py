@@ -191,6 +191,19 @@ async def test_a_closed_connection_takes_no_subscription(tmp_path):
             await connection.subscribe("news", print)
 
 
+async def test_a_subscription_that_a_hanging_server_does_not_confirm_counts_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(bus_module, "PING_TIMEOUT_S", 0.3)
+    async with nats(tmp_path) as server, nats_bus(server.url) as bus:
+        received = list[Any]()
+        server.freeze()
+        await bus.subscribe("late", received.append)
+        await wait_until(lambda: not bus.is_connected)
+        server.thaw()
+        await wait_until(lambda: bus.is_connected)
+        bus.send("late", b"one")
+        await wait_until(lambda: received)
+
+
 async def test_an_error_in_a_handler_does_not_end_the_connection(stage, tmp_path, caplog):
     async with nats(tmp_path) as server, nats_bus(server.url) as bus:
         stage.expected_errors.append("cannot handle a message of NATS")

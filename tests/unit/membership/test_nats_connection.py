@@ -3,9 +3,12 @@
 import asyncio
 from typing import Any
 
+import nats.errors
+import pytest
+
 from tests.support.nats import nats_options
 from wsaas.cluster_setting_types import NatsServer
-from wsaas.membership.nats_connection import MAX_UNSENT, NatsConnection
+from wsaas.membership.nats_connection import MAX_UNSENT, NatsConnection, NatsError
 
 
 class FakeClient:
@@ -21,6 +24,9 @@ class FakeClient:
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    async def subscribe(self, _subject: str) -> None:
+        raise nats.errors.ConnectionClosedError
 
     def is_closing(self) -> bool:
         return self.closing
@@ -62,6 +68,11 @@ def test_nothing_is_written_to_a_connection_that_has_failed():
 
     asyncio.run(test())
     assert client.written == []
+
+
+def test_a_subscription_on_a_closed_connection_fails():
+    with pytest.raises(NatsError, match="connection closed"):
+        asyncio.run(connection_with(FakeClient()).subscribe("a", lambda *_message: None))
 
 
 def test_nothing_more_is_taken_while_the_server_does_not_read():
