@@ -268,6 +268,30 @@ async def test_a_check_is_repeated_if_others_may_have_adopted_the_connections_me
         monkeypatch.undo()
 
 
+async def test_a_client_whose_handshake_is_not_over_does_not_count_as_lost(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    async def find_nothing(prefix: str) -> dict[str, bytes]:
+        checked.append(prefix)
+        return {}
+
+    async with nats(tmp_path) as server:
+        node = await start(stage, server)
+        stage.backend.hold("POST")
+        admitting = asyncio.ensure_future(node.admit())
+        await wait_until(lambda: stage.backend.count("POST"))
+        monkeypatch.setattr(replication_of(node).comparison, "stored", find_nothing)
+        server.kill()
+        await server.start()
+        await wait_until(lambda: checked)
+        stage.backend.release()
+        await admitting
+        assert not any("NATS has lost" in each for each in stage.messages())
+        monkeypatch.undo()
+
+
 async def test_without_nats_a_stop_does_not_wait_for_it(stage: Stage, tmp_path: Path) -> None:
     async with nats(tmp_path) as server:
         node = await start(stage, server, journal=tmp_path / "journal")

@@ -22,7 +22,7 @@ DELAYS_S: Final = (5.0, 60.0)
 """Seconds between the end of the trouble and the first comparison, and between that and the second one. A server that
 was frozen meanwhile may still store what it was sent before."""
 
-Owed = Callable[[], dict[str, Remembered]]
+Owed = Callable[[], Mapping[str, Remembered | None]]
 Stored = Callable[[str], Awaitable[Mapping[str, bytes]]]
 
 
@@ -30,7 +30,8 @@ class Comparison:
     """Compares what NATS has of the process of `membership` with what is owed, and corrects `journal`.
 
     `stored` returns the values that NATS has for a prefix, by id, or raises `BucketError`. `owed` returns the
-    connections of the present prefix whose DELETE is owed, now or later, by id.
+    connections of the present prefix whose DELETE is owed, now or later, by id; None for a connection that may be in no
+    journal yet.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Comparison:
         """
         journal, own = self._journal, self._membership.own
         prefix = own.prefix
-        before = [each for each in self.owed() if not journal.is_pending(each)]
+        before = [each for each, found in self.owed().items() if found is not None and not journal.is_pending(each)]
         stored = await self.stored(prefix)
         owed = self.owed()
         if prefix != own.prefix or self._membership.state is DEAD:
@@ -73,9 +74,8 @@ class Comparison:
         for connection_id in stored:
             if connection_id not in owed and not journal.is_pending(connection_id):
                 journal.remove(connection_id)
-        missing = [
-            owed[each] for each in before if each in owed and each not in stored and not journal.is_pending(each)
-        ]
+        lost = [owed.get(each) for each in before if each not in stored and not journal.is_pending(each)]
+        missing = [each for each in lost if each is not None]
         if missing and self._clock.now() >= journal.lease_end:
             # Another process may have sent their DELETEs, and have removed them.
             return False

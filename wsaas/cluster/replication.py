@@ -55,7 +55,7 @@ class Replication(Claims):
         self._renewed_at = clock.now()
         self.codec = EntryCodec(settings.cluster_secret, PREFIX_LENGTH)
         self.journal = ReplicatedJournal(local, membership.connections, self.codec, clock)
-        self.comparison = Comparison(membership, self.journal, clock, self._owed, self.left_by)
+        self.comparison = Comparison(membership, self.journal, clock, self._compared, self.left_by)
 
     def attach(self, registry: Registry, recovery: Recovery) -> None:
         """Use the sessions of this process, and send the DELETEs of dead processes by `recovery`."""
@@ -207,6 +207,11 @@ class Replication(Claims):
         registry = self._registry
         found: Iterable[Session | Entry] = chain(registry.live(), registry.ending(), self._recovery.entries())
         return {each.id: each for each in found if each.id.startswith(registry.prefix)}
+
+    def _compared(self) -> dict[str, Remembered | None]:
+        """Return the same; None for a connection whose handshake is not over, as it may be in no journal yet."""
+        connecting = {session.id for session in self._registry.live() if session.state is CONNECTING}
+        return {each: None if each in connecting else connection for each, connection in self._owed().items()}
 
     def _restore(self) -> None:
         """Write everything again, as NATS has lost it."""

@@ -100,6 +100,14 @@ async def test_a_client_that_comes_or_goes_meanwhile_is_not_missing(rig: Rig) ->
     assert rig.journal.restored == []
 
 
+async def test_a_client_that_may_be_in_no_journal_yet_is_not_missing(rig: Rig) -> None:
+    rig.owed = {"connecting": None}
+    assert await rig.comparison.compare()
+    rig.stored = {"connecting": b""}
+    assert await rig.comparison.compare()
+    assert (rig.journal.removed, rig.journal.restored) == ([], [])
+
+
 async def test_without_a_lease_it_cannot_be_told_what_nats_has_lost(rig: Rig) -> None:
     rig.owed = {"a": "A"}
     rig.journal.lease_end = rig.clock.now()
