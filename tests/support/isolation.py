@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 
 NOBODY = "02:00:00:00:00:01"
 """A hardware address that nobody has. Packets to it are lost without a trace."""
+
+_NUMBERS = count()
 
 
 class Isolation:
@@ -24,7 +27,8 @@ class Isolation:
     reliable = "198.19.0."
 
     def __init__(self) -> None:
-        number = os.getpid() % 10_000
+        # The kernel removes a network some time after it was told to.
+        number = f"{os.getpid() % 10_000}{next(_NUMBERS)}"
         self._name = f"wsaas-i{number}"
         self._link = f"wi{number}"
 
