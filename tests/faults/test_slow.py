@@ -172,7 +172,7 @@ async def test_a_burst_of_requests_does_not_delay_other_connections(
 ) -> None:
     node = await stage.node()
     made_page = Mock(side_effect=page)
-    monkeypatch.setattr(listing, "page", made_page)
+    monkeypatch.setattr(listing, "find_page", made_page)
     raw, other = await node.raw(), await node.raw()
     count = 5000
     raw.send(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
