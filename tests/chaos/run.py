@@ -7,6 +7,7 @@ import sqlite3
 import ssl
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
@@ -47,7 +48,7 @@ class UnsettledError(Exception):
     """DELETEs are still owed after the timeout; the audit lists them."""
 
 
-class ChaosRun:
+class ChaosRun(ABC):
     """One run: the backend, the clients, and faults that are injected. `addresses`: where the gateway is now."""
 
     def __init__(
@@ -77,17 +78,17 @@ class ChaosRun:
 
     # What a kind of gateway does in its own way.
 
+    @abstractmethod
     def check_up(self, fault: str) -> None:
         """Fail if a process that should run has ended by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def watch(self) -> None:
         """Watch the gateway until this is cancelled."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def is_idle(self) -> bool:
         """Return whether the gateway has no connections, and remembers none."""
-        raise NotImplementedError
 
     # Faults.
 

@@ -21,7 +21,7 @@ INTERVAL_S = 0.01
 """Seconds between two messages, and between two pushes, of all clients of a node together."""
 
 VISIT_S = 0.3
-"""Maximum seconds that a client stays that comes and goes."""
+"""Maximum seconds for which a short-lived client stays connected."""
 
 VISITORS = 4
 """How many clients of each node come and go at the same time."""

@@ -1,4 +1,4 @@
-"""A cluster without NATS: the test says who is there."""
+"""A cluster without NATS, whose members are set by the test."""
 
 from collections.abc import Mapping
 from typing import Any

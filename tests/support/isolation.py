@@ -1,14 +1,12 @@
 """A node in a network of its own, with two ways to the rest of the machine, one of which can lose all packets."""
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
-import pytest
+from tests.support.made_network import made, run
 
 NOBODY = "02:00:00:00:00:01"
 """A hardware address that nobody has. Packets to it are lost without a trace."""
@@ -27,7 +25,7 @@ class Isolation:
     reliable = "198.19.0."
 
     def __init__(self) -> None:
-        # The kernel removes a network some time after it was told to.
+        # The kernel removes a network some time after the command has ended.
         number = f"{os.getpid() % 10_000}{next(_NUMBERS)}"
         self._name = f"wsaas-i{number}"
         self._link = f"wi{number}"
@@ -63,22 +61,9 @@ class Isolation:
         subprocess.run(f"ip netns del {self._name}".split(), check=False, capture_output=True)
 
 
-def run(command: str) -> None:
-    subprocess.run(command.split(), check=True, capture_output=True)
-
-
 @contextmanager
 def isolation() -> Iterator[Isolation]:
     """Make a network for one node."""
-    if sys.platform != "linux" or os.geteuid() or shutil.which("ip") is None:
-        pytest.skip("needs network namespaces: Linux, root, and the command ip")
     found = Isolation()
-    try:
-        found.open()
-    except subprocess.CalledProcessError as error:
-        found.close()
-        pytest.skip(f"needs the permission to make a network namespace: {error.stderr.decode()}")
-    try:
+    with made(found):
         yield found
-    finally:
-        found.close()

@@ -1,15 +1,12 @@
 """A NATS server in a network of its own, with two links, one of which can be cut."""
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.support.made_network import made, run
 from tests.support.nats import NatsServer
 
 
@@ -53,24 +50,13 @@ class Partition:
         subprocess.run(f"ip netns del {self._name}".split(), check=False, capture_output=True)
 
 
-def run(command: str) -> None:
-    subprocess.run(command.split(), check=True, capture_output=True)
-
-
 @asynccontextmanager
 async def partition(folder: Path) -> AsyncIterator[Partition]:
     """Run a NATS server behind two links."""
-    if sys.platform != "linux" or os.geteuid() or shutil.which("ip") is None:
-        pytest.skip("needs network namespaces: Linux, root, and the command ip")
     found = Partition(folder)
-    try:
-        found.open()
-    except subprocess.CalledProcessError as error:
-        found.close()
-        pytest.skip(f"needs the permission to make a network namespace: {error.stderr.decode()}")
-    try:
-        await found.server.start()
-        yield found
-    finally:
-        found.server.kill()
-        found.close()
+    with made(found):
+        try:
+            await found.server.start()
+            yield found
+        finally:
+            found.server.kill()

@@ -202,7 +202,7 @@ class Stage:
         return workers
 
     async def cluster(self, count: int, name: str = "node", **chosen: Any) -> "list[Node]":
-        """Start gateways that are the nodes of a cluster, without NATS: the test says who is there.
+        """Start gateways that are the nodes of a cluster, without NATS: the test sets the members.
 
         `ws_hostname` is the same for all, as if there were a load balancer. `name`: what the names of the nodes begin
         with; it is the name of a single one.

