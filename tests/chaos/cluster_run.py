@@ -19,7 +19,7 @@ from tests.chaos.link import Address, show
 from tests.chaos.nodes import HERE, LEASE_S, Node, Nodes, Place
 from tests.chaos.run import SETTINGS, ChaosRun, Load, count, count_in_use, tracebacks
 from tests.support.isolation import Isolation
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 
 REPLICATED_S = 6.0
 """Seconds after a start of NATS until it certainly has all connections. Then a node may be lost for ever."""
@@ -54,7 +54,7 @@ class ClusterRun(ChaosRun):
         unreachable: Sequence[int] = (),
     ) -> None:
         """`host`: where backend and NATS listen. `unreachable`: the nodes that the backend may not reach for long."""
-        backend = port_for_restarts()
+        backend = free_port()
         self.nodes = Nodes(folder, places, backend, {**SETTINGS, **(settings or {})}, host)
         super().__init__(folder, load, [], ledger=Ledger(is_cluster=True))
         environment = {"CHAOS_HOST": host}

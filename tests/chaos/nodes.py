@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.chaos.link import Address, show
 from tests.support.nats import NatsServer, bucket_keys
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import Program, gateway_program
 
 LEASE_S = 3.0
@@ -77,10 +77,10 @@ class Nodes:
         self._folder = folder
         self._numbers = count(1)
         self._settings = settings
-        self._spares = [port_for_restarts() for _ in range(SPARES)]
+        self._spares = [free_port() for _ in range(SPARES)]
         self.nats = NatsServer(folder / "nats", listen=nats_listen)
         self.lost: list[Node] = []
-        self._ports = [port_for_restarts() for _ in places]
+        self._ports = [free_port() for _ in places]
         self.ws_hostname = show((places[0].rest_host, self._ports[0]))
         self.live = [self._make(place, port) for place, port in zip(places, self._ports, strict=True)]
 

@@ -24,7 +24,7 @@ from tests.chaos.fan_out_audit import audit_fan_out
 from tests.chaos.run import SETTINGS, ChaosRun, Load, UnsettledError, count, count_in_use, table, tracebacks
 from tests.chaos.workers import Workers, wait_for_end
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import gateway_program, has_flag
 
 MAX_GROWTH_BYTES = 5 * 1024 * 1024
@@ -56,7 +56,7 @@ class GatewayRun(ChaosRun):
 
     def __init__(self, folder: Path, load: Load, *, tls: bool, workers: int) -> None:
         self.peak = 0
-        gateway, backend = port_for_restarts(), port_for_restarts()
+        gateway, backend = free_port(), free_port()
         self._port = gateway
         self._tls: ssl.SSLContext | None = None
         self.journal = folder / "journal"

@@ -14,7 +14,7 @@ from tests.support.backend import Call
 from tests.support.clients import RawClient, upgrade
 from tests.support.frames import BINARY, TEXT, close_frame, frame
 from tests.support.gateway_process import GatewayProcess, gateway_process
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import gateway_program
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
@@ -429,7 +429,7 @@ async def test_a_second_gateway_on_the_same_journal_does_not_start(
     raw, name = await node.upgraded()
     second = gateway_program(
         f"{stage.backend.authority}/hook",
-        port_for_restarts(),
+        free_port(),
         tmp_path / "second",
         {"journal": tmp_path / "journal"},
     )

@@ -20,7 +20,8 @@ from tests.support.waiting import with_timeout
 
 def has_ipv6() -> bool:
     try:
-        free_port("::1")
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
     except OSError:
         return False
     return True

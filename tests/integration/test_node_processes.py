@@ -15,7 +15,7 @@ import websockets
 
 from tests.support.gateway_process import GatewayProcess
 from tests.support.nats import nats
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import gateway_program
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
@@ -79,7 +79,7 @@ async def cluster(
         nodes: list[Node] = []
         try:
             for number in range(count):
-                control, port = port_for_restarts(), port_for_restarts()
+                control, port = free_port(), free_port()
                 last = control + workers - 1
                 options = {
                     "cluster": server.url,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 from tests.support.workers import FakeLauncher, FakeWorker, fake_supervisor
@@ -473,7 +473,7 @@ async def test_the_counts_of_a_worker_that_ended_are_removed(stage: Stage) -> No
 
 
 async def test_each_worker_has_a_port_of_a_range(stage: Stage) -> None:
-    port = port_for_restarts()
+    port = free_port()
     chosen = {
         "ws_hostname": "localhost:{port}",
         "listen": "127.0.0.1:0",

@@ -18,7 +18,7 @@ from tests.support.certificate_authority import CertificateAuthority
 from tests.support.clients import RawClient
 from tests.support.command import ThreadedBackend, connect_client, read_to_end, run_wsaas
 from tests.support.frames import TEXT, frame
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.processes import MAX_CLIENTS, WORKERS, Client, WorkersNode, is_alive, workers
 from tests.support.stage import Stage
 from tests.support.waiting import TIMEOUT_S, wait_until, with_timeout
@@ -208,7 +208,7 @@ async def test_a_journal_survives_a_kill_of_all_processes_and_fewer_workers(
 
 async def test_clients_of_all_workers_share_a_unix_socket(stage: Stage, log: Path, tmp_path: Path) -> None:
     path = tmp_path / "clients"
-    control = port_for_restarts()
+    control = free_port()
     options = {"listen": f"unix:{path}", "control_listen": f"127.0.0.1:{control}", "listen_mode": "600"}
     async with workers(stage, log, **options) as node:
         assert path.stat().st_mode & 0o777 == 0o600
@@ -229,8 +229,8 @@ async def test_clients_of_all_workers_share_a_unix_socket(stage: Stage, log: Pat
 
 
 async def test_each_ws_uri_names_the_port_of_its_worker(stage: Stage, log: Path) -> None:
-    first = port_for_restarts()
-    port = port_for_restarts()
+    first = free_port()
+    port = free_port()
     options = {
         "ws_hostname": "127.0.0.1:{port}",
         "listen": f"127.0.0.1:{port}",
@@ -310,7 +310,7 @@ def test_a_journal_in_use_is_status_1(tmp_path: Path) -> None:
 def test_the_supervisor_serves_until_a_signal(
     backend: ThreadedBackend, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = port_for_restarts()
+    port = free_port()
     seen: list[bytes] = []
     started = threading.Event()
     report_start = workers_command.report_start
@@ -362,7 +362,7 @@ def test_a_supervisor_whose_worker_cannot_start_reports_it(tmp_path: Path, capfd
 def test_a_worker_serves_until_a_signal(
     backend: ThreadedBackend, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    port = port_for_restarts()
+    port = free_port()
     ours, theirs = socket.socketpair()
     place = WorkerPlace(
         index=1,

@@ -25,6 +25,7 @@ from tests.support.fakes import (
     make_opened,
     make_settings,
 )
+from tests.support.ports import free_port
 from wsaas import errors, reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
@@ -399,12 +400,6 @@ def test_the_measured_cases_exist():
 
 def test_the_body_of_a_close_is_as_long_as_said():
     assert f"a reason of up to {frames.MAX_REASON} bytes" in section("REST API")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_the_example_backend_echoes(tmp_path):

@@ -11,7 +11,7 @@ from tests.support.backend import Call
 from tests.support.clients import RawClient
 from tests.support.gateway_process import GatewayProcess
 from tests.support.nats import bucket_keys
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import gateway_program
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
@@ -72,7 +72,7 @@ async def cluster_nodes(
 
 def make_node(stage: Stage, folder: Path, url: str, index: int, **settings: Any) -> ClusterNode:
     """Return a node that does not run yet. A `journal` in `settings` is the folder of its journal."""
-    port = port_for_restarts()
+    port = free_port()
     chosen = {
         "cluster": url,
         "cluster_lease": round(LEASE_S * 1000),

@@ -4,7 +4,7 @@ import stat
 import sys
 from pathlib import Path
 
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from wsaas.demo.cluster import ClusterOptions
 
 NATS = """
@@ -49,7 +49,7 @@ def options(tmp_path: Path, *, nats: str = NATS, node: str = NODE, count: int = 
         folder,
         lease_ms=5000,
         nats_server=program(tmp_path / "nats-server", nats),
-        ports=[port_for_restarts() for _ in range(count)],
+        ports=[free_port() for _ in range(count)],
         flags=["--log-level=DEBUG"],
         program=[program(tmp_path / "node", node)],
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.clients import Answer, RawClient, upgrade
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import Program, gateway_program
 from tests.support.resources import open_files, resident_memory
 from tests.support.stage import Stage
@@ -87,7 +87,7 @@ async def gateway_process(stage: Stage, log: Path, **options: Any) -> AsyncItera
     """
     if not stage.backend.port:
         await stage.backend.start()
-    port = port_for_restarts()
+    port = free_port()
     limits = {name: options.pop(name) for name in ("prefix", "descriptors") if name in options}
     api_uri = options.pop("api_uri", f"{stage.backend.authority}/hook")
     program = gateway_program(api_uri, port, log, options, **limits)

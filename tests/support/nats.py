@@ -15,7 +15,7 @@ from typing import Any
 
 import nkeys
 
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 from wsaas.clock import Clock
 from wsaas.cluster_setting_types import nats_servers
@@ -51,7 +51,7 @@ class NatsServer:
         self.folder = folder
         self.host = host
         self.name = name
-        self.port = port_for_restarts()
+        self.port = free_port()
         self.log = folder / "nats.log"
         folder.mkdir(parents=True, exist_ok=True)
         store = f'jetstream {{ store_dir: "{folder / "store"}", sync_interval: "2m" }}' if jetstream else ""
@@ -125,7 +125,7 @@ class NatsCluster:
     """Three servers that replicate. `servers`: started by `start`."""
 
     def __init__(self, folder: Path, lines: Sequence[str] = ()) -> None:
-        routes = [port_for_restarts() for _ in range(3)]
+        routes = [free_port() for _ in range(3)]
         urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         self.servers = [
             NatsServer(

@@ -15,7 +15,7 @@ from tests.conformance.autobahn import python2
 from tests.conformance.autobahn.backend import WAYS, Backend
 from tests.conformance.autobahn.client import Client
 from tests.conformance.autobahn.verdict import judge, section, table
-from tests.support.ports import port_for_restarts
+from tests.support.ports import free_port
 from tests.support.program import gateway_program
 
 FOLDER = Path(__file__).parents[3] / ".tox" / "autobahn-suite"
@@ -52,7 +52,7 @@ def check_gateway(command: Path, compression: str, cases: list[str], folder: Pat
         old.unlink(missing_ok=True)
     title = f"COMPRESSION={compression}, echo by"
     client = Client([str(command)], folder, lambda at: print(title, at, flush=True))
-    port = port_for_restarts()
+    port = free_port()
     wrong = uvloop.run(run_cases(client, spec(compression, cases, port, folder), compression, port, log))
     reports = json.loads(index.read_text()) if index.exists() else {}
     for way in WAYS:
