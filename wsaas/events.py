@@ -20,6 +20,9 @@ class Reason(Enum):
     code: int
     is_final: bool
 
+    __hash__ = object.__hash__
+    """Hash by identity: `Enum` hashes the name, in Python code."""
+
     def __new__(cls, label: str, code: int, is_final: bool = False) -> "Reason":  # noqa: PYI034 - Self needs 3.11
         """Make a member whose value is its label."""
         member = object.__new__(cls)

@@ -35,6 +35,11 @@ class SharedCounts:
         self._words.release()
         self._mapping.close()
 
+    @property
+    def processes(self) -> int:
+        """The number of processes."""
+        return len(self._others) + 1
+
     def set_clients(self, clients: int) -> None:
         """Set the number of clients of this process."""
         self._words[self._own] = clients

@@ -5,6 +5,7 @@ from typing import Any
 
 from wsaas.access import Proxies
 from wsaas.clock import Clock, Timer
+from wsaas.counters import Counters
 from wsaas.delivery.circuit_breaker import CLOSED, CircuitBreaker
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
 from wsaas.delivery.journal import LocalJournal, NoJournal
@@ -273,8 +274,11 @@ class FakePool(Pool):
     def fail_waiting_retries(self):
         """Nothing waits for a connection."""
 
-    def answer(self, outcome):
-        self.sent.pop(0).answered(outcome)
+    def answer(self, outcome, took=0.0):
+        """Answer the oldest exchange, after `took` seconds."""
+        exchange = self.sent.pop(0)
+        exchange.took = took
+        exchange.answered(outcome)
 
 
 class FakeBreaker(CircuitBreaker):
@@ -304,6 +308,7 @@ class FakeWebhook(Webhook):
 
     def __init__(self):
         self.breaker = FakeBreaker()
+        self.counters = Counters()
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
         self.events = []
@@ -311,7 +316,7 @@ class FakeWebhook(Webhook):
         self.subject = None
         self._requests = set()
 
-    def call(self, delivery, event):
+    def call(self, delivery, event, is_direct=False):  # noqa: ARG002 - a fake request takes no time
         self.subject = delivery.subject
         self.tries += 1
         self.calls.append((event, delivery.judged))
@@ -513,7 +518,8 @@ class FakeJournal(LocalJournal):
 def make_services(settings, clock, webhook, listener=None, journal=None):
     """Return the parts that all sessions share, without a journal unless one is given."""
     listener = listener or FakeSessionListener()
-    return Services(settings, clock, webhook, journal or NoJournal(), listener, Groups(settings.max_groups))
+    groups: Groups[Session] = Groups(settings.max_groups)
+    return Services(settings, clock, webhook, journal or NoJournal(), listener, groups, counters=webhook.counters)
 
 
 class FakeSessionListener(SessionListener):

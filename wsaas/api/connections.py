@@ -1,6 +1,6 @@
 """`ws_uri`, one connection: PUT sends, DELETE closes, GET describes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -9,7 +9,7 @@ from wsaas import errors
 from wsaas.api.message import check_memory, read_message, refuse_content_coding
 from wsaas.api.route import Response
 from wsaas.cluster.router import Peer, Router
-from wsaas.errors import RETRY_AFTER
+from wsaas.errors import RETRY_AFTER, HTTPError
 from wsaas.events import Reason
 from wsaas.http import media_type
 from wsaas.http.request import Request, too_large
@@ -28,6 +28,13 @@ _NORMAL_CLOSURE: Final = 1000
 _PRIVATE_CODES = range(3000, 5000)
 """Close codes for libraries and applications (RFC 6455 section 7.4.2)."""
 
+_RESULTS: Final[Mapping[type[HTTPError], str]] = {
+    errors.Gone: "gone",
+    errors.SlowClient: "slow",
+    errors.TooManyRequests: "no_memory",
+}
+"""How pushes that were not sent are counted (`PUSH_RESULTS`). All others are "rejected"."""
+
 
 class ConnectionResource:
     """One connection, by its id. A request for a connection of a peer is forwarded, and its response is deferred."""
@@ -43,6 +50,15 @@ class ConnectionResource:
 
     def body_limit(self, request: Request, connection_id: str) -> int:
         """Return how many bytes of the body are needed. Raises an `HTTPError` to refuse the request by its head."""
+        if request.method == b"PUT":
+            try:
+                return self._body_limit(request, connection_id)
+            except HTTPError as error:
+                self._count_refused(error)
+                raise
+        return self._body_limit(request, connection_id)
+
+    def _body_limit(self, request: Request, connection_id: str) -> int:
         session = self._find(connection_id)
         if session is None:
             find_peer(self._router, request, connection_id)
@@ -63,15 +79,25 @@ class ConnectionResource:
     def put(self, request: Request, connection_id: str) -> Response:
         """Send the body as one message."""
         session = self._find(connection_id)
-        return self._forward(request, connection_id) if session is None else self.push(session, request)
+        if session is not None:
+            return self.push(session, request)
+        try:
+            return self._forward(request, connection_id)
+        except HTTPError as error:
+            self._count_refused(error)
+            raise
 
     def push(self, session: Session, request: Request) -> OutgoingResponse:
         """Send the body of `request` to the client of `session`, as text or binary by its `Content-Type`.
 
         Raises `Gone`, `SlowClient`, `BadText`, `TooLarge` for text that is too long in UTF-8, `UnsupportedMediaType`.
         """
-        opcode, data = read_message(request, self._max_message_size)
-        session.send(opcode, data)
+        try:
+            opcode, data = read_message(request, self._max_message_size)
+            session.send(opcode, data)
+        except HTTPError as error:
+            self._count_refused(error)
+            raise
         return OK
 
     def delete(self, request: Request, connection_id: str) -> Response:
@@ -94,6 +120,10 @@ class ConnectionResource:
         if session is None:
             return self._forward(request, connection_id)
         return OutgoingResponse(200, orjson.dumps({"code": "OK", **information(session, self._registry.services)}))
+
+    def _count_refused(self, error: HTTPError) -> None:
+        """Count a push that was not sent."""
+        self._registry.services.counters.refused_pushes[_RESULTS.get(type(error), "rejected")] += 1
 
     def _forward(self, request: Request, connection_id: str) -> Response:
         """Forward a request to the peer that has the connection."""

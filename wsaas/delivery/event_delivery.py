@@ -139,6 +139,12 @@ class EventDelivery:
             self.listener.decided(verdict)
         self._finish()
 
+    def delivered(self) -> None:
+        """Do what `judged` does with `DELIVERED`, for a message that is being delivered."""
+        self._move(IDLE)
+        self._current = NO_EVENT
+        self._start_next()
+
     # Transitions. A listener may abandon the outbox in any callback, so the state is checked after each callback.
 
     def _move(self, state: State) -> None:
@@ -146,19 +152,19 @@ class EventDelivery:
             raise AssertionError(f"{self.subject.id}: {self.state} to {state}")
         self.state = state
 
-    def _start(self, event: Event) -> None:
-        """Make `event` the current event; send it, or let it wait."""
+    def _start(self, event: Event, is_direct: bool = True) -> None:
+        """Make `event` the current event; send it, or let it wait. `is_direct`: it has not waited yet."""
         self._current = event
         self._retries = NO_RETRIES
-        if isinstance(event, Closed):
-            if event.delay:
-                self._move(DELAYED)
-                self._timer = self._services.clock.call_later(event.delay, self._end_delay)
-            else:
-                self._attempt_first(event)
-        elif self._webhook.breaker.state is CLOSED or isinstance(event, Opened):
+        if isinstance(event, Message) and self._webhook.breaker.state is CLOSED:
+            self._move(DELIVERING)
+            self._webhook.call(self, event, is_direct)
+        elif isinstance(event, Opened):
             self._move(DELIVERING)
             self._webhook.call(self, event)
+        elif isinstance(event, Closed) and event.delay:
+            self._move(DELAYED)
+            self._timer = self._services.clock.call_later(event.delay, self._end_delay)
         else:
             self._attempt_first(event)
 
@@ -178,6 +184,8 @@ class EventDelivery:
             self._wait_in_queue()
 
     def _send(self) -> None:
+        if self._retries.failures:
+            self._services.counters.requests[type(self._current)].retries += 1
         self._move(DELIVERING)
         self._webhook.call(self, self._current)
 

@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Protocol
 
+from wsaas.counters import Counters
 from wsaas.events import Event, Message
 
 MESSAGE_OVERHEAD = 512
@@ -22,10 +23,11 @@ class Source(Protocol):
 class Backpressure:
     """Counts waiting bytes. Pauses their source above `high` bytes, and resumes it at half of that."""
 
-    __slots__ = ("_high", "_source", "level", "paused")
+    __slots__ = ("_counters", "_high", "_source", "level", "paused")
 
-    def __init__(self, high: int, source: Source) -> None:
-        """Pause `source` above `high` bytes."""
+    def __init__(self, high: int, source: Source, counters: Counters) -> None:
+        """Pause `source` above `high` bytes. `counters`: those of the process."""
+        self._counters = counters
         self._high = high
         self._source = source
         self.level = 0
@@ -34,16 +36,28 @@ class Backpressure:
     def add(self, size: int) -> None:
         """Add `size` bytes."""
         self.level += size
+        self._counters.backlog += size
         if self.level > self._high and not self.paused:
             self.paused = True
+            self._counters.paused += 1
             self._source.pause()
 
     def remove(self, size: int) -> None:
         """Subtract `size` bytes."""
+        # Nothing is left to subtract after `discard`.
+        size = min(size, self.level)
         self.level -= size
+        self._counters.backlog -= size
         if self.paused and self.level <= self._high // 2:
             self.paused = False
+            self._counters.paused -= 1
             self._source.resume()
+
+    def discard(self) -> None:
+        """Stop counting: the waiting messages were dropped."""
+        self._counters.backlog -= self.level
+        self._counters.paused -= self.paused
+        self.level, self.paused = 0, False
 
 
 class Inbox:
@@ -51,10 +65,10 @@ class Inbox:
 
     __slots__ = ("_events", "pressure")
 
-    def __init__(self, high: int, source: Source) -> None:
-        """Pause `source` above `high` bytes."""
+    def __init__(self, high: int, source: Source, counters: Counters) -> None:
+        """Pause `source` above `high` bytes. `counters`: those of the process."""
         self._events: deque[Event] = deque()
-        self.pressure = Backpressure(high, source)
+        self.pressure = Backpressure(high, source, counters)
 
     def __bool__(self) -> bool:
         """Return whether any event waits."""

@@ -41,7 +41,8 @@ class Outbox(EventDelivery):
             self._start(event)
         elif state is not ABANDONED and state is not DONE:
             if self._inbox is None:
-                self._inbox = Inbox(self._services.settings.inbox, self.listener)
+                services = self._services
+                self._inbox = Inbox(services.settings.inbox, self.listener, services.counters)
             self._inbox.add(event)
 
     def hold(self) -> None:
@@ -71,6 +72,7 @@ class Outbox(EventDelivery):
         undelivered = [] if self.state is IDLE else [self._current]
         if self._inbox is not None:
             undelivered += self._inbox.events()
+            self._inbox.pressure.discard()
             self._inbox = None
         self._timer.cancel()
         self._timer = NO_TIMER
@@ -84,6 +86,6 @@ class Outbox(EventDelivery):
             event = inbox.pop()
             if not inbox:
                 self._inbox = None
-            self._start(event)
+            self._start(event, is_direct=False)
             # Uncount last: this may resume the client, whose new events must queue after this one.
             inbox.uncount(event)

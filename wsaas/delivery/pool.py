@@ -78,9 +78,10 @@ class Exchange(ABC):
     `deadline`: when it has waited for too long.
     `retried`: its sender sends it again after a failure.
     `fresh`: it must be sent on a connection that has not been used before.
+    `started`: when it was written to a connection, and `took`: seconds from then to its outcome.
     """
 
-    __slots__ = ("deadline", "fresh", "request", "retried", "wait_timeout")
+    __slots__ = ("deadline", "fresh", "request", "retried", "started", "took", "wait_timeout")
 
     def __init__(self, request: bytes, wait_timeout: float, *, retried: bool) -> None:
         """Send `request`; it may wait for a connection for `wait_timeout` seconds."""
@@ -89,6 +90,7 @@ class Exchange(ABC):
         self.retried = retried
         self.deadline = 0.0
         self.fresh = False
+        self.started = self.took = 0.0
 
     @abstractmethod
     def answered(self, outcome: Outcome) -> None:
@@ -165,10 +167,11 @@ class PooledConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._pool.opened(self)
 
-    def start(self, exchange: Exchange, deadline: float) -> None:
-        """Send the request; the response is due by `deadline`. Only for an open connection without an exchange."""
+    def start(self, exchange: Exchange, now: float) -> None:
+        """Send the request, `now` (monotonic seconds). Only for an open connection without an exchange."""
         self.exchange = exchange
-        self.deadline = deadline
+        exchange.started = now
+        self.deadline = now + self._pool.limits.attempt
         self._has_received = False
         self._transport.write(exchange.request)
 
@@ -218,6 +221,7 @@ class PooledConnection(asyncio.Protocol):
         else:
             if not self._pool.is_closed:
                 _log(exchange, failure, detail, advice)
+            exchange.took = self._pool.clock.now() - exchange.started
             exchange.answered(failure)
 
     def _end_stale(self) -> None:
@@ -226,13 +230,17 @@ class PooledConnection(asyncio.Protocol):
         self.end(Failure.BROKEN)
 
     def _answered(self, exchange: Exchange, response: Response) -> None:
-        if not response.keep_alive and response.status == REQUEST_TIMEOUT and self.reused:
+        keep_alive = response.keep_alive
+        if not keep_alive and response.status == REQUEST_TIMEOUT and self.reused:
             self._end_stale()
             return
         self.exchange = None
         self.reused = True
-        if response.keep_alive:
-            self._pool.idle(self)
+        pool = self._pool
+        now = pool.clock.now()
+        exchange.took = now - exchange.started
+        if keep_alive:
+            pool.idle(self, now)
         else:
             self.end(Failure.BROKEN)
         exchange.answered(response)
@@ -243,7 +251,7 @@ class Pool:
 
     def __init__(self, clock: Clock, open_connection: Opener, limits: Limits) -> None:
         """Open connections with `open_connection`, within `limits`, when exchanges need them."""
-        self._clock = clock
+        self.clock = clock
         self._open = open_connection
         self.limits = limits
         self._all: set[PooledConnection] = set()
@@ -267,9 +275,9 @@ class Pool:
     def send(self, exchange: Exchange) -> None:
         """Start `exchange` on an idle connection, or as soon as one is free."""
         if self._idle and not exchange.fresh:
-            self._idle.pop().start(exchange, self._clock.now() + self.limits.attempt)
+            self._idle.pop().start(exchange, self.clock.now())
             return
-        exchange.deadline = self._clock.now() + exchange.wait_timeout
+        exchange.deadline = self.clock.now() + exchange.wait_timeout
         (self._fresh if exchange.fresh else self._waiting).append(exchange)
         self._open_more()
 
@@ -280,16 +288,16 @@ class Pool:
             return
         self._opening.remove(connection)
         self._all.add(connection)
-        connection.expires = self._clock.now() + self.limits.age * random.uniform(MIN_AGE_FACTOR, MAX_AGE_FACTOR)  # noqa: S311 - no secret
+        now = self.clock.now()
+        connection.expires = now + self.limits.age * random.uniform(MIN_AGE_FACTOR, MAX_AGE_FACTOR)  # noqa: S311 - no secret
         if self._fresh:
-            connection.start(self._fresh.popleft(), self._clock.now() + self.limits.attempt)
+            connection.start(self._fresh.popleft(), now)
         else:
-            self.idle(connection)
+            self.idle(connection, now)
             connection.reused = connection.exchange is None
 
-    def idle(self, connection: PooledConnection) -> None:
+    def idle(self, connection: PooledConnection, now: float) -> None:
         """Start the exchange that has waited longest on `connection`, or keep the connection idle."""
-        now = self._clock.now()
         if self._fresh and not self._opening:
             # All connections are in use, and an exchange needs a fresh one: close this one to make room.
             connection.end(Failure.BROKEN)
@@ -297,7 +305,7 @@ class Pool:
             # An exchange that waits gets a new connection.
             connection.end(Failure.BROKEN)
         elif self._waiting:
-            connection.start(self._waiting.popleft(), now + self.limits.attempt)
+            connection.start(self._waiting.popleft(), now)
         else:
             connection.deadline = now + self.limits.idle
             self._idle.append(connection)

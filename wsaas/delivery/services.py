@@ -1,8 +1,9 @@
 """The parts that every delivery to the backend uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wsaas.clock import Clock
+from wsaas.counters import Counters
 from wsaas.delivery.journal import Journal
 from wsaas.delivery.webhook import Webhook
 from wsaas.settings import Settings
@@ -16,3 +17,4 @@ class DeliveryServices:
     clock: Clock
     webhook: Webhook
     journal: Journal
+    counters: Counters = field(default_factory=Counters, kw_only=True)

@@ -12,6 +12,11 @@ class ClientLimit:
         """Admit at most `limit` clients."""
         self._limit = limit
 
+    @property
+    def share(self) -> float:
+        """How many clients this process adds to the limit of the node."""
+        return self._limit
+
     def is_reached(self, clients: int) -> bool:
         """Return whether no further client can be admitted. `clients`: the number of clients of this process."""
         return clients >= self._limit
@@ -30,6 +35,11 @@ class SharedClientLimit(ClientLimit):
         super().__init__(limit)
         self._counts = counts
         self._total = total
+
+    @property
+    def share(self) -> float:
+        """How many clients this process adds to the limit of the node."""
+        return min(self._limit, self._total / self._counts.processes)
 
     def is_reached(self, clients: int) -> bool:
         """Return whether no further client can be admitted. `clients`: the number of clients of this process."""

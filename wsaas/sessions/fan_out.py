@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final
 
+from wsaas.counters import Counters
 from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests
 from wsaas.run_queue import RunQueue
 
@@ -41,6 +42,10 @@ class FanOut(ABC):
         """Return what was done so far."""
 
     @abstractmethod
+    def count(self, counters: Counters) -> None:
+        """Add what was done to the counters of the process, at the end of the work."""
+
+    @abstractmethod
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Work until `timer` returns `end` or more, on one client at least; return whether all is done."""
 
@@ -48,10 +53,11 @@ class FanOut(ABC):
 class FanOutQueue:
     """The work that is under way. Different channels take turns with each other, and with the `run_queue`."""
 
-    __slots__ = ("_channels", "_count", "_limit", "_run_queue")
+    __slots__ = ("_channels", "_count", "_counters", "_limit", "_run_queue")
 
-    def __init__(self, run_queue: RunQueue, limit: int) -> None:
-        """Have at most `limit` pieces of work under way (`MAX_PUBLISHES`)."""
+    def __init__(self, run_queue: RunQueue, limit: int, counters: Counters | None = None) -> None:
+        """Have at most `limit` pieces of work under way (`MAX_PUBLISHES`). `counters`: those of the process."""
+        self._counters = counters or Counters()
         self._channels: dict[Hashable, deque[FanOut]] = {}
         self._count = 0
         self._limit = limit
@@ -88,6 +94,8 @@ class FanOutQueue:
     def _advance(self, work: FanOut) -> bool:
         timer = self._run_queue.timer
         work.is_done = work.advance(timer, timer() + FAN_OUT_SLICE_S)
+        if work.is_done:
+            work.count(self._counters)
         return work.is_done
 
     def _take_turn(self, channel: Hashable) -> None:

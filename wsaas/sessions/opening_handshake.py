@@ -1,5 +1,7 @@
 """The opening handshake of one client, from its request until the backend has decided about it."""
 
+from typing import Final
+
 from wsaas import errors
 from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.verdicts import Accepted, Rejected
@@ -10,6 +12,8 @@ from wsaas.sessions.ports import NoConnection, PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.websocket.handshake import Handshake, select_subprotocol
+
+SWITCHING_PROTOCOLS: Final = 101
 
 
 class OpeningHandshake(NoConnection, OutboxListener):
@@ -51,6 +55,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the handshake with `error`, and close."""
+        self._services.counters.count_handshake(error.status)
         self._pending_client.refuse(error)
 
     # What the journal and the outbox call.
@@ -115,6 +120,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         except errors.TooManyGroups as error:
             return _too_many_groups(session.ws_uri, error)
         session.open(subprotocol)
+        services.counters.count_handshake(SWITCHING_PROTOCOLS)
         if verdict.context is not None:
             session.info.context = verdict.context
             services.journal.set_context(session.id, verdict.context)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from wsaas.counters import Counters
 from wsaas.events import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
@@ -124,6 +125,12 @@ class Publication(FanOut):
         """Return how many clients it was sent to, and the slow ones."""
         return {"sent": self.sent, "slow": self.slow.ids, "slow_count": self.slow.count}
 
+    def count(self, counters: Counters) -> None:
+        """Count the deliveries."""
+        counters.published += self.sent
+        counters.bytes_out += self.sent * len(self._message.data)
+        counters.group_slow += self.slow.count
+
     def _begin(self) -> Iterator[Session]:
         if self._find_group is None:
             self._pending = iter([*self._recipients.find()])
@@ -173,6 +180,9 @@ class Closing(FanOut):
             if timer() >= end:
                 return False
         return True
+
+    def count(self, counters: Counters) -> None:
+        """Count nothing: each connection counts its end."""
 
     def summary(self) -> Summary:
         """Return how many clients were closed."""

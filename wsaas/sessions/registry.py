@@ -60,7 +60,9 @@ class Registry:
         `shared`: the counts of all workers, to which the limits in `settings` then apply.
         """
         self.groups: Groups[Session] = Groups(settings.max_groups)
-        self.services = Services(settings, clock, webhook, journal, self, self.groups, memory)
+        self.services = Services(
+            settings, clock, webhook, journal, self, self.groups, memory, counters=webhook.counters
+        )
         self._limit = ClientLimit(limit)
         self._limit_ending = settings.max_owed_disconnects
         self.addresses = AddressLimit(settings.max_connections_per_address)
@@ -91,6 +93,11 @@ class Registry:
     def is_open(self) -> bool:
         """Whether clients are admitted: until `close`."""
         return self._on_all_finished is None
+
+    @property
+    def clients_limit(self) -> float:
+        """How many clients this process may have."""
+        return self._limit.share
 
     def check_admission(self, remote_address: str, own: int = 0) -> None:
         """Raise `Unavailable` if no client can be admitted, `TooManyRequests` if none from `remote_address` can.

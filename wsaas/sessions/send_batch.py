@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
+from wsaas.counters import Counters
 from wsaas.errors import BadRequest, HTTPError, TooLarge
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.publication import NamedClients, SharedMessage
@@ -58,6 +59,7 @@ class SendBatch(FanOut, Generic[PeerT]):
     """
 
     __slots__ = (
+        "_bytes",
         "_documents",
         "_find",
         "_find_process",
@@ -83,6 +85,7 @@ class SendBatch(FanOut, Generic[PeerT]):
         Blank documents count as none. `find`, `find_process`: see `cluster.router.Router`.
         """
         super().__init__()
+        self._bytes = 0
         self._documents = enumerate(documents, 1)
         self._find = find
         self._max_size = max_size
@@ -118,6 +121,13 @@ class SendBatch(FanOut, Generic[PeerT]):
             "slow_count": slow.count,
         }
 
+    def count(self, counters: Counters) -> None:
+        """Count the messages."""
+        counters.batched += self.sent
+        counters.bytes_out += self._bytes
+        counters.refused_pushes["gone"] += self.gone.count
+        counters.refused_pushes["slow"] += self.slow.count
+
     def _read(self, timer: Callable[[], float], end: float) -> bool:
         """Read the next messages; return whether all were read. Raises the `HTTPError` that refuses the request."""
         for number, document in self._documents:
@@ -139,8 +149,10 @@ class SendBatch(FanOut, Generic[PeerT]):
             elif not (session.state is OPEN or session.state is CONNECTING):
                 self.gone.add(to)
             elif session.send_frame(message[session.encode]):
-                session.info.count_sent(1, len(message.data))
+                size = len(message.data)
+                session.info.count_sent(1, size)
                 self.sent += 1
+                self._bytes += size
             else:
                 self.slow.add(to)
             if timer() >= end:

@@ -9,6 +9,7 @@ from logging import DEBUG
 from typing import Final, Protocol, cast
 
 from wsaas import errors
+from wsaas.counters import NO_STATUS, Counters
 from wsaas.delivery.event_bodies import stored_disconnect_body
 from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
@@ -112,15 +113,18 @@ class Session(OutboxListener):
 
     def receive(self, message: Message) -> None:
         """Deliver `message` of the client after all earlier messages."""
-        info = self.info
+        info, services, size = self.info, self._services, len(message.data)
         info.messages_in += 1
-        info.bytes_in += len(message.data)
+        info.bytes_in += size
+        counters = services.counters
+        counters.messages_in += 1
+        counters.bytes_in += size
         if self.discards_messages:
-            info.messages_undelivered += 1
+            _count_undelivered(info, counters, 1)
             return
         # No message was discarded so far, so `messages_in` is also the number in the `ce-id`.
         message.number = info.messages_in
-        message.at = self._services.clock.wall()
+        message.at = services.clock.wall()
         self.outbox.put(message)
 
     def closed_by_client(self, code: int, text: str) -> None:
@@ -150,9 +154,18 @@ class Session(OutboxListener):
         """
         if (state := self.state) is not OPEN and state is not CONNECTING:
             raise errors.Gone("This connection has ended.")
-        if not self.send_frame(self.encode(opcode, data)):
+        frame, transport = self.encode(opcode, data), self._transport
+        if not transport.get_write_buffer_size():
+            # What `send_frame` does in this case, without its call (`python -m benchmarks micro`, case `push`).
+            transport.write(frame)
+        elif not self.send_frame(frame):
             raise errors.SlowClient("The client has not read what is already queued for it.", RETRY_AFTER)
-        self.info.count_sent(1, len(data))
+        info, counters, size = self.info, self._services.counters, len(data)
+        # What `count_sent` does, without its call.
+        info.messages_out += 1
+        info.bytes_out += size
+        counters.pushed += 1
+        counters.bytes_out += size
 
     def send_frame(self, frame: bytes) -> bool:
         """Send `frame`, which `encode` returned. Only while CONNECTING or OPEN. The caller counts the message.
@@ -192,7 +205,9 @@ class Session(OutboxListener):
 
     def abandon(self) -> None:
         """Stop delivering. Messages of the client are still read, and counted in `messages_undelivered`."""
-        self.info.messages_undelivered += sum(isinstance(event, Message) for event in self.outbox.abandon())
+        _count_undelivered(
+            self.info, self._services.counters, sum(isinstance(event, Message) for event in self.outbox.abandon())
+        )
         self.discards_messages = True
         self.connection.resume()
 
@@ -237,22 +252,8 @@ class Session(OutboxListener):
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
 
     def requested(self, actions: Actions) -> None:
-        """Do what the backend asks for; once the client has disconnected, only the context still counts."""
-        if self.state is OPEN:
-            try:
-                self._services.groups.change(self, actions.join, actions.leave)
-            except errors.TooManyGroups as error:
-                self.undelivered(Reason.UNDELIVERED, f"the backend's Ws-Join cannot be done: {error.message}")
-                return
-            if actions.reply is not None:
-                self._reply(actions.reply)
-        else:
-            logger.debug("%s: actions of the backend's answer dropped: the client is gone", self.ws_uri)
-        if actions.context is not None and (actions.context or None) != self.info.context:
-            self.info.context = actions.context or None
-            self._services.journal.set_context(self.id, self.info.context)
-        if actions.close is not None:
-            self.close(Reason.BACKEND_CLOSED, actions.close.code, actions.close.reason)
+        """Do what the backend asks for."""
+        _carry_out(actions, self, self._services)
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """Close the connection, as a message was given up, and give up the messages behind it."""
@@ -260,16 +261,16 @@ class Session(OutboxListener):
         self.discards_messages = True
         self.close(reason)
         # Discard last: this may resume reading, and messages that are read then must be counted as undelivered, too.
-        given_up = 1 + self.outbox.discard_messages()
-        self.info.messages_undelivered += given_up
+        _count_undelivered(self.info, self._services.counters, 1 + self.outbox.discard_messages())
 
     def disconnecting(self, closed: Closed) -> None:
-        """Set `closed.disconnect`: no message is under way any more, so all counters are final."""
+        """Set `closed.disconnect`. No message is under way any more, so all counters are final."""
         closed.disconnect = self.info.disconnect()
 
     def disconnect_failed(self, why: str) -> None:
         """Finish, and pass the DELETE on to the listener; the connection stays in the journal."""
         log_lost_disconnect(self.ws_uri, why)
+        self._services.counters.disconnects_given_up += 1
         self.finish()
         self._services.listener.disconnect_failed(self)
 
@@ -287,16 +288,10 @@ class Session(OutboxListener):
         if self.state is not CLOSED:
             self.connection.resume()
 
-    def _reply(self, reply: Message) -> None:
-        """Send the backend's message to the client. If much waits then, the outbox is held until the client reads."""
-        self.info.count_sent(1, len(reply.data))
-        self._transport.write(self.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
-        if self.buffered > self._services.send_limit:
-            self.outbox.hold()
-
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
+        _count_states(self._services.counters, self.state, state)
         self.state = state
         self.reason = self.reason or reason
         _log_state(self)
@@ -314,11 +309,12 @@ class Session(OutboxListener):
 
     def _detach_client(self, state: State, reason: Reason, connection: ClientConnection) -> None:
         """Change to `state`; report once that the client has disconnected."""
-        was_connected = self.state is not DISCONNECTED
+        before = self.state
         self._move(state, reason)
         self.attach(connection)
-        if was_connected:
+        if before is not DISCONNECTED:
             self.info.ended = self._services.clock.now()
+            _count_end(self, before, self._services.counters)
             self._services.listener.client_disconnected(self)
             self.outbox.release()
 
@@ -329,6 +325,61 @@ def finish_disowned(session: Session, listener: SessionListener) -> None:
     if lost and listener.is_open:
         logger.error("%s: the node was declared dead: %s not delivered", session.ws_uri, counted(lost, "message"))
     session.finish()
+
+
+def _carry_out(actions: Actions, session: Session, services: Services) -> None:
+    """Do what the backend asks for; once the client has disconnected, only the context still counts."""
+    info = session.info
+    if session.state is OPEN:
+        try:
+            services.groups.change(session, actions.join, actions.leave)
+        except errors.TooManyGroups as error:
+            session.undelivered(Reason.UNDELIVERED, f"the backend's Ws-Join cannot be done: {error.message}")
+            return
+        if actions.reply is not None:
+            _reply(session, actions.reply, services)
+    else:
+        logger.debug("%s: actions of the backend's answer dropped: the client is gone", session.ws_uri)
+    if actions.context is not None and (actions.context or None) != info.context:
+        info.context = actions.context or None
+        services.journal.set_context(session.id, info.context)
+    if actions.close is not None:
+        session.close(Reason.BACKEND_CLOSED, actions.close.code, actions.close.reason)
+
+
+def _reply(session: Session, reply: Message, services: Services) -> None:
+    """Send the backend's message to the client. If much waits then, the outbox is held until the client reads."""
+    session.info.count_sent(1, len(reply.data))
+    services.counters.count_reply(len(reply.data))
+    session.connection.transport.write(session.encode(frames.TEXT if reply.text else frames.BINARY, reply.data))
+    if session.buffered > services.send_limit:
+        session.outbox.hold()
+
+
+def _count_undelivered(info: ConnectionInfo, counters: Counters, messages: int) -> None:
+    info.messages_undelivered += messages
+    counters.messages_undelivered += messages
+
+
+def _count_states(counters: Counters, before: State, after: State) -> None:
+    """Count a transition in the gauges of the states."""
+    if before is OPEN:
+        counters.open -= 1
+    elif before is CLOSING:
+        counters.closing -= 1
+    if after is OPEN:
+        counters.open += 1
+    elif after is CLOSING:
+        counters.closing += 1
+
+
+def _count_end(session: Session, before: State, counters: Counters) -> None:
+    """Count the end of a connection. The answer to a handshake is counted where it is sent."""
+    if before is CONNECTING:
+        counters.handshakes[NO_STATUS] += session.reason is Reason.CLIENT_LOST
+        return
+    counters.connection_durations.observe(session.info.ended - session.info.since)
+    counters.closed[session.reason or Reason.CLIENT_LOST] += 1
 
 
 def _log_state(session: Session) -> None:

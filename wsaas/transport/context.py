@@ -2,10 +2,11 @@
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from wsaas.clock import Clock
+from wsaas.counters import Counters
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.address_limit import NO_ADDRESS_LIMIT, AddressLimit
@@ -26,6 +27,7 @@ class ServerContext:
     run_queue: RunQueue
     memory: MemoryLimit = NO_MEMORY_LIMIT
     addresses: AddressLimit = NO_ADDRESS_LIMIT
+    counters: Counters = field(default_factory=Counters)
 
     @cached_property
     def ping_interval(self) -> float:

@@ -66,7 +66,9 @@ class Site:
             response = self.respond_to_path(request)
         elif self._lost_upgrade(request):
             _warn_of_proxy(connection.peer_address())
-            response = error_response(handshake.upgrade_lost())
+            error = handshake.upgrade_lost()
+            self._count_refusal(error)
+            response = error_response(error)
         elif isinstance(item, RejectedRequest):
             response = error_response(item.error)
         else:
@@ -99,10 +101,14 @@ class Site:
             registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
             _log_refusal(peer, request, error)
+            self._count_refusal(error)
             raise
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
         return OpeningHandshake(registry.services, session, accepted, client)
+
+    def _count_refusal(self, error: HTTPError) -> None:
+        self.context.counters.count_handshake(error.status)
 
     def _lost_upgrade(self, request: Request) -> bool:
         """Return whether `request` is a handshake from which a proxy removed the upgrade."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
+from wsaas.counters import LAG_BOUNDS, Histogram
 from wsaas.settings import Settings
 
 CHECKS_PER_TIMEOUT = 10
@@ -66,8 +67,14 @@ class Timeouts:
     Iteration uses a copy, so that connections may be added and discarded meanwhile.
     """
 
-    def __init__(self, clock: Clock, interval: float, *jobs: Callable[[float], None]) -> None:
-        """Check every `interval` seconds, and call each of `jobs` with the monotonic time."""
+    def __init__(
+        self, clock: Clock, interval: float, *jobs: Callable[[float], None], lag: Histogram | None = None
+    ) -> None:
+        """Check every `interval` seconds, and call each of `jobs` with the monotonic time.
+
+        `lag`: how late the timer fires, which shows how late the event loop is.
+        """
+        self._lag = lag or Histogram(LAG_BOUNDS)
         self._clock = clock
         self._interval = interval
         self._jobs = jobs
@@ -127,7 +134,9 @@ class Timeouts:
         self._timers["interval"] = self._clock.call_later(seconds, self._on_timer, self._clock.now() + seconds)
 
     def _on_timer(self, due: float) -> None:
-        self._is_late = not self._is_late and self._clock.now() - due >= max(STALL_S, self._interval)
+        late = self._clock.now() - due
+        self._lag.observe(max(0.0, late))
+        self._is_late = not self._is_late and late >= max(STALL_S, self._interval)
         if self._is_late:
             self._set_timer(GRACE_S)
             return

@@ -18,6 +18,7 @@ from tests.support.fakes import (
     make_services,
     make_settings,
 )
+from wsaas.counters import Counters
 from wsaas.delivery import circuit_breaker
 from wsaas.delivery.circuit_breaker import CLOSED, FAILURE_THRESHOLD, MAX_TRIALS, OPEN, CircuitBreaker
 from wsaas.delivery.event_delivery import OutboxListener
@@ -313,7 +314,7 @@ def test_a_retry_logs_the_cause(rig, caplog):
 
 def test_backpressure_pauses_above_the_mark_and_resumes_at_half_of_it():
     listener = FakeListener()
-    pressure = Backpressure(100, listener)
+    pressure = Backpressure(100, listener, Counters())
     pressure.add(100)
     assert listener.calls == []
     pressure.add(1)
@@ -1187,6 +1188,12 @@ class OutboxMachine(RuleBasedStateMachine):
         numbers = [event.number for event in self.delivered if not isinstance(event, Closed)]
         assert numbers == sorted(set(numbers))
         assert not any(isinstance(event, Closed) for event in self.delivered[:-1])
+
+    @invariant()
+    def what_waits_is_counted(self):
+        counters, inbox = self.webhook.counters, self.outbox._inbox
+        assert counters.backlog == self.outbox.level
+        assert counters.paused == (inbox is not None and inbox.pressure.paused)
 
     @invariant()
     def an_abandoned_outbox_tells_nothing(self):

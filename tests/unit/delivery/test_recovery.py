@@ -358,7 +358,7 @@ def test_a_delete_that_was_given_up_is_retried_while_only_requests_fail():
 
 def test_a_thousand_deletes_that_fail_without_an_attempt_do_not_recurse_deeply():
     class Down(FakeWebhook):
-        def call(self, delivery, _event):
+        def call(self, delivery, _event, _is_direct=False):
             delivery.judged(Retry("no"))
 
     rig = Rig(webhook=Down())

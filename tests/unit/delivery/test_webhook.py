@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeBreaker, FakePool, make_closed, make_opened, opened_by, read_all
 from tests.support.strategies import examples
 from wsaas import __version__, errors
+from wsaas.counters import FIRST_BOUND
 from wsaas.delivery import webhook
 from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
@@ -61,6 +62,9 @@ class FakeDelivery(Delivery):
 
     def give_up_overdue(self, _now):
         return False
+
+    def delivered(self):
+        self.judged(DELIVERED)
 
     def judged(self, verdict):
         self.verdicts.append(verdict)
@@ -243,6 +247,78 @@ def test_a_call_hands_the_request_to_the_pool(event, wait_timeout):
     exchange.answered(Failure.BROKEN)
     assert delivery.verdicts == [hook.judge(event, Failure.BROKEN)]
     assert breaker.observed == [(delivery, Failure.BROKEN)]
+
+
+def counted(event, outcome, *, is_direct=False, took=0.2, waited=False, wall=NOW):
+    """Return the counters after a request for `event` had this outcome."""
+    pool = FakePool()
+    hook = Webhook(load({"api_uri": "a"}, {}), pool, FakeBreaker(), lambda: wall)
+    delivery = FakeDelivery(subject())
+    hook.call(delivery, event, is_direct)
+    pool.sent[0].deadline = 1.0 if waited else 0.0
+    pool.answer(outcome, took)
+    assert len(delivery.verdicts) == 1
+    return hook.counters
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome", "result"),
+    [
+        (OPENED, response(200, b'{"code": "OK"}'), "ok"),
+        (OPENED, response(200, b'{"code": "NO"}'), "refused"),
+        (OPENED, response(401), "refused"),
+        (OPENED, response(500), "error"),
+        (OPENED, response(502), "error"),
+        (OPENED, response(200, b"It works!"), "error"),
+        (MESSAGE, response(204), "ok"),
+        (MESSAGE, response(400), "refused"),
+        (MESSAGE, response(503), "error"),
+        (MESSAGE, response(200, ws_reply=b"json"), "error"),
+        (CLOSED, response(404), "ok"),
+        (CLOSED, response(403), "error"),
+        *((MESSAGE, failure, name) for failure, name in webhook.FAILURE_RESULTS.items()),
+    ],
+)
+def test_the_outcome_of_a_request_is_counted(event, outcome, result):
+    requests = counted(event, outcome).requests[type(event)]
+    assert {name: number for name, number in requests.results.items() if number} == {result: 1}
+    # A request that was not sent has no duration.
+    sent = outcome not in (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
+    assert (requests.durations.count, requests.durations.sum) == ((1, 0.2) if sent else (0, 0))
+
+
+@pytest.mark.parametrize("took", [0.0, FIRST_BOUND, 0.2])
+def test_a_message_that_did_not_wait_is_counted_once_for_both_histograms(took):
+    counters = counted(MESSAGE, response(204), is_direct=True, took=took)
+    assert (counters.direct.count, counters.direct.sum) == (1, took)
+    assert (counters.direct.first, sum(counters.direct.counts)) == ((1, 0) if took <= FIRST_BOUND else (0, 1))
+    assert counters.delayed.count == 0
+    assert counters.requests[Message].durations.count == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "options"),
+    [
+        (response(204), {"is_direct": False}),
+        (response(204), {"is_direct": True, "waited": True}),
+        (response(200, b"reply", ws_reply=b"text"), {"is_direct": True}),
+    ],
+    ids=["queued", "pool", "actions"],
+)
+def test_a_message_that_waited_or_is_answered_with_actions_is_counted_in_two_histograms(outcome, options):
+    counters = counted(MESSAGE, outcome, wall=AT + 3.0, **options)
+    assert (counters.delayed.count, counters.delayed.sum) == (1, 3.0)
+    assert counters.requests[Message].results["ok"] == counters.requests[Message].durations.count == 1
+    assert counters.direct.count == 0
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time():
+    assert counted(MESSAGE, response(204), wall=AT - 100.0).delayed.sum == 0
+
+
+def test_a_failed_message_is_not_delivered():
+    counters = counted(MESSAGE, response(500), is_direct=True)
+    assert counters.direct.count == counters.delayed.count == 0
 
 
 def test_the_outcome_of_an_abandoned_event_reaches_only_the_circuit_breaker(caplog):

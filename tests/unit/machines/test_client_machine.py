@@ -286,6 +286,20 @@ class ClientMachine(RuleBasedStateMachine):
             assert orjson.loads(body_of(ends[0]))["messages_out"] == self.session.info.messages_out == len(self.pushed)
 
     @invariant()
+    def everything_is_counted(self):
+        info, state = self.session.info, self.session.state
+        counters = self.webhook.counters
+        assert (counters.open, counters.closing) == (state is State.OPEN, state is State.CLOSING)
+        assert (counters.messages_in, counters.bytes_in) == (info.messages_in, info.bytes_in)
+        assert (counters.pushed + counters.replied, counters.bytes_out) == (info.messages_out, info.bytes_out)
+        assert counters.messages_undelivered == info.messages_undelivered
+        assert counters.backlog == self.session.outbox.level
+        ends = sum(counters.closed.values())
+        assert ends == counters.connection_durations.count
+        assert sum(counters.handshakes.values()) + (state is State.CONNECTING) == 1
+        assert ends + counters.open + counters.closing == counters.handshakes[101]
+
+    @invariant()
     def memory_is_bounded(self):
         # The limit may be exceeded by one message, as a message is counted when it is complete.
         assert self.session.outbox.level <= INBOX + LIMIT + MESSAGE_OVERHEAD

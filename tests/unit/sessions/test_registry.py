@@ -372,6 +372,13 @@ def test_workers_count_their_clients_together(shared):
         first.admit()
 
 
+def test_the_shares_of_the_workers_add_up_to_the_limit_of_the_node(shared):
+    rigs = [Rig(limit=100, shared=counts, max_connections="3") for counts in shared]
+    assert sum(rig.registry.clients_limit for rig in rigs) == 3
+    assert Rig(limit=1, shared=shared[0], max_connections="3").registry.clients_limit == 1
+    assert Rig(limit=7).registry.clients_limit == 7
+
+
 def test_a_worker_has_a_limit_of_its_own_too(shared):
     rig = Rig(limit=1, shared=shared[0], max_connections="3")
     rig.admit()
