@@ -8,14 +8,19 @@ from wsaas.api.api import Api
 from wsaas.clock import Clock
 from wsaas.cluster.peer_link import LinkServices
 from wsaas.cluster.view import ClusterView
+from wsaas.counters import Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.webhook import Webhook
+from wsaas.gauges import Gauges
 from wsaas.journals import Journals
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.memory.gc_scheduler import GcScheduler
 from wsaas.memory.limit import process_limit
+from wsaas.metrics import shared_rows
+from wsaas.metrics.own import OwnMetrics
+from wsaas.metrics.shared_rows import SharedRows
 from wsaas.reload import file_sources, reload
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.drain import Drain
@@ -66,7 +71,8 @@ class Gateway:
         self._connector = Connector(loop, _backend(settings, self._certificates))
         self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
-        webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall)
+        counters = Counters()
+        webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall, counters)
         self.journals = Journals(settings, self._clock, loop, place)
         if settings.cluster and view is None:
             self.journals.replicate(self._certificates)
@@ -78,17 +84,21 @@ class Gateway:
             settings, self._clock, webhook, self.journals.journal, limit, memory=memory, shared=_shared_counts(place)
         )
         self.journals.attach(self._registry)
-        gc_scheduler = GcScheduler(lambda: len(self._timeouts))
         run_queue = RunQueue(self._clock)
         view = view or self.membership
         self._peering = Peering(loop, LinkServices(self._clock, run_queue), self._registry, view, self._certificates)
         self.peers, self.nodes = self._peering.peers, self._peering.nodes
-        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, gc_scheduler.collect_if_due
-        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs, memory.check, throttle.log_due)
-        self._fan_out = FanOutQueue(run_queue, settings.max_publishes)
-        api = Api(settings, self._registry, self._fan_out, self._peering.router, view)
-        context = ServerContext(settings, self._clock, self._timeouts, run_queue, memory, self._registry.addresses)
+        self._metrics = OwnMetrics(counters, self.statistics, _shared_rows(place))
+        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, memory.check
+        more = GcScheduler(lambda: len(self._timeouts)).collect_if_due, throttle.log_due, self._metrics.store
+        self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs, *more, lag=counters.loop_lag)
+        self._fan_out = FanOutQueue(run_queue, settings.max_publishes, counters)
+        api = Api(settings, self._registry, self._fan_out, self._peering.router, view, metrics=self._metrics)
+        limits = memory, self._registry.addresses
+        context = ServerContext(settings, self._clock, self._timeouts, run_queue, *limits, counters)
         table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
+        parts = self._breaker, self._certificates, self._connector, self.journals, self._pool, self._registry
+        self._gauges = Gauges(*parts, self._timeouts, view)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
         self._file_sources = file_sources(
             settings, self._certificates, api.tokens, webhook.signer, replication.codec if replication else None
@@ -105,22 +115,8 @@ class Gateway:
         return self._registry
 
     def statistics(self) -> Statistics:
-        """Return the gauges of the node."""
-        pool, replication = self._pool.counts(), self.journals.replication
-        return Statistics(
-            accepted_connections=len(self._timeouts),
-            clients=len(self._registry),
-            disconnects_owed=len(self._registry.ending()),
-            recovered_disconnects_owed=len(self.journals.recovery.entries()),
-            backend_connections_opening=self._connector.pending,
-            backend_connections_idle=pool.idle,
-            backend_connections_busy=pool.busy,
-            backend_requests_waiting=pool.waiting,
-            deliveries_waiting=len(self._breaker),
-            circuit_breaker_state=self._breaker.state.value,
-            accepts_clients=self._registry.is_open,
-            cluster=replication.statistics() if replication else None,
-        )
+        """Return the gauges of the process."""
+        return self._gauges.read()
 
     async def start_private(self, folder: Path) -> str:
         """Serve the other processes of the node, and return the path of the socket for that, in `folder`.
@@ -129,7 +125,8 @@ class Gateway:
         """
         path = str(folder / f"{self._registry.prefix}.sock")
         settings = private_settings(self._settings, path)
-        await self._listeners.start_private(path, Api(settings, self._registry, self._fan_out))
+        api = Api(settings, self._registry, self._fan_out, metrics=self._metrics)
+        await self._listeners.start_private(path, api)
         return path
 
     async def start(self) -> None:
@@ -247,6 +244,7 @@ class Gateway:
         self._pool.close()
         await self.journals.close()
         await self._connector.close()
+        self._metrics.close()
         # One turn of the loop sends buffered data, and another one closes aborted connections.
         await asyncio.sleep(0)
         self._timeouts.expire_all()
@@ -266,6 +264,12 @@ def _pool_limits(settings: Settings, connections: int) -> Limits:
         body=settings.max_message_size,
         age=settings.api_connection_age or math.inf,
     )
+
+
+def _shared_rows(place: WorkerPlace | None) -> SharedRows | None:
+    if place is None or place.metrics is None:
+        return None
+    return shared_rows.attach(place.metrics, place.index, place.count)
 
 
 def _shared_counts(place: WorkerPlace | None) -> SharedCounts | None:

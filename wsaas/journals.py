@@ -16,6 +16,7 @@ from wsaas.delivery.recovery import Recovery
 from wsaas.log import logger
 from wsaas.sessions.registry import Registry, draw_prefix
 from wsaas.settings import Settings
+from wsaas.statistics import ClusterStatistics
 from wsaas.transport.certificates import Certificates
 from wsaas.worker_place import WorkerPlace
 
@@ -77,6 +78,15 @@ class Journals:
             self.replication.attach(registry, self.recovery)
             self.replication.membership.count_clients = registry.__len__
             registry.on_disconnect_failed = self.replication.keep
+
+    @property
+    def is_writable(self) -> bool | None:
+        """Whether the journal on this machine can be written, None without one."""
+        return None if self._local is None else self._local.is_writable
+
+    def cluster_statistics(self) -> ClusterStatistics | None:
+        """Return what is replicated, None without a cluster."""
+        return None if self.replication is None else self.replication.statistics()
 
     async def open(self, stop: asyncio.Event) -> None:
         """Open the journal on this machine. Raises `JournalError`.

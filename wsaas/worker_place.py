@@ -16,7 +16,8 @@ class WorkerPlace:
     `channel`: descriptor of the channel to the supervisor. `folder`: of the private sockets. `journal`: path of the
     worker's journal. `is_journal_kept`: whether the journal outlives the supervisor. `node`: names the node in a
     cluster, the same for all its workers. `sockets`: descriptors of Unix sockets that listen already, by path.
-    `counts`: descriptor of the shared counts, None without a limit to count for. `lock`: descriptor of the lock that
+    `counts`: descriptor of the shared counts, None without a limit to count for. `metrics`: descriptor of the rows that
+    the workers share. `lock`: descriptor of the lock that
     the workers have on the folder.
     """
 
@@ -28,6 +29,7 @@ class WorkerPlace:
     is_journal_kept: bool
     node: str = ""
     counts: int | None = None
+    metrics: int | None = None
     lock: int | None = None
     sockets: Mapping[str, int] = field(default_factory=dict)
 
@@ -39,7 +41,7 @@ class WorkerPlace:
     @property
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
-        optional = [each for each in (self.counts, self.lock) if each is not None]
+        optional = [each for each in (self.counts, self.metrics, self.lock) if each is not None]
         return [self.channel, *self.sockets.values(), *optional]
 
     def to_text(self) -> str:

@@ -144,6 +144,11 @@ def steps(peers: Peers, size: int) -> dict[str, Step]:
     }
     if (peer := peers.gateway.accept_peer()) is not None:
         found["ten pushes from a peer"] = pipelined_step(peers, peer, forwarded_push(peers.path, size))
+    scrape = request("GET", "/metrics")
+    peers.api.receive(scrape)
+    if peers.take()[1].startswith(b"HTTP/1.1 200"):
+        # Not every checkout has metrics.
+        found["GET /metrics"] = request_step(peers, scrape)
     parts = {name: usable(name, size) for name in PARTS}
     return {**found, **{name: step for name, step in parts.items() if step is not None}}
 

@@ -21,6 +21,8 @@ from wsaas import journals
 from wsaas.delivery.journal import SqliteJournal
 from wsaas.delivery.journal_file import Entry, JournalFile, JournalInUse
 from wsaas.gateway import Gateway
+from wsaas.metrics import shared_rows
+from wsaas.metrics.table import METRICS
 from wsaas.workers.channel import MAX_LINE
 from wsaas.workers.runtime_folder import RuntimeFolder
 
@@ -372,3 +374,19 @@ async def test_a_worker_without_its_certificate_ends(
     worker = await lone_worker(stage, tmp_path, tls_cert="/nowhere/cert", tls_key="/nowhere/key")
     assert await worker.status() == 2
     assert capsys.readouterr().err == "wsaas: TLS_CERT='/nowhere/cert': cannot be read: No such file or directory\n"
+
+
+async def test_a_worker_stores_what_it_has_counted_for_its_successor(stage: Stage, tmp_path: Path) -> None:
+    descriptor = shared_rows.create(2)
+    stage.stack.callback(os.close, descriptor)
+    for number in (1, 2):
+        worker = await lone_worker(stage, tmp_path, metrics=descriptor)
+        await worker.listen()
+        raw = await connect_raw(stage, worker)
+        raw.close()
+        await stage.backend.take("DELETE")
+        await worker.end()
+        other = shared_rows.SharedRows(descriptor, 1, 2)
+        names = [metric.name for metric in METRICS for _ in range(metric.width)]
+        assert other.read_total(0)[names.index("wsaas_handshakes_total")] == number
+        other.close()

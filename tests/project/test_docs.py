@@ -22,6 +22,7 @@ from tests.support.fakes import (
     FakeWebhook,
     body_of,
     make_closed,
+    make_metrics,
     make_opened,
     make_settings,
 )
@@ -30,6 +31,7 @@ from wsaas import errors, reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
 from wsaas.cluster import link_policy, peer_link, peer_process, replication
+from wsaas.counters import Counters
 from wsaas.delivery import circuit_breaker, inbox, journal, recovery, replicated_journal, retries, webhook
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import disconnect_body
@@ -357,6 +359,7 @@ def test_the_table_of_requests_has_each_route_and_no_other():
         settings,
         registry.Registry(settings, clock, FakeWebhook(), journal.NoJournal(), 10),
         FanOutQueue(RunQueue(clock), 1),
+        metrics=make_metrics(Counters()),
     )
     an_id = "A" * 30
     examples = {

@@ -1,6 +1,7 @@
 """Fakes of time, transports, connections and the backend. Nothing happens unless a test makes it happen."""
 
 import asyncio
+from dataclasses import MISSING, fields
 from typing import Any
 
 from wsaas.access import Proxies
@@ -13,12 +14,14 @@ from wsaas.delivery.pool import Exchange, Opener, Pool
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Message, Opened
+from wsaas.metrics.own import OwnMetrics
 from wsaas.sessions.groups import Groups
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import ClientConnection, PendingClient
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Services, Session, SessionListener
 from wsaas.settings import load
+from wsaas.statistics import Statistics
 from wsaas.transport.admission import ConnectionTable, SharedGate
 from wsaas.transport.descriptors import DescriptorBudget
 from wsaas.transport.timeouts import Timeouts
@@ -520,6 +523,12 @@ def make_services(settings, clock, webhook, listener=None, journal=None):
     listener = listener or FakeSessionListener()
     groups: Groups[Session] = Groups(settings.max_groups)
     return Services(settings, clock, webhook, journal or NoJournal(), listener, groups, counters=webhook.counters)
+
+
+def make_metrics(counters, **gauges):
+    """Return the metrics of a process with `counters`, and with gauges that are zero unless they are given."""
+    required = dict.fromkeys((each.name for each in fields(Statistics) if each.default is MISSING), 0)
+    return OwnMetrics(counters, lambda: Statistics(**{**required, "circuit_breaker_state": "closed", **gauges}))
 
 
 class FakeSessionListener(SessionListener):

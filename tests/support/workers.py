@@ -83,11 +83,17 @@ class LoneWorker:
 
 
 async def lone_worker(
-    stage: Stage, folder: Path, lock: int | None = None, *, sockets: Mapping[str, int] | None = None, **chosen: Any
+    stage: Stage,
+    folder: Path,
+    lock: int | None = None,
+    *,
+    sockets: Mapping[str, int] | None = None,
+    metrics: int | None = None,
+    **chosen: Any,
 ) -> LoneWorker:
     """Start a worker, with its private socket and its journal in `folder`, of which it inherits `lock`.
 
-    It inherits `sockets`, too. The backend of `stage` runs.
+    It inherits `sockets` and `metrics`, too. The backend of `stage` runs.
     """
     if not stage.backend.port:
         await stage.backend.start()
@@ -109,6 +115,7 @@ async def lone_worker(
         is_journal_kept=loaded.journal is not None,
         lock=lock,
         sockets=sockets or {},
+        metrics=metrics,
     )
     return LoneWorker(stage, loaded, place, await ChannelEnd.open(stage, ours))
 

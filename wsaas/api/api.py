@@ -11,6 +11,7 @@ from wsaas.api.connections import ConnectionResource
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
+from wsaas.api.metrics import MetricsResource
 from wsaas.api.nodes import NodesResource
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
@@ -19,6 +20,7 @@ from wsaas.cluster.view import ClusterView
 from wsaas.errors import HTTPError, NotFound
 from wsaas.http.request import Request
 from wsaas.http.serialize import error_response
+from wsaas.metrics.own import OwnMetrics
 from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import ID_FORM, Registry
 from wsaas.settings import Settings
@@ -30,17 +32,19 @@ class Api:
     `routes`: everything that it serves. The shortcut in `respond` adds nothing to that.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that the resources share come together here
         self,
         settings: Settings,
         registry: Registry,
         queue: FanOutQueue,
         router: Router | None = None,
         view: ClusterView | None = None,
+        *,
+        metrics: OwnMetrics | None = None,
     ) -> None:
         """Serve the connections that `router` finds; by default, all connections of `registry`.
 
-        `view`: of the cluster, if there is one.
+        `view`: of the cluster, if there is one. `metrics`: of this process, to serve `/metrics`.
         """
         router = router or LocalRouter(registry)
         self._find = router.find
@@ -52,8 +56,7 @@ class Api:
         send = SendResource(router, registry.services, runner, settings.max_batch_size)
         self._push = connection.push
         self._authorization = Authorization(settings)
-        self._known_hosts = self._authorization.known_hosts
-        self.tokens = self._authorization.tokens
+        self._known_hosts, self.tokens = self._authorization.known_hosts, self._authorization.tokens
         # The path of a `ws_uri` is this prefix and the id.
         path = settings.ws_hostname.prefix.encode()
         self._prefix = path + b"/"
@@ -71,6 +74,7 @@ class Api:
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             *_group_routes(groups, optional),
             Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
+            *([Route(rb"/metrics", {b"GET": MetricsResource(metrics, router).get})] if metrics else []),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
         )

@@ -9,6 +9,7 @@ connections share a commit. The thread also checks the file: if it was removed, 
 from what the process knows.
 """
 
+import math
 import queue
 import sqlite3
 import threading
@@ -120,7 +121,9 @@ class SqliteJournal:
         self._pending: list[_Write] = []
         self._is_writing = False
         self._damage = ""
+        self._has_failed = False
         self._handed_over = 0.0
+        self._writing_since = math.inf
         self._timer: Timer | None = None
         self._is_closed = False
         self._next_inspection = 0.0
@@ -145,6 +148,12 @@ class SqliteJournal:
         self._thread.start()
         # An entry is in both if an earlier process was killed while it adopted.
         return [entry for entry in entries if entry.id not in adopted] + [*adopted.values()]
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether changes get into the file: it is intact, the last write succeeded, and the disk answers."""
+        is_stuck = self._clock.now() - self._writing_since > CLOSE_TIMEOUT_S
+        return not (self._damage or self._has_failed or is_stuck)
 
     def close(self, remembered: Iterable[Remembered] = ()) -> bool:
         """Write the pending changes and close the file. Blocks for at most `CLOSE_TIMEOUT_S`.
@@ -215,13 +224,15 @@ class SqliteJournal:
         self._timer = None
         if self._is_closed:
             return
-        self._handed_over = self._clock.now()
+        self._handed_over = self._writing_since = self._clock.now()
         batch = _Batch(self._pending, [*self.remembered()] if self._damage else None)
         self._pending = []
         self._batches.put(batch)
 
     def _written(self, batch: "_Batch") -> None:
         batch.is_reported = True
+        self._has_failed = bool(batch.error)
+        self._writing_since = math.inf
         for write in batch.writes:
             if write.done is not None:
                 write.done(not batch.error)

@@ -88,6 +88,11 @@ class Recovery:
         """Return how many DELETEs are waiting or under way, not counting failed ones."""
         return len(self._waiting) + len(self._under_way)
 
+    @property
+    def pending(self) -> int:
+        """How many DELETEs are not acknowledged yet, including failed ones."""
+        return len(self) + len(self._due) + len(self._given_up)
+
     def entries(self) -> list[Entry]:
         """Return the entries of all pending DELETEs."""
         return [*self._waiting, *(each.entry for each in self._under_way.values()), *self._due, *self._given_up]

@@ -12,16 +12,23 @@ from wsaas.http.request import Request
 
 
 class OutgoingResponse:
-    """An immutable response. `headers`: those that `serialize` does not add. `body`: JSON, or empty.
+    """An immutable response. `headers`: those that `serialize` does not add. `body`: of `content_type`, or empty.
 
     The response to a HEAD has the body of the GET; `serialize` omits it.
     """
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "content_type", "headers", "status")
 
-    def __init__(self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
+        content_type: str = "application/json",
+    ) -> None:
         """Make a response with `status`, `body` and `headers`."""
         self.body = body
+        self.content_type = content_type
         self.headers = headers
         self.status = status
 
@@ -57,7 +64,7 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
         f"Content-Length: {len(response.body)}",
     ]
     if response.body:
-        head.append("Content-Type: application/json")
+        head.append(f"Content-Type: {response.content_type}")
     head += [f"{name}: {value}" for name, value in response.headers]
     if request is None or not request.keep_alive:
         head.append("Connection: close")

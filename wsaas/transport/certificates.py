@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from wsaas.errors import SettingError
 from wsaas.settings import Settings, control_address, listen_address
+from wsaas.transport.certificate_expiry import expiry
 
 ALPN_PROTOCOLS = ["http/1.1"]
 """The protocols to negotiate (RFC 7301), so that browsers do not try HTTP/2."""
@@ -32,6 +33,8 @@ class Certificates:
         self.backend: ssl.SSLContext | None = None
         self.nodes: ssl.SSLContext | None = None
         self.nats: ssl.SSLContext | None = None
+        self.expires: float | None = None
+        """When the certificate in `TLS_CERT` expires, in seconds since the epoch; None without one."""
 
     def load(self) -> None:
         """Read all files and replace the contexts.
@@ -59,6 +62,9 @@ class Certificates:
                 nodes.load_cert_chain(settings.tls_cert, settings.tls_key)
         self.clients, self.control, self.backend = clients, control, backend
         self.nodes, self.nats = nodes, nats
+        self.expires = None
+        if settings.tls_cert:
+            self.expires = expiry(_read("TLS_CERT", settings.tls_cert, _CERTIFICATE, "certificate"))
 
     def _check(self) -> None:
         settings = self._settings

@@ -14,6 +14,7 @@ from wsaas import shared_counts
 from wsaas.delivery.journal_adoption import worker_journal
 from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import logger
+from wsaas.metrics import shared_rows
 from wsaas.setting_types import Address
 from wsaas.settings import Settings, control_address, listen_address
 from wsaas.shared_counts import SharedCounts
@@ -38,6 +39,7 @@ class Runtime:
         """Open nothing yet."""
         self._counts: SharedCounts | None = None
         self._counts_descriptor: int | None = None
+        self._metrics_descriptor: int | None = None
         self._folder = RuntimeFolder()
         self._node = secrets.token_urlsafe(6)
         self._reservation = Reservation()
@@ -55,6 +57,7 @@ class Runtime:
         await self._reserve_all(parent, stopping)
         settings = self._settings
         self._folder.create(parent)
+        self._metrics_descriptor = shared_rows.create(settings.workers)
         if settings.max_connections or settings.max_connections_per_address:
             self._counts_descriptor = shared_counts.create(settings.workers)
             self._counts = SharedCounts(self._counts_descriptor, 0, settings.workers)
@@ -71,6 +74,7 @@ class Runtime:
             is_journal_kept=base is not None,
             node=self._node,
             counts=self._counts_descriptor,
+            metrics=self._metrics_descriptor,
             lock=folder.lock,
             sockets=self._reservation.sockets,
         )
@@ -84,6 +88,9 @@ class Runtime:
         """Release the addresses, and remove the folder. May be called again."""
         self._reservation.close()
         self._folder.remove()
+        if self._metrics_descriptor is not None:
+            os.close(self._metrics_descriptor)
+            self._metrics_descriptor = None
         if self._counts is not None and self._counts_descriptor is not None:
             self._counts.close()
             os.close(self._counts_descriptor)

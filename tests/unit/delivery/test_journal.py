@@ -17,7 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.fakes import FakeClock, make_closed
 from wsaas.delivery import journal, journal_file
-from wsaas.delivery.journal import MIN_BATCH_INTERVAL_S, RETRY_INTERVAL_S, Entry, JournalError, NoJournal, SqliteJournal
+from wsaas.delivery.journal import (
+    CLOSE_TIMEOUT_S,
+    MIN_BATCH_INTERVAL_S,
+    RETRY_INTERVAL_S,
+    Entry,
+    JournalError,
+    NoJournal,
+    SqliteJournal,
+)
 
 PATIENCE = 20.0
 CLOSED_EVENT = make_closed(b'{"code":1006}', 1_700_000_005.5)
@@ -345,11 +353,26 @@ def test_a_connection_that_cannot_be_written_is_refused_and_not_retried(opened, 
     assert caplog.messages == [f"the journal {opened.path} cannot be written: the disk is full of ducks"]
     assert caplog.records[0].levelname == "ERROR"
     assert opened.clock.timers == []
+    assert not opened.journal.is_writable
     spy.fails_at = None
     opened.opened("c")
     opened.turn()
     assert opened.told[2:] == [("c", True)]
+    assert opened.journal.is_writable
     assert names(opened.reopen()) == ["c"]
+
+
+def test_a_journal_is_not_writable_while_the_disk_does_not_answer(opened):
+    opened.clock.advance(CLOSE_TIMEOUT_S * 2)
+    assert opened.journal.is_writable
+    opened.opened("a")
+    opened.step()
+    opened.clock.advance(CLOSE_TIMEOUT_S)
+    assert opened.journal.is_writable
+    opened.clock.advance(0.1)
+    assert not opened.journal.is_writable
+    opened.turn()
+    assert opened.journal.is_writable
 
 
 def test_other_changes_that_cannot_be_written_are_retried_after_a_delay(opened):
