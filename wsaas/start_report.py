@@ -17,7 +17,7 @@ def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
     places = [f"listening on {_spelled(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
-    uris = f"API_URI={_without_query(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
+    uris = f"API_URI={without_query(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
     return f"wsaas {__version__} {', '.join(places)}; {uris}"
 
 
@@ -63,7 +63,7 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
             )
     backend = settings.api_uri
     if not control.path and backend.port == control.port and is_this_machine(backend.host):
-        found.append(f"API_URI={_without_query(backend)} is the address of this node: set it to your backend")
+        found.append(f"API_URI={without_query(backend)} is the address of this node: set it to your backend")
     return found
 
 
@@ -89,7 +89,7 @@ def _spelled(address: Address) -> str:
     return str(address) if address.host or address.path else f"*{address}"
 
 
-def _without_query(backend: Backend) -> str:
+def without_query(backend: Backend) -> str:
     """Return the URL of the backend without its query, which may contain a key."""
     path, mark, _ = backend.target.partition("?")
     return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"

@@ -96,6 +96,9 @@ class Exchange(ABC):
     def answered(self, outcome: Outcome) -> None:
         """Handle the outcome. Called once, and not before `Pool.send` has returned."""
 
+    def explain(self, detail: str, advice: str) -> None:  # noqa: B027 - most senders do not need it
+        """Learn what else is known about the `Failure` that `answered` gets next, and what to do about it."""
+
 
 class Opener(Protocol):
     """Opens connections to the backend."""
@@ -363,8 +366,7 @@ class Pool:
             return
         self._opening.remove(connection)
         cause = "connect", type(error), getattr(error, "errno", None)
-        advice = next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
-        throttle.warning(cause, "cannot connect to the backend: %s; %s", error, advice)
+        throttle.warning(cause, "cannot connect to the backend: %s; %s", error, connect_advice(error))
         if len(self._all) == len(self._idle):
             # No connection is busy, so none will become free for the waiting exchanges.
             self._fail_all_waiting(Failure.UNREACHABLE)
@@ -377,8 +379,14 @@ class Pool:
             _unsent(exchange, failure)
 
 
+def connect_advice(error: Exception) -> str:
+    """Return what to do about an error with which a connection could not be opened."""
+    return next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
+
+
 def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:
     """Log that `exchange` failed, and what follows."""
+    exchange.explain(detail, advice or _ADVICE[failure])
     if exchange.retried:
         what = "the request is sent again"
     else:

@@ -98,6 +98,9 @@ class _EventExchange(Exchange):
         self._is_direct = is_direct
         self._webhook = webhook
 
+    def explain(self, detail: str, advice: str) -> None:
+        self._webhook.explain(detail, advice)
+
     def answered(self, outcome: Outcome) -> None:
         delivery, webhook = self._delivery, self._webhook
         webhook.breaker.observe(delivery, outcome)
@@ -191,6 +194,9 @@ class Webhook:
         requests.results[result] += 1
         if not isinstance(outcome, Failure) or outcome not in UNSENT:
             requests.durations.observe(took)
+
+    def explain(self, detail: str, advice: str) -> None:
+        """Learn more about the `Failure` that `judge` gets next. `wsaas check` reports it: see `Exchange.explain`."""
 
     def request(self, subject: Subject, event: Event) -> bytes:
         """Return the request for `event`. Each attempt has the same bytes, except for the signature and its time."""
