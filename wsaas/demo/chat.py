@@ -70,11 +70,14 @@ def call(method: str, url: str, body: bytes = b"") -> Answer:
         return Answer(response.status, response.read())
 
 
+def full_url(uri: str) -> str:
+    """Return a `ws_uri` as a URL. It starts with WS_HOSTNAME, which may have no scheme. It is then plain HTTP."""
+    return uri if "://" in uri else f"http://{uri}"
+
+
 def group_url(ws_uri: str, group: str) -> str:
     """Return the URL of a group. The gateway is where the `ws_uri` of a client leads."""
-    gateway = ws_uri.rpartition("/")[0]
-    # A ws_uri starts with WS_HOSTNAME, which may have no scheme. It is then plain HTTP.
-    return f"{gateway if '://' in gateway else f'http://{gateway}'}/groups/{group}"
+    return f"{full_url(ws_uri.rpartition('/')[0])}/groups/{group}"
 
 
 class Member(NamedTuple):
@@ -127,7 +130,10 @@ class Chat:
         # are in event["request"]["headers"].
         match unquote(event["request"]["path"]).split("/"):
             case ["", "echo"]:
-                return answer("OK", context=ECHO)
+                # `wsaas check` has this header. It wants to know whether a push reaches the gateway.
+                is_check = "wsaas-check" in event["request"].get("headers", ())
+                push = partial(self.push, str(event["ws_uri"]), b"hello") if is_check else None
+                return answer("OK", then=push, context=ECHO)
             case ["", "rooms", room] if ROOM.fullmatch(room):
                 nick = parse_qs(event["request"]["query"]).get("nick", ["guest"])[0]
                 member = Member(room, nick[:MAX_NICK_LENGTH])
@@ -156,7 +162,11 @@ class Chat:
             # One request, however many members the room has. A member that reads too slowly is named in the answer
             # (`slow`), and misses the message. If every message has to arrive, add ?slow=close to the URL: such a
             # client is closed, connects again, and asks for the messages that it missed.
-            if not self.publish(headers["ws-uri"], member.room, type="message", text=text, **{"from": member.nick}):
+            status = self.publish(headers["ws-uri"], member.room, type="message", text=text, **{"from": member.nick})
+            if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                # The text fits into a message, but not with the name of its sender. To repeat it would not help.
+                return answer("TOO_LARGE", status)
+            if status != HTTPStatus.OK:
                 return answer("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE)
             self.seen.append(event_id)
         # The gateway waits for this response before it sends the client's next message. So messages stay in order.
@@ -164,9 +174,11 @@ class Chat:
 
     def disconnect(self, headers: Mapping[str, str]) -> Answer:
         """Announce that a client is gone. It has left its groups already."""
-        if headers["ws-context"] == ECHO:
+        # There is no context if the answer to the POST was lost: the gateway does not know what it was.
+        context = headers.get("ws-context", ECHO)
+        if context == ECHO:
             return answer("OK")
-        member = Member.from_context(headers["ws-context"])
+        member = Member.from_context(context)
         return answer("OK", then=partial(self.announce, "left", member, headers["ws-uri"]))
 
     def announce(self, what: str, who: Member, ws_uri: str) -> None:
@@ -187,9 +199,14 @@ class Chat:
         listed = self.call("GET", f"{group_url(ws_uri, room)}?limit=1000", b"")
         return [Member.from_context(client["context"]).nick for client in json.loads(listed.body)["connections"]]
 
-    def publish(self, ws_uri: str, group: str, **message: object) -> bool:
-        """Send a message to all members of a group, with one request; return whether the gateway took it."""
-        return self.call("PUT", group_url(ws_uri, group), json.dumps(message).encode()).status == HTTPStatus.OK
+    def push(self, ws_uri: str, message: bytes) -> None:
+        """Send a message to one client."""
+        with suppress(OSError, HTTPException):
+            self.call("PUT", full_url(ws_uri), message)
+
+    def publish(self, ws_uri: str, group: str, **message: object) -> int:
+        """Send a message to all members of a group, with one request; return the status of the answer."""
+        return self.call("PUT", group_url(ws_uri, group), json.dumps(message).encode()).status
 
 
 class Webhook(BaseHTTPRequestHandler):

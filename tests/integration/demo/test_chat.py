@@ -270,8 +270,7 @@ def test_an_echo_is_a_reply_in_the_answer(
         ("PUT", {"Ws-Uri": "x", "Ws-Context": "nonsense"}, b"hi"),
         ("PUT", {"Ws-Uri": "x", "Ws-Context": "room=lobby&nick=ada", "ce-id": "1"}, b"\xff"),
         ("PUT", {"Ws-Uri": "x", "Ws-Context": "room=lobby&nick=ada"}, b"hi"),
-        ("DELETE", {}, b""),
-        ("DELETE", {"Ws-Uri": "x"}, b""),
+        ("DELETE", {"Ws-Context": "room=lobby&nick=ada"}, b""),
         ("DELETE", {"Ws-Uri": "x", "Ws-Context": "nonsense"}, b""),
     ],
 )
@@ -280,6 +279,38 @@ def test_a_request_without_its_headers_is_400(
 ) -> None:
     answer = backend.request(method, "/websocket", body, headers)
     assert (answer.status, answer.json()) == (400, {"code": "BAD_REQUEST"})
+
+
+def test_a_delete_without_a_context_is_acknowledged(backend: DemoBackend, gateway: FakeGateway) -> None:
+    # The gateway sends it if it got no answer to the POST.
+    answer = backend.request("DELETE", "/websocket", b"{}", {"Ws-Uri": gateway.ws_uri("1")})
+    assert (answer.status, answer.json()) == (200, {"code": "OK"})
+    assert gateway.published.empty()
+
+
+def test_a_message_that_is_too_large_with_its_sender_is_not_repeated(
+    backend: DemoBackend, gateway: FakeGateway
+) -> None:
+    context = enter(backend, "ada")
+    gateway.next()
+    gateway.status = 413
+    answer = backend.message("ada", context, b"x" * 1000)
+    assert (answer.status, answer.json()) == (413, {"code": "TOO_LARGE"})
+
+
+def test_a_client_of_a_check_gets_a_push() -> None:
+    calls: list[tuple[str, str, bytes]] = []
+
+    def call(method: str, url: str, body: bytes) -> Answer:
+        calls.append((method, url, body))
+        return Answer(200, b"")
+
+    request = {"path": "/echo", "query": "", "headers": {"wsaas-check": "1"}}
+    answered = Chat(call).connect({"ws_uri": "localhost:8080/1", "request": request})
+    assert not calls
+    assert answered.then
+    answered.then()
+    assert calls == [("PUT", "http://localhost:8080/1", b"hello")]
 
 
 def test_the_last_of_many_announcements_at_once_is_complete(backend: DemoBackend, gateway: FakeGateway) -> None:
