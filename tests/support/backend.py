@@ -197,6 +197,11 @@ class Backend:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
+    def stop_listening(self) -> None:
+        """Close the listener. Connections stay open."""
+        assert self._server is not None
+        self._server.close()
+
     async def stop(self) -> None:
         """Close the listener, and reset all connections."""
         if self._server is None:

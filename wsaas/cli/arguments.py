@@ -1,25 +1,45 @@
-"""Parses the command line into a command and the unparsed values of settings."""
+"""Parses the command line into a command, its own flags, and the unparsed values of settings."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import NamedTuple, NoReturn
 
 from wsaas import __version__, settings
+from wsaas.cli.command_options import CheckOptions, add_check_flags, check_options
 
-COMMANDS = ("serve", "demo")
+COMMANDS = ("serve", "demo", "check")
 MIN_NODES, MAX_NODES = 2, 9
+_OWN_FLAGS = frozenset({"check"})
+"""Commands with flags of their own, so they come before all flags."""
+_HELP = (
+    "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
+wrong with it. 'wsaas check --help' lists its flags"
+)
+
+_CHECK = """\
+Tries a backend before a client does, with the requests of a gateway, and prints a line for each check:
+OK, WARN (works, but see the advice) or FAIL (breaks the contract).
+
+The client connects, sends messages of each kind, and closes; others are refused or do not exist. The header
+wsaas-check in its handshake tells the backend that this is a check. To try pushes, the check listens where the
+gateway would (LISTEN, CONTROL_LISTEN), so stop the gateway before, or choose other addresses."""
+_CHECK_END = "Exit status: 0 without a FAIL; 1 with one; 2 for an invalid setting or flag."
 
 
 class Arguments(NamedTuple):
     """The parsed command line.
 
-    `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster.
+    `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster;
+    `options`: the flags of `check` that are not settings.
     """
 
     command: str
     flags: dict[str, str | None]
     nodes: int | None = None
+    options: CheckOptions | None = None
 
 
 class _Parser(ArgumentParser):
@@ -29,31 +49,35 @@ class _Parser(ArgumentParser):
         """Print the error and exit with status 2."""
         if message.endswith("expected one argument"):
             message += " (write --flag=VALUE if the value starts with -)"
-        self.exit(2, f"wsaas: {message}; see wsaas --help\n")
+        self.exit(2, f"wsaas: {message}; see {self.prog} --help\n")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Arguments:
     """Parse `arguments`, by default those of the process. Exits on errors, `--help` and `--version`."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["check"]:
+        return _parse_check(given[1:])
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
         epilog="Try 'wsaas demo' first: it brings its own backend and needs no setting.",
         allow_abbrev=False,
     )
-    parser.add_argument("command", nargs="?", default="serve", help="serve (the default) or demo")
+    parser.add_argument("command", nargs="?", default="serve", help=_HELP)
     parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
     nodes = "demo: run N nodes (2 to 9) as a cluster; needs pip install 'wsaas[demo]'"
     parser.add_argument("--nodes", type=_node_count, metavar="N", help=nodes)
     settings.add_flags(parser)
     # Not `choices`: the value of an unknown flag would be taken for the command, and the error would not name the flag.
-    known, others = parser.parse_known_args(arguments)
+    known, others = parser.parse_known_args(given)
     flags = vars(known)
     command, nodes = flags.pop("command"), flags.pop("nodes")
-    if options := [each for each in others if each.startswith("-")]:
-        names = ["--version", "--help", "--nodes", *map(settings.flag, flags)]
-        parser.error(f"unrecognized arguments: {_suggested(options, names)}")
+    _refuse_unknown_flags(parser, others, ["--version", "--nodes", *map(settings.flag, flags)])
+    if command in _OWN_FLAGS:
+        parser.error(f"write {command} before the flags: wsaas {command} ...")
     if command not in COMMANDS:
-        parser.error(f"unrecognized command: {_suggested([command], COMMANDS)}; expected serve or demo")
+        expected = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
+        parser.error(f"unrecognized command: {_suggested([command], COMMANDS)}; expected {expected}")
     if others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if nodes and command != "demo":
@@ -66,6 +90,41 @@ def _node_count(text: str) -> int:
     if not text.isdecimal() or not MIN_NODES <= int(text) <= MAX_NODES:
         raise ArgumentTypeError(f"{text!r} is not a number from {MIN_NODES} to {MAX_NODES}")
     return int(text)
+
+
+def _parse_check(given: Sequence[str]) -> Arguments:
+    parser = _Parser(
+        prog="wsaas check",
+        usage="wsaas check [API_URI] [flags]",
+        description=_CHECK,
+        epilog=_CHECK_END,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    add_check_flags(parser)
+    parsed, flags = _parse_flags(parser, given)
+    if parsed.backend is not None:
+        if flags["api_uri"] is not None:
+            parser.error("API_URI is given twice: by itself, and as --api-uri")
+        flags["api_uri"] = parsed.backend
+    return Arguments("check", flags, options=check_options(parsed))
+
+
+def _parse_flags(parser: _Parser, given: Sequence[str]) -> tuple[Namespace, dict[str, str | None]]:
+    """Parse the flags of a command and the settings; return the former and the latter."""
+    settings.add_flags(parser)
+    parsed, others = parser.parse_known_args(given)
+    flags = {each.name: getattr(parsed, each.name) for each in fields(settings.Settings)}
+    _refuse_unknown_flags(parser, others, [settings.flag(name) for name in vars(parsed) if name != "backend"])
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return parsed, flags
+
+
+def _refuse_unknown_flags(parser: _Parser, others: Iterable[str], names: Sequence[str]) -> None:
+    """Exit if there are flags in `others`, which the parser did not recognize."""
+    if options := [each for each in others if each.startswith("-")]:
+        parser.error(f"unrecognized arguments: {_suggested(options, [*names, '--help'])}")
 
 
 def _suggested(given: Iterable[str], names: Sequence[str]) -> str:

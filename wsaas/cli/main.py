@@ -142,5 +142,9 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
     SIGHUP is blocked except while the event loop handles it: its default action would end the process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
-    command, flags, nodes = arguments.parse(given)
+    command, flags, nodes, options = arguments.parse(given)
+    if options is not None:
+        from wsaas.cli import check  # noqa: PLC0415 - a gateway needs none of it
+
+        return check.run(flags, environment, options)
     return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)

@@ -1,0 +1,120 @@
+"""The command line of `wsaas check`."""
+
+import pytest
+
+from wsaas.cli.arguments import parse
+from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions
+
+NO_CLIENT = ClientOptions("/", ())
+USUAL = CheckOptions(NO_CLIENT, "hello from wsaas check", 100, 60.0, is_json=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "flags", "options"),
+    [
+        (["check"], {}, USUAL),
+        (["check", "localhost:8000/hook"], {"api_uri": "localhost:8000/hook"}, USUAL),
+        (["check", "--api-uri", "x"], {"api_uri": "x"}, USUAL),
+        (["check", "--control-token=-x", "x"], {"api_uri": "x", "control_token": "-x"}, USUAL),
+        (
+            ["check", "--json", "--timeout", "1500", "--rate", "7", "--path", "/a?b=c", "--message", "hi"],
+            {},
+            CheckOptions(ClientOptions("/a?b=c", ()), "hi", 7, 1.5, is_json=True),
+        ),
+        (
+            ["check", "--header", "Authorization: Bearer x", "--header", "X-A:1", "--header", "Empty:  "],
+            {},
+            CheckOptions(
+                ClientOptions("/", (("Authorization", "Bearer x"), ("X-A", "1"), ("Empty", ""))),
+                USUAL.message,
+                100,
+                60.0,
+                is_json=False,
+            ),
+        ),
+    ],
+)
+def test_a_command_has_settings_and_flags_of_its_own(given, flags, options):
+    arguments = parse(given)
+    assert arguments.command == given[0]
+    assert {name: text for name, text in arguments.flags.items() if text is not None} == flags
+    assert arguments.options == options
+
+
+def test_headers_may_be_in_a_file(tmp_path):
+    path = tmp_path / "headers"
+    path.write_text("Authorization: Bearer x\n\nCookie: a=b\r\n")
+    options = parse(["check", "--header", f"@{path}"]).options
+    assert options is not None
+    assert options.client.headers == (("Authorization", "Bearer x"), ("Cookie", "a=b"))
+
+
+def test_a_file_with_headers_is_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "headers"
+    path.write_text("A: 1\n" + "\n" * MAX_HEADER_FILE_SIZE + "B: 2\n")
+    options = parse(["check", "--header", f"@{path}"]).options
+    assert options is not None
+    assert options.client.headers == (("A", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["check", "--jason"], "unrecognized arguments: --jason (did you mean --json?); see wsaas check --help"),
+        (
+            ["check", "--api-url=s3cret"],
+            "unrecognized arguments: --api-url (did you mean --api-uri?); see wsaas check --help",
+        ),
+        (["check", "a", "b"], "unrecognized arguments: b; see wsaas check --help"),
+        (
+            ["check", "a", "--api-uri", "b"],
+            "API_URI is given twice: by itself, and as --api-uri; see wsaas check --help",
+        ),
+        (["check", "--rate", "0"], "argument --rate: expected a number above 0; see wsaas check --help"),
+        (
+            ["check", "--timeout", "x"],
+            "argument --timeout: expected a number of milliseconds above 0; see wsaas check --help",
+        ),
+        (
+            ["check", "--path", "a"],
+            "argument --path: expected a path that starts with /, percent-encoded; see wsaas check --help",
+        ),
+        (
+            ["check", "--header", "s3cret"],
+            "argument --header: expected 'Name: value' in visible ASCII, or @FILE; see wsaas check --help",
+        ),
+        (
+            ["check", "--header", "@/nowhere"],
+            "argument --header: /nowhere cannot be read: No such file or directory; see wsaas check --help",
+        ),
+        (["--ws-timeout", "5", "check"], "write check before the flags: wsaas check ...; see wsaas --help"),
+    ],
+)
+def test_an_invalid_argument_exits_with_status_2_and_one_line(capsys, given, said):
+    with pytest.raises(SystemExit) as caught:
+        parse(given)
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", f"wsaas: {said}\n")
+
+
+@pytest.mark.parametrize("command", ["check"])
+def test_the_help_names_each_flag_and_the_exit_statuses(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit) as caught:
+        parse([command, "--help"])
+    assert caught.value.code == 0
+    text, err = capsys.readouterr()
+    assert err == ""
+    for flag in ("--path", "--header", "--api-uri", "--ws-hostname", "Exit status"):
+        assert flag in text
+    assert "`" not in text
+    assert text.startswith(f"usage: wsaas {command} ")
+    assert len(text.splitlines()[0]) < 80
+
+
+def test_the_help_of_the_program_names_the_commands(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    assert "check: try a backend" in text

@@ -1,0 +1,136 @@
+"""The flags of `wsaas check` that are not settings."""
+
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsaas.grammar import TOKEN
+from wsaas.setting_types import SettingType, positive_integer, positive_milliseconds
+
+Header = tuple[str, str]
+
+_PATH = re.compile(r"/[!-~]*")
+_HEADER = re.compile(rf"({TOKEN}):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)?[ \t]*")
+
+MAX_HEADER_FILE_SIZE = 64 * 1024
+"""Maximum size (bytes) of a file with headers."""
+
+DEFAULT_RATE = 100
+DEFAULT_TIMEOUT_MS = 60_000
+DEFAULT_MESSAGE = "hello from wsaas check"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What the client of a check sends: path and query, and headers, which may be secret."""
+
+    path: str
+    headers: tuple[Header, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """The flags of `wsaas check`. `timeout`: seconds."""
+
+    client: ClientOptions
+    message: str
+    rate: int
+    timeout: float
+    is_json: bool
+
+
+def add_client_flags(group: _ArgumentGroup) -> None:
+    """Add the flags of `ClientOptions`."""
+    group.add_argument(
+        "--path",
+        type=_path,
+        default="/",
+        metavar="PATH",
+        help="path and query with which the client connects (default: /)",
+    )
+    group.add_argument(
+        "--header",
+        type=_headers,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="header of the client's handshake, such as 'Authorization: Bearer ...'. @FILE reads one per line from a "
+        "file, which hides them from other users of this machine. May be repeated. Never printed",
+    )
+
+
+def add_check_flags(parser: ArgumentParser) -> None:
+    """Add the flags of `wsaas check`."""
+    parser.add_argument("backend", nargs="?", metavar="API_URI", help="URL of the backend, as in --api-uri")
+    group = parser.add_argument_group("check")
+    group.add_argument("--json", action="store_true", help="print one JSON document when all checks are done")
+    group.add_argument(
+        "--timeout",
+        type=_value(positive_milliseconds),
+        default=DEFAULT_TIMEOUT_MS / 1000,
+        metavar="MS",
+        help=f"time limit (ms) for all checks together (default: {DEFAULT_TIMEOUT_MS}); each request has API_TIMEOUT",
+    )
+    group.add_argument(
+        "--rate",
+        type=_value(positive_integer),
+        default=DEFAULT_RATE,
+        metavar="N",
+        help=f"messages per second of all clients, for the suggested API_CONNECTIONS (default: {DEFAULT_RATE})",
+    )
+    add_client_flags(group)
+    group.add_argument(
+        "--message",
+        default=DEFAULT_MESSAGE,
+        metavar="TEXT",
+        help=f"text message that the client sends (default: {DEFAULT_MESSAGE})",
+    )
+
+
+def check_options(parsed: Namespace) -> CheckOptions:
+    """Return the flags of `wsaas check`."""
+    return CheckOptions(_client(parsed), parsed.message, parsed.rate, parsed.timeout, parsed.json)
+
+
+def _client(parsed: Namespace) -> ClientOptions:
+    return ClientOptions(parsed.path, tuple(header for headers in parsed.header for header in headers))
+
+
+def _value(kind: SettingType[Any]) -> Callable[[str], Any]:
+    """Return the function that parses a flag as a setting is parsed."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise ArgumentTypeError(f"expected {kind.accepts}") from None
+
+    return parse
+
+
+def _path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ArgumentTypeError("expected a path that starts with /, percent-encoded")
+    return text
+
+
+def _headers(text: str) -> list[Header]:
+    """Parse one header, or the file behind an @. No error repeats the text, which may be secret."""
+    if not text.startswith("@"):
+        return [_header(text)]
+    try:
+        with Path(text[1:]).open("rb") as file:
+            lines = file.read(MAX_HEADER_FILE_SIZE).decode("latin-1").splitlines()
+    except (OSError, ValueError) as error:
+        raise ArgumentTypeError(f"{text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return [_header(line) for line in lines if line.strip()]
+
+
+def _header(text: str) -> Header:
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError("expected 'Name: value' in visible ASCII, or @FILE")
+    return found[1], found[2] or ""
