@@ -21,6 +21,7 @@ from tests.support.journal import opened_journal, read_journal, write_journal
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 from wsaas.cli import main as command
+from wsaas.cli import ports
 from wsaas.cli.main import main
 from wsaas.delivery.journal import Entry
 from wsaas.log import output
@@ -128,7 +129,7 @@ def test_without_a_home_there_is_no_state_file(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_default_port_that_is_free_is_used() -> None:
     port = free_port()
-    assert command.free_port(port) == port
+    assert ports.free_port(port) == port
 
 
 @pytest.mark.parametrize("listens", [True, False])
@@ -138,7 +139,7 @@ def test_another_port_is_used_where_the_default_one_is_taken(listens: bool) -> N
         if listens:
             taken.listen()
         port = taken.getsockname()[1]
-        other = command.free_port(port)
+        other = ports.free_port(port)
         assert other != port
         with socket.create_server(("127.0.0.1", other)):
             pass

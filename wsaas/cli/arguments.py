@@ -8,15 +8,23 @@ from difflib import get_close_matches
 from typing import NamedTuple, NoReturn
 
 from wsaas import __version__, settings
-from wsaas.cli.command_options import CheckOptions, add_check_flags, check_options
+from wsaas.cli.command_options import (
+    CheckOptions,
+    DevOptions,
+    add_check_flags,
+    add_dev_flags,
+    check_options,
+    dev_options,
+)
 
-COMMANDS = ("serve", "demo", "check")
+COMMANDS = ("serve", "demo", "check", "dev")
 MIN_NODES, MAX_NODES = 2, 9
-_OWN_FLAGS = frozenset({"check"})
+_OWN_FLAGS = frozenset({"check", "dev"})
 """Commands with flags of their own, so they come before all flags."""
 _HELP = (
     "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
-wrong with it. 'wsaas check --help' lists its flags"
+wrong with it. dev: run a gateway and the command of a backend together. 'wsaas check --help' and 'wsaas dev --help' \
+list the flags of these two"
 )
 
 _CHECK = """\
@@ -28,18 +36,28 @@ wsaas-check in its handshake tells the backend that this is a check. To try push
 gateway would (LISTEN, CONTROL_LISTEN), so stop the gateway before, or choose other addresses."""
 _CHECK_END = "Exit status: 0 without a FAIL; 1 with one; 2 for an invalid setting or flag."
 
+_DEV = """\
+Runs a gateway and the command of a backend together, and checks the backend once it listens. Ctrl-C ends both;
+the end of the command ends the gateway, with the exit status of the command.
+
+The command gets the port to listen on as the variable PORT, and for {port} in its arguments; also API_URI and
+WS_HOSTNAME. Without settings, both use free ports on localhost."""
+_DEV_END = (
+    "Exit status: that of the command; 127 if it was not found; 0 after Ctrl-C; 2 for an invalid setting or flag."
+)
+
 
 class Arguments(NamedTuple):
     """The parsed command line.
 
     `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster;
-    `options`: the flags of `check` that are not settings.
+    `options`: the flags of `check` and `dev` that are not settings.
     """
 
     command: str
     flags: dict[str, str | None]
     nodes: int | None = None
-    options: CheckOptions | None = None
+    options: CheckOptions | DevOptions | None = None
 
 
 class _Parser(ArgumentParser):
@@ -57,6 +75,8 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["check"]:
         return _parse_check(given[1:])
+    if given[:1] == ["dev"]:
+        return _parse_dev(given[1:])
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
@@ -108,6 +128,24 @@ def _parse_check(given: Sequence[str]) -> Arguments:
             parser.error("API_URI is given twice: by itself, and as --api-uri")
         flags["api_uri"] = parsed.backend
     return Arguments("check", flags, options=check_options(parsed))
+
+
+def _parse_dev(given: Sequence[str]) -> Arguments:
+    parser = _Parser(
+        prog="wsaas dev",
+        usage="wsaas dev [flags] -- COMMAND [ARGUMENT ...]",
+        description=_DEV,
+        epilog=_DEV_END,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    add_dev_flags(parser)
+    end = given.index("--") if "--" in given else len(given)
+    parsed, flags = _parse_flags(parser, given[:end])
+    command = tuple(given[end + 1 :])
+    if not command:
+        parser.error("the command of the backend is missing: wsaas dev -- python backend.py")
+    return Arguments("dev", flags, options=dev_options(parsed, command))
 
 
 def _parse_flags(parser: _Parser, given: Sequence[str]) -> tuple[Namespace, dict[str, str | None]]:

@@ -1,4 +1,4 @@
-"""The flags of `wsaas check` that are not settings."""
+"""The flags of `wsaas check` and `wsaas dev` that are not settings."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
@@ -40,6 +40,15 @@ class CheckOptions:
     rate: int
     timeout: float
     is_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """The flags of `wsaas dev`. `command`: that of the backend, with its arguments."""
+
+    client: ClientOptions
+    command: tuple[str, ...]
+    has_check: bool
 
 
 def add_client_flags(group: _ArgumentGroup) -> None:
@@ -90,9 +99,21 @@ def add_check_flags(parser: ArgumentParser) -> None:
     )
 
 
+def add_dev_flags(parser: ArgumentParser) -> None:
+    """Add the flags of `wsaas dev`, except the command behind `--`."""
+    group = parser.add_argument_group("dev")
+    group.add_argument("--no-check", action="store_true", help="do not check the backend when it listens")
+    add_client_flags(group)
+
+
 def check_options(parsed: Namespace) -> CheckOptions:
     """Return the flags of `wsaas check`."""
     return CheckOptions(_client(parsed), parsed.message, parsed.rate, parsed.timeout, parsed.json)
+
+
+def dev_options(parsed: Namespace, command: tuple[str, ...]) -> DevOptions:
+    """Return the flags of `wsaas dev`."""
+    return DevOptions(_client(parsed), command, has_check=not parsed.no_check)
 
 
 def _client(parsed: Namespace) -> ClientOptions:

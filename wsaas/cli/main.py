@@ -16,15 +16,15 @@ import uvloop
 
 from wsaas import settings
 from wsaas.cli import arguments
+from wsaas.cli.command_options import CheckOptions, DevOptions
+from wsaas.cli.ports import free_port
 from wsaas.cli.signals import HANGUP, signal_handlers
 from wsaas.delivery.journal import JournalError
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
 from wsaas.log import output as log
 from wsaas.memory import gc_scheduler, heap
-from wsaas.setting_types import Address
 from wsaas.start_report import refuse, report_start_failure
-from wsaas.transport.listener import bind
 
 DEMO_PORT = 8080
 DEMO_BACKEND_PORT = 8000
@@ -107,18 +107,6 @@ def state_file(name: str) -> str | None:
     return str(folder / name)
 
 
-def free_port(usual: int) -> int:
-    """Return the port `usual` if it is free on the loopback addresses, else another free port."""
-    try:
-        sockets = bind(Address("localhost", usual))
-    except OSError:
-        sockets = bind(Address("localhost", 0))
-    port = sockets[0].getsockname()[1]
-    for each in sockets:
-        each.close()
-    return int(port)
-
-
 def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greeting: str = "") -> int:
     """Read the settings and serve; return the exit status."""
     try:
@@ -143,8 +131,12 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
     command, flags, nodes, options = arguments.parse(given)
-    if options is not None:
+    if isinstance(options, CheckOptions):
         from wsaas.cli import check  # noqa: PLC0415 - a gateway needs none of it
 
         return check.run(flags, environment, options)
+    if isinstance(options, DevOptions):
+        from wsaas.cli import dev  # noqa: PLC0415 - as above
+
+        return dev.run(flags, environment, options)
     return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)

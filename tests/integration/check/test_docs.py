@@ -8,6 +8,8 @@ import pytest
 from tests.support.command import BackendHandler, ThreadedBackend
 from tests.support.demo import serving
 from tests.support.ports import free_port
+from wsaas.cli import dev
+from wsaas.cli.backend_process import NOT_EXECUTABLE, NOT_FOUND, STOP_TIMEOUT_S
 from wsaas.cli.command_options import DEFAULT_RATE, DEFAULT_TIMEOUT_MS
 from wsaas.cli.main import main
 from wsaas.demo.server import DemoServer
@@ -86,3 +88,11 @@ def test_the_flags_and_figures_are_those_of_the_code() -> None:
         assert f"| `{flag}" in PAGE
     assert f"{DEFAULT_RATE} by default" in PAGE
     assert f"{DEFAULT_TIMEOUT_MS} by default" in PAGE
+    assert f"| `DRAIN_TIMEOUT` | `{dev.DRAIN_TIMEOUT_MS}` |" in PAGE
+    text = " ".join(PAGE.split())
+    assert f"does not listen within {dev.LISTEN_TIMEOUT_S:g} s" in text
+    assert f"after {STOP_TIMEOUT_S:g} s with SIGKILL" in text
+    assert f"{NOT_FOUND} means that the command was not found, and {NOT_EXECUTABLE} that" in text
+    assert f"localhost:PORT{dev.BACKEND_PATH}`" in PAGE
+    assert f"otherwise {dev.BACKEND_PORT}, or" in text
+    assert f"`localhost:{dev.GATEWAY_PORT}`, or" in text

@@ -1,9 +1,9 @@
-"""The command line of `wsaas check`."""
+"""The command lines of `wsaas check` and `wsaas dev`."""
 
 import pytest
 
 from wsaas.cli.arguments import parse
-from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions
+from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions, DevOptions
 
 NO_CLIENT = ClientOptions("/", ())
 USUAL = CheckOptions(NO_CLIENT, "hello from wsaas check", 100, 60.0, is_json=False)
@@ -31,6 +31,12 @@ USUAL = CheckOptions(NO_CLIENT, "hello from wsaas check", 100, 60.0, is_json=Fal
                 60.0,
                 is_json=False,
             ),
+        ),
+        (["dev", "--", "python", "x.py"], {}, DevOptions(NO_CLIENT, ("python", "x.py"), has_check=True)),
+        (
+            ["dev", "--no-check", "--ws-hostname", "a:1", "--path", "/a", "--", "x", "--", "-y"],
+            {"ws_hostname": "a:1"},
+            DevOptions(ClientOptions("/a", ()), ("x", "--", "-y"), has_check=False),
         ),
     ],
 )
@@ -87,7 +93,15 @@ def test_a_file_with_headers_is_read_up_to_a_limit(tmp_path):
             ["check", "--header", "@/nowhere"],
             "argument --header: /nowhere cannot be read: No such file or directory; see wsaas check --help",
         ),
+        (["dev"], "the command of the backend is missing: wsaas dev -- python backend.py; see wsaas dev --help"),
+        (["dev", "--"], "the command of the backend is missing: wsaas dev -- python backend.py; see wsaas dev --help"),
+        (["dev", "python"], "unrecognized arguments: python; see wsaas dev --help"),
+        (
+            ["dev", "--no-chek", "--", "x"],
+            "unrecognized arguments: --no-chek (did you mean --no-check?); see wsaas dev --help",
+        ),
         (["--ws-timeout", "5", "check"], "write check before the flags: wsaas check ...; see wsaas --help"),
+        (["--ws-timeout", "5", "dev"], "write dev before the flags: wsaas dev ...; see wsaas --help"),
     ],
 )
 def test_an_invalid_argument_exits_with_status_2_and_one_line(capsys, given, said):
@@ -97,7 +111,7 @@ def test_an_invalid_argument_exits_with_status_2_and_one_line(capsys, given, sai
     assert capsys.readouterr() == ("", f"wsaas: {said}\n")
 
 
-@pytest.mark.parametrize("command", ["check"])
+@pytest.mark.parametrize("command", ["check", "dev"])
 def test_the_help_names_each_flag_and_the_exit_statuses(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "10000")
     with pytest.raises(SystemExit) as caught:
@@ -107,6 +121,7 @@ def test_the_help_names_each_flag_and_the_exit_statuses(capsys, monkeypatch, com
     assert err == ""
     for flag in ("--path", "--header", "--api-uri", "--ws-hostname", "Exit status"):
         assert flag in text
+    assert ("--json" in text, "--no-check" in text) == (command == "check", command == "dev")
     assert "`" not in text
     assert text.startswith(f"usage: wsaas {command} ")
     assert len(text.splitlines()[0]) < 80
@@ -118,3 +133,4 @@ def test_the_help_of_the_program_names_the_commands(capsys, monkeypatch):
         parse(["--help"])
     text = capsys.readouterr().out
     assert "check: try a backend" in text
+    assert "dev: run a gateway and the command of a backend" in text
