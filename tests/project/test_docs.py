@@ -15,6 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.cases import CASES
+from tests.support.documentation import REFERENCE, faults, section
 from tests.support.fakes import (
     FakeBreaker,
     FakeClock,
@@ -27,7 +28,7 @@ from tests.support.fakes import (
     make_settings,
 )
 from tests.support.ports import free_port
-from wsaas import errors, reload
+from wsaas import reload
 from wsaas.api import connections, listing
 from wsaas.api.api import Api
 from wsaas.cluster import link_policy, peer_link, peer_process, replication
@@ -62,22 +63,12 @@ BAD_GATEWAY = 502
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 PAGES = sorted(
     [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     + [*(ROOT / "docs").glob("*.md")]
 )
-
-
-def section(title: str, page: str = REFERENCE) -> str:
-    """Return the text under a heading, with the sections below it, up to the next heading of its level or above."""
-    heading = re.search(rf"^(##+) {re.escape(title)}\n", page, re.MULTILINE)
-    assert heading, title
-    rest = page[heading.end() :]
-    end = re.search(rf"^#{{2,{len(heading[1])}}} ", rest, re.MULTILINE)
-    return rest[: end.start()] if end else rest
 
 
 def blocks(language: str, text: str) -> list[str]:
@@ -103,11 +94,6 @@ def test_the_table_of_settings_is_that_of_the_code():
         shown = f"`{default}`" if default else "required" if setting.name == "api_uri" else "none"
         expected.append(f"| `{variable(setting)}` | {shown} | {setting.metadata['meaning']} |")
     assert section("Settings").strip().splitlines()[-len(expected) :] == expected
-
-
-def faults(parent: type[errors.HTTPError] = errors.HTTPError) -> set[tuple[int, str]]:
-    """Return status and code of each kind of fault."""
-    return {(each.status, each.code) for each in parent.__subclasses__()}
 
 
 def test_each_fault_is_named_with_its_status_and_no_other_is():
