@@ -13,6 +13,7 @@ from tests.support.fakes import (
     read_all,
     start_session,
 )
+from tests.support.openapi import check_answer
 from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
@@ -87,7 +88,16 @@ class Rig:
         return serialize(response, self.clock.wall(), request)
 
     def ask(self, method, target, *headers, body=b"", host="localhost"):
-        return Answer(self.raw(method, target, *headers, body=body, host=host), head=method == "HEAD")
+        return self._ask(method, target, *headers, body=body, host=host, head=method == "HEAD")
+
+    def ask_for_head(self, method, target, *headers):
+        """Make a request whose answer has no body, but the headers of one with a body."""
+        return self._ask(method, target, *headers, body=b"", host="localhost", head=True)
+
+    def _ask(self, method, target, *headers, body, host, head):
+        answer = Answer(self.raw(method, target, *headers, body=body, host=host), head=head)
+        check_answer(method, target, answer.status, answer.headers, answer.body)
+        return answer
 
     def defer(self, method, target, *headers, body=b""):
         """Make a request that takes more than one slice; return its deferred response, and a list for the answer."""

@@ -13,6 +13,7 @@ from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
 from wsaas.api.metrics import MetricsResource
 from wsaas.api.nodes import NodesResource
+from wsaas.api.openapi import OpenApiResource
 from wsaas.api.route import Response, Route
 from wsaas.api.send import SendResource
 from wsaas.cluster.router import LocalRouter, Peer, Router
@@ -75,6 +76,7 @@ class Api:
             *_group_routes(groups, optional),
             Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
             *([Route(rb"/metrics", {b"GET": MetricsResource(metrics, router).get})] if metrics else []),
+            Route(rb"/openapi.json", {b"GET": OpenApiResource(settings).get}),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
         )

@@ -14,7 +14,7 @@ from wsaas.http.request import Request
 class OutgoingResponse:
     """An immutable response. `headers`: those that `serialize` does not add. `body`: of `content_type`, or empty.
 
-    The response to a HEAD has the body of the GET; `serialize` omits it.
+    The response to a HEAD, and a 304, have the body of the GET; `serialize` omits it.
     """
 
     __slots__ = ("body", "content_type", "headers", "status")
@@ -71,7 +71,8 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
     elif request.version == "1.0":
         # A client of HTTP/1.0 expects a close unless this header is present (RFC 9112 section 9.3).
         head.append("Connection: keep-alive")
-    body = b"" if request is not None and request.method == b"HEAD" else response.body
+    is_without_body = response.status == HTTPStatus.NOT_MODIFIED or (request is not None and request.method == b"HEAD")
+    body = b"" if is_without_body else response.body
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body
 
 

@@ -67,6 +67,12 @@ def test_every_error_becomes_a_response():
         assert response.status == kind.status
 
 
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_304_has_the_headers_of_the_200_without_its_body(name):
+    usual, unchanged = (serialize(OutgoingResponse(status, b"{}"), AT, REQUESTS[name]) for status in (200, 304))
+    assert unchanged == usual.partition(b"\r\n\r\n")[0].replace(b"200 OK", b"304 Not Modified") + b"\r\n\r\n"
+
+
 @pytest.mark.parametrize("body", [b"{}", b"\r\n\r\n", OK.body])
 def test_the_response_to_a_head_is_that_to_a_get_without_its_body(body):
     made = OK if body is OK.body else OutgoingResponse(200, body)
