@@ -25,6 +25,7 @@ import websockets
 from tests.support.backend import Backend
 from tests.support.clients import Answer, RawClient, upgrade
 from tests.support.cluster_view import FakeView, make_member
+from tests.support.openapi import check_answer, check_webhook
 from tests.support.ports import free_port
 from tests.support.resources import open_sockets
 from tests.support.waiting import TIMEOUT_S, wait_until, with_timeout
@@ -32,10 +33,13 @@ from wsaas import settings
 from wsaas.cluster.peers import Place
 from wsaas.gateway import Gateway
 from wsaas.membership.member import Member
+from wsaas.sessions import registry
 from wsaas.sessions.session import Session
 from wsaas.statistics import Statistics
 
 TEST_TIMEOUT_S = 60.0
+MAX_CHECKED_CALLS = 100
+"""How many of the requests to the backend are compared with the OpenAPI document, for each test."""
 
 
 class Records(logging.Handler):
@@ -140,6 +144,10 @@ class Stage:
                     break
                 await asyncio.sleep(0.005)
         assert not self.surprises, self.surprises
+        for call in self.backend.calls[:MAX_CHECKED_CALLS]:
+            # A test may make up the entries of an earlier process.
+            if registry.ID_FORM.fullmatch(call.client):
+                check_webhook(call.method, call.headers, call.body)
         for record in self.logged:
             if record.levelno >= logging.ERROR or record.exc_info:
                 text = record.getMessage()
@@ -375,7 +383,9 @@ class Node:
                 timeout=aiohttp.ClientTimeout(TIMEOUT_S),
             ) as response,
         ):
-            return Answer(response.status, dict(response.headers), await response.read())
+            answer = Answer(response.status, dict(response.headers), await response.read())
+        check_answer(method, path, answer.status, answer.headers, answer.body)
+        return answer
 
     async def information(self, client: str) -> Any:
         """Return the JSON of `GET ws_uri`."""
