@@ -147,6 +147,9 @@ def read_close(body: bytes) -> tuple[int, str]:
     if not isinstance(content, dict):
         raise errors.BadClose('The body must be JSON such as {"code": 4000, "reason": "bye"}, or empty.')
     code, reason = content.get("code", _NORMAL_CLOSURE), content.get("reason", "")
+    if isinstance(code, float) and code.is_integer():
+        # JSON has one type of number, and some languages write 4000 as 4000.0.
+        code = int(code)
     # Not `isinstance`: a bool is an int too.
     if type(code) is not int or (code != _NORMAL_CLOSURE and code not in _PRIVATE_CODES):
         raise errors.BadClose("The code must be 1000, or a number from 3000 to 4999.")

@@ -245,8 +245,8 @@ def _limit(query: Query) -> int:
 
 
 def _read_cursor(query: Query) -> Cursor:
-    """Return the cursor `after` of a query. Raises `BadRequest`."""
-    return _cursor(query["after"]) if "after" in query else Cursor("", 0)
+    """Return the cursor `after` of a query; an empty one is that of the first page. Raises `BadRequest`."""
+    return _cursor(query["after"]) if query.get("after") else Cursor("", 0)
 
 
 def _cursor(text: str) -> Cursor:

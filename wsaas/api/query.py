@@ -13,8 +13,11 @@ MAX_DIGITS: Final = 15
 
 
 def read_query(request: Request) -> dict[str, str]:
-    """Return the parameters in the query of `request`. Of one that is repeated, the last counts."""
-    return dict(parse_qsl(request.target.partition(b"?")[2].decode("latin-1")))
+    """Return the parameters in the query of `request`. Of one that is repeated, the last counts.
+
+    One without a value is empty rather than absent: `?state=` with a forgotten value is an error, not another list.
+    """
+    return dict(parse_qsl(request.target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True))
 
 
 def number(query: Mapping[str, str], name: str, default: int) -> int:

@@ -201,8 +201,9 @@ def test_slow_members_are_skipped_or_closed(rig, query, state):
 
 
 @pytest.mark.parametrize("path", ["/groups/lobby", "/connections"])
-def test_slow_is_skip_or_close(rig, path):
-    answer = rig.ask("PUT", f"{path}?slow=wait", body=b"hello")
+@pytest.mark.parametrize("choice", ["wait", ""])
+def test_slow_is_skip_or_close(rig, path, choice):
+    answer = rig.ask("PUT", f"{path}?slow={choice}", body=b"hello")
     assert answer.said == (400, "BAD_REQUEST")
     assert answer.json["message"] == "slow must be skip or close."
     assert rig.written() == [[]] * 3
@@ -395,6 +396,8 @@ def test_members_that_connected_later_can_be_left_out():
     assert listed(rig, "?connected_before=2999-01-01T00:00:00Z") == ([each.id for each in rig.sessions], None)
 
 
-@pytest.mark.parametrize("query", ["?limit=0", "?limit=1001", "?limit=x", "?after=-1", "?connected_before=today"])
+@pytest.mark.parametrize(
+    "query", ["?limit=0", "?limit=1001", "?limit=x", "?after=-1", "?connected_before=today", "?connected_before="]
+)
 def test_a_page_of_a_group_needs_valid_parameters(rig, query):
     assert rig.ask("GET", f"/groups/lobby{query}").said == (400, "BAD_REQUEST")
