@@ -1,0 +1,1 @@
+"""Requests by Schemathesis, made of the OpenAPI document of a running gateway."""
