@@ -64,5 +64,7 @@ def unknown_client(context: Context) -> tuple[Subject, Closed]:
 
 def _fail(context: Context, check: str, observed: Observed, advice: str) -> None:
     context.report.fail(
-        check, f"{observed.what()}: it would be sent again for {DELETE_RETRY_FACTOR} times API_RETRY", advice
+        check,
+        f"{observed.what()}: it would be sent again for API_RETRY times {DELETE_RETRY_FACTOR}",
+        advice,
     )

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from wsaas.check.context import Context, Stop
 from wsaas.check.observed import milliseconds
-from wsaas.delivery.pool import connect_advice
+from wsaas.delivery.failure_report import connect_advice
 from wsaas.membership.tasks import wait_for
 from wsaas.transport.connector import Connector, Destination
 from wsaas.transport.resolver import Resolver

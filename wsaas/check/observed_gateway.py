@@ -17,10 +17,11 @@ from wsaas.check.client import Client
 from wsaas.check.observed import Observed
 from wsaas.clock import Clock
 from wsaas.delivery.circuit_breaker import CircuitBreaker
+from wsaas.delivery.failure_report import connect_advice
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.pool import Exchange, Limits, Outcome, Pool, PooledConnection, connect_advice
+from wsaas.delivery.pool import Exchange, Limits, Outcome, Pool, PooledConnection
 from wsaas.delivery.verdicts import Verdict
-from wsaas.delivery.webhook import Subject, Webhook
+from wsaas.delivery.webhook import Delivery, Subject, Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.request import Request
@@ -60,6 +61,10 @@ class ObservedWebhook(Webhook):
         super().__init__(settings, pool, breaker, wall)
         self.waiting: dict[type[Event], asyncio.Future[tuple[Outcome, Verdict, Explanation]]] = {}
         self._explanation = NO_EXPLANATION
+
+    def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:  # noqa: ARG002 - see below
+        """Send `event`, never as a direct one: the usual answers to those are not judged."""
+        super().call(delivery, event)
 
     def explain(self, detail: str, advice: str) -> None:
         """Keep what is known about the failure that `judge` gets next."""

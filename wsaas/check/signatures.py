@@ -27,7 +27,7 @@ async def check_signatures(context: Context) -> None:
     forged = _signing(context, (os.urandom(SECRET_SIZE),))
     client = await context.client()
     message = Message(
-        text=True, data=b"forged", at=context.gateway.clock.wall(), number=client.session.info.messages_in
+        text=True, data=b"forged", at=context.gateway.clock.wall(), number=client.session.info.messages_in + 1
     )
     taken = {
         "POST": await _is_post_taken(context, forged),

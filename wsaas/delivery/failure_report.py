@@ -1,6 +1,8 @@
 """Log lines about requests to the backend that failed: which request, what was wrong, and what to do."""
 
 import re
+import socket
+import ssl
 
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.headers import content_coding
@@ -40,6 +42,16 @@ _HINTS = {
     422: "the backend's log should say what it expects",
     501: _ALL_METHODS,
 }
+_CONNECT_ADVICE = (
+    (
+        ssl.SSLCertVerificationError,
+        "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",
+    ),
+    (ssl.SSLError, "API_URI starts with https://: it has to lead to a server that speaks TLS"),
+    (socket.gaierror, "correct the host in API_URI, or its DNS entry"),
+    (Exception, "start it, or correct API_URI"),
+)
+"""What to do about each kind of failed connect. The first that matches counts."""
 _DELIBERATE = {401, 429}
 _SUCCESS, _REDIRECTION, _SERVER_ERROR = 2, 3, 5
 """Classes of statuses (RFC 9110 section 15)."""
@@ -71,6 +83,11 @@ def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> 
     """Log that `request` got no valid response: `why`, with further `detail`, and `what` happens next."""
     method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
     throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
+
+
+def connect_advice(error: Exception) -> str:
+    """Return what to do about an error with which a connection could not be opened."""
+    return next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
 
 
 def log_lost_disconnect(ws_uri: str, why: str, *, is_repeated: bool = False) -> None:

@@ -8,8 +8,6 @@ one takes a task, which the pool does not own: it calls the `Opener` that it is 
 import asyncio
 import math
 import random
-import socket
-import ssl
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from wsaas.clock import Clock
-from wsaas.delivery.failure_report import NOT_RETRIED, log_unanswered, quote
+from wsaas.delivery.failure_report import NOT_RETRIED, connect_advice, log_unanswered, quote
 from wsaas.http.response import REQUEST_TIMEOUT, BadResponse, Response, ResponseParser
 from wsaas.log.throttle import throttle
 
@@ -42,17 +40,6 @@ _ADVICE = {
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
     Failure.INVALID_RESPONSE: "fix the backend, or the proxy in front of it",
 }
-_CONNECT_ADVICE = (
-    (
-        ssl.SSLCertVerificationError,
-        "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",
-    ),
-    (ssl.SSLError, "API_URI starts with https://: it has to lead to a server that speaks TLS"),
-    (socket.gaierror, "correct the host in API_URI, or its DNS entry"),
-    (Exception, "start it, or correct API_URI"),
-)
-"""What to do about each kind of failed connect. The first that matches counts."""
-
 _MAYBE_TLS = "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
 """What to do if a connection ends before any data was received."""
 
@@ -377,11 +364,6 @@ class Pool:
         self._waiting.clear()
         for exchange in waiting:
             _unsent(exchange, failure)
-
-
-def connect_advice(error: Exception) -> str:
-    """Return what to do about an error with which a connection could not be opened."""
-    return next(text for kind, text in _CONNECT_ADVICE if isinstance(error, kind))
 
 
 def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "") -> None:

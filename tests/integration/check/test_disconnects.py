@@ -29,7 +29,7 @@ async def test_a_delete_that_fails_is_named(stage: Stage) -> None:
     checked = await run_check(backend)
     assert checked.wrong() == [("WARN", "push"), ("FAIL", "DELETE"), ("FAIL", "DELETE of an unknown id")]
     assert checked.of("DELETE").message == (
-        "the backend answered 500: \"KeyError: 'ws_uri'\": it would be sent again for 10 times API_RETRY"
+        "the backend answered 500: \"KeyError: 'ws_uri'\": it would be sent again for API_RETRY times 10"
     )
     assert "if the body is missing there, a proxy or framework drops it" in checked.of("DELETE").advice
     assert checked.of("DELETE of an unknown id").advice.startswith("acknowledge it with 2xx, 404 or 410")
