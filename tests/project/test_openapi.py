@@ -12,11 +12,21 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.documentation import faults, section
-from tests.support.fakes import FakeBreaker, FakeClock, FakePool, FakeWebhook, make_closed, make_opened, make_settings
+from tests.support.fakes import (
+    FakeBreaker,
+    FakeClock,
+    FakePool,
+    FakeWebhook,
+    make_closed,
+    make_metrics,
+    make_opened,
+    make_settings,
+)
 from tests.support.openapi import DOCUMENT, codes, operations, resolve, statuses
 from wsaas import errors
 from wsaas.api import listing
 from wsaas.api.api import Api
+from wsaas.counters import Counters
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.message_answer import MAX_CONTEXT
 from wsaas.delivery.webhook import Subject, Webhook
@@ -82,7 +92,7 @@ def test_operations_have_unique_names():
 def test_the_paths_are_the_routes():
     clock, settings = FakeClock(), make_settings()
     registry = Registry(settings, clock, FakeWebhook(), NoJournal(), 10)
-    api = Api(settings, registry, FanOutQueue(RunQueue(clock), 1))
+    api = Api(settings, registry, FanOutQueue(RunQueue(clock), 1), metrics=make_metrics(Counters()))
     described: dict[str, set[str]] = {}
     public = {}
     for method, path, operation in operations():

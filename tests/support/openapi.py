@@ -74,7 +74,13 @@ def check_answer(method: str, target: str, status: int, headers: Mapping[str, st
         if str(status) not in responses and status not in statuses(DOCUMENT["components"]["responses"]["HttpError"]):
             raise NotDescribed(f"{method} {target}: {status}")
         return
-    _check(response["content"]["application/json"]["schema"], json.loads(body))
+    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "").partition(";")[0]
+    if kind not in response["content"]:
+        raise NotDescribed(f"{method} {target}: {status} has a body of type {kind!r}")
+    if kind == "application/json":
+        _check(response["content"][kind]["schema"], json.loads(body))
+    else:
+        body.decode()
 
 
 def check_headers(described: Mapping[str, Any], headers: Mapping[str, str]) -> None:

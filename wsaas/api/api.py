@@ -1,6 +1,7 @@
 """The REST API: its routes, and the dispatch of requests to them."""
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -80,9 +81,7 @@ class Api:
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
         )
-        # A pattern without groups is a fixed path.
-        fixed = {route.pattern.pattern: route for route in self.routes if not route.pattern.groups}
-        self._fixed = fixed | {path + each: route for each, route in fixed.items()}
+        self._fixed = _fixed_paths(self.routes, path)
         self._patterns = [route for route in self.routes if route.pattern.groups]
 
     def respond(self, request: Request) -> Response:
@@ -158,6 +157,12 @@ class Api:
             if names is not None:
                 return route, names
         return None
+
+
+def _fixed_paths(routes: Iterable[Route], prefix: bytes) -> dict[bytes, Route]:
+    """Return the routes whose pattern has no groups and is a path, by that path, with `prefix` and without."""
+    fixed = {route.pattern.pattern: route for route in routes if not route.pattern.groups}
+    return fixed | {prefix + path: route for path, route in fixed.items()}
 
 
 def _group_routes(groups: GroupResource, prefix: bytes) -> tuple[Route, ...]:

@@ -11,6 +11,7 @@ from wsaas.api.route import Response
 from wsaas.cluster.router import Router
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.metrics.encode import encode
 from wsaas.metrics.metric import Row
 from wsaas.metrics.own import OwnMetrics
 from wsaas.metrics.row import ROW_LENGTH, merge_rows
@@ -43,9 +44,6 @@ class MetricsResource:
         return answers.response(float("inf"))
 
     def _respond(self, rows: dict[int, Row], accept: str) -> OutgoingResponse:
-        # Imported with the first scrape: many nodes are never scraped, and it takes 20 ms and 2 MB.
-        from wsaas.metrics.encode import encode  # noqa: PLC0415
-
         own = self._own
         row = merge_rows([own.read(), *rows.values(), *own.stored(rows)])
         answered = 1 + len(rows)
