@@ -363,9 +363,10 @@ def test_a_command_that_does_not_listen_in_time_is_named_and_the_gateway_starts(
     run_dev: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dev, "LISTEN_TIMEOUT_S", 0.0)
-    status, out, _ = run_dev("wait", "end", API_URI="127.0.0.1:9/hook")
+    port = free_port()
+    status, out, _ = run_dev("wait", "end", API_URI=f"127.0.0.1:{port}/hook")
     assert status == 7
-    assert "check   | WARN  nothing listens on 127.0.0.1:9 yet; let the command use the variable PORT\n" in out
+    assert f"check   | WARN  nothing listens on 127.0.0.1:{port} yet; let the command use the variable PORT\n" in out
     assert "Ctrl-C ends both." in out
 
 
@@ -373,7 +374,7 @@ def test_a_gateway_that_cannot_start_is_status_1(
     run_dev: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(dev, "LISTEN_TIMEOUT_S", 0.0)
-    status, _, err = run_dev(API_URI="127.0.0.1:9/hook", JOURNAL=str(tmp_path / "missing" / "x"))
+    status, _, err = run_dev(API_URI=f"127.0.0.1:{free_port()}/hook", JOURNAL=str(tmp_path / "missing" / "x"))
     assert status == 1
     assert "ERROR cannot use the journal" in err
 

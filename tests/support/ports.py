@@ -1,10 +1,16 @@
 """Ports to listen on."""
 
+import os
 import random
 import socket
 
-PORTS = range(15_000, 30_000)
-"""Below the ports that the kernel gives to outgoing connections, which may take any port without a listener."""
+_PARTS = 8
+_PART = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PARTS
+PORTS = range(15_000 + _PART, 30_000, _PARTS)
+"""Below the ports that the kernel gives to outgoing connections, which may take any port without a listener.
+
+Each process of pytest-xdist has its own part of them.
+"""
 
 _random = random.SystemRandom()
 _given: set[int] = set()

@@ -155,7 +155,9 @@ def test_one_unreachable_backend_opens_the_breaker(rig):
     assert rig.calls == ["turn away"]
 
 
-@pytest.mark.parametrize("outcome", FAILED_EXCHANGES, ids=str)
+@pytest.mark.parametrize(
+    "outcome", FAILED_EXCHANGES, ids=lambda outcome: getattr(outcome, "status", None) or outcome.name
+)
 def test_failures_of_sixteen_connections_but_not_of_fifteen_make_it_half_open(rig, outcome):
     assert FAILURE_THRESHOLD == 16
     for _ in range(15):
