@@ -29,7 +29,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
-from wsaas.start_report import start_line, start_warnings
+from wsaas.start_report import log_start, start_warnings
 from wsaas.statistics import Statistics
 from wsaas.transport import descriptors
 from wsaas.transport.admission import ConnectionTable
@@ -96,7 +96,7 @@ class Gateway:
         api = Api(settings, self._registry, self._fan_out, self._peering.router, view, metrics=self._metrics)
         limits = memory, self._registry.addresses
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, *limits, counters)
-        table = ConnectionTable(self._budget, self._timeouts.__len__, self._clock)
+        table = ConnectionTable(self._budget, self._timeouts.__len__)
         parts = self._breaker, self._certificates, self._connector, self.journals, self._pool, self._registry
         self._gauges = Gauges(*parts, self._timeouts, view)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
@@ -143,7 +143,7 @@ class Gateway:
         except OSError:
             await self.close()
             raise
-        logger.info("%s", start_line(self._settings, self.addresses))
+        log_start(self._settings, self.addresses)
         for warning in start_warnings(self._settings, self.addresses[-1], is_this_machine):
             logger.warning("%s", warning)
         self.begin()

@@ -13,7 +13,7 @@ from wsaas.delivery.journal import Entry, Journal, NoJournal, Remembered, Sqlite
 from wsaas.delivery.journal_adoption import unused_journals
 from wsaas.delivery.journal_file import JournalInUse
 from wsaas.delivery.recovery import Recovery
-from wsaas.log import logger
+from wsaas.log import about, logger
 from wsaas.sessions.registry import Registry, draw_prefix
 from wsaas.settings import Settings
 from wsaas.statistics import ClusterStatistics
@@ -128,7 +128,7 @@ class Journals:
         lost = [] if self.has_heir else self.recovery.entries()
         self.recovery.stop()
         for entry in lost:
-            logger.error("%s: stopped before the DELETE was delivered", entry.ws_uri)
+            logger.error("%(ws_uri)s: stopped before the DELETE was delivered", about(entry.ws_uri))
         return remembered, len(lost)
 
     async def leave(self, remembered: list[Remembered]) -> bool:

@@ -12,13 +12,28 @@ from wsaas.setting_types import Address, Backend
 from wsaas.settings import Settings
 
 
-def start_line(settings: Settings, addresses: Sequence[Address]) -> str:
-    """Return the line about the start. `addresses`: for clients, then for REST requests if that is a different one."""
+def log_start(settings: Settings, addresses: Sequence[Address]) -> None:
+    """Log that the node has started. `addresses`: for clients, then for REST requests if that is a different one."""
     tls = " with TLS" if settings.tls_cert else ""
     roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
     places = [f"listening on {_spelled(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
-    uris = f"API_URI={without_query(settings.api_uri)} WS_HOSTNAME={settings.ws_hostname.text}"
-    return f"wsaas {__version__} {', '.join(places)}; {uris}"
+    clients, rest = addresses[0], addresses[-1]
+    fields = {
+        "event": "started",
+        "version": __version__,
+        "listen": _spelled(clients),
+        "control_listen": _spelled(rest),
+        "tls": bool(settings.tls_cert),
+        "api_uri": without_query(settings.api_uri),
+        "ws_hostname": settings.ws_hostname.text,
+        "journal": str(settings.journal or "none"),
+        "cluster": ",".join(map(str, settings.cluster)) or "none",
+        "workers": settings.workers,
+    }
+    logger.info(f"wsaas %(version)s {', '.join(places).replace('%', '%%')}; {_START}", fields)
+
+
+_START = "API_URI=%(api_uri)s WS_HOSTNAME=%(ws_hostname)s JOURNAL=%(journal)s CLUSTER=%(cluster)s WORKERS=%(workers)d"
 
 
 def start_warnings(settings: Settings, control: Address, is_this_machine: Callable[[str], bool]) -> list[str]:

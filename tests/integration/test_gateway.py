@@ -52,7 +52,8 @@ async def test_one_line_is_logged_once_everything_listens(stage: Stage) -> None:
     assert line == (
         f"wsaas {__version__} listening on 127.0.0.1:{node.gateway.addresses[0].port} for clients, "
         f"listening on 127.0.0.1:{control} for REST requests; "
-        f"API_URI=http://{stage.backend.authority}/hook WS_HOSTNAME=a.test:{control}"
+        f"API_URI=http://{stage.backend.authority}/hook WS_HOSTNAME=a.test:{control} JOURNAL=none CLUSTER=none "
+        "WORKERS=1"
     )
 
 

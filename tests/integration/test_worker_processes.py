@@ -336,9 +336,10 @@ def test_the_supervisor_serves_until_a_signal(
     assert backend.methods == ["POST", "DELETE"]
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert {line.get("process") for line in lines} == {None, "worker 1", "worker 2"}
-    (start_line,) = [line["message"] for line in lines if " listening on " in line["message"]]
-    assert f" listening on *:{port} for clients and REST requests; " in start_line
-    assert start_line.endswith("; 2 workers")
+    (start_line,) = [line for line in lines if line.get("event") == "started"]
+    assert f" listening on *:{port} for clients and REST requests; " in start_line["message"]
+    assert (start_line["listen"], start_line["control_listen"]) == (f"*:{port}", f"*:{port}")
+    assert (start_line["workers"], start_line["journal"], start_line["cluster"]) == (2, "none", "none")
     # Warnings about settings come once, not from each worker.
     assert len([line for line in lines if line["level"] == "WARN"]) == 2
 

@@ -365,9 +365,9 @@ class FakeTimeouts(Timeouts):
             connection.check_deadline(now)
 
 
-def make_gate(clock, registry, timeouts, *, clients=10, kind=SharedGate):
+def make_gate(registry, timeouts, *, clients=10, kind=SharedGate):
     """Return a gate before `registry` with room for `clients` and for one REST connection."""
-    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), timeouts.__len__, clock)
+    table = ConnectionTable(DescriptorBudget(clients, 1, 1, 1), timeouts.__len__)
     return kind(table, registry.addresses, Proxies())
 
 

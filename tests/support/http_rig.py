@@ -63,7 +63,7 @@ class HttpRig:
             self.context,
             Api(settings, self.registry, self.fan_out) if control else None,
             self.registry if registry else None,
-            make_gate(self.clock, self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
+            make_gate(self.registry, self.timeouts, clients=room, kind=Gate if not control else SharedGate),
         )
         self.protocol = HttpProtocol(self.site)
         self.transport = FakeTransport(self.protocol, peername)

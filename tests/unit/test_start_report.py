@@ -1,33 +1,71 @@
 """The log lines at the start: the start line, and warnings about addresses that cannot be right."""
 
+import logging
+
 import pytest
 
 from tests.support.fakes import make_settings
 from wsaas import __version__
 from wsaas.setting_types import Address
-from wsaas.start_report import start_line, start_warnings
+from wsaas.start_report import log_start, start_warnings
 from wsaas.transport.listener import is_this_machine
 
 
-def test_the_start_line_of_one_listener():
+@pytest.fixture
+def start_line(caplog):
+    """Return a function that logs a start, and returns the line and its fields."""
+
+    def log(settings, addresses):
+        with caplog.at_level(logging.INFO):
+            log_start(settings, addresses)
+        record = caplog.records.pop()
+        return record.getMessage(), record.args
+
+    return log
+
+
+def test_the_start_line_of_one_listener(start_line):
     settings = make_settings(api_uri="backend:8000/hook", ws_hostname="https://ws.example.com/hub")
-    assert start_line(settings, [Address("", 8080)]) == (
+    line, fields = start_line(settings, [Address("", 8080)])
+    assert line == (
         f"wsaas {__version__} listening on *:8080 for clients and REST requests; "
-        "API_URI=http://backend:8000/hook WS_HOSTNAME=https://ws.example.com/hub"
+        "API_URI=http://backend:8000/hook WS_HOSTNAME=https://ws.example.com/hub JOURNAL=none CLUSTER=none WORKERS=1"
     )
+    assert fields == {
+        "event": "started",
+        "version": __version__,
+        "listen": "*:8080",
+        "control_listen": "*:8080",
+        "tls": False,
+        "api_uri": "http://backend:8000/hook",
+        "ws_hostname": "https://ws.example.com/hub",
+        "journal": "none",
+        "cluster": "none",
+        "workers": 1,
+    }
 
 
-def test_the_start_line_of_two_listeners():
-    settings = make_settings(api_uri="https://[::1]/{id}", tls_cert="/cert", tls_key="/key")
-    assert start_line(settings, [Address("::", 443), Address(path="/run/rest.sock")]) == (
-        f"wsaas {__version__} listening on [::]:443 with TLS for clients, "
+def test_the_start_line_of_two_listeners(start_line):
+    settings = make_settings(api_uri="https://[::1]/{id}", tls_cert="/cert", tls_key="/key", journal="/var/100%")
+    line, fields = start_line(settings, [Address("fe80::1%eth0", 443), Address(path="/run/rest.sock")])
+    assert line == (
+        f"wsaas {__version__} listening on [fe80::1%eth0]:443 with TLS for clients, "
         "listening on unix:/run/rest.sock with TLS for REST requests; "
-        "API_URI=https://[::1]/{id} WS_HOSTNAME=localhost:8080"
+        "API_URI=https://[::1]/{id} WS_HOSTNAME=localhost:8080 JOURNAL=/var/100% CLUSTER=none WORKERS=1"
     )
+    assert (fields["listen"], fields["control_listen"]) == ("[fe80::1%eth0]:443", "unix:/run/rest.sock")
+    assert fields["tls"] is True
 
 
-def test_the_query_of_the_backend_is_hidden():
-    line = start_line(make_settings(api_uri="backend/hook?key=s3cret&x=y"), [Address("", 1)])
+def test_the_start_line_names_the_cluster_without_its_credentials(start_line):
+    chosen = {"cluster": "nats://me:s3cret@one,tls://s3cret@two:4223", "node_address": "10.0.0.5:8081"}
+    line, fields = start_line(make_settings(**chosen), [Address("", 8080)])
+    assert " CLUSTER=nats://one:4222,tls://two:4223 " in line
+    assert "s3cret" not in f"{line}{fields}"
+
+
+def test_the_query_of_the_backend_is_hidden(start_line):
+    line, _ = start_line(make_settings(api_uri="backend/hook?key=s3cret&x=y"), [Address("", 1)])
     assert "API_URI=http://backend/hook?(hidden) " in line
     assert "s3cret" not in line
 

@@ -158,9 +158,7 @@ class ObservedGateway:
         self._fan_out = FanOutQueue(run_queue, settings.max_publishes)
         self.api = ObservedApi(settings, self.registry, self._fan_out)
         context = ServerContext(settings, self.clock, self._timeouts, run_queue)
-        table = ConnectionTable(
-            divide_descriptors(hard_limit(), BACKEND_CONNECTIONS), self._timeouts.__len__, self.clock
-        )
+        table = ConnectionTable(divide_descriptors(hard_limit(), BACKEND_CONNECTIONS), self._timeouts.__len__)
         self._listeners = ServerListeners(context, self.api, self.registry, self.certificates, table)
 
     def start(self) -> None:

@@ -11,10 +11,9 @@ from wsaas.cli.signals import signal_handlers
 from wsaas.errors import SettingError
 from wsaas.log import logger
 from wsaas.log import output as log
-from wsaas.log.wording import counted
 from wsaas.memory import heap
 from wsaas.settings import Settings, control_address, of_worker
-from wsaas.start_report import report_start_failure, start_line, start_warnings
+from wsaas.start_report import log_start, report_start_failure, start_warnings
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.listener import is_this_machine
 from wsaas.worker_place import PLACE_VARIABLE, WorkerPlace, from_text
@@ -74,7 +73,7 @@ async def work(settings: Settings, place: WorkerPlace) -> int:
 
 def report_start(chosen: Settings, supervisor: Supervisor) -> None:
     """Log the addresses of a node, and warnings about its settings."""
-    logger.info("%s; %s", start_line(chosen, supervisor.addresses), counted(chosen.workers, "worker"))
+    log_start(chosen, supervisor.addresses)
     first = of_worker(chosen, 0)
     control = supervisor.addresses[-1] if chosen.control_listen is None else control_address(first)
     for warning in start_warnings(first, control, is_this_machine):

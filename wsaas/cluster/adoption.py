@@ -191,8 +191,8 @@ class Adoption:
         try:
             return self._codec.decode(connection_id, value)
         except UnreadableEntry as error:
-            text = "%s: its DELETE is lost, as NATS has no entry for it: %s"
-            throttle.error("unreadable entry", text, connection_id, error)
+            text = "%(id)s: its DELETE is lost, as NATS has no entry for it: %(error)s"
+            throttle.error("unreadable entry", text, {"id": connection_id, "error": error})
             self._journal.remove(connection_id)
             return None
 

@@ -248,17 +248,18 @@ class CircuitBreaker:
     def _log(self, change: tuple[State, State], evidence: Evidence) -> None:
         """Log a transition. Throttled: HALF_OPEN may come and go while the requests of some clients always fail."""
         if self.state is OPEN:
-            throttle.warning(
-                change, "circuit breaker open: %s; messages and DELETEs wait, handshakes get 503", evidence.value
-            )
+            message = "circuit breaker %(state)s: %(why)s; messages and DELETEs wait, handshakes get 503"
+            throttle.warning(change, message, {"state": self.state.value, "why": evidence.value})
         elif self.state is HALF_OPEN:
-            throttle.warning(
-                change, "circuit breaker half-open: %s; failed deliveries are retried one at a time", evidence.value
-            )
+            message = "circuit breaker %(state)s: %(why)s; failed deliveries are retried one at a time"
+            throttle.warning(change, message, {"state": self.state.value, "why": evidence.value})
         else:
             seconds = self._clock.now() - self._left_closed_at
-            message = "circuit breaker closed: %s again after %.1f s; deliveries still waiting: %d"
-            throttle.info(change, message, evidence.value, seconds, len(self))
+            message = (
+                "circuit breaker %(state)s: %(why)s again after %(after_s).1f s; deliveries still waiting: %(waiting)d"
+            )
+            fields = {"state": self.state.value, "why": evidence.value, "after_s": seconds, "waiting": len(self)}
+            throttle.info(change, message, fields)
 
     # Deliveries.
 

@@ -21,7 +21,7 @@ from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Closed, Disconnect, Event, Message, Opened, Reason
-from wsaas.log import logger
+from wsaas.log import about, logger
 
 
 class OutboxListener:
@@ -230,7 +230,9 @@ class EventDelivery:
             self._wait_in_queue()
         else:
             delay = self._retries.delay(self._services.clock.now(), verdict.after)
-            logger.debug("%s:%s: %s; again in %.3f s", self.subject.id, self._current.number, verdict.why, delay)
+            more = {"number": self._current.number, "why": verdict.why, "delay_s": delay}
+            fields = about(self.subject.ws_uri, **more)
+            logger.debug("%(id)s:%(number)s: %(why)s; again in %(delay_s).3f s", fields)
             self._move(BACKING_OFF)
             self._timer = self._services.clock.call_later(delay, self._end_back_off)
 

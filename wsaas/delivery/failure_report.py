@@ -7,7 +7,7 @@ import ssl
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
-from wsaas.log import logger
+from wsaas.log import about, logger
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 
@@ -18,6 +18,9 @@ EXCERPT_SOURCE = 4096
 """Bytes at the start of a body from which the excerpt is taken."""
 
 METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
+
+FAILED = "%(request)s: %(why)s; %(effect)s"
+"""The line about a failed request."""
 
 NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
 """What happens after a failed PUT or DELETE if retries are switched off."""
@@ -73,16 +76,32 @@ class Excerpt:
         return f": {quoted}" if (quoted := quote(_NOT_SHOWN.sub(" ", text) if self._is_html else text)) else ""
 
 
+class Quoting:
+    """What was wrong with a response, and its first words. Formatted only if it is logged."""
+
+    __slots__ = ("_excerpt", "_why")
+
+    def __init__(self, why: str, response: Response) -> None:
+        """Say `why` before the excerpt of `response`."""
+        self._excerpt = Excerpt(response)
+        self._why = why
+
+    def __str__(self) -> str:
+        """Return both."""
+        return f"{self._why}{self._excerpt}"
+
+
 def quote(text: str) -> str:
     """Return the first words of `text`, quoted, on one line and without secrets; empty if there are none."""
     text = _shorten(_SPACE.sub(" ", hide_secrets(text)).strip())
     return repr(text) if text else ""
 
 
-def log_unanswered(request: bytes, why: str, what: str, detail: object = "") -> None:
+def log_unanswered(request: bytes, why: str, what: str, detail: str = "") -> None:
     """Log that `request` got no valid response: `why`, with further `detail`, and `what` happens next."""
     method, _, target = request.partition(b" HTTP/")[0].decode("latin-1").partition(" ")
-    throttle.warning((method, why), "%s %s: the backend %s%s; %s", method, target.partition("?")[0], why, detail, what)
+    fields = {"request": f"{method} {target.partition('?')[0]}", "why": f"the backend {why}{detail}", "effect": what}
+    throttle.warning((method, why), FAILED, fields)
 
 
 def connect_advice(error: Exception) -> str:
@@ -96,11 +115,12 @@ def log_lost_disconnect(ws_uri: str, why: str, *, is_repeated: bool = False) -> 
     There is a line for each connection, as each `ws_uri` may have to be corrected in the backend's records. Lines about
     repeated attempts (`is_repeated`) are throttled.
     """
-    message = "%s: the backend was not told that this connection ended: %s"
+    message = "%(ws_uri)s: the backend was not told that this connection ended: %(why)s"
+    fields = about(ws_uri, why=why)
     if is_repeated:
-        throttle.error("lost disconnect", message, ws_uri, why)
+        throttle.error("lost disconnect", message, fields)
     else:
-        logger.error(message, ws_uri, why)
+        logger.error(message, fields)
 
 
 def is_deliberate(response: Response) -> bool:

@@ -24,6 +24,7 @@ from wsaas.delivery.journal_adoption import adopt
 from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, reason
 from wsaas.events import Closed
 from wsaas.log import logger
+from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
 __all__ = ["Entry", "Journal", "JournalError", "LocalJournal", "NoJournal", "Remembered", "SqliteJournal"]
@@ -258,7 +259,8 @@ class SqliteJournal:
             written = counted(batch.count, "connection is", "connections are")
             logger.warning("the journal %s was rewritten: %s in it", self._path, written)
         if batch.error:
-            logger.error("the journal %s cannot be written: %s", self._path, batch.error)
+            fields = {"journal": self._path, "error": batch.error}
+            throttle.error("journal", "the journal %(journal)s cannot be written: %(error)s", fields)
 
     def _report_damage(self, damage: str) -> None:
         """Log that a check found the file damaged, and rewrite it."""

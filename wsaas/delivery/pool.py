@@ -353,7 +353,8 @@ class Pool:
             return
         self._opening.remove(connection)
         cause = "connect", type(error), getattr(error, "errno", None)
-        throttle.warning(cause, "cannot connect to the backend: %s; %s", error, connect_advice(error))
+        fields = {"error": error, "advice": connect_advice(error)}
+        throttle.warning(cause, "cannot connect to the backend: %(error)s; %(advice)s", fields)
         if len(self._all) == len(self._idle):
             # No connection is busy, so none will become free for the waiting exchanges.
             self._fail_all_waiting(Failure.UNREACHABLE)

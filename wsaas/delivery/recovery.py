@@ -14,7 +14,7 @@ from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Closed, Disconnect, Reason
-from wsaas.log import logger
+from wsaas.log import about, logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
@@ -131,7 +131,8 @@ class Recovery:
             self._given_up.append(entry)
             self._retry_later()
         else:
-            throttle.warning("at next start", "%s: its DELETE is sent at the next start", entry.ws_uri)
+            message = "%(ws_uri)s: its DELETE is sent at the next start"
+            throttle.warning("at next start", message, about(entry.ws_uri))
 
     def start(self) -> None:
         """Start sending."""

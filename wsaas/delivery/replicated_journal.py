@@ -199,7 +199,8 @@ class ReplicatedJournal(Journal):
             self._move(ONLINE)
             if self._waiting:
                 waiting = counted(len(self._waiting), "connection is", "connections are")
-                logger.info("NATS acknowledges again: %s written that were not replicated", waiting)
+                message = "NATS acknowledges again: %(waiting)s written that were not replicated"
+                throttle.info("replicating again", message, {"waiting": waiting})
         if self._writes.get(write.id) is write:
             self._replicated(write, sent)
         self._write_waiting()

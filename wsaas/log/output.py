@@ -7,31 +7,30 @@ The caller formats a line, and a thread writes it. So the event loop is not bloc
 import logging
 import os
 import select
+import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate, groupby
 from operator import attrgetter
 from types import TracebackType
 from typing import NamedTuple
 
-import orjson
-
-from wsaas.clock import rfc3339
 from wsaas.log import logger
+from wsaas.log.formats import LEVELS, JsonFormatter, TextFormatter
 from wsaas.log.wording import counted
-
-LEVELS: Mapping[str, int] = {
-    "ERROR": logging.ERROR,
-    "WARN": logging.WARNING,
-    "INFO": logging.INFO,
-    "DEBUG": logging.DEBUG,
-}
-_LEVEL_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
 MAX_QUEUED_LINES, MAX_QUEUED_BYTES = 10_000, 1 << 20
 """Maximum lines and bytes in the queue, including those that are being written. One line always fits."""
+
+RESERVE = 0.25
+"""Share of the queue that only important lines may use: those at WARN or above. The access log cannot displace them."""
+
+GATHER_S, GATHER_BYTES = 0.05, 1 << 16
+"""Seconds that a line below WARN may wait for others, unless so many bytes wait already. To wake the thread for each
+line would cost several times as much as the line itself (`python -m benchmarks connects`)."""
 
 FLUSH_TIMEOUT_S = 1.0
 """Maximum seconds that the process waits at its end for queued lines to be written."""
@@ -39,56 +38,8 @@ FLUSH_TIMEOUT_S = 1.0
 WRITE_SIZE = 1 << 16
 """Maximum bytes per system call. A blocking call returns only when all of them are written."""
 
-
-class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO message`, with control characters escaped so that a line stays one line.
-
-    With several processes, `process` names this one before the message.
-    """
-
-    def __init__(self, process: str = "") -> None:
-        """Format the lines of `process`."""
-        super().__init__()
-        self._prefix = f"{process}: " if process else ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, followed by the lines of a traceback if there is one."""
-        message = record.getMessage()
-        if not message.isprintable():
-            message = message.encode("unicode_escape").decode("ascii")
-        line = f"{rfc3339(record.created)} {_LEVEL_NAMES.get(record.levelno, record.levelname)} {self._prefix}{message}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
-
-
-class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "message"}`, and `"exception"` if there is one.
-
-    With several processes, `"process"` names this one.
-    """
-
-    def __init__(self, process: str = "") -> None:
-        """Format the lines of `process`."""
-        super().__init__()
-        self._more = {"process": process} if process else {}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one JSON object on one line."""
-        entry = {
-            "time": rfc3339(record.created),
-            "level": _LEVEL_NAMES.get(record.levelno, record.levelname),
-            **self._more,
-            "message": _encodable(record.getMessage()),
-        }
-        if record.exc_info:
-            entry["exception"] = _encodable(self.formatException(record.exc_info))
-        return orjson.dumps(entry).decode()
-
-
-def _encodable(text: str) -> str:
-    """Escape lone surrogates, which JSON does not allow. Python uses them for bytes of paths that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+ATOMIC_WRITE_SIZE = select.PIPE_BUF
+"""Bytes that a pipe takes in one piece, even if other processes write to it too (POSIX)."""
 
 
 class _Line(NamedTuple):
@@ -106,10 +57,14 @@ class BackgroundWriter:
     `notice(count, why)` returns a line that takes their place.
     """
 
-    def __init__(self, notice: Callable[[int, str], bytes], descriptor: int) -> None:
-        """Write to `descriptor`, which may block, after `start`."""
+    def __init__(self, notice: Callable[[int, str], bytes], descriptor: int, *, is_shared: bool = False) -> None:
+        """Write to `descriptor`, which may block, after `start`.
+
+        `is_shared`: other processes write to it too. If it is a pipe, no line of theirs ends up within one of these.
+        """
         self._notice = notice
         self._descriptor = descriptor
+        self._write_size = ATOMIC_WRITE_SIZE if is_shared and _is_pipe(descriptor) else WRITE_SIZE
         self._lines: list[_Line] = []
         self._count = 0
         self._bytes = 0
@@ -119,22 +74,35 @@ class BackgroundWriter:
         self._closed = False
         self._progress = 0
         self._stalled_at = -1
-        self._changed = threading.Condition(threading.Lock())
+        self._is_urgent = False
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._urgent = threading.Condition(lock)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, data: bytes, descriptor: int | None = None) -> None:
-        """Queue a line without blocking. `descriptor`: where to write it, by default the descriptor of the log."""
+    def put(self, data: bytes, descriptor: int | None = None, *, is_important: bool = True) -> None:
+        """Queue a line without blocking.
+
+        `descriptor`: where to write it, by default the descriptor of the log. A line that is not `is_important` leaves
+        the `RESERVE` of the queue free, and may wait for `GATHER_S`.
+        """
+        share = 1 if is_important else 1 - RESERVE
         with self._changed:
-            if self._count >= MAX_QUEUED_LINES or (self._count and self._bytes + len(data) > MAX_QUEUED_BYTES):
+            if self._count and (
+                self._count >= MAX_QUEUED_LINES * share or self._bytes + len(data) > MAX_QUEUED_BYTES * share
+            ):
                 self._overflow += 1
                 return
+            if not self._lines:
+                self._changed.notify_all()
             self._add_overflow_notice()
             self._add(_Line(self._descriptor if descriptor is None else descriptor, data, 1))
-            self._changed.notify_all()
+            if is_important or self._bytes >= GATHER_BYTES:
+                self._hurry()
 
     def flush(self, timeout: float = FLUSH_TIMEOUT_S) -> None:
         """Wait until the queue is empty, for at most `timeout` seconds.
@@ -143,6 +111,7 @@ class BackgroundWriter:
         """
         deadline = time.monotonic() + timeout
         with self._changed:
+            self._hurry()
             while (self._count or self._overflow) and self._stalled_at != self._progress:
                 seconds = deadline - time.monotonic()
                 if seconds <= 0:
@@ -154,7 +123,13 @@ class BackgroundWriter:
         """Let the thread end when the queue is empty."""
         with self._changed:
             self._closed = True
+            self._hurry()
             self._changed.notify_all()
+
+    def _hurry(self) -> None:
+        """Do not let lines wait for others."""
+        self._is_urgent = True
+        self._urgent.notify_all()
 
     def _add(self, line: _Line, *, first: bool = False) -> None:
         self._lines.insert(0 if first else len(self._lines), line)
@@ -183,6 +158,9 @@ class BackgroundWriter:
         with self._changed:
             while not (self._lines or self._overflow or self._closed):
                 self._changed.wait()
+            if not self._is_urgent:
+                self._urgent.wait(GATHER_S)
+            self._is_urgent = False
             self._add_overflow_notice()
             if self._lines and (count := self._failed):
                 self._failed = 0
@@ -194,16 +172,27 @@ class BackgroundWriter:
     def _write(self, descriptor: int, lines: list[_Line]) -> None:
         # Make few system calls: each releases the GIL, and a busy event loop is slow to release it in turn.
         data = memoryview(b"".join(line.data for line in lines))
+        ends = [*accumulate(len(line.data) for line in lines)]
         done = 0
         try:
             while done < len(data):
-                done += _write_some(descriptor, data[done : done + WRITE_SIZE])
+                done += _write_some(descriptor, data[done : _end_of_piece(ends, done, done + self._write_size)])
                 self._progress += 1
         except OSError as error:
             self._error = error.strerror or str(error)
             for line in lines:
                 done -= len(line.data)
                 self._failed += line.lost if done < 0 else 0
+
+
+def _is_pipe(descriptor: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+
+
+def _end_of_piece(ends: Sequence[int], start: int, limit: int) -> int:
+    """Return the last of the `ends` of lines up to `limit`; `limit` itself if the line at `start` is longer."""
+    index = bisect_right(ends, limit)
+    return ends[index - 1] if index and ends[index - 1] > start else limit
 
 
 def _write_some(descriptor: int, data: memoryview) -> int:
@@ -220,11 +209,11 @@ def _write_some(descriptor: int, data: memoryview) -> int:
 class QueueHandler(logging.Handler):
     """Formats records and queues their lines to be written to `descriptor`."""
 
-    def __init__(self, formatter: logging.Formatter, descriptor: int) -> None:
-        """Prepare to write to `descriptor` after `start`."""
+    def __init__(self, formatter: logging.Formatter, descriptor: int, *, is_shared: bool = False) -> None:
+        """Prepare to write to `descriptor` after `start`. `is_shared`: see `BackgroundWriter`."""
         super().__init__()
         self.setFormatter(formatter)
-        self.writer = BackgroundWriter(self._notice, descriptor)
+        self.writer = BackgroundWriter(self._notice, descriptor, is_shared=is_shared)
 
     def start(self) -> None:
         """Start the thread that writes."""
@@ -232,12 +221,14 @@ class QueueHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format and queue `record`. Never blocks or raises."""
+        is_important = record.levelno >= logging.WARNING
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - whatever was passed to the logger
             where = f"{record.pathname}:{record.lineno}"
             line = self.format(_record(logging.ERROR, f"{where}: a log record could not be formatted: {record.msg!r}"))
-        self.writer.put(_line(line))
+            is_important = True
+        self.writer.put(_line(line), is_important=is_important)
 
     def flush(self) -> None:
         """Wait until all lines are written, for at most `FLUSH_TIMEOUT_S`."""
@@ -265,6 +256,10 @@ def _line(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
+UNUSED_DETAILS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+"""What `logging` looks up for each line unless it is told not to (see "Optimization" in its HOWTO). No line shows it.
+"""
+
 _handlers: list[QueueHandler] = []
 """The handler from the last call of `configure`, if any."""
 
@@ -277,7 +272,8 @@ def configure(level: str, style: str, process: str = "") -> None:
     handler.
     """
     close()
-    handler = QueueHandler(JsonFormatter(process) if style == "json" else TextFormatter(process), _standard_error())
+    formatter = JsonFormatter(process) if style == "json" else TextFormatter(process)
+    handler = QueueHandler(formatter, _standard_error(), is_shared=bool(process))
     handler.start()
     _handlers.append(handler)
     for name in ("wsaas", "asyncio", "py.warnings"):
@@ -285,6 +281,8 @@ def configure(level: str, style: str, process: str = "") -> None:
         target.handlers[:] = [handler]
         target.setLevel(LEVELS[level])
         target.propagate = False
+    for name in UNUSED_DETAILS:
+        setattr(logging, name, False)
     logging.captureWarnings(True)
     logging.lastResort = handler
     sys.excepthook = _uncaught

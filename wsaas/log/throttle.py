@@ -3,11 +3,13 @@
 The first line about a cause is logged at once, and starts an interval of one second. Further lines within an interval
 are only counted. At its end, the latest of them is logged with their number, and the next interval is twice as long, up
 to a minute. A cause without lines for a minute is forgotten.
+
+A line whose arguments are fields (see `log.formats`) gets two more: `repeated`, the number, and `within_s`.
 """
 
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 from wsaas.log import logger
 
@@ -101,7 +103,11 @@ class LogThrottle:
 
     def _summarize(self, cause: _Cause, now: float) -> None:
         seconds = max(1, round(now - cause.logged_at))
-        logger.log(cause.level, cause.message + " (%d more in %d s)", *cause.args, cause.count, seconds)
+        if len(cause.args) == 1 and isinstance(fields := cause.args[0], Mapping):
+            more = {**fields, "repeated": cause.count, "within_s": seconds}
+            logger.log(cause.level, cause.message + " (%(repeated)d more in %(within_s)d s)", more)
+        else:
+            logger.log(cause.level, cause.message + " (%d more in %d s)", *cause.args, cause.count, seconds)
         cause.note_logged(now)
 
 

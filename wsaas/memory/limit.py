@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
-from wsaas.log import logger
+from wsaas.log.throttle import throttle
 from wsaas.memory import usage
 
 MAX_ALLOWANCE, MIN_ALLOWANCE = 4 << 20, 16 << 10
@@ -86,23 +86,23 @@ class MemoryLimit:
 
     def _shrink(self, in_use: int) -> None:
         if self.pressure is NONE:
-            logger.warning(
-                "memory: %d MiB in use, MAX_MEMORY is %d MiB: the clients that use the most are throttled",
-                in_use >> 20,
-                int(self.limit) >> 20,
+            message = (
+                "memory: %(mib)d MiB in use, MAX_MEMORY is %(max)d MiB: the clients that use the most are throttled"
             )
+            throttle.warning(("memory", THROTTLING), message, {"mib": in_use >> 20, "max": int(self.limit) >> 20})
             self._set(THROTTLING, MAX_ALLOWANCE)
         elif self.allowance > MIN_ALLOWANCE:
             self._set(self.pressure, self.allowance / 2)
         elif self.pressure is THROTTLING:
-            logger.warning("memory: still over MAX_MEMORY with all clients throttled: new clients are refused")
+            message = "memory: still over MAX_MEMORY with all clients throttled: new clients are refused"
+            throttle.warning(("memory", REFUSING), message)
             self._set(REFUSING, self.allowance)
 
     def _grow(self) -> None:
         if self.allowance < MAX_ALLOWANCE:
             self._set(THROTTLING, self.allowance * 2)
         else:
-            logger.info("memory: within MAX_MEMORY again")
+            throttle.info(("memory", NONE), "memory: within MAX_MEMORY again")
             self._set(NONE, math.inf)
 
     def _set(self, pressure: Pressure, allowance: float) -> None:

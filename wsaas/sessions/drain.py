@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from wsaas.clock import Clock
 from wsaas.events import Reason
-from wsaas.log import logger
+from wsaas.log import about, logger
 from wsaas.log.wording import counted
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
@@ -72,11 +72,8 @@ class Drain:
             if lost or not left_to:
                 incomplete += 1
                 messages += lost
-                logger.error(
-                    "%s: stopped before the DELETE was delivered (%s lost)",
-                    session.ws_uri,
-                    counted(lost, "message"),
-                )
+                fields = about(session.ws_uri, lost=counted(lost, "message"))
+                logger.error("%(ws_uri)s: stopped before the DELETE was delivered (%(lost)s lost)", fields)
         if incomplete:
             connections = counted(incomplete, "connection")
             logger.warning("stopping: %s of %s not delivered", counted(messages, "message"), connections)

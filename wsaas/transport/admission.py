@@ -12,9 +12,8 @@ from itertools import islice
 from typing import Protocol
 
 from wsaas.access import Proxies, address_block
-from wsaas.clock import Clock
 from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests, Unavailable
-from wsaas.log import logger
+from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.transport.descriptors import SPARE_DESCRIPTORS, DescriptorBudget
@@ -31,9 +30,6 @@ backend may have opened any of them."""
 
 IDLE_SAMPLE = 256
 """Maximum number of REST connections that are compared to find the longest idle one."""
-
-WARNING_GAP_S = 60.0
-"""Minimum seconds between two warnings about refused connections."""
 
 
 class Connection(Protocol):
@@ -56,13 +52,11 @@ class ConnectionTable:
     refused or evicted and are not closed yet; they use the `spare` descriptors.
     """
 
-    __slots__ = ("_clock", "_warned_at", "budget", "closing", "control", "opened")
+    __slots__ = ("budget", "closing", "control", "opened")
 
-    def __init__(self, budget: DescriptorBudget, opened: Callable[[], int], clock: Clock) -> None:
+    def __init__(self, budget: DescriptorBudget, opened: Callable[[], int]) -> None:
         """`opened` returns the number of accepted connections that are not closed yet."""
-        self._clock = clock
         self.opened = opened
-        self._warned_at = -math.inf
         self.budget = budget
         self.control = 0
         self.closing: set[Connection] = set()
@@ -73,13 +67,9 @@ class ConnectionTable:
         return self.opened() - len(self.closing)
 
     def warn(self) -> None:
-        """Log that connections are refused, at most once in `WARNING_GAP_S`."""
-        now = self._clock.now()
-        if now >= self._warned_at + WARNING_GAP_S:
-            self._warned_at = now
-            logger.warning(
-                "the limit of open files allows only %s: new connections are refused", counted(self.used, "connection")
-            )
+        """Log that a connection is refused."""
+        message = "the limit of open files allows only %(allowed)s: new connections are refused"
+        throttle.warning("open files", message, {"allowed": counted(self.used, "connection")})
 
 
 class Gate:

@@ -20,8 +20,9 @@ from tests.support.fakes import make_opened
 from tests.support.strategies import examples
 from wsaas.clock import rfc3339
 from wsaas.delivery.journal import Entry
-from wsaas.log import logger
+from wsaas.log import log_event, logger
 from wsaas.log import output as log
+from wsaas.log.formats import JsonFormatter, TextFormatter
 from wsaas.websocket.handshake import Handshake
 
 AT = 1769860800.125
@@ -72,8 +73,8 @@ def stderr(capfd):
 )
 def test_a_line_has_time_level_and_message(level, name):
     entry = record("%s of %d", "one", 2, level=level)
-    assert log.TextFormatter().format(entry) == f"2026-01-31T12:00:00.125Z {name} one of 2"
-    assert json.loads(log.JsonFormatter().format(entry)) == {
+    assert TextFormatter().format(entry) == f"2026-01-31T12:00:00.125Z {name} one of 2"
+    assert json.loads(JsonFormatter().format(entry)) == {
         "time": "2026-01-31T12:00:00.125Z",
         "level": name,
         "message": "one of 2",
@@ -81,13 +82,13 @@ def test_a_line_has_time_level_and_message(level, name):
 
 
 def test_a_message_in_any_language_is_logged_unchanged():
-    assert log.TextFormatter().format(record("schöne Grüße, 你好")).endswith(" INFO schöne Grüße, 你好")
+    assert TextFormatter().format(record("schöne Grüße, 你好")).endswith(" INFO schöne Grüße, 你好")
 
 
 @examples(200)
 @given(any_text)
 def test_no_message_can_forge_a_line_of_text(message):
-    line = log.TextFormatter().format(record("%s", message))
+    line = TextFormatter().format(record("%s", message))
     assert line.isprintable()
     prefix = f"{rfc3339(AT)} INFO "
     assert line.startswith(prefix)
@@ -100,7 +101,7 @@ def test_no_message_can_forge_a_line_of_text(message):
 @examples(200)
 @given(any_text)
 def test_any_message_is_one_line_of_json(message):
-    line = log.JsonFormatter().format(record("%s", message))
+    line = JsonFormatter().format(record("%s", message))
     assert "\n" not in line
     line.encode()
     read = json.loads(line)["message"]
@@ -108,14 +109,14 @@ def test_any_message_is_one_line_of_json(message):
 
 
 def test_a_traceback_follows_its_line_of_text():
-    line, *traceback = log.TextFormatter().format(record("failed", error=ValueError("why"))).splitlines()
+    line, *traceback = TextFormatter().format(record("failed", error=ValueError("why"))).splitlines()
     assert line.endswith(" INFO failed")
     assert traceback[0].startswith("Traceback")
     assert traceback[-1] == "ValueError: why"
 
 
 def test_a_traceback_is_part_of_its_line_of_json():
-    entry = json.loads(log.JsonFormatter().format(record("failed", error=ValueError("why \udcff"))))
+    entry = json.loads(JsonFormatter().format(record("failed", error=ValueError("why \udcff"))))
     assert entry["message"] == "failed"
     assert entry["exception"].startswith("Traceback")
     assert entry["exception"].endswith("ValueError: why \\udcff")
@@ -255,6 +256,64 @@ def test_lines_that_do_not_fit_into_the_queue_are_replaced_by_a_notice(blocked, 
     writer.put(b"18\n")
     pipe.read_until(b"18\n")
     assert pipe.data.split(b"\n", 1)[1] == b"10\n11\n12\n[5: standard error was not read]\n18\n"
+
+
+def test_lines_that_are_not_important_leave_a_quarter_of_the_queue_free(blocked, monkeypatch):
+    pipe, writer = blocked
+    monkeypatch.setattr(log, "MAX_QUEUED_LINES", 8)
+    for number in range(10, 20):
+        writer.put(b"%d\n" % number, is_important=False)
+    writer.put(b"a warning\n")
+    writer.put(b"20\n", is_important=False)
+    pipe.read_until(b"[1: standard error was not read]\n")
+    # The line of the blocked pipe is in the queue, too.
+    kept = [b"10", b"11", b"12", b"13", b"14", b"[5: standard error was not read]", b"a warning"]
+    assert pipe.data.split(b"\n")[1:-1] == [*kept, b"[1: standard error was not read]"]
+
+
+@pytest.mark.usefixtures("stderr")
+def test_warnings_and_errors_survive_ten_thousand_closes_a_second(monkeypatch):
+    pipe = Pipe()
+    monkeypatch.setattr(log, "_standard_error", lambda: pipe.descriptor)
+    log.configure("INFO", "json")
+    fields = {"event": "closed", "id": "x" * 30, "reason": "client closed", "code": 1000, "path": "/chat"}
+    for number in range(100):
+        for _ in range(100):
+            log_event("connection closed", fields)
+        logger.log(logging.ERROR if number % 2 else logging.WARNING, "%(number)d", {"number": number})
+    # Nobody has read so far: the queue is full.
+    reader = threading.Thread(target=lambda: [None for _ in iter(pipe.read, True)])
+    reader.start()
+    log.close()
+    os.close(pipe.descriptor)
+    pipe.descriptor = -1
+    reader.join(PATIENCE)
+    lines = [json.loads(line) for line in pipe.data.splitlines()]
+    assert [line["number"] for line in lines if "number" in line] == [*range(100)]
+    dropped = [int(line["message"].split()[0]) for line in lines if "dropped" in line["message"]]
+    closed = [line for line in lines if line.get("event") == "closed"]
+    assert len(closed) + sum(dropped) == 10_000
+    assert sum(dropped) > 1000
+    pipe.close()
+
+
+def test_lines_of_several_processes_do_not_mix_in_a_pipe():
+    pipe = Pipe()
+    writers = [log.BackgroundWriter(notice, pipe.descriptor, is_shared=True) for _ in range(3)]
+    for name, writer in zip(b"abc", writers, strict=True):
+        for length in range(1, 300):
+            writer.put(bytes([name]) * length + b"\n")
+    # Each starts with more than a pipe can hold.
+    for writer in writers:
+        writer.start()
+    while pipe.data.count(b"\n") < 3 * 299:
+        pipe.read()
+    for writer in writers:
+        writer.close()
+    lengths = {name: [len(line) for line in pipe.data.split() if line[0] == name] for name in b"abc"}
+    assert lengths == {name: [*range(1, 300)] for name in b"abc"}
+    assert all(len(set(line)) == 1 for line in pipe.data.split())
+    pipe.close()
 
 
 def test_one_line_always_fits(monkeypatch):

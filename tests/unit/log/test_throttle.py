@@ -162,3 +162,14 @@ def test_every_line_is_counted_and_no_cause_is_logged_twice_in_a_second(steps):
         assert sum(args[1] if len(args) > 1 else 1 for _, args in mine) == number
         times = [at for at, _ in mine if at < ends]
         assert all(later - earlier >= MIN_INTERVAL_S for earlier, later in pairwise(times))
+
+
+def test_the_count_of_a_line_with_fields_is_among_them(rig, caplog):
+    for number in range(3):
+        rig.throttle.warning("down", "%(path)s: 100%% down", {"path": f"/{number}"})
+    rig.wait(1)
+    assert caplog.messages == ["/0: 100% down", "/2: 100% down (2 more in 1 s)"]
+    assert [record.args for record in caplog.records] == [
+        {"path": "/0"},
+        {"path": "/2", "repeated": 2, "within_s": 1},
+    ]

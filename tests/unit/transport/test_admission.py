@@ -8,12 +8,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.fakes import FakeClock
 from wsaas.access import Proxies
 from wsaas.errors import TooManyRequests, Unavailable
+from wsaas.log.throttle import throttle
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.setting_types import proxies
 from wsaas.transport.admission import (
     MAX_REFUSED,
     MAX_UNDECIDED_OVER_LIMIT,
-    WARNING_GAP_S,
     ConnectionTable,
     ControlGate,
     Gate,
@@ -49,7 +49,7 @@ class Rig:
     def __init__(self, clients=3, control=2, limit=0, trusted=NO_PROXIES):
         self.clock = FakeClock()
         self.open: set[Connection] = set()
-        self.table = ConnectionTable(DescriptorBudget(clients, 1, control, 1), lambda: len(self.open), self.clock)
+        self.table = ConnectionTable(DescriptorBudget(clients, 1, control, 1), lambda: len(self.open))
         self.addresses = AddressLimit(limit)
         self.clients, self.control, self.shared = (
             kind(self.table, self.addresses, trusted) for kind in (Gate, ControlGate, SharedGate)
@@ -95,7 +95,7 @@ def test_the_oldest_undecided_connection_makes_room(rig, name, room):
     assert others[0].aborted
 
 
-def test_a_node_full_of_clients_refuses_others_and_logs_it_once_a_minute(rig, caplog):
+def test_a_node_full_of_clients_refuses_others_and_counts_them_in_the_log(rig, caplog):
     for _ in range(3):
         rig.client(rig.clients)
     for _ in range(3):
@@ -103,11 +103,11 @@ def test_a_node_full_of_clients_refuses_others_and_logs_it_once_a_minute(rig, ca
         assert isinstance(error, Unavailable)
         assert error.headers == (("Retry-After", "1"),)
         rig.close(rig.clients, refused)
-    rig.clock.advance(WARNING_GAP_S)
-    rig.admit(rig.clients)
-    assert [record.getMessage() for record in caplog.records] == [
+    throttle.flush()
+    assert caplog.messages == [
         "the limit of open files allows only 3 connections: new connections are refused",
-    ] * 2
+        "the limit of open files allows only 3 connections: new connections are refused (2 more in 1 s)",
+    ]
 
 
 def test_clients_cannot_take_the_descriptors_reserved_for_the_rest_api(rig):

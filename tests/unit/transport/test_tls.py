@@ -94,7 +94,7 @@ class Rig:
         self.app = App()
         settings = make_settings(**values)
         registry = Registry(settings, self.clock, FakeWebhook(), NoJournal(), 10)
-        self.gate = make_gate(self.clock, registry, self.timeouts, clients=room)
+        self.gate = make_gate(registry, self.timeouts, clients=room)
         self.stopwatch = Stopwatch()
         self.run_queue = RunQueue(self.clock, self.stopwatch)
         context = ServerContext(settings, self.clock, self.timeouts, self.run_queue)
