@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 from wsaas import cluster_setting_types, setting_types
 from wsaas.access import Origins, Proxies
 from wsaas.cluster_setting_types import NatsServer
-from wsaas.log.output import LEVELS
+from wsaas.log.formats import LEVELS
 from wsaas.setting_types import Address, Backend, PublicName, SettingType
 
 _Value = TypeVar("_Value")
@@ -61,6 +61,11 @@ class GeneralSettings:
     )
     log_level: str = setting(setting_types.one_of(*LEVELS), "INFO", "Lowest level that is logged")
     log_format: str = setting(setting_types.one_of("text", "json"), "text", "`json` logs one JSON object per line")
+    access_log: bool = setting(
+        setting_types.switch,
+        "on",
+        "`on` logs a line at INFO when a connection has ended, and for each handshake that was refused",
+    )
     ws_timeout: float = setting(
         setting_types.milliseconds.or_zero("no time-out"),
         "30000",

@@ -55,6 +55,9 @@ WRONG: list[tuple[str, Callable[[Call], None]]] = [
     ("offers what was not asked for", lambda call: call.ok(subprotocol="graphql-ws")),
     ("refuses on purpose", lambda call: call.answer(200, {"code": "BANNED"})),
 ]
+OFF = {"ACCESS_LOG": "off"}
+"""So that the page does not repeat the lines of the access log for each handshake."""
+
 ATTEMPTS, TIMED_OUT_ATTEMPTS = 20, 4
 """Handshakes at each wrong backend: repetitions must not be logged each time. Each time-out takes 0.3 s."""
 
@@ -75,6 +78,9 @@ def plain(text: str) -> str:
     text = re.sub(r" \(\d+ more in \d+ s\)", "", text)
     text = re.sub(r"after [\d.]+ s; deliveries still waiting: \d+", "after N s; deliveries still waiting: N", text)
     text = re.sub(r", \d+ times?\b", ", N times", text)
+    text = re.sub(r"\bid=[\w-]{30}", "id=ID", text)
+    text = re.sub(r"duration_ms=\d+", "duration_ms=N", text)
+    text = re.sub(r"JOURNAL=/\S+", "JOURNAL=PATH", text)
     return re.sub(r"wsaas \d[\w.]*", "wsaas VERSION", text)
 
 
@@ -113,7 +119,8 @@ async def handshake_status(gateway: GatewayProcess) -> int:
 
 async def test_the_log_of_a_bad_first_hour(stage: Stage, tmp_path: Path) -> None:
     backend = stage.backend
-    async with gateway_process(stage, tmp_path / "log", API_TIMEOUT=300, API_RETRY=1000, DRAIN_TIMEOUT=2000) as gateway:
+    settings = {**OFF, "API_TIMEOUT": 300, "API_RETRY": 1000, "DRAIN_TIMEOUT": 2000}
+    async with gateway_process(stage, tmp_path / "log", **settings) as gateway:
         for what, answer in WRONG:
             backend.on["POST"] = answer
             attempts = TIMED_OUT_ATTEMPTS if what == "hangs" else ATTEMPTS
@@ -151,7 +158,7 @@ async def send_messages_that_fail(gateway: GatewayProcess) -> None:
 
 
 async def test_the_log_of_a_name_that_does_not_resolve(stage: Stage, tmp_path: Path) -> None:
-    async with gateway_process(stage, tmp_path / "log", API_URI="backend.invalid:8000/hook") as gateway:
+    async with gateway_process(stage, tmp_path / "log", API_URI="backend.invalid:8000/hook", **OFF) as gateway:
         statuses = [await with_timeout(handshake_status(gateway), 20) for _ in range(ATTEMPTS)]
         assert set(statuses) == {503}
         await gateway.stop()
@@ -160,7 +167,7 @@ async def test_the_log_of_a_name_that_does_not_resolve(stage: Stage, tmp_path: P
 
 async def test_the_log_of_a_good_night(stage: Stage, tmp_path: Path) -> None:
     backend = stage.backend
-    async with gateway_process(stage, tmp_path / "log", JOURNAL=tmp_path / "journal") as gateway:
+    async with gateway_process(stage, tmp_path / "log", JOURNAL=tmp_path / "journal", **OFF) as gateway:
         async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/") as client:
             for _ in range(100):
                 await client.send("hello")
@@ -179,3 +186,28 @@ async def test_the_log_of_a_good_night(stage: Stage, tmp_path: Path) -> None:
         await logged_line(gateway, "SIGHUP")
         await gateway.stop()
     check(gateway.program.said(), "A good night")
+
+
+async def test_the_log_of_some_connections(stage: Stage, tmp_path: Path) -> None:
+    backend = stage.backend
+    async with gateway_process(stage, tmp_path / "log", WS_TIMEOUT=500) as gateway:
+        async with websockets.connect(f"ws://127.0.0.1:{gateway.port}/chat?room=1") as client:
+            await client.send("hello")
+            await backend.wait(lambda: backend.count("PUT") == 1)
+        await logged_line(gateway, "client closed")
+        # It does not answer the ping.
+        await gateway.upgraded("/chat?room=2")
+        await logged_line(gateway, "timeout")
+        backend.on["POST"] = lambda call: call.answer(401)
+        assert await handshake_status(gateway) == 401
+        backend.hold("POST")
+        raw = await gateway.raw()
+        raw.send(upgrade("/chat"))
+        await backend.wait(lambda: backend.count("POST") == 4)
+        raw.close()
+        await logged_line(gateway, "abandoned")
+        backend.release()
+        await gateway.stop()
+    log = gateway.program.said()
+    print(f"\n{log}")
+    assert [plain(text) for _, text in lines(log)] == [plain(text) for text in documented("Access log")]

@@ -91,6 +91,7 @@ def test_defaults_are_those_of_the_contract():
         ws_hostname=PublicName("localhost:8080", "localhost", 8080, ""),
         log_level="INFO",
         log_format="text",
+        access_log=True,
         ws_timeout=30,
         workers=1,
         listen=None,

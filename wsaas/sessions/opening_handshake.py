@@ -7,7 +7,10 @@ from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.errors import RETRY_AFTER, HTTPError
 from wsaas.events import Opened, Reason
+from wsaas.log import about
+from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
+from wsaas.sessions.access_log import log_refused
 from wsaas.sessions.ports import NoConnection, PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.sessions.session_state import CONNECTING
@@ -55,7 +58,10 @@ class OpeningHandshake(NoConnection, OutboxListener):
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the handshake with `error`, and close."""
-        self._services.counters.count_handshake(error.status)
+        services = self._services
+        services.counters.count_handshake(error.status)
+        if services.settings.access_log:
+            log_refused(error, self._session.info, services.clock.now())
         self._pending_client.refuse(error)
 
     # What the journal and the outbox call.
@@ -138,14 +144,14 @@ class OpeningHandshake(NoConnection, OutboxListener):
 
 def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
     """Log and return the refusal of a client that did not offer the `subprotocol` that the backend chose."""
-    message = "%s: the backend chose the subprotocol %.100r, which was not offered; a client was refused with 502"
-    throttle.warning("subprotocol", message, ws_uri, subprotocol)
+    message = "%(ws_uri)s: the backend chose the subprotocol %(chosen).100r, which was not offered; %(effect)s"
+    chosen = hide_secrets(subprotocol or "")
+    throttle.warning("subprotocol", message, about(ws_uri, chosen=chosen, effect="a client was refused with 502"))
     return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
 
 
 def _too_many_groups(ws_uri: str, error: errors.TooManyGroups) -> Rejected:
     """Return the refusal of a client that the backend put into more groups than `MAX_GROUPS`; log it."""
-    throttle.warning(
-        "groups", "%s: the backend answered with more groups than MAX_GROUPS; a client was refused with 502", ws_uri
-    )
+    message = "%(ws_uri)s: the backend answered with more groups than MAX_GROUPS; a client was refused with 502"
+    throttle.warning("groups", message, about(ws_uri))
     return Rejected(errors.BadGateway(error.message), disconnect_owed=True)

@@ -9,7 +9,6 @@ from logging import DEBUG
 from typing import Final, Protocol, cast
 
 from wsaas import errors
-from wsaas.counters import NO_STATUS, Counters
 from wsaas.delivery.event_bodies import stored_disconnect_body
 from wsaas.delivery.event_delivery import NO_LISTENER, OutboxListener
 from wsaas.delivery.failure_report import log_lost_disconnect
@@ -20,10 +19,11 @@ from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Actions
 from wsaas.errors import RETRY_AFTER
 from wsaas.events import Closed, Message, Reason
-from wsaas.log import logger
+from wsaas.log import about, logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
+from wsaas.sessions.bookkeeping import count_states, count_undelivered, note_closed, note_disconnect
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups
 from wsaas.sessions.ports import NO_CONNECTION, ClientConnection, RefusableConnection
@@ -120,7 +120,7 @@ class Session(OutboxListener):
         counters.messages_in += 1
         counters.bytes_in += size
         if self.discards_messages:
-            _count_undelivered(info, counters, 1)
+            count_undelivered(info, counters, 1)
             return
         # No message was discarded so far, so `messages_in` is also the number in the `ce-id`.
         message.number = info.messages_in
@@ -205,7 +205,7 @@ class Session(OutboxListener):
 
     def abandon(self) -> None:
         """Stop delivering. Messages of the client are still read, and counted in `messages_undelivered`."""
-        _count_undelivered(
+        count_undelivered(
             self.info, self._services.counters, sum(isinstance(event, Message) for event in self.outbox.abandon())
         )
         self.discards_messages = True
@@ -257,11 +257,12 @@ class Session(OutboxListener):
 
     def undelivered(self, reason: Reason, why: str) -> None:
         """Close the connection, as a message was given up, and give up the messages behind it."""
-        throttle.warning(("undelivered", why.partition(", ")[0]), "%s: message not delivered: %s", self.ws_uri, why)
+        fields = about(self.ws_uri, why=why)
+        throttle.warning(("undelivered", why.partition(", ")[0]), "%(ws_uri)s: message not delivered: %(why)s", fields)
         self.discards_messages = True
         self.close(reason)
         # Discard last: this may resume reading, and messages that are read then must be counted as undelivered, too.
-        _count_undelivered(self.info, self._services.counters, 1 + self.outbox.discard_messages())
+        count_undelivered(self.info, self._services.counters, 1 + self.outbox.discard_messages())
 
     def disconnecting(self, closed: Closed) -> None:
         """Set `closed.disconnect`. No message is under way any more, so all counters are final."""
@@ -291,7 +292,7 @@ class Session(OutboxListener):
     def _move(self, state: State, reason: Reason | None) -> None:
         if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"{self.ws_uri}: {self.state} to {state}")
-        _count_states(self._services.counters, self.state, state)
+        count_states(self._services.counters, self.state, state)
         self.state = state
         self.reason = self.reason or reason
         _log_state(self)
@@ -302,6 +303,8 @@ class Session(OutboxListener):
             self.info.note_close(Close(code, text))
         is_decided = self.state is not CONNECTING
         self._detach_client(CLOSED, reason, NO_CONNECTION)
+        if is_decided:
+            note_closed(self.info, self.reason or reason, self._services.settings)
         if self.outbox.state is ABANDONED:
             finish_disowned(self, self._services.listener)
         elif is_decided:
@@ -314,7 +317,7 @@ class Session(OutboxListener):
         self.attach(connection)
         if before is not DISCONNECTED:
             self.info.ended = self._services.clock.now()
-            _count_end(self, before, self._services.counters)
+            note_disconnect(self.info, before, self.reason or reason, self._services)
             self._services.listener.client_disconnected(self)
             self.outbox.release()
 
@@ -323,7 +326,8 @@ def finish_disowned(session: Session, listener: SessionListener) -> None:
     """Finish a session whose DELETE another process sends, and log its messages. A drain logs those it gives up."""
     lost = session.info.messages_undelivered
     if lost and listener.is_open:
-        logger.error("%s: the node was declared dead: %s not delivered", session.ws_uri, counted(lost, "message"))
+        fields = about(session.ws_uri, lost=counted(lost, "message"))
+        logger.error("%(ws_uri)s: the node was declared dead: %(lost)s not delivered", fields)
     session.finish()
 
 
@@ -339,7 +343,8 @@ def _carry_out(actions: Actions, session: Session, services: Services) -> None:
         if actions.reply is not None:
             _reply(session, actions.reply, services)
     else:
-        logger.debug("%s: actions of the backend's answer dropped: the client is gone", session.ws_uri)
+        text = "%(ws_uri)s: actions of the backend's answer dropped: the client is gone"
+        logger.debug(text, about(session.ws_uri))
     if actions.context is not None and (actions.context or None) != info.context:
         info.context = actions.context or None
         services.journal.set_context(session.id, info.context)
@@ -356,36 +361,11 @@ def _reply(session: Session, reply: Message, services: Services) -> None:
         session.outbox.hold()
 
 
-def _count_undelivered(info: ConnectionInfo, counters: Counters, messages: int) -> None:
-    info.messages_undelivered += messages
-    counters.messages_undelivered += messages
-
-
-def _count_states(counters: Counters, before: State, after: State) -> None:
-    """Count a transition in the gauges of the states."""
-    if before is OPEN:
-        counters.open -= 1
-    elif before is CLOSING:
-        counters.closing -= 1
-    if after is OPEN:
-        counters.open += 1
-    elif after is CLOSING:
-        counters.closing += 1
-
-
-def _count_end(session: Session, before: State, counters: Counters) -> None:
-    """Count the end of a connection. The answer to a handshake is counted where it is sent."""
-    if before is CONNECTING:
-        counters.handshakes[NO_STATUS] += session.reason is Reason.CLIENT_LOST
-        return
-    counters.connection_durations.observe(session.info.ended - session.info.since)
-    counters.closed[session.reason or Reason.CLIENT_LOST] += 1
-
-
 def _log_state(session: Session) -> None:
     if logger.isEnabledFor(DEBUG):
         why = session.reason.value if session.reason else "accepted"
-        logger.debug("%s: state %s (%s)", session.ws_uri, session.state.value, why)
+        fields = about(session.ws_uri, state=session.state.value, why=why)
+        logger.debug("%(ws_uri)s: state %(state)s (%(why)s)", fields)
 
 
 def _entry(session: Session) -> Entry:

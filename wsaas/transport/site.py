@@ -9,7 +9,9 @@ from wsaas.errors import Forbidden, HTTPError, NotFound, Unavailable
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Item, RejectedRequest, Request
 from wsaas.http.serialize import OutgoingResponse, error_response, serialize
+from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
+from wsaas.sessions.access_log import log_refused_at_once
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import Connection, Gate
@@ -65,9 +67,10 @@ class Site:
             # Nearly every request, without the checks for others.
             response = self.respond_to_path(request)
         elif self._lost_upgrade(request):
-            _warn_of_proxy(connection.peer_address())
+            peer = connection.peer_address()
+            _warn_of_proxy(peer)
             error = handshake.upgrade_lost()
-            self._count_refusal(error)
+            self._note_refusal(error, peer, request)
             response = error_response(error)
         elif isinstance(item, RejectedRequest):
             response = error_response(item.error)
@@ -89,26 +92,30 @@ class Site:
         `early_data`: bytes received after `request` on `transport`. If the gateway itself refuses the handshake, logs
         and raises the `HTTPError`.
         """
-        peer = peer_address(transport)
+        peer = address = peer_address(transport)
         registry = self.registry
         try:
             if registry is None:
                 raise NotFound("This address does not serve WebSockets.")
             settings = self.context.settings
             accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
-            address = self._forwarded_address(request, peer) if b"x-forwarded-for" in request.headers else peer
+            if b"x-forwarded-for" in request.headers:
+                address = self._forwarded_address(request, peer)
             self.gate.check_client()
             registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
             _log_refusal(peer, request, error)
-            self._count_refusal(error)
+            self._note_refusal(error, address, request)
             raise
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
         return OpeningHandshake(registry.services, session, accepted, client)
 
-    def _count_refusal(self, error: HTTPError) -> None:
+    def _note_refusal(self, error: HTTPError, remote_address: str, request: Request) -> None:
+        """Count and log a handshake that is answered with `error`."""
         self.context.counters.count_handshake(error.status)
+        if self.context.settings.access_log:
+            log_refused_at_once(error, remote_address, request.target.decode("latin-1"))
 
     def _lost_upgrade(self, request: Request) -> bool:
         """Return whether `request` is a handshake from which a proxy removed the upgrade."""
@@ -142,18 +149,20 @@ def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
     log = throttle.warning if isinstance(error, Unavailable) else throttle.info
     why = error.message
     if isinstance(error, Forbidden):
-        origin = request.headers.get(b"origin", b"").decode("latin-1")
+        origin = hide_secrets(request.headers.get(b"origin", b"").decode("latin-1"))
         why += f" ALLOWED_ORIGINS does not contain {origin[:MAX_LOGGED_ORIGIN]!r}"
-    log(("handshake", error.message), "a handshake from %s was refused with %d: %s", _named(peer), error.status, why)
+    fields = {"remote_address": _named(peer), "status": error.status, "why": why}
+    text = "a handshake from %(remote_address)s was refused with %(status)d: %(why)s"
+    log(("handshake", error.message), text, fields)
 
 
 def _warn_of_proxy(peer: str) -> None:
     """Log that the proxy at `peer` does not forward WebSocket handshakes."""
     throttle.warning(
         "upgrade lost",
-        "a WebSocket handshake from %s arrived without its Upgrade header, or as HTTP/1.0: if that is a proxy, %s",
-        _named(peer),
-        handshake.UPGRADE_ADVICE,
+        "a WebSocket handshake from %(remote_address)s arrived without its Upgrade header, or as HTTP/1.0: if that is "
+        "a proxy, %(advice)s",
+        {"remote_address": _named(peer), "advice": handshake.UPGRADE_ADVICE},
     )
 
 
