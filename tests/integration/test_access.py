@@ -14,7 +14,7 @@ from tests.support.clients import upgrade
 from tests.support.frames import TEXT, frame
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
-from wsaas.log.output import JsonFormatter, TextFormatter
+from wsaas.log.formats import JsonFormatter, TextFormatter
 
 OLD, NEW = (f"whsec_{b64encode(bytes([byte]) * 32).decode()}" for byte in b"on")
 
@@ -175,7 +175,7 @@ async def test_no_secret_is_logged_whatever_happens(stage: Stage) -> None:
     for token in ("t0ken", "t0ken s3cretBearer"):
         await node.rest("PUT", name, "pa55word", Authorization=f"Bearer {token}")
     raw = await node.raw()
-    raw.send(upgrade("/pa55word", "Authorization: Bearer s3cretBearer", key="pa55word"))
+    raw.send(upgrade("/chat?password=pa55word", "Authorization: Bearer s3cretBearer", key="pa55word"))
     assert (await raw.answer()).status == 400
     raw = await node.raw()
     raw.send(b"GET / HTTP/1.1\r\nAuthorization: Bearer t0ken\r\nbroken pa55word\r\n\r\n")

@@ -8,6 +8,7 @@ from wsaas.events import Message
 from wsaas.grammar import GROUP_NAME_FORM, is_group_name
 from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
+from wsaas.log.redaction import hide_secrets
 from wsaas.websocket.frames import MAX_REASON, Close, valid_text
 
 MAX_CONTEXT: Final = 4096
@@ -54,7 +55,9 @@ def _names(response: Response, header: bytes, shown: str) -> tuple[str, ...]:
     names = tuple(filter(None, members))
     for name in names:
         if not is_group_name(name):
-            raise InvalidAnswer(f"the backend's {shown} names {name[:MAX_SHOWN]!r}, but a name is {GROUP_NAME_FORM}")
+            raise InvalidAnswer(
+                f"the backend's {shown} names {hide_secrets(name)[:MAX_SHOWN]!r}, but a name is {GROUP_NAME_FORM}"
+            )
     return names
 
 
@@ -89,4 +92,4 @@ def _close(value: bytes) -> Close:
 
 
 def _show(value: bytes) -> str:
-    return repr(value[:MAX_SHOWN].decode("latin-1"))
+    return repr(hide_secrets(value.decode("latin-1"))[:MAX_SHOWN])

@@ -14,7 +14,7 @@ from wsaas.counters import FIRST_BOUND, Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
-from wsaas.delivery.failure_report import METHODS, NOT_RETRIED, Excerpt, advice, is_deliberate
+from wsaas.delivery.failure_report import FAILED, METHODS, NOT_RETRIED, Quoting, advice, is_deliberate
 from wsaas.delivery.message_answer import InvalidAnswer, read_actions
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
@@ -241,7 +241,12 @@ class Webhook:
             why, what = verdict.why, f"the client is closed with {verdict.reason.code}"
         is_expected = isinstance(verdict, Rejected) and not verdict.unusable and is_deliberate(response)
         log = throttle.info if is_expected else throttle.warning
-        log((kind, why), "%s: %s%s; %s%s", self._names[kind], why, Excerpt(response), what, advice(response))
+        # What the backend says to a message that it took may be for the client.
+        is_private = kind is Message and response.status // 100 == 2  # noqa: PLR2004 - as below
+        said = why if is_private else Quoting(why, response)
+        effect = f"{what}{advice(response)}"
+        fields = {"request": self._names[kind], "status": response.status, "why": said, "effect": effect}
+        log((kind, why), FAILED, fields)
 
     def _judge_message(self, outcome: Outcome) -> Verdict:
         if not isinstance(outcome, Response):

@@ -11,10 +11,10 @@ _SECRETS = re.compile(
     # A header on a line of its own.
     (?P<header>(?:authorization|cookie|api-key|token|websocket-protocol)[ \t]*:[ \t]*)(?=[^\s"'])[^\r\n<]*
     # A member of a JSON object, or of a printed mapping.
-    | (?P<member>(?:{_NAMES}|websocket-protocol|query)[\w-]{{0,40}}\\?["']\s{{0,8}}:\s{{0,8}})(?:{_QUOTED})
+    | (?P<member>(?:{_NAMES}|websocket-protocol|query|context)[\w-]{{0,40}}\\?["']\s{{0,8}}:\s{{0,8}})(?:{_QUOTED})
     # A pair in a query, a form or a cookie.
     | (?P<pair>(?:{_NAMES})[\w-]{{0,40}}=)[^\s&,;"'<>]+
-    | (?P<scheme>\b(?:bearer|basic)\s{{1,8}})[^\s'",;<]+
+    | (?P<scheme>\b(?:bearer|basic)(?:\s{{1,8}}|\.))[^\s'",;<]+
     # The query, the fragment or the user of a URL.
     | (?P<query>(?<=[\w/])[?#])[^\s"'<>]+
     | (?P<user>(?<=:)//)[^\s/@"'<>]{{1,256}}(?=@)
