@@ -60,7 +60,7 @@ def log_abandoned(info: ConnectionInfo) -> None:
 
 
 def _with_client(fields: dict[str, object], info: ConnectionInfo) -> dict[str, object]:
-    """Add what identifies the client."""
+    """Add what identifies the client. A field that not every connection has, such as a trace, goes at the end."""
     fields["remote_address"] = info.remote_address
     fields["path"] = _path(info.path)
     return fields
