@@ -26,6 +26,7 @@ from wsaas.membership.bucket_watch import read
 from wsaas.statistics import ClusterStatistics
 
 LEASE_S = 1.0
+TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 ERRORS = ["declared dead", "did not get"]
 
 
@@ -103,13 +104,17 @@ async def test_a_delete_that_was_given_up_stays_in_nats_and_is_sent_by_another_n
         other = await start(stage, server)
         await wait_until(lambda: replication_of(other).membership.may_declare_dead)
         stage.backend.on["DELETE"] = lambda call: call.answer(500)
-        client, name = await node.admit()
+        client, name = await node.admit(additional_headers={"traceparent": TRACEPARENT, "tracestate": "vendor=1"})
         await client.close(4002, "bye")
         await wait_until(lambda: node.statistics.recovered_disconnects_owed == 1)
         stage.backend.on["DELETE"] = Call.ok
         await node.drain()
         await wait_until(lambda: not other.statistics.recovered_disconnects_owed and len(deletes(stage)[name]) > 1)
         assert {(call.headers["ce-id"], call.json["code"]) for call in deletes(stage)[name]} == {(f"{name}:end", 4002)}
+        (sent,) = {(call.headers["traceparent"], call.headers["tracestate"]) for call in deletes(stage)[name]}
+        assert sent[0].startswith(TRACEPARENT[:36])
+        assert sent[0] != TRACEPARENT
+        assert sent[1] == "vendor=1"
         await until_nats_has(server.url)
         assert other.statistics.cluster is not None
         assert other.statistics.cluster.adopted == 1

@@ -46,6 +46,7 @@ from wsaas.http import headers as heads
 from wsaas.http import request as http1
 from wsaas.http import request_head
 from wsaas.http.response import Response
+from wsaas.http.trace_context import TraceContext
 from wsaas.log import output as log
 from wsaas.membership import bus
 from wsaas.memory import limit as memory_limit
@@ -121,7 +122,8 @@ def test_each_close_code_of_the_gateway_is_named_with_its_reason():
 def test_each_header_of_the_requests_is_in_the_table_and_no_other_is():
     settings = make_settings(api_secret="whsec_" + "A" * 32)
     requests = webhook.Webhook(settings, FakePool(), FakeBreaker(), lambda: 0.0)
-    subject = webhook.Subject("id", "node/id", b"Bearer secret", "context")
+    trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
+    subject = webhook.Subject("id", "node/id", b"Bearer secret", "context", trace)
     events = [make_opened(), Message(text=True, data=b""), make_closed()]
     sent = set()
     for event in events:

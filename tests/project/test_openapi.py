@@ -33,6 +33,7 @@ from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Message
 from wsaas.grammar import MAX_GROUP_NAME
 from wsaas.http.headers import ACTION_HEADERS
+from wsaas.http.trace_context import TraceContext
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.publication import MAX_NAMED
@@ -186,7 +187,8 @@ def test_the_statuses_have_phrases():
 
 def test_each_header_of_the_requests_to_the_backend_is_described():
     webhook = Webhook(make_settings(api_secret="whsec_" + "A" * 32), FakePool(), FakeBreaker(), lambda: 0.0)
-    subject = Subject("id", "node/id", b"Bearer secret", "context")
+    trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
+    subject = Subject("id", "node/id", b"Bearer secret", "context", trace)
     sent = {}
     for name, event in (
         ("connect", make_opened()),

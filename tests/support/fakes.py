@@ -317,7 +317,11 @@ class FakeWebhook(Webhook):
         self.events = []
         self.tries = 0
         self.subject = None
+        self.given_up_for = []
         self._requests = set()
+
+    def given_up(self, why):
+        self.given_up_for.append(why)
 
     def call(self, delivery, event, is_direct=False):  # noqa: ARG002 - a fake request takes no time
         self.subject = delivery.subject

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from wsaas.delivery.journal_file import Entry
+from wsaas.http.trace_context import from_text
 from wsaas.log.throttle import throttle
 
 NONCE_SIZE = 12
@@ -64,13 +65,15 @@ class EntryCodec:
         if entry.disconnect_body is not None:
             fields["ended_at"] = entry.ended_at
             fields["disconnect"] = entry.disconnect_body.decode()
+        if entry.trace is not None:
+            fields["trace"] = entry.trace.text
         return orjson.dumps(fields)
 
     def decode(self, connection_id: str, value: bytes) -> Entry:
         """Return the entry of a connection. Raises `UnreadableEntry`."""
         try:
             fields = orjson.loads(value)
-            disconnect = fields.get("disconnect")
+            disconnect, trace = fields.get("disconnect"), fields.get("trace")
             return Entry(
                 connection_id,
                 fields["ws_uri"],
@@ -80,6 +83,7 @@ class EntryCodec:
                 fields.get("ended_at"),
                 None if disconnect is None else disconnect.encode(),
                 is_replicated=True,
+                trace=None if trace is None else from_text(trace),
             )
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UnreadableEntry(str(error)) from error

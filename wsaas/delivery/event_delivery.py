@@ -80,7 +80,8 @@ class EventDelivery:
         self._retries = NO_RETRIES
         self._services = services
         self._timer = NO_TIMER
-        self._webhook = services.webhook
+        webhook, trace = services.webhook, subject.trace
+        self._webhook = webhook if trace is None else webhook.for_trace(trace)
         self.state = IDLE
         self.subject = subject
 
@@ -248,6 +249,7 @@ class EventDelivery:
         return self._retries.is_overdue(now, self._webhook.breaker.unreachable_for(now))
 
     def _give_up(self, why: str) -> None:
+        self._webhook.given_up(why)
         if not isinstance(self._current, Closed):
             self.listener.undelivered(Reason.UNDELIVERED, why)
         self._finish(why)

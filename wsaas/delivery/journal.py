@@ -43,7 +43,8 @@ CLOSE_TIMEOUT_S = 5.0
 """Maximum seconds that a stop waits for the disk."""
 
 _INSERT = (
-    "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at, replicated) VALUES (?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at, replicated, trace) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
 )
 _SET_CONTEXT = "UPDATE connections SET context = ? WHERE id = ?"
 _SET_DISCONNECT = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
@@ -185,7 +186,8 @@ class SqliteJournal:
     def add(self, connection: Remembered, done: Done) -> None:
         """Add a connection."""
         entry = connection.entry()
-        values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at, entry.is_replicated)
+        trace = None if entry.trace is None else entry.trace.text
+        values = (entry.id, entry.ws_uri, entry.authorization, entry.connected_at, entry.is_replicated, trace)
         self._add(_Write(_INSERT, values, done))
 
     def set_context(self, connection_id: str, context: str | None) -> None:

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsaas.clock import rfc3339
+from wsaas.http.trace_context import TraceContext, from_text
 from wsaas.log import logger
 
 APPLICATION = 0x57536161
-VERSION = 3
+VERSION = 4
 # `farewell` is the body of the DELETE. A column is not renamed: other versions of the gateway read the file.
 _TABLE = """CREATE TABLE connections (
+    id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
+    ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL, trace TEXT
+) WITHOUT ROWID"""
+_TABLE_3 = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL
 ) WITHOUT ROWID"""
@@ -28,23 +33,30 @@ _TABLE_1 = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     number INTEGER, ended_at REAL, farewell BLOB
 ) WITHOUT ROWID"""
-_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, replicated"
-_OLD_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, 0"
+_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, replicated, trace"
+_OLD_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell"
 _SCHEMA = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
-_MIGRATION = (
-    "ALTER TABLE connections RENAME TO connections_old",
-    _TABLE,
-    f"INSERT INTO connections SELECT {_OLD_COLUMNS} FROM connections_old",  # noqa: S608 - a constant
-    "DROP TABLE connections_old",
-    f"PRAGMA user_version = {VERSION}",
-)
-"""Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Before version 3,
-there was no column `replicated`: NATS has none of these entries."""
-_MIGRATIONS = {0: _SCHEMA, 1: _MIGRATION, 2: _MIGRATION, VERSION: ()}
-"""The statements that bring a file of each version up to date. Version 0 is an empty file."""
-_TABLES = {1: _TABLE_1, 2: _TABLE_2, VERSION: _TABLE}
+
+
+def _migration(replicated: str) -> tuple[str, ...]:
+    """Return the statements that bring an older file up to date. `replicated`: the value of that column."""
+    return (
+        "ALTER TABLE connections RENAME TO connections_old",
+        _TABLE,
+        f"INSERT INTO connections SELECT {_OLD_COLUMNS}, {replicated}, NULL FROM connections_old",  # noqa: S608 - constants
+        "DROP TABLE connections_old",
+        f"PRAGMA user_version = {VERSION}",
+    )
+
+
+_MIGRATIONS = {0: _SCHEMA, 1: _migration("0"), 2: _migration("0"), 3: _migration("replicated"), VERSION: ()}
+"""The statements that bring a file of each version up to date. Version 0 is an empty file.
+
+Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Before version 3,
+there was no column `replicated`: NATS has none of these entries. Before version 4, there was no column `trace`."""
+_TABLES = {1: _TABLE_1, 2: _TABLE_2, 3: _TABLE_3, VERSION: _TABLE}
 _ALL = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
-_PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+_PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 
 
 class JournalError(Exception):
@@ -70,7 +82,7 @@ class Entry:
     """A connection in the journal.
 
     `ended_at`, `disconnect_body`: the time and the body of its DELETE, None if that was not sent. `is_replicated`:
-    whether NATS has the entry, too (see `replicated_journal`).
+    whether NATS has the entry, too (see `replicated_journal`). `trace`: from the handshake, None without one.
     Times are seconds since the epoch. Secrets are left out of the representation.
     """
 
@@ -82,6 +94,7 @@ class Entry:
     ended_at: float | None = None
     disconnect_body: bytes | None = None
     is_replicated: bool = False
+    trace: TraceContext | None = None
 
     def entry(self) -> "Entry":
         """Return itself (see `journal.Remembered`)."""
@@ -204,7 +217,7 @@ class JournalFile:
         if self.connection is not None and "truncated" not in self.damage():
             # An unlinked file can still be read through the open descriptor.
             with suppress(sqlite3.Error, UnicodeDecodeError):
-                self._salvaged = [Entry(*row) for row in self.connection.execute(_ALL)]
+                self._salvaged = [_entry(*row) for row in self.connection.execute(_ALL)]
         if self._path in self._identities and _identify(self._path):
             logger.warning("%s: the damaged file was renamed to %s", self._path, self._rename_damaged())
         else:
@@ -266,7 +279,7 @@ class JournalFile:
         for statement in _MIGRATIONS[version]:
             connection.execute(statement)
         connection.execute("COMMIT")
-        return [Entry(*row) for row in connection.execute(_ALL)]
+        return [_entry(*row) for row in connection.execute(_ALL)]
 
     def _check(self, connection: sqlite3.Connection) -> int:
         """Return the version of the file, 0 if it is empty. Changes nothing: it may belong to another application."""
@@ -333,7 +346,15 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         entry.ended_at,
         entry.disconnect_body,
         entry.is_replicated,
+        None if entry.trace is None else entry.trace.text,
     )
+
+
+def _entry(*row: Any) -> Entry:
+    *values, trace = row
+    entry = Entry(*values)
+    entry.trace = None if trace is None else from_text(trace)
+    return entry
 
 
 def _words(sql: str | None) -> list[str]:

@@ -19,9 +19,11 @@ from wsaas.delivery.message_answer import InvalidAnswer, read_actions
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
 from wsaas.delivery.signature import Signer
+from wsaas.delivery.trace import Trace
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.events import Closed, Event, Message, Opened, Reason
 from wsaas.http.response import Response
+from wsaas.http.trace_context import TraceContext
 from wsaas.log.throttle import throttle
 from wsaas.settings import Settings
 
@@ -51,19 +53,36 @@ _JSON, _TEXT, _BINARY = (
 class Subject:
     """The connection that requests are about: the values of the headers that all of its requests share.
 
-    `authorization`: the bytes of the header in the handshake. `authorization` and `context` are None if there is none.
+    `authorization`: the bytes of the header in the handshake. `trace`: that of the handshake. `authorization`,
+    `context` and `trace` are None if there is none.
     """
 
-    __slots__ = ("authorization", "context", "id", "ws_uri")
+    __slots__ = ("authorization", "context", "id", "trace", "ws_uri")
 
     def __init__(
-        self, connection_id: str, ws_uri: str, authorization: bytes | None, context: str | None = None
+        self,
+        connection_id: str,
+        ws_uri: str,
+        authorization: bytes | None,
+        context: str | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
         """Keep the values. Only `context` may change."""
         self.authorization = authorization
         self.context = context
         self.id = connection_id
+        self.trace = None if trace is None else Trace(trace, connection_id)
         self.ws_uri = ws_uri
+
+    @property
+    def trace_context(self) -> TraceContext | None:
+        """The trace context of the handshake, None if there is none."""
+        return None if self.trace is None else self.trace.context
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace, None if there is none."""
+        return None if self.trace is None else self.trace.context.trace_id
 
 
 class Delivery(QueuedDelivery, Protocol):
@@ -179,6 +198,13 @@ class Webhook:
         """
         self._pool.send(_EventExchange(self, delivery, event, is_direct))
 
+    def for_trace(self, trace: Trace) -> "Webhook":  # noqa: ARG002 - `tracing` needs it
+        """Return the webhook for the events of a connection with a trace."""
+        return self
+
+    def given_up(self, why: str) -> None:
+        """Learn that the event of the last request is given up without a verdict. `why`: for people."""
+
     def count(self, event: Event, outcome: Outcome, verdict: Verdict, took: float) -> None:
         """Count the `outcome` of a request, which `took` so many seconds."""
         counters = self.counters
@@ -208,8 +234,9 @@ class Webhook:
             content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         connection_id = subject.id
         context = "" if subject.context is None else f"Ws-Context: {subject.context}\r\n"
+        trace = "" if subject.trace is None else subject.trace.headers(event.number)
         headers = (
-            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{context}"
+            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{context}{trace}"
             f"ce-id: {connection_id}:{event.number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
         ).encode()
         if self.signer is not None:

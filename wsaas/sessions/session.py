@@ -370,7 +370,7 @@ def _log_state(session: Session) -> None:
 
 def _entry(session: Session) -> Entry:
     info, late = session.info, session.outbox.late
-    entry = Entry(info.id, info.ws_uri, info.authorization, info.context, info.connected_at)
+    entry = Entry(info.id, info.ws_uri, info.authorization, info.context, info.connected_at, trace=info.trace_context)
     if late is not None:
         entry.ended_at, entry.disconnect_body = late.at, stored_disconnect_body(late)
     return entry

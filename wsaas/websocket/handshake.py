@@ -11,6 +11,8 @@ from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.grammar import TOKEN_BYTES
 from wsaas.http.headers import Headers
 from wsaas.http.request import Request
+from wsaas.http.trace_context import TraceContext
+from wsaas.http.trace_context import read as read_trace
 from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
 
 VERSION = b"13"
@@ -33,7 +35,7 @@ class Handshake:
     """A valid handshake request.
 
     `headers`: lower-case names to values, decoded as UTF-8 or else Latin-1; the values of repeated headers are joined.
-    `agreement`: the parameters of permessage-deflate, None without compression.
+    `agreement`: the parameters of permessage-deflate, None without compression. `trace`: None without a valid one.
     """
 
     key: bytes
@@ -43,6 +45,7 @@ class Handshake:
     subprotocols: list[str]
     authorization: bytes | None = field(repr=False)
     agreement: Agreement | None = None
+    trace: TraceContext | None = None
 
 
 def is_handshake(request: Request) -> bool:
@@ -107,6 +110,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         subprotocols=subprotocols,
         authorization=headers.get(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
+        trace=read_trace(headers),
     )
 
 

@@ -7,6 +7,7 @@ from tests.support.strategies import examples
 from wsaas.delivery import entry_codec
 from wsaas.delivery.entry_codec import EntryCodec, UnreadableEntry
 from wsaas.delivery.journal_file import Entry
+from wsaas.http.trace_context import TraceContext
 from wsaas.log.throttle import throttle
 
 PREFIX_LENGTH = 8
@@ -34,13 +35,14 @@ def no_throttled_lines(monkeypatch):
     st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10),
     st.floats(0, 2e9),
     st.none() | st.tuples(st.floats(0, 2e9), st.text(max_size=20)),
+    st.none() | st.just(TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")),
 )
 @examples(200)
-def test_an_entry_is_decoded_as_it_was_encoded(authorization, context, at, ended):
+def test_an_entry_is_decoded_as_it_was_encoded(authorization, context, at, ended, trace):
     ended_at, body = ended or (None, None)
     entry = Entry(ID, "node/a", authorization, context, at, ended_at, body if body is None else body.encode())
     codec = make_codec(SECRET)
-    entry.is_replicated = True
+    entry.is_replicated, entry.trace = True, trace
     assert make_codec(SECRET).decode(ID, codec.encode(entry)) == entry
 
 
@@ -105,11 +107,20 @@ def test_the_keys_of_a_limited_number_of_processes_are_kept():
         b'{"ws_uri":"a","connected_at":1,"authorization":7}',
         b'{"ws_uri":"a","connected_at":1,"authorization":"AAA"}',
         b'{"ws_uri":"a","connected_at":1,"disconnect":7}',
+        b'{"ws_uri":"a","connected_at":1,"trace":7}',
     ],
 )
 def test_a_value_that_is_no_entry_is_an_error(value):
     with pytest.raises(UnreadableEntry):
         make_codec(SECRET).decode(ID, value)
+
+
+def test_a_value_of_an_older_node_has_no_trace():
+    assert make_codec().decode(ID, b'{"ws_uri":"a","connected_at":1}').trace is None
+
+
+def test_a_trace_that_cannot_be_read_is_left_out():
+    assert make_codec().decode(ID, b'{"ws_uri":"a","connected_at":1,"trace":"x"}').trace is None
 
 
 def test_a_truncated_authorization_is_left_out():

@@ -26,8 +26,10 @@ from wsaas.delivery.journal import (
     NoJournal,
     SqliteJournal,
 )
+from wsaas.http.trace_context import TraceContext
 
 PATIENCE = 20.0
+TRACE = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
 CLOSED_EVENT = make_closed(b'{"code":1006}', 1_700_000_005.5)
 
 
@@ -153,6 +155,14 @@ def test_a_connection_without_an_authorization_has_none(opened):
     opened.opened(authorization=None)
     opened.turn()
     assert opened.reopen()[0].authorization is None
+
+
+@pytest.mark.parametrize("tracestate", ["", "vendor=1, other=2"])
+def test_the_trace_is_read_back_as_it_was_written(opened, tracestate):
+    entry = Entry("a", "node/a", None, None, 1.0, trace=TraceContext(TRACE.traceparent, tracestate))
+    opened.journal.add(entry, opened.done("a"))
+    opened.turn()
+    assert opened.reopen() == [entry]
 
 
 def test_the_context_and_the_delete_are_read_back_as_they_were_written(opened):
@@ -754,11 +764,16 @@ class JournalMachine(RuleBasedStateMachine):
             change(model)
         return model
 
-    @rule(name=identifiers, authorization=st.none() | st.binary(max_size=10), at=st.floats(0, 2e9))
-    def a_client_comes(self, name, authorization, at):
+    @rule(
+        name=identifiers,
+        authorization=st.none() | st.binary(max_size=10),
+        at=st.floats(0, 2e9),
+        trace=st.none() | st.just(TRACE) | st.just(TraceContext(TRACE.traceparent, "vendor=1")),
+    )
+    def a_client_comes(self, name, authorization, at, trace):
         if self.lives(name):
             return
-        made = Entry(name, f"node/{name}", authorization, None, at)
+        made = Entry(name, f"node/{name}", authorization, None, at, trace=trace)
         self.pending.append(lambda model: model.update({name: made}))
         self.expected.append(name)
         self.rig.journal.add(made, self.rig.done(name))
@@ -849,10 +864,11 @@ def test_a_journal_of_this_version_is_read_whatever_the_white_space_of_its_schem
     somebody_elses(
         rig.path,
         "CREATE TABLE connections (  id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT,"
-        " connected_at REAL NOT NULL, ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL ) WITHOUT ROWID",
+        " connected_at REAL NOT NULL, ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL,"
+        " trace TEXT ) WITHOUT ROWID",
         "INSERT INTO connections (id, ws_uri, connected_at, replicated) VALUES ('a', 'node/a', 1.5, 1)",
         "PRAGMA application_id = 1465082209",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 4",
     )
     assert rig.open() == [Entry("a", "node/a", None, None, 1.5, is_replicated=True)]
 
@@ -878,19 +894,28 @@ VERSION_2 = (
     "PRAGMA application_id = 1465082209",
     "PRAGMA user_version = 2",
 )
-OLD_VERSIONS = pytest.mark.parametrize("old", [VERSION_1, VERSION_2], ids=["1", "2"])
+TABLE_3 = TABLE_2.replace("farewell BLOB", "farewell BLOB, replicated INTEGER NOT NULL")
+VERSION_3 = (
+    TABLE_3,
+    "INSERT INTO connections VALUES ('a', 'node/a', x'01', 'cart=7', 1.5, NULL, NULL, 1)",
+    "INSERT INTO connections VALUES ('b', 'node/b', NULL, NULL, 2.5, 3.5, x'7b7d', 0)",
+    "PRAGMA application_id = 1465082209",
+    "PRAGMA user_version = 3",
+)
+OLD_VERSIONS = pytest.mark.parametrize("old", [VERSION_1, VERSION_2, VERSION_3], ids=["1", "2", "3"])
 
 
 @OLD_VERSIONS
 def test_a_journal_of_an_older_version_is_read_and_migrated(rig, old):
     somebody_elses(rig.path, *old)
     left = [Entry("a", "node/a", b"\x01", "cart=7", 1.5), Entry("b", "node/b", None, None, 2.5, 3.5, b"{}")]
+    left[0].is_replicated = old is VERSION_3
     assert rig.open() == left
     rig.opened("c", connected_at=4.0)
     rig.turn()
     assert rig.reopen() == [*left, entry("c", connected_at=4.0)]
     (version,) = rig.journal._file.connection.execute("PRAGMA user_version").fetchone()
-    assert version == journal_file.VERSION == 3
+    assert version == journal_file.VERSION == 4
 
 
 @OLD_VERSIONS
@@ -900,10 +925,12 @@ def test_a_journal_of_an_older_version_with_another_table_is_damaged(rig, caplog
     assert "damaged (its table was changed)" in caplog.text
 
 
-@pytest.mark.parametrize(("version", "old"), [(1, VERSION_1), (2, VERSION_2)])
+@pytest.mark.parametrize(("version", "old"), [(1, VERSION_1), (2, VERSION_2), (3, VERSION_3)])
 def test_an_interrupted_migration_changes_nothing(rig, monkeypatch, version, old):
     somebody_elses(rig.path, *old)
-    monkeypatch.setitem(journal_file._MIGRATIONS, version, (*journal_file._MIGRATION[:-1], "a disk that is full"))
+    monkeypatch.setitem(
+        journal_file._MIGRATIONS, version, (*journal_file._MIGRATIONS[version][:-1], "a disk that is full")
+    )
     with pytest.raises(JournalError):
         rig.open()
     monkeypatch.undo()

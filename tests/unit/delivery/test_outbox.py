@@ -280,6 +280,7 @@ def test_an_event_is_given_up_when_its_window_is_over(rig, event, window):
         rig.webhook.answer(AGAIN)
     assert rig.clock.now() == pytest.approx(start + window)
     assert rig.clock.timers == []
+    assert rig.webhook.given_up_for == [f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}"]
     if isinstance(event, Closed):
         assert rig.calls == [("failed", f"{AGAIN.why}, {counted(rig.webhook.tries, 'time')}")]
     else:
@@ -485,6 +486,7 @@ def test_a_listener_may_discard_when_a_message_is_undelivered(rig):
 def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
+    assert rig.webhook.given_up_for == ["stopped"]
     rig.webhook.answer(Delivered(REPLY))
     assert rig.webhook.events == [message(1)]
     assert rig.calls == []

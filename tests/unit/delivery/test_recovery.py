@@ -22,10 +22,12 @@ from wsaas.delivery.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreak
 from wsaas.delivery.journal import Entry
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.recovery import MAX_UNDER_WAY, RETRY_INTERVAL_S, Recovery
+from wsaas.delivery.trace import Trace
 from wsaas.delivery.verdicts import DELIVERED, Retry
 from wsaas.delivery.webhook import Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
+from wsaas.http.trace_context import TraceContext
 
 DISCONNECT_BODY = b'{"code":1000}'
 
@@ -102,6 +104,15 @@ def test_the_delete_of_a_lost_connection_has_what_is_known():
         "messages_out": None,
         "undelivered": None,
     }
+
+
+def test_the_delete_of_a_lost_connection_belongs_to_its_trace():
+    left = lost()
+    left.trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
+    rig = Rig(left, lost("b")).start()
+    assert rig.webhook.subject.trace is None
+    orphan = rig.recovery._under_way["a"].outbox.subject
+    assert orphan.trace.headers("end") == Trace(left.trace, "a").headers("end")
 
 
 def test_a_clock_that_was_set_back_gives_no_negative_duration():

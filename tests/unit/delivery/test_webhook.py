@@ -19,11 +19,13 @@ from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
+from wsaas.delivery.trace import Trace
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
+from wsaas.http.trace_context import TraceContext
 from wsaas.settings import load
 from wsaas.websocket.handshake import Handshake
 
@@ -184,6 +186,32 @@ def test_any_message_can_be_read_back(text, data, number):
 def test_the_authorization_is_sent_unchanged(authorization):
     one = Subject("c0ffee", "node/c0ffee", authorization, "user=1")
     assert read(make().request(one, MESSAGE)).headers.get(b"authorization") == authorization
+
+
+def test_the_requests_of_a_connection_with_a_trace_carry_it():
+    context = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
+    hook, one = make(), Subject(ID, WS_URI, None, trace=context)
+    sent = [read(hook.request(one, event)).headers for event in EVENTS]
+    assert sent[0][b"traceparent"].decode() == context.traceparent
+    seen = {each[b"traceparent"] for each in sent}
+    assert len(seen) == 3
+    assert {each[:36] for each in seen} == {b"00-" + b"a" * 32 + b"-"}
+    assert {each[b"tracestate"] for each in sent} == {b"vendor=1"}
+    # Each attempt has the same bytes.
+    assert [hook.request(one, event) for event in EVENTS] == [hook.request(one, event) for event in EVENTS]
+    assert (one.trace_id, one.trace_context) == ("a" * 32, context)
+
+
+def test_the_requests_of_a_connection_without_a_trace_carry_none():
+    for event in EVENTS:
+        assert b"trace" not in make().request(subject(), event)
+    assert (subject().trace_id, subject().trace_context) == (None, None)
+
+
+def test_a_webhook_that_records_nothing_is_used_for_every_trace():
+    hook, trace = make(), Trace(TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"), ID)
+    assert hook.for_trace(trace) is hook
+    hook.given_up("it was too late")
 
 
 def test_a_context_that_is_replaced_is_sent_with_the_next_request():

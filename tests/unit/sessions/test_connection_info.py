@@ -1,9 +1,11 @@
 import json
 import tracemalloc
+from dataclasses import replace
 
 from tests.support.fakes import FakeClock
 from wsaas.delivery.event_bodies import disconnect_body, stored_disconnect_body
 from wsaas.events import Closed
+from wsaas.http.trace_context import TraceContext
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
@@ -31,6 +33,13 @@ def test_facts_come_from_the_handshake_and_the_clock():
     assert facts.since == facts.last_seen == 5.0
     assert facts.connected_at == 1_700_000_005.0
     assert facts.subprotocol is None
+
+
+def test_the_trace_is_that_of_the_handshake():
+    assert ConnectionInfo("id", "node", SHAKEN, "192.0.2.7", FakeClock()).trace_id is None
+    trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
+    facts = ConnectionInfo("id", "node", replace(SHAKEN, trace=trace), "192.0.2.7", FakeClock())
+    assert (facts.trace_context, facts.trace_id) == (trace, "a" * 32)
 
 
 def test_the_first_close_on_the_wire_counts():

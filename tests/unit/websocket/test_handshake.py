@@ -7,6 +7,7 @@ from tests.support.strategies import examples
 from wsaas.access import Origins
 from wsaas.errors import BadRequest, Forbidden, HTTPError, UpgradeRequired
 from wsaas.http.request import Request, RequestParser
+from wsaas.http.trace_context import TraceContext
 from wsaas.websocket import handshake
 from wsaas.websocket.deflate import Agreement
 
@@ -260,6 +261,17 @@ def test_only_allowed_origins_connect(origin, allowed, passes):
 
 def test_any_origin_may_connect_by_default():
     assert handshake.read(request(Origin=b"https://anyone.example")).key == KEY
+
+
+def test_the_trace_of_a_handshake_is_read():
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    shaken = handshake.read(
+        request((b"Traceparent", traceparent.encode()), (b"Tracestate", b"a=1"), (b"tracestate", b"b=2"))
+    )
+    assert shaken.trace == TraceContext(traceparent, "a=1, b=2")
+    assert handshake.read(request()).trace is None
+    twice = [(b"traceparent", traceparent.encode())] * 2
+    assert handshake.read(request(*twice, (b"tracestate", b"a=1"))).trace is None
 
 
 def test_repeated_headers_are_joined():

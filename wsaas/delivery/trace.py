@@ -1,0 +1,39 @@
+"""The trace of a connection: the headers `traceparent` and `tracestate` of its requests to the backend.
+
+The POST carries those of the handshake. Each later event is a child of the span that the handshake names. The span id
+of an event follows from its `ce-id`, so every attempt has the same bytes, whichever process makes it: this one, a
+restarted one, or another node.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+from wsaas.http.trace_context import TraceContext
+
+_STEP: Final = 0x9E3779B97F4A7C15
+"""An odd number: the multiples of the numbers of events are distinct. It spreads them over all 64 bits."""
+_MASK: Final = (1 << 64) - 1
+
+DISCONNECT: Final = -1
+"""The number of the DELETE in a span id. Messages have the numbers from 1 on."""
+
+
+class Trace:
+    """The trace of one connection. `context`: from its handshake."""
+
+    __slots__ = ("_seed", "context")
+
+    def __init__(self, context: TraceContext, connection_id: str) -> None:
+        """Use span ids that belong to this connection alone. They do not reveal its id."""
+        self._seed = int.from_bytes(blake2b(connection_id.encode(), digest_size=8).digest(), "big")
+        self.context = context
+
+    def span_id(self, number: int | str) -> int:
+        """Return the span id of an event, by its number. That of the DELETE is a text (`Closed.number`)."""
+        index = DISCONNECT if isinstance(number, str) else number
+        # Zero is not a valid id.
+        return (self._seed + index * _STEP) & _MASK or 1
+
+    def headers(self, number: int | str) -> str:
+        """Return the header lines of the request of an event."""
+        return self.context.child(self.span_id(number)) if number else self.context.lines()
