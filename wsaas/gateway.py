@@ -3,6 +3,7 @@
 import asyncio
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsaas.api.api import Api
 from wsaas.clock import Clock
@@ -43,6 +44,9 @@ from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
 
+if TYPE_CHECKING:
+    from wsaas.tracing.recorder import Recorder
+
 
 class Gateway:
     """One node, or one worker of a node.
@@ -71,8 +75,8 @@ class Gateway:
         self._connector = Connector(loop, _backend(settings, self._certificates))
         self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
-        counters = Counters()
-        webhook = Webhook(settings, self._pool, self._breaker, self._clock.wall, counters)
+        counters, wall = Counters(), self._clock.wall
+        webhook, self._traces = _traced(Webhook(settings, self._pool, self._breaker, wall, counters), settings)
         self.journals = Journals(settings, self._clock, loop, place)
         if settings.cluster and view is None:
             self.journals.replicate(self._certificates)
@@ -149,8 +153,10 @@ class Gateway:
         self.begin()
 
     def prepare(self) -> None:
-        """Load the TLS files. Raises `SettingError`."""
+        """Load the TLS files, and start to export spans. Raises `SettingError`."""
         self._certificates.load()
+        if self._traces is not None:
+            self._traces.start()
         descriptors.raise_limit()
         if self._place is None or self._place.index == 0:
             descriptors.warn_of_few(self._budget)
@@ -249,6 +255,21 @@ class Gateway:
         await asyncio.sleep(0)
         self._timeouts.expire_all()
         await asyncio.sleep(0)
+        if self._traces is not None:
+            # Last, as it may block.
+            self._traces.close()
+
+
+def _traced(webhook: Webhook, settings: Settings) -> "tuple[Webhook, Recorder | None]":
+    """With `TRACES`, return a webhook that records spans, and their recorder."""
+    if not settings.traces:
+        return webhook, None
+    # Otherwise, nothing of the extra is imported.
+    from wsaas.tracing.recorder import Recorder  # noqa: PLC0415
+    from wsaas.tracing.webhook import TracingWebhook  # noqa: PLC0415
+
+    recorder = Recorder()
+    return TracingWebhook(webhook, recorder, settings), recorder
 
 
 def _backend(settings: Settings, certificates: Certificates) -> Destination:

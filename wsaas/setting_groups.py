@@ -367,3 +367,15 @@ class ClusterSettings:
         "PEM file with the certificate authorities for other nodes with `https://`, instead of those of the system",
         unset=None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSettings:
+    """Traces for OpenTelemetry."""
+
+    traces: bool = setting(
+        setting_types.switch,
+        "off",
+        "`on` exports spans of the clients whose `traceparent` is sampled to OpenTelemetry, as the `OTEL_*` variables "
+        "say (see [traces](operations.md#traces)). Needs `pip install wsaas[otel]`",
+    )

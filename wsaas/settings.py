@@ -26,6 +26,7 @@ from wsaas.setting_groups import (
     LimitSettings,
     ListenerSettings,
     TimeoutSettings,
+    TraceSettings,
     TrustSettings,
 )
 from wsaas.setting_types import MAX_PORT, PORT_PLACEHOLDER, Address
@@ -39,12 +40,16 @@ DELETE_RETRY_FACTOR = 10
 CLUSTER_PACKAGES = ("nats", "nkeys", "cryptography")
 """The packages of the extra `cluster`."""
 
+TRACES_PACKAGES = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+"""The packages of the extra `otel`."""
+
 MAX_SECRET_FILE_SIZE = 64 * 1024
 """Maximum size (bytes) of a secret file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
+    TraceSettings,
     ClusterSettings,
     TrustSettings,
     JournalSettings,
@@ -105,6 +110,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     _check_ports(settings)
     _check_workers(settings)
     _check_cluster(settings)
+    _check_traces(settings)
     return settings if settings.workers > 1 else of_worker(settings, 0)
 
 
@@ -245,6 +251,22 @@ def _check_cluster(settings: Settings) -> None:
         raise SettingError(
             f"CLUSTER needs packages that are not installed ({', '.join(missing)}): run pip install 'wsaas[cluster]'"
         )
+
+
+def _check_traces(settings: Settings) -> None:
+    """Raise `SettingError` if `TRACES` lacks a package that it needs."""
+    if settings.traces and (missing := [name for name in TRACES_PACKAGES if not _is_installed(name)]):
+        raise SettingError(
+            f"TRACES needs packages that are not installed ({', '.join(missing)}): run pip install 'wsaas[otel]'"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        # The package above it is not installed.
+        return False
 
 
 def _check_workers(settings: Settings) -> None:

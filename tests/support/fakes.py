@@ -320,8 +320,11 @@ class FakeWebhook(Webhook):
         self.given_up_for = []
         self._requests = set()
 
-    def given_up(self, why):
+    def given_up(self, subject, event, why):  # noqa: ARG002 - it is recorded as one of the events already
         self.given_up_for.append(why)
+
+    def abandoned(self):
+        self.given_up_for.append("abandoned")
 
     def call(self, delivery, event, is_direct=False):  # noqa: ARG002 - a fake request takes no time
         self.subject = delivery.subject

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
+from wsaas import settings as settings_module
 from wsaas.access import ANY_ORIGIN, Origins, Proxies
 from wsaas.errors import SettingError
 from wsaas.setting_types import Address, Backend, PublicName
@@ -138,6 +139,7 @@ def test_defaults_are_those_of_the_contract():
         cluster_lease=15,
         node_address=None,
         node_tls_ca=None,
+        traces=False,
     )
 
 
@@ -980,3 +982,22 @@ def test_a_memory_limit_below_the_minimum_is_refused(text, value):
     for wrong in ("1", str((1 << 26) - 1), "-1", "1G"):
         with pytest.raises(SettingError, match=r"MAX_MEMORY=.*: expected a number of bytes from 67108864, or 0"):
             given_as_variables(max_memory=wrong)
+
+
+# Traces
+
+
+def test_traces_need_their_packages(monkeypatch):
+    def find(name):
+        if name == "opentelemetry.sdk":
+            raise ModuleNotFoundError
+        return None if "otlp" in name else name
+
+    monkeypatch.setattr(settings_module, "find_spec", find)
+    with pytest.raises(SettingError) as raised:
+        load({"api_uri": "backend", "traces": "on"}, {})
+    assert str(raised.value) == (
+        "TRACES needs packages that are not installed (opentelemetry.sdk, opentelemetry.exporter.otlp.proto.http): run "
+        "pip install 'wsaas[otel]'"
+    )
+    assert load({"api_uri": "backend"}, {}).traces is False

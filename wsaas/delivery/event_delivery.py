@@ -80,8 +80,8 @@ class EventDelivery:
         self._retries = NO_RETRIES
         self._services = services
         self._timer = NO_TIMER
-        webhook, trace = services.webhook, subject.trace
-        self._webhook = webhook if trace is None else webhook.for_trace(trace)
+        webhook = services.webhook
+        self._webhook = webhook if subject.trace is None else webhook.traced(subject)
         self.state = IDLE
         self.subject = subject
 
@@ -249,7 +249,7 @@ class EventDelivery:
         return self._retries.is_overdue(now, self._webhook.breaker.unreachable_for(now))
 
     def _give_up(self, why: str) -> None:
-        self._webhook.given_up(why)
+        self._webhook.given_up(self.subject, self._current, why)
         if not isinstance(self._current, Closed):
             self.listener.undelivered(Reason.UNDELIVERED, why)
         self._finish(why)

@@ -69,7 +69,7 @@ class Outbox(EventDelivery):
         if self.state is DONE or self.state is ABANDONED:
             return []
         self._journal_disconnect()
-        self._webhook.given_up("stopped")
+        self._webhook.abandoned()
         undelivered = [] if self.state is IDLE else [self._current]
         if self._inbox is not None:
             undelivered += self._inbox.events()

@@ -14,8 +14,8 @@ _STEP: Final = 0x9E3779B97F4A7C15
 """An odd number: the multiples of the numbers of events are distinct. It spreads them over all 64 bits."""
 _MASK: Final = (1 << 64) - 1
 
-DISCONNECT: Final = -1
-"""The number of the DELETE in a span id. Messages have the numbers from 1 on."""
+DISCONNECT, HANDSHAKE = -1, -2
+"""The numbers of the DELETE and of the handshake itself in a span id. Messages have the numbers from 1 on."""
 
 
 class Trace:
@@ -37,3 +37,13 @@ class Trace:
     def headers(self, number: int | str) -> str:
         """Return the header lines of the request of an event."""
         return self.context.child(self.span_id(number)) if number else self.context.lines()
+
+
+class RecordedTrace(Trace):
+    """The trace of a connection whose spans are recorded: its POST carries the span of the POST, too."""
+
+    __slots__ = ()
+
+    def headers(self, number: int | str) -> str:
+        """Return the header lines of the request of an event."""
+        return self.context.child(self.span_id(number))

@@ -43,7 +43,7 @@ FAILURE_RESULTS = {
     Failure.INVALID_RESPONSE: "invalid",
 }
 """The results that are counted, by failure."""
-_TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
+TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
     for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
@@ -181,12 +181,12 @@ class Webhook:
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
                 f"Accept-Encoding: identity\r\n"
-                f"ce-specversion: 1.0\r\nce-type: {_TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
+                f"ce-specversion: 1.0\r\nce-type: {TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
             ).encode()
-            for kind in _TYPES
+            for kind in TYPES
         }
         templated = "{id}" in self._target
-        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
+        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in TYPES}
 
     def _start(self, kind: type[Event], target: str) -> bytes:
         return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]
@@ -198,12 +198,15 @@ class Webhook:
         """
         self._pool.send(_EventExchange(self, delivery, event, is_direct))
 
-    def for_trace(self, trace: Trace) -> "Webhook":  # noqa: ARG002 - `tracing` needs it
+    def traced(self, subject: Subject) -> "Webhook":  # noqa: ARG002 - `tracing` needs it
         """Return the webhook for the events of a connection with a trace."""
         return self
 
-    def given_up(self, why: str) -> None:
-        """Learn that the event of the last request is given up without a verdict. `why`: for people."""
+    def given_up(self, subject: Subject, event: Event, why: str) -> None:
+        """Learn that `event` is not retried any more, or was never sent. `why`: for people."""
+
+    def abandoned(self) -> None:
+        """Learn that no further event of a connection is sent, and that the one under way has no verdict."""
 
     def count(self, event: Event, outcome: Outcome, verdict: Verdict, took: float) -> None:
         """Count the `outcome` of a request, which `took` so many seconds."""

@@ -25,7 +25,8 @@ _KNOWN_FLAGS: Final = 3
 
 _SIZE = 55
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[!-+\--~]{0,255})?")
-_MEMBER = re.compile(rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[ !-+\--<>-~]{0,255}[!-+\--<>-~]")
+_KEY = rb"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_MEMBER = re.compile(rb"(?:%b)=[ !-+\--<>-~]{0,255}[!-+\--<>-~]" % _KEY)
 
 
 @dataclass(frozen=True, slots=True)

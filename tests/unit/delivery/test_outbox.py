@@ -486,7 +486,7 @@ def test_a_listener_may_discard_when_a_message_is_undelivered(rig):
 def test_an_abandoned_outbox_returns_the_undelivered_events_and_ignores_late_answers(rig):
     rig.put(message(1), message(2), closed(3))
     assert rig.outbox.abandon() == [message(1), message(2), closed(3)]
-    assert rig.webhook.given_up_for == ["stopped"]
+    assert rig.webhook.given_up_for == ["abandoned"]
     rig.webhook.answer(Delivered(REPLY))
     assert rig.webhook.events == [message(1)]
     assert rig.calls == []

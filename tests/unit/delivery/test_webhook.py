@@ -19,7 +19,6 @@ from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.trace import Trace
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
 from wsaas.events import Closed, Message, Opened, Reason
@@ -209,9 +208,10 @@ def test_the_requests_of_a_connection_without_a_trace_carry_none():
 
 
 def test_a_webhook_that_records_nothing_is_used_for_every_trace():
-    hook, trace = make(), Trace(TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"), ID)
-    assert hook.for_trace(trace) is hook
-    hook.given_up("it was too late")
+    hook, one = make(), Subject(ID, WS_URI, None, trace=TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"))
+    assert hook.traced(one) is hook
+    hook.given_up(one, MESSAGE, "it was too late")
+    hook.abandoned()
 
 
 def test_a_context_that_is_replaced_is_sent_with_the_next_request():

@@ -105,6 +105,7 @@ def test_a_child_has_the_tracestate():
         b"0tenant_-*/@sys_-*/=!~+ -",
         b"k=" + b"v" * 256,
         b"k" * 256 + b"=1",
+        b"0" * 241 + b"@" + b"s" * 14 + b"=1",
         b",".join(b"k%d=1" % number for number in range(MAX_MEMBERS)),
     ],
 )
@@ -122,6 +123,12 @@ def test_a_valid_tracestate_is_passed_on_unchanged(value):
         b"=1",
         b"A=1",
         b"_a=1",
+        b"0a=1",
+        b"a@0=1",
+        b"a@b@c=1",
+        b"@b=1",
+        b"t" * 242 + b"@s=1",
+        b"t@" + b"s" * 15 + b"=1",
         b"a =1",
         b"a=1=2",
         b"a=1,b",
@@ -151,7 +158,7 @@ def test_a_long_tracestate_loses_the_later_members():
 
 
 ids = st.text("0123456789abcdef", min_size=32, max_size=32).filter(lambda each: set(each) != {"0"})
-keys = st.from_regex(r"[a-z0-9][a-z0-9_*/@-]{0,40}", fullmatch=True)
+keys = st.from_regex(r"[a-z][a-z0-9_*/-]{0,40}|[0-9][a-z0-9_*/-]{0,40}@[a-z]{1,14}", fullmatch=True)
 values = st.from_regex(r"[ !-+\--<>-~]{0,80}[!-+\--<>-~]", fullmatch=True)
 states = st.dictionaries(keys, values, max_size=40)
 
