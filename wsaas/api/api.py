@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
 from wsaas.api.authorization import Authorization
-from wsaas.api.connections import ConnectionResource
+from wsaas.api.connections import connection_resource
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
@@ -51,7 +51,7 @@ class Api:
         router = router or LocalRouter(registry)
         self._find = router.find
         self._for_request = router.for_request
-        connection = ConnectionResource(router, registry, settings.max_message_size)
+        connection = connection_resource(router, registry, settings.max_message_size)
         runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout, router)
         lists = Lists(registry, router)
         groups = GroupResource(router, registry, runner, lists, settings.max_message_size)

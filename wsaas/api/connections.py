@@ -1,6 +1,7 @@
 """`ws_uri`, one connection: PUT sends, DELETE closes, GET describes it."""
 
 from collections.abc import Callable, Mapping
+from logging import DEBUG
 from typing import Any, Final
 
 import orjson
@@ -11,9 +12,13 @@ from wsaas.api.route import Response
 from wsaas.cluster.router import Peer, Router
 from wsaas.errors import RETRY_AFTER, HTTPError
 from wsaas.events import Reason
-from wsaas.http import media_type
+from wsaas.http import media_type, trace_context
 from wsaas.http.request import Request, too_large
 from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.http.trace_context import TRACEPARENT
+from wsaas.log import logger
+from wsaas.log.throttle import throttle
+from wsaas.log.wording import counted
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
@@ -25,6 +30,7 @@ MAX_CLOSE_BODY: Final = 4096
 
 _ACCEPTS_PUSHES = frozenset({State.CONNECTING, State.OPEN})
 _NORMAL_CLOSURE: Final = 1000
+_TOO_MANY_REQUESTS: Final = 429
 _PRIVATE_CODES = range(3000, 5000)
 """Close codes for libraries and applications (RFC 6455 section 7.4.2)."""
 
@@ -54,7 +60,7 @@ class ConnectionResource:
             try:
                 return self._body_limit(request, connection_id)
             except HTTPError as error:
-                self._count_refused(error)
+                self._refused(error, request, connection_id)
                 raise
         return self._body_limit(request, connection_id)
 
@@ -84,7 +90,7 @@ class ConnectionResource:
         try:
             return self._forward(request, connection_id)
         except HTTPError as error:
-            self._count_refused(error)
+            self._refused(error, request, connection_id)
             raise
 
     def push(self, session: Session, request: Request) -> OutgoingResponse:
@@ -96,7 +102,7 @@ class ConnectionResource:
             opcode, data = read_message(request, self._max_message_size)
             session.send(opcode, data)
         except HTTPError as error:
-            self._count_refused(error)
+            self._refused(error, request, session.id)
             raise
         return OK
 
@@ -121,13 +127,45 @@ class ConnectionResource:
             return self._forward(request, connection_id)
         return OutgoingResponse(200, orjson.dumps({"code": "OK", **information(session, self._registry.services)}))
 
-    def _count_refused(self, error: HTTPError) -> None:
-        """Count a push that was not sent."""
+    def _refused(self, error: HTTPError, request: Request, connection_id: str) -> None:
+        """Count a push that was not sent, and log it if the backend has to slow down or is being traced."""
         self._registry.services.counters.refused_pushes[_RESULTS.get(type(error), "rejected")] += 1
+        line = "%s/%s: a push was refused with %d: %s%s"
+        values = self._registry.node, connection_id, error.status, error.message, _trace(request)
+        if error.status == _TOO_MANY_REQUESTS:
+            throttle.info(("push", type(error)), line, *values)
+        elif TRACEPARENT in request.headers:
+            logger.debug(line, *values)
 
     def _forward(self, request: Request, connection_id: str) -> Response:
         """Forward a request to the peer that has the connection."""
         return find_peer(self._router, request, connection_id).forward(request, connection_id)
+
+
+class LoggingConnectionResource(ConnectionResource):
+    """Also logs the pushes that were sent and belong to a trace. Used if the log level is `DEBUG`."""
+
+    __slots__ = ()
+
+    def push(self, session: Session, request: Request) -> OutgoingResponse:
+        """Send the body of `request` to the client of `session`, and log it."""
+        response = super().push(session, request)
+        if TRACEPARENT in request.headers:
+            size = counted(len(request.body), "byte")
+            logger.debug("%s: a push of %s was sent%s", session.ws_uri, size, _trace(request))
+        return response
+
+
+def connection_resource(router: Router, registry: Registry, max_message_size: int) -> ConnectionResource:
+    """Return the resource of one connection."""
+    kind = LoggingConnectionResource if logger.isEnabledFor(DEBUG) else ConnectionResource
+    return kind(router, registry, max_message_size)
+
+
+def _trace(request: Request) -> str:
+    """Return the trace that a request belongs to, for the log; empty if there is none."""
+    found = trace_context.read(request.headers)
+    return "" if found is None else f" (trace {found.trace_id})"
 
 
 def find_peer(router: Router, request: Request, connection_id: str) -> Peer:

@@ -236,10 +236,11 @@ class Webhook:
         else:
             content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         connection_id = subject.id
-        context = "" if subject.context is None else f"Ws-Context: {subject.context}\r\n"
-        trace = "" if subject.trace is None else subject.trace.headers(event.number)
+        more = "" if subject.context is None else f"Ws-Context: {subject.context}\r\n"
+        if subject.trace is not None:
+            more += subject.trace.headers(event.number)
         headers = (
-            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{context}{trace}"
+            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{more}"
             f"ce-id: {connection_id}:{event.number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
         ).encode()
         if self.signer is not None:

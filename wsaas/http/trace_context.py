@@ -19,6 +19,8 @@ MAX_MEMBERS: Final = 32
 LARGE_MEMBER: Final = 128
 """Members with more characters are the first to be dropped from a `tracestate` that is too long."""
 
+TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
+
 SAMPLED: Final = 1
 _KNOWN_FLAGS: Final = 3
 """The flags that a child keeps: sampled, and random trace id (level 2 of the recommendation)."""
@@ -72,8 +74,8 @@ class TraceContext:
 
 def read(headers: Headers) -> TraceContext | None:
     """Return the trace context of a request, None if there is no valid one."""
-    traceparent = headers.get(b"traceparent")
-    return None if traceparent is None else parse(traceparent, headers.get(b"tracestate", b""))
+    traceparent = headers.get(TRACEPARENT)
+    return None if traceparent is None else parse(traceparent, headers.get(TRACESTATE, b""))
 
 
 def from_text(text: str) -> TraceContext | None:

@@ -9,10 +9,10 @@ from hashlib import sha1
 from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.grammar import TOKEN_BYTES
+from wsaas.http import trace_context
 from wsaas.http.headers import Headers
 from wsaas.http.request import Request
-from wsaas.http.trace_context import TraceContext
-from wsaas.http.trace_context import read as read_trace
+from wsaas.http.trace_context import TRACEPARENT, TraceContext
 from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
 
 VERSION = b"13"
@@ -110,7 +110,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         subprotocols=subprotocols,
         authorization=headers.get(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
-        trace=read_trace(headers),
+        trace=trace_context.read(headers) if TRACEPARENT in headers else None,
     )
 
 
