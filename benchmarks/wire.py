@@ -10,6 +10,12 @@ HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+SAMPLED_HANDSHAKE = HANDSHAKE.replace(
+    b"Host: localhost\r\n",
+    b"Host: localhost\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n",
+)
+"""The handshake of a client whose trace is sampled."""
+
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 """Opcodes (RFC 6455 section 5.2)."""
 

@@ -12,7 +12,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
+from threading import Thread
 from typing import Any
 
 from benchmarks.machine import cores, pinned
@@ -47,11 +49,39 @@ class Worker:
         return json.loads(line)
 
 
+class Collector(BaseHTTPRequestHandler):
+    """Accepts spans, and drops them."""
+
+    def do_POST(self) -> None:
+        """Answer an export."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Do nothing."""
+
+
 @contextmanager
-def worker(target: Wsaas, size: int, core: int) -> Iterator[Worker]:
+def collector() -> Iterator[str]:
+    """Serve a collector in this process; yield its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def worker(target: Wsaas, chosen: Namespace, core: int) -> Iterator[Worker]:
     """Run a worker for `target` on `core`. Its hash seed is fixed, so that all of them have the same dictionaries."""
-    command = [sys.executable, "-m", "benchmarks.in_process.worker", str(target.checkout), str(size)]
+    arguments = [str(target.checkout), str(chosen.size), chosen.traces]
+    command = [sys.executable, "-m", "benchmarks.in_process.worker", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = chosen.collector
     with pinned(core):
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -64,7 +94,7 @@ def repeat(chosen: Namespace, costs: Costs) -> None:
     """Start a worker for each target, and add the fastest batch of each step to `costs`."""
     core, _ = cores()
     with ExitStack() as stack:
-        workers = {target.name: stack.enter_context(worker(target, chosen.size, core)) for target in chosen.targets}
+        workers = {target.name: stack.enter_context(worker(target, chosen, core)) for target in chosen.targets}
         for step in dict.fromkeys(step for each in workers.values() for step in each.steps):
             able = [(name, each) for name, each in workers.items() if step in each.steps]
             batches: dict[str, list[float]] = {name: [] for name, _ in able}
@@ -96,9 +126,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--times", type=int, default=2000, help="steps in a batch")
     parser.add_argument("--batches", type=int, default=10, help="in each repeat; the fastest one counts")
     parser.add_argument("--repeats", type=int, default=5, help="with new processes each time")
+    parser.add_argument(
+        "--traces",
+        choices=("off", "passed", "recorded"),
+        default="off",
+        help="passed: all clients have a sampled trace; recorded: with TRACES=on. The CPU time is that of all threads",
+    )
     chosen = parser.parse_args(arguments)
     costs: Costs = {}
-    for number in range(chosen.repeats):
-        progress(f"[{number + 1}/{chosen.repeats}]")
-        repeat(chosen, costs)
+    with collector() as chosen.collector:
+        for number in range(chosen.repeats):
+            progress(f"[{number + 1}/{chosen.repeats}]")
+            repeat(chosen, costs)
     print(table(costs, chosen.targets[0].name))

@@ -1,5 +1,6 @@
-"""Measures the code of one checkout: `python -m benchmarks.in_process.worker CHECKOUT SIZE`.
+"""Measures the code of one checkout: `python -m benchmarks.in_process.worker CHECKOUT SIZE TRACES`.
 
+`TRACES` is off, passed (all clients have a sampled trace) or recorded (their spans are exported, too).
 It prints the names of the steps that it can measure, as a JSON list. Then it reads lines with a step and a number of
 times, as a JSON list of two, and answers each with the CPU time of one step in microseconds. It ends with its stdin.
 """
@@ -14,7 +15,19 @@ from pathlib import Path
 
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, start
 from benchmarks.in_process.parts import PARTS, Step, usable
-from benchmarks.wire import HANDSHAKE, NO_CONTENT, OK, PING, close, forwarded_push, frame, push, request, text
+from benchmarks.wire import (
+    HANDSHAKE,
+    NO_CONTENT,
+    OK,
+    PING,
+    SAMPLED_HANDSHAKE,
+    close,
+    forwarded_push,
+    frame,
+    push,
+    request,
+    text,
+)
 
 SETTINGS = {"WS_TIMEOUT": "0", "KEEP_ALIVE_TIMEOUT": "3600000", "API_CONNECTION_AGE": "0"}
 """No connection ends while it is measured."""
@@ -27,9 +40,10 @@ PIPELINED = 10
 class Peers:
     """One client, the backend's connection to the REST API, and the gateway's to the backend."""
 
-    def __init__(self, gateway: InProcessGateway, client: MemoryTransport, path: str) -> None:
-        """Measure `gateway`, whose only client is at `path`."""
+    def __init__(self, gateway: InProcessGateway, client: MemoryTransport, path: str, handshake: bytes) -> None:
+        """Measure `gateway`, whose only client is at `path`. Further clients connect with `handshake`."""
         self.gateway = gateway
+        self.handshake = handshake
         self.client = client
         self.path = path
         self.api = gateway.accept()
@@ -96,7 +110,7 @@ def connect_step(peers: Peers) -> Step:
 
     def step() -> None:
         client = peers.gateway.accept()
-        client.receive(HANDSHAKE)
+        client.receive(peers.handshake)
         backend.written.clear()
         backend.receive(OK)
         client.receive(data)
@@ -161,14 +175,16 @@ def cost(step: Callable[[], object], times: int) -> float:
     return (time.process_time_ns() - begin) / times / 1000
 
 
-async def serve(loop: Loop, checkout: Path, size: int) -> None:
+async def serve(loop: Loop, checkout: Path, size: int, traces: str) -> None:
     """Answer commands until stdin ends."""
-    gateway = await start(loop, **SETTINGS)
+    recorded = {"TRACES": "on"} if traces == "recorded" else {}
+    gateway = await start(loop, **SETTINGS, **recorded)
     import wsaas  # noqa: PLC0415 - of the checkout, which is on the path only now
 
     if checkout not in Path(wsaas.__file__).parents:
         raise SystemExit(f"wsaas was imported from {wsaas.__file__}, not from {checkout}")
-    peers = Peers(gateway, *await gateway.connect())
+    handshake = HANDSHAKE if traces == "off" else SAMPLED_HANDSHAKE
+    peers = Peers(gateway, *await gateway.connect(handshake), handshake)
     check(peers, size)
     found = steps(peers, size)
     gc.collect()
@@ -180,13 +196,13 @@ async def serve(loop: Loop, checkout: Path, size: int) -> None:
         check(peers, size)
 
 
-def main(checkout: str, size: str) -> None:
+def main(checkout: str, size: str, traces: str) -> None:
     """Run the worker."""
     folder = Path(checkout).resolve()
     sys.path.insert(0, str(folder))
     loop = Loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(serve(loop, folder, int(size)))
+    loop.run_until_complete(serve(loop, folder, int(size), traces))
 
 
 if __name__ == "__main__":

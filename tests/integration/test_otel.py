@@ -127,6 +127,6 @@ async def test_each_worker_exports_its_spans(stage: Stage, collector: Collector,
         await stage.backend.wait(lambda: stage.backend.count("DELETE") == len(raws))
         assert await node.stop() == 0
     await wait_until(lambda: len(collector.named("DELETE")) == len(raws))
-    names = {attributes(span.attributes)["cloudevents.event_subject"][:8] for span in collector.named("DELETE")}
+    names = {attributes(span.attributes)["cloudevents.event_id"][:8] for span in collector.named("DELETE")}
     assert len(names) == 2
     assert len(collector.named("GET")) == len(raws)

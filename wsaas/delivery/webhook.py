@@ -43,7 +43,7 @@ FAILURE_RESULTS = {
     Failure.INVALID_RESPONSE: "invalid",
 }
 """The results that are counted, by failure."""
-TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
+_TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON, _TEXT, _BINARY = (
     f"Content-Type: {name}\r\nContent-Length: "
     for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
@@ -181,12 +181,12 @@ class Webhook:
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
                 f"Accept-Encoding: identity\r\n"
-                f"ce-specversion: 1.0\r\nce-type: {TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
+                f"ce-specversion: 1.0\r\nce-type: {_TYPES[kind]}\r\nce-source: {settings.ws_hostname.text}\r\n"
             ).encode()
-            for kind in TYPES
+            for kind in _TYPES
         }
         templated = "{id}" in self._target
-        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in TYPES}
+        self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
 
     def _start(self, kind: type[Event], target: str) -> bytes:
         return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]

@@ -1,10 +1,11 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.delivery.trace import Trace
+from wsaas.delivery.trace import RecordedTrace, Trace
 from wsaas.http.trace_context import TraceContext
 
 CONTEXT = TraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1")
@@ -49,6 +50,19 @@ def test_two_connections_of_one_trace_have_different_spans():
 @given(st.text(max_size=30), st.integers(0, 2**70))
 def test_a_span_id_is_never_zero(connection_id, number):
     assert 0 < Trace(CONTEXT, connection_id).span_id(number) < 2**64
+
+
+@pytest.mark.parametrize("context", [CONTEXT, TraceContext(f"cc-{'0' * 31}1-{'b' * 16}-00-more")])
+def test_the_lines_of_a_child_are_those_of_its_context(context):
+    for kind in (Trace, RecordedTrace):
+        trace = kind(context, ID)
+        for number in (1, 2, "end"):
+            assert trace.headers(number) == context.child(trace.span_id(number))
+
+
+def test_the_post_of_a_recorded_trace_is_a_child_too():
+    trace = RecordedTrace(CONTEXT, ID)
+    assert trace.headers(0) == CONTEXT.child(trace.span_id(0))
 
 
 def test_a_span_id_that_would_be_zero_is_one():
