@@ -98,7 +98,7 @@ def parse(traceparent: bytes, tracestate: bytes) -> TraceContext | None:
         return None
     if not (trace_id.strip(b"0") and parent_id.strip(b"0")):
         return None
-    return TraceContext(traceparent.decode(), _state(tracestate).decode())
+    return TraceContext(traceparent.decode(), _state(tracestate).decode() if tracestate else "")
 
 
 def _state(tracestate: bytes) -> bytes:
