@@ -132,8 +132,9 @@ class RecordedWebhook(WebhookWrapper):
             else:
                 span.set_attributes(result)
                 self._end(_error(outcome, verdict))
-                if isinstance(event, Opened):
-                    self._end_handshake(event, verdict)
+                if isinstance(event, Opened) and self._handshake is not None:
+                    _end_handshake(self._handshake, event, verdict)
+                    self._handshake = None
         return verdict
 
     def given_up(self, subject: Subject, event: Event, why: str) -> None:
@@ -180,21 +181,19 @@ class RecordedWebhook(WebhookWrapper):
             span.set_status(StatusCode.ERROR, error)
         span.end()
 
-    def _end_handshake(self, opened: Opened, verdict: Verdict) -> None:
-        """End the span of the handshake, with the status that the client gets."""
-        span, self._handshake = self._handshake, None
-        if span is None:
-            return
-        status = _SWITCHING_PROTOCOLS
-        if isinstance(verdict, Rejected):
-            status = verdict.error.status
-        elif isinstance(verdict, Accepted) and verdict.subprotocol not in (None, *opened.subprotocols):
-            status = _BAD_GATEWAY
-        span.set_attribute("http.response.status_code", status)
-        if status >= _SERVER_ERROR:
-            span.set_attribute("error.type", str(status))
-            span.set_status(StatusCode.ERROR)
-        span.end()
+
+def _end_handshake(span: Span, opened: Opened, verdict: Verdict) -> None:
+    """End the span of a handshake, with the status that the client gets."""
+    status = _SWITCHING_PROTOCOLS
+    if isinstance(verdict, Rejected):
+        status = verdict.error.status
+    elif isinstance(verdict, Accepted) and verdict.subprotocol not in (None, *opened.subprotocols):
+        status = _BAD_GATEWAY
+    span.set_attribute("http.response.status_code", status)
+    if status >= _SERVER_ERROR:
+        span.set_attribute("error.type", str(status))
+        span.set_status(StatusCode.ERROR)
+    span.end()
 
 
 def _parent(context: TraceContext, span_id: int, *, is_remote: bool) -> Context:
