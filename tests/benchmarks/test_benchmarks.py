@@ -600,6 +600,16 @@ def test_the_code_of_two_checkouts_is_compared_without_sockets():
         assert [row[1] for row in rows if row[0] == name] == ["wsaas", f"wsaas@{ROOT.name}"]
 
 
+@TWO_CORES
+def test_the_code_is_measured_with_recorded_traces():
+    options = ["--times=20", "--batches=2", "--repeats=1"]
+    ended = suite("micro", "--target", "wsaas", "--traces", "recorded", *options)
+    assert ended.returncode == 0, ended.stderr
+    costs = {row[0]: float(row[2].split()[0]) for row in (line.split(" | ") for line in ended.stdout.splitlines()[2:])}
+    # To record a span takes longer than everything else that a message takes.
+    assert costs["| message: frame in, PUT out, response in"] > 2 * costs["| push: PUT in, frame and response out"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
