@@ -50,6 +50,18 @@ def test_nothing_is_recorded_before_the_start_and_after_the_close():
     assert exporter.get_finished_spans() == ()
 
 
+@pytest.mark.parametrize(("share", "number"), [("0", 0), ("1", 1)])
+def test_the_sampler_of_the_variables_decides_how_much_is_recorded(monkeypatch, share, number):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
+    exporter = InMemorySpanExporter()
+    one = Recorder(exporter)
+    one.start()
+    record(one)
+    one.close()
+    assert len(exporter.get_finished_spans()) == number
+
+
 @pytest.mark.parametrize(
     ("variables", "name"),
     [
