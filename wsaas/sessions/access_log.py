@@ -60,9 +60,11 @@ def log_abandoned(info: ConnectionInfo) -> None:
 
 
 def _with_client(fields: dict[str, object], info: ConnectionInfo) -> dict[str, object]:
-    """Add what identifies the client. A field that not every connection has, such as a trace, goes at the end."""
+    """Add what identifies the client, and its trace if it has one."""
     fields["remote_address"] = info.remote_address
     fields["path"] = _path(info.path)
+    if info.trace_id is not None:
+        fields["trace_id"] = info.trace_id
     return fields
 
 

@@ -1,5 +1,7 @@
 """The access log: when there is a line, and what it says."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.fakes import (
@@ -16,6 +18,7 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.errors import BadRequest, Unauthorized
 from wsaas.events import Message, Reason
+from wsaas.http.trace_context import TraceContext
 from wsaas.sessions.access_log import MAX_PATH, log_refused_at_once
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.opening_handshake import OpeningHandshake
@@ -30,11 +33,11 @@ CLIENT = {"remote_address": "192.0.2.7", "path": "/room"}
 class Rig:
     """A session whose handshake waits for the backend."""
 
-    def __init__(self, **values):
+    def __init__(self, trace=None, **values):
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
         services = make_services(make_settings(**values), self.clock, self.webhook, FakeSessionListener(), NoJournal())
-        handshake = make_handshake()
+        handshake = replace(make_handshake(), trace=trace)
         info = ConnectionInfo(ID, "localhost:8080", handshake, "192.0.2.7", self.clock)
         self.session = Session(services, info, handshake)
         OpeningHandshake(services, self.session, handshake, FakePendingClient()).start()
@@ -117,6 +120,13 @@ def test_a_handshake_whose_client_goes_away_is_one_line(logged):
     rig.session.lost()
     rig.webhook.answer(OK)
     assert logged() == [{"event": "abandoned", "id": ID, "duration_ms": 100, **CLIENT}]
+
+
+def test_the_trace_of_a_handshake_is_in_its_line(logged):
+    trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
+    Rig(trace).enter().session.lost()
+    Rig(trace).session.lost()
+    assert [line["trace_id"] for line in logged()] == ["a" * 32] * 2
 
 
 def test_the_access_log_can_be_switched_off(logged):
