@@ -1,7 +1,5 @@
 """The HTTP server of the demo: the webhook of the chat, the page, and the live traffic for the page."""
 
-import base64
-import hashlib
 import ipaddress
 import json
 import re
@@ -10,17 +8,17 @@ import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
-from importlib import resources
 from socketserver import TCPServer
 from urllib.parse import parse_qs, urlsplit
 
 from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
 from wsaas.demo.cluster import Cluster
 from wsaas.demo.traffic import Request, Traffic
+from wsaas.web.page import load
 
 WEBHOOK = "/websocket"
 NODE_ACTION = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
-PAGE_PARTS = ("style.css", "nodes.css", "clients.js", "nodes.js", "traffic.js", "start.js")
+POLICY = "default-src 'none'; {sources}; connect-src 'self' ws: wss:; img-src 'self' data:; form-action 'none'"
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -41,7 +39,7 @@ class DemoServer(ThreadingHTTPServer):
         self.chat = Chat(cluster.through_any_node(send) if cluster else send)
         self.cluster = cluster
         self.config = {"gateway": gateway, **(cluster.describe() if cluster else {})}
-        self.page = load_page()
+        self.page = load("wsaas.demo", "web")
         super().__init__((host, port), DemoHandler)
 
     def server_bind(self) -> None:
@@ -107,7 +105,7 @@ class DemoHandler(Webhook):
         url = urlsplit(self.path)
         match url.path:
             case "/":
-                self.send("text/html; charset=utf-8", self.server.page)
+                self.send("text/html; charset=utf-8", self.server.page.html)
             case "/config":
                 self.send("application/json", json.dumps(self.server.config).encode())
             case "/nodes" if self.server.cluster:
@@ -124,7 +122,7 @@ class DemoHandler(Webhook):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", content_security_policy(body))
+        self.send_header("Content-Security-Policy", POLICY.format(sources=self.server.page.sources))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
@@ -145,15 +143,6 @@ class DemoHandler(Webhook):
             self.wfile.flush()
 
 
-def load_page() -> bytes:
-    """Return the page, with its style and its script inside."""
-    folder = resources.files("wsaas.demo").joinpath("web")
-    page = folder.joinpath("page.html").read_text("utf-8")
-    for name in PAGE_PARTS:
-        page = page.replace(f"/* {name} */\n", folder.joinpath(name).read_text("utf-8"))
-    return page.encode()
-
-
 def is_loopback(host: str) -> bool:
     """Return whether a Host header names the loopback interface."""
     name, _, port = host.lower().rpartition(":")
@@ -165,13 +154,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def content_security_policy(page: bytes) -> str:
-    """Return a policy that only allows the page's own script and style, its server and WebSockets."""
-    allowed = ["default-src 'none'", "connect-src 'self' ws: wss:", "img-src 'self'", "form-action 'none'"]
-    for tag in ("script", "style"):
-        inside = page.partition(f"<{tag}>".encode())[2].partition(f"</{tag}>".encode())[0]
-        digest = base64.b64encode(hashlib.sha256(inside).digest()).decode()
-        allowed.append(f"{tag}-src 'sha256-{digest}'")
-    return "; ".join(allowed)

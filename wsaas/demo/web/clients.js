@@ -1,49 +1,3 @@
-"use strict";
-
-// ---- small helpers. All text goes in as text: nothing that a client says can become markup.
-
-const $ = (id) => document.getElementById(id);
-
-function el(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-function parsed(text) {
-  try { return JSON.parse(text); } catch { return undefined; }
-}
-
-function stuckToBottom(list, change) {
-  const stuck = list.scrollTop + list.clientHeight > list.scrollHeight - 40;
-  change();
-  if (stuck) list.scrollTop = list.scrollHeight;
-}
-
-let noticeTimer;
-function notice(text) {
-  $("notice").textContent = text;
-  $("notice").classList.add("on");
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => $("notice").classList.remove("on"), 1600);
-}
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    notice("Copied. Paste it into a terminal.");
-  } catch {
-    prompt("Copy this:", text);
-  }
-}
-
-function copyButton(text, label, what) {
-  const button = el("button", { type: "button", className: "tiny", textContent: label, title: text });
-  button.setAttribute("aria-label", what);
-  button.addEventListener("click", () => copy(text));
-  return button;
-}
-
 function flash(wire) {
   wire.classList.add("live");
   requestAnimationFrame(() => setTimeout(() => wire.classList.remove("live"), 60));
@@ -52,11 +6,10 @@ function flash(wire) {
 // ---- who is who. A client is known by its ws_uri; the POST that announced it tells its name.
 
 const known = new Map();  // ws_uri → {name, path, hue, groups}
-const HUES = [265, 155, 45, 320, 205, 15, 110, 290, 80, 180];
 
 function color(element, ws_uri) {
   const { hue } = known.get(ws_uri) ?? {};
-  if (hue !== undefined) element.style.setProperty("--hue", `oklch(var(--light) var(--chroma) ${hue})`);
+  if (hue !== undefined) element.style.setProperty("--hue", hueColor(hue));
 }
 
 function meet(exchange) {
