@@ -9,6 +9,7 @@ import orjson
 
 from wsaas.errors import HTTPError
 from wsaas.http.request import Request
+from wsaas.http.streamed import StreamedResponse
 
 
 class OutgoingResponse:
@@ -74,6 +75,16 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
     is_without_body = response.status == HTTPStatus.NOT_MODIFIED or (request is not None and request.method == b"HEAD")
     body = b"" if is_without_body else response.body
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+def serialize_streamed(response: StreamedResponse, at: float, request: Request) -> bytes:
+    """Serialize the head of a streamed `response` to `request`. `at`: see `serialize`."""
+    head = [_STATUS_LINES[OK.status], _date(int(at)), f"Content-Type: {response.content_type}"]
+    head += [f"{name}: {value}" for name, value in response.headers]
+    head.append("Transfer-Encoding: chunked" if request.version == "1.1" else "Connection: close")
+    if request.version == "1.1" and not request.keep_alive:
+        head.append("Connection: close")
+    return "\r\n".join([*head, "", ""]).encode("latin-1")
 
 
 @lru_cache(maxsize=1)

@@ -31,6 +31,10 @@ class DeferrableProtocol(asyncio.Protocol, ABC):
         """
 
     @abstractmethod
+    def go_on(self, request: Request, serialized: bytes, data: bytes, *, is_write_paused: bool, is_last: bool) -> None:
+        """Send `serialized`, the rest of the response to `request`, then handle `data` (see `continue_with`)."""
+
+    @abstractmethod
     def check_deadline(self, now: float) -> None:
         """See `HasDeadline`."""
 

@@ -8,10 +8,12 @@ from wsaas.errors import HTTPError
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import BODY, CLOSED, HEAD, RejectedRequest, Request
 from wsaas.http.serialize import OK, OutgoingResponse, serialize, serialize_ok
+from wsaas.http.streamed import StreamedResponse
 from wsaas.run_queue import SLICE_S
 from wsaas.transport.deferring import DeferringProtocol
 from wsaas.transport.http_connection import AT_NEXT_CHECK, HttpConnection
 from wsaas.transport.site import Site
+from wsaas.transport.streaming import StreamingProtocol
 from wsaas.websocket.handshake import is_handshake
 
 MAX_BATCH: Final = 32
@@ -72,8 +74,8 @@ class HttpProtocol(HttpConnection):
             if response is OK:
                 self._transport.write(serialize_ok(int(self._site.context.clock.wall())))
                 self._deadline = AT_NEXT_CHECK
-            elif isinstance(response, DeferredResponse):
-                self._defer(push, response)
+            elif not isinstance(response, OutgoingResponse):
+                self._begin_answer(push, response)
             else:
                 self._transport.write(serialize(response, self._site.context.clock.wall(), push))
                 self._deadline = AT_NEXT_CHECK
@@ -128,12 +130,16 @@ class HttpProtocol(HttpConnection):
         self, request: Request, response: OutgoingResponse, data: bytes, *, is_write_paused: bool, is_last: bool
     ) -> None:
         """Send the deferred `response` to `request`, then serve `data`, which was buffered meanwhile."""
+        serialized = serialize(response, self._site.context.clock.wall(), request)
+        self.go_on(request, serialized, data, is_write_paused=is_write_paused, is_last=is_last)
+
+    def go_on(self, request: Request, serialized: bytes, data: bytes, *, is_write_paused: bool, is_last: bool) -> None:
+        """Send the rest of the response to `request`, then serve `data`, which was buffered meanwhile."""
         self._deadline = AT_NEXT_CHECK
         self._is_first = False
         self._is_half_closed |= is_last
         self._is_write_paused = is_write_paused
         self._parser.receive(data)
-        serialized = serialize(response, self._site.context.clock.wall(), request)
         if self._parser.phase is CLOSED or not request.keep_alive:
             self._end(serialized)
             if self._is_half_closed:
@@ -180,10 +186,10 @@ class HttpProtocol(HttpConnection):
                 answer = self._site.answer(item, self)
                 if not self._is_authorized and isinstance(item, Request | RejectedRequest):
                     self._note_authorized(item if isinstance(item, Request) else item.request)
-                if isinstance(answer, DeferredResponse):
+                if not isinstance(answer, bytes):
                     if responses:
                         self._transport.write(b"".join(responses))
-                    self._defer(cast(Request, item), answer)
+                    self._begin_answer(cast(Request, item), answer)
                     return TAKEN_OVER
                 responses.append(answer)
             if len(responses) == MAX_BATCH or len(responses[-1]) >= LARGE_RESPONSE or timer() >= end:
@@ -207,6 +213,14 @@ class HttpProtocol(HttpConnection):
         self._site.context.timeouts.discard(self)
         opening.start()
         return True
+
+    def _begin_answer(self, request: Request, response: DeferredResponse | StreamedResponse) -> None:
+        """Answer nothing else until the `response` is complete."""
+        if isinstance(response, DeferredResponse):
+            self._defer(request, response)
+        else:
+            self._deadline = math.inf
+            StreamingProtocol(self._site.context, self._transport, self, request, response).start()
 
     def _defer(self, request: Request, response: DeferredResponse) -> None:
         """Answer nothing else until the `response` is there."""

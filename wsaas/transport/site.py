@@ -9,6 +9,7 @@ from wsaas.errors import Forbidden, HTTPError, NotFound, Unavailable
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Item, RejectedRequest, Request
 from wsaas.http.serialize import OutgoingResponse, error_response, serialize
+from wsaas.http.streamed import StreamedResponse
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 from wsaas.sessions.access_log import log_refused_at_once
@@ -55,7 +56,7 @@ class Site:
         """Return whether `request` is an authorized REST request, so that its connection is not counted as a client."""
         return self.api is not None and not self._lost_upgrade(request) and self.api.authorizes(request)
 
-    def answer(self, item: Item, connection: Connection) -> bytes | DeferredResponse:
+    def answer(self, item: Item, connection: Connection) -> bytes | DeferredResponse | StreamedResponse:
         """Return the response to an `item` of the parser of `connection` that is not a handshake."""
         if isinstance(item, bytes):
             return item
@@ -76,7 +77,7 @@ class Site:
             response = error_response(item.error)
         else:
             response = self._server_options if request.target == b"*" else self.respond_to_path(request)
-        if isinstance(response, DeferredResponse):
+        if not isinstance(response, OutgoingResponse):
             return response
         return serialize(response, self.context.clock.wall(), request)
 
@@ -109,7 +110,7 @@ class Site:
             raise
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
-        return OpeningHandshake(registry.services, session, accepted, client)
+        return registry.open_handshake(registry.services, session, accepted, client)
 
     def _note_refusal(self, error: HTTPError, remote_address: str, request: Request) -> None:
         """Count and log a handshake that is answered with `error`."""
