@@ -416,6 +416,12 @@ class FakeConnection(ClientConnection):
     def resume(self):
         self.calls.append("resume")
 
+    def watch(self, _recorder):
+        self.calls.append("watch")
+
+    def unwatch(self):
+        self.calls.append("unwatch")
+
 
 class FakePendingClient(PendingClient):
     """A client in its handshake. `accepted`: its subprotocol and first frames; `refused`: the error that it got."""

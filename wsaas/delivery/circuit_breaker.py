@@ -145,6 +145,11 @@ class CircuitBreaker:
         """Return how many deliveries are queued."""
         return len(self._untried) + len(self._retries)
 
+    @property
+    def not_closed_since(self) -> float | None:
+        """When the breaker left CLOSED (monotonic seconds), None while it is closed."""
+        return None if self.state is CLOSED else self._left_closed_at
+
     def unreachable_for(self, now: float) -> float:
         """Return for how many seconds the breaker has been OPEN; 0 in other states."""
         return now - self._opened_at if self.state is OPEN else 0.0

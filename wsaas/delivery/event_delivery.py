@@ -19,7 +19,7 @@ from wsaas.delivery.outbox_state import (
 from wsaas.delivery.retries import NO_RETRIES, Retries
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
-from wsaas.delivery.webhook import Subject
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Closed, Disconnect, Event, Message, Opened, Reason
 from wsaas.log import about, logger
 
@@ -95,6 +95,15 @@ class EventDelivery:
         if self.state is DELAYED:
             self._timer.cancel()
             self._end_delay()
+
+    def use_webhook(self, webhook: Webhook) -> None:
+        """Send later requests through `webhook`. It has the circuit breaker and the counters of the one before."""
+        self._webhook = webhook
+
+    @property
+    def retry_due(self) -> float | None:
+        """When the current event is sent again (monotonic seconds), None if that is not known."""
+        return self._retries.due if self.state is BACKING_OFF else None
 
     # What the circuit breaker and the webhook call (see `webhook.Delivery`).
 

@@ -17,15 +17,17 @@ _MAX_DOUBLINGS = 16
 class Retries:
     """The failed attempts to deliver one event, and the window (seconds) in which it is retried.
 
+    `due`: when the next attempt is made (monotonic seconds), once `delay` was called.
     `failures`: attempts that failed after something was sent, so that the backend may have seen the event.
     """
 
-    __slots__ = ("_deadline", "_window", "failures")
+    __slots__ = ("_deadline", "_window", "due", "failures")
 
     def __init__(self, window: float, now: float, failures: int = 0) -> None:
         """Begin the window `now` (monotonic seconds)."""
         self._deadline = now + window
         self._window = window
+        self.due = now
         self.failures = failures
 
     def is_overdue(self, now: float, unreachable_s: float) -> bool:
@@ -44,7 +46,10 @@ class Retries:
         """
         bound = min(MAX_RETRY_DELAY_S, FIRST_RETRY_DELAY_S * 2 ** min(self.failures, _MAX_DOUBLINGS))
         delay = max(random.uniform(0, bound), least)  # noqa: S311 - no secret
-        return min(delay, self._deadline - now) if self.failures else delay
+        if self.failures:
+            delay = min(delay, self._deadline - now)
+        self.due = now + delay
+        return delay
 
     def explain(self, why: str) -> str:
         """Return `why` and the number of failed attempts, for the log."""

@@ -94,6 +94,10 @@ class Delivery(QueuedDelivery, Protocol):
     def subject(self) -> Subject:
         """The connection."""
 
+    @property
+    def retry_due(self) -> float | None:
+        """When the event is sent again (monotonic seconds), None if that is not known."""
+
     def judged(self, verdict: Verdict) -> None:
         """Act on the answer to the event."""
 
@@ -101,12 +105,27 @@ class Delivery(QueuedDelivery, Protocol):
         """Do what `judged` does with `DELIVERED`, for a message."""
 
 
-class _EventExchange(Exchange):
+def event_body(event: Event) -> bytes:
+    """Return the body of the request for `event`."""
+    if isinstance(event, Message):
+        return event.data
+    return connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
+
+
+def content_type(event: Event) -> str:
+    """Return the line with the `Content-Type` for `event`, and the start of the line with the `Content-Length`."""
+    if isinstance(event, Message):
+        return _TEXT if event.text else _BINARY
+    return _JSON
+
+
+class EventExchange(Exchange):
     """The request of one event. Passes its outcome to the circuit breaker and, as a verdict, to the delivery."""
 
     __slots__ = ("_delivery", "_event", "_is_direct", "_webhook")
 
     def __init__(self, webhook: "Webhook", delivery: Delivery, event: Event, is_direct: bool) -> None:
+        """Send `event` of `delivery`. `is_direct`: see `Webhook.call`."""
         # Sets the attributes of the base class without calling it, as this is done for each message.
         self.request = webhook.request(delivery.subject, event)
         self.wait_timeout, self.retried = webhook.waits[type(event)]
@@ -118,9 +137,11 @@ class _EventExchange(Exchange):
         self._webhook = webhook
 
     def explain(self, detail: str, advice: str) -> None:
+        """Pass on what is known about a failure."""
         self._webhook.explain(detail, advice)
 
     def answered(self, outcome: Outcome) -> None:
+        """Report the outcome."""
         delivery, webhook = self._delivery, self._webhook
         webhook.breaker.observe(delivery, outcome)
         # The outbox may have been abandoned meanwhile.
@@ -196,7 +217,7 @@ class Webhook:
 
         `is_direct`: it is a message that was just received, and that has not waited.
         """
-        self._pool.send(_EventExchange(self, delivery, event, is_direct))
+        self._pool.send(EventExchange(self, delivery, event, is_direct))
 
     def traced(self, subject: Subject) -> "Webhook":  # noqa: ARG002 - `tracing` needs it
         """Return the webhook for the events of a connection with a trace."""
@@ -212,14 +233,9 @@ class Webhook:
         """Count the `outcome` of a request, which `took` so many seconds."""
         counters = self.counters
         requests = counters.requests[type(event)]
-        if isinstance(verdict, (Accepted, Delivered)):
-            result = "ok"
-            if isinstance(event, Message):
-                counters.delayed.observe(max(0.0, self._wall() - event.at))
-        elif isinstance(outcome, Failure):
-            result = FAILURE_RESULTS[outcome]
-        else:
-            result = "refused" if _is_refusal(outcome, verdict) else "error"
+        result = result_of(outcome, verdict)
+        if result == "ok" and isinstance(event, Message):
+            counters.delayed.observe(max(0.0, self._wall() - event.at))
         requests.results[result] += 1
         if not isinstance(outcome, Failure) or outcome not in UNSENT:
             requests.durations.observe(took)
@@ -315,6 +331,15 @@ class Webhook:
             return max(0.0, moment.timestamp() - self._wall())
         except (ValueError, OverflowError):
             return 0.0
+
+
+def result_of(outcome: Outcome, verdict: Verdict) -> str:
+    """Return the result that is counted: one of `RESULTS`."""
+    if isinstance(verdict, (Accepted, Delivered)):
+        return "ok"
+    if isinstance(outcome, Failure):
+        return FAILURE_RESULTS[outcome]
+    return "refused" if _is_refusal(outcome, verdict) else "error"
 
 
 def _is_refusal(response: Response, verdict: Verdict) -> bool:

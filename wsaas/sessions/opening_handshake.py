@@ -11,9 +11,10 @@ from wsaas.log import about
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 from wsaas.sessions.access_log import log_refused
-from wsaas.sessions.ports import NoConnection, PendingClient
+from wsaas.sessions.ports import ConnectionRecorder, NoConnection, PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.sessions.session_state import CONNECTING
+from wsaas.sessions.watched_client import WatchedClient
 from wsaas.websocket.handshake import Handshake, select_subprotocol
 
 SWITCHING_PROTOCOLS: Final = 101
@@ -63,6 +64,15 @@ class OpeningHandshake(NoConnection, OutboxListener):
         if services.settings.access_log:
             log_refused(error, self._session.info, services.clock.now())
         self._pending_client.refuse(error)
+
+    def watch(self, recorder: ConnectionRecorder) -> None:
+        """Report to `recorder` how the handshake is answered, and let it watch the connection from the 101 on."""
+        self._pending_client = WatchedClient(self._pending_client, recorder)
+
+    def unwatch(self) -> None:
+        """Report nothing any more."""
+        if isinstance(self._pending_client, WatchedClient):
+            self._pending_client = self._pending_client.client
 
     # What the journal and the outbox call.
 

@@ -3,6 +3,23 @@
 from typing import Protocol
 
 from wsaas.errors import HTTPError
+from wsaas.websocket.frames import Received
+
+
+class ConnectionRecorder(Protocol):
+    """Records what happens on the connection of a watched client."""
+
+    def accepted(self, subprotocol: str | None) -> None:
+        """The client was sent its 101."""
+
+    def refused(self, error: HTTPError) -> None:
+        """The handshake was answered with `error`."""
+
+    def received(self, received: Received) -> None:
+        """The client sent a message or a control frame, or broke the protocol."""
+
+    def sent(self, data: bytes) -> None:
+        """Complete frames were written to the client."""
 
 
 class PendingClient(Protocol):
@@ -34,6 +51,12 @@ class FrameTransport(Protocol):
 
 class ClientConnection(Protocol):
     """The socket of an accepted client."""
+
+    def watch(self, recorder: ConnectionRecorder) -> None:
+        """Report to `recorder` what is received and sent. The caller calls `Session.attach` next."""
+
+    def unwatch(self) -> None:
+        """Report nothing any more. The caller calls `Session.attach` next."""
 
     @property
     def transport(self) -> FrameTransport:
@@ -92,6 +115,12 @@ class NoConnection:
         """Do nothing."""
 
     def resume(self) -> None:
+        """Do nothing."""
+
+    def watch(self, recorder: ConnectionRecorder) -> None:
+        """Do nothing."""
+
+    def unwatch(self) -> None:
         """Do nothing."""
 
 

@@ -10,6 +10,7 @@ from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN, State
+from wsaas.sessions.watched_client import WatchedEncoder
 from wsaas.websocket.frames import Encoder
 
 MAX_NAMED: Final = 1000
@@ -62,7 +63,8 @@ class SharedMessage(dict[Encoder, bytes]):
 
     def __missing__(self, encode: Encoder) -> bytes:
         """Make the frame of an encoder when it is first used. Finding it again takes no call in Python."""
-        frame = self[encode] = encode(self.opcode, self.data)
+        make = encode.shared if isinstance(encode, WatchedEncoder) else encode
+        frame = self[encode] = make(self.opcode, self.data)
         return frame
 
 

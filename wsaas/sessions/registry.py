@@ -18,6 +18,8 @@ from wsaas.sessions.address_limit import AddressLimit, SharedAddressLimit
 from wsaas.sessions.client_limit import ClientLimit, SharedClientLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups
+from wsaas.sessions.opening_handshake import OpeningHandshake
+from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
@@ -36,6 +38,9 @@ IDS_PER_BATCH = 64
 ID_LENGTH = PREFIX_LENGTH + RANDOM_LENGTH
 
 ID_FORM = re.compile(r"[A-Za-z0-9_-]{30}")
+
+PushRecorder = Callable[[str, int, str], None]
+"""Called with the method of a request for a `ws_uri`, and the status and code of its answer."""
 
 
 class Registry:
@@ -76,6 +81,13 @@ class Registry:
         self.prefix = draw_prefix()
         self.node = settings.ws_hostname.text
         self.started_at = clock.wall()
+        self.open_handshake: Callable[[Services, Session, Handshake, PendingClient], OpeningHandshake] = (
+            OpeningHandshake
+        )
+        """Makes the opening handshake of a new session. Replaced while the next handshakes are watched."""
+        self.push_recorders: dict[str, PushRecorder] = {}
+        """What records requests for the `ws_uri` of watched connections, by id. Pushes that were sent are seen where
+        their frames are written."""
         self.is_paused = False
         """Whether no client is admitted for the moment."""
         self._live: dict[str, Session] = {}
@@ -159,6 +171,12 @@ class Registry:
     def remembered(self, connection_id: str) -> Session | None:
         """Return the session with an id, also if its client has disconnected; None if it has finished."""
         return self._live.get(connection_id) or self._ending.get(connection_id)
+
+    def record_push(self, connection_id: str, method: str, status: int, code: str) -> None:
+        """Report a request for a `ws_uri` if the connection is watched."""
+        recorder = self.push_recorders.get(connection_id)
+        if recorder is not None:
+            recorder(method, status, code)
 
     def change_prefix(self) -> None:
         """Use another prefix for the ids of later connections, as if they were held by another process."""

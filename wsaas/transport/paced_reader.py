@@ -5,11 +5,14 @@ from abc import ABC, abstractmethod
 
 from wsaas.events import Message, Reason
 from wsaas.run_queue import SLICE_S
+from wsaas.sessions.ports import ConnectionRecorder
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import CONSUMER, MEMORY, NOT_PAUSED, TURN, PauseReason, PauseReasons
+from wsaas.transport.watched_transport import WatchedTransport
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
+from wsaas.websocket.watched_decoder import WatchedDecoder
 
 MAX_READ_SIZE = 256 * 1024
 """Maximum number of bytes that the event loop reads from a socket at once."""
@@ -66,6 +69,17 @@ class PacedReader(asyncio.Protocol, ABC):
         self._paused_by -= {CONSUMER}
         self._read_frames()
         self._resume_transport()
+
+    def watch(self, recorder: ConnectionRecorder) -> None:
+        """Report to `recorder` what is received and sent. The caller calls `Session.attach` next."""
+        self._frames = WatchedDecoder(self._frames, recorder.received)
+        self._transport = WatchedTransport(self._transport, recorder.sent)
+
+    def unwatch(self) -> None:
+        """Report nothing any more. The caller calls `Session.attach` next."""
+        frames, transport = self._frames, self._transport
+        if isinstance(frames, WatchedDecoder) and isinstance(transport, WatchedTransport):
+            self._frames, self._transport = frames.decoder, transport.transport
 
     # Reading.
 

@@ -58,6 +58,10 @@ class FakeDelivery(Delivery):
     def untried(self):
         return True
 
+    @property
+    def retry_due(self):
+        return None
+
     def attempt(self):
         return True
 

@@ -1,0 +1,161 @@
+"""The webhook of watched connections: sends the same requests, and reports them and their answers.
+
+`ReplayWebhook` makes the requests that somebody sends again from the console, outside the order of all others.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from wsaas.clock import rfc3339
+from wsaas.delivery.pool import Exchange, Outcome, Pool
+from wsaas.delivery.verdicts import Verdict
+from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, content_type, event_body, result_of
+from wsaas.events import Event
+from wsaas.settings import Settings
+
+
+class RequestRecorder(Protocol):
+    """Records the requests to the backend about one connection."""
+
+    def requested(self, event: Event, request: bytes, subject: Subject) -> int:
+        """A request was made; return which attempt for this event it is."""
+
+    def answered(self, event: Event, attempt: int, outcome: Outcome, answer: "Answer") -> None:
+        """The outcome is about to be judged."""
+
+    def judged(self, result: str, retry_due: float | None) -> None:
+        """The answer reported last was acted on. `retry_due`: when the request is sent again (monotonic seconds)."""
+
+
+class Answer:
+    """What else is known about an outcome. `took`: seconds; `detail`: of a failure."""
+
+    __slots__ = ("detail", "took")
+
+    def __init__(self, took: float, detail: str) -> None:
+        """Keep the values."""
+        self.detail = detail
+        self.took = took
+
+
+class Replayed(NamedTuple):
+    """An event that is sent again, for the time `number`."""
+
+    event: Event
+    subject: Subject
+    number: int
+
+
+class WatchedWebhook(Webhook):
+    """A webhook with the parts of `webhook`. `recorders`: of the watched connections, by id."""
+
+    def __init__(self, settings: Settings, pool: Pool, webhook: Webhook, wall: Callable[[], float]) -> None:
+        """Send through `pool`."""
+        super().__init__(settings, pool, webhook.breaker, wall, webhook.counters)
+        self.signer = webhook.signer
+        self.recorders: dict[str, RequestRecorder] = {}
+        self.verdict: Verdict | None = None
+        """The verdict of the answer that is handled, None for a usual one."""
+
+    def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:
+        """Send `event`, and report it."""
+        recorder = self.recorders.get(delivery.connection_id)
+        if recorder is None:
+            # Not watched any more.
+            super().call(delivery, event, is_direct)
+        else:
+            self._pool.send(WatchedExchange(self, delivery, event, is_direct, recorder))
+
+    def judge(self, event: Event, outcome: Outcome) -> Verdict:
+        """Return the verdict, and keep it."""
+        self.verdict = super().judge(event, outcome)
+        return self.verdict
+
+
+class WatchedExchange(EventExchange):
+    """The request of one event of a watched connection."""
+
+    __slots__ = ("_attempt", "_detail", "_recorder", "_watched")
+
+    def __init__(
+        self, webhook: WatchedWebhook, delivery: Delivery, event: Event, is_direct: bool, recorder: RequestRecorder
+    ) -> None:
+        """Report to `recorder`."""
+        super().__init__(webhook, delivery, event, is_direct)
+        self._attempt = recorder.requested(event, self.request, delivery.subject)
+        self._detail = ""
+        self._recorder = recorder
+        self._watched = webhook
+
+    def explain(self, detail: str, advice: str) -> None:
+        """Keep what is known about a failure."""
+        super().explain(detail, advice)
+        self._detail = detail
+
+    def answered(self, outcome: Outcome) -> None:
+        """Report the outcome, and what followed."""
+        webhook, delivery = self._watched, self._delivery
+        self._recorder.answered(self._event, self._attempt, outcome, Answer(self.took, self._detail))
+        webhook.verdict = None
+        try:
+            super().answered(outcome)
+        finally:
+            verdict = webhook.verdict
+            result = "ok" if verdict is None else result_of(outcome, verdict)
+            self._recorder.judged(result, delivery.retry_due)
+
+
+class ReplayWebhook(Webhook):
+    """Sends events again, with requests that are marked as replayed and have another `ce-id`."""
+
+    def __init__(self, settings: Settings, pool: Pool, webhook: Webhook, wall: Callable[[], float]) -> None:
+        """Send through `pool`, signed as by `webhook`."""
+        super().__init__(settings, pool, webhook.breaker, wall)
+        self.signer = webhook.signer
+
+    def replay(self, replayed: Replayed, exchange: "ReplayExchange") -> None:
+        """Send a request once more, outside of any order."""
+        exchange.request = self.replayed(replayed)
+        exchange.wait_timeout = self.timeout
+        self._pool.send(exchange)
+
+    def replayed(self, replayed: Replayed) -> bytes:
+        """Return what `request` returns for an event, but for the `ce-id`, the signature, and the mark."""
+        subject, event = replayed.subject, replayed.event
+        event_id = f"{subject.id}:{event.number}:replay-{replayed.number}"
+        body = event_body(event)
+        kind = type(event)
+        fields = {
+            **({} if subject.authorization is None else {"Authorization": subject.authorization.decode("latin-1")}),
+            "Ws-Replay": "1",
+            "Ws-Uri": subject.ws_uri,
+            "ce-subject": subject.id,
+            **({} if subject.context is None else {"Ws-Context": subject.context}),
+            "ce-id": event_id,
+            "ce-time": rfc3339(event.at),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode("latin-1")
+        if self.signer is not None:
+            lines += self.signer.lines(event_id.encode(), self._wall(), body)
+        start = self._start(kind, self._target.replace("{id}", subject.id))
+        return b"%b%b%b%d\r\n\r\n%b" % (start, lines, content_type(event).encode(), len(body), body)
+
+
+class ReplayExchange(Exchange):
+    """A request outside of any order. `done` is called with its outcome and, after a failure, what is known of it."""
+
+    __slots__ = ("_detail", "_done")
+
+    def __init__(self, done: Callable[[Outcome, Answer], None]) -> None:
+        """Start without a request."""
+        super().__init__(b"", 0.0, retried=False)
+        self._detail = ""
+        self._done = done
+
+    def explain(self, detail: str, advice: str) -> None:  # noqa: ARG002 - see `Exchange`
+        """Keep what is known about a failure."""
+        self._detail = detail
+
+    def answered(self, outcome: Outcome) -> None:
+        """Report the outcome."""
+        self._done(outcome, Answer(self.took, self._detail))

@@ -1,0 +1,64 @@
+"""What the console shows of headers, queries and bodies: never a credential."""
+
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any, Final
+
+from wsaas.log.redaction import hide_secrets
+
+MASK: Final = "•••"
+"""Stands for the value of a header that is a credential."""
+
+_SECRET_HEADERS: Final = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "webhook-signature"}
+)
+
+MAX_SHOWN_SUBPROTOCOL: Final = 40
+"""Characters of the name of a subprotocol. A longer one is probably a token: pages can send it in no other header."""
+
+
+def mask_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return `headers` without credentials."""
+    return [(name, mask_header(name, value)) for name, value in headers]
+
+
+def mask_header(name: str, value: str) -> str:
+    """Return the `value` of the header `name` without credentials."""
+    lower = name.lower()
+    if lower in _SECRET_HEADERS:
+        return MASK
+    if lower == "sec-websocket-protocol":
+        return ", ".join(mask_subprotocol(each.strip()) for each in value.split(","))
+    start = f"{lower}: "
+    return hide_secrets(start + value).removeprefix(start)
+
+
+def mask_subprotocol(name: str) -> str:
+    """Return the name of a subprotocol, unless it looks like a token."""
+    is_secret = len(name) > MAX_SHOWN_SUBPROTOCOL or name.lower().startswith(("bearer", "token"))
+    return MASK if is_secret else name
+
+
+def mask_query(query: str) -> str:
+    """Return a query without the values of parameters whose names say that they are secret."""
+    return hide_secrets(query)
+
+
+def mask_target(target: str) -> str:
+    """Return the target of a request with its query masked."""
+    path, mark, query = target.partition("?")
+    return path + mark + mask_query(query)
+
+
+def show_body(data: bytes, size: int, *, is_text: bool) -> dict[str, Any]:
+    """Return the JSON for the first bytes of a body. `size`: of it all. `is_text`: show it as text if possible."""
+    is_truncated = len(data) < size
+    fields = {"size": size, "truncated": is_truncated}
+    if is_text:
+        try:
+            return {"text": data.decode(), **fields}
+        except UnicodeDecodeError as error:
+            # A character may have been cut in two.
+            if is_truncated and error.end == len(data):
+                return {"text": data[: error.start].decode(), **fields}
+    return {"base64": b64encode(data).decode(), **fields}
