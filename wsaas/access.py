@@ -170,6 +170,18 @@ def is_unspecified_host(host: str) -> bool:
         return False
 
 
+def from_own_page(headers: Mapping[bytes, bytes], *, has_tls: bool) -> bool:
+    """Return whether a browser sent this request for a page of this gateway, or no browser sent it.
+
+    The page has the origin of the request's `Host` then, with https if the gateway, or a proxy in front of it, has TLS.
+    """
+    origin, host = headers.get(b"origin"), headers.get(b"host", b"").lower()
+    schemes = (b"https://",) if has_tls else (b"https://", b"http://")
+    if origin is not None and origin.lower() not in [scheme + host for scheme in schemes]:
+        return False
+    return headers.get(b"sec-fetch-site", b"none").lower() in {b"same-origin", b"none"}
+
+
 def from_web_page(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether a browser sent this request for a page of another site (RFC 6454, Fetch Metadata)."""
     return b"origin" in headers or headers.get(b"sec-fetch-site", b"").lower() == b"cross-site"

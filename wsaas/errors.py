@@ -145,6 +145,13 @@ class TooManyRequests(HTTPError):
     code = "TOO_MANY_REQUESTS"
 
 
+class TooManyViewers(HTTPError):
+    """As many viewers of the console follow connections as there may be."""
+
+    status = 429
+    code = "TOO_MANY_VIEWERS"
+
+
 class HeadTooLarge(HTTPError):
     """A request head over the limit."""
 

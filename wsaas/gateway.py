@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsaas.api.api import Api
+from wsaas.api.console.console import Console
 from wsaas.clock import Clock
 from wsaas.cluster.peer_link import LinkServices
+from wsaas.cluster.router import Router
 from wsaas.cluster.view import ClusterView
 from wsaas.counters import Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Limits, Pool
+from wsaas.delivery.watched_webhook import ReplayWebhook, WatchedWebhook
 from wsaas.delivery.webhook import Webhook
 from wsaas.gauges import Gauges
 from wsaas.journals import Journals
@@ -42,6 +45,7 @@ from wsaas.transport.listener import is_this_machine
 from wsaas.transport.peering import Peering
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
+from wsaas.watching.watcher import Watcher
 from wsaas.worker_place import WorkerPlace
 
 if TYPE_CHECKING:
@@ -93,11 +97,21 @@ class Gateway:
         self._peering = Peering(loop, LinkServices(self._clock, run_queue), self._registry, view, self._certificates)
         self.peers, self.nodes = self._peering.peers, self._peering.nodes
         self._metrics = OwnMetrics(counters, self.statistics, _shared_rows(place))
-        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, memory.check
+        self._watcher = Watcher(
+            self._registry, self._clock, lambda: WatchedWebhook(settings, self._pool, webhook, self._clock.wall)
+        )
+        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, memory.check, self._watcher.sweep
         more = GcScheduler(lambda: len(self._timeouts)).collect_if_due, throttle.log_due, self._metrics.store
         self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs, *more, lag=counters.loop_lag)
         self._fan_out = FanOutQueue(run_queue, settings.max_publishes, counters)
-        api = Api(settings, self._registry, self._fan_out, self._peering.router, view, metrics=self._metrics)
+        self._console = Console(
+            self._registry,
+            self._watcher,
+            self._metrics,
+            run_queue,
+            lambda: ReplayWebhook(settings, self._pool, webhook, self._clock.wall),
+        )
+        api = self._api(self._peering.router, view)
         limits = memory, self._registry.addresses
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, *limits, counters)
         table = ConnectionTable(self._budget, self._timeouts.__len__)
@@ -118,6 +132,14 @@ class Gateway:
         """The sessions of the node, by connection id."""
         return self._registry
 
+    def _api(
+        self, router: Router | None = None, view: ClusterView | None = None, settings: Settings | None = None
+    ) -> Api:
+        """Return the REST API, by default that for the other processes of the node."""
+        settings = settings or self._settings
+        console = self._console if settings.console else None
+        return Api(settings, self._registry, self._fan_out, router, view, metrics=self._metrics, console=console)
+
     def statistics(self) -> Statistics:
         """Return the gauges of the process."""
         return self._gauges.read()
@@ -129,8 +151,7 @@ class Gateway:
         """
         path = str(folder / f"{self._registry.prefix}.sock")
         settings = private_settings(self._settings, path)
-        api = Api(settings, self._registry, self._fan_out, metrics=self._metrics)
-        await self._listeners.start_private(path, api)
+        await self._listeners.start_private(path, self._api(settings=settings))
         return path
 
     async def start(self) -> None:
@@ -242,6 +263,7 @@ class Gateway:
     async def close(self) -> None:
         """Close everything at once. `drain` does this, too."""
         self._listeners.close()
+        self._watcher.stop()
         self._fan_out.stop()
         self._timeouts.stop()
         self._breaker.stop()

@@ -116,6 +116,9 @@ class ListenerSettings:
         "File with the value of `CONTROL_TOKEN`, one token per line. Reloaded on SIGHUP",
         unset=None,
     )
+    console: bool = setting(
+        setting_types.switch, "on", "`off` removes the [console](console.md), the page at `/console` of the REST API"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

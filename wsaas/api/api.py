@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from wsaas.api import health
 from wsaas.api.authorization import Authorization
 from wsaas.api.connections import connection_resource
+from wsaas.api.console.console import Console
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
 from wsaas.api.listing import Lists
@@ -43,10 +44,12 @@ class Api:
         view: ClusterView | None = None,
         *,
         metrics: OwnMetrics | None = None,
+        console: Console | None = None,
     ) -> None:
         """Serve the connections that `router` finds; by default, all connections of `registry`.
 
-        `view`: of the cluster, if there is one. `metrics`: of this process, to serve `/metrics`.
+        `view`: of the cluster, if there is one. `metrics`: of this process, to serve `/metrics`. `console`: to
+        serve `/console`.
         """
         router = router or LocalRouter(registry)
         self._find = router.find
@@ -77,6 +80,7 @@ class Api:
             *_group_routes(groups, optional),
             Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
             *([Route(rb"/metrics", {b"GET": MetricsResource(metrics, router).get})] if metrics else []),
+            *(console.routes(connection, router, optional) if console else ()),
             Route(rb"/openapi.json", {b"GET": OpenApiResource(settings).get}),
             Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
             Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
@@ -125,8 +129,13 @@ class Api:
 
         A request for a public path proves nothing.
         """
-        found = self._match(_decode_path(request.target))
-        return (found is None or not found[0].is_public) and self._authorization.allows(request)
+        try:
+            route, _ = self._route(request)
+        except NotFound:
+            return True
+        except HTTPError:
+            return False
+        return not route.is_public
 
     def _find_peer(self, request: Request, connection_id: str) -> Peer | None:
         """Return the peer for `connection_id`, or None if the routes have to answer `request`."""
@@ -142,10 +151,10 @@ class Api:
         Authorization is checked first: a caller without it cannot tell whether a path exists.
         """
         found = self._match(_decode_path(request.target))
-        if found is None or not found[0].is_public:
-            self._authorization.check(request)
         if found is None:
+            self._authorization.check(request)
             raise NotFound("No such path.")
+        found[0].check(self._authorization, request)
         return found
 
     def _match(self, path: bytes) -> tuple[Route, tuple[str, ...]] | None:

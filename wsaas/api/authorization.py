@@ -1,10 +1,15 @@
 """Who may use the REST API: bearer tokens, client certificates, and protection from web pages."""
 
-from wsaas.access import HostCheck, from_web_page
+from typing import Final
+
+from wsaas.access import HostCheck, from_own_page, from_web_page
 from wsaas.api.bearer_tokens import BearerTokens
-from wsaas.errors import Forbidden, HTTPError, Unauthorized
+from wsaas.errors import Forbidden, Unauthorized
+from wsaas.http.headers import Headers
 from wsaas.http.request import Request
 from wsaas.settings import Settings, control_address
+
+_OF_WEB_PAGE: Final = Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
 
 
 class Authorization:
@@ -18,7 +23,7 @@ class Authorization:
     browsers add, needs no further `check`. Empty if a token is required.
     """
 
-    __slots__ = ("_has_proof", "_hosts", "_needs_token", "known_hosts", "tokens")
+    __slots__ = ("_has_proof", "_has_tls", "_hosts", "_needs_token", "known_hosts", "tokens")
 
     def __init__(self, settings: Settings) -> None:
         """Require the credentials that `settings` ask for."""
@@ -27,6 +32,7 @@ class Authorization:
         self._hosts = HostCheck(
             (settings.ws_hostname.host, address.host, node.host if node else ""), any_host=bool(address.path)
         )
+        self._has_tls = bool(settings.tls_cert)
         self._needs_token = bool(settings.control_token)
         # Filled by `check`, which looks at the Host only if neither a token nor a certificate is required.
         self.known_hosts = self._hosts.known
@@ -36,28 +42,37 @@ class Authorization:
         """Raise `Unauthorized` if a required token is missing or wrong, `Forbidden` if a web page may be the sender."""
         headers = request.headers
         if self._needs_token:
-            if not self.tokens.accept(headers.get(b"authorization")):
-                raise Unauthorized(
-                    "The header Authorization: Bearer <CONTROL_TOKEN> is required.", ("WWW-Authenticate", "Bearer")
-                )
+            self._check_token(headers)
         elif not self._has_proof:
             if from_web_page(headers):
-                raise Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
-            if not self._hosts.allow(headers.get(b"host")):
-                raise Forbidden(
-                    "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
-                )
+                raise _OF_WEB_PAGE.with_traceback(None)
+            self.check_host(request)
+
+    def check_own_page(self, request: Request) -> None:
+        """Do what `check` does, but let requests of a page of this gateway through."""
+        headers = request.headers
+        if self._needs_token:
+            self._check_token(headers)
+        elif not self._has_proof:
+            self.check_host(request)
+            if not from_own_page(headers, has_tls=self._has_tls):
+                raise _OF_WEB_PAGE.with_traceback(None)
+
+    def check_host(self, request: Request) -> None:
+        """Raise `Forbidden` if nothing proves who the caller is, and the `Host` is not known."""
+        if not self._has_proof and not self._hosts.allow(request.headers.get(b"host")):
+            raise Forbidden(
+                "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
+            )
+
+    def _check_token(self, headers: Headers) -> None:
+        if not self.tokens.accept(headers.get(b"authorization")):
+            raise Unauthorized(
+                "The header Authorization: Bearer <CONTROL_TOKEN> is required.", ("WWW-Authenticate", "Bearer")
+            )
 
     def check_again(self, request: Request) -> None:
         """Do what `check` does, faster for a request with a `Host` that it has accepted before."""
         headers = request.headers
         if headers.get(b"host") not in self.known_hosts or b"origin" in headers or b"sec-fetch-site" in headers:
             self.check(request)
-
-    def allows(self, request: Request) -> bool:
-        """Return whether `check` accepts `request`."""
-        try:
-            self.check(request)
-        except HTTPError:
-            return False
-        return True

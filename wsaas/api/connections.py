@@ -118,6 +118,7 @@ class ConnectionResource:
             raise too_large(MAX_CLOSE_BODY)
         code, reason = read_close(request.body)
         session.close(Reason.BACKEND_CLOSED, code, reason)
+        self._registry.record_push(connection_id, "DELETE", OK.status, "OK")
         return OK
 
     def get(self, request: Request, connection_id: str) -> Response:
@@ -129,6 +130,7 @@ class ConnectionResource:
 
     def _refused(self, error: HTTPError, request: Request, connection_id: str) -> None:
         """Count a push that was not sent, and log it if the backend has to slow down or is being traced."""
+        self._registry.record_push(connection_id, "PUT", error.status, error.code)
         self._registry.services.counters.refused_pushes[_RESULTS.get(type(error), "rejected")] += 1
         line = "%s/%s: a push was refused with %d: %s%s"
         values = self._registry.node, connection_id, error.status, error.message, _trace(request)

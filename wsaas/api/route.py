@@ -3,15 +3,24 @@
 import re
 from collections.abc import Callable, Mapping
 
+from wsaas.api.authorization import Authorization
 from wsaas.errors import MethodNotAllowed
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse
+from wsaas.http.streamed import StreamedResponse
 
-Response = OutgoingResponse | DeferredResponse
+Response = OutgoingResponse | DeferredResponse | StreamedResponse
 
 Handler = Callable[..., Response]
 """Called with the request and each group of the path's pattern, as text. Raises an `HTTPError` to refuse a request."""
+
+Check = Callable[[Authorization, Request], None]
+"""Raises `Unauthorized` or `Forbidden` for a request that is not allowed."""
+
+
+def _allow(_authorization: Authorization, _request: Request) -> None:
+    """Let everybody through."""
 
 
 def no_body(_request: Request, *_names: str) -> int:
@@ -25,10 +34,10 @@ class Route:
     `methods`: the handler of each method; a route with a GET also has a HEAD, with the same handler.
     `body_limit`: called with the arguments of a handler as soon as the head is complete; see `http.request.BodyLimit`.
     By default, the body is discarded, and the handler gets an empty one.
-    `is_public`: no authorization is needed.
+    `is_public`: everybody may use it. `check`: authorizes a request, by default as the REST API does.
     """
 
-    __slots__ = ("_allow", "body_limit", "is_public", "methods", "pattern")
+    __slots__ = ("_allow", "body_limit", "check", "is_public", "methods", "pattern")
 
     def __init__(
         self,
@@ -37,6 +46,7 @@ class Route:
         body_limit: Callable[..., int] = no_body,
         *,
         is_public: bool = False,
+        check: Check | None = None,
     ) -> None:
         """Serve decoded paths that fully match `pattern`."""
         self.methods = dict(methods)
@@ -44,6 +54,7 @@ class Route:
             self.methods[b"HEAD"] = methods[b"GET"]
         self._allow = ", ".join(method.decode() for method in self.methods)
         self.body_limit = body_limit
+        self.check: Check = check or (_allow if is_public else Authorization.check)
         self.is_public = is_public
         self.pattern = re.compile(pattern)
 

@@ -1,0 +1,66 @@
+"""The stream of one viewer, in the format of server-sent events (WHATWG HTML section 9.2)."""
+
+from typing import Final
+
+import orjson
+
+from wsaas.clock import Clock
+from wsaas.http.streamed import Sink, StreamedResponse
+from wsaas.watching.watcher import Follower, Watcher
+
+KEEP_ALIVE_S: Final = 15.0
+"""Seconds without an event after which a comment is sent, so that proxies do not close the stream."""
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+
+def sse(kind: str, data: bytes, seq: int = 0) -> bytes:
+    """Return one server-sent event. `seq`: its id, 0 for none."""
+    start = b"id: %d\n" % seq if seq else b""
+    return b"%bevent: %b\ndata: %b\n\n" % (start, kind.encode(), data)
+
+
+def lost_event(count: int) -> bytes:
+    """Return the event that tells a viewer how many it has missed."""
+    return sse("lost", orjson.dumps({"kind": "lost", "count": count}))
+
+
+class ViewerStream(StreamedResponse, Follower):
+    """The stream of one viewer. It never waits for a viewer: the events that a slow one misses are counted for it."""
+
+    headers = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
+
+    def __init__(self, watcher: Watcher, clock: Clock) -> None:
+        """Start without a sink. `watcher`: tells about news, through the methods of a `Follower`."""
+        self._clock = clock
+        self._sink: Sink | None = None
+        self._watcher = watcher
+        self._written_at = clock.now()
+
+    def resume(self) -> None:
+        """The viewer reads again."""
+        self.advance()
+
+    def cancel(self) -> None:
+        """The viewer left, or the node is stopping."""
+        self._sink = None
+        self._watcher.leave(self)
+
+    def check(self, now: float) -> None:
+        """Send a comment if nothing was sent for a while."""
+        if now - self._written_at >= KEEP_ALIVE_S:
+            self._write(KEEP_ALIVE)
+
+    def advance(self) -> None:
+        """Send what is new."""
+
+    def _write(self, data: bytes) -> None:
+        if self._sink is not None and not self._sink.is_full:
+            self._written_at = self._clock.now()
+            self._sink.write(data)
+
+    def _end(self) -> None:
+        sink, self._sink = self._sink, None
+        self._watcher.leave(self)
+        if sink is not None:
+            sink.end()
