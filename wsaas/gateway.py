@@ -14,7 +14,6 @@ from wsaas.cluster.view import ClusterView
 from wsaas.counters import Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Limits, Pool
-from wsaas.delivery.watched_webhook import ReplayWebhook, WatchedWebhook
 from wsaas.delivery.webhook import Webhook
 from wsaas.gauges import Gauges
 from wsaas.journals import Journals
@@ -45,7 +44,6 @@ from wsaas.transport.listener import is_this_machine
 from wsaas.transport.peering import Peering
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
-from wsaas.watching.watcher import Watcher
 from wsaas.worker_place import WorkerPlace
 
 if TYPE_CHECKING:
@@ -72,8 +70,7 @@ class Gateway:
         self._place = place
         self._settings = settings
         self._clock = Clock(loop)
-        self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._budget = divide_descriptors(descriptors.hard_limit(), settings.api_connections)
         self._certificates = Certificates(settings)
         self._connector = Connector(loop, _backend(settings, self._certificates))
@@ -97,20 +94,11 @@ class Gateway:
         self._peering = Peering(loop, LinkServices(self._clock, run_queue), self._registry, view, self._certificates)
         self.peers, self.nodes = self._peering.peers, self._peering.nodes
         self._metrics = OwnMetrics(counters, self.statistics, _shared_rows(place))
-        self._watcher = Watcher(
-            self._registry, self._clock, lambda: WatchedWebhook(settings, self._pool, webhook, self._clock.wall)
-        )
-        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, memory.check, self._watcher.sweep
+        self._console = Console(self._registry, self._pool, self._metrics, run_queue)
+        jobs = self._pool.sweep, self._breaker.sweep, self._peering.sweep, memory.check, self._console.watcher.sweep
         more = GcScheduler(lambda: len(self._timeouts)).collect_if_due, throttle.log_due, self._metrics.store
         self._timeouts = Timeouts(self._clock, check_interval(settings), *jobs, *more, lag=counters.loop_lag)
         self._fan_out = FanOutQueue(run_queue, settings.max_publishes, counters)
-        self._console = Console(
-            self._registry,
-            self._watcher,
-            self._metrics,
-            run_queue,
-            lambda: ReplayWebhook(settings, self._pool, webhook, self._clock.wall),
-        )
         api = self._api(self._peering.router, view)
         limits = memory, self._registry.addresses
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, *limits, counters)
@@ -263,7 +251,7 @@ class Gateway:
     async def close(self) -> None:
         """Close everything at once. `drain` does this, too."""
         self._listeners.close()
-        self._watcher.stop()
+        self._console.watcher.stop()
         self._fan_out.stop()
         self._timeouts.stop()
         self._breaker.stop()

@@ -117,7 +117,7 @@ class ListenerSettings:
         unset=None,
     )
     console: bool = setting(
-        setting_types.switch, "on", "`off` removes the [console](console.md), the page at `/console` of the REST API"
+        setting_types.switch, "on", "`off` removes the page `/console` of the REST API, the [console](console.md)"
     )
 
 

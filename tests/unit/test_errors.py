@@ -21,6 +21,7 @@ ERRORS = [
     (errors.UpgradeRequired, 426, "UPGRADE_REQUIRED"),
     (errors.SlowClient, 429, "SLOW_CLIENT"),
     (errors.TooManyRequests, 429, "TOO_MANY_REQUESTS"),
+    (errors.TooManyViewers, 429, "TOO_MANY_VIEWERS"),
     (errors.HeadTooLarge, 431, "HEAD_TOO_LARGE"),
     (errors.Unsupported, 501, "NOT_IMPLEMENTED"),
     (errors.BadGateway, 502, "BAD_GATEWAY"),

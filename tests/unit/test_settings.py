@@ -99,6 +99,7 @@ def test_defaults_are_those_of_the_contract():
         control_listen=None,
         control_token=(),
         control_token_file=None,
+        console=True,
         api_secret=(),
         api_secret_file=None,
         max_connections_per_address=0,

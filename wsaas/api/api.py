@@ -48,8 +48,7 @@ class Api:
     ) -> None:
         """Serve the connections that `router` finds; by default, all connections of `registry`.
 
-        `view`: of the cluster, if there is one. `metrics`: of this process, to serve `/metrics`. `console`: to
-        serve `/console`.
+        `view`: of the cluster, if there is one. `metrics`, `console`: of this process, if they are served.
         """
         router = router or LocalRouter(registry)
         self._find = router.find
@@ -78,12 +77,9 @@ class Api:
             Route(rb"/connections", {b"GET": lists.connections, b"PUT": groups.publish_to_all}, groups.body_limit),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             *_group_routes(groups, optional),
-            Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
             *([Route(rb"/metrics", {b"GET": MetricsResource(metrics, router).get})] if metrics else []),
             *(console.routes(connection, router, optional) if console else ()),
-            Route(rb"/openapi.json", {b"GET": OpenApiResource(settings).get}),
-            Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
-            Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
+            *_node_routes(settings, registry, router, view),
         )
         self._fixed = _fixed_paths(self.routes, path)
         self._patterns = [route for route in self.routes if route.pattern.groups]
@@ -186,6 +182,16 @@ def _group_routes(groups: GroupResource, prefix: bytes) -> tuple[Route, ...]:
             rb"%b/groups/([^/]*)/connections/(%b)" % (prefix, ID_FORM.pattern.encode()),
             {b"PUT": groups.join, b"DELETE": groups.leave},
         ),
+    )
+
+
+def _node_routes(settings: Settings, registry: Registry, router: Router, view: ClusterView | None) -> tuple[Route, ...]:
+    """Return the routes about the node and its API."""
+    return (
+        Route(rb"/nodes", {b"GET": NodesResource(registry, router, view).get}),
+        Route(rb"/openapi.json", {b"GET": OpenApiResource(settings).get}),
+        Route(rb"/healthz", {b"GET": health.is_alive}, is_public=True),
+        Route(rb"/readyz", {b"GET": partial(health.is_ready, registry, view)}, is_public=True),
     )
 
 

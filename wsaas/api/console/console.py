@@ -1,7 +1,7 @@
 """The routes of the console."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from wsaas.api.authorization import Authorization
@@ -13,35 +13,45 @@ from wsaas.api.console.replay import ReplayResource
 from wsaas.api.console.streams import StreamResource
 from wsaas.api.route import Route
 from wsaas.cluster.router import Router
-from wsaas.delivery.watched_webhook import ReplayWebhook
+from wsaas.delivery.pool import Pool
+from wsaas.delivery.watched_webhook import ReplayWebhook, WatchedWebhook
+from wsaas.delivery.webhook import Webhook
 from wsaas.metrics.own import OwnMetrics
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.registry import ID_FORM, Registry
+from wsaas.settings import Settings
 from wsaas.watching.watcher import Watcher
 
 _ID: Final = ID_FORM.pattern.encode()
 
 
-@dataclass(frozen=True, slots=True)
 class Console:
-    """What the console shows, and `make_replay`: what sends requests again, made when it is first needed."""
+    """What the console of a process shows. `watcher`: the connections that are watched for it."""
 
-    registry: Registry
-    watcher: Watcher
-    metrics: OwnMetrics
-    run_queue: RunQueue
-    make_replay: Callable[[], ReplayWebhook]
+    __slots__ = ("_metrics", "_pool", "_registry", "_run_queue", "watcher")
+
+    def __init__(self, registry: Registry, pool: Pool, metrics: OwnMetrics, run_queue: RunQueue) -> None:
+        """Show the connections of `registry`, whose requests go through `pool`."""
+        self._metrics = metrics
+        self._pool = pool
+        self._registry = registry
+        self._run_queue = run_queue
+        self.watcher = Watcher(registry, registry.services.clock, partial(WatchedWebhook, *self._of_webhook()))
+
+    def _of_webhook(self) -> tuple[Settings, Pool, Webhook, Callable[[], float]]:
+        services = self._registry.services
+        return services.settings, self._pool, services.webhook, services.clock.wall
 
     def routes(self, connection: ConnectionResource, router: Router, prefix: bytes) -> tuple[Route, ...]:
         """Return the routes for an API that finds connections with `router`.
 
         `connection`: carries out what is done to a connection. `prefix`: a pattern for what may stand before the path.
         """
-        registry, watcher = self.registry, self.watcher
-        node = NodeResource(registry, self.metrics, router)
-        connections = ConsoleConnections(registry, self.metrics, router, self.run_queue)
+        registry, watcher = self._registry, self.watcher
+        node = NodeResource(registry, self._metrics, router)
+        connections = ConsoleConnections(registry, self._metrics, router, self._run_queue)
         streams = StreamResource(registry, watcher, connections, router)
-        replay = ReplayResource(registry, watcher, router, self.make_replay)
+        replay = ReplayResource(registry, watcher, router, partial(ReplayWebhook, *self._of_webhook()))
         start = rb"%b/console/api/connections/(%b)" % (prefix, _ID)
         own = Authorization.check_own_page
         return (
