@@ -105,7 +105,15 @@ def check_headers(described: Mapping[str, Any], headers: Mapping[str, str]) -> N
 
 
 def check_webhook(method: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Raise unless a request to the backend is described. `headers`: by names in lower case."""
+    """Raise unless a request to the backend is described. `headers`: by names in lower case.
+
+    One that is replayed from the console has another `ce-id`, and a mark.
+    """
+    if headers.get("ws-replay") == "1":
+        event, mark, _ = headers["ce-id"].rpartition(":replay-")
+        assert mark
+        unmarked = {name: value for name, value in headers.items() if name != "ws-replay"}
+        headers = {name: event if name in {"ce-id", "webhook-id"} else value for name, value in unmarked.items()}
     operation = DOCUMENT["webhooks"][_WEBHOOKS[method]][method.lower()]
     parameters = {each["name"].lower(): each for each in map(resolve, operation["parameters"])}
     for name, value in headers.items():
