@@ -16,6 +16,7 @@ from wsaas.delivery.watched_webhook import Answer
 from wsaas.delivery.webhook import Subject, event_body
 from wsaas.errors import HTTPError
 from wsaas.events import Event, Message, Opened
+from wsaas.http.response import Response
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.watching.events import Body, ConnectBody, HeaderPairs, Query, RequestHead, Target, WatchedEvent
@@ -62,6 +63,7 @@ class Recorder:
         "_encoded",
         "_event",
         "_is_acting",
+        "_is_closing",
         "_is_finished",
         "_is_paused",
         "_on_event",
@@ -78,8 +80,8 @@ class Recorder:
         self._clock = clock
         self._encoded: list[_Encoded] = []
         self._event: Event = _NO_EVENT
-        # Whether an answer of the backend is acted on: what is sent then is a reply.
-        self._is_acting = False
+        # Whether an answer of the backend is acted on: what is sent then is a reply, perhaps with a Close.
+        self._is_acting = self._is_closing = False
         self._is_finished = False
         self._is_paused = False
         self._on_event = on_event
@@ -206,6 +208,7 @@ class Recorder:
         """The outcome of a request is about to be judged."""
         self.look()
         self._is_acting = True
+        self._is_closing = isinstance(outcome, Response) and b"ws-close" in outcome.headers
         fields = {
             "ce_id": f"{self.session.id}:{event.number}",
             "attempt": attempt,
@@ -217,7 +220,7 @@ class Recorder:
 
     def judged(self, result: str, retry_due: float | None) -> None:
         """The answer reported last was acted on."""
-        self._is_acting = False
+        self._is_acting = self._is_closing = False
         if self._answer is not None:
             self._answer.fields["result"] = result
             if retry_due is not None:
@@ -251,7 +254,7 @@ class Recorder:
         if opcode == frames.CLOSE:
             close = frames.read_close(payload)
             if isinstance(close, Close):
-                self._close("out", close, len(payload), "reply" if self._is_acting else "gateway")
+                self._close("out", close, len(payload), "reply" if self._is_closing else "gateway")
         elif opcode & frames.CONTROL:
             self._frame("out", opcode, payload, "gateway")
         else:
