@@ -1,12 +1,10 @@
 """The console of one process shows the connections of all workers of the node, and of all nodes of the cluster."""
 
-import asyncio
-
 import pytest
 
 from tests.support.console import ask, stream, watching
 from tests.support.stage import Node, Stage
-from tests.support.waiting import with_timeout
+from tests.support.waiting import wait_until, with_timeout
 from wsaas.sessions.opening_handshake import OpeningHandshake
 
 
@@ -70,8 +68,8 @@ async def test_the_next_connects_are_those_of_all_workers(stage: Stage) -> None:
     async with stream(first, "connects/events?count=3&path=/x") as viewer:
         await viewer.next()
         # The other worker knows of the stream after its first answer.
-        while second.gateway.sessions.open_handshake is OpeningHandshake:
-            await asyncio.sleep(0.01)
+        registry = second.gateway.sessions
+        await wait_until(lambda: registry.open_handshake is not OpeningHandshake, "the other worker to know the stream")
         client, far = await second.admit("/x")
         await viewer.until("state", connection=far, state="OPEN")
         await client.close()
@@ -84,8 +82,7 @@ async def test_the_next_connects_are_those_of_all_workers(stage: Stage) -> None:
         await client.close()
         await viewer.until("end", connection=last)
         assert unwanted not in {event["connection"] for event in viewer.events[1:]}
-    while second.gateway.sessions.open_handshake is not OpeningHandshake:
-        await asyncio.sleep(0.05)
+    await wait_until(lambda: registry.open_handshake is OpeningHandshake, "the other worker to forget the stream")
 
 
 async def test_the_numbers_are_those_of_all_workers(stage: Stage) -> None:
