@@ -47,7 +47,7 @@ class Client {
     this.again = el("button", { type: "button", className: "tiny", textContent: "Reconnect", hidden: true });
     this.close = el("button", { type: "button", className: "tiny", textContent: "Close" });
     this.remove = el("button", { type: "button", className: "tiny", textContent: "Remove", hidden: true });
-    this.log = el("ol", { className: "log", tabIndex: 0 });
+    this.log = el("div", { className: "log", tabIndex: 0 });
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-label", `What ${this.name} received`);
     this.input = el("input", { autocomplete: "off", placeholder: this.path === "/echo" ? "Say something to yourself" : `Speak as ${this.name}` });
@@ -158,7 +158,7 @@ class Client {
 
   line(kind, who, text, tag) {
     stuckToBottom(this.log, () => {
-      const item = el("li", { className: kind.startsWith("event") ? kind : "" });
+      const item = el("p", { className: kind.startsWith("event") ? kind : "" });
       if (tag) item.append(el("span", { className: "tag", textContent: tag }));
       if (who) item.append(el("span", { className: `who ${kind}`, textContent: who }));
       item.append(String(text));
