@@ -77,8 +77,8 @@ SCREENS: dict[str, Callable[[FakeConsole, "Page"], None]] = {
 def take(browser: "Browser", screen: str, width: int, theme: str) -> bytes:
     """Return a screenshot as PNG."""
     with FakeConsole().running() as console:
-        scheme = "dark" if theme == "dark" else "light"
-        page = browser.new_page(viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme)
+        page = browser.new_page(viewport={"width": width, "height": SIZES[width]})
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
         SCREENS[screen](console, page)
         if width < NARROW:
             # Not `full_page`: what is outside of the window is not drawn.

@@ -1,5 +1,6 @@
 """axe-core finds no violation on any screen, in both themes, on wide and narrow screens."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +33,12 @@ def overflow(page: "Page") -> int:
 @pytest.fixture(
     params=[(width, theme) for width in WIDTHS for theme in THEMES], ids=lambda each: f"{each[0]}-{each[1]}"
 )
-def page(browser: "Browser", request: pytest.FixtureRequest) -> "Page":
+def page(browser: "Browser", request: pytest.FixtureRequest) -> Iterator["Page"]:
     """A tab of each size and theme. The policy of the page does not hold for what axe adds."""
     width, theme = request.param
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=theme, bypass_csp=True)
-    request.addfinalizer(page.close)
-    return page
+    yield page
+    page.close()
 
 
 def test_node(page: "Page", console: FakeConsole) -> None:

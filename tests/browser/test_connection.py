@@ -8,6 +8,8 @@ import pytest
 from tests.browser import stories
 from tests.support.fake_console import FakeConsole, binary_body, connection, text_body
 
+JOINED = '{"type": "joined", "nick": "ada", "room": "lobby", "members": ["ada", "grace", "alan"]}'
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -42,7 +44,7 @@ def test_each_step_is_an_arrow_with_a_short_text(page: "Page", chat: str) -> Non
         "backend to gateway: 200 in 1.7 ms",
         "gateway to client: 101 open compressed",
         "open",
-        'gateway to client: text "{"type": "joined", "nick": "ada", "room": "lobby", "members": ["ada", "grace", "… publish',
+        f'gateway to client: text "{JOINED[:80]}… publish',
         'client to gateway: text "hello, everybody"',
         "gateway to backend: PUT message 16 B",
         "backend to gateway: 200 in 1.7 ms",
@@ -61,7 +63,8 @@ def test_each_step_is_an_arrow_with_a_short_text(page: "Page", chat: str) -> Non
     assert "room=lobby&nick=ada" in page.inner_text(".facts")
 
 
-def test_the_details_of_a_request_have_its_answer(page: "Page", chat: str) -> None:
+@pytest.mark.usefixtures("chat")
+def test_the_details_of_a_request_have_its_answer(page: "Page") -> None:
     page.click("text=POST connect")
     details = page.inner_text("#details")
     assert "POST /websocket?token=•••" in details
@@ -87,7 +90,8 @@ def test_binary_and_truncated_bodies_are_shown_as_such(page: "Page", console: Fa
     assert page.inner_text("#details pre") == '{"a": "it is cut'
 
 
-def test_the_keyboard_moves_through_the_events_and_closes_the_details(page: "Page", chat: str) -> None:
+@pytest.mark.usefixtures("chat")
+def test_the_keyboard_moves_through_the_events_and_closes_the_details(page: "Page") -> None:
     page.focus("#clear")
     page.keyboard.press("Tab")
     page.keyboard.press("End")

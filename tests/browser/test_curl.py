@@ -117,7 +117,7 @@ def test_a_secret_is_a_variable(page: "Page", console: FakeConsole, backend: Ech
     request = {
         "headers": headers,
         "body": text_body("x"),
-        "target": "/websocket?a=[1]&token=•••&b=it's&access_token=•••",
+        "target": "/websocket?a=[1]&token=•••&b=it's&access_token=(hidden)",
     }
     (command,) = copied(page, console, backend, [request])
     variables = {
@@ -164,22 +164,22 @@ def pushed(page: "Page", text: str, kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "expected"),
+    ("written", "expected"),
     [
-        ("it's\tfine", "text", ("text/plain", b"it's\tfine")),
-        ('{"a": 1}', "json", ("application/json", b'{"a": 1}')),
-        ("AAEC /w==", "binary", ("application/octet-stream", b"\x00\x01\x02\xff")),
+        (("it's\tfine", "text"), ("text/plain", b"it's\tfine")),
+        (('{"a": 1}', "json"), ("application/json", b'{"a": 1}')),
+        (("AAEC /w==", "binary"), ("application/octet-stream", b"\x00\x01\x02\xff")),
     ],
 )
 def test_a_push_that_is_written_can_be_copied_with_the_token_as_a_variable(
-    page: "Page", console: FakeConsole, backend: EchoServer, text: str, kind: str, expected: tuple[str, bytes]
+    page: "Page", console: FakeConsole, backend: EchoServer, written: tuple[str, str], expected: tuple[str, bytes]
 ) -> None:
     console.token = "s3cret"
     known = connection(1)
     console.connections = [{**known, "ws_uri": f"127.0.0.1:{backend.server_port}/{known['id']}"}]
     page.goto(f"{console.url}#token=s3cret&/connection/{known['id']}")
     page.wait_for_selector(".facts:has-text('open')")
-    command = pushed(page, text, kind)
+    command = pushed(page, *written)
     assert "s3cret" not in command
     received = run(command, backend, CONTROL_TOKEN="other")
     assert received.target == f"/{known['id']}"

@@ -19,6 +19,7 @@ from tests.support.stage import Stage, load_settings
 from tests.support.waiting import TIMEOUT_S
 from wsaas.cli import backend_process, dev
 from wsaas.cli.command_options import ClientOptions, DevOptions
+from wsaas.cli.console_url import console_url
 from wsaas.cli.main import main
 from wsaas.log import output
 from wsaas.settings import Settings, load
@@ -146,6 +147,7 @@ def test_both_run_and_one_ctrl_c_ends_both_after_the_deletes(script: str) -> Non
         running.read_until("gateway | ")
         assert running.read_until("clients ") == f"  clients  ws://127.0.0.1:{port}/any/path\n"
         running.read_until(f"backend  {uri}")
+        running.read_until(f"console  http://127.0.0.1:{port}/console")
         running.read_until("Ctrl-C ends both.")
         client = connect_client(port)
         running.read_until("backend | POST")
@@ -433,6 +435,23 @@ def test_the_greeting_says_where_clients_connect(chosen: dict[str, str], url: st
         "  Ctrl-C ends both.",
     ]
     assert "  console  http://localhost:8080/console\n" in dev.greeting(settings, "http://localhost:8080/console")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "url"),
+    [
+        ({}, "http://localhost:8080/console"),
+        ({"ws_hostname": "gateway.test:8080"}, "http://localhost:8080/console"),
+        ({"control_listen": "127.0.0.1:8081"}, "http://127.0.0.1:8081/console"),
+        ({"control_listen": "0.0.0.0:8081", "control_token": "x" * 32}, "http://localhost:8081/console"),
+        ({"listen": "[::1]:8080"}, "http://[::1]:8080/console"),
+        ({"tls_cert": "/cert", "tls_key": "/key"}, "https://localhost:8080/console"),
+        ({"listen": "unix:/run/x"}, ""),
+        ({"console": "off"}, ""),
+    ],
+)
+def test_the_console_is_where_rest_requests_are_served(chosen: dict[str, str], url: str) -> None:
+    assert console_url(load({"api_uri": "localhost:8000/hook", **chosen}, {})) == url
 
 
 async def test_a_quick_check_prints_what_is_wrong(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:

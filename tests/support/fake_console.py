@@ -1,6 +1,6 @@
 """A gateway that only has a console: it serves the page, answers its requests, and tells the stories that a test wants.
 
-It speaks the interface of `/console/api`, and runs on a thread, as Playwright's synchronous API occupies that of the test.
+It runs on a thread of its own, as Playwright's synchronous API occupies that of the test.
 """
 
 import asyncio

@@ -15,6 +15,7 @@ from wsaas.check.report import Finding, Report, Status, secrets_of
 from wsaas.check.run import check
 from wsaas.cli.backend_process import NOT_EXECUTABLE, NOT_FOUND, BackendProcess
 from wsaas.cli.command_options import DevOptions
+from wsaas.cli.console_url import console_url
 from wsaas.cli.ports import free_port
 from wsaas.cli.signals import signal_handlers
 from wsaas.delivery.journal import JournalError
@@ -114,7 +115,7 @@ class Development:
             except (SettingError, OSError, JournalError) as error:
                 return report_start_failure(error)
             gc_scheduler.stop_full_collections()
-            log.announce(greeting(self._chosen))
+            log.announce(greeting(self._chosen, console_url(self._chosen)))
             return await self._serve(self._gateway, ended)
         return self._report_end(ended)
 
@@ -157,16 +158,16 @@ class Development:
             task.result()
 
 
-def greeting(chosen: Settings, console_url: str = "") -> str:
-    """Return what is printed when both listen. `console_url`: of the page that shows what happens, if there is one."""
+def greeting(chosen: Settings, console: str = "") -> str:
+    """Return what is printed when both listen. `console`: URL of the page that shows what happens, if there is one."""
     address = listen_address(chosen)
     clients = f"localhost:{address.port}" if not (address.host or address.path) else str(address)
     rows = [
         ("clients", f"{'wss' if chosen.tls_cert else 'ws'}://{clients}/any/path"),
         ("backend", without_query(chosen.api_uri)),
     ]
-    if console_url:
-        rows.append(("console", console_url))
+    if console:
+        rows.append(("console", console))
     return "\n".join(["", *(f"  {name:<9}{value}" for name, value in rows), "", "  Ctrl-C ends both.", ""])
 
 

@@ -17,6 +17,7 @@ import uvloop
 from wsaas import settings
 from wsaas.cli import arguments
 from wsaas.cli.command_options import CheckOptions, DevOptions
+from wsaas.cli.console_url import console_url
 from wsaas.cli.ports import free_port
 from wsaas.cli.signals import HANGUP, signal_handlers
 from wsaas.delivery.journal import JournalError
@@ -81,7 +82,12 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes:
         return cluster_demo.start(given, nodes, listen, DEMO_PORT)
     port = free_port(DEMO_PORT)
     name = given.get("ws_hostname") or f"localhost:{port}"
+    try:
+        console = console_url(settings.load({**given, "api_uri": listen, "ws_hostname": name}, {}))
+    except SettingError as error:
+        return refuse(error)
     command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
+    command += ["--console", console]
     # In its own session, the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs at the end.
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -92,7 +98,8 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes:
             print("wsaas: the example backend did not start", file=sys.stderr)
             return 1
         page = f"http://localhost:{address.rpartition(':')[2]}/"
-        greeting = f"\n  Open {page} in two browser tabs. Ctrl-C stops everything.\n"
+        inside = f", and {console} to look inside" if console else ""
+        greeting = f"\n  Open {page} in two browser tabs{inside}. Ctrl-C stops everything.\n"
         chosen = {"journal": state_file(f"demo-{port}.journal"), **given}
         return start({**chosen, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
 

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"wsaas demo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
         return 1
+    if options.console:
+        server.config["console"] = options.console
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="serve")
     thread.start()
     try:
@@ -81,6 +83,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     listen, gateway = "host:port to listen on; port 0 takes a free one", "host:port of the WebSockets"
     parser.add_argument("--listen", type=address, default="127.0.0.1:8000", help=listen)
     parser.add_argument("--gateway", default="localhost:8080", help=gateway)
+    parser.add_argument("--console", default="", help="URL of the console of the gateway, if it has one")
     parser.add_argument("--with-parent", action="store_true", help="stop when stdin ends")
     parser.add_argument("--nodes", type=ports, help="ports of the nodes of a cluster to run, separated by commas")
     parser.add_argument("--nats-server", help="path of the program of NATS")

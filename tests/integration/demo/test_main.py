@@ -1,5 +1,6 @@
 """The demo's backend as a process: its start, its output and its end."""
 
+import json
 import os
 import re
 import runpy
@@ -61,7 +62,16 @@ def test_the_demo_server_prints_its_address_and_ends_cleanly_on_a_signal(
     assert int(location.rpartition(":")[2]) > 0
 
 
-def test_the_demo_server_serves_once_it_printed_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "config"),
+    [
+        (["--gateway", "g:9"], {"gateway": "g:9"}),
+        (["--console", "http://g:8/console"], {"gateway": "localhost:8080", "console": "http://g:8/console"}),
+    ],
+)
+def test_the_demo_server_serves_once_it_printed_its_address(
+    flags: list[str], config: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers: list[bytes] = []
 
     def ask(line: str) -> None:
@@ -72,8 +82,8 @@ def test_the_demo_server_serves_once_it_printed_its_address(monkeypatch: pytest.
         end_by(signal.SIGTERM)(line)
 
     monkeypatch.setattr(sys, "stdout", Output(ask))
-    assert demo.main(["--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:9"]) == 0
-    assert answers == [b'{"gateway": "127.0.0.1:9"}']
+    assert demo.main(["--listen", "127.0.0.1:0", *flags]) == 0
+    assert [json.loads(each) for each in answers] == [config]
 
 
 def test_the_demo_server_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

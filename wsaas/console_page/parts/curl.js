@@ -1,11 +1,12 @@
 // ---- shell commands, for bash and any POSIX shell that knows $'…'
 
-const MASK = "•••";  // what the gateway shows instead of a secret
+const MASK = "•••";  // what the gateway shows instead of a secret, in a query "(hidden)"
+const MASKS = /•••|\(hidden\)/;
 const SET_BY_CURL = new Set(["host", "content-length", "connection", "transfer-encoding"]);
 
 // A word of the shell. A mask in it becomes a variable, such as "$AUTHORIZATION".
 function quoted(text, variable = "SECRET") {
-  return text.split(MASK).map(quotedPart).reduce((left, right) => `${left}"$${variable}"${right}`) || "''";
+  return text.split(MASKS).map(quotedPart).reduce((left, right) => `${left}"$${variable}"${right}`) || "''";
 }
 
 function quotedPart(text) {

@@ -37,9 +37,9 @@ const DESCRIBED = {
     bad: status >= 300,
   }),
   frame: (event) => describeFrame(event),
-  state: ({ state, reason, paused }) => ({
-    note: [state && state.toLowerCase(), reason, paused === true && "paused: no more is read from the client", paused === false && "no longer paused"].filter(Boolean).join(" · "),
-    bad: paused === true,
+  state: ({ state, reason, paused, violation, code }) => ({
+    note: [state && state.toLowerCase(), reason, violation && `the client broke the protocol: ${violation} (${code})`, paused === true && "paused: no more is read from the client", paused === false && "no longer paused"].filter(Boolean).join(" · "),
+    bad: paused === true || Boolean(violation),
   }),
   end: () => ({ note: "the end: nothing is left to deliver" }),
   gone: ({ message }) => ({ note: message ?? "the connection is gone", bad: true }),

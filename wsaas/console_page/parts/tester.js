@@ -22,16 +22,16 @@ class TestView {
     this.again = el("button", { textContent: "Connect" });
     this.state = el("span", { className: "state" });
     this.state.setAttribute("role", "status");
-    this.bye = el("button", { type: "button", textContent: "Close" });
+    this.bye = el("button", { type: "button", className: "tiny", textContent: "Close" });
     this.log = el("div", { className: "chat", tabIndex: 0 });
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-label", "Messages");
-    this.say = new Composer({ label: "As the client: type a message, and Enter", button: "Send", main: true, kinds: [KINDS[0], KINDS[2]], send: (body) => this.send(body) });
+    this.say = new Composer({ label: "As the client: a message", button: "Send", main: true, kinds: [KINDS[0], KINDS[2]], send: (body) => this.send(body) });
     this.push = pushComposer(() => this.id, "Push a message to this client");
-    const form = el("form", { className: "actions" }, el("label", { className: "grow" }, "Path", this.path), this.again, this.bye);
+    const form = el("form", { className: "actions" }, el("label", { className: "grow" }, "Path", this.path), this.again);
     form.addEventListener("submit", (event) => { event.preventDefault(); this.connect(); });
     this.bye.addEventListener("click", () => this.socket?.close(1000, "closed by the user"));
-    $("left").replaceChildren(el("section", { className: "panel boxed tester" }, el("h2", { className: "hidden", textContent: "Test client" }), form, this.state, this.log, this.say.form, foldable("As the backend", this.push.form)));
+    $("left").replaceChildren(el("section", { className: "panel boxed tester" }, el("h2", { className: "hidden", textContent: "Test client" }), form, el("div", { className: "tester-state" }, this.state, this.bye), this.log, this.say.form, foldable("As the backend", this.push.form)));
   }
 
   close() {

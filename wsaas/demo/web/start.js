@@ -22,6 +22,10 @@ let config = { gateway: "localhost:8080" };
     notice("The backend is not there.");
   }
   $("gateway-name").textContent = config.gateway;
+  if (config.console) {
+    $("console").href = config.console;
+    $("console").hidden = $("console-end").hidden = false;
+  }
   $("nick").value = aName();
   await openNodes();
   watch();
