@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 
 from tests.browser import stories
+from tests.support.axe import overflow, violations
 from tests.support.fake_console import FakeConsole, text_body
 
 if TYPE_CHECKING:
@@ -14,20 +14,6 @@ if TYPE_CHECKING:
 
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-def violations(page: "Page") -> list[str]:
-    """Return what axe finds, one line each."""
-    page.wait_for_timeout(400)  # for animations
-    page.evaluate(AXE_SCRIPT)
-    found = page.evaluate("async rules => (await axe.run(document, rules)).violations", RULES)
-    return [f"{each['id']}: {node['html']} {node['failureSummary']}" for each in found for node in each["nodes"]]
-
-
-def overflow(page: "Page") -> int:
-    """Return how much wider the page is than the window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 @pytest.fixture(

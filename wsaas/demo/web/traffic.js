@@ -45,8 +45,15 @@ function fanOf(exchange) {  // how many clients one request reached
   return el("span", { className: "fan", textContent: `1 → ${sent}`, title: `one request, ${sent} message${sent === 1 ? "" : "s"}` });
 }
 
+// A text that may be scrolled, by the keyboard too.
+function block(title, text) {
+  const pre = el("pre", { textContent: text, tabIndex: 0, ariaLabel: title });
+  pre.setAttribute("role", "region");
+  return pre;
+}
+
 function section(title, text, ...more) {
-  return text ? [el("h4", {}, title, ...more), el("pre", { textContent: text })] : [];
+  return text ? [el("h3", {}, title, ...more), block(title, text)] : [];
 }
 
 function pretty(text) {
