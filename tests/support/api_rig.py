@@ -54,7 +54,8 @@ class Rig:
         self.webhook = FakeWebhook()
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.stopwatch = Stopwatch()
-        self.fan_out = FanOutQueue(RunQueue(self.clock, self.stopwatch), settings.max_publishes)
+        self.run_queue = RunQueue(self.clock, self.stopwatch)
+        self.fan_out = FanOutQueue(self.run_queue, settings.max_publishes)
         self.api = Api(settings, self.registry, self.fan_out)
         self.sessions = []
         self.session = self.admit(enters=enters)

@@ -23,13 +23,14 @@ from wsaas.watching.events import Body, ConnectBody, HeaderPairs, Query, Request
 from wsaas.watching.masking import mask_subprotocol
 from wsaas.watching.ring import Ring
 from wsaas.websocket import frames
-from wsaas.websocket.frames import Close, Encoder, Ping, Pong, Received, Violation
+from wsaas.websocket.frames import Close, Encoder, Ping, Pong, Received
 from wsaas.websocket.handshake import Handshake
 
 MAX_UNSENT: Final = 1000
 """Messages for a client that waits for its 101 that are remembered, to tell where they came from."""
 
 SWITCHING_PROTOCOLS: Final = 101
+_NO_ANSWER: Final = WatchedEvent("", "response", 0.0, {})
 _NO_EVENT: Final = Message(text=False, data=b"")
 _NAMES: Final = {
     frames.TEXT: "text",
@@ -75,7 +76,7 @@ class Recorder:
 
     def __init__(self, session: Session, ring: Ring, clock: Clock, on_event: Callable[[], None]) -> None:
         """Record nothing yet. `clock`: gives the times."""
-        self._answer: WatchedEvent | None = None
+        self._answer = _NO_ANSWER
         self._attempt = 0
         self._clock = clock
         self._encoded: list[_Encoded] = []
@@ -151,7 +152,7 @@ class Recorder:
         elif isinstance(received, Close):
             size = 0 if received.code == frames.NO_STATUS else 2 + len(received.reason.encode())
             self._close("in", received, size)
-        elif isinstance(received, Violation):
+        else:
             # There is no frame that could be shown. The gateway answers with a Close, which says what was wrong.
             self._add("state", violation=received.reason, code=received.code)
 
@@ -221,10 +222,9 @@ class Recorder:
     def judged(self, result: str, retry_due: float | None) -> None:
         """The answer reported last was acted on."""
         self._is_acting = self._is_closing = False
-        if self._answer is not None:
-            self._answer.fields["result"] = result
-            if retry_due is not None:
-                self._answer.fields["retry_in_ms"] = max(0.0, retry_due - self._clock.now()) * 1000
+        self._answer.fields["result"] = result
+        if retry_due is not None:
+            self._answer.fields["retry_in_ms"] = max(0.0, retry_due - self._clock.now()) * 1000
         self.look()
 
     # Internals.
@@ -252,9 +252,9 @@ class Recorder:
         opcode, (start, stop) = data[at] & frames.OPCODE, _payload(data, at)
         payload = data[start:stop]
         if opcode == frames.CLOSE:
-            close = frames.read_close(payload)
-            if isinstance(close, Close):
-                self._close("out", close, len(payload), "reply" if self._is_closing else "gateway")
+            code = int.from_bytes(payload[:2], "big") if payload else frames.NO_STATUS
+            close = Close(code, payload[2:].decode())
+            self._close("out", close, len(payload), "reply" if self._is_closing else "gateway")
         elif opcode & frames.CONTROL:
             self._frame("out", opcode, payload, "gateway")
         else:

@@ -70,10 +70,11 @@ class Ring:
 class Rings:
     """All rings of a process. `size`: about the bytes of their events."""
 
-    __slots__ = ("_events", "_numbers", "size")
+    __slots__ = ("_events", "_limit", "_numbers", "size")
 
-    def __init__(self) -> None:
-        """Start without events."""
+    def __init__(self, limit: int = MAX_BYTES) -> None:
+        """Start without events. `limit`: how many bytes there may be."""
+        self._limit = limit
         self._events: OrderedDict[int, tuple[Ring, int]] = OrderedDict()
         self._numbers = count(1)
         self.size = 0
@@ -83,7 +84,7 @@ class Rings:
         event.seq = next(self._numbers)
         self._events[event.seq] = ring, event.size
         self.size += event.size
-        while self.size > MAX_BYTES:
+        while self.size > self._limit:
             _, (oldest, size) = self._events.popitem(last=False)
             self.size -= size
             # The oldest event of all is the oldest one of its ring.

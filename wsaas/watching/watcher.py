@@ -41,21 +41,22 @@ class Follower(Protocol):
 
 
 class Watch:
-    """A watched connection. `started_open`: it is watched from its handshake on.
+    """A watched connection. `from_handshake`: it is watched from its handshake on. `webhook`: that of its outbox.
 
     `followers`: who reads its events. `expires`: when it is not watched any more, unless somebody follows it again
     (monotonic seconds).
     """
 
-    __slots__ = ("expires", "followers", "from_handshake", "recorder", "ring")
+    __slots__ = ("expires", "followers", "from_handshake", "recorder", "ring", "webhook")
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, webhook: WatchedWebhook) -> None:
         """Start without followers."""
         self.expires = 0.0
         self.followers: set[Follower] = set()
         self.from_handshake = False
         self.recorder = recorder
         self.ring: Ring = recorder.ring
+        self.webhook = webhook
 
     @property
     def id(self) -> str:
@@ -92,15 +93,6 @@ class Watcher:
         self._waiting: list[HandshakeFollower] = []
         self._watches: dict[str, Watch] = {}
         self._webhook: WatchedWebhook | None = None
-
-    def __len__(self) -> int:
-        """Return how many connections are watched."""
-        return len(self._watches)
-
-    @property
-    def followers(self) -> int:
-        """How many viewers there are."""
-        return len(self._followers)
 
     def check_room(self) -> None:
         """Raise `TooManyViewers` if there are as many as there may be."""
@@ -206,7 +198,7 @@ class Watcher:
         session.outbox.use_webhook(webhook)
         webhook.recorders[session.id] = recorder
         self._registry.push_recorders[session.id] = recorder.pushed
-        watch = self._watches[session.id] = Watch(recorder)
+        watch = self._watches[session.id] = Watch(recorder, webhook)
         return watch
 
     def _end(self, watch: Watch) -> None:
@@ -216,8 +208,7 @@ class Watcher:
         session.connection.unwatch()
         session.attach(session.connection)
         session.outbox.use_webhook(self._registry.services.webhook)
-        if self._webhook is not None:
-            self._webhook.recorders.pop(session.id, None)
+        watch.webhook.recorders.pop(session.id, None)
         self._registry.push_recorders.pop(session.id, None)
         watch.ring.close()
         del self._watches[watch.id]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from wsaas.api.connections import find_peer
-from wsaas.api.peer_answers import PeerAnswers, missing_at
+from wsaas.api.peer_answers import PeerAnswers, ignore, missing_at
 from wsaas.api.query import number, read_query
 from wsaas.api.route import Response
 from wsaas.cluster.peer_process import PeerProcess
@@ -160,7 +160,7 @@ class Scan:
         """Look at the connections of `registry` as they are now."""
         self._best: list[tuple[Key, Session]] = []
         self._matches = _matcher(registry, search)
-        self._on_done: Callable[[], None] | None = None
+        self._on_done: Callable[[], None] = ignore
         self._run_queue = run_queue
         self._search = search
         self._sessions = iter([*registry.live()])
@@ -188,8 +188,7 @@ class Scan:
             if timer() >= end:
                 self._run_queue.add(self._turn)
                 return
-        if self._on_done is not None:
-            self._on_done()
+        self._on_done()
 
     def _look_at(self, batch: Iterable[Session]) -> None:
         best, search, matches = self._best, self._search, self._matches

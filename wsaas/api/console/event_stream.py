@@ -44,8 +44,7 @@ class EventStream(ViewerStream):
 
     def advance(self) -> None:
         """Send what is new, up to `MAX_PIECE`. More follows in a later turn, or when the viewer has caught up."""
-        sink = self._sink
-        if sink is None or sink.is_full:
+        if self._sink.is_full:
             return
         data = bytearray()
         while len(data) < MAX_PIECE and (piece := self._next()):
@@ -133,8 +132,7 @@ class HandshakeStream(EventStream, HandshakeFollower):
         part = orjson.loads(answer.body)
         events = [event for event in part["events"] if self._is_wanted(event)]
         self._missed += part["lost"]
-        sink = self._sink
-        if sink is None or sink.is_full:
+        if self._sink.is_full:
             self._missed += len(events)
             return
         lost, self._missed = self._missed, 0

@@ -90,7 +90,7 @@ class RemoteConnectionStream(ViewerStream):
 
     def _answered(self, answer: OutgoingResponse) -> None:
         if answer.status == OK.status:
-            if self._sink is not None and not self._sink.is_full:
+            if not self._sink.is_full:
                 self._pass_on(orjson.loads(answer.body))
         elif answer.status == Gone.status:
             self._poll.stop()

@@ -25,6 +25,22 @@ def lost_event(count: int) -> bytes:
     return sse("lost", orjson.dumps({"kind": "lost", "count": count}))
 
 
+class _NoSink(Sink):
+    """Stands in before the start of a stream, and after its end."""
+
+    __slots__ = ()
+    is_full = True
+
+    def write(self, data: bytes) -> None:
+        """Never called."""
+
+    def end(self) -> None:
+        """Never called."""
+
+
+NO_SINK: Final = _NoSink()
+
+
 class ViewerStream(StreamedResponse, Follower):
     """The stream of one viewer. It never waits for a viewer: the events that a slow one misses are counted for it."""
 
@@ -33,7 +49,7 @@ class ViewerStream(StreamedResponse, Follower):
     def __init__(self, watcher: Watcher, clock: Clock) -> None:
         """Start without a sink. `watcher`: tells about news, through the methods of a `Follower`."""
         self._clock = clock
-        self._sink: Sink | None = None
+        self._sink: Sink = NO_SINK
         self._watcher = watcher
         self._written_at = clock.now()
 
@@ -43,7 +59,7 @@ class ViewerStream(StreamedResponse, Follower):
 
     def cancel(self) -> None:
         """The viewer left, or the node is stopping."""
-        self._sink = None
+        self._sink = NO_SINK
         self._watcher.leave(self)
 
     def check(self, now: float) -> None:
@@ -55,12 +71,11 @@ class ViewerStream(StreamedResponse, Follower):
         """Send what is new."""
 
     def _write(self, data: bytes) -> None:
-        if self._sink is not None and not self._sink.is_full:
+        if not self._sink.is_full:
             self._written_at = self._clock.now()
             self._sink.write(data)
 
     def _end(self) -> None:
-        sink, self._sink = self._sink, None
+        sink, self._sink = self._sink, NO_SINK
         self._watcher.leave(self)
-        if sink is not None:
-            sink.end()
+        sink.end()

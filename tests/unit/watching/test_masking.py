@@ -1,0 +1,65 @@
+"""Nothing that the console shows has a credential in it."""
+
+import orjson
+import pytest
+
+from tests.support.fakes import make_opened
+from wsaas.watching.events import ConnectBody, HeaderPairs, Query, RequestHead, Target, shown
+from wsaas.watching.masking import mask_header, show_body
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("Authorization", "Bearer s3cret", "•••"),
+        ("proxy-authorization", "Basic s3cret", "•••"),
+        ("Cookie", "a=s3cret", "•••"),
+        ("set-cookie", "a=s3cret", "•••"),
+        ("webhook-signature", "v1,s3cret", "•••"),
+        ("x-api-key", "s3cret", "(hidden)"),
+        ("Referer", "https://a.example/b?c=s3cret", "https://a.example/b?(hidden)"),
+        ("sec-websocket-protocol", "chat, bearer.s3cret, " + "s" * 41, "chat, •••, •••"),
+        ("ws-uri", "localhost:8080/abc", "localhost:8080/abc"),
+    ],
+)
+def test_a_header_is_masked(name, value, expected):
+    assert mask_header(name, value) == expected
+
+
+def test_all_kinds_of_fields_are_masked():
+    fields = {
+        "headers": HeaderPairs([("Cookie", "s3cret")]),
+        "more": RequestHead(b"PUT /a HTTP/1.1\r\nAuthorization: s3cret\r\nce-id: 7"),
+        "query": Query("token=s3cret&a=b"),
+        "target": Target("/hook?password=s3cret&a=b"),
+        "body": ConnectBody(
+            make_opened(
+                headers={"cookie": "s3cret", "host": "h"}, query="jwt=s3cret", subprotocols=["chat", "token.s3cret"]
+            )
+        ),
+        "plain": 1,
+    }
+    found = shown(fields)
+    assert b"s3cret" not in orjson.dumps(found)
+    assert found["headers"] == [("Cookie", "•••")]
+    assert found["more"] == [("Authorization", "•••"), ("ce-id", "7")]
+    assert found["query"] == "token=(hidden)&a=b"
+    assert found["target"] == "/hook?password=(hidden)&a=b"
+    request = orjson.loads(found["body"]["text"])["request"]
+    assert request["headers"] == {"cookie": "•••", "host": "h"}
+    assert request["subprotocols"] == ["chat", "•••"]
+    assert all(fields[name].cost > 0 for name in fields if name != "plain")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "is_text", "expected"),
+    [
+        (b"abc", 3, True, {"text": "abc", "size": 3, "truncated": False}),
+        (b"abc", 3, False, {"base64": "YWJj", "size": 3, "truncated": False}),
+        (b"\xff", 1, True, {"base64": "/w==", "size": 1, "truncated": False}),
+        ("aä".encode()[:2], 3, True, {"text": "a", "size": 3, "truncated": True}),
+        (b"a\xffb", 9, True, {"base64": "Yf9i", "size": 9, "truncated": True}),
+    ],
+)
+def test_a_body_is_shown_as_text_if_it_is_text(data, size, is_text, expected):
+    assert show_body(data, size, is_text=is_text) == expected

@@ -1,0 +1,82 @@
+"""What a recorder makes of what is reported to it."""
+
+import pytest
+
+from tests.support.console_rig import ConsoleRig
+from wsaas.delivery.watched_webhook import WatchedWebhook
+from wsaas.watching import recorder
+from wsaas.websocket import frames
+from wsaas.websocket.deflate import Agreement
+from wsaas.websocket.frames import Close, encode, encode_close
+
+
+def watch(rig):
+    """Watch the client; return its recorder, and a function that returns the new events."""
+    found = rig.watcher.find(rig.session.id)
+    seen = found.ring.count
+
+    def new():
+        nonlocal seen
+        events = [found.ring.get(index).show() for index in range(seen, found.ring.count)]
+        seen = found.ring.count
+        return events
+
+    return found.recorder, new
+
+
+@pytest.mark.parametrize("size", [5, 200, 70_000])
+def test_a_frame_that_was_encoded_before_is_read(size):
+    rig = ConsoleRig()
+    recorded, new = watch(rig)
+    text = b"x" * size
+    recorded.sent(encode(frames.TEXT, text) + encode(frames.BINARY, b"\0") + encode(frames.PONG, b"p"))
+    first, second, third = new()
+    assert (first["opcode"], first["size"], first["cause"]) == ("text", size, "publish")
+    assert second["body"] == {"base64": "AA==", "size": 1, "truncated": False}
+    assert (third["opcode"], third["cause"]) == ("pong", "gateway")
+    recorded.sent(frames.deflating(Agreement())(frames.TEXT, text))
+    (deflated,) = new()
+    assert deflated["size"] == size
+
+
+def test_a_close_has_a_code_or_none():
+    rig = ConsoleRig()
+    recorded, new = watch(rig)
+    recorded.sent(encode_close(4000, "bye"))
+    recorded.sent(encode_close(frames.NO_STATUS))
+    recorded.received(Close(frames.NO_STATUS, ""))
+    assert [(each["code"], each["reason"], each["size"]) for each in new()] == [
+        (4000, "bye", 5),
+        (1005, "", 0),
+        (1005, "", 0),
+    ]
+
+
+def test_only_so_many_messages_before_the_101_are_remembered(monkeypatch):
+    monkeypatch.setattr(recorder, "MAX_UNSENT", 2)
+    rig = ConsoleRig(enters=False)
+    recorded, new = watch(rig)
+    for text in (b"a", b"b", b"c"):
+        rig.session.send(frames.TEXT, text)
+    recorded.accepted(None)
+    recorded.sent(b"".join(encode(frames.TEXT, text) for text in (b"a", b"b", b"c")))
+    assert [each["cause"] for each in new() if each["kind"] == "frame"] == ["push", "push", "publish"]
+
+
+def test_a_frame_of_a_push_that_was_refused_is_not_taken_for_another():
+    rig = ConsoleRig()
+    _, new = watch(rig)
+    rig.connection.backlog = 10**9
+    assert rig.put(b"hello", "text/plain").status == 429
+    rig.connection.backlog = 0
+    assert rig.put(b"hello", "text/plain").status == 200
+    kinds = [(each["kind"], each.get("status")) for each in new()]
+    # The fake connection reports nothing that is written.
+    assert kinds == [("push", 429)]
+
+
+def test_the_webhook_is_made_when_it_is_first_needed():
+    rig = ConsoleRig()
+    assert rig.watcher._webhook is None
+    watch(rig)
+    assert isinstance(rig.watcher._webhook, WatchedWebhook)
