@@ -183,6 +183,9 @@ def test_a_stop_after_the_end_of_the_connection_does_nothing_more(is_over):
     assert rig.transport.take() == b""
     protocol.check_deadline(math.inf)
     assert rig.transport.aborted
+    protocol.connection_lost(None)
+    # Told once, if at all.
+    assert rig.stream.calls == ([] if is_over else ["cancel"])
 
 
 def test_a_watched_transport_passes_everything_on():

@@ -296,6 +296,17 @@ def test_another_worker_gets_a_large_ring_in_parts():
     assert found[0] < 20
 
 
+def test_handshakes_are_watched_as_long_as_one_viewer_waits():
+    rig = ConsoleRig()
+    (first, _), (second, sink) = rig.open(CONNECTS), rig.open(CONNECTS)
+    first.cancel()
+    shake_hands(rig)
+    rig.clock.advance(0)
+    assert sink.kinds == ["hello", "handshake", "request"]
+    second.cancel()
+    assert shake_hands(rig).id not in rig.registry.push_recorders
+
+
 def test_a_viewer_may_wait_for_handshakes_of_one_path():
     rig = ConsoleRig()
     _, sink = rig.open(CONNECTS + "?count=2")
