@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from wsaas.log.redaction import hide_secrets
@@ -12,6 +13,31 @@ MASK: Final = "•••"
 _SECRET_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "webhook-signature"}
 )
+
+_PLAIN_HEADERS: Final = frozenset(
+    {
+        "accept-encoding",
+        "ce-id",
+        "ce-source",
+        "ce-specversion",
+        "ce-subject",
+        "ce-time",
+        "ce-type",
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "host",
+        "keep-alive",
+        "server",
+        "transfer-encoding",
+        "user-agent",
+        "webhook-id",
+        "webhook-timestamp",
+        "ws-uri",
+    }
+)
+"""Headers that nearly every request or answer has, and that carry no credentials."""
 
 MAX_SHOWN_SUBPROTOCOL: Final = 40
 """Characters of the name of a subprotocol. A longer one is probably a token: pages can send it in no other header."""
@@ -25,6 +51,12 @@ def mask_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 def mask_header(name: str, value: str) -> str:
     """Return the `value` of the header `name` without credentials."""
     lower = name.lower()
+    return value if lower in _PLAIN_HEADERS else _mask_other(lower, value)
+
+
+@lru_cache(256)
+def _mask_other(lower: str, value: str) -> str:
+    """Do what `mask_header` does, for headers that may be secret."""
     if lower in _SECRET_HEADERS:
         return MASK
     if lower == "sec-websocket-protocol":

@@ -5,6 +5,7 @@ decoder and the transport of its socket. All others, and their paths, stay as th
 nobody has followed it for `LINGER_S`.
 """
 
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -80,9 +81,15 @@ class HandshakeFollower(Follower, Protocol):
 
 
 class Watcher:
-    """The watched connections of this process, by id."""
+    """The watched connections of this process, by id. `timer`: see `RunQueue`."""
 
-    def __init__(self, registry: Registry, clock: Clock, make_webhook: Callable[[], WatchedWebhook]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        make_webhook: Callable[[], WatchedWebhook],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Watch nothing. `make_webhook`: called when it is needed for the first time."""
         self._clock = clock
         self._followers: set[Follower] = set()
@@ -93,6 +100,7 @@ class Watcher:
         self._waiting: list[HandshakeFollower] = []
         self._watches: dict[str, Watch] = {}
         self._webhook: WatchedWebhook | None = None
+        self.timer = timer
 
     def check_room(self) -> None:
         """Raise `TooManyViewers` if there are as many as there may be."""

@@ -36,7 +36,9 @@ class Console:
         self._pool = pool
         self._registry = registry
         self._run_queue = run_queue
-        self.watcher = Watcher(registry, registry.services.clock, partial(WatchedWebhook, *self._of_webhook()))
+        self.watcher = Watcher(
+            registry, registry.services.clock, partial(WatchedWebhook, *self._of_webhook()), run_queue.timer
+        )
 
     def _of_webhook(self) -> tuple[Settings, Pool, Webhook, Callable[[], float]]:
         services = self._registry.services

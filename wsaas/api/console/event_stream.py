@@ -16,6 +16,9 @@ from wsaas.watching.watcher import HandshakeFollower, Watch, Watcher
 MAX_PIECE: Final = 32 * 1024
 """Bytes that are written to one viewer in one turn of the loop, about."""
 
+TURN_S: Final = 0.0002
+"""Seconds that one viewer takes of a turn of the loop, about: most of them to make JSON of what was recorded."""
+
 
 class EventStream(ViewerStream):
     """The events of connections of this process, from their rings.
@@ -43,17 +46,21 @@ class EventStream(ViewerStream):
         self._positions[watch] = watch.ring.index_after(seq)
 
     def advance(self) -> None:
-        """Send what is new, up to `MAX_PIECE`. More follows in a later turn, or when the viewer has caught up."""
+        """Send what is new, for a part of this turn. More follows in a later one, or when the viewer has caught up."""
         if self._sink.is_full:
             return
         data = bytearray()
-        while len(data) < MAX_PIECE and (piece := self._next()):
+        timer = self._watcher.timer
+        end = timer() + TURN_S
+        while piece := self._next():
             data += piece
+            if len(data) >= MAX_PIECE or timer() >= end:
+                self._write(bytes(data))
+                self._watcher.notify()
+                return
         if data:
             self._write(bytes(data))
-        if len(data) >= MAX_PIECE:
-            self._watcher.notify()
-        elif self._is_over():
+        if self._is_over():
             self._end()
 
     def _next(self) -> bytes:

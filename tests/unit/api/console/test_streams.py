@@ -6,7 +6,7 @@ import pytest
 from tests.support.console_rig import ConsoleRig
 from tests.support.fakes import FakePendingClient, make_handshake
 from tests.support.peers import REMOTE, FakeProcess, PeerDouble
-from wsaas.api.console.event_stream import MAX_PIECE
+from wsaas.api.console.event_stream import MAX_PIECE, TURN_S
 from wsaas.api.console.remote_stream import POLL_S
 from wsaas.errors import TooManyViewers
 from wsaas.events import Message
@@ -60,6 +60,16 @@ def test_much_that_is_new_is_sent_in_pieces():
     assert MAX_PIECE / 1000 < len(sink.events) < 150
     rig.clock.advance(0)
     assert len(texts(sink)) == 200
+
+
+def test_a_viewer_takes_a_part_of_each_turn():
+    rig = ConsoleRig()
+    _, sink = rig.watch()
+    rig.stopwatch.step = TURN_S / 3
+    record(rig, *("x" for _ in range(10)))
+    for sent in (3, 6, 9, 10):
+        rig.clock.turn()
+        assert len(texts(sink)) == sent
 
 
 def test_a_viewer_that_reads_again_gets_what_is_kept():
