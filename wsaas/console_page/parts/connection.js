@@ -88,7 +88,7 @@ class ConnectionView {
 function connectionFacts(known) {
   const groups = known.groups ?? [];
   const rows = [
-    ["State", el("span", { className: `state ${known.state === "OPEN" ? "open" : "closed"}` }, `${known.state.toLowerCase()}${known.paused ? ", paused" : ""}`)],
+    ["State", el("span", { className: `state ${known.state.toUpperCase() === "OPEN" ? "open" : "closed"}` }, `${known.state.toLowerCase()}${known.paused ? ", paused" : ""}`)],
     ["Path", mono(`${known.path}${known.query ? `?${known.query}` : ""}`)],
     ["Address", mono(known.remote_address)],
     ["Context", known.context ? mono(known.context) : "none"],

@@ -71,7 +71,7 @@ function connectionRow(each, now) {
     el("td", { className: "right" }, `${short(each.messages_in)} / ${short(each.messages_out)}`),
     el("td", { className: `right${each.paused ? " bad" : ""}` }, waiting ? size(waiting) : el("span", { className: "soft", textContent: "0 B" }),
       each.paused ? el("span", { className: "under bad", textContent: "paused" }) : "",
-      each.state === "OPEN" ? "" : el("span", { className: "under", textContent: each.state.toLowerCase() })));
+      each.state.toUpperCase() === "OPEN" ? "" : el("span", { className: "under", textContent: each.state.toLowerCase() })));
 }
 
 function search() {
