@@ -9,8 +9,11 @@ import pytest
 from hypothesis import settings
 
 from tests.support.stage import Stage
+from tests.support.watched import ALL, WatchingConsole
+from wsaas import gateway
 from wsaas.delivery import retries
 from wsaas.log.throttle import throttle
+from wsaas.watching import watcher
 
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("search", print_blob=True)
@@ -33,6 +36,18 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def fresh_throttle() -> None:
     """Do not count log lines as repetitions of those of an earlier test."""
     throttle.flush()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--watched", action="store_true", help="watch every connection of the gateways in this process")
+
+
+@pytest.fixture(autouse=True)
+def _watch_all(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--watched`, hold watched connections against the tests of all others."""
+    if pytestconfig.getoption("--watched"):
+        monkeypatch.setattr(gateway, "Console", WatchingConsole)
+        monkeypatch.setattr(watcher, "MAX_WATCHED", ALL)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -195,7 +195,7 @@ def test_a_watched_transport_passes_everything_on():
     watched.write(bytearray(b"data"))
     assert transport.take() == written[0] == b"data"
     watched.set_write_buffer_limits(7)
-    watched.set_protocol(transport)  # type: ignore[arg-type]
+    watched.set_protocol(transport)  # type: ignore[arg-type]  # it only passes it on
     transport.backlog = 3
     assert (transport.high, transport.protocol, watched.get_write_buffer_size()) == (7, transport, 3)
     watched.pause_reading()

@@ -179,9 +179,7 @@ class RemoteRig(ConsoleRig):
     def __init__(self):
         super().__init__()
         self.peer = PeerDouble(self.clock.now)
-        router = self.router
-        router.find_peer = self.peer.find_peer  # type: ignore[method-assign]
-        router.find_process = lambda _id: None  # type: ignore[method-assign]
+        self.router.find_peer = self.peer.find_peer  # type: ignore[method-assign]  # the double has one peer
 
     def answer(self, status=200, **content):
         usual = {"connection": {}, "limits": {}, "events": [], "lost": 0, "next": 0, "complete": False}
