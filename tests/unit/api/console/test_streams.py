@@ -8,6 +8,7 @@ from tests.support.fakes import FakePendingClient, make_handshake
 from tests.support.peers import REMOTE, FakeProcess, PeerDouble
 from wsaas.api.console.event_stream import MAX_PIECE, TURN_S
 from wsaas.api.console.remote_stream import POLL_S
+from wsaas.delivery.verdicts import Accepted
 from wsaas.errors import TooManyViewers
 from wsaas.events import Message
 from wsaas.http.response import Response
@@ -324,3 +325,15 @@ def test_a_viewer_may_wait_for_handshakes_of_one_path():
     assert sink.kinds == ["hello", "handshake", "request"]
     assert sink.events[1]["connection"] == session.id
     assert other.kinds == ["hello"]
+
+
+def test_a_watch_may_end_while_the_backend_decides():
+    rig = ConsoleRig(enters=False)
+    opening = rig.session.connection
+    rig.watcher.find(rig.session.id)
+    rig.watcher.stop()
+    # Nothing is left to undo.
+    opening.unwatch()
+    rig.webhook.calls.pop()[1](Accepted(None, None))
+    assert rig.session.connection is rig.pending_client.connection
+    assert rig.connection.calls == ["start"]
