@@ -1,5 +1,6 @@
 """`GET /console/api/node`: the state of the node, with all of its workers, in numbers and words."""
 
+import math
 from collections import deque
 from functools import partial
 from typing import Any, Final
@@ -101,15 +102,15 @@ class NodeResource:
         return OutgoingResponse(200, orjson.dumps(content))
 
     def _loop_lag_ms(self, row: NamedRow) -> float:
-        """Return how late the event loop was on average, since the request before the last seconds."""
+        """Return how late the event loop was on average in the last seconds, 0 for the first request."""
         name, now = "wsaas_event_loop_lag_seconds", self._registry.services.clock.now()
         total, count = row.sum(name), row.buckets(name)[-1][1]
         lags = self._lags
         while len(lags) > 1 and lags[1][0] <= now - LAG_WINDOW_S:
             lags.popleft()
-        _, total_before, count_before = lags[0] if lags else (now, 0.0, 0.0)
         if not lags or now > lags[-1][0]:
             lags.append((now, total, count))
+        _, total_before, count_before = lags[0]
         return max(0.0, total - total_before) * 1000 / max(1.0, count - count_before)
 
 
@@ -133,12 +134,12 @@ def _backend_url(settings: Settings) -> str:
     return f"{uri.scheme}://{uri.authority}{uri.target}"
 
 
-def _numbers(row: NamedRow) -> dict[str, float | None]:
+def _numbers(row: NamedRow) -> dict[str, int | None]:
     """Return the numbers of the node by the names that the page knows."""
     connections, limit = row.total("wsaas_connections"), row.get("wsaas_connections_limit")
     handshakes, pool = row.series("wsaas_handshakes_total"), row.series("wsaas_pool_connections")
     messages, sizes = row.series("wsaas_messages_total"), row.series("wsaas_message_bytes_total")
-    return {
+    found = {
         "clients": connections,
         "clients_limit": limit,
         "paused": row.total("wsaas_clients_paused"),
@@ -157,17 +158,18 @@ def _numbers(row: NamedRow) -> dict[str, float | None]:
         "connects": handshakes["101",],
         "refused": sum(handshakes.values()) - handshakes["101",] - handshakes["none",],
     }
+    return {name: None if value is None or math.isinf(value) else int(value) for name, value in found.items()}
 
 
-def _buckets_ms(row: NamedRow) -> list[tuple[float | None, float]]:
+def _buckets_ms(row: NamedRow) -> list[tuple[float | None, int]]:
     buckets = row.buckets("wsaas_backend_request_duration_seconds")
-    return [(None if bound is None else bound * 1000, count) for bound, count in buckets]
+    return [(None if bound is None else bound * 1000, int(count)) for bound, count in buckets]
 
 
-def _closes(row: NamedRow) -> dict[str, float]:
+def _closes(row: NamedRow) -> dict[str, int]:
     """Return how many connections ended for each reason, without those that never happened."""
     counts = row.series("wsaas_connections_closed_total")
-    return {Reason[name.upper()].value: count for (name,), count in counts.items() if count}
+    return {Reason[name.upper()].value: int(count) for (name,), count in counts.items() if count}
 
 
 def _flag(value: float | None) -> bool | None:
