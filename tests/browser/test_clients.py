@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.support.fake_console import FakeConsole, text_body
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -127,3 +128,13 @@ def test_only_one_path_can_be_watched(page: "Page", console: FakeConsole) -> Non
     console.handshake("one", "/a")
     console.handshake("two", "/b")
     page.wait_for_selector("text=1 of 20 clients.")
+
+
+def test_a_whole_url_can_be_typed_if_clients_connect_elsewhere(page: "Page", console: FakeConsole) -> None:
+    console.node["client_url"] = f"ws://localhost:{free_port()}"
+    page.goto(f"{console.url}#/try")
+    page.wait_for_selector("text=No handshake arrived. Nobody answers at ws://localhost:")
+    page.fill(".tester input", f"ws://127.0.0.1:{console.port}/echo?a=b")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".composer textarea:enabled")
+    assert labels(page)[0].startswith("GET /echo?a=b&wsaas-console=")

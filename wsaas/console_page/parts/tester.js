@@ -18,7 +18,7 @@ class TestView {
   }
 
   build(path) {
-    this.path = el("input", { value: path, required: true, pattern: "/.*", title: "a path, such as /echo?name=ada", autocomplete: "off", spellcheck: false, className: "mono" });
+    this.path = el("input", { value: path, required: true, pattern: "(wss?://[^/]+)?/.*", title: "a path, such as /echo?name=ada, or a whole URL, such as ws://host:8080/echo", autocomplete: "off", spellcheck: false, className: "mono" });
     this.again = el("button", { textContent: "Connect" });
     this.state = el("span", { className: "state" });
     this.state.setAttribute("role", "status");
@@ -56,15 +56,23 @@ class TestView {
     try { sessionStorage.setItem(PATH_KEY, this.path.value); } catch { /* then it is forgotten */ }
     this.show("", "connecting…");
     diagram.hint("Connecting…");
+    // What is behind a proxy, which may change the path, is found among the connects of all paths.
     const path = this.path.value.split("?")[0];
-    this.connects = new Stream(`/connects/events?count=20&path=${encodeURIComponent(path)}`, {
+    const filter = /^wss?:\/\/[^/]+$/.test(clientUrl()) && path.startsWith("/") ? `&path=${encodeURIComponent(path)}` : "";
+    this.connects = new Stream(`/connects/events?count=20${filter}`, {
       onEvent: (kind, event) => this.takeConnect(kind, event), onState: (state, text) => this.stream || showStream(state, text),
     });
   }
 
+  // What was typed may be a whole URL: WS_HOSTNAME need not be where clients connect to.
+  url() {
+    const typed = this.path.value;
+    return /^wss?:/.test(typed) ? typed : `${clientUrl()}${typed}`;
+  }
+
   openSocket() {
-    const [path, query] = this.path.value.split(/\?(.*)/s);
-    const url = `${clientUrl()}${path}?${query ? `${query}&` : ""}${PARAMETER}=${this.tag}`;
+    const [path, query] = this.url().split(/\?(.*)/s);
+    const url = `${path}?${query ? `${query}&` : ""}${PARAMETER}=${this.tag}`;
     let socket;
     try { socket = new WebSocket(url); } catch (error) { return this.show("closed", error.message); }
     this.socket = socket;
@@ -123,7 +131,7 @@ class TestView {
   ended({ code, reason }) {
     const wasOpen = this.state.classList.contains("open");
     this.show("closed", wasOpen ? `closed with ${code}${reason ? ` ${reason}` : ""}` : "refused: see the answer of the backend in the diagram");
-    if (!wasOpen && !this.id) diagram.hint(`Nobody answers at ${clientUrl()}, which is WS_HOSTNAME.`);
+    if (!wasOpen && !this.id) diagram.hint(`No handshake arrived. Nobody answers at ${this.url()}, or the gateway itself refused: see ALLOWED_ORIGINS. If clients connect elsewhere, type a whole URL, such as ws://host:8080/echo.`);
   }
 
   line(kind, text) {
