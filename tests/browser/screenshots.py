@@ -18,7 +18,7 @@ SIZES = {1280: 800, 390: 844}
 THEMES = ("light", "dark")
 NARROW, TALLEST = 1000, 1600
 FRAME_MS = 120
-ANIMATION_SIZE = {"width": 1120, "height": 640}
+ANIMATION_SIZE = {"width": 1280, "height": 720}
 
 
 def show_node(console: FakeConsole, page: "Page") -> None:

@@ -268,3 +268,19 @@ def test_events_may_come_in_pieces(page: "Page", console: FakeConsole, line_end:
         'text "a: b"',
         'text "the last but one"',
     ]
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 390])
+@pytest.mark.usefixtures("chat")
+def test_the_chosen_event_is_seen_beside_its_details(page: "Page", width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.click("#rows >> text=try 3")
+    page.wait_for_timeout(100)
+    row, details = page.locator("[aria-selected=true] .arrow").bounding_box(), page.locator("#details").bounding_box()
+    assert row
+    assert details
+    beside = row["x"] + row["width"] <= details["x"] or details["x"] + details["width"] <= row["x"]
+    assert beside or row["y"] + row["height"] <= details["y"]
+    assert row["y"] > 0
+    heights = page.locator("#details pre").evaluate_all("all => all.map(each => each.offsetHeight - each.scrollHeight)")
+    assert min(heights) >= 0, "no body is squeezed"
