@@ -7,6 +7,7 @@ from tests.support.fakes import FakePool, make_metrics
 from tests.support.peers import FakeRouter
 from wsaas.api.api import Api
 from wsaas.api.console.console import Console
+from wsaas.delivery.webhook import Webhook
 from wsaas.http.streamed import StreamedResponse
 from wsaas.metrics.own import OwnMetrics
 
@@ -45,7 +46,9 @@ class ConsoleRig(Rig):
         counters = self.registry.services.counters
         metrics = OwnMetrics(counters, make_metrics(counters, **(gauges or {})).statistics, rows)
         self.pool = FakePool()
-        self.webhook.signer = None
+        # What a watched connection sends goes to the pool.
+        real = Webhook(self.registry.services.settings, self.pool, self.webhook.breaker, self.clock.wall, counters)
+        vars(self.webhook).update(vars(real))
         self.console = Console(self.registry, self.pool, metrics, self.run_queue)
         self.watcher = self.console.watcher
         settings = self.registry.services.settings

@@ -96,6 +96,11 @@ class EventDelivery:
             self._timer.cancel()
             self._end_delay()
 
+    @property
+    def webhook(self) -> Webhook:
+        """What requests are sent through."""
+        return self._webhook
+
     def use_webhook(self, webhook: Webhook) -> None:
         """Send later requests through `webhook`. It has the circuit breaker and the counters of the one before."""
         self._webhook = webhook

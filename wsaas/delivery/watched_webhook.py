@@ -10,6 +10,7 @@ from wsaas.clock import rfc3339
 from wsaas.delivery.pool import Exchange, Outcome, Pool
 from wsaas.delivery.verdicts import Verdict
 from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, content_type, event_body, result_of
+from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Event
 from wsaas.settings import Settings
 
@@ -46,25 +47,21 @@ class Replayed(NamedTuple):
     number: int
 
 
-class WatchedWebhook(Webhook):
-    """A webhook with the parts of `webhook`. `recorders`: of the watched connections, by id."""
+class WatchedWebhook(WebhookWrapper):
+    """The webhook of one watched connection: sends what `inner` sends, and reports it to `recorder`."""
 
-    def __init__(self, settings: Settings, pool: Pool, webhook: Webhook, wall: Callable[[], float]) -> None:
-        """Send through `pool`."""
-        super().__init__(settings, pool, webhook.breaker, wall, webhook.counters)
-        self.signer = webhook.signer
-        self.recorders: dict[str, RequestRecorder] = {}
+    def __init__(self, inner: Webhook, recorder: RequestRecorder) -> None:
+        """Wrap the webhook of the outbox."""
+        super().__init__(inner)
+        # A wrapper has to see the usual answers, too.
+        self._has_shortcut = not isinstance(inner, WebhookWrapper)
+        self._recorder = recorder
         self.verdict: Verdict | None = None
         """The verdict of the answer that is handled, None for a usual one."""
 
     def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:
         """Send `event`, and report it."""
-        recorder = self.recorders.get(delivery.connection_id)
-        if recorder is None:
-            # Not watched any more.
-            super().call(delivery, event, is_direct)
-        else:
-            self._pool.send(WatchedExchange(self, delivery, event, is_direct, recorder))
+        self._pool.send(WatchedExchange(self, delivery, event, is_direct and self._has_shortcut, self._recorder))
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return the verdict, and keep it."""
@@ -135,6 +132,8 @@ class ReplayWebhook(Webhook):
             "ce-time": rfc3339(event.at),
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode("latin-1")
+        if subject.trace is not None:
+            lines += subject.trace.headers(event.number).encode()
         if self.signer is not None:
             lines += self.signer.lines(event_id.encode(), self._wall(), body)
         start = self._start(kind, self._target.replace("{id}", subject.id))

@@ -172,6 +172,7 @@ class Replayable:
         """Keep the `event`, and the `subject` as it is now."""
         self.event = event
         self.subject = Subject(subject.id, subject.ws_uri, subject.authorization, subject.context)
+        self.subject.trace = subject.trace
 
 
 class WatchedEvent:

@@ -83,23 +83,15 @@ class HandshakeFollower(Follower, Protocol):
 class Watcher:
     """The watched connections of this process, by id. `timer`: see `RunQueue`."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        clock: Clock,
-        make_webhook: Callable[[], WatchedWebhook],
-        timer: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        """Watch nothing. `make_webhook`: called when it is needed for the first time."""
+    def __init__(self, registry: Registry, clock: Clock, timer: Callable[[], float] = time.perf_counter) -> None:
+        """Watch nothing."""
         self._clock = clock
         self._followers: set[Follower] = set()
         self._is_scheduled = False
-        self._make_webhook = make_webhook
         self._registry = registry
         self._rings = Rings()
         self._waiting: list[HandshakeFollower] = []
         self._watches: dict[str, Watch] = {}
-        self._webhook: WatchedWebhook | None = None
         self.timer = timer
 
     def check_room(self) -> None:
@@ -198,13 +190,12 @@ class Watcher:
         """Swap the objects of `session`."""
         if len(self._watches) >= MAX_WATCHED:
             self._make_room()
-        webhook = self._webhook = self._webhook or self._make_webhook()
         recorder = Recorder(session, Ring(self._rings), self._clock, self.notify)
         session.encode = WatchedEncoder(session.encode, recorder)
         session.connection.watch(recorder)
         session.attach(session.connection)
+        webhook = WatchedWebhook(session.outbox.webhook, recorder)
         session.outbox.use_webhook(webhook)
-        webhook.recorders[session.id] = recorder
         self._registry.push_recorders[session.id] = recorder.pushed
         watch = self._watches[session.id] = Watch(recorder, webhook)
         return watch
@@ -215,8 +206,7 @@ class Watcher:
         session.encode = watch.recorder.encode
         session.connection.unwatch()
         session.attach(session.connection)
-        session.outbox.use_webhook(self._registry.services.webhook)
-        watch.webhook.recorders.pop(session.id, None)
+        session.outbox.use_webhook(watch.webhook.inner)
         self._registry.push_recorders.pop(session.id, None)
         watch.ring.close()
         del self._watches[watch.id]

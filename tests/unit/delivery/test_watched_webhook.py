@@ -8,9 +8,12 @@ from wsaas.delivery.pool import Failure
 from wsaas.delivery.verdicts import Verdict
 from wsaas.delivery.watched_webhook import Replayed, ReplayExchange, ReplayWebhook, WatchedWebhook
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
+from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Message
 from wsaas.http.response import Response
+from wsaas.http.trace_context import TraceContext
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 
 
@@ -72,7 +75,8 @@ class Rig:
     def __init__(self, **values):
         settings, self.clock, self.pool = make_settings(**values), FakeClock(), FakePool()
         self.webhook = Webhook(settings, self.pool, FakeBreaker(), self.clock.wall)
-        self.watched = WatchedWebhook(settings, self.pool, self.webhook, self.clock.wall)
+        self.recorded = Recorded()
+        self.watched = WatchedWebhook(self.webhook, self.recorded)
         self.replay = ReplayWebhook(settings, self.pool, self.webhook, self.clock.wall)
         self.subject = Subject("id", "node/id", b"Bearer abc", "context")
         self.delivery = FakeDelivery(self.subject)
@@ -89,7 +93,6 @@ def parts(request):
 def test_a_watched_connection_sends_the_same_requests(values):
     rig = Rig(**values)
     for event in (make_opened(), Message(text=True, data=b"hello", number=1), make_closed()):
-        rig.watched.recorders["id"] = Recorded()
         rig.watched.call(rig.delivery, event)
         rig.webhook.call(rig.delivery, event)
         watched, usual = rig.pool.sent
@@ -100,7 +103,7 @@ def test_a_watched_connection_sends_the_same_requests(values):
 
 def test_requests_and_outcomes_are_reported():
     rig = Rig()
-    recorded = rig.watched.recorders["id"] = Recorded()
+    recorded = rig.recorded
     message = Message(text=True, data=b"hello", number=1)
     rig.watched.call(rig.delivery, message, is_direct=True)
     rig.pool.answer(Response(200, {}), took=0.5)
@@ -122,18 +125,29 @@ def test_requests_and_outcomes_are_reported():
     ]
 
 
-def test_a_connection_that_is_not_watched_any_more_is_served_as_usual():
+def test_a_webhook_that_is_watched_and_wrapped_sees_every_verdict():
     rig = Rig()
-    rig.watched.call(rig.delivery, Message(text=True, data=b"hello", number=1))
+    judged: list[Message] = []
+
+    class Wrapper(WebhookWrapper):
+        def judge(self, event, outcome):
+            judged.append(event)
+            return super().judge(event, outcome)
+
+    watched = WatchedWebhook(Wrapper(rig.webhook), rig.recorded)
+    message = Message(text=True, data=b"hello", number=1)
+    watched.call(rig.delivery, message, is_direct=True)
     rig.pool.answer(Response(200, {}))
-    assert len(rig.delivery.verdicts) == 1
+    assert judged == [message]
+    assert rig.recorded.calls[-1] == ("judged", "ok", 12.5)
 
 
 @pytest.mark.parametrize("values", [{}, {"api_secret": SECRET}, {"api_uri": "backend/{id}?a=b"}])
 def test_a_replayed_request_differs_only_in_its_mark_its_id_and_its_signature(values):
     rig = Rig(**values)
     bare = Subject("id", "node/id", None)
-    for subject in (rig.subject, bare):
+    traced = Subject("id", "node/id", None, trace=TraceContext(TRACEPARENT))
+    for subject in (rig.subject, bare, traced):
         for event in (make_opened(), Message(text=False, data=b"\0", number=1), make_closed()):
             exchange = ReplayExchange(lambda _outcome, _answer: None)
             rig.replay.replay(Replayed(event, subject, 3), exchange)

@@ -3,7 +3,6 @@
 import pytest
 
 from tests.support.console_rig import ConsoleRig
-from wsaas.delivery.watched_webhook import WatchedWebhook
 from wsaas.watching import recorder
 from wsaas.websocket import frames
 from wsaas.websocket.deflate import Agreement
@@ -73,10 +72,3 @@ def test_a_frame_of_a_push_that_was_refused_is_not_taken_for_another():
     kinds = [(each["kind"], each.get("status")) for each in new()]
     # The fake connection reports nothing that is written.
     assert kinds == [("push", 429)]
-
-
-def test_the_webhook_is_made_when_it_is_first_needed():
-    rig = ConsoleRig()
-    assert rig.watcher._webhook is None
-    watch(rig)
-    assert isinstance(rig.watcher._webhook, WatchedWebhook)

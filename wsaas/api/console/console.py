@@ -14,7 +14,7 @@ from wsaas.api.console.streams import StreamResource
 from wsaas.api.route import Route
 from wsaas.cluster.router import Router
 from wsaas.delivery.pool import Pool
-from wsaas.delivery.watched_webhook import ReplayWebhook, WatchedWebhook
+from wsaas.delivery.watched_webhook import ReplayWebhook
 from wsaas.delivery.webhook import Webhook
 from wsaas.metrics.own import OwnMetrics
 from wsaas.run_queue import RunQueue
@@ -36,9 +36,7 @@ class Console:
         self._pool = pool
         self._registry = registry
         self._run_queue = run_queue
-        self.watcher = Watcher(
-            registry, registry.services.clock, partial(WatchedWebhook, *self._of_webhook()), run_queue.timer
-        )
+        self.watcher = Watcher(registry, registry.services.clock, run_queue.timer)
 
     def _of_webhook(self) -> tuple[Settings, Pool, Webhook, Callable[[], float]]:
         services = self._registry.services
