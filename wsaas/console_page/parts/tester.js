@@ -65,13 +65,13 @@ class TestView {
   }
 
   // What was typed may be a whole URL: WS_HOSTNAME need not be where clients connect to.
-  url() {
+  address() {
     const typed = this.path.value;
     return /^wss?:/.test(typed) ? typed : `${clientUrl()}${typed}`;
   }
 
   openSocket() {
-    const [path, query] = this.url().split(/\?(.*)/s);
+    const [path, query] = this.address().split(/\?(.*)/s);
     const url = `${path}?${query ? `${query}&` : ""}${PARAMETER}=${this.tag}`;
     let socket;
     try { socket = new WebSocket(url); } catch (error) { return this.show("closed", error.message); }
@@ -131,7 +131,7 @@ class TestView {
   ended({ code, reason }) {
     const wasOpen = this.state.classList.contains("open");
     this.show("closed", wasOpen ? `closed with ${code}${reason ? ` ${reason}` : ""}` : "refused: see the answer of the backend in the diagram");
-    if (!wasOpen && !this.id) diagram.hint(`No handshake arrived. Nobody answers at ${this.url()}, or the gateway itself refused: see ALLOWED_ORIGINS. If clients connect elsewhere, type a whole URL, such as ws://host:8080/echo.`);
+    if (!wasOpen && !this.id) diagram.hint(`No handshake arrived. Nobody answers at ${this.address()}, or the gateway itself refused: see ALLOWED_ORIGINS. If clients connect elsewhere, type a whole URL, such as ws://host:8080/echo.`);
   }
 
   line(kind, text) {
