@@ -30,7 +30,7 @@ from wsaas.sessions.drain import Drain
 from wsaas.sessions.fan_out import FanOutQueue
 from wsaas.sessions.registry import Registry
 from wsaas.setting_types import Address
-from wsaas.settings import Settings
+from wsaas.settings import Settings, has_console
 from wsaas.shared_counts import SharedCounts
 from wsaas.start_report import log_start, start_warnings
 from wsaas.statistics import Statistics
@@ -125,7 +125,7 @@ class Gateway:
     ) -> Api:
         """Return the REST API, by default that for the other processes of the node."""
         settings = settings or self._settings
-        console = self._console if settings.console else None
+        console = self._console if has_console(self._settings) else None
         return Api(settings, self._registry, self._fan_out, router, view, metrics=self._metrics, console=console)
 
     def statistics(self) -> Statistics:

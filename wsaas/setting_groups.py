@@ -117,7 +117,10 @@ class ListenerSettings:
         unset=None,
     )
     console: bool = setting(
-        setting_types.switch, "on", "`off` removes the page `/console` of the REST API, the [console](console.md)"
+        setting_types.switch,
+        "on",
+        "`off` removes the page `/console` of the REST API, the [console](console.md). Without `CONTROL_TOKEN` or "
+        "`CONTROL_TLS_CA`, it is only for this machine",
     )
 
 

@@ -301,3 +301,9 @@ def listen_address(settings: Settings) -> Address:
 def control_address(settings: Settings) -> Address:
     """Return the address for the REST API: `CONTROL_LISTEN`, or by default the address for clients."""
     return settings.control_listen or listen_address(settings)
+
+
+def has_console(settings: Settings) -> bool:
+    """Return whether there is a console. It shows all messages, so without credentials it needs a loopback address."""
+    is_guarded = bool(settings.control_token or settings.control_tls_ca)
+    return settings.console and (is_guarded or control_address(settings).is_loopback)

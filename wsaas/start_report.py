@@ -46,7 +46,8 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     found = []
     if not (control.is_loopback or settings.control_token or settings.control_tls_ca):
         at = _spelled(control)
-        found.append(f"anybody who reaches {at} can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN")
+        also = ", so there is no console" if settings.console else ""
+        found.append(f"anybody who reaches {at} can push to clients{also}: set CONTROL_TOKEN, or CONTROL_LISTEN")
     name = settings.ws_hostname
     if is_unspecified_host(name.host):
         found.append(

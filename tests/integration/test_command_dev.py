@@ -441,7 +441,9 @@ def test_the_greeting_says_where_clients_connect(chosen: dict[str, str], url: st
     ("chosen", "url"),
     [
         ({}, "http://localhost:8080/console"),
-        ({"ws_hostname": "gateway.test:8080"}, "http://localhost:8080/console"),
+        ({"ws_hostname": "gateway.test:8080"}, ""),
+        ({"ws_hostname": "gateway.test:8080", "control_token": "x" * 32}, "http://localhost:8080/console"),
+        ({"ws_hostname": "gateway.test:8080", "control_listen": "127.0.0.1:8081"}, "http://127.0.0.1:8081/console"),
         ({"control_listen": "127.0.0.1:8081"}, "http://127.0.0.1:8081/console"),
         ({"control_listen": "0.0.0.0:8081", "control_token": "x" * 32}, "http://localhost:8081/console"),
         ({"listen": "[::1]:8080"}, "http://[::1]:8080/console"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.console import stream
+from tests.support.ports import free_port
 from tests.support.stage import Node, Stage
 
 API = "/console/api/node"
@@ -54,6 +55,29 @@ async def test_without_a_token_only_the_page_of_the_same_gateway_may_use_it(stag
     # Everything else still refuses all pages.
     assert await refused(node, "/connections", headers=own) == (403, "FORBIDDEN")
     assert await refused(node, "/console", Host="rebound.example") == (403, "FORBIDDEN")
+
+
+async def test_without_a_token_it_is_for_this_machine_only(stage: Stage) -> None:
+    node = await stage.node(ws_hostname="gateway.test", listen="127.0.0.1:0", control_listen=f"127.0.0.1:{free_port()}")
+    node.port = node.gateway.addresses[-1].port
+    through_proxy = [{"Host": "gateway.test"}, {"X-Forwarded-For": "192.0.2.7"}, {"Forwarded": "for=192.0.2.7"}]
+    for path in ("/console", API):
+        assert (await node.rest("GET", path)).status == 200
+        for headers in through_proxy:
+            assert await refused(node, path, headers=headers) == (403, "FORBIDDEN"), headers
+    for headers in through_proxy:
+        assert (await node.rest("GET", "/connections", headers=headers)).status == 200
+
+
+async def test_with_a_token_it_is_served_to_other_machines(stage: Stage) -> None:
+    for guarded, statuses in (({}, [404, 403, 404]), ({"control_token": "s3cret"}, [200] * 3)):
+        node = await stage.node(listen="0.0.0.0:0", ws_hostname="127.0.0.1:1", **guarded)
+        node.port = node.gateway.addresses[-1].port
+        for status, headers in zip(
+            statuses, ({}, {"Host": "gateway.test"}, {"X-Forwarded-For": "192.0.2.7"}), strict=True
+        ):
+            allowed = {**headers, "Authorization": "Bearer s3cret"}
+            assert (await node.rest("GET", API, headers=allowed)).status == status, headers
 
 
 async def test_the_console_can_be_turned_off(stage: Stage) -> None:

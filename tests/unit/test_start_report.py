@@ -133,7 +133,7 @@ def test_a_backend_that_is_this_node_causes_a_warning():
 def test_an_open_rest_api_causes_a_warning():
     everywhere = Address("", 8080)
     assert warnings("localhost:8080", everywhere) == [
-        "anybody who reaches *:8080 can push to clients: set CONTROL_TOKEN, or CONTROL_LISTEN"
+        "anybody who reaches *:8080 can push to clients, so there is no console: set CONTROL_TOKEN, or CONTROL_LISTEN"
     ]
     assert warnings("localhost:8080", everywhere, control_token="x") == []
 

@@ -9,6 +9,7 @@ from wsaas.http.headers import Headers
 from wsaas.http.request import Request
 from wsaas.settings import Settings, control_address
 
+_OF_PROXIES: Final = (b"x-forwarded-for", b"forwarded")
 _OF_WEB_PAGE: Final = Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
 
 
@@ -23,7 +24,7 @@ class Authorization:
     browsers add, needs no further `check`. Empty if a token is required.
     """
 
-    __slots__ = ("_has_proof", "_has_tls", "_hosts", "_needs_token", "known_hosts", "tokens")
+    __slots__ = ("_has_proof", "_has_tls", "_hosts", "_local_hosts", "_needs_token", "known_hosts", "tokens")
 
     def __init__(self, settings: Settings) -> None:
         """Require the credentials that `settings` ask for."""
@@ -32,6 +33,7 @@ class Authorization:
         self._hosts = HostCheck(
             (settings.ws_hostname.host, address.host, node.host if node else ""), any_host=bool(address.path)
         )
+        self._local_hosts = HostCheck((), any_host=bool(address.path))
         self._has_tls = bool(settings.tls_cert)
         self._needs_token = bool(settings.control_token)
         # Filled by `check`, which looks at the Host only if neither a token nor a certificate is required.
@@ -46,23 +48,31 @@ class Authorization:
         elif not self._has_proof:
             if from_web_page(headers):
                 raise _OF_WEB_PAGE.with_traceback(None)
-            self.check_host(request)
+            if not self._hosts.allow(headers.get(b"host")):
+                raise Forbidden(
+                    "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
+                )
 
-    def check_own_page(self, request: Request) -> None:
-        """Do what `check` does, but let requests of a page of this gateway through."""
-        headers = request.headers
+    def check_console(self, request: Request) -> None:
+        """Do what `check` does for the console, which may only be used on this machine if nothing is required.
+
+        Requests of the page of this gateway are let through.
+        """
         if self._needs_token:
-            self._check_token(headers)
-        elif not self._has_proof:
-            self.check_host(request)
-            if not from_own_page(headers, has_tls=self._has_tls):
+            self._check_token(request.headers)
+        else:
+            self.check_page(request)
+            if not (self._has_proof or from_own_page(request.headers, has_tls=self._has_tls)):
                 raise _OF_WEB_PAGE.with_traceback(None)
 
-    def check_host(self, request: Request) -> None:
-        """Raise `Forbidden` if nothing proves who the caller is, and the `Host` is not known."""
-        if not self._has_proof and not self._hosts.allow(request.headers.get(b"host")):
+    def check_page(self, request: Request) -> None:
+        """Raise `Forbidden` if nothing is required, and the page of the console may be seen from another machine."""
+        headers = request.headers
+        if not self._has_proof and (
+            any(name in headers for name in _OF_PROXIES) or not self._local_hosts.allow(headers.get(b"host"))
+        ):
             raise Forbidden(
-                "The REST API does not accept this Host: set CONTROL_TOKEN, or name the host in WS_HOSTNAME."
+                "Without CONTROL_TOKEN, the console is only for this machine: use localhost, and no proxy in between."
             )
 
     def _check_token(self, headers: Headers) -> None:

@@ -53,9 +53,9 @@ class Console:
         streams = StreamResource(registry, watcher, connections, router)
         replay = ReplayResource(registry, watcher, router, partial(ReplayWebhook, *self._of_webhook()))
         start = rb"%b/console/api/connections/(%b)" % (prefix, _ID)
-        own = Authorization.check_own_page
+        own = Authorization.check_console
         return (
-            Route(rb"/console", {b"GET": get_page}, is_public=True, check=Authorization.check_host),
+            Route(rb"/console", {b"GET": get_page}, is_public=True, check=Authorization.check_page),
             Route(rb"/console/api/node", {b"GET": node.get}, check=own),
             Route(rb"/console/api/connections", {b"GET": connections.list}, check=own),
             Route(
