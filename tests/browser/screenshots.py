@@ -1,13 +1,18 @@
-"""Makes the images of the console in docs/images: `python -m tests.browser.screenshots`."""
+"""Makes the images of the console in docs/images: `python -m tests.browser.screenshots`.
+
+Those of the test client show a gateway. The other ones show what takes days, or many clients, to happen on one.
+"""
 
 import io
 import sys
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.browser import stories
 from tests.support.chromium import running_chromium
+from tests.support.dev_command import running_dev
 from tests.support.fake_console import FakeConsole
 
 if TYPE_CHECKING:
@@ -55,9 +60,9 @@ def show_connection(console: FakeConsole, page: "Page") -> None:
     page.wait_for_timeout(400)
 
 
-def show_test_client(console: FakeConsole, page: "Page") -> None:
+def show_test_client(url: str, page: "Page") -> None:
     """Show the test client with two messages."""
-    page.goto(f"{console.url}#/try")
+    page.goto(f"{url}#/try")
     for text in ("hello", "fail"):
         page.wait_for_selector(".composer textarea:enabled")
         page.keyboard.type(text)
@@ -66,20 +71,27 @@ def show_test_client(console: FakeConsole, page: "Page") -> None:
     page.wait_for_timeout(500)
 
 
-SCREENS: dict[str, Callable[[FakeConsole, "Page"], None]] = {
-    "node": show_node,
-    "connections": show_connections,
-    "connection": show_connection,
-    "try": show_test_client,
+def fake_console() -> AbstractContextManager[FakeConsole]:
+    """Serve a console whose gateway is made up."""
+    return FakeConsole().running()
+
+
+SCREENS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any, "Page"], None]]] = {
+    "node": (fake_console, show_node),
+    "connections": (fake_console, show_connections),
+    "connection": (fake_console, show_connection),
+    "try": (running_dev, show_test_client),
 }
+"""What serves each screen, and what shows it."""
 
 
 def take(browser: "Browser", screen: str, width: int, theme: str) -> bytes:
     """Return a screenshot as PNG."""
-    with FakeConsole().running() as console:
+    serve, show = SCREENS[screen]
+    with serve() as console:
         page = browser.new_page(viewport={"width": width, "height": SIZES[width]})
         page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        SCREENS[screen](console, page)
+        show(console, page)
         if width < NARROW:
             # Not `full_page`: what is outside of the window is not drawn.
             height = page.evaluate("document.documentElement.scrollHeight")
@@ -93,13 +105,13 @@ def take(browser: "Browser", screen: str, width: int, theme: str) -> bytes:
 def record(browser: "Browser") -> list[bytes]:
     """Return the frames of a run of the test client, as PNG."""
     frames = list[bytes]()
-    with FakeConsole().running() as console:
+    with running_dev() as url:
         page = browser.new_page(viewport=ANIMATION_SIZE, color_scheme="light")  # type: ignore[arg-type]  # a dict
 
         def look(times: int = 1) -> None:
             frames.extend(page.screenshot() for _ in range(times))
 
-        page.goto(console.url)
+        page.goto(url)
         page.wait_for_selector(".all-well")
         look(6)
         page.click("text=Try it")

@@ -30,6 +30,8 @@ function size(bytes) {
 
 function duration(ms) {
   if (!Number.isFinite(ms)) return "–";
+  // The clock of the event loop has a resolution of 1 ms.
+  if (ms === 0) return "<1 ms";
   if (ms < 1000) return `${trim(ms)} ms`;
   return ms < 60_000 ? `${trim(ms / 1000)} s` : age(ms / 1000);
 }
