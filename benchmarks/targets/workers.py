@@ -63,4 +63,8 @@ class Workers(Wsaas):
 
     def is_ready(self, placement: Placement) -> bool:
         """Return whether all workers listen, which the supervisor logs."""
-        return super().is_ready(placement) and (self.workers == 1 or f"; {self._size}" in placement.log.read_text())
+        # The latter is what earlier versions log.
+        lines = f" WORKERS={self.workers}", f"; {self._size}"
+        return super().is_ready(placement) and (
+            self.workers == 1 or any(line in placement.log.read_text() for line in lines)
+        )

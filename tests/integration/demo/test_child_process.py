@@ -57,10 +57,12 @@ def test_a_process_inherits_neither_blocked_nor_ignored_signals() -> None:
     grep = shutil.which("grep")
     assert grep
     lines: list[str] = []
-    # Behind nohup, the processes of the tests ignore SIGHUP, which is meant to be inherited.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Behind nohup, the processes of the tests ignore SIGHUP, and in the background of a script the others. They are
+    # meant to inherit that.
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)}
     process = ChildProcess([grep, "-E", "SigBlk|SigIgn", "/proc/self/status"], lines.append, lambda *_: None)
-    signal.signal(signal.SIGHUP, before)
+    for each, handler in before.items():
+        signal.signal(each, handler)
     assert process.wait(TIMEOUT_S)
     # The C library uses the two signals from 32 on.
     assert [int(line.split()[1], 16) % (1 << 31) for line in lines] == [0, 0]
