@@ -11,7 +11,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 def violations(page: "Page") -> list[str]:
     """Return what axe finds, one line each."""
     # Only these tests need the package.
-    from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415
+    from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415 - only the tests in a browser have it
 
     page.wait_for_timeout(400)  # for animations
     page.evaluate(AXE_SCRIPT)

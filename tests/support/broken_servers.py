@@ -46,10 +46,10 @@ class QuietHandler(WSGIRequestHandler):
 def django_with_csrf() -> Iterator[str]:
     """Serve a view of Django that is not exempt from its check of CSRF tokens; yield its address."""
     import django  # noqa: PLC0415 - takes long
-    from django.conf import settings  # noqa: PLC0415
-    from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415
-    from django.http import JsonResponse  # noqa: PLC0415
-    from django.urls import path  # noqa: PLC0415
+    from django.conf import settings  # noqa: PLC0415 - takes long
+    from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415 - takes long
+    from django.http import JsonResponse  # noqa: PLC0415 - takes long
+    from django.urls import path  # noqa: PLC0415 - takes long
 
     urls = [path("hook", lambda _request: JsonResponse({"code": "OK"}))]
     if not settings.configured:

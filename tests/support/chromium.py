@@ -23,7 +23,7 @@ def find_chromium() -> str:
 def running_chromium() -> Iterator["Browser"]:
     """Start the browser."""
     # Only these tests need the package.
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only the tests in a browser have it
 
     # The sandbox cannot be used by root. The pages are our own.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []

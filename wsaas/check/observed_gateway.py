@@ -54,7 +54,7 @@ NO_EXPLANATION: Explanation = ("", "")
 
 
 class ObservedWebhook(Webhook):
-    """Reports the next verdict on each kind of event to whoever waits for it in `waiting`."""
+    """Reports the next verdict on each kind of event to the future in `waiting`."""
 
     def __init__(self, settings: Settings, pool: Pool, breaker: CircuitBreaker, wall: Callable[[], float]) -> None:
         """Send through `pool`, like a `Webhook`."""

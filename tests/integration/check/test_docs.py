@@ -34,13 +34,13 @@ class JsonOnlyHandler(BackendHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:  # noqa: N802 - the server looks for this name
         self.answer(200, b'{"code": "OK"}')
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:  # noqa: N802 - the server looks for this name
         self.answer(415, b"Unsupported Media Type")
 
-    def do_DELETE(self) -> None:  # noqa: N802
+    def do_DELETE(self) -> None:  # noqa: N802 - the server looks for this name
         self.answer(500, b"TypeError")
 
 
