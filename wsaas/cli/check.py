@@ -1,5 +1,6 @@
 """The command `wsaas check`: prints what it finds, as lines or as one JSON document."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
         return _run(flags, environment, given)
     except SettingError as error:
         return refuse(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:
         # Python would try to write the rest when it ends.
@@ -49,10 +50,17 @@ def _run(flags: Mapping[str, str | None], environment: Mapping[str, str], given:
     options = Options(client.path, client.headers, given.message, given.rate, given.timeout)
     if not given.is_json:
         print(f"Checking {without_query(chosen.api_uri)} for WS_HOSTNAME={chosen.ws_hostname.text}", flush=True)
-    uvloop.run(check(chosen, report, options))
+    uvloop.run(_check(chosen, report, options))
     seconds = time.monotonic() - started
     print(as_json(chosen, report, seconds) if given.is_json else summary(report), flush=True)
     return 1 if report.worst is Status.FAIL else 0
+
+
+async def _check(chosen: Settings, report: Report, options: Options) -> None:
+    """Check until SIGINT, which raises `CancelledError`. Python 3.10 would raise `KeyboardInterrupt` in any task."""
+    checking = asyncio.ensure_future(check(chosen, report, options))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, checking.cancel)
+    await checking
 
 
 def make_report(chosen: Settings, given: CheckOptions, *, shows: bool, is_colored: bool) -> Report:

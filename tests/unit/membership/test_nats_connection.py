@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.nats import nats_options
 from wsaas.cluster_setting_types import NatsServer
-from wsaas.membership.nats_connection import MAX_UNSENT, NatsConnection, NatsError
+from wsaas.membership.nats_connection import MAX_UNSENT, NatsConnection, NatsError, _Client
 
 
 class FakeClient:
@@ -89,3 +89,17 @@ def test_nothing_more_is_taken_while_the_server_does_not_read():
         assert connection.is_writable
 
     asyncio.run(test())
+
+
+def test_a_message_of_a_subscription_that_has_just_ended_is_dropped():
+    client = _Client(needs_tls=False)
+    handled = list[tuple[Any, ...]]()
+    client.handlers[1] = lambda *message: handled.append(message)
+
+    async def test() -> None:
+        await client._process_msg(1, b"a", b"", b"first", b"")
+        del client.handlers[1]
+        await client._process_msg(1, b"a", b"", b"second", b"")
+
+    asyncio.run(test())
+    assert [message[2] for message in handled] == [b"first"]
