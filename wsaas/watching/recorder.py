@@ -192,17 +192,20 @@ class Recorder:
         self._event = event
         head = request[: len(request) - len(event_body(event)) - 4]
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-        added = self._add(
-            "request",
-            event=EVENT_NAMES[type(event)],
-            ce_id=f"{subject.id}:{event.number}",
-            attempt=self._attempt,
-            method=method,
-            target=Target(target),
-            headers=RequestHead(head),
-            body=ConnectBody(event) if isinstance(event, Opened) else Body(event_body(event), is_text=_is_text(event)),
-        )
-        added.keep_for_replay(event, subject)
+        body = ConnectBody(event) if isinstance(event, Opened) else Body(event_body(event), is_text=_is_text(event))
+        fields = {
+            "event": EVENT_NAMES[type(event)],
+            "ce_id": f"{subject.id}:{event.number}",
+            "attempt": self._attempt,
+            "method": method,
+            "target": Target(target),
+            "headers": RequestHead(head),
+            "body": body,
+        }
+        made = self._make("request", fields)
+        # First, as the ring counts the size of an event when it is added.
+        made.keep_for_replay(event, subject)
+        self._record(made)
         return self._attempt
 
     def answered(self, event: Event, attempt: int, outcome: Outcome, answer: Answer) -> None:
@@ -230,10 +233,16 @@ class Recorder:
     # Internals.
 
     def _add(self, kind: str, **fields: Any) -> WatchedEvent:
-        event = WatchedEvent(self.session.id, kind, self._clock.wall(), fields)
+        event = self._make(kind, fields)
+        self._record(event)
+        return event
+
+    def _make(self, kind: str, fields: dict[str, Any]) -> WatchedEvent:
+        return WatchedEvent(self.session.id, kind, self._clock.wall(), fields)
+
+    def _record(self, event: WatchedEvent) -> None:
         self.ring.add(event)
         self._on_event()
-        return event
 
     def _frame(self, direction: str, opcode: int, data: bytes, cause: str | None = None) -> None:
         fields: dict[str, Any] = {"direction": direction, "opcode": _NAMES[opcode], "size": len(data)}

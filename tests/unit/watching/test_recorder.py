@@ -3,7 +3,9 @@
 import pytest
 
 from tests.support.console_rig import ConsoleRig
+from wsaas.events import Message
 from wsaas.watching import recorder
+from wsaas.watching.ring import MAX_BYTES
 from wsaas.websocket import frames
 from wsaas.websocket.deflate import Agreement
 from wsaas.websocket.frames import Close, encode, encode_close
@@ -72,3 +74,15 @@ def test_a_frame_of_a_push_that_was_refused_is_not_taken_for_another():
     kinds = [(each["kind"], each.get("status")) for each in new()]
     # The fake connection reports nothing that is written.
     assert kinds == [("push", 429)]
+
+
+def test_what_is_kept_to_be_sent_again_counts_for_the_memory():
+    rig = ConsoleRig()
+    recorded, _ = watch(rig)
+    size = MAX_BYTES // 10
+    for _ in range(20):
+        event = Message(text=False, data=bytes(size))
+        recorded.requested(event, b"PUT /hook HTTP/1.1\r\nHost: h\r\n\r\n" + event.data, rig.session.info)
+    ring = recorded.ring
+    kept = [ring.get(index) for index in range(ring.first, ring.count)]
+    assert 0 < len(kept) * size <= sum(each.size for each in kept) <= MAX_BYTES
