@@ -43,8 +43,9 @@ _TAIL: Final = b"\0\0\xff\xff"
 
 
 class _Encoded(NamedTuple):
-    """A message for the client, and its frame."""
+    """A message for the client, and its frame. `waiting`: how many bytes waited for the client before."""
 
+    waiting: int
     frame: bytes
     opcode: int
     data: bytes
@@ -158,11 +159,16 @@ class Recorder:
 
     def encoded(self, frame: bytes, opcode: int, data: bytes, *, shared: bool) -> None:
         """A message became a `frame`, which is written next, or never."""
-        if self.session.state is not CONNECTING:
-            self._encoded.clear()
-        if len(self._encoded) < MAX_UNSENT:
+        session, encoded = self.session, self._encoded
+        waiting = session.buffered
+        if session.state is not CONNECTING:
+            encoded.clear()
+        elif encoded and encoded[-1].waiting == waiting:
+            # The message before was refused, as too much waits already.
+            encoded.pop()
+        if len(encoded) < MAX_UNSENT:
             cause = "reply" if self._is_acting else "publish" if shared else "push"
-            self._encoded.append(_Encoded(frame, opcode, data, cause))
+            encoded.append(_Encoded(waiting, frame, opcode, data, cause))
 
     def sent(self, data: bytes) -> None:
         """Complete frames were written to the client."""

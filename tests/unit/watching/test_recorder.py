@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.console_rig import ConsoleRig
+from wsaas.errors import SlowClient
 from wsaas.events import Message
 from wsaas.watching import recorder
 from wsaas.watching.ring import MAX_BYTES
@@ -62,6 +63,20 @@ def test_only_so_many_messages_before_the_101_are_remembered(monkeypatch):
     recorded.accepted(None)
     recorded.sent(b"".join(encode(frames.TEXT, text) for text in (b"a", b"b", b"c")))
     assert [each["cause"] for each in new() if each["kind"] == "frame"] == ["push", "push", "publish"]
+
+
+def test_messages_before_the_101_that_were_refused_are_not_remembered(monkeypatch):
+    monkeypatch.setattr(recorder, "MAX_UNSENT", 2)
+    rig = ConsoleRig(enters=False, send_buffer="1000")
+    recorded, new = watch(rig)
+    rig.session.send(frames.BINARY, bytes(900))
+    for _ in range(3):
+        with pytest.raises(SlowClient):
+            rig.session.send(frames.BINARY, bytes(100))
+    rig.session.send(frames.TEXT, b"a")
+    recorded.accepted(None)
+    recorded.sent(encode(frames.BINARY, bytes(900)) + encode(frames.TEXT, b"a"))
+    assert [(each["size"], each["cause"]) for each in new() if each["kind"] == "frame"] == [(900, "push"), (1, "push")]
 
 
 def test_a_frame_of_a_push_that_was_refused_is_not_taken_for_another():
