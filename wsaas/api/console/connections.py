@@ -24,6 +24,7 @@ from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
+from wsaas.watching.masking import mask_query, mask_subprotocol
 
 PAGE: Final = 50
 LONGEST_PAGE: Final = 200
@@ -77,11 +78,20 @@ class ConsoleConnections:
         return answers.response(float("inf"))
 
     def get(self, request: Request, connection_id: str) -> Response:
-        """Describe one connection, also once it has ended but its DELETE is pending. Raises `Gone`."""
+        """Describe one connection, also once it has ended but its DELETE is pending. Raises `Gone`.
+
+        Unlike `GET ws_uri`, it shows no credentials: it is for the screen.
+        """
         session = self._registry.remembered(connection_id)
         if session is None:
             return find_peer(self._router, request, connection_id).forward(request, connection_id)
-        content = {"code": "OK", **information(session, self._registry.services), **self.entry(session)}
+        content = {
+            "code": "OK",
+            **information(session, self._registry.services),
+            **self.entry(session),
+            "query": mask_query(session.info.query),
+            "subprotocol": session.info.subprotocol and mask_subprotocol(session.info.subprotocol),
+        }
         return OutgoingResponse(200, orjson.dumps(content))
 
     def entry(self, session: Session) -> Entry:

@@ -54,3 +54,14 @@ def test_a_peer_is_asked_for_a_connection_that_it_has():
     peer = FakeProcess("R")
     rig = ConsoleRig(peer)
     assert rig.ask("GET", f"/console/api/connections/{'R' * 30}").status == 410
+
+
+def test_a_connection_is_shown_without_credentials():
+    rig = ConsoleRig()
+    info = rig.session.info
+    info.query, info.subprotocol = "token=s3cret&a=b", "bearer.s3cret"
+    found = rig.get(f"connections/{rig.session.id}")
+    assert (found["query"], found["subprotocol"]) == ("token=(hidden)&a=b", "•••")
+    info.query, info.subprotocol = "", None
+    found = rig.get(f"connections/{rig.session.id}")
+    assert (found["query"], found["subprotocol"]) == ("", None)
