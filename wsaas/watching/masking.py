@@ -1,11 +1,12 @@
 """What the console shows of headers, queries and bodies: never a credential."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from wsaas.log.redaction import hide_secrets
+from wsaas.log.redaction import HIDDEN, hide_secrets
 
 MASK: Final = "•••"
 """Stands for the value of a header that is a credential."""
@@ -39,6 +40,23 @@ _PLAIN_HEADERS: Final = frozenset(
 )
 """Headers that nearly every request or answer has, and that carry no credentials."""
 
+_SECRET_NAME: Final = re.compile(
+    r"authorization|auth(?!enticate|or)|cookie|token|secret|passw|session|signature|credential|jwt|oidc"
+    r"|(?:access|api|apim-subscription|app|client|private)[-_]?key"
+)
+"""In the name of a header, such as X-Client-Secret: its value is hidden."""
+
+_SHORT_PARAMETER: Final = re.compile(r"(?<![^&;])((?:auth|hmac|key|otp|pass|pwd|sid|sig|ticket)=)[^&;]+", re.IGNORECASE)
+"""A parameter of a query with a name that is too short to be looked for in other texts."""
+
+_SECRET_SUBPROTOCOL: Final = re.compile(
+    r"auth|bearer|jwt|passw|secret|session|ticket|token|[a-z0-9]{20}", re.IGNORECASE
+)
+"""In the name of a subprotocol, such as that of Kubernetes with a token. Names are made of short words."""
+
+MANY_DIGITS: Final = 8
+"""Digits in the name of a subprotocol, such as a UUID, that no version number has."""
+
 MAX_SHOWN_SUBPROTOCOL: Final = 40
 """Characters of the name of a subprotocol. A longer one is probably a token: pages can send it in no other header."""
 
@@ -61,19 +79,25 @@ def _mask_other(lower: str, value: str) -> str:
         return MASK
     if lower == "sec-websocket-protocol":
         return ", ".join(mask_subprotocol(each.strip()) for each in value.split(","))
+    if _SECRET_NAME.search(lower) and not lower.startswith("access-control-"):
+        return HIDDEN
     start = f"{lower}: "
     return hide_secrets(start + value).removeprefix(start)
 
 
 def mask_subprotocol(name: str) -> str:
     """Return the name of a subprotocol, unless it looks like a token."""
-    is_secret = len(name) > MAX_SHOWN_SUBPROTOCOL or name.lower().startswith(("bearer", "token"))
+    is_secret = (
+        len(name) > MAX_SHOWN_SUBPROTOCOL
+        or _SECRET_SUBPROTOCOL.search(name) is not None
+        or sum(map(str.isdigit, name)) >= MANY_DIGITS
+    )
     return MASK if is_secret else name
 
 
 def mask_query(query: str) -> str:
     """Return a query without the values of parameters whose names say that they are secret."""
-    return hide_secrets(query)
+    return _SHORT_PARAMETER.sub(rf"\1{HIDDEN}", hide_secrets(query))
 
 
 def mask_target(target: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.fakes import make_opened
 from wsaas.watching.events import ConnectBody, HeaderPairs, Query, RequestHead, Target, shown
-from wsaas.watching.masking import mask_header, show_body
+from wsaas.watching.masking import mask_header, mask_query, mask_subprotocol, show_body
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,15 @@ from wsaas.watching.masking import mask_header, show_body
         ("set-cookie", "a=s3cret", "•••"),
         ("webhook-signature", "v1,s3cret", "•••"),
         ("x-api-key", "s3cret", "(hidden)"),
+        ("apikey", "s3cret", "(hidden)"),
+        ("X-Client-Secret", "s3cret", "(hidden)"),
+        ("x-session-id", "s3cret", "(hidden)"),
+        ("x-auth-key", "s3cret", "(hidden)"),
+        ("X-Hub-Signature-256", "s3cret", "(hidden)"),
+        ("Cf-Access-Jwt-Assertion", "s3cret", "(hidden)"),
+        ("WWW-Authenticate", "Basic", "Basic"),
+        ("access-control-allow-credentials", "true", "true"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=="),
         ("Referer", "https://a.example/b?c=s3cret", "https://a.example/b?(hidden)"),
         ("sec-websocket-protocol", "chat, bearer.s3cret, " + "s" * 41, "chat, •••, •••"),
         ("ws-uri", "localhost:8080/abc", "localhost:8080/abc"),
@@ -24,6 +33,27 @@ from wsaas.watching.masking import mask_header, show_body
 )
 def test_a_header_is_masked(name, value, expected):
     assert mask_header(name, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "is_shown"),
+    [
+        ("graphql-transport-ws", True),
+        ("ocpp2.0.1", True),
+        ("v12.stomp", True),
+        ("base64url.bearer.authorization.k8s.io.s3", False),
+        ("d41d8cd98f00b204e9800998ecf8427e", False),
+        ("2e4bd3a1-71c9-4d7b-9b5c-0c2f8f2b6f11", False),
+    ],
+)
+def test_the_name_of_a_subprotocol_is_shown_unless_it_looks_like_a_token(name, is_shown):
+    assert mask_subprotocol(name) == (name if is_shown else "•••")
+
+
+def test_parameters_with_short_names_are_masked():
+    assert mask_query("a=b&auth=s3cret;KEY=s3cret&monkey=c&sig=s3cret") == (
+        "a=b&auth=(hidden);KEY=(hidden)&monkey=c&sig=(hidden)"
+    )
 
 
 def test_all_kinds_of_fields_are_masked():
