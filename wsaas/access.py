@@ -179,7 +179,12 @@ def from_own_page(headers: Mapping[bytes, bytes], *, has_tls: bool) -> bool:
     schemes = (b"https://",) if has_tls else (b"https://", b"http://")
     if origin is not None and origin.lower() not in [scheme + host for scheme in schemes]:
         return False
-    return headers.get(b"sec-fetch-site", b"none").lower() in {b"same-origin", b"none"}
+    return not from_other_page(headers)
+
+
+def from_other_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a browser says that it sent this request for a page of another origin (Fetch Metadata)."""
+    return headers.get(b"sec-fetch-site", b"none").lower() not in {b"same-origin", b"none"}
 
 
 def from_web_page(headers: Mapping[bytes, bytes]) -> bool:

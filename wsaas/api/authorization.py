@@ -2,14 +2,23 @@
 
 from typing import Final
 
-from wsaas.access import HostCheck, from_own_page, from_web_page
+from wsaas.access import HostCheck, from_other_page, from_own_page, from_web_page
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.errors import Forbidden, Unauthorized
 from wsaas.http.headers import Headers
 from wsaas.http.request import Request
 from wsaas.settings import Settings, control_address
 
-_OF_PROXIES: Final = (b"x-forwarded-for", b"forwarded")
+_OF_PROXIES: Final = (
+    b"forwarded",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+)
+"""Headers that proxies add. A browser on this machine sends none of them."""
+
 _OF_WEB_PAGE: Final = Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
 
 
@@ -56,14 +65,16 @@ class Authorization:
     def check_console(self, request: Request) -> None:
         """Do what `check` does for the console, which may only be used on this machine if nothing is required.
 
-        Requests of the page of this gateway are let through.
+        Requests of the page of this gateway are let through. A client certificate does not show who sends a request:
+        a browser adds it to those of all pages. But a proxy with a certificate may change the `Host`.
         """
+        headers = request.headers
         if self._needs_token:
-            self._check_token(request.headers)
-        else:
-            self.check_page(request)
-            if not (self._has_proof or from_own_page(request.headers, has_tls=self._has_tls)):
-                raise _OF_WEB_PAGE.with_traceback(None)
+            self._check_token(headers)
+            return
+        self.check_page(request)
+        if from_other_page(headers) if self._has_proof else not from_own_page(headers, has_tls=self._has_tls):
+            raise _OF_WEB_PAGE.with_traceback(None)
 
     def check_page(self, request: Request) -> None:
         """Raise `Forbidden` if nothing is required, and the page of the console may be seen from another machine."""

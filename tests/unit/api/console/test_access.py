@@ -37,8 +37,27 @@ def test_a_request_without_a_host_has_no_own_page():
 
 def test_a_client_certificate_is_enough():
     rig = ConsoleRig(control_tls_ca="/ca", tls_cert="/c", tls_key="/k")
-    assert rig.ask("GET", "/console/api/node", "Origin: https://page.example", host="any").status == 200
+    path = "/console/api/node"
+    # A proxy may have changed the Host.
+    assert rig.ask("GET", path, "Origin: https://page.example", "Sec-Fetch-Site: same-origin", host="any").status == 200
+    assert rig.ask("GET", path, "X-Real-IP: 192.0.2.7", host="any").status == 200
     assert rig.raw("GET", "/console", host="any").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_client_certificate_is_not_enough_for_other_pages(site):
+    rig = ConsoleRig(control_tls_ca="/ca", tls_cert="/c", tls_key="/k")
+    assert rig.ask("GET", "/console/api/connects/events", f"Sec-Fetch-Site: {site}", host="any").status == 403
+
+
+@pytest.mark.parametrize(
+    "header", ["Via: 1.1 a", "X-Real-IP: 192.0.2.7", "X-Forwarded-Host: a", "X-Forwarded-Proto: a"]
+)
+def test_without_a_token_no_proxy_may_pass_a_request_on(header):
+    rig = ConsoleRig()
+    for path in ("/console", "/console/api/node"):
+        assert rig.raw("GET", path).startswith(b"HTTP/1.1 200")
+        assert rig.raw("GET", path, header).startswith(b"HTTP/1.1 403")
 
 
 def test_a_token_is_needed_by_everybody():
