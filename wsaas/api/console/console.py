@@ -1,6 +1,5 @@
 """The routes of the console."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -9,17 +8,15 @@ from wsaas.api.connections import ConnectionResource
 from wsaas.api.console.connections import ConsoleConnections
 from wsaas.api.console.node import NodeResource
 from wsaas.api.console.page import get_page
-from wsaas.api.console.replay import ReplayResource
+from wsaas.api.console.replay import ReplayResource, Replays
 from wsaas.api.console.streams import StreamResource
 from wsaas.api.route import Route
 from wsaas.cluster.router import Router
 from wsaas.delivery.pool import Pool
 from wsaas.delivery.watched_webhook import ReplayWebhook
-from wsaas.delivery.webhook import Webhook
 from wsaas.metrics.own import OwnMetrics
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.registry import ID_FORM, Registry
-from wsaas.settings import Settings
 from wsaas.watching.watcher import Watcher
 
 _ID: Final = ID_FORM.pattern.encode()
@@ -28,19 +25,18 @@ _ID: Final = ID_FORM.pattern.encode()
 class Console:
     """What the console of a process shows. `watcher`: the connections that are watched for it."""
 
-    __slots__ = ("_metrics", "_pool", "_registry", "_run_queue", "watcher")
+    __slots__ = ("_metrics", "_registry", "_replays", "_run_queue", "watcher")
 
     def __init__(self, registry: Registry, pool: Pool, metrics: OwnMetrics, run_queue: RunQueue) -> None:
         """Show the connections of `registry`, whose requests go through `pool`."""
         self._metrics = metrics
-        self._pool = pool
         self._registry = registry
+        services = registry.services
+        webhook = services.settings, pool, services.webhook, services.clock.wall
+        # Those of all APIs are numbered together: each needs a `ce-id` of its own.
+        self._replays = Replays(partial(ReplayWebhook, *webhook))
         self._run_queue = run_queue
-        self.watcher = Watcher(registry, registry.services.clock, run_queue.timer)
-
-    def _of_webhook(self) -> tuple[Settings, Pool, Webhook, Callable[[], float]]:
-        services = self._registry.services
-        return services.settings, self._pool, services.webhook, services.clock.wall
+        self.watcher = Watcher(registry, services.clock, run_queue.timer)
 
     def routes(self, connection: ConnectionResource, router: Router, prefix: bytes) -> tuple[Route, ...]:
         """Return the routes for an API that finds connections with `router`.
@@ -51,7 +47,7 @@ class Console:
         node = NodeResource(registry, self._metrics, router)
         connections = ConsoleConnections(registry, self._metrics, router, self._run_queue)
         streams = StreamResource(registry, watcher, connections, router)
-        replay = ReplayResource(registry, watcher, router, partial(ReplayWebhook, *self._of_webhook()))
+        replay = ReplayResource(registry, watcher, router, self._replays)
         start = rb"%b/console/api/connections/(%b)" % (prefix, _ID)
         own = Authorization.check_console
         return (

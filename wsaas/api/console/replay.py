@@ -21,7 +21,7 @@ from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse
 from wsaas.sessions.registry import Registry
-from wsaas.watching.events import shown
+from wsaas.watching.events import Replayable, shown
 from wsaas.watching.recorder import shown_outcome
 from wsaas.watching.watcher import Watcher
 
@@ -34,22 +34,46 @@ MAX_REPLAYS: Final = 4
 _EXAMPLE: Final = '{"seq": 17}'
 
 
+class Replays:
+    """The requests of this process that are sent again, whichever process was asked to do so."""
+
+    __slots__ = ("_make_webhook", "_numbers", "_under_way", "_webhook")
+
+    def __init__(self, make_webhook: Callable[[], ReplayWebhook]) -> None:
+        """Send nothing yet. `make_webhook`: called when it is needed for the first time."""
+        self._make_webhook = make_webhook
+        self._numbers = count(1)
+        self._under_way = 0
+        self._webhook: ReplayWebhook | None = None
+
+    def send(self, replayable: Replayable) -> DeferredResponse:
+        """Send a request again; return the response that shows its answer. Raises `TooManyRequests`."""
+        if self._under_way >= MAX_REPLAYS:
+            raise TooManyRequests(f"{MAX_REPLAYS} requests are being sent again already.", RETRY_AFTER)
+        deferred = DeferredResponse(float("inf"), _ignore)
+        webhook = self._webhook = self._webhook or self._make_webhook()
+        self._under_way += 1
+        replayed = Replayed(replayable.event, replayable.subject, next(self._numbers))
+        webhook.replay(replayed, ReplayExchange(partial(self._answered, deferred)))
+        return deferred
+
+    def _answered(self, deferred: DeferredResponse, outcome: Outcome, answer: Answer) -> None:
+        self._under_way -= 1
+        fields: dict[str, Any] = shown({**shown_outcome(outcome, answer), "took_ms": answer.took * 1000})
+        deferred.resolve(OutgoingResponse(200, orjson.dumps({"code": "OK", **fields})))
+
+
 class ReplayResource:
     """Sends requests again."""
 
-    __slots__ = ("_make_webhook", "_numbers", "_registry", "_router", "_under_way", "_watcher", "_webhook")
+    __slots__ = ("_registry", "_replays", "_router", "_watcher")
 
-    def __init__(
-        self, registry: Registry, watcher: Watcher, router: Router, make_webhook: Callable[[], ReplayWebhook]
-    ) -> None:
-        """Send what `watcher` has recorded. `make_webhook`: called when it is needed for the first time."""
-        self._make_webhook = make_webhook
-        self._numbers = count(1)
+    def __init__(self, registry: Registry, watcher: Watcher, router: Router, replays: Replays) -> None:
+        """Send what `watcher` has recorded with `replays`."""
         self._registry = registry
+        self._replays = replays
         self._router = router
-        self._under_way = 0
         self._watcher = watcher
-        self._webhook: ReplayWebhook | None = None
 
     def body_limit(self, _request: Request, _connection_id: str) -> int:
         """Return how many bytes of the body are needed."""
@@ -69,19 +93,7 @@ class ReplayResource:
         event = watch.ring.find(_read_seq(request.body))
         if event is None or event.replayable is None:
             raise NotFound("There is no such request: it is not kept any more, or was too large to be kept.")
-        if self._under_way >= MAX_REPLAYS:
-            raise TooManyRequests(f"{MAX_REPLAYS} requests are being sent again already.", RETRY_AFTER)
-        deferred = DeferredResponse(float("inf"), _ignore)
-        webhook = self._webhook = self._webhook or self._make_webhook()
-        self._under_way += 1
-        replayed = Replayed(event.replayable.event, event.replayable.subject, next(self._numbers))
-        webhook.replay(replayed, ReplayExchange(partial(self._answered, deferred)))
-        return deferred
-
-    def _answered(self, deferred: DeferredResponse, outcome: Outcome, answer: Answer) -> None:
-        self._under_way -= 1
-        fields: dict[str, Any] = shown({**shown_outcome(outcome, answer), "took_ms": answer.took * 1000})
-        deferred.resolve(OutgoingResponse(200, orjson.dumps({"code": "OK", **fields})))
+        return self._replays.send(event.replayable)
 
 
 def _read_seq(body: bytes) -> int:
