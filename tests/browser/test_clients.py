@@ -138,3 +138,13 @@ def test_a_whole_url_can_be_typed_if_clients_connect_elsewhere(page: "Page", con
     page.keyboard.press("Enter")
     page.wait_for_selector(".composer textarea:enabled")
     assert labels(page)[0].startswith("GET /echo?a=b&wsaas-console=")
+
+
+def test_a_link_names_a_path_but_no_other_server(page: "Page", console: FakeConsole) -> None:
+    page.goto(f"{console.url}#/try?path=/hello")
+    page.wait_for_selector(".composer textarea:enabled")
+    assert page.input_value(".tester input") == "/hello"
+    page.goto("about:blank")
+    page.goto(f"{console.url}#/try?path=wss://other.example/")
+    page.wait_for_selector(".composer textarea:enabled")
+    assert page.input_value(".tester input") == "/hello"

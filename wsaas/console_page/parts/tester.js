@@ -13,7 +13,9 @@ class TestView {
   constructor(query) {
     titles("Try it", "A WebSocket of this page: type a message, and see what becomes of it.");
     this.wsUris = new Map();
-    this.build(query.get("path") ?? storedPath());
+    const given = query.get("path");
+    // Somebody else's link may name a path, but no other server, which would be connected to at once.
+    this.build(given?.startsWith("/") ? given : storedPath());
     this.connect();
   }
 
