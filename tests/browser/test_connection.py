@@ -90,6 +90,17 @@ def test_binary_and_truncated_bodies_are_shown_as_such(page: "Page", console: Fa
     assert page.inner_text("#details pre") == '{"a": "it is cut'
 
 
+def test_json_that_is_nested_very_deep_is_shown_as_it_is(page: "Page", console: FakeConsole) -> None:
+    chosen = watching(page, console)
+    deep = "[" * 8000 + "]" * 8000
+    console.frame(chosen, "in", text_body(deep))
+    page.click("#rows >> text=[[[[")
+    assert page.inner_text("#details pre") == deep
+    console.frame(chosen, "in", text_body('{"a": [[1]]}'))
+    page.click("#rows >> text=[[1]]")
+    assert page.inner_text("#details pre").count("\n") == 6
+
+
 @pytest.mark.usefixtures("chat")
 def test_the_keyboard_moves_through_the_events_and_closes_the_details(page: "Page") -> None:
     page.focus("#clear")

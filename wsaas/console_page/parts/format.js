@@ -56,9 +56,21 @@ function clock(time) {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
+const MAX_DEPTH = 50;  // from there on, the spaces in front would be most of the text
+
 function pretty(text) {
   const value = parsed(text);
-  return value && typeof value === "object" ? JSON.stringify(value, null, 2) : text;
+  return value && typeof value === "object" && depth(text) <= MAX_DEPTH ? JSON.stringify(value, null, 2) : text;
+}
+
+// About how deep the objects and lists of a JSON text are nested. Brackets in its strings count, too.
+function depth(text) {
+  let deepest = 0, open = 0;
+  for (const [each] of text.matchAll(/[[\]{}]/g)) {
+    open += each === "[" || each === "{" ? 1 : -1;
+    deepest = Math.max(deepest, open);
+  }
+  return deepest;
 }
 
 function shortId(id) {
