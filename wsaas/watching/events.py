@@ -19,6 +19,12 @@ MAX_REPLAYED: Final = 1024 * 1024
 _OVERHEAD: Final = 600
 """About the bytes of an event besides its bodies and headers."""
 
+_PAIR_OVERHEAD: Final = 160
+"""About the bytes of a header besides those of its name and value."""
+
+REPLAY_OVERHEAD: Final = 450
+"""About the bytes of what is kept to send a request again, besides the body."""
+
 
 class Lazy(Protocol):
     """The value of a field that is made when it is shown. `cost`: about its bytes in memory."""
@@ -110,7 +116,7 @@ class HeaderPairs:
     @property
     def cost(self) -> int:
         """The bytes."""
-        return sum(len(name) + len(value) for name, value in self._pairs)
+        return sum(_PAIR_OVERHEAD + len(name) + len(value) for name, value in self._pairs)
 
     def show(self) -> Any:
         """Return pairs of name and value."""
@@ -198,7 +204,7 @@ class WatchedEvent:
         size = len(event.data) if isinstance(event, Message) else 0
         if size <= MAX_REPLAYED:
             self.replayable = Replayable(event, subject)
-            self.size += max(0, size - MAX_BODY)
+            self.size += REPLAY_OVERHEAD + max(0, size - MAX_BODY)
 
     def show(self) -> dict[str, Any]:
         """Return the JSON object."""

@@ -31,7 +31,6 @@ MAX_UNSENT: Final = 1000
 
 SWITCHING_PROTOCOLS: Final = 101
 _NO_ANSWER: Final = WatchedEvent("", "response", 0.0, {})
-_NO_EVENT: Final = Message(text=False, data=b"")
 _NAMES: Final = {
     frames.TEXT: "text",
     frames.BINARY: "binary",
@@ -63,11 +62,11 @@ class Recorder:
         "_attempt",
         "_clock",
         "_encoded",
-        "_event",
         "_is_acting",
         "_is_closing",
         "_is_finished",
         "_is_paused",
+        "_number",
         "_on_event",
         "_state",
         "encode",
@@ -81,11 +80,12 @@ class Recorder:
         self._attempt = 0
         self._clock = clock
         self._encoded: list[_Encoded] = []
-        self._event: Event = _NO_EVENT
         # Whether an answer of the backend is acted on: what is sent then is a reply, perhaps with a Close.
         self._is_acting = self._is_closing = False
         self._is_finished = False
         self._is_paused = False
+        # That of the latest event. The event itself may be large.
+        self._number: int | str = -1
         self._on_event = on_event
         self._state = session.state
         self.encode: Encoder = session.encode
@@ -194,8 +194,8 @@ class Recorder:
     def requested(self, event: Event, request: bytes, subject: Subject) -> int:
         """A request was made; return which attempt for this event it is."""
         self.look()
-        self._attempt = self._attempt + 1 if event is self._event else 1
-        self._event = event
+        self._attempt = self._attempt + 1 if event.number == self._number else 1
+        self._number = event.number
         head = request[: len(request) - len(event_body(event)) - 4]
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
         body = ConnectBody(event) if isinstance(event, Opened) else Body(event_body(event), is_text=_is_text(event))

@@ -1,10 +1,15 @@
 """What a recorder makes of what is reported to it."""
 
+import gc
+import tracemalloc
+
 import pytest
 
 from tests.support.console_rig import ConsoleRig
+from wsaas.delivery.watched_webhook import Answer
 from wsaas.errors import SlowClient
 from wsaas.events import Message
+from wsaas.http.response import Response
 from wsaas.watching import recorder
 from wsaas.watching.ring import MAX_BYTES
 from wsaas.websocket import frames
@@ -101,3 +106,26 @@ def test_what_is_kept_to_be_sent_again_counts_for_the_memory():
     ring = recorded.ring
     kept = [ring.get(index) for index in range(ring.first, ring.count)]
     assert 0 < len(kept) * size <= sum(each.size for each in kept) <= MAX_BYTES
+
+
+def test_the_memory_of_small_messages_with_many_headers_is_counted_too():
+    rig = ConsoleRig()
+    recorded, _ = watch(rig)
+    head = b"PUT /hook HTTP/1.1\r\n%b\r\n" % (b"ce-type: wsaas.message\r\n" * 12)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(1, 301):
+            event = Message(text=True, data=b"a")
+            event.number = number
+            recorded.requested(event, head + event.data, rig.session.info)
+            headers = {b"x-header-%d" % each: b"value %d" % number for each in range(20)}
+            recorded.answered(event, 1, Response(200, headers), Answer(0.001, ""))
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    ring = recorded.ring
+    counted = sum(ring.get(index).size for index in range(ring.first, ring.count))
+    assert ring.count - ring.first == 600
+    assert 0.8 < counted / taken < 1.4
