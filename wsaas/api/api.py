@@ -78,7 +78,7 @@ class Api:
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             *_group_routes(groups, optional),
             *([Route(rb"/metrics", {b"GET": MetricsResource(metrics, router).get})] if metrics else []),
-            *(console.routes(connection, router, optional) if console else ()),
+            *(console.routes(connection, router, self.tokens, optional) if console else ()),
             *_node_routes(settings, registry, router, view),
         )
         self._fixed = _fixed_paths(self.routes, path)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Final
 
 from wsaas.api.authorization import Authorization
+from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.api.connections import ConnectionResource
 from wsaas.api.console.connections import ConsoleConnections
 from wsaas.api.console.node import NodeResource
@@ -38,15 +39,18 @@ class Console:
         self._run_queue = run_queue
         self.watcher = Watcher(registry, services.clock, run_queue.timer)
 
-    def routes(self, connection: ConnectionResource, router: Router, prefix: bytes) -> tuple[Route, ...]:
+    def routes(
+        self, connection: ConnectionResource, router: Router, tokens: BearerTokens, prefix: bytes
+    ) -> tuple[Route, ...]:
         """Return the routes for an API that finds connections with `router`.
 
-        `connection`: carries out what is done to a connection. `prefix`: a pattern for what may stand before the path.
+        `connection`: carries out what is done to a connection. `tokens`: of the API. `prefix`: a pattern for what may
+        stand before the path.
         """
         registry, watcher = self._registry, self.watcher
         node = NodeResource(registry, self._metrics, router)
         connections = ConsoleConnections(registry, self._metrics, router, self._run_queue)
-        streams = StreamResource(registry, watcher, connections, router)
+        streams = StreamResource(registry, watcher, connections, router, tokens)
         replay = ReplayResource(registry, watcher, router, self._replays)
         start = rb"%b/console/api/connections/(%b)" % (prefix, _ID)
         own = Authorization.check_console

@@ -10,7 +10,7 @@ import orjson
 from wsaas.api.console.viewer_stream import ViewerStream, lost_event, sse
 from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster.router import Peer
-from wsaas.errors import Gone, HTTPError
+from wsaas.errors import Forbidden, Gone, HTTPError, NotFound, Unauthorized
 from wsaas.http.deferred import PENDING, DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse, error_response
@@ -19,6 +19,9 @@ from wsaas.watching.watcher import Watcher
 
 POLL_S: Final = 0.1
 """Seconds between an answer and the next request. The peer answers at once, so nothing waits behind it on the link."""
+
+_FINAL: Final = {each.status for each in (Forbidden, Gone, NotFound, Unauthorized)}
+"""Answers after which it is of no use to ask again: the viewer is not allowed, or that process has no console."""
 
 
 class Poll:
@@ -92,9 +95,12 @@ class RemoteConnectionStream(ViewerStream):
         if answer.status == OK.status:
             if not self._sink.is_full:
                 self._pass_on(orjson.loads(answer.body))
-        elif answer.status == Gone.status:
-            self._poll.stop()
+        elif answer.status in _FINAL:
             self._end()
+
+    def _end(self) -> None:
+        self._poll.stop()
+        super()._end()
 
     def _pass_on(self, part: dict[str, object]) -> None:
         """Send what a peer has answered. While the viewer is slow, it is asked for the same part again."""
@@ -110,7 +116,6 @@ class RemoteConnectionStream(ViewerStream):
         if data:
             self._write(bytes(data))
         if part["complete"]:
-            self._poll.stop()
             self._end()
 
 

@@ -8,18 +8,19 @@ from urllib.parse import urlencode
 
 import orjson
 
+from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.api.connections import find_peer
 from wsaas.api.console.connections import ConsoleConnections
 from wsaas.api.console.event_stream import ConnectionStream, EventStream, HandshakeStream
 from wsaas.api.console.handshake_ring import RemoteHandshakes
 from wsaas.api.console.remote_stream import Poll, RemoteConnectionStream, ring_request
+from wsaas.api.console.viewer_stream import ViewerStream
 from wsaas.api.query import number, read_query
 from wsaas.api.route import Response
 from wsaas.cluster.router import Router
 from wsaas.errors import BadRequest
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse
-from wsaas.http.streamed import StreamedResponse
 from wsaas.sessions.registry import Registry
 from wsaas.watching.events import MAX_BODY
 from wsaas.watching.ring import MAX_EVENTS
@@ -43,14 +44,22 @@ _SEQ: Final = re.compile(rb"[0-9]{1,15}")
 class StreamResource:
     """Streams events to viewers, and hands them to other processes of the node or cluster."""
 
-    __slots__ = ("_connections", "_registry", "_remote", "_router", "_watcher")
+    __slots__ = ("_connections", "_registry", "_remote", "_router", "_tokens", "_watcher")
 
-    def __init__(self, registry: Registry, watcher: Watcher, connections: ConsoleConnections, router: Router) -> None:
-        """Stream what `watcher` records. `connections`: describes a connection."""
+    def __init__(
+        self,
+        registry: Registry,
+        watcher: Watcher,
+        connections: ConsoleConnections,
+        router: Router,
+        tokens: BearerTokens,
+    ) -> None:
+        """Stream what `watcher` records. `connections`: describes a connection. `tokens`: those of the viewers."""
         self._connections = connections
         self._registry = registry
         self._remote: dict[str, RemoteHandshakes] = {}
         self._router = router
+        self._tokens = tokens
         self._watcher = watcher
 
     def connection(self, request: Request, connection_id: str) -> Response:
@@ -60,7 +69,7 @@ class StreamResource:
         """
         watcher, clock = self._watcher, self._registry.services.clock
         watch = watcher.find(connection_id)
-        stream: StreamedResponse
+        stream: ViewerStream
         if watch is None:
             peer = find_peer(self._router, request, connection_id)
             watcher.check_room()
@@ -69,8 +78,9 @@ class StreamResource:
         else:
             watcher.check_room()
             hello = {"connection": self._connections.entry(watch.recorder.session), "limits": LIMITS}
-            stream = ConnectionStream(watcher, clock, watch, hello)
-            stream.skip_to(watch, last_event_id(request))
+            stream = own = ConnectionStream(watcher, clock, watch, hello)
+            own.skip_to(watch, last_event_id(request))
+        stream.end_with(self._tokens)
         return _without_body(request) or stream
 
     def handshakes(self, request: Request) -> Response:
@@ -82,6 +92,7 @@ class StreamResource:
         self._watcher.check_room()
         hello: dict[str, Any] = {"count": count, "limits": LIMITS}
         stream = HandshakeStream(self._watcher, self._registry.services.clock, (count, query.get("path")), hello)
+        stream.end_with(self._tokens)
         self._ask_workers(request, stream)
         seq = last_event_id(request)
         if seq and request.method != b"HEAD":

@@ -4,6 +4,7 @@ from typing import Final
 
 import orjson
 
+from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.clock import Clock
 from wsaas.http.streamed import Sink, StreamedResponse
 from wsaas.watching.watcher import Follower, Watcher
@@ -49,9 +50,15 @@ class ViewerStream(StreamedResponse, Follower):
     def __init__(self, watcher: Watcher, clock: Clock) -> None:
         """Start without a sink. `watcher`: tells about news, through the methods of a `Follower`."""
         self._clock = clock
+        self._generation = 0
         self._sink: Sink = NO_SINK
+        self._tokens = BearerTokens(())
         self._watcher = watcher
         self._written_at = clock.now()
+
+    def end_with(self, tokens: BearerTokens) -> None:
+        """End when `tokens` are replaced. A viewer with a valid one comes back, and misses nothing."""
+        self._generation, self._tokens = tokens.generation, tokens
 
     def resume(self) -> None:
         """The viewer reads again."""
@@ -64,7 +71,9 @@ class ViewerStream(StreamedResponse, Follower):
 
     def check(self, now: float) -> None:
         """Send a comment if nothing was sent for a while."""
-        if now - self._written_at >= KEEP_ALIVE_S:
+        if self._tokens.generation != self._generation:
+            self._end()
+        elif now - self._written_at >= KEEP_ALIVE_S:
             self._write(KEEP_ALIVE)
 
     def advance(self) -> None:

@@ -177,8 +177,8 @@ def test_an_outbox_goes_on_with_the_webhook_that_it_has():
 class RemoteRig(ConsoleRig):
     """A console whose other worker has `REMOTE`."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **values):
+        super().__init__(**values)
         self.peer = PeerDouble(self.clock.now)
         self.router.find_peer = self.peer.find_peer  # type: ignore[method-assign]  # the double has one peer
 
@@ -217,11 +217,28 @@ def test_a_connection_of_a_peer_is_asked_for_again_and_again():
     assert rig.peer.requests == []
 
 
-def test_the_stream_of_a_connection_of_a_peer_ends_with_the_peer():
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_the_stream_of_a_connection_of_a_peer_ends_with_the_peer_or_if_that_refuses(status):
     rig = RemoteRig()
     _, sink = rig.open(f"connections/{REMOTE}/events")
-    rig.answer(410)
+    rig.answer(status)
     assert sink.has_ended
+    rig.clock.advance(10)
+    assert rig.peer.requests == []
+
+
+def test_a_stream_ends_when_the_tokens_are_replaced():
+    rig = RemoteRig(control_token="old")
+    allowed = "Authorization: Bearer old"
+    sinks = [rig.watch(allowed)[1], rig.open(CONNECTS, allowed)[1]]
+    sinks.append(rig.open(f"connections/{REMOTE}/events", allowed)[1])
+    rig.watcher.sweep(rig.clock.now())
+    assert not any(sink.has_ended for sink in sinks)
+    rig.api.tokens.replace([b"new"])
+    rig.watcher.sweep(rig.clock.now())
+    assert all(sink.has_ended for sink in sinks)
+    assert len(rig.peer.cancelled) == 1
+    assert rig.ask("GET", f"/console/api/{CONNECTS}", allowed).status == 401
 
 
 def test_a_peer_is_not_asked_for_a_viewer_that_has_left():
