@@ -100,9 +100,14 @@ class StreamingProtocol(asyncio.Protocol, Sink):
         self._deadline = self._context.clock.now() + self._context.settings.keep_alive_timeout
 
     def resume_writing(self) -> None:
-        """Let the stream continue."""
+        """Let the stream continue, and read again, unless too much is buffered.
+
+        Reading was paused if the caller did not read earlier responses, before the stream began.
+        """
         self._is_write_paused = False
         self._deadline = math.inf
+        if len(self._data) <= MAX_BUFFERED_BYTES:
+            self._transport.resume_reading()
         if not self._is_over:
             self._response.resume()
 

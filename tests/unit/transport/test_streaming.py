@@ -102,6 +102,17 @@ def test_a_caller_that_sends_too_much_is_not_read():
     assert not rig.transport.reading
 
 
+def test_a_caller_that_had_not_read_earlier_responses_is_read_again_during_the_stream():
+    rig = Rig()
+    # As the connection does before the stream: see `HttpProtocol.pause_writing`.
+    rig.transport.pause_reading()
+    rig.transport.protocol.resume_writing()
+    assert rig.transport.reading
+    rig.receive(b"x" * (MAX_BUFFERED_BYTES + 1))
+    rig.transport.protocol.resume_writing()
+    assert not rig.transport.reading
+
+
 def test_a_push_may_be_answered_with_a_stream():
     rig = Rig()
     rig.sink.end()
