@@ -1,5 +1,6 @@
 """The command `wsaas dev`: a gateway and the command of a backend, which start and end together."""
 
+import asyncio
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from tests.support.command import connect_client, environment, read_to_end, run_wsaas
 from tests.support.ports import free_port
 from tests.support.stage import Stage, load_settings
-from tests.support.waiting import TIMEOUT_S
+from tests.support.waiting import TIMEOUT_S, wait_until
 from wsaas.cli import backend_process, dev
 from wsaas.cli.command_options import ClientOptions, DevOptions
 from wsaas.cli.console_url import console_url
@@ -401,7 +403,7 @@ def test_a_command_that_cannot_be_run_is_a_status(path: str, status: int) -> Non
 
 def test_the_command_gets_flags_that_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, str]] = []
-    monkeypatch.setattr(dev, "BackendProcess", lambda _command, variables, _write: seen.append(variables))
+    monkeypatch.setattr(dev, "BackendProcess", lambda _command, variables, *_output: seen.append(variables))
     monkeypatch.setattr("wsaas.cli.dev.uvloop.run", lambda _: 0)
     monkeypatch.setattr(dev.Development, "run", lambda _: None)
     assert main(["dev", "--control-token", "t0ken", "--listen", "127.0.0.1:0", "--", "x"], {"A": "b"}) == 0
@@ -481,3 +483,44 @@ async def test_a_backend_process_that_was_not_started_can_be_stopped() -> None:
     process = backend_process.BackendProcess(["x"], {}, print)
     process.kill()
     await process.stop()
+
+
+def make_chatty(is_congested: Callable[[], bool]) -> tuple[backend_process.BackendProcess, list[str]]:
+    """Return the process of a backend with more output than fits in a pipe, and the lines that were read of it."""
+    lines: list[str] = []
+    command = [sys.executable, "-c", "for number in range(100_000): print(number)"]
+    return backend_process.BackendProcess(command, dict(os.environ), lines.append, is_congested), lines
+
+
+@pytest.mark.usefixtures("stage")
+async def test_output_waits_while_it_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_process, "WRITE_POLL_S", 0.0)
+    read: list[int] = []
+
+    def is_congested() -> bool:
+        # Each second look says so.
+        read.append(len(lines))
+        return len(read) % 2 == 1
+
+    process, lines = make_chatty(is_congested)
+    await process.start()
+    assert await process.wait() == 0
+    await process.stop()
+    assert lines == [str(number) for number in range(100_000)]
+    assert max(after - before for before, after in pairwise(read)) <= backend_process.READ_SIZE
+
+
+@pytest.mark.usefixtures("stage")
+async def test_a_backend_whose_output_waits_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    process, lines = make_chatty(lambda: len(lines) > 0)
+    monkeypatch.setattr(backend_process, "STOP_TIMEOUT_S", TIMEOUT_S)
+    await process.start()
+    ended = asyncio.ensure_future(process.wait())
+    await wait_until(lambda: lines)
+    await asyncio.sleep(0.1)
+    assert not ended.done()
+    process.kill()
+    await process.stop()
+    assert await ended == 128 + signal.SIGKILL
+    assert len(lines) < 100_000
+    assert "killed" not in lines[-1]

@@ -11,7 +11,12 @@ from typing import Final, cast
 STOP_TIMEOUT_S: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-READ_SIZE: Final = 1 << 16
+READ_SIZE: Final = 1 << 12
+"""Maximum bytes of output that are passed on at once, or as many lines."""
+
+WRITE_POLL_S: Final = 0.01
+"""Seconds between two looks whether more output can be written."""
+
 MAX_LINE: Final = 1 << 16
 """Bytes of a line of output. A longer one becomes several."""
 
@@ -22,10 +27,18 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 class BackendProcess:
     """Runs the command in a session of its own: a Ctrl-C does not reach it, so it outlives the gateway."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], write: Callable[[str], None]) -> None:
-        """Run `command`; pass each line of its output to `write`."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        write: Callable[[str], None],
+        is_congested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run `command`; pass each line of its output to `write`, and read no more while that `is_congested`."""
         self._command = command
         self._environment = environment
+        self._is_congested = is_congested
+        self._is_killed = False
         self._write = write
         self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -54,7 +67,7 @@ class BackendProcess:
         # The end of the output shows that everything has ended that did not redirect its own.
         ended = asyncio.ensure_future(process.wait())
         _, late = await asyncio.wait((ended, reader), timeout=STOP_TIMEOUT_S)
-        if late:
+        if late and not (ended.done() and self._is_congested()):
             self._write(f"still runs {STOP_TIMEOUT_S:g} s after SIGTERM: killed")
         _signal(process.pid, signal.SIGKILL)
         await ended
@@ -62,7 +75,8 @@ class BackendProcess:
         reader.cancel()
 
     def kill(self) -> None:
-        """End it at once, with what it has started; call `stop` then."""
+        """End it at once, with what it has started; call `stop` then. Output that cannot be written soon is lost."""
+        self._is_killed = True
         if self._process is not None:
             _signal(self._process.pid, signal.SIGKILL)
 
@@ -75,6 +89,9 @@ class BackendProcess:
                 lines, rest = [*lines, rest], b""
             for line in lines:
                 self._write(line.decode("utf-8", "replace").removesuffix("\r"))
+            # A terminal makes those wait, too, who write faster than it shows.
+            while self._is_congested() and not self._is_killed:  # noqa: ASYNC110 - another thread writes
+                await asyncio.sleep(WRITE_POLL_S)
         if rest:
             self._write(rest.decode("utf-8", "replace"))
 

@@ -58,7 +58,8 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
     heap.keep_freed_memory()
     port = str(chosen.api_uri.port)
     command = [word.replace(PORT_PLACEHOLDER, port) for word in given.command]
-    backend = BackendProcess(command, _variables(chosen, flags, environment), lambda line: _print("backend", line))
+    variables = _variables(chosen, flags, environment)
+    backend = BackendProcess(command, variables, lambda line: _print("backend", line), log.is_congested)
     status = uvloop.run(Development(chosen, backend, given).run())
     log.flush()
     return status

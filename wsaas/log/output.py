@@ -28,6 +28,9 @@ MAX_QUEUED_LINES, MAX_QUEUED_BYTES = 10_000, 1 << 20
 RESERVE = 0.25
 """Share of the queue that only important lines may use: those at WARN or above. The access log cannot displace them."""
 
+CONGESTED = 0.5
+"""Share of the queue from which on `is_congested` is true."""
+
 GATHER_S, GATHER_BYTES = 0.05, 1 << 16
 """Seconds that a line below WARN may wait for others, unless so many bytes wait already. To wake the thread for each
 line would cost several times as much as the line itself (`python -m benchmarks connects`)."""
@@ -83,6 +86,11 @@ class BackgroundWriter:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so much waits that lines may soon be dropped."""
+        return self._count >= MAX_QUEUED_LINES * CONGESTED or self._bytes >= MAX_QUEUED_BYTES * CONGESTED
 
     def put(self, data: bytes, descriptor: int | None = None, *, is_important: bool = True) -> None:
         """Queue a line without blocking.
@@ -299,6 +307,11 @@ def announce(text: str) -> None:
     """Write `text` to standard output without blocking. Call `configure` first."""
     if _handlers and sys.__stdout__ is not None:
         _handlers[0].writer.put(_line(text), sys.__stdout__.fileno())
+
+
+def is_congested() -> bool:
+    """Return whether so much waits to be written that who can should `announce` later: lines may be dropped."""
+    return any(handler.writer.is_congested for handler in _handlers)
 
 
 def flush() -> None:

@@ -271,6 +271,19 @@ def test_lines_that_are_not_important_leave_a_quarter_of_the_queue_free(blocked,
     assert pipe.data.split(b"\n")[1:-1] == [*kept, b"[1: standard error was not read]"]
 
 
+@pytest.mark.parametrize("limit", ["MAX_QUEUED_LINES", "MAX_QUEUED_BYTES"])
+def test_a_queue_that_is_half_full_is_congested(blocked, monkeypatch, limit):
+    pipe, writer = blocked
+    monkeypatch.setattr(log, limit, {"MAX_QUEUED_LINES": 6, "MAX_QUEUED_BYTES": 2 * (PIPE + 2 + 2 * 3)}[limit])
+    writer.put(b"10\n")
+    assert not writer.is_congested
+    writer.put(b"11\n")
+    assert writer.is_congested
+    pipe.read_until(b"11\n")
+    writer.flush(PATIENCE)
+    assert not writer.is_congested
+
+
 @pytest.mark.usefixtures("stderr")
 def test_warnings_and_errors_survive_ten_thousand_closes_a_second(monkeypatch):
     pipe = Pipe()
