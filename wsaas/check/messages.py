@@ -25,9 +25,15 @@ async def check_messages(context: Context) -> None:
     if context.options.is_quick:
         _report(context, "PUT text", text, is_broken=True)
         return
+    # How bad a refusal is depends on the next message. Anything else is reported at once: if it was the end of the
+    # backend, no message follows.
+    is_refused = isinstance(text.verdict, Undeliverable)
+    if not is_refused:
+        _report(context, "PUT text", text)
     json = await context.deliver(Message(text=True, data=JSON_MESSAGE))
     takes_no_text = not (text.is_delivered or json.is_delivered)
-    _report(context, "PUT text", text, is_broken=takes_no_text)
+    if is_refused:
+        _report(context, "PUT text", text, is_broken=takes_no_text)
     _report(context, "PUT JSON", json, is_broken=takes_no_text)
     _report(context, "PUT binary", await context.deliver(Message(text=False, data=BINARY_MESSAGE)))
     _report(context, "PUT empty", await context.deliver(Message(text=True, data=b"")), advice=_EMPTY_BODY)

@@ -136,8 +136,20 @@ async def test_a_backend_that_accepts_only_the_first_client_is_named(stage: Stag
     backend = await stage.backend.start()
     backend.on |= {"POST": once, "PUT": lambda call: call.answer(500)}
     checked = await run_check(backend)
-    assert checked.wrong() == [("FAIL", "POST")]
+    assert checked.wrong() == [("FAIL", "PUT text"), ("FAIL", "POST")]
     assert checked.findings[-1].message == "a client was accepted before, and now the backend answered 503"
+
+
+async def test_a_backend_that_ends_at_the_first_message_is_told_which_it_was(stage: Stage) -> None:
+    def crash(call: Call) -> None:
+        backend.stop_listening()
+        call.hang_up()
+
+    backend = await stage.backend.start()
+    backend.on["PUT"] = crash
+    checked = await run_check(backend)
+    assert checked.wrong() == [("FAIL", "PUT text"), ("FAIL", "POST")]
+    assert checked.of("PUT text").message.startswith("the backend closed the connection without a complete answer")
 
 
 async def test_a_backend_that_takes_no_message_has_no_latency(stage: Stage) -> None:
