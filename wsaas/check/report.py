@@ -1,11 +1,14 @@
 """What a check found, and where it is collected."""
 
+import html
+import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qsl
 
+from wsaas.delivery.failure_report import ELLIPSIS
 from wsaas.log.redaction import HIDDEN
 from wsaas.settings import Settings
 
@@ -42,7 +45,8 @@ class Report:
         """Start empty. `secrets`: texts that are hidden in every finding."""
         self._show = show
         # Longest first, as one may contain another.
-        self._secrets = sorted({each for each in secrets if len(each) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
+        spelled = {form for each in secrets if len(each) >= MIN_SECRET_LENGTH for form in _spellings(each)}
+        self._secrets = sorted(spelled, key=len, reverse=True)
         self.findings: list[Finding] = []
         self.is_complete = False
         """Whether all checks were tried."""
@@ -77,7 +81,23 @@ class Report:
     def _hide(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
+        *cut, rest = text.split(ELLIPSIS)
+        return ELLIPSIS.join([*map(self._hide_start, cut), rest])
+
+    def _hide_start(self, text: str) -> str:
+        """Hide the start of a secret at the end of `text`, which was cut off there."""
+        for secret in self._secrets:
+            for size in range(min(len(secret), len(text)), MIN_SECRET_LENGTH - 1, -1):
+                if text.endswith(secret[:size]):
+                    return text[:-size] + HIDDEN
         return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return how a response may spell `secret` (as it is, in JSON, in HTML), and how a finding quotes that."""
+    said = {secret, json.dumps(secret)[1:-1], html.escape(secret)}
+    # The quotes that `repr` takes depend on the rest of the response.
+    return {form for each in said for form in (each, repr(each)[1:-1], repr(f"{each}'\"")[1:-4])}
 
 
 def secrets_of(settings: Settings, query: str, headers: Iterable[tuple[str, str]]) -> list[str]:

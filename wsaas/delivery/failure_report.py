@@ -14,6 +14,9 @@ from wsaas.log.throttle import throttle
 EXCERPT_LENGTH = 160
 """Maximum number of characters of a response that are logged."""
 
+ELLIPSIS = "..."
+"""Ends a quotation that was cut off."""
+
 EXCERPT_SOURCE = 4096
 """Bytes at the start of a body from which the excerpt is taken."""
 
@@ -146,7 +149,7 @@ def advice(response: Response) -> str:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= EXCERPT_LENGTH else text[: EXCERPT_LENGTH - 3] + "..."
+    return text if len(text) <= EXCERPT_LENGTH else text[: EXCERPT_LENGTH - len(ELLIPSIS)] + ELLIPSIS
 
 
 def _is_nearly_ok(response: Response) -> bool:

@@ -1,5 +1,7 @@
 """Clients that the backend accepts or refuses, and the subprotocol."""
 
+import html
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from tests.support.backend import Call
 from tests.support.checked import run_check
 from tests.support.stage import Stage
 from wsaas.check.context import Options
+from wsaas.delivery.failure_report import EXCERPT_LENGTH
 
 SECRET = "whsec_" + "A" * 32
 TOKEN = Options(headers=(("Authorization", "Bearer abcdef"), ("X-Tenant", "7"), ("X-Tenant", "8")))
@@ -193,3 +196,22 @@ async def test_a_quick_check_sends_three_requests_about_a_client_and_one_about_a
     assert [call.method for call in backend.calls] == ["POST", "PUT", "DELETE", "DELETE"]
     assert checked.wrong() == []
     assert checked.is_complete
+
+
+@pytest.mark.parametrize("said", ["{}", '{} is not "me"', '{{"key": {json}}}', "<p>{html}"])
+@pytest.mark.parametrize("secret", ["s3cr3t-in-a-header", "s3c'r3t\"in\\a-header", "s3c'r3t-in-a-header"])
+async def test_a_secret_is_hidden_however_the_backend_spells_it(stage: Stage, said: str, secret: str) -> None:
+    page = said.format(secret, json=json.dumps(secret), html=html.escape(secret))
+    backend = await stage.backend.start()
+    backend.on["POST"] = lambda call: call.answer(500, page)
+    checked = await run_check(backend, Options(headers=(("X-Key", secret),)))
+    assert checked.of("POST").message.count("(hidden)") == 1
+    assert "header" not in checked.of("POST").message
+
+
+@pytest.mark.parametrize("before", range(EXCERPT_LENGTH - 30, EXCERPT_LENGTH))
+async def test_no_part_of_a_secret_is_shown_where_a_quotation_ends(stage: Stage, before: int) -> None:
+    backend = await stage.backend.start()
+    backend.on["POST"] = lambda call: call.answer(500, "-" * before + "s3cr3t-in-a-header-that-is-wrong")
+    checked = await run_check(backend, Options(headers=(("X-Key", "s3cr3t-in-a-header"),)))
+    assert "s3cr" not in checked.of("POST").message
