@@ -511,6 +511,19 @@ async def test_output_waits_while_it_cannot_be_written(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("stage")
+async def test_a_process_that_is_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    apart = "import subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid)"
+    process = backend_process.BackendProcess([sys.executable, "-c", apart], dict(os.environ), lines.append)
+    monkeypatch.setattr(backend_process, "STOP_TIMEOUT_S", 0.1)
+    await process.start()
+    await process.wait()
+    await process.stop()
+    os.kill(int(lines[0]), signal.SIGKILL)
+    assert lines[-1] == "it has started a process in another process group, which may still run"
+
+
+@pytest.mark.usefixtures("stage")
 async def test_a_backend_whose_output_waits_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     process, lines = make_chatty(lambda: len(lines) > 0)
     monkeypatch.setattr(backend_process, "STOP_TIMEOUT_S", TIMEOUT_S)

@@ -71,7 +71,9 @@ class BackendProcess:
             self._write(f"still runs {STOP_TIMEOUT_S:g} s after SIGTERM: killed")
         _signal(process.pid, signal.SIGKILL)
         await ended
-        await asyncio.wait((reader,), timeout=STOP_TIMEOUT_S)
+        _, late = await asyncio.wait((reader,), timeout=STOP_TIMEOUT_S)
+        if late and not self._is_congested():
+            self._write("it has started a process in another process group, which may still run")
         reader.cancel()
 
     def kill(self) -> None:
