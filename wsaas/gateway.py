@@ -102,7 +102,7 @@ class Gateway:
         api = self._api(self._peering.router, view)
         limits = memory, self._registry.addresses
         context = ServerContext(settings, self._clock, self._timeouts, run_queue, *limits, counters)
-        table = ConnectionTable(self._budget, self._timeouts.__len__)
+        table = ConnectionTable(self._budget, self._timeouts.__len__, counters)
         parts = self._breaker, self._certificates, self._connector, self.journals, self._pool, self._registry
         self._gauges = Gauges(*parts, self._timeouts, view)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)

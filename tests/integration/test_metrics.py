@@ -1,6 +1,7 @@
 """The metrics of a gateway follow what happens to its clients and its backend."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.support.certificate_authority import CertificateAuthority
 from tests.support.clients import upgrade
 from tests.support.exposition import Exposition
 from tests.support.frames import BINARY, TEXT, close_frame, frame
+from tests.support.ports import free_port
 from tests.support.stage import Node, Stage, received_close
 
 
@@ -52,6 +54,20 @@ async def test_a_client_is_counted_from_its_handshake_to_its_delete(stage: Stage
     delete.ok()
     found = await scrape_until(node, "disconnects_pending", 0)
     assert found.value("backend_requests_total", event="disconnect", result="ok") == 1
+
+
+async def test_clients_over_the_limit_of_their_address_are_counted_and_logged(stage: Stage) -> None:
+    control = free_port()
+    node = await stage.node(max_connections_per_address=1, control_listen=f"127.0.0.1:{control}")
+    await node.connect()
+    for _ in range(3):
+        raw = await node.raw()
+        assert (await raw.answer()).status == 429
+        await raw.end()
+    found = Exposition((await node.rest("GET", "/metrics", port=control)).body)
+    assert found.labelled("handshakes_total", "status") == {"101": 1, "429": 3}
+    line = "a connection from 127.0.0.1 was refused with 429: This address has reached its limit of connections."
+    assert stage.messages(logging.INFO).count(line) == 1
 
 
 async def test_messages_and_pushes_are_counted_with_their_bytes(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from wsaas.access import Proxies, address_block
+from wsaas.counters import Counters
 from wsaas.errors import RETRY_AFTER, HTTPError, TooManyRequests, Unavailable
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
@@ -49,15 +50,16 @@ class ConnectionTable:
     """The accepted connections of all listeners, and the descriptors for them.
 
     `control`: the number of connections on the listener for REST requests alone. `closing`: connections that were
-    refused or evicted and are not closed yet; they use the `spare` descriptors.
+    refused or evicted and are not closed yet; they use the `spare` descriptors. `counters`: those of the process.
     """
 
-    __slots__ = ("budget", "closing", "control", "opened")
+    __slots__ = ("budget", "closing", "control", "counters", "opened")
 
-    def __init__(self, budget: DescriptorBudget, opened: Callable[[], int]) -> None:
+    def __init__(self, budget: DescriptorBudget, opened: Callable[[], int], counters: Counters | None = None) -> None:
         """`opened` returns the number of accepted connections that are not closed yet."""
         self.opened = opened
         self.budget = budget
+        self.counters = counters or Counters()
         self.control = 0
         self.closing: set[Connection] = set()
 
@@ -95,10 +97,14 @@ class Gate:
         block = self._address_block(connection)
         over_limit = bool(block) and self._addresses.is_reached(block)
         if over_limit and not self._may_be_rest(block):
-            return TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
+            return self._refusal(
+                connection, TooManyRequests("This address has reached its limit of connections.", RETRY_AFTER)
+            )
         if not self._has_room() and not self._make_room():
             self._table.warn()
-            return Unavailable("This node has reached its limit of connections.", RETRY_AFTER)
+            return self._refusal(
+                connection, Unavailable("This node has reached its limit of connections.", RETRY_AFTER)
+            )
         self._undecided[connection] = block
         if over_limit:
             self._over_limit.setdefault(block, {})[connection] = None
@@ -138,6 +144,15 @@ class Gate:
             return 0
         block = address_block(address)
         return int(self._undecided.get(connection) == block and connection not in self._over_limit.get(block, ()))
+
+    def _refusal(self, connection: Connection, error: HTTPError) -> HTTPError:
+        """Return `error`, with which a connection of a client is refused; count and log it as a handshake."""
+        self._table.counters.count_handshake(error.status)
+        if isinstance(error, TooManyRequests):
+            message = "a connection from %(remote_address)s was refused with %(status)d: %(why)s"
+            fields = {"remote_address": connection.peer_address(), "status": error.status, "why": error.message}
+            throttle.info("address limit", message, fields)
+        return error
 
     def _address_block(self, connection: Connection) -> str:
         """Return the address block that a connection is counted for, or an empty string."""
@@ -197,6 +212,10 @@ class SharedGate(Gate):
             table.warn()
             raise Unavailable("This node has reached its limit of clients.", RETRY_AFTER)
 
+    def _refusal(self, _connection: Connection, error: HTTPError) -> HTTPError:
+        """Return `error`, with which a connection is refused. It need not be that of a client."""
+        return error
+
     def _has_room(self) -> bool:
         table = self._table
         budget = table.budget
@@ -231,6 +250,10 @@ class ControlGate(Gate):
     def _address_block(self, _connection: Connection) -> str:
         """Return an empty string: without clients, no address limit applies."""
         return ""
+
+    def _refusal(self, _connection: Connection, error: HTTPError) -> HTTPError:
+        """Return `error`, with which a connection is refused. It need not be that of a client."""
+        return error
 
     def _has_room(self) -> bool:
         table = self._table
