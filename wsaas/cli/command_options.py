@@ -144,10 +144,12 @@ def _headers(text: str) -> list[Header]:
         return [_header(text)]
     try:
         with Path(text[1:]).open("rb") as file:
-            lines = file.read(MAX_HEADER_FILE_SIZE).decode("latin-1").splitlines()
+            data = file.read(MAX_HEADER_FILE_SIZE + 1)
     except (OSError, ValueError) as error:
         raise ArgumentTypeError(f"{text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return [_header(line) for line in lines if line.strip()]
+    if len(data) > MAX_HEADER_FILE_SIZE:
+        raise ArgumentTypeError(f"{text[1:]} has more than {MAX_HEADER_FILE_SIZE} bytes")
+    return [_header(line) for line in data.decode("latin-1").splitlines() if line.strip()]
 
 
 def _header(text: str) -> Header:

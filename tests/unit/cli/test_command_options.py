@@ -55,12 +55,16 @@ def test_headers_may_be_in_a_file(tmp_path):
     assert options.client.headers == (("Authorization", "Bearer x"), ("Cookie", "a=b"))
 
 
-def test_a_file_with_headers_is_read_up_to_a_limit(tmp_path):
+def test_a_file_with_headers_has_a_limit(tmp_path, capsys):
     path = tmp_path / "headers"
-    path.write_text("A: 1\n" + "\n" * MAX_HEADER_FILE_SIZE + "B: 2\n")
+    path.write_text("A: 1\n" + "\n" * (MAX_HEADER_FILE_SIZE - 10) + "B: 2\n")
     options = parse(["check", "--header", f"@{path}"]).options
     assert options is not None
-    assert options.client.headers == (("A", "1"),)
+    assert options.client.headers == (("A", "1"), ("B", "2"))
+    path.write_text("A: 1\n" + "\n" * MAX_HEADER_FILE_SIZE + "B: 2\n")
+    with pytest.raises(SystemExit):
+        parse(["check", "--header", f"@{path}"])
+    assert f"{path} has more than {MAX_HEADER_FILE_SIZE} bytes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
