@@ -368,7 +368,7 @@ class FakeConsole:
         def cut() -> None:
             for each in list(self.streams):
                 if each._req is not None and each._req.transport is not None:  # noqa: SLF001 - there is no other way
-                    each._req.transport.abort()  # noqa: SLF001
+                    each._req.transport.abort()  # noqa: SLF001 - as above
 
         self._loop.call_soon_threadsafe(cut)
 

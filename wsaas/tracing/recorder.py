@@ -87,7 +87,7 @@ class Recorder:
         thread.join(CLOSE_TIMEOUT_S)
         if thread.is_alive() and self._exporter is not None:
             logger.warning("the last spans were not exported within %g s", CLOSE_TIMEOUT_S)
-            # It retries for longer, unless it is told to stop.
+            # It retries for longer, unless it is stopped.
             self._exporter.shutdown()
 
     def span(self, name: str, kind: SpanKind, parent: Context, identity: tuple[int, float], more: Attributes) -> Span:
