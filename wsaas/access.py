@@ -4,20 +4,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
-_HOST = re.compile(r"[^/@?#\\]+")
+_HOST: Final = re.compile(r"[^/@?#\\]+")
 
-_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
+_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 
-MAX_KNOWN_HOSTS = 256
+MAX_KNOWN_HOSTS: Final = 256
 """Maximum number of allowed `Host` values that `HostCheck` remembers."""
 
 Network = IPv4Network | IPv6Network
 
-UNIX = "unix:"
+UNIX: Final = "unix:"
 """Entry in a list of addresses that stands for all peers on Unix sockets. The address of such a peer is empty."""
 
-IPV6_BLOCK_BITS = 64
+IPV6_BLOCK_BITS: Final = 64
 """Length of the IPv6 prefix that one customer of a provider usually has, with 2^64 addresses to choose from."""
 
 
@@ -47,7 +48,7 @@ class Origins:
         )
 
 
-ANY_ORIGIN = Origins(everyone=True)
+ANY_ORIGIN: Final = Origins(everyone=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-STALL_S = 0.1
+STALL_S: Final = 0.1
 """Lateness of a timer, in seconds, that shows a stall: the process was stopped, or its host is slow."""
 
-GRACE_S = 0.5
+GRACE_S: Final = 0.5
 """Seconds that time-outs are extended after a stall, to read and handle what arrived meanwhile."""
 
 
@@ -28,7 +28,7 @@ class _NoTimer:
         """Do nothing."""
 
 
-NO_TIMER: Timer = _NoTimer()
+NO_TIMER: Final[Timer] = _NoTimer()
 
 
 class Loop(Protocol):
@@ -78,7 +78,7 @@ class AfterPoll:
         self._timer = self._clock.call_later(0.0, self._call, self._clock.now())
 
 
-_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+_MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 """The end of a time stamp by its milliseconds. A look-up takes half the time of formatting the number."""
 
 

@@ -15,11 +15,11 @@ MIN_LEASE_S: Final = 1
 
 MIN_SECRET_LENGTH: Final = 16
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_SECRET = re.compile(rf"[!-~]{{{MIN_SECRET_LENGTH},}}")
-_SEPARATOR = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
-_AUTHORITY = re.compile(r"(?:(?P<user>[^@\s]*)@)?(?P<host>\[[^\[\]]+\]|[^\[\]:@/]+)(?::(?P<port>[0-9]{1,5}))?")
-_SCHEMES = ("nats", "tls")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SECRET: Final = re.compile(rf"[!-~]{{{MIN_SECRET_LENGTH},}}")
+_SEPARATOR: Final = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
+_AUTHORITY: Final = re.compile(r"(?:(?P<user>[^@\s]*)@)?(?P<host>\[[^\[\]]+\]|[^\[\]:@/]+)(?::(?P<port>[0-9]{1,5}))?")
+_SCHEMES: Final = ("nats", "tls")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ RESULTS: Final = (
 )
 """The results of requests to the backend."""
 
-NO_STATUS, OTHER_STATUS = 0, 1
+NO_STATUS: Final = 0
+OTHER_STATUS: Final = 1
 """Stand for the status of a handshake whose client went away before it was answered, and for unexpected statuses."""
 
 HANDSHAKE_STATUSES: Final = (101, 400, 401, 403, 404, 426, 429, 502, 503, 504, OTHER_STATUS, NO_STATUS)

@@ -3,11 +3,13 @@
 An `HTTPError` may be raised, returned or stored as a value. `http.serialize` turns it into bytes.
 """
 
-RETRY_AFTER = ("Retry-After", "1")
+from typing import Final
+
+RETRY_AFTER: Final = ("Retry-After", "1")
 """The header that tells a client to try again after one second."""
 
 
-TLS_NEEDED = "This port speaks TLS: use https:// or wss://."
+TLS_NEEDED: Final = "This port speaks TLS: use https:// or wss://."
 """The message of the error for a request without TLS to a port with TLS."""
 
 

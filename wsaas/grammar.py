@@ -12,13 +12,13 @@ TOKEN: Final = f"{TOKEN_CHARACTER}+"
 
 TOKEN_BYTES: Final = TOKEN.encode()
 
-MAX_GROUP_NAME = 128
+MAX_GROUP_NAME: Final = 128
 """Characters of the longest group name."""
 
-GROUP_NAME_FORM = f"1 to {MAX_GROUP_NAME} characters of A-Z a-z 0-9 . _ ~ : @ ! -"
+GROUP_NAME_FORM: Final = f"1 to {MAX_GROUP_NAME} characters of A-Z a-z 0-9 . _ ~ : @ ! -"
 """What a group name is, for error messages."""
 
-_GROUP_NAME = re.compile(rf"[A-Za-z0-9._~:@!-]{{1,{MAX_GROUP_NAME}}}")
+_GROUP_NAME: Final = re.compile(rf"[A-Za-z0-9._~:@!-]{{1,{MAX_GROUP_NAME}}}")
 
 
 def is_group_name(name: str) -> bool:

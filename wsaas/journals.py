@@ -29,7 +29,7 @@ DRAIN_GRACE_S: Final = 10.0
 RETRY_S: Final = 0.1
 """Seconds between two attempts to open a journal that is in use."""
 
-_IN_USE = "%s is in use, perhaps by a worker of a supervisor that was killed: waiting for up to %g s"
+_IN_USE: Final = "%s is in use, perhaps by a worker of a supervisor that was killed: waiting for up to %g s"
 
 
 class Journals:

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.errors import SettingError
 from wsaas.log import logger
 from wsaas.settings import Settings, read_secret
 from wsaas.transport.certificates import Certificates
 
-TLS_FILES = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca", "cluster_tls_ca", "node_tls_ca")
-SECRET_FILES = ("control_token_file", "api_secret_file", "cluster_secret_file")
+TLS_FILES: Final = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca", "cluster_tls_ca", "node_tls_ca")
+SECRET_FILES: Final = ("control_token_file", "api_secret_file", "cluster_secret_file")
 
 
 class SecretHolder(Protocol):

@@ -7,13 +7,14 @@ slice of time, then queues here until its turn comes. Turns are round robin, for
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from wsaas.clock import Clock
 
-TURN_S = 0.0005
+TURN_S: Final = 0.0005
 """Seconds that all queued connections together may work in one turn of the loop."""
 
-SLICE_S = 0.0001
+SLICE_S: Final = 0.0001
 """Seconds that one connection may work before it has to queue. Checked between two frames or requests."""
 
 

@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
@@ -15,25 +15,25 @@ from wsaas.access import UNIX, Origins, Proxies, is_loopback_host
 from wsaas.grammar import TOKEN
 from wsaas.memory.limit import MIN_LIMIT
 
-_TARGET = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
-_AUTHORITY = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
-_ENCODED_ZONE = re.compile(r"%25(?=.)")
-_VISIBLE = re.compile(r"[!-~]+")
-_TOKEN = re.compile(TOKEN)
-_SEPARATOR = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
-_ORIGIN = re.compile(
+_TARGET: Final = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
+_AUTHORITY: Final = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_ENCODED_ZONE: Final = re.compile(r"%25(?=.)")
+_VISIBLE: Final = re.compile(r"[!-~]+")
+_TOKEN: Final = re.compile(TOKEN)
+_SEPARATOR: Final = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
+_ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?(?P<host>[^/\s:*@]+|\[[0-9a-f:]+\])(?P<port>:[0-9]{1,5})?"
 )
-_HOSTLESS_ORIGIN = re.compile(r"(?!https?:|wss?:)[a-z][a-z0-9+.-]*://")
-_DEVIATIONS = frozenset("ß\u03c2\u200c\u200d")
+_HOSTLESS_ORIGIN: Final = re.compile(r"(?!https?:|wss?:)[a-z][a-z0-9+.-]*://")
+_DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")
 """Sharp s, final sigma and two joiners (UTS 46 section 2.3), in lower case."""
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - no secret itself
-_SECRET_SIZES = range(24, 65)
-_PORTS = {"http": 80, "https": 443}
-MAX_PORT = 65535
-MAX_WORKERS = 128
-PORT_PLACEHOLDER = "{port}"
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - no secret itself
+_SECRET_SIZES: Final = range(24, 65)
+_PORTS: Final = {"http": 80, "https": 443}
+MAX_PORT: Final = 65535
+MAX_WORKERS: Final = 128
+PORT_PLACEHOLDER: Final = "{port}"
 
 Value_co = TypeVar("Value_co", covariant=True)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from wsaas.access import is_loopback_host
 from wsaas.errors import SettingError
@@ -31,19 +31,19 @@ from wsaas.setting_groups import (
 )
 from wsaas.setting_types import MAX_PORT, PORT_PLACEHOLDER, Address
 
-_FILE_SUFFIX = "_file"
-_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
-_CREDENTIALS = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
-DELETE_RETRY_FACTOR = 10
+_FILE_SUFFIX: Final = "_file"
+_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+_CREDENTIALS: Final = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
+DELETE_RETRY_FACTOR: Final = 10
 """A DELETE is retried this many times as long as a PUT."""
 
-CLUSTER_PACKAGES = ("nats", "nkeys", "cryptography")
+CLUSTER_PACKAGES: Final = ("nats", "nkeys", "cryptography")
 """The packages of the extra `cluster`."""
 
-TRACES_PACKAGES = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+TRACES_PACKAGES: Final = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 """The packages of the extra `otel`."""
 
-MAX_SECRET_FILE_SIZE = 64 * 1024
+MAX_SECRET_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a secret file."""
 
 

@@ -9,14 +9,15 @@ unless both counters are shared with other blocks.
 import mmap
 import os
 from hashlib import blake2b
+from typing import Final
 
-SKETCH_WIDTH = 1 << 17
+SKETCH_WIDTH: Final = 1 << 17
 """Counters per hash. With 100,000 addresses in the other processes, the count of an address is too high by 0.1 on
 average."""
 
-_KEY_SIZE = 16
-_HEADER = _KEY_SIZE // 4
-_ROW = 1 + 2 * SKETCH_WIDTH
+_KEY_SIZE: Final = 16
+_HEADER: Final = _KEY_SIZE // 4
+_ROW: Final = 1 + 2 * SKETCH_WIDTH
 
 
 class SharedCounts:

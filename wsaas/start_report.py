@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from wsaas import __version__
 from wsaas.access import is_loopback_host, is_unspecified_host
@@ -33,7 +34,9 @@ def log_start(settings: Settings, addresses: Sequence[Address]) -> None:
     logger.info(f"wsaas %(version)s {', '.join(places).replace('%', '%%')}; {_START}", fields)
 
 
-_START = "API_URI=%(api_uri)s WS_HOSTNAME=%(ws_hostname)s JOURNAL=%(journal)s CLUSTER=%(cluster)s WORKERS=%(workers)d"
+_START: Final = (
+    "API_URI=%(api_uri)s WS_HOSTNAME=%(ws_hostname)s JOURNAL=%(journal)s CLUSTER=%(cluster)s WORKERS=%(workers)d"
+)
 
 
 def start_warnings(settings: Settings, control: Address, is_this_machine: Callable[[str], bool]) -> list[str]:

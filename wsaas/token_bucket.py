@@ -1,5 +1,7 @@
 """Rate limiting with a token bucket."""
 
+from typing import Final
+
 
 class TokenBucket:
     """Allows `rate` actions per second, and bursts of up to `rate` actions. A `rate` of 0 means no limit."""
@@ -20,4 +22,4 @@ class TokenBucket:
         return max(0.0, (1 - self._tokens) / self._rate)
 
 
-UNLIMITED = TokenBucket(0, 0)
+UNLIMITED: Final = TokenBucket(0, 0)

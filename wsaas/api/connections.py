@@ -28,10 +28,10 @@ from wsaas.websocket.frames import MAX_REASON
 MAX_CLOSE_BODY: Final = 4096
 """Maximum size of the body of a DELETE, in bytes."""
 
-_ACCEPTS_PUSHES = frozenset({State.CONNECTING, State.OPEN})
+_ACCEPTS_PUSHES: Final = frozenset({State.CONNECTING, State.OPEN})
 _NORMAL_CLOSURE: Final = 1000
 _TOO_MANY_REQUESTS: Final = 429
-_PRIVATE_CODES = range(3000, 5000)
+_PRIVATE_CODES: Final = range(3000, 5000)
 """Close codes for libraries and applications (RFC 6455 section 7.4.2)."""
 
 _RESULTS: Final[Mapping[type[HTTPError], str]] = {

@@ -33,8 +33,8 @@ PAGE: Final = 100
 LONGEST_PAGE: Final = 1000
 """Connections on a page: the default of `limit`, and its maximum."""
 
-_CURSOR = re.compile(rf"([A-Za-z0-9_-]{{{PREFIX_LENGTH}}})([0-9]{{1,{MAX_DIGITS}}})")
-_TOTALS = {"total", "count"}
+_CURSOR: Final = re.compile(rf"([A-Za-z0-9_-]{{{PREFIX_LENGTH}}})([0-9]{{1,{MAX_DIGITS}}})")
+_TOTALS: Final = {"total", "count"}
 _END: Final = "z" * PREFIX_LENGTH + "0"
 """A cursor behind all pages, to get no more than the totals."""
 

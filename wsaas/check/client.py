@@ -1,6 +1,7 @@
 """A client without a socket, and its handshake."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from wsaas import __version__
 from wsaas.errors import HTTPError
@@ -9,10 +10,10 @@ from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import OPEN
 from wsaas.websocket.handshake import Handshake
 
-MARK = "wsaas-check"
+MARK: Final = "wsaas-check"
 """The header in the handshakes of a check, by which a backend can recognize them."""
 
-CREDENTIALS = frozenset({"authorization", "cookie"})
+CREDENTIALS: Final = frozenset({"authorization", "cookie"})
 
 
 class Client(NoConnection):

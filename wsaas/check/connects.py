@@ -1,6 +1,7 @@
 """POSTs: a client that the backend accepts, one that it refuses, and the subprotocol."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from wsaas.check.context import Context, Stop
 from wsaas.check.observed import Observed, joined
@@ -9,9 +10,9 @@ from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.errors import HTTPError
 from wsaas.http.response import Response
 
-UNKNOWN_SUBPROTOCOL = "wsaas-check"
-_REFUSALS = {401, 403}
-_CLIENT_ERROR = 4
+UNKNOWN_SUBPROTOCOL: Final = "wsaas-check"
+_REFUSALS: Final = {401, 403}
+_CLIENT_ERROR: Final = 4
 
 
 async def check_accepted(context: Context) -> None:

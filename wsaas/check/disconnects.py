@@ -1,6 +1,7 @@
 """DELETEs: of a client, and of one that the backend does not know."""
 
 from secrets import token_urlsafe
+from typing import Final
 
 from wsaas.check.context import Context, Stop
 from wsaas.check.observed import Observed, joined
@@ -9,10 +10,10 @@ from wsaas.events import Closed, Disconnect
 from wsaas.sessions.registry import RANDOM_LENGTH
 from wsaas.settings import DELETE_RETRY_FACTOR
 
-_UNKNOWN_ADVICE = (
+_UNKNOWN_ADVICE: Final = (
     "acknowledge it with 2xx, 404 or 410: after a POST without an answer, the gateway sends a DELETE without Ws-Context"
 )
-_DROPPED = "if the body is missing there, a proxy or framework drops it: Ws-Uri and ce-subject say who left, too"
+_DROPPED: Final = "if the body is missing there, a proxy or framework drops it: Ws-Uri and ce-subject say who left, too"
 
 
 async def check_disconnect(context: Context) -> None:

@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 from wsaas.check.context import Context
 from wsaas.check.observed import Observed, joined
 from wsaas.delivery.verdicts import Delivered, Undeliverable
 from wsaas.events import Message
 
-JSON_MESSAGE = b'{"type": "wsaas-check"}'
-BINARY_MESSAGE = b"\x00\xff\xfe wsaas check \x80"
-LARGE = 1 << 20
+JSON_MESSAGE: Final = b'{"type": "wsaas-check"}'
+BINARY_MESSAGE: Final = b"\x00\xff\xfe wsaas check \x80"
+LARGE: Final = 1 << 20
 """Bytes of the largest message that is tried, unless MAX_MESSAGE_SIZE is less."""
 
-TOO_LARGE, UNSUPPORTED_MEDIA_TYPE = 413, 415
-_RAW_BODY = "read the raw body: messages are text/plain or application/octet-stream, also those that contain JSON"
-_EMPTY_BODY = "a client may send an empty message: accept a body of 0 bytes"
-_REFUSAL = "acknowledge with 2xx what the client may send"
+TOO_LARGE: Final = 413
+UNSUPPORTED_MEDIA_TYPE: Final = 415
+_RAW_BODY: Final = (
+    "read the raw body: messages are text/plain or application/octet-stream, also those that contain JSON"
+)
+_EMPTY_BODY: Final = "a client may send an empty message: accept a body of 0 bytes"
+_REFUSAL: Final = "acknowledge with 2xx what the client may send"
 
 
 async def check_messages(context: Context) -> None:

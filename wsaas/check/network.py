@@ -7,6 +7,7 @@ from functools import partial
 from ipaddress import ip_address
 from socket import gaierror
 from time import perf_counter
+from typing import Final
 
 from wsaas.check.context import Context, Stop
 from wsaas.check.observed import milliseconds
@@ -16,7 +17,7 @@ from wsaas.transport.connector import Connector, Destination
 from wsaas.transport.resolver import Resolver
 from wsaas.transport.socket_address import format_address
 
-MAX_SHOWN_ADDRESSES = 4
+MAX_SHOWN_ADDRESSES: Final = 4
 
 
 class _Opened(asyncio.Protocol):

@@ -1,14 +1,15 @@
 """What one request to the backend led to, and how a finding describes it."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from wsaas.delivery.failure_report import Excerpt, advice
 from wsaas.delivery.pool import Outcome
 from wsaas.delivery.verdicts import Delivered, Rejected, Undeliverable, Verdict
 from wsaas.http.response import Response
 
-_SUCCESS = 2
-_JSON_ADVICE = 'answer 2xx with a JSON object such as {"code": "OK"}'
+_SUCCESS: Final = 2
+_JSON_ADVICE: Final = 'answer 2xx with a JSON object such as {"code": "OK"}'
 
 
 @dataclass(frozen=True, slots=True)

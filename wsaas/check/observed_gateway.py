@@ -48,9 +48,9 @@ REMOTE_ADDRESS: Final = "127.0.0.1"
 CLOSE_TIMEOUT_S: Final = 1.0
 """Seconds that `close` waits for the last DELETEs."""
 
-_HEALTH = frozenset({b"/healthz", b"/readyz"})
+_HEALTH: Final = frozenset({b"/healthz", b"/readyz"})
 Explanation = tuple[str, str]
-NO_EXPLANATION: Explanation = ("", "")
+NO_EXPLANATION: Final[Explanation] = ("", "")
 
 
 class ObservedWebhook(Webhook):

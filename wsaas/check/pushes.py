@@ -12,8 +12,8 @@ from wsaas.settings import control_address
 PUSH_WAIT_S: Final = 2.0
 """Seconds that a push may take to arrive after the last message."""
 
-_SUCCESS = 2
-_MEND = {
+_SUCCESS: Final = 2
+_MEND: Final = {
     400: "send a body that is UTF-8 if it is text",
     401: "send Authorization: Bearer with the CONTROL_TOKEN",
     403: "connect to the host of ws_uri, and send neither Origin nor Sec-Fetch-Site",

@@ -6,13 +6,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 from urllib.parse import parse_qsl
 
 from wsaas.delivery.failure_report import ELLIPSIS
 from wsaas.log.redaction import HIDDEN
 from wsaas.settings import Settings
 
-MIN_SECRET_LENGTH = 4
+MIN_SECRET_LENGTH: Final = 4
 """Characters from which on a value is hidden wherever it appears. Shorter ones are parts of ordinary words."""
 
 

@@ -15,8 +15,8 @@ OLD_S: Final = 3600.0
 
 SECRET_SIZE: Final = 32
 
-_VERIFY = "verify webhook-signature before anything else, over the raw body, and answer 401 if it is wrong"
-_REPLAY = "refuse a webhook-timestamp that is more than some minutes old, so that nobody can replay a request"
+_VERIFY: Final = "verify webhook-signature before anything else, over the raw body, and answer 401 if it is wrong"
+_REPLAY: Final = "refuse a webhook-timestamp that is more than some minutes old, so that nobody can replay a request"
 
 
 async def check_signatures(context: Context) -> None:

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from wsaas import __version__, settings
 from wsaas.cli.command_options import (
@@ -17,32 +17,33 @@ from wsaas.cli.command_options import (
     dev_options,
 )
 
-COMMANDS = ("serve", "demo", "check", "dev")
-MIN_NODES, MAX_NODES = 2, 9
-_OWN_FLAGS = frozenset({"check", "dev"})
+COMMANDS: Final = ("serve", "demo", "check", "dev")
+MIN_NODES: Final = 2
+MAX_NODES: Final = 9
+_OWN_FLAGS: Final = frozenset({"check", "dev"})
 """Commands with flags of their own, so they come before all flags."""
-_HELP = (
+_HELP: Final = (
     "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
 wrong with it. dev: run a gateway and the command of a backend together. 'wsaas check --help' and 'wsaas dev --help' \
 list the flags of these two"
 )
 
-_CHECK = """\
+_CHECK: Final = """\
 Tries a backend before a client does, with the requests of a gateway, and prints a line for each check:
 OK, WARN (works, but see the advice) or FAIL (breaks the contract).
 
 The client connects, sends messages of each kind, and closes; others are refused or do not exist. The header
 wsaas-check in its handshake tells the backend that this is a check. To try pushes, the check listens where the
 gateway would (LISTEN, CONTROL_LISTEN), so stop the gateway before, or choose other addresses."""
-_CHECK_END = "Exit status: 0 without a FAIL; 1 with one; 2 for an invalid setting or flag."
+_CHECK_END: Final = "Exit status: 0 without a FAIL; 1 with one; 2 for an invalid setting or flag."
 
-_DEV = """\
+_DEV: Final = """\
 Runs a gateway and the command of a backend together, and checks the backend once it listens. Ctrl-C ends both;
 the end of the command ends the gateway, with the exit status of the command.
 
 The command gets the port to listen on as the variable PORT, and for {port} in its arguments; also API_URI and
 WS_HOSTNAME. Without settings, both use free ports on localhost."""
-_DEV_END = (
+_DEV_END: Final = (
     "Exit status: that of the command; 127 if it was not found; 0 after Ctrl-C; 2 for an invalid setting or flag."
 )
 

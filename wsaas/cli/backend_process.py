@@ -20,7 +20,8 @@ WRITE_POLL_S: Final = 0.01
 MAX_LINE: Final = 1 << 16
 """Bytes of a line of output. A longer one becomes several."""
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
+NOT_FOUND: Final = 127
+NOT_EXECUTABLE: Final = 126
 """Exit statuses of a shell for a command that cannot be started."""
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Final
 
 import orjson
 import uvloop
@@ -21,8 +22,8 @@ from wsaas.errors import SettingError
 from wsaas.settings import Settings
 from wsaas.start_report import refuse, without_query
 
-INTERRUPTED = 128 + signal.SIGINT
-_COLORS = {Status.OK: "32", Status.WARN: "33", Status.FAIL: "31"}
+INTERRUPTED: Final = 128 + signal.SIGINT
+_COLORS: Final = {Status.OK: "32", Status.WARN: "33", Status.FAIL: "31"}
 """SGR parameters of the colors green, yellow and red."""
 
 

@@ -5,22 +5,22 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGrou
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from wsaas.grammar import TOKEN
 from wsaas.setting_types import SettingType, positive_integer, positive_milliseconds
 
 Header = tuple[str, str]
 
-_PATH = re.compile(r"/[!-~]*")
-_HEADER = re.compile(rf"({TOKEN}):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)?[ \t]*")
+_PATH: Final = re.compile(r"/[!-~]*")
+_HEADER: Final = re.compile(rf"({TOKEN}):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)?[ \t]*")
 
-MAX_HEADER_FILE_SIZE = 64 * 1024
+MAX_HEADER_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a file with headers."""
 
-DEFAULT_RATE = 100
-DEFAULT_TIMEOUT_MS = 60_000
-DEFAULT_MESSAGE = "hello from wsaas check"
+DEFAULT_RATE: Final = 100
+DEFAULT_TIMEOUT_MS: Final = 60_000
+DEFAULT_MESSAGE: Final = "hello from wsaas check"
 
 
 @dataclass(frozen=True, slots=True)

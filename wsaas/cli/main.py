@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -27,9 +28,9 @@ from wsaas.log import output as log
 from wsaas.memory import gc_scheduler, heap
 from wsaas.start_report import refuse, report_start_failure
 
-DEMO_PORT = 8080
-DEMO_BACKEND_PORT = 8000
-REFUSED_BY_DEMO = frozenset(
+DEMO_PORT: Final = 8080
+DEMO_BACKEND_PORT: Final = 8000
+REFUSED_BY_DEMO: Final = frozenset(
     {
         "api_uri",
         "api_tls_ca",

@@ -4,9 +4,9 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
-HANGUP = {signal.SIGHUP}
+HANGUP: Final = {signal.SIGHUP}
 
 
 class Stoppable(Protocol):

@@ -25,7 +25,7 @@ FAILED: Final = LinkState.FAILED
 CLOSED: Final = LinkState.CLOSED
 
 _THE_END: Final = "the peer is gone, or the node is stopping"
-TRANSITIONS: dict[LinkState, dict[LinkState, str]] = {
+TRANSITIONS: Final[dict[LinkState, dict[LinkState, str]]] = {
     IDLE: {CONNECTING: "a request has to be sent", CLOSED: _THE_END},
     CONNECTING: {
         CONNECTED: "the connection is open",

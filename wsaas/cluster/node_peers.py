@@ -23,7 +23,7 @@ from wsaas.setting_types import backend
 UNKNOWN_NODES: Final = ("nodes that this one has not found yet",)
 """What is missing while a node does not know the others."""
 
-_NOT_IN_HEADER = re.compile(r"[^!-~]")
+_NOT_IN_HEADER: Final = re.compile(r"[^!-~]")
 
 
 class Connectors(Protocol):

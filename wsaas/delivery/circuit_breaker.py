@@ -28,32 +28,33 @@ What a state means for a delivery (a message or a DELETE; a POST is always sent 
 
 from collections import deque
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.pool import Failure, Outcome
 from wsaas.http.response import Response
 from wsaas.log.throttle import throttle
 
-FAILURE_THRESHOLD = 16
+FAILURE_THRESHOLD: Final = 16
 """The breaker becomes half-open when requests of this many connections failed with no success in between."""
 
-SUSTAINED_FAILURES = 64
+SUSTAINED_FAILURES: Final = 64
 """Trials are paced when requests of this many connections failed with no success in between."""
 
-MAX_TRIALS = 8
+MAX_TRIALS: Final = 8
 """Maximum number of concurrent trials while the breaker is half-open."""
 
-TRIAL_SLOT_S = 1.0
+TRIAL_SLOT_S: Final = 1.0
 """Seconds after which a hung trial frees its slot."""
 
-FIRST_PROBE_DELAY_S, MAX_PROBE_DELAY_S = 0.1, 1.0
+FIRST_PROBE_DELAY_S: Final = 0.1
+MAX_PROBE_DELAY_S: Final = 1.0
 """Seconds before the first probe, and the maximum between two probes. Each delay is twice the previous one."""
 
-UNAVAILABLE = frozenset({502, 503, 504})
+UNAVAILABLE: Final = frozenset({502, 503, 504})
 """Statuses of a proxy that gets no answer from the backend, or of an overloaded backend."""
 
-_SERVER_ERROR = 500
+_SERVER_ERROR: Final = 500
 
 
 class State(Enum):
@@ -74,9 +75,11 @@ class Evidence(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-CLOSED, OPEN, HALF_OPEN = State
+CLOSED: Final = State.CLOSED
+OPEN: Final = State.OPEN
+HALF_OPEN: Final = State.HALF_OPEN
 
-NEXT_STATES: dict[tuple[State, Evidence], State] = {
+NEXT_STATES: Final[dict[tuple[State, Evidence], State]] = {
     (CLOSED, Evidence.UNREACHABLE): OPEN,
     (CLOSED, Evidence.FAILURES): HALF_OPEN,
     (OPEN, Evidence.SUCCESS): CLOSED,
@@ -86,7 +89,7 @@ NEXT_STATES: dict[tuple[State, Evidence], State] = {
 }
 """The next state, by state and evidence. Other evidence changes nothing."""
 
-TRANSITIONS: dict[State, dict[State, str]] = {
+TRANSITIONS: Final[dict[State, dict[State, str]]] = {
     state: {after: evidence.value for (before, evidence), after in NEXT_STATES.items() if before is state}
     for state in State
 }

@@ -1,7 +1,7 @@
 """Reads the backend's answer to a POST: whether the client may connect."""
 
 from codecs import BOM_UTF8
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,7 +14,7 @@ from wsaas.grammar import GROUP_NAME_FORM, is_group_name
 from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
 
-_UNKNOWN = {502, 504}
+_UNKNOWN: Final = {502, 504}
 """Statuses of a proxy that do not tell whether the backend has seen the request."""
 
 
@@ -69,14 +69,14 @@ def _unusable(what: str) -> Rejected:
     return Rejected(errors.BadGateway(f"The backend answered with {what}."), disconnect_owed=True, unusable=what)
 
 
-_PASSED_ON: dict[int, type[errors.HTTPError]] = {
+_PASSED_ON: Final[dict[int, type[errors.HTTPError]]] = {
     401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,
     429: errors.TooManyRequests,
     503: errors.Unavailable,
 }
-_REFUSALS = {
+_REFUSALS: Final = {
     Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
     Failure.POOL_TIMEOUT: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),
     Failure.BROKEN: (errors.BadGateway("The backend closed the connection without a complete answer."), True),

@@ -3,7 +3,7 @@
 import os
 from base64 import b64decode, b64encode
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -15,14 +15,14 @@ from wsaas.delivery.journal_file import Entry
 from wsaas.http.trace_context import from_text
 from wsaas.log.throttle import throttle
 
-NONCE_SIZE = 12
+NONCE_SIZE: Final = 12
 """Bytes of a nonce of AES-GCM. It is random: with 96 random bits, one key is good for 2**32 values (NIST SP 800-38D
 section 8.3). So each process has its own key, derived from the secret and the prefix of its ids."""
 
-KEY_SIZE = 32
+KEY_SIZE: Final = 32
 """Bytes of a key: AES-256."""
 
-MAX_PROCESSES = 64
+MAX_PROCESSES: Final = 64
 """Processes whose keys are kept: this one, and dead ones whose connections are being adopted."""
 
 

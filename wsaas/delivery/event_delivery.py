@@ -3,6 +3,8 @@
 The states and the transitions between them are in `outbox_state`.
 """
 
+from typing import Final
+
 from wsaas.clock import NO_TIMER
 from wsaas.delivery.circuit_breaker import CLOSED
 from wsaas.delivery.outbox_state import (
@@ -57,10 +59,10 @@ class OutboxListener:
         """Read from the client again."""
 
 
-NO_LISTENER = OutboxListener()
+NO_LISTENER: Final = OutboxListener()
 
 
-NO_EVENT = Message(text=False, data=b"")
+NO_EVENT: Final = Message(text=False, data=b"")
 """The current event when there is none."""
 
 

@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+from typing import Final
 
 from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.headers import content_coding
@@ -11,33 +12,33 @@ from wsaas.log import about, logger
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
 
-EXCERPT_LENGTH = 160
+EXCERPT_LENGTH: Final = 160
 """Maximum number of characters of a response that are logged."""
 
-ELLIPSIS = "..."
+ELLIPSIS: Final = "..."
 """Ends a quotation that was cut off."""
 
-EXCERPT_SOURCE = 4096
+EXCERPT_SOURCE: Final = 4096
 """Bytes at the start of a body from which the excerpt is taken."""
 
-METHODS: dict[type[Event], str] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
+METHODS: Final[dict[type[Event], str]] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
 
-FAILED = "%(request)s: %(why)s; %(effect)s"
+FAILED: Final = "%(request)s: %(why)s; %(effect)s"
 """The line about a failed request."""
 
-NOT_RETRIED = "it is not sent again, as API_RETRY is 0"
+NOT_RETRIED: Final = "it is not sent again, as API_RETRY is 0"
 """What happens after a failed PUT or DELETE if retries are switched off."""
 
-_NOT_SHOWN = re.compile(
+_NOT_SHOWN: Final = re.compile(
     r"<(?P<hidden>head|script|style)\b.*?(?:</(?P=hidden)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 """Tags and comments of HTML, and the content of elements that are not displayed."""
-_SPACE = re.compile(r"\s+")
-_NEARLY_OK = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
+_SPACE: Final = re.compile(r"\s+")
+_NEARLY_OK: Final = re.compile(rb'"code"\s*:\s*"(?-i:(?!OK"))\s*ok\s*"', re.IGNORECASE)
 
-_ALL_METHODS = "the backend has to support POST, PUT and DELETE at the path in API_URI"
-_HINTS = {
+_ALL_METHODS: Final = "the backend has to support POST, PUT and DELETE at the path in API_URI"
+_HINTS: Final = {
     400: "the backend's log should say what it expects; the Host may be one that it does not allow",
     401: "the handshake's Authorization is passed on unchanged",
     403: "if the backend checks CSRF tokens, exempt this path",
@@ -48,7 +49,7 @@ _HINTS = {
     422: "the backend's log should say what it expects",
     501: _ALL_METHODS,
 }
-_CONNECT_ADVICE = (
+_CONNECT_ADVICE: Final = (
     (
         ssl.SSLCertVerificationError,
         "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",
@@ -58,8 +59,10 @@ _CONNECT_ADVICE = (
     (Exception, "start it, or correct API_URI"),
 )
 """What to do about each kind of failed connect. The first that matches counts."""
-_DELIBERATE = {401, 429}
-_SUCCESS, _REDIRECTION, _SERVER_ERROR = 2, 3, 5
+_DELIBERATE: Final = {401, 429}
+_SUCCESS: Final = 2
+_REDIRECTION: Final = 3
+_SERVER_ERROR: Final = 5
 """Classes of statuses (RFC 9110 section 15)."""
 
 

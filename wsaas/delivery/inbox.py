@@ -1,12 +1,12 @@
 """The waiting events of one connection, in order and in bounded memory."""
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.counters import Counters
 from wsaas.events import Event, Message
 
-MESSAGE_OVERHEAD = 512
+MESSAGE_OVERHEAD: Final = 512
 """Bytes that are added to the size of a waiting message: about the memory that its objects take."""
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from wsaas.clock import Clock, Timer
 from wsaas.delivery.event_bodies import stored_disconnect_body
@@ -29,28 +29,28 @@ from wsaas.log.wording import counted
 
 __all__ = ["Entry", "Journal", "JournalError", "LocalJournal", "NoJournal", "Remembered", "SqliteJournal"]
 
-MIN_BATCH_INTERVAL_S = 0.001
+MIN_BATCH_INTERVAL_S: Final = 0.001
 """Minimum seconds between two batches for the thread: changes made in between share a commit. Without this pause, the
 threads of a busy node contend for the interpreter's lock several times for each client."""
 
-RETRY_INTERVAL_S = 1.0
+RETRY_INTERVAL_S: Final = 1.0
 """Seconds before a failed write is retried."""
 
-CHECK_INTERVAL_S = 0.5
+CHECK_INTERVAL_S: Final = 0.5
 """Seconds between two checks of the file. Not at each write, as a check releases the interpreter's lock twice."""
 
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S: Final = 5.0
 """Maximum seconds that a stop waits for the disk."""
 
-_INSERT = (
+_INSERT: Final = (
     "INSERT OR REPLACE INTO connections (id, ws_uri, authorization, connected_at, replicated, trace) "
     "VALUES (?, ?, ?, ?, ?, ?)"
 )
-_SET_CONTEXT = "UPDATE connections SET context = ? WHERE id = ?"
-_SET_DISCONNECT = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
+_SET_CONTEXT: Final = "UPDATE connections SET context = ? WHERE id = ?"
+_SET_DISCONNECT: Final = "UPDATE connections SET ended_at = ?, farewell = ? WHERE id = ?"
 """`farewell` is the name of the column in the file: the body of the DELETE."""
-_SET_REPLICATED = "UPDATE connections SET replicated = ? WHERE id = ?"
-_DELETE = "DELETE FROM connections WHERE id = ?"
+_SET_REPLICATED: Final = "UPDATE connections SET replicated = ? WHERE id = ?"
+_DELETE: Final = "DELETE FROM connections WHERE id = ?"
 
 Done = Callable[[bool], None]
 

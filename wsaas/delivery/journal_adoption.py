@@ -9,12 +9,13 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from wsaas.delivery.journal_file import Entry, JournalError, JournalFile, JournalInUse
 from wsaas.log import logger
 from wsaas.log.wording import counted
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 
 def worker_journal(journal: Path, number: int) -> Path:

@@ -8,34 +8,34 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wsaas.clock import rfc3339
 from wsaas.http.trace_context import TraceContext, from_text
 from wsaas.log import logger
 
-APPLICATION = 0x57536161
-VERSION = 4
+APPLICATION: Final = 0x57536161
+VERSION: Final = 4
 # `farewell` is the body of the DELETE. A column is not renamed: other versions of the gateway read the file.
-_TABLE = """CREATE TABLE connections (
+_TABLE: Final = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL, trace TEXT
 ) WITHOUT ROWID"""
-_TABLE_3 = """CREATE TABLE connections (
+_TABLE_3: Final = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB, replicated INTEGER NOT NULL
 ) WITHOUT ROWID"""
-_TABLE_2 = """CREATE TABLE connections (
+_TABLE_2: Final = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     ended_at REAL, farewell BLOB
 ) WITHOUT ROWID"""
-_TABLE_1 = """CREATE TABLE connections (
+_TABLE_1: Final = """CREATE TABLE connections (
     id TEXT PRIMARY KEY, ws_uri TEXT NOT NULL, authorization BLOB, context TEXT, connected_at REAL NOT NULL,
     number INTEGER, ended_at REAL, farewell BLOB
 ) WITHOUT ROWID"""
-_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, replicated, trace"
-_OLD_COLUMNS = "id, ws_uri, authorization, context, connected_at, ended_at, farewell"
-_SCHEMA = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
+_COLUMNS: Final = "id, ws_uri, authorization, context, connected_at, ended_at, farewell, replicated, trace"
+_OLD_COLUMNS: Final = "id, ws_uri, authorization, context, connected_at, ended_at, farewell"
+_SCHEMA: Final = (_TABLE, f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}")
 
 
 def _migration(replicated: str) -> tuple[str, ...]:
@@ -49,14 +49,14 @@ def _migration(replicated: str) -> tuple[str, ...]:
     )
 
 
-_MIGRATIONS = {0: _SCHEMA, 1: _migration("0"), 2: _migration("0"), 3: _migration("replicated"), VERSION: ()}
+_MIGRATIONS: Final = {0: _SCHEMA, 1: _migration("0"), 2: _migration("0"), 3: _migration("replicated"), VERSION: ()}
 """The statements that bring a file of each version up to date. Version 0 is an empty file.
 
 Version 1 had a column `number` for the `ce-id` of the DELETE, which no longer contains a number. Before version 3,
 there was no column `replicated`: NATS has none of these entries. Before version 4, there was no column `trace`."""
-_TABLES = {1: _TABLE_1, 2: _TABLE_2, 3: _TABLE_3, VERSION: _TABLE}
-_ALL = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
-_PUT = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+_TABLES: Final = {1: _TABLE_1, 2: _TABLE_2, 3: _TABLE_3, VERSION: _TABLE}
+_ALL: Final = f"SELECT {_COLUMNS} FROM connections ORDER BY connected_at"  # noqa: S608 - a constant
+_PUT: Final = f"INSERT OR REPLACE INTO connections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 
 
 class JournalError(Exception):
@@ -306,7 +306,7 @@ class JournalFile:
         return renamed
 
 
-_ENTRIES_PER_TURN = 100
+_ENTRIES_PER_TURN: Final = 100
 """Entries that are built before other threads get the interpreter's lock."""
 
 

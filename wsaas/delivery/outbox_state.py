@@ -20,6 +20,7 @@ current one continues.
 """
 
 from enum import Enum
+from typing import Final
 
 
 class State(Enum):
@@ -38,9 +39,15 @@ class State(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-IDLE, DELAYED, DELIVERING, BACKING_OFF, QUEUED, DONE, ABANDONED = State
+IDLE: Final = State.IDLE
+DELAYED: Final = State.DELAYED
+DELIVERING: Final = State.DELIVERING
+BACKING_OFF: Final = State.BACKING_OFF
+QUEUED: Final = State.QUEUED
+DONE: Final = State.DONE
+ABANDONED: Final = State.ABANDONED
 
-TRANSITIONS: dict[State, dict[State, str]] = {
+TRANSITIONS: Final[dict[State, dict[State, str]]] = {
     IDLE: {
         DELAYED: "a Closed with a delay",
         DELIVERING: "sent at once",

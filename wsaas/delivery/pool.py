@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from wsaas.clock import Clock
 from wsaas.delivery.failure_report import NOT_RETRIED, connect_advice, log_unanswered, quote
@@ -34,26 +34,27 @@ class Failure(Enum):
 
 Outcome = Response | Failure
 
-_ADVICE = {
+_ADVICE: Final = {
     Failure.POOL_TIMEOUT: "answer sooner, or raise API_CONNECTIONS",
     Failure.BROKEN: "the backend's log may say why",
     Failure.TIMED_OUT: "answer sooner, or raise API_TIMEOUT",
     Failure.INVALID_RESPONSE: "fix the backend, or the proxy in front of it",
 }
-_MAYBE_TLS = "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
+_MAYBE_TLS: Final = "the backend's log may say why; if it speaks TLS, API_URI has to start with https://"
 """What to do if a connection ends before any data was received."""
 
-_NOT_HTTP = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
+_NOT_HTTP: Final = "API_URI has to lead to an HTTP server, and to start with https:// if that speaks TLS"
 """What to do if the first line of a response is not HTTP."""
 
-EXCERPT_SIZE = 80
+EXCERPT_SIZE: Final = 80
 """Bytes of an invalid response that are logged."""
 
-UNSENT = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
+UNSENT: Final = (Failure.UNREACHABLE, Failure.POOL_TIMEOUT)
 """Failures of requests that were not sent."""
 
 
-MIN_AGE_FACTOR, MAX_AGE_FACTOR = 0.8, 0.9
+MIN_AGE_FACTOR: Final = 0.8
+MAX_AGE_FACTOR: Final = 0.9
 """Each connection expires after a random part of `Limits.age` between these two, so that not all expire at once. The
 next sweep closes it, which comes within a tenth of `Limits.age`."""
 
@@ -122,7 +123,7 @@ class PoolCounts:
     waiting: int
 
 
-NO_TRANSPORT = asyncio.Transport()
+NO_TRANSPORT: Final = asyncio.Transport()
 """The transport of a connection that is not open: nothing is ever written to it."""
 
 

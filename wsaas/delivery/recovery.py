@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Final, cast
 
 from wsaas.clock import Timer
 from wsaas.delivery.circuit_breaker import OPEN
@@ -18,13 +18,13 @@ from wsaas.log import about, logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 
-MAX_UNDER_WAY = 16
+MAX_UNDER_WAY: Final = 16
 """Maximum number of concurrent DELETEs: they must not hold up the requests of connected clients."""
 
-RETRY_INTERVAL_S = 60.0
+RETRY_INTERVAL_S: Final = 60.0
 """Seconds between two attempts of a DELETE that was given up."""
 
-MAX_OWED = 10_000
+MAX_OWED: Final = 10_000
 """Maximum number of DELETEs that this process retries after giving them up; others wait for the next start."""
 
 

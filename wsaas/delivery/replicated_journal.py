@@ -315,7 +315,7 @@ class _Nothing:
     """Stands for a write that is not under way."""
 
 
-_NOTHING = _Nothing()
+_NOTHING: Final = _Nothing()
 
 
 class _Write:

@@ -10,6 +10,7 @@ ONLINE     every change at once, and up to `MAX_REWRITES` earlier ones that are 
 """
 
 from enum import Enum
+from typing import Final
 
 
 class State(Enum):
@@ -23,9 +24,11 @@ class State(Enum):
     """Hash by identity: `Enum` hashes the name, in Python code."""
 
 
-OFFLINE, PROBING, ONLINE = State
+OFFLINE: Final = State.OFFLINE
+PROBING: Final = State.PROBING
+ONLINE: Final = State.ONLINE
 
-TRANSITIONS: dict[State, dict[State, str]] = {
+TRANSITIONS: Final[dict[State, dict[State, str]]] = {
     OFFLINE: {
         PROBING: "NATS can be reached, and the lease is valid",
     },

@@ -2,16 +2,17 @@
 
 import math
 import random
+from typing import Final
 
 from wsaas.log.wording import counted
 
-FIRST_RETRY_DELAY_S = 0.1
+FIRST_RETRY_DELAY_S: Final = 0.1
 """Seconds. The delay before the n-th retry is at most 2^n times this."""
 
-MAX_RETRY_DELAY_S = 10.0
+MAX_RETRY_DELAY_S: Final = 10.0
 """Maximum seconds before a retry, unless the backend asks for more with `Retry-After`."""
 
-_MAX_DOUBLINGS = 16
+_MAX_DOUBLINGS: Final = 16
 
 
 class Retries:
@@ -56,5 +57,5 @@ class Retries:
         return f"{why}, {counted(self.failures, 'time')}" if self.failures else why
 
 
-NO_RETRIES = Retries(math.inf, 0.0)
+NO_RETRIES: Final = Retries(math.inf, 0.0)
 """Used while an event has not failed."""

@@ -18,7 +18,8 @@ _SPAN_AT: Final = len("traceparent: 00-") + 32 + len("-")
 _SPAN_SIZE: Final = 16
 """Where the span id is in the header lines of a child, and its size."""
 
-DISCONNECT, HANDSHAKE = -1, -2
+DISCONNECT: Final = -1
+HANDSHAKE: Final = -2
 """The numbers of the DELETE and of the handshake itself in a span id. Messages have the numbers from 1 on."""
 
 

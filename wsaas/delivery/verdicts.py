@@ -1,6 +1,7 @@
 """What the answers of the backend mean: the verdicts on events."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from wsaas import errors
 from wsaas.events import Message, Reason
@@ -75,4 +76,4 @@ class Undeliverable:
 
 Verdict = Accepted | Rejected | Delivered | Retry | Undeliverable
 
-DELIVERED = Delivered()
+DELIVERED: Final = Delivered()

@@ -6,7 +6,7 @@ No side effects except `Webhook.call` and the logging of failed responses.
 from collections.abc import Callable
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas import __version__
 from wsaas.clock import rfc3339
@@ -27,15 +27,15 @@ from wsaas.http.trace_context import TraceContext
 from wsaas.log.throttle import throttle
 from wsaas.settings import Settings
 
-_SERVER_ERROR = 500
-_PLAIN = {200, 204}
+_SERVER_ERROR: Final = 500
+_PLAIN: Final = {200, 204}
 """The usual answers to a message."""
-_RETRIED = {408, 425, 429}
-_ACKNOWLEDGED = {404, 410}
+_RETRIED: Final = {408, 425, 429}
+_ACKNOWLEDGED: Final = {404, 410}
 """Statuses that acknowledge a DELETE, as a 2xx does: the backend has no such connection."""
-_ENDS = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
+_ENDS: Final = {410: Reason.BACKEND_GONE, 413: Reason.TOO_LARGE}
 """Why a client is closed, by the status that refused its message. A 413 of a proxy means the same."""
-FAILURE_RESULTS = {
+FAILURE_RESULTS: Final = {
     Failure.UNREACHABLE: "unreachable",
     Failure.POOL_TIMEOUT: "no_connection",
     Failure.BROKEN: "broken",
@@ -43,11 +43,10 @@ FAILURE_RESULTS = {
     Failure.INVALID_RESPONSE: "invalid",
 }
 """The results that are counted, by failure."""
-_TYPES = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
-_JSON, _TEXT, _BINARY = (
-    f"Content-Type: {name}\r\nContent-Length: "
-    for name in ("application/json", "text/plain; charset=utf-8", "application/octet-stream")
-)
+_TYPES: Final = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
+_JSON: Final = "Content-Type: application/json\r\nContent-Length: "
+_TEXT: Final = "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "
+_BINARY: Final = "Content-Type: application/octet-stream\r\nContent-Length: "
 
 
 class Subject:

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from wsaas.demo.cluster import Cluster, ClusterError, ClusterOptions
 from wsaas.demo.server import WEBHOOK, DemoServer
 
-STOP = {signal.SIGTERM, signal.SIGINT}
-MAX_PORT = 65535
+STOP: Final = {signal.SIGTERM, signal.SIGINT}
+MAX_PORT: Final = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

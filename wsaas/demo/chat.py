@@ -32,13 +32,13 @@ from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-MAX_NICK_LENGTH = 32
+MAX_NICK_LENGTH: Final = 32
 # A room is a group of the gateway, so its name has characters that are allowed there.
-ROOM = re.compile(r"[\w.~@-]{1,32}", re.ASCII)
-ECHO = "echo"
+ROOM: Final = re.compile(r"[\w.~@-]{1,32}", re.ASCII)
+ECHO: Final = "echo"
 
 
 class Answer(NamedTuple):

@@ -15,7 +15,7 @@ from enum import Enum
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from wsaas.demo.chat import Answer
@@ -23,10 +23,10 @@ from wsaas.demo.child_process import ChildProcess, Notify, print_with
 
 Call = Callable[[str, str, bytes], Answer]
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
-POLL_S = 0.05
-QUOTED_LINES = 5
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.05
+QUOTED_LINES: Final = 5
 """Lines of the output of NATS that an error quotes."""
 
 

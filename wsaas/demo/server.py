@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
@@ -16,9 +17,9 @@ from wsaas.demo.cluster import Cluster
 from wsaas.demo.traffic import Request, Traffic
 from wsaas.web.page import load
 
-WEBHOOK = "/websocket"
-NODE_ACTION = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
-POLICY = "default-src 'none'; {sources}; connect-src 'self' ws: wss:; img-src 'self' data:; form-action 'none'"
+WEBHOOK: Final = "/websocket"
+NODE_ACTION: Final = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
+POLICY: Final = "default-src 'none'; {sources}; connect-src 'self' ws: wss:; img-src 'self' data:; form-action 'none'"
 
 
 class DemoServer(ThreadingHTTPServer):

@@ -14,15 +14,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from wsaas.demo.chat import Answer
 
-UTF8 = codecs.getincrementaldecoder("utf-8")
-MAX_EXCHANGES = 200
-MAX_BODY_BYTES = 16 * 1024  # the recorded part of a body
-KEEP_ALIVE_S = 15.0  # silence after which a stream sends a comment, to detect a closed connection
+UTF8: Final = codecs.getincrementaldecoder("utf-8")
+MAX_EXCHANGES: Final = 200
+MAX_BODY_BYTES: Final = 16 * 1024  # the recorded part of a body
+KEEP_ALIVE_S: Final = 15.0  # silence after which a stream sends a comment, to detect a closed connection
 # Headers of every HTTP request, which the page does not show.
-HIDDEN_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
+HIDDEN_HEADERS: Final = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
 
 
 @dataclass(frozen=True)

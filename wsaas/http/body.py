@@ -6,21 +6,21 @@ A body is fed the bytes of its connection in pieces of any size, and leaves the 
 import re
 import sys
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from wsaas.errors import LimitExceeded, Malformed
 from wsaas.grammar import TOKEN_BYTES
 
-MAX_EXTRA = 32 * 1024
+MAX_EXTRA: Final = 32 * 1024
 """Maximum size of the chunk extensions and trailers of a body together, in bytes."""
 
-UNLIMITED = sys.maxsize
+UNLIMITED: Final = sys.maxsize
 
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN_BYTES, TOKEN_BYTES, _QUOTED))
-_TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
-_LENIENT_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[\t -~\x80-\xff]*)?)\r\n")
-_LENIENT_TRAILER = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;%b(?:=(?:%b|%b))?)*)\r\n" % (TOKEN_BYTES, TOKEN_BYTES, _QUOTED))
+_TRAILER: Final = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
+_LENIENT_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*(?:;[\t -~\x80-\xff]*)?)\r\n")
+_LENIENT_TRAILER: Final = re.compile(rb"%b[ \t]*:[\t -~\x80-\xff]*\r\n" % TOKEN_BYTES)
 
 
 class Body:

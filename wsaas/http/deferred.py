@@ -29,7 +29,7 @@ PENDING: Final = DeferredState.PENDING
 RESOLVED: Final = DeferredState.RESOLVED
 CANCELLED: Final = DeferredState.CANCELLED
 
-TRANSITIONS: dict[DeferredState, dict[DeferredState, str]] = {
+TRANSITIONS: Final[dict[DeferredState, dict[DeferredState, str]]] = {
     PENDING: {
         RESOLVED: "the response arrived",
         CANCELLED: "the caller went away, the deadline passed, or the node is stopping",

@@ -12,10 +12,11 @@ import httptools
 from wsaas.errors import LimitExceeded, Malformed, UnknownCoding
 from wsaas.http.body import Body, Chunked, LenientChunked, Sized
 
-MAX_HEAD = 32 * 1024
-MAX_HEADERS = 100
+MAX_HEAD: Final = 32 * 1024
+MAX_HEADERS: Final = 100
 
-COMMON_HEADS, COMMON_SIZE = 512, 1024
+COMMON_HEADS: Final = 512
+COMMON_SIZE: Final = 1024
 """How many parsed heads are cached, for requests and for responses, and the maximum size of a cached head in bytes.
 
 Most heads equal an earlier one, except for the target. A cached head halves the time to parse a short message
@@ -24,19 +25,19 @@ Most heads equal an earlier one, except for the target. A cached head halves the
 END: Final = b"\r\n\r\n"
 """The end of a head. `find_end` searches for it; the shortcuts for a push and a message do so inline."""
 
-VERSIONS = {b"1.0": "1.0", b"1.1": "1.1"}
+VERSIONS: Final = {b"1.0": "1.0", b"1.1": "1.1"}
 
 Headers = Mapping[bytes, bytes]
 """Lower-case names to stripped values; the values of a repeated name are joined (RFC 9110 section 5.3)."""
 
-_NONE: frozenset[bytes] = frozenset()
+_NONE: Final[frozenset[bytes]] = frozenset()
 ACTION_HEADERS: Final = frozenset({b"ws-join", b"ws-leave", b"ws-reply", b"ws-context", b"ws-close"})
 """Headers by which the backend asks for something in its answer to a message."""
 
-_FRAMING = {b"content-length", b"transfer-encoding"}
-_MAX_SHOWN = 40
+_FRAMING: Final = {b"content-length", b"transfer-encoding"}
+_MAX_SHOWN: Final = 40
 """Maximum number of bytes of a header value that an error message quotes."""
-_MAX_DIGITS = 19
+_MAX_DIGITS: Final = 19
 """Maximum number of digits of a `Content-Length`, so that it fits into 64 bits."""
 
 

@@ -21,19 +21,21 @@ A response is still refused if two parsers could disagree about its end: a `Cont
 """
 
 import re
+from typing import Final
 
 from wsaas.errors import LimitExceeded, Malformed
 from wsaas.grammar import TOKEN_BYTES
 from wsaas.http.headers import MAX_HEAD
 
-_NOT_FOUND = 2
-_NAME = re.compile(TOKEN_BYTES)
-_FOLD = re.compile(rb"\n[ \t]+")
-_FOLDED_FRAMING = re.compile(rb"\n(?i:content-length|transfer-encoding)[ \t]*:[^\n]*\n[ \t]")
-_STATUS_LINE = re.compile(rb"HTTP/(1\.[01])[ \t]+([0-9]{3})(?:[ \t][^\r]*)?")
-_LENGTH, _CODING = b"content-length", b"transfer-encoding"
-_CONTROLS = bytes({*range(1, 0x20), 0x7F} - {*b"\t\r\n"})
-_TO_SPACES = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
+_NOT_FOUND: Final = 2
+_NAME: Final = re.compile(TOKEN_BYTES)
+_FOLD: Final = re.compile(rb"\n[ \t]+")
+_FOLDED_FRAMING: Final = re.compile(rb"\n(?i:content-length|transfer-encoding)[ \t]*:[^\n]*\n[ \t]")
+_STATUS_LINE: Final = re.compile(rb"HTTP/(1\.[01])[ \t]+([0-9]{3})(?:[ \t][^\r]*)?")
+_LENGTH: Final = b"content-length"
+_CODING: Final = b"transfer-encoding"
+_CONTROLS: Final = bytes({*range(1, 0x20), 0x7F} - {*b"\t\r\n"})
+_TO_SPACES: Final = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 
 def find_end(data: bytes, start: int) -> int:

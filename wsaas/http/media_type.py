@@ -11,10 +11,10 @@ from typing import Final
 from wsaas.errors import BadText, TooLarge, UnsupportedMediaType
 from wsaas.grammar import TOKEN_BYTES
 
-MAX_CHARSET = 40
+MAX_CHARSET: Final = 40
 """Maximum length of the name of a charset, in characters."""
 
-CODECS = frozenset(
+CODECS: Final = frozenset(
     """
     big5 big5hkscs cp037 cp1006 cp1026 cp1125 cp1140 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258
     cp273 cp424 cp437 cp500 cp720 cp737 cp775 cp850 cp852 cp855 cp856 cp857 cp858 cp860 cp861 cp862 cp863 cp864 cp865
@@ -32,9 +32,9 @@ The list is fixed for two reasons. Some of Python's codecs are not charsets, or 
 (`punycode`). And Python caches every unknown name that it looks up, without a limit.
 """
 
-_PARAMETER = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN_BYTES, TOKEN_BYTES))
-_MARKS = {"utf_16": (BOM_UTF16_LE, BOM_UTF16_BE), "utf_32": (BOM_UTF32_LE, BOM_UTF32_BE)}
-_IN_UTF8 = {"utf_8", "ascii"}
+_PARAMETER: Final = re.compile(rb';[ \t]*(%b)=(?:(%b)|"([^"\\]*)")' % (TOKEN_BYTES, TOKEN_BYTES))
+_MARKS: Final = {"utf_16": (BOM_UTF16_LE, BOM_UTF16_BE), "utf_32": (BOM_UTF32_LE, BOM_UTF32_BE)}
+_IN_UTF8: Final = {"utf_8", "ascii"}
 
 
 class Kind(Enum):

@@ -20,12 +20,12 @@ from wsaas.http.body import Body
 from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head
 from wsaas.http.request_head import PUSH_LINE, check_part, common_head, read_head, read_line
 
-CHUNKS = 64
+CHUNKS: Final = 64
 """How many chunks of a body one call of `RequestParser.next` reads, so that other connections have their turn."""
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_EMPTY_LINES = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)+(?:\r\Z)?|\r\Z|")
 
 
 class Phase(Enum):

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from typing import Final
 
 import httptools
 
@@ -10,19 +11,19 @@ from wsaas.grammar import TOKEN_CHARACTER
 from wsaas.http import headers as heads
 from wsaas.http.headers import COMMON_HEADS, Head
 
-MAX_TARGET = 8 * 1024
+MAX_TARGET: Final = 8 * 1024
 
-METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
+METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"OPTIONS", b"TRACE"})
 """The known methods: 405 if a resource does not support one of them. Other methods, such as `CONNECT`, get 501."""
 
-_METHOD = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
-_LINE = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
-_PART_OF_LINE = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
-_HOST = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+_METHOD: Final = rb"%b{1,32}" % TOKEN_CHARACTER.encode()
+_LINE: Final = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHOD)
+_PART_OF_LINE: Final = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
+_HOST: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
 """A host and port (RFC 3986 section 3.2), without IPvFuture."""
-_AUTHORITY = re.compile(_HOST)
-_ABSOLUTE = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
-_ONCE = {b"authorization", b"content-type", b"host", b"origin"}
+_AUTHORITY: Final = re.compile(_HOST)
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
+_ONCE: Final = {b"authorization", b"content-type", b"host", b"origin"}
 """Headers that must not be repeated."""
 
 
@@ -35,7 +36,7 @@ def push_line(max_target: int) -> re.Pattern[bytes]:
     return re.compile(rb"PUT (/[!\"$-_a-~]{0,%d}) (?=HTTP/1\.1\r\n)" % (max_target - 1))
 
 
-PUSH_LINE = push_line(MAX_TARGET)
+PUSH_LINE: Final = push_line(MAX_TARGET)
 
 
 def check_part(data: bytes, start: int) -> None:

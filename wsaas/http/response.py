@@ -7,6 +7,7 @@ a response, its connection is not reused.
 
 import re
 from functools import lru_cache
+from typing import Final
 
 import httptools
 
@@ -16,13 +17,13 @@ from wsaas.http import lenient
 from wsaas.http.body import Body
 from wsaas.http.headers import ACTION_HEADERS, COMMON_HEADS, COMMON_SIZE, END, MAX_HEAD, Head, Headers
 
-_LINE = re.compile(rb"HTTP/(1\.[01])[ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n]*)?\r?\n")
-_BEGINNING = b"HTTP/1."
-_SWITCHING = 101
-REQUEST_TIMEOUT = 408
-_FIRST_FINAL = 200
+_LINE: Final = re.compile(rb"HTTP/(1\.[01])[ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n]*)?\r?\n")
+_BEGINNING: Final = b"HTTP/1."
+_SWITCHING: Final = 101
+REQUEST_TIMEOUT: Final = 408
+_FIRST_FINAL: Final = 200
 """Responses with a lower status are interim (RFC 9110 section 15.2)."""
-_BODILESS = {204, 304}
+_BODILESS: Final = {204, 304}
 
 
 class BadResponse(Exception):

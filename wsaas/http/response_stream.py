@@ -20,10 +20,10 @@ from wsaas.http.serialize import OK, OutgoingResponse, serialize_ok
 MAX_RESPONSE: Final = 32 * 1024 * 1024
 """Bytes of the body of a response from a peer. A page of 1,000 connections has half of them at most."""
 
-_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [^\r\n]*\r\n")
-_ADDED_AGAIN = {b"date", b"content-length", b"content-type", b"connection"}
+_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [^\r\n]*\r\n")
+_ADDED_AGAIN: Final = {b"date", b"content-length", b"content-type", b"connection"}
 """Headers that `serialize` adds to every response."""
-_STATUSES = frozenset(status.value for status in HTTPStatus)
+_STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
 
 class ResponseStream:

@@ -38,7 +38,7 @@ OK: Final = OutgoingResponse(200, orjson.dumps({"code": "OK"}))
 """The most frequent response. `serialize` recognizes it by identity."""
 
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
 def error_response(error: HTTPError) -> OutgoingResponse:

@@ -19,16 +19,17 @@ MAX_MEMBERS: Final = 32
 LARGE_MEMBER: Final = 128
 """Members with more characters are the first to be dropped from a `tracestate` that is too long."""
 
-TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
+TRACEPARENT: Final = b"traceparent"
+TRACESTATE: Final = b"tracestate"
 
 SAMPLED: Final = 1
 _KNOWN_FLAGS: Final = 3
 """The flags that a child keeps: sampled, and random trace id (level 2 of the recommendation)."""
 
-_SIZE = 55
-_PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[!-+\--~]{0,255})?")
-_KEY = rb"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
-_MEMBER = re.compile(rb"(?:%b)=[ !-+\--<>-~]{0,255}[!-+\--<>-~]" % _KEY)
+_SIZE: Final = 55
+_PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-[!-+\--~]{0,255})?")
+_KEY: Final = rb"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_MEMBER: Final = re.compile(rb"(?:%b)=[ !-+\--<>-~]{0,255}[!-+\--<>-~]" % _KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,21 @@ A message without placeholders does not say what the fields are, so they follow 
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from wsaas.clock import rfc3339
 
-LEVELS: Mapping[str, int] = {
+LEVELS: Final[Mapping[str, int]] = {
     "ERROR": logging.ERROR,
     "WARN": logging.WARNING,
     "INFO": logging.INFO,
     "DEBUG": logging.DEBUG,
 }
-_LEVEL_NAMES = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
+_LEVEL_NAMES: Final = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
-EVENT = "event"
+EVENT: Final = "event"
 """The field that names a kind of line for programs. The message does so for people, so the text format omits it."""
 
 

@@ -16,32 +16,34 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, groupby
 from operator import attrgetter
 from types import TracebackType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wsaas.log import logger
 from wsaas.log.formats import LEVELS, JsonFormatter, TextFormatter
 from wsaas.log.wording import counted
 
-MAX_QUEUED_LINES, MAX_QUEUED_BYTES = 10_000, 1 << 20
+MAX_QUEUED_LINES: Final = 10_000
+MAX_QUEUED_BYTES: Final = 1 << 20
 """Maximum lines and bytes in the queue, including those that are being written. One line always fits."""
 
-RESERVE = 0.25
+RESERVE: Final = 0.25
 """Share of the queue that only important lines may use: those at WARN or above. The access log cannot displace them."""
 
-CONGESTED = 0.5
+CONGESTED: Final = 0.5
 """Share of the queue from which on `is_congested` is true."""
 
-GATHER_S, GATHER_BYTES = 0.05, 1 << 16
+GATHER_S: Final = 0.05
+GATHER_BYTES: Final = 1 << 16
 """Seconds that a line below WARN may wait for others, unless so many bytes wait already. To wake the thread for each
 line would cost several times as much as the line itself (`python -m benchmarks connects`)."""
 
-FLUSH_TIMEOUT_S = 1.0
+FLUSH_TIMEOUT_S: Final = 1.0
 """Maximum seconds that the process waits at its end for queued lines to be written."""
 
-WRITE_SIZE = 1 << 16
+WRITE_SIZE: Final = 1 << 16
 """Maximum bytes per system call. A blocking call returns only when all of them are written."""
 
-ATOMIC_WRITE_SIZE = select.PIPE_BUF
+ATOMIC_WRITE_SIZE: Final = select.PIPE_BUF
 """Bytes that a pipe takes in one piece, even if other processes write to it too (POSIX)."""
 
 
@@ -264,7 +266,7 @@ def _line(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-UNUSED_DETAILS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+UNUSED_DETAILS: Final = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
 """What `logging` looks up for each line unless it is told not to (see "Optimization" in its HOWTO). No line shows it.
 """
 

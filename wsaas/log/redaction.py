@@ -1,12 +1,13 @@
 """Hides secrets in quoted responses: a backend may repeat the credentials of a client in an error page."""
 
 import re
+from typing import Final
 
-HIDDEN = "(hidden)"
+HIDDEN: Final = "(hidden)"
 
-_NAMES = "authorization|cookie|token|secret|password|passwd|api[_-]?key|session|signature|credential|jwt"
-_QUOTED = r""""(?:[^"\\]|\\.)*(?:"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)"""
-_SECRETS = re.compile(
+_NAMES: Final = "authorization|cookie|token|secret|password|passwd|api[_-]?key|session|signature|credential|jwt"
+_QUOTED: Final = r""""(?:[^"\\]|\\.)*(?:"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)"""
+_SECRETS: Final = re.compile(
     rf"""
     # A header on a line of its own.
     (?P<header>(?:authorization|cookie|api-key|token|websocket-protocol)[ \t]*:[ \t]*)(?=[^\s"'])[^\r\n<]*

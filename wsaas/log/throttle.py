@@ -10,16 +10,18 @@ A line whose arguments are fields (see `log.formats`) gets two more: `repeated`,
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
+from typing import Final
 
 from wsaas.log import logger
 
-MIN_INTERVAL_S, MAX_INTERVAL_S = 1.0, 60.0
+MIN_INTERVAL_S: Final = 1.0
+MAX_INTERVAL_S: Final = 60.0
 """Seconds between two lines about one cause: initially, and at most."""
 
-MAX_CAUSES = 256
+MAX_CAUSES: Final = 256
 """Maximum number of causes that are tracked. All others count as one cause."""
 
-_OTHER_CAUSE = "any other cause"
+_OTHER_CAUSE: Final = "any other cause"
 
 
 class _Cause:

@@ -32,7 +32,7 @@ CLOSE_TIMEOUT_S: Final = 1.0
 MAX_UNSENT: Final = 1 << 20
 """Bytes that may wait to be written."""
 
-_CREDENTIALS = re.compile(
+_CREDENTIALS: Final = re.compile(
     rb"-----BEGIN NATS USER JWT-----\r?\n[\w.-]+\r?\n.*-----BEGIN USER NKEY SEED-----\r?\n[A-Z2-7]+\r?\n", re.DOTALL
 )
 _NO_HEADERS: Final[Headers] = {}

@@ -4,27 +4,29 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from typing import Final
 
-GC_THRESHOLDS = (2_000, 1, 1 << 30)
+GC_THRESHOLDS: Final = (2_000, 1, 1 << 30)
 """Thresholds of the three generations. The first two have few objects and are collected in a millisecond. The second is
 collected with every other collection of the first: objects are visited no more often than with a higher threshold, but
 fewer at a time. Collecting the third visits all objects of all clients while everything waits, so only `GcScheduler`
 does it."""
 
-GC_INTERVAL_S = 60.0
+GC_INTERVAL_S: Final = 60.0
 """Minimum seconds between two full collections."""
 
-GC_SHARE = 0.001
+GC_SHARE: Final = 0.001
 """Maximum share of the time for full collections. After one of 70 ms (100,000 clients) there is none for 70 s."""
 
-FEW_CLIENTS = 2_000
+FEW_CLIENTS: Final = 2_000
 """Up to this number of clients, a full collection takes a few milliseconds."""
 
-GROWTH_BLOCKS, GROWTH_SHARE = 200_000, 1 / 4
+GROWTH_BLOCKS: Final = 200_000
+GROWTH_SHARE: Final = 1 / 4
 """Growth after which a full collection looks for garbage: a number of memory blocks of Python objects (200,000 are
 about 15 MB), and a share of the blocks in use."""
 
-SAMPLE_S = 1.0
+SAMPLE_S: Final = 1.0
 """Minimum seconds between two samples of the blocks in use. A sample takes 0.1 ms with 100,000 clients."""
 
 

@@ -2,16 +2,18 @@
 
 import ctypes
 import os
+from typing import Final
 
-TRIM_THRESHOLD_BYTES = 16 << 20
+TRIM_THRESHOLD_BYTES: Final = 16 << 20
 """Freed bytes at the end of the heap that are kept. With glibc's default of 128 KiB, the kernel would map and clear all
 pages again for each large message, which takes four fifths of its time."""
 
-MMAP_THRESHOLD_BYTES = 8 << 20
+MMAP_THRESHOLD_BYTES: Final = 8 << 20
 """Minimum size of a block that has its own mapping, and is returned to the system when it is freed."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_SET_BY_USER: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:

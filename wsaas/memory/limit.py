@@ -10,23 +10,25 @@ import math
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
+from typing import Final
 
 from wsaas.log.throttle import throttle
 from wsaas.memory import usage
 
-MAX_ALLOWANCE, MIN_ALLOWANCE = 4 << 20, 16 << 10
+MAX_ALLOWANCE: Final = 4 << 20
+MIN_ALLOWANCE: Final = 16 << 10
 """Bytes that each client may use when the process has just exceeded the limit, and the minimum of this allowance."""
 
-SAMPLE_BYTES = 8 << 20
+SAMPLE_BYTES: Final = 8 << 20
 """Growth of the buffers of all clients after which the memory is sampled again. It is also sampled each second."""
 
-RELIEF_SHARE = 0.9
+RELIEF_SHARE: Final = 0.9
 """Share of the limit below which the allowance grows again."""
 
-MIN_LIMIT = 64 << 20
+MIN_LIMIT: Final = 64 << 20
 """The smallest valid limit, in bytes. Python and the libraries use half of it."""
 
-SAMPLES_PER_TRIM = 10
+SAMPLES_PER_TRIM: Final = 10
 """While the limit is exceeded, freed memory is returned to the system once in this number of samples (seconds)."""
 
 
@@ -39,7 +41,9 @@ class Pressure(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-NONE, THROTTLING, REFUSING = Pressure
+NONE: Final = Pressure.NONE
+THROTTLING: Final = Pressure.THROTTLING
+REFUSING: Final = Pressure.REFUSING
 
 
 class MemoryLimit:
@@ -110,7 +114,7 @@ class MemoryLimit:
         self.allowance = allowance
 
 
-NO_MEMORY_LIMIT = MemoryLimit(math.inf, lambda: 0)
+NO_MEMORY_LIMIT: Final = MemoryLimit(math.inf, lambda: 0)
 
 
 def process_limit(max_memory: int | None, processes: int = 1) -> MemoryLimit:

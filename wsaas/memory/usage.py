@@ -4,20 +4,21 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
-BLOCK_SIZE = 80
+BLOCK_SIZE: Final = 80
 """Average bytes of a block of Python's allocator, which serves requests of up to 512 bytes."""
 
-INTERPRETER_SIZE = 32 << 20
+INTERPRETER_SIZE: Final = 32 << 20
 """Upper bound for the bytes that the interpreter and the libraries use besides allocated blocks."""
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_STATM = Path("/proc/self/statm")
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_STATM: Final = Path("/proc/self/statm")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_MEMBERSHIP: Final = Path("/proc/self/cgroup")
 
 
-_MALLINFO2 = (
+_MALLINFO2: Final = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),  # "hblkhd": bytes in mapped blocks
     *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),  # "uordblks": bytes in use in the heap
 )

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import cast
+from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -20,11 +20,11 @@ from wsaas import __version__
 from wsaas.metrics.metric import COUNTER, HISTOGRAM, Metric, Row
 from wsaas.metrics.table import METRICS
 
-WORKERS_HELP = (
+WORKERS_HELP: Final = (
     "Workers of this node, by whether they have answered for this scrape. If one is missing for long, look at the log "
     "of the supervisor. The totals go on with what a missing worker has stored; its gauges are left out."
 )
-BUILD_HELP = "The version of the gateway, and of Python."
+BUILD_HELP: Final = "The version of the gateway, and of Python."
 
 
 def encode(row: Row, workers: tuple[int, int], accept: str) -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import Final
 
 from wsaas.counters import Counters
 from wsaas.metrics.process import ProcessFigures
@@ -32,7 +33,9 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
-COUNTER, GAUGE, HISTOGRAM = Kind
+COUNTER: Final = Kind.COUNTER
+GAUGE: Final = Kind.GAUGE
+HISTOGRAM: Final = Kind.HISTOGRAM
 
 Merge = Callable[[Iterable[float]], float]
 """How the values of several workers become one."""

@@ -1,6 +1,7 @@
 """The limit of connections of one remote address (`MAX_CONNECTIONS_PER_ADDRESS`)."""
 
 from collections import Counter
+from typing import Final
 
 from wsaas.access import address_block
 from wsaas.shared_counts import SharedCounts
@@ -69,4 +70,4 @@ class SharedAddressLimit(AddressLimit):
         self._shared.add(block, -1)
 
 
-NO_ADDRESS_LIMIT = AddressLimit(0)
+NO_ADDRESS_LIMIT: Final = AddressLimit(0)

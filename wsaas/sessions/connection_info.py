@@ -1,12 +1,14 @@
 """The facts about one connection: its handshake, its times, its counters, and how it ended."""
 
+from typing import Final
+
 from wsaas.clock import Clock
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Disconnect, Reason
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
 
-NO_CLOSE = Close(Reason.CLIENT_LOST.code, "")
+NO_CLOSE: Final = Close(Reason.CLIENT_LOST.code, "")
 """Stands for the Close of a client that was lost without one."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from wsaas.clock import Clock
 from wsaas.events import Reason
@@ -11,13 +12,13 @@ from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED
 
-MAX_CLOSE_INTERVAL_S = 0.05
+MAX_CLOSE_INTERVAL_S: Final = 0.05
 """Maximum seconds between two Closes, so that a node with few clients stops early."""
 
-COUNTING_S = 1.0
+COUNTING_S: Final = 1.0
 """Time limit, in seconds, for reading and counting messages that came too late to be delivered."""
 
-POLL_S = 0.005
+POLL_S: Final = 0.005
 """Seconds between two checks whether all of these messages were read."""
 
 

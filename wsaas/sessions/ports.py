@@ -1,6 +1,6 @@
 """What a session needs of the socket of its client: a `PendingClient` before the 101, then a `ClientConnection`."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.errors import HTTPError
 from wsaas.websocket.frames import Received
@@ -124,5 +124,5 @@ class NoConnection:
         """Do nothing."""
 
 
-NO_CONNECTION: ClientConnection = NoConnection()
+NO_CONNECTION: Final[ClientConnection] = NoConnection()
 """The connection of a session whose client has disconnected."""

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, ValuesView
 from itertools import islice
+from typing import Final
 
 from wsaas import errors
 from wsaas.access import address_block
@@ -25,19 +26,19 @@ from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
 from wsaas.websocket.handshake import Handshake
 
-PREFIX_LENGTH = 8
+PREFIX_LENGTH: Final = 8
 """Characters at the start of an id, the same in all ids of one process. A multiple of 4, as base64 needs no padding
 then."""
 
-RANDOM_LENGTH = 22
+RANDOM_LENGTH: Final = 22
 """Characters of an id behind the prefix. Each has six random bits, so an id can be neither guessed nor repeated."""
 
-IDS_PER_BATCH = 64
+IDS_PER_BATCH: Final = 64
 """Ids generated at a time, as random bytes cost a system call. A multiple of 4, so that base64 needs no padding."""
 
-ID_LENGTH = PREFIX_LENGTH + RANDOM_LENGTH
+ID_LENGTH: Final = PREFIX_LENGTH + RANDOM_LENGTH
 
-ID_FORM = re.compile(r"[A-Za-z0-9_-]{30}")
+ID_FORM: Final = re.compile(r"[A-Za-z0-9_-]{30}")
 
 PushRecorder = Callable[[str, int, str], None]
 """Called with the method of a request for a `ws_uri`, and the status and code of its answer."""

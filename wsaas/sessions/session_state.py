@@ -12,6 +12,7 @@ CLOSED         the socket is closed and all received data was read; the outbox m
 """
 
 from enum import Enum
+from typing import Final
 
 
 class State(Enum):
@@ -28,9 +29,13 @@ class State(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-CONNECTING, OPEN, CLOSING, DISCONNECTED, CLOSED = State
+CONNECTING: Final = State.CONNECTING
+OPEN: Final = State.OPEN
+CLOSING: Final = State.CLOSING
+DISCONNECTED: Final = State.DISCONNECTED
+CLOSED: Final = State.CLOSED
 
-TRANSITIONS: dict[State, dict[State, str]] = {
+TRANSITIONS: Final[dict[State, dict[State, str]]] = {
     CONNECTING: {
         OPEN: "the backend accepted the client",
         CLOSED: "the client was refused, or went away",

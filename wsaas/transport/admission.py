@@ -9,7 +9,7 @@ REST connection that has been idle for the longest time.
 import math
 from collections.abc import Callable
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsaas.access import Proxies, address_block
 from wsaas.counters import Counters
@@ -19,17 +19,17 @@ from wsaas.log.wording import counted
 from wsaas.sessions.address_limit import AddressLimit
 from wsaas.transport.descriptors import SPARE_DESCRIPTORS, DescriptorBudget
 
-MAX_REFUSED = SPARE_DESCRIPTORS // 2
+MAX_REFUSED: Final = SPARE_DESCRIPTORS // 2
 """Refused connections that may be open at a time to receive an error response. Further ones are closed at once."""
 
-REFUSAL_S = 1.0
+REFUSAL_S: Final = 1.0
 """Seconds that a refused peer has to read the error response and close."""
 
-MAX_UNDECIDED_OVER_LIMIT = 8
+MAX_UNDECIDED_OVER_LIMIT: Final = 8
 """Undecided connections that an address at its limit may still open on a listener that also serves REST requests. The
 backend may have opened any of them."""
 
-IDLE_SAMPLE = 256
+IDLE_SAMPLE: Final = 256
 """Maximum number of REST connections that are compared to find the longest idle one."""
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 _CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----"
 _END: Final = "-----END CERTIFICATE-----"
-_LONG, _LENGTH = 0x80, 0x7F
+_LONG: Final = 0x80
+_LENGTH: Final = 0x7F
 """In the first byte of a length: whether it gives the number of bytes that follow with the length, and this number."""
 _UTC_TIME: Final = 0x17
 _VERSION: Final = 0xA0

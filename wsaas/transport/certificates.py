@@ -3,18 +3,18 @@
 import re
 import ssl
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from wsaas.errors import SettingError
 from wsaas.settings import Settings, control_address, listen_address
 from wsaas.transport.certificate_expiry import expiry
 
-ALPN_PROTOCOLS = ["http/1.1"]
+ALPN_PROTOCOLS: Final = ["http/1.1"]
 """The protocols to negotiate (RFC 7301), so that browsers do not try HTTP/2."""
 
-_CERTIFICATE = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
-_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")  # of any algorithm, or an encrypted one
-_ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_CERTIFICATE: Final = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
+_KEY: Final = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")  # of any algorithm, or an encrypted one
+_ENCRYPTED: Final = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
 
 
 class Certificates:

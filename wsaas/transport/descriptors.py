@@ -2,20 +2,21 @@
 
 import resource
 from dataclasses import dataclass
+from typing import Final
 
 from wsaas.log import logger
 from wsaas.log.wording import counted
 
-UNLIMITED_DESCRIPTORS = 1 << 20
+UNLIMITED_DESCRIPTORS: Final = 1 << 20
 """The number that an infinite limit of open files counts as."""
 
-CONTROL_RESERVE = 64
+CONTROL_RESERVE: Final = 64
 """Descriptors reserved for REST connections."""
 
-SPARE_DESCRIPTORS = 64
+SPARE_DESCRIPTORS: Final = 64
 """Descriptors for files and listeners, and for connections that are being refused."""
 
-FEW_CLIENTS = 1000
+FEW_CLIENTS: Final = 1000
 """Descriptors for clients below which a warning is logged."""
 
 

@@ -5,21 +5,21 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohappyeyeballs import start_connection
 
 from wsaas.transport.resolver import AddressInfo
 from wsaas.transport.socket_address import SocketAddress, format_address, with_zone
 
-DELAY_S = 0.25
+DELAY_S: Final = 0.25
 """Seconds after which the next address is tried in parallel (RFC 8305 section 8)."""
 
-DEMOTION_S = 60.0
+DEMOTION_S: Final = 60.0
 """Seconds for which an address that failed, or was too slow, is tried last. So a dead route costs `DELAY_S` only once,
 not for each connection. The other addresses keep the order of the resolver, which may use it to balance the load."""
 
-MAX_ADDRESSES = 8
+MAX_ADDRESSES: Final = 8
 """Maximum number of addresses that are tried for one connection."""
 
 

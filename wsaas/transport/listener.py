@@ -15,25 +15,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from wsaas.access import is_loopback_host
 from wsaas.setting_types import Address
 
-BACKLOG = 4096
+BACKLOG: Final = 4096
 """Connections that the kernel queues until they are accepted."""
 
-ACCEPTORS = 4
+ACCEPTORS: Final = 4
 """Number of servers (of the event loop) on one TCP socket for clients. Each server accepts one connection in a turn of
 the loop, so several accept a burst in fewer turns. Each connection wakes up all of them, so there are only a few."""
 
-LOCK_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S: Final = 5.0
 """Seconds to wait for the lock on a directory. Another process that starts holds it for about a millisecond."""
 
-_LOCK_RETRY_S = 0.005
+_LOCK_RETRY_S: Final = 0.005
 
 
-_KEEPS_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+_KEEPS_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 """From Python 3.13 on, a server would remove the file of a socket that other workers still accept from."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from typing import Final
 
 from wsaas.events import Message, Reason
 from wsaas.run_queue import SLICE_S
@@ -14,7 +15,7 @@ from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
 from wsaas.websocket.watched_decoder import WatchedDecoder
 
-MAX_READ_SIZE = 256 * 1024
+MAX_READ_SIZE: Final = 256 * 1024
 """Maximum number of bytes that the event loop reads from a socket at once."""
 
 

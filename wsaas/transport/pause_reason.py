@@ -1,6 +1,7 @@
 """Why reading from a connection is paused."""
 
 from enum import Enum
+from typing import Final
 
 
 class PauseReason(Enum):
@@ -16,8 +17,11 @@ class PauseReason(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-CONSUMER, TURN, RATE, MEMORY = PauseReason
+CONSUMER: Final = PauseReason.CONSUMER
+TURN: Final = PauseReason.TURN
+RATE: Final = PauseReason.RATE
+MEMORY: Final = PauseReason.MEMORY
 
 PauseReasons = frozenset[PauseReason]
 
-NOT_PAUSED: PauseReasons = frozenset()
+NOT_PAUSED: Final[PauseReasons] = frozenset()

@@ -5,13 +5,13 @@ import fcntl
 import socket
 import termios
 from struct import unpack
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 """The socket option that tells how many bytes the peer has acknowledged (tcp(7)); None if the system lacks it."""
 
-_SIZE = 128
-_BYTES_ACKED = slice(120, 128)
+_SIZE: Final = 128
+_BYTES_ACKED: Final = slice(120, 128)
 """Position of `tcpi_bytes_acked` in `struct tcp_info` of Linux."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from wsaas.api.api import Api
 from wsaas.api.route import Response
@@ -21,10 +22,10 @@ from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.socket_address import peer_address
 from wsaas.websocket import handshake
 
-MAX_LOGGED_ORIGIN = 100
+MAX_LOGGED_ORIGIN: Final = 100
 """Maximum number of characters of an `Origin` that are logged."""
 
-_NO_API = "This address serves only WebSockets."
+_NO_API: Final = "This address serves only WebSockets."
 
 
 class Site:

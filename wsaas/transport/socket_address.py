@@ -1,11 +1,12 @@
 """Addresses in the form of the `socket` module."""
 
 import asyncio
+from typing import Final
 
 SocketAddress = tuple[str | int, ...]
 """Host and port; for IPv6, also flow information and the number of the zone."""
 
-IPV4_PARTS = 2
+IPV4_PARTS: Final = 2
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:

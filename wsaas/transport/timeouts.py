@@ -14,23 +14,24 @@ from wsaas.clock import GRACE_S, STALL_S, AfterPoll, Clock, Timer
 from wsaas.counters import LAG_BOUNDS, Histogram
 from wsaas.settings import Settings
 
-CHECKS_PER_TIMEOUT = 10
+CHECKS_PER_TIMEOUT: Final = 10
 """Number of checks within the shortest time-out. So a time-out is detected with a delay of at most a tenth of it."""
 
-MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 1.0
+MIN_INTERVAL_S: Final = 0.01
+MAX_INTERVAL_S: Final = 1.0
 """Bounds of the interval between two checks."""
 
-BATCH_SIZE = 100
+BATCH_SIZE: Final = 100
 """Minimum number of connections that are checked in one turn of the loop."""
 
-BATCH_GAP_S = 0.001
+BATCH_GAP_S: Final = 0.001
 """Seconds between two batches."""
 
-SPREAD_SHARE = 0.5
+SPREAD_SHARE: Final = 0.5
 """Share of the interval over which the batches are spread. Checking 100,000 connections at once would take 70 ms, or a
 second if each of them were pinged and answered."""
 
-BUCKETS = 509
+BUCKETS: Final = 509
 """Number of sets over which the connections are spread by their hash. Copying one set of 100,000 would be slow, and
 could start a garbage collection that visits all of them."""
 

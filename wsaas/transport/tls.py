@@ -9,16 +9,16 @@ import asyncio
 import ssl
 from contextlib import suppress
 from enum import Enum
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from wsaas.log import logger
 from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
 
-CHUNK_SIZE = 4096
+CHUNK_SIZE: Final = 4096
 """Bytes that are passed to OpenSSL at a time. Its buffers never shrink: after one large message, a client would use
 that much memory until its end."""
 
-MAX_RECORD_SIZE = 16 * 1024
+MAX_RECORD_SIZE: Final = 16 * 1024
 """Maximum bytes in one record (RFC 8446 section 5.1)."""
 
 
@@ -35,9 +35,15 @@ class State(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-NEW, HANDSHAKE, FAILED, OPEN, ENDED, BROKEN, CLOSED = State
+NEW: Final = State.NEW
+HANDSHAKE: Final = State.HANDSHAKE
+FAILED: Final = State.FAILED
+OPEN: Final = State.OPEN
+ENDED: Final = State.ENDED
+BROKEN: Final = State.BROKEN
+CLOSED: Final = State.CLOSED
 
-TRANSITIONS: dict[State, dict[State, str]] = {
+TRANSITIONS: Final[dict[State, dict[State, str]]] = {
     NEW: {
         HANDSHAKE: "the handshake was started",
         FAILED: "the connection ended before the handshake",
@@ -64,10 +70,10 @@ TRANSITIONS: dict[State, dict[State, str]] = {
 }
 """The reason for each transition, by the state before and the state after."""
 
-_NO_PROTOCOL = asyncio.Protocol()
+_NO_PROTOCOL: Final = asyncio.Protocol()
 """Replaces the protocol of a closed connection, as protocol and transport refer to each other: a reference cycle."""
 
-_NO_TRANSPORT = asyncio.Transport()
+_NO_TRANSPORT: Final = asyncio.Transport()
 """The transport below before `connection_made`."""
 
 

@@ -161,7 +161,7 @@ class Target:
         return mask_target(self._target)
 
 
-_LAZY = (Body, ConnectBody, RequestHead, HeaderPairs, Query, Target)
+_LAZY: Final = (Body, ConnectBody, RequestHead, HeaderPairs, Query, Target)
 
 
 def shown(fields: dict[str, Any]) -> dict[str, Any]:

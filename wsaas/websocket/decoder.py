@@ -51,7 +51,7 @@ from wsaas.websocket.frames import (
     valid_text,
 )
 
-MAX_FRAGMENTS = 4
+MAX_FRAGMENTS: Final = 4
 """How many fragments of a message one call of `next` decodes, at most. They take about 50 µs."""
 
 MIN_LONG_PAYLOAD: Final = 16 * 1024
@@ -67,9 +67,9 @@ _MAX_DEFLATED_RATIO: Final = 12
 _MIN_FRAME: Final = 6
 """Size of the smallest masked frame, in bytes."""
 
-_FIN_TEXT = FIN | TEXT
-_FIN_BINARY = FIN | BINARY
-_CONTROLS = {FIN | CLOSE, FIN | PING, FIN | PONG}
+_FIN_TEXT: Final = FIN | TEXT
+_FIN_BINARY: Final = FIN | BINARY
+_CONTROLS: Final = {FIN | CLOSE, FIN | PING, FIN | PONG}
 
 
 class FrameReader(Protocol):

@@ -7,34 +7,35 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
 from wsaas.grammar import TOKEN, TOKEN_CHARACTER
 
-NAME = "permessage-deflate"
+NAME: Final = "permessage-deflate"
 
-MIN_DEFLATED = 128
+MIN_DEFLATED: Final = 128
 """The smallest message that is deflated, in bytes. Shorter messages hardly shrink."""
 
-LEVEL = 1
+LEVEL: Final = 1
 """The fastest level of zlib. Level 6 makes JSON a tenth smaller, but blocks the event loop three times as long."""
 
-_WINDOW_BITS = range(8, 16)
-_MAX_BITS = 15
-_MIN_BITS = 9
+_WINDOW_BITS: Final = range(8, 16)
+_MAX_BITS: Final = 15
+_MIN_BITS: Final = 9
 """zlib cannot deflate with a raw window of 2^8 bytes."""
 
-_TAIL = b"\0\0\xff\xff"
+_TAIL: Final = b"\0\0\xff\xff"
 """The last bytes of each deflated message, which are not sent (section 7.2.1)."""
 
-_AFTER_LAST = b"\0"
+_AFTER_LAST: Final = b"\0"
 """The byte that may follow a block with the BFINAL bit; with the tail, it is an empty block (section 7.2.3.4)."""
 
-_EXTENSION = re.compile(rf"({TOKEN})[ \t]*")
-_PARAMETER = re.compile(rf';[ \t]*({TOKEN})[ \t]*(?:=[ \t]*(?:({TOKEN})|"((?:\\?{TOKEN_CHARACTER})+)")[ \t]*)?')
-_COMMA = re.compile(r"(?:,[ \t]*)+|$")
+_EXTENSION: Final = re.compile(rf"({TOKEN})[ \t]*")
+_PARAMETER: Final = re.compile(rf';[ \t]*({TOKEN})[ \t]*(?:=[ \t]*(?:({TOKEN})|"((?:\\?{TOKEN_CHARACTER})+)")[ \t]*)?')
+_COMMA: Final = re.compile(r"(?:,[ \t]*)+|$")
 
 Parameters = list[tuple[str, str | None]]
 Offer = tuple[str, Parameters]

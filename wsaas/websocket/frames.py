@@ -4,35 +4,45 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import pack
+from typing import Final
 
 from wsaas.events import Message
 from wsaas.websocket.deflate import MIN_DEFLATED, Agreement, deflate
 
-TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
 
-NO_STATUS = 1005
-PROTOCOL_ERROR = 1002
-BAD_TEXT = 1007
-TOO_BIG = 1009
+NO_STATUS: Final = 1005
+PROTOCOL_ERROR: Final = 1002
+BAD_TEXT: Final = 1007
+TOO_BIG: Final = 1009
 
-CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
+CLOSE_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 """The codes that a Close may carry: registered (section 7.4.1, IANA) and private ones (section 7.4.2)."""
 
-MAX_CONTROL = 125
-MAX_REASON = MAX_CONTROL - 2
+MAX_CONTROL: Final = 125
+MAX_REASON: Final = MAX_CONTROL - 2
 
-FIN, DEFLATED, MASKED = 0x80, 0x40, 0x80
+FIN: Final = 0x80
+DEFLATED: Final = 0x40
+MASKED: Final = 0x80
 """Bits of a header: last frame of a message; deflated message (RSV1, in its first frame); masked payload."""
 
-OPCODE, CONTROL = 0xF, 0x8
+OPCODE: Final = 0xF
+CONTROL: Final = 0x8
 """The bits of the opcode in the first byte, and the opcode bit that is set in control frames."""
 
-TWO_BYTES, EIGHT_BYTES = 126, 127
+TWO_BYTES: Final = 126
+EIGHT_BYTES: Final = 127
 """Values of the length field: the next two or eight bytes contain the length."""
 
-MAX_TWO_BYTES, MAX_EIGHT_BYTES = 0xFFFF, (1 << 63) - 1
-_CODE_SIZE = 2
-_SHORT_HEADS = {
+MAX_TWO_BYTES: Final = 0xFFFF
+MAX_EIGHT_BYTES: Final = (1 << 63) - 1
+_CODE_SIZE: Final = 2
+_SHORT_HEADS: Final = {
     opcode: [bytes((FIN | opcode, length)) for length in range(TWO_BYTES)]
     for opcode in (TEXT, BINARY, CLOSE, PING, PONG)
 }

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
+from typing import Final
 
 from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
@@ -15,19 +16,19 @@ from wsaas.http.request import Request
 from wsaas.http.trace_context import TRACEPARENT, TraceContext
 from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
 
-VERSION = b"13"
-UPGRADE = b"websocket"
-UPGRADE_ADVICE = (
+VERSION: Final = b"13"
+UPGRADE: Final = b"websocket"
+UPGRADE_ADVICE: Final = (
     "let it speak HTTP/1.1 and pass Upgrade and Connection on (nginx: proxy_http_version 1.1; "
     'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
 )
 """How to configure a proxy that does neither by default, such as nginx."""
 
 # RFC 6455 section 4.4 requires the first of these headers, RFC 9110 section 15.5.22 the others.
-_SUPPORTED = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-_TOKEN = re.compile(TOKEN_BYTES)
+_SUPPORTED: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_TOKEN: Final = re.compile(TOKEN_BYTES)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from wsaas.workers.runtime_folder import RuntimeFolder, parent_folder, sweep
 RETRY_S: Final = 0.05
 """Seconds between two attempts to bind an address that workers without a supervisor still use."""
 
-_IN_USE = "%s is in use, perhaps by workers of a supervisor that was killed: waiting for up to %g s"
+_IN_USE: Final = "%s is in use, perhaps by workers of a supervisor that was killed: waiting for up to %g s"
 
 
 class Runtime:

@@ -21,9 +21,10 @@ from typing import Final
 PREFIX: Final = "wsaas-"
 """What the names of folders begin with."""
 
-_SUPERVISOR, _WORKERS = "supervisor", "workers"
-_NAME = re.compile(rf"{PREFIX}[a-z0-9_]+")
-_FILE = re.compile(rf"[\w-]+\.sock|journal\.[0-9]+([-.].*)?|{_SUPERVISOR}(\.new)?|{_WORKERS}")
+_SUPERVISOR: Final = "supervisor"
+_WORKERS: Final = "workers"
+_NAME: Final = re.compile(rf"{PREFIX}[a-z0-9_]+")
+_FILE: Final = re.compile(rf"[\w-]+\.sock|journal\.[0-9]+([-.].*)?|{_SUPERVISOR}(\.new)?|{_WORKERS}")
 
 
 class RuntimeFolder:

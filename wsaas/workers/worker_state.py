@@ -1,6 +1,7 @@
 """The states of a worker, as the supervisor sees them."""
 
 from enum import Enum
+from typing import Final
 
 
 class WorkerState(Enum):
@@ -14,11 +15,15 @@ class WorkerState(Enum):
 
 
 # Bound once: up to Python 3.11, reading a member from its class is a call in Python.
-WAITING, STARTING, REACHABLE, LISTENING, ENDED = WorkerState
+WAITING: Final = WorkerState.WAITING
+STARTING: Final = WorkerState.STARTING
+REACHABLE: Final = WorkerState.REACHABLE
+LISTENING: Final = WorkerState.LISTENING
+ENDED: Final = WorkerState.ENDED
 
-_DIED = "its process ended"
-_OVER = "its process ended, and the node is stopping"
-TRANSITIONS: dict[WorkerState, dict[WorkerState, str]] = {
+_DIED: Final = "its process ended"
+_OVER: Final = "its process ended, and the node is stopping"
+TRANSITIONS: Final[dict[WorkerState, dict[WorkerState, str]]] = {
     WAITING: {
         STARTING: "the back-off is over",
         WAITING: "its process could not be started",
