@@ -45,7 +45,10 @@ async def send(rig: Rig, clients: list[Client], message: bytes) -> None:
 
 async def measure(chosen: Namespace) -> None:
     """Print the memory that one idle client takes."""
-    target = Wsaas(settings={"WS_TIMEOUT": "0", "COMPRESSION": "on" if chosen.compression else "off"})
+    settings = {"WS_TIMEOUT": "0", "COMPRESSION": "on" if chosen.compression else "off"}
+    target = Wsaas(compiled=chosen.compiled, settings=settings)
+    if target.missing():
+        raise SystemExit(f"{target.name} has to be installed: {target.install}")
     async with gateway(target, tls=chosen.tls) as rig:
         # The first clients make what all of them share: buffers, connections to the backend, imported modules.
         await add_clients(rig, AT_ONCE, chosen)
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--talk", action="store_true", help="each client first sends a short message, all at once")
     parser.add_argument("--size", type=int, default=0, help="each sends a message of this many bytes, 100 at a time")
     parser.add_argument("--tls", action="store_true", help="clients connect over TLS")
+    parser.add_argument("--compiled", action="store_true", help="measure wsaas+compiled")
     parser.add_argument("--compression", action="store_true", help="messages are compressed")
     raise_descriptor_limit()
     uvloop.run(measure(parser.parse_args(arguments)))

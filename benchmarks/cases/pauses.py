@@ -9,6 +9,7 @@ clients.
 import asyncio
 import gc
 import random
+import sys
 import time
 from argparse import ArgumentParser
 from collections import Counter, deque
@@ -16,8 +17,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, descriptors, start
 from benchmarks.report import markdown
+from benchmarks.targets import add_checkouts_option
 from benchmarks.wire import NO_CONTENT, PONG, close, frame, push, request, text
-from wsaas.memory.gc_scheduler import stop_full_collections
 
 TICK_S = 0.001
 """Between two looks at the clock."""
@@ -170,6 +171,8 @@ async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> t
     limit = str(2 * clients)
     with descriptors(4 * clients + 1000):
         gateway = await start(loop, time.perf_counter, MAX_CONNECTIONS=limit, **SETTINGS)
+    from wsaas.memory.gc_scheduler import stop_full_collections  # noqa: PLC0415 - of the target, now on the path
+
     crowd = Crowd(gateway)
     for _ in range(clients):
         await crowd.connect()
@@ -200,8 +203,12 @@ def main(arguments: Sequence[str]) -> None:
     parser = ArgumentParser(prog="python -m benchmarks pauses", description=__doc__)
     parser.add_argument("--clients", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60.0)
+    add_checkouts_option(parser)
     parser.add_argument("--plain", action="store_true", help="leave the garbage collector as Python sets it up")
     chosen = parser.parse_args(arguments)
+    if len(chosen.targets) > 1:
+        parser.error("this case measures one target at a time, in its own process")
+    sys.path.insert(0, str(chosen.targets[0].checkout))
     loop = Loop()
     asyncio.set_event_loop(loop)
     late, collections = loop.run_until_complete(measure(loop, chosen.clients, chosen.seconds, plain=chosen.plain))

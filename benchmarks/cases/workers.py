@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--no-quota", action="store_true", help="leave out what needs control groups")
     chosen = parser.parse_args(arguments)
     if not all(isinstance(target, Wsaas) for target in chosen.targets):
-        parser.error("this case measures only wsaas and wsaas@FOLDER")
+        parser.error("this case measures only wsaas, wsaas+compiled and wsaas@FOLDER")
     if not chosen.no_quota:
         check_quotas()
     prepare(chosen.targets)

@@ -15,6 +15,7 @@ from benchmarks.targets.wsaas import Wsaas
 TARGETS: dict[str, Callable[..., Target]] = {
     "wsaas": Wsaas,
     "wsaas+journal": partial(Wsaas, journal=True),
+    "wsaas+compiled": partial(Wsaas, compiled=True),
     "node": Node,
     "aiohttp": Aiohttp,
     "nchan": Nchan,
@@ -35,7 +36,10 @@ def checkouts_named(names: str) -> list[Wsaas]:
     targets = targets_named(names)
     checkouts = [target for target in targets if isinstance(target, Wsaas)]
     if len(checkouts) < len(targets):
-        raise ArgumentTypeError("this case measures only wsaas and wsaas@FOLDER")
+        raise ArgumentTypeError("this case measures only wsaas, wsaas+compiled and wsaas@FOLDER")
+    for target in checkouts:
+        if target.missing():
+            raise ArgumentTypeError(f"{target.name} has to be installed: {target.install}")
     return checkouts
 
 
@@ -46,7 +50,7 @@ def add_checkouts_option(parser: ArgumentParser) -> None:
         dest="targets",
         type=checkouts_named,
         default="wsaas",
-        help="wsaas, and wsaas@FOLDER for another checkout, with commas",
+        help="wsaas, wsaas+compiled, and wsaas@FOLDER for another checkout, with commas",
     )
 
 

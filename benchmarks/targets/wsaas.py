@@ -10,9 +10,12 @@ from benchmarks.wire import HOST
 ROOT = Path(__file__).parents[2]
 """This checkout."""
 
+COMPILED = Path("build", "compiled")
+"""Where the compiled package of a checkout is installed, in that checkout."""
+
 
 class Wsaas(Target):
-    """`python -m wsaas` with its defaults, or with a `journal`. The package is taken from the folder `checkout`."""
+    """`python -m wsaas` with its defaults, or with a `journal`. `checkout`: the folder that contains the package."""
 
     name = "wsaas"
     publish = PUSH.replace("{id}", f"/groups/{GROUP}")
@@ -26,21 +29,35 @@ class Wsaas(Target):
         checkout: Path | None = None,
         *,
         journal: bool = False,
+        compiled: bool = False,
         separate_control: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         """Take the package from `checkout`, by default from this one.
 
-        `separate_control`: the REST API listens on a port of its own. `settings`: further environment variables.
+        `compiled`: take the package that was compiled from the checkout. `separate_control`: the REST API listens on a
+        port of its own. `settings`: further environment variables.
         """
-        self.checkout = (checkout or ROOT).resolve()
+        self._source = (checkout or ROOT).resolve()
+        self.checkout = self._source / COMPILED if compiled else self._source
         self.journal = journal
         self.separate_control = separate_control
         self.settings = dict(settings or {})
         if journal:
             self.name += "+journal"
+        if compiled:
+            self.name += "+compiled"
+            # `--upgrade` replaces an earlier build. The wheel is not cached, as its version stays the same.
+            pip = f"{sys.executable} -m pip install --no-deps --no-cache-dir --upgrade --target {self.checkout}"
+            self.install = f"WSAAS_COMPILE=1 {pip} {self._source}"
         if checkout is not None:
             self.name += f"@{checkout.name}"
+
+    def missing(self) -> bool:
+        """Return whether the package has to be compiled, or was compiled from other source files."""
+        if self.checkout == self._source:
+            return False
+        return sources(self.checkout) != sources(self._source) or not any(self.checkout.glob("wsaas/*/*.so"))
 
     def version(self) -> str:
         """Return the interpreter's version."""
@@ -67,3 +84,8 @@ class Wsaas(Target):
     def control_port(self, placement: Placement) -> int:
         """Return the port of the REST API."""
         return placement.control if self.separate_control else placement.client
+
+
+def sources(folder: Path) -> dict[Path, bytes]:
+    """Return the source files of the package in `folder`, by their paths."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("wsaas/**/*.py")}
