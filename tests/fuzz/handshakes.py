@@ -96,7 +96,7 @@ def check(request: Request, accepted: Handshake) -> None:
     )
     assert set(described["headers"]) == {name.decode() for name, _ in pairs(request.headers)}
     own = {} if accepted.authorization is None else {b"authorization": accepted.authorization}
-    subject = Subject(ID, WS_URI, accepted.authorization)
+    subject = Subject(ID, "localhost:8080", accepted.authorization)
     for webhook in (PLAIN, SIGNED):
         for event in (opened, Message(False, request.target, AT, 1), make_closed(b"{}", AT)):
             check_request(webhook, subject, event, own)

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from tests.fuzz.handshakes import AT, ID, PLAIN, WS_URI, check_answer, check_request
+from tests.fuzz.handshakes import AT, ID, PLAIN, check_answer, check_request
 from tests.fuzz.reference import is_text, sent
 from tests.fuzz.responses import read
 from tests.support.fakes import make_closed
@@ -52,7 +52,7 @@ def check_opened(response: Response) -> None:
     except ValueError:
         assert verdict.subprotocol not in OFFERED
     own = {}
-    subject = Subject(ID, WS_URI, None)
+    subject = Subject(ID, "localhost:8080", None)
     if verdict.context is not None:
         subject.context = verdict.context
         own[b"ws-context"] = verdict.context.encode()

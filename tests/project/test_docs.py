@@ -123,7 +123,7 @@ def test_each_header_of_the_requests_is_in_the_table_and_no_other_is():
     settings = make_settings(api_secret="whsec_" + "A" * 32)
     requests = webhook.Webhook(settings, FakePool(), FakeBreaker(), lambda: 0.0)
     trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
-    subject = webhook.Subject("id", "node/id", b"Bearer secret", "context", trace)
+    subject = webhook.Subject("id", "node", b"Bearer secret", "context", trace)
     events = [make_opened(), Message(text=True, data=b""), make_closed()]
     sent = set()
     for event in events:

@@ -190,7 +190,7 @@ def test_the_statuses_have_phrases():
 def test_each_header_of_the_requests_to_the_backend_is_described():
     webhook = Webhook(make_settings(api_secret="whsec_" + "A" * 32), FakePool(), FakeBreaker(), lambda: 0.0)
     trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
-    subject = Subject("id", "node/id", b"Bearer secret", "context", trace)
+    subject = Subject("id", "node", b"Bearer secret", "context", trace)
     sent = {}
     for name, event in (
         ("connect", make_opened()),

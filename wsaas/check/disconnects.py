@@ -58,7 +58,7 @@ def unknown_client(context: Context) -> tuple[Subject, Closed]:
     """Return a client that never connected, and its end."""
     gateway = context.gateway
     connection_id = gateway.registry.prefix + token_urlsafe(16)[:RANDOM_LENGTH]
-    subject = Subject(connection_id, f"{context.settings.ws_hostname.text}/{connection_id}", None)
+    subject = Subject(connection_id, context.settings.ws_hostname.text, None)
     closed = Closed(gateway.clock.wall(), disconnect=Disconnect(subject.ws_uri, 1006, "", 0, 0, 0, 0))
     return subject, closed
 

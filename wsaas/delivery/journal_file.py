@@ -96,6 +96,11 @@ class Entry:
     is_replicated: bool = False
     trace: TraceContext | None = None
 
+    @property
+    def node(self) -> str:
+        """The start of `ws_uri`: the `WS_HOSTNAME` of the process that had the connection."""
+        return self.ws_uri.removesuffix(f"/{self.id}")
+
     def entry(self) -> "Entry":
         """Return itself (see `journal.Remembered`)."""
         return self

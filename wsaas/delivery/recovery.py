@@ -39,7 +39,7 @@ class _Orphan(OutboxListener):
         self.entry = entry
         self._is_retried = is_retried
         self._recovery = recovery
-        subject = Subject(entry.id, entry.ws_uri, entry.authorization, entry.context, entry.trace)
+        subject = Subject(entry.id, entry.node, entry.authorization, entry.context, entry.trace)
         self.outbox = Outbox(services, subject, self)
 
     def start(self, now: float) -> None:

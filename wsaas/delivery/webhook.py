@@ -52,16 +52,16 @@ _BINARY: Final = "Content-Type: application/octet-stream\r\nContent-Length: "
 class Subject:
     """The connection that requests are about: the values of the headers that all of its requests share.
 
-    `authorization`: the bytes of the header in the handshake. `trace`: that of the handshake. `authorization`,
-    `context` and `trace` are None if there is none.
+    `authorization`: the bytes of the header in the handshake. `node`: the `WS_HOSTNAME` of the connection's process.
+    `trace`: that of the handshake. `authorization`, `context` and `trace` are None if there is none.
     """
 
-    __slots__ = ("authorization", "context", "id", "trace", "ws_uri")
+    __slots__ = ("authorization", "context", "id", "node", "trace")
 
     def __init__(
         self,
         connection_id: str,
-        ws_uri: str,
+        node: str,
         authorization: bytes | None,
         context: str | None = None,
         trace: TraceContext | None = None,
@@ -70,8 +70,13 @@ class Subject:
         self.authorization = authorization
         self.context = context
         self.id = connection_id
+        self.node = node
         self.trace = None if trace is None else Trace(trace, connection_id)
-        self.ws_uri = ws_uri
+
+    @property
+    def ws_uri(self) -> str:
+        """The URI at which the backend reaches the client. Not kept, as that would take 96 bytes for each client."""
+        return f"{self.node}/{self.id}"
 
     @property
     def trace_context(self) -> TraceContext | None:
@@ -255,7 +260,7 @@ class Webhook:
         if subject.trace is not None:
             more += subject.trace.headers(event.number)
         headers = (
-            f"Ws-Uri: {subject.ws_uri}\r\nce-subject: {connection_id}\r\n{more}"
+            f"Ws-Uri: {subject.node}/{connection_id}\r\nce-subject: {connection_id}\r\n{more}"
             f"ce-id: {connection_id}:{event.number}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
         ).encode()
         if self.signer is not None:

@@ -48,7 +48,7 @@ class ConnectionInfo(Subject):
 
     def __init__(self, connection_id: str, node: str, handshake: Handshake, remote_address: str, clock: Clock) -> None:
         """Describe the client that has just sent `handshake`. `node`: `WS_HOSTNAME`."""
-        super().__init__(connection_id, f"{node}/{connection_id}", handshake.authorization, None, handshake.trace)
+        super().__init__(connection_id, node, handshake.authorization, None, handshake.trace)
         self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = self.messages_undelivered = 0
         self.close = NO_CLOSE
         self.connected_at = clock.wall()

@@ -177,7 +177,7 @@ class Replayable:
     def __init__(self, event: Event, subject: Subject) -> None:
         """Keep the `event`, and the `subject` as it is now."""
         self.event = event
-        self.subject = Subject(subject.id, subject.ws_uri, subject.authorization, subject.context)
+        self.subject = Subject(subject.id, subject.node, subject.authorization, subject.context)
         self.subject.trace = subject.trace
 
 

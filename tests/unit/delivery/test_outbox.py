@@ -88,7 +88,7 @@ class Rig:
         self.webhook = FakeWebhook()
         self.listener = FakeListener()
         self.journal = FakeJournal()
-        self.subject = Subject("id", "http://node/id", None)
+        self.subject = Subject("id", "http://node", None)
         services = make_services(make_settings(inbox=str(inbox)), self.clock, self.webhook, journal=self.journal)
         self.outbox = Outbox(services, self.subject, self.listener)
 
@@ -719,7 +719,7 @@ class SharedRig:
         self.services = make_services(settings, self.clock, self.webhook)
         self.listeners = [FakeListener() for _ in range(count)]
         self.outboxes = [
-            Outbox(self.services, Subject(f"id{number}", f"node/id{number}", None), listener)
+            Outbox(self.services, Subject(f"id{number}", "node", None), listener)
             for number, listener in enumerate(self.listeners)
         ]
 
@@ -731,7 +731,7 @@ class SharedRig:
     def fail(self):
         """Open the breaker halfway: requests of other connections failed."""
         for number in range(FAILURE_THRESHOLD):
-            subject = Subject(f"other{number}", f"node/other{number}", None)
+            subject = Subject(f"other{number}", "node", None)
             other = Outbox(self.services, subject, FakeListener())
             self.breaker.observe(other, Failure.BROKEN)
         assert self.breaker.state is circuit_breaker.HALF_OPEN

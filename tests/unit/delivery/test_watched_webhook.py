@@ -78,7 +78,7 @@ class Rig:
         self.recorded = Recorded()
         self.watched = WatchedWebhook(self.webhook, self.recorded)
         self.replay = ReplayWebhook(settings, self.pool, self.webhook, self.clock.wall)
-        self.subject = Subject("id", "node/id", b"Bearer abc", "context")
+        self.subject = Subject("id", "node", b"Bearer abc", "context")
         self.delivery = FakeDelivery(self.subject)
 
 
@@ -145,8 +145,8 @@ def test_a_webhook_that_is_watched_and_wrapped_sees_every_verdict():
 @pytest.mark.parametrize("values", [{}, {"api_secret": SECRET}, {"api_uri": "backend/{id}?a=b"}])
 def test_a_replayed_request_differs_only_in_its_mark_its_id_and_its_signature(values):
     rig = Rig(**values)
-    bare = Subject("id", "node/id", None)
-    traced = Subject("id", "node/id", None, trace=TraceContext(TRACEPARENT))
+    bare = Subject("id", "node", None)
+    traced = Subject("id", "node", None, trace=TraceContext(TRACEPARENT))
     for subject in (rig.subject, bare, traced):
         for event in (make_opened(), Message(text=False, data=b"\0", number=1), make_closed()):
             exchange = ReplayExchange(lambda _outcome, _answer: None)

@@ -82,7 +82,7 @@ def make(**settings: str) -> Webhook:
 
 
 def subject(authorization: bytes | None = None) -> Subject:
-    return Subject(ID, WS_URI, authorization)
+    return Subject(ID, "localhost:8080", authorization)
 
 
 def response(status: int, body: bytes = b"", **headers: bytes) -> Response:
@@ -123,7 +123,7 @@ def test_a_post_is_these_bytes(monkeypatch):
 
 
 def test_a_put_is_these_bytes():
-    one = Subject(ID, WS_URI, b"Bearer \xe9\xff", "user=1; room 2")
+    one = Subject(ID, "localhost:8080", b"Bearer \xe9\xff", "user=1; room 2")
     data = make(api_uri="https://backend:8443/a?b=c", ws_hostname="http://node/x").request(
         one, Message(True, "grüße".encode(), AT, 12)
     )
@@ -187,13 +187,13 @@ def test_any_message_can_be_read_back(text, data, number):
 
 @pytest.mark.parametrize("authorization", [None, b"", b"Bearer \xe9: x", b"Ws-Uri: y"])
 def test_the_authorization_is_sent_unchanged(authorization):
-    one = Subject("c0ffee", "node/c0ffee", authorization, "user=1")
+    one = Subject("c0ffee", "node", authorization, "user=1")
     assert read(make().request(one, MESSAGE)).headers.get(b"authorization") == authorization
 
 
 def test_the_requests_of_a_connection_with_a_trace_carry_it():
     context = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
-    hook, one = make(), Subject(ID, WS_URI, None, trace=context)
+    hook, one = make(), Subject(ID, "localhost:8080", None, trace=context)
     sent = [read(hook.request(one, event)).headers for event in EVENTS]
     assert sent[0][b"traceparent"].decode() == context.traceparent
     seen = {each[b"traceparent"] for each in sent}
@@ -212,14 +212,14 @@ def test_the_requests_of_a_connection_without_a_trace_carry_none():
 
 
 def test_a_webhook_that_records_nothing_is_used_for_every_trace():
-    hook, one = make(), Subject(ID, WS_URI, None, trace=TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"))
+    hook, one = make(), Subject(ID, "localhost:8080", None, trace=TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"))
     assert hook.traced(one) is hook
     hook.given_up(one, MESSAGE, "it was too late")
     hook.abandoned()
 
 
 def test_a_context_that_is_replaced_is_sent_with_the_next_request():
-    hook, one = make(), Subject(ID, WS_URI, b"Basic x", "page=1")
+    hook, one = make(), Subject(ID, "localhost:8080", b"Basic x", "page=1")
     before = hook.request(one, MESSAGE)
     one.context = "page=2"
     assert hook.request(one, MESSAGE) == before.replace(b"Ws-Context: page=1\r\n", b"Ws-Context: page=2\r\n") != before
@@ -231,7 +231,7 @@ def test_a_context_that_is_replaced_is_sent_with_the_next_request():
 def test_the_path_may_contain_the_id(event):
     hook = make(api_uri="localhost/ws/{id}?i={id}&j=1")
     assert read(hook.request(subject(), event)).target == b"/ws/c0ffee?i=c0ffee&j=1"
-    assert read(hook.request(Subject("other", "x/other", None), event)).target == b"/ws/other?i=other&j=1"
+    assert read(hook.request(Subject("other", "x", None), event)).target == b"/ws/other?i=other&j=1"
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -116,7 +116,7 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
     if shaken is None:
         return
     hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
-    subject = Subject(ID, WS_URI, shaken.authorization)
+    subject = Subject(ID, "node:1", shaken.authorization)
     asked = opened_by(shaken, at=AT, id=ID, ws_uri=WS_URI, timeout_ms=1000, remote_address="192.0.2.1")
     opened = connect_body(asked)
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
@@ -211,7 +211,7 @@ def test_whatever_the_backend_says_a_client_gets_one_answer_with_the_headers_it_
     assert [name for name, _ in found.headers] == names
     if verdict.context is not None:
         hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
-        subject = Subject(ID, WS_URI, None)
+        subject = Subject(ID, "node:1", None)
         subject.context = verdict.context
         lines = [(b"ws-uri", WS_URI.encode()), (b"ce-subject", ID.encode()), (b"ws-context", verdict.context.encode())]
         assert requests_to_backend(hook.request(subject, Message(False, b"x", AT, 1))) == [

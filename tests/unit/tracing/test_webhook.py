@@ -45,7 +45,7 @@ class Rig:
         self.plain = Webhook(given, self.pool, self.breaker, self.clock.wall)
         self.webhook = TracingWebhook(self.plain, self.recorder, given)
         self.services = make_services(given, self.clock, self.webhook)
-        self.subject = Subject("c0ffee", "node/c0ffee", None, None, context)
+        self.subject = Subject("c0ffee", "node", None, None, context)
         self.outbox = Outbox(self.services, self.subject, OutboxListener())
 
     def answer(self, outcome, body=b"", **headers):
@@ -96,7 +96,7 @@ def test_a_connection_that_is_not_sampled_uses_the_plain_webhook(context):
 
 
 def test_a_webhook_without_a_trace_records_nothing(rig):
-    plain = Subject("other", "node/other", None)
+    plain = Subject("other", "node", None)
     assert rig.webhook.traced(plain) is rig.plain
 
 
@@ -238,7 +238,7 @@ def test_a_message_that_is_given_up_after_retries_is_an_error(rig):
 
 def test_a_message_that_was_never_sent_is_an_error():
     rig = Rig(api_retry="1000")
-    other = Outbox(rig.services, Subject("other", "node/other", None), OutboxListener())
+    other = Outbox(rig.services, Subject("other", "node", None), OutboxListener())
     rig.breaker.observe(other, Failure.UNREACHABLE)
     # The only probe, which is never answered.
     other.put(message())
@@ -336,7 +336,7 @@ def test_another_wrapper_around_it_sees_what_it_records(rig):
 
 
 def test_a_wrapper_changes_nothing_by_itself(rig):
-    outbox = Outbox(rig.services, Subject("other", "node/other", None), OutboxListener())
+    outbox = Outbox(rig.services, Subject("other", "node", None), OutboxListener())
     wrapper = outbox._webhook = WebhookWrapper(rig.plain)
     assert wrapper.traced(rig.subject) is rig.plain
     outbox.put(message())

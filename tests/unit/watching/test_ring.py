@@ -56,7 +56,7 @@ def test_a_closed_ring_takes_nothing():
 
 
 def test_a_large_message_is_not_kept_to_be_sent_again():
-    subject = Subject("id", "node/id", None)
+    subject = Subject("id", "node", None)
     for size, is_kept in ((MAX_REPLAYED, True), (MAX_REPLAYED + 1, False)):
         kept = event(size)
         before = kept.size
