@@ -32,7 +32,7 @@ SPREAD_SHARE: Final = 0.5
 second if each of them were pinged and answered."""
 
 BUCKETS: Final = 509
-"""Number of sets over which the connections are spread by their hash. Copying one set of 100,000 would be slow, and
+"""Number of parts over which the connections are spread by their hash. Copying one part with 100,000 would be slow, and
 could start a garbage collection that visits all of them."""
 
 
@@ -48,6 +48,10 @@ class HasDeadline(Protocol):
 
     def close_gracefully(self) -> None:
         """Send what is buffered and close, within a bounded time."""
+
+
+_Bucket = dict[HasDeadline, None]
+"""A set of connections. A dict takes half the memory of a `set`: 30 to 50 bytes for each connection."""
 
 
 def check_interval(settings: Settings) -> float:
@@ -82,8 +86,8 @@ class Timeouts:
         self._timers: dict[str, Timer] = {}
         self._read_until = (0.0, 0.0)
         self._is_late = False
-        self._buckets: list[set[HasDeadline]] = [set() for _ in range(BUCKETS)]
-        self._unchecked: list[set[HasDeadline]] = []
+        self._buckets: list[_Bucket] = [{} for _ in range(BUCKETS)]
+        self._unchecked: list[_Bucket] = []
         self._count = 0
         self._batch_size = BATCH_SIZE
 
@@ -99,18 +103,19 @@ class Timeouts:
         """Check `connection` from now on. May be called again."""
         bucket = self._buckets[hash(connection) % BUCKETS]
         self._count += connection not in bucket
-        bucket.add(connection)
+        bucket[connection] = None
 
     def discard(self, connection: HasDeadline) -> None:
         """Stop checking `connection`, if it was added."""
         bucket = self._buckets[hash(connection) % BUCKETS]
-        self._count -= connection in bucket
-        bucket.discard(connection)
+        if connection in bucket:
+            del bucket[connection]
+            self._count -= 1
 
     def replace(self, connection: HasDeadline, successor: HasDeadline) -> None:
         """Check `successor` from now on instead of `connection`, which was added."""
-        self._buckets[hash(connection) % BUCKETS].discard(connection)
-        self._buckets[hash(successor) % BUCKETS].add(successor)
+        self._buckets[hash(connection) % BUCKETS].pop(connection, None)
+        self._buckets[hash(successor) % BUCKETS][successor] = None
 
     def start(self) -> None:
         """Start the timer."""
@@ -155,7 +160,7 @@ class Timeouts:
             job(now)
 
     def _check_batch(self) -> None:
-        batch: list[tuple[HasDeadline, set[HasDeadline]]] = []
+        batch: list[tuple[HasDeadline, _Bucket]] = []
         while self._unchecked and len(batch) < self._batch_size:
             bucket = self._unchecked.pop()
             batch += [(connection, bucket) for connection in bucket]
