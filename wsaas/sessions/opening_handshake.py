@@ -112,7 +112,7 @@ class OpeningHandshake(NoConnection, OutboxListener):
         return Opened(
             info.connected_at,
             info.id,
-            session.ws_uri,
+            info.ws_uri,
             round(self._services.settings.ws_timeout * 1000),
             info.remote_address,
             handshake.path,

@@ -40,6 +40,10 @@ ID_LENGTH: Final = PREFIX_LENGTH + RANDOM_LENGTH
 
 ID_FORM: Final = re.compile(r"[A-Za-z0-9_-]{30}")
 
+MAX_SHARED_TEXTS: Final = 1024
+"""Addresses and paths that are remembered, so that the clients that have the same share one object of 64 bytes or more.
+When there are more, all are forgotten: clients that have them still share them."""
+
 PushRecorder = Callable[[str, int, str], None]
 """Called with the method of a request for a `ws_uri`, and the status and code of its answer."""
 
@@ -93,6 +97,7 @@ class Registry:
         """Whether no client is admitted for the moment."""
         self._live: dict[str, Session] = {}
         self._ending: dict[str, Session] = {}
+        self._texts: dict[str, str] = {}
         self._on_no_clients: Callable[[], None] | None = None
         self._on_all_finished: Callable[[], None] | None = None
         self.on_disconnect_failed: Callable[[Entry], object] = _drop_entry
@@ -138,7 +143,12 @@ class Registry:
         """
         connection_id = self._new_id()
         self._count += 1
-        info = ConnectionInfo(connection_id, self.node, handshake, remote_address, self.services.clock)
+        texts = self._texts
+        if len(texts) >= MAX_SHARED_TEXTS:
+            texts.clear()
+        address = texts.setdefault(remote_address, remote_address)
+        info = ConnectionInfo(connection_id, self.node, handshake, address, self.services.clock)
+        info.path = texts.setdefault(handshake.path, handshake.path)
         info.order = self._count
         session = Session(self.services, info, handshake)
         if self.addresses.limit and remote_address:

@@ -11,7 +11,7 @@ from wsaas import errors
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
-from wsaas.sessions.registry import ID_FORM, Registry, page
+from wsaas.sessions.registry import ID_FORM, MAX_SHARED_TEXTS, Registry, page
 from wsaas.sessions.session_state import State
 from wsaas.shared_counts import SharedCounts, create
 
@@ -158,6 +158,16 @@ def test_the_backend_is_asked_about_a_client_with_its_id_and_address(rig):
     assert rig.webhook.subject.id == session.id
     assert session.info.remote_address == "192.0.2.7"
     assert session.state is State.CONNECTING
+
+
+def test_clients_share_the_text_of_their_address():
+    rig = Rig(limit=MAX_SHARED_TEXTS + 3)
+    one, other = (rig.admit(b"192.0.2.7".decode()) for _ in range(2))
+    assert one.info.remote_address is other.info.remote_address
+    # The number of texts that are remembered is limited.
+    for number in range(MAX_SHARED_TEXTS):
+        rig.admit(f"10.0.{number // 256}.{number % 256}")
+    assert rig.admit(b"192.0.2.7".decode()).info.remote_address is not one.info.remote_address
 
 
 def test_clients_are_listed_oldest_first(rig):
