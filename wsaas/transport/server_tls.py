@@ -97,6 +97,7 @@ class ServerTLSTransport(TLSTransport):
         self._read_on()
 
     def _open(self) -> None:
+        self._deadline = math.inf
         self._gate.discard(self)
         self._context.timeouts.discard(self)
         super()._open()

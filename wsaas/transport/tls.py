@@ -18,6 +18,10 @@ CHUNK_SIZE: Final = 4096
 """Bytes that are passed to OpenSSL at a time. Its buffers never shrink: after one large message, a client would use
 that much memory until its end."""
 
+HANDSHAKE_CHUNK_SIZE: Final = 256
+"""The same until the handshake is done. The first message of a browser has up to 2 KB, and is usually the largest that
+a client ever sends: the buffer for it would be most of what can be saved (`python -m benchmarks idle --tls`)."""
+
 MAX_RECORD_SIZE: Final = 16 * 1024
 """Maximum bytes in one record (RFC 8446 section 5.1)."""
 
@@ -258,11 +262,14 @@ class TLSTransport(TransportWrapper):
 
     def _feed(self, data: bytes) -> None:
         """Pass `data` to OpenSSL and the decrypted data to the protocol, until there is a reason to pause."""
-        for at in range(0, len(data), CHUNK_SIZE):
+        at = 0
+        while at < len(data):
             if self._paused_by:
                 self._undecrypted += data[at:]
                 return
-            self._incoming.write(data[at : at + CHUNK_SIZE])
+            end = at + (CHUNK_SIZE if self._state is OPEN else HANDSHAKE_CHUNK_SIZE)
+            self._incoming.write(data[at:end])
+            at = end
             if self._state is HANDSHAKE:
                 self._do_handshake()
             if self._state is OPEN:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import ssl
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -17,7 +18,7 @@ from wsaas.transport import admission
 from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.context import ServerContext
 from wsaas.transport.server_tls import ServerTLSTransport
-from wsaas.transport.tls import CHUNK_SIZE, MAX_RECORD_SIZE, State
+from wsaas.transport.tls import CHUNK_SIZE, HANDSHAKE_CHUNK_SIZE, MAX_RECORD_SIZE, State
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,43 @@ def test_garbage_in_pieces_ends_with_the_first_invalid_piece(fresh):
     assert fresh.tls._state is State.FAILED
     # An alert (RFC 8446 section 6).
     assert fresh.raw.take()[0] == 21
+
+
+class RecordingSession:
+    """A TLS session that records how much OpenSSL is given at a time in the handshake."""
+
+    def __init__(self, tls):
+        self._session, self._incoming = tls._session, tls._incoming
+        self.sizes = []
+
+    def do_handshake(self):
+        self.sizes.append(self._incoming.pending)
+        self._session.do_handshake()
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+
+def test_no_buffer_grows_with_a_long_first_message(contexts):
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.set_alpn_protocols(["http/1.1", *(f"unknown/{number:03d}" for number in range(200))])
+    rig = Rig((contexts[0], client))
+    rig.tls._session = session = cast(Any, RecordingSession(rig.tls))
+    rig.do_handshake()
+    assert rig.app.events == ["made"]
+    assert sum(session.sizes) > 2000
+    assert max(session.sizes) <= HANDSHAKE_CHUNK_SIZE
+    rig.send(b"first" * CHUNK_SIZE)
+    assert b"".join(rig.app.data) == b"first" * CHUNK_SIZE
+
+
+def test_data_that_arrives_with_the_end_of_the_handshake_is_decrypted(fresh):
+    fresh.peer.attempt(fresh.peer.session.do_handshake)
+    fresh.flow()
+    fresh.peer.session.do_handshake()
+    fresh.send(b"x" * 3 * CHUNK_SIZE)
+    assert b"".join(fresh.app.data) == b"x" * 3 * CHUNK_SIZE
 
 
 # Data.
