@@ -50,5 +50,6 @@ CASES: dict[str, Case] = {
     "stalls": Case("connections that send half a handshake, and healthy clients beside them", _file("stalls")),
     "pauses": Case("the longest pauses of the event loop with 100,000 clients", _file("pauses")),
     "micro": Case("the Python code of both paths without sockets, for several checkouts", _file("micro")),
+    "objects": Case("memory of an idle client, by the line that allocates it", _file("objects")),
     "framing": Case("decoding a frame, by the fast path and by wsproto", _file("framing")),
 }
