@@ -1,5 +1,6 @@
 import math
 import os
+import sys
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -168,6 +169,13 @@ def test_clients_share_the_text_of_their_address():
     for number in range(MAX_SHARED_TEXTS):
         rig.admit(f"10.0.{number // 256}.{number % 256}")
     assert rig.admit(b"192.0.2.7".decode()).info.remote_address is not one.info.remote_address
+
+
+def test_the_objects_of_an_idle_client_are_small(rig):
+    session = rig.admit()
+    objects = [session, session.info, session.outbox]
+    assert not any(hasattr(each, "__dict__") for each in objects)
+    assert sum(map(sys.getsizeof, objects)) <= 420
 
 
 def test_clients_are_listed_oldest_first(rig):
