@@ -1,4 +1,5 @@
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,13 @@ def test_an_admitted_client_gets_its_101_and_another_protocol():
     assert isinstance(connection, WebSocketProtocol)
     assert rig.session.connection is connection
     assert rig.timeouts.connections == [connection]
+
+
+def test_the_objects_of_an_idle_client_are_small(rig):
+    connection = rig.transport.protocol
+    objects = [connection, connection._frames]
+    assert not any(hasattr(each, "__dict__") for each in objects)
+    assert sum(map(sys.getsizeof, objects)) <= 128 + 80
 
 
 def test_early_pushes_are_sent_in_one_write_with_the_101():
