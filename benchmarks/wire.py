@@ -1,7 +1,9 @@
 """The bytes that clients and backends send: HTTP requests and responses, WebSocket handshakes and frames."""
 
 import zlib
+from base64 import b64encode
 from http import HTTPStatus
+from random import Random
 
 from websockets.speedups import apply_mask
 
@@ -15,6 +17,38 @@ SAMPLED_HANDSHAKE = HANDSHAKE.replace(
     b"Host: localhost\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n",
 )
 """The handshake of a client whose trace is sampled."""
+
+
+def browser_handshakes(number: int) -> list[bytes]:
+    """Return the handshakes of `number` clients that use Chromium behind a proxy. What a client chooses differs."""
+    return [_browser_handshake(Random(seed)) for seed in range(number)]
+
+
+def _browser_handshake(random: Random) -> bytes:
+    key = b64encode(random.randbytes(16)).decode()
+    address = f"203.0.113.{random.randrange(256)}"
+    browser = f"Mozilla/5.0 (X11; Linux x86_64) Chrome/{random.randrange(120, 150)}.0.0.0 Safari/537.36"
+    lines = (
+        "GET /chat?room=1 HTTP/1.1",
+        "Host: chat.example.com",
+        "Connection: Upgrade",
+        "Pragma: no-cache",
+        "Cache-Control: no-cache",
+        f"User-Agent: {browser}",
+        "Upgrade: websocket",
+        "Origin: https://chat.example.com",
+        "Sec-WebSocket-Version: 13",
+        "Accept-Encoding: gzip, deflate, br, zstd",
+        f"Accept-Language: {random.choice(('en-US', 'de-DE', 'fr', 'pt-BR', 'ja', 'hi'))},en;q=0.9",
+        f"Cookie: session={random.getrandbits(128):032x}; theme=dark",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+        f"X-Forwarded-For: {address}",
+        "X-Forwarded-Proto: https",
+        f"X-Real-IP: {address}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 """Opcodes (RFC 6455 section 5.2)."""

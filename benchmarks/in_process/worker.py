@@ -10,7 +10,8 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, start
@@ -21,6 +22,7 @@ from benchmarks.wire import (
     OK,
     PING,
     SAMPLED_HANDSHAKE,
+    browser_handshakes,
     close,
     forwarded_push,
     frame,
@@ -35,6 +37,10 @@ SETTINGS = {"WS_TIMEOUT": "0", "KEEP_ALIVE_TIMEOUT": "3600000", "API_CONNECTION_
 
 PIPELINED = 10
 """Requests that arrive at once. They take less than a slice."""
+
+
+BROWSERS = 5000
+"""Browsers that connect in turn. No cache in the gateway has room for as many."""
 
 
 class Peers:
@@ -104,13 +110,13 @@ def ping_step(peers: Peers) -> Step:
     return step
 
 
-def connect_step(peers: Peers) -> Step:
-    """Return a step in which a client connects, and disconnects by a Close frame."""
-    backend, data = peers.backend, close()
+def connect_step(peers: Peers, handshakes: Sequence[bytes]) -> Step:
+    """Return a step in which a client connects with one of `handshakes`, and disconnects by a Close frame."""
+    backend, data, sent = peers.backend, close(), cycle(handshakes)
 
     def step() -> None:
         client = peers.gateway.accept()
-        client.receive(peers.handshake)
+        client.receive(next(sent))
         backend.written.clear()
         backend.receive(OK)
         client.receive(data)
@@ -153,7 +159,8 @@ def steps(peers: Peers, size: int) -> dict[str, Step]:
         "ten pipelined pushes": pipelined_step(peers, peers.gateway.accept(), put),
         "message: frame in, PUT out, response in": message_step(peers, size),
         "ping in, pong out": ping_step(peers),
-        "connect and disconnect": connect_step(peers),
+        "connect and disconnect": connect_step(peers, [peers.handshake]),
+        "a browser connects and disconnects": connect_step(peers, browser_handshakes(BROWSERS)),
         "GET /healthz": request_step(peers, request("GET", "/healthz")),
     }
     if (peer := peers.gateway.accept_peer()) is not None:

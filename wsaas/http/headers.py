@@ -111,6 +111,22 @@ def members(headers: Headers, name: bytes) -> list[bytes]:
     return _split(headers.get(name, b""))
 
 
+def decoded(headers: Headers) -> dict[str, str]:
+    """Return `headers` as text."""
+    try:
+        return {name.decode(): value.decode() for name, value in headers.items()}
+    except UnicodeDecodeError:
+        return {name.decode(): text(value) for name, value in headers.items()}
+
+
+def text(value: bytes) -> str:
+    """Decode the value of a header as UTF-8 if it is valid, else as Latin-1 (RFC 9110 section 5.5)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def content_coding(headers: Headers) -> str:
     """Return the `Content-Encoding` (RFC 9110 section 8.4), truncated for an error message; empty if there is none."""
     value = headers.get(b"content-encoding")

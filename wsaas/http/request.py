@@ -16,8 +16,9 @@ from wsaas.errors import (
     Unsupported,
 )
 from wsaas.http import headers as heads
+from wsaas.http import usual_handshake
 from wsaas.http.body import Body
-from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head
+from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head, Headers
 from wsaas.http.request_head import PUSH_LINE, check_part, common_head, read_head, read_line
 
 CHUNKS: Final = 64
@@ -71,6 +72,30 @@ class Request:
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the members of the comma-separated list header `name` (lower case)."""
         return heads.members(self.headers, name)
+
+    def text_headers(self) -> dict[str, str]:
+        """Return the headers as text: values in UTF-8 or, where that is not valid, in Latin-1."""
+        return heads.decoded(self.headers)
+
+
+class UsualHandshake(Request):
+    """A request that `usual_handshake.parse` recognized. Its headers are there as text already."""
+
+    __slots__ = ("_text_headers",)
+
+    def __init__(self, target: bytes, headers: Headers, text_headers: dict[str, str]) -> None:
+        """Set what a parser of requests would set, without a `Head`."""
+        self.method = b"GET"
+        self.target = target
+        self.version = "1.1"
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = self.upgrade = True
+        self._text_headers = text_headers
+
+    def text_headers(self) -> dict[str, str]:
+        """Return the headers as text."""
+        return self._text_headers
 
 
 class RejectedRequest:
@@ -148,6 +173,19 @@ class RequestParser:
         request = Request(b"PUT", line[1], head)
         request.body = data[end:]
         return request
+
+    def parse_handshake(self, data: bytes) -> Request | None:
+        """Return the request if `data` is exactly one usual handshake and nothing is buffered; otherwise None.
+
+        After None, pass `data` to `receive`. This is a shortcut, as `parse_push` is.
+        """
+        if self._data or self.phase is not IDLE:
+            return None
+        found = usual_handshake.parse(data)
+        if found is None:
+            return None
+        self.close()
+        return UsualHandshake(*found)
 
     def next(self) -> Item | None:
         """Return the next item, or None if it is incomplete."""

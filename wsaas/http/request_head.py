@@ -21,7 +21,8 @@ _LINE: Final = re.compile(rb"(%b) ([!-~]+) (?=HTTP/([0-9]\.[0-9])\r\n)" % _METHO
 _PART_OF_LINE: Final = re.compile(rb"%b(?: ([!-~]*)(?: [!-~]{0,8}\r?)?)?" % _METHOD)
 _HOST: Final = rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
 """A host and port (RFC 3986 section 3.2), without IPvFuture."""
-_AUTHORITY: Final = re.compile(_HOST)
+AUTHORITY: Final = re.compile(_HOST)
+"""The value of a `Host` header."""
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
 _ONCE: Final = {b"authorization", b"content-type", b"host", b"origin"}
 """Headers that must not be repeated."""
@@ -90,7 +91,7 @@ def read_head(data: bytes) -> Head:
     host = headers.get(b"host")
     if host is None and head.version == "1.1":
         raise Malformed("it has no Host")
-    if host is not None and not _AUTHORITY.fullmatch(host):
+    if host is not None and not AUTHORITY.fullmatch(host):
         raise Malformed("its Host is invalid")
     if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
         raise ExpectationFailed("Only Expect: 100-continue is supported.")

@@ -79,6 +79,11 @@ class HttpProtocol(HttpConnection):
             else:
                 self._transport.write(serialize(response, self._site.context.clock.wall(), push))
                 self._deadline = AT_NEXT_CHECK
+        elif self._is_first and (handshake := self._parser.parse_handshake(data)) is not None:
+            # The shortcut for a handshake (`python -m benchmarks micro`, case `connect and disconnect`).
+            refusal: list[bytes] = []
+            if not self._accept_handshake(handshake, refusal):
+                self._end(b"".join(refusal))
         else:
             self._parser.receive(data)
             if not self._is_queued:

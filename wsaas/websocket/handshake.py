@@ -11,7 +11,6 @@ from wsaas.access import ANY_ORIGIN, Origins
 from wsaas.errors import BadRequest, Forbidden, UpgradeRequired
 from wsaas.grammar import TOKEN_BYTES
 from wsaas.http import trace_context
-from wsaas.http.headers import Headers
 from wsaas.http.request import Request
 from wsaas.http.trace_context import TRACEPARENT, TraceContext
 from wsaas.websocket.deflate import Agreement, Offer, negotiate, offers
@@ -107,27 +106,12 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         key=key,
         path=path,
         query=query,
-        headers=_decoded(headers),
+        headers=request.text_headers(),
         subprotocols=subprotocols,
         authorization=headers.get(b"authorization"),
         agreement=negotiate(extensions) if compression else None,
         trace=trace_context.read(headers) if TRACEPARENT in headers else None,
     )
-
-
-def _decoded(headers: Headers) -> dict[str, str]:
-    """Decode each header value as UTF-8 if it is valid, else as Latin-1 (RFC 9110 section 5.5)."""
-    try:
-        return {name.decode(): value.decode() for name, value in headers.items()}
-    except UnicodeDecodeError:
-        return {name.decode(): _text(value) for name, value in headers.items()}
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _subprotocols(request: Request) -> list[str]:
