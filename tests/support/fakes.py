@@ -210,6 +210,9 @@ class FakeTransport(asyncio.Transport):
     def set_protocol(self, protocol):
         self.protocol = protocol
 
+    def get_protocol(self):
+        return self.protocol
+
     def get_extra_info(self, name, default=None):
         if name == "socket" and self.options is not None:
             return self
@@ -430,14 +433,8 @@ class FakePendingClient(PendingClient):
         self.connection = FakeConnection()
         self.accepted = None
         self.refused: HTTPError | None = None
-        self.started = False
-
-    def start(self):
-        assert not self.started
-        self.started = True
 
     def accept(self, subprotocol, first_frames):
-        assert self.started
         assert self.accepted is None
         assert self.refused is None
         self.accepted = (subprotocol, first_frames)

@@ -48,6 +48,7 @@ class WebSocketRig:
         info = ConnectionInfo("i" * 30, settings.ws_hostname.text, handshake, "", self.clock)
         self.session = Session(services, info, handshake)
         self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, early_data)
+        self.pending_client.start()
         OpeningHandshake(services, self.session, handshake, self.pending_client).start()
 
     def enter(self):

@@ -44,7 +44,6 @@ class OpeningHandshake(NoConnection, OutboxListener):
         session = self._session
         session.attach(self)
         session.outbox.listener = self
-        self._pending_client.start()
         self._services.journal.add(session, self._journaled)
 
     # What the session calls (see `ports.RefusableConnection`).

@@ -25,9 +25,6 @@ class ConnectionRecorder(Protocol):
 class PendingClient(Protocol):
     """The socket of a client whose handshake waits for the backend's decision."""
 
-    def start(self) -> None:
-        """Take over the socket from the HTTP connection that received the handshake."""
-
     def accept(self, subprotocol: str | None, first_frames: bytes) -> "ClientConnection":
         """Send the 101 followed by `first_frames`; return the connection that takes over."""
 

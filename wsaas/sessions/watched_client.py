@@ -20,10 +20,6 @@ class WatchedClient(PendingClient):
         self._recorder = recorder
         self.client = client
 
-    def start(self) -> None:
-        """Take over the socket."""
-        self.client.start()
-
     def accept(self, subprotocol: str | None, first_frames: bytes) -> ClientConnection:
         """Send the 101 followed by `first_frames`; return the connection that takes over."""
         connection = self.client.accept(subprotocol, first_frames)

@@ -1,4 +1,4 @@
-"""The server side of HTTP: answers requests in their order, and hands handshakes on to a `PendingClientProtocol`."""
+"""The server side of HTTP: answers requests in their order, and lends its transport while an answer has to wait."""
 
 import math
 from enum import Enum
@@ -12,6 +12,7 @@ from wsaas.http.streamed import StreamedResponse
 from wsaas.run_queue import SLICE_S
 from wsaas.transport.deferring import DeferringProtocol
 from wsaas.transport.http_connection import AT_NEXT_CHECK, HttpConnection
+from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.site import Site
 from wsaas.transport.streaming import StreamingProtocol
 from wsaas.websocket.handshake import is_handshake
@@ -36,6 +37,9 @@ SLICE_OVER: Final = Progress.SLICE_OVER
 TAKEN_OVER: Final = Progress.TAKEN_OVER
 
 
+Waiting = tuple[Request, DeferredResponse] | PendingClientProtocol
+
+
 class HttpProtocol(HttpConnection):
     """One HTTP connection.
 
@@ -44,9 +48,10 @@ class HttpProtocol(HttpConnection):
 
     `_is_half_closed`: the caller has closed its side, so the connection ends when all requests are answered.
 
-    `_waiting`: a request whose response is deferred, and this response. If anything happens before it is there, a
-    `DeferringProtocol` takes over the transport. Usually nothing does, which saves two changes of the protocol for each
-    push that is forwarded.
+    `_waiting`: a request whose response is deferred, and this response; or the client that sent a handshake. If
+    anything happens before the answer is there, a `DeferringProtocol` or the protocol of the client takes over the
+    transport. Usually nothing does, which saves two changes of the protocol for each push that is forwarded, and one
+    for each client.
     """
 
     __slots__ = ("_is_first", "_is_half_closed", "_is_queued", "_waiting")
@@ -57,7 +62,7 @@ class HttpProtocol(HttpConnection):
         self._is_first = True
         self._is_half_closed = False
         self._is_queued = False
-        self._waiting: tuple[Request, DeferredResponse] | None = None
+        self._waiting: Waiting | None = None
 
     def data_received(self, data: bytes) -> None:
         """Answer the requests that are complete now."""
@@ -94,7 +99,7 @@ class HttpProtocol(HttpConnection):
 
     def eof_received(self) -> bool:
         """Close, but only after a deferred response: a caller may close its side after its last request."""
-        return self._waiting is not None and self._hand_over(self._waiting).eof_received()
+        return self._waiting is not None and bool(self._hand_over(self._waiting).eof_received())
 
     def pause_writing(self) -> None:
         """Stop answering until the peer has read earlier responses."""
@@ -207,7 +212,7 @@ class HttpProtocol(HttpConnection):
         Return False if the handshake is refused instead. The error is then appended to `responses`.
         """
         try:
-            opening = self._site.admit(request, self, self._transport, self._parser.trailing_data)
+            opening, client = self._site.admit(request, self, self._transport, self._parser.trailing_data)
         except HTTPError as error:
             responses.append(self._site.serialize_error(error))
             self._parser.close()
@@ -215,7 +220,7 @@ class HttpProtocol(HttpConnection):
         if responses:
             self._transport.write(b"".join(responses))
         self._site.gate.discard(self)
-        self._site.context.timeouts.discard(self)
+        self._waiting = client
         opening.start()
         return True
 
@@ -237,7 +242,7 @@ class HttpProtocol(HttpConnection):
     def _resolved(self, response: OutgoingResponse) -> None:
         """Send the deferred response."""
         waiting, self._waiting = self._waiting, None
-        if waiting is None or self._transport.is_closing():
+        if not isinstance(waiting, tuple) or self._transport.is_closing():
             return
         request, parser = waiting[0], self._parser
         is_usual = response is OK and request.method == b"PUT" and request.version == "1.1"
@@ -249,9 +254,12 @@ class HttpProtocol(HttpConnection):
         else:
             self.continue_with(request, response, b"", is_write_paused=False, is_last=False)
 
-    def _hand_over(self, waiting: tuple[Request, DeferredResponse]) -> DeferringProtocol:
-        """Let a `DeferringProtocol` wait for the deferred response."""
+    def _hand_over(self, waiting: Waiting) -> DeferringProtocol | PendingClientProtocol:
+        """Let another protocol wait for the answer; return it."""
         self._waiting = None
+        if isinstance(waiting, PendingClientProtocol):
+            waiting.start()
+            return waiting
         deferring = DeferringProtocol(self._site.context, self._transport, self, *waiting)
         deferring.start()
         return deferring

@@ -1,13 +1,13 @@
-"""A client whose handshake waits for the backend's decision: the protocol of its transport until its 101."""
+"""A client whose handshake waits for the backend's decision."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from wsaas.errors import HTTPError
 from wsaas.http.serialize import error_response, serialize
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
-from wsaas.transport.timeouts import NOT_CLOSING
+from wsaas.transport.timeouts import NOT_CLOSING, HasDeadline
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.handshake import Handshake, accept
@@ -17,7 +17,11 @@ MAX_EARLY_DATA: Final = 64 * 1024
 
 
 class PendingClientProtocol(asyncio.Protocol):
-    """Answers the handshake. Until then, buffers what the client sends, although it should wait for the 101."""
+    """Answers the handshake. Until then, buffers what the client sends, although it should wait for the 101.
+
+    It takes over the transport only if something happens before the handshake is answered: each change of the protocol
+    costs two system calls, as uvloop stops to read and starts again.
+    """
 
     __slots__ = ("_context", "_deadline", "_early_data", "_handshake", "_session", "_transport")
 
@@ -38,9 +42,9 @@ class PendingClientProtocol(asyncio.Protocol):
         self._transport = transport
 
     def start(self) -> None:
-        """Take over the transport."""
-        self._transport.set_protocol(self)
-        self._context.timeouts.add(self)
+        """Take over the transport, unless that was done."""
+        if self._transport.get_protocol() is not self:
+            self._succeed(self)
 
     def data_received(self, data: bytes) -> None:
         """Buffer `data` until the WebSocket is open."""
@@ -60,14 +64,13 @@ class PendingClientProtocol(asyncio.Protocol):
 
     def accept(self, subprotocol: str | None, first_frames: bytes) -> WebSocketProtocol:
         """Send the 101 followed by `first_frames`; return the protocol that takes over."""
-        self._context.timeouts.discard(self)
         transport = self._transport
         settings = self._context.settings
         decoder = FrameDecoder(settings.max_message_size, deflated=self._handshake.agreement is not None)
         decoder.receive(self._early_data)
         kind = RateLimitedProtocol if settings.max_message_rate else WebSocketProtocol
         connection = kind(self._context, transport, self._session, decoder)
-        transport.set_protocol(connection)
+        self._succeed(connection)
         transport.write(accept(self._handshake, subprotocol) + first_frames)
         transport.resume_reading()
         return connection
@@ -79,5 +82,11 @@ class PendingClientProtocol(asyncio.Protocol):
 
     def close_gracefully(self) -> None:
         """Send what is buffered and close, within `HANDSHAKE_TIMEOUT`."""
+        self.start()
         self._deadline = self._context.closing_deadline()
         self._transport.close()
+
+    def _succeed(self, protocol: "PendingClientProtocol | WebSocketProtocol") -> None:
+        """Let `protocol` take the place of the current one, at the transport and in the time-outs."""
+        self._context.timeouts.replace(cast(HasDeadline, self._transport.get_protocol()), protocol)
+        self._transport.set_protocol(protocol)

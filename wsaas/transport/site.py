@@ -88,8 +88,8 @@ class Site:
 
     def admit(
         self, request: Request, connection: Connection, transport: asyncio.Transport, early_data: bytes
-    ) -> OpeningHandshake:
-        """Register the client of a handshake and return its `OpeningHandshake`, which the caller starts.
+    ) -> tuple[OpeningHandshake, PendingClientProtocol]:
+        """Register the client of a handshake; return its `OpeningHandshake`, which the caller starts, and its protocol.
 
         `early_data`: bytes received after `request` on `transport`. If the gateway itself refuses the handshake, logs
         and raises the `HTTPError`.
@@ -111,7 +111,7 @@ class Site:
             raise
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
-        return registry.open_handshake(registry.services, session, accepted, client)
+        return registry.open_handshake(registry.services, session, accepted, client), client
 
     def _note_refusal(self, error: HTTPError, remote_address: str, request: Request) -> None:
         """Count and log a handshake that is answered with `error`."""

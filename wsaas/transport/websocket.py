@@ -87,7 +87,6 @@ class WebSocketProtocol(PacedReader):
     def start(self) -> None:
         """Start to read, beginning with what the client sent before its 101."""
         self._transport.set_write_buffer_limits(high=self._context.settings.send_buffer)
-        self._context.timeouts.add(self)
         if self._frames.pending:
             self._read_frames()
 

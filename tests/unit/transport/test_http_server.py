@@ -8,7 +8,8 @@ import pytest
 from tests.support.fakes import ANSWER_TO_KEY, KEY, FakeTransport
 from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
-from wsaas.delivery.verdicts import Accepted
+from wsaas import errors
+from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE, RequestParser
 from wsaas.memory.limit import THROTTLING, MemoryLimit
@@ -651,16 +652,61 @@ def test_a_connection_that_does_not_read_its_responses_is_not_read(rig):
 # Handshakes.
 
 
-def test_a_handshake_hands_the_transport_to_a_pending_client(rig):
+def test_a_handshake_registers_a_client(rig):
     rig.receive(HANDSHAKE)
     assert b"".join(rig.transport.writes) == b""
+    (session,) = rig.registry.live()
+    assert session.state is State.CONNECTING
+    assert (session.info.path, session.info.query, session.info.remote_address) == ("/room", "a=b", "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda protocol: protocol.data_received(b"x"),
+        lambda protocol: protocol.eof_received(),
+        lambda protocol: protocol.pause_writing(),
+        lambda protocol: protocol.check_deadline(0.0),
+        lambda protocol: protocol.close_gracefully(),
+    ],
+)
+def test_the_protocol_of_a_client_takes_over_the_transport_as_soon_as_something_happens(rig, event):
+    rig.receive(HANDSHAKE)
+    assert rig.transport.protocol is rig.protocol
+    assert rig.timeouts.connections == [rig.protocol]
+    event(rig.protocol)
     pending_client = rig.transport.protocol
     assert isinstance(pending_client, PendingClientProtocol)
     assert rig.timeouts.connections == [pending_client]
-    (session,) = rig.registry.live()
-    assert pending_client._session is session
-    assert session.state is State.CONNECTING
-    assert (session.info.path, session.info.query, session.info.remote_address) == ("/room", "a=b", "192.0.2.7")
+    rig.webhook.answer(Accepted(None, None))
+    connection = rig.transport.protocol
+    assert isinstance(connection, WebSocketProtocol)
+    assert rig.timeouts.connections == [connection]
+
+
+@pytest.mark.parametrize("has_sent", [False, True])
+def test_a_client_may_go_before_its_handshake_is_answered(rig, has_sent):
+    rig.receive(HANDSHAKE)
+    if has_sent:
+        rig.receive(b"x")
+    rig.transport.lose()
+    assert not len(rig.registry)
+    assert rig.timeouts.connections == []
+
+
+@pytest.mark.parametrize("has_sent", [False, True])
+def test_a_refused_client_has_some_time_to_read_the_answer(rig, has_sent):
+    rig.receive(HANDSHAKE)
+    if has_sent:
+        rig.receive(b"x")
+    rig.webhook.answer(Rejected(errors.Forbidden("No."), disconnect_owed=False))
+    assert rig.transport.take().startswith(b"HTTP/1.1 403 ")
+    (refused,) = rig.timeouts.connections
+    assert refused is rig.transport.protocol
+    assert not rig.transport.aborted
+    rig.clock.advance(rig.context.settings.handshake_timeout)
+    rig.timeouts.check(rig.clock.now())
+    assert rig.transport.aborted
 
 
 def test_an_admitted_client_gets_a_websocket(rig, session):
