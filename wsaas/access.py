@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -12,6 +13,9 @@ _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 
 MAX_KNOWN_HOSTS: Final = 256
 """Maximum number of allowed `Host` values that `HostCheck` remembers."""
+
+MAX_KNOWN_ADDRESSES: Final = 256
+"""How many parsed addresses are cached: those of the proxies, of which there are few, and of their latest clients."""
 
 Network = IPv4Network | IPv6Network
 
@@ -76,8 +80,13 @@ class Proxies:
         """Return whether `address` (empty for a Unix socket) is one of these proxies."""
         if not address:
             return self.unix
-        known = ip_address(address)
+        if not self.networks:
+            return False
+        known = _parsed(address)
         return any(known in network for network in self.networks)
+
+
+_parsed: Final = lru_cache(MAX_KNOWN_ADDRESSES)(ip_address)
 
 
 def _forwarded_address(entry: str) -> str | None:
@@ -95,7 +104,7 @@ def _forwarded_address(entry: str) -> str | None:
 def _canonical_address(text: str) -> str | None:
     """Return an IP address in its canonical form; None if `text` is no address. IPv4-mapped addresses become IPv4."""
     try:
-        address = ip_address(text)
+        address = _parsed(text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -4,6 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from typing import Final
 
@@ -25,6 +26,9 @@ UPGRADE_ADVICE: Final = (
 
 # RFC 6455 section 4.4 requires the first of these headers, RFC 9110 section 15.5.22 the others.
 _SUPPORTED: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
+COMMON_EXTENSIONS: Final = 64
+"""How many values of `Sec-WebSocket-Extensions` are cached."""
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN: Final = re.compile(TOKEN_BYTES)
@@ -100,7 +104,8 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     origin = headers.get(b"origin")
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
-    extensions = _extensions(request) if b"sec-websocket-extensions" in headers else []
+    extensions = headers.get(b"sec-websocket-extensions")
+    offered = () if extensions is None else _extensions(extensions)
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
         key=key,
@@ -109,31 +114,35 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
         headers=request.text_headers(),
         subprotocols=subprotocols,
         authorization=headers.get(b"authorization"),
-        agreement=negotiate(extensions) if compression else None,
+        agreement=negotiate(offered) if compression else None,
         trace=trace_context.read(headers) if TRACEPARENT in headers else None,
     )
 
 
 def _subprotocols(request: Request) -> list[str]:
-    names = _listed(request, "Sec-WebSocket-Protocol")
+    names = request.tokens(b"sec-websocket-protocol")
+    if not names:
+        raise _empty("Sec-WebSocket-Protocol")
     if not all(map(_TOKEN.fullmatch, names)) or len(set(names)) < len(names):
         raise BadRequest("Sec-WebSocket-Protocol must list distinct names.")
     return [name.decode() for name in names]
 
 
-def _extensions(request: Request) -> list[Offer]:
+@lru_cache(COMMON_EXTENSIONS)
+def _extensions(value: bytes) -> tuple[Offer, ...]:
+    """Parse `Sec-WebSocket-Extensions`. All clients of one kind send the same."""
     try:
-        return offers(b",".join(_listed(request, "Sec-WebSocket-Extensions")).decode("latin-1"))
+        extensions = offers(value.decode("latin-1"))
     except ValueError:
         raise BadRequest("Sec-WebSocket-Extensions is malformed.") from None
+    if not extensions:
+        raise _empty("Sec-WebSocket-Extensions")
+    return tuple(extensions)
 
 
-def _listed(request: Request, name: str) -> list[bytes]:
-    """Return the members of a list header. Raises `BadRequest` if there are none (RFC 6455 section 4.3)."""
-    members = request.tokens(name.lower().encode())
-    if not members:
-        raise BadRequest(f"{name} must not be empty.")
-    return members
+def _empty(name: str) -> BadRequest:
+    """Return the error for the list header `name` without members (RFC 6455 section 4.3)."""
+    return BadRequest(f"{name} must not be empty.")
 
 
 def select_subprotocol(named: str | None, offered: Sequence[str], preferred: Sequence[str]) -> str | None:
