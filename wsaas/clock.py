@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 STALL_S: Final = 0.1
 """Lateness of a timer, in seconds, that shows a stall: the process was stopped, or its host is slow."""
@@ -85,8 +85,8 @@ _MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 class _Second:
     """The last formatted second. Most time stamps share it."""
 
-    number = -1
-    text = ""
+    number: ClassVar[int] = -1
+    text: ClassVar[str] = ""
 
 
 def rfc3339(at: float) -> str:

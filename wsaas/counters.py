@@ -7,17 +7,18 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
-from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.events import Closed, Event, Message, Opened
+from wsaas.reason import Reason
 
-REQUEST_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+FIRST_BOUND: Final = 0.005
+
+REQUEST_BOUNDS: Final[tuple[float, ...]] = (FIRST_BOUND, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Seconds. For requests to the backend, and for the delivery of messages: they share a histogram, `Counters.direct`."""
 
-FIRST_BOUND: Final = REQUEST_BOUNDS[0]
-
-CONNECTION_BOUNDS: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0)
+CONNECTION_BOUNDS: Final[tuple[float, ...]] = (1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0)
 """Seconds."""
 
-LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
+LAG_BOUNDS: Final[tuple[float, ...]] = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
 """Seconds."""
 
 EVENT_NAMES: Final[dict[type[Event], str]] = {Opened: "connect", Message: "message", Closed: "disconnect"}

@@ -11,7 +11,7 @@ from tests.support.clients import upgrade
 from tests.support.frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until
-from wsaas.events import Reason
+from wsaas.reason import Reason
 
 RESERVED = [1005, 1006, 1015]
 VIOLATIONS = {

@@ -39,7 +39,7 @@ from wsaas.delivery.event_bodies import disconnect_body
 from wsaas.delivery.message_answer import MAX_CONTEXT
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.verdicts import Actions, Rejected, Retry
-from wsaas.events import Closed, Message, Reason
+from wsaas.events import Closed, Message
 from wsaas.grammar import GROUP_NAME_FORM, MAX_GROUP_NAME
 from wsaas.http import body as bodies
 from wsaas.http import headers as heads
@@ -50,6 +50,7 @@ from wsaas.http.trace_context import TraceContext
 from wsaas.log import output as log
 from wsaas.membership import bus
 from wsaas.memory import limit as memory_limit
+from wsaas.reason import Reason
 from wsaas.run_queue import SLICE_S, TURN_S, RunQueue
 from wsaas.sessions import registry
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue

@@ -20,7 +20,7 @@ from referencing.jsonschema import DRAFT202012
 
 from wsaas.api import openapi
 
-DOCUMENT: dict[str, Any] = json.loads(Path(openapi.__file__).with_suffix(".json").read_bytes())
+DOCUMENT: dict[str, Any] = json.loads(Path(openapi.__file__).with_name("openapi.json").read_bytes())
 METHODS = ("get", "head", "put", "post", "delete")
 OF_ANSWERS = {"connection", "content-length", "content-type", "date"}
 """Headers that any answer may have, which OpenAPI does not describe."""

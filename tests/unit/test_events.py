@@ -1,7 +1,8 @@
 import pytest
 
 from tests.support.fakes import make_opened
-from wsaas.events import Closed, Disconnect, Message, Reason
+from wsaas.events import Closed, Disconnect, Message
+from wsaas.reason import Reason
 
 LOST = Disconnect("node/id", 1006, "", 5)
 

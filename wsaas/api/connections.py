@@ -11,7 +11,6 @@ from wsaas.api.message import check_memory, read_message, refuse_content_coding
 from wsaas.api.route import Response
 from wsaas.cluster.router import Peer, Router
 from wsaas.errors import RETRY_AFTER, HTTPError
-from wsaas.events import Reason
 from wsaas.http import media_type, trace_context
 from wsaas.http.request import Request, too_large
 from wsaas.http.serialize import OK, OutgoingResponse
@@ -19,6 +18,7 @@ from wsaas.http.trace_context import TRACEPARENT
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
+from wsaas.reason import Reason
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session

@@ -22,8 +22,9 @@ from wsaas.delivery.retries import NO_RETRIES, Retries
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Subject, Webhook
-from wsaas.events import Closed, Disconnect, Event, Message, Opened, Reason
+from wsaas.events import Closed, Disconnect, Event, Message, Opened
 from wsaas.log import about, logger
+from wsaas.reason import Reason
 
 
 class OutboxListener:

@@ -130,7 +130,7 @@ class SqliteJournal:
         self._is_closed = False
         self._next_inspection = 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
+        self._writer_thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self.remembered: Callable[[], Iterable[Remembered]] = tuple
 
     def open(self, unused: Iterable[Path] = (), *, skips_used: bool = True) -> list[Entry]:
@@ -147,7 +147,7 @@ class SqliteJournal:
         except JournalError:
             self._file.close()
             raise
-        self._thread.start()
+        self._writer_thread.start()
         # An entry is in both if an earlier process was killed while it adopted.
         return [entry for entry in entries if entry.id not in adopted] + [*adopted.values()]
 
@@ -162,7 +162,7 @@ class SqliteJournal:
 
         Returns whether the file is complete. If it is damaged, it is rewritten with `remembered`.
         """
-        if not self._thread.is_alive():
+        if not self._writer_thread.is_alive():
             return True
         self._is_closed = True
         if self._timer is not None:
@@ -170,8 +170,8 @@ class SqliteJournal:
         last = _Batch(self._pending, [*remembered])
         self._batches.put(last)
         self._batches.put(None)
-        self._thread.join(CLOSE_TIMEOUT_S)
-        if self._thread.is_alive():
+        self._writer_thread.join(CLOSE_TIMEOUT_S)
+        if self._writer_thread.is_alive():
             last.error = "the disk does not answer"
         if last.error:
             logger.error(

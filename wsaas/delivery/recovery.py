@@ -13,10 +13,11 @@ from wsaas.delivery.journal import Entry
 from wsaas.delivery.outbox import Outbox
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.webhook import Subject
-from wsaas.events import Closed, Disconnect, Reason
+from wsaas.events import Closed, Disconnect
 from wsaas.log import about, logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
+from wsaas.reason import Reason
 
 MAX_UNDER_WAY: Final = 16
 """Maximum number of concurrent DELETEs: they must not hold up the requests of connected clients."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsaas import errors
-from wsaas.events import Message, Reason
+from wsaas.events import Message
+from wsaas.reason import Reason
 from wsaas.websocket.frames import Close
 
 

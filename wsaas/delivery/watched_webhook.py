@@ -97,7 +97,7 @@ class WatchedExchange(EventExchange):
         try:
             super().answered(outcome)
         finally:
-            verdict = webhook.verdict
+            verdict: Verdict | None = webhook.verdict
             result = "ok" if verdict is None else result_of(outcome, verdict)
             self._recorder.judged(result, delivery.retry_due)
 

@@ -21,10 +21,11 @@ from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
 from wsaas.delivery.signature import Signer
 from wsaas.delivery.trace import Trace
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
-from wsaas.events import Closed, Event, Message, Opened, Reason
+from wsaas.events import Closed, Event, Message, Opened
 from wsaas.http.response import Response
 from wsaas.http.trace_context import TraceContext
 from wsaas.log.throttle import throttle
+from wsaas.reason import Reason
 from wsaas.settings import Settings
 
 _SERVER_ERROR: Final = 500

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - a wrapper takes over the private parts of what it wraps
 """A webhook that adds something to another one, for the events of one connection or of all."""
 
 from wsaas.delivery.pool import Outcome
@@ -14,8 +15,21 @@ class WebhookWrapper(Webhook):
 
     def __init__(self, inner: Webhook) -> None:
         """Send what `inner` would send. Its signer and its counters are shared."""
-        vars(self).update(vars(inner))
+        # Not `vars`, which a compiled class does not have, and not the constructor, which would make other parts.
+        self._names = inner._names
+        self._pool = inner._pool
+        self._starts = inner._starts
+        self._static_headers = inner._static_headers
+        self._target = inner._target
+        self._wall = inner._wall
+        self.breaker = inner.breaker
+        self.counters = inner.counters
+        self.direct = inner.direct
         self.inner = inner
+        self.signer = inner.signer
+        self.timeout = inner.timeout
+        self.waits = inner.waits
+        self.windows = inner.windows
 
     def traced(self, subject: Subject) -> Webhook:
         """Pass it on."""

@@ -18,8 +18,9 @@ from wsaas.counters import (
     RESULTS,
     Histogram,
 )
-from wsaas.events import Message, Reason
+from wsaas.events import Message
 from wsaas.metrics.metric import COUNTER, GAUGE, HISTOGRAM, Figures, Metric, Value
+from wsaas.reason import Reason
 
 
 def _each(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:

@@ -7,8 +7,8 @@ the client chose except for its path.
 from typing import Final
 
 from wsaas.errors import HTTPError
-from wsaas.events import Reason
 from wsaas.log import log_event
+from wsaas.reason import Reason
 from wsaas.sessions.connection_info import ConnectionInfo
 
 MAX_PATH: Final = 1000

@@ -2,7 +2,7 @@
 
 from wsaas.counters import NO_STATUS, Counters
 from wsaas.delivery.services import DeliveryServices
-from wsaas.events import Reason
+from wsaas.reason import Reason
 from wsaas.sessions.access_log import log_abandoned, log_closed
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.session_state import CLOSING, CONNECTING, OPEN, State

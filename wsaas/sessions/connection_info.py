@@ -4,7 +4,8 @@ from typing import Final
 
 from wsaas.clock import Clock
 from wsaas.delivery.webhook import Subject
-from wsaas.events import Disconnect, Reason
+from wsaas.events import Disconnect
+from wsaas.reason import Reason
 from wsaas.websocket.frames import Close
 from wsaas.websocket.handshake import Handshake
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from wsaas.events import Reason
 from wsaas.log import logger
 from wsaas.log.wording import counted
+from wsaas.reason import Reason
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session, finish_disowned
 from wsaas.sessions.session_state import CLOSED, CONNECTING

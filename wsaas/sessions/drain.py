@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from wsaas.clock import Clock
-from wsaas.events import Reason
 from wsaas.log import about, logger
 from wsaas.log.wording import counted
+from wsaas.reason import Reason
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import DISCONNECTED

@@ -6,12 +6,13 @@ from wsaas import errors
 from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.errors import RETRY_AFTER, HTTPError
-from wsaas.events import Opened, Reason
+from wsaas.events import Opened
 from wsaas.log import about
 from wsaas.log.redaction import hide_secrets
 from wsaas.log.throttle import throttle
+from wsaas.reason import Reason
 from wsaas.sessions.access_log import log_refused
-from wsaas.sessions.ports import ConnectionRecorder, NoConnection, PendingClient
+from wsaas.sessions.ports import ConnectionRecorder, FrameTransport, PendingClient
 from wsaas.sessions.session import Services, Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.sessions.watched_client import WatchedClient
@@ -20,7 +21,7 @@ from wsaas.websocket.handshake import Handshake, select_subprotocol
 SWITCHING_PROTOCOLS: Final = 101
 
 
-class OpeningHandshake(NoConnection, OutboxListener):
+class OpeningHandshake(OutboxListener):
     """Asks the backend whether a client may connect, and answers the handshake accordingly.
 
     Until the backend has decided, it stands in for the connection of the session and keeps frames for the client until
@@ -46,7 +47,18 @@ class OpeningHandshake(NoConnection, OutboxListener):
         session.outbox.listener = self
         self._services.journal.add(session, self._journaled)
 
-    # What the session calls (see `ports.RefusableConnection`).
+    # What the session calls (see `ports.RefusableConnection`). Nothing is read, so nothing is paused.
+
+    @property
+    def transport(self) -> FrameTransport:
+        """This object."""
+        return self
+
+    def expect_close(self) -> None:
+        """Do nothing: the client is refused instead."""
+
+    def close_gracefully(self) -> None:
+        """Do nothing: the client is refused instead."""
 
     def write(self, data: bytes, /) -> None:
         """Keep a frame for the client."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsaas.counters import Counters
-from wsaas.events import Reason
+from wsaas.reason import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
 from wsaas.sessions.session import Session

@@ -18,11 +18,12 @@ from wsaas.delivery.outbox_state import ABANDONED
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.verdicts import Actions
 from wsaas.errors import RETRY_AFTER
-from wsaas.events import Closed, Message, Reason
+from wsaas.events import Closed, Message
 from wsaas.log import about, logger
 from wsaas.log.throttle import throttle
 from wsaas.log.wording import counted
 from wsaas.memory.limit import NO_MEMORY_LIMIT, MemoryLimit
+from wsaas.reason import Reason
 from wsaas.sessions.bookkeeping import count_states, count_undelivered, note_closed, note_disconnect
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups

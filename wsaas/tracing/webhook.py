@@ -187,7 +187,7 @@ def _end_handshake(span: Span, opened: Opened, verdict: Verdict) -> None:
     status = _SWITCHING_PROTOCOLS
     if isinstance(verdict, Rejected):
         status = verdict.error.status
-    elif isinstance(verdict, Accepted) and verdict.subprotocol not in (None, *opened.subprotocols):
+    elif isinstance(verdict, Accepted) and verdict.subprotocol not in {None, *opened.subprotocols}:
         status = _BAD_GATEWAY
     span.set_attribute("http.response.status_code", status)
     if status >= _SERVER_ERROR:

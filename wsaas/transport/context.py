@@ -2,8 +2,6 @@
 
 import asyncio
 import math
-from dataclasses import dataclass, field
-from functools import cached_property
 
 from wsaas.clock import Clock
 from wsaas.counters import Counters
@@ -14,28 +12,41 @@ from wsaas.settings import Settings
 from wsaas.transport.timeouts import Timeouts
 
 
-@dataclass(frozen=True)
 class ServerContext:
     """Settings, time, time-outs and the limits of the node.
 
-    `run_queue`: the connections that have more work than their share of a turn of the loop.
+    `run_queue`: the connections that have more work than their share of a turn of the loop. `ping_interval`: seconds of
+    silence after which a client is pinged, and then seconds within which it has to answer. It is half of `WS_TIMEOUT`,
+    or infinity without a time-out.
     """
 
-    settings: Settings
-    clock: Clock
-    timeouts: Timeouts
-    run_queue: RunQueue
-    memory: MemoryLimit = NO_MEMORY_LIMIT
-    addresses: AddressLimit = NO_ADDRESS_LIMIT
-    counters: Counters = field(default_factory=Counters)
+    __slots__ = ("addresses", "clock", "counters", "memory", "ping_interval", "run_queue", "settings", "timeouts")
 
-    @cached_property
-    def ping_interval(self) -> float:
-        """Seconds of silence after which a client is pinged, and then seconds within which it has to answer.
+    def __init__(  # noqa: PLR0913, PLR0917 - it only keeps them
+        self,
+        settings: Settings,
+        clock: Clock,
+        timeouts: Timeouts,
+        run_queue: RunQueue,
+        memory: MemoryLimit = NO_MEMORY_LIMIT,
+        addresses: AddressLimit = NO_ADDRESS_LIMIT,
+        counters: Counters | None = None,
+    ) -> None:
+        """Keep the values."""
+        self.addresses = addresses
+        self.clock = clock
+        self.counters = counters or Counters()
+        self.memory = memory
+        self.ping_interval = settings.ws_timeout / 2 or math.inf
+        self.run_queue = run_queue
+        self.settings = settings
+        self.timeouts = timeouts
 
-        Half of `WS_TIMEOUT`, or infinity without a time-out.
-        """
-        return self.settings.ws_timeout / 2 or math.inf
+    def for_settings(self, settings: Settings) -> "ServerContext":
+        """Return the context of a listener with other settings."""
+        return ServerContext(
+            settings, self.clock, self.timeouts, self.run_queue, self.memory, self.addresses, self.counters
+        )
 
     def closing_deadline(self) -> float:
         """Return the deadline (monotonic seconds) of a connection that starts to close now."""

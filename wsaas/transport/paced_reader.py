@@ -4,7 +4,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Final
 
-from wsaas.events import Message, Reason
+from wsaas.events import Message
+from wsaas.reason import Reason
 from wsaas.run_queue import SLICE_S
 from wsaas.sessions.ports import ConnectionRecorder
 from wsaas.sessions.session import Session

@@ -73,7 +73,7 @@ class ServerListeners:
 
     async def start_private(self, path: str, api: Api) -> None:
         """Serve `api` to the other processes of the gateway, by a Unix socket at `path`. Raises `OSError`."""
-        context = replace(self._context, settings=private_settings(self._context.settings, path))
+        context = self._context.for_settings(private_settings(self._context.settings, path))
         pushes = ForwardedPushes(context.settings, self._registry)
         gate = PrivateGate(self._table, self._registry.addresses, context.settings.trusted_proxies)
         self._private = Listener(Address(path=path), mode=PRIVATE_MODE)

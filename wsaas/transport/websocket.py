@@ -5,8 +5,9 @@ import math
 from typing import Final
 
 from wsaas.clock import NO_TIMER
-from wsaas.events import Message, Reason
+from wsaas.events import Message
 from wsaas.memory.limit import NONE
+from wsaas.reason import Reason
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CLOSING, OPEN
 from wsaas.token_bucket import UNLIMITED, TokenBucket

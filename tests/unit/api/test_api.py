@@ -13,9 +13,10 @@ from wsaas import errors
 from wsaas.api.listing import LONGEST_PAGE, PAGE
 from wsaas.clock import rfc3339
 from wsaas.delivery.verdicts import DELIVERED, Accepted
-from wsaas.events import Closed, Reason
+from wsaas.events import Closed
 from wsaas.http.request import RequestParser
 from wsaas.http.serialize import serialize
+from wsaas.reason import Reason
 from wsaas.sessions.information import information
 from wsaas.sessions.session_state import State
 from wsaas.websocket import frames

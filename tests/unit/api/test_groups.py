@@ -6,9 +6,9 @@ from tests.support.api_rig import Rig
 from tests.support.fakes import FakePendingClient, read_all, start_session
 from wsaas import errors
 from wsaas.delivery.verdicts import Accepted
-from wsaas.events import Reason
 from wsaas.grammar import GROUP_NAME_FORM
 from wsaas.http.request import RejectedRequest, RequestParser
+from wsaas.reason import Reason
 from wsaas.sessions.information import information
 from wsaas.sessions.session_state import State
 from wsaas.websocket import frames

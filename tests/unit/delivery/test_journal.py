@@ -1280,7 +1280,7 @@ def test_close_waits_for_the_disk_only_for_a_limited_time(opened, monkeypatch, c
     assert not opened.journal.close()
     assert "the disk does not answer; 1 change is not written" in caplog.text
     spy.gate.set()
-    opened.journal._thread.join(PATIENCE)
+    opened.journal._writer_thread.join(PATIENCE)
 
 
 def test_after_close_nothing_is_scheduled_on_the_loop(opened):

@@ -29,9 +29,10 @@ from wsaas.delivery.pool import Failure
 from wsaas.delivery.retries import FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Retry, Undeliverable
 from wsaas.delivery.webhook import Subject, Webhook
-from wsaas.events import Closed, Disconnect, Message, Opened, Reason
+from wsaas.events import Closed, Disconnect, Message, Opened
 from wsaas.http.response import Response
 from wsaas.log.wording import counted
+from wsaas.reason import Reason
 
 INBOX = 10_000
 REPLY = Actions(reply=Message(text=True, data=b"echo"))

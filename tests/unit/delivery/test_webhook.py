@@ -22,10 +22,11 @@ from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Message, Opened
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
 from wsaas.http.trace_context import TraceContext
+from wsaas.reason import Reason
 from wsaas.settings import load
 from wsaas.websocket.handshake import Handshake
 

@@ -16,7 +16,8 @@ from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.inbox import MESSAGE_OVERHEAD
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Message, Opened
+from wsaas.reason import Reason
 from wsaas.sessions.session_state import State
 from wsaas.transport.pending_client import MAX_EARLY_DATA, PendingClientProtocol
 from wsaas.websocket import frames

@@ -3,7 +3,8 @@
 from tests.support.frames import frame
 from tests.support.websocket_rig import WebSocketRig
 from wsaas.delivery.verdicts import Undeliverable
-from wsaas.events import Message, Reason
+from wsaas.events import Message
+from wsaas.reason import Reason
 
 TEXT, CLOSE = 1, 8
 

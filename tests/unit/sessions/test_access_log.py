@@ -17,8 +17,9 @@ from tests.support.fakes import (
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.errors import BadRequest, Unauthorized
-from wsaas.events import Message, Reason
+from wsaas.events import Message
 from wsaas.http.trace_context import TraceContext
+from wsaas.reason import Reason
 from wsaas.sessions.access_log import MAX_PATH, log_refused_at_once
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.opening_handshake import OpeningHandshake

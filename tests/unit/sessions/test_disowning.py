@@ -12,7 +12,8 @@ from tests.support.fakes import (
     start_session,
 )
 from wsaas.delivery.verdicts import DELIVERED, Accepted
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Message, Opened
+from wsaas.reason import Reason
 from wsaas.sessions.disowning import close_all_clients
 from wsaas.sessions.registry import Registry
 from wsaas.websocket import frames

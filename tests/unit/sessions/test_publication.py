@@ -16,7 +16,7 @@ from tests.support.fakes import (
 )
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
-from wsaas.events import Reason
+from wsaas.reason import Reason
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue
 from wsaas.sessions.publication import MAX_NAMED, Closing, NamedClients, Publication, Recipients, SharedMessage

@@ -20,7 +20,7 @@ from tests.support.strategies import examples
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
 from wsaas.errors import BadRequest, TooLarge, Unavailable
-from wsaas.events import Reason
+from wsaas.reason import Reason
 from wsaas.sessions.publication import MAX_NAMED
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.send_batch import SendBatch

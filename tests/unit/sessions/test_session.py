@@ -24,7 +24,8 @@ from wsaas.clock import rfc3339
 from wsaas.delivery.circuit_breaker import OPEN
 from wsaas.delivery.journal import Entry, NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
-from wsaas.events import Closed, Message, Opened, Reason
+from wsaas.events import Closed, Message, Opened
+from wsaas.reason import Reason
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.information import information
 from wsaas.sessions.opening_handshake import OpeningHandshake

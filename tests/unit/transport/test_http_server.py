@@ -10,9 +10,9 @@ from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from wsaas import errors
 from wsaas.delivery.verdicts import Accepted, Rejected
-from wsaas.events import Reason
 from wsaas.http.request import CHUNKS, CONTINUE, RequestParser
 from wsaas.memory.limit import THROTTLING, MemoryLimit
+from wsaas.reason import Reason
 from wsaas.run_queue import SLICE_S
 from wsaas.sessions.session_state import State
 from wsaas.transport import http_server as server

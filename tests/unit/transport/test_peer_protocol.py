@@ -1,6 +1,5 @@
 """The shortcut for forwarded pushes has the effects and the responses of the plain protocol."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -29,7 +28,7 @@ class Rig(HttpRig):
         self.clients = [FakePendingClient() for _ in range(2)]
         self.sessions = [start_session(self.registry, client) for client in self.clients]
         settings = private_settings(self.context.settings, "/run/peer.sock")
-        context = replace(self.context, settings=settings)
+        context = self.context.for_settings(settings)
         self.site = Site(context, Api(settings, self.registry, self.fan_out), None, self.site.gate)
         pushes = ForwardedPushes(settings, self.registry)
         self.protocol = PeerProtocol(self.site, pushes) if shortcut else HttpProtocol(self.site)

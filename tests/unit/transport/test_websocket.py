@@ -8,8 +8,9 @@ from tests.support.frames import frame
 from tests.support.websocket_rig import SWITCHING_PROTOCOLS, WebSocketRig
 from wsaas import errors
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Undeliverable
-from wsaas.events import Message, Opened, Reason
+from wsaas.events import Message, Opened
 from wsaas.memory.limit import NONE, THROTTLING, MemoryLimit
+from wsaas.reason import Reason
 from wsaas.sessions.publication import Publication, Recipients, SharedMessage
 from wsaas.sessions.session_state import State
 from wsaas.transport.departed import FlushingProtocol
@@ -883,7 +884,7 @@ def tight():
     rig = WebSocketRig().enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
-    rig.context.__dict__["memory"] = memory
+    rig.context.memory = memory
     rig.memory = memory
     return rig
 
@@ -974,7 +975,7 @@ def test_a_throttled_client_with_a_rate_limit_that_was_sent_a_close_is_not_read_
     rig = WebSocketRig(max_message_rate="2").enter()
     memory = MemoryLimit(math.inf, lambda: 0)
     memory.pressure, memory.allowance = THROTTLING, 1000
-    rig.context.__dict__["memory"] = memory
+    rig.context.memory = memory
     rig.receive(text(b"x" * 3000)[:2000])
     rig.pass_time(1.0)
     rig.session.close(Reason.BACKEND_CLOSED)
@@ -1009,7 +1010,7 @@ def test_the_memory_limit_is_told_of_long_messages(tight):
         def note(self, size):
             noted.append(size)
 
-    tight.context.__dict__["memory"] = Noting(math.inf, lambda: 0)
+    tight.context.memory = Noting(math.inf, lambda: 0)
     message = text(b"x" * 100_000)
     tight.receive(message[:40_000])
     tight.receive(message[40_000:70_000])

@@ -14,13 +14,13 @@ from wsaas.api.query import read_query
 from wsaas.api.route import Response
 from wsaas.cluster.router import Router
 from wsaas.delivery.circuit_breaker import State
-from wsaas.events import Reason
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
 from wsaas.log.redaction import hide_secrets
 from wsaas.metrics.named_row import NamedRow
 from wsaas.metrics.own import OwnMetrics
 from wsaas.metrics.row import ROW_LENGTH, merge_rows
+from wsaas.reason import Reason
 from wsaas.sessions.registry import Registry
 from wsaas.settings import Settings, control_address, listen_address
 
