@@ -6,6 +6,7 @@ from typing import Final
 
 from wsaas import __version__
 from wsaas.access import is_loopback_host, is_unspecified_host
+from wsaas.build_kind import BUILD
 from wsaas.delivery.journal_file import JournalError
 from wsaas.errors import SettingError
 from wsaas.log import logger
@@ -22,6 +23,7 @@ def log_start(settings: Settings, addresses: Sequence[Address]) -> None:
     fields = {
         "event": "started",
         "version": __version__,
+        "build": BUILD,
         "listen": _spelled(clients),
         "control_listen": _spelled(rest),
         "tls": bool(settings.tls_cert),
@@ -31,7 +33,7 @@ def log_start(settings: Settings, addresses: Sequence[Address]) -> None:
         "cluster": ",".join(map(str, settings.cluster)) or "none",
         "workers": settings.workers,
     }
-    logger.info(f"wsaas %(version)s {', '.join(places).replace('%', '%%')}; {_START}", fields)
+    logger.info(f"wsaas %(version)s (%(build)s) {', '.join(places).replace('%', '%%')}; {_START}", fields)
 
 
 _START: Final = (

@@ -19,6 +19,7 @@ from tests.support.command import ThreadedBackend, connect_client, read_to_end, 
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 from wsaas import __version__
+from wsaas.build_kind import BUILD
 from wsaas.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("_restored_process")
@@ -81,7 +82,7 @@ def test_api_uri_is_required_as_a_command() -> None:
 
 def test_version() -> None:
     done = run_wsaas("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"wsaas {__version__}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wsaas {__version__} ({BUILD})\n", "")
 
 
 def test_the_module_run_as_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +90,7 @@ def test_the_module_run_as_a_program(monkeypatch: pytest.MonkeyPatch, capsys: py
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(wsaas.__main__.__file__, run_name="__main__")
     assert caught.value.code == 0
-    assert capsys.readouterr().out == f"wsaas {__version__}\n"
+    assert capsys.readouterr().out == f"wsaas {__version__} ({BUILD})\n"
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

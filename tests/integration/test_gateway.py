@@ -17,6 +17,7 @@ from tests.support.ports import free_port
 from tests.support.stage import Node, Stage, load_settings
 from tests.support.waiting import wait_until
 from wsaas import __version__, gateway
+from wsaas.build_kind import BUILD
 from wsaas.cli.signals import install_signal_handlers
 from wsaas.setting_types import Address
 from wsaas.transport import server_listeners
@@ -50,7 +51,7 @@ async def test_one_line_is_logged_once_everything_listens(stage: Stage) -> None:
     )
     (line,) = stage.messages(logging.INFO)
     assert line == (
-        f"wsaas {__version__} listening on 127.0.0.1:{node.gateway.addresses[0].port} for clients, "
+        f"wsaas {__version__} ({BUILD}) listening on 127.0.0.1:{node.gateway.addresses[0].port} for clients, "
         f"listening on 127.0.0.1:{control} for REST requests; "
         f"API_URI=http://{stage.backend.authority}/hook WS_HOSTNAME=a.test:{control} JOURNAL=none CLUSTER=none "
         "WORKERS=1"

@@ -40,7 +40,7 @@ def used(text: str) -> set[str]:
 def described_rows() -> list[str]:
     """Return the rows of the table in the docs that the code asks for."""
     rows = [
-        f"| `wsaas_build_info` | gauge | `version`, `python` | {BUILD_HELP} |",
+        f"| `wsaas_build_info` | gauge | `version`, `build`, `python` | {BUILD_HELP} |",
         f"| `wsaas_workers` | gauge | `state`: `answered`, `missing` | {WORKERS_HELP} |",
     ]
     for metric in METRICS:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.fakes import make_settings
 from wsaas import __version__
+from wsaas.build_kind import BUILD
 from wsaas.setting_types import Address
 from wsaas.start_report import log_start, start_warnings
 from wsaas.transport.listener import is_this_machine
@@ -28,12 +29,13 @@ def test_the_start_line_of_one_listener(start_line):
     settings = make_settings(api_uri="backend:8000/hook", ws_hostname="https://ws.example.com/hub")
     line, fields = start_line(settings, [Address("", 8080)])
     assert line == (
-        f"wsaas {__version__} listening on *:8080 for clients and REST requests; "
+        f"wsaas {__version__} ({BUILD}) listening on *:8080 for clients and REST requests; "
         "API_URI=http://backend:8000/hook WS_HOSTNAME=https://ws.example.com/hub JOURNAL=none CLUSTER=none WORKERS=1"
     )
     assert fields == {
         "event": "started",
         "version": __version__,
+        "build": BUILD,
         "listen": "*:8080",
         "control_listen": "*:8080",
         "tls": False,
@@ -49,7 +51,7 @@ def test_the_start_line_of_two_listeners(start_line):
     settings = make_settings(api_uri="https://[::1]/{id}", tls_cert="/cert", tls_key="/key", journal="/var/100%")
     line, fields = start_line(settings, [Address("fe80::1%eth0", 443), Address(path="/run/rest.sock")])
     assert line == (
-        f"wsaas {__version__} listening on [fe80::1%eth0]:443 with TLS for clients, "
+        f"wsaas {__version__} ({BUILD}) listening on [fe80::1%eth0]:443 with TLS for clients, "
         "listening on unix:/run/rest.sock with TLS for REST requests; "
         "API_URI=https://[::1]/{id} WS_HOSTNAME=localhost:8080 JOURNAL=/var/100% CLUSTER=none WORKERS=1"
     )

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple, NoReturn
 
 from wsaas import __version__, settings
+from wsaas.build_kind import BUILD
 from wsaas.cli.command_options import (
     CheckOptions,
     DevOptions,
@@ -85,7 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
         allow_abbrev=False,
     )
     parser.add_argument("command", nargs="?", default="serve", help=_HELP)
-    parser.add_argument("--version", action="version", version=f"wsaas {__version__}")
+    parser.add_argument("--version", action="version", version=f"wsaas {__version__} ({BUILD})")
     nodes = "demo: run N nodes (2 to 9) as a cluster; needs pip install 'wsaas[demo]'"
     parser.add_argument("--nodes", type=_node_count, metavar="N", help=nodes)
     settings.add_flags(parser)

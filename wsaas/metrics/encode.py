@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
 from wsaas import __version__
+from wsaas.build_kind import BUILD
 from wsaas.metrics.metric import COUNTER, HISTOGRAM, Metric, Row
 from wsaas.metrics.table import METRICS
 
@@ -24,7 +25,7 @@ WORKERS_HELP: Final = (
     "Workers of this node, by whether they have answered for this scrape. If one is missing for long, look at the log "
     "of the supervisor. The totals go on with what a missing worker has stored; its gauges are left out."
 )
-BUILD_HELP: Final = "The version of the gateway, and of Python."
+BUILD_HELP: Final = "The version of the gateway, whether it is `compiled` or `pure Python`, and the version of Python."
 
 
 def encode(row: Row, workers: tuple[int, int], accept: str) -> tuple[bytes, str]:
@@ -45,7 +46,7 @@ class _Collection:
         self._workers = workers
 
     def collect(self) -> Iterator[Family]:
-        build = {"version": __version__, "python": platform.python_version()}
+        build = {"version": __version__, "build": BUILD, "python": platform.python_version()}
         yield InfoMetricFamily("wsaas_build", BUILD_HELP, build)
         workers = GaugeMetricFamily("wsaas_workers", WORKERS_HELP, labels=["state"])
         for state, number in zip(("answered", "missing"), self._workers, strict=True):
