@@ -1,4 +1,4 @@
-"""Skips `autobahn-fast` if Python 2.7 is missing, which tox.ini cannot express."""
+"""Skips `autobahn-fast`, also that of the compiled wheel, if Python 2.7 is missing, which tox.ini cannot express."""
 
 import runpy
 from pathlib import Path
@@ -12,8 +12,8 @@ PYTHON2 = Path(__file__).parent / "tests" / "conformance" / "autobahn" / "python
 
 @impl
 def tox_before_run_commands(tox_env: ToxEnv) -> None:
-    """Skip `autobahn-fast` without Python 2.7. `autobahn` fails instead, and says how to get it."""
-    if tox_env.name == "autobahn-fast":
+    """Skip these without Python 2.7. `autobahn` fails instead, and says how to get it."""
+    if tox_env.name in {"autobahn-fast", "compiled-autobahn-fast"}:
         python2 = runpy.run_path(str(PYTHON2))
         if python2["find"]() is None:
             raise Skip(python2["HOW_TO_GET_IT"])

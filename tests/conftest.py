@@ -8,12 +8,15 @@ from inspect import iscoroutinefunction, signature
 import pytest
 from hypothesis import settings
 
+from tests.support.expected_build import check_build
 from tests.support.stage import Stage
 from tests.support.watched import ALL, WatchingConsole
 from wsaas import gateway
 from wsaas.delivery import retries
 from wsaas.log.throttle import throttle
 from wsaas.watching import watcher
+
+check_build()
 
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("search", print_blob=True)

@@ -22,11 +22,11 @@ def env_list() -> list[str]:
     config = ConfigParser()
     config.read_string(TOX)
     expanded = re.sub(
-        r"(\w+)\{([\d,]+)\}",
+        r"([\w-]+)\{([\d,]+)\}",
         lambda match: ", ".join(match[1] + each for each in match[2].split(",")),
         config["tox"]["env_list"],
     )
-    return re.split(r",\s*", expanded)
+    return re.split(r",\s*", expanded.strip())
 
 
 def environment(version: str) -> str:

@@ -44,7 +44,7 @@ def make_handshake(subprotocols=(), authorization=None):
 def make_opened(at=0.0, **values):
     """Return the event of a client that asks to connect."""
     usual: dict[str, Any] = {
-        "id": "id",
+        "connection_id": "id",
         "ws_uri": "node/id",
         "timeout_ms": 30_000,
         "remote_address": "192.0.2.7",

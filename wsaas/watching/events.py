@@ -1,6 +1,5 @@
 """What happens on a watched connection, as events. They become JSON only when somebody reads them."""
 
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import orjson
@@ -75,11 +74,16 @@ class ConnectBody:
     def show(self) -> Any:
         """Return it with its credentials masked."""
         opened = self._opened
-        masked = replace(
-            opened,
-            headers={name: mask_header(name, value) for name, value in opened.headers.items()},
-            query=mask_query(opened.query),
-            subprotocols=[mask_subprotocol(each) for each in opened.subprotocols],
+        masked = Opened(
+            opened.at,
+            opened.id,
+            opened.ws_uri,
+            opened.timeout_ms,
+            opened.remote_address,
+            opened.path,
+            mask_query(opened.query),
+            {name: mask_header(name, value) for name, value in opened.headers.items()},
+            [mask_subprotocol(each) for each in opened.subprotocols],
         )
         return Body(connect_body(masked)).show()
 

@@ -15,6 +15,7 @@ from tests.conformance.autobahn import python2
 from tests.conformance.autobahn.backend import WAYS, Backend
 from tests.conformance.autobahn.client import Client
 from tests.conformance.autobahn.verdict import judge, section, table
+from tests.support.expected_build import check_build
 from tests.support.ports import free_port
 from tests.support.program import gateway_program
 
@@ -89,6 +90,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where environment and reports are kept")
     parser.add_argument("cases", nargs="*", default=["*"], metavar="CASE")
     options = parser.parse_args(arguments)
+    check_build()
     python = python2.find()
     if python is None:
         print(python2.HOW_TO_GET_IT, file=sys.stderr)

@@ -386,7 +386,7 @@ def test_a_delete_is_retried_ten_times_as_long_as_a_put_and_a_post_not_at_all():
 
 def test_the_body_of_a_post_describes_the_client():
     shaken = Handshake(b"key", "/chat", "a=b", {"host": "x", "x-a": "é"}, ["v1", "v2"], b"secret")
-    opened = opened_by(shaken, id=ID, ws_uri=WS_URI, remote_address="10.0.0.1")
+    opened = opened_by(shaken, connection_id=ID, ws_uri=WS_URI, remote_address="10.0.0.1")
     assert json.loads(connect_body(opened)) == {
         "ws_uri": WS_URI,
         "id": ID,

@@ -117,7 +117,7 @@ def test_whatever_a_client_says_the_backend_gets_one_request_with_the_headers_it
         return
     hook = Webhook(load({"api_uri": "backend:8000/hook"}, {}), FakePool(), FakeBreaker(), lambda: AT)
     subject = Subject(ID, "node:1", shaken.authorization)
-    asked = opened_by(shaken, at=AT, id=ID, ws_uri=WS_URI, timeout_ms=1000, remote_address="192.0.2.1")
+    asked = opened_by(shaken, at=AT, connection_id=ID, ws_uri=WS_URI, timeout_ms=1000, remote_address="192.0.2.1")
     opened = connect_body(asked)
     closed = json.dumps({"ws_uri": WS_URI, "reason": reason}).encode()
     stream = b"".join(
