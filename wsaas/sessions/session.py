@@ -248,9 +248,11 @@ class Session(OutboxListener):
         self.outbox.listener = NO_LISTENER
         self._services.listener.session_finished(self)
 
-    disconnect_delivered = finish
-
     # What the outbox calls (see `event_delivery.OutboxListener`), and the journal.
+
+    def disconnect_delivered(self) -> None:
+        """Finish."""
+        self.finish()
 
     def requested(self, actions: Actions) -> None:
         """Do what the backend asks for."""
