@@ -24,6 +24,9 @@ LEVELS: Final[Mapping[str, int]] = {
 }
 _LEVEL_NAMES: Final = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
+_quote: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once, as `json.dumps` would make an encoder for each call."""
+
 EVENT: Final = "event"
 """The field that names a kind of line for programs. The message does so for people, so the text format omits it."""
 
@@ -44,7 +47,11 @@ class TextFormatter(logging.Formatter):
         message = record.getMessage()
         fields = record.args
         if isinstance(fields, Mapping) and "%(" not in record.msg:
-            message += "".join(f" {name}={_spelled(value)}" for name, value in fields.items() if name != EVENT)
+            parts = [message]
+            for name, value in fields.items():
+                if name != EVENT:
+                    parts.append(f"{name}={value if isinstance(value, int) else _spelled(str(value))}")
+            message = " ".join(parts)
         if not message.isprintable():
             message = message.encode("unicode_escape").decode("ascii")
         line = f"{rfc3339(record.created)} {_LEVEL_NAMES.get(record.levelno, record.levelname)} {self._prefix}{message}"
@@ -87,11 +94,6 @@ def _encodable(value: object) -> object:
     return value if isinstance(value, (int, float)) else str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _spelled(value: object) -> str:
-    """Return `value` as a word, in quotes if it is none. Other white space than a blank is escaped later."""
-    if isinstance(value, int):
-        return str(value)
-    text = str(value)
-    if not text or " " in text or '"' in text or "=" in text:
-        return json.dumps(text, ensure_ascii=False)
-    return text
+def _spelled(text: str) -> str:
+    """Return `text` as a word, in quotes if it is none. Other white space than a blank is escaped later."""
+    return _quote(text) if not text or " " in text or '"' in text or "=" in text else text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.log import about, log_event
+from wsaas.log import EventRecord, about, log_event
 from wsaas.log.formats import JsonFormatter, TextFormatter
 
 AT = 1769860800.125
@@ -85,3 +85,15 @@ def test_an_event_is_logged_at_info_and_only_there(caplog):
     log_event("connection closed", {"code": 1001})
     (entry,) = caplog.records
     assert (entry.levelname, entry.getMessage(), entry.args) == ("INFO", "connection closed", {"code": 1000})
+
+
+def test_the_record_of_an_event_is_that_of_the_standard_library():
+    fields = {"event": "closed", "reason": "client closed", "code": 1000}
+    made, plain = EventRecord("connection closed", fields), logging.LogRecord("wsaas", 20, "", 0, "", (), None)
+    plain.msg, plain.args = "connection closed", fields
+    assert vars(made).keys() == vars(plain).keys()
+    assert 0 <= plain.created - made.created < 60
+    assert made.msecs == pytest.approx(made.created % 1 * 1000, abs=1)
+    made.created = plain.created
+    for formatter in (TextFormatter(), JsonFormatter("worker 1")):
+        assert formatter.format(made) == formatter.format(plain)
