@@ -105,6 +105,8 @@ class ResponseParser:
 
         This is a shortcut (`python -m benchmarks micro`); the rest of `feed` would return an equal response.
         """
+        if data.endswith(END) and len(data) <= COMMON_SIZE and (usual := _common_response(data)) is not None:
+            return usual
         found = data.find(END, 0, COMMON_SIZE)
         if found < 0:
             return None
@@ -210,6 +212,22 @@ def _read_strictly(head: bytes) -> tuple[int, Head]:
 
 
 _common_head = lru_cache(COMMON_HEADS)(_read_head)
+
+
+@lru_cache(COMMON_HEADS)
+def _common_response(data: bytes) -> Response | None:
+    """Return the response if `data` is exactly one without a body, otherwise None. It is never changed."""
+    if data.find(END) != len(data) - len(END):
+        return None
+    try:
+        status, head = _read_head(data)
+    except Malformed:
+        return None
+    if status < _FIRST_FINAL or not (head.size == 0 or status in _BODILESS):
+        return None
+    response = Response(status, head.headers, head.has_actions)
+    response.keep_alive = head.keep_alive
+    return response
 
 
 def _not_a_line() -> Malformed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from wsaas.events import Message
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Received
 
@@ -16,6 +17,13 @@ class WatchedDecoder(FrameDecoder):
         super().__init__(0)
         self._report = report
         self.decoder = decoder
+
+    def decode_message(self, data: bytes) -> Message | None:
+        """Return the message if `data` is exactly one usual one, and report it."""
+        message = self.decoder.decode_message(data)
+        if message is not None:
+            self._report(message)
+        return message
 
     def receive(self, data: bytes) -> None:
         """Buffer bytes for `next`."""

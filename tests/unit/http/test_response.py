@@ -54,6 +54,29 @@ def test_garbage_is_a_bad_response_or_waits(data, places):
     assert response is None or response.status >= 200
 
 
+@examples(300)
+@given(st.one_of(responses_or_not, responses().map(lambda made: made[0])), st.integers(0, 8))
+def test_a_response_is_the_same_whether_it_arrives_at_once_or_not(data, place):
+    def read(*pieces):
+        reader = ResponseParser(1000)
+        try:
+            found = [reader.feed(piece) for piece in pieces][-1]
+        except BadResponse:
+            return None
+        return None if found is None else [getattr(found, name) for name in (*found.__slots__,)]
+
+    cut_off = read(data[:place], data[place:]) if place < len(data) else None
+    for _ in range(2):
+        # The second time it may be known.
+        assert cut_off is None or read(data) == cut_off
+
+
+def test_equal_responses_without_a_body_are_read_once():
+    for data in (ok(b"Content-Length: 0"), ok(start=b"HTTP/1.1 204 No Content")):
+        assert respond(data) is respond(data)
+        assert respond(data[:5], data[5:]) is not respond(data)
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_response_that_has_no_body_ends_with_its_head(status):
     response = respond(ok(start=b"HTTP/1.1 %d X" % status))

@@ -140,6 +140,67 @@ def test_fast_decoding_returns_what_wsproto_returns(data, places, limit):
     assert receive_all(FrameDecoder(limit, fast=False), cut(data, places)) == expected[0]
 
 
+def shortcut_agrees(data: bytes, limit: int) -> bool:
+    """Return whether the shortcut takes `data`; if so, check that the decoder returns the same, and nothing else."""
+    stream = FrameDecoder(limit)
+    message = stream.decode_message(data)
+    assert not stream.pending
+    if message is None:
+        return False
+    assert receive(data, limit) == receive(data, limit, fast=False) == [message]
+    assert receive_all(stream, [data]) == [message]
+    return True
+
+
+@examples(400)
+@given(frame_streams, SEVERAL_LIMITS)
+def test_the_shortcut_for_a_message_returns_what_the_decoder_returns(data, limit):
+    shortcut_agrees(data, limit)
+
+
+@pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 127, 133, 300, 65535])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_the_shortcut_takes_messages_of_less_than_64_kib(opcode, size):
+    assert shortcut_agrees(frame(opcode, b"x" * size), 65535)
+    assert not shortcut_agrees(frame(opcode, b"x" * size) + b"\x81", 65535)
+    assert not shortcut_agrees(frame(opcode, b"x" * size)[:-1], 65535)
+    assert not size or not shortcut_agrees(frame(opcode, b"x" * size), size - 1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        frame(TEXT, b"x" * 65536),
+        frame(TEXT, b"\xff"),
+        frame(PING, b"x"),
+        frame(CLOSE, b""),
+        b"\x01" + frame(TEXT, b"a")[1:],
+        b"\xc1" + frame(TEXT, b"a")[1:],
+        b"\x81\x04abcd",
+        # Sizes that are written longer than necessary, or would be if two bytes were the payload.
+        b"\x81\xfe\x00\x7d" + bytes(4 + 125),
+        b"\x81\xfe" + bytes(4 + 126),
+        b"\x81\xff" + bytes(4 + 127),
+        b"\x81\xff" + (126).to_bytes(8, "big") + bytes(4 + 126),
+    ],
+)
+def test_the_shortcut_leaves_all_else_to_the_decoder(data):
+    assert not shortcut_agrees(data, 1 << 20)
+
+
+def test_the_shortcut_takes_text_in_utf8():
+    assert shortcut_agrees(frame(TEXT, "é🙂".encode()), 100)
+
+
+@pytest.mark.parametrize("before", [frame(TEXT, b"abc")[:3], b"\x01\x81\0\0\0\0a", frame(CLOSE, b"")])
+def test_the_shortcut_takes_nothing_behind_something_unfinished(before):
+    stream = FrameDecoder(UNLIMITED)
+    stream.receive(before)
+    stream.next()
+    assert stream.decode_message(frame(TEXT, b"x")) is None
+
+
 @examples(300)
 @given(frame_streams, SEVERAL_LIMITS)
 def test_a_limit_only_ever_takes_away_what_comes_from_the_first_message_over_it(data, limit):
