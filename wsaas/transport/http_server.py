@@ -69,6 +69,12 @@ class HttpProtocol(HttpConnection):
         if self._waiting is not None:
             self._hand_over(self._waiting).data_received(data)
             return
+        if self._is_first and (handshake := self._parser.parse_handshake(data)) is not None:
+            # The shortcut for a handshake (`python -m benchmarks micro`, case `connect and disconnect`).
+            refusal: list[bytes] = []
+            if not self._accept_handshake(handshake, refusal):
+                self._end(b"".join(refusal))
+            return
         push = self._parser.parse_push(data)
         if push is not None:
             # The shortcut for a push that arrives alone (`python -m benchmarks micro`, case `push`).
@@ -84,11 +90,6 @@ class HttpProtocol(HttpConnection):
             else:
                 self._transport.write(serialize(response, self._site.context.clock.wall(), push))
                 self._deadline = AT_NEXT_CHECK
-        elif self._is_first and (handshake := self._parser.parse_handshake(data)) is not None:
-            # The shortcut for a handshake (`python -m benchmarks micro`, case `connect and disconnect`).
-            refusal: list[bytes] = []
-            if not self._accept_handshake(handshake, refusal):
-                self._end(b"".join(refusal))
         else:
             self._parser.receive(data)
             if not self._is_queued:
