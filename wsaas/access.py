@@ -151,6 +151,8 @@ class HostCheck:
 
         A request without `Host`, as HTTP/1.0 permits, is not allowed.
         """
+        if host in self.known:
+            return True
         if host is None or not (self._any or self._is_allowed(host.decode("latin-1").lower())):
             return False
         if len(self.known) >= MAX_KNOWN_HOSTS:
