@@ -1,0 +1,171 @@
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tests.support.backend_requests import ID, WS_URI
+from wsaas.backend import InvalidAnswer
+from wsaas.backend.calls import Calls
+
+OTHER = "q3ZKx0aTkPq1uV9Yb0Wc3XhTz7LmNg"
+CALLS = Calls("localhost:8080", None, by_id=False)
+
+
+def url(client=WS_URI, base="localhost:8080", token="", nodes=(), **options):
+    """Return where a push is sent."""
+    return Calls(base, token, nodes, **{"by_id": False, **options}).push(client, "hi").url
+
+
+def test_text_and_bytes_become_text_and_binary_messages():
+    text, binary = CALLS.push(WS_URI, "Grüße"), CALLS.push(WS_URI, b"\xff")
+    assert (text.method, text.url, text.content) == ("PUT", f"http://{WS_URI}", "Grüße".encode())
+    assert text.headers == {"Content-Type": "text/plain; charset=utf-8"}
+    assert (binary.headers, binary.content) == ({"Content-Type": "application/octet-stream"}, b"\xff")
+
+
+def test_text_that_cannot_be_encoded_is_refused():
+    for call in (lambda: CALLS.push(WS_URI, "\ud800"), lambda: CALLS.send([([WS_URI], "\ud800")])):
+        with pytest.raises(InvalidAnswer, match="cannot be encoded in UTF-8"):
+            call()
+
+
+def test_a_push_can_belong_to_a_trace():
+    assert CALLS.push(WS_URI, "hi", "00-a-b-01").headers["traceparent"] == "00-a-b-01"
+
+
+@pytest.mark.parametrize(
+    ("base", "client", "expected"),
+    [
+        ("localhost:8080", ID, f"http://localhost:8080/{ID}"),
+        ("localhost:8080/", WS_URI, f"http://localhost:8080/{ID}"),
+        ("http://localhost:8080", f"localhost:8081/{ID}", f"http://localhost:8081/{ID}"),
+        ("https://ws.example.com/hub", f"https://ws.example.com/hub/{ID}", f"https://ws.example.com/hub/{ID}"),
+        ("https://ws.example.com/hub/", f"ws.example.com/hub/{ID}", f"https://ws.example.com/hub/{ID}"),
+        ("https://ws.example.com/hub", ID, f"https://ws.example.com/hub/{ID}"),
+        ("[::1]:8080", f"[::1]:8080/{ID}", f"http://[::1]:8080/{ID}"),
+        (None, WS_URI, f"http://{WS_URI}"),
+        (None, f"https://any.example/{ID}", f"https://any.example/{ID}"),
+    ],
+)
+def test_a_ws_uri_is_used_with_and_without_a_scheme(base, client, expected):
+    assert url(client, base) == expected
+
+
+def test_a_ws_uri_may_lead_to_another_node_that_is_known():
+    assert url(f"b.example/{ID}", "a.example", nodes=["https://b.example", "c.example"]) == f"https://b.example/{ID}"
+    assert url(f"c.example:81/{ID}", None, "secret", nodes=["c.example"]) == f"http://c.example:81/{ID}"
+
+
+@pytest.mark.parametrize(
+    "client", [f"evil.example/{ID}", f"https://localhost:8080/{ID}", f"localhost.evil.example:8080/{ID}"]
+)
+def test_a_ws_uri_that_leads_to_another_server_is_refused(client):
+    with pytest.raises(ValueError, match="leads neither to the base_url nor to one of the nodes"):
+        url(client)
+
+
+@pytest.mark.parametrize(
+    "client",
+    ["", "localhost:8080", f"user@localhost:8080/{ID}", f"{WS_URI}?x", f"{WS_URI}/", f"ftp://localhost/{ID}",
+     f"localhost:8080\\/{ID}", f"localhost:8080/a b/{ID}", f"localhost:8080x/{ID}", f"localhost%2eevil.example/{ID}"],
+)  # fmt: skip
+def test_what_is_no_ws_uri_is_refused(client):
+    with pytest.raises(ValueError, match="expected an address such as localhost:8080/<id>"):
+        url(client)
+
+
+def test_on_a_unix_socket_only_the_id_counts():
+    calls = Calls("http://localhost", "secret", by_id=True)
+    assert calls.push(f"https://any.example/hub/{ID}", "hi").url == f"http://localhost/{ID}"
+    with pytest.raises(ValueError, match="expected its ws_uri, or its id"):
+        calls.push("any.example/", "hi")
+
+
+@pytest.mark.parametrize("base", ["", "ftp://a", "http://", "http://user:x@a", "http://a?b", "http://a#b"])
+def test_what_is_no_address_is_refused(base):
+    with pytest.raises(ValueError, match="expected one such as localhost:8080"):
+        url(base=base)
+
+
+def test_the_token_goes_with_each_request_and_is_the_first_of_several():
+    for token in ("secret", "secret, old"):
+        assert Calls("a", token, by_id=False).info(ID).headers == {"Authorization": "Bearer secret"}
+    assert Calls("a", "", by_id=False).info(ID).headers == {}
+
+
+def test_a_token_that_cannot_be_sent_is_refused_without_showing_it():
+    with pytest.raises(ValueError, match="visible ASCII") as refused:
+        url(token="se cret")
+    assert "cret" not in str(refused.value)
+
+
+def test_a_token_needs_to_know_where_it_may_go():
+    with pytest.raises(ValueError, match="with a token, a base_url is needed"):
+        url(base=None, token="secret")
+
+
+def test_a_request_about_no_single_client_needs_a_base_url():
+    with pytest.raises(ValueError, match="it needs a base_url"):
+        Calls(None, None, by_id=False).publish("lobby", "hi")
+
+
+def test_a_close_has_a_code_and_a_reason():
+    call = CALLS.disconnect(WS_URI, 4000, "tschüß\n")
+    assert (call.method, call.url, json.loads(call.content)) == (
+        "DELETE",
+        f"http://{WS_URI}",
+        {"code": 4000, "reason": "tschüß\n"},
+    )
+    for close in (CALLS.disconnect, CALLS.disconnect_group):
+        with pytest.raises(InvalidAnswer, match="the close code is 1001"):
+            close(ID, 1001)
+
+
+@pytest.mark.parametrize(("group", "segment"), [("a~:@!-.", "a~:@!-."), ("..", "%2E%2E"), (".", "%2E")])
+def test_any_group_can_be_named_in_a_path(group, segment):
+    assert CALLS.join(WS_URI, group).url == f"http://localhost:8080/groups/{segment}/connections/{ID}"
+    assert CALLS.leave(ID, group).url == f"http://localhost:8080/groups/{segment}/connections/{ID}"
+    assert CALLS.publish(group, "hi").url == f"http://localhost:8080/groups/{segment}"
+    assert CALLS.disconnect_group(group).url == f"http://localhost:8080/groups/{segment}"
+    assert CALLS.members(group).url == f"http://localhost:8080/groups/{segment}?limit=1000"
+
+
+def test_a_client_joins_a_group_at_the_gateway_that_has_it():
+    calls = Calls(None, None, by_id=False)
+    assert calls.join(f"a.example/hub/{ID}", "lobby").url == f"http://a.example/hub/groups/lobby/connections/{ID}"
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "." * 129])
+def test_the_name_of_a_group_is_checked(name):
+    with pytest.raises(InvalidAnswer, match="a group is named"):
+        CALLS.publish(name, "hi")
+
+
+def test_a_publish_can_leave_clients_out_and_close_slow_ones():
+    call = CALLS.publish("lobby", "hi", [WS_URI, OTHER], close_slow=True)
+    assert call.url == f"http://localhost:8080/groups/lobby?except={ID},{OTHER}&slow=close"
+    assert CALLS.publish(None, "hi").url == "http://localhost:8080/connections"
+    with pytest.raises(TypeError, match="expected a list of them"):
+        CALLS.publish("lobby", "hi", WS_URI)
+
+
+def test_messages_to_several_clients_are_lines():
+    call = CALLS.send([([WS_URI, OTHER], "a\nb"), ((ID,), b"\xff")])
+    assert (call.method, call.url) == ("POST", "http://localhost:8080/send")
+    assert call.headers == {"Content-Type": "application/x-ndjson"}
+    assert [json.loads(line) for line in call.content.split(b"\n")] == [
+        {"to": [WS_URI, OTHER], "text": "a\nb"},
+        {"to": [ID], "base64": "/w=="},
+    ]
+    with pytest.raises(TypeError, match="expected a list of them"):
+        CALLS.send([(WS_URI, "hi")])
+
+
+def test_a_list_has_pages_and_filters():
+    assert CALLS.connections(ending=False).url == "http://localhost:8080/connections?limit=1000"
+    before = datetime(2026, 1, 31, 13, tzinfo=timezone(timedelta(hours=1)))
+    call = CALLS.connections("abc1", 10, before, ending=True)
+    query = "after=abc1&limit=10&connected_before=2026-01-31T12:00:00.000Z&state=ending"
+    assert call.url == f"http://localhost:8080/connections?{query}"
+    with pytest.raises(ValueError, match="no time zone"):
+        CALLS.connections(None, 10, before.replace(tzinfo=None), ending=False)

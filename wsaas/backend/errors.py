@@ -1,0 +1,120 @@
+"""What can go wrong with a request to the gateway.
+
+The names are those of the codes in its answers. Two of them say whether a request may be sent again:
+
+- `Unavailable`: it was not carried out.
+- `Unknown`: it may have been carried out, or may still be.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+
+class GatewayError(Exception):
+    """The gateway has refused a request, or was not reached.
+
+    `status`: of the answer, None if there was none. `code`: such as "GONE", empty if it was no answer of a gateway.
+    `retry_after`: seconds, if the answer says so.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str = "", retry_after: float | None = None
+    ) -> None:
+        """Describe the error by the `message` of the answer, or by one sentence."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class BadRequest(GatewayError):
+    """The request is not valid. The text says why."""
+
+
+class Unauthorized(GatewayError):
+    """The token is missing, or is not the `CONTROL_TOKEN` of the gateway."""
+
+
+class Forbidden(GatewayError):
+    """Without a token, the gateway serves only requests to its own host names."""
+
+
+class NotFound(GatewayError):
+    """There is no such path: the `base_url` may be wrong."""
+
+
+class TooManyGroups(GatewayError):
+    """The client is in `MAX_GROUPS` groups already."""
+
+
+class Gone(GatewayError):
+    """The client has disconnected. Its `ws_uri` will never be used again."""
+
+
+class TooLarge(GatewayError):
+    """The message is larger than `MAX_MESSAGE_SIZE`, or the batch larger than `MAX_BATCH_SIZE`."""
+
+
+class SlowClient(GatewayError):
+    """The client does not read: `SEND_BUFFER` bytes wait for it already. The message was not sent."""
+
+
+class TooManyRequests(GatewayError):
+    """The gateway has no memory or no place for the request. It was not carried out; try again later."""
+
+
+class Unavailable(GatewayError):
+    """The gateway cannot be reached, or cannot reach the client. The request was not carried out; try again."""
+
+
+class Unknown(GatewayError):
+    """No answer came: the request may have been carried out, and may still be.
+
+    It is never sent again by itself, as the client could get a message twice.
+    """
+
+
+class Incomplete(GatewayError):
+    """Some processes did not answer: their connections are not in the list. `missing`: the names of the processes."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        """Name the processes."""
+        super().__init__(f"the list is not complete: no answer from {', '.join(missing)}", status=200, code="PARTIAL")
+        self.missing = tuple(missing)
+
+
+_BY_CODE: Final[dict[str, type[GatewayError]]] = {"SLOW_CLIENT": SlowClient, "GATEWAY_TIMEOUT": Unknown}
+_BY_STATUS: Final[dict[int, type[GatewayError]]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: TooManyGroups,
+    410: Gone,
+    413: TooLarge,
+    429: TooManyRequests,
+    503: Unavailable,
+}
+_FIRST_SERVER_ERROR: Final = 500
+_NOT_CARRIED_OUT: Final = frozenset({501, 503, 505})
+"""Errors of a server that did not begin with the request."""
+
+
+def from_answer(status: int, headers: Mapping[str, str], content: Any) -> GatewayError:
+    """Return the error in an answer. `content`: the decoded JSON, None if there is none."""
+    members = content if isinstance(content, dict) else {}
+    code, message = (str(members.get(name, "")) for name in ("code", "message"))
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, GatewayError)
+    if status >= _FIRST_SERVER_ERROR and status not in _NOT_CARRIED_OUT:
+        # Also a 502 or 504 of a proxy in front of the gateway.
+        kind = Unknown
+    return kind(
+        message or f"the answer is {status}, not from a gateway",
+        status=status,
+        code=code,
+        retry_after=_seconds(headers.get("retry-after", "")),
+    )
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() else None
