@@ -1,5 +1,6 @@
 """Files at the root of the repository agree with each other: what one of them repeats is the same in all of them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -103,6 +104,14 @@ def test_contributing_names_the_command_of_ci():
     command = re.search(r"^\((.+)\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert command
     assert f"```sh\n{command[1]}\n```" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_javascript_client_has_the_version_and_the_license_of_the_project():
+    package = json.loads((ROOT / "clients" / "js" / "package.json").read_text())
+    assert f'\nversion = "{package["version"]}"\n' in PYPROJECT
+    assert f'\nlicense = "{package["license"]}"\n' in PYPROJECT
+    assert (ROOT / "clients" / "js" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert f'Source = "{package["repository"]["url"].removeprefix("git+").removesuffix(".git")}"' in PYPROJECT
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md"])
