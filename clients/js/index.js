@@ -52,8 +52,8 @@ export class ReconnectingWebSocket extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.#url = url;
-    this.#options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...options };
-    this.#heartbeat = options.heartbeat && { ...HEARTBEAT_DEFAULTS, ...options.heartbeat };
+    this.#options = withDefaults(options, { WebSocket: globalThis.WebSocket, ...DEFAULTS });
+    this.#heartbeat = options.heartbeat && withDefaults(options.heartbeat, HEARTBEAT_DEFAULTS);
     this.#binaryType = options.binaryType;
     if (!this.#options.WebSocket) throw new TypeError("There is no global WebSocket: use the option WebSocket");
     globalThis.addEventListener?.("online", this.#onOnline);
@@ -106,10 +106,16 @@ export class ReconnectingWebSocket extends EventTarget {
 
   close(code = 1000, reason = "") {
     if (this.#ended) return;
-    this.#connection?.socket?.close(code, reason); // which checks them
-    this.#ended = true;
-    clearTimeout(this.#timer);
-    if (!this.#connection?.socket) this.#lost({ code, reason, wasClean: true });
+    const { socket, openedAt } = this.#connection ?? {};
+    if (openedAt === undefined) {
+      this.#ended = true;
+      this.#lost({ code, reason, wasClean: true });
+      socket?.close();
+    } else {
+      socket.close(code, reason); // which checks them
+      this.#ended = true;
+      clearTimeout(this.#timer);
+    }
   }
 
   // ---- The life of a connection
@@ -252,6 +258,12 @@ export class ReconnectingWebSocket extends EventTarget {
   #emit(type, details) {
     this.dispatchEvent(Object.assign(new Event(type), details));
   }
+}
+
+/** Return `options`, with the default of each that is undefined. */
+function withDefaults(options, defaults) {
+  const chosen = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(chosen) };
 }
 
 /** Return a value, or what the function returns. Its errors are rejections, so they come after the constructor. */

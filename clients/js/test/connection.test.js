@@ -40,6 +40,14 @@ test("a lost connection is replaced after a delay", async () => {
   assert.deepEqual(types(), ["open", "close", "reconnecting", "open"]);
 });
 
+test("an option that is undefined has its default", async () => {
+  const { last } = await opened({ minDelay: undefined, heartbeat: { interval: undefined } });
+  await pass(25_000);
+  assert.deepEqual(FakeSocket.last.sent, ["ping"]);
+  FakeSocket.last.ends();
+  assert.equal(last().delay, FIRST_DELAY);
+});
+
 test("the limit of the delay doubles with each attempt, up to the maximum", async () => {
   const { events, types } = await connecting({ minDelay: 100, maxDelay: 1000 });
   for (let attempt = 0; attempt < 6; attempt++) {
@@ -271,7 +279,7 @@ test("the binary type is that of all sockets", async () => {
 });
 
 test("without a WebSocket, the constructor says what to do", () => {
-  assert.throws(() => new ReconnectingWebSocket("ws://gateway/", { WebSocket: undefined }), /use the option WebSocket/);
+  assert.throws(() => new ReconnectingWebSocket("ws://gateway/", { WebSocket: null }), /use the option WebSocket/);
 });
 
 // ---- The end
@@ -299,12 +307,15 @@ for (const [name, reach] of Object.entries(SITUATIONS)) {
   });
 }
 
-test("a client that is closed while it connects does not connect again", async () => {
-  const { client, types, last } = await connecting();
-  client.close();
-  FakeSocket.last.ends(1006);
-  assert.deepEqual(types(), ["close"]);
-  assert.equal(last().willReconnect, false);
+test("a client that is closed while it connects has ended at once, whatever its socket does", async () => {
+  for (const close of [() => {}, (socket) => socket.ends(1006), (socket) => socket.opens()]) {
+    const { client, types, last } = await connecting();
+    FakeSocket.last.close = () => close(FakeSocket.last);
+    client.close();
+    await pass(100_000);
+    assert.deepEqual(types(), ["close"]);
+    assert.deepEqual([last().code, last().willReconnect, client.readyState], [1000, false, 3]);
+  }
 });
 
 test("a client may be closed by the listener of a close", async () => {

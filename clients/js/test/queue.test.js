@@ -109,9 +109,8 @@ test("binary data is copied, and what is no data becomes text", async () => {
   const { client } = await connecting();
   const bytes = new Uint8Array([0, 1, 2, 3]);
   const blob = new Blob(["blob"]);
-  for (const data of [bytes.buffer, bytes.subarray(1, 3), new DataView(bytes.buffer, 2), Buffer.from("buffer"), blob, 7, null]) {
-    client.send(data);
-  }
+  const views = [bytes.subarray(1, 3), new DataView(bytes.buffer, 2), Buffer.from("buffer")];
+  for (const data of [bytes.buffer, ...views, blob, 7, null]) client.send(data);
   bytes.fill(9);
   FakeSocket.last.send = (data) => FakeSocket.last.sent.push(data);
   FakeSocket.last.opens();
