@@ -14,6 +14,7 @@ from wsaas.websocket import decoder as framing
 from wsaas.websocket import frames
 from wsaas.websocket.decoder import MAX_FRAGMENTS, MAX_SHORT_PIECE, MIN_LONG_PAYLOAD, FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Pong, Received, Violation
+from wsaas.websocket.watched_decoder import WatchedDecoder
 
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
@@ -199,6 +200,16 @@ def test_the_shortcut_takes_nothing_behind_something_unfinished(before):
     stream.receive(before)
     stream.next()
     assert stream.decode_message(frame(TEXT, b"x")) is None
+
+
+def test_the_shortcut_of_a_watched_decoder_reports_the_message():
+    reported: list[Received] = []
+    stream = WatchedDecoder(FrameDecoder(UNLIMITED), reported.append)
+    assert stream.decode_message(frame(TEXT, b"x") * 2) is None
+    assert not reported
+    message = stream.decode_message(frame(TEXT, b"x"))
+    assert message == Message(True, b"x")
+    assert reported == [message]
 
 
 @examples(300)
