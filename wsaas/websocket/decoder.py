@@ -4,7 +4,7 @@ There are three ways to decode a frame, and a shortcut for the usual one (`Frame
 
 - A complete control frame, or a complete message in one frame, is decoded in place.
 - A long message in one frame is collected in pieces and unmasked at its end (`_LongMessage`).
-- All other frames (incomplete, fragmented, deflated or invalid) go to wsproto (`_WsprotoFrames`).
+- All other frames (incomplete, fragmented, deflated or invalid) go to wsproto (`WsprotoFrames`).
 
 Objects of the last two classes exist only while a message is incomplete, so that an idle client needs neither.
 `FrameDecoder(fast=False)` uses wsproto alone. A test compares the results of both, and `python -m benchmarks framing`
@@ -14,33 +14,20 @@ their speed.
 from struct import unpack_from
 from typing import Final, Protocol
 
-try:
-    # Masks with vector instructions (section 5.3). Python's integers take five times as long for a short message, a
-    # hundred times for a long one.
-    from websockets.speedups import apply_mask as unmask
-except ImportError:  # pragma: no cover - without a wheel of websockets and a C compiler
-    from websockets.utils import apply_mask as unmask
-
-from wsproto.frame_protocol import Frame, FrameProtocol, Opcode, ParseFailed
-
 from wsaas.events import Message
-from wsaas.websocket.deflate import Inflation
 from wsaas.websocket.frames import (
     BAD_TEXT,
     BINARY,
     CLOSE,
-    CONTROL,
     EIGHT_BYTES,
     FIN,
     MASKED,
     MAX_CONTROL,
     MAX_EIGHT_BYTES,
     MAX_TWO_BYTES,
-    OPCODE,
     PING,
     PONG,
     TEXT,
-    TOO_BIG,
     TWO_BYTES,
     Close,
     Ping,
@@ -50,9 +37,8 @@ from wsaas.websocket.frames import (
     read_close,
     valid_text,
 )
-
-MAX_FRAGMENTS: Final = 4
-"""How many fragments of a message one call of `next` decodes, at most. They take about 50 µs."""
+from wsaas.websocket.masking import unmask
+from wsaas.websocket.wsproto_frames import WsprotoFrames
 
 MIN_LONG_PAYLOAD: Final = 16 * 1024
 """The smallest payload, in bytes, that is collected by `_LongMessage`."""
@@ -60,9 +46,6 @@ MIN_LONG_PAYLOAD: Final = 16 * 1024
 MAX_SHORT_PIECE: Final = 4 * 1024
 """Pieces up to this size, in bytes, are appended to the previous piece. An object for each would take more memory than
 its content."""
-
-_MAX_DEFLATED_RATIO: Final = 12
-"""Deflated bytes per inflated byte, at most. The worst case, a stored block of one byte and a flush, takes 11."""
 
 _MIN_FRAME: Final = 6
 """Size of the smallest masked frame, in bytes."""
@@ -148,7 +131,7 @@ class FrameDecoder:
         received = self._decode_in_place() if self._reader is None and self._fast else None
         if received is None:
             if self._reader is None:
-                self._reader = _WsprotoFrames(self._limit, deflated=self._deflated)
+                self._reader = WsprotoFrames(self._limit, deflated=self._deflated)
             received, self._at = self._reader.next(self._buffer, self._at)
             if self._reader.is_idle:
                 self._reader = None
@@ -272,139 +255,3 @@ class _LongMessage:
             last += piece
         else:
             self._pieces.append(bytearray(piece))
-
-
-class _WsprotoFrames:
-    """Decodes any frame with wsproto, which never gets a byte beyond the current frame.
-
-    This class therefore knows where each frame ends, refuses a message by the length that its header declares, and can
-    be dropped after a message without losing data.
-
-    `_head`: the header of the current frame, as far as it has arrived.
-    `_missing`: bytes of its payload that have not arrived.
-    `_size`: the size of the message so far, as its frames declare it.
-    """
-
-    __slots__ = ("_close_payload", "_head", "_inflation", "_limit", "_message", "_missing", "_protocol", "_size")
-
-    def __init__(self, limit: int, *, deflated: bool) -> None:
-        """Start at the first byte of a frame."""
-        self._close_payload = b""
-        self._head = b""
-        self._inflation = Inflation(limit) if deflated else None
-        self._limit = limit
-        self._message: bytearray | None = None
-        self._missing = 0
-        self._size = 0
-        self._protocol = FrameProtocol(client=False, extensions=[self._inflation] if self._inflation else [])
-
-    @property
-    def is_idle(self) -> bool:
-        return not (self._head or self._missing or self._message is not None)
-
-    @property
-    def buffered_bytes(self) -> int:
-        return len(self._message or b"")
-
-    def next(self, buffer: bytes, at: int) -> tuple[Received | None, int]:
-        fragments = 0
-        while at < len(buffer):
-            piece = buffer[at : at + (self._missing or self._missing_of_header())]
-            at += len(piece)
-            try:
-                received = self._feed(piece)
-            except ParseFailed as error:
-                received = Violation(int(error.code), self._explain(error))
-            if received is not None:
-                return received, at
-            fragments += not self._head
-            if fragments == MAX_FRAGMENTS:
-                break
-        return None, at
-
-    def _missing_of_header(self) -> int:
-        """Return how many bytes of the header are missing, at least."""
-        return _header_size(self._head) - len(self._head)
-
-    def _feed(self, piece: bytes) -> Received | None:
-        is_payload = self._missing > 0
-        if is_payload:
-            self._missing -= len(piece)
-            if self._head[0] & OPCODE == CLOSE:
-                return self._feed_close(piece)
-        else:
-            self._head += piece
-        self._protocol.receive_bytes(piece)
-        frames = list(self._protocol.received_frames())
-        if not is_payload and self._missing_of_header() == 0:
-            self._missing = _payload_size(self._head)
-            # By the header, because wsproto withholds the first bytes of an incomplete character.
-            self._size += 0 if self._head[0] & CONTROL else self._missing
-            # A frame without a payload adds nothing, and may already have ended the message.
-            if self._missing and self._size > self._max_size():
-                return Violation(TOO_BIG, self._too_big)
-        if self._missing == 0 and self._missing_of_header() == 0:
-            self._head = b""
-        return self._received(frames[0]) if frames else None
-
-    def _feed_close(self, piece: bytes) -> Received | None:
-        """Read the payload of a Close. wsproto checks only the header, as it does not know all registered codes."""
-        self._close_payload += piece
-        if self._missing:
-            return None
-        return read_close(unmask(self._close_payload, self._head[-4:]))
-
-    def _max_size(self) -> int:
-        """Return the maximum size of all payloads of the message together, in bytes."""
-        if self._inflation and self._inflation.in_message:
-            # `Inflater` limits the inflated size. Deflated data that inflates to nothing never reaches that limit, so
-            # it has its own.
-            return _MAX_DEFLATED_RATIO * self._limit + MAX_CONTROL
-        return self._limit
-
-    @property
-    def _too_big(self) -> str:
-        return f"message over {self._limit} bytes"
-
-    def _explain(self, error: ParseFailed) -> str:
-        if error.code == TOO_BIG:
-            return self._too_big
-        if error.code == BAD_TEXT:
-            return (self._inflation.why if self._inflation else "") or "text that is not UTF-8"
-        return str(error)
-
-    def _received(self, frame: Frame) -> Received | None:
-        payload = frame.payload
-        if isinstance(payload, tuple):
-            # A Close without a payload.
-            return read_close(b"")
-        data = payload.encode() if isinstance(payload, str) else payload
-        if frame.opcode is Opcode.PING:
-            return Ping(data)
-        if frame.opcode is Opcode.PONG:
-            return Pong()
-        if self._message is None:
-            self._message = bytearray()
-        self._message += data
-        if not frame.message_finished:
-            return None
-        message = Message(frame.opcode is Opcode.TEXT, bytes(self._message))
-        self._message = None
-        self._size = 0
-        return message
-
-
-def _header_size(head: bytes) -> int:
-    """Return the size of the header that starts with `head`; the minimum if `head` is too short to tell."""
-    if len(head) < 2:  # noqa: PLR2004 - the minimum
-        return 2
-    extended = {TWO_BYTES: 2, EIGHT_BYTES: 8}.get(head[1] & 0x7F, 0)
-    return 2 + extended + (4 if head[1] & MASKED else 0)
-
-
-def _payload_size(head: bytes) -> int:
-    """Return the payload length that a complete header declares."""
-    length = head[1] & 0x7F
-    if length == TWO_BYTES:
-        return int.from_bytes(head[2:4], "big")
-    return int.from_bytes(head[2:10], "big") if length == EIGHT_BYTES else length

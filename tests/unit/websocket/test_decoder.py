@@ -10,11 +10,12 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from tests.support.frames import BINARY, CLOSE, FIN, PING, PONG, TEXT, frame
 from tests.support.strategies import cut, examples, frame_streams, good_streams, masks, places, spoilt_text, xor
 from wsaas.events import Message
-from wsaas.websocket import decoder as framing
-from wsaas.websocket import frames
-from wsaas.websocket.decoder import MAX_FRAGMENTS, MAX_SHORT_PIECE, MIN_LONG_PAYLOAD, FrameDecoder
+from wsaas.websocket import frames, wsproto_frames
+from wsaas.websocket.decoder import MAX_SHORT_PIECE, MIN_LONG_PAYLOAD, FrameDecoder
 from wsaas.websocket.frames import Close, Ping, Pong, Received, Violation
+from wsaas.websocket.masking import unmask
 from wsaas.websocket.watched_decoder import WatchedDecoder
+from wsaas.websocket.wsproto_frames import MAX_FRAGMENTS
 
 UNLIMITED = 2**63
 PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
@@ -262,7 +263,7 @@ def test_an_incomplete_header_is_kept_until_it_is_complete(size):
 
 
 def test_a_complete_message_needs_no_wsproto(monkeypatch):
-    monkeypatch.setattr(framing, "FrameProtocol", None)
+    monkeypatch.setattr(wsproto_frames, "FrameProtocol", None)
     sizes = [0, 1, 125, 126, 65535, 65536]
     each_alone = [frame(TEXT, b"x" * size) for size in sizes]
     for pieces in (each_alone, [b"".join(each_alone)]):
@@ -273,7 +274,7 @@ def test_a_complete_message_needs_no_wsproto(monkeypatch):
 
 
 def test_a_complete_control_frame_needs_no_wsproto(monkeypatch):
-    monkeypatch.setattr(framing, "FrameProtocol", None)
+    monkeypatch.setattr(wsproto_frames, "FrameProtocol", None)
     data = frame(PING, b"p" * 125) + frame(PONG) + frame(CLOSE, pack("!H", 1000) + b"bye") + frame(PING)
     assert receive(data) == [Ping(b"p" * 125), Pong(), Close(1000, "bye")]
 
@@ -570,7 +571,7 @@ def test_a_long_message_cut_anywhere_is_decoded_as_by_wsproto(payload, opcode, m
 
 @pytest.mark.parametrize("step", [1, 1000, MAX_SHORT_PIECE, MAX_SHORT_PIECE + 1, MIN_LONG_PAYLOAD])
 def test_a_long_message_in_pieces_of_one_size_needs_no_wsproto(monkeypatch, step):
-    monkeypatch.setattr(framing, "FrameProtocol", None)
+    monkeypatch.setattr(wsproto_frames, "FrameProtocol", None)
     header, payload = 8, bytes(range(256)) * (2 * MIN_LONG_PAYLOAD // 256)
     data = frame(BINARY, payload) + frame(TEXT, b"behind")
     stream = FrameDecoder(len(payload))
@@ -611,7 +612,6 @@ def test_a_long_message_in_the_smallest_pieces_takes_little_more_than_its_size(l
 @examples(200)
 @given(st.one_of(st.binary(max_size=300), st.just(bytes(range(256)) * 300)), masks)
 def test_unmasking_is_what_a_naive_loop_does(payload, mask):
-    unmask = framing.unmask  # type: ignore[attr-defined]  # that of websockets, in C where there is one
     assert unmask(payload, mask) == xor(payload, mask)
 
 
