@@ -87,7 +87,7 @@ def check(request: Request, accepted: Handshake) -> None:
         names += [b"sec-websocket-protocol"] * (chosen is not None)
         names += [b"sec-websocket-extensions"] * (accepted.agreement is not None)
         check_answer(accept(accepted, chosen), 101, names)
-    opened = opened_by(accepted, at=AT, id=ID, ws_uri=WS_URI)
+    opened = opened_by(accepted, at=AT, connection_id=ID, ws_uri=WS_URI)
     described = json.loads(connect_body(opened).decode())["request"]
     assert (described["path"], described["query"], described["headers"]) == (
         accepted.path,
