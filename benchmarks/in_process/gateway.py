@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import uvloop
@@ -89,8 +89,7 @@ class MemoryTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Replace the protocol."""
-        assert isinstance(protocol, asyncio.Protocol)  # noqa: S101 - the gateway uses no other
-        self.protocol = protocol
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""

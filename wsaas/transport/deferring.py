@@ -9,13 +9,14 @@ from wsaas.http.deferred import PENDING, DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse, error_response
 from wsaas.transport.context import ServerContext
+from wsaas.transport.socket_protocol import SocketProtocol, set_protocol
 
 MAX_BUFFERED_BYTES: Final = 64 * 1024
 """Bytes of further requests that are buffered while a response is deferred. The connection is read up to this size,
 as only reading shows that the caller went away."""
 
 
-class DeferrableProtocol(asyncio.Protocol, ABC):
+class DeferrableProtocol(SocketProtocol, ABC):
     """A protocol that lends its transport to a `DeferringProtocol`."""
 
     __slots__ = ()
@@ -43,7 +44,7 @@ class DeferrableProtocol(asyncio.Protocol, ABC):
         """See `HasDeadline`."""
 
 
-class DeferringProtocol(asyncio.Protocol):
+class DeferringProtocol(SocketProtocol):
     """Buffers what the caller sends until the response is ready, so that responses keep the order of their requests.
 
     At most one response of a connection is deferred at a time. It is cancelled if the caller goes away. At its
@@ -81,7 +82,7 @@ class DeferringProtocol(asyncio.Protocol):
 
     def start(self) -> None:
         """Take over the transport of the connection."""
-        self._transport.set_protocol(self)
+        set_protocol(self._transport, self)
         self._context.timeouts.replace(self._connection, self)
         self._deferred.on_response(self._resolved)
 
@@ -134,7 +135,7 @@ class DeferringProtocol(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._context.timeouts.replace(self, self._connection)
-        self._transport.set_protocol(self._connection)
+        set_protocol(self._transport, self._connection)
         self._connection.continue_with(
             self._request,
             response,

@@ -9,6 +9,7 @@ from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import CONSUMER, NOT_PAUSED, TURN, PauseReasons
 from wsaas.transport.send_progress import SendProgress
+from wsaas.transport.socket_protocol import SocketProtocol, set_protocol
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Close, Violation
 
@@ -64,7 +65,7 @@ class UnreadFrames(NoConnection):
                 return
 
 
-class FlushingProtocol(asyncio.Protocol):
+class FlushingProtocol(SocketProtocol):
     """Takes over a closing connection until the buffered bytes are sent.
 
     The client has `HANDSHAKE_TIMEOUT` to read them. Each time it makes progress the time starts again, up to
@@ -84,7 +85,7 @@ class FlushingProtocol(asyncio.Protocol):
 
     def start(self) -> None:
         """Take over the transport."""
-        self._transport.set_protocol(self)
+        set_protocol(self._transport, self)
         self._context.timeouts.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:

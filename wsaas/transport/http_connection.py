@@ -35,7 +35,7 @@ class HttpConnection(DeferrableProtocol):
         self._site = site
         self._transport = _UNCONNECTED
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # of a stream
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Wait for a request, for `HANDSHAKE_TIMEOUT` at most."""
         self._transport = transport
         context = self._site.context

@@ -11,6 +11,7 @@ from wsaas.sessions.ports import ConnectionRecorder
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import CONSUMER, MEMORY, NOT_PAUSED, TURN, PauseReason, PauseReasons
+from wsaas.transport.socket_protocol import SocketProtocol
 from wsaas.transport.watched_transport import WatchedTransport
 from wsaas.websocket.decoder import FrameDecoder
 from wsaas.websocket.frames import Ping, Received
@@ -20,7 +21,7 @@ MAX_READ_SIZE: Final = 256 * 1024
 """Maximum number of bytes that the event loop reads from a socket at once."""
 
 
-class PacedReader(asyncio.Protocol, ABC):
+class PacedReader(SocketProtocol, ABC):
     """Hands the frames of one client to its session.
 
     The client is read while `_paused_by` is empty. While reading is paused, TCP makes the client wait; nothing is

@@ -7,6 +7,7 @@ from wsaas.errors import HTTPError
 from wsaas.http.serialize import error_response, serialize
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
+from wsaas.transport.socket_protocol import SocketProtocol, set_protocol
 from wsaas.transport.timeouts import NOT_CLOSING, HasDeadline
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.decoder import FrameDecoder
@@ -16,7 +17,7 @@ MAX_EARLY_DATA: Final = 64 * 1024
 """Bytes that a client may send before its 101. Beyond it, the gateway stops reading from the client until the 101."""
 
 
-class PendingClientProtocol(asyncio.Protocol):
+class PendingClientProtocol(SocketProtocol):
     """Answers the handshake. Until then, buffers what the client sends, although it should wait for the 101.
 
     It takes over the transport only if something happens before the handshake is answered: each change of the protocol
@@ -43,7 +44,8 @@ class PendingClientProtocol(asyncio.Protocol):
 
     def start(self) -> None:
         """Take over the transport, unless that was done."""
-        if self._transport.get_protocol() is not self:
+        current: object = self._transport.get_protocol()
+        if current is not self:
             self._succeed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -89,4 +91,4 @@ class PendingClientProtocol(asyncio.Protocol):
     def _succeed(self, protocol: "PendingClientProtocol | WebSocketProtocol") -> None:
         """Let `protocol` take the place of the current one, at the transport and in the time-outs."""
         self._context.timeouts.replace(cast(HasDeadline, self._transport.get_protocol()), protocol)
-        self._transport.set_protocol(protocol)
+        set_protocol(self._transport, protocol)

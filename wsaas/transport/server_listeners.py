@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Final
+from typing import Final, cast
 
 from wsaas.api.api import Api
 from wsaas.api.forwarded_pushes import ForwardedPushes
@@ -77,7 +77,8 @@ class ServerListeners:
         pushes = ForwardedPushes(context.settings, self._registry)
         gate = PrivateGate(self._table, self._registry.addresses, context.settings.trusted_proxies)
         self._private = Listener(Address(path=path), mode=PRIVATE_MODE)
-        await self._private.start(partial(PeerProtocol, Site(context, api, None, gate), pushes))
+        factory = partial(PeerProtocol, Site(context, api, None, gate), pushes)
+        await self._private.start(cast(Callable[[], asyncio.Protocol], factory))
 
     def close_clients(self) -> None:
         """Stop listening for clients, and for REST requests if they have the same address. May be called again."""
@@ -113,9 +114,10 @@ class ServerListeners:
         """Return the protocol of a new connection, with the current certificates."""
         api = site.api
         if api is None or not self._context.settings.cluster:
-            protocol = HttpProtocol(site)
+            connection = HttpProtocol(site)
         else:
-            protocol = NodeProtocol(site, api.tokens, self._find_shortcut)
+            connection = NodeProtocol(site, api.tokens, self._find_shortcut)
+        protocol = cast(asyncio.Protocol, connection)
         tls = self._certificates.control if site.registry is None else self._certificates.clients
         return protocol if tls is None else ServerTLSTransport(protocol, tls, self._context, site.gate)
 

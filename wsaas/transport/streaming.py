@@ -9,6 +9,7 @@ from wsaas.http.serialize import serialize_streamed
 from wsaas.http.streamed import Sink, StreamedResponse
 from wsaas.transport.context import ServerContext
 from wsaas.transport.deferring import MAX_BUFFERED_BYTES, DeferrableProtocol
+from wsaas.transport.socket_protocol import set_protocol
 
 MAX_UNSENT: Final = 256 * 1024
 """Bytes of a stream that may wait for the caller to read them. Beyond it, the stream is told to wait."""
@@ -142,7 +143,7 @@ class StreamingProtocol(asyncio.Protocol, Sink):
         self._context.timeouts.replace(self, self._connection)
         # Before the change of the protocol: this one may be paused by it.
         self._transport.set_write_buffer_limits()
-        self._transport.set_protocol(self._connection)
+        set_protocol(self._transport, self._connection)
         self._connection.go_on(
             self._request,
             LAST_CHUNK if self._is_chunked else b"",
