@@ -84,7 +84,7 @@ def compile_modules(modules: list[str], folder: Path) -> dict[str, Path]:
 
     options = [*MYPY_OPTIONS, f"--cache-dir={folder / 'cache'}"]
     source = str(folder / "source")
-    extensions = mypycify([*options, *modules], opt_level="3", debug_level="0", group_name="wsaas", target_dir=source)
+    extensions = mypycify([*options, *modules], opt_level="2", debug_level="0", group_name="wsaas", target_dir=source)
     command = Distribution({"name": "wsaas", "ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib, command.build_temp = str(folder / "built"), str(folder / "objects")
     command.ensure_finalized()

@@ -56,8 +56,7 @@ class WatchedWebhook(WebhookWrapper):
         # A wrapper has to see the usual answers, too.
         self._has_shortcut = not isinstance(inner, WebhookWrapper)
         self._recorder = recorder
-        self.verdict: Verdict | None = None
-        """The verdict of the answer that is handled, None for a usual one."""
+        self._verdict: Verdict | None = None
 
     def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:
         """Send `event`, and report it."""
@@ -65,8 +64,13 @@ class WatchedWebhook(WebhookWrapper):
 
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return the verdict, and keep it."""
-        self.verdict = super().judge(event, outcome)
-        return self.verdict
+        verdict = self._verdict = super().judge(event, outcome)
+        return verdict
+
+    def take_verdict(self) -> Verdict | None:
+        """Return the verdict since the last call, None if there is none."""
+        verdict, self._verdict = self._verdict, None
+        return verdict
 
 
 class WatchedExchange(EventExchange):
@@ -93,11 +97,12 @@ class WatchedExchange(EventExchange):
         """Report the outcome, and what followed."""
         webhook, delivery = self._watched, self._delivery
         self._recorder.answered(self._event, self._attempt, outcome, Answer(self.took, self._detail))
-        webhook.verdict = None
+        webhook.take_verdict()
         try:
             super().answered(outcome)
         finally:
-            verdict: Verdict | None = webhook.verdict
+            # A usual answer has none.
+            verdict = webhook.take_verdict()
             result = "ok" if verdict is None else result_of(outcome, verdict)
             self._recorder.judged(result, delivery.retry_due)
 
