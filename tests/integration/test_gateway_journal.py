@@ -426,6 +426,7 @@ async def test_while_another_file_is_in_the_place_of_the_journal_clients_are_ref
 # DELETEs that were given up.
 
 
+@pytest.mark.pure  # replaces a constant of a compiled module
 async def test_a_delete_that_was_given_up_is_retried_without_a_restart(
     stage: Stage, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

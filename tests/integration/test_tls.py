@@ -354,6 +354,7 @@ async def test_connections_in_their_tls_handshake_count_towards_the_limit(
     await wait_until(lambda: node.statistics.accepted_connections == 0)
 
 
+@pytest.mark.pure  # replaces a constant of a compiled module
 async def test_a_refusal_by_a_full_node_arrives_over_tls(
     stage: Stage, secured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
