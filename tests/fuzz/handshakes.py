@@ -2,15 +2,18 @@
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from tests.fuzz.http import head_of, joined, pairs
 from tests.fuzz.requests import feed
 from tests.support.fakes import body_of, make_closed, opened_by
 from wsaas.access import Origins, Proxies, address_block
+from wsaas.clock import NO_TIMER, Clock, Timer
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.event_bodies import connect_body
-from wsaas.delivery.pool import Pool
+from wsaas.delivery.pool import Limits, Pool
 from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.errors import HTTPError
 from wsaas.events import Event, Message
@@ -29,14 +32,24 @@ BEFORE = (
 )
 ORIGINS = [Origins(everyone=True), Origins(frozenset({"https://a.example"}), (("https", ".a.example"),))]
 PROXIES = Proxies((ip_network("0.0.0.0/0"), ip_network("2001:db8::/32")), unix=True)
-BREAKER = CircuitBreaker.__new__(CircuitBreaker)
+
+
+class StoppedLoop:
+    """Nothing is sent, so no time passes and no timer is needed."""
+
+    def time(self) -> float:
+        """Return the same time always."""
+        return AT
+
+    def call_later(self, _delay: float, _callback: Callable[..., Any], *_args: Any) -> Timer:
+        """Never call."""
+        return NO_TIMER
+
+
+CLOCK = Clock(StoppedLoop())
+POOL = Pool(CLOCK, lambda _factory, _on_error: None, Limits(1, 1.0, 1.0, 1))
 PLAIN, SIGNED = (
-    Webhook(
-        load({"api_uri": "backend:8000/hook", **more}, {}),
-        Pool.__new__(Pool),
-        CircuitBreaker.__new__(CircuitBreaker),
-        lambda: AT,
-    )
+    Webhook(load({"api_uri": "backend:8000/hook", **more}, {}), POOL, CircuitBreaker(CLOCK, POOL), lambda: AT)
     for more in ({}, {"api_secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="})
 )
 EVERY_REQUEST = [
