@@ -149,6 +149,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.pure  # replaces functions within compiled modules
 @pytest.mark.parametrize(("name", "plant"), FAULTS, ids=[f"{name}-{plant.__name__}" for name, plant in FAULTS])
 def test_the_corpus_finds_a_planted_fault(monkeypatch, name, plant):
     plant(monkeypatch)
@@ -170,6 +171,7 @@ def test_the_runner_rejects_an_unknown_target(capsys):
     assert "no target: nothing" in capsys.readouterr().err
 
 
+@pytest.mark.pure  # measures the coverage of Python code
 def test_the_kept_inputs_cover_what_all_inputs_cover(monkeypatch, tmp_path):
     monkeypatch.setattr(corpus, "HERE", tmp_path)
     kept, grown = corpus.folder("verdicts"), tmp_path / "grown"

@@ -1,7 +1,6 @@
 """The stream of a connection that another process holds: this process asks it for news again and again."""
 
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from typing import Final
 
@@ -12,6 +11,7 @@ from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster.router import Peer
 from wsaas.errors import Forbidden, Gone, HTTPError, NotFound, Unauthorized
 from wsaas.http.deferred import PENDING, DeferredResponse
+from wsaas.http.headers import Head
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse, error_response
 from wsaas.http.streamed import Sink
@@ -131,6 +131,6 @@ def ring_request(peer: Peer, request: Request, connection_id: str) -> Callable[[
 
 
 def _forward(peer: Peer, request: Request, connection_id: str, query: bytes) -> DeferredResponse:
-    asked = copy(request)
-    asked.target = b"/console/api/connections/%b/ring?%b" % (connection_id.encode(), query)
+    target = b"/console/api/connections/%b/ring?%b" % (connection_id.encode(), query)
+    asked = Request(request.method, target, Head(request.version, request.headers, frozenset()))
     return peer.forward(asked, connection_id)
