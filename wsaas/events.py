@@ -4,6 +4,7 @@
 `delivery.event_bodies` turns them into JSON.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,7 +23,8 @@ class _Event:  # noqa: PLW1641 - one that changes has no hash
         """Show the values."""
         return f"{type(self).__name__}{self._values()}"
 
-    def _values(self) -> tuple[object, ...] | None:
+    @abstractmethod
+    def _values(self) -> tuple[object, ...]:
         """Return the values."""
 
 

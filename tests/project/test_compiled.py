@@ -86,6 +86,22 @@ def test_compiled_exceptions_and_enumerations_have_no_constructor_and_no_default
     assert found == set()
 
 
+def test_a_compiled_function_that_returns_something_has_a_body() -> None:
+    # mypyc compiles a body without a statement as one that is never reached: the process would end.
+    found = {
+        f"{path}: {node.name}.{method.name}"
+        for path, node, bases in classes()
+        if path in COMPILED and "typing.Protocol" not in bases
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+        and len(method.body) == 1
+        and isinstance(method.body[0], ast.Expr)
+        and ast.unparse(method.returns or ast.Constant(None)) != "None"
+        and not any(ast.unparse(each) == "abstractmethod" for each in method.decorator_list)
+    }
+    assert found == set()
+
+
 def test_the_document_lists_the_modules_that_are_left_out() -> None:
     rows = [f"| `{name.removeprefix('wsaas/')}` | {reason} |" for name, reason in HOOK["interpreted"].items()]
     listed = section("Modules that are not compiled", (ROOT / "docs" / "compiled.md").read_text())

@@ -49,3 +49,8 @@ def test_events_are_values():
 
 def test_the_number_of_each_closed_event_is_the_same():
     assert Closed(1.0).number == Closed(2.0, 0.0, LOST).number == "end"
+
+
+def test_an_event_is_represented_by_its_values_unless_they_may_be_secrets():
+    assert repr(Message(True, b"a", 1.0, 2)) == "Message(True, b'a', 1.0, 2)"
+    assert repr(make_opened(1.0, query="t=s3cret")) == "Opened(1.0, 'node/id')"

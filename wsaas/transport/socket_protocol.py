@@ -20,6 +20,7 @@ class SocketProtocol:
 
     def eof_received(self) -> bool | None:
         """Learn that the peer has ended its side. Unless it returns True, the connection is closed."""
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Learn that the connection is closed."""
