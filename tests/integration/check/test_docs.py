@@ -8,6 +8,7 @@ import pytest
 from tests.support.command import BackendHandler, ThreadedBackend
 from tests.support.demo import serving
 from tests.support.ports import free_port
+from wsaas import check
 from wsaas.cli import dev
 from wsaas.cli.backend_process import NOT_EXECUTABLE, NOT_FOUND, STOP_TIMEOUT_S
 from wsaas.cli.command_options import DEFAULT_RATE, DEFAULT_TIMEOUT_MS
@@ -78,7 +79,7 @@ def test_each_check_is_described() -> None:
         name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in re.findall("`(.*?)`", row)
     }
     shown = {line.partition(": ")[0][6:] for sample in SAMPLES for line in sample.splitlines()[1:-1]}
-    source = "".join(path.read_text() for path in (ROOT / "wsaas" / "check").glob("*.py"))
+    source = "".join(path.read_text() for path in Path(check.__file__).parent.glob("*.py"))
     in_code = set(re.findall(r"\b(?:ok|warn|fail)\(\s*\"([^\"]+)\"", source)) - {"PUT"}
     assert described == shown | in_code | {"TLS"}
 
