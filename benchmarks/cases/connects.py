@@ -51,11 +51,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--only", nargs="*", metavar="SETTING", help="rows to measure, without the backquotes")
     chosen = parser.parse_args(arguments)
     with TemporaryDirectory() as folder, nats_server(Path(folder)) as url:
-        journal = {"JOURNAL": str(Path(folder) / "journal")}
+        logged = {"ACCESS_LOG": "on"}
+        journal = {**logged, "JOURNAL": str(Path(folder) / "journal")}
         chosen_settings = {
-            "`ACCESS_LOG=off`": {"ACCESS_LOG": "off"},
-            "no journal": {},
-            "`LOG_FORMAT=json`": {"LOG_FORMAT": "json"},
+            "`ACCESS_LOG=off`": {},
+            "no journal": logged,
+            "`LOG_FORMAT=json`": {**logged, "LOG_FORMAT": "json"},
             "`JOURNAL`": journal,
             "`JOURNAL`, `JOURNAL_SYNC=full`": {**journal, "JOURNAL_SYNC": "full"},
         }

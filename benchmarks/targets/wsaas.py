@@ -15,7 +15,10 @@ COMPILED = Path("build", "compiled")
 
 
 class Wsaas(Target):
-    """`python -m wsaas` with its defaults, or with a `journal`. `checkout`: the folder that contains the package."""
+    """`python -m wsaas` with its defaults, or with a `journal`, but without its access log, as other targets have none.
+
+    `checkout`: the folder that contains the package.
+    """
 
     name = "wsaas"
     publish = PUSH.replace("{id}", f"/groups/{GROUP}")
@@ -73,6 +76,7 @@ class Wsaas(Target):
         listeners = {"LISTEN": f"{HOST}:{placement.client}", "CONTROL_LISTEN": control}
         return {
             "PYTHONPATH": str(self.checkout),
+            "ACCESS_LOG": "off",
             "API_URI": f"{HOST}:{placement.backend}/",
             "WS_HOSTNAME": control,
             **({"API_CONNECTIONS": str(placement.connections)} if placement.connections else {}),
