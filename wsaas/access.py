@@ -1,4 +1,4 @@
-"""Access rules: web origins, client addresses behind proxies, and allowed `Host` headers."""
+"""Access rules: web origins, tokens of browsers, client addresses behind proxies, and allowed `Host` headers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +53,28 @@ class Origins:
 
 
 ANY_ORIGIN: Final = Origins(everyone=True)
+
+QUERY: Final = "query"
+SUBPROTOCOL: Final = "subprotocol"
+COOKIE: Final = "cookie"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlace:
+    """Where the token of a browser may be in its handshake.
+
+    `kind`: `QUERY`, `SUBPROTOCOL` or `COOKIE`. `name`: of the parameter or cookie, or the prefix of the subprotocol.
+    """
+
+    kind: str
+    name: str
+
+    @property
+    def description(self) -> str:
+        """The place, for error messages."""
+        if self.kind == QUERY:
+            return f"query parameter {self.name}"
+        return f"subprotocol {self.name}..." if self.kind == SUBPROTOCOL else f"cookie {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 from wsaas import cluster_setting_types, setting_types
-from wsaas.access import Origins, Proxies
+from wsaas.access import Origins, Proxies, TokenPlace
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.formats import LEVELS
 from wsaas.setting_types import Address, Backend, PublicName, SettingType
@@ -254,6 +254,15 @@ class HandshakeSettings:
         setting_types.subprotocols,
         None,
         "Subprotocols in order of preference, separated by commas. Used if the backend does not choose one",
+        unset=(),
+    )
+    browser_authorization: tuple[TokenPlace, ...] = setting(
+        setting_types.token_places,
+        None,
+        "Where browsers, which cannot set headers, put a token: `query:access_token`, `subprotocol:bearer.`, "
+        "`cookie:session`; several, separated by commas, are tried in order. Without an `Authorization` header, the "
+        "token becomes `Authorization: Bearer <token>`, and is taken out of its place ([more](operations.md#tokens-"
+        "of-browsers))",
         unset=(),
     )
     compression: bool = setting(

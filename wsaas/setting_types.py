@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 from unicodedata import ucd_3_2_0
 from urllib.parse import urlsplit
 
-from wsaas.access import UNIX, Origins, Proxies, is_loopback_host
+from wsaas.access import COOKIE, QUERY, SUBPROTOCOL, UNIX, Origins, Proxies, TokenPlace, is_loopback_host
 from wsaas.grammar import TOKEN
 from wsaas.memory.limit import MIN_LIMIT
 
@@ -348,6 +348,19 @@ def subprotocols(text: str) -> tuple[str, ...]:
     if not all(map(_TOKEN.fullmatch, names)):
         raise ValueError
     return names
+
+
+@accepting("query:NAME, subprotocol:PREFIX or cookie:NAME; several separated by commas")
+def token_places(text: str) -> tuple[TokenPlace, ...]:
+    """Parse the places of a token in a handshake, in order, separated like `tokens`."""
+    return tuple(_token_place(part) for part in _SEPARATOR.split(text))
+
+
+def _token_place(text: str) -> TokenPlace:
+    kind, _, name = text.partition(":")
+    if kind not in {QUERY, SUBPROTOCOL, COOKIE} or not _TOKEN.fullmatch(name):
+        raise ValueError
+    return TokenPlace(kind, name)
 
 
 def host_name(text: str) -> str:

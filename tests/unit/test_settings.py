@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import examples
 from wsaas import settings as settings_module
-from wsaas.access import ANY_ORIGIN, Origins, Proxies
+from wsaas.access import ANY_ORIGIN, Origins, Proxies, TokenPlace
 from wsaas.errors import SettingError
 from wsaas.setting_types import Address, Backend, PublicName
 from wsaas.settings import (
@@ -128,6 +128,7 @@ def test_defaults_are_those_of_the_contract():
         drain_timeout=30,
         allowed_origins=ANY_ORIGIN,
         subprotocols=(),
+        browser_authorization=(),
         listen_mode=0o666,
         journal=None,
         journal_sync="normal",
@@ -708,6 +709,31 @@ def test_an_origin_is_a_scheme_and_a_host(text):
 )
 def test_subprotocols_keep_their_order(text, expected):
     assert value_of("subprotocols", text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("query:access_token", (TokenPlace("query", "access_token"),)),
+        (
+            "cookie:session , subprotocol:bearer.",
+            (TokenPlace("cookie", "session"), TokenPlace("subprotocol", "bearer.")),
+        ),
+    ],
+)
+def test_the_places_of_a_token_keep_their_order(text, expected):
+    assert value_of("browser_authorization", text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["query", "query:", "header:x", "Query:x", "query:a b", "cookie:a=b", "subprotocol:a/", "query:a,", "query:é"],
+)
+def test_a_place_of_a_token_is_a_kind_and_a_name(text):
+    assert refusal("browser_authorization", text) == (
+        f"BROWSER_AUTHORIZATION={text!r}: expected query:NAME, subprotocol:PREFIX or cookie:NAME; several separated by "
+        "commas"
+    )
 
 
 @pytest.mark.parametrize("text", [",", "a,", "a b", "a/b", "a;b", "é", '"a"', "a\r\nb", " "])

@@ -21,6 +21,7 @@ from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.socket_address import peer_address
 from wsaas.websocket import handshake
+from wsaas.websocket.browser_authorization import take_token
 
 MAX_LOGGED_ORIGIN: Final = 100
 """Maximum number of characters of an `Origin` that are logged."""
@@ -101,6 +102,8 @@ class Site:
                 raise NotFound("This address does not serve WebSockets.")
             settings = self.context.settings
             accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
+            if settings.browser_authorization:
+                accepted = take_token(accepted, settings.browser_authorization)
             if b"x-forwarded-for" in request.headers:
                 address = self._forwarded_address(request, peer)
             self.gate.check_client()
