@@ -8,7 +8,9 @@ from wsaas.check.observed import Observed
 from wsaas.check.observed_gateway import ObservedGateway
 from wsaas.check.report import Report
 from wsaas.delivery.pool import Failure
+from wsaas.errors import BadRequest
 from wsaas.events import Message
+from wsaas.websocket.browser_authorization import take_token
 from wsaas.websocket.handshake import Handshake
 
 
@@ -56,13 +58,22 @@ class Context:
     @property
     def has_credentials(self) -> bool:
         """Whether the clients send credentials that can be left out."""
-        return any(name.lower() in CREDENTIALS for name, _ in self.options.headers)
+        given = any(name.lower() in CREDENTIALS for name, _ in self.options.headers)
+        return given or self.handshake().authorization is not None
 
     def handshake(self, subprotocols: Sequence[str] = (), *, anonymous: bool = False) -> Handshake:
         """Return the handshake of a client. `anonymous`: without credentials."""
         headers = [each for each in self.options.headers if not anonymous or each[0].lower() not in CREDENTIALS]
         name = self.settings.ws_hostname
-        return make_handshake(self.options.path, f"{name.host}:{name.port}", headers, subprotocols)
+        made = make_handshake(self.options.path, f"{name.host}:{name.port}", headers, subprotocols)
+        try:
+            made = take_token(made, self.settings.browser_authorization)
+        except BadRequest as error:
+            self.report.fail("POST", f"the handshake is refused: {error.message}", "correct --path or --header")
+            raise Stop from None
+        if anonymous:
+            made.authorization = None
+        return made
 
     async def connect(self, subprotocols: Sequence[str] = (), *, anonymous: bool = False) -> tuple[Client, Observed]:
         """Let a client connect; return it and its POST."""

@@ -122,6 +122,31 @@ async def test_a_client_without_credentials_has_to_be_refused(
     assert (found.status.value, finding[1] in found.message) == (finding[0], True)
 
 
+async def test_the_token_of_a_browser_is_a_credential_that_can_be_left_out(stage: Stage) -> None:
+    def decide(call: Call) -> None:
+        assert call.json["request"]["query"] == "room=7"
+        is_known = call.headers.get("authorization") == "Bearer s3cr.et"
+        call.ok() if is_known else call.answer(401)
+
+    backend = await stage.backend.start()
+    backend.on["POST"] = decide
+    options = Options(path="/?room=7&access_token=s3cr.et")
+    found = await run_check(backend, options, browser_authorization="query:access_token")
+    assert found.of("POST without credentials").message == "the client is refused with 401"
+    assert found.is_complete
+    assert "s3cr" not in repr(found)
+
+
+async def test_a_token_of_a_browser_that_is_refused_ends_the_check(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    options = Options(path="/?access_token=s3cr%20et")
+    checked = await run_check(backend, options, browser_authorization="query:access_token")
+    found = checked.of("POST")
+    assert (found.status.value, checked.is_complete) == ("FAIL", False)
+    assert found.message.startswith("the handshake is refused: The token in the query parameter access_token may only")
+    assert "s3cr" not in repr(checked)
+
+
 @pytest.mark.parametrize(
     ("status", "finding"),
     [
