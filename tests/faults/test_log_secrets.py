@@ -51,6 +51,7 @@ def settings(mark: Marks, tmp_path: Path, nats_port: int) -> dict[str, str]:
         "CLUSTER_CREDENTIALS": str(credentials),
         "NODE_ADDRESS": "127.0.0.1:1",
         "ALLOWED_ORIGINS": "https://a.test",
+        "BROWSER_AUTHORIZATION": "query:ticket,subprotocol:ticket.,cookie:ticket",
         "API_RETRY": "100",
         "API_TIMEOUT": "500",
         "DRAIN_TIMEOUT": "2000",
@@ -64,6 +65,27 @@ def client_headers(mark: Marks) -> list[str]:
     return [*(f"{name} {mark(name)}" for name in names), protocols, "Origin: https://a.test"]
 
 
+def browsers(mark: Marks) -> list[bytes]:
+    """Return handshakes with a token in each place of `BROWSER_AUTHORIZATION`."""
+    origin = "Origin: https://a.test"
+    return [
+        upgrade(f"/chat?ticket={mark('ticket in the query')}", origin),
+        upgrade("/chat", origin, f"Sec-WebSocket-Protocol: chat, ticket.{mark('ticket as subprotocol')}"),
+        upgrade("/chat", origin, f"Cookie: a=b; ticket={mark('ticket in a cookie')}"),
+    ]
+
+
+def unusable_tickets(mark: Marks) -> list[bytes]:
+    """Return handshakes with a token that is repeated, or that cannot be part of a header."""
+    ticket, origin = mark("unusable ticket"), "Origin: https://a.test"
+    return [
+        upgrade(f"/chat?ticket={ticket}&ticket={ticket}", origin),
+        upgrade(f"/chat?ticket={ticket}%0d%0aX:%20{ticket}", origin),
+        upgrade("/chat", origin, f"Sec-WebSocket-Protocol: ticket.{ticket}, ticket.{ticket}.2"),
+        upgrade("/chat", origin, f"Cookie: ticket={ticket} {ticket}"),
+    ]
+
+
 async def refused(gateway: GatewayProcess, mark: Marks) -> None:
     """Send handshakes and requests that the gateway refuses."""
     secret = f"/chat?token={mark('query of a refused handshake')}"
@@ -75,6 +97,7 @@ async def refused(gateway: GatewayProcess, mark: Marks) -> None:
         f"{mark('method')} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
         f"PUT /{mark('id')}?x={mark('query')} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {mark('wrong token')}\r\n"
         "Content-Length: 2\r\n\r\nhi".encode(),
+        *unusable_tickets(mark),
     ):
         assert (await gateway.ask(request)).status >= 400
 
@@ -95,14 +118,16 @@ async def refused_by_backend(gateway: GatewayProcess, mark: Marks) -> None:
     ):
         backend.on["POST"] = answer
         for _ in range(2):
-            request = upgrade(f"/chat?token={mark('query')}", *client_headers(mark))
-            assert (await gateway.ask(request)).status >= 400
+            for request in (upgrade(f"/chat?token={mark('query')}", *client_headers(mark)), *browsers(mark)):
+                assert (await gateway.ask(request)).status >= 400
 
 
 async def admitted(gateway: GatewayProcess, mark: Marks, token: str) -> None:
     """Connect clients that chat, and end in several ways."""
     backend = gateway.stage.backend
     backend.on["POST"] = lambda call: call.ok(context=mark("context"), groups=["all"])
+    for handshake in browsers(mark):
+        assert (await gateway.ask(handshake)).status == 101
     headers = {"Authorization": f"Bearer {mark('Authorization')}", "Cookie": f"session={mark('Cookie')}"}
     for answer in (
         lambda call: call.answer(200, mark("reply"), Ws_Reply="text", Ws_Context=mark("Ws-Context")),
