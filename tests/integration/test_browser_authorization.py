@@ -11,7 +11,7 @@ import websockets
 from websockets.typing import Subprotocol
 
 from tests.support.clients import upgrade
-from tests.support.console import watching
+from tests.support.console import stream
 from tests.support.stage import Node, Stage
 from tests.support.waiting import wait_until, with_timeout
 
@@ -35,23 +35,23 @@ async def known(node: Node, name: str) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_token_is_the_authorization_of_all_requests_and_is_shown_nowhere_else(stage: Stage, way: str) -> None:
-    node = await stage.node(browser_authorization=PLACES, log_level="DEBUG", subprotocols="bearer.x,chat")
+    node = await stage.node(browser_authorization=PLACES, log_level="DEBUG", subprotocols="chat")
     path, options = WAYS[way]
-    client, name = await node.admit(path, **options)
-    post = stage.backend.calls[-1]
+    async with stream(node, "connects/events?count=1") as viewer:
+        await viewer.next()
+        client, name = await node.admit(path, **options)
+        await client.send("hello")
+        put = await stage.backend.take("PUT")
+        await viewer.until("response", ce_id=f"{name}:1")
+        assert viewer.kinds[:3] == ["hello", "handshake", "request"]
+        assert TOKEN not in json.dumps(viewer.events)
+    post = stage.backend.of(name)[0]
     assert client.subprotocol == "chat"
     request = post.json["request"]
     assert (request["path"], request["query"], request["subprotocols"]) == ("/room", "nick=ada", ["chat"])
     assert request["headers"].get("sec-websocket-protocol") == "chat"
     assert request["headers"].get("cookie") == ("theme=dark" if way == "cookie" else None)
     assert TOKEN not in await known(node, name)
-    async with watching(node, name) as viewer:
-        await client.send("hello")
-        put = await stage.backend.take("PUT")
-        seen = [await viewer.next()]
-        while seen[-1]["kind"] != "response":
-            seen.append(await viewer.next())
-        assert TOKEN not in json.dumps(seen)
     await client.close()
     delete = await stage.backend.take("DELETE")
     for call in (post, put, delete):
