@@ -1,11 +1,11 @@
 """The log lines about the start of a node: version, addresses, backend, warnings about settings, and what failed."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from wsaas import __version__
-from wsaas.access import is_loopback_host, is_unspecified_host
+from wsaas.access import COOKIE, is_loopback_host, is_unspecified_host
 from wsaas.build_kind import BUILD
 from wsaas.delivery.journal_file import JournalError
 from wsaas.errors import SettingError
@@ -48,7 +48,7 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     `WS_HOSTNAME` also says when the setting is correct: it may name a proxy or a port that is mapped to another one,
     and only the backend needs to resolve it.
     """
-    found = []
+    found = [*_warn_of_cookies(settings)]
     if not (control.is_loopback or settings.control_token or settings.control_tls_ca):
         at = _spelled(control)
         also = ", so there is no console" if settings.console else ""
@@ -86,6 +86,16 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     if not control.path and backend.port == control.port and is_this_machine(backend.host):
         found.append(f"API_URI={without_query(backend)} is the address of this node: set it to your backend")
     return found
+
+
+def _warn_of_cookies(settings: Settings) -> Iterator[str]:
+    """Warn if pages of any origin may use cookies as credentials: browsers send cookies from all pages."""
+    is_cookie = any(place.kind == COOKIE for place in settings.browser_authorization)
+    if is_cookie and settings.allowed_origins.everyone:
+        yield (
+            "BROWSER_AUTHORIZATION names a cookie, so a page of any web site can connect as the user who visits it: "
+            "set ALLOWED_ORIGINS, unless the backend checks the origin"
+        )
 
 
 def report_start_failure(error: SettingError | OSError | JournalError) -> int:

@@ -125,6 +125,17 @@ def test_a_name_without_https_causes_a_warning(text):
         assert warnings(right, LOCAL, tls_cert="/cert", tls_key="/key") == []
 
 
+def test_a_cookie_that_any_page_can_use_causes_a_warning():
+    (warning,) = warnings("localhost:8080", LOCAL, browser_authorization="query:a,cookie:session")
+    assert warning == (
+        "BROWSER_AUTHORIZATION names a cookie, so a page of any web site can connect as the user who visits it: "
+        "set ALLOWED_ORIGINS, unless the backend checks the origin"
+    )
+    own = {"allowed_origins": "https://example.com", "browser_authorization": "cookie:session"}
+    assert warnings("localhost:8080", LOCAL, **own) == []
+    assert warnings("localhost:8080", LOCAL, browser_authorization="query:a,subprotocol:b") == []
+
+
 def test_a_backend_that_is_this_node_causes_a_warning():
     (warning,) = warnings("localhost:8080", LOCAL, api_uri="localhost:8080/hook?key=s3cret")
     assert warning == "API_URI=http://localhost:8080/hook?(hidden) is the address of this node: set it to your backend"
