@@ -356,7 +356,7 @@ class FakeTimeouts(Timeouts):
         self.connections = []
 
     def replace(self, connection, successor):
-        self.discard(connection)
+        self.connections.remove(connection)
         self.add(successor)
 
     def __len__(self):

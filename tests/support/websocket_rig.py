@@ -1,5 +1,7 @@
 """The connection of a client from its handshake on, over a fake transport, in front of a fake backend."""
 
+import asyncio
+
 import orjson
 
 from tests.support.fakes import (
@@ -47,6 +49,10 @@ class WebSocketRig:
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 30, settings.ws_hostname.text, handshake, "", self.clock)
         self.session = Session(services, info, handshake)
+        # It received the handshake.
+        http_connection = asyncio.Protocol()
+        self.timeouts.add(http_connection)
+        self.transport.set_protocol(http_connection)
         self.pending_client = PendingClientProtocol(self.context, self.transport, self.session, handshake, early_data)
         self.pending_client.start()
         OpeningHandshake(services, self.session, handshake, self.pending_client).start()

@@ -117,11 +117,14 @@ class HttpProtocol(HttpConnection):
             self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel a deferred response, and end."""
-        if self._waiting is not None:
-            self._hand_over(self._waiting).connection_lost(exc)
-        else:
-            super().connection_lost(exc)
+        """End; cancel a deferred response, or end the session of a client that waits."""
+        # Nothing takes over a lost transport: it would refer to its protocol for ever.
+        waiting, self._waiting = self._waiting, None
+        super().connection_lost(exc)
+        if isinstance(waiting, PendingClientProtocol):
+            waiting.connection_lost(exc)
+        elif waiting is not None:
+            waiting[1].cancel()
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if it was idle for too long, or its request was not complete in time."""
@@ -287,5 +290,5 @@ class HttpProtocol(HttpConnection):
                 return
             if not self._is_half_closed:
                 self._transport.resume_reading()
-            elif self._waiting is None:
+            elif not isinstance(self._waiting, tuple):
                 self.close_gracefully()

@@ -113,8 +113,8 @@ class Timeouts:
             self._count -= 1
 
     def replace(self, connection: HasDeadline, successor: HasDeadline) -> None:
-        """Check `successor` from now on instead of `connection`, which was added."""
-        self._buckets[hash(connection) % BUCKETS].pop(connection, None)
+        """Check `successor` from now on instead of `connection`. Raises `KeyError` unless that was added."""
+        del self._buckets[hash(connection) % BUCKETS][connection]
         self._buckets[hash(successor) % BUCKETS][successor] = None
 
     def start(self) -> None:

@@ -218,6 +218,14 @@ def test_a_handshake_behind_a_deferred_response_waits_for_it(rig):
     assert rig.webhook.pending.data == b"early"
 
 
+def test_a_client_that_has_closed_its_side_behind_a_deferred_response_is_closed(rig):
+    rig.receive(remote() + HANDSHAKE)
+    assert rig.transport.protocol.eof_received()
+    rig.peer.answer()
+    assert rig.responses() == [(200, "OK", False)]
+    assert rig.transport.closed
+
+
 def test_a_caller_that_goes_away_cancels_its_request(rig):
     rig.receive(remote())
     (request,) = rig.peer.requests

@@ -1,3 +1,4 @@
+import asyncio
 import math
 import re
 from dataclasses import replace
@@ -652,6 +653,9 @@ def test_a_connection_that_does_not_read_its_responses_is_not_read(rig):
 # Handshakes.
 
 
+NO_PROTOCOL = asyncio.Protocol()
+
+
 def test_a_handshake_registers_a_client(rig):
     rig.receive(HANDSHAKE)
     assert b"".join(rig.transport.writes) == b""
@@ -689,9 +693,13 @@ def test_a_client_may_go_before_its_handshake_is_answered(rig, has_sent):
     rig.receive(HANDSHAKE)
     if has_sent:
         rig.receive(b"x")
-    rig.transport.lose()
+    # A transport with TLS refers to no protocol any more when it says that the connection is lost.
+    protocol, rig.transport.protocol = rig.transport.protocol, NO_PROTOCOL
+    rig.transport.closed = True
+    protocol.connection_lost(None)
     assert not len(rig.registry)
     assert rig.timeouts.connections == []
+    assert rig.transport.protocol is NO_PROTOCOL
 
 
 @pytest.mark.parametrize("has_sent", [False, True])
