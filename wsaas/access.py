@@ -12,7 +12,8 @@ _HOST: Final = re.compile(r"[^/@?#\\]+")
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?")
 
 MAX_KNOWN_HOSTS: Final = 256
-"""Maximum number of allowed `Host` values that `HostCheck` remembers."""
+MAX_KNOWN_HOST: Final = 256
+"""Maximum number of allowed `Host` values that `HostCheck` remembers, and of bytes in each."""
 
 MAX_KNOWN_ADDRESSES: Final = 256
 """How many parsed addresses are cached: those of the proxies, of which there are few, and of their latest clients."""
@@ -177,9 +178,10 @@ class HostCheck:
             return True
         if host is None or not (self._any or self._is_allowed(host.decode("latin-1").lower())):
             return False
-        if len(self.known) >= MAX_KNOWN_HOSTS:
-            self.known.clear()
-        self.known.add(host)
+        if len(host) <= MAX_KNOWN_HOST:
+            if len(self.known) >= MAX_KNOWN_HOSTS:
+                self.known.clear()
+            self.known.add(host)
         return True
 
     def _is_allowed(self, host: str) -> bool:

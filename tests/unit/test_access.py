@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
-from wsaas.access import ANY_ORIGIN, MAX_KNOWN_HOSTS, HostCheck, Origins, Proxies, address_block, from_web_page
+from wsaas.access import (
+    ANY_ORIGIN,
+    MAX_KNOWN_HOST,
+    MAX_KNOWN_HOSTS,
+    HostCheck,
+    Origins,
+    Proxies,
+    address_block,
+    from_web_page,
+)
 
 # Origins
 
@@ -161,6 +170,12 @@ def test_the_number_of_remembered_hosts_is_limited():
     for port in range(3 * MAX_KNOWN_HOSTS):
         assert check.allow(b"localhost:%d" % port)
         assert len(check.known) <= MAX_KNOWN_HOSTS
+
+
+def test_a_long_host_is_not_remembered():
+    check = HostCheck([])
+    assert check.allow(b"localhost:" + b"0" * MAX_KNOWN_HOST)
+    assert not check.known
 
 
 @examples(300)

@@ -2,7 +2,8 @@
 
 The heads of pushes are cached as a whole, but no two handshakes are equal: each has another `Sec-WebSocket-Key`. Most
 of their lines are equal, though. In the heads of Chromium, of ws for Node.js, and of websockets and aiohttp for Python,
-only the key, cookies and credentials differ from client to client; proxies add the address of the client and a trace.
+only the key, cookies and credentials (also in a subprotocol) differ from client to client; proxies add the address of
+the client and a trace.
 `PER_CLIENT` names these headers. The other lines say what host, origin, browser and languages a client has, and what it
 asks for, and very many clients have them in common.
 
@@ -27,13 +28,17 @@ PER_CLIENT: Final = frozenset(
         b"cookie",
         b"forwarded",
         b"sec-websocket-key",
+        b"sec-websocket-protocol",
         b"traceparent",
         b"tracestate",
         b"true-client-ip",
         b"x-amzn-trace-id",
+        b"x-api-key",
+        b"x-auth-token",
         b"x-client-ip",
         b"x-cloud-trace-context",
         b"x-correlation-id",
+        b"x-csrf-token",
         b"x-forwarded-for",
         b"x-forwarded-port",
         b"x-real-ip",

@@ -41,8 +41,9 @@ ID_LENGTH: Final = PREFIX_LENGTH + RANDOM_LENGTH
 ID_FORM: Final = re.compile(r"[A-Za-z0-9_-]{30}")
 
 MAX_SHARED_TEXTS: Final = 1024
-"""Addresses and paths that are remembered, so that the clients that have the same share one object of 64 bytes or more.
-When there are more, all are forgotten: clients that have them still share them."""
+MAX_SHARED_TEXT: Final = 256
+"""Addresses and paths that are remembered, and the characters of the longest one. The clients that have the same share
+one object of 64 bytes or more. When there are more, all are forgotten: clients that have them still share them."""
 
 PushRecorder = Callable[[str, int, str], None]
 """Called with the method of a request for a `ws_uri`, and the status and code of its answer."""
@@ -148,7 +149,8 @@ class Registry:
             texts.clear()
         address = texts.setdefault(remote_address, remote_address)
         info = ConnectionInfo(connection_id, self.node, handshake, address, self.services.clock)
-        info.path = texts.setdefault(handshake.path, handshake.path)
+        if len(handshake.path) <= MAX_SHARED_TEXT:
+            info.path = texts.setdefault(handshake.path, handshake.path)
         info.order = self._count
         session = Session(self.services, info, handshake)
         if self.addresses.limit and remote_address:

@@ -27,7 +27,8 @@ UPGRADE_ADVICE: Final = (
 # RFC 6455 section 4.4 requires the first of these headers, RFC 9110 section 15.5.22 the others.
 _SUPPORTED: Final = (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade"))
 COMMON_EXTENSIONS: Final = 64
-"""How many values of `Sec-WebSocket-Extensions` are cached."""
+COMMON_EXTENSIONS_SIZE: Final = 256
+"""How many values of `Sec-WebSocket-Extensions` are cached, and the maximum size of a cached value in bytes."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
@@ -105,7 +106,7 @@ def read(request: Request, origins: Origins = ANY_ORIGIN, *, compression: bool =
     if origin is not None and not origins.allow(origin.decode("latin-1")):
         raise Forbidden("This origin may not connect.")
     extensions = headers.get(b"sec-websocket-extensions")
-    offered = () if extensions is None else _extensions(extensions)
+    offered = () if extensions is None else _offers(extensions)
     path, _, query = request.target.decode("latin-1").partition("?")
     return Handshake(
         key=key,
@@ -128,9 +129,12 @@ def _subprotocols(request: Request) -> list[str]:
     return [name.decode() for name in names]
 
 
-@lru_cache(COMMON_EXTENSIONS)
-def _extensions(value: bytes) -> tuple[Offer, ...]:
+def _offers(value: bytes) -> tuple[Offer, ...]:
     """Parse `Sec-WebSocket-Extensions`. All clients of one kind send the same."""
+    return common_extensions(value) if len(value) <= COMMON_EXTENSIONS_SIZE else _extensions(value)
+
+
+def _extensions(value: bytes) -> tuple[Offer, ...]:
     try:
         extensions = offers(value.decode("latin-1"))
     except ValueError:
@@ -138,6 +142,9 @@ def _extensions(value: bytes) -> tuple[Offer, ...]:
     if not extensions:
         raise _empty("Sec-WebSocket-Extensions")
     return tuple(extensions)
+
+
+common_extensions: Final = lru_cache(COMMON_EXTENSIONS)(_extensions)
 
 
 def _empty(name: str) -> BadRequest:

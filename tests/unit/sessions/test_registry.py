@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import FakeClock, FakeJournal, FakePendingClient, FakeWebhook, make_settings, start_session
+from tests.support.fakes import (
+    FakeClock,
+    FakeJournal,
+    FakePendingClient,
+    FakeWebhook,
+    make_handshake,
+    make_settings,
+    start_session,
+)
 from wsaas import errors
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
-from wsaas.sessions.registry import ID_FORM, MAX_SHARED_TEXTS, Registry, page
+from wsaas.sessions.registry import ID_FORM, MAX_SHARED_TEXT, MAX_SHARED_TEXTS, Registry, page
 from wsaas.sessions.session_state import State
 from wsaas.shared_counts import SharedCounts, create
 
@@ -169,6 +177,14 @@ def test_clients_share_the_text_of_their_address():
     for number in range(MAX_SHARED_TEXTS):
         rig.admit(f"10.0.{number // 256}.{number % 256}")
     assert rig.admit(b"192.0.2.7".decode()).info.remote_address is not one.info.remote_address
+
+
+@pytest.mark.parametrize(("length", "is_shared"), [(MAX_SHARED_TEXT, True), (MAX_SHARED_TEXT + 1, False)])
+def test_clients_share_the_text_of_a_short_path(rig, length, is_shared):
+    paths = ["/" + "p" * (length - 1) for _ in range(2)]
+    one, other = (rig.registry.register(replace(make_handshake(), path=path), "192.0.2.7").info.path for path in paths)
+    assert one == other == paths[0]
+    assert (one is other) is is_shared
 
 
 def test_the_objects_of_an_idle_client_are_small(rig):

@@ -372,6 +372,14 @@ def test_extensions_that_cannot_be_read_are_refused(value, compression):
         handshake.read(request((b"Sec-WebSocket-Extensions", value)), compression=compression)
 
 
+def test_only_short_offers_are_kept_for_other_clients():
+    handshake.common_extensions.cache_clear()
+    for value in (b"x-short", b"x-long, " + b"a," * handshake.COMMON_EXTENSIONS_SIZE + b"permessage-deflate"):
+        read = handshake.read(request((b"Sec-WebSocket-Extensions", value)), compression=True)
+        assert (read.agreement is not None) is value.endswith(b"deflate")
+    assert handshake.common_extensions.cache_info().currsize == 1
+
+
 @pytest.mark.parametrize("values", [[], [b"x-other"], [b"", b", x-other"]])
 def test_without_an_offer_there_is_no_agreement(values):
     offers = [(b"Sec-WebSocket-Extensions", value) for value in values]
