@@ -48,7 +48,7 @@ async def said(node: WorkersNode, pattern: str) -> None:
 
 
 async def started_again(node: WorkersNode) -> None:
-    await said(node, r"(?s)( INFO wsaas \S+ listening on .*){2}")
+    await said(node, r"(?s)( INFO wsaas \S+ \([^)]+\) listening on .*){2}")
 
 
 async def answer_closes(clients: list[Client]) -> None:
