@@ -25,6 +25,11 @@ class HTTPError(Exception):
         self.message = message
         self.headers = headers
 
+    @property
+    def answer(self) -> str:
+        """What a client gets, for a message: the status."""
+        return str(self.status)
+
 
 class BadRequest(HTTPError):
     """Malformed HTTP, or an invalid handshake (RFC 6455 section 4.2.1)."""
@@ -54,6 +59,26 @@ class Forbidden(HTTPError):
 
     status = 403
     code = "FORBIDDEN"
+
+
+class RefusedWithClose(Forbidden):
+    """The backend refuses a client with a Close, which a script in a browser can read.
+
+    The client gets a 101, so that it can be sent the Close, but the refusal counts as the 403 that others get.
+    `close_code`, `close_reason`: of the Close. `subprotocol`: what the backend chose for the 101, if anything.
+    """
+
+    def __init__(self, close_code: int, close_reason: str, subprotocol: str | None = None) -> None:
+        """Keep the values."""
+        super().__init__("The backend refused the connection.")
+        self.close_code = close_code
+        self.close_reason = close_reason
+        self.subprotocol = subprotocol
+
+    @property
+    def answer(self) -> str:
+        """What the client gets, for a message: the close code."""
+        return f"the close {self.close_code}"
 
 
 class NotFound(HTTPError):

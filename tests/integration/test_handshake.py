@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from tests.support.backend import Backend, Call
 from tests.support.clients import ACCEPT, KEY, upgrade
-from tests.support.frames import TEXT, frame
+from tests.support.frames import CLOSE, TEXT, frame
 from tests.support.ports import free_port
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
@@ -198,6 +198,35 @@ async def test_no_delete_follows_a_refusal_by_code(stage: Stage) -> None:
     await refusal(node.connect())
     assert await node.drain()
     assert stage.backend.count("DELETE") == 0
+
+
+@pytest.mark.parametrize("compression", ["off", "on"])
+async def test_a_refusal_with_a_close_can_be_read_by_the_client(stage: Stage, compression: str) -> None:
+    refused = {"code": "EXPIRED", "close": {"code": 4401, "reason": "token expired"}}
+    stage.backend.on["POST"] = lambda call: call.answer(200, refused)
+    node = await stage.node(compression=compression)
+    client = await node.connect(subprotocols=[Subprotocol("v2"), Subprotocol("v1")])
+    assert client.response is not None
+    assert (client.subprotocol, client.response.headers.get("Sec-WebSocket-Extensions")) == ("v2", None)
+    await with_timeout(client.wait_closed())
+    assert (client.close_code, client.close_reason) == (4401, "token expired")
+    call = await stage.backend.take("POST")
+    assert (await node.rest("GET", call.client)).status == 410
+    assert await node.drain()
+    assert stage.backend.count("DELETE") == 0
+
+
+async def test_what_a_client_sends_before_it_is_refused_with_a_close_reaches_nobody(stage: Stage) -> None:
+    stage.backend.on["POST"] = lambda call: call.answer(200, {"code": "NO", "close": {"code": 3000}})
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(upgrade() + frame(TEXT, b"early"))
+    assert (await raw.answer()).status == 101
+    assert await raw.closing() == (3000, "")
+    raw.send(frame(TEXT, b"late") + frame(CLOSE, b"\x0b\xb8"))
+    assert await with_timeout(raw.reader.read()) == b""
+    assert await node.drain()
+    assert (stage.backend.count("PUT"), stage.backend.count("DELETE")) == (0, 0)
 
 
 async def test_www_authenticate_and_retry_after_are_passed_on(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 MAX_CONTEXT: Final = 4096
@@ -59,17 +60,30 @@ def accept(*, subprotocol: str | None = None, context: str | None = None, groups
     return _json(content)
 
 
-def reject(code: str = "REJECTED", *, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+def reject(
+    code: str = "REJECTED",
+    *,
+    status: int = 200,
+    headers: Iterable[tuple[str, str]] = (),
+    close: int | tuple[int, str] | None = None,
+) -> Answer:
     """Refuse a client. No `Disconnect` follows.
 
     `code`: anything but "OK"; it is for logs, the client does not see it. `status`: 401, 403, 404, 429 or 503 are
     passed on to the client, with `WWW-Authenticate` and `Retry-After` of `headers`. Otherwise it gets a 403.
+    `close`: a close code from 3000 to 4999, or a code and a reason. The client is connected and closed with it at once,
+    which is the only refusal that a script in a browser can read. It needs the status 200.
     """
     if not code or code == "OK":
         raise InvalidAnswer(f'the code is {code!r}: expected anything but "OK", which would accept the client')
     if status not in REFUSALS:
         raise InvalidAnswer(f"the status is {status}: expected one of {', '.join(map(str, sorted(REFUSALS)))}")
-    return _json({"code": code}, status, dict(headers))
+    content: dict[str, Any] = {"code": code}
+    if close is not None:
+        if status != HTTPStatus.OK:
+            raise InvalidAnswer(f"the status is {status}: expected 200, as the client is refused with a close")
+        content["close"] = _refusing_close(*((close, "") if isinstance(close, int) else close))
+    return _json(content, status, dict(headers))
 
 
 def ok(
@@ -155,6 +169,14 @@ def encode_text(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidAnswer(f"the text cannot be encoded in UTF-8: {error.reason} at {error.start}") from None
+
+
+def _refusing_close(code: int, reason: str) -> dict[str, Any]:
+    """Return the `close` of a refusal."""
+    if code not in PRIVATE_CODES:
+        raise InvalidAnswer(f"the close code is {code}: expected 3000 to 4999")
+    check_close(code, reason)
+    return {"code": code, "reason": reason} if reason else {"code": code}
 
 
 def _close(code: int, reason: str) -> str:

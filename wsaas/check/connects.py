@@ -45,7 +45,7 @@ async def check_refused(context: Context) -> None:
             "refuse it with 401 or 403, unless anybody may connect",
         )
     elif _is_clean(observed):
-        report.ok("POST without credentials", f"the client is refused with {client.refusal.status}")
+        report.ok("POST without credentials", f"the client is refused with {client.refusal.answer}")
     else:
         report.fail(
             "POST without credentials",

@@ -13,10 +13,19 @@ from wsaas.errors import RETRY_AFTER
 from wsaas.grammar import GROUP_NAME_FORM, is_group_name
 from wsaas.http.headers import content_coding
 from wsaas.http.response import Response
+from wsaas.websocket.frames import MAX_REASON
 
 _UNKNOWN: Final = {502, 504}
 """Statuses of a proxy that do not tell whether the backend has seen the request."""
 
+PRIVATE_CODES: Final = range(3000, 5000)
+"""Close codes for libraries and applications (RFC 6455 section 7.4.2)."""
+
+UNUSABLE_CLOSE: Final = (
+    f'a close that is not such as {{"code": 4401, "reason": "token expired"}}: a code from 3000 to 4999, and a reason '
+    f"of at most {MAX_REASON} bytes of UTF-8"
+)
+_UNUSABLE_SUBPROTOCOL: Final = "a subprotocol that is not a string"
 
 USUAL: Final = frozenset({b'{"code":"OK"}', b'{"code": "OK"}'})
 """How nearly all backends accept a client, as JSON libraries write it. It need not be parsed."""
@@ -54,15 +63,33 @@ def _judge_code(response: Response) -> Accepted | Rejected:
     code = body.get("code") if isinstance(body, dict) else None
     if not isinstance(code, str):
         return _unusable('a body that is not JSON such as {"code": "OK"}')
-    if code != "OK":
+    return _read_accepted(body) if code == "OK" else _read_rejected(body)
+
+
+def _read_rejected(body: dict[str, Any]) -> Rejected:
+    """Return the refusal of a client. No DELETE is owed, even if its `close` is unusable: `code` was readable."""
+    close, subprotocol = body.get("close"), body.get("subprotocol")
+    if close is None:
         return Rejected(errors.Forbidden("The backend refused the connection."), disconnect_owed=False)
-    return _read_accepted(body)
+    code, reason = (close.get("code"), close.get("reason")) if isinstance(close, dict) else (None, None)
+    if reason is None:
+        reason = ""
+    if not (
+        isinstance(code, int)
+        and code in PRIVATE_CODES
+        and isinstance(reason, str)
+        and len(reason.encode()) <= MAX_REASON
+    ):
+        return _unusable(UNUSABLE_CLOSE, disconnect_owed=False)
+    if not isinstance(subprotocol, str | None):
+        return _unusable(_UNUSABLE_SUBPROTOCOL, disconnect_owed=False)
+    return Rejected(errors.RefusedWithClose(code, reason, subprotocol), disconnect_owed=False)
 
 
 def _read_accepted(body: dict[str, Any]) -> Accepted | Rejected:
     subprotocol, context, groups = body.get("subprotocol"), body.get("context"), body.get("groups")
     if not isinstance(subprotocol, str | None):
-        return _unusable("a subprotocol that is not a string")
+        return _unusable(_UNUSABLE_SUBPROTOCOL)
     if context is not None and not valid_context(context):
         return _unusable(f"a context that is not a string of at most {MAX_CONTEXT} printable ASCII characters")
     if groups is not None and not (
@@ -72,8 +99,9 @@ def _read_accepted(body: dict[str, Any]) -> Accepted | Rejected:
     return Accepted(subprotocol, context, tuple(groups or ()))
 
 
-def _unusable(what: str) -> Rejected:
-    return Rejected(errors.BadGateway(f"The backend answered with {what}."), disconnect_owed=True, unusable=what)
+def _unusable(what: str, *, disconnect_owed: bool = True) -> Rejected:
+    error = errors.BadGateway(f"The backend answered with {what}.")
+    return Rejected(error, disconnect_owed=disconnect_owed, unusable=what)
 
 
 _PASSED_ON: Final[dict[int, type[errors.HTTPError]]] = {

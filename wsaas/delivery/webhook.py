@@ -285,7 +285,7 @@ class Webhook:
         """Log what is wrong with `response`, and what happens next. The pool logs requests without a response."""
         if isinstance(verdict, Rejected):
             why = f"the backend answered {response.status}{verdict.unusable and ' with '}{verdict.unusable}"
-            what = f"a client was refused with {verdict.error.status}"
+            what = f"a client was refused with {verdict.error.answer}"
         elif isinstance(verdict, Retry):
             window = self.windows[kind]
             why, what = verdict.why, f"the request is sent again for up to {window:g} s" if window else NOT_RETRIED

@@ -97,7 +97,7 @@ METRICS: Final = (
         "Handshakes, by the status of the answer; none: the client went away first. 502: the answer of the backend to"
         " the POST is wrong, see the log. 503: the backend is down, or the node is full. 504: raise API_TIMEOUT, or "
         "make the backend faster. 400, 404 and 426: a client or a proxy is set up wrongly. 429: an address is over "
-        "its limit.",
+        "its limit. 403: also clients that the backend refused with a Close.",
         lambda figures: [*figures.counters.handshakes.values()],
         ("status",),
         _each({NO_STATUS: "none", OTHER_STATUS: "other"}.get(status, str(status)) for status in HANDSHAKE_STATUSES),

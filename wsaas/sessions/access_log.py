@@ -6,7 +6,7 @@ the client chose except for its path.
 
 from typing import Final
 
-from wsaas.errors import HTTPError
+from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.log import log_event
 from wsaas.reason import Reason
 from wsaas.sessions.connection_info import ConnectionInfo
@@ -31,13 +31,15 @@ def log_closed(info: ConnectionInfo, reason: Reason) -> None:
 
 def log_refused(error: HTTPError, info: ConnectionInfo, now: float) -> None:
     """Log that a handshake was answered with `error` at `now`, after the backend was asked."""
-    fields = {
+    fields: dict[str, object] = {
         "event": "refused",
         "id": info.id,
         "reason": error.message,
         "status": error.status,
-        "duration_ms": round((now - info.since) * 1000),
     }
+    if isinstance(error, RefusedWithClose):
+        fields["code"] = error.close_code
+    fields["duration_ms"] = round((now - info.since) * 1000)
     log_event("handshake refused", _with_client(fields, info))
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from wsaas import errors
 from wsaas.delivery.event_delivery import OutboxListener
 from wsaas.delivery.verdicts import Accepted, Rejected
-from wsaas.errors import RETRY_AFTER, HTTPError
+from wsaas.errors import RETRY_AFTER, HTTPError, RefusedWithClose
 from wsaas.events import Opened
 from wsaas.log import about
 from wsaas.log.redaction import hide_secrets
@@ -106,7 +106,7 @@ class OpeningHandshake(OutboxListener):
         session = self._session
         session.outbox.listener = session
         if session.state is CONNECTING:
-            rejected = self._accept(verdict) if isinstance(verdict, Accepted) else verdict
+            rejected = self._accept(verdict) if isinstance(verdict, Accepted) else self._checked(verdict)
             if rejected is None:
                 return
             session.refuse(rejected.error, Reason.REFUSED)
@@ -156,6 +156,13 @@ class OpeningHandshake(OutboxListener):
         connection.start()
         return None
 
+    def _checked(self, verdict: Rejected) -> Rejected:
+        """Return `verdict`, or another if it is a Close with a subprotocol that the client did not offer."""
+        error = verdict.error
+        if isinstance(error, RefusedWithClose) and error.subprotocol not in {None, *self._handshake.subprotocols}:
+            return _not_offered(self._session.ws_uri, error.subprotocol, disconnect_owed=False)
+        return verdict
+
     def _delay(self, verdict: Accepted | Rejected) -> float:
         """Return the seconds before the DELETE: it must not overtake a POST that the backend may still be handling."""
         is_unanswered = isinstance(verdict, Rejected) and isinstance(verdict.error, errors.GatewayTimeout)
@@ -163,12 +170,13 @@ class OpeningHandshake(OutboxListener):
         return services.settings.api_timeout if is_unanswered and services.listener.is_open else 0.0
 
 
-def _not_offered(ws_uri: str, subprotocol: str | None) -> Rejected:
+def _not_offered(ws_uri: str, subprotocol: str | None, *, disconnect_owed: bool = True) -> Rejected:
     """Log and return the refusal of a client that did not offer the `subprotocol` that the backend chose."""
     message = "%(ws_uri)s: the backend chose the subprotocol %(chosen).100r, which was not offered; %(effect)s"
     chosen = hide_secrets(subprotocol or "")
     throttle.warning("subprotocol", message, about(ws_uri, chosen=chosen, effect="a client was refused with 502"))
-    return Rejected(errors.BadGateway("The backend chose a subprotocol that was not offered."), disconnect_owed=True)
+    error = errors.BadGateway("The backend chose a subprotocol that was not offered.")
+    return Rejected(error, disconnect_owed=disconnect_owed)
 
 
 def _too_many_groups(ws_uri: str, error: errors.TooManyGroups) -> Rejected:

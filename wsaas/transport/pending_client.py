@@ -1,17 +1,20 @@
 """A client whose handshake waits for the backend's decision."""
 
 import asyncio
+from dataclasses import replace
 from typing import Final, cast
 
-from wsaas.errors import HTTPError
+from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.http.serialize import error_response, serialize
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
+from wsaas.transport.refused_client import RefusedClientProtocol
 from wsaas.transport.socket_protocol import SocketProtocol, set_protocol
 from wsaas.transport.timeouts import NOT_CLOSING, HasDeadline
 from wsaas.transport.websocket import RateLimitedProtocol, WebSocketProtocol
 from wsaas.websocket.decoder import FrameDecoder
-from wsaas.websocket.handshake import Handshake, accept
+from wsaas.websocket.frames import encode_close
+from wsaas.websocket.handshake import Handshake, accept, select_subprotocol
 
 MAX_EARLY_DATA: Final = 64 * 1024
 """Bytes that a client may send before its 101. Beyond it, the gateway stops reading from the client until the 101."""
@@ -79,6 +82,9 @@ class PendingClientProtocol(SocketProtocol):
 
     def refuse(self, error: HTTPError) -> None:
         """Answer the handshake with `error`, and close."""
+        if isinstance(error, RefusedWithClose):
+            self._refuse_with_close(error)
+            return
         self._transport.write(serialize(error_response(error), self._context.clock.wall()))
         self.close_gracefully()
 
@@ -88,7 +94,26 @@ class PendingClientProtocol(SocketProtocol):
         self._deadline = self._context.closing_deadline()
         self._transport.close()
 
-    def _succeed(self, protocol: "PendingClientProtocol | WebSocketProtocol") -> None:
+    def _refuse_with_close(self, error: RefusedWithClose) -> None:
+        """Send the 101 and a Close.
+
+        Compression is declined: nothing more is sent, and what the client sends is dropped. A browser that offered
+        subprotocols fails the connection, without the code, unless one of them is chosen (WebSockets Standard,
+        "establish a WebSocket connection").
+        """
+        context, handshake, transport = self._context, self._handshake, self._transport
+        offered = handshake.subprotocols
+        subprotocol = select_subprotocol(error.subprotocol, offered, context.settings.subprotocols)
+        if subprotocol is None and offered:
+            subprotocol = offered[0]
+        answer = accept(replace(handshake, agreement=None), subprotocol)
+        refused = RefusedClientProtocol(context, transport, self._session.info.remote_address)
+        self._succeed(refused)
+        transport.write(answer + encode_close(error.close_code, error.close_reason))
+        transport.resume_reading()
+        refused.data_received(self._early_data)
+
+    def _succeed(self, protocol: "PendingClientProtocol | WebSocketProtocol | RefusedClientProtocol") -> None:
         """Let `protocol` take the place of the current one, at the transport and in the time-outs."""
         self._context.timeouts.replace(cast(HasDeadline, self._transport.get_protocol()), protocol)
         set_protocol(self._transport, protocol)

@@ -14,7 +14,7 @@ from wsaas.delivery.event_delivery import NO_LISTENER
 from wsaas.delivery.pool import Failure, Outcome
 from wsaas.delivery.watched_webhook import Answer
 from wsaas.delivery.webhook import Subject, event_body
-from wsaas.errors import HTTPError
+from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.events import Event, Message, Opened
 from wsaas.http.response import Response
 from wsaas.sessions.session import Session
@@ -138,6 +138,9 @@ class Recorder:
         """The handshake was answered with `error`."""
         self.look()
         self._add("refused", status=error.status, code=error.code)
+        if isinstance(error, RefusedWithClose):
+            close = Close(error.close_code, error.close_reason)
+            self._close("out", close, 2 + len(close.reason.encode()), "reply")
 
     # Frames.
 

@@ -101,6 +101,8 @@ async def test_more_groups_than_allowed_are_a_failure(stage: Stage) -> None:
         (200, {"code": "OK"}, ("WARN", "the client is accepted")),
         (401, "", ("OK", "the client is refused with 401")),
         (200, {"code": "NO_USER"}, ("OK", "the client is refused with 403")),
+        (200, {"code": "NO", "close": {"code": 4401}}, ("OK", "the client is refused with the close 4401")),
+        (200, {"code": "NO", "close": 4401}, ("FAIL", "the backend answered 200 with a close that is not")),
         (302, "", ("FAIL", "the backend answered 302, so the client gets 502")),
         (200, "login", ("FAIL", "so the client gets 502")),
     ],

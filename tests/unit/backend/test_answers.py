@@ -9,6 +9,7 @@ from wsaas.delivery import message_answer
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.message_answer import read_actions
 from wsaas.delivery.verdicts import Accepted, Actions, Rejected
+from wsaas.errors import RefusedWithClose
 from wsaas.events import Message
 from wsaas.grammar import MAX_GROUP_NAME, is_group_name
 from wsaas.http.response import Response, ResponseParser
@@ -55,6 +56,31 @@ def test_a_client_can_be_refused_with_a_status_and_its_headers(status):
 def test_a_refusal_cannot_accept_by_mistake(code):
     with pytest.raises(InvalidAnswer, match='expected anything but "OK"'):
         reject(code)
+
+
+@pytest.mark.parametrize(
+    ("close", "read"), [(4401, (4401, "")), ((3000, "x" * 123), (3000, "x" * 123)), ((4999, "é"), (4999, "é"))]
+)
+def test_a_client_can_be_refused_with_a_close(close, read):
+    verdict = judge_opened(response(reject("EXPIRED", close=close)))
+    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict.error, RefusedWithClose)
+    assert (verdict.error.close_code, verdict.error.close_reason) == read
+    assert (verdict.error.status, verdict.disconnect_owed, verdict.unusable) == (403, False, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"close": 1000}, "the close code is 1000: expected 3000 to 4999"),
+        ({"close": (5000, "")}, "the close code is 5000"),
+        ({"close": (4000, "é" * 62)}, "the reason has 124 bytes"),
+        ({"close": 4000, "status": 401}, "the status is 401: expected 200"),
+    ],
+)
+def test_a_close_that_the_gateway_would_not_send_refuses_no_client(options, said):
+    with pytest.raises(InvalidAnswer, match=said):
+        reject(**options)
 
 
 def test_a_status_that_the_gateway_would_not_pass_on_is_refused():

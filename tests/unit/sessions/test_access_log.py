@@ -16,7 +16,7 @@ from tests.support.fakes import (
 )
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
-from wsaas.errors import BadRequest, Unauthorized
+from wsaas.errors import BadRequest, RefusedWithClose, Unauthorized
 from wsaas.events import Message
 from wsaas.http.trace_context import TraceContext
 from wsaas.reason import Reason
@@ -113,6 +113,14 @@ def test_a_handshake_that_the_backend_refuses_is_one_line(logged):
             **CLIENT,
         }
     ]
+
+
+def test_a_handshake_that_the_backend_refuses_with_a_close_has_its_code(logged):
+    rig = Rig()
+    rig.webhook.answer(Rejected(RefusedWithClose(4401, "the backend's words"), disconnect_owed=False))
+    (line,) = logged()
+    assert (line["event"], line["status"], line["code"]) == ("refused", 403, 4401)
+    assert line["reason"] == "The backend refused the connection."
 
 
 def test_a_handshake_whose_client_goes_away_is_one_line(logged):

@@ -122,6 +122,95 @@ def test_a_refused_client_gets_the_error_and_is_closed():
     assert rig.listener.calls == ["client_disconnected", "session_finished"]
 
 
+def refused_with_close(subprotocol=None, **options):
+    rig = WebSocketRig(**options)
+    rig.webhook.answer(Rejected(errors.RefusedWithClose(4401, "expired", subprotocol), disconnect_owed=False))
+    return rig
+
+
+CLOSE_4401 = frames.encode_close(4401, "expired")
+
+
+def test_a_client_that_is_refused_with_a_close_gets_its_101_and_the_close_in_one_write():
+    rig = refused_with_close()
+    assert rig.transport.writes == [SWITCHING_PROTOCOLS + CLOSE_4401]
+    assert not rig.transport.closed
+    assert rig.session.state is State.CLOSED
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert rig.timeouts.connections == [rig.transport.protocol]
+    rig.receive(text(b"dropped") + ping() + close(4401, "expired")[:5])
+    assert not rig.transport.closed
+    rig.receive(close(4401, "expired")[5:])
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+    rig.receive(b"more")
+    rig.transport.lose()
+    assert rig.timeouts.connections == []
+    assert [type(event) for event in rig.webhook.events] == [Opened]
+
+
+@pytest.mark.parametrize(
+    ("offered", "named", "setting", "chosen"),
+    [
+        (["a", "b"], None, "", b"a"),
+        (["a", "b"], "b", "", b"b"),
+        (["a", "b"], None, "c, b", b"b"),
+        (["a"], None, "c", b"a"),
+    ],
+)
+def test_a_refusal_with_a_close_chooses_an_offered_subprotocol_as_browsers_demand_one(offered, named, setting, chosen):
+    rig = refused_with_close(named, offered=offered, **({"subprotocols": setting} if setting else {}))
+    head = SWITCHING_PROTOCOLS[:-2] + b"Sec-WebSocket-Protocol: %b\r\n\r\n" % chosen
+    assert rig.transport.writes == [head + CLOSE_4401]
+
+
+def test_a_refusal_with_a_close_and_a_subprotocol_that_was_not_offered_is_502(caplog):
+    rig = refused_with_close("b", offered=["a"])
+    assert rig.transport.take().startswith(b"HTTP/1.1 502 ")
+    assert "the backend chose the subprotocol 'b', which was not offered" in caplog.text
+    assert rig.listener.calls == ["client_disconnected", "session_finished"]
+    assert [type(event) for event in rig.webhook.events] == [Opened]
+
+
+def test_what_a_client_sent_before_it_was_refused_with_a_close_is_dropped():
+    rig = WebSocketRig(early_data=text(b"one"))
+    rig.receive(b"." * 64 * 1024)
+    rig.session.send(frames.TEXT, b"kept until the 101")
+    rig.webhook.answer(Rejected(errors.RefusedWithClose(4401, "expired"), disconnect_owed=False))
+    assert rig.transport.writes == [SWITCHING_PROTOCOLS + CLOSE_4401]
+    assert rig.transport.reading
+    assert rig.messages == []
+
+
+@pytest.mark.parametrize("data", [b"\x01\x02\x03", text(b"." * 1000) * 20, text(b"." * 20_000)])
+def test_a_client_that_sends_much_or_no_frames_after_it_was_refused_with_a_close_is_half_closed(data):
+    rig = refused_with_close()
+    rig.receive(data)
+    assert rig.transport.ended
+    rig.receive(close())
+    assert not rig.transport.aborted
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_a_client_that_does_not_answer_the_close_of_its_refusal_is_dropped_in_time():
+    rig = refused_with_close()
+    rig.receive(text(b"one") * 10)
+    rig.pass_time(9.9)
+    assert not rig.transport.aborted
+    rig.pass_time(0.1)
+    assert rig.transport.aborted
+
+
+def test_a_stop_closes_a_client_that_was_refused_with_a_close():
+    rig = refused_with_close()
+    rig.transport.protocol.close_gracefully()
+    assert rig.transport.closed
+    assert not rig.transport.aborted
+
+
 def test_a_client_that_does_not_read_its_refusal_is_dropped():
     rig = WebSocketRig()
     rig.webhook.answer(Rejected(errors.Forbidden("no"), disconnect_owed=False))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.console_rig import ConsoleRig
 from wsaas.delivery.watched_webhook import Answer
-from wsaas.errors import SlowClient
+from wsaas.errors import RefusedWithClose, SlowClient
 from wsaas.events import Message
 from wsaas.http.response import Response
 from wsaas.watching import recorder
@@ -57,6 +57,16 @@ def test_a_close_has_a_code_or_none():
         (1005, "", 0),
         (1005, "", 0),
     ]
+
+
+def test_a_refusal_with_a_close_shows_the_close():
+    rig = ConsoleRig(enters=False)
+    recorded, new = watch(rig)
+    recorded.refused(RefusedWithClose(4401, "expiré"))
+    refused, close = new()
+    assert (refused["kind"], refused["status"], refused["code"]) == ("refused", 403, "FORBIDDEN")
+    assert (close["kind"], close["opcode"], close["direction"], close["cause"]) == ("frame", "close", "out", "reply")
+    assert (close["code"], close["reason"], close["size"]) == (4401, "expiré", 9)
 
 
 def test_only_so_many_messages_before_the_101_are_remembered(monkeypatch):
