@@ -143,6 +143,12 @@ class BackendSettings:
         "How long (ms) a connection to the backend is used. The next one resolves the host name again, and so follows "
         "changes in DNS. `0`: no limit",
     )
+    text_content_type: str = setting(
+        setting_types.text_content_type,
+        "text/plain; charset=utf-8",
+        "`Content-Type` of text messages on their way to the backend. With `application/json`, frameworks parse them "
+        "as they parse other requests",
+    )
     api_secret: tuple[bytes, ...] = setting(
         setting_types.signing_secrets,
         None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from base64 import b64encode
 
 import pytest
 
@@ -9,8 +10,10 @@ from tests.support.backend import Call
 from tests.support.frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.support.stage import Stage, received_close
 from tests.support.waiting import wait_until, with_timeout
+from wsaas.backend import verify
 
 MIB = 1024 * 1024
+SECRET = f"whsec_{b64encode(bytes(range(32))).decode()}"
 
 
 @pytest.mark.parametrize("message", ["hello", "", "Grüße, 世界 🎉", "x" * 125, "x" * 126, "x" * 65535, "x" * 65536])
@@ -23,6 +26,21 @@ async def test_text_both_ways(stage: Stage, message: str) -> None:
     assert put.headers["content-type"] == "text/plain; charset=utf-8"
     assert (await node.rest("PUT", name, message, Content_Type="text/plain; charset=utf-8")).status == 200
     assert await with_timeout(client.recv()) == message
+
+
+async def test_text_has_the_content_type_of_the_setting_also_when_it_is_sent_again(stage: Stage) -> None:
+    node = await stage.node(text_content_type="application/json", api_secret=SECRET)
+    client, _ = await node.admit()
+    stage.backend.on["PUT"] = lambda call: call.answer(503)
+    await client.send('{"a": 1}')
+    first = await stage.backend.take("PUT")
+    stage.backend.on["PUT"] = Call.ok
+    again = await stage.backend.take("PUT")
+    for put in (first, again):
+        assert (put.body, put.headers["content-type"]) == (b'{"a": 1}', "application/json")
+        verify(put.headers, put.body, SECRET)
+    await client.send(b"{}")
+    assert (await stage.backend.take("PUT")).headers["content-type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize("message", [b"", b"\0\xff\xfe", bytes(range(256)) * 300])

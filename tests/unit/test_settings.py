@@ -114,6 +114,7 @@ def test_defaults_are_those_of_the_contract():
         api_retry=30,
         api_connections=128,
         api_connection_age=300,
+        text_content_type="text/plain; charset=utf-8",
         max_message_size=1_048_576,
         max_connections=0,
         max_memory=None,
@@ -739,6 +740,48 @@ def test_a_place_of_a_token_is_a_kind_and_a_name(text):
 @pytest.mark.parametrize("text", [",", "a,", "a b", "a/b", "a;b", "é", '"a"', "a\r\nb", " "])
 def test_a_subprotocol_is_a_token(text):
     assert refusal("subprotocols", text) == f"SUBPROTOCOLS={text!r}: expected subprotocol names separated by commas"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "application/json",
+        "application/vnd.my+json;charset=UTF-8",
+        'text/plain; charset="utf-8"; x=" !~"',
+        "application/octet-stream2",
+        "a/" + "b" * 198,
+    ],
+)
+def test_the_type_of_text_messages_is_a_media_type(text):
+    assert value_of("text_content_type", text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "json",
+        "text/",
+        "/plain",
+        "text/plain;",
+        "text/plain; charset",
+        "text/plain; charset=latin-1",
+        'text/plain; x=1 ;\tCharset="utf-16"',
+        'text/plain; x="\\""',
+        "text/plain; x=é",
+        "text/plain\r\nX: y",
+        "text/plain, text/html",
+        " text/plain",
+        "text/plain ",
+        "application/octet-stream",
+        "Application/Octet-Stream; charset=utf-8",
+        "a/" + "b" * 199,
+    ],
+)
+def test_other_values_of_text_content_type_are_refused(text):
+    expected = "expected a media type such as application/json, of at most 200 characters, other than application/"
+    assert refusal("text_content_type", text).startswith(
+        f"TEXT_CONTENT_TYPE={text!r}: {expected}octet-stream, and with"
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ LARGE: Final = 1 << 20
 TOO_LARGE: Final = 413
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 _RAW_BODY: Final = (
-    "read the raw body: messages are text/plain or application/octet-stream, also those that contain JSON"
+    "read the raw body, or set TEXT_CONTENT_TYPE to what the backend parses: text messages are text/plain by default, "
+    "also those that contain JSON"
 )
 _EMPTY_BODY: Final = "a client may send an empty message: accept a body of 0 bytes"
 _REFUSAL: Final = "acknowledge with 2xx what the client may send"

@@ -45,7 +45,8 @@ _HINTS: Final = {
     404: "check the path in API_URI",
     405: _ALL_METHODS,
     411: "the backend has to accept a body with Content-Length",
-    415: "messages are sent as text/plain or application/octet-stream, POST and DELETE as application/json",
+    415: "text messages are sent as TEXT_CONTENT_TYPE, binary ones as application/octet-stream, POST and DELETE as "
+    "application/json",
     422: "the backend's log should say what it expects",
     501: _ALL_METHODS,
 }

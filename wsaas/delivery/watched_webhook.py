@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from wsaas.clock import rfc3339
 from wsaas.delivery.pool import Exchange, Outcome, Pool
 from wsaas.delivery.verdicts import Verdict
-from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, content_type, event_body, result_of
+from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, event_body, result_of
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Event
 from wsaas.settings import Settings
@@ -142,7 +142,7 @@ class ReplayWebhook(Webhook):
         if self.signer is not None:
             lines += self.signer.lines(event_id.encode(), self._wall(), body)
         start = self._start(kind, self._target.replace("{id}", subject.id))
-        return b"%b%b%b%d\r\n\r\n%b" % (start, lines, content_type(event).encode(), len(body), body)
+        return b"%b%b%b%d\r\n\r\n%b" % (start, lines, self.content_type(event).encode(), len(body), body)
 
 
 class ReplayExchange(Exchange):

@@ -46,7 +46,6 @@ FAILURE_RESULTS: Final = {
 """The results that are counted, by failure."""
 _TYPES: Final = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
 _JSON: Final = "Content-Type: application/json\r\nContent-Length: "
-_TEXT: Final = "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "
 _BINARY: Final = "Content-Type: application/octet-stream\r\nContent-Length: "
 
 
@@ -115,13 +114,6 @@ def event_body(event: Event) -> bytes:
     if isinstance(event, Message):
         return event.data
     return connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
-
-
-def content_type(event: Event) -> str:
-    """Return the line with the `Content-Type` for `event`, and the start of the line with the `Content-Length`."""
-    if isinstance(event, Message):
-        return _TEXT if event.text else _BINARY
-    return _JSON
 
 
 class EventExchange(Exchange):
@@ -194,6 +186,7 @@ class Webhook:
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request, None if no secret is set. Its secrets may be replaced while it is used."""
         self._target = settings.api_uri.target
+        self._text = f"Content-Type: {settings.text_content_type}\r\nContent-Length: "
         self.windows = {
             Opened: 0.0,
             Message: settings.api_retry,
@@ -216,6 +209,12 @@ class Webhook:
 
     def _start(self, kind: type[Event], target: str) -> bytes:
         return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]
+
+    def content_type(self, event: Event) -> str:
+        """Return the line with the `Content-Type` for `event`, and the start of the line with the `Content-Length`."""
+        if isinstance(event, Message):
+            return self._text if event.text else _BINARY
+        return _JSON
 
     def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:
         """Send `event`, the current one of `delivery`; its `judged` is called unless it was abandoned meanwhile.
@@ -253,7 +252,7 @@ class Webhook:
         kind = type(event)
         start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
         if isinstance(event, Message):
-            content, body = (_TEXT if event.text else _BINARY), event.data
+            content, body = (self._text if event.text else _BINARY), event.data
         else:
             content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         connection_id = subject.id

@@ -21,6 +21,7 @@ class WebhookWrapper(Webhook):
         self._starts = inner._starts
         self._static_headers = inner._static_headers
         self._target = inner._target
+        self._text = inner._text
         self._wall = inner._wall
         self.breaker = inner.breaker
         self.counters = inner.counters

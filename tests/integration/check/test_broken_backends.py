@@ -119,7 +119,7 @@ BROKEN: dict[str, tuple[Broken, list[tuple[str, str]], str, str]] = {
             NO_PUSH,
         ],
         "the backend answered 415: 'Unsupported Media Type': the client would be closed with 1011",
-        "messages are sent as text/plain or application/octet-stream",
+        "text messages are sent as TEXT_CONTENT_TYPE, binary ones as application/octet-stream",
     ),
     "no keep-alive": (
         answers(on=always(closing)),

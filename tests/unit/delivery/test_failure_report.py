@@ -95,8 +95,8 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             response(415),
             "WARNING",
             (
-                "POST /hook: the backend answered 415; a client was refused with 502; messages are sent as text/plain "
-                "or application/octet-stream, POST and DELETE as application/json"
+                "POST /hook: the backend answered 415; a client was refused with 502; text messages are sent as "
+                "TEXT_CONTENT_TYPE, binary ones as application/octet-stream, POST and DELETE as application/json"
             ),
         ),
         (

@@ -89,7 +89,10 @@ def parts(request):
     return start, dict(line.split(": ", 1) for line in lines), body
 
 
-@pytest.mark.parametrize("values", [{}, {"api_secret": SECRET}, {"api_uri": "backend/{id}?a=b"}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"api_secret": SECRET}, {"api_uri": "backend/{id}?a=b"}, {"text_content_type": "application/json"}],
+)
 def test_a_watched_connection_sends_the_same_requests(values):
     rig = Rig(**values)
     for event in (make_opened(), Message(text=True, data=b"hello", number=1), make_closed()):
@@ -142,13 +145,15 @@ def test_a_webhook_that_is_watched_and_wrapped_sees_every_verdict():
     assert rig.recorded.calls[-1] == ("judged", "ok", 12.5)
 
 
-@pytest.mark.parametrize("values", [{}, {"api_secret": SECRET}, {"api_uri": "backend/{id}?a=b"}])
+@pytest.mark.parametrize(
+    "values", [{}, {"api_secret": SECRET, "text_content_type": "application/json"}, {"api_uri": "backend/{id}?a=b"}]
+)
 def test_a_replayed_request_differs_only_in_its_mark_its_id_and_its_signature(values):
     rig = Rig(**values)
     bare = Subject("id", "node", None)
     traced = Subject("id", "node", None, trace=TraceContext(TRACEPARENT))
     for subject in (rig.subject, bare, traced):
-        for event in (make_opened(), Message(text=False, data=b"\0", number=1), make_closed()):
+        for event in (make_opened(), Message(text=True, data=b"a", number=1), make_closed()):
             exchange = ReplayExchange(lambda _outcome, _answer: None)
             rig.replay.replay(Replayed(event, subject, 3), exchange)
             assert rig.pool.sent.pop() is exchange

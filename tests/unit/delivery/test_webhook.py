@@ -22,6 +22,7 @@ from wsaas.delivery.pool import Failure
 from wsaas.delivery.signature import Signer
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
+from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Closed, Message, Opened
 from wsaas.http.request import Request, RequestParser
 from wsaas.http.response import Response
@@ -148,6 +149,18 @@ def test_a_put_is_these_bytes():
         b"\r\n"
         b"gr\xc3\xbc\xc3\x9fe"
     )
+
+
+def test_text_messages_have_the_type_of_the_setting_and_only_these():
+    kind, usual = b"\r\nContent-Type: application/json\r\n", make()
+    hook = make(text_content_type="application/json")
+    text, binary = Message(True, b"{}", AT, 1), Message(False, b"{}", AT, 1)
+    assert kind not in usual.request(subject(), text)
+    with_type = hook.request(subject(), text)
+    assert with_type.replace(kind, b"\r\nContent-Type: text/plain; charset=utf-8\r\n") == usual.request(subject(), text)
+    assert hook.request(subject(), binary) == usual.request(subject(), binary)
+    assert WebhookWrapper(hook).content_type(text) == hook.content_type(text)
+    assert [each.content_type(binary) for each in (hook, usual)] == [usual.content_type(binary)] * 2
 
 
 def test_a_delete_is_these_bytes():
