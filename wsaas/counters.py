@@ -107,6 +107,7 @@ class Counters:
         "disconnects_given_up",
         "group_slow",
         "handshakes",
+        "heartbeats",
         "loop_lag",
         "messages_in",
         "messages_undelivered",
@@ -130,6 +131,7 @@ class Counters:
         self.direct = Histogram(REQUEST_BOUNDS)
         self.disconnects_given_up = 0
         self.handshakes = dict.fromkeys(HANDSHAKE_STATUSES, 0)
+        self.heartbeats = 0
         self.loop_lag = Histogram(LAG_BOUNDS)
         self.messages_in = self.messages_undelivered = 0
         self.refused_pushes = dict.fromkeys(PUSH_RESULTS, 0)

@@ -26,10 +26,6 @@ _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?(?P<host>[^/\s:*@]+|\[[0-9a-f:]+\])(?P<port>:[0-9]{1,5})?"
 )
 _HOSTLESS_ORIGIN: Final = re.compile(r"(?!https?:|wss?:)[a-z][a-z0-9+.-]*://")
-_PARAMETER: Final = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[ !#-\[\]-~]*")'
-_MEDIA_TYPE: Final = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
-_CHARSET: Final = re.compile(r';[ \t]*charset="?([^";]*)', re.IGNORECASE)
-_BINARY_TYPE: Final = "application/octet-stream"
 _DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")
 """Sharp s, final sigma and two joiners (UTS 46 section 2.3), in lower case."""
 _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - no secret itself
@@ -37,7 +33,6 @@ _SECRET_SIZES: Final = range(24, 65)
 _PORTS: Final = {"http": 80, "https": 443}
 MAX_PORT: Final = 65535
 MAX_WORKERS: Final = 128
-MAX_CONTENT_TYPE: Final = 200
 PORT_PLACEHOLDER: Final = "{port}"
 
 Value_co = TypeVar("Value_co", covariant=True)
@@ -366,22 +361,6 @@ def _token_place(text: str) -> TokenPlace:
     if kind not in {QUERY, SUBPROTOCOL, COOKIE} or not _TOKEN.fullmatch(name):
         raise ValueError
     return TokenPlace(kind, name)
-
-
-@accepting(
-    "a media type such as application/json, of at most 200 characters, other than application/octet-stream, and with "
-    "no charset but utf-8"
-)
-def text_content_type(text: str) -> str:
-    """Parse the media type of text messages (RFC 9110 section 8.3.1)."""
-    if len(text) > MAX_CONTENT_TYPE or not _MEDIA_TYPE.fullmatch(text):
-        raise ValueError
-    charset = _CHARSET.search(text)
-    if charset is not None and charset[1].strip().lower() != "utf-8":
-        raise ValueError
-    if text.partition(";")[0].strip().lower() == _BINARY_TYPE:
-        raise ValueError
-    return text
 
 
 def host_name(text: str) -> str:

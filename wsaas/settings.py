@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from wsaas.access import is_loopback_host
+from wsaas.cluster_setting_group import ClusterSettings
 from wsaas.errors import SettingError
 from wsaas.memory.limit import MIN_LIMIT
 from wsaas.setting_groups import (
     REQUIRED,
     BackendSettings,
-    ClusterSettings,
     GeneralSettings,
     HandshakeSettings,
     JournalSettings,

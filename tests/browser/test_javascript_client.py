@@ -31,6 +31,15 @@ PAGE = b"""<!doctype html><title>A page</title>
       seen.closes.push({ code, reason, willReconnect, pending: pending.length }));
   };
 
+  window.countPings = () => {
+    const { send } = WebSocket.prototype;
+    seen.pings = 0;
+    WebSocket.prototype.send = function (data) {
+      seen.pings += data === "ping";
+      send.call(this, data);
+    };
+  };
+
   window.stream = () => (window.streaming = setInterval(() => client.send(String(seen.sent++)), 2));
 </script>
 """
@@ -63,7 +72,7 @@ def site() -> Iterator[str]:
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[Restartable]:
     """A gateway and its backend."""
-    with restartable(tmp_path) as running:
+    with restartable(tmp_path, heartbeat="ping=pong") as running:
         yield running
 
 
@@ -159,6 +168,32 @@ def test_a_gateway_that_hangs_is_noticed_by_the_heartbeat(page: "Page", site: st
     os.kill(ends.gateway.pid, signal.SIGCONT)
     ends.wait_for_more()
     finish(page, ends)
+
+
+def test_the_gateway_answers_heartbeats_while_the_backend_is_stopped(
+    page: "Page", site: str, ends: Restartable
+) -> None:
+    connect(page, site, ends, {**QUICK, "heartbeat": {"interval": 20, "timeout": 5000}})
+    page.evaluate("countPings()")
+    os.kill(ends.backend.pid, signal.SIGSTOP)
+    try:
+        page.wait_for_function("seen.pings >= 5")
+    finally:
+        os.kill(ends.backend.pid, signal.SIGCONT)
+    assert page.evaluate("seen.closes") == []
+    # No message, but for the answers.
+    assert page.evaluate("seen.acks") == 0
+
+
+def test_a_refusal_with_a_close_can_be_read_and_is_final(page: "Page", site: str, ends: Restartable) -> None:
+    page.goto(site)
+    page.wait_for_function("'connect' in window")
+    for protocols in ([], ["v2", "v1"]):
+        options = {**QUICK, "protocols": protocols}
+        page.evaluate("([url, options]) => connect(url, options)", [f"{ends.url}refused", options])
+        page.wait_for_function("client.readyState === 3")
+        (end,) = page.evaluate("seen.closes")
+        assert end == {"code": 4401, "reason": "token expired", "willReconnect": False, "pending": 0}
 
 
 def test_a_close_of_the_backend_with_a_code_of_its_own_is_final(page: "Page", site: str, ends: Restartable) -> None:

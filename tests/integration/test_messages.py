@@ -43,6 +43,23 @@ async def test_text_has_the_content_type_of_the_setting_also_when_it_is_sent_aga
     assert (await stage.backend.take("PUT")).headers["content-type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize("compression", ["off", "on"])
+async def test_the_gateway_answers_a_heartbeat_while_a_message_is_at_the_backend(
+    stage: Stage, compression: str
+) -> None:
+    ping, pong = '{"type": "ping", "padding": "................................"}', "pong " * 20
+    node = await stage.node(compression=compression, heartbeat=f"{ping}={pong}")
+    client, name = await node.admit()
+    stage.backend.hold("PUT")
+    await client.send("first")
+    await stage.backend.take("PUT")
+    await client.send(ping)
+    assert await with_timeout(client.recv()) == pong
+    information = await node.information(name)
+    assert (information["messages_in"], information["messages_out"]) == (1, 0)
+    assert stage.backend.count("PUT") == 1
+
+
 @pytest.mark.parametrize("message", [b"", b"\0\xff\xfe", bytes(range(256)) * 300])
 async def test_binary_both_ways(stage: Stage, message: bytes) -> None:
     node = await stage.node()

@@ -12,6 +12,8 @@ import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+REFUSED = b'{"code": "EXPIRED", "close": {"code": 4401, "reason": "token expired"}}'
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers the gateway."""
@@ -21,9 +23,9 @@ class Handler(BaseHTTPRequestHandler):
     file: int
 
     def do_POST(self) -> None:
-        """Accept a client, or acknowledge its end."""
-        self.body()
-        self.answer(b'{"code": "OK"}')
+        """Accept a client, unless its path is `/refused`, or acknowledge its end."""
+        is_refused = json.loads(self.body()).get("request", {}).get("path") == "/refused"
+        self.answer(REFUSED if is_refused else b'{"code": "OK"}')
 
     do_DELETE = do_POST  # noqa: N815 - http.server wants these names
 

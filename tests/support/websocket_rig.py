@@ -21,6 +21,7 @@ from wsaas.delivery.verdicts import DELIVERED, Accepted
 from wsaas.events import Closed, Message
 from wsaas.run_queue import SLICE_S, RunQueue
 from wsaas.sessions.connection_info import ConnectionInfo
+from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.session import Session
 from wsaas.transport.context import ServerContext
@@ -48,7 +49,11 @@ class WebSocketRig:
         handshake = make_handshake(offered)
         services = make_services(settings, self.clock, self.webhook, self.listener)
         info = ConnectionInfo("i" * 30, settings.ws_hostname.text, handshake, "", self.clock)
-        self.session = Session(services, info, handshake)
+        self.session = (
+            Session(services, info, handshake)
+            if settings.heartbeat is None
+            else HeartbeatSession(services, info, handshake, settings.heartbeat)
+        )
         # It received the handshake.
         http_connection = asyncio.Protocol()
         self.timeouts.add(http_connection)

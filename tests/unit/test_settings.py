@@ -13,6 +13,7 @@ from tests.support.strategies import examples
 from wsaas import settings as settings_module
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, TokenPlace
 from wsaas.errors import SettingError
+from wsaas.message_setting_types import Heartbeat
 from wsaas.setting_types import Address, Backend, PublicName
 from wsaas.settings import (
     MAX_SECRET_FILE_SIZE,
@@ -94,6 +95,7 @@ def test_defaults_are_those_of_the_contract():
         log_format="text",
         access_log=True,
         ws_timeout=30,
+        heartbeat=None,
         workers=1,
         listen=None,
         control_listen=None,
@@ -740,6 +742,29 @@ def test_a_place_of_a_token_is_a_kind_and_a_name(text):
 @pytest.mark.parametrize("text", [",", "a,", "a b", "a/b", "a;b", "é", '"a"', "a\r\nb", " "])
 def test_a_subprotocol_is_a_token(text):
     assert refusal("subprotocols", text) == f"SUBPROTOCOLS={text!r}: expected subprotocol names separated by commas"
+
+
+@pytest.mark.parametrize(
+    ("text", "ping", "pong"),
+    [
+        ("ping=pong", b"ping", b"pong"),
+        ("a=b=c", b"a", b"b=c"),
+        ('{"type": "ping"}={"type": "pong"}', b'{"type": "ping"}', b'{"type": "pong"}'),
+        (f"{'x' * 125}=é", b"x" * 125, "é".encode()),
+    ],
+)
+def test_a_heartbeat_is_a_text_and_its_answer(text, ping, pong):
+    found = value_of("heartbeat", text)
+    assert found == Heartbeat(ping, pong)
+    assert str(found) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["ping", "=", "ping=", "=pong", f"{'x' * 126}=b", f"a={'é' * 63}", "a\n=b", "a=\udc80"]
+)
+def test_other_values_of_heartbeat_are_refused(text):
+    expected = "expected a text and its answer, such as ping=pong, each of 1 to 125 bytes without control characters; "
+    assert refusal("heartbeat", text) == f"HEARTBEAT={text!r}: {expected}the first = separates them"
 
 
 @pytest.mark.parametrize(

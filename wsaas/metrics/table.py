@@ -138,6 +138,13 @@ METRICS: Final = (
         _each(("in", "out")),
     ),
     Metric(
+        "wsaas_heartbeats_total",
+        COUNTER,
+        "Heartbeats of clients that the gateway answered itself (HEARTBEAT). They are in no other metric of messages "
+        "or bytes.",
+        lambda figures: [figures.counters.heartbeats],
+    ),
+    Metric(
         "wsaas_messages_undelivered_total",
         COUNTER,
         "Messages of clients that the backend did not take, and that were given up. Their clients were closed with "

@@ -19,6 +19,7 @@ from wsaas.sessions.address_limit import AddressLimit, SharedAddressLimit
 from wsaas.sessions.client_limit import ClientLimit, SharedClientLimit
 from wsaas.sessions.connection_info import ConnectionInfo
 from wsaas.sessions.groups import Groups
+from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
@@ -152,7 +153,10 @@ class Registry:
         if len(handshake.path) <= MAX_SHARED_TEXT:
             info.path = texts.setdefault(handshake.path, handshake.path)
         info.order = self._count
-        session = Session(self.services, info, handshake)
+        if (heartbeat := self.services.settings.heartbeat) is None:
+            session = Session(self.services, info, handshake)
+        else:
+            session = HeartbeatSession(self.services, info, handshake, heartbeat)
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
         self._live[connection_id] = session

@@ -17,6 +17,7 @@ from wsaas.delivery.webhook import Subject, event_body
 from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.events import Event, Message, Opened
 from wsaas.http.response import Response
+from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING
 from wsaas.watching.events import Body, ConnectBody, HeaderPairs, Query, RequestHead, Target, WatchedEvent
@@ -278,7 +279,9 @@ class Recorder:
         else:
             if data[at] & frames.DEFLATED:
                 payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + _TAIL)
-            self._frame("out", opcode, payload, "publish")
+            session = self.session
+            is_heartbeat = isinstance(session, HeartbeatSession) and session.is_answer(payload)
+            self._frame("out", opcode, payload, "gateway" if is_heartbeat else "publish")
         return stop
 
 

@@ -20,7 +20,9 @@ from wsaas import errors
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
+from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.registry import ID_FORM, MAX_SHARED_TEXT, MAX_SHARED_TEXTS, Registry, page
+from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import State
 from wsaas.shared_counts import SharedCounts, create
 
@@ -56,6 +58,11 @@ def test_a_new_registry_is_open_and_empty(rig):
     assert list(rig.registry.live()) == []
     assert list(rig.registry.ending()) == []
     rig.registry.check_admission("192.0.2.7")
+
+
+def test_only_with_heartbeats_there_are_sessions_that_answer_them(rig):
+    assert type(rig.admit()) is Session
+    assert isinstance(Rig(heartbeat="ping=pong").admit(), HeartbeatSession)
 
 
 def test_ids_are_a_prefix_and_132_random_bits_in_url_safe_characters():

@@ -69,6 +69,13 @@ def test_a_refusal_with_a_close_shows_the_close():
     assert (close["code"], close["reason"], close["size"]) == (4401, "expiré", 9)
 
 
+def test_the_answer_to_a_heartbeat_is_of_the_gateway():
+    rig = ConsoleRig(heartbeat="ping=pong")
+    recorded, new = watch(rig)
+    recorded.sent(encode(frames.TEXT, b"pong") + encode(frames.TEXT, b"other"))
+    assert [each["cause"] for each in new()] == ["gateway", "publish"]
+
+
 def test_only_so_many_messages_before_the_101_are_remembered(monkeypatch):
     monkeypatch.setattr(recorder, "MAX_UNSENT", 2)
     rig = ConsoleRig(enters=False)

@@ -1,0 +1,58 @@
+"""The types of the settings about messages of clients."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from wsaas.grammar import TOKEN
+from wsaas.setting_types import accepting
+
+MAX_CONTENT_TYPE: Final = 200
+MAX_HEARTBEAT: Final = 125
+_PARAMETER: Final = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[ !#-\[\]-~]*")'
+_MEDIA_TYPE: Final = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
+_CHARSET: Final = re.compile(r';[ \t]*charset="?([^";]*)', re.IGNORECASE)
+_BINARY_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A text message of clients, and the gateway's answer to it."""
+
+    ping: bytes
+    pong: bytes
+
+    def __str__(self) -> str:
+        """Return both in the format of the setting."""
+        return f"{self.ping.decode()}={self.pong.decode()}"
+
+
+@accepting(
+    "a media type such as application/json, of at most 200 characters, other than application/octet-stream, and with "
+    "no charset but utf-8"
+)
+def text_content_type(text: str) -> str:
+    """Parse the media type of text messages (RFC 9110 section 8.3.1)."""
+    if len(text) > MAX_CONTENT_TYPE or not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError
+    charset = _CHARSET.search(text)
+    if charset is not None and charset[1].strip().lower() != "utf-8":
+        raise ValueError
+    if text.partition(";")[0].strip().lower() == _BINARY_TYPE:
+        raise ValueError
+    return text
+
+
+@accepting(
+    f"a text and its answer, such as ping=pong, each of 1 to {MAX_HEARTBEAT} bytes without control characters; the "
+    "first = separates them"
+)
+def heartbeat(text: str) -> Heartbeat:
+    """Parse a heartbeat and its answer."""
+    ping, _, pong = text.partition("=")
+    if not text.isprintable():
+        raise ValueError
+    found = Heartbeat(ping.encode(), pong.encode())
+    if not all(0 < len(part) <= MAX_HEARTBEAT for part in (found.ping, found.pong)):
+        raise ValueError
+    return found
