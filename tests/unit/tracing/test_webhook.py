@@ -173,6 +173,8 @@ def test_the_scheme_is_that_of_the_listener(tmp_path):
     ("answer", "client", "error", "why"),
     [
         ((200, b'{"code":"NO"}'), 403, None, None),
+        ((200, b'{"code":"NO","close":{"code":4401}}'), 403, None, None),
+        ((200, b'{"code":"NO","close":{"code":4401},"subprotocol":"v2"}'), 502, None, None),
         ((403,), 403, "403", ""),
         ((500,), 502, "500", ""),
         ((200, b"what?"), 502, None, "the backend answered with "),
