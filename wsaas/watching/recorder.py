@@ -138,8 +138,10 @@ class Recorder:
     def refused(self, error: HTTPError) -> None:
         """The handshake was answered with `error`."""
         self.look()
-        self._add("refused", status=error.status, code=error.code)
-        if isinstance(error, RefusedWithClose):
+        if not isinstance(error, RefusedWithClose):
+            self._add("refused", status=error.status, code=error.code)
+        else:
+            self._add("refused", status=error.status, code=error.code, close=error.close_code)
             close = Close(error.close_code, error.close_reason)
             self._close("out", close, 2 + len(close.reason.encode()), "reply")
 

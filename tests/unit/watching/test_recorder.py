@@ -65,6 +65,7 @@ def test_a_refusal_with_a_close_shows_the_close():
     recorded.refused(RefusedWithClose(4401, "expiré"))
     refused, close = new()
     assert (refused["kind"], refused["status"], refused["code"]) == ("refused", 403, "FORBIDDEN")
+    assert refused["close"] == 4401
     assert (close["kind"], close["opcode"], close["direction"], close["cause"]) == ("frame", "close", "out", "reply")
     assert (close["code"], close["reason"], close["size"]) == (4401, "expiré", 9)
 

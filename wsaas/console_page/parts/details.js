@@ -47,7 +47,7 @@ const DETAILS = {
     actions(copyCurl(handshakeCurl(event))),
     ...headersPart(event.headers)],
   opened: (event) => [facts([["Status", event.status], ["Subprotocol", event.subprotocol || "none"], ["Compression", event.compression ? "permessage-deflate" : "none"]])],
-  refused: (event) => [facts([["Status", event.status], ["Code", event.code ?? ""]]), el("p", { className: "small soft" }, "The client got this instead of a WebSocket. A script in a browser only learns that it failed.")],
+  refused: (event) => [facts([["Status", event.status], ["Code", event.code ?? ""]]), el("p", { className: "small soft" }, event.close ? `The client got a 101, and at once the Close ${event.close}, which a script in a browser can read.` : "The client got this instead of a WebSocket. A script in a browser only learns that it failed.")],
   request: (event) => exchange(event, diagram.partner(event, "response")),
   response: (event) => exchange(diagram.partner(event, "request"), event),
   push: (event) => [facts([["Request", `${event.method} ws_uri`], ["Answer", `${event.status} ${event.code ?? ""}`], ["Size", event.size === undefined ? "" : size(event.size)]])],
