@@ -45,9 +45,7 @@ class HttpProtocol(HttpConnection):
 
     Responses are sent in the order of their requests. The responses to a batch of pipelined requests are sent in one
     write. `_is_first`: no request was answered yet. `_is_queued`: the connection waits for its turn in the run queue.
-
     `_is_half_closed`: the caller has closed its side, so the connection ends when all requests are answered.
-
     `_waiting`: a request whose response is deferred, and this response; or the client that sent a handshake. If
     anything happens before the answer is there, a `DeferringProtocol` or the protocol of the client takes over the
     transport. Usually nothing does, which saves two changes of the protocol for each push that is forwarded, and one
