@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from wsaas.backend import results
+from wsaas.backend import addresses, results
 from wsaas.backend.answers import NORMAL_CLOSURE, check_close, check_group, encode_text
 from wsaas.backend.errors import GatewayError, from_answer
 from wsaas.backend.results import CloseResult, ConnectionInfo, Page, PublishResult, SendResult
@@ -28,11 +28,6 @@ BINARY: Final = {"Content-Type": "application/octet-stream"}
 JSON: Final = {"Content-Type": "application/json"}
 NDJSON: Final = {"Content-Type": "application/x-ndjson"}
 
-_HOST: Final = r"\[[0-9A-Fa-f:.]+\]|[\w.-]+"
-_WS_URI: Final = re.compile(
-    rf"(?:(?P<scheme>https?)://)?(?P<authority>(?:{_HOST})(?::[0-9]{{1,5}})?)(?:/[^/?#\s\\]+)*/[A-Za-z0-9_-]+"
-)
-_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 _OK: Final = 200
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
@@ -70,20 +65,20 @@ class Calls:
     """Makes the requests to one gateway, or to several nodes.
 
     `base_url`: the address of the REST API, by default only what a `ws_uri` leads to. `nodes`: addresses of further
-    nodes. `by_id`: everything goes to `base_url`, also what is for another host; that is how it is on a Unix socket.
+    nodes, each with a port or a range of ports. `by_id`: everything goes to `base_url`, also what is for another host;
+    that is how it is on a Unix socket.
     """
 
     def __init__(self, base_url: str | None, token: str | None, nodes: Iterable[str] = (), *, by_id: bool) -> None:
         """Check the addresses. Raises `ValueError`."""
-        self._base = None if base_url is None else _normal(base_url)
+        self._base = None if base_url is None else addresses.base_url(base_url)
         self._by_id = by_id
-        known = [*nodes, *([] if base_url is None else [base_url])]
-        self._schemes = {urlsplit(url).hostname: urlsplit(url).scheme for url in map(_normal, known)}
+        self._gateways = addresses.Gateways([*nodes, *([] if base_url is None else [base_url])])
         # Of several, separated by commas as in the setting, any will do.
         self._token = token.split(",")[0].strip() if token else ""
         if self._token and not _VISIBLE.fullmatch(self._token):
             raise ValueError("the token must be visible ASCII characters, as in CONTROL_TOKEN")
-        if self._token and not (self._schemes or by_id):
+        if self._token and not (self._gateways or by_id):
             raise ValueError("with a token, a base_url is needed: the token must not go wherever a ws_uri leads to")
 
     def push(self, client: str, data: Data, traceparent: str | None = None) -> Call[None]:
@@ -117,7 +112,7 @@ class Calls:
     ) -> Call[PublishResult]:
         """Send a message to the members of a group, or to all clients (None)."""
         path = "/connections" if group is None else f"/groups/{_group(group)}"
-        query = {"except": ",".join(map(_client_id, _several(exclude))), "slow": "close" if close_slow else ""}
+        query = {"except": ",".join(map(addresses.client_id, _several(exclude))), "slow": "close" if close_slow else ""}
         return self._call("PUT", self._url(path, query), results.read_publish, _message(data))
 
     def disconnect_group(self, group: str, code: int = NORMAL_CLOSURE, reason: str = "") -> Call[CloseResult]:
@@ -163,35 +158,9 @@ class Calls:
 
     def _client(self, client: str) -> str:
         """Return the URL of a client, from its `ws_uri` or id. A `ws_uri` that leads to an unknown host is refused."""
-        if self._by_id or _ID.fullmatch(client):
-            return self._url(f"/{_client_id(client)}")
-        found = _WS_URI.fullmatch(client)
-        if found is None:
-            raise ValueError(f"the ws_uri is {client[:80]!r}: expected an address such as localhost:8080/<id>")
-        scheme, host = found["scheme"], urlsplit(f"//{found['authority']}").hostname
-        expected = self._schemes.get(host) if self._schemes else scheme or "http"
-        if expected is None or scheme not in (None, expected):
-            raise ValueError(
-                f"the ws_uri {client[:80]!r} leads neither to the base_url nor to one of the nodes: if it comes from a "
-                "request whose signature was verified, add the WS_HOSTNAME of its gateway to nodes"
-            )
-        return client if scheme else f"{expected}://{client}"
-
-
-def _normal(url: str) -> str:
-    """Return an address with a scheme and without a slash at its end. Raises `ValueError` if it is none."""
-    full = (url if "://" in url else f"http://{url}").rstrip("/")
-    parts = urlsplit(full)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in full:
-        raise ValueError(f"the address is {url!r}: expected one such as localhost:8080, or https://ws.example.com/hub")
-    return full
-
-
-def _client_id(client: str) -> str:
-    found = client.rpartition("/")[2]
-    if not _ID.fullmatch(found):
-        raise ValueError(f"the client is {client[:80]!r}: expected its ws_uri, or its id")
-    return found
+        if self._by_id or addresses.is_client_id(client):
+            return self._url(f"/{addresses.client_id(client)}")
+        return self._gateways.url(client)
 
 
 def _several(clients: Iterable[str]) -> Iterable[str]:

@@ -47,8 +47,9 @@ class Client:
         """Make a client without connections.
 
         `base_url`: where the REST API is, such as `localhost:8080`. `token`: the `CONTROL_TOKEN`.
-        `nodes`: further gateways (`WS_HOSTNAME`) that a `ws_uri` may lead to. Others are refused, so that the token
-        cannot be drawn to another server. `retries`: how often a request is sent again that was not carried out.
+        `nodes`: further gateways (`WS_HOSTNAME`) that a `ws_uri` may lead to, and the ports of workers, such as
+        `10.0.0.5:8081-8084`. A `ws_uri` with another scheme, host, port or path is refused, so that the token cannot
+        be drawn to another server. `retries`: how often a request is sent again that was not carried out.
         """
         self._calls = make_calls(base_url, token, nodes, options)
         self._retries = retries

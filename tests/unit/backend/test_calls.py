@@ -38,7 +38,9 @@ def test_a_push_can_belong_to_a_trace():
     [
         ("localhost:8080", ID, f"http://localhost:8080/{ID}"),
         ("localhost:8080/", WS_URI, f"http://localhost:8080/{ID}"),
-        ("http://localhost:8080", f"localhost:8081/{ID}", f"http://localhost:8081/{ID}"),
+        ("http://localhost:8080", f"LOCALHOST:8080/{ID}", f"http://LOCALHOST:8080/{ID}"),
+        ("https://ws.example.com:443", f"ws.example.com/{ID}", f"https://ws.example.com/{ID}"),
+        ("ws.example.com", f"http://ws.example.com:80/{ID}", f"http://ws.example.com:80/{ID}"),
         ("https://ws.example.com/hub", f"https://ws.example.com/hub/{ID}", f"https://ws.example.com/hub/{ID}"),
         ("https://ws.example.com/hub/", f"ws.example.com/hub/{ID}", f"https://ws.example.com/hub/{ID}"),
         ("https://ws.example.com/hub", ID, f"https://ws.example.com/hub/{ID}"),
@@ -53,38 +55,95 @@ def test_a_ws_uri_is_used_with_and_without_a_scheme(base, client, expected):
 
 def test_a_ws_uri_may_lead_to_another_node_that_is_known():
     assert url(f"b.example/{ID}", "a.example", nodes=["https://b.example", "c.example"]) == f"https://b.example/{ID}"
-    assert url(f"c.example:81/{ID}", None, "secret", nodes=["c.example"]) == f"http://c.example:81/{ID}"
+    assert url(f"c.example:81/{ID}", None, "secret", nodes=["c.example:81/"]) == f"http://c.example:81/{ID}"
+
+
+def test_a_ws_uri_may_lead_to_each_port_of_a_range():
+    nodes = ["10.0.0.5:8081-8084", "https://10.0.0.5:8443-8444/hub"]
+    for port in (8081, 8084):
+        assert url(f"10.0.0.5:{port}/{ID}", nodes=nodes) == f"http://10.0.0.5:{port}/{ID}"
+    assert url(f"10.0.0.5:8444/hub/{ID}", nodes=nodes) == f"https://10.0.0.5:8444/hub/{ID}"
+    for port in (8080, 8085, 8443):
+        with pytest.raises(ValueError, match="leads neither"):
+            url(f"10.0.0.5:{port}/{ID}", nodes=nodes)
 
 
 @pytest.mark.parametrize(
-    "client", [f"evil.example/{ID}", f"https://localhost:8080/{ID}", f"localhost.evil.example:8080/{ID}"]
-)
-def test_a_ws_uri_that_leads_to_another_server_is_refused(client):
+    "client",
+    [f"evil.example/{ID}", f"https://localhost:8080/{ID}", f"localhost.evil.example:8080/{ID}", f"localhost/{ID}",
+     f"localhost:8081/{ID}", f"localhost:8080/hub/{ID}", f"localhost:8080/groups/{ID}", f"http://secure.example/{ID}",
+     f"secure.example:80/hub/{ID}", f"https://secure.example/{ID}", f"https://secure.example/hub/groups/{ID}"],
+)  # fmt: skip
+def test_a_ws_uri_that_leads_to_another_server_port_or_path_is_refused(client):
     with pytest.raises(ValueError, match="leads neither to the base_url nor to one of the nodes"):
-        url(client)
+        url(client, nodes=["https://secure.example/hub"])
+
+
+def test_the_scheme_is_that_of_the_port():
+    nodes = ["a.example:80", "https://a.example:8443"]
+    assert url(f"a.example:8443/{ID}", nodes=nodes) == f"https://a.example:8443/{ID}"
+    assert url(f"a.example/{ID}", nodes=nodes) == f"http://a.example/{ID}"
+    with pytest.raises(ValueError, match="leads neither"):
+        url(f"http://a.example:8443/{ID}", nodes=nodes)
+
+
+@pytest.mark.parametrize("make", [
+    lambda client: CALLS.push(client, "hi"), CALLS.disconnect, CALLS.info, CALLS.exists,
+    lambda client: CALLS.join(client, "lobby"), lambda client: CALLS.leave(client, "lobby"),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "client",
+    ["connections", "healthz", "host/groups/lobby", "localhost:8080/groups/lobby", ID[:-1], f"{ID}A", f"{ID}\n"],
+)
+def test_a_word_that_is_no_id_names_no_client(make, client):
+    with pytest.raises(ValueError, match="expected an address such as localhost:8080/<id>"):
+        make(client)
+
+
+def test_a_ws_uri_without_a_base_url_leads_to_no_group():
+    with pytest.raises(ValueError, match="may be that of a group: with such a path, pass a base_url"):
+        url(f"localhost:8080/hub/groups/{ID}", None)
+    assert url(f"localhost:8080/groups/{ID}", "localhost:8080/groups") == f"http://localhost:8080/groups/{ID}"
 
 
 @pytest.mark.parametrize(
     "client",
     ["", "localhost:8080", f"user@localhost:8080/{ID}", f"{WS_URI}?x", f"{WS_URI}/", f"ftp://localhost/{ID}",
-     f"localhost:8080\\/{ID}", f"localhost:8080/a b/{ID}", f"localhost:8080x/{ID}", f"localhost%2eevil.example/{ID}"],
+     f"localhost:8080\\/{ID}", f"localhost:8080/a b/{ID}", f"localhost:8080x/{ID}", f"localhost%2eevil.example/{ID}",
+     f"localhost:8080/../{ID}", f"localhost:8080/./{ID}", f"localhost:8080/%2E%2e/{ID}", f"localhost:8080/a\x00/{ID}",
+     f"localhost:8080/\x7f/{ID}", f"\x00{WS_URI}", f"{WS_URI}\n", f"localhost:8080//{ID}"],
 )  # fmt: skip
 def test_what_is_no_ws_uri_is_refused(client):
-    with pytest.raises(ValueError, match="expected an address such as localhost:8080/<id>"):
-        url(client)
+    for base in ("localhost:8080", None):
+        with pytest.raises(ValueError, match="expected an address such as localhost:8080/<id>"):
+            url(client, base)
 
 
 def test_on_a_unix_socket_only_the_id_counts():
     calls = Calls("http://localhost", "secret", by_id=True)
     assert calls.push(f"https://any.example/hub/{ID}", "hi").url == f"http://localhost/{ID}"
-    with pytest.raises(ValueError, match="expected its ws_uri, or its id"):
-        calls.push("any.example/", "hi")
+    for client in ("any.example/", "connections", "host/groups/lobby", f"{ID}/", f"{ID}\x00"):
+        with pytest.raises(ValueError, match="expected its ws_uri, or its id"):
+            calls.push(client, "hi")
 
 
-@pytest.mark.parametrize("base", ["", "ftp://a", "http://", "http://user:x@a", "http://a?b", "http://a#b"])
+@pytest.mark.parametrize(
+    "base", ["", "ftp://a", "http://", "http://user:x@a", "http://a?b", "http://a#b", "a\x00b", "a/..", "a b"]
+)
 def test_what_is_no_address_is_refused(base):
     with pytest.raises(ValueError, match="expected one such as localhost:8080"):
         url(base=base)
+
+
+@pytest.mark.parametrize("base", ["a:0", "a:65536", "a:82-81", "a:81-65536"])
+def test_a_port_is_one_that_there_can_be(base):
+    with pytest.raises(ValueError, match="expected a port of 1 to 65535, or a range such as 8081-8084"):
+        url(base=base)
+
+
+def test_a_base_url_has_one_port():
+    with pytest.raises(ValueError, match="expected one port; a range of ports may be in nodes"):
+        url(base="localhost:8081-8084")
 
 
 def test_the_token_goes_with_each_request_and_is_the_first_of_several():
