@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from wsaas.backend import addresses, results
 from wsaas.backend.answers import NORMAL_CLOSURE, check_close, check_group, encode_text
-from wsaas.backend.errors import GatewayError, from_answer
+from wsaas.backend.errors import HEAD, READING, GatewayError, from_answer
 from wsaas.backend.results import CloseResult, ConnectionInfo, Page, PublishResult, SendResult
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Call(Generic[T]):
     @property
     def reads_only(self) -> bool:
         """Whether it changes nothing, so that it can be repeated although it may have arrived."""
-        return self.method in {"GET", "HEAD"}
+        return self.method in READING
 
     def result(self, status: int, headers: Mapping[str, str], body: bytes) -> T:
         """Return the result in an answer. Raises `GatewayError`. `headers`: by name in lower case."""
@@ -54,7 +54,7 @@ class Call(Generic[T]):
         except ValueError:
             content = None
         if status != _OK:
-            raise from_answer(status, headers, content)
+            raise from_answer(self.method, status, headers, content)
         try:
             return self.read(content)
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -97,7 +97,7 @@ class Calls:
 
     def exists(self, client: str) -> Call[None]:
         """Ask whether a client is connected."""
-        return self._call("HEAD", self._client(client), results.read_nothing)
+        return self._call(HEAD, self._client(client), results.read_nothing)
 
     def join(self, client: str, group: str) -> Call[None]:
         """Add a client to a group."""

@@ -9,6 +9,10 @@ The names are those of the codes in its answers. Two of them say whether a reque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+HEAD: Final = "HEAD"
+READING: Final = frozenset({"GET", HEAD})
+"""Methods that change nothing, so that a request can be repeated although it may have arrived."""
+
 
 class GatewayError(Exception):
     """The gateway has refused a request, or was not reached.
@@ -52,7 +56,7 @@ class Gone(GatewayError):
 
 
 class TooLarge(GatewayError):
-    """The message is larger than `MAX_MESSAGE_SIZE`, or the batch larger than `MAX_BATCH_SIZE`."""
+    """The message is larger than `MAX_MESSAGE_SIZE`, the batch larger than `MAX_BATCH_SIZE`, or `exclude` too long."""
 
 
 class SlowClient(GatewayError):
@@ -68,7 +72,7 @@ class Unavailable(GatewayError):
 
 
 class Unknown(GatewayError):
-    """No answer came: the request may have been carried out, and may still be.
+    """No answer of the gateway came: the request may have been carried out, and may still be.
 
     It is never sent again by itself, as the client could get a message twice.
     """
@@ -92,22 +96,39 @@ _BY_STATUS: Final[dict[int, type[GatewayError]]] = {
     409: TooManyGroups,
     410: Gone,
     413: TooLarge,
+    414: TooLarge,
     429: TooManyRequests,
+    431: TooLarge,
     503: Unavailable,
 }
 _FIRST_SERVER_ERROR: Final = 500
-_NOT_CARRIED_OUT: Final = frozenset({501, 503, 505})
-"""Errors of a server that did not begin with the request."""
+_NOT_CARRIED_OUT: Final = frozenset({501, 505})
+"""Errors of a server that did not begin with the request, whichever server it is."""
+
+_UNAVAILABLE: Final = 503, "UNAVAILABLE"
+"""Status and code by which a gateway says so. A 503 of a proxy says nothing of the gateway behind it."""
+
+_TO_HEAD: Final = {
+    401: "the token is missing, or is not the CONTROL_TOKEN of the gateway",
+    403: "without a token, the gateway serves only requests to its own host names",
+    404: "there is no such path; the base_url may be wrong",
+    410: "the client has disconnected",
+}
+"""What a status means if the answer has no body that says it."""
 
 
-def from_answer(status: int, headers: Mapping[str, str], content: Any) -> GatewayError:
+def from_answer(method: str, status: int, headers: Mapping[str, str], content: Any) -> GatewayError:
     """Return the error in an answer. `content`: the decoded JSON, None if there is none."""
     members = content if isinstance(content, dict) else {}
     code, message = (str(members.get(name, "")) for name in ("code", "message"))
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, GatewayError)
-    if status >= _FIRST_SERVER_ERROR and status not in _NOT_CARRIED_OUT:
-        # Also a 502 or 504 of a proxy in front of the gateway.
+    reads_only = method in READING
+    is_refused = status in _NOT_CARRIED_OUT or (status, code) == _UNAVAILABLE or (reads_only and kind is Unavailable)
+    if status >= _FIRST_SERVER_ERROR and not is_refused:
+        # Also a 502, 503 or 504 of a proxy in front of the gateway.
         kind = Unknown
+    if method == HEAD:
+        message = f"the answer is {status}: {_TO_HEAD.get(status, 'an answer to HEAD says no more')}"
     return kind(
         message or f"the answer is {status}, not from a gateway",
         status=status,

@@ -219,6 +219,15 @@ def test_a_request_that_only_reads_may_be_sent_again(call, slept, error):
     assert slept == [0.1]
 
 
+def test_a_503_of_a_proxy_repeats_no_push(call, slept):
+    gateway = Gateway((503, {"message": "upstream connect error"}), (200, OK))
+    with pytest.raises(Unknown, match="upstream connect error"):
+        call(gateway, "push", ID, "hi", retries=9)
+    assert len(gateway.requests) == 1
+    assert call(Gateway((503, None), (200, OK)), "exists", ID, retries=1) is True
+    assert slept == [0.1]
+
+
 def test_a_request_that_was_not_carried_out_is_sent_again_after_a_growing_delay(call, slept):
     unavailable = 503, {"code": "UNAVAILABLE"}, ("Retry-After", "1")
     gateway = Gateway(httpx2.ConnectError(""), httpx2.ConnectError(""), unavailable, (200, OK))

@@ -6,13 +6,14 @@ from wsaas.backend import errors
 from wsaas.backend.calls import Calls
 from wsaas.backend.errors import GatewayError
 
-CALL = Calls("localhost:8080", None, by_id=False).info(ID)
+CALLS = Calls("localhost:8080", None, by_id=False)
+READ, PUSH, HEAD = CALLS.info(ID), CALLS.push(ID, "hi"), CALLS.exists(ID)
 
 
-def error(status, body=b"", **headers):
+def error(status, body=b"", call=PUSH, **headers):
     """Return the error in an answer."""
     with pytest.raises(GatewayError) as raised:
-        CALL.result(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+        call.result(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
     return raised.value
 
 
@@ -28,9 +29,13 @@ def error(status, body=b"", **headers):
         (409, "TOO_MANY_GROUPS", errors.TooManyGroups),
         (410, "GONE", errors.Gone),
         (413, "TOO_LARGE", errors.TooLarge),
+        (414, "URI_TOO_LONG", errors.TooLarge),
+        (431, "HEAD_TOO_LARGE", errors.TooLarge),
         (429, "SLOW_CLIENT", errors.SlowClient),
         (429, "TOO_MANY_REQUESTS", errors.TooManyRequests),
         (503, "UNAVAILABLE", errors.Unavailable),
+        (503, "SERVICE_UNAVAILABLE", errors.Unknown),
+        (503, "", errors.Unknown),
         (504, "UNKNOWN", errors.Unknown),
         (504, "GATEWAY_TIMEOUT", errors.Unknown),
         (502, "", errors.Unknown),
@@ -52,6 +57,29 @@ def test_every_error_of_the_gateway_that_may_be_carried_out_is_unknown():
         assert isinstance(found, errors.Unknown) == (status in {502, 504}), code
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"code": "OVERLOADED"}'])
+def test_a_503_of_a_proxy_does_not_say_that_nothing_was_carried_out(body):
+    assert type(error(503, body)) is errors.Unknown
+    for call in (READ, HEAD):
+        assert type(error(503, body, call)) is errors.Unavailable
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (401, errors.Unauthorized, "the token is missing, or is not the CONTROL_TOKEN of the gateway"),
+        (403, errors.Forbidden, "without a token, the gateway serves only requests to its own host names"),
+        (404, errors.NotFound, "there is no such path; the base_url may be wrong"),
+        (410, errors.Gone, "the client has disconnected"),
+        (429, errors.TooManyRequests, "an answer to HEAD says no more"),
+        (504, errors.Unknown, "an answer to HEAD says no more"),
+    ],
+)
+def test_an_answer_without_a_body_is_explained_all_the_same(status, kind, said):
+    found = error(status, call=HEAD)
+    assert (type(found), str(found)) == (kind, f"the answer is {status}: {said}")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b"null"])
 def test_an_error_of_another_server_has_no_code(body):
     found = error(410, body)
@@ -66,4 +94,4 @@ def test_an_error_says_when_to_try_again(value, expected):
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"id": 1}', b'{"code": "OK"}'])
 def test_a_success_of_another_server_is_an_error(body):
-    assert str(error(200, body)) == "the answer is 200, but not that of a gateway"
+    assert str(error(200, body, READ)) == "the answer is 200, but not that of a gateway"
