@@ -6,7 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from wsaas.backend.answers import Answer, InvalidAnswer, accept, ok, reject, retry_later
+from wsaas.backend.answers import Answer, InvalidAnswer, accept, bad_request, ok, reject, retry_later
 from wsaas.backend.errors import (
     BadRequest,
     Forbidden,
@@ -60,6 +60,7 @@ __all__ = [
     "Unknown",
     "WebhookVerificationError",
     "accept",
+    "bad_request",
     "ok",
     "parse",
     "reject",

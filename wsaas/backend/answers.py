@@ -16,11 +16,16 @@ PRIVATE_CODES: Final = range(3000, 5000)
 REFUSALS: Final = frozenset({200, 401, 403, 404, 429, 503})
 """The statuses that refuse a client. It gets a 403 for 200, and the same status for each of the others."""
 
+BAD_REQUEST: Final = 400
 UNAVAILABLE: Final = 503
+
+Data = str | bytes | bytearray | memoryview
+"""A message: text, or anything that holds bytes."""
 
 _GROUP_NAME: Final = re.compile(rf"[A-Za-z0-9._~:@!-]{{1,{MAX_GROUP_NAME}}}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 _BINARY: Final = "application/octet-stream"
@@ -73,6 +78,7 @@ def reject(
     passed on to the client, with `WWW-Authenticate` and `Retry-After` of `headers`. Otherwise it gets a 403.
     `close`: a close code from 3000 to 4999, or a code and a reason. The client is connected and closed with it at once,
     which is the only refusal that a script in a browser can read. It needs the status 200.
+    A request that cannot be read is no client to refuse: it gets a `bad_request()`.
     """
     if not code or code == "OK":
         raise InvalidAnswer(f'the code is {code!r}: expected anything but "OK", which would accept the client')
@@ -83,11 +89,19 @@ def reject(
         if status != HTTPStatus.OK:
             raise InvalidAnswer(f"the status is {status}: expected 200, as the client is refused with a close")
         content["close"] = _refusing_close(*((close, "") if isinstance(close, int) else close))
-    return _json(content, status, dict(headers))
+    return _json(content, status, _checked(headers))
+
+
+def bad_request(message: str = "") -> Answer:
+    """Answer a request that cannot be read (`InvalidEvent`). `message`: says why, in the log of the gateway.
+
+    A client that connects gets 502, one that sent a message is closed with 1011, and a disconnect is sent again.
+    """
+    return _json({"code": "BAD_REQUEST", "message": message}, BAD_REQUEST)
 
 
 def ok(
-    reply: str | bytes | None = None,
+    reply: Data | None = None,
     *,
     join: Iterable[str] = (),
     leave: Iterable[str] = (),
@@ -113,9 +127,7 @@ def ok(
         headers["Ws-Close"] = _close(*((close, "") if isinstance(close, int) else close))
     if reply is None:
         return _json({"code": "OK"}, headers=headers)
-    if isinstance(reply, bytes):
-        return Answer(reply, 200, {"Content-Type": _BINARY, **headers})
-    return Answer(encode_text(reply), 200, {"Content-Type": _TEXT, **headers})
+    return Answer(encode_data(reply), 200, {"Content-Type": _TEXT if isinstance(reply, str) else _BINARY, **headers})
 
 
 def retry_later(seconds: int = 1) -> Answer:
@@ -123,7 +135,9 @@ def retry_later(seconds: int = 1) -> Answer:
 
     A message is sent again for `API_RETRY`, a disconnect ten times as long. A client that connects is refused with 503.
     """
-    return _json({"code": "UNAVAILABLE"}, UNAVAILABLE, {"Retry-After": str(seconds)})
+    if not isinstance(seconds, int) or seconds < 0:
+        raise InvalidAnswer(f"the seconds are {seconds!r}: expected a whole number that is not negative")
+    return _json({"code": "UNAVAILABLE"}, UNAVAILABLE, {"Retry-After": str(int(seconds))})
 
 
 def check_context(context: str) -> str:
@@ -163,12 +177,30 @@ def check_close(code: int, reason: str = "") -> None:
         raise InvalidAnswer(f"the reason has {len(encode_text(reason))} bytes in UTF-8: expected at most {MAX_REASON}")
 
 
+def encode_data(data: Data) -> bytes:
+    """Return the bytes of a message. Raises `InvalidAnswer`, and `TypeError` if it is no message."""
+    if isinstance(data, str):
+        return encode_text(data)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(f"the message is of type {type(data).__name__}: expected str or bytes")
+
+
 def encode_text(text: str) -> bytes:
     """Return `text` in UTF-8. Raises `InvalidAnswer`."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidAnswer(f"the text cannot be encoded in UTF-8: {error.reason} at {error.start}") from None
+
+
+def _checked(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return `headers` if each is one header. Raises `InvalidAnswer`."""
+    found = dict(headers)
+    for name, value in found.items():
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise InvalidAnswer(f"a header is {name[:40]!r}: {value[:40]!r}: expected a name, and Latin-1 in one line")
+    return found
 
 
 def _refusing_close(code: int, reason: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import httpx2
 
-from wsaas.backend.answers import NORMAL_CLOSURE
-from wsaas.backend.calls import PAGE, Call, Data
+from wsaas.backend.answers import NORMAL_CLOSURE, Data
+from wsaas.backend.calls import PAGE, Call
 from wsaas.backend.errors import GatewayError, Gone
 from wsaas.backend.results import CloseResult, ConnectionInfo, Page, PublishResult, SendResult
 from wsaas.backend.sending import (
@@ -59,7 +59,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def push(self, ws_uri: str, data: Data, *, traceparent: str | None = None) -> None:
-        """Send a message to a client: `str` as text, `bytes` as binary."""
+        """Send a message to a client: `str` as text, bytes as binary."""
         await self._send(self._calls.push(ws_uri, data, traceparent))
 
     async def disconnect(self, ws_uri: str, code: int = NORMAL_CLOSURE, reason: str = "") -> None:

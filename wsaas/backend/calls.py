@@ -10,13 +10,12 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from wsaas.backend import addresses, results
-from wsaas.backend.answers import NORMAL_CLOSURE, check_close, check_group, encode_text
+from wsaas.backend.answers import NORMAL_CLOSURE, Data, check_close, check_group, encode_data
 from wsaas.backend.errors import HEAD, READING, GatewayError, from_answer
 from wsaas.backend.results import CloseResult, ConnectionInfo, Page, PublishResult, SendResult
 
 T = TypeVar("T")
 
-Data = str | bytes
 Sent = tuple[Mapping[str, str], bytes]
 """Headers and body of a request."""
 
@@ -29,6 +28,9 @@ JSON: Final = {"Content-Type": "application/json"}
 NDJSON: Final = {"Content-Type": "application/x-ndjson"}
 
 _OK: Final = 200
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)(?!00-.{49}-..-)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-+\--~]{0,255})?"
+)
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
@@ -84,7 +86,7 @@ class Calls:
     def push(self, client: str, data: Data, traceparent: str | None = None) -> Call[None]:
         """Send a message to a client."""
         headers, content = _message(data)
-        more = {} if traceparent is None else {"traceparent": traceparent}
+        more = {} if traceparent is None else {"traceparent": _trace(traceparent)}
         return self._call("PUT", self._client(client), results.read_nothing, ({**headers, **more}, content))
 
     def disconnect(self, client: str, code: int = NORMAL_CLOSURE, reason: str = "") -> Call[None]:
@@ -177,14 +179,19 @@ def _group(name: str) -> str:
 
 def _message(data: Data) -> Sent:
     """Return headers and body of a message."""
-    return (TEXT, encode_text(data)) if isinstance(data, str) else (BINARY, data)
+    return TEXT if isinstance(data, str) else BINARY, encode_data(data)
 
 
 def _json_message(data: Data) -> Mapping[str, str]:
-    if isinstance(data, str):
-        encode_text(data)
-        return {"text": data}
-    return {"base64": b64encode(data).decode()}
+    encoded = encode_data(data)
+    return {"text": data} if isinstance(data, str) else {"base64": b64encode(encoded).decode()}
+
+
+def _trace(traceparent: str) -> str:
+    """Return a `traceparent` that the gateway will read (W3C Trace Context). Raises `ValueError`."""
+    if not _TRACEPARENT.fullmatch(traceparent):
+        raise ValueError(f"the traceparent is {traceparent[:80]!r}: expected 00-<32 hex digits>-<16 hex digits>-01")
+    return traceparent
 
 
 def _close(code: int, reason: str) -> Sent:

@@ -28,7 +28,11 @@ _FORMS: Final = {CONNECT: "<id>:0", MESSAGE: "<id>:1 or a higher number", DISCON
 
 
 class InvalidEvent(ValueError):
-    """The request is not one that a gateway makes: answer 400. The text names the header or the member of the body."""
+    """The request is not one that a gateway makes: answer `bad_request()`. The text names the header or the member.
+
+    `Message.text` and `Message.json` raise it, too, for what a client has sent. Whether that closes the client is for
+    the backend to decide.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,12 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
 from wsaas.backend import answers
-from wsaas.backend.answers import Answer, InvalidAnswer, accept, ok, reject, retry_later
+from wsaas.backend.answers import Answer, InvalidAnswer, accept, bad_request, ok, reject, retry_later
 from wsaas.delivery import message_answer
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.message_answer import read_actions
@@ -88,6 +90,23 @@ def test_a_status_that_the_gateway_would_not_pass_on_is_refused():
         reject("NO", status=400)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Retry-After", "1\r\nSet-Cookie: x"), ("Retry-After", "\x00"), ("A\r\nB", "1"), ("", "1"), ("A", "\u0100")],
+)
+def test_a_header_of_a_refusal_cannot_be_more_than_a_header(name, value):
+    with pytest.raises(InvalidAnswer, match="expected a name, and Latin-1 in one line"):
+        reject("NO", status=401, headers=[(name, value)])
+
+
+def test_a_request_that_cannot_be_read_is_no_message_and_no_client():
+    answer = bad_request("ce-id is missing")
+    assert (answer.status, json.loads(answer.body)) == (400, {"code": "BAD_REQUEST", "message": "ce-id is missing"})
+    verdict = judge_opened(response(answer))
+    assert isinstance(verdict, Rejected)
+    assert verdict.error.status == 502
+
+
 @pytest.mark.parametrize("subprotocol", ["", "a b", "a,b", "é"])
 def test_a_subprotocol_is_a_token(subprotocol):
     with pytest.raises(InvalidAnswer, match="expected one that the client offers"):
@@ -109,6 +128,18 @@ def test_a_reply_is_text_or_binary():
     assert actions(b"\xff").reply == Message(False, b"\xff")
     assert actions("").reply == Message(True, b"")
     assert actions(b"").reply == Message(False, b"")
+
+
+def test_a_binary_reply_may_be_in_any_buffer():
+    for reply in (bytearray(b"\xff"), memoryview(b"\xff")):
+        assert actions(reply).reply == Message(False, b"\xff")
+        assert isinstance(ok(reply).body, bytes)
+
+
+@pytest.mark.parametrize("reply", [3, {"a": 1}, ["a"], object()])
+def test_anything_else_is_no_reply(reply):
+    with pytest.raises(TypeError, match=r"the message is of type \w+: expected str or bytes"):
+        ok(reply)
 
 
 def test_an_empty_context_removes_it():
@@ -165,6 +196,12 @@ def test_groups_are_a_list_and_not_the_characters_of_a_name():
 def test_an_event_can_be_asked_for_again():
     assert retry_later(5).status == 503
     assert retry_later(5).headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("seconds", [-1, 1.5, "x\r\n", "1", None])
+def test_a_delay_is_a_whole_number_of_seconds(seconds):
+    with pytest.raises(InvalidAnswer, match="expected a whole number that is not negative"):
+        retry_later(seconds)
 
 
 def test_the_limits_are_those_of_the_gateway():

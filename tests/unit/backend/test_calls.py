@@ -2,11 +2,16 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.backend_requests import ID, WS_URI
+from tests.support.strategies import examples
 from wsaas.backend import InvalidAnswer
 from wsaas.backend.calls import Calls
+from wsaas.http import trace_context
 
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 OTHER = "q3ZKx0aTkPq1uV9Yb0Wc3XhTz7LmNg"
 CALLS = Calls("localhost:8080", None, by_id=False)
 
@@ -30,7 +35,55 @@ def test_text_that_cannot_be_encoded_is_refused():
 
 
 def test_a_push_can_belong_to_a_trace():
-    assert CALLS.push(WS_URI, "hi", "00-a-b-01").headers["traceparent"] == "00-a-b-01"
+    assert CALLS.push(WS_URI, "hi", TRACE).headers["traceparent"] == TRACE
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-a-b-01", f"{TRACE}\r\nX: y", f"{TRACE}\n", TRACE.upper()])
+def test_a_trace_that_the_gateway_would_ignore_is_refused(traceparent):
+    with pytest.raises(ValueError, match="expected 00-<32 hex digits>-<16 hex digits>-01"):
+        CALLS.push(WS_URI, "hi", traceparent)
+
+
+@examples(500)
+@given(
+    st.one_of(
+        st.text(st.characters(max_codepoint=255), max_size=60),
+        st.builds(
+            lambda *parts: "-".join(parts),
+            st.sampled_from(["00", "01", "fe", "ff", "0", "0A"]),
+            st.sampled_from(["a" * 32, "0" * 32, "0" * 31 + "1", "a" * 31, "g" * 32]),
+            st.sampled_from(["b" * 16, "0" * 16, "1" + "0" * 15, "b" * 17]),
+            st.sampled_from(["00", "01", "ff", "f", "01-", "01-more", "01-a,b", "01 ", f"01-{'x' * 256}"]),
+        ),
+    )
+)
+def test_the_gateway_agrees_on_every_trace(traceparent):
+    try:
+        CALLS.push(WS_URI, "hi", traceparent)
+    except ValueError:
+        is_valid = False
+    else:
+        is_valid = True
+    assert is_valid == (trace_context.parse(traceparent.encode("latin-1"), b"") is not None)
+
+
+def test_a_message_may_be_in_any_buffer():
+    for data in (bytearray(b"\xff"), memoryview(b"\xff")):
+        call = CALLS.push(WS_URI, data)
+        assert (call.headers, call.content) == ({"Content-Type": "application/octet-stream"}, b"\xff")
+        assert isinstance(call.content, bytes)
+        assert json.loads(CALLS.send([([ID], data)]).content) == {"to": [ID], "base64": "/w=="}
+
+
+@pytest.mark.parametrize("data", [None, 3, {"a": 1}, ["a"]])
+def test_anything_else_is_no_message(data):
+    for call in (
+        lambda: CALLS.push(WS_URI, data),
+        lambda: CALLS.publish(None, data),
+        lambda: CALLS.send([([ID], data)]),
+    ):
+        with pytest.raises(TypeError, match=r"the message is of type \w+: expected str or bytes"):
+            call()
 
 
 @pytest.mark.parametrize(
