@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx2
 import pytest
 import websockets
 
@@ -83,8 +84,20 @@ async def test_the_backend_and_the_examples_that_reach_its_clients(stage: Stage,
 
 
 @pytest.mark.usefixtures("stage")
+async def test_the_backend_answers_400_to_what_it_cannot_read_and_401_to_what_is_not_signed(tmp_path: Path) -> None:
+    signed = backend.sign("c1:1", b"hello", SECRET)
+    async with running_app(tmp_path) as uri, httpx2.AsyncClient(trust_env=False) as sender:
+        unread = await sender.put(f"http://{uri}", content=b"hello", headers=signed)
+        unsigned = await sender.put(f"http://{uri}", content=b"hello")
+    message = "ce-type is missing: expected wsaas.message"
+    assert (unread.status_code, unread.json()) == (400, {"code": "BAD_REQUEST", "message": message})
+    assert unsigned.status_code == 401
+
+
+@pytest.mark.usefixtures("stage")
 async def test_the_check_of_backends_finds_nothing_wrong_with_the_backend(tmp_path: Path) -> None:
     async with running_app(tmp_path) as uri:
+        assert "wsaas dev --header 'Authorization: Bearer ada' -- python app.py" in PAGE
         flags = ("--header", "Authorization: Bearer ada", "--api-secret", SECRET)
         hostname = f"--ws-hostname=localhost:{free_port()}"
         done = await run_tool(sys.executable, "-m", "wsaas", "check", uri, hostname, *flags)
