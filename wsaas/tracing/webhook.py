@@ -28,7 +28,7 @@ from wsaas.delivery.trace import HANDSHAKE, RecordedTrace
 from wsaas.delivery.verdicts import Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import FAILURE_RESULTS, Delivery, Subject, Webhook
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
-from wsaas.errors import RefusedWithClose
+from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.events import Event, Message, Opened
 from wsaas.http.trace_context import SAMPLED, TraceContext
 from wsaas.settings import Settings
@@ -185,12 +185,9 @@ class RecordedWebhook(WebhookWrapper):
 
 def _end_handshake(span: Span, opened: Opened, verdict: Verdict) -> None:
     """End the span of a handshake, with the status that the client gets."""
-    status, chosen = _SWITCHING_PROTOCOLS, None
-    if isinstance(verdict, Rejected):
-        error = verdict.error
-        status, chosen = error.status, error.subprotocol if isinstance(error, RefusedWithClose) else None
-    elif isinstance(verdict, Accepted):
-        chosen = verdict.subprotocol
+    answer = verdict.error if isinstance(verdict, Rejected) else verdict
+    status = answer.status if isinstance(answer, HTTPError) else _SWITCHING_PROTOCOLS
+    chosen = answer.subprotocol if isinstance(answer, Accepted | RefusedWithClose) else None
     if chosen not in {None, *opened.subprotocols}:
         status = _BAD_GATEWAY
     span.set_attribute("http.response.status_code", status)

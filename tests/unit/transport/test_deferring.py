@@ -226,8 +226,11 @@ def test_a_client_that_has_closed_its_side_behind_a_deferred_response_is_closed(
     assert rig.transport.closed
 
 
-def test_a_caller_that_goes_away_cancels_its_request(rig):
+@pytest.mark.parametrize("behind", [b"", NOTHING])
+def test_a_caller_that_goes_away_cancels_its_request(rig, behind):
     rig.receive(remote())
+    if behind:
+        rig.receive(behind)
     (request,) = rig.peer.requests
     rig.transport.lose()
     assert rig.peer.cancelled == [request]
