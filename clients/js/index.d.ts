@@ -124,7 +124,11 @@ export class ReconnectingWebSocket extends EventTarget {
   /** With `acknowledgements`: the oldest `count` messages have arrived. Default: one. */
   acknowledge(count?: number): void;
 
-  /** End for good. Default: 1000. */
+  /**
+   * End for good. Default: 1000.
+   *
+   * Throws a `DOMException` if the code is neither 1000 nor from 3000 to 4999, or the reason longer than 123 bytes.
+   */
   close(code?: number, reason?: string): void;
 
   addEventListener<T extends keyof EventMap>(

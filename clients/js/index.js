@@ -7,6 +7,7 @@
 
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3];
 const MESSAGE_OVERHEAD = 64;
+const MAX_REASON = 123;
 const UTF8 = new TextEncoder();
 const FINAL_CODES = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
@@ -105,6 +106,13 @@ export class ReconnectingWebSocket extends EventTarget {
   }
 
   close(code = 1000, reason = "") {
+    // Not every socket checks them, and none that is not there yet.
+    if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) {
+      throw new DOMException(`The close code ${code} is neither 1000 nor from 3000 to 4999`, "InvalidAccessError");
+    }
+    if (sizeOf(String(reason)) > MAX_REASON) {
+      throw new DOMException(`The reason is longer than ${MAX_REASON} bytes`, "SyntaxError");
+    }
     if (this.#ended) return;
     const { socket, openedAt } = this.#connection ?? {};
     if (openedAt === undefined) {
@@ -112,7 +120,7 @@ export class ReconnectingWebSocket extends EventTarget {
       this.#lost({ code, reason, wasClean: true });
       socket?.close();
     } else {
-      socket.close(code, reason); // which checks them
+      socket.close(code, reason);
       this.#ended = true;
       clearTimeout(this.#timer);
     }

@@ -327,10 +327,24 @@ test("a client may be closed by the listener of a close", async () => {
   assert.equal(FakeSocket.all.length, 1);
 });
 
-test("a client may be closed twice, but not with an invalid code", async () => {
+for (const [name, reach] of Object.entries({ "while it connects": connecting, "when it is open": opened, ...SITUATIONS })) {
+  test(`an invalid code or reason changes nothing ${name}`, async () => {
+    const { client } = await reach();
+    const state = client.readyState;
+    for (const code of [7, 1001, 2999, 5000, 4000.5, NaN, null]) {
+      assert.throws(() => client.close(code), { name: "InvalidAccessError" });
+    }
+    for (const reason of ["x".repeat(124), "é".repeat(62)]) {
+      assert.throws(() => client.close(1000, reason), { name: "SyntaxError" });
+    }
+    assert.equal(client.readyState, state);
+    client.close(4999, "é".repeat(61) + "x");
+    assert.throws(() => client.close(7), { name: "InvalidAccessError" });
+  });
+}
+
+test("a client may be closed twice", async () => {
   const { client, types } = await opened();
-  assert.throws(() => client.close(1001));
-  assert.equal(client.readyState, 1);
   client.close();
   client.close();
   FakeSocket.last.ends(1000);
