@@ -12,6 +12,8 @@ export interface WebSocketLike {
   binaryType: string;
   send(data: any): void;
   close(code?: number, reason?: string): void;
+  /** That of the package `ws`. */
+  terminate?(): void;
   addEventListener(type: any, listener: (event: any) => void): void;
 }
 

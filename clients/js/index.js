@@ -197,8 +197,13 @@ export class ReconnectingWebSocket extends EventTarget {
   /** Go on without waiting for the end of a connection, which can take minutes if nobody answers. */
   #abandon(reason, error) {
     const { socket } = this.#connection;
+    const { acknowledgements } = this.#options;
+    // The socket goes on sending what it has got. Sent again, it could arrive twice: so it counts as sent.
+    if (!acknowledgements) this.acknowledge(Infinity);
     this.#lost({ code: 1006, reason, wasClean: false, error });
-    socket?.close(3008, reason);
+    // The next connection sends it again, so nothing more of it should leave here. Only the sockets of ws can do that.
+    if (acknowledgements && socket?.terminate) socket.terminate();
+    else socket?.close(3008, reason);
   }
 
   #lost(close) {

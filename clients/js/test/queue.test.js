@@ -56,6 +56,20 @@ test("what was still in the socket's buffer is sent again, a message of which a 
   assert.equal(client.pending, 0);
 });
 
+test("what a connection that is given up still has in its buffer is sent by it, and not again", async () => {
+  const { client, events } = await opened({ heartbeat: { interval: 100, timeout: 50 } });
+  FakeSocket.last.drains = false;
+  for (const text of ["left", "kept"]) client.send(text);
+  FakeSocket.last.bufferedAmount = 4;
+  await pass(100);
+  await pass(50);
+  assert.deepEqual([events[1][1].reason, events[1][1].pending], ["heartbeat timeout", []]);
+  assert.deepEqual(FakeSocket.last.closed, { code: 3008, reason: "heartbeat timeout" }, "after what is in its buffer");
+  client.send("new");
+  await reconnect();
+  assert.deepEqual(FakeSocket.last.sent, ["new"]);
+});
+
 test("bytes are counted as UTF-8", async () => {
   const { client } = await opened();
   FakeSocket.last.drains = false;
@@ -149,6 +163,26 @@ test("with acknowledgements, what was not acknowledged is sent again, in order",
   FakeSocket.last.ends();
   await reconnect();
   assert.deepEqual(FakeSocket.last.sent, ["d"]);
+});
+
+test("with acknowledgements, a connection that is given up sends no more, if its socket can do that", async () => {
+  class Terminable extends FakeSocket {
+    terminate() {
+      this.terminated = true;
+    }
+  }
+  for (const WebSocket of [Terminable, FakeSocket]) {
+    const { client } = await opened({ WebSocket, acknowledgements: true, heartbeat: { interval: 100, timeout: 50 } });
+    const socket = FakeSocket.last;
+    client.send("a");
+    await pass(100);
+    await pass(50);
+    assert.deepEqual([socket.terminated, socket.closed?.code], WebSocket === Terminable ? [true, undefined] : [undefined, 3008]);
+    await reconnect();
+    assert.deepEqual(FakeSocket.last.sent, ["a"]);
+    client.close();
+    FakeSocket.last.ends(1000);
+  }
 });
 
 test("only what this connection has sent can be acknowledged", async () => {
