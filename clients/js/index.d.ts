@@ -24,7 +24,10 @@ export interface Heartbeat {
   pong?: string;
   /** Milliseconds without a message, after which `ping` is sent. Default: 25,000. */
   interval?: number;
-  /** Milliseconds to wait for the answer. Default: 10,000. */
+  /**
+   * Milliseconds to wait for the answer while nothing leaves the socket. They double with each connection in a row that
+   * ends without one, up to 32 times. Default: 10,000.
+   */
   timeout?: number;
 }
 

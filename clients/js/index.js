@@ -8,6 +8,8 @@
 const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3];
 const MESSAGE_OVERHEAD = 64;
 const MAX_REASON = 123;
+/** The timeout of the heartbeat doubles so many times at most. */
+const MAX_DOUBLINGS = 5;
 const UTF8 = new TextEncoder();
 const FINAL_CODES = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
@@ -46,6 +48,8 @@ export class ReconnectingWebSocket extends EventTarget {
   #connection;
   /** Attempts since the last connection that lasted. */
   #attempt = 0;
+  /** Connections in a row that ended with a heartbeat timeout. */
+  #unanswered = 0;
   #ended = false;
   /** There is one timer: of the attempt to connect, of the heartbeat, or of the wait for the next attempt. */
   #timer;
@@ -130,7 +134,7 @@ export class ReconnectingWebSocket extends EventTarget {
 
   async #connect() {
     // `handed`: bytes that the socket got so far.
-    const connection = { socket: undefined, openedAt: undefined, handed: 0 };
+    const connection = { socket: undefined, openedAt: undefined, handed: 0, pinged: false };
     this.#connection = connection;
     this.#after(this.#options.connectTimeout, () => this.#abandon("connect timeout"));
     let parameters, error;
@@ -177,6 +181,7 @@ export class ReconnectingWebSocket extends EventTarget {
   }
 
   #received({ data, origin }) {
+    if (this.#connection.pinged) this.#unanswered = 0;
     this.#beat();
     if (this.#heartbeat && data === this.#heartbeat.pong) return;
     this.dispatchEvent(new MessageEvent("message", { data, origin }));
@@ -186,11 +191,25 @@ export class ReconnectingWebSocket extends EventTarget {
   #beat() {
     clearTimeout(this.#timer);
     if (!this.#heartbeat || this.#ended) return;
-    const { ping, interval, timeout } = this.#heartbeat;
+    const { ping, interval } = this.#heartbeat;
     this.#after(interval, () => {
       this.#connection.socket.send(ping);
       this.#connection.handed += sizeOf(ping);
-      this.#after(timeout, () => this.#abandon("heartbeat timeout"));
+      this.#connection.pinged = true;
+      this.#awaitAnswer(this.#connection.handed);
+    });
+  }
+
+  /**
+   * The ping, whose last byte is `end`, waits behind all that was sent before. So time in which some of that leaves does
+   * not count. Some sockets count a large message until all of it has left: each timeout in a row allows twice the time.
+   */
+  #awaitAnswer(end) {
+    const left = this.#left();
+    this.#after(this.#heartbeat.timeout * 2 ** this.#unanswered, () => {
+      if (left < end && this.#left() > left) return this.#awaitAnswer(end);
+      this.#unanswered = Math.min(this.#unanswered + 1, MAX_DOUBLINGS);
+      this.#abandon("heartbeat timeout");
     });
   }
 
@@ -252,10 +271,15 @@ export class ReconnectingWebSocket extends EventTarget {
     message.end = this.#connection.handed += message.size;
   }
 
+  /** The number of bytes that have left the socket. */
+  #left() {
+    return this.#connection.handed - this.#connection.socket.bufferedAmount;
+  }
+
   /** Drop what has left: all but the last `bufferedAmount` bytes. A part of a message does not count. */
   #dropSent() {
     if (!this.#connection?.socket || this.#options.acknowledgements) return;
-    const left = this.#connection.handed - this.#connection.socket.bufferedAmount;
+    const left = this.#left();
     while (this.#queue[0]?.end <= left) this.#drop();
   }
 

@@ -259,6 +259,53 @@ test("a connection on which nobody answers is replaced without waiting for its e
   assert.deepEqual(types(), ["open", "close", "reconnecting", "open"]);
 });
 
+test("a ping is not late while what was sent before it leaves", async () => {
+  const { client, types } = await opened({ heartbeat: { interval: 1000, timeout: 200 } });
+  const socket = FakeSocket.last;
+  socket.drains = false;
+  client.send("x".repeat(1000));
+  await pass(1000);
+  for (let left = 0; left < 5; left++) {
+    socket.bufferedAmount -= 100;
+    client.send("y".repeat(200));
+    await pass(200);
+  }
+  assert.deepEqual(types(), ["open"], "more was sent than has left, but it makes progress");
+  await pass(199);
+  assert.deepEqual(types(), ["open"]);
+  await pass(1);
+  assert.deepEqual(types(), ["open", "close", "reconnecting"]);
+});
+
+test("once a ping has left, nothing that is sent later delays the timeout", async () => {
+  const { client, types } = await opened({ heartbeat: { interval: 1000, timeout: 200 } });
+  await pass(1000);
+  client.send("to a network that takes it");
+  await pass(199);
+  assert.deepEqual(types(), ["open"]);
+  await pass(1);
+  assert.deepEqual(types(), ["open", "close", "reconnecting"]);
+});
+
+test("each heartbeat timeout in a row doubles the time for an answer, up to 32 times, until there is one", async () => {
+  const { types } = await opened({ heartbeat: { interval: 1000, timeout: 200 } });
+  for (const time of [200, 400, 800, 1600, 3200, 6400, 6400]) {
+    FakeSocket.last.receives("welcome");
+    await pass(1000);
+    const before = types().length;
+    await pass(time - 1);
+    assert.equal(types().length, before);
+    await pass(1);
+    assert.equal(types().length, before + 2);
+    await reconnect();
+  }
+  await pass(1000);
+  FakeSocket.last.receives("pong");
+  await pass(1000);
+  await pass(200);
+  assert.equal(types().at(-1), "reconnecting");
+});
+
 test("without a heartbeat, nothing is sent and a pong is a message", async () => {
   const { types } = await opened();
   await pass(1_000_000);
