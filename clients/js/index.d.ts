@@ -37,7 +37,7 @@ export interface ConnectionEnd {
   readonly code: number;
   readonly reason: string;
   readonly wasClean: boolean;
-  /** What failed: in `url`, in `protocols` or, except in browsers, in the socket. */
+  /** What failed: in `url`, `protocols` or `shouldReconnect` or, except in browsers, in the socket. */
   readonly error?: unknown;
   /** The number of attempts since the last connection that lasted for `stableAfter`; 0 for that connection itself. */
   readonly attempt: number;
@@ -64,7 +64,7 @@ export interface Options {
   acknowledgements?: boolean;
   /** Notice connections on which nobody answers; `true` for the defaults. Default: none. */
   heartbeat?: Heartbeat | boolean;
-  /** Whether to connect again. Default: the exported function `shouldReconnect`. */
+  /** Whether to connect again; no promise. An error ends the client. Default: the exported function `shouldReconnect`. */
   shouldReconnect?: (end: ConnectionEnd) => boolean;
 }
 

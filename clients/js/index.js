@@ -201,7 +201,7 @@ export class ReconnectingWebSocket extends EventTarget {
   }
 
   /**
-   * The ping, whose last byte is `end`, waits behind all that was sent before. So time in which some of that leaves does
+   * The ping, whose last byte is `end`, waits behind all that was sent before: time in which some of that leaves does
    * not count. Some sockets count a large message until all of it has left: each timeout in a row allows twice the time.
    */
   #awaitAnswer(end) {
@@ -233,7 +233,12 @@ export class ReconnectingWebSocket extends EventTarget {
     this.#connection = undefined;
     for (const message of this.#queue) message.end = undefined;
     const details = { ...close, attempt: this.#attempt };
-    this.#ended ||= !shouldReconnect(details);
+    try {
+      this.#ended ||= !shouldReconnect(details);
+    } catch (error) {
+      this.#ended = true;
+      details.error = error;
+    }
     const willReconnect = !this.#ended;
     const pending = this.#queue.map(({ data }) => data);
     if (this.#ended) {

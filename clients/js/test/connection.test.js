@@ -128,6 +128,16 @@ test("the application decides otherwise with shouldReconnect", async () => {
   assert.deepEqual(seen, [[4001, "token expired", 0], [1006, "", 1]]);
 });
 
+test("an error of shouldReconnect is final, and told", async () => {
+  const fail = () => { throw new Error("of the application"); };
+  const { client, types, last } = await opened({ shouldReconnect: fail });
+  client.send("left");
+  FakeSocket.last.ends(1006, "", new Error("of the socket"));
+  assert.deepEqual(types(), ["open", "close"]);
+  assert.deepEqual([last().code, last().willReconnect, last().error.message], [1006, false, "of the application"]);
+  assert.equal(client.readyState, 3);
+});
+
 test("URL and subprotocols are asked for before each attempt", async () => {
   let tokens = 0;
   const url = async () => `ws://gateway/?access_token=${++tokens}`;

@@ -37,3 +37,5 @@ client.send({ action: "join" });
 new ReconnectingWebSocket("wss://example.com/", { maxDelays: 1 });
 // @ts-expect-error - it is read-only
 client.readyState = 3;
+// @ts-expect-error - it is not waited for
+new ReconnectingWebSocket("wss://example.com/", { shouldReconnect: async () => false });
