@@ -51,6 +51,8 @@ export class ReconnectingWebSocket extends EventTarget {
   /** Connections in a row that ended with a heartbeat timeout. */
   #unanswered = 0;
   #ended = false;
+  /** The event that is being dispatched, and those that follow. */
+  #events = [];
   /** There is one timer: of the attempt to connect, of the heartbeat, or of the wait for the next attempt. */
   #timer;
 
@@ -96,7 +98,8 @@ export class ReconnectingWebSocket extends EventTarget {
     const message = { data: copy, size: sizeOf(copy), end: undefined };
     const queuedBytes = this.#queuedBytes + message.size + MESSAGE_OVERHEAD;
     if (this.#queue.length > 0 && queuedBytes > this.#options.maxPending) {
-      this.#emit("queuefull", { data });
+      // Before the error, even in a listener: not by #emit.
+      this.dispatchEvent(Object.assign(new Event("queuefull"), { data }));
       throw new QueueFullError(`${this.#queue.length} messages wait already`);
     }
     this.#queue.push(message);
@@ -297,8 +300,11 @@ export class ReconnectingWebSocket extends EventTarget {
     this.#timer = setTimeout(action, delay);
   }
 
+  /** Dispatch an event, after the present one if a listener causes it: all listeners see the same order. */
   #emit(type, details) {
-    this.dispatchEvent(Object.assign(new Event(type), details));
+    this.#events.push(Object.assign(new Event(type), details));
+    if (this.#events.length > 1) return;
+    for (; this.#events.length > 0; this.#events.shift()) this.dispatchEvent(this.#events[0]);
   }
 }
 

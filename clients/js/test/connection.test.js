@@ -400,6 +400,19 @@ for (const [name, reach] of Object.entries({ "while it connects": connecting, "w
   });
 }
 
+test("all listeners see the events in the same order, even if one of them closes the client", async () => {
+  for (const type of ["close", "reconnecting"]) {
+    const client = new ReconnectingWebSocket("ws://gateway/", { WebSocket: FakeSocket });
+    client.addEventListener(type, () => client.close());
+    const seen = [];
+    client.addEventListener("close", ({ willReconnect }) => seen.push(willReconnect));
+    client.addEventListener("reconnecting", () => seen.push("reconnecting"));
+    await pass();
+    FakeSocket.last.ends();
+    assert.deepEqual(seen, type === "close" ? [true, false] : [true, "reconnecting", false]);
+  }
+});
+
 test("a client may be closed twice", async () => {
   const { client, types } = await opened();
   client.close();

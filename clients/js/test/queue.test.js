@@ -101,6 +101,18 @@ test("a message that does not fit is refused, told and thrown", async () => {
   assert.deepEqual(FakeSocket.last.sent, ["one", "two", "x"]);
 });
 
+test("a refused message is told before the error, in a listener too", async () => {
+  const { client, types } = await connecting({ maxPending: 1 });
+  client.addEventListener("open", () => {
+    client.send("one");
+    assert.throws(() => client.send("two"), QueueFullError);
+    assert.equal(types().at(-1), "queuefull");
+  });
+  FakeSocket.last.drains = false;
+  FakeSocket.last.opens();
+  assert.deepEqual(types(), ["open", "queuefull"]);
+});
+
 test("one message always fits", async () => {
   const { client } = await connecting({ maxPending: 10 });
   client.send("longer than that");
