@@ -321,8 +321,10 @@ async function valueOf(value) {
 
 /** Return what a WebSocket would send. Binary data is copied, as its owner may change it. */
 function copyOf(data) {
-  if (data instanceof Blob) return data;
-  if (data instanceof ArrayBuffer) return data.slice();
+  // Not `instanceof`: they may be from another realm, such as a frame.
+  const kind = Object.prototype.toString.call(data);
+  if (kind === "[object Blob]" || kind === "[object File]") return data;
+  if (kind === "[object ArrayBuffer]") return new Uint8Array(data).slice().buffer;
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
   return String(data);
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
+import { runInNewContext } from "node:vm";
 
 import { QueueFullError } from "../index.js";
 import { FakeSocket } from "./fake-socket.js";
@@ -147,6 +148,16 @@ test("binary data is copied, and what is no data becomes text", async () => {
   assert.equal(Buffer.from(nodeBuffer).toString(), "buffer");
   assert.deepEqual(rest, [blob, "7", "null"]);
   assert.equal(client.pending, 0, "the sizes are known");
+});
+
+test("binary data may come from another realm", async () => {
+  const { client } = await opened();
+  const other = runInNewContext("const bytes = new Uint8Array([1, 2, 3]); [bytes.buffer, bytes.subarray(1)]");
+  for (const data of other) client.send(data);
+  client.send(new File(["file"], "name"));
+  const [buffer, view, file] = FakeSocket.last.sent;
+  assert.deepEqual([buffer, view], [new Uint8Array([1, 2, 3]).buffer, new Uint8Array([2, 3])]);
+  assert.equal(file.size, 4);
 });
 
 test("a client that has ended takes nothing, and returns what it could not send", async () => {
