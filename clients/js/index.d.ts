@@ -126,7 +126,11 @@ export class ReconnectingWebSocket extends EventTarget {
    */
   send(data: Data): void;
 
-  /** With `acknowledgements`: the oldest `count` messages have arrived. Default: one. */
+  /**
+   * With `acknowledgements`: the oldest `count` messages have arrived. Default: one.
+   *
+   * To be called in the listener of the message that says so, before any `await`: later, there may be another connection.
+   */
   acknowledge(count?: number): void;
 
   /**

@@ -107,7 +107,7 @@ export class ReconnectingWebSocket extends EventTarget {
     if (this.#isOpen()) this.#transmit(message);
   }
 
-  /** Drop the oldest `count` messages that were sent: they have arrived. */
+  /** Drop the oldest `count` messages that this connection has sent: they have arrived. */
   acknowledge(count = 1) {
     for (; count > 0 && this.#queue[0]?.end !== undefined; count--) this.#drop();
   }
