@@ -3,8 +3,8 @@
 import asyncio
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from wsaas import webhooks
 from wsaas.api.api import Api
 from wsaas.api.console.console import Console
 from wsaas.clock import Clock
@@ -14,7 +14,6 @@ from wsaas.cluster.view import ClusterView
 from wsaas.counters import Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker
 from wsaas.delivery.pool import Limits, Pool
-from wsaas.delivery.webhook import Webhook
 from wsaas.gauges import Gauges
 from wsaas.journals import Journals
 from wsaas.log import logger
@@ -46,9 +45,6 @@ from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
 
-if TYPE_CHECKING:
-    from wsaas.tracing.recorder import Recorder
-
 
 class Gateway:
     """One node, or one worker of a node.
@@ -77,7 +73,7 @@ class Gateway:
         self._pool = Pool(self._clock, self._connector.open, _pool_limits(settings, self._budget.backend))
         self._breaker = CircuitBreaker(self._clock, self._pool)
         counters, wall = Counters(), self._clock.wall
-        webhook, self._traces = _traced(Webhook(settings, self._pool, self._breaker, wall, counters), settings)
+        webhook, self._traces = webhooks.build(settings, self._pool, self._breaker, wall, counters)
         self.journals = Journals(settings, self._clock, loop, place)
         if settings.cluster and view is None:
             self.journals.replicate(self._certificates)
@@ -268,18 +264,6 @@ class Gateway:
         if self._traces is not None:
             # Last, as it may block.
             self._traces.close()
-
-
-def _traced(webhook: Webhook, settings: Settings) -> "tuple[Webhook, Recorder | None]":
-    """With `TRACES`, return a webhook that records spans, and their recorder."""
-    if not settings.traces:
-        return webhook, None
-    # Otherwise, nothing of the extra is imported.
-    from wsaas.tracing.recorder import Recorder  # noqa: PLC0415
-    from wsaas.tracing.webhook import TracingWebhook  # noqa: PLC0415
-
-    recorder = Recorder()
-    return TracingWebhook(webhook, recorder, settings), recorder
 
 
 def _backend(settings: Settings, certificates: Certificates) -> Destination:

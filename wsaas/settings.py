@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from wsaas.access import is_loopback_host
 from wsaas.cluster_setting_group import ClusterSettings
+from wsaas.compatibility_setting_group import CompatibilitySettings
 from wsaas.errors import SettingError
 from wsaas.memory.limit import MIN_LIMIT
 from wsaas.setting_groups import (
@@ -56,6 +57,7 @@ class Settings(
     HandshakeSettings,
     TimeoutSettings,
     LimitSettings,
+    CompatibilitySettings,
     BackendSettings,
     ListenerSettings,
     GeneralSettings,

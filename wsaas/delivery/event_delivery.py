@@ -84,7 +84,8 @@ class EventDelivery:
         self._services = services
         self._timer = NO_TIMER
         webhook = services.webhook
-        self._webhook = webhook if subject.trace is None else webhook.traced(subject)
+        is_shared = subject.trace is None and not webhook.is_per_connection
+        self._webhook = webhook if is_shared else webhook.for_connection(subject)
         self.state = IDLE
         self.subject = subject
 

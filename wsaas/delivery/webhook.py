@@ -185,6 +185,8 @@ class Webhook:
         """Time limit for one attempt, in seconds."""
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request, None if no secret is set. Its secrets may be replaced while it is used."""
+        self.is_per_connection = False
+        """Whether each connection needs a webhook of its own (see `for_connection`)."""
         self._target = settings.api_uri.target
         self._text = f"Content-Type: {settings.text_content_type}\r\nContent-Length: "
         self.windows = {
@@ -223,8 +225,11 @@ class Webhook:
         """
         self._pool.send(EventExchange(self, delivery, event, is_direct))
 
-    def traced(self, subject: Subject) -> "Webhook":  # noqa: ARG002 - `tracing` needs it
-        """Return the webhook for the events of a connection with a trace."""
+    def for_connection(self, subject: Subject) -> "Webhook":  # noqa: ARG002 - wrappers and formats need it
+        """Return the webhook for the events of one connection.
+
+        Called for connections with a trace, and for all others if `is_per_connection`.
+        """
         return self
 
     def given_up(self, subject: Subject, event: Event, why: str) -> None:

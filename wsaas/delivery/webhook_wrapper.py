@@ -27,14 +27,15 @@ class WebhookWrapper(Webhook):
         self.counters = inner.counters
         self.direct = inner.direct
         self.inner = inner
+        self.is_per_connection = inner.is_per_connection
         self.signer = inner.signer
         self.timeout = inner.timeout
         self.waits = inner.waits
         self.windows = inner.windows
 
-    def traced(self, subject: Subject) -> Webhook:
+    def for_connection(self, subject: Subject) -> Webhook:
         """Pass it on."""
-        return self.inner.traced(subject)
+        return self.inner.for_connection(subject)
 
     def given_up(self, subject: Subject, event: Event, why: str) -> None:
         """Pass it on."""

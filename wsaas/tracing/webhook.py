@@ -76,14 +76,14 @@ class TracingWebhook(WebhookWrapper):
         self._descriptions = Descriptions(settings)
         self._recorder = recorder
 
-    def traced(self, subject: Subject) -> Webhook:
-        """Return the webhook for the events of a connection with a trace."""
-        context = subject.trace_context
+    def for_connection(self, subject: Subject) -> Webhook:
+        """Return the webhook for the events of a connection: one that records them if its trace is sampled."""
+        context, inner = subject.trace_context, self.inner.for_connection(subject)
         if context is None or not context.is_sampled:
-            return self.inner
+            return inner
         trace = subject.trace = RecordedTrace(context, subject.id)
         descriptions = self._descriptions
-        return RecordedWebhook(self.inner, self._recorder, descriptions, trace, descriptions.url(subject.id))
+        return RecordedWebhook(inner, self._recorder, descriptions, trace, descriptions.url(subject.id))
 
 
 class RecordedWebhook(WebhookWrapper):

@@ -10,15 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeBreaker, FakePool, make_closed, make_opened, opened_by, read_all
+from tests.support.fakes import (
+    FakeBreaker,
+    FakeClock,
+    FakePool,
+    make_closed,
+    make_opened,
+    make_settings,
+    opened_by,
+    read_all,
+)
 from tests.support.strategies import examples
 from wsaas import __version__, errors
 from wsaas.counters import FIRST_BOUND
 from wsaas.delivery import webhook
 from wsaas.delivery.connect_answer import USUAL
 from wsaas.delivery.event_bodies import connect_body
+from wsaas.delivery.event_delivery import NO_LISTENER, EventDelivery
+from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
 from wsaas.delivery.pool import Failure
+from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.signature import Signer
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import Delivery, Subject, Webhook
@@ -228,9 +240,31 @@ def test_the_requests_of_a_connection_without_a_trace_carry_none():
 
 def test_a_webhook_that_records_nothing_is_used_for_every_trace():
     hook, one = make(), Subject(ID, "localhost:8080", None, trace=TraceContext(f"00-{'a' * 32}-{'b' * 16}-01"))
-    assert hook.traced(one) is hook
+    assert hook.for_connection(one) is hook
     hook.given_up(one, MESSAGE, "it was too late")
     hook.abandoned()
+
+
+class PerConnection(WebhookWrapper):
+    """Gives each connection a wrapper of its own."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.is_per_connection = True
+
+    def for_connection(self, _subject):
+        return WebhookWrapper(self.inner)
+
+
+@pytest.mark.parametrize("trace", [None, TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")])
+def test_each_connection_has_a_webhook_of_its_own_if_the_webhook_asks_for_it(trace):
+    plain = make()
+    services = DeliveryServices(make_settings(), FakeClock(), PerConnection(plain), NoJournal())
+    one, other = (EventDelivery(services, Subject(ID, "node", None, trace=trace), NO_LISTENER) for _ in range(2))
+    assert one.webhook is not other.webhook
+    assert isinstance(one.webhook, WebhookWrapper)
+    assert one.webhook.inner is plain
+    assert not one.webhook.is_per_connection
 
 
 def test_a_context_that_is_replaced_is_sent_with_the_next_request():

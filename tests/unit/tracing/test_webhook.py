@@ -97,7 +97,7 @@ def test_a_connection_that_is_not_sampled_uses_the_plain_webhook(context):
 
 def test_a_webhook_without_a_trace_records_nothing(rig):
     plain = Subject("other", "node", None)
-    assert rig.webhook.traced(plain) is rig.plain
+    assert rig.webhook.for_connection(plain) is rig.plain
 
 
 def test_a_message_is_a_client_span_with_the_id_that_its_request_carries(rig):
@@ -340,7 +340,7 @@ def test_another_wrapper_around_it_sees_what_it_records(rig):
 def test_a_wrapper_changes_nothing_by_itself(rig):
     outbox = Outbox(rig.services, Subject("other", "node", None), OutboxListener())
     wrapper = outbox._webhook = WebhookWrapper(rig.plain)
-    assert wrapper.traced(rig.subject) is rig.plain
+    assert wrapper.for_connection(rig.subject) is rig.plain
     outbox.put(message())
     rig.answer(503)
     rig.clock.advance(3600.0)

@@ -1,0 +1,1 @@
+"""Requests to the backend in the formats of other services, for backends that were written for those."""
