@@ -290,7 +290,6 @@ async def test_a_client_that_does_not_read_is_slow(stage: Stage, kind: Any) -> N
             await push_many()
         assert slow.value.retry_after == 1.0
 
-
         async def send_until_slow() -> Any:
             # The kernel may have taken some of the queued bytes meanwhile, for as long as its own buffers have room.
             while (done := await call("send", [events[0].id], b"x" * 65536)).sent:
