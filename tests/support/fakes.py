@@ -314,6 +314,7 @@ class FakeWebhook(Webhook):
 
     def __init__(self):
         self.breaker = FakeBreaker()
+        self.is_per_connection = False
         self.counters = Counters()
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
