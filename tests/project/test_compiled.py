@@ -102,6 +102,23 @@ def test_a_compiled_function_that_returns_something_has_a_body() -> None:
     assert found == set()
 
 
+def test_no_compiled_module_needs_a_generator_expression_to_be_lazy() -> None:
+    # mypyc makes a list of each.
+    lazy = {"islice", "takewhile", "dropwhile", "zip_longest", "chain"}
+    found = {
+        f"{path}:{node.lineno}"
+        for path in COMPILED
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if (isinstance(node, ast.Return) and isinstance(node.value, ast.GeneratorExp))
+        or (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).rpartition(".")[2] in lazy
+            and any(isinstance(each, ast.GeneratorExp) for each in node.args)
+        )
+    }
+    assert found == set()
+
+
 def test_there_is_no_coroutine_in_a_compiled_module() -> None:
     # Those that mypyc makes are cancelled in a way that Python has deprecated.
     found = [path for path in COMPILED if "async def" in (ROOT / path).read_text()]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
+from wsaas.memory.untracked import untracked_list
+
 
 class SentCounter(Protocol):
     """Counts what was sent to a client."""
@@ -114,7 +116,7 @@ class Group(Generic[Member]):
         self._messages += 1
         self._publish_size = size
         self._size += size
-        return [*self.members.values()]
+        return untracked_list(self.members.values())
 
     def note_reached(self, member_id: str) -> None:
         """Note that all members up to this one had their turn, at the end of a slice and before it is closed."""

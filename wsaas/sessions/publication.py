@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsaas.counters import Counters
+from wsaas.memory.untracked import untracked_list
 from wsaas.reason import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
@@ -135,7 +136,7 @@ class Publication(FanOut):
 
     def _begin(self) -> Iterator[Session]:
         if self._find_group is None:
-            self._pending = iter([*self._recipients.find()])
+            self._pending = iter(untracked_list(self._recipients.find()))
         else:
             self._group = self._find_group()
             self._pending = iter(self._group.begin_publish(len(self._message.data)))
@@ -174,7 +175,7 @@ class Closing(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Close the next clients."""
         if self._pending is None:
-            self._pending = iter([*self._recipients.find()])
+            self._pending = iter(untracked_list(self._recipients.find()))
         for session in self._pending:
             if session.state in self._recipients.states:
                 session.close(Reason.BACKEND_CLOSED, self._code, self._reason)

@@ -15,6 +15,7 @@ from wsaas.delivery.journal import Entry, Journal
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
+from wsaas.memory.untracked import untracked_list
 from wsaas.sessions.address_limit import AddressLimit, SharedAddressLimit
 from wsaas.sessions.client_limit import ClientLimit, SharedClientLimit
 from wsaas.sessions.connection_info import ConnectionInfo
@@ -246,11 +247,16 @@ def page(
     """
     candidates: Iterable[Session] = sessions
     if after:
-        ordered = [*sessions]
+        ordered = untracked_list(sessions)
         candidates = islice(ordered, bisect_right(ordered, after, key=order), None)
-    # All sessions are checked: they are not sorted by this time, as the wall clock may have been set back.
-    found = list(islice((each for each in candidates if each.info.connected_at < before), limit + 1))
-    return found[:limit], len(found) > limit
+    found: list[Session] = []
+    for session in candidates:
+        # They are not sorted by this time, as the wall clock may have been set back.
+        if session.info.connected_at < before:
+            if len(found) == limit:
+                return found, True
+            found.append(session)
+    return found, False
 
 
 def draw_prefix() -> str:
