@@ -101,12 +101,18 @@ class Crowd:
 
 
 class TickMeter:
-    """Measures by how much each of its ticks is late. `late`: milliseconds, one for each tick."""
+    """Measures by how much each of its ticks is late. `late`: milliseconds, one for each tick.
+
+    `busy`: how much of that the thread itself may have used, by its CPU time. The rest is the machine: other programs,
+    or a hypervisor that took the processor away.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start."""
         self._loop = loop
+        self.busy: list[float] = []
         self.late: list[float] = []
+        self._used = time.thread_time()
         self._due = loop.time() + TICK_S
         self._timer = loop.call_at(self._due, self._tick)
 
@@ -115,8 +121,11 @@ class TickMeter:
         self._timer.cancel()
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self.late.append(1000 * max(0.0, now - self._due))
+        now, used = time.monotonic(), time.thread_time()
+        late = max(0.0, now - self._due)
+        self.late.append(1000 * late)
+        self.busy.append(1000 * min(late, used - self._used))
+        self._used = used
         self._due = now + TICK_S
         self._timer = self._loop.call_at(self._due, self._tick)
 
@@ -166,8 +175,8 @@ async def act(crowd: Crowd, seconds: float) -> None:
         await asyncio.sleep(0.0005)
 
 
-async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> tuple[list[float], dict[str, float]]:
-    """Return by how many milliseconds the ticks were late, and the longest collection of each generation."""
+async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> tuple[TickMeter, dict[str, float]]:
+    """Return how late the ticks were, and the longest collection (ms) of each generation."""
     limit = str(2 * clients)
     with descriptors(4 * clients + 1000):
         gateway = await start(loop, time.perf_counter, MAX_CONNECTIONS=limit, **SETTINGS)
@@ -182,20 +191,20 @@ async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> t
     await act(crowd, seconds)
     ticks.stop()
     collections.stop()
-    return ticks.late, collections.longest
+    return ticks, collections.longest
 
 
-def table(late: Sequence[float]) -> str:
-    """Return the histogram as a Markdown table."""
+def table(late: Sequence[float], busy: Sequence[float]) -> str:
+    """Return the histograms as a Markdown table."""
     rows = []
-    below = 0
+    below = used = 0
     for bound in BUCKETS_MS:
-        count = sum(each <= bound for each in late)
-        if count > below:
+        count, own = (sum(each <= bound for each in times) for times in (late, busy))
+        if count > below or own > used:
             name = f"{bound:g} ms" if bound < BUCKETS_MS[-1] else "more"
-            rows.append([name, f"{count - below:,}", f"{(count - below) / len(late):.4%}"])
-        below = count
-    return markdown(["late by up to", "ticks", "share"], rows)
+            rows.append([name, f"{count - below:,}", f"{(count - below) / len(late):.4%}", f"{own - used:,}"])
+        below, used = count, own
+    return markdown(["late by up to", "ticks", "share", "of its own"], rows)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -211,8 +220,11 @@ def main(arguments: Sequence[str]) -> None:
     sys.path.insert(0, str(chosen.targets[0].checkout))
     loop = Loop()
     asyncio.set_event_loop(loop)
-    late, collections = loop.run_until_complete(measure(loop, chosen.clients, chosen.seconds, plain=chosen.plain))
-    print(f"{chosen.clients:,} clients without sockets, {chosen.seconds:g} s, longest pause {max(late):.1f} ms\n")
-    print(table(late))
+    ticks, collections = loop.run_until_complete(measure(loop, chosen.clients, chosen.seconds, plain=chosen.plain))
+    print(
+        f"{chosen.clients:,} clients without sockets, {chosen.seconds:g} s, longest pause {max(ticks.late):.1f} ms, "
+        f"longest of its own {max(ticks.busy):.1f} ms\n"
+    )
+    print(table(ticks.late, ticks.busy))
     for name, longest in sorted(collections.items()):
         print(f"\nlongest collection of {name}: {longest:.1f} ms")
