@@ -268,7 +268,7 @@ class Gateway:
 
 def _backend(settings: Settings, certificates: Certificates) -> Destination:
     uri = settings.api_uri
-    return Destination(uri.host, uri.port, lambda: certificates.backend, settings.api_timeout)
+    return Destination(uri.host, uri.port, lambda: certificates.backend, settings.api_timeout, uri.socket)
 
 
 def _pool_limits(settings: Settings, connections: int) -> Limits:

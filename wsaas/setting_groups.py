@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
-from wsaas import message_setting_types, setting_types
+from wsaas import backend_setting_type, message_setting_types, setting_types
 from wsaas.access import Origins, Proxies, TokenPlace
+from wsaas.backend_setting_type import Backend
 from wsaas.log.formats import LEVELS
 from wsaas.message_setting_types import Heartbeat
-from wsaas.setting_types import Address, Backend, PublicName, SettingType
+from wsaas.setting_types import Address, PublicName, SettingType
 
 _Value = TypeVar("_Value")
 _Unset = TypeVar("_Unset")
@@ -49,9 +50,10 @@ class GeneralSettings:
     """The backend, the public address, the log, and the time-out of clients."""
 
     api_uri: Backend = setting(
-        setting_types.backend,
+        backend_setting_type.backend,
         REQUIRED,
-        "URL of the backend; the scheme is `http://` if none is given. `{id}` is replaced with the connection's id",
+        "URL of the backend; the scheme is `http://` if none is given. `unix:/run/app.sock:/websocket` reaches it at a "
+        "Unix socket. `{id}` is replaced with the connection's id",
     )
     ws_hostname: PublicName = setting(
         setting_types.public_name,

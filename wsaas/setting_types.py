@@ -15,7 +15,7 @@ from wsaas.access import COOKIE, QUERY, SUBPROTOCOL, UNIX, Origins, Proxies, Tok
 from wsaas.grammar import TOKEN
 from wsaas.memory.limit import MIN_LIMIT
 
-_TARGET: Final = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
+TARGET: Final = re.compile(r"[!$&-;=?-Z_a-z~%\[\]]*(?:\{id\}[!$&-;=?-Z_a-z~%\[\]]*)*")
 _AUTHORITY: Final = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _ENCODED_ZONE: Final = re.compile(r"%25(?=.)")
@@ -30,7 +30,7 @@ _DEVIATIONS: Final = frozenset("ß\u03c2\u200c\u200d")
 """Sharp s, final sigma and two joiners (UTS 46 section 2.3), in lower case."""
 _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - no secret itself
 _SECRET_SIZES: Final = range(24, 65)
-_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 MAX_PORT: Final = 65535
 MAX_WORKERS: Final = 128
 PORT_PLACEHOLDER: Final = "{port}"
@@ -63,25 +63,6 @@ class SettingType(Generic[Value_co]):
 def accepting(accepts: str) -> Callable[[Callable[[str], Value_co]], SettingType[Value_co]]:
     """Return a decorator that makes a type of the function that converts its texts."""
     return lambda convert: SettingType(convert, accepts)
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """The URL of the backend. `target`: path and query, in which `{id}` is to be replaced."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str
-
-    @property
-    def authority(self) -> str:
-        """The `Host` header, without the default port of the scheme.
-
-        It also leaves out the zone of an IPv6 address, which has a meaning only on this machine (RFC 6874 section 1).
-        """
-        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +187,10 @@ def switch(text: str) -> bool:
     return one_of("on", "off").parse(text) == "on"
 
 
-@accepting("host:port/path, or an http:// or https:// URL, without credentials or fragment")
-def backend(text: str) -> Backend:
-    """Parse the URL of the backend. The default scheme is `http`."""
-    scheme, host, port, target = _split(text)
-    return Backend(scheme, host, port, target if target.startswith("/") else f"/{target}")
-
-
 @accepting("host:port, optionally with http:// or https:// in front and a path that does not end with /")
 def public_name(text: str) -> PublicName:
     """Parse the start of every `ws_uri`, which may have placeholders for a port."""
-    _, host, port, prefix = _split(text.replace(PORT_PLACEHOLDER, str(MAX_PORT)))
+    _, host, port, prefix = split_url(text.replace(PORT_PLACEHOLDER, str(MAX_PORT)))
     if prefix.endswith("/") or "?" in text or "{" in prefix:
         raise ValueError
     return PublicName(text, host, port, prefix)
@@ -330,7 +304,7 @@ def _ascii(host: str) -> str:
 def _non_default_port(origin: re.Match[str]) -> str:
     """Return the port as browsers write it in `Origin`: empty for the default port of the scheme."""
     port: str = origin["port"] or ""
-    return "" if port == f":{_PORTS.get(origin['scheme'])}" else port
+    return "" if port == f":{DEFAULT_PORTS.get(origin['scheme'])}" else port
 
 
 @accepting("addresses or networks such as 10.0.0.0/8, separated by commas")
@@ -375,17 +349,17 @@ def host_name(text: str) -> str:
     return text.lower()
 
 
-def _split(text: str) -> tuple[str, str, int, str]:
+def split_url(text: str) -> tuple[str, str, int, str]:
     """Return the scheme, host, port and target of a URL. The default scheme is `http`."""
     scheme = text.split("://", 1)[0] if "://" in text else "http"
-    if scheme not in _PORTS or "#" in text or not _VISIBLE.fullmatch(text):
+    if scheme not in DEFAULT_PORTS or "#" in text or not _VISIBLE.fullmatch(text):
         raise ValueError
     parts = urlsplit(text if "://" in text else f"http://{text}")
     authority = _AUTHORITY.fullmatch(parts.netloc)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    if not authority or not _TARGET.fullmatch(target):
+    if not authority or not TARGET.fullmatch(target):
         raise ValueError
-    port = int(authority[2] or _PORTS[scheme])
+    port = int(authority[2] or DEFAULT_PORTS[scheme])
     if not 0 < port <= MAX_PORT:
         raise ValueError
     return scheme, host_name(authority[1]), port, target

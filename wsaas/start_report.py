@@ -6,11 +6,12 @@ from typing import Final
 
 from wsaas import __version__
 from wsaas.access import COOKIE, is_loopback_host, is_unspecified_host
+from wsaas.backend_setting_type import Backend
 from wsaas.build_kind import BUILD
 from wsaas.delivery.journal_file import JournalError
 from wsaas.errors import SettingError
 from wsaas.log import logger
-from wsaas.setting_types import Address, Backend
+from wsaas.setting_types import Address
 from wsaas.settings import Settings
 
 
@@ -83,9 +84,16 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
                 f"only: write https:// before {node.host}"
             )
     backend = settings.api_uri
-    if not control.path and backend.port == control.port and is_this_machine(backend.host):
+    if _is_at(control, backend, is_this_machine):
         found.append(f"API_URI={without_query(backend)} is the address of this node: set it to your backend")
     return found
+
+
+def _is_at(control: Address, backend: Backend, is_this_machine: Callable[[str], bool]) -> bool:
+    """Return whether `API_URI` is the address for REST requests."""
+    if control.path or backend.socket:
+        return control.path == backend.socket
+    return backend.port == control.port and is_this_machine(backend.host)
 
 
 def _warn_of_cookies(settings: Settings) -> Iterator[str]:
@@ -123,4 +131,4 @@ def _spelled(address: Address) -> str:
 def without_query(backend: Backend) -> str:
     """Return the URL of the backend without its query, which may contain a key."""
     path, mark, _ = backend.target.partition("?")
-    return f"{backend.scheme}://{backend.authority}{path}{'?(hidden)' if mark else ''}"
+    return f"{backend.place}{path}{'?(hidden)' if mark else ''}"

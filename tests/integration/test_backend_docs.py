@@ -26,6 +26,7 @@ from wsaas import backend
 from wsaas.backend import AsyncClient, Client, Gone, SlowClient, Unknown
 from wsaas.backend.events import BaseEvent
 from wsaas.backend.sending import FIRST_DELAY_S, MAX_DELAY_S, TIMEOUT_S, Options
+from wsaas.backend_setting_type import backend as backend_type
 from wsaas.cli.dev import wait_for_listener
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backend.md").read_text()
@@ -45,7 +46,7 @@ async def running_app(folder: Path) -> AsyncIterator[str]:
         sys.executable, script, env={**os.environ, "API_SECRET": SECRET}, stderr=subprocess.DEVNULL
     )
     try:
-        assert await wait_for_listener("127.0.0.1", port)
+        assert await wait_for_listener(backend_type.parse(f"127.0.0.1:{port}"))
         yield f"127.0.0.1:{port}/websocket"
     finally:
         app.kill()

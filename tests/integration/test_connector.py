@@ -50,7 +50,7 @@ def connector(api_uri: str, **chosen: Any) -> Connector:
     certificates = Certificates(loaded)
     certificates.load()
     uri = loaded.api_uri
-    destination = Destination(uri.host, uri.port, lambda: certificates.backend, loaded.api_timeout)
+    destination = Destination(uri.host, uri.port, lambda: certificates.backend, loaded.api_timeout, uri.socket)
     return Connector(asyncio.get_running_loop(), destination)
 
 
@@ -101,6 +101,30 @@ async def untrusted(stage: Stage, folder: Path) -> tuple[Connector, Any]:
     return connector(f"https://localhost:{port}/", api_tls_ca=trusted), ssl.SSLCertVerificationError
 
 
+async def no_socket(_stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    return connector(f"unix:{folder}/missing.sock:/"), FileNotFoundError
+
+
+async def no_listener_at_the_socket(_stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "left.sock"))
+    return connector(f"unix:{folder}/left.sock:/"), ConnectionRefusedError
+
+
+def full_queue(stage: Stage, folder: Path) -> str:
+    """Return the path of a Unix socket whose listener does not accept connections, and has no room for more."""
+    path = str(folder / "full.sock")
+    listener = stage.stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(path)
+    listener.listen(0)
+    stage.stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+    return path
+
+
+async def timed_out_at_the_socket(stage: Stage, folder: Path) -> tuple[Connector, Any]:
+    return connector(f"unix:{full_queue(stage, folder)}:/", api_timeout=50), TimeoutError
+
+
 class Silent(asyncio.Protocol):
     """A server that accepts connections and stays silent, or closes them at the first byte."""
 
@@ -143,6 +167,9 @@ async def timed_out_within_the_tls_handshake(stage: Stage, folder: Path) -> tupl
         untrusted,
         hung_up_within_the_tls_handshake,
         timed_out_within_the_tls_handshake,
+        no_socket,
+        no_listener_at_the_socket,
+        timed_out_at_the_socket,
     ],
 )
 async def test_a_failed_connection_leaves_nothing_to_the_garbage_collector(
@@ -196,6 +223,16 @@ async def test_a_closed_connector_calls_neither_factory_nor_on_error(stage: Stag
     for _ in range(3):
         opening.open(Peer, lambda error: pytest.fail(str(error)))
     await asyncio.sleep(0)
+    assert opening.pending == 3
+    await opening.close()
+    assert opening.pending == 0
+
+
+async def test_a_closed_connector_does_not_try_a_full_socket_again(stage: Stage, tmp_path: Path) -> None:
+    opening = connector(f"unix:{full_queue(stage, tmp_path)}:/")
+    for _ in range(3):
+        opening.open(Peer, lambda error: pytest.fail(str(error)))
+    await asyncio.sleep(0.05)
     assert opening.pending == 3
     await opening.close()
     assert opening.pending == 0

@@ -197,6 +197,11 @@ class Backend:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
+    async def start_at(self, path: str) -> "Backend":
+        """Listen on a Unix socket."""
+        self._server = await asyncio.start_unix_server(self._serve, path)
+        return self
+
     def stop_listening(self) -> None:
         """Close the listener. Connections stay open."""
         assert self._server is not None

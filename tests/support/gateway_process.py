@@ -85,7 +85,7 @@ async def gateway_process(stage: Stage, log: Path, **options: Any) -> AsyncItera
 
     `options`: settings, or `prefix` and `descriptors` of `gateway_program`.
     """
-    if not stage.backend.port:
+    if not stage.backend.port and "api_uri" not in options:
         await stage.backend.start()
     port = free_port()
     limits = {name: options.pop(name) for name in ("prefix", "descriptors") if name in options}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.support.strategies import examples
 from wsaas import settings as settings_module
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, TokenPlace
+from wsaas.backend_setting_type import Backend
 from wsaas.errors import SettingError
 from wsaas.message_setting_types import Heartbeat
-from wsaas.setting_types import Address, Backend, PublicName
+from wsaas.setting_types import Address, PublicName
 from wsaas.settings import (
     MAX_SECRET_FILE_SIZE,
     Settings,
@@ -117,6 +118,7 @@ def test_defaults_are_those_of_the_contract():
         api_connections=128,
         api_connection_age=300,
         text_content_type="text/plain; charset=utf-8",
+        event_format="native",
         max_message_size=1_048_576,
         max_connections=0,
         max_memory=None,
@@ -289,6 +291,15 @@ def test_a_log_format_is_text_or_json():
         ("http://[2001:DB8::1]", Backend("http", "2001:db8::1", 80, "/"), "[2001:db8::1]"),
         ("a/ws/{id}/x?i={id}", Backend("http", "a", 80, "/ws/{id}/x?i={id}"), "a"),
         ("a//b/../c;d=1,2:@!$'()*+~", Backend("http", "a", 80, "//b/../c;d=1,2:@!$'()*+~"), "a"),
+        ("unix:/run/app.sock", Backend("http", "localhost", 80, "/", "/run/app.sock"), "localhost"),
+        ("unix:/run/app.sock:/", Backend("http", "localhost", 80, "/", "/run/app.sock"), "localhost"),
+        (
+            "unix:/run/app.sock:/ws/{id}?a=b:c",
+            Backend("http", "localhost", 80, "/ws/{id}?a=b:c", "/run/app.sock"),
+            "localhost",
+        ),
+        ("unix:/b\u00fc/../x@1", Backend("http", "localhost", 80, "/", "/b\u00fc/../x@1"), "localhost"),
+        (f"unix:/{'x' * 102}", Backend("http", "localhost", 80, "/", f"/{'x' * 102}"), "localhost"),
     ],
 )
 def test_a_backend_is_host_and_path(text, backend, authority):
@@ -372,6 +383,33 @@ BAD_AUTHORITIES = [
         "a/id}",
         "a/x\r\nHost: y",
         "a/x\ny",
+        "unix:",
+        "unix:/",
+        "unix:run/app.sock",
+        "unix:./app.sock",
+        "unix://run/app.sock",
+        "unix:///run/app.sock",
+        "unix:/run/app.sock:",
+        "unix:/run/app.sock:ws",
+        "unix:/run/app.sock:?a",
+        "unix:/run/app.sock:8000/ws",
+        "unix:/run/app.sock?a",
+        "unix:/run/app.sock#a",
+        "unix:/run/app.sock:/a#b",
+        "unix:/run/app.sock:/a b",
+        "unix:/run/app.sock:/{x}",
+        "unix:/run/{id}.sock",
+        "unix:/run/my app.sock",
+        "unix:/run/app.sock\n",
+        "unix:/run/\udcff.sock",
+        "unix:/run/",
+        "unix:/run/:/x",
+        "unix: /run/app.sock",
+        "UNIX:/run/app.sock",
+        f"unix:/{'x' * 103}",
+        "unix:/" + "\u00fc" * 52,
+        "http+unix://%2Frun%2Fapp.sock/x",
+        "http://unix:/run/app.sock:/x",
     ],
 )
 def test_other_values_of_api_uri_are_refused(text):
@@ -1061,6 +1099,8 @@ def assert_usable(settings: Settings) -> None:
         assert text.isprintable()
         assert " " not in text
     assert backend.target.startswith("/")
+    assert backend.socket.isprintable()
+    assert len(backend.socket.encode()) < 104
     assert "{" not in backend.target.replace("{id}", "")
     for place in (backend, name, listen_address(settings)):
         place.host.encode("idna")

@@ -59,6 +59,12 @@ def test_the_start_line_of_two_listeners(start_line):
     assert fields["tls"] is True
 
 
+def test_the_start_line_names_the_socket_of_the_backend(start_line):
+    line, fields = start_line(make_settings(api_uri="unix:/run/app.sock:/hook?key=s3cret"), [Address("", 1)])
+    assert " API_URI=unix:/run/app.sock:/hook?(hidden) " in line
+    assert fields["api_uri"] == "unix:/run/app.sock:/hook?(hidden)"
+
+
 def test_the_start_line_names_the_cluster_without_its_credentials(start_line):
     chosen = {"cluster": "nats://me:s3cret@one,tls://s3cret@two:4223", "node_address": "10.0.0.5:8081"}
     line, fields = start_line(make_settings(**chosen), [Address("", 8080)])
@@ -141,6 +147,10 @@ def test_a_backend_that_is_this_node_causes_a_warning():
     assert warning == "API_URI=http://localhost:8080/hook?(hidden) is the address of this node: set it to your backend"
     assert warnings("localhost:8080", LOCAL, api_uri="backend:8080/hook") == []
     assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="localhost:8080/hook") == []
+    assert warnings("localhost:80", Address("127.0.0.1", 80), api_uri="unix:/run/app.sock:/hook") == []
+    assert warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="unix:/run/app.sock:/hook") == []
+    (warning,) = warnings("localhost:8080", Address(path="/run/rest.sock"), api_uri="unix:/run/rest.sock:/hook")
+    assert warning == "API_URI=unix:/run/rest.sock:/hook is the address of this node: set it to your backend"
 
 
 def test_an_open_rest_api_causes_a_warning():

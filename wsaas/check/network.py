@@ -9,6 +9,7 @@ from socket import gaierror
 from time import perf_counter
 from typing import Final
 
+from wsaas.access import UNIX
 from wsaas.check.context import Context, Stop
 from wsaas.check.observed import milliseconds
 from wsaas.delivery.failure_report import connect_advice
@@ -27,13 +28,16 @@ class _Opened(asyncio.Protocol):
         self._done = done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._done.set_result(format_address(transport.get_extra_info("peername")))
+        peer = transport.get_extra_info("peername")
+        self._done.set_result(format_address(peer) if isinstance(peer, tuple) else f"{UNIX}{peer}")
         transport.close()
 
 
 async def check_name(context: Context) -> None:
-    """Resolve the host of API_URI."""
+    """Resolve the host of API_URI, unless that is a Unix socket."""
     uri, loop = context.settings.api_uri, context.gateway.loop
+    if uri.socket:
+        return
     try:
         ip_address(uri.host.partition("%")[0])
     except ValueError:
@@ -54,10 +58,11 @@ async def check_name(context: Context) -> None:
 
 
 async def check_connection(context: Context) -> None:
-    """Open a TCP connection to the backend."""
+    """Open a connection to the backend, without TLS."""
     plain = replace(context.gateway.destination, tls=lambda: None)
-    address, seconds = await _open(context, "TCP", plain)
-    context.report.ok("TCP", f"connected to {address} in {milliseconds(seconds)}")
+    check = "Unix socket" if plain.socket else "TCP"
+    address, seconds = await _open(context, check, plain)
+    context.report.ok(check, f"connected to {address} in {milliseconds(seconds)}")
 
 
 async def check_certificate(context: Context) -> None:

@@ -57,7 +57,9 @@ class ObservedGateway:
         self.clock = Clock(loop)
         self.certificates = Certificates(settings)
         uri = settings.api_uri
-        self.destination = Destination(uri.host, uri.port, lambda: self.certificates.backend, settings.api_timeout)
+        self.destination = Destination(
+            uri.host, uri.port, lambda: self.certificates.backend, settings.api_timeout, uri.socket
+        )
         self._connector = Connector(loop, self.destination)
         limits = Limits(
             BACKEND_CONNECTIONS, settings.api_timeout, settings.keep_alive_timeout, settings.max_message_size

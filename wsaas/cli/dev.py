@@ -9,6 +9,8 @@ from typing import Any, Final
 import uvloop
 
 from wsaas import settings
+from wsaas.access import UNIX
+from wsaas.backend_setting_type import Backend
 from wsaas.check.context import Options
 from wsaas.check.network import try_connection
 from wsaas.check.report import Finding, Report, Status, secrets_of
@@ -56,6 +58,10 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
     if chosen.log_format == "text":
         _prefix_log()
     heap.keep_freed_memory()
+    if chosen.api_uri.socket and any(PORT_PLACEHOLDER in word for word in given.command):
+        return refuse(
+            f"the command contains {PORT_PLACEHOLDER}, but API_URI={without_query(chosen.api_uri)} has no port"
+        )
     port = str(chosen.api_uri.port)
     command = [word.replace(PORT_PLACEHOLDER, port) for word in given.command]
     variables = _variables(chosen, flags, environment)
@@ -143,10 +149,9 @@ class Development:
     async def _prepare(self) -> None:
         """Wait until the backend listens, and check it."""
         uri = self._chosen.api_uri
-        if not await wait_for_listener(uri.host, uri.port):
-            _print(
-                "check", f"WARN  nothing listens on {uri.host}:{uri.port} yet; let the command use the variable PORT"
-            )
+        if not await wait_for_listener(uri):
+            place, variable = (f"{UNIX}{uri.socket}", "API_URI") if uri.socket else (f"{uri.host}:{uri.port}", "PORT")
+            _print("check", f"WARN  nothing listens on {place} yet; let the command use the variable {variable}")
         elif self._given.has_check:
             await check_quickly(self._chosen, self._given)
 
@@ -188,10 +193,10 @@ async def check_quickly(chosen: Settings, given: DevOptions) -> None:
         _print("check", "OK    the backend accepts a client, its message, and its end; wsaas check tries more")
 
 
-async def wait_for_listener(host: str, port: int) -> bool:
+async def wait_for_listener(backend: Backend) -> bool:
     """Wait until a connection can be opened, for at most `LISTEN_TIMEOUT_S`; return whether one was."""
     loop = asyncio.get_running_loop()
-    destination = Destination(host, port, lambda: None, CONNECT_TIMEOUT_S)
+    destination = Destination(backend.host, backend.port, lambda: None, CONNECT_TIMEOUT_S, backend.socket)
     deadline = loop.time() + LISTEN_TIMEOUT_S
     while isinstance(await try_connection(loop, destination), Exception):
         if loop.time() >= deadline:
@@ -222,11 +227,9 @@ def _variables(chosen: Settings, flags: Mapping[str, str | None], environment: M
     """Return the variables of the command: those of this process, and what it needs of the settings."""
     uri = chosen.api_uri
     given = {name.upper(): value for name in PASSED_ON if (value := flags.get(name)) is not None}
-    own = {
-        "API_URI": f"{uri.scheme}://{uri.authority}{uri.target}",
-        "PORT": str(uri.port),
-        "WS_HOSTNAME": chosen.ws_hostname.text,
-    }
+    own = {"API_URI": f"{uri.place}{uri.target}", "WS_HOSTNAME": chosen.ws_hostname.text}
+    if not uri.socket:
+        own["PORT"] = str(uri.port)
     # Python would keep the output of a pipe back.
     return {"PYTHONUNBUFFERED": "1", **environment, **given, **own}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from wsaas.backend_setting_type import backend
 from wsaas.cluster.forwarded import FOR_NODE
 from wsaas.cluster.link_policy import LinkPolicy
 from wsaas.cluster.node_link import NodeAddress, NodeLink
@@ -18,7 +19,6 @@ from wsaas.errors import RETRY_AFTER, Misdirected, Unavailable, Unknown
 from wsaas.http.request import Request
 from wsaas.sessions.registry import ID_LENGTH, PREFIX_LENGTH, Registry
 from wsaas.sessions.session import Session
-from wsaas.setting_types import backend
 
 UNKNOWN_NODES: Final = ("nodes that this one has not found yet",)
 """What is missing while a node does not know the others."""

@@ -57,6 +57,13 @@ _CONNECT_ADVICE: Final = (
     ),
     (ssl.SSLError, "API_URI starts with https://: it has to lead to a server that speaks TLS"),
     (socket.gaierror, "correct the host in API_URI, or its DNS entry"),
+    (
+        PermissionError,
+        (
+            "the gateway needs permission to write to the Unix socket in API_URI and to enter its folders; over TCP, a "
+            "firewall forbids it"
+        ),
+    ),
     (Exception, "start it, or correct API_URI"),
 )
 """What to do about each kind of failed connect. The first that matches counts."""

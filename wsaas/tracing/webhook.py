@@ -22,6 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from wsaas.backend_setting_type import Backend
 from wsaas.delivery.failure_report import METHODS
 from wsaas.delivery.pool import Failure, Outcome
 from wsaas.delivery.trace import HANDSHAKE, RecordedTrace
@@ -51,9 +52,8 @@ class Descriptions:
         self.common: dict[type[Event], Attributes] = {
             kind: {
                 "http.request.method": method,
-                "server.address": backend.host,
-                "server.port": backend.port,
                 "cloudevents.event_source": settings.ws_hostname.text,
+                **_address(backend),
             }
             for kind, method in METHODS.items()
         }
@@ -195,6 +195,13 @@ def _end_handshake(span: Span, opened: Opened, verdict: Verdict) -> None:
         span.set_attribute("error.type", str(status))
         span.set_status(StatusCode.ERROR)
     span.end()
+
+
+def _address(backend: Backend) -> Attributes:
+    """Return where the backend is. A Unix socket has no port."""
+    if backend.socket:
+        return {"network.transport": "unix", "server.address": backend.socket}
+    return {"server.address": backend.host, "server.port": backend.port}
 
 
 def _parent(context: TraceContext, span_id: int, *, is_remote: bool) -> Context:

@@ -1,4 +1,4 @@
-"""Opens connections to one destination, such as the backend, over TCP or TLS, each within a time limit.
+"""Opens connections to one destination, such as the backend, over TCP, TLS or a Unix socket, in a limited time each.
 
 The name of the host is resolved for each connection (see `resolver`). The first address that answers is used (see
 `happy_eyeballs`).
@@ -22,6 +22,7 @@ from wsaas.transport.client_tls import ClientTLSTransport
 from wsaas.transport.happy_eyeballs import Attempts, HappyEyeballs, adopt, connect_only
 from wsaas.transport.resolver import Resolver
 from wsaas.transport.socket_address import SocketAddress, format_address, has_zone
+from wsaas.transport.unix_backend import connect_unix
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 OnError = Callable[[Exception], None]
@@ -62,13 +63,15 @@ class TimeLimit:
 class Destination:
     """Where connections go, each opened within `timeout` seconds.
 
-    `tls`: returns the TLS context for the next connection, None for plain TCP.
+    `tls`: returns the TLS context for the next connection, None for plain TCP. `socket`: the path of a Unix socket, to
+    which they go instead of `host` and `port`.
     """
 
     host: str
     port: int
     tls: Callable[[], ssl.SSLContext | None]
     timeout: float
+    socket: str = ""
 
     @property
     def server_name(self) -> str:
@@ -95,7 +98,7 @@ class Connector:
     def open(self, factory: ProtocolFactory, on_error: OnError) -> None:
         """Start to connect and return at once.
 
-        When the TCP connection is open, `factory` is called to make its protocol. If the connection or the TLS
+        When the connection is open, `factory` is called to make its protocol. If the connection or the TLS
         handshake fails, `on_error` is called with an `OSError` (name not resolved, connection refused, unreachable), an
         `ssl.SSLError`, or a `TimeoutError` after the time limit. The text of the error names each address that
         was tried, and the cause.
@@ -115,7 +118,9 @@ class Connector:
         attempts, limit = Attempts(self._loop), TimeLimit(self._loop, self._destination.timeout)
         limit.start()
         try:
-            if (tls := self._destination.tls()) is None:
+            if self._destination.socket:
+                await connect_unix(self._loop, self._destination.socket, factory)
+            elif (tls := self._destination.tls()) is None:
                 await self._connect_tcp(factory, attempts)
             else:
                 await self._connect_tls(factory, tls, attempts)
@@ -134,6 +139,8 @@ class Connector:
         """Return what was not done in time."""
         if attempts.winner is not None:
             return f"the TLS handshake is not done ({format_address(attempts.winner)})"
+        if self._destination.socket:
+            return f"the listener does not accept it (unix:{self._destination.socket})"
         return str(attempts) or f"no DNS server answers for {self._destination.host}"
 
     async def _connect_tcp(self, factory: ProtocolFactory, attempts: Attempts) -> None:

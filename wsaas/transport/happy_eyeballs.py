@@ -76,7 +76,9 @@ class Attempts:
 
     def __str__(self) -> str:
         """Return causes and addresses: `connection refused (127.0.0.1:80), no answer ([2001:db8::1]:80)`."""
-        return ", ".join(f"{_cause(error)} ({format_address(address)})" for address, error in self.errors.items())
+        return ", ".join(
+            f"{describe_cause(error)} ({format_address(address)})" for address, error in self.errors.items()
+        )
 
     def error(self) -> OSError:
         """Return one error for all attempts: of their type if they all have the same, else an `OSError`."""
@@ -199,7 +201,8 @@ def interleave(addresses: list[AddressInfo]) -> Iterator[AddressInfo]:
     return (info for turn in zip_longest(*families.values()) for info in turn if info is not None)
 
 
-def _cause(error: OSError | None) -> str:
+def describe_cause(error: OSError | None) -> str:
+    """Return why an attempt failed, in lower case; None stands for one that has not failed yet."""
     if error is None:
         return "no answer"
     text = os.strerror(error.errno) if error.errno else str(error)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
-from wsaas.setting_types import backend
+from wsaas.setting_types import split_url
 from wsaas.transport.connector import Connector, Destination, OnError, ProtocolFactory
 
 CONNECT_TIMEOUT_S: Final = 3.0
@@ -43,13 +43,13 @@ class NodeConnectors:
         connector = self._connectors.get(address)
         if connector is None:
             try:
-                url = backend.parse(address)
+                scheme, host, port, _ = split_url(address)
             except ValueError:
                 # It came from another node, perhaps one of another version.
                 self._loop.call_soon(on_error, ValueError("this is not the address of a node"))
                 return
-            tls = self._tls if url.scheme == "https" else _no_tls
-            connector = Connector(self._loop, Destination(url.host, url.port, tls, CONNECT_TIMEOUT_S))
+            tls = self._tls if scheme == "https" else _no_tls
+            connector = Connector(self._loop, Destination(host, port, tls, CONNECT_TIMEOUT_S))
             self._connectors[address] = connector
         connector.open(factory, lambda error: on_error(explain(error)))
 

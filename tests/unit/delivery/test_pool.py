@@ -856,6 +856,14 @@ TestPoolMachine = PoolMachine.TestCase
     [
         (OSError("connection refused (127.0.0.1:8000)"), "start it, or correct API_URI"),
         (socket.gaierror("name does not resolve: backend"), "correct the host in API_URI, or its DNS entry"),
+        (FileNotFoundError("no such file or directory (unix:/run/app.sock)"), "start it, or correct API_URI"),
+        (
+            PermissionError("permission denied (unix:/run/app.sock)"),
+            (
+                "the gateway needs permission to write to the Unix socket in API_URI and to enter its folders; over "
+                "TCP, a firewall forbids it"
+            ),
+        ),
         (
             ssl.SSLCertVerificationError(1, "self-signed certificate"),
             "its certificate has to be valid for the host in API_URI, and signed by an authority in API_TLS_CA",

@@ -127,6 +127,17 @@ def test_a_message_is_a_client_span_with_the_id_that_its_request_carries(rig):
     }
 
 
+def test_a_backend_on_a_unix_socket_has_no_port():
+    rig = Rig(api_uri="unix:/run/app.sock:/ws/{id}?key=s3cret")
+    rig.outbox.put(message(7))
+    rig.answer(204)
+    attributes = dict(rig.span().attributes)
+    assert attributes["url.full"] == "http://localhost/ws/c0ffee"
+    assert attributes["server.address"] == "/run/app.sock"
+    assert attributes["network.transport"] == "unix"
+    assert "server.port" not in attributes
+
+
 def test_a_connect_is_a_server_span_and_a_client_span_below_it(rig):
     rig.outbox.put(opened())
     assert rig.sent == [f"00-{TRACE_ID}-{span_id(rig, 0):016x}-01"]

@@ -1,6 +1,6 @@
 import pytest
 
-from wsaas.setting_types import backend
+from wsaas.backend_setting_type import backend
 from wsaas.transport.connector import Destination
 
 

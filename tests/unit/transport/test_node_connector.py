@@ -23,6 +23,14 @@ async def test_only_what_is_in_use_is_remembered(stage: Stage) -> None:  # noqa:
     await connectors.close()
 
 
+async def test_a_node_has_no_unix_socket(stage: Stage) -> None:  # noqa: ARG001 - it runs the loop
+    connectors = NodeConnectors(asyncio.get_running_loop(), lambda: None)
+    errors: asyncio.Queue[Exception] = asyncio.Queue()
+    connectors.to("unix:/run/app.sock")(asyncio.Protocol, errors.put_nowait)
+    assert str(await errors.get()) == "this is not the address of a node"
+    await connectors.close()
+
+
 def test_only_errors_of_tls_are_explained() -> None:
     other = ConnectionRefusedError()
     assert explain(other) is other

@@ -131,7 +131,7 @@ def _authority(host: str, port: int) -> str:
 
 def _backend_url(settings: Settings) -> str:
     uri = settings.api_uri
-    return f"{uri.scheme}://{uri.authority}{uri.target}"
+    return f"{uri.place}{uri.target}"
 
 
 def _numbers(row: NamedRow) -> dict[str, int | None]:

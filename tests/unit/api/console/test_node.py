@@ -134,6 +134,11 @@ def test_the_test_client_connects_where_clients_do(values, expected):
     assert client_url(load({"api_uri": "backend/hook", **values}, {})) == expected
 
 
+def test_a_backend_on_a_unix_socket_is_shown():
+    uri = "unix:/run/app.sock:/hook?key=s3cret"
+    assert ConsoleRig(api_uri=uri).get("node")["backend"]["url"] == "unix:/run/app.sock:/hook?(hidden)"
+
+
 def test_the_other_workers_are_asked_for_their_part():
     descriptor = create(3)
     rows = [SharedRows(descriptor, index, 3) for index in range(3)]
