@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 _HOST: Final = re.compile(r"[^/@?#\\]+")
@@ -130,6 +130,11 @@ def _canonical_address(text: str) -> str | None:
         address = _parsed(text)
     except ValueError:
         return None
+    return canonical_form(address)
+
+
+def canonical_form(address: IPv4Address | IPv6Address) -> str:
+    """Return the text of an address in its canonical form. An IPv4-mapped address becomes the IPv4 one."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
 

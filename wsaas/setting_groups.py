@@ -334,6 +334,13 @@ class TrustSettings:
         "proxies that connect by a Unix socket",
         unset=Proxies(),
     )
+    proxy_protocol: bool = setting(
+        setting_types.switch,
+        "off",
+        "`on`: each connection to `LISTEN` begins with a header of the PROXY protocol (version 1 or 2), which tells "
+        "the address of the client, and only `TRUSTED_PROXIES` may connect ([more](operations.md#behind-a-load-"
+        "balancer-for-tcp)). Does not apply to `CONTROL_LISTEN`",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from wsaas.access import is_loopback_host
+from wsaas.access import Proxies, is_loopback_host
 from wsaas.cluster_setting_group import ClusterSettings
 from wsaas.compatibility_setting_group import CompatibilitySettings
 from wsaas.errors import SettingError
@@ -113,6 +113,7 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
     _check_workers(settings)
     _check_cluster(settings)
     _check_traces(settings)
+    _check_proxy_protocol(settings)
     return settings if settings.workers > 1 else of_worker(settings, 0)
 
 
@@ -260,6 +261,19 @@ def _check_traces(settings: Settings) -> None:
     if settings.traces and (missing := [name for name in TRACES_PACKAGES if not _is_installed(name)]):
         raise SettingError(
             f"TRACES needs packages that are not installed ({', '.join(missing)}): run pip install 'wsaas[otel]'"
+        )
+
+
+def _check_proxy_protocol(settings: Settings) -> None:
+    """Raise `SettingError` if `PROXY_PROTOCOL` would keep out every client, or the other nodes."""
+    if settings.proxy_protocol and settings.trusted_proxies == Proxies():
+        raise SettingError(
+            "PROXY_PROTOCOL='on': it is accepted from proxies alone, as anybody could forge it: set TRUSTED_PROXIES to "
+            "the addresses of your load balancer"
+        )
+    if settings.proxy_protocol and settings.cluster and control_address(settings) == listen_address(settings):
+        raise SettingError(
+            "PROXY_PROTOCOL='on': the other nodes of CLUSTER connect without a proxy: set CONTROL_LISTEN"
         )
 
 

@@ -18,8 +18,11 @@ from wsaas.settings import Settings
 def log_start(settings: Settings, addresses: Sequence[Address]) -> None:
     """Log that the node has started. `addresses`: for clients, then for REST requests if that is a different one."""
     tls = " with TLS" if settings.tls_cert else ""
-    roles = ("clients and REST requests",) if len(addresses) == 1 else ("clients", "REST requests")
-    places = [f"listening on {_spelled(at)}{tls} for {role}" for at, role in zip(addresses, roles, strict=True)]
+    also = f"{tls}{' and' if tls else ' with'} the PROXY protocol" if settings.proxy_protocol else tls
+    roles = [f"{also} for clients and REST requests"]
+    if len(addresses) > 1:
+        roles = [f"{also} for clients", f"{tls} for REST requests"]
+    places = [f"listening on {_spelled(at)}{role}" for at, role in zip(addresses, roles, strict=True)]
     clients, rest = addresses[0], addresses[-1]
     fields = {
         "event": "started",

@@ -113,6 +113,7 @@ def test_defaults_are_those_of_the_contract():
         control_tls_ca=None,
         api_tls_ca=None,
         trusted_proxies=Proxies(),
+        proxy_protocol=False,
         api_timeout=10,
         api_retry=30,
         api_connections=128,
@@ -1019,6 +1020,29 @@ def test_proxies_are_addresses_and_networks(text, expected):
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.0/33", "10.0.0.1:80", "*", "10.0.0.1,", "unix:/x"])
 def test_a_proxy_is_not_a_name(text):
     assert "expected addresses or networks such as 10.0.0.0/8" in refusal("trusted_proxies", text)
+
+
+@pytest.mark.parametrize("listen", [{}, {"control_listen": "127.0.0.1:8081"}])
+def test_the_proxy_protocol_needs_trusted_proxies(listen):
+    with pytest.raises(SettingError) as refused:
+        given_as_flags(proxy_protocol="on", **listen)
+    assert str(refused.value) == (
+        "PROXY_PROTOCOL='on': it is accepted from proxies alone, as anybody could forge it: set TRUSTED_PROXIES to the "
+        "addresses of your load balancer"
+    )
+    for proxies in ("10.0.0.0/8", "unix:"):
+        assert given_as_flags(proxy_protocol="on", trusted_proxies=proxies, **listen).proxy_protocol is True
+    assert given_as_flags(proxy_protocol="off", **listen).proxy_protocol is False
+
+
+def test_the_nodes_of_a_cluster_do_not_use_the_proxy_protocol():
+    cluster = {"cluster": "nats://localhost", "node_address": "10.0.0.5:8081", "trusted_proxies": "10.0.0.1"}
+    with pytest.raises(SettingError) as refused:
+        given_as_flags(proxy_protocol="on", **cluster)
+    assert str(refused.value) == (
+        "PROXY_PROTOCOL='on': the other nodes of CLUSTER connect without a proxy: set CONTROL_LISTEN"
+    )
+    assert given_as_flags(proxy_protocol="on", control_listen="10.0.0.5:8081", **cluster).proxy_protocol is True
 
 
 @pytest.mark.parametrize(("text", "expected"), [("on", True), ("off", False)])

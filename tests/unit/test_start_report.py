@@ -59,6 +59,24 @@ def test_the_start_line_of_two_listeners(start_line):
     assert fields["tls"] is True
 
 
+@pytest.mark.parametrize(
+    ("tls", "clients", "rest"),
+    [
+        ({}, " with the PROXY protocol", ""),
+        ({"tls_cert": "/cert", "tls_key": "/key"}, " with TLS and the PROXY protocol", " with TLS"),
+    ],
+)
+def test_the_start_line_says_where_clients_come_through_a_proxy(start_line, tls, clients, rest):
+    settings = make_settings(proxy_protocol="on", trusted_proxies="10.0.0.1", **tls)
+    line, _ = start_line(settings, [Address("", 443), Address("127.0.0.1", 8080)])
+    assert (
+        f" listening on *:443{clients} for clients, listening on 127.0.0.1:8080{rest} for REST requests; API_URI="
+        in line
+    )
+    line, _ = start_line(settings, [Address("", 443)])
+    assert f" listening on *:443{clients} for clients and REST requests; API_URI=" in line
+
+
 def test_the_start_line_names_the_socket_of_the_backend(start_line):
     line, fields = start_line(make_settings(api_uri="unix:/run/app.sock:/hook?key=s3cret"), [Address("", 1)])
     assert " API_URI=unix:/run/app.sock:/hook?(hidden) " in line

@@ -38,6 +38,7 @@ REFUSED_BY_DEMO: Final = frozenset(
         "control_tls_ca",
         "control_token",
         "control_token_file",
+        "proxy_protocol",
         "tls_cert",
         "tls_key",
     }

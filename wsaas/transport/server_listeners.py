@@ -18,7 +18,8 @@ from wsaas.transport.context import ServerContext
 from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
 from wsaas.transport.peer_protocol import NodeProtocol, PeerProtocol
-from wsaas.transport.server_tls import ServerTLSTransport
+from wsaas.transport.proxied import ProxiedConnection, ProxiedPeer, ProxyHeaderProtocol
+from wsaas.transport.server_tls import ProxiedTLSTransport, ServerTLSTransport
 from wsaas.transport.site import Site
 from wsaas.worker_place import WorkerPlace
 
@@ -107,8 +108,21 @@ class ServerListeners:
         else:
             inherited = self._place.sockets.get(address.path, -1)
             listener = Listener(address, mode=mode, acceptors=acceptors, shared=True, inherited=inherited)
-        await listener.start(partial(self._make_protocol, site))
+        await listener.start(self._factory(site))
         self._listeners.append(listener)
+
+    def _factory(self, site: Site) -> Callable[[], asyncio.Protocol]:
+        """Return a function that returns the protocol of a new connection to `site`."""
+        if site.registry is None or not self._context.settings.proxy_protocol:
+            return partial(self._make_protocol, site)
+        factory = partial(ProxyHeaderProtocol, site, partial(self._make_proxied, site))
+        return cast(Callable[[], asyncio.Protocol], factory)
+
+    def _make_proxied(self, site: Site, peer: ProxiedPeer) -> asyncio.Protocol:
+        """Return the protocol of a connection of a proxy for `peer`, with the current certificate."""
+        protocol = cast(asyncio.Protocol, ProxiedConnection(site, peer))
+        tls = self._certificates.clients
+        return protocol if tls is None else ProxiedTLSTransport(protocol, tls, self._context, site.gate, peer)
 
     def _make_protocol(self, site: Site) -> asyncio.Protocol:
         """Return the protocol of a new connection, with the current certificates."""

@@ -10,6 +10,7 @@ from wsaas.run_queue import SLICE_S
 from wsaas.transport.admission import REFUSAL_S, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pause_reason import TURN
+from wsaas.transport.proxied import ProxiedPeer
 from wsaas.transport.socket_address import peer_address
 from wsaas.transport.tls import HANDSHAKE, NEW, TLSTransport
 
@@ -107,3 +108,30 @@ class ServerTLSTransport(TLSTransport):
         if not self._raw.is_closing():
             # Half-close, so that the peer still receives the TLS alert.
             self._deadline = self._context.half_close(self._raw)
+
+
+class ProxiedTLSTransport(ServerTLSTransport):
+    """A TLS connection through a proxy, after the header of the PROXY protocol."""
+
+    __slots__ = ("_peer",)
+
+    def __init__(
+        self,
+        protocol: asyncio.Protocol,
+        ssl_context: ssl.SSLContext,
+        context: ServerContext,
+        gate: Gate,
+        peer: ProxiedPeer,
+    ) -> None:
+        """Use the certificate of `ssl_context` (see `ServerTLSTransport`)."""
+        super().__init__(protocol, ssl_context, context, gate)
+        self._peer = peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the TLS handshake, until `HANDSHAKE_TIMEOUT` after the accept at most."""
+        super().connection_made(transport)
+        self._deadline = min(self._deadline, self._peer.deadline)
+
+    def peer_address(self) -> str:
+        """Return the IP address of the client, empty for a Unix socket."""
+        return self._peer.address

@@ -19,7 +19,7 @@ from wsaas.sessions.registry import Registry
 from wsaas.transport.admission import Connection, Gate
 from wsaas.transport.context import ServerContext
 from wsaas.transport.pending_client import PendingClientProtocol
-from wsaas.transport.socket_address import peer_address
+from wsaas.transport.socket_address import name_peer
 from wsaas.websocket import handshake
 from wsaas.websocket.browser_authorization import take_token
 
@@ -95,7 +95,7 @@ class Site:
         `early_data`: bytes received after `request` on `transport`. If the gateway itself refuses the handshake, logs
         and raises the `HTTPError`.
         """
-        peer = address = peer_address(transport)
+        peer = address = connection.peer_address()
         registry = self.registry
         try:
             if registry is None:
@@ -156,7 +156,7 @@ def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
     if isinstance(error, Forbidden):
         origin = hide_secrets(request.headers.get(b"origin", b"").decode("latin-1"))
         why += f" ALLOWED_ORIGINS does not contain {origin[:MAX_LOGGED_ORIGIN]!r}"
-    fields = {"remote_address": _named(peer), "status": error.status, "why": why}
+    fields = {"remote_address": name_peer(peer), "status": error.status, "why": why}
     text = "a handshake from %(remote_address)s was refused with %(status)d: %(why)s"
     log(("handshake", error.message), text, fields)
 
@@ -167,9 +167,5 @@ def _warn_of_proxy(peer: str) -> None:
         "upgrade lost",
         "a WebSocket handshake from %(remote_address)s arrived without its Upgrade header, or as HTTP/1.0: if that is "
         "a proxy, %(advice)s",
-        {"remote_address": _named(peer), "advice": handshake.UPGRADE_ADVICE},
+        {"remote_address": name_peer(peer), "advice": handshake.UPGRADE_ADVICE},
     )
-
-
-def _named(peer: str) -> str:
-    return peer or "a Unix socket"

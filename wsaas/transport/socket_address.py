@@ -15,6 +15,11 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
     return peer[0] if isinstance(peer, tuple) else ""
 
 
+def name_peer(address: str) -> str:
+    """Return the address of a peer (see `peer_address`) for a log line."""
+    return address or "a Unix socket"
+
+
 def has_zone(address: SocketAddress) -> bool:
     """Return whether `address` is a link-local one with a zone (RFC 4007 section 11)."""
     return len(address) > IPV4_PARTS and bool(address[3])
