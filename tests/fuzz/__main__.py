@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.fuzz import corpus
 
-NAMES = ["requests", "responses", "frames", "handshakes", "verdicts"]
+NAMES = ["requests", "responses", "frames", "handshakes", "verdicts", "proxy_headers"]
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MAX_LENGTH = 2048

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tests.fuzz.frames import frames
 from tests.fuzz.handshakes import handshakes
+from tests.fuzz.proxy_headers import proxy_headers
 from tests.fuzz.requests import requests
 from tests.fuzz.responses import responses
 from tests.fuzz.verdicts import verdicts
@@ -14,4 +15,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "handshakes": handshakes,
     "verdicts": verdicts,
+    "proxy_headers": proxy_headers,
 }
