@@ -14,7 +14,10 @@ TLS_NEEDED: Final = "This port speaks TLS: use https:// or wss://."
 
 
 class HTTPError(Exception):
-    """A request that cannot be served. `headers`: pairs of name and value for the response."""
+    """A request that cannot be served.
+
+    `headers`: pairs of name and value for the response. `content`: its JSON object.
+    """
 
     status = 400
     code = "BAD_REQUEST"
@@ -23,6 +26,7 @@ class HTTPError(Exception):
         """Describe the error. `message`: one sentence that says what is wrong and, if possible, what to do."""
         super().__init__(message)
         self.message = message
+        self.content = {"code": self.code, "message": message}
         self.headers = headers
 
     @property

@@ -24,6 +24,8 @@ from wsaas.run_queue import RunQueue
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue
 from wsaas.sessions.registry import Registry
 
+NO_CONTENT = 204
+
 
 class Answer:
     """One complete response, parsed."""
@@ -36,7 +38,9 @@ class Answer:
         self.status = int(status)
         self.headers = dict(line.split(": ", 1) for line in lines)
         assert len(self.headers) == len(lines)
-        self.length = int(self.headers["Content-Length"])
+        # A 204 has neither a body nor its length (RFC 9110 section 8.6).
+        assert ("Content-Length" in self.headers) == (self.status != NO_CONTENT)
+        self.length = int(self.headers.get("Content-Length", "0"))
         assert len(self.body) == (0 if head else self.length)
         self.json: Any = orjson.loads(self.body) if self.body else None
 

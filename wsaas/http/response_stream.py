@@ -1,7 +1,7 @@
 """The responses to pipelined requests of another process of the gateway: bytes in, responses out, in order.
 
 They are parsed strictly: the peer is this program too. Whatever `serialize` writes on a connection that is kept alive
-is accepted, except for the response to HEAD.
+is accepted, except for the response to HEAD, and a 204, which no peer sends.
 """
 
 import re

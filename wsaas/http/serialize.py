@@ -43,7 +43,7 @@ _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}"
 
 def error_response(error: HTTPError) -> OutgoingResponse:
     """Return the response for `error`. Every error becomes a response here."""
-    return OutgoingResponse(error.status, orjson.dumps({"code": error.code, "message": error.message}), error.headers)
+    return OutgoingResponse(error.status, orjson.dumps(error.content), error.headers)
 
 
 def serialize(response: OutgoingResponse, at: float, request: Request | None = None) -> bytes:
@@ -62,8 +62,10 @@ def serialize(response: OutgoingResponse, at: float, request: Request | None = N
     head = [
         _STATUS_LINES[response.status],
         _date(int(at)),
-        f"Content-Length: {len(response.body)}",
     ]
+    if response.status != HTTPStatus.NO_CONTENT:
+        # RFC 9110 section 8.6.
+        head.append(f"Content-Length: {len(response.body)}")
     if response.body:
         head.append(f"Content-Type: {response.content_type}")
     head += [f"{name}: {value}" for name, value in response.headers]

@@ -52,6 +52,11 @@ def test_a_response_without_a_body_has_no_type():
     assert data == b"HTTP/1.1 200 OK\r\nDate: " + DATE + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+def test_a_204_has_no_length():
+    # RFC 9110 section 8.6
+    assert serialize(OutgoingResponse(204), AT, request()) == b"HTTP/1.1 204 No Content\r\nDate: " + DATE + b"\r\n\r\n"
+
+
 def test_an_error_becomes_a_response_with_its_headers():
     made = error_response(errors.SlowClient('"Wait".', ("Retry-After", "1")))
     response = parse(serialize(made, AT))
