@@ -1,17 +1,33 @@
 """The declaration of the settings for backends that were written for other services, as in `setting_groups`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from wsaas import setting_types
+from wsaas import compatibility_setting_types, setting_types
 from wsaas.setting_groups import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompatibilitySettings:
-    """The format of requests to the backend."""
+    """The format of requests to the backend, and the credentials of an SDK of another service."""
 
     event_format: str = setting(
         setting_types.one_of("native"),
         "native",
         "Format of the requests to the backend",
+    )
+    control_aws_keys: tuple[bytes, ...] = setting(
+        compatibility_setting_types.aws_keys,
+        None,
+        "Access keys of AWS, `id:secret`: requests for [`@connections`](aws.md) need a signature by one of them, or a "
+        "`CONTROL_TOKEN`. Several may be given, separated by commas. All other requests need a `CONTROL_TOKEN` or a "
+        "client certificate then",
+        unset=(),
+        secret=True,
+    )
+    control_aws_keys_file: Path | None = setting(
+        setting_types.any_path,
+        None,
+        "File with the value of `CONTROL_AWS_KEYS`, one key per line. Reloaded on SIGHUP",
+        unset=None,
     )

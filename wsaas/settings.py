@@ -245,6 +245,11 @@ def _check_placeholder(settings: Settings, shown: str) -> None:
 
 def _check_cluster(settings: Settings) -> None:
     """Raise `SettingError` if `CLUSTER` lacks a setting or a package that it needs."""
+    if settings.cluster and settings.control_aws_keys and not (settings.control_token or settings.control_tls_ca):
+        raise SettingError(
+            "CONTROL_TOKEN is not set: with CLUSTER and CONTROL_AWS_KEYS, it is what a node forwards a request with, "
+            "as the signature is for another address"
+        )
     if settings.cluster and settings.node_address is None:
         raise SettingError(
             "NODE_ADDRESS is not set: CLUSTER needs the host and port at which the other nodes reach the REST API of "
@@ -320,6 +325,10 @@ def control_address(settings: Settings) -> Address:
 
 
 def has_console(settings: Settings) -> bool:
-    """Return whether there is a console. It shows all messages, so without credentials it needs a loopback address."""
+    """Return whether there is a console. It shows all messages, so without credentials it needs a loopback address.
+
+    It has no use for access keys of AWS.
+    """
     is_guarded = bool(settings.control_token or settings.control_tls_ca)
-    return settings.console and (is_guarded or control_address(settings).is_loopback)
+    is_for_anyone = control_address(settings).is_loopback and not settings.control_aws_keys
+    return settings.console and (is_guarded or is_for_anyone)

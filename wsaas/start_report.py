@@ -52,11 +52,7 @@ def start_warnings(settings: Settings, control: Address, is_this_machine: Callab
     `WS_HOSTNAME` also says when the setting is correct: it may name a proxy or a port that is mapped to another one,
     and only the backend needs to resolve it.
     """
-    found = [*_warn_of_cookies(settings)]
-    if not (control.is_loopback or settings.control_token or settings.control_tls_ca):
-        at = _spelled(control)
-        also = ", so there is no console" if settings.console else ""
-        found.append(f"anybody who reaches {at} can push to clients{also}: set CONTROL_TOKEN, or CONTROL_LISTEN")
+    found = [*_warn_of_cookies(settings), *_warn_of_access(settings, control)]
     name = settings.ws_hostname
     if is_unspecified_host(name.host):
         found.append(
@@ -107,6 +103,20 @@ def _warn_of_cookies(settings: Settings) -> Iterator[str]:
             "BROWSER_AUTHORIZATION names a cookie, so a page of any web site can connect as the user who visits it: "
             "set ALLOWED_ORIGINS, unless the backend checks the origin"
         )
+
+
+def _warn_of_access(settings: Settings, control: Address) -> Iterator[str]:
+    """Warn if too many, or too few, may use the REST API at `control`."""
+    if settings.control_token or settings.control_tls_ca:
+        return
+    also = ", so there is no console" if settings.console else ""
+    if settings.control_aws_keys:
+        yield (
+            f"CONTROL_AWS_KEYS is only for requests with /@connections/: all others are refused{also}: set "
+            "CONTROL_TOKEN to make other requests, too"
+        )
+    elif not control.is_loopback:
+        yield f"anybody who reaches {_spelled(control)} can push to clients{also}: set CONTROL_TOKEN, or CONTROL_LISTEN"
 
 
 def report_start_failure(error: SettingError | OSError | JournalError) -> int:

@@ -86,6 +86,13 @@ def test_a_cluster_needs_the_address_of_the_node():
     )
 
 
+def test_a_cluster_needs_a_token_to_forward_what_is_signed_with_an_access_key():
+    message = refusal(**CLUSTER, control_aws_keys="id:secret")
+    assert message.startswith("CONTROL_TOKEN is not set: with CLUSTER and CONTROL_AWS_KEYS, it is what a node forwards")
+    for guard in ({"control_token": "s3cret"}, {"control_tls_ca": "/ca.pem"}):
+        assert make_settings(**CLUSTER, control_aws_keys="id:secret", **guard).control_aws_keys == (b"id:secret",)
+
+
 def test_a_cluster_needs_its_packages(monkeypatch):
     monkeypatch.setattr(settings, "find_spec", lambda name: None if name == "nats" else name)
     assert refusal(**CLUSTER) == (

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.fakes import make_settings
 from wsaas import setting_types
+from wsaas.api.aws_keys import AwsKeys
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.delivery.signature import Signer
 from wsaas.reload import SECRET_FILES, TLS_FILES, file_sources
@@ -63,7 +64,7 @@ def test_each_setting_with_a_secret_or_a_pem_file_is_reloaded():
 )
 def test_tls_files_are_loaded_together(files, shown):
     certificates = FakeCertificates()
-    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None, None)
+    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None, None, None)
     assert [source.shown for source in sources] == shown
     for source in sources:
         source.load()
@@ -71,13 +72,16 @@ def test_tls_files_are_loaded_together(files, shown):
 
 
 def test_each_secret_file_is_loaded_by_itself(tmp_path):
-    tokens, secrets = tmp_path / "tokens", tmp_path / "secrets"
+    tokens, secrets, keys = tmp_path / "tokens", tmp_path / "secrets", tmp_path / "keys"
     tokens.write_text("one")
     secrets.write_text(SECRET)
-    given = make_settings(control_token_file=str(tokens), api_secret_file=str(secrets))
-    now, signer = BearerTokens(given.control_token), Signer(given.api_secret)
-    first, second = file_sources(given, FakeCertificates(), now, signer, None)
-    assert (first.shown, second.shown) == (f"CONTROL_TOKEN_FILE='{tokens}'", f"API_SECRET_FILE='{secrets}'")
+    keys.write_text("id:secret")
+    paths = {"control_token_file": tokens, "api_secret_file": secrets, "control_aws_keys_file": keys}
+    given = make_settings(**{name: str(path) for name, path in paths.items()})
+    now, signer, aws_keys = BearerTokens(given.control_token), Signer(given.api_secret), AwsKeys((), lambda: 0.0)
+    sources = file_sources(given, FakeCertificates(), now, signer, aws_keys, None)
+    assert [each.shown for each in sources] == [f"{name.upper()}='{path}'" for name, path in paths.items()]
+    first, second, third = sources
     before = signer.lines(b"id", 0, b"")
     tokens.write_text("two")
     secrets.write_text(SECRET.replace("A", "B"))
@@ -86,5 +90,8 @@ def test_each_secret_file_is_loaded_by_itself(tmp_path):
     assert signer.lines(b"id", 0, b"") == before
     second.load()
     assert signer.lines(b"id", 0, b"") != before
-    direct = make_settings(control_token="one", api_secret=SECRET)
-    assert file_sources(direct, FakeCertificates(), now, signer, None) == []
+    assert len(aws_keys) == 0
+    third.load()
+    assert len(aws_keys) == 1
+    direct = make_settings(control_token="one", api_secret=SECRET, control_aws_keys="id:secret")
+    assert file_sources(direct, FakeCertificates(), now, signer, aws_keys, None) == []

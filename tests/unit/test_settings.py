@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fakes import make_settings
 from tests.support.strategies import examples
 from wsaas import settings as settings_module
 from wsaas.access import ANY_ORIGIN, Origins, Proxies, TokenPlace
@@ -21,6 +22,7 @@ from wsaas.settings import (
     Settings,
     add_flags,
     control_address,
+    has_console,
     listen_address,
     load,
     of_worker,
@@ -103,6 +105,9 @@ def test_defaults_are_those_of_the_contract():
         control_token=(),
         control_token_file=None,
         console=True,
+        event_format="native",
+        control_aws_keys=(),
+        control_aws_keys_file=None,
         api_secret=(),
         api_secret_file=None,
         max_connections_per_address=0,
@@ -862,6 +867,33 @@ def test_a_wrong_token_is_not_shown(text):
     assert message == "CONTROL_TOKEN=(hidden): expected tokens of visible ASCII characters, separated by commas"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("AKIDEXAMPLE:a/b+c=", (b"AKIDEXAMPLE:a/b+c=",)),
+        ("id:with:colon", (b"id:with:colon",)),
+        ("a:1, b:2", (b"a:1", b"b:2")),
+        ("a:1\r\nb:1", (b"a:1", b"b:1")),
+    ],
+)
+def test_access_keys_have_an_id_and_a_secret(text, expected):
+    assert value_of("control_aws_keys", text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["id", "id:", ":s3cret", "a/b:s3cret", "a b:s3cret", "a:s3 cret", "a:1,a:2", "a:1,,b:2", "a:é"]
+)
+def test_a_wrong_access_key_is_not_shown(text):
+    message = refusal("control_aws_keys", text)
+    assert message.startswith("CONTROL_AWS_KEYS=(hidden): expected id:secret in visible ASCII without commas; several")
+
+
+def test_access_keys_alone_leave_no_console_as_it_cannot_use_them():
+    assert has_console(make_settings())
+    assert not has_console(make_settings(control_aws_keys="id:secret"))
+    assert has_console(make_settings(control_aws_keys="id:secret", control_token="s3cret"))
+
+
 def signing_secret(size: int) -> str:
     return "whsec_" + b64encode(bytes(range(size))).decode()
 
@@ -899,6 +931,7 @@ SECRETS = [
     ("control_token", "s3cret", (b"s3cret",)),
     ("api_secret", signing_secret(32), (bytes(range(32)),)),
     ("cluster_secret", "s" * 16, (b"s" * 16,)),
+    ("control_aws_keys", "id:secret", (b"id:secret",)),
 ]
 
 

@@ -179,6 +179,16 @@ def test_an_open_rest_api_causes_a_warning():
     assert warnings("localhost:8080", everywhere, control_token="x") == []
 
 
+@pytest.mark.parametrize("rest", [LOCAL, Address("", 8080)])
+def test_access_keys_alone_cause_a_warning_as_they_close_everything_else(rest):
+    refused = "CONTROL_AWS_KEYS is only for requests with /@connections/: all others are refused"
+    advice = "set CONTROL_TOKEN to make other requests, too"
+    keys = {"control_aws_keys": "id:secret"}
+    assert warnings("localhost:8080", rest, **keys) == [f"{refused}, so there is no console: {advice}"]
+    assert warnings("localhost:8080", rest, **keys, console="off") == [f"{refused}: {advice}"]
+    assert warnings("localhost:8080", rest, **keys, control_token="x") == []
+
+
 @pytest.mark.parametrize(
     ("host", "own"),
     [

@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from wsaas.api import health
 from wsaas.api.authorization import Authorization
+from wsaas.api.aws import AwsConnectionResource
+from wsaas.api.aws_keys import AwsKeys
 from wsaas.api.connections import connection_resource
 from wsaas.api.console.console import Console
 from wsaas.api.fan_out import FanOutRunner
@@ -59,7 +61,8 @@ class Api:
         groups = GroupResource(router, registry, runner, lists, settings.max_message_size)
         send = SendResource(router, registry.services, runner, settings.max_batch_size)
         self._push = connection.push
-        self._authorization = Authorization(settings)
+        self._authorization = Authorization(settings, registry.services.clock.wall)
+        aws = AwsConnectionResource(connection, self._authorization, registry.services)
         self._known_hosts, self.tokens = self._authorization.known_hosts, self._authorization.tokens
         # The path of a `ws_uri` is this prefix and the id.
         path = settings.ws_hostname.prefix.encode()
@@ -74,6 +77,7 @@ class Api:
         )
         self.routes: Final = (
             ws_uri,
+            aws.route(optional),
             Route(rb"/connections", {b"GET": lists.connections, b"PUT": groups.publish_to_all}, groups.body_limit),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             *_group_routes(groups, optional),
@@ -107,9 +111,15 @@ class Api:
                     self._authorization.check_again(request)
                     return peer.forward(request, connection_id)
             route, names = self._route(request)
+            route.verify(self._authorization, request)
             return route.handler(request.method)(request, *names)
         except HTTPError as error:
             return error_response(error)
+
+    @property
+    def aws_keys(self) -> AwsKeys:
+        """The access keys that may sign requests."""
+        return self._authorization.aws_keys
 
     def body_limit(self, request: Request) -> int:
         """Return how many bytes of the body are needed to answer `request`, of which only the head has arrived.
@@ -127,6 +137,7 @@ class Api:
         """
         try:
             route, _ = self._route(request)
+            route.verify(self._authorization, request)
         except NotFound:
             return True
         except HTTPError:

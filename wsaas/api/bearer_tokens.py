@@ -17,6 +17,11 @@ class BearerTokens:
         self._tokens = tuple(tokens)
         self.generation = 0
 
+    @property
+    def header(self) -> bytes | None:
+        """An `Authorization` that is accepted; None if there are no tokens."""
+        return b"Bearer %b" % self._tokens[0] if self._tokens else None
+
     def replace(self, tokens: Sequence[bytes]) -> None:
         """Accept only `tokens` from now on."""
         self._tokens = tuple(tokens)

@@ -34,7 +34,7 @@ class Route:
     `methods`: the handler of each method; a route with a GET also has a HEAD, with the same handler.
     `body_limit`: called with the arguments of a handler as soon as the head is complete; see `http.request.BodyLimit`.
     By default, the body is discarded, and the handler gets an empty one.
-    `is_public`: everybody may use it. `check`: authorizes a request, by default as the REST API does.
+    `is_public`: everybody may use it. `check`: authorizes a request by its head, by default as the REST API does.
     """
 
     __slots__ = ("_allow", "body_limit", "check", "is_public", "methods", "pattern")
@@ -57,6 +57,9 @@ class Route:
         self.check: Check = check or (_allow if is_public else Authorization.check)
         self.is_public = is_public
         self.pattern = re.compile(pattern)
+
+    def verify(self, authorization: Authorization, request: Request) -> None:
+        """Authorize a complete request for which `check` does not suffice. Raises what `check` raises."""
 
     def match(self, path: bytes) -> tuple[str, ...] | None:
         """Return the groups of the pattern in `path`, or None if the pattern does not match."""

@@ -34,6 +34,8 @@ REFUSED_BY_DEMO: Final = frozenset(
     {
         "api_uri",
         "api_tls_ca",
+        "control_aws_keys",
+        "control_aws_keys_file",
         "control_listen",
         "control_tls_ca",
         "control_token",

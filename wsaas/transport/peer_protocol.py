@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.api.forwarded_pushes import ForwardedPushes
+from wsaas.api.sigv4 import is_signed
 from wsaas.cluster.forwarded import FOR_NODE, node_head
 from wsaas.http.request import Request
 from wsaas.http.serialize import serialize_ok
@@ -70,7 +71,8 @@ class NodeProtocol(PeerProtocol):
     def _note_authorized(self, request: Request) -> None:
         super()._note_authorized(request)
         headers = request.headers
-        if self._is_authorized and FOR_NODE in headers:
+        # A signature is for one request, not for the pushes after it. No node forwards one.
+        if self._is_authorized and FOR_NODE in headers and not is_signed(headers):
             host, node, authorization = headers.get(b"host", b""), headers[FOR_NODE], headers.get(b"authorization")
             self._pushes = self._find_shortcut(node_head(host, node, authorization))
             self._is_link = True

@@ -155,6 +155,7 @@ def private_settings(settings: Settings, path: str) -> Settings:
     return replace(
         settings,
         control_listen=Address(path=path),
+        control_aws_keys=(),
         control_token=(),
         control_tls_ca=None,
         keep_alive_timeout=math.inf,

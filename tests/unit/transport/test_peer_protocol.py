@@ -1,11 +1,13 @@
 """The shortcut for forwarded pushes has the effects and the responses of the plain protocol."""
 
+import time
 from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.aws import KEY, sign
 from tests.support.fakes import FakePendingClient, FakeTransport, start_session
 from tests.support.http_rig import HttpRig, responses
 from tests.support.strategies import cut, examples, places
@@ -136,8 +138,8 @@ TOKEN, OTHER_TOKEN, WRONG_TOKEN = (letter * 32 for letter in "abc")
 class NodeRig(HttpRig):
     """A connection of another node, on which a client can be pushed to. `shortcut`: whether it may be taken."""
 
-    def __init__(self, *, shortcut=True):
-        super().__init__(control_token=f"{TOKEN},{OTHER_TOKEN}", node_address="10.0.0.5:8081")
+    def __init__(self, *, shortcut=True, **values):
+        super().__init__(control_token=f"{TOKEN},{OTHER_TOKEN}", node_address="10.0.0.5:8081", **values)
         self.session = start_session(self.registry, FakePendingClient())
         settings = self.context.settings
         self.api = Api(settings, self.registry, self.fan_out)
@@ -193,6 +195,23 @@ def test_a_replaced_token_is_refused_at_once_and_the_new_one_takes_the_shortcut_
     assert rig.is_link
     rig.receive(rig.put(OTHER_TOKEN))
     assert rig.finish() == ([(200, "OK", False)] * 2, 4)
+
+
+def test_a_signed_request_authorizes_no_pushes_with_the_same_head():
+    rig = NodeRig(control_aws_keys=KEY)
+    rig.clock.stand_still(time.time() - rig.clock.wall())
+    target, host = f"/@connections/{rig.session.id}", "10.0.0.5:8081"
+    signed = sign("POST", target, b"hello", host=host, headers={"Ws-Node": "here"})
+    lines = [f"Host: {host}", "Ws-Node: here", f"Authorization: {signed.pop('Authorization')}"]
+    more = [f"{name}: {value}" for name, value in signed.items() if name != "Ws-Node"]
+    post = [f"POST {target} HTTP/1.1", *lines, *more, "Content-Length: 5", "", "hello"]
+    rig.receive("\r\n".join(post).encode())
+    assert rig.transport.take().startswith(b"HTTP/1.1 200 ")
+    put = [f"PUT /{rig.session.id} HTTP/1.1", *lines, "Content-Type: text/plain", "Content-Length: 5", "", "hello"]
+    for _ in range(2):
+        rig.receive("\r\n".join(put).encode())
+        assert rig.finish() == ([(401, "UNAUTHORIZED", False)], 1)
+    assert not rig.is_link
 
 
 node_requests = st.lists(
