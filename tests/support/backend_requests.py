@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tests.support.fakes import FakeBreaker, FakePool, make_settings
-from wsaas.delivery.watched_webhook import Replayed, ReplayWebhook
+from wsaas.delivery.watched_webhook import Replayed
 from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Event
 from wsaas.http.trace_context import TraceContext
@@ -29,9 +29,7 @@ def sent_request(event: Event, subject: Subject | None = None, secret: str = SEC
 
 def replayed_request(event: Event, number: int) -> SentRequest:
     """Return the request with which somebody sends `event` once more in the console, for the time `number`."""
-    webhook = _webhook(SECRET)
-    replays = ReplayWebhook(make_settings(api_secret=SECRET), FakePool(), webhook, lambda: 0.0)
-    return _as_received(replays.replayed(Replayed(event, make_subject(), number)))
+    return _as_received(Replayed(event, make_subject(), _webhook(SECRET), number).request())
 
 
 def _webhook(secret: str) -> Webhook:

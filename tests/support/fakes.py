@@ -261,6 +261,10 @@ class CallbackExchange(Exchange):
         super().__init__(request, wait_timeout, retried=retried)
         self.callback = callback
 
+    @property
+    def refuses_client(self):
+        return self.request.startswith(b"POST ")
+
     def answered(self, outcome):
         self.callback(outcome)
 

@@ -22,6 +22,8 @@ EXCERPT_SOURCE: Final = 4096
 """Bytes at the start of a body from which the excerpt is taken."""
 
 METHODS: Final[dict[type[Event], str]] = {Opened: "POST", Message: "PUT", Closed: "DELETE"}
+_OTHER_METHODS: Final[dict[type[Event], str]] = dict.fromkeys(METHODS, "POST")
+"""The methods in all formats but the native one."""
 
 FAILED: Final = "%(request)s: %(why)s; %(effect)s"
 """The line about a failed request."""
@@ -72,6 +74,11 @@ _SUCCESS: Final = 2
 _REDIRECTION: Final = 3
 _SERVER_ERROR: Final = 5
 """Classes of statuses (RFC 9110 section 15)."""
+
+
+def methods_of(event_format: str) -> dict[type[Event], str]:
+    """Return the method of the request for each event, by `EVENT_FORMAT`."""
+    return METHODS if event_format == "native" else _OTHER_METHODS
 
 
 class Excerpt:

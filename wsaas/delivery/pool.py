@@ -87,6 +87,11 @@ class Exchange(ABC):
     def explain(self, detail: str, advice: str) -> None:  # noqa: B027 - most senders do not need it
         """Learn what else is known about the `Failure` that `answered` gets next, and what to do about it."""
 
+    @property
+    def refuses_client(self) -> bool:
+        """Whether a client is refused if this fails. Otherwise, a failure may just be repeated."""
+        return False
+
 
 class Opener(Protocol):
     """Opens connections to the backend."""
@@ -374,7 +379,7 @@ def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "
     if exchange.retried:
         what = "the request is sent again"
     else:
-        what = "a client was refused" if exchange.request.startswith(b"POST ") else NOT_RETRIED
+        what = "a client was refused" if exchange.refuses_client else NOT_RETRIED
     log_unanswered(exchange.request, failure.value, f"{what}; {advice or _ADVICE[failure]}", detail)
 
 

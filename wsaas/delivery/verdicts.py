@@ -50,9 +50,13 @@ class Actions:
 
 @dataclass(slots=True)
 class Delivered:
-    """The backend acknowledged the event. `actions`: what it asks for in its answer, if anything."""
+    """The backend acknowledged the event. `actions`: what it asks for in its answer, if anything.
+
+    `failed`: the backend says that it failed, and the event is not sent again.
+    """
 
     actions: Actions | None = None
+    failed: bool = False
 
 
 @dataclass(slots=True)

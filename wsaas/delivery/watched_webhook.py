@@ -6,20 +6,18 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from wsaas.clock import rfc3339
 from wsaas.delivery.pool import Exchange, Outcome, Pool
 from wsaas.delivery.verdicts import Verdict
-from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, event_body, result_of
+from wsaas.delivery.webhook import Delivery, EventExchange, Subject, Webhook, result_of
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Event
-from wsaas.settings import Settings
 
 
 class RequestRecorder(Protocol):
     """Records the requests to the backend about one connection."""
 
-    def requested(self, event: Event, request: bytes, subject: Subject) -> int:
-        """A request was made; return which attempt for this event it is."""
+    def requested(self, event: Event, request: bytes, subject: Subject, webhook: Webhook) -> int:
+        """The `webhook` made a request; return which attempt for this event it is."""
 
     def answered(self, event: Event, attempt: int, outcome: Outcome, answer: "Answer") -> None:
         """The outcome is about to be judged."""
@@ -40,11 +38,18 @@ class Answer:
 
 
 class Replayed(NamedTuple):
-    """An event that is sent again, for the time `number`."""
+    """An event that is sent again, for the time `number`. `webhook`: that of its connection."""
 
     event: Event
     subject: Subject
+    webhook: Webhook
     number: int
+
+    def request(self) -> bytes:
+        """Return the request of the webhook for the event, but for the `ce-id`, the signature, and a mark."""
+        event, subject = self.event, self.subject
+        event_id = f"{subject.id}:{event.number}:replay-{self.number}"
+        return self.webhook.compose(subject, event, event_id, "Ws-Replay: 1\r\n")
 
 
 class WatchedWebhook(WebhookWrapper):
@@ -83,7 +88,7 @@ class WatchedExchange(EventExchange):
     ) -> None:
         """Report to `recorder`."""
         super().__init__(webhook, delivery, event, is_direct)
-        self._attempt = recorder.requested(event, self.request, delivery.subject)
+        self._attempt = recorder.requested(event, self.request, delivery.subject, webhook.inner)
         self._detail = ""
         self._recorder = recorder
         self._watched = webhook
@@ -107,42 +112,18 @@ class WatchedExchange(EventExchange):
             self._recorder.judged(result, delivery.retry_due)
 
 
-class ReplayWebhook(Webhook):
+class ReplayWebhook:
     """Sends events again, with requests that are marked as replayed and have another `ce-id`."""
 
-    def __init__(self, settings: Settings, pool: Pool, webhook: Webhook, wall: Callable[[], float]) -> None:
-        """Send through `pool`, signed as by `webhook`."""
-        super().__init__(settings, pool, webhook.breaker, wall)
-        self.signer = webhook.signer
+    def __init__(self, pool: Pool) -> None:
+        """Send through `pool`."""
+        self._pool = pool
 
     def replay(self, replayed: Replayed, exchange: "ReplayExchange") -> None:
         """Send a request once more, outside of any order."""
-        exchange.request = self.replayed(replayed)
-        exchange.wait_timeout = self.timeout
+        exchange.request = replayed.request()
+        exchange.wait_timeout = replayed.webhook.timeout
         self._pool.send(exchange)
-
-    def replayed(self, replayed: Replayed) -> bytes:
-        """Return what `request` returns for an event, but for the `ce-id`, the signature, and the mark."""
-        subject, event = replayed.subject, replayed.event
-        event_id = f"{subject.id}:{event.number}:replay-{replayed.number}"
-        body = event_body(event)
-        kind = type(event)
-        fields = {
-            **({} if subject.authorization is None else {"Authorization": subject.authorization.decode("latin-1")}),
-            "Ws-Replay": "1",
-            "Ws-Uri": subject.ws_uri,
-            "ce-subject": subject.id,
-            **({} if subject.context is None else {"Ws-Context": subject.context}),
-            "ce-id": event_id,
-            "ce-time": rfc3339(event.at),
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode("latin-1")
-        if subject.trace is not None:
-            lines += subject.trace.headers(event.number).encode()
-        if self.signer is not None:
-            lines += self.signer.lines(event_id.encode(), self._wall(), body)
-        start = self._start(kind, self._target.replace("{id}", subject.id))
-        return b"%b%b%b%d\r\n\r\n%b" % (start, lines, self.content_type(event).encode(), len(body), body)
 
 
 class ReplayExchange(Exchange):

@@ -14,7 +14,7 @@ from wsaas.counters import FIRST_BOUND, Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
-from wsaas.delivery.failure_report import FAILED, METHODS, NOT_RETRIED, Quoting, advice, is_deliberate
+from wsaas.delivery.failure_report import FAILED, NOT_RETRIED, Quoting, advice, is_deliberate, methods_of
 from wsaas.delivery.message_answer import InvalidAnswer, read_actions
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
@@ -45,8 +45,8 @@ FAILURE_RESULTS: Final = {
 }
 """The results that are counted, by failure."""
 _TYPES: Final = {Opened: "wsaas.connect", Message: "wsaas.message", Closed: "wsaas.disconnect"}
-_JSON: Final = "Content-Type: application/json\r\nContent-Length: "
-_BINARY: Final = "Content-Type: application/octet-stream\r\nContent-Length: "
+JSON: Final = "Content-Type: application/json\r\nContent-Length: "
+BINARY: Final = "Content-Type: application/octet-stream\r\nContent-Length: "
 
 
 class Subject:
@@ -109,13 +109,6 @@ class Delivery(QueuedDelivery, Protocol):
         """Do what `judged` does with `DELIVERED`, for a message."""
 
 
-def event_body(event: Event) -> bytes:
-    """Return the body of the request for `event`."""
-    if isinstance(event, Message):
-        return event.data
-    return connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
-
-
 class EventExchange(Exchange):
     """The request of one event. Passes its outcome to the circuit breaker and, as a verdict, to the delivery."""
 
@@ -136,6 +129,11 @@ class EventExchange(Exchange):
     def explain(self, detail: str, advice: str) -> None:
         """Pass on what is known about a failure."""
         self._webhook.explain(detail, advice)
+
+    @property
+    def refuses_client(self) -> bool:
+        """Whether this is about a client that waits for its handshake."""
+        return isinstance(self._event, Opened)
 
     def answered(self, outcome: Outcome) -> None:
         """Report the outcome."""
@@ -197,7 +195,8 @@ class Webhook:
         """For how many seconds a request of each event is retried."""
         self.waits = {kind: (self.timeout + window, window > 0) for kind, window in self.windows.items()}
         """For how many seconds a request of each event waits for a connection, and whether it is retried."""
-        self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in METHODS.items()}
+        self._methods = methods_of(settings.event_format)
+        self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in self._methods.items()}
         self._static_headers = {
             kind: (
                 f" HTTP/1.1\r\nHost: {settings.api_uri.authority}\r\nUser-Agent: wsaas/{__version__}\r\n"
@@ -210,13 +209,36 @@ class Webhook:
         self._starts = {} if templated else {kind: self._start(kind, self._target) for kind in _TYPES}
 
     def _start(self, kind: type[Event], target: str) -> bytes:
-        return f"{METHODS[kind]} {target}".encode() + self._static_headers[kind]
+        return f"{self._methods[kind]} {target}".encode() + self._static_headers[kind]
 
-    def content_type(self, event: Event) -> str:
-        """Return the line with the `Content-Type` for `event`, and the start of the line with the `Content-Length`."""
+    def content(self, subject: Subject, event: Event, event_id: str) -> tuple[str, bytes]:  # noqa: ARG002 - see below
+        """Return the body of the request for `event`, and the lines before it: its type, and the start of its length.
+
+        `event_id`: the `ce-id`. The formats of other services need `subject` and `event_id`.
+        """
         if isinstance(event, Message):
-            return self._text if event.text else _BINARY
-        return _JSON
+            return self._text if event.text else BINARY, event.data
+        return JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
+
+    def compose(self, subject: Subject, event: Event, event_id: str, more: str = "") -> bytes:
+        """Return the request for `event` with another `ce-id`, and with `more` header lines.
+
+        Otherwise it is what `request` returns, which is faster.
+        """
+        kind = type(event)
+        content, body = self.content(subject, event, event_id)
+        start = self._start(kind, self._target.replace("{id}", subject.id))
+        lines = f"{more}Ws-Uri: {subject.ws_uri}\r\nce-subject: {subject.id}\r\n"
+        if subject.context is not None:
+            lines += f"Ws-Context: {subject.context}\r\n"
+        if subject.trace is not None:
+            lines += subject.trace.headers(event.number)
+        lines += f"ce-id: {event_id}\r\nce-time: {rfc3339(event.at)}\r\n{content}{len(body)}\r\n\r\n"
+        if subject.authorization is not None:
+            start += b"Authorization: " + subject.authorization + b"\r\n"
+        if self.signer is not None:
+            start += self.signer.lines(event_id.encode(), self._wall(), body)
+        return start + lines.encode() + body
 
     def call(self, delivery: Delivery, event: Event, is_direct: bool = False) -> None:
         """Send `event`, the current one of `delivery`; its `judged` is called unless it was abandoned meanwhile.
@@ -257,9 +279,9 @@ class Webhook:
         kind = type(event)
         start = self._starts.get(kind) or self._start(kind, self._target.replace("{id}", subject.id))
         if isinstance(event, Message):
-            content, body = (self._text if event.text else _BINARY), event.data
+            content, body = (self._text if event.text else BINARY), event.data
         else:
-            content, body = _JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
+            content, body = JSON, connect_body(event) if isinstance(event, Opened) else disconnect_body(event)
         connection_id = subject.id
         more = "" if subject.context is None else f"Ws-Context: {subject.context}\r\n"
         if subject.trace is not None:
@@ -344,7 +366,9 @@ class Webhook:
 
 def result_of(outcome: Outcome, verdict: Verdict) -> str:
     """Return the result that is counted: one of `RESULTS`."""
-    if isinstance(verdict, (Accepted, Delivered)):
+    if isinstance(verdict, Delivered):
+        return "error" if verdict.failed else "ok"
+    if isinstance(verdict, Accepted):
         return "ok"
     if isinstance(outcome, Failure):
         return FAILURE_RESULTS[outcome]

@@ -16,6 +16,7 @@ class WebhookWrapper(Webhook):
     def __init__(self, inner: Webhook) -> None:
         """Send what `inner` would send. Its signer and its counters are shared."""
         # Not `vars`, which a compiled class does not have, and not the constructor, which would make other parts.
+        self._methods = inner._methods
         self._names = inner._names
         self._pool = inner._pool
         self._starts = inner._starts
@@ -48,6 +49,14 @@ class WebhookWrapper(Webhook):
     def explain(self, detail: str, advice: str) -> None:
         """Pass it on."""
         self.inner.explain(detail, advice)
+
+    def content(self, subject: Subject, event: Event, event_id: str) -> tuple[str, bytes]:
+        """Pass it on."""
+        return self.inner.content(subject, event, event_id)
+
+    def compose(self, subject: Subject, event: Event, event_id: str, more: str = "") -> bytes:
+        """Pass it on."""
+        return self.inner.compose(subject, event, event_id, more)
 
     def request(self, subject: Subject, event: Event) -> bytes:
         """Pass it on."""

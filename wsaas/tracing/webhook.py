@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 
 from wsaas.backend_setting_type import Backend
-from wsaas.delivery.failure_report import METHODS
+from wsaas.delivery.failure_report import methods_of
 from wsaas.delivery.pool import Failure, Outcome
 from wsaas.delivery.trace import HANDSHAKE, RecordedTrace
 from wsaas.delivery.verdicts import Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
@@ -48,14 +48,15 @@ class Descriptions:
         backend = settings.api_uri
         self._path = backend.target.partition("?")[0]
         self._root = f"{backend.scheme}://{backend.authority}"
-        self.names = {kind: f"{method} {self._path}" for kind, method in METHODS.items()}
+        methods = methods_of(settings.event_format)
+        self.names = {kind: f"{method} {self._path}" for kind, method in methods.items()}
         self.common: dict[type[Event], Attributes] = {
             kind: {
                 "http.request.method": method,
                 "cloudevents.event_source": settings.ws_hostname.text,
                 **_address(backend),
             }
-            for kind, method in METHODS.items()
+            for kind, method in methods.items()
         }
         self.handshake: Attributes = {
             "http.request.method": "GET",

@@ -4,10 +4,9 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from wsaas.delivery.event_bodies import connect_body
-from wsaas.delivery.webhook import Subject
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.events import Event, Message, Opened
-from wsaas.watching.masking import mask_header, mask_headers, mask_query, mask_subprotocol, mask_target, show_body
+from wsaas.watching.masking import MASK, mask_header, mask_headers, mask_query, mask_subprotocol, mask_target, show_body
 
 MAX_BODY: Final = 16 * 1024
 """Bytes of a body that are kept to be shown."""
@@ -60,11 +59,13 @@ class Body:
 class ConnectBody:
     """The body of a POST, which repeats the headers of the handshake."""
 
-    __slots__ = ("_opened",)
+    __slots__ = ("_opened", "_subject", "_webhook")
 
-    def __init__(self, opened: Opened) -> None:
-        """Show the body for `opened`."""
+    def __init__(self, opened: Opened, subject: Subject, webhook: Webhook) -> None:
+        """Show the body that `webhook` makes for `opened`."""
         self._opened = opened
+        self._subject = Subject(subject.id, subject.node, subject.authorization and MASK.encode(), subject.context)
+        self._webhook = webhook
 
     @property
     def cost(self) -> int:
@@ -85,7 +86,8 @@ class ConnectBody:
             {name: mask_header(name, value) for name, value in opened.headers.items()},
             [mask_subprotocol(each) for each in opened.subprotocols],
         )
-        return Body(connect_body(masked)).show()
+        subject = self._subject
+        return Body(self._webhook.content(subject, masked, f"{subject.id}:{masked.number}")[1]).show()
 
 
 class RequestHead:
@@ -176,11 +178,12 @@ def shown(fields: dict[str, Any]) -> dict[str, Any]:
 class Replayable:
     """What a request to the backend is made of, to send it again."""
 
-    __slots__ = ("event", "subject")
+    __slots__ = ("event", "subject", "webhook")
 
-    def __init__(self, event: Event, subject: Subject) -> None:
-        """Keep the `event`, and the `subject` as it is now."""
+    def __init__(self, event: Event, subject: Subject, webhook: Webhook) -> None:
+        """Keep the `event`, the `subject` as it is now, and the `webhook` of the connection."""
         self.event = event
+        self.webhook = webhook
         self.subject = Subject(subject.id, subject.node, subject.authorization, subject.context)
         self.subject.trace = subject.trace
 
@@ -203,11 +206,11 @@ class WatchedEvent:
         self.replayable: Replayable | None = None
         self.size = _OVERHEAD + sum(value.cost for value in fields.values() if isinstance(value, _LAZY))
 
-    def keep_for_replay(self, event: Event, subject: Subject) -> None:
+    def keep_for_replay(self, event: Event, subject: Subject, webhook: Webhook) -> None:
         """Keep what is needed to send the request again, unless it is too large."""
         size = len(event.data) if isinstance(event, Message) else 0
         if size <= MAX_REPLAYED:
-            self.replayable = Replayable(event, subject)
+            self.replayable = Replayable(event, subject, webhook)
             self.size += REPLAY_OVERHEAD + max(0, size - MAX_BODY)
 
     def show(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from wsaas.counters import EVENT_NAMES
 from wsaas.delivery.event_delivery import NO_LISTENER
 from wsaas.delivery.pool import Failure, Outcome
 from wsaas.delivery.watched_webhook import Answer
-from wsaas.delivery.webhook import Subject, event_body
+from wsaas.delivery.webhook import BINARY, Subject, Webhook
 from wsaas.errors import HTTPError, RefusedWithClose
 from wsaas.events import Event, Message, Opened
+from wsaas.http.headers import END
 from wsaas.http.response import Response
 from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.session import Session
@@ -39,6 +40,7 @@ _NAMES: Final = {
     frames.PING: "ping",
     frames.PONG: "pong",
 }
+_BINARY_LINE: Final = f"\r\n{BINARY}".encode()
 _TAIL: Final = b"\0\0\xff\xff"
 
 
@@ -197,14 +199,14 @@ class Recorder:
 
     # Requests to the backend.
 
-    def requested(self, event: Event, request: bytes, subject: Subject) -> int:
-        """A request was made; return which attempt for this event it is."""
+    def requested(self, event: Event, request: bytes, subject: Subject, webhook: Webhook) -> int:
+        """The `webhook` made a request; return which attempt for this event it is."""
         self.look()
         self._attempt = self._attempt + 1 if event.number == self._number else 1
         self._number = event.number
-        head = request[: len(request) - len(event_body(event)) - 4]
+        end = request.index(END)
+        head, body = request[:end], Body(request[end + len(END) :], is_text=_BINARY_LINE not in request[:end])
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-        body = ConnectBody(event) if isinstance(event, Opened) else Body(event_body(event), is_text=_is_text(event))
         fields = {
             "event": EVENT_NAMES[type(event)],
             "ce_id": f"{subject.id}:{event.number}",
@@ -212,11 +214,11 @@ class Recorder:
             "method": method,
             "target": Target(target),
             "headers": RequestHead(head),
-            "body": body,
+            "body": ConnectBody(event, subject, webhook) if isinstance(event, Opened) else body,
         }
         made = self._make("request", fields)
         # First, as the ring counts the size of an event when it is added.
-        made.keep_for_replay(event, subject)
+        made.keep_for_replay(event, subject, webhook)
         self._record(made)
         return self._attempt
 
@@ -293,10 +295,6 @@ def shown_outcome(outcome: Outcome, answer: Answer) -> dict[str, Any]:
         return {"failure": f"{outcome.value}{answer.detail}"}
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in outcome.headers.items()]
     return {"status": outcome.status, "headers": HeaderPairs(headers), "body": Body(outcome.body)}
-
-
-def _is_text(event: Event) -> bool:
-    return not isinstance(event, Message) or event.text
 
 
 def _payload(data: bytes, at: int) -> tuple[int, int]:

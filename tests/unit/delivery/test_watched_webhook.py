@@ -23,7 +23,8 @@ class Recorded:
     def __init__(self):
         self.calls = []
 
-    def requested(self, event, request, subject):
+    def requested(self, event, request, subject, webhook):
+        assert webhook.content(subject, event, "")[1] == parts(request)[2]
         self.calls.append(("requested", event.number, request, subject.id))
         return 7
 
@@ -77,7 +78,7 @@ class Rig:
         self.webhook = Webhook(settings, self.pool, FakeBreaker(), self.clock.wall)
         self.recorded = Recorded()
         self.watched = WatchedWebhook(self.webhook, self.recorded)
-        self.replay = ReplayWebhook(settings, self.pool, self.webhook, self.clock.wall)
+        self.replay = ReplayWebhook(self.pool)
         self.subject = Subject("id", "node", b"Bearer abc", "context")
         self.delivery = FakeDelivery(self.subject)
 
@@ -155,7 +156,7 @@ def test_a_replayed_request_differs_only_in_its_mark_its_id_and_its_signature(va
     for subject in (rig.subject, bare, traced):
         for event in (make_opened(), Message(text=True, data=b"a", number=1), make_closed()):
             exchange = ReplayExchange(lambda _outcome, _answer: None)
-            rig.replay.replay(Replayed(event, subject, 3), exchange)
+            rig.replay.replay(Replayed(event, subject, WebhookWrapper(rig.webhook), 3), exchange)
             assert rig.pool.sent.pop() is exchange
             assert exchange.wait_timeout == rig.webhook.timeout
             start, headers, body = parts(exchange.request)

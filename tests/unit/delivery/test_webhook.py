@@ -171,8 +171,27 @@ def test_text_messages_have_the_type_of_the_setting_and_only_these():
     with_type = hook.request(subject(), text)
     assert with_type.replace(kind, b"\r\nContent-Type: text/plain; charset=utf-8\r\n") == usual.request(subject(), text)
     assert hook.request(subject(), binary) == usual.request(subject(), binary)
-    assert WebhookWrapper(hook).content_type(text) == hook.content_type(text)
-    assert [each.content_type(binary) for each in (hook, usual)] == [usual.content_type(binary)] * 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"api_secret": "whsec_" + "A" * 32}, {"api_uri": "backend/{id}?a=b"}, {"text_content_type": "a/b"}],
+)
+def test_a_request_that_is_composed_is_the_usual_one(values):
+    hook = make(**values)
+    trace = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")
+    subjects = [
+        Subject(ID, "localhost:8080", None),
+        Subject(ID, "localhost:8080", b"Bearer \xe9", "user=1"),
+        Subject(ID, "localhost:8080", b"", trace=trace),
+    ]
+    for one in subjects:
+        for event in (*EVENTS, Message(False, b"\xff", AT, 7)):
+            usual = hook.request(one, event)
+            assert WebhookWrapper(hook).compose(one, event, f"{ID}:{event.number}") == usual
+            content, body = WebhookWrapper(hook).content(one, event, f"{ID}:{event.number}")
+            assert usual.endswith(f"{content}{len(body)}\r\n\r\n".encode() + body)
+            assert read(hook.compose(one, event, "other", "Ws-Replay: 1\r\n")).header(b"ws-replay") == b"1"
 
 
 def test_a_delete_is_these_bytes():

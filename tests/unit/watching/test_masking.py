@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from tests.support.fakes import make_opened
+from tests.support.fakes import FakeBreaker, FakePool, make_opened, make_settings
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.watching.events import ConnectBody, HeaderPairs, Query, RequestHead, Target, shown
 from wsaas.watching.masking import mask_header, mask_query, mask_subprotocol, show_body
 
@@ -65,7 +66,9 @@ def test_all_kinds_of_fields_are_masked():
         "body": ConnectBody(
             make_opened(
                 headers={"cookie": "s3cret", "host": "h"}, query="jwt=s3cret", subprotocols=["chat", "token.s3cret"]
-            )
+            ),
+            Subject("id", "node", b"Bearer s3cret"),
+            Webhook(make_settings(), FakePool(), FakeBreaker(), lambda: 0.0),
         ),
         "plain": 1,
     }

@@ -120,7 +120,9 @@ def test_what_is_kept_to_be_sent_again_counts_for_the_memory():
     size = MAX_BYTES // 10
     for _ in range(20):
         event = Message(text=False, data=bytes(size))
-        recorded.requested(event, b"PUT /hook HTTP/1.1\r\nHost: h\r\n\r\n" + event.data, rig.session.info)
+        recorded.requested(
+            event, b"PUT /hook HTTP/1.1\r\nHost: h\r\n\r\n" + event.data, rig.session.info, rig.session.outbox.webhook
+        )
     ring = recorded.ring
     kept = [ring.get(index) for index in range(ring.first, ring.count)]
     assert 0 < len(kept) * size <= sum(each.size for each in kept) <= MAX_BYTES
@@ -136,7 +138,7 @@ def test_the_memory_of_small_messages_with_many_headers_is_counted_too():
         for number in range(1, 301):
             event = Message(text=True, data=b"a")
             event.number = number
-            recorded.requested(event, head + event.data, rig.session.info)
+            recorded.requested(event, head + event.data, rig.session.info, rig.session.outbox.webhook)
             headers = {b"x-header-%d" % each: b"value %d" % number for each in range(20)}
             recorded.answered(event, 1, Response(200, headers), Answer(0.001, ""))
         gc.collect()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import make_opened
+from tests.support.fakes import FakeWebhook, make_opened
 from wsaas.delivery.webhook import Subject
 from wsaas.events import Message
 from wsaas.watching import ring as rings
@@ -60,10 +60,10 @@ def test_a_large_message_is_not_kept_to_be_sent_again():
     for size, is_kept in ((MAX_REPLAYED, True), (MAX_REPLAYED + 1, False)):
         kept = event(size)
         before = kept.size
-        kept.keep_for_replay(Message(text=False, data=b"x" * size), subject)
+        kept.keep_for_replay(Message(text=False, data=b"x" * size), subject, FakeWebhook())
         assert (kept.replayable is not None) is is_kept
         assert kept.size == before + (REPLAY_OVERHEAD + size - MAX_BODY if is_kept else 0)
     kept = event()
-    kept.keep_for_replay(make_opened(), subject)
+    kept.keep_for_replay(make_opened(), subject, FakeWebhook())
     assert kept.replayable is not None
     assert kept.size == event().size + REPLAY_OVERHEAD

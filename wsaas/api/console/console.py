@@ -1,6 +1,5 @@
 """The routes of the console."""
 
-from functools import partial
 from typing import Final
 
 from wsaas.api.authorization import Authorization
@@ -33,9 +32,8 @@ class Console:
         self._metrics = metrics
         self._registry = registry
         services = registry.services
-        webhook = services.settings, pool, services.webhook, services.clock.wall
         # Those of all APIs are numbered together: each needs a `ce-id` of its own.
-        self._replays = Replays(partial(ReplayWebhook, *webhook))
+        self._replays = Replays(ReplayWebhook(pool))
         self._run_queue = run_queue
         self.watcher = Watcher(registry, services.clock, run_queue.timer)
 

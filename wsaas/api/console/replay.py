@@ -3,7 +3,6 @@
 It is sent outside the outbox, so it is not retried, and holds up no message. Nothing that its answer asks for is done.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -37,24 +36,22 @@ _EXAMPLE: Final = '{"seq": 17}'
 class Replays:
     """The requests of this process that are sent again, whichever process was asked to do so."""
 
-    __slots__ = ("_make_webhook", "_numbers", "_under_way", "_webhook")
+    __slots__ = ("_numbers", "_under_way", "_webhook")
 
-    def __init__(self, make_webhook: Callable[[], ReplayWebhook]) -> None:
-        """Send nothing yet. `make_webhook`: called when it is needed for the first time."""
-        self._make_webhook = make_webhook
+    def __init__(self, webhook: ReplayWebhook) -> None:
+        """Send nothing yet, and with `webhook` later."""
         self._numbers = count(1)
         self._under_way = 0
-        self._webhook: ReplayWebhook | None = None
+        self._webhook = webhook
 
     def send(self, replayable: Replayable) -> DeferredResponse:
         """Send a request again; return the response that shows its answer. Raises `TooManyRequests`."""
         if self._under_way >= MAX_REPLAYS:
             raise TooManyRequests(f"{MAX_REPLAYS} requests are being sent again already.", RETRY_AFTER)
         deferred = DeferredResponse(float("inf"), _ignore)
-        webhook = self._webhook = self._webhook or self._make_webhook()
         self._under_way += 1
-        replayed = Replayed(replayable.event, replayable.subject, next(self._numbers))
-        webhook.replay(replayed, ReplayExchange(partial(self._answered, deferred)))
+        replayed = Replayed(replayable.event, replayable.subject, replayable.webhook, next(self._numbers))
+        self._webhook.replay(replayed, ReplayExchange(partial(self._answered, deferred)))
         return deferred
 
     def _answered(self, deferred: DeferredResponse, outcome: Outcome, answer: Answer) -> None:
