@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsaas import compatibility_setting_types, setting_types
+from wsaas import compatibility_setting_types, message_setting_types, setting_types
 from wsaas.setting_groups import setting
 
 
@@ -12,9 +12,22 @@ class CompatibilitySettings:
     """The format of requests to the backend, and the credentials of an SDK of another service."""
 
     event_format: str = setting(
-        setting_types.one_of("native"),
+        setting_types.one_of("native", "aws"),
         "native",
-        "Format of the requests to the backend",
+        "Format of the requests to the backend. `aws`: [events](aws.md#events) as API Gateway sends them to Lambda "
+        "functions",
+    )
+    aws_route_selection: tuple[str, ...] = setting(
+        message_setting_types.route_selection,
+        "$request.body.action",
+        "With `EVENT_FORMAT=aws`: which member of a JSON message is its `routeKey`, as in the route selection "
+        "expression of an API",
+    )
+    aws_route_responses: bool = setting(
+        setting_types.switch,
+        "off",
+        "With `EVENT_FORMAT=aws`: `on` sends the `body` of the answer to a message to the client, as API Gateway does "
+        "for a route with a route response",
     )
     control_aws_keys: tuple[bytes, ...] = setting(
         compatibility_setting_types.aws_keys,

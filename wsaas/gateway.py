@@ -275,7 +275,7 @@ def _pool_limits(settings: Settings, connections: int) -> Limits:
         connections=connections,
         attempt=settings.api_timeout,
         idle=settings.keep_alive_timeout,
-        body=settings.max_message_size,
+        body=webhooks.max_answer_size(settings),
         age=settings.api_connection_age or math.inf,
     )
 

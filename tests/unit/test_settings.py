@@ -125,6 +125,8 @@ def test_defaults_are_those_of_the_contract():
         api_connection_age=300,
         text_content_type="text/plain; charset=utf-8",
         event_format="native",
+        aws_route_selection=("action",),
+        aws_route_responses=False,
         max_message_size=1_048_576,
         max_connections=0,
         max_memory=None,
@@ -850,6 +852,28 @@ def test_other_values_of_text_content_type_are_refused(text):
     expected = "expected a media type such as application/json, of at most 200 characters, other than application/"
     assert refusal("text_content_type", text).startswith(
         f"TEXT_CONTENT_TYPE={text!r}: {expected}octet-stream, and with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("$request.body.action", ("action",)),
+        ("$request.body.message-type", ("message-type",)),
+        ("$request.body.a.b_2.C", ("a", "b_2", "C")),
+    ],
+)
+def test_a_route_selection_names_members(text, names):
+    assert value_of("aws_route_selection", text) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["action", "$request.body", "$request.body.", "$request.body.a..b", "${request.body.a}"]
+)
+def test_other_route_selections_are_refused(text):
+    assert refusal("aws_route_selection", text) == (
+        f"AWS_ROUTE_SELECTION={text!r}: expected $request.body. and the name of a member, such as "
+        "$request.body.action; names of nested ones follow a dot"
     )
 
 

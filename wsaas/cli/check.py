@@ -44,6 +44,10 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
 
 def _run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: CheckOptions) -> int:
     chosen = settings.load(flags, environment)
+    if chosen.event_format != "native":
+        raise SettingError(
+            f"EVENT_FORMAT={chosen.event_format!r}: wsaas check sends requests in the native format only"
+        )
     started = time.monotonic()
     is_colored = sys.stdout.isatty() and not environment.get("NO_COLOR")
     report = make_report(chosen, given, shows=not given.is_json, is_colored=is_colored)

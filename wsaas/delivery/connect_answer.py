@@ -37,7 +37,7 @@ def judge_opened(outcome: Outcome) -> Accepted | Rejected:
         return Rejected(*_REFUSALS[outcome])
     if outcome.status // 100 == 2:  # noqa: PLR2004 - the class of success (RFC 9110 section 15)
         return _judge_code(outcome)
-    if (make := _PASSED_ON.get(outcome.status)) is not None:
+    if (make := PASSED_ON.get(outcome.status)) is not None:
         names = (b"www-authenticate", b"retry-after")
         headers = [
             (name.title().decode(), outcome.headers[name].decode("latin-1"))
@@ -104,13 +104,15 @@ def _unusable(what: str, *, disconnect_owed: bool = True) -> Rejected:
     return Rejected(error, disconnect_owed=disconnect_owed, unusable=what)
 
 
-_PASSED_ON: Final[dict[int, type[errors.HTTPError]]] = {
+PASSED_ON: Final[dict[int, type[errors.HTTPError]]] = {
     401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,
     429: errors.TooManyRequests,
     503: errors.Unavailable,
 }
+"""The statuses of a backend that a client gets, too."""
+
 _REFUSALS: Final = {
     Failure.UNREACHABLE: (errors.Unavailable("The backend cannot be reached.", RETRY_AFTER), False),
     Failure.POOL_TIMEOUT: (errors.Unavailable("The backend is busy.", RETRY_AFTER), False),

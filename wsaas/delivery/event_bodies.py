@@ -1,4 +1,4 @@
-"""Serializes the JSON bodies of POST and DELETE. No code of the gateway parses them.
+"""Serializes the JSON bodies of POST and DELETE. No code of the gateway parses them, but for `read_disconnect`.
 
 A body is serialized for each attempt. Its bytes are the same each time, as an event that was sent does not change.
 The journal keeps the body of a DELETE rather than its fields, so that a later version of the gateway sends the same
@@ -7,7 +7,8 @@ bytes.
 
 import orjson
 
-from wsaas.events import Closed, Opened
+from wsaas.events import Closed, Disconnect, Opened
+from wsaas.reason import Reason
 
 
 def connect_body(opened: Opened) -> bytes:
@@ -48,4 +49,24 @@ def disconnect_body(closed: Closed) -> bytes:
             "messages_out": disconnect.messages_out,
             "undelivered": disconnect.undelivered,
         }
+    )
+
+
+def read_disconnect(closed: Closed) -> Disconnect:
+    """Return how the connection ended, for a request in another format.
+
+    An earlier process may have left it as the body of a DELETE, in the journal.
+    """
+    disconnect = closed.disconnect
+    if isinstance(disconnect, Disconnect):
+        return disconnect
+    body = orjson.loads(disconnect)
+    return Disconnect(
+        body.get("ws_uri", ""),
+        body.get("code", Reason.GATEWAY_LOST.code),
+        body.get("reason", ""),
+        body.get("duration", 0),
+        body.get("messages_in"),
+        body.get("messages_out"),
+        body.get("undelivered"),
     )
