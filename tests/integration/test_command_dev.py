@@ -4,9 +4,7 @@ import asyncio
 import os
 import re
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import connect_client, environment, read_to_end, run_wsaas
+from tests.support.command import RunningCommand, connect_client, read_to_end, run_wsaas, running_command
 from tests.support.ports import free_port
 from tests.support.stage import Stage, load_settings
 from tests.support.waiting import TIMEOUT_S, wait_until
@@ -72,48 +70,11 @@ def script(tmp_path: Path) -> str:
     return str(path)
 
 
-class Dev:
-    """A running `wsaas dev`. `lines`: what it has printed to standard output so far."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.lines: list[str] = []
-
-    def read_until(self, text: str) -> str:
-        """Return the next line with `text`."""
-        assert self.process.stdout is not None
-        while text not in (line := self.process.stdout.readline()):
-            assert line, self.lines
-            self.lines.append(line)
-        self.lines.append(line)
-        return line
-
-    def finish(self) -> tuple[int, str]:
-        """Wait for its end; return the exit status, and the rest of its standard output."""
-        out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        return self.process.returncode, out
-
-
 @contextmanager
-def running_dev(*arguments: str, **variables: str) -> Iterator[Dev]:
-    """Run it in a session of its own, as a terminal does."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "wsaas", "dev", *arguments],
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        # A test that waits for a line in vain gets the end of the output.
-        timer = threading.Timer(TIMEOUT_S, process.terminate)
-        timer.start()
-        try:
-            yield Dev(process)
-        finally:
-            timer.cancel()
-            process.terminate()
-            process.wait(TIMEOUT_S)
+def running_dev(*arguments: str, **variables: str) -> Iterator[RunningCommand]:
+    """Run `wsaas dev`."""
+    with running_command("dev", *arguments, folder=None, **variables) as running:
+        yield running
 
 
 def is_alive(pid: int) -> bool:

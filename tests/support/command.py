@@ -4,9 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
@@ -81,6 +83,51 @@ def running_wsaas(**variables: str) -> Iterator[tuple["subprocess.Popen[str]", i
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+class RunningCommand:
+    """A running command. `lines`: what it has printed to standard output so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    def read_until(self, text: str) -> str:
+        """Return the next line with `text`."""
+        assert self.process.stdout is not None
+        while text not in (line := self.process.stdout.readline()):
+            assert line, self.lines
+            self.lines.append(line)
+        self.lines.append(line)
+        return line
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for its end; return the exit status, and the rest of its standard output."""
+        out, _ = self.process.communicate(timeout=TIMEOUT_S)
+        return self.process.returncode, out
+
+
+@contextmanager
+def running_command(*arguments: str, folder: Path | None = None, **variables: str) -> Iterator[RunningCommand]:
+    """Run the command in a session of its own, as a terminal does. `folder`: the current one."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsaas", *arguments],
+        cwd=folder,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        # A test that waits for a line in vain gets the end of the output.
+        timer = threading.Timer(TIMEOUT_S, process.terminate)
+        timer.start()
+        try:
+            yield RunningCommand(process)
+        finally:
+            timer.cancel()
+            process.terminate()
+            process.wait(TIMEOUT_S)
 
 
 def connect_client(port: int) -> socket.socket:

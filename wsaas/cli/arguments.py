@@ -12,21 +12,24 @@ from wsaas.build_kind import BUILD
 from wsaas.cli.command_options import (
     CheckOptions,
     DevOptions,
+    LambdaOptions,
     add_check_flags,
     add_dev_flags,
     check_options,
     dev_options,
+    handler,
 )
 
-COMMANDS: Final = ("serve", "demo", "check", "dev")
+COMMANDS: Final = ("serve", "demo", "check", "dev", "lambda")
 MIN_NODES: Final = 2
 MAX_NODES: Final = 9
-_OWN_FLAGS: Final = frozenset({"check", "dev"})
+_OWN_FLAGS: Final = frozenset({"check", "dev", "lambda"})
 """Commands with flags of their own, so they come before all flags."""
+_POSITIONAL: Final = frozenset({"backend", "handler"})
 _HELP: Final = (
     "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
-wrong with it. dev: run a gateway and the command of a backend together. 'wsaas check --help' and 'wsaas dev --help' \
-list the flags of these two"
+wrong with it. dev: run a gateway and the command of a backend together. lambda: run a gateway and a Lambda function \
+in Python together. 'wsaas check --help' and the like list the flags of the last three"
 )
 
 _CHECK: Final = """\
@@ -48,18 +51,29 @@ _DEV_END: Final = (
     "Exit status: that of the command; 127 if it was not found; 0 after Ctrl-C; 2 for an invalid setting or flag."
 )
 
+_LAMBDA: Final = """\
+Runs a gateway and a Lambda function in Python that was written for a WebSocket API of AWS API Gateway. HANDLER is the
+module and the name of the function, as in the settings of AWS: app.handler is handler(event, context) in app.py in the
+current folder. Ctrl-C ends both.
+
+boto3.client("apigatewaymanagementapi") in the function leads to the gateway. API_TIMEOUT is the time limit of an
+invocation. With API_CONNECTIONS=1, there is one invocation at a time."""
+_LAMBDA_END: Final = (
+    "Exit status: 0 after Ctrl-C; 2 for an invalid setting or flag, and if the function cannot be imported."
+)
+
 
 class Arguments(NamedTuple):
     """The parsed command line.
 
     `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster;
-    `options`: the flags of `check` and `dev` that are not settings.
+    `options`: the flags of `check`, `dev` and `lambda` that are not settings.
     """
 
     command: str
     flags: dict[str, str | None]
     nodes: int | None = None
-    options: CheckOptions | DevOptions | None = None
+    options: CheckOptions | DevOptions | LambdaOptions | None = None
 
 
 class _Parser(ArgumentParser):
@@ -79,6 +93,8 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
         return _parse_check(given[1:])
     if given[:1] == ["dev"]:
         return _parse_dev(given[1:])
+    if given[:1] == ["lambda"]:
+        return _parse_lambda(given[1:])
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
@@ -150,12 +166,28 @@ def _parse_dev(given: Sequence[str]) -> Arguments:
     return Arguments("dev", flags, options=dev_options(parsed, command))
 
 
+def _parse_lambda(given: Sequence[str]) -> Arguments:
+    parser = _Parser(
+        prog="wsaas lambda",
+        usage="wsaas lambda HANDLER [flags]",
+        description=_LAMBDA,
+        epilog=_LAMBDA_END,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("handler", nargs="?", type=handler, metavar="HANDLER", help="such as app.handler")
+    parsed, flags = _parse_flags(parser, [each for each in given if each != "--"])
+    if parsed.handler is None:
+        parser.error("the handler is missing: wsaas lambda app.handler")
+    return Arguments("lambda", flags, options=LambdaOptions(parsed.handler))
+
+
 def _parse_flags(parser: _Parser, given: Sequence[str]) -> tuple[Namespace, dict[str, str | None]]:
     """Parse the flags of a command and the settings; return the former and the latter."""
     settings.add_flags(parser)
     parsed, others = parser.parse_known_args(given)
     flags = {each.name: getattr(parsed, each.name) for each in fields(settings.Settings)}
-    _refuse_unknown_flags(parser, others, [settings.flag(name) for name in vars(parsed) if name != "backend"])
+    _refuse_unknown_flags(parser, others, [settings.flag(name) for name in vars(parsed) if name not in _POSITIONAL])
     if others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     return parsed, flags

@@ -1,4 +1,4 @@
-"""The flags of `wsaas check` and `wsaas dev` that are not settings."""
+"""The flags and arguments of `wsaas check`, `wsaas dev` and `wsaas lambda` that are not settings."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
@@ -14,6 +14,8 @@ Header = tuple[str, str]
 
 _PATH: Final = re.compile(r"/[!-~]*")
 _HEADER: Final = re.compile(rf"({TOKEN}):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)?[ \t]*")
+
+_HANDLER: Final = re.compile(r"\w+(?:[./]\w+)*\.\w+")
 
 MAX_HEADER_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a file with headers."""
@@ -49,6 +51,13 @@ class DevOptions:
     client: ClientOptions
     command: tuple[str, ...]
     has_check: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaOptions:
+    """The argument of `wsaas lambda`. `handler`: the module and the name of a function, as in the settings of AWS."""
+
+    handler: str
 
 
 def add_client_flags(group: _ArgumentGroup) -> None:
@@ -114,6 +123,13 @@ def check_options(parsed: Namespace) -> CheckOptions:
 def dev_options(parsed: Namespace, command: tuple[str, ...]) -> DevOptions:
     """Return the flags of `wsaas dev`."""
     return DevOptions(_client(parsed), command, has_check=not parsed.no_check)
+
+
+def handler(text: str) -> str:
+    """Parse the handler of a Lambda function: `module.function`. Folders may be separated by slashes."""
+    if not _HANDLER.fullmatch(text):
+        raise ArgumentTypeError("expected a module and the name of a function in it, such as app.handler")
+    return text
 
 
 def _client(parsed: Namespace) -> ClientOptions:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import uvloop
@@ -46,14 +47,35 @@ PASSED_ON: Final = ("api_secret", "api_secret_file", "control_token", "control_t
 """Settings that the backend needs too. Flags for them become variables of the command."""
 
 
-def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: DevOptions) -> int:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What distinguishes the command of a backend from others that run together with a gateway.
+
+    `command`: that of `wsaas`. `name`: that of the process, in front of its output.
+    `path`: of `API_URI`, unless that is set.
+    `variables`: returns more variables for the process, unless they are set; `rows`: more rows of the greeting.
+    """
+
+    command: str
+    name: str
+    path: str
+    variables: Callable[[Settings, Mapping[str, str]], Mapping[str, str]]
+    rows: Callable[[Settings], Sequence[tuple[str, str]]]
+
+
+BACKEND: Final = Profile("dev", "backend", BACKEND_PATH, lambda _settings, _environment: {}, lambda _settings: ())
+
+
+def run(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], given: DevOptions, profile: Profile = BACKEND
+) -> int:
     """Run both until one of them ends; return the exit status."""
     try:
-        chosen = settings.load(flags, {**_defaults(flags, environment), **_non_empty(environment)})
+        chosen = settings.load(flags, {**_defaults(flags, environment, profile.path), **_non_empty(environment)})
     except SettingError as error:
         return refuse(error)
     if chosen.workers > 1:
-        return refuse("wsaas dev runs one process: it cannot be used with WORKERS")
+        return refuse(f"wsaas {profile.command} runs one process: it cannot be used with WORKERS")
     log.configure(chosen.log_level, chosen.log_format)
     if chosen.log_format == "text":
         _prefix_log()
@@ -64,9 +86,9 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
         )
     port = str(chosen.api_uri.port)
     command = [word.replace(PORT_PLACEHOLDER, port) for word in given.command]
-    variables = _variables(chosen, flags, environment)
-    backend = BackendProcess(command, variables, lambda line: _print("backend", line), log.is_congested)
-    status = uvloop.run(Development(chosen, backend, given).run())
+    variables = {**profile.variables(chosen, environment), **_variables(chosen, flags, environment)}
+    backend = BackendProcess(command, variables, lambda line: _print(profile.name, line), log.is_congested)
+    status = uvloop.run(Development(chosen, backend, given, profile).run())
     log.flush()
     return status
 
@@ -74,12 +96,15 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
 class Development:
     """A gateway and a backend. `stop` ends both, a second time at once."""
 
-    def __init__(self, chosen: Settings, backend: BackendProcess, given: DevOptions) -> None:
+    def __init__(
+        self, chosen: Settings, backend: BackendProcess, given: DevOptions, profile: Profile = BACKEND
+    ) -> None:
         """Run a gateway with the settings `chosen` for `backend`."""
         self._backend = backend
         self._chosen = chosen
         self._given = given
         self._gateway: Gateway | None = None
+        self._profile = profile
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -122,7 +147,7 @@ class Development:
             except (SettingError, OSError, JournalError) as error:
                 return report_start_failure(error)
             gc_scheduler.stop_full_collections()
-            log.announce(greeting(self._chosen, console_url(self._chosen)))
+            log.announce(greeting(self._chosen, console_url(self._chosen), self._profile))
             return await self._serve(self._gateway, ended)
         return self._report_end(ended)
 
@@ -143,7 +168,7 @@ class Development:
         if self._stopped.is_set() or not ended.done():
             return 0
         status = ended.result()
-        _print("backend", f"ended with exit status {status}")
+        _print(self._profile.name, f"ended with exit status {status}")
         return status
 
     async def _prepare(self) -> None:
@@ -152,7 +177,7 @@ class Development:
         if not await wait_for_listener(uri):
             place, variable = (f"{UNIX}{uri.socket}", "API_URI") if uri.socket else (f"{uri.host}:{uri.port}", "PORT")
             _print("check", f"WARN  nothing listens on {place} yet; let the command use the variable {variable}")
-        elif self._given.has_check:
+        elif self._given.has_check and self._chosen.event_format == "native":
             await check_quickly(self._chosen, self._given)
 
     async def _until_end(self, ended: "asyncio.Future[int]", work: Coroutine[Any, Any, None]) -> None:
@@ -164,13 +189,14 @@ class Development:
             task.result()
 
 
-def greeting(chosen: Settings, console: str = "") -> str:
+def greeting(chosen: Settings, console: str = "", profile: Profile = BACKEND) -> str:
     """Return what is printed when both listen. `console`: URL of the page that shows what happens, if there is one."""
     address = listen_address(chosen)
     clients = f"localhost:{address.port}" if not (address.host or address.path) else str(address)
     rows = [
         ("clients", f"{'wss' if chosen.tls_cert else 'ws'}://{clients}/any/path"),
-        ("backend", without_query(chosen.api_uri)),
+        (profile.name, without_query(chosen.api_uri)),
+        *profile.rows(chosen),
     ]
     if console:
         rows.append(("console", console))
@@ -205,8 +231,8 @@ async def wait_for_listener(backend: Backend) -> bool:
     return True
 
 
-def _defaults(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that development needs, unless they are set."""
+def _defaults(flags: Mapping[str, str | None], environment: Mapping[str, str], path: str) -> dict[str, str]:
+    """Return the variables that development needs, unless they are set. `path`: of the backend."""
 
     def is_set(name: str) -> bool:
         return flags.get(name) is not None or bool(environment.get(name.upper()))
@@ -215,7 +241,7 @@ def _defaults(flags: Mapping[str, str | None], environment: Mapping[str, str]) -
     if not any(map(is_set, ("ws_hostname", "listen", "control_listen"))):
         found["WS_HOSTNAME"] = f"localhost:{free_port(GATEWAY_PORT)}"
     if not is_set("api_uri"):
-        found["API_URI"] = f"localhost:{environment.get('PORT') or free_port(BACKEND_PORT)}{BACKEND_PATH}"
+        found["API_URI"] = f"localhost:{environment.get('PORT') or free_port(BACKEND_PORT)}{path}"
     return found
 
 

@@ -17,7 +17,7 @@ import uvloop
 
 from wsaas import settings
 from wsaas.cli import arguments
-from wsaas.cli.command_options import CheckOptions, DevOptions
+from wsaas.cli.command_options import CheckOptions, DevOptions, LambdaOptions
 from wsaas.cli.console_url import console_url
 from wsaas.cli.ports import free_port
 from wsaas.cli.signals import HANGUP, signal_handlers
@@ -150,4 +150,8 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
         from wsaas.cli import dev  # noqa: PLC0415 - as above
 
         return dev.run(flags, environment, options)
+    if isinstance(options, LambdaOptions):
+        from wsaas.cli import function  # noqa: PLC0415 - as above
+
+        return function.run(flags, environment, options)
     return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)

@@ -1,10 +1,11 @@
-"""The command lines of `wsaas check` and `wsaas dev`."""
+"""The command lines of `wsaas check`, `wsaas dev` and `wsaas lambda`."""
 
 import pytest
 
 from wsaas.cli.arguments import parse
-from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions, DevOptions
+from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions, DevOptions, LambdaOptions
 
+NO_HANDLER = "expected a module and the name of a function in it, such as app.handler"
 NO_CLIENT = ClientOptions("/", ())
 USUAL = CheckOptions(NO_CLIENT, "hello from wsaas check", 100, 60.0, is_json=False)
 
@@ -38,6 +39,13 @@ USUAL = CheckOptions(NO_CLIENT, "hello from wsaas check", 100, 60.0, is_json=Fal
             {"ws_hostname": "a:1"},
             DevOptions(ClientOptions("/a", ()), ("x", "--", "-y"), has_check=False),
         ),
+        (["lambda", "app.handler"], {}, LambdaOptions("app.handler")),
+        (
+            ["lambda", "src/app.handler", "--ws-hostname", "a:1"],
+            {"ws_hostname": "a:1"},
+            LambdaOptions("src/app.handler"),
+        ),
+        (["lambda", "a.b.c_2", "--", "--api-retry=0"], {"api_retry": "0"}, LambdaOptions("a.b.c_2")),
     ],
 )
 def test_a_command_has_settings_and_flags_of_its_own(given, flags, options):
@@ -51,7 +59,7 @@ def test_headers_may_be_in_a_file(tmp_path):
     path = tmp_path / "headers"
     path.write_text("Authorization: Bearer x\n\nCookie: a=b\r\n")
     options = parse(["check", "--header", f"@{path}"]).options
-    assert options is not None
+    assert isinstance(options, CheckOptions)
     assert options.client.headers == (("Authorization", "Bearer x"), ("Cookie", "a=b"))
 
 
@@ -59,7 +67,7 @@ def test_a_file_with_headers_has_a_limit(tmp_path, capsys):
     path = tmp_path / "headers"
     path.write_text("A: 1\n" + "\n" * (MAX_HEADER_FILE_SIZE - 10) + "B: 2\n")
     options = parse(["check", "--header", f"@{path}"]).options
-    assert options is not None
+    assert isinstance(options, CheckOptions)
     assert options.client.headers == (("A", "1"), ("B", "2"))
     path.write_text("A: 1\n" + "\n" * MAX_HEADER_FILE_SIZE + "B: 2\n")
     with pytest.raises(SystemExit):
@@ -104,6 +112,20 @@ def test_a_file_with_headers_has_a_limit(tmp_path, capsys):
             ["dev", "--no-chek", "--", "x"],
             "unrecognized arguments: --no-chek (did you mean --no-check?); see wsaas dev --help",
         ),
+        (["lambda"], "the handler is missing: wsaas lambda app.handler; see wsaas lambda --help"),
+        (["lambda", "app.handler", "more"], "unrecognized arguments: more; see wsaas lambda --help"),
+        (
+            ["lambda", "app.handler", "--ws-time-out=5"],
+            "unrecognized arguments: --ws-time-out (did you mean --ws-timeout?); see wsaas lambda --help",
+        ),
+        *(
+            (
+                ["lambda", wrong],
+                f"argument HANDLER: {NO_HANDLER}; see wsaas lambda --help",
+            )
+            for wrong in ("app", "app.py.", ".handler", "../app.handler", "a b.c")
+        ),
+        (["--ws-timeout", "5", "lambda"], "write lambda before the flags: wsaas lambda ...; see wsaas --help"),
         (["--ws-timeout", "5", "check"], "write check before the flags: wsaas check ...; see wsaas --help"),
         (["--ws-timeout", "5", "dev"], "write dev before the flags: wsaas dev ...; see wsaas --help"),
     ],
@@ -138,3 +160,15 @@ def test_the_help_of_the_program_names_the_commands(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "check: try a backend" in text
     assert "dev: run a gateway and the command of a backend" in text
+    assert "lambda: run a gateway and a Lambda function" in text
+
+
+def test_the_help_of_lambda_names_its_argument_and_the_settings(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit) as caught:
+        parse(["lambda", "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: wsaas lambda HANDLER [flags]\n")
+    for word in ("app.handler", "--api-timeout", "Exit status"):
+        assert word in text
