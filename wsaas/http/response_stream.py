@@ -1,7 +1,7 @@
 """The responses to pipelined requests of another process of the gateway: bytes in, responses out, in order.
 
 They are parsed strictly: the peer is this program too. Whatever `serialize` writes on a connection that is kept alive
-is accepted, except for the response to HEAD, and a 204, which no peer sends.
+is accepted, except for the response to HEAD.
 """
 
 import re
@@ -101,11 +101,14 @@ def _read_head(head: bytes) -> tuple[int, tuple[tuple[str, str], ...], int]:
     if line is None or int(line[1]) not in _STATUSES:
         raise Malformed("its first line is not that of a final response in HTTP/1.1")
     read = heads.read(httptools.HttpResponseParser, "1.1", head)
-    if read.size is None or read.size < 0:
+    status = int(line[1])
+    # A 204 has neither a body nor a length (RFC 9110 section 8.6).
+    size = 0 if status == HTTPStatus.NO_CONTENT and read.size is None else read.size
+    if size is None or size < 0:
         raise Malformed("it has no Content-Length")
     headers = tuple(
         (name.decode().title(), value.decode("latin-1"))
         for name, value in read.headers.items()
         if name not in _ADDED_AGAIN
     )
-    return int(line[1]), headers, read.size
+    return status, headers, size

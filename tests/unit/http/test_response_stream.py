@@ -71,6 +71,11 @@ def test_a_response_that_resembles_the_usual_one_keeps_its_parts(response):
     ]
 
 
+def test_a_204_has_no_length():
+    done = OutgoingResponse(204)
+    assert [parts(each) for each in read(wire(done) + wire(OK) + wire(done))] == [parts(done), parts(OK), parts(done)]
+
+
 def test_a_large_body_that_arrives_in_parts_is_joined_once():
     body = b"x" * 1_000_000
     sent = wire(OutgoingResponse(200, body)) + wire(OK)
