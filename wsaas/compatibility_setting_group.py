@@ -12,10 +12,10 @@ class CompatibilitySettings:
     """The format of requests to the backend, and the credentials of an SDK of another service."""
 
     event_format: str = setting(
-        setting_types.one_of("native", "aws"),
+        setting_types.one_of("native", "aws", "azure"),
         "native",
         "Format of the requests to the backend. `aws`: [events](aws.md#events) as API Gateway sends them to Lambda "
-        "functions",
+        "functions. `azure`: those of [Azure Web PubSub](azure.md), with its REST API",
     )
     aws_route_selection: tuple[str, ...] = setting(
         message_setting_types.route_selection,
@@ -42,5 +42,25 @@ class CompatibilitySettings:
         setting_types.any_path,
         None,
         "File with the value of `CONTROL_AWS_KEYS`, one key per line. Reloaded on SIGHUP",
+        unset=None,
+    )
+    azure_hub: str = setting(
+        compatibility_setting_types.hub,
+        "hub",
+        "With `EVENT_FORMAT=azure`: the hub of clients whose URL names none, as `/client/hubs/chat` does",
+    )
+    control_azure_keys: tuple[bytes, ...] = setting(
+        compatibility_setting_types.azure_keys,
+        None,
+        "Access keys of Azure Web PubSub, or connection strings with them. Clients and requests below `/api/hubs` need "
+        "a [token](azure.md#access-keys) that is signed with one of them. Several may be given, separated by commas. "
+        "All other requests need a `CONTROL_TOKEN` or a client certificate then",
+        unset=(),
+        secret=True,
+    )
+    control_azure_keys_file: Path | None = setting(
+        setting_types.any_path,
+        None,
+        "File with the value of `CONTROL_AZURE_KEYS`, one key per line. Reloaded on SIGHUP",
         unset=None,
     )

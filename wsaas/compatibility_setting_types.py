@@ -3,9 +3,12 @@
 import re
 from typing import Final
 
+from wsaas.hubs import HUB_FORM, is_hub
 from wsaas.setting_types import accepting
 
 _SEPARATOR: Final = re.compile(r"[ \t]*(?:,|\r?\n)\s*")
+_VISIBLE: Final = re.compile(r"[!-~]+")
+_CONNECTION_STRING: Final = re.compile(r"(?i)(?:.*;)?accesskey=([^;]+)(?:;.*)?")
 _KEY: Final = re.compile(r"(?P<id>[!-+\-.0-9;-~]+):[!-~]+")
 
 
@@ -17,3 +20,31 @@ def aws_keys(text: str) -> tuple[bytes, ...]:
     if len({key["id"] for key in keys}) < len(found):
         raise ValueError
     return tuple(key[0].encode() for key in keys)
+
+
+@accepting("access keys or connection strings of visible ASCII characters without commas, separated by commas")
+def azure_keys(text: str) -> tuple[bytes, ...]:
+    """Parse access keys, separated by commas or line ends. Each may be in a connection string."""
+    found = _SEPARATOR.split(text)
+    if not all(map(_VISIBLE.fullmatch, found)):
+        raise ValueError
+    # A key is base64, so it has no semicolon.
+    return tuple(_access_key(part).encode() for part in found)
+
+
+def _access_key(text: str) -> str:
+    named = _CONNECTION_STRING.fullmatch(text)
+    if named is not None:
+        return named[1]
+    if ";" in text:
+        # A connection string without a key.
+        raise ValueError
+    return text
+
+
+@accepting(HUB_FORM)
+def hub(text: str) -> str:
+    """Parse the name of a hub."""
+    if not is_hub(text):
+        raise ValueError
+    return text

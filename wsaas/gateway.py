@@ -102,8 +102,9 @@ class Gateway:
         parts = self._breaker, self._certificates, self._connector, self.journals, self._pool, self._registry
         self._gauges = Gauges(*parts, self._timeouts, view)
         self._listeners = ServerListeners(context, api, self._registry, self._certificates, table)
-        holders = api.tokens, webhook.signer, api.aws_keys, replication.codec if replication else None
-        self._file_sources = file_sources(settings, self._certificates, *holders)
+        holders = api.tokens, webhook.signer, api.aws_keys, webhook.access_keys
+        codec = replication.codec if replication else None
+        self._file_sources = file_sources(settings, self._certificates, *holders, codec)
 
     @property
     def addresses(self) -> list[Address]:

@@ -11,7 +11,13 @@ from wsaas.settings import Settings, read_secret
 from wsaas.transport.certificates import Certificates
 
 TLS_FILES: Final = ("tls_cert", "tls_key", "control_tls_ca", "api_tls_ca", "cluster_tls_ca", "node_tls_ca")
-SECRET_FILES: Final = ("control_token_file", "api_secret_file", "control_aws_keys_file", "cluster_secret_file")
+SECRET_FILES: Final = (
+    "control_token_file",
+    "api_secret_file",
+    "control_aws_keys_file",
+    "control_azure_keys_file",
+    "cluster_secret_file",
+)
 
 
 class SecretHolder(Protocol):

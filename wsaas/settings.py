@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from wsaas.access import Proxies, is_loopback_host
+from wsaas.access import QUERY, Proxies, TokenPlace, is_loopback_host
 from wsaas.cluster_setting_group import ClusterSettings
 from wsaas.compatibility_setting_group import CompatibilitySettings
 from wsaas.errors import SettingError
@@ -108,12 +108,13 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
             found[setting.name] = _parse(setting, text) if file is None else _read_file(setting, file)
         elif setting.name not in found:
             found[setting.name] = _parse(setting, _given(setting.name, flags, environment))
-    settings = Settings(**found)
+    settings = _with_implied(Settings(**found))
     _check_ports(settings)
     _check_workers(settings)
     _check_cluster(settings)
     _check_traces(settings)
     _check_proxy_protocol(settings)
+    _check_azure(settings)
     return settings if settings.workers > 1 else of_worker(settings, 0)
 
 
@@ -261,6 +262,20 @@ def _check_cluster(settings: Settings) -> None:
         )
 
 
+def _with_implied(settings: Settings) -> Settings:
+    """Return `settings` with what a format implies: clients of Azure send their token as `access_token`."""
+    place = TokenPlace(QUERY, "access_token")
+    if settings.event_format != "azure" or place in settings.browser_authorization:
+        return settings
+    return replace(settings, browser_authorization=(*settings.browser_authorization, place))
+
+
+def _check_azure(settings: Settings) -> None:
+    """Raise `SettingError` if there are keys that guard nothing."""
+    if settings.control_azure_keys and settings.event_format != "azure":
+        raise SettingError("CONTROL_AZURE_KEYS is set, but EVENT_FORMAT is not azure: set both")
+
+
 def _check_traces(settings: Settings) -> None:
     """Raise `SettingError` if `TRACES` lacks a package that it needs."""
     if settings.traces and (missing := [name for name in TRACES_PACKAGES if not _is_installed(name)]):
@@ -327,8 +342,9 @@ def control_address(settings: Settings) -> Address:
 def has_console(settings: Settings) -> bool:
     """Return whether there is a console. It shows all messages, so without credentials it needs a loopback address.
 
-    It has no use for access keys of AWS.
+    It has no use for access keys of AWS and Azure.
     """
     is_guarded = bool(settings.control_token or settings.control_tls_ca)
-    is_for_anyone = control_address(settings).is_loopback and not settings.control_aws_keys
+    has_keys = bool(settings.control_aws_keys or settings.control_azure_keys)
+    is_for_anyone = control_address(settings).is_loopback and not has_keys
     return settings.console and (is_guarded or is_for_anyone)

@@ -95,6 +95,13 @@ def _is_at(control: Address, backend: Backend, is_this_machine: Callable[[str], 
     return backend.port == control.port and is_this_machine(backend.host)
 
 
+def _access_keys(settings: Settings) -> str:
+    """Return what the access keys are for, empty if there are none."""
+    if settings.control_aws_keys:
+        return "CONTROL_AWS_KEYS is only for requests with /@connections/"
+    return "CONTROL_AZURE_KEYS is only for requests below /api/hubs" if settings.control_azure_keys else ""
+
+
 def _warn_of_cookies(settings: Settings) -> Iterator[str]:
     """Warn if pages of any origin may use cookies as credentials: browsers send cookies from all pages."""
     is_cookie = any(place.kind == COOKIE for place in settings.browser_authorization)
@@ -110,11 +117,8 @@ def _warn_of_access(settings: Settings, control: Address) -> Iterator[str]:
     if settings.control_token or settings.control_tls_ca:
         return
     also = ", so there is no console" if settings.console else ""
-    if settings.control_aws_keys:
-        yield (
-            f"CONTROL_AWS_KEYS is only for requests with /@connections/: all others are refused{also}: set "
-            "CONTROL_TOKEN to make other requests, too"
-        )
+    if keys := _access_keys(settings):
+        yield f"{keys}: all others are refused{also}: set CONTROL_TOKEN to make other requests, too"
     elif not control.is_loopback:
         yield f"anybody who reaches {_spelled(control)} can push to clients{also}: set CONTROL_TOKEN, or CONTROL_LISTEN"
 

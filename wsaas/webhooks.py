@@ -29,6 +29,10 @@ def build(
         from wsaas.event_formats.aws import AwsWebhook  # noqa: PLC0415 - the native format needs none of it
 
         webhook = AwsWebhook(webhook, settings)
+    elif settings.event_format == "azure":
+        from wsaas.event_formats.azure import AzureWebhook  # noqa: PLC0415 - as above
+
+        webhook = AzureWebhook(webhook, settings)
     if not settings.traces:
         return webhook, None
     # Otherwise, nothing of the extra is imported.

@@ -113,7 +113,9 @@ async def test_sighup_without_files_logs_that_there_is_nothing_to_load(stage: St
     node = await listening(stage, **chosen)
     await hang_up(stage, "SIGHUP: nothing to reload, as none of these is set: TLS_CERT, ")
     (said,) = [text for text in stage.messages(logging.INFO) if "SIGHUP" in text]
-    assert said.endswith("CONTROL_TOKEN_FILE, API_SECRET_FILE, CONTROL_AWS_KEYS_FILE, CLUSTER_SECRET_FILE")
+    assert said.endswith(
+        "CONTROL_TOKEN_FILE, API_SECRET_FILE, CONTROL_AWS_KEYS_FILE, CONTROL_AZURE_KEYS_FILE, CLUSTER_SECRET_FILE"
+    )
     assert (await node.rest("GET", "/healthz")).status == 200
 
 

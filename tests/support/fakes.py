@@ -323,6 +323,7 @@ class FakeWebhook(Webhook):
         self.windows = {Opened: 0.0, Message: 30.0, Closed: 300.0}
         self.calls = []
         self.events = []
+        self.access_keys = None
         self.tries = 0
         self.subject = None
         self.given_up_for = []

@@ -13,6 +13,7 @@ from tests.support.fakes import (
     make_settings,
     start_session,
 )
+from wsaas.access_keys import AccessKeys
 from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
 from wsaas.run_queue import RunQueue
@@ -52,6 +53,8 @@ class HttpRig:
         self.clock = FakeClock()
         self.timeouts = FakeTimeouts()
         self.webhook = FakeWebhook()
+        if settings.control_azure_keys:
+            self.webhook.access_keys = AccessKeys(settings.control_azure_keys)
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.seconds = 0.0
         """By how much each reading of the time advances it."""

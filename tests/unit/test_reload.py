@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.fakes import make_settings
 from wsaas import setting_types
+from wsaas.access_keys import AccessKeys
 from wsaas.api.aws_keys import AwsKeys
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.delivery.signature import Signer
@@ -64,7 +65,7 @@ def test_each_setting_with_a_secret_or_a_pem_file_is_reloaded():
 )
 def test_tls_files_are_loaded_together(files, shown):
     certificates = FakeCertificates()
-    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None, None, None)
+    sources = file_sources(make_settings(**files), certificates, BearerTokens(()), None, None, None, None)
     assert [source.shown for source in sources] == shown
     for source in sources:
         source.load()
@@ -72,16 +73,19 @@ def test_tls_files_are_loaded_together(files, shown):
 
 
 def test_each_secret_file_is_loaded_by_itself(tmp_path):
-    tokens, secrets, keys = tmp_path / "tokens", tmp_path / "secrets", tmp_path / "keys"
+    tokens, secrets, keys, azure = (tmp_path / name for name in ("tokens", "secrets", "keys", "azure"))
     tokens.write_text("one")
     secrets.write_text(SECRET)
     keys.write_text("id:secret")
+    azure.write_text("key")
     paths = {"control_token_file": tokens, "api_secret_file": secrets, "control_aws_keys_file": keys}
-    given = make_settings(**{name: str(path) for name, path in paths.items()})
+    paths["control_azure_keys_file"] = azure
+    given = make_settings(event_format="azure", **{name: str(path) for name, path in paths.items()})
     now, signer, aws_keys = BearerTokens(given.control_token), Signer(given.api_secret), AwsKeys((), lambda: 0.0)
-    sources = file_sources(given, FakeCertificates(), now, signer, aws_keys, None)
+    access_keys = AccessKeys(())
+    sources = file_sources(given, FakeCertificates(), now, signer, aws_keys, access_keys, None)
     assert [each.shown for each in sources] == [f"{name.upper()}='{path}'" for name, path in paths.items()]
-    first, second, third = sources
+    first, second, third, fourth = sources
     before = signer.lines(b"id", 0, b"")
     tokens.write_text("two")
     secrets.write_text(SECRET.replace("A", "B"))
@@ -93,5 +97,8 @@ def test_each_secret_file_is_loaded_by_itself(tmp_path):
     assert len(aws_keys) == 0
     third.load()
     assert len(aws_keys) == 1
+    assert access_keys.sign(b"x") == []
+    fourth.load()
+    assert len(access_keys.sign(b"x")) == 1
     direct = make_settings(control_token="one", api_secret=SECRET, control_aws_keys="id:secret")
-    assert file_sources(direct, FakeCertificates(), now, signer, aws_keys, None) == []
+    assert file_sources(direct, FakeCertificates(), now, signer, aws_keys, None, None) == []

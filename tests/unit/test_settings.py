@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import make_settings
 from tests.support.strategies import examples
 from wsaas import settings as settings_module
-from wsaas.access import ANY_ORIGIN, Origins, Proxies, TokenPlace
+from wsaas.access import ANY_ORIGIN, COOKIE, QUERY, Origins, Proxies, TokenPlace
 from wsaas.backend_setting_type import Backend
 from wsaas.errors import SettingError
 from wsaas.message_setting_types import Heartbeat
@@ -105,7 +105,9 @@ def test_defaults_are_those_of_the_contract():
         control_token=(),
         control_token_file=None,
         console=True,
-        event_format="native",
+        azure_hub="hub",
+        control_azure_keys=(),
+        control_azure_keys_file=None,
         control_aws_keys=(),
         control_aws_keys_file=None,
         api_secret=(),
@@ -916,6 +918,50 @@ def test_access_keys_alone_leave_no_console_as_it_cannot_use_them():
     assert has_console(make_settings())
     assert not has_console(make_settings(control_aws_keys="id:secret"))
     assert has_console(make_settings(control_aws_keys="id:secret", control_token="s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a2V5", (b"a2V5",)),
+        ("a2V5, b2xk==", (b"a2V5", b"b2xk==")),
+        ("Endpoint=http://localhost:8080;AccessKey=a2V5;Version=1.0;", (b"a2V5",)),
+        ("accesskey=a2V5==\nEndpoint=https://x;AccessKey=b2xk", (b"a2V5==", b"b2xk")),
+    ],
+)
+def test_access_keys_of_azure_may_be_in_connection_strings(text, expected):
+    settings = load({}, {"API_URI": API_URI, "EVENT_FORMAT": "azure", "CONTROL_AZURE_KEYS": text})
+    assert settings.control_azure_keys == expected
+
+
+@pytest.mark.parametrize("text", ["a b", "a,,b", "é", "Endpoint=http://localhost:8080;Version=1.0;"])
+def test_a_wrong_access_key_of_azure_is_not_shown(text):
+    message = refusal("control_azure_keys", text)
+    assert message.startswith("CONTROL_AZURE_KEYS=(hidden): expected access keys or connection strings of visible")
+
+
+def test_access_keys_of_azure_need_the_format():
+    expected = "CONTROL_AZURE_KEYS is set, but EVENT_FORMAT is not azure: set both"
+    assert refusal("control_azure_keys", "a2V5") == expected
+
+
+@pytest.mark.parametrize("text", ["", "chat-room", "1", "a" * 65])
+def test_other_names_of_hubs_are_refused(text):
+    assert value_of("azure_hub", "Chat_2") == "Chat_2"
+    if text:
+        assert refusal("azure_hub", text) == (
+            f"AZURE_HUB={text!r}: expected a letter and up to 63 letters, digits and underscores"
+        )
+
+
+def test_clients_of_azure_may_put_their_token_into_the_query():
+    azure = {"API_URI": API_URI, "EVENT_FORMAT": "azure"}
+    place = TokenPlace(QUERY, "access_token")
+    assert load({}, azure).browser_authorization == (place,)
+    assert load({}, {**azure, "BROWSER_AUTHORIZATION": "query:access_token"}).browser_authorization == (place,)
+    others = load({}, {**azure, "BROWSER_AUTHORIZATION": "cookie:session"}).browser_authorization
+    assert others == (TokenPlace(COOKIE, "session"), place)
+    assert load({}, {"API_URI": API_URI}).browser_authorization == ()
 
 
 def signing_secret(size: int) -> str:

@@ -189,6 +189,15 @@ def test_access_keys_alone_cause_a_warning_as_they_close_everything_else(rest):
     assert warnings("localhost:8080", rest, **keys, control_token="x") == []
 
 
+def test_access_keys_of_azure_cause_the_same_warning():
+    keys = {"event_format": "azure", "control_azure_keys": "key"}
+    refused = "CONTROL_AZURE_KEYS is only for requests below /api/hubs: all others are refused"
+    assert warnings("localhost:8080", LOCAL, **keys, console="off") == [
+        f"{refused}: set CONTROL_TOKEN to make other requests, too"
+    ]
+    assert warnings("localhost:8080", LOCAL, **keys, control_token="x") == []
+
+
 @pytest.mark.parametrize(
     ("host", "own"),
     [

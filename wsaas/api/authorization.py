@@ -23,7 +23,10 @@ _OF_PROXIES: Final = (
 """Headers that proxies add. A browser on this machine sends none of them."""
 
 _NOT_AUTHORIZED: Final = "The header Authorization: Bearer <CONTROL_TOKEN> is required."
-_NO_TOKENS: Final = "CONTROL_AWS_KEYS is only for paths with /@connections/: set CONTROL_TOKEN to make other requests."
+_NO_TOKENS: Final = (
+    "CONTROL_AWS_KEYS is only for paths with /@connections/, CONTROL_AZURE_KEYS for those below /api/hubs: set "
+    "CONTROL_TOKEN to make other requests."
+)
 
 _OF_WEB_PAGE: Final = Forbidden("Web pages may not use the REST API: set CONTROL_TOKEN, and send it as a bearer token.")
 
@@ -36,7 +39,8 @@ class Authorization:
     a browser send is refused. Browsers cannot reach a Unix socket, so any `Host` is accepted there.
 
     With `CONTROL_AWS_KEYS`, a request in the form of AWS needs a signature by one of these keys, or a token. They open
-    nothing else: if there is neither a token nor a `CONTROL_TLS_CA`, all other requests are refused.
+    nothing else: if there is neither a token nor a `CONTROL_TLS_CA`, all other requests are refused. It is the same
+    with `CONTROL_AZURE_KEYS` (see `azure_access`).
 
     `known_hosts`: `Host` values that `check` has accepted. A request with one of them, and without the headers that
     browsers add, needs no further `check`. Empty if a token is required.
@@ -56,13 +60,14 @@ class Authorization:
     def __init__(self, settings: Settings, wall: Callable[[], float]) -> None:
         """Require the credentials that `settings` ask for. `wall`: returns the time in seconds since the epoch."""
         address, node = control_address(settings), settings.node_address
-        self._has_proof = bool(settings.control_token or settings.control_tls_ca or settings.control_aws_keys)
+        has_keys = bool(settings.control_aws_keys or settings.control_azure_keys)
+        self._has_proof = bool(settings.control_token or settings.control_tls_ca or has_keys)
         self._hosts = HostCheck(
             (settings.ws_hostname.host, address.host, node.host if node else ""), any_host=bool(address.path)
         )
         self._local_hosts = HostCheck((), any_host=bool(address.path))
         self._has_tls = bool(settings.tls_cert)
-        self._needs_token = bool(settings.control_token or (settings.control_aws_keys and not settings.control_tls_ca))
+        self._needs_token = bool(settings.control_token or (has_keys and not settings.control_tls_ca))
         # Filled by `check`, which looks at the Host only if neither a token nor a certificate is required.
         self.known_hosts = self._hosts.known
         self.aws_keys = AwsKeys(settings.control_aws_keys, wall)

@@ -88,6 +88,11 @@ class Exchange(ABC):
         """Learn what else is known about the `Failure` that `answered` gets next, and what to do about it."""
 
     @property
+    def loss(self) -> str:
+        """What a failure means if the request is not retried, for the log."""
+        return NOT_RETRIED
+
+    @property
     def refuses_client(self) -> bool:
         """Whether a client is refused if this fails. Otherwise, a failure may just be repeated."""
         return False
@@ -379,7 +384,7 @@ def _log(exchange: Exchange, failure: Failure, detail: str = "", advice: str = "
     if exchange.retried:
         what = "the request is sent again"
     else:
-        what = "a client was refused" if exchange.refuses_client else NOT_RETRIED
+        what = "a client was refused" if exchange.refuses_client else exchange.loss
     log_unanswered(exchange.request, failure.value, f"{what}; {advice or _ADVICE[failure]}", detail)
 
 

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
 
 from wsaas import __version__
+from wsaas.access_keys import AccessKeys
 from wsaas.clock import rfc3339
 from wsaas.counters import FIRST_BOUND, Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
@@ -183,6 +184,8 @@ class Webhook:
         """Time limit for one attempt, in seconds."""
         self.signer = Signer(settings.api_secret) if settings.api_secret else None
         """Signs each request, None if no secret is set. Its secrets may be replaced while it is used."""
+        self.access_keys = AccessKeys(settings.control_azure_keys) if settings.control_azure_keys else None
+        """The access keys of `EVENT_FORMAT=azure`, None if none is set. They may be replaced while they are used."""
         self.is_per_connection = False
         """Whether each connection needs a webhook of its own (see `for_connection`)."""
         self._target = settings.api_uri.target

@@ -24,6 +24,7 @@ class WebhookWrapper(Webhook):
         self._target = inner._target
         self._text = inner._text
         self._wall = inner._wall
+        self.access_keys = inner.access_keys
         self.breaker = inner.breaker
         self.counters = inner.counters
         self.direct = inner.direct

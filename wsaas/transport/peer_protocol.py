@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from wsaas.api.azure_access import HUBS
 from wsaas.api.bearer_tokens import BearerTokens
 from wsaas.api.forwarded_pushes import ForwardedPushes
 from wsaas.api.sigv4 import is_signed
@@ -71,8 +72,9 @@ class NodeProtocol(PeerProtocol):
     def _note_authorized(self, request: Request) -> None:
         super()._note_authorized(request)
         headers = request.headers
-        # A signature is for one request, not for the pushes after it. No node forwards one.
-        if self._is_authorized and FOR_NODE in headers and not is_signed(headers):
+        # A signature is for one request, and a token of Azure for one path, not for the pushes after it.
+        is_for_all = not is_signed(headers) and HUBS not in request.target
+        if self._is_authorized and FOR_NODE in headers and is_for_all:
             host, node, authorization = headers.get(b"host", b""), headers[FOR_NODE], headers.get(b"authorization")
             self._pushes = self._find_shortcut(node_head(host, node, authorization))
             self._is_link = True

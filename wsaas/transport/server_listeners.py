@@ -156,6 +156,7 @@ def private_settings(settings: Settings, path: str) -> Settings:
         settings,
         control_listen=Address(path=path),
         control_aws_keys=(),
+        control_azure_keys=(),
         control_token=(),
         control_tls_ca=None,
         keep_alive_timeout=math.inf,

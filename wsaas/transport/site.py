@@ -22,6 +22,7 @@ from wsaas.transport.pending_client import PendingClientProtocol
 from wsaas.transport.socket_address import name_peer
 from wsaas.websocket import handshake
 from wsaas.websocket.browser_authorization import take_token
+from wsaas.websocket.hub_access import HubAccess
 
 MAX_LOGGED_ORIGIN: Final = 100
 """Maximum number of characters of an `Origin` that are logged."""
@@ -35,13 +36,16 @@ class Site:
     `respond_to_path` answers a request whose target is a path.
     """
 
-    __slots__ = ("_server_options", "api", "context", "gate", "registry", "respond_to_path")
+    __slots__ = ("_hub_access", "_server_options", "api", "context", "gate", "registry", "respond_to_path")
 
     def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
         """Serve the REST API, clients, or both. `gate`: admits the connections."""
         self.api = api
         self.context = context
         self.gate = gate
+        self._hub_access: HubAccess | None = None
+        if registry is not None and context.settings.event_format == "azure":
+            self._hub_access = HubAccess(context.settings.azure_hub, registry.services.webhook.access_keys)
         self.registry = registry
         self.respond_to_path: Callable[[Request], Response] = _no_api if api is None else api.respond
         self._server_options = _server_options(api)
@@ -104,6 +108,8 @@ class Site:
             accepted = handshake.read(request, settings.allowed_origins, compression=settings.compression)
             if settings.browser_authorization:
                 accepted = take_token(accepted, settings.browser_authorization)
+            if self._hub_access is not None:
+                self._hub_access.check(accepted, self.context.clock.wall())
             if b"x-forwarded-for" in request.headers:
                 address = self._forwarded_address(request, peer)
             self.gate.check_client()
