@@ -14,6 +14,7 @@ from tests.support.fakes import (
     start_session,
 )
 from tests.support.openapi import check_answer
+from wsaas.access_keys import AccessKeys
 from wsaas.api.api import Api
 from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
@@ -56,6 +57,8 @@ class Rig:
         settings = make_settings(**values)
         self.clock = FakeClock()
         self.webhook = FakeWebhook()
+        if settings.control_azure_keys:
+            self.webhook.access_keys = AccessKeys(settings.control_azure_keys)
         self.registry = Registry(settings, self.clock, self.webhook, NoJournal(), limit)
         self.stopwatch = Stopwatch()
         self.run_queue = RunQueue(self.clock, self.stopwatch)

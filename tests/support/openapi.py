@@ -30,6 +30,9 @@ OF_REQUESTS = {"authorization", "content-type"}
 CONSOLE = re.compile(r"(/[^/?]+)?/console(/api/|\?|$)")
 """What comes before, at most, is the path of `WS_HOSTNAME`."""
 
+AZURE = re.compile(r"(/[^/?]+)?/api/hubs/")
+"""As above. These paths are described by Azure."""
+
 _BASE = "urn:openapi"
 _WEBHOOKS = {"POST": "connect", "PUT": "message", "DELETE": "disconnect"}
 
@@ -63,9 +66,9 @@ def at(document: Any, reference: str) -> Any:
 def check_answer(method: str, target: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Raise unless an answer of the REST API is described. For other paths and methods, it has to be an error.
 
-    The API of the console is not described: it is only for the page that the same gateway serves.
+    The API of the console is not described: it is only for the page that the same gateway serves. Nor is that of Azure.
     """
-    if CONSOLE.match(target):
+    if CONSOLE.match(target) or AZURE.match(target):
         return
     operation = _operation(method, target)
     if operation is None:

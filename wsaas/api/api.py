@@ -10,7 +10,9 @@ from wsaas.api import health
 from wsaas.api.authorization import Authorization
 from wsaas.api.aws import AwsConnectionResource
 from wsaas.api.aws_keys import AwsKeys
-from wsaas.api.connections import connection_resource
+from wsaas.api.azure import AzureResource
+from wsaas.api.azure_access import AzureAccess
+from wsaas.api.connections import ConnectionResource, connection_resource
 from wsaas.api.console.console import Console
 from wsaas.api.fan_out import FanOutRunner
 from wsaas.api.groups import GroupResource
@@ -66,8 +68,7 @@ class Api:
         self._known_hosts, self.tokens = self._authorization.known_hosts, self._authorization.tokens
         # The path of a `ws_uri` is this prefix and the id.
         path = settings.ws_hostname.prefix.encode()
-        self._prefix = path + b"/"
-        self._id_start = len(self._prefix)
+        self._prefix, self._id_start = path + b"/", len(path) + 1
         # Before any path, as a proxy may strip it or keep it.
         optional = rb"(?:%b)?" % re.escape(path) if path else b""
         ws_uri = Route(
@@ -78,6 +79,7 @@ class Api:
         self.routes: Final = (
             ws_uri,
             aws.route(optional),
+            *_azure_routes(connection, router, registry, runner, settings),
             Route(rb"/connections", {b"GET": lists.connections, b"PUT": groups.publish_to_all}, groups.body_limit),
             Route(rb"/send", {b"POST": send.post}, send.body_limit),
             *_group_routes(groups, optional),
@@ -179,6 +181,23 @@ def _fixed_paths(routes: Iterable[Route], prefix: bytes) -> dict[bytes, Route]:
     """Return the routes whose pattern has no groups and is a path, by that path, with `prefix` and without."""
     fixed = {route.pattern.pattern: route for route in routes if not route.pattern.groups}
     return fixed | {prefix + path: route for path, route in fixed.items()}
+
+
+def _azure_routes(
+    connection: ConnectionResource, router: Router, registry: Registry, runner: FanOutRunner, settings: Settings
+) -> tuple[Route, ...]:
+    """Return the routes of hubs with `EVENT_FORMAT=azure`: without it, no client is in a hub."""
+    if settings.event_format != "azure":
+        return ()
+    services, prefix = registry.services, settings.ws_hostname.prefix
+    # The private API needs no credentials, and its settings have none.
+    keys = services.webhook.access_keys if settings.control_azure_keys else None
+    optional = rb"(?:%b)?" % re.escape(prefix.encode())
+    return (
+        AzureResource(connection, router, registry, runner).route(
+            optional, AzureAccess(keys, prefix, services.clock.wall)
+        ),
+    )
 
 
 def _group_routes(groups: GroupResource, prefix: bytes) -> tuple[Route, ...]:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.aws import KEY, sign
+from tests.support.azure_tokens import KEY as AZURE_KEY
+from tests.support.azure_tokens import request_token
 from tests.support.fakes import FakePendingClient, FakeTransport, start_session
 from tests.support.http_rig import HttpRig, responses
 from tests.support.strategies import cut, examples, places
@@ -211,6 +213,19 @@ def test_a_signed_request_authorizes_no_pushes_with_the_same_head():
     for _ in range(2):
         rig.receive("\r\n".join(put).encode())
         assert rig.finish() == ([(401, "UNAUTHORIZED", False)], 1)
+    assert not rig.is_link
+
+
+def test_a_token_for_a_path_of_azure_authorizes_no_pushes_with_the_same_head():
+    rig = NodeRig(event_format="azure", control_azure_keys=AZURE_KEY)
+    target = "/api/hubs/chat/groups/a/:send"
+    lines = ["Host: 10.0.0.5:8081", "Ws-Node: here", f"Authorization: Bearer {request_token(target)}"]
+    content = ["Content-Type: text/plain", "Content-Length: 5", "", "hello"]
+    rig.receive("\r\n".join([f"POST {target} HTTP/1.1", *lines, *content]).encode())
+    assert rig.transport.take().startswith(b"HTTP/1.1 202 ")
+    for _ in range(2):
+        rig.receive("\r\n".join([f"PUT /{rig.session.id} HTTP/1.1", *lines, *content]).encode())
+        assert rig.finish() == ([(401, "UNAUTHORIZED", False)], 0)
     assert not rig.is_link
 
 
