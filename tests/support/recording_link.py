@@ -81,6 +81,10 @@ class RecordingLink:
         taken, self.requests = self.requests, []
         return taken
 
+    def lead_to(self, port: int) -> None:
+        """Lead later connections to another port."""
+        self._to = port
+
     async def start(self) -> None:
         """Listen."""
         loop = asyncio.get_running_loop()
