@@ -68,7 +68,8 @@ README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 PAGES = sorted(
-    [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "clients/js/README.md")]
+    [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    + [ROOT / name for name in ("clients/js/README.md", "examples/README.md")]
     + [*(ROOT / "docs").glob("*.md")]
 )
 

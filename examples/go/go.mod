@@ -1,0 +1,3 @@
+module wsaas-example
+
+go 1.19
