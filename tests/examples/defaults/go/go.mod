@@ -1,0 +1,3 @@
+module wsaas-defaults
+
+go 1.19
