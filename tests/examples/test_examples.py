@@ -29,6 +29,9 @@ EVERY = [*BACKENDS, FUNCTION]
 README = (EXAMPLES / "README.md").read_text()
 ADA, BEN = "Bearer ada-token", "Bearer ben-token"
 PLAIN = {"Content-Type": "text/plain"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+"""What `curl -d` sends."""
+
 MAX_LINES = 40
 MAX_MESSAGE_SIZE = 1 << 20
 CLOSES_CONNECTIONS = {"flask", "php"}
@@ -60,8 +63,8 @@ def received(client: ClientConnection) -> str | bytes:
 
 def notify(example: RunningExample, text: str, authorization: str = ADA, to: str = "") -> httpx2.Response:
     """Let the example push `text` to one client, or to its group."""
-    path = f"/notify?to={to}" if to else "/notify"
-    return example.request("POST", path, text.encode(), {**PLAIN, "Authorization": authorization})
+    headers = {**(PLAIN if to else FORM), "Authorization": authorization}
+    return example.request("POST", f"/notify?to={to}" if to else "/notify", text.encode(), headers)
 
 
 def event_headers(body: bytes, secret: str = SECRET, now: float | None = None) -> dict[str, str]:

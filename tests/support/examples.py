@@ -153,7 +153,6 @@ class RunningExample:
             open_timeout=TIMEOUT_S,
             compression=None,
             max_size=None,
-            proxy=None,
         )
 
     def request(
