@@ -1,0 +1,6 @@
+import { WebSocket as ReconnectingWebSocket } from "partysocket";
+import WebSocket from "ws";
+import { play } from "./scenario.mjs";
+
+const open = (url, protocols) => new ReconnectingWebSocket(`${url}?access_token=ada`, protocols, { WebSocket });
+console.log(JSON.stringify(await play(process.argv[2], open)));
