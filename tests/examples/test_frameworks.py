@@ -148,6 +148,11 @@ def test_a_path_without_its_last_slash_is_not_the_path_of_the_route(start: Start
     assert start(folder).request("POST", "/slash").status_code in statuses
 
 
+def test_a_path_without_its_last_slash_is_an_error_in_django_with_debug(tmp_path: Path) -> None:
+    with running_example(DEFAULTS["django"], tmp_path, DEBUG="1") as running:
+        assert running.request("POST", "/slash").status_code == 500
+
+
 def test_a_path_without_its_last_slash_is_served_by_express(start: Start) -> None:
     assert start("express").request("POST", "/slash").status_code == 200
 
