@@ -195,3 +195,16 @@ REGION = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
 )
 def test_sdks_get_what_the_user_has_not_set(environment: dict[str, str], expected: dict[str, str]) -> None:
     assert function.variables(CHOSEN, FILES | environment) == ALWAYS | expected
+
+
+@pytest.mark.parametrize("environment", [{}, {"AWS_CONFIG_FILE": __file__}])
+def test_the_function_signs_with_the_first_key_that_the_gateway_accepts(environment: dict[str, str]) -> None:
+    chosen = load({"api_uri": "localhost:9001/x", "control_aws_keys": "first:s3cret,second:0ther"}, {})
+    found = function.variables(chosen, FILES | environment)
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("first", "s3cret")
+    assert "AWS_ACCESS_KEY_ID" not in function.variables(chosen, FILES | environment | {"AWS_ACCESS_KEY_ID": "own"})
+
+
+def test_a_function_is_not_served_at_a_unix_socket(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lambda", "app.handler", "--api-uri", "unix:/run/app.sock"], {}) == 2
+    assert capsys.readouterr().err == "wsaas: wsaas lambda needs a port: API_URI=unix:/run/app.sock:/ has none\n"

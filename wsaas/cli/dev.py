@@ -52,7 +52,7 @@ class Profile:
     """What distinguishes the command of a backend from others that run together with a gateway.
 
     `command`: that of `wsaas`. `name`: that of the process, in front of its output.
-    `path`: of `API_URI`, unless that is set.
+    `path`: of `API_URI`, unless that is set. `needs_port`: whether `API_URI` may be no Unix socket.
     `variables`: returns more variables for the process, unless they are set; `rows`: more rows of the greeting.
     """
 
@@ -61,6 +61,7 @@ class Profile:
     path: str
     variables: Callable[[Settings, Mapping[str, str]], Mapping[str, str]]
     rows: Callable[[Settings], Sequence[tuple[str, str]]]
+    needs_port: bool = False
 
 
 BACKEND: Final = Profile("dev", "backend", BACKEND_PATH, lambda _settings, _environment: {}, lambda _settings: ())
@@ -76,6 +77,8 @@ def run(
         return refuse(error)
     if chosen.workers > 1:
         return refuse(f"wsaas {profile.command} runs one process: it cannot be used with WORKERS")
+    if chosen.api_uri.socket and profile.needs_port:
+        return refuse(f"wsaas {profile.command} needs a port: API_URI={without_query(chosen.api_uri)} has none")
     log.configure(chosen.log_level, chosen.log_format)
     if chosen.log_format == "text":
         _prefix_log()

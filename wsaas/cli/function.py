@@ -39,10 +39,15 @@ def run(flags: Mapping[str, str | None], environment: Mapping[str, str], given: 
     """Run both until one of them ends; return the exit status."""
     if (flags.get("event_format") or "aws").lower() != "aws":
         return refuse("wsaas lambda sends the events of AWS: it cannot be used with another EVENT_FORMAT")
-    profile = dev.Profile("lambda", "handler", PATH, variables, lambda chosen: [("boto3", endpoint(chosen))])
+    profile = dev.Profile("lambda", "handler", PATH, variables, rows, needs_port=True)
     command = (sys.executable, "-m", "wsaas.aws_lambda", given.handler)
     options = DevOptions(ClientOptions("/", ()), command, has_check=False)
     return dev.run({**flags, "event_format": "aws"}, environment, options, profile)
+
+
+def rows(chosen: Settings) -> list[tuple[str, str]]:
+    """Return the rows of the greeting that only this command has."""
+    return [("boto3", endpoint(chosen))]
 
 
 def endpoint(chosen: Settings) -> str:
@@ -57,8 +62,11 @@ def variables(chosen: Settings, environment: Mapping[str, str]) -> dict[str, str
         "WSAAS_LAMBDA_HOST": chosen.api_uri.host,
         "WSAAS_LAMBDA_TIMEOUT_S": str(chosen.api_timeout),
     }
+    if chosen.control_aws_keys and not environment.get("AWS_ACCESS_KEY_ID"):
+        name, _, secret = chosen.control_aws_keys[0].decode().partition(":")
+        found |= {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secret}
     if not _has_files(environment):
-        if not any(map(environment.get, _CREDENTIALS)):
+        if not (chosen.control_aws_keys or any(map(environment.get, _CREDENTIALS))):
             found |= {"AWS_ACCESS_KEY_ID": CREDENTIALS, "AWS_SECRET_ACCESS_KEY": CREDENTIALS}
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or REGION
         found |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
