@@ -2,7 +2,7 @@ import codecs
 from encodings import aliases
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
@@ -95,9 +95,16 @@ def test_all_charsets_that_python_has_names_for_are_known():
 @pytest.mark.parametrize("codec", sorted(CODECS))
 @examples(20)
 @given(st.text(max_size=20))
+@example("\ufeffx")
 def test_text_is_the_same_in_utf8(codec, text):
     data = text.encode(codec, "ignore")
-    assert to_utf8(data, codec, LIMIT) == data.decode(codec).removeprefix("\ufeff").encode()
+    # An escape character in the text cannot be told from the start of an escape sequence of ISO 2022.
+    assume("\x1b" not in text)
+    expected = data.decode(codec)
+    if codec.endswith(("_le", "_be")):
+        # Other codecs drop one byte order mark themselves, if they have one. A second one is text.
+        expected = expected.removeprefix("\ufeff")
+    assert to_utf8(data, codec, LIMIT) == expected.encode()
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
