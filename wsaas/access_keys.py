@@ -91,9 +91,13 @@ def _decode(part: bytes) -> bytes | None:
 
 
 def _object(data: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON object in `data`, None for anything else."""
+    """Return the JSON object in `data`, None for anything else.
+
+    Objects that are nested too deeply to be serialized again count as something else: they could not be passed on.
+    """
     try:
         found = orjson.loads(data or b"")
-    except orjson.JSONDecodeError:
+        orjson.dumps(found)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
     return found if isinstance(found, dict) else None

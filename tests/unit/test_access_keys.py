@@ -67,6 +67,7 @@ def test_no_key_accepts_nothing():
         sign(b"AAAA." + encoded(b"{}")),
         sign(encoded(json.dumps(HEADER).encode()) + b".AAAAA"),
         sign(b"A." + encoded(b"{}")),
+        token_of(HEADER, {"deep": json.loads(300 * "[" + 300 * "]")}),
     ],
 )
 def test_other_tokens_are_refused(token):

@@ -186,13 +186,14 @@ def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
     return {"headers": headers, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
 
 
-def _authorizer(context: str) -> dict[str, Any]:
-    """Return the context of a connection as that of an authorizer: the members of a JSON object, or a principal."""
+def _authorizer(context: str) -> dict[str, str] | orjson.Fragment:
+    """Return the context of a connection as that of an authorizer: a JSON object as it is, or a principal."""
     try:
         found: Any = orjson.loads(context)
     except orjson.JSONDecodeError:
         found = None
-    return found if isinstance(found, dict) else {"principalId": context}
+    # Not `found`: orjson parses objects that are nested too deeply for it to serialize them.
+    return orjson.Fragment(context) if isinstance(found, dict) else {"principalId": context}
 
 
 def _spelled(name: str) -> str:

@@ -240,6 +240,7 @@ def test_what_an_earlier_process_has_left_is_sent_with_what_is_known(disconnect)
         ('{"userId":"7","scope":"a b"}', {"userId": "7", "scope": "a b"}),
         ("user-7", {"principalId": "user-7"}),
         ('"user-7"', {"principalId": '"user-7"'}),
+        ('{"a":' + 300 * "[" + 300 * "]" + "}", {"a": json.loads(300 * "[" + 300 * "]")}),
     ],
 )
 def test_the_context_of_a_connection_is_that_of_an_authorizer(context, expected):
