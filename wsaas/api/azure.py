@@ -92,7 +92,7 @@ class AzureResource:
     def route(self, prefix: bytes, access: AzureAccess) -> Route:
         """Return the route. `prefix`: a pattern for what may stand before the path."""
         methods = dict.fromkeys((b"GET", b"POST", b"PUT", b"DELETE"), self.handle)
-        return Route(rb"%b(%b.*)" % (prefix, HUBS), methods, self.body_limit, check=access.check)
+        return Route(rb"%b(%b(?s:.*))" % (prefix, HUBS), methods, self.body_limit, check=access.check)
 
     def body_limit(self, request: Request, _path: str) -> int:
         """Return how many bytes the body may have. Raises the `HTTPError` that refuses the request before it."""

@@ -102,6 +102,12 @@ def test_names_may_have_any_characters():
     assert rig.ask("HEAD", ROOT + "/groups/:send").status == 404
 
 
+def test_the_name_of_a_user_may_have_several_lines():
+    rig = AzureRig()
+    rig.enter("chat", "a\nb")
+    assert rig.post("/users/a%0Ab/:send", b"hello").json["sent"] == 1
+
+
 def test_a_connection_gets_a_message():
     rig = AzureRig()
     answer = rig.post(f"/connections/{rig.ann.id}/:send", b"hello")
