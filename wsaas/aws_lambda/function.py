@@ -101,7 +101,7 @@ class Function:
             return _failure(context, type(error).__name__, str(error), traceback.format_tb(frames))
         try:
             return Answer(json.dumps(result).encode())
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             text = f"Unable to marshal response: {error}"
             print(f"[ERROR] Runtime.MarshalError: {text}", file=sys.stderr, flush=True)
             return _failure(context, "Runtime.MarshalError", text)

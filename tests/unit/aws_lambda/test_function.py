@@ -145,6 +145,14 @@ def test_a_value_that_is_no_json_is_an_error(value, capfd):
     assert "[ERROR] Runtime.MarshalError: Unable to marshal response: " in capfd.readouterr().err
 
 
+def test_a_value_that_is_nested_too_deeply_is_an_error():
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    is_error, answer = invoke(lambda *_: nested, {})
+    assert (is_error, answer["errorType"]) == (True, "Runtime.MarshalError")
+
+
 def test_an_event_that_is_no_json_is_an_error():
     answer = Function("app.handler", lambda event, _: event, 10.0).invoke(b"{")
     assert json.loads(answer.body)["errorType"] == "JSONDecodeError"
