@@ -44,6 +44,9 @@ CLUSTER_PACKAGES: Final = ("nats", "nkeys", "cryptography")
 TRACES_PACKAGES: Final = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 """The packages of the extra `otel`."""
 
+GROUPS_OF_AZURE: Final = 2
+"""Groups that a client is in with `EVENT_FORMAT=azure`, besides those of the backend."""
+
 MAX_SECRET_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a secret file."""
 
@@ -271,7 +274,12 @@ def _with_implied(settings: Settings) -> Settings:
 
 
 def _check_azure(settings: Settings) -> None:
-    """Raise `SettingError` if there are keys that guard nothing."""
+    """Raise `SettingError` if there are keys that guard nothing, or no room for the groups of hubs and users."""
+    if settings.event_format == "azure" and settings.max_groups < GROUPS_OF_AZURE:
+        raise SettingError(
+            f"MAX_GROUPS='{settings.max_groups}': EVENT_FORMAT=azure needs at least {GROUPS_OF_AZURE}, as each client "
+            "is in a group of its hub and one of its user"
+        )
     if settings.control_azure_keys and settings.event_format != "azure":
         raise SettingError("CONTROL_AZURE_KEYS is set, but EVENT_FORMAT is not azure: set both")
 

@@ -945,6 +945,13 @@ def test_access_keys_of_azure_need_the_format():
     assert refusal("control_azure_keys", "a2V5") == expected
 
 
+def test_azure_needs_two_groups_for_each_client():
+    azure = {"API_URI": API_URI, "EVENT_FORMAT": "azure"}
+    assert load({}, {**azure, "MAX_GROUPS": "2"}).max_groups == 2
+    with pytest.raises(SettingError, match=r"MAX_GROUPS='1': EVENT_FORMAT=azure needs at least 2, as each client is"):
+        load({}, {**azure, "MAX_GROUPS": "1"})
+
+
 @pytest.mark.parametrize("text", ["", "chat-room", "1", "a" * 65])
 def test_other_names_of_hubs_are_refused(text):
     assert value_of("azure_hub", "Chat_2") == "Chat_2"

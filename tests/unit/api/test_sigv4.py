@@ -33,8 +33,8 @@ def expected(request, secret=SECRET):
     return signature.value, signature.expected(secret.encode(), request.headers[DATE_HEADER], canonical)
 
 
-# The cases get-vanilla, get-relative, get-slash, get-slash-dot-slash, get-vanilla-query-order-key-case, post-vanilla and
-# post-x-www-form-urlencoded of AWS's test suite for Signature Version 4.
+# The cases get-vanilla, get-relative, get-slash, get-slash-dot-slash, get-vanilla-query-order-key-case, post-vanilla
+# and post-x-www-form-urlencoded of AWS's test suite for Signature Version 4.
 PUBLISHED = [
     ("GET", "/", "", "host;x-amz-date", SIGNATURE),
     ("GET", "/example/..", "", "host;x-amz-date", SIGNATURE),
