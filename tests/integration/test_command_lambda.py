@@ -197,6 +197,10 @@ def test_sdks_get_what_the_user_has_not_set(environment: dict[str, str], expecte
     assert function.variables(CHOSEN, FILES | environment) == ALWAYS | expected
 
 
+def test_the_greeting_has_the_endpoint_for_boto3() -> None:
+    assert function.rows(CHOSEN) == [("boto3", "http://localhost:8081/prod")]
+
+
 @pytest.mark.parametrize("environment", [{}, {"AWS_CONFIG_FILE": __file__}])
 def test_the_function_signs_with_the_first_key_that_the_gateway_accepts(environment: dict[str, str]) -> None:
     chosen = load({"api_uri": "localhost:9001/x", "control_aws_keys": "first:s3cret,second:0ther"}, {})
