@@ -10,11 +10,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.examples import FUNCTION, RunningExample, running_example
 from tests.support.restartable import wait_until
 from tests.support.waiting import TIMEOUT_S
-from wsaas.cli.arguments import COMMANDS
 
 ADA, BEN = "Bearer ada-token", "Bearer ben-token"
-
-pytestmark = pytest.mark.skipif("lambda" not in COMMANDS, reason="there is no `wsaas lambda`")
 
 
 @pytest.fixture(scope="module")

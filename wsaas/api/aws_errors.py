@@ -21,7 +21,7 @@ _NAMES: Final = {
 def aws_error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> HTTPError:
     """Return an error of the REST API in the form of AWS: the `status`, `message` and `headers` of its usual form.
 
-    AWS has no 401: whoever lacks credentials is forbidden.
+    AWS has no 401: a request without valid credentials is forbidden.
     """
     if status == Unauthorized.status:
         status = Forbidden.status

@@ -27,7 +27,7 @@ class PreflightExchange(Exchange):
 
     @property
     def refuses_client(self) -> bool:
-        """Return True: without an answer, no client is let in."""
+        """Return True: without an answer, no client is accepted."""
         return True
 
     def answered(self, outcome: Outcome) -> None:

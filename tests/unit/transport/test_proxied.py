@@ -258,7 +258,7 @@ def test_tls_follows_the_header():
     protocol = rig.transport.protocol
     assert isinstance(protocol, ProxiedTLSTransport)
     assert protocol.peer_address() == CLIENT
-    # As without a proxy: a client without TLS is told so.
+    # As without a proxy, a client without TLS gets an error that says so.
     assert [status for status, _, _ in responses(rig.transport.take())] == [400]
 
 
