@@ -748,10 +748,12 @@ class BreakerMachine(RuleBasedStateMachine):
         if self.breaker.state is State.OPEN:
             assert self.probe is None or self.probe not in self.under_way
             self.probe = client
-        elif self.breaker.state is State.HALF_OPEN and client.untried:
-            self.trials.append((now, client))
-            if len(self.breaker._failed) >= SUSTAINED_FAILURES:
-                assert sum(now < at + TRIAL_SLOT_S for at, _ in self.trials[-MAX_TRIALS - 1 :]) <= MAX_TRIALS
+        if len(self.breaker._failed) < SUSTAINED_FAILURES:
+            # Up to then, an answer frees the slot of its trial.
+            self.trials.clear()
+        elif client.untried:
+            self.trials.append(now)
+            assert sum(now < at + TRIAL_SLOT_S for at in self.trials) <= MAX_TRIALS
 
     @rule(is_post=st.sampled_from([False, False, False, True]), count=st.sampled_from([1, 1, 5, 20]))
     def clients_come(self, is_post, count):
