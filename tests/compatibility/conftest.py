@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.compatibility import copy_of_scripts, install_npm_packages
+from tests.support.compatibility import copy_of_scripts
+from tests.support.npm import npm_install
 
 HERE = Path(__file__).parent
 
@@ -33,5 +34,5 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def npm_packages(scripts: Path) -> Path:
     """The same, with the packages of npm."""
-    install_npm_packages(scripts)
+    npm_install(scripts)
     return scripts

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.documentation import section
 from tests.support.javascript_client import CLIENT, needs_node, node_stream
+from tests.support.npm import npm_install
 from tests.support.restartable import Restartable, once_each, restartable, wait_until
 from tests.support.tools import TOOL_TIMEOUT_S
 
@@ -35,19 +36,9 @@ def run(*command: str, cwd: Path = CLIENT) -> str:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the client with the tools and the package `ws` that its tests use."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("client") / "js"
     shutil.copytree(CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1"]
-    command = [npm, "install", *options, "--loglevel=error"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not get the packages in time")
-    if done.returncode:
-        pytest.skip(f"npm cannot get the packages: {done.stderr.strip()[-200:]}")
+    npm_install(folder)
     return folder
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support.backend import Call
 from tests.support.frames import BINARY, TEXT
+from tests.support.npm import npm_install
 from tests.support.stage import Stage
 from tests.support.tools import TOOL_TIMEOUT_S, needs_curl, run_tool
 from tests.support.waiting import with_timeout
@@ -22,20 +22,13 @@ SCRIPTS = Path(__file__).parents[1] / "support" / "node"
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts and their packages."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node and npm are not installed")
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed")
     folder = tmp_path_factory.mktemp("node")
     for file in SCRIPTS.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
-    command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1", "--loglevel=error"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not get the package ws in time")
-    if done.returncode:
-        pytest.skip(f"npm cannot get the package ws: {done.stderr.strip()[-200:]}")
+    npm_install(folder)
     return folder
 
 

@@ -35,7 +35,6 @@ LIBRARIES = {
 }
 """Commands that fail where a library is missing."""
 
-NPM_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 5
 
 
@@ -80,18 +79,6 @@ def copy_of_scripts(folder: Path) -> Path:
     """Copy the scripts into `folder`, where they find the packages of npm."""
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.pyc", "node_modules"), dirs_exist_ok=True)
     return folder
-
-
-def install_npm_packages(folder: Path) -> None:
-    """Install what package.json in `folder` names. Skips the test if that cannot be had."""
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1"]
-    command = [*words("npm install"), *options, "--loglevel=error"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not get the packages in time")
-    if done.returncode:
-        pytest.skip(f"npm cannot get the packages: {done.stderr.strip()[-200:]}")
 
 
 def filled(template: Path, values: Mapping[str, str]) -> str:

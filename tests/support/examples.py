@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support.backend_requests import SECRET
 from tests.support.javascript_client import MIN_NODE, NODE_VERSION
+from tests.support.npm import npm_install
 from tests.support.ports import free_port
 from tests.support.restartable import wait_until
 from tests.support.tools import TOOL_TIMEOUT_S
@@ -71,7 +72,7 @@ class Example:
         copy = folder / self.name
         shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
         if (copy / "package.json").exists():
-            install_packages(copy)
+            npm_install(copy)
         return copy
 
 
@@ -212,15 +213,3 @@ def run(*command: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def install_packages(folder: Path) -> None:
-    """Install what package.json in `folder` names. Skips the test if that cannot be had."""
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1"]
-    command = ["npm", "install", *options, "--loglevel=error"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not get the packages of {folder.name} in time")
-    if done.returncode:
-        pytest.skip(f"npm cannot get the packages of {folder.name}: {done.stderr.strip()[-200:]}")
