@@ -2,12 +2,12 @@
 
 import pytest
 
+from tests.support.fake_delivery import FakeDelivery
 from tests.support.fakes import FakeBreaker, FakeClock, FakePool, make_closed, make_opened, make_settings
-from wsaas.delivery.outbox_state import DELIVERING
 from wsaas.delivery.pool import Failure
-from wsaas.delivery.verdicts import Verdict
+from wsaas.delivery.verdicts import DELIVERED
 from wsaas.delivery.watched_webhook import Replayed, ReplayExchange, ReplayWebhook, WatchedWebhook
-from wsaas.delivery.webhook import Delivery, Subject, Webhook
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Message
 from wsaas.http.response import Response
@@ -35,43 +35,6 @@ class Recorded:
         self.calls.append(("judged", result, retry_due))
 
 
-class FakeDelivery(Delivery):
-    """Records the verdicts."""
-
-    def __init__(self, subject):
-        self._subject = subject
-        self.state = DELIVERING
-        self.verdicts: list[Verdict | None] = []
-
-    @property
-    def subject(self):
-        return self._subject
-
-    @property
-    def connection_id(self):
-        return self._subject.id
-
-    @property
-    def retry_due(self):
-        return 12.5
-
-    @property
-    def untried(self):
-        return True
-
-    def attempt(self):
-        return True
-
-    def give_up_overdue(self, _now):
-        return False
-
-    def judged(self, verdict):
-        self.verdicts.append(verdict)
-
-    def delivered(self):
-        self.verdicts.append(None)
-
-
 class Rig:
     def __init__(self, **values):
         settings, self.clock, self.pool = make_settings(**values), FakeClock(), FakePool()
@@ -80,7 +43,7 @@ class Rig:
         self.watched = WatchedWebhook(self.webhook, self.recorded)
         self.replay = ReplayWebhook(self.pool)
         self.subject = Subject("id", "node", b"Bearer abc", "context")
-        self.delivery = FakeDelivery(self.subject)
+        self.delivery = FakeDelivery(self.subject, retry_due=12.5)
 
 
 def parts(request):
@@ -120,7 +83,7 @@ def test_requests_and_outcomes_are_reported():
     assert recorded.calls[1][2] == 7
     assert recorded.calls[1][4:] == (0.5, "")
     # The usual answer takes the usual shortcut.
-    assert rig.delivery.verdicts[0] is None
+    assert rig.delivery.verdicts[0] is DELIVERED
     assert rig.webhook.counters.direct.count == 1
     assert recorded.calls[4][3:] == (Failure.BROKEN, 0.0, " (why)")
     assert [call for call in recorded.calls if call[0] == "judged"] == [

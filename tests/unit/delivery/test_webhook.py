@@ -1,7 +1,6 @@
 import json
 import time
 from base64 import b64encode
-from collections.abc import Callable
 from datetime import timezone
 from email.utils import format_datetime, formatdate
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_delivery import FakeDelivery
 from tests.support.fakes import (
     FakeBreaker,
     FakeClock,
@@ -28,12 +28,12 @@ from wsaas.delivery.connect_answer import USUAL
 from wsaas.delivery.event_bodies import connect_body
 from wsaas.delivery.event_delivery import NO_LISTENER, EventDelivery
 from wsaas.delivery.journal import NoJournal
-from wsaas.delivery.outbox_state import ABANDONED, DELIVERING
+from wsaas.delivery.outbox_state import ABANDONED
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.services import DeliveryServices
 from wsaas.delivery.signature import Signer
-from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
-from wsaas.delivery.webhook import Delivery, Subject, Webhook
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable
+from wsaas.delivery.webhook import Subject, Webhook
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.events import Closed, Message, Opened
 from wsaas.http.request import Request, RequestParser
@@ -50,45 +50,6 @@ WS_URI = f"localhost:8080/{ID}"
 OPENED, MESSAGE, CLOSED = make_opened(AT), Message(True, b"hi", AT, 1), make_closed(b"{}", AT)
 EVENTS = [OPENED, MESSAGE, CLOSED]
 ANSWERS = [200, 201, 202, 204, 299]
-
-
-class FakeDelivery(Delivery):
-    """Records the verdicts on its event."""
-
-    def __init__(self, subject):
-        self._subject = subject
-        self.state = DELIVERING
-        self.verdicts: list[Verdict] = []
-        self.on_verdict: Callable[[], object] = lambda: None
-
-    @property
-    def subject(self):
-        return self._subject
-
-    @property
-    def connection_id(self):
-        return self._subject.id
-
-    @property
-    def untried(self):
-        return True
-
-    @property
-    def retry_due(self):
-        return None
-
-    def attempt(self):
-        return True
-
-    def give_up_overdue(self, _now):
-        return False
-
-    def delivered(self):
-        self.judged(DELIVERED)
-
-    def judged(self, verdict):
-        self.verdicts.append(verdict)
-        self.on_verdict()
 
 
 def make(**settings: str) -> Webhook:

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.azure_tokens import KEY, OTHER_KEY, client_token, make_token
+from tests.support.fake_delivery import FakeDelivery
 from tests.support.fakes import FakeBreaker, FakeClock, FakePool, make_opened, make_settings, read_all
 from tests.support.strategies import examples
 from wsaas import webhooks
 from wsaas.counters import Counters
 from wsaas.delivery.message_answer import InvalidAnswer
-from wsaas.delivery.outbox_state import DELIVERING
 from wsaas.delivery.pool import Failure
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Actions, Delivered, Rejected, Retry, Undeliverable, Verdict
-from wsaas.delivery.webhook import Delivery, Subject
+from wsaas.delivery.webhook import Subject
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.event_formats.azure_answers import accepted, read_answer, read_connect
 from wsaas.event_formats.azure_events import header_value
@@ -35,43 +35,6 @@ HELLO = Message(True, b"hello", AT, 1)
 CLOSED = Closed(AT, 0.0, Disconnect("localhost:8080/c0ffee", 1000, "bye", 1))
 TRACE = TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 ALLOWED = Response(200, {b"webhook-allowed-origin": b"*"})
-
-
-class FakeDelivery(Delivery):
-    """Records the verdicts on its event."""
-
-    def __init__(self, subject):
-        self._subject = subject
-        self.state = DELIVERING
-        self.verdicts: list[Verdict] = []
-
-    @property
-    def subject(self):
-        return self._subject
-
-    @property
-    def connection_id(self):
-        return self._subject.id
-
-    @property
-    def untried(self):
-        return True
-
-    @property
-    def retry_due(self):
-        return None
-
-    def attempt(self):
-        return True
-
-    def give_up_overdue(self, _now):
-        return False
-
-    def delivered(self):
-        self.judged(DELIVERED)
-
-    def judged(self, verdict):
-        self.verdicts.append(verdict)
 
 
 class Rig:
