@@ -237,8 +237,7 @@ class SqliteJournal:
         self._has_failed = bool(batch.error)
         self._writing_since = math.inf
         for write in batch.writes:
-            if write.done is not None:
-                write.done(not batch.error)
+            self._report_write(write, is_written=not batch.error)
         if batch.error:
             # New connections are refused. Changes to existing entries are retried.
             self._pending[:0] = _writes_to_retry(batch)
@@ -251,6 +250,14 @@ class SqliteJournal:
             self._timer = self._clock.call_later(RETRY_INTERVAL_S, self._hand_over)
         else:
             self._hand_over_soon()
+
+    def _report_write(self, write: "_Write", *, is_written: bool) -> None:
+        if write.done is None:
+            return
+        try:
+            write.done(is_written)
+        except Exception:  # noqa: BLE001 - one connection must not end the journal of all
+            logger.exception("the journal %s: an error in what waited for a write; others go on", self._path)
 
     def _report(self, batch: "_Batch") -> None:
         if not batch.is_intact:

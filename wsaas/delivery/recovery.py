@@ -186,13 +186,23 @@ class Recovery:
             # Called while an orphan is being started: the loop below continues.
             return
         self._is_sending = True
-        while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
-            orphan = _Orphan(self._services, entry[0], self, is_retried=entry[1])
-            self._under_way[entry[0].id] = orphan
-            orphan.start(self._services.clock.wall())
-        self._is_sending = False
+        try:
+            while len(self._under_way) < MAX_UNDER_WAY and (entry := self._next()):
+                self._send(_Orphan(self._services, entry[0], self, is_retried=entry[1]))
+        finally:
+            self._is_sending = False
         if self._due:
             self._retry_later()
+
+    def _send(self, orphan: _Orphan) -> None:
+        entry = orphan.entry
+        self._under_way[entry.id] = orphan
+        try:
+            orphan.start(self._services.clock.wall())
+        except Exception:  # noqa: BLE001 - one DELETE must not hold up the others
+            logger.exception("%s: its DELETE cannot be sent; trying again in %d s", entry.ws_uri, RETRY_INTERVAL_S)
+            if entry.id in self._under_way:
+                self.postpone(orphan)
 
     def _next(self) -> tuple[Entry, bool] | None:
         """Return the entry whose DELETE is next, and whether it is retried like that of a session."""

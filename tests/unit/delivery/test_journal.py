@@ -349,6 +349,21 @@ def test_done_is_called_on_the_loop_and_only_once_it_is_committed(opened):
     assert seen == [(threading.current_thread(), "COMMIT")]
 
 
+def test_an_error_in_one_done_callback_is_logged_and_the_others_are_called(opened, caplog):
+    def fail(_written):
+        raise RuntimeError("a fault")
+
+    opened.journal.add(entry("a"), fail)
+    opened.opened("b")
+    opened.turn()
+    opened.opened("c")
+    opened.turn()
+    assert opened.told == [("b", True), ("c", True)]
+    assert caplog.messages == [f"the journal {opened.path}: an error in what waited for a write; others go on"]
+    assert caplog.records[0].exc_info[1].args == ("a fault",)
+    assert names(opened.reopen()) == ["a", "b", "c"]
+
+
 # Writes that fail.
 
 

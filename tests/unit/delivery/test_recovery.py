@@ -379,6 +379,32 @@ def test_a_thousand_deletes_that_fail_without_an_attempt_do_not_recurse_deeply()
     assert len(rig.recovery.entries()) == 5000
 
 
+def test_an_error_while_one_delete_is_sent_is_logged_and_the_others_are_sent(caplog):
+    class Faulty(FakeWebhook):
+        faults = 2
+
+        def call(self, delivery, event, is_direct=False):
+            super().call(delivery, event, is_direct)
+            if self.faults:
+                self.faults -= 1
+                _, judged = self.calls.pop()
+                if not self.faults:
+                    judged(DELIVERED)
+                raise RuntimeError("a fault")
+
+    rig = Rig(lost("a"), lost("b"), *some(MAX_UNDER_WAY + 1), webhook=Faulty()).start()
+    assert len(rig.webhook.calls) == MAX_UNDER_WAY
+    assert rig.recovery.pending == MAX_UNDER_WAY + 2
+    assert caplog.messages[0] == "old/a: its DELETE cannot be sent; trying again in 60 s"
+    assert caplog.records[0].exc_info[1].args == ("a fault",)
+    while rig.webhook.calls:
+        rig.webhook.answer(DELIVERED)
+    assert rig.remembered == ["a"]
+    rig.clock.advance(RETRY_INTERVAL_S)
+    rig.webhook.answer(DELIVERED)
+    assert rig.remembered == []
+
+
 def test_a_recovered_delete_that_is_given_up_is_retried_too():
     rig = Rig(lost()).start()
     rig.webhook.windows[Closed] = 0.0
