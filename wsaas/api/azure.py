@@ -34,7 +34,7 @@ from wsaas.http.deferred import DeferredResponse
 from wsaas.http.headers import Head
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse, error_response
-from wsaas.hubs import hub_group
+from wsaas.hubs import hub_group, hub_in_path
 from wsaas.reason import Reason
 from wsaas.sessions.fan_out import FanOut
 from wsaas.sessions.publication import ACCEPTING, Closing, Publication, Recipients, SharedMessage
@@ -133,7 +133,7 @@ class AzureResource:
         session = self._router.find(target.names[0])
         if session is None:
             return self._forward(request, target.names[0], _NOT_SENT)
-        if session.state is not CONNECTING and not self._is_in_hub(session, target):
+        if not self._is_in_hub(session, target):
             return _NOT_SENT
         try:
             self._connection.push(session, request)
@@ -146,7 +146,7 @@ class AzureResource:
         session = self._router.find(target.names[0])
         if session is None:
             return self._forward(request, target.names[0], _DONE)
-        if session.state is CONNECTING or self._is_in_hub(session, target):
+        if self._is_in_hub(session, target):
             session.close(Reason.BACKEND_CLOSED, _NORMAL_CLOSURE, reason)
             self._registry.record_push(session.id, "DELETE", _DONE.status, "OK")
         return _DONE
@@ -162,8 +162,7 @@ class AzureResource:
         session = self._router.find(connection_id)
         if session is None:
             return self._forward(request, connection_id, _no_connection())
-        is_accepting = session.state in ACCEPTING
-        if not is_accepting or (session.state is OPEN and not self._is_in_hub(session, target)):
+        if session.state not in ACCEPTING or not self._is_in_hub(session, target):
             return _no_connection()
         self._groups.join(session, name)
         return _EXISTS
@@ -191,6 +190,11 @@ class AzureResource:
         return TranslatedResponse(response, partial(_unless_gone, gone))
 
     def _is_in_hub(self, session: Session, target: Target) -> bool:
+        if session.state is CONNECTING:
+            # It joins the group of its hub when the backend accepts it.
+            named = hub_in_path(session.info.path, session.info.query)
+            hub = self._registry.services.settings.azure_hub if named is None else named
+            return hub.lower() == target.hub.lower()
         return session.id in self._groups.group(hub_group(target.hub)).members
 
     # All clients of a hub, a group or a user.

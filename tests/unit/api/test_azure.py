@@ -116,12 +116,26 @@ def test_a_connection_gets_a_message():
 
 
 def test_a_client_that_is_not_accepted_yet_gets_its_messages_later():
-    rig = AzureRig()
+    rig = AzureRig(azure_hub="Chat")
     session = rig.admit(enters=False)
     assert rig.post(f"/connections/{session.id}/:send", b"hello").json["sent"] == 1
     assert rig.ask("HEAD", f"{ROOT}/connections/{session.id}").status == 404
     assert rig.ask("PUT", f"{ROOT}/groups/a/connections/{session.id}").status == 200
     assert rig.ask("DELETE", f"{ROOT}/connections/{session.id}").status == 204
+    assert rig.pending_client.refused is not None
+
+
+def test_a_client_that_is_not_accepted_yet_is_in_no_other_hub():
+    rig = AzureRig(azure_hub="chat")
+    session = rig.admit(enters=False)
+    session.info.path = "/client/hubs/other"
+    assert rig.post(f"/connections/{session.id}/:send", b"hello").json["sent"] == 0
+    assert rig.ask("PUT", f"{ROOT}/groups/a/connections/{session.id}").said == (404, "NOT_FOUND")
+    assert rig.ask("DELETE", f"{ROOT}/connections/{session.id}").status == 204
+    assert rig.pending_client.refused is None
+    other = f"/api/hubs/other/connections/{session.id}"
+    assert rig.ask("POST", f"{other}/:send", body=b"hello").json["sent"] == 1
+    assert rig.ask("DELETE", other).status == 204
     assert rig.pending_client.refused is not None
 
 
