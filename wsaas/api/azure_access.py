@@ -26,7 +26,7 @@ class AzureAccess:
     def __init__(self, keys: AccessKeys | None, prefix: str, wall: Callable[[], float]) -> None:
         """Accept tokens that are signed with `keys`. `prefix`: of the path, which a proxy may have stripped."""
         self._keys = keys
-        self._prefix = prefix
+        self._prefix = _segments(prefix)
         self._wall = wall
 
     def check(self, authorization: Authorization, request: Request) -> None:
@@ -46,13 +46,19 @@ class AzureAccess:
         if not any(self._path(url) == path for url in audiences(claims)):
             raise Unauthorized("The token is for another path.", _CHALLENGE)
 
-    def _path(self, url: str) -> str | None:
-        """Return the path of a URL or target, decoded, without the prefix.
+    def _path(self, url: str) -> list[str] | None:
+        """Return the segments of the path of a URL or target, each decoded, without the prefix.
 
         Its host does not count: it is another one behind a proxy, and in a cluster. Nor does the query, as in Azure.
         """
         try:
-            path = unquote(urlsplit(url).path)
+            segments = _segments(urlsplit(url).path)
         except ValueError:
             return None
-        return path.removeprefix(self._prefix)
+        count = len(self._prefix)
+        return ["", *segments[count:]] if segments[:count] == self._prefix else segments
+
+
+def _segments(path: str) -> list[str]:
+    """Return the segments of a path. An encoded slash is part of a segment (RFC 3986 section 2.2)."""
+    return [unquote(segment) for segment in path.split("/")]

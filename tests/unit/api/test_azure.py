@@ -423,6 +423,9 @@ def test_a_token_for_the_path_opens_it():
         (make_token({}), "The token is for another path."),
         (make_token({"aud": "http://[/"}), "The token is for another path."),
         (client_token(), "The token is for another path."),
+        (make_token({"aud": f"x{ROOT}/:send"}), "The token is for another path."),
+        (request_token("/api/hubs%2Fchat/:send"), "The token is for another path."),
+        (request_token("/api/hubs/chat%2F:send"), "The token is for another path."),
     ],
 )
 def test_other_tokens_open_nothing(token, why):
@@ -437,7 +440,16 @@ def test_a_proxy_may_have_stripped_the_prefix():
     rig = AzureRig(control_azure_keys=KEY, ws_hostname="example.com/gateway")
     assert authorized(rig, request_token(f"/gateway{ROOT}/:send")) == 202
     token = request_token(f"{ROOT}/:send")
+    assert authorized(rig, token) == 202
+    assert authorized(rig, request_token(f"/gateway2{ROOT}/:send")) == 401
     assert rig.ask("POST", f"/gateway{ROOT}/:send", f"Authorization: Bearer {token}", body=b"x").status == 202
+
+
+def test_a_token_for_a_name_with_a_slash_is_not_one_for_a_longer_path():
+    rig = AzureRig(control_azure_keys=KEY)
+    shorter, longer = "/groups/a%2Fconnections/:send", "/groups/a/connections/:send"
+    assert authorized(rig, request_token(ROOT + shorter), shorter) == 202
+    assert authorized(rig, request_token(ROOT + longer), shorter) == 401
 
 
 def test_the_token_of_the_rest_api_opens_it_too():
