@@ -34,6 +34,8 @@ from wsaas.setting_types import MAX_PORT, PORT_PLACEHOLDER, Address
 
 _FILE_SUFFIX: Final = "_file"
 _LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+_ASIDE: Final = re.compile(r" \((?:\[more\]|see \[[^\]]+\])\([^)]+\)\)")
+"""Parentheses that contain only a link."""
 _CREDENTIALS: Final = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 DELETE_RETRY_FACTOR: Final = 10
 """A DELETE is retried this many times as long as a PUT."""
@@ -92,9 +94,15 @@ def add_flags(parser: ArgumentParser) -> None:
     for setting in fields(Settings):
         text = setting.metadata["default"]
         note = " (required)" if text == REQUIRED else f" (default: {text})" if text else ""
-        # The docs show Markdown, the terminal plain text.
-        meaning = _LINK.sub(r"\1, \2", setting.metadata["meaning"]).replace("`", "").replace("%", "%%")
+        meaning = _plain(setting.metadata["meaning"]).replace("%", "%%")
         group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + note)
+
+
+def _plain(meaning: str) -> str:
+    """Return the meaning of a setting, which the docs show as Markdown, as plain text. Links follow at its end."""
+    targets = [target if "//" in target else f"docs/{target}" for _, target in _LINK.findall(meaning)]
+    text = _LINK.sub(r"\1", _ASIDE.sub("", meaning)).replace("`", "")
+    return f"{text}. See {' and '.join(targets)}" if targets else text
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:

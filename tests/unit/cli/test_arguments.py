@@ -76,6 +76,9 @@ def test_help_is_plain_text(capsys, monkeypatch):
     assert caught.value.code == 0
     text, err = capsys.readouterr()
     assert err == ""
-    assert "(Standard Webhooks, https://www.standardwebhooks.com)" in text
+    assert "request to the backend (Standard Webhooks). With several" in text
+    assert "one signature for each. See https://www.standardwebhooks.com\n" in text
+    assert "taken out of its place. See docs/operations.md#tokens-of-browsers\n" in text
+    assert "with its REST API. See docs/aws.md#events and docs/azure.md (default: native)" in text
     for line in text.splitlines():
         assert not re.search(r"`|\]\(|\*\*|<[a-z]+>.*</|&[a-z]+;", line), line
