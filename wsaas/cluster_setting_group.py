@@ -17,7 +17,7 @@ class ClusterSettings:
         cluster_setting_types.nats_servers,
         None,
         "NATS servers, which make this node one of a [cluster](cluster.md): `nats://host:4222`, or `tls://` for TLS. "
-        "May contain `user:password@` or `token@`. Needs `pip install wsaas[cluster]`",
+        "May contain `user:password@` or `token@`. Needs `pip install 'wsaas[cluster]'`",
         unset=(),
     )
     cluster_name: str = setting(

@@ -351,5 +351,5 @@ class TraceSettings:
         setting_types.switch,
         "off",
         "`on` exports spans of the clients whose `traceparent` is sampled to OpenTelemetry, as the `OTEL_*` variables "
-        "say (see [traces](operations.md#traces)). Needs `pip install wsaas[otel]`",
+        "say (see [traces](operations.md#traces)). Needs `pip install 'wsaas[otel]'`",
     )

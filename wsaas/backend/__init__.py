@@ -1,6 +1,7 @@
 """For backends: verify and parse the requests of a gateway, answer them, and reach its clients.
 
-`verify`, `parse` and the answers need nothing but Python. `Client` and `AsyncClient` need `pip install wsaas[backend]`.
+`verify`, `parse` and the answers need nothing but Python. `Client` and `AsyncClient` need
+`pip install 'wsaas[backend]'`.
 """
 
 from importlib import import_module

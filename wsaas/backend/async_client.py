@@ -1,4 +1,4 @@
-"""The client of the REST API for asyncio and Trio. Needs `pip install wsaas[backend]`."""
+"""The client of the REST API for asyncio and Trio. Needs `pip install 'wsaas[backend]'`."""
 
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime

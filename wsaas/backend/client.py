@@ -1,4 +1,4 @@
-"""The client of the REST API that waits for its answers. Needs `pip install wsaas[backend]`."""
+"""The client of the REST API that waits for its answers. Needs `pip install 'wsaas[backend]'`."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -80,5 +80,6 @@ def test_help_is_plain_text(capsys, monkeypatch):
     assert "one signature for each. See https://www.standardwebhooks.com\n" in text
     assert "taken out of its place. See docs/operations.md#tokens-of-browsers\n" in text
     assert "with its REST API. See docs/aws.md#events and docs/azure.md (default: native)" in text
+    assert "Needs pip install 'wsaas[cluster]'. See docs/cluster.md\n" in text
     for line in text.splitlines():
         assert not re.search(r"`|\]\(|\*\*|<[a-z]+>.*</|&[a-z]+;", line), line
