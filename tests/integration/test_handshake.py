@@ -605,3 +605,14 @@ async def test_a_handshake_that_the_gateway_refuses_is_logged_with_the_reason(st
     ]
     levels = [record.levelname for record in stage.logged if "was refused" in record.getMessage()]
     assert levels == ["WARNING", "INFO"]
+
+
+@pytest.mark.parametrize("access_log", ["off", "on"])
+async def test_the_reason_of_a_refusal_is_logged_once(stage: Stage, access_log: str) -> None:
+    node = await stage.node(access_log=access_log)
+    raw = await node.raw()
+    raw.send(upgrade("/", key="short"))
+    answer = await raw.answer()
+    assert answer.status == 400
+    (line,) = [text for text in stage.messages(logging.INFO) if "refused" in text]
+    assert line.startswith("handshake refused" if access_log == "on" else "a handshake from 127.0.0.1 was refused")

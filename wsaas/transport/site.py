@@ -115,7 +115,7 @@ class Site:
             self.gate.check_client()
             registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
-            _log_refusal(peer, request, error)
+            _log_refusal(peer, request, error, has_access_log=self.context.settings.access_log)
             self._note_refusal(error, address, request)
             raise
         session = registry.register(accepted, address)
@@ -152,10 +152,12 @@ def _no_api(_request: Request) -> OutgoingResponse:
     return error_response(NotFound(_NO_API))
 
 
-def _log_refusal(peer: str, request: Request, error: HTTPError) -> None:
-    """Log that a handshake from `peer` was refused with `error`."""
+def _log_refusal(peer: str, request: Request, error: HTTPError, *, has_access_log: bool) -> None:
+    """Log that a handshake from `peer` was refused with `error`, unless the access log says the same."""
     if handshake.lost_upgrade(request) or (request.method == b"GET" and request.version == "1.0"):
         _warn_of_proxy(peer)
+        return
+    if has_access_log and not isinstance(error, Unavailable | Forbidden):
         return
     log = throttle.warning if isinstance(error, Unavailable) else throttle.info
     why = error.message
