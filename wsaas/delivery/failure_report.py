@@ -52,6 +52,17 @@ _HINTS: Final = {
     422: "the backend's log should say what it expects",
     501: _ALL_METHODS,
 }
+_ONE_METHOD: Final = "the backend has to support POST at the path in API_URI"
+_OTHER_HINTS: Final = {
+    "aws": _HINTS | {405: _ONE_METHOD, 415: "all events are sent as application/json", 501: _ONE_METHOD},
+    "azure": _HINTS
+    | {
+        405: _ONE_METHOD,
+        415: "text messages are sent as TEXT_CONTENT_TYPE, binary ones as application/octet-stream, other events as "
+        "application/json",
+        501: _ONE_METHOD,
+    },
+}
 _CONNECT_ADVICE: Final = (
     (
         ssl.SSLCertVerificationError,
@@ -79,6 +90,11 @@ _SERVER_ERROR: Final = 5
 def methods_of(event_format: str) -> dict[type[Event], str]:
     """Return the method of the request for each event, by `EVENT_FORMAT`."""
     return METHODS if event_format == "native" else _OTHER_METHODS
+
+
+def hints_of(event_format: str) -> dict[int, str]:
+    """Return what to do about the statuses of responses, by `EVENT_FORMAT`."""
+    return _OTHER_HINTS.get(event_format, _HINTS)
 
 
 class Excerpt:
@@ -149,8 +165,11 @@ def is_deliberate(response: Response) -> bool:
     return response.status in _DELIBERATE or (response.status // 100 == _SUCCESS and not _is_nearly_ok(response))
 
 
-def advice(response: Response) -> str:
-    """Return a semicolon and what to do about a response that is not a success; empty if that is unknown."""
+def advice(response: Response, hints: dict[int, str] = _HINTS) -> str:
+    """Return a semicolon and what to do about a response that is not a success; empty if that is unknown.
+
+    `hints`: those of a format (see `hints_of`), by default of the native one.
+    """
     status = response.status
     if status // 100 == _SUCCESS:
         hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""
@@ -159,10 +178,10 @@ def advice(response: Response) -> str:
         hint = f"redirects are not followed: exempt this path from the one to {location}"
         if not location.startswith("/"):
             hint = f"redirects are not followed: API_URI has to name {location or 'the final address'} directly"
-    elif status // 100 == _SERVER_ERROR and status not in _HINTS:
+    elif status // 100 == _SERVER_ERROR and status not in hints:
         hint = "see the log of the backend, or of a proxy in front of it"
     else:
-        hint = _HINTS.get(status, "")
+        hint = hints.get(status, "")
     return f"; {hint}" if hint else ""
 
 

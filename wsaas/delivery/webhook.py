@@ -15,7 +15,7 @@ from wsaas.counters import FIRST_BOUND, Counters
 from wsaas.delivery.circuit_breaker import CircuitBreaker, QueuedDelivery
 from wsaas.delivery.connect_answer import judge_opened
 from wsaas.delivery.event_bodies import connect_body, disconnect_body
-from wsaas.delivery.failure_report import FAILED, NOT_RETRIED, Quoting, advice, is_deliberate, methods_of
+from wsaas.delivery.failure_report import FAILED, NOT_RETRIED, Quoting, advice, hints_of, is_deliberate, methods_of
 from wsaas.delivery.message_answer import InvalidAnswer, read_actions
 from wsaas.delivery.outbox_state import DELIVERING, State
 from wsaas.delivery.pool import UNSENT, Exchange, Failure, Outcome, Pool
@@ -198,6 +198,7 @@ class Webhook:
         """For how many seconds a request of each event is retried."""
         self.waits = {kind: (self.timeout + window, window > 0) for kind, window in self.windows.items()}
         """For how many seconds a request of each event waits for a connection, and whether it is retried."""
+        self._hints = hints_of(settings.event_format)
         self._methods = methods_of(settings.event_format)
         self._names = {kind: f"{method} {self._target.partition('?')[0]}" for kind, method in self._methods.items()}
         self._static_headers = {
@@ -325,7 +326,7 @@ class Webhook:
         # What the backend says to a message that it took may be for the client.
         is_private = kind is Message and response.status // 100 == 2  # noqa: PLR2004 - as below
         said = why if is_private else Quoting(why, response)
-        effect = f"{what}{advice(response)}"
+        effect = f"{what}{advice(response, self._hints)}"
         fields = {"request": self._names[kind], "status": response.status, "why": said, "effect": effect}
         log((kind, why), FAILED, fields)
 

@@ -16,6 +16,7 @@ class WebhookWrapper(Webhook):
     def __init__(self, inner: Webhook) -> None:
         """Send what `inner` would send. Its signer and its counters are shared."""
         # Not `vars`, which a compiled class does not have, and not the constructor, which would make other parts.
+        self._hints = inner._hints
         self._methods = inner._methods
         self._names = inner._names
         self._pool = inner._pool

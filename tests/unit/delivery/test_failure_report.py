@@ -178,6 +178,28 @@ def test_an_answer_that_is_wrong_is_logged_with_what_is_wrong_and_what_to_do(cap
 
 
 @pytest.mark.parametrize(
+    ("event_format", "status", "advice"),
+    [
+        ("aws", 405, "the backend has to support POST at the path in API_URI"),
+        ("aws", 415, "all events are sent as application/json"),
+        ("azure", 501, "the backend has to support POST at the path in API_URI"),
+        (
+            "azure",
+            415,
+            (
+                "text messages are sent as TEXT_CONTENT_TYPE, binary ones as application/octet-stream, other events as "
+                "application/json"
+            ),
+        ),
+        ("azure", 404, "check the path in API_URI"),
+    ],
+)
+def test_the_advice_fits_the_format(caplog, event_format, status, advice):
+    _, text = logged(caplog, POST, response(status), event_format=event_format)
+    assert text.endswith(f"; {advice}")
+
+
+@pytest.mark.parametrize(
     ("event", "answer"),
     [
         (POST, response(200, b'{"code":"OK"}')),
