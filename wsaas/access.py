@@ -16,7 +16,9 @@ MAX_KNOWN_HOST: Final = 256
 """Maximum number of allowed `Host` values that `HostCheck` remembers, and of bytes in each."""
 
 MAX_KNOWN_ADDRESSES: Final = 256
-"""How many parsed addresses are cached: those of the proxies, of which there are few, and of their latest clients."""
+MAX_KNOWN_ADDRESS: Final = 64
+"""How many parsed addresses are cached: those of the proxies, of which there are few, and of their latest clients. And
+the number of characters in the longest: a zone may follow the 45 of an address."""
 
 Network = IPv4Network | IPv6Network
 
@@ -109,7 +111,12 @@ class Proxies:
         return any(known in network for network in self.networks)
 
 
-_parsed: Final = lru_cache(MAX_KNOWN_ADDRESSES)(ip_address)
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    """Return the IP address in `text`. Raises `ValueError`."""
+    return ip_address(text) if len(text) > MAX_KNOWN_ADDRESS else _known_addresses(text)
+
+
+_known_addresses: Final = lru_cache(MAX_KNOWN_ADDRESSES)(ip_address)
 
 
 def _forwarded_address(entry: str) -> str | None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import examples
+from wsaas import access
 from wsaas.access import (
     ANY_ORIGIN,
     MAX_KNOWN_HOST,
@@ -100,6 +101,13 @@ def test_a_client_cannot_forge_its_address(forwarded, stranger):
 
 
 # Address blocks
+
+
+def test_a_long_address_is_not_remembered():
+    address = "fe80::1%" + "x" * 1000
+    before = access._known_addresses.cache_info().currsize
+    assert not Proxies((ip_network("10.0.0.0/8"),)).trusts(address)
+    assert access._known_addresses.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(
