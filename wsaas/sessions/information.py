@@ -15,7 +15,8 @@ def information(session: Session, services: Services) -> dict[str, Any]:
         "ws_uri": session.ws_uri,
         "state": session.state.value,
         "connected_at": rfc3339(info.connected_at),
-        "last_seen_at": rfc3339(clock.wall() - (clock.now() - info.last_seen)),
+        # Two clocks: the difference may be off by a millisecond.
+        "last_seen_at": rfc3339(max(info.connected_at, clock.wall() - (clock.now() - info.last_seen))),
         "remote_address": info.remote_address,
         "path": info.path,
         "query": info.query,

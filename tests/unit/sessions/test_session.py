@@ -908,6 +908,13 @@ def test_the_information_of_a_client_that_waits_for_the_backend(rig):
     }
 
 
+def test_a_client_was_never_seen_before_it_connected():
+    rig = Rig()
+    rig.session.info.last_seen -= 0.001
+    information = shown(rig)
+    assert information["last_seen_at"] == information["connected_at"]
+
+
 def test_the_information_of_an_open_connection():
     rig = Rig(["chat"])
     start = rig.clock.wall()
