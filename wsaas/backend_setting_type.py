@@ -42,8 +42,8 @@ class Backend:
 
 
 @accepting(
-    "host:port/path, or an http:// or https:// URL, without credentials or fragment, or unix:/SOCKET:/path, where the "
-    f"absolute path /SOCKET has at most {MAX_SOCKET_PATH} bytes, no space, no colon and no ?"
+    "host:port/path, or an http:// or https:// URL, without credentials or fragment, or unix:/SOCKET:/path, where both "
+    f"paths begin with a slash, and /SOCKET has at most {MAX_SOCKET_PATH} bytes, no space, no colon and no ?"
 )
 def backend(text: str) -> Backend:
     """Parse the URL of the backend. The default scheme is `http`."""

@@ -425,6 +425,7 @@ BAD_AUTHORITIES = [
 def test_other_values_of_api_uri_are_refused(text):
     message = refusal("api_uri", text)
     assert message.startswith(f"API_URI={shown(text)}: expected host:port/path, or an http:// or https:// URL")
+    assert "unix:/SOCKET:/path, where both paths begin with a slash" in message
 
 
 @pytest.mark.parametrize(
