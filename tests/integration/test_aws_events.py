@@ -71,6 +71,17 @@ async def test_a_client_connects_sends_and_leaves(stage: Stage, function: Served
     assert (closed["domainName"], closed["stage"]) == (f"127.0.0.1:{node.port}", "local")
 
 
+@pytest.mark.parametrize(("proxies", "expected"), [("10.0.0.1", ("http", "{port}")), ("127.0.0.1", ("https", "443"))])
+async def test_only_a_trusted_proxy_says_how_a_client_came(
+    stage: Stage, function: ServedFunction, proxies: str, expected: tuple[str, str]
+) -> None:
+    node = await start(stage, function, trusted_proxies=proxies)
+    await node.connect("/", additional_headers={"X-Forwarded-Proto": "https", "X-Forwarded-Port": "443"})
+    headers = (await take(function, "CONNECT"))["headers"]
+    found = headers["X-Forwarded-Proto"], headers["X-Forwarded-Port"]
+    assert found == tuple(each.format(port=node.port) for each in expected)
+
+
 async def test_without_route_responses_the_client_gets_nothing(stage: Stage, function: ServedFunction) -> None:
     node = await start(stage, function)
     client = await node.connect()

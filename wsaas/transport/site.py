@@ -36,13 +36,23 @@ class Site:
     `respond_to_path` answers a request whose target is a path.
     """
 
-    __slots__ = ("_hub_access", "_server_options", "api", "context", "gate", "registry", "respond_to_path")
+    __slots__ = (
+        "_checks_forwarded",
+        "_hub_access",
+        "_server_options",
+        "api",
+        "context",
+        "gate",
+        "registry",
+        "respond_to_path",
+    )
 
     def __init__(self, context: ServerContext, api: Api | None, registry: Registry | None, gate: Gate) -> None:
         """Serve the REST API, clients, or both. `gate`: admits the connections."""
         self.api = api
         self.context = context
         self.gate = gate
+        self._checks_forwarded = context.settings.event_format == "aws"
         self._hub_access: HubAccess | None = None
         if registry is not None and context.settings.event_format == "azure":
             self._hub_access = HubAccess(context.settings.azure_hub, registry.services.webhook.access_keys)
@@ -110,6 +120,8 @@ class Site:
                 accepted = take_token(accepted, settings.browser_authorization)
             if self._hub_access is not None:
                 self._hub_access.check(accepted, self.context.clock.wall())
+            if self._checks_forwarded and not settings.trusted_proxies.trusts(peer):
+                handshake.drop_forwarded(accepted)
             if b"x-forwarded-for" in request.headers:
                 address = self._forwarded_address(request, peer)
             self.gate.check_client()

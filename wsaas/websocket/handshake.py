@@ -30,6 +30,7 @@ COMMON_EXTENSIONS: Final = 64
 COMMON_EXTENSIONS_SIZE: Final = 256
 """How many values of `Sec-WebSocket-Extensions` are cached, and the maximum size of a cached value in bytes."""
 
+_FORWARDED: Final = frozenset({"x-forwarded-port", "x-forwarded-proto"})
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _TOKEN: Final = re.compile(TOKEN_BYTES)
@@ -51,6 +52,11 @@ class Handshake:
     authorization: bytes | None = field(repr=False)
     agreement: Agreement | None = None
     trace: TraceContext | None = None
+
+
+def drop_forwarded(handshake: Handshake) -> None:
+    """Drop what the headers of `handshake` say about how the client reached a proxy, for a client that is no proxy."""
+    handshake.headers = {name: value for name, value in handshake.headers.items() if name not in _FORWARDED}
 
 
 def is_handshake(request: Request) -> bool:
