@@ -261,6 +261,13 @@ def test_a_delete_with_an_invalid_body_changes_nothing(rig, body):
     assert rig.connection.written == []
 
 
+def test_the_json_of_a_delete_is_utf_8_whatever_charset_it_claims(rig):
+    # RFC 8259 section 11: a charset has no effect.
+    answer = rig.ask("DELETE", rig.path, "Content-Type: application/json; charset=none", body='{"reason":"é"}'.encode())
+    assert answer.status == 200
+    assert rig.connection.written == [frames.encode_close(1000, "é")]
+
+
 def test_a_delete_during_the_handshake_refuses_the_client():
     rig = Rig(enters=False)
     assert rig.ask("DELETE", rig.path).status == 200
