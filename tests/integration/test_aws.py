@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,7 +25,7 @@ from tests.support.javascript_client import needs_node
 from tests.support.npm import npm_install
 from tests.support.recording_link import RecordingLink, recording_link
 from tests.support.stage import Node, Stage, received_close
-from tests.support.tools import run_tool
+from tests.support.tools import needs_curl, run_tool
 from tests.support.waiting import with_timeout
 from wsaas.http.request import Request
 
@@ -103,6 +104,24 @@ def check_signed(request: Request, *names: str) -> None:
     assert scope in authorization
     signed = authorization.partition("SignedHeaders=")[2].partition(",")[0].split(";")
     assert {"host", "x-amz-date", *names} <= set(signed), signed
+
+
+# curl, which signs the path as it is in the request line.
+
+
+@needs_curl
+async def test_curl_signs_its_requests(stage: Stage) -> None:
+    async with recorded(stage) as (link, there):
+        client, name = await there.admit()
+        _, documented = blocks("sh")
+        sent = documented.replace("localhost:8080", f"127.0.0.1:{link.port}").replace("<id>", name)
+        sent = sent.replace("us-east-1", REGION)
+        await run_tool(*shlex.split(sent.replace("local:secret", KEY)), "--silent", "--fail")
+        assert await with_timeout(client.recv()) == "hello"
+        assert link.requests[-1].target == f"/prod/@connections/{name}".encode()
+        check_signed(link.requests[-1])
+        refused = await run_tool(*shlex.split(sent), "--silent", "--write-out", "%{http_code}")
+        assert refused.stdout.endswith(b"403")
 
 
 # AWS's SDK for Python.
@@ -212,7 +231,7 @@ async def test_without_keys_any_credentials_will_do_and_the_environment_may_name
     node = await stage.node()
     client, name = await node.admit()
     async with recording_link(node.port) as link:
-        (variables,) = blocks("sh")
+        variables, _ = blocks("sh")
         for variable, value in re.findall(r"([A-Z_]+)=(\S+)", variables):
             monkeypatch.setenv(variable, value.replace("localhost:8080", f"127.0.0.1:{link.port}"))
 

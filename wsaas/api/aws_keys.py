@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Final
 
-from wsaas.api.sigv4 import DATE_HEADER, SERVICE, Signature, canonical_request, read_signature, read_time
+from wsaas.api.sigv4 import DATE_HEADER, SERVICE, Signature, canonical_requests, read_signature, read_time
 from wsaas.errors import Forbidden
 from wsaas.http.headers import Headers
 from wsaas.http.request import Request
@@ -44,9 +44,10 @@ class AwsKeys:
         """Raise `Forbidden` unless the signature of a complete `request` is valid."""
         headers = request.headers
         signature = self._read(headers)
-        canonical = canonical_request(request, signature.names)
-        expected = signature.expected(self._secrets[signature.key_id], headers[DATE_HEADER], canonical)
-        if not compare_digest(expected, signature.value):
+        secret, at = self._secrets[signature.key_id], headers[DATE_HEADER]
+        expected = [signature.expected(secret, at, form) for form in canonical_requests(request, signature.names)]
+        # Compare all forms: constant time.
+        if not sum([compare_digest(each, signature.value) for each in expected]):
             raise Forbidden(
                 "The signature does not match the request: check the secret access key, and that no proxy changes the "
                 "path or a signed header, such as Host."

@@ -84,14 +84,23 @@ def read_time(text: bytes) -> float | None:
         return None
 
 
-def canonical_request(request: Request, names: list[bytes]) -> bytes:
-    """Return what is signed of a complete `request`. `names`: of the signed headers; it has all of them."""
+def canonical_requests(request: Request, names: list[bytes]) -> list[bytes]:
+    """Return what may be signed of a complete `request`: as AWS specifies it, and as curl 7.88 does.
+
+    curl signs the path as it is in the request line. That opens no other resource: no path is that of another one in
+    the other form, unless it becomes the same when it is decoded.
+    `names`: of the signed headers; the request has all of them.
+    """
     path, _, query = request.target.partition(b"?")
+    return [_canonical(request, names, each, query) for each in (_canonical_path(path), path)]
+
+
+def _canonical(request: Request, names: list[bytes], path: bytes, query: bytes) -> bytes:
     headers = [b"%b:%b" % (name, b" ".join(request.headers[name].split())) for name in names]
     return b"\n".join(
         (
             request.method,
-            _canonical_path(path),
+            path,
             _canonical_query(query),
             *headers,
             b"",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.aws import SECRET, sign
 from tests.support.fakes import read_all
 from tests.support.strategies import examples
-from wsaas.api.sigv4 import DATE_HEADER, canonical_request, is_signed, read_signature, read_time
+from wsaas.api.sigv4 import DATE_HEADER, canonical_requests, is_signed, read_signature, read_time
 from wsaas.http.request import RequestParser
 
 SIGNATURE = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
@@ -29,7 +29,7 @@ def expected(request, secret=SECRET):
     """Return the signature that a request carries, and the one that it has to have."""
     signature = read_signature(request.headers)
     assert signature
-    canonical = canonical_request(request, signature.names)
+    canonical, _ = canonical_requests(request, signature.names)
     return signature.value, signature.expected(secret.encode(), request.headers[DATE_HEADER], canonical)
 
 
