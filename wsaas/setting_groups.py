@@ -1,6 +1,6 @@
 """The declaration of each setting, in groups that `settings.Settings` combines.
 
-To add a setting, add a field here and its row in `docs/reference.md`. The names of the environment variable and the
+To add a setting, add a field here and its row in `docs/settings.md`. The names of the environment variable and the
 flag follow from the name of the field. The type of the setting (see `setting_types`) determines which texts are valid.
 """
 

@@ -106,7 +106,7 @@ def test_each_fault_is_named_with_its_status_and_no_other_is():
 
 
 def test_the_table_of_requests_names_no_other_fault():
-    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("REST API").partition("### Errors")[0])
+    named = re.findall(r"(\d{3}) `([A-Z_]+)`", section("REST API").partition("## Errors")[0])
     assert named
     assert {(int(status), code) for status, code in named} <= faults()
 
@@ -336,7 +336,7 @@ def test_what_a_request_about_many_clients_answers_is_described(name):
 
 def described_requests() -> set[tuple[str, str]]:
     """Return method and path of each request in the table of the REST API; `ws_uri` stands for any id."""
-    table = section("REST API").partition("### ")[0]
+    table = section("REST API").partition("## ")[0]
     named = re.findall(r"^\| `([A-Z]+) ([^`?]+)[^`]*` \|", table, re.MULTILINE)
     assert re.search(r"^\| `HEAD` instead of any `GET` \|", table, re.MULTILINE)
     return {*named, *(("HEAD", path) for method, path in named if method == "GET")}
@@ -475,8 +475,9 @@ def test_links_within_the_repository_lead_to_files_and_headings(page):
 
 
 def test_every_page_of_the_docs_is_linked_from_the_readme_or_from_the_reference():
+    index = (ROOT / "docs" / "reference.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
-        assert f"](docs/{page.name})" in README or f"]({page.name})" in REFERENCE
+        assert f"](docs/{page.name})" in README or f"]({page.name})" in index + REFERENCE
 
 
 def test_the_pages_are_part_of_the_source_distribution():

@@ -5,15 +5,20 @@ from pathlib import Path
 
 from wsaas import errors
 
-REFERENCE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+END_OF_PAGE = "\f"
+REFERENCE = f"{END_OF_PAGE}\n".join(
+    (DOCS / f"{name}.md").read_text() for name in ("contract", "settings", "rest", "close-codes", "limits")
+)
 
 
 def section(title: str, page: str = REFERENCE) -> str:
     """Return the text under a heading, with the sections below it, up to the next heading of its level or above."""
-    heading = re.search(rf"^(##+) {re.escape(title)}\n", page, re.MULTILINE)
+    heading = re.search(rf"^(#+) {re.escape(title)}\n", page, re.MULTILINE)
     assert heading, title
-    rest = page[heading.end() :]
-    end = re.search(rf"^#{{2,{len(heading[1])}}} ", rest, re.MULTILINE)
+    rest = page[heading.end() :].partition(END_OF_PAGE)[0]
+    # A line with one # is a comment in a code block: the title of a page is in its first line.
+    end = re.search(rf"^#{{2,{len(heading[1])}}} ", rest, re.MULTILINE) if len(heading[1]) > 1 else None
     return rest[: end.start()] if end else rest
 
 
