@@ -100,17 +100,17 @@ def _codes(response: Json) -> str:
 def _members(response: Json) -> Iterator[str]:
     """Yield the table of the members of a JSON answer, if it has others than its code."""
     schema = response.get("content", {}).get("application/json", {}).get("schema")
-    members = {name: each for name, each in _properties(schema or {}).items() if name not in {"code", "openapi"}}
+    members = {name: each for name, each in properties(schema or {}).items() if name not in {"code", "openapi"}}
     if members:
         rows = [f"| `{name}` | {_type(each)} | {_described(each)} |" for name, each in members.items()]
         yield "\n".join(["| member of the answer | type | meaning |", "| --- | --- | --- |", *rows])
 
 
-def _properties(schema: Json) -> Json:
+def properties(schema: Json) -> Json:
     schema = resolve(schema)
     found: Json = dict(schema.get("properties", {}))
     for each in schema.get("allOf", ()):
-        found |= _properties(each)
+        found |= properties(each)
     return found
 
 
@@ -133,7 +133,7 @@ def _type(schema: Json) -> str:
 
 def _described(schema: Json) -> str:
     whole = _whole(schema)
-    nested = _properties(whole["items"]) if "items" in whole else _properties(whole)
+    nested = properties(whole["items"]) if "items" in whole else properties(whole)
     said = [whole.get("description", "")]
     if nested:
         said.append("Each has " if "items" in whole else "Has ")
