@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SOURCE = PROJECT["urls"]["Source"]
 
 NAVIGATION = {
-    "Start": ["quickstart", "backend", "javascript", "check"],
+    "Start": ["quickstart", "install", "backend", "javascript", "check"],
     "Guides": [
         "guides/browser-authentication",
         "guides/rooms",

@@ -26,20 +26,21 @@ def check_json(block: Block) -> None:
     """Raise unless it is JSON, and an event, an answer or a body that the OpenAPI document describes."""
     value = json.loads(re.sub(r"[\w-]+…", ID, block.text))
     if block.elsewhere is None:
-        assert kinds(value), "it is none of the schemas in wsaas/api/openapi.json"
+        is_shortened = "shortened" in block.page_text.partition(block.text)[2].partition("\n\n")[2].partition("\n\n")[0]
+        assert kinds(value, is_shortened), "it is none of the schemas in wsaas/api/openapi.json"
 
 
-def kinds(value: Any) -> list[str]:
+def kinds(value: Any, is_shortened: bool = False) -> list[str]:
     """Return the names of the schemas that a value is of. A member that a schema does not have is an error here."""
-    return [
-        name
-        for name, schema in [*SCHEMAS.items(), ("OK", OK)]
-        if isinstance(value, dict) and value.keys() <= properties(schema).keys() and _is_valid(value, schema)
-    ]
+    schemas = [*SCHEMAS.items(), ("OK", OK)] if isinstance(value, dict) else []
+    described = [(name, schema) for name, schema in schemas if value.keys() <= properties(schema).keys()]
+    return [name for name, schema in described if _is_valid(value, schema, is_shortened)]
 
 
-def _is_valid(value: Any, schema: dict[str, Any]) -> bool:
-    return Draft202012Validator({**schema, "components": DOCUMENT["components"]}).is_valid(value)
+def _is_valid(value: Any, schema: dict[str, Any], is_shortened: bool) -> bool:
+    """Tell whether a value is of a schema. In a shortened one, objects within it may lack members."""
+    errors = Draft202012Validator({**schema, "components": DOCUMENT["components"]}).iter_errors(value)
+    return all(is_shortened and error.validator == "required" and error.path for error in errors)
 
 
 def check_yaml(block: Block) -> None:
@@ -56,6 +57,31 @@ def check_yaml(block: Block) -> None:
 def check_configuration(block: Block) -> None:
     """Raise unless it is part of a file in deploy/, where tests use it; a line `...` or `…` stands for others."""
     assert block.elsewhere or is_deployed(block.text), "it is in no file of deploy/, and no test in ELSEWHERE uses it"
+
+
+def check_ini(block: Block) -> None:
+    """Raise unless it is part of a file in deploy/, or has only directives that systemd knows."""
+    if block.elsewhere or is_deployed(block.text):
+        return
+    systemd = shutil.which("systemd", path=f"{os.environ['PATH']}:/lib/systemd:/usr/lib/systemd")
+    if systemd is None:
+        pytest.skip("systemd is missing, which knows the directives of this block")
+    done = subprocess.run([systemd, "--dump-configuration-items"], capture_output=True, text=True, check=True)
+    known, section = _directives(done.stdout), ""
+    for line in _lines(block.text):
+        section = line if line.startswith("[") else section
+        assert line == section or line.partition("=")[0] in known[section], f"systemd has no {line} in {section}"
+
+
+def _directives(dumped: str) -> dict[str, set[str]]:
+    """Return the directives of each section, as systemd prints them."""
+    known: dict[str, set[str]] = {"": set()}
+    for line in dumped.splitlines():
+        if line.startswith("["):
+            names = known.setdefault(line, set())
+        elif "=" in line:
+            names.add(line.partition("=")[0])
+    return known
 
 
 def check_nginx(block: Block) -> None:

@@ -10,8 +10,10 @@ GATEWAY_PORTS = {8080, 8081}
 METHODS = {"-d": "POST", "--data": "POST", "--data-binary": "POST", "--json": "POST", "-T": "PUT"}
 """The method that curl uses because of a flag."""
 
-WITH_VALUE = {*METHODS, "-H", "-X", "-b", "-c", "-o", "-u", "-w", "--cacert", "--cert", "--header", "--key"}
-WITH_VALUE |= {"--max-time", "--output", "--request", "--resolve", "--retry", "--retry-delay", "--unix-socket"}
+WITH_VALUE = {*METHODS, "-H", "-X", "-b", "-c", "-o", "-u", "-w", "--aws-sigv4", "--cacert", "--cert"}
+WITH_VALUE |= {"--header", "--key", "--max-time", "--output", "--request", "--resolve", "--retry", "--retry-delay"}
+WITH_VALUE |= {"--unix-socket", "--user"}
+
 NOT_DESCRIBED = re.compile(r"/(console(/.*)?|api/hubs/.+)")
 """The page of the console, and the API of Azure."""
 
@@ -59,4 +61,5 @@ def check_request(method: str, path: str, query: str) -> None:
 def _pattern(template: str) -> re.Pattern[str]:
     """Return the form of the paths that a template stands for."""
     forms = {"{id}": r"([A-Za-z0-9_-]{30}|\$\w+)", "{name}": r"[A-Za-z0-9._~:@!-]{1,128}"}
-    return re.compile(re.sub(r"\{\w+\}", lambda found: forms[found[0]], template))
+    stage = "(/[^/]+)?" if template.startswith("/@connections") else ""
+    return re.compile(stage + re.sub(r"\{\w+\}", lambda found: forms[found[0]], template))

@@ -34,10 +34,11 @@ OF_OTHERS = {
     name: reason
     for names, reason in [
         ("apt apt-get npm npx pipx uv uvx", "installs or runs software of others"),
-        (". [ cat cd chmod chown cp echo eval grep head install kill ln ls man mkdir mv printf rm sed", "POSIX"),
+        (". [ awk base64 cat cd chmod chown cp date echo eval grep head install kill ln ls man mkdir mv", "POSIX"),
+        ("printf rm sed", "POSIX"),
         ("set sleep sort source tail tee test tr trap true ulimit umask wait wc xargs", "POSIX"),
-        ("journalctl systemctl systemd-analyze systemd-creds systemd-run", "systemd"),
-        ("groupadd ip open ss sysctl useradd", "of the operating system"),
+        ("journalctl systemctl systemd-analyze systemd-creds systemd-run systemd-sysusers systemd-tmpfiles", "systemd"),
+        ("groupadd id ip open ss sysctl useradd", "of the operating system"),
         ("docker helm kubectl podman", "containers: the tests of deploy/ check its files"),
         ("caddy haproxy nginx", "proxies: the tests of deploy/ run them"),
         ("aws flask go gunicorn node php uvicorn", "runs a program that the page shows"),
@@ -74,11 +75,16 @@ def check_command(command: Command, exported: dict[str, str], block: Block) -> N
         exported |= {name: value for name, _, value in (word.partition("=") for word in command.words[1:])}
         command = Command(dict(exported))
     for name in command.assigned:
-        known = name in SETTINGS or name in OTHER_VARIABLES or name in block.page_text.replace(block.text, "")
+        known = name in SETTINGS or name in OTHER_VARIABLES or is_used(name, block)
         assert known, f"{name} is neither a setting nor among OTHER_VARIABLES, and the page does not explain it"
     for found in filter(None, map(PATH.fullmatch, command.words)):
         assert (ROOT / found[1]).exists(), f"{found[1]} is not in the repository"
     check_program(command, {**exported, **command.assigned}, block)
+
+
+def is_used(name: str, block: Block) -> bool:
+    """Tell whether a block itself uses a variable, or its page explains it."""
+    return f"${name}" in block.text or f"`{name}" in block.page_text.replace(block.text, "")
 
 
 def check_program(command: Command, environment: dict[str, str], block: Block) -> None:

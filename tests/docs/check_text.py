@@ -2,12 +2,16 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 from tests.docs.code_blocks import ROOT, Block
 from wsaas.log.formats import LEVELS
 
 LOG_LINE = re.compile(r"(?:gateway +\| )?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ([A-Z]+) (.+)")
-DRAWN = re.compile(r"[═─│┌┐└┘├┤◀▶→]")
+DRAWN = re.compile(r"[═─│┌┐└┘├┤◀▶].*[═─│┌┐└┘├┤◀▶]", re.DOTALL)
+OF_STATUS = re.compile(r" *(Active|TriggeredBy|Main PID|Status): .+| +● [\w.-]+")
+OF_ANALYZE = re.compile(r"→ Overall exposure level for [\w.]+: \d\.\d OK .")
+KERNEL = re.compile(r"((?:fs|kernel|net|vm)(?:\.\w+)+) = [\d ]+")
 
 
 @cache
@@ -22,7 +26,7 @@ def check_text(block: Block) -> None:
     if block.elsewhere or DRAWN.search(block.text):
         return
     for line in filter(str.strip, block.text.splitlines()):
-        checks = (is_log_line, is_of_greeting, is_version, is_of_http)
+        checks = (is_log_line, is_of_greeting, is_version, is_of_http, is_of_systemd, is_of_kernel)
         assert any(check(line) for check in checks), f"no check covers {line!r}"
 
 
@@ -49,6 +53,20 @@ def is_of_greeting(line: str) -> bool:
 def is_version(line: str) -> bool:
     """Tell whether a line is the command that prints the version, or its output."""
     return re.fullmatch(r"\$ wsaas --version|wsaas \d+\.\d+\.\d+ \((compiled|pure Python)\)", line) is not None
+
+
+def is_of_systemd(line: str) -> bool:
+    """Tell whether a line is of the output of `systemctl status` or `systemd-analyze security`: by its form only."""
+    return (OF_STATUS.fullmatch(line) or OF_ANALYZE.fullmatch(line)) is not None
+
+
+def is_of_kernel(line: str) -> bool:
+    """Tell whether a line is a parameter of the kernel, which has it where it is Linux. Modules add some later."""
+    found = KERNEL.fullmatch(line)
+    if not found:
+        return False
+    path = Path("/proc/sys", *found[1].split("."))
+    return path.exists() or not Path("/proc/sys").exists() or not path.parent.exists()
 
 
 def is_of_http(line: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
@@ -44,9 +45,21 @@ class Block:
         return (ROOT / self.page).read_text()
 
     @property
+    def is_example(self) -> bool:
+        """Whether it is a file in examples/, all of which are run by tests."""
+        return self.text in examples()
+
+    @property
     def elsewhere(self) -> str | None:
         """The test that executes or compares it, if there is one."""
         return ELSEWHERE.get((self.page, self.language))
+
+
+@cache
+def examples() -> set[str]:
+    """Return the texts of the programs in examples/."""
+    found = [path for path in (ROOT / "examples").rglob("*.*") if path.suffix in {".html", ".js", ".mjs", ".py"}]
+    return {path.read_text() for path in found if "node_modules" not in path.parts}
 
 
 def blocks() -> Iterator[Block]:

@@ -30,7 +30,8 @@ class Command:
 
 def without_placeholders(text: str) -> str:
     """Return the text with values instead of placeholders such as `<ws_uri>`."""
-    return PLACEHOLDER.sub(lambda found: f"localhost:8080/{ID}" if found[1] == "ws_uri" else "placeholder", text)
+    values = {"id": ID, "ws_uri": f"localhost:8080/{ID}"}
+    return PLACEHOLDER.sub(lambda found: values.get(found[1], "placeholder"), text)
 
 
 def commands(text: str) -> Iterator[Command]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.docs.check_data import check_configuration, check_json, check_nginx, check_yaml
+from tests.docs.check_data import check_configuration, check_ini, check_json, check_nginx, check_yaml
 from tests.docs.check_javascript import check_javascript
 from tests.docs.check_python import check_python
 from tests.docs.check_shell import check_shell
@@ -18,7 +18,7 @@ CHECKS: dict[str, Callable[[Block], None]] = {
     "dockerfile": check_configuration,
     "haproxy": check_configuration,
     "html": check_javascript,
-    "ini": check_configuration,
+    "ini": check_ini,
     "js": check_javascript,
     "json": check_json,
     "nginx": check_nginx,
@@ -78,6 +78,7 @@ def test_a_block_that_is_checked_elsewhere_exists_and_its_test_reads_the_page(pa
         ("json", '{"code": "OK", "no_such_member": 1}'),
         ("json", "{"),
         ("yaml", "a: 1"),
+        ("ini", "[Socket]\nNoSuchDirective=yes"),
         ("nginx", "no_such_directive on;"),
         ("", "words that the gateway does not print"),
         ("", "2026-01-31T12:00:00.123Z INFO words that the gateway does not log"),
