@@ -45,10 +45,9 @@ def _is_valid(value: Any, schema: dict[str, Any], is_shortened: bool) -> bool:
 
 def check_yaml(block: Block) -> None:
     """Raise unless it is YAML that is part of a file in deploy/, or a configuration of Prometheus for this gateway."""
-    documents = list(yaml.safe_load_all(block.text))
     if block.elsewhere or is_deployed(block.text):
         return
-    for each in documents:
+    for each in yaml.safe_load_all(block.text):
         assert each.keys() == {"scrape_configs", "rule_files"}, "it is in no file of deploy/"
         for name in each["rule_files"]:
             assert (ROOT / "deploy" / "prometheus" / name).is_file()
