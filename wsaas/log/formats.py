@@ -24,6 +24,11 @@ LEVELS: Final[Mapping[str, int]] = {
 }
 _LEVEL_NAMES: Final = {level: name for name, level in LEVELS.items()} | {logging.CRITICAL: "ERROR"}
 
+_PRIORITIES: Final = {logging.ERROR: "<3>", logging.WARNING: "<4>", logging.INFO: "<6>", logging.DEBUG: "<7>"}
+"""Those of syslog(3)."""
+
+_DEFAULT_PRIORITY: Final = "<3>"
+
 _quote: Final = json.JSONEncoder(ensure_ascii=False).encode
 """Made once, as `json.dumps` would make an encoder for each call."""
 
@@ -87,6 +92,20 @@ class JsonFormatter(logging.Formatter):
             return orjson.dumps(entry, default=str).decode()
         except orjson.JSONEncodeError:
             return orjson.dumps({name: _encodable(value) for name, value in entry.items()}).decode()
+
+
+class JournalFormatter(logging.Formatter):
+    """The lines of another formatter, each with its priority in front, as journald expects it (sd-daemon(3)): `<6>`."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        """Format as `inner`."""
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines. journald takes each for an entry of its own, and does not show the priority in it."""
+        prefix = _PRIORITIES.get(record.levelno, _DEFAULT_PRIORITY)
+        return prefix + self._inner.format(record).replace("\n", f"\n{prefix}")
 
 
 def _encodable(value: object) -> object:

@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, groupby
 from operator import attrgetter
 from types import TracebackType
 from typing import Final, NamedTuple
 
 from wsaas.log import logger
-from wsaas.log.formats import LEVELS, JsonFormatter, TextFormatter
+from wsaas.log.formats import LEVELS, JournalFormatter, JsonFormatter, TextFormatter
 from wsaas.log.wording import counted
 
 MAX_QUEUED_LINES: Final = 10_000
@@ -279,11 +279,14 @@ def configure(level: str, style: str, process: str = "") -> None:
 
     `style`: `text` or `json`. `process`: the name of this process if there are several. The same handler writes what
     Python itself would write to standard error: uncaught exceptions, warnings, and logs of other libraries without a
-    handler.
+    handler. In a service of systemd, each line begins with its priority.
     """
     close()
-    formatter = JsonFormatter(process) if style == "json" else TextFormatter(process)
-    handler = QueueHandler(formatter, _standard_error(), is_shared=bool(process))
+    formatter: logging.Formatter = JsonFormatter(process) if style == "json" else TextFormatter(process)
+    descriptor = _standard_error()
+    if is_journal(descriptor, os.environ):
+        formatter = JournalFormatter(formatter)
+    handler = QueueHandler(formatter, descriptor, is_shared=bool(process))
     handler.start()
     _handlers.append(handler)
     for name in ("wsaas", "asyncio", "py.warnings"):
@@ -298,6 +301,12 @@ def configure(level: str, style: str, process: str = "") -> None:
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
+
+
+def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
+    """Return whether journald reads what is written to `descriptor` (`JOURNAL_STREAM`, see systemd.exec(5))."""
+    status = os.fstat(descriptor)
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _standard_error() -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import examples
 from wsaas.log import EventRecord, about, log_event
-from wsaas.log.formats import JsonFormatter, TextFormatter
+from wsaas.log.formats import JournalFormatter, JsonFormatter, TextFormatter
 
 AT = 1769860800.125
 START = "2026-01-31T12:00:00.125Z INFO "
@@ -97,3 +97,26 @@ def test_the_record_of_an_event_is_that_of_the_standard_library():
     made.created = plain.created
     for formatter in (TextFormatter(), JsonFormatter("worker 1")):
         assert formatter.format(made) == formatter.format(plain)
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (logging.DEBUG, "<7>"),
+        (logging.INFO, "<6>"),
+        (logging.WARNING, "<4>"),
+        (logging.ERROR, "<3>"),
+        (logging.CRITICAL, "<3>"),
+    ],
+)
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_the_journal_gets_the_priority_of_each_line(level, priority, formatter):
+    entry = record("%(why)s", {"why": "x"})
+    entry.levelno = level
+    assert JournalFormatter(formatter).format(entry) == priority + formatter.format(entry)
+
+
+def test_each_line_of_a_traceback_has_a_priority():
+    entry = record("%(why)s", {"why": "x"})
+    entry.exc_info = (ValueError, ValueError("bad"), None)
+    assert JournalFormatter(TextFormatter()).format(entry) == f"<6>{START}x\n<6>ValueError: bad"

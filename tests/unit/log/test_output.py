@@ -148,6 +148,20 @@ def test_configuring_again_replaces_the_handler(stderr):
     assert line.endswith("Z INFO once")
 
 
+def test_lines_that_journald_reads_have_their_priority(stderr, monkeypatch):
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    log.configure("INFO", "json")
+    logger.warning("careful")
+    line = stderr()
+    assert line.startswith("<4>{")
+    # Standard error may be something else than what systemd has opened.
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
+    log.configure("INFO", "json")
+    logger.warning("careful")
+    assert stderr().startswith("{")
+
+
 def test_the_loggers_of_other_libraries_are_not_changed(stderr, caplog):
     log.configure("INFO", "text")
     logger.info("ours")
