@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wsaas import webhooks
@@ -18,6 +19,7 @@ from wsaas.gauges import Gauges
 from wsaas.journals import Journals
 from wsaas.log import logger
 from wsaas.log.throttle import throttle
+from wsaas.log.wording import counted
 from wsaas.memory.gc_scheduler import GcScheduler
 from wsaas.memory.limit import process_limit
 from wsaas.metrics import shared_rows
@@ -41,6 +43,7 @@ from wsaas.transport.context import ServerContext
 from wsaas.transport.descriptors import divide_descriptors
 from wsaas.transport.listener import is_this_machine
 from wsaas.transport.peering import Peering
+from wsaas.transport.reservation import NOTHING
 from wsaas.transport.server_listeners import ServerListeners, private_settings
 from wsaas.transport.timeouts import Timeouts, check_interval
 from wsaas.worker_place import WorkerPlace
@@ -138,8 +141,10 @@ class Gateway:
         await self._listeners.start_private(path, self._api(settings=settings))
         return path
 
-    async def start(self) -> None:
+    async def start(self, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
         """Load the TLS files, open the journal and listen.
+
+        `given`: descriptors of sockets that systemd has opened, by address.
 
         Raises `SettingError` for TLS files that cannot be used, `JournalError` for a journal that cannot be used, and
         `OSError` for an address that cannot be bound.
@@ -148,7 +153,7 @@ class Gateway:
         await self.open_journal()
         await self.join()
         try:
-            await self.listen()
+            await self.listen(given)
         except OSError:
             await self.close()
             raise
@@ -187,9 +192,9 @@ class Gateway:
             self.journals.send_left()
             await self.membership.join()
 
-    async def listen(self) -> None:
-        """Listen for clients and REST requests. Raises `OSError`; call `close` then."""
-        await self._listeners.start(self._place)
+    async def listen(self, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
+        """Listen for clients and REST requests. `given`: as for `start`. Raises `OSError`; call `close` then."""
+        await self._listeners.start(self._place, given)
         if self.membership is not None:
             self.membership.announce(is_listening=True)
 
@@ -206,12 +211,20 @@ class Gateway:
         await self._stop.wait()
         return await self.drain()
 
-    def reload(self) -> None:
+    def reload(self, done: Callable[[bool], object] = bool) -> None:
         """Reload TLS files and secret files, for later handshakes and requests.
 
-        A file that cannot be used changes nothing.
+        A file that cannot be used changes nothing. Calls `done` with whether all could be used.
         """
-        reload(self._file_sources)
+        done(reload(self._file_sources))
+
+    def summary(self) -> str:
+        """Return what the node does, for people."""
+        return f"{counted(len(self._registry), 'client')}, listening on {', '.join(map(str, self.addresses))}"
+
+    def is_alive(self) -> bool:
+        """Whether clients are served: a loop that calls this serves them."""
+        return True
 
     def stop(self) -> None:
         """Make `run` drain and return. A second call cuts the drain short."""
@@ -231,6 +244,7 @@ class Gateway:
         """
         if self.membership is not None:
             self.membership.announce(is_listening=False)
+        self._listeners.leave_clients()
         timeout, to_await = self._settings.drain_timeout, self.journals.recoveries_to_await
         drain = Drain(self._registry, self._clock, timeout, self._hurry, to_await)
         await drain.run()

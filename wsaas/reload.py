@@ -53,22 +53,23 @@ def file_sources(settings: Settings, certificates: Certificates, *holders: Secre
     return sources
 
 
-def reload(sources: Sequence[FileSource]) -> None:
-    """Reload `sources`, and log the result for each."""
-    for source in sources:
-        _reload(source)
+def reload(sources: Sequence[FileSource]) -> bool:
+    """Reload `sources`, and log the result for each; return whether all could be used."""
+    results = [_reload(source) for source in sources]
     if not sources:
         names = ", ".join(name.upper() for name in TLS_FILES + SECRET_FILES)
         logger.info("SIGHUP: nothing to reload, as none of these is set: %s", names)
+    return all(results)
 
 
-def _reload(source: FileSource) -> None:
+def _reload(source: FileSource) -> bool:
     try:
         source.load()
     except SettingError as error:
         logger.error("cannot reload %s; the previous content stays in use", error)
-    else:
-        logger.info("reloaded: %s", source.shown)
+        return False
+    logger.info("reloaded: %s", source.shown)
+    return True
 
 
 def _load_secret(settings: Settings, name: str, holder: SecretHolder) -> None:

@@ -34,6 +34,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 MAX_PORT: Final = 65535
 MAX_WORKERS: Final = 128
 PORT_PLACEHOLDER: Final = "{port}"
+ABSTRACT: Final = "@"
+"""What the name of an abstract Unix socket begins with."""
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -68,6 +70,8 @@ def accepting(accepts: str) -> Callable[[Callable[[str], Value_co]], SettingType
 @dataclass(frozen=True, slots=True)
 class Address:
     """An address to listen on: `host` (empty for all interfaces) and `port`, or the `path` of a Unix socket.
+
+    A path that begins with `ABSTRACT` is the name of an abstract socket, which has no file.
 
     `ports`: the number of consecutive ports from `port` on. With several, each worker has one of them.
     """
@@ -196,13 +200,14 @@ def public_name(text: str) -> PublicName:
     return PublicName(text, host, port, prefix)
 
 
-@accepting("host:port or unix:/path")
+@accepting("host:port, unix:/path or unix:@name")
 def address(text: str) -> Address:
-    """Parse `host:port` or `unix:/path`. An empty host and `*` mean all interfaces."""
+    """Parse `host:port`, `unix:/path` or `unix:@name`. An empty host and `*` mean all interfaces."""
     if text.startswith(UNIX):
-        if not text.startswith(f"{UNIX}/"):
+        path = text[len(UNIX) :]
+        if not path.startswith(("/", ABSTRACT)) or path == ABSTRACT:
             raise ValueError
-        return Address(path=text[len(UNIX) :])
+        return Address(path=path)
     host, _, port = text.rpartition(":")
     number = _integer(port)
     if number > MAX_PORT:
@@ -210,7 +215,7 @@ def address(text: str) -> Address:
     return Address("" if host in {"", "*"} else host_name(host), number)
 
 
-@accepting("host:port, host:first-last for a range of ports, or unix:/path")
+@accepting("host:port, host:first-last for a range of ports, unix:/path or unix:@name")
 def addresses(text: str) -> Address:
     """Parse an address that may have a range of ports."""
     before, dash, last = text.rpartition("-")

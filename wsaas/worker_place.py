@@ -1,7 +1,7 @@
 """What a worker gets from its supervisor at its start."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -15,7 +15,8 @@ class WorkerPlace:
 
     `channel`: descriptor of the channel to the supervisor. `folder`: of the private sockets. `journal`: path of the
     worker's journal. `is_journal_kept`: whether the journal outlives the supervisor. `node`: names the node in a
-    cluster, the same for all its workers. `sockets`: descriptors of Unix sockets that listen already, by path.
+    cluster, the same for all its workers. `sockets`: descriptors of sockets that listen already, by address; `kept`:
+    those of them that the next supervisor gets, too.
     `counts`: descriptor of the shared counts, None without a limit to count for. `metrics`: descriptor of the rows that
     the workers share. `lock`: descriptor of the lock that
     the workers have on the folder.
@@ -31,7 +32,8 @@ class WorkerPlace:
     counts: int | None = None
     metrics: int | None = None
     lock: int | None = None
-    sockets: Mapping[str, int] = field(default_factory=dict)
+    sockets: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    kept: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -42,7 +44,8 @@ class WorkerPlace:
     def descriptors(self) -> list[int]:
         """All descriptors that the worker inherits."""
         optional = [each for each in (self.counts, self.metrics, self.lock) if each is not None]
-        return [self.channel, *self.sockets.values(), *optional]
+        shared = [each for descriptors in self.sockets.values() for each in descriptors]
+        return [self.channel, *shared, *optional]
 
     def to_text(self) -> str:
         """Return the value of `PLACE_VARIABLE`."""

@@ -96,13 +96,23 @@ async def test_all_addresses_of_a_name_are_reserved_on_one_port(stage: Stage, mo
                 bind(Address(host, address.port))
 
 
+async def test_an_abstract_socket_is_reserved_and_given_up(stage: Stage, tmp_path: Path) -> None:
+    made, address = reservation(stage), Address(path=f"@{tmp_path}")
+    assert await made.reserve(address, 0o666) == address
+    assert [*made.sockets] == [f"unix:@{tmp_path}"]
+    with pytest.raises(OSError, match="in use"):
+        await reservation(stage).reserve(address, 0o666)
+    made.close()
+    await reservation(stage).reserve(address, 0o666)
+
+
 async def test_a_unix_socket_is_shared_by_its_descriptor(stage: Stage, tmp_path: Path) -> None:
     path = str(tmp_path / "clients")
     made = reservation(stage)
     assert await made.reserve(Address(path=path), 0o640) == Address(path=path)
     assert stat.S_IMODE(os.lstat(path).st_mode) == 0o640
     served: list[int] = []
-    listeners = [Listener(Address(path=path), inherited=made.sockets[path]) for _ in range(2)]
+    listeners = [Listener(Address(path=path), inherited=made.sockets[f"unix:{path}"]) for _ in range(2)]
     for number, each in enumerate(listeners):
         await each.start(_Greeter.factory(number, served))
     listeners[0].close()

@@ -79,7 +79,7 @@ async def test_the_node_has_started_when_all_workers_listen(stage: Stage) -> Non
     first, second = await started.workers()
     await first.join("aaaaaaaa")
     started.supervisor.reload()
-    assert await first.channel.take() == {"reload": True}
+    assert await first.channel.take() == {"reload": 1}
     await second.join("bbbbbbbb")
     assert await first.learn("bbbbbbbb") == {"aaaaaaaa": 0, "bbbbbbbb": 1}
     await first.listen()
@@ -89,6 +89,48 @@ async def test_the_node_has_started_when_all_workers_listen(stage: Stage) -> Non
     assert await started.stop(0, 0) == 0
 
 
+async def test_a_reload_is_over_when_all_workers_have_reloaded(stage: Stage) -> None:
+    started = node(stage)
+    first, second = await started.started()
+    results: list[bool] = []
+    started.supervisor.reload(lambda _: results.append(True))
+    started.supervisor.reload(results.append)
+    for worker in (first, second):
+        while await worker.channel.take() != {"reload": 2}:
+            pass
+    # An answer to the earlier one does not count.
+    first.channel.send(reloaded=1, ok=True)
+    first.channel.send(reloaded=2, ok=False)
+    second.end(-9)
+    await wait_until(lambda: results == [False], "the reload to be over")
+
+
+async def test_a_supervisor_is_alive_while_a_worker_listens_and_answers(stage: Stage) -> None:
+    started = node(stage)
+    assert not started.supervisor.is_alive()
+    first, second = await started.started()
+    address = started.supervisor.addresses[0]
+    assert started.supervisor.summary() == f"2 of 2 workers listen on {address}"
+    assert started.supervisor.is_alive()
+    for worker in (first, second):
+        worker.end(-9)
+    await wait_until(lambda: not started.supervisor.is_alive(), "both workers to end")
+    assert started.supervisor.summary() == f"0 of 2 workers listen on {address}"
+
+
+async def test_workers_inherit_the_sockets_that_systemd_has_opened(stage: Stage) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        text = f"127.0.0.1:{sock.getsockname()[1]}"
+        started = node(stage, sockets={text: [sock.fileno()]}, listen=text)
+        first, second = await started.workers()
+        assert str(started.supervisor.addresses[0]) == text
+        assert first.place.sockets == second.place.sockets == {text: [sock.fileno()]}
+        assert first.place.kept == [text]
+        assert started.launcher.flags["listen"] == text
+
+
 async def test_a_worker_listens_only_when_all_others_know_it(stage: Stage) -> None:
     started = node(stage)
     first, second = await started.started()
@@ -96,7 +138,7 @@ async def test_a_worker_listens_only_when_all_others_know_it(stage: Stage) -> No
     successor = await started.launcher.take(2)
     await successor.join("cccccccc")
     started.supervisor.reload()
-    assert await successor.channel.take() == {"reload": True}
+    assert await successor.channel.take() == {"reload": 1}
     await first.learn("cccccccc")
     assert await successor.channel.take() == {"listen": True}
 
@@ -490,4 +532,5 @@ async def test_workers_share_a_unix_socket_by_its_descriptor(stage: Stage, tmp_p
     started = node(stage, listen=f"unix:{path}", control_listen="127.0.0.1:0")
     first, second = await started.workers()
     assert first.place.sockets == second.place.sockets
-    assert first.place.sockets[path] in first.place.descriptors
+    (descriptor,) = first.place.sockets[f"unix:{path}"]
+    assert descriptor in first.place.descriptors

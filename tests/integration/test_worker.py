@@ -142,7 +142,7 @@ async def test_a_worker_without_a_supervisor_gives_up_the_unix_sockets_that_it_i
         worker = await lone_worker(
             stage,
             tmp_path,
-            sockets={path: os.dup(listening.fileno())},
+            sockets={f"unix:{path}": [os.dup(listening.fileno())]},
             listen=f"unix:{path}",
             control_listen="127.0.0.1:0",
         )
@@ -333,7 +333,7 @@ async def test_a_worker_reloads_files_when_it_is_told_to(stage: Stage, tmp_path:
     token.write_text("one")
     worker = await lone_worker(stage, tmp_path, control_token_file=token)
     await worker.listen()
-    worker.channel.send(reload=True)
+    worker.channel.send(reload=7)
     worker.channel.send(unknown=True)
     await wait_until(lambda: any(each.startswith("reloaded: ") for each in stage.messages(logging.INFO)))
 

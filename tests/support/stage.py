@@ -177,14 +177,17 @@ class Stage:
         return [record.getMessage() for record in self.logged if record.levelno >= level]
 
     async def node(self, **chosen: Any) -> "Node":
-        """Start a gateway, and the backend unless it runs already. `backend=None`: do not start the backend."""
-        backend = chosen.pop("backend", self.backend)
+        """Start a gateway, and the backend unless it runs already.
+
+        `backend=None`: do not start the backend. `sockets`: descriptors of open sockets by address.
+        """
+        backend, sockets = chosen.pop("backend", self.backend), chosen.pop("sockets", {})
         if backend is not None and not backend.port:
             await backend.start()
         given = self._given({"ws_hostname": f"127.0.0.1:{free_port()}", **chosen})
         node = Node(self, settings.load(given, {}))
         self.nodes.append(node)
-        await node.gateway.start()
+        await node.gateway.start(sockets)
         return node
 
     async def workers(self, count: int, **chosen: Any) -> "list[Node]":

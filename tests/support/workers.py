@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -87,7 +87,7 @@ async def lone_worker(
     folder: Path,
     lock: int | None = None,
     *,
-    sockets: Mapping[str, int] | None = None,
+    sockets: Mapping[str, Sequence[int]] | None = None,
     metrics: int | None = None,
     **chosen: Any,
 ) -> LoneWorker:
@@ -196,9 +196,11 @@ class FakeLauncher(Launcher):
         return self.started[number]
 
 
-def fake_supervisor(stage: Stage, **chosen: Any) -> tuple[Supervisor, FakeLauncher]:
-    """Return a supervisor of two fake workers."""
+def fake_supervisor(
+    stage: Stage, sockets: Mapping[str, Sequence[int]] | None = None, **chosen: Any
+) -> tuple[Supervisor, FakeLauncher]:
+    """Return a supervisor of two fake workers. `sockets`: descriptors of open sockets by address."""
     given = {"api_uri": "127.0.0.1:9/hook", "ws_hostname": f"127.0.0.1:{free_port()}", "workers": "2"}
     given |= {name: str(value) for name, value in chosen.items()}
     launcher = FakeLauncher(stage)
-    return Supervisor(settings.load(given, {}), launcher), launcher
+    return Supervisor(settings.load(given, {}), launcher, sockets or {}), launcher

@@ -472,6 +472,7 @@ def test_other_values_of_ws_hostname_are_refused(text):
         ("*:80", Address("", 80), False),
         ("unix:/run/wsaas.sock", Address(path="/run/wsaas.sock"), True),
         ("unix:/a b:80", Address(path="/a b:80"), True),
+        ("unix:@wsaas", Address(path="@wsaas"), True),
     ],
 )
 def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loopback):
@@ -479,6 +480,10 @@ def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loo
     assert parsed == address
     assert parsed.is_loopback is loopback
     assert value_of(name, str(parsed)) == address
+
+
+def test_an_abstract_socket_without_a_name_is_refused():
+    assert refusal("listen", "unix:@").endswith("expected host:port, unix:/path or unix:@name")
 
 
 @pytest.mark.parametrize("name", ["listen", "control_listen"])
@@ -512,8 +517,8 @@ def test_a_listener_is_a_host_and_port_or_a_unix_socket(name, text, address, loo
 )
 def test_other_values_of_listen_are_refused(name, text):
     accepted = {
-        "listen": "host:port or unix:/path",
-        "control_listen": "host:port, host:first-last for a range of ports, or unix:/path",
+        "listen": "host:port, unix:/path or unix:@name",
+        "control_listen": "host:port, host:first-last for a range of ports, unix:/path or unix:@name",
     }
     assert refusal(name, text) == f"{name.upper()}={text!r}: expected {accepted[name]}"
 

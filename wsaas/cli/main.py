@@ -24,9 +24,11 @@ from wsaas.cli.signals import HANGUP, signal_handlers
 from wsaas.delivery.journal import JournalError
 from wsaas.errors import SettingError
 from wsaas.gateway import Gateway
+from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import output as log
 from wsaas.memory import gc_scheduler, heap
 from wsaas.start_report import refuse, report_start_failure
+from wsaas.systemd.unit import NO_UNIT, Unit, take_unit
 
 DEMO_PORT: Final = 8080
 DEMO_BACKEND_PORT: Final = 8000
@@ -51,25 +53,28 @@ REFUSED_BY_DEMO: Final = frozenset(
 """Settings that would prevent the gateway and the page or backend of the demo from reaching each other."""
 
 
-async def serve(chosen: settings.Settings, greeting: str = "") -> int:
-    """Run a gateway until it is stopped; return the exit status. `greeting`: text to print when it listens."""
+async def serve(chosen: settings.Settings, greeting: str = "", unit: Unit = NO_UNIT) -> int:
+    """Run a gateway until it is stopped; return the exit status.
+
+    `greeting`: text to print when it listens. `unit`: what systemd has passed.
+    """
     loop = asyncio.get_running_loop()
     gateway = Gateway(chosen, loop)
+    service = unit.service(gateway, chosen.drain_timeout + DRAIN_GRACE_S)
     # Only the demo has a greeting.
-    with signal_handlers(loop, gateway, ends_with_terminal=bool(greeting)):
-        return await run(gateway, greeting)
-
-
-async def run(gateway: Gateway, greeting: str) -> int:
-    """Start `gateway` and serve until it is stopped; return the exit status."""
-    try:
-        await gateway.start()
-    except (SettingError, OSError, JournalError) as error:
-        return report_start_failure(error)
-    gc_scheduler.stop_full_collections()
-    if greeting:
-        log.announce(greeting)
-    return 0 if await gateway.run() else 1
+    with signal_handlers(loop, service, ends_with_terminal=bool(greeting)):
+        service.starting()
+        try:
+            await gateway.start(unit.activation.sockets)
+        except (SettingError, OSError, JournalError) as error:
+            return report_start_failure(error)
+        gc_scheduler.stop_full_collections()
+        if greeting:
+            log.announce(greeting)
+        service.started()
+        status = 0 if await gateway.run() else 1
+        service.close()
+        return status
 
 
 def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes: int | None = None) -> int:
@@ -124,16 +129,18 @@ def state_file(name: str) -> str | None:
 def start(flags: Mapping[str, str | None], environment: Mapping[str, str], greeting: str = "") -> int:
     """Read the settings and serve; return the exit status."""
     try:
+        unit = take_unit(flags, environment)
+        flags = {**flags, **unit.activation.flags}
         chosen = settings.load(flags, environment)
     except SettingError as error:
         return refuse(error)
     if chosen.workers > 1:
         from wsaas.cli import workers  # noqa: PLC0415 - one process needs none of it
 
-        return workers.start(chosen, flags, environment, greeting)
+        return workers.start(chosen, flags, environment, greeting, unit)
     log.configure(chosen.log_level, chosen.log_format)
     heap.keep_freed_memory()
-    status = uvloop.run(serve(chosen, greeting))
+    status = uvloop.run(serve(chosen, greeting, unit))
     log.flush()
     return status
 

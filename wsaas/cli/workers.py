@@ -9,11 +9,13 @@ import uvloop
 
 from wsaas.cli.signals import signal_handlers
 from wsaas.errors import SettingError
+from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import logger
 from wsaas.log import output as log
 from wsaas.memory import heap
 from wsaas.settings import Settings, control_address, of_worker
 from wsaas.start_report import log_start, report_start_failure, start_warnings
+from wsaas.systemd.unit import NO_UNIT, Unit
 from wsaas.transport.certificates import Certificates
 from wsaas.transport.listener import is_this_machine
 from wsaas.worker_place import PLACE_VARIABLE, WorkerPlace, from_text
@@ -22,28 +24,36 @@ from wsaas.workers.supervisor import Supervisor
 from wsaas.workers.worker import Worker
 
 
-def start(chosen: Settings, flags: Mapping[str, str | None], environment: Mapping[str, str], greeting: str = "") -> int:
+def start(
+    chosen: Settings,
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    greeting: str = "",
+    unit: Unit = NO_UNIT,
+) -> int:
     """Run a worker if a supervisor has started this process, or else a supervisor; return the exit status."""
     text = environment.get(PLACE_VARIABLE)
     place = from_text(text) if text else None
     log.configure(chosen.log_level, chosen.log_format, place.name if place else "")
     heap.keep_freed_memory()
     if place is None:
-        status = uvloop.run(supervise(chosen, Launcher(flags, environment, os.environ), greeting))
+        status = uvloop.run(supervise(chosen, Launcher(flags, environment, os.environ), greeting, unit))
     else:
         status = uvloop.run(work(of_worker(chosen, place.index), place))
     log.flush()
     return status
 
 
-async def supervise(chosen: Settings, launcher: Launcher, greeting: str = "") -> int:
+async def supervise(chosen: Settings, launcher: Launcher, greeting: str = "", unit: Unit = NO_UNIT) -> int:
     """Run a supervisor and its workers until it is stopped; return the exit status.
 
-    `greeting`: text to print when all workers listen.
+    `greeting`: text to print when all workers listen. `unit`: what systemd has passed.
     """
-    supervisor = Supervisor(chosen, launcher)
+    supervisor = Supervisor(chosen, launcher, unit.activation.sockets)
+    service = unit.service(supervisor, chosen.drain_timeout + DRAIN_GRACE_S)
     # Only the demo has a greeting.
-    with signal_handlers(asyncio.get_running_loop(), supervisor, ends_with_terminal=bool(greeting)):
+    with signal_handlers(asyncio.get_running_loop(), service, ends_with_terminal=bool(greeting)):
+        service.starting()
         try:
             # Reported here, as each worker would report it otherwise.
             Certificates(of_worker(chosen, 0)).load()
@@ -54,7 +64,10 @@ async def supervise(chosen: Settings, launcher: Launcher, greeting: str = "") ->
             report_start(chosen, supervisor)
             if greeting:
                 log.announce(greeting)
-        return await supervisor.run()
+            service.started()
+        status = await supervisor.run()
+        service.close()
+        return status
 
 
 async def work(settings: Settings, place: WorkerPlace) -> int:

@@ -11,14 +11,14 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from wsaas.access import is_loopback_host
-from wsaas.setting_types import Address
+from wsaas.setting_types import ABSTRACT, Address
 
 BACKLOG: Final = 4096
 """Connections that the kernel queues until they are accepted."""
@@ -44,13 +44,19 @@ class Listener:
     """
 
     def __init__(
-        self, address: Address, *, mode: int = 0o666, acceptors: int = 1, shared: bool = False, inherited: int = -1
+        self,
+        address: Address,
+        *,
+        mode: int = 0o666,
+        acceptors: int = 1,
+        shared: bool = False,
+        inherited: Sequence[int] = (),
     ) -> None:
         """Prepare to listen.
 
         `mode`: permissions of the file of a Unix socket; `acceptors`: servers per TCP socket. For an address that
-        several workers listen on, `shared` binds with SO_REUSEPORT; `inherited` is the descriptor of a Unix socket that
-        listens already, whose file belongs to the supervisor.
+        several workers listen on, `shared` binds with SO_REUSEPORT; `inherited` are descriptors of sockets that listen
+        already, whose files belong to the supervisor or to systemd.
         """
         self.address = address
         self._mode = mode
@@ -64,8 +70,9 @@ class Listener:
     async def start(self, factory: Callable[[], asyncio.Protocol]) -> None:
         """Listen; `factory` returns the protocol of a connection. Raises `OSError`, whose `filename` is the address."""
         try:
-            if self._inherited >= 0:
-                await self._serve_unix(socket.socket(fileno=os.dup(self._inherited)), factory)
+            if self._inherited:
+                for descriptor in self._inherited:
+                    await self._serve(socket.socket(fileno=os.dup(descriptor)), factory)
             elif self.address.path:
                 sock, self._file = await listen_unix(self.address.path, self._mode)
                 await self._serve_unix(sock, factory)
@@ -96,6 +103,15 @@ class Listener:
         for each in sockets:
             # With SO_REUSEADDR, the second process on a port fails only in `listen`. uvloop would ignore the error.
             each.listen(BACKLOG)
+        await self._serve_tcp(sockets, factory)
+
+    async def _serve(self, sock: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        if sock.family == socket.AF_UNIX:
+            await self._serve_unix(sock, factory)
+        else:
+            await self._serve_tcp([sock], factory)
+
+    async def _serve_tcp(self, sockets: list[socket.socket], factory: Callable[[], asyncio.Protocol]) -> None:
         self._sockets = [each.dup() for each in sockets for _ in range(self._acceptors - 1)] + sockets
         while self._sockets:
             # A server closes its own socket. `close` closes the sockets that have no server yet.
@@ -164,20 +180,23 @@ def _bind_tcp(family: int, place: tuple[str | int, ...], *, shared: bool) -> soc
     return listener
 
 
-async def listen_unix(path: str, mode: int) -> tuple[socket.socket, tuple[int, int]]:
-    """Return a socket that listens at `path`, with permissions `mode`, and the identity of its file.
+async def listen_unix(path: str, mode: int) -> tuple[socket.socket, tuple[int, int] | None]:
+    """Return a socket that listens at `path`, with permissions `mode`, and the identity of its file, if it has one.
 
     Raises `OSError`.
     """
+    if path.startswith(ABSTRACT):
+        return _listen_abstract(path), None
     async with _locked(Path(path).parent) as is_locked:
         return _listen_unix(path, mode, is_locked=is_locked), _identity(path)
 
 
-def remove_unix(path: str, identity: tuple[int, int]) -> None:
-    """Remove the file of a Unix socket, unless it was replaced. Call it while the socket is open."""
-    with suppress(OSError):
-        if _identity(path) == identity:
-            Path(path).unlink()
+def remove_unix(path: str, identity: tuple[int, int] | None) -> None:
+    """Remove the file of a Unix socket, unless it has none or was replaced. Call it while the socket is open."""
+    if identity is not None:
+        with suppress(OSError):
+            if _identity(path) == identity:
+                Path(path).unlink()
 
 
 def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
@@ -196,6 +215,18 @@ def _listen_unix(path: str, mode: int, *, is_locked: bool) -> socket.socket:
             listener.bind(path)
         # Before `listen`, so that nobody connects while the file has another mode.
         Path(path).chmod(mode)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_abstract(name: str) -> socket.socket:
+    """Return a socket with a name that is no file, and so has no permissions either. Raises `OSError`."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(f"\0{name[len(ABSTRACT) :]}")
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

@@ -5,34 +5,43 @@ another gateway of the same user does that, too. So the supervisor first listens
 any other process uses the port. From then on it keeps a socket that is bound but does not listen: no process can take
 the port while all workers are down, and a port that the kernel chose stays the same.
 
-Unix sockets cannot be shared like this. The supervisor listens, and all workers accept from the one socket.
+Unix sockets cannot be shared like this. The supervisor listens, and all workers accept from the one socket. The same
+goes for sockets that systemd has opened: a second one on their port would take connections that nobody accepts.
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 from wsaas.setting_types import Address
 from wsaas.transport.listener import bind, listen_unix, remove_unix
+
+NOTHING: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
 
 class Reservation:
     """The addresses that `reserve` has reserved, until `close`.
 
-    `sockets`: the descriptors of the Unix sockets, by their path.
+    `sockets`: the descriptors of sockets that listen already, by their address: Unix sockets, and those of `given`.
     """
 
-    def __init__(self) -> None:
-        """Reserve nothing yet."""
+    def __init__(self, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
+        """Reserve nothing yet. `given`: what systemd has opened."""
+        self._given = given
         self._stack = ExitStack()
-        self.sockets: dict[str, int] = {}
+        self.sockets: dict[str, Sequence[int]] = {}
 
     async def reserve(self, address: Address, mode: int) -> Address:
         """Reserve `address`, and return it with the port that was bound.
 
         `mode`: permissions of the file of a Unix socket. Raises `OSError`, whose `filename` is the address.
         """
+        if str(address) in self._given:
+            self.sockets[str(address)] = self._given[str(address)]
+            return address
         try:
             if address.path:
                 await self._listen(address.path, mode)
@@ -49,7 +58,7 @@ class Reservation:
         sock, identity = await listen_unix(path, mode)
         self._stack.callback(sock.close)
         self._stack.callback(partial(remove_unix, path, identity))
-        self.sockets[path] = sock.fileno()
+        self.sockets[str(Address(path=path))] = [sock.fileno()]
 
     def _bind(self, address: Address) -> Address:
         probes = bind(address)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final, cast
@@ -19,6 +19,7 @@ from wsaas.transport.http_server import HttpProtocol
 from wsaas.transport.listener import ACCEPTORS, Listener
 from wsaas.transport.peer_protocol import NodeProtocol, PeerProtocol
 from wsaas.transport.proxied import ProxiedConnection, ProxiedPeer, ProxyHeaderProtocol
+from wsaas.transport.reservation import NOTHING
 from wsaas.transport.server_tls import ProxiedTLSTransport, ServerTLSTransport
 from wsaas.transport.site import Site
 from wsaas.worker_place import WorkerPlace
@@ -47,22 +48,26 @@ class ServerListeners:
         self._context = context
         self._listeners: list[Listener] = []
         self._private: Listener | None = None
+        self._kept: Sequence[str] = ()
         self._place: WorkerPlace | None = None
         self._registry = registry
         self._table = table
         self._find_shortcut = _shortcuts(context.settings, registry)
+        self._given: Mapping[str, Sequence[int]] = NOTHING
 
     @property
     def addresses(self) -> list[Address]:
         """The bound addresses: for clients, then for REST requests if that is a different one."""
         return [each.address for each in self._listeners]
 
-    async def start(self, place: WorkerPlace | None = None) -> None:
+    async def start(self, place: WorkerPlace | None = None, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
         """Listen. Raises `OSError` if an address cannot be bound; call `close` then.
 
-        `place`: that of a worker, which shares its addresses with the others.
+        `place`: that of a worker, which shares its addresses with the others. `given`: descriptors of sockets that
+        systemd has opened for a gateway without workers, by address.
         """
         self._place = place
+        self._given, self._kept = (given, [*given]) if place is None else (place.sockets, place.kept)
         settings = self._context.settings
         clients, control = listen_address(settings), control_address(settings)
         gate = self._table, self._registry.addresses, settings.trusted_proxies
@@ -86,6 +91,14 @@ class ServerListeners:
         for listener in self._listeners[:1]:
             listener.close()
 
+    def leave_clients(self) -> None:
+        """Let the next process have new clients from now on, if their socket outlives this one.
+
+        They wait in the queue of the socket. If REST requests arrive there, too, they are served until the end.
+        """
+        if len(self._listeners) > 1 and str(self._listeners[0].address) in self._kept:
+            self.close_clients()
+
     def close_public(self) -> None:
         """Stop listening for clients and REST requests. May be called again."""
         for listener in self._listeners:
@@ -103,11 +116,8 @@ class ServerListeners:
     async def _listen(self, address: Address, site: Site) -> None:
         acceptors = 1 if site.registry is None else ACCEPTORS
         mode = self._context.settings.listen_mode
-        if self._place is None:
-            listener = Listener(address, mode=mode, acceptors=acceptors)
-        else:
-            inherited = self._place.sockets.get(address.path, -1)
-            listener = Listener(address, mode=mode, acceptors=acceptors, shared=True, inherited=inherited)
+        inherited, is_shared = self._given.get(str(address), ()), self._place is not None
+        listener = Listener(address, mode=mode, acceptors=acceptors, shared=is_shared, inherited=inherited)
         await listener.start(self._factory(site))
         self._listeners.append(listener)
 

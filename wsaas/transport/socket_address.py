@@ -7,12 +7,17 @@ SocketAddress = tuple[str | int, ...]
 """Host and port; for IPv6, also flow information and the number of the zone."""
 
 IPV4_PARTS: Final = 2
+_MAPPED: Final = "::ffff:"
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:
     """Return the IP address of the peer of a connection, empty for a Unix socket."""
     peer = transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else ""
+    if not isinstance(peer, tuple):
+        return ""
+    host: str = peer[0]
+    # A socket that somebody else has opened may be for IPv6 and IPv4 (RFC 4291 section 2.5.5.2).
+    return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host
 
 
 def name_peer(address: str) -> str:

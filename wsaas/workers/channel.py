@@ -2,8 +2,9 @@
 
 A worker sends `{"worker": prefix}` when the other workers can reach it, `{"knows": version}` when it has a table of
 workers, and `{"listening": [address, ...]}` when it listens. The supervisor sends `{"peers": {prefix: index, ...},
-"version": version}`, `{"listen": true}`, `{"reload": true}`, `{"stop": true}`, `{"hurry": true}` and `{"ping": true}`,
-which the worker answers with `{"pong": true}`. A worker whose channel ends has lost its supervisor.
+"version": version}`, `{"listen": true}`, `{"reload": number}`, which the worker answers with `{"reloaded": number,
+"ok": bool}`, `{"stop": true}`, `{"hurry": true}` and `{"ping": true}`, which it answers with `{"pong": true}`. A worker
+whose channel ends has lost its supervisor.
 """
 
 import asyncio

@@ -45,6 +45,10 @@ class Heartbeat:
         """Stop."""
         self._timer.cancel()
 
+    def is_answered(self) -> bool:
+        """Whether a worker listens, and has answered in time."""
+        return any(each.state is LISTENING and each.unanswered <= MAX_UNANSWERED for each in self._workers)
+
     def _beat(self) -> None:
         for worker in self._workers:
             limit = self._limits.get(worker.state)

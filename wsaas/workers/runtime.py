@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from wsaas.metrics import shared_rows
 from wsaas.setting_types import Address
 from wsaas.settings import Settings, control_address, listen_address
 from wsaas.shared_counts import SharedCounts
-from wsaas.transport.reservation import Reservation
+from wsaas.transport.reservation import NOTHING, Reservation
 from wsaas.worker_place import WorkerPlace
 from wsaas.workers.runtime_folder import RuntimeFolder, parent_folder, sweep
 
@@ -35,14 +35,15 @@ class Runtime:
     were bound.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Open nothing yet."""
+    def __init__(self, settings: Settings, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
+        """Open nothing yet. `given`: descriptors of sockets that systemd has opened, by address."""
+        self._given = given
         self._counts: SharedCounts | None = None
         self._counts_descriptor: int | None = None
         self._metrics_descriptor: int | None = None
         self._folder = RuntimeFolder()
         self._node = secrets.token_urlsafe(6)
-        self._reservation = Reservation()
+        self._reservation = Reservation(given)
         self._settings = settings
         self.addresses: list[Address] = []
         self.flags: dict[str, str] = {"workers": str(settings.workers)}
@@ -77,6 +78,7 @@ class Runtime:
             metrics=self._metrics_descriptor,
             lock=folder.lock,
             sockets=self._reservation.sockets,
+            kept=[*self._given],
         )
 
     def forget(self, index: int) -> None:

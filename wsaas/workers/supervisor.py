@@ -6,6 +6,7 @@ when its process ended. The workers end by themselves when their supervisor is g
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from logging import DEBUG, WARNING
@@ -15,9 +16,11 @@ from wsaas.journals import DRAIN_GRACE_S
 from wsaas.log import logger
 from wsaas.setting_types import Address
 from wsaas.settings import Settings
+from wsaas.transport.reservation import NOTHING
 from wsaas.workers.channel import Channel, Message
 from wsaas.workers.heartbeat import Heartbeat
 from wsaas.workers.launcher import Launcher, channel_pair
+from wsaas.workers.reload_round import ReloadRound
 from wsaas.workers.runtime import Runtime
 from wsaas.workers.worker_process import WorkerProcess, end_of
 from wsaas.workers.worker_state import ENDED, LISTENING, REACHABLE, WAITING
@@ -33,11 +36,12 @@ ADMISSION_TIMEOUT_S: Final = 10.0
 class Supervisor:
     """The workers of one node. Call `start`, then `run`, which returns after `stop`."""
 
-    def __init__(self, settings: Settings, launcher: Launcher) -> None:
-        """Start nothing yet."""
+    def __init__(self, settings: Settings, launcher: Launcher, given: Mapping[str, Sequence[int]] = NOTHING) -> None:
+        """Start nothing yet. `given`: descriptors of sockets that systemd has opened, by address."""
         self._all_listen = asyncio.Event()
         self._launcher = launcher
-        self._runtime = Runtime(settings)
+        self._reload = ReloadRound(0, (), bool)
+        self._runtime = Runtime(settings, given)
         self._settings = settings
         self._stopping = asyncio.Event()
         self._table = WorkerTable()
@@ -89,9 +93,21 @@ class Supervisor:
         self._stopping.set()
         self._tell_all(message)
 
-    def reload(self) -> None:
-        """Make all workers reload TLS files and secret files."""
-        self._tell_all({"reload": True})
+    def reload(self, done: Callable[[bool], object] = bool) -> None:
+        """Make all workers reload TLS files and secret files; call `done` with whether all could be used."""
+        running = [worker.index for worker in self._workers if worker.channel is not None]
+        self._reload = ReloadRound(self._reload.number + 1, running, done)
+        self._tell_all({"reload": self._reload.number})
+        self._reload.begin()
+
+    def summary(self) -> str:
+        """Return what the node does, for people."""
+        listening = sum(worker.state is LISTENING for worker in self._workers)
+        return f"{listening} of {len(self._workers)} workers listen on {', '.join(map(str, self.addresses))}"
+
+    def is_alive(self) -> bool:
+        """Whether clients are served. A worker that hangs is restarted without the others."""
+        return self._heartbeat.is_answered()
 
     async def _keep(self, worker: WorkerProcess) -> None:
         """Run the processes of a worker, one after another, until the node is stopping."""
@@ -160,6 +176,9 @@ class Supervisor:
             self._admit_ready()
         elif "pong" in message:
             worker.unanswered = 0
+        elif number := message.get("reloaded"):
+            if number == self._reload.number:
+                self._reload.answered(worker.index, ok=message["ok"])
         else:
             # It says that it listens.
             worker.set_state(LISTENING)
@@ -169,6 +188,7 @@ class Supervisor:
     def _forget(self, worker: WorkerProcess) -> None:
         """Tell the others that the process of a worker ended."""
         self._runtime.forget(worker.index)
+        self._reload.answered(worker.index, ok=True)
         if self._table.remove(worker.index):
             self._send_table()
             self._admit_ready()

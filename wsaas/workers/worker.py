@@ -26,7 +26,7 @@ class Worker:
         self._channel = Channel(self._received, self._orphaned)
         self._gateway = Gateway(settings, loop, place)
         self._is_orphaned = False
-        self._inherited = [*place.sockets.values()]
+        self._inherited = [each for descriptors in place.sockets.values() for each in descriptors]
         self._is_stopping = False
         self._may_proceed = asyncio.Event()
         self._place = place
@@ -87,7 +87,8 @@ class Worker:
         elif "listen" in message:
             self._may_proceed.set()
         elif "reload" in message:
-            self._gateway.reload()
+            number = message["reload"]
+            self._gateway.reload(lambda ok: self._channel.send({"reloaded": number, "ok": ok}))
         elif "stop" in message:
             self._end_with_node()
         elif "hurry" in message:

@@ -7,13 +7,20 @@ from wsaas.worker_place import PLACE_VARIABLE, WorkerPlace, from_text
 from wsaas.workers.launcher import Launcher, channel_pair
 
 PLACE = WorkerPlace(
-    index=1, count=3, channel=7, folder="/run/x", journal="/run/x/journal.2", is_journal_kept=False, sockets={"/a b": 9}
+    index=1,
+    count=3,
+    channel=7,
+    folder="/run/x",
+    journal="/run/x/journal.2",
+    is_journal_kept=False,
+    sockets={"unix:/a b": [9]},
+    kept=["unix:/a b"],
 )
 
 
 def test_a_place_becomes_text_and_a_place_again():
     assert from_text(PLACE.to_text()) == PLACE
-    counting = WorkerPlace(index=0, count=1, channel=3, folder="", journal="", is_journal_kept=True, counts=4)
+    counting = WorkerPlace(index=0, count=1, channel=3, folder="", journal="", is_journal_kept=True, counts=4, kept=[])
     assert from_text(counting.to_text()) == counting
 
 
