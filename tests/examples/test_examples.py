@@ -12,9 +12,12 @@ from websockets.sync.client import ClientConnection
 from tests.support.backend_requests import SECRET
 from tests.support.examples import (
     BACKENDS,
+    CHAT,
     COMMAND,
     EXAMPLES,
+    FROM_SOCKETIO,
     FUNCTION,
+    LOGINS,
     Example,
     RunningExample,
     run,
@@ -225,7 +228,9 @@ def test_the_readme_starts_an_example_as_its_first_lines_do(each: Example) -> No
 
 
 def test_all_examples_are_tested() -> None:
-    assert {each.name for each in EXAMPLES.iterdir() if each.is_dir()} == {each.name for each in EVERY}
+    assert {each.name for each in EXAMPLES.iterdir() if each.is_dir()} == {
+        each.name for each in [*EVERY, CHAT, *LOGINS, FROM_SOCKETIO]
+    }
 
 
 @pytest.mark.parametrize("each", [each for each in BACKENDS if "node" in each.programs], ids=lambda each: each.name)

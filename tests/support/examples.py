@@ -90,6 +90,14 @@ BACKENDS = [
 FUNCTION = Example(EXAMPLES / "lambda", "app.py", modules=("boto3",))
 """The example of a Lambda function."""
 
+CHAT = Example(EXAMPLES / "chat", "app.py", modules=("fastapi", "uvicorn"))
+LOGINS = [
+    Example(EXAMPLES / "login-fastapi", "app.py", modules=("fastapi", "uvicorn")),
+    Example(EXAMPLES / "login-express", "app.js", programs=("node", "npm")),
+]
+FROM_SOCKETIO = Example(EXAMPLES / "from-socketio", "app.js", programs=("node", "npm"))
+"""The complete programs of docs/guides."""
+
 
 @dataclass
 class RunningExample:

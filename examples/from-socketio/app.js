@@ -1,0 +1,45 @@
+// The backend of a chat that was written for Socket.IO before. It is started by:
+// wsaas dev --no-check --browser-authorization=query:token -- node app.js
+import express from 'express';
+
+const { CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
+const app = express();
+
+// io.to(room).emit(name, ...values)
+async function emit(room, name, ...values) {
+  const answer = await fetch(`http://${WS_HOSTNAME}/groups/${room}`, {
+    method: 'PUT',
+    headers: { 'Authorization': `Bearer ${CONTROL_TOKEN}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ name, values }),
+  });
+  if (!answer.ok) throw new Error(`the gateway answered ${answer.status}`); // Express answers 500: it comes again
+}
+
+// socket.on(name, (...values) => result): an event of a client, and what it is acknowledged with
+const listeners = {
+  join: (user, res, room) => void res.set('Ws-Join', room),
+  leave: (user, res, room) => void res.set('Ws-Leave', room),
+  say: async (user, res, room, text) => {
+    await emit(room, 'said', { user, room, text });
+    return { ok: true };
+  },
+};
+
+app.route('/websocket').all(express.text({ type: () => true, limit: '1mb' }))
+  // io.use((socket, next) => …) and io.on('connection', …)
+  .post((req, res) => {
+    if (req.get('authorization') === 'Bearer ada-token') res.json({ code: 'OK', context: 'ada', groups: ['lobby'] });
+    else res.json({ code: 'UNAUTHORIZED', close: { code: 4401, reason: 'log in first' } });
+  })
+  .put(async (req, res) => {
+    const { id, name, values } = JSON.parse(req.body);
+    const result = await listeners[name]?.(req.get('ws-context'), res, ...values);
+    res.set('Ws-Reply', 'text').json({ id, result });
+  })
+  // socket.on('disconnect', (reason) => …)
+  .delete((req, res) => {
+    console.log(`${req.get('ws-context')} left: ${JSON.parse(req.body).code}`);
+    res.end();
+  });
+
+app.listen(PORT, 'localhost').keepAliveTimeout = 80_000;
