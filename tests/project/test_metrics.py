@@ -13,13 +13,14 @@ from wsaas.metrics.table import METRICS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
+ALERTS = (ROOT / "docs" / "alerts.md").read_text()
 RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "wsaas.json").read_text())
 
 
-def section(title: str) -> str:
-    """Return the text under a heading of the page, up to the next heading."""
-    text = re.split(rf"^##+ {title}\n", PAGE, flags=re.MULTILINE)[1]
+def section(title: str, page: str = PAGE) -> str:
+    """Return the text under a heading of a page, up to the next heading."""
+    text = re.split(rf"^##+ {title}\n", page, flags=re.MULTILINE)[1]
     return re.split(r"^##+ ", text, flags=re.MULTILINE)[0]
 
 
@@ -76,10 +77,22 @@ def test_there_is_a_rule_for_each_question():
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
 def test_each_alert_is_explained_where_it_says(rule):
     name = rule["alert"]
-    assert rule["annotations"]["runbook_url"].endswith(f"docs/metrics.md#{name.lower()}")
-    text = section(name)
-    assert "**What it means.**" in text
-    assert "**What to do.**" in text
+    assert rule["annotations"]["runbook_url"].endswith(f"docs/alerts.md#{name.lower()}")
+    text = section(name, ALERTS)
+    for part in ("**What it means.**", "**What to do.**", "**How not to silence it.**"):
+        assert part in text
+    row = next(line for line in ALERTS.splitlines() if line.startswith(f"| [{name}]"))
+    assert row.endswith(f"| {rule['labels']['severity']} |")
+
+
+def test_no_other_alert_is_explained():
+    assert re.findall(r"^## (\w+)$", ALERTS, re.MULTILINE) == [rule["alert"] for rule in RULES]
+
+
+def test_the_explanations_use_exported_names():
+    assert {name for name in used(ALERTS) if name.startswith("wsaas_")} <= exported() | {
+        metric.name for metric in METRICS
+    }
 
 
 def expressions() -> list[str]:
