@@ -11,6 +11,7 @@ from wsaas import __version__, settings
 from wsaas.build_kind import BUILD
 from wsaas.cli.command_options import (
     CheckOptions,
+    CompletionOptions,
     DevOptions,
     LambdaOptions,
     add_check_flags,
@@ -20,16 +21,18 @@ from wsaas.cli.command_options import (
     handler,
 )
 
-COMMANDS: Final = ("serve", "demo", "check", "dev", "lambda")
+COMMANDS: Final = ("serve", "demo", "check", "dev", "lambda", "completion")
+SHELLS: Final = ("bash", "zsh", "fish")
 MIN_NODES: Final = 2
 MAX_NODES: Final = 9
-_OWN_FLAGS: Final = frozenset({"check", "dev", "lambda"})
+_OWN_FLAGS: Final = frozenset({"check", "dev", "lambda", "completion"})
 """Commands with flags of their own, so they come before all flags."""
 _POSITIONAL: Final = frozenset({"backend", "handler"})
 _HELP: Final = (
     "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
 wrong with it. dev: run a gateway and the command of a backend together. lambda: run a gateway and a Lambda function \
-in Python together. 'wsaas check --help' and the like list the flags of the last three"
+in Python together. completion: print a script that completes this command in a shell. 'wsaas check --help' and the \
+like list the flags of the last four"
 )
 
 _CHECK: Final = """\
@@ -63,17 +66,22 @@ _LAMBDA_END: Final = (
 )
 
 
+_COMPLETION: Final = """\
+Prints a script by which a shell completes the commands and flags of wsaas. The first lines of the script say where to
+put it; docs/install.md has a command for each shell."""
+
+
 class Arguments(NamedTuple):
     """The parsed command line.
 
     `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster;
-    `options`: the flags of `check`, `dev` and `lambda` that are not settings.
+    `options`: the flags of `check`, `dev`, `lambda` and `completion` that are not settings.
     """
 
     command: str
     flags: dict[str, str | None]
     nodes: int | None = None
-    options: CheckOptions | DevOptions | LambdaOptions | None = None
+    options: CheckOptions | DevOptions | LambdaOptions | CompletionOptions | None = None
 
 
 class _Parser(ArgumentParser):
@@ -95,6 +103,14 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
         return _parse_dev(given[1:])
     if given[:1] == ["lambda"]:
         return _parse_lambda(given[1:])
+    if given[:1] == ["completion"]:
+        parsed = completion_parser().parse_args(given[1:])
+        return Arguments("completion", {}, options=CompletionOptions(parsed.shell))
+    return _parse_main(given)
+
+
+def main_parser() -> _Parser:
+    """Return the parser of `serve` and `demo`."""
     parser = _Parser(
         prog="wsaas",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
@@ -106,6 +122,11 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     nodes = "demo: run N nodes (2 to 9) as a cluster; needs pip install 'wsaas[demo]'"
     parser.add_argument("--nodes", type=_node_count, metavar="N", help=nodes)
     settings.add_flags(parser)
+    return parser
+
+
+def _parse_main(given: Sequence[str]) -> Arguments:
+    parser = main_parser()
     # Not `choices`: the value of an unknown flag would be taken for the command, and the error would not name the flag.
     known, others = parser.parse_known_args(given)
     flags = vars(known)
@@ -130,7 +151,8 @@ def _node_count(text: str) -> int:
     return int(text)
 
 
-def _parse_check(given: Sequence[str]) -> Arguments:
+def check_parser() -> _Parser:
+    """Return the parser of `check`."""
     parser = _Parser(
         prog="wsaas check",
         usage="wsaas check [API_URI] [flags]",
@@ -140,6 +162,12 @@ def _parse_check(given: Sequence[str]) -> Arguments:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_check_flags(parser)
+    settings.add_flags(parser)
+    return parser
+
+
+def _parse_check(given: Sequence[str]) -> Arguments:
+    parser = check_parser()
     parsed, flags = _parse_flags(parser, given)
     if parsed.backend is not None:
         if flags["api_uri"] is not None:
@@ -148,7 +176,8 @@ def _parse_check(given: Sequence[str]) -> Arguments:
     return Arguments("check", flags, options=check_options(parsed))
 
 
-def _parse_dev(given: Sequence[str]) -> Arguments:
+def dev_parser() -> _Parser:
+    """Return the parser of `dev`, without the command behind `--`."""
     parser = _Parser(
         prog="wsaas dev",
         usage="wsaas dev [flags] -- COMMAND [ARGUMENT ...]",
@@ -158,6 +187,12 @@ def _parse_dev(given: Sequence[str]) -> Arguments:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_dev_flags(parser)
+    settings.add_flags(parser)
+    return parser
+
+
+def _parse_dev(given: Sequence[str]) -> Arguments:
+    parser = dev_parser()
     end = given.index("--") if "--" in given else len(given)
     parsed, flags = _parse_flags(parser, given[:end])
     command = tuple(given[end + 1 :])
@@ -166,7 +201,8 @@ def _parse_dev(given: Sequence[str]) -> Arguments:
     return Arguments("dev", flags, options=dev_options(parsed, command))
 
 
-def _parse_lambda(given: Sequence[str]) -> Arguments:
+def lambda_parser() -> _Parser:
+    """Return the parser of `lambda`."""
     parser = _Parser(
         prog="wsaas lambda",
         usage="wsaas lambda HANDLER [flags]",
@@ -176,6 +212,19 @@ def _parse_lambda(given: Sequence[str]) -> Arguments:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("handler", nargs="?", type=handler, metavar="HANDLER", help="such as app.handler")
+    settings.add_flags(parser)
+    return parser
+
+
+def completion_parser() -> _Parser:
+    """Return the parser of `completion`."""
+    parser = _Parser(prog="wsaas completion", description=_COMPLETION, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("shell", choices=SHELLS, help="the shell that completes the command")
+    return parser
+
+
+def _parse_lambda(given: Sequence[str]) -> Arguments:
+    parser = lambda_parser()
     parsed, flags = _parse_flags(parser, [each for each in given if each != "--"])
     if parsed.handler is None:
         parser.error("the handler is missing: wsaas lambda app.handler")
@@ -184,7 +233,6 @@ def _parse_lambda(given: Sequence[str]) -> Arguments:
 
 def _parse_flags(parser: _Parser, given: Sequence[str]) -> tuple[Namespace, dict[str, str | None]]:
     """Parse the flags of a command and the settings; return the former and the latter."""
-    settings.add_flags(parser)
     parsed, others = parser.parse_known_args(given)
     flags = {each.name: getattr(parsed, each.name) for each in fields(settings.Settings)}
     _refuse_unknown_flags(parser, others, [settings.flag(name) for name in vars(parsed) if name not in _POSITIONAL])

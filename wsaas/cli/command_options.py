@@ -60,6 +60,13 @@ class LambdaOptions:
     handler: str
 
 
+@dataclass(frozen=True, slots=True)
+class CompletionOptions:
+    """The argument of `wsaas completion`. `shell`: its name."""
+
+    shell: str
+
+
 def add_client_flags(group: _ArgumentGroup) -> None:
     """Add the flags of `ClientOptions`."""
     group.add_argument(

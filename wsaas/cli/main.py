@@ -17,7 +17,7 @@ import uvloop
 
 from wsaas import settings
 from wsaas.cli import arguments
-from wsaas.cli.command_options import CheckOptions, DevOptions, LambdaOptions
+from wsaas.cli.command_options import CheckOptions, CompletionOptions, DevOptions, LambdaOptions
 from wsaas.cli.console_url import console_url
 from wsaas.cli.ports import free_port
 from wsaas.cli.signals import HANGUP, signal_handlers
@@ -29,6 +29,9 @@ from wsaas.log import output as log
 from wsaas.memory import gc_scheduler, heap
 from wsaas.start_report import refuse, report_start_failure
 from wsaas.systemd.unit import NO_UNIT, Unit, take_unit
+
+COMPLETIONS: Final = Path(__file__).parent / "completions"
+"""Scripts for shells, which `python -m tests.project.command_files` makes of the parsers."""
 
 DEMO_PORT: Final = 8080
 DEMO_BACKEND_PORT: Final = 8000
@@ -164,4 +167,7 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
         from wsaas.cli import function  # noqa: PLC0415 - as above
 
         return function.run(flags, environment, options)
+    if isinstance(options, CompletionOptions):
+        print((COMPLETIONS / f"wsaas.{options.shell}").read_text(), end="")
+        return 0
     return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)

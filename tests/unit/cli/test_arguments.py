@@ -44,8 +44,11 @@ def test_the_number_of_nodes_of_a_demo(given, nodes):
         (["--no-such-thing"], "unrecognized arguments: --no-such-thing"),
         (["-x", "demo"], "unrecognized arguments: -x"),
         (["--ws-time-out=1", "--wat"], "unrecognized arguments: --ws-time-out (did you mean --ws-timeout?) --wat"),
-        (["dmeo"], "unrecognized command: dmeo (did you mean demo?); expected serve, demo, check, dev or lambda"),
-        (["help"], "unrecognized command: help; expected serve, demo, check, dev or lambda"),
+        (
+            ["dmeo"],
+            "unrecognized command: dmeo (did you mean demo?); expected serve, demo, check, dev, lambda or completion",
+        ),
+        (["help"], "unrecognized command: help; expected serve, demo, check, dev, lambda or completion"),
         (["demo", "more", "words"], "unrecognized arguments: more words"),
         (
             ["--api-uri"],
