@@ -21,8 +21,11 @@ ELSEWHERE = {
     ("docs/aws.md", "python"): "tests/integration/test_command_lambda.py",
     ("docs/backend.md", "python"): "tests/integration/test_backend_docs.py",
     ("docs/check.md", ""): "tests/integration/check/test_docs.py",
+    ("docs/guides/reconnecting.md", "python"): "tests/guides/test_code.py",
+    ("docs/guides/retries.md", "python"): "tests/guides/test_code.py",
     ("docs/log.md", ""): "tests/faults/test_log.py",
     ("docs/log.md", "json"): "tests/faults/test_log.py",
+    ("docs/quickstart.md", "python"): "tests/examples/test_guides.py",
 }
 """Page and language: the test that runs these blocks, or compares them with what a program prints."""
 

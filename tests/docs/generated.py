@@ -16,7 +16,10 @@ PARTS: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "rest.md": {"operations": operations},
     "command-line.md": {
         "flags of wsaas": partial(flags, "serve"),
-        **{f"flags of {each}": partial(flags, each) for each in COMMANDS if each not in {"serve", "demo"}},
+        # `serve` and `demo` share the first one; `completion` has no flag.
+        **{
+            f"flags of {each}": partial(flags, each) for each in COMMANDS if each not in {"serve", "demo", "completion"}
+        },
     },
 }
 """What writes each part of each page."""
