@@ -1,4 +1,4 @@
-"""Writes the flags of the commands in Markdown: the tables of docs/command-line.md."""
+"""Writes the commands and their flags in Markdown: the second half of docs/command-line.md."""
 
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Iterator
@@ -31,10 +31,25 @@ def parser_of(command: str) -> ArgumentParser:
     raise AssertionError(f"nothing was parsed for {command}")
 
 
-def flags(command: str) -> Iterator[str]:
-    """Yield the table of the flags of a command that are not settings."""
-    rows = list(_rows(parser_of(command)))
-    yield "\n".join(["| flag | meaning |", "| --- | --- |", *rows]) if rows else "It has no flags beside the settings."
+def described() -> Iterator[str]:
+    """Yield the blocks of Markdown of all commands."""
+    yield "## `wsaas serve` and `wsaas demo`"
+    yield _flags(parser_of("serve"))
+    for command in arguments.COMMANDS:
+        if command not in {"serve", "demo"}:
+            parser = parser_of(command)
+            yield f"## `wsaas {command}`"
+            yield f"`{' '.join(parser.format_usage().removeprefix('usage: ').split())}`"
+            yield parser.description or ""
+            yield _flags(parser)
+            if parser.epilog:
+                yield parser.epilog
+
+
+def _flags(parser: ArgumentParser) -> str:
+    """Return the table of the flags of a command that are not settings."""
+    rows = list(_rows(parser))
+    return "\n".join(["| flag | meaning |", "| --- | --- |", *rows]) if rows else "It has no flags of its own."
 
 
 def _rows(parser: ArgumentParser) -> Iterator[str]:

@@ -4,23 +4,15 @@ A generated part stands between two comments: `<!-- generated: NAME -->` and `<!
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
-from tests.docs.command_flags import flags
+from tests.docs.command_flags import described
 from tests.docs.rest_operations import operations
-from wsaas.cli.arguments import COMMANDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "rest.md": {"operations": operations},
-    "command-line.md": {
-        "flags of wsaas": partial(flags, "serve"),
-        # `serve` and `demo` share the first one; `completion` has no flag.
-        **{
-            f"flags of {each}": partial(flags, each) for each in COMMANDS if each not in {"serve", "demo", "completion"}
-        },
-    },
+    "command-line.md": {"commands": described},
 }
 """What writes each part of each page."""
 
