@@ -198,6 +198,18 @@ def test_what_a_gateway_needs_while_it_drains_is_stopped_after_it(file):
             assert set(each["depends_on"]) == {name for name in found if not name.startswith("gateway")}
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "backend.Dockerfile"])
+def test_the_context_of_a_build_is_what_the_dockerfile_copies(name):
+    copies = re.findall(r"^COPY (.+) \S+$", (DOCKER / name).read_text(), re.MULTILINE)
+    sources = {each for line in copies if "--from" not in line for each in line.split() if not each.startswith("--")}
+    everything, *lines = [
+        line for line in (DOCKER / f"{name}.dockerignore").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert everything == "*"
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == sources
+    assert all((ROOT / each).exists() for each in sources)
+
+
 def test_the_user_has_the_number_that_the_pods_run_as():
     (user,) = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
     context = find(objects("base"), "StatefulSet", "wsaas")["spec"]["template"]["spec"]["securityContext"]
