@@ -1,4 +1,7 @@
-"""Proxies that others wrote, both in front of the gateway and between the gateway and its backend."""
+"""Proxies that others wrote, both in front of the gateway and between the gateway and its backend.
+
+Those for which `deploy` has configurations are in tests of their own.
+"""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 import websockets
 
 from tests.support.backend import Backend, Call
-from tests.support.compatibility import FOLDER, MESSAGES, filled, nginx_user, running, words
+from tests.support.compatibility import FOLDER, MESSAGES, filled, running, words
 from tests.support.ports import free_port
 from tests.support.stage import Stage, received_close
 from tests.support.waiting import POLL_S, with_timeout
@@ -19,9 +22,6 @@ IDLE_S = 3.0
 
 WS_TIMEOUT_MS = 2000
 PROXIES = {
-    "nginx.conf": "nginx -c {config}",
-    "haproxy.cfg": "haproxy -db -f {config}",
-    "Caddyfile": "caddy run --config {config} --adapter caddyfile",
     "traefik.yml": "traefik --configFile={config}",
     "envoy.yaml": "envoy --config-path {config} --use-dynamic-base-id --concurrency 1",
     "apache.conf": "apache2 -X -f {config}",
@@ -70,9 +70,8 @@ async def test_a_proxy_on_both_sides_of_the_gateway(
     front, gateway, back = free_port(), free_port(), free_port()
     places = {"front": front, "gateway": gateway, "back": back, "backend": backend.port, "folder": folder}
     for source in (FOLDER / "proxies").glob(f"{config.partition('.')[0]}*"):
-        (folder / source.name).write_text(
-            filled(source, {name.upper(): str(value) for name, value in places.items()} | {"USER": nginx_user()})
-        )
+        values = {name.upper(): str(value) for name, value in places.items()}
+        (folder / source.name).write_text(filled(source, values))
     command = PROXIES[config].format(config=folder / config, **places)
     async with running(command, folder, front, back):
         node = await stage.node(

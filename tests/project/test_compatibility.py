@@ -70,7 +70,7 @@ def test_a_row_names_tests_that_exist_and_a_version(row: Row) -> None:
 
 
 def test_every_script_has_a_row() -> None:
-    scripts = {path.name for path in FOLDER.glob("*/*.*") if path.suffix != ".pyc"} | {"Caddyfile"}
+    scripts = {path.name for path in FOLDER.glob("*/*.*") if path.suffix != ".pyc"}
     assert scripts - HELPERS == {script.name for row in ROWS for script in row.scripts}
 
 
