@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wsaas.demo.cluster import Cluster, ClusterError, ClusterOptions
+from wsaas.demo.hosts import Hosts
 from wsaas.demo.server import WEBHOOK, DemoServer
 
 STOP: Final = {signal.SIGTERM, signal.SIGINT}
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"wsaas demo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
         return 1
+    server.hosts = Hosts(options.names)
+    server.upstream = options.upstream or server.upstream
     if options.console:
         server.config["console"] = options.console
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="serve")
@@ -84,6 +87,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     listen, gateway = "host:port to listen on; port 0 takes a free one", "host:port of the WebSockets"
     parser.add_argument("--listen", type=address, default="127.0.0.1:8000", help=listen)
     parser.add_argument("--gateway", default="localhost:8080", help=gateway)
+    parser.add_argument("--upstream", default="", help="host:port where the gateway listens, if it is another")
+    parser.add_argument("--names", type=words, default=(), help="host names of this machine, if others may connect")
     parser.add_argument("--console", default="", help="URL of the console of the gateway, if it has one")
     parser.add_argument("--with-parent", action="store_true", help="stop when stdin ends")
     parser.add_argument("--nodes", type=ports, help="ports of the nodes of a cluster to run, separated by commas")
@@ -100,6 +105,11 @@ def address(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     return host.strip("[]"), int(port)
+
+
+def words(text: str) -> list[str]:
+    """Parse words, separated by commas."""
+    return text.split(",")
 
 
 def ports(text: str) -> list[int]:

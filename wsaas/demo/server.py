@@ -1,25 +1,30 @@
-"""The HTTP server of the demo: the webhook of the chat, the page, and the live traffic for the page."""
+"""The HTTP server of the demo: the webhook of the chat, the page with its WebSockets, and the live traffic for it."""
 
-import ipaddress
 import json
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from wsaas.demo.chat import Answer, Chat, Webhook, answer, call
+from wsaas.demo import tunnel
+from wsaas.demo.chat import Answer, Chat, Webhook, answer, call, full_url
 from wsaas.demo.cluster import Cluster
+from wsaas.demo.hosts import Hosts, is_own_origin
 from wsaas.demo.traffic import Request, Traffic
 from wsaas.web.page import load
 
 WEBHOOK: Final = "/websocket"
+UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it only looks them up
+"""Addresses that stand for all interfaces, each with the one at which this machine reaches itself."""
 NODE_ACTION: Final = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
-POLICY: Final = "default-src 'none'; {sources}; connect-src 'self' ws: wss:; img-src 'self' data:; form-action 'none'"
+NODE_PATH: Final = re.compile(r"/nodes/(?P<number>[1-9])(?P<path>/.*)")
+POLICY: Final = "default-src 'none'; {sources}; connect-src 'self'; img-src 'self' data:; form-action 'none'"
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -31,24 +36,60 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, gateway: str, cluster: Cluster | None = None) -> None:
         """Listen on host and port (0 for a free one).
 
-        `gateway`: host and port of the WebSockets, for the page; `cluster`: it has nodes instead.
+        `gateway`: host and port of the gateway; `cluster`: it has nodes instead.
         """
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.traffic = Traffic()
-        send = self.traffic.observed(call)
-        self.chat = Chat(cluster.through_any_node(send) if cluster else send)
+        self.gateway = urlsplit(full_url(gateway)).netloc
+        self.upstream = self.gateway
+        """Where the gateway listens for clients."""
         self.cluster = cluster
+        self.hosts = Hosts()
+        send = self.traffic.observed(self.to_gateways(call))
+        self.chat = Chat(cluster.through_any_node(send) if cluster else send)
         self.config = {"gateway": gateway, **(cluster.describe() if cluster else {})}
         self.page = load("wsaas.demo", "web")
         super().__init__((host, port), DemoHandler)
 
     def server_bind(self) -> None:
         """Bind without looking up the full name of the host, which may take seconds."""
+        if self.server_address[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # all interfaces, with IPv4 too
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
+        host = UNSPECIFIED.get(str(host), host)
         self.server_name, self.server_port = str(host), int(port)
         self.location = f"[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"{host!s}:{port}"
+
+    def to_gateways(self, call: Callable[[str, str, bytes], Answer]) -> Callable[[str, str, bytes], Answer]:
+        """Return a function that calls `call` for addresses of the gateway only, if other machines may use the demo.
+
+        They may send it an event, too. It must not make the chat send requests elsewhere. On this machine, the sender
+        may be `wsaas check`, which listens where it likes.
+        """
+
+        def checked(method: str, url: str, body: bytes) -> Answer:
+            if self.hosts.has_others and urlsplit(full_url(url)).netloc not in self.gateways().values():
+                raise ValueError("this is no address of the gateway")
+            return call(method, url, body)
+
+        return checked
+
+    def gateways(self) -> dict[int, str]:
+        """Return the addresses of the nodes by their number. A gateway without a cluster has the number 0."""
+        nodes = self.cluster.nodes.items() if self.cluster else ()
+        return {number: node.address for number, node in nodes} or {0: self.gateway}
+
+    def upstream_of(self, path: str) -> tuple[str, str]:
+        """Return where to connect a client of the page, and the path without the part that names a node.
+
+        Raises `LookupError` if there is no such node.
+        """
+        if self.cluster is None:
+            return self.upstream, path
+        found = NODE_PATH.fullmatch(path)
+        return (self.gateways()[int(found["number"])], found["path"]) if found else (self.gateways()[1], path)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore errors of connections, which browsers may close at any time."""
@@ -86,8 +127,7 @@ class DemoHandler(Webhook):
 
     def act_on_node(self, number: int, action: str, headers: Mapping[str, str]) -> Answer:
         """Kill or start a node, for the page."""
-        host = headers.get("host", "")
-        if not is_loopback(host) or headers.get("origin", f"http://{host}") != f"http://{host}":
+        if not self.is_own_page(headers.get("host", ""), headers.get("origin")):
             # No other web page may do this.
             return answer("FORBIDDEN", HTTPStatus.FORBIDDEN, message="Only the page of the demo may do this.")
         cluster = self.server.cluster
@@ -98,10 +138,13 @@ class DemoHandler(Webhook):
 
     def do_GET(self) -> None:  # noqa: N802 - http.server wants this name
         """Serve the page and its requests."""
-        if not is_loopback(self.headers.get("Host", "")):
-            # DNS rebinding: a web site could let its own name resolve to this machine, and read the traffic.
-            advice = f"Open http://localhost:{self.server.server_port}/ instead.\n"
+        if not self.server.hosts.allow(self.headers.get("Host", "")):
+            here = f"Open http://localhost:{self.server.server_port}/ instead."
+            advice = f"{here} For another name of this machine, start the demo with --host NAME.\n"
             self.send("text/plain", advice.encode(), HTTPStatus.FORBIDDEN)
+            return
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self.connect_client()
             return
         url = urlsplit(self.path)
         match url.path:
@@ -117,6 +160,26 @@ class DemoHandler(Webhook):
             case _:
                 self.send_response(HTTPStatus.NO_CONTENT)
                 self.end_headers()
+
+    def is_own_page(self, host: str, origin: str | None) -> bool:
+        """Return whether a request is from the page of the demo, or from no page at all."""
+        return self.server.hosts.allow(host) and is_own_origin(origin, host)
+
+    def connect_client(self) -> None:
+        """Pass a WebSocket on to the gateway, or to the node that its path names. No other web page may open one."""
+        if not self.is_own_page(self.headers.get("Host", ""), self.headers.get("Origin")):
+            self.send("text/plain", b"Only the page of the demo may do this.\n", HTTPStatus.FORBIDDEN)
+            return
+        self.close_connection = True
+        try:
+            address, path = self.server.upstream_of(self.path)
+            gateway = tunnel.connect(address)
+        except (OSError, LookupError):
+            self.send("text/plain", b"The gateway does not answer.\n", HTTPStatus.BAD_GATEWAY)
+            return
+        with closing(gateway):
+            gateway.sendall(tunnel.request_head(path, self.headers.items()))
+            tunnel.relay(self.connection, self.rfile, gateway)
 
     def send(self, content_type: str, body: bytes, status: int = HTTPStatus.OK) -> None:
         """Send a response to a browser."""
@@ -142,16 +205,3 @@ class DemoHandler(Webhook):
         for events in self.server.traffic.stream(after):
             self.wfile.write(events.encode())
             self.wfile.flush()
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a Host header names the loopback interface."""
-    name, _, port = host.lower().rpartition(":")
-    if not port.isdecimal():
-        name = host.lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

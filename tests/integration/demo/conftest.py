@@ -17,9 +17,9 @@ def gateway() -> Iterator[FakeGateway]:
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
+def server(gateway: FakeGateway) -> Iterator[DemoServer]:
     """The demo's server on a free port."""
-    server = DemoServer("127.0.0.1", 0, "localhost:8080")
+    server = DemoServer("127.0.0.1", 0, f"127.0.0.1:{gateway.server_port}")
     with serving(server):
         yield server
         server.traffic.close()

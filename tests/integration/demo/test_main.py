@@ -222,3 +222,8 @@ def test_a_parent_that_is_gone_is_told_nothing(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(sys, "stdout", Output(fail))
     demo.say("listening")
+
+
+def test_host_names_are_given_as_one_word() -> None:
+    assert demo.parse(["--names", "0.0.0.0,demo"]).names == ["0.0.0.0", "demo"]
+    assert demo.parse([]).names == ()

@@ -14,9 +14,11 @@ import pytest
 
 from tests.support.demo import DemoBackend, FakeGateway, serving
 from tests.support.demo_cluster import options
+from tests.support.tcp_proxies import HAS_IPV6
 from tests.support.waiting import TIMEOUT_S
 from wsaas.demo.cluster import Cluster
-from wsaas.demo.server import DemoServer, is_loopback
+from wsaas.demo.hosts import Hosts
+from wsaas.demo.server import DemoServer
 
 
 def test_the_page_is_one_self_contained_file(backend: DemoBackend) -> None:
@@ -39,8 +41,8 @@ def test_the_page_may_run_its_own_script_and_no_other(backend: DemoBackend) -> N
     assert "unsafe-inline" not in policy
 
 
-def test_the_page_contains_the_address_of_the_gateway(backend: DemoBackend) -> None:
-    assert backend.request("GET", "/config").json() == {"gateway": "localhost:8080"}
+def test_the_page_contains_the_address_of_the_gateway(backend: DemoBackend, gateway: FakeGateway) -> None:
+    assert backend.request("GET", "/config").json() == {"gateway": f"127.0.0.1:{gateway.server_port}"}
 
 
 def test_any_other_path_is_204(backend: DemoBackend) -> None:
@@ -53,20 +55,7 @@ def test_any_other_path_is_204(backend: DemoBackend) -> None:
 def test_a_request_with_a_foreign_host_is_refused(backend: DemoBackend, path: str) -> None:
     answer = backend.request("GET", path, headers={"Host": "evil.example:8000"})
     assert answer.status == 403
-    assert answer.body == f"Open http://localhost:{backend.port}/ instead.\n".encode()
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "LOCALHOST:8000", "demo.localhost:1", "127.0.0.1", "127.8.8.8:80", "[::1]:8000", "[::1]"],
-)
-def test_a_loopback_name_is_known(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["", "example.com", "localhost.example.com", "192.168.0.1:80", "notlocalhost"])
-def test_any_other_name_is_not_loopback(host: str) -> None:
-    assert not is_loopback(host)
+    assert answer.body.startswith(f"Open http://localhost:{backend.port}/ instead.".encode())
 
 
 def test_the_webhook_answers_to_any_name(backend: DemoBackend, gateway: FakeGateway) -> None:
@@ -78,6 +67,26 @@ def test_the_webhook_answers_to_any_name(backend: DemoBackend, gateway: FakeGate
 def test_the_webhook_refuses_a_browser(backend: DemoBackend) -> None:
     answer = backend.request("POST", "/websocket", b"{}", {"Origin": "http://evil.example"})
     assert (answer.status, answer.json()["code"]) == (403, "FORBIDDEN")
+
+
+def test_other_machines_cannot_make_the_chat_send_requests_elsewhere(backend: DemoBackend, server: DemoServer) -> None:
+    server.hosts = Hosts(["demo.example"])
+    with closing(socket.create_server(("127.0.0.1", 0))) as elsewhere:
+        ws_uri = f"127.0.0.1:{elsewhere.getsockname()[1]}/latest"
+        event = {"ws_uri": ws_uri, "request": {"path": "/rooms/lobby", "query": "nick=ada"}}
+        assert backend.request("POST", "/websocket", json.dumps(event).encode()).status == 200
+        headers = {"Ws-Uri": ws_uri, "Ws-Context": "room=lobby&nick=ada", "ce-id": "1"}
+        assert backend.request("PUT", "/websocket", b"hello", headers).status == 400
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
+def test_other_machines_may_use_a_name_or_an_address_of_this_one(backend: DemoBackend, server: DemoServer) -> None:
+    server.hosts = Hosts(["demo.example"])
+    for host in ("demo.example:8000", "192.0.2.7", "[2001:db8::1]:80"):
+        assert backend.request("GET", "/config", headers={"Host": host}).status == 200
+    assert backend.request("GET", "/config", headers={"Host": "evil.example"}).status == 403
 
 
 def test_the_webhook_is_at_one_path(backend: DemoBackend) -> None:
@@ -139,6 +148,15 @@ def test_a_fault_in_the_backend_is_shown(server: DemoServer, capsys: pytest.Capt
     except ValueError:
         server.handle_error(None, ("127.0.0.1", 1))
     assert "JSONDecodeError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "location"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_a_server_on_all_interfaces_is_reached_on_loopback(host: str, location: str) -> None:
+    if ":" in host and not HAS_IPV6:
+        pytest.skip("no IPv6 here")
+    with DemoServer(host, 0, "localhost:8080") as server:
+        assert server.location == f"{location}:{server.server_port}"
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=TIMEOUT_S).close()
 
 
 def test_a_server_listens_on_ipv6_too() -> None:
