@@ -180,7 +180,7 @@ sys.stdin.read()
     assert out == "\n  Open http://localhost:8000/ to see 3 nodes. Ctrl-C stops everything.\n\n"
     nodes = r"(1\d{4}),1\d{4},1\d{4}"
     assert re.fullmatch(
-        r"\S+/backend -m wsaas\.demo --with-parent --listen=127\.0\.0\.1:\d+ --gateway=localhost:\d+ "
+        r"\S+/backend -m wsaas\.demo --with-parent --listen 127\.0\.0\.1:\d+ --gateway=localhost:\d+ "
         rf"--nodes={nodes} --nats-server=\S+/nats-server --folder=\S+/temporary/wsaas-demo-\w+ --lease=5000 "
         r"-- --cluster-lease=5000 --drain-timeout=500 False\n",
         err,

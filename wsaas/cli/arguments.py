@@ -1,7 +1,7 @@
 """Parses the command line into a command, its own flags, and the unparsed values of settings."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -10,21 +10,23 @@ from typing import Final, NamedTuple, NoReturn
 from wsaas import __version__, settings
 from wsaas.build_kind import BUILD
 from wsaas.cli.command_options import (
+    DEMO_FLAGS,
     CheckOptions,
     CompletionOptions,
+    DemoOptions,
     DevOptions,
     LambdaOptions,
     add_check_flags,
+    add_demo_flags,
     add_dev_flags,
     check_options,
+    demo_options,
     dev_options,
     handler,
 )
 
 COMMANDS: Final = ("serve", "demo", "check", "dev", "lambda", "completion")
 SHELLS: Final = ("bash", "zsh", "fish")
-MIN_NODES: Final = 2
-MAX_NODES: Final = 9
 _OWN_FLAGS: Final = frozenset({"check", "dev", "lambda", "completion"})
 """Commands with flags of their own, so they come before all flags."""
 _POSITIONAL: Final = frozenset({"backend", "handler"})
@@ -74,14 +76,13 @@ put it; docs/install.md has a command for each shell."""
 class Arguments(NamedTuple):
     """The parsed command line.
 
-    `flags`: the text of each setting by its field name, None if it was not given; `nodes`: of the demo of a cluster;
-    `options`: the flags of `check`, `dev`, `lambda` and `completion` that are not settings.
+    `flags`: the text of each setting by its field name, None if it was not given; `options`: the flags of the command
+    that are not settings.
     """
 
     command: str
     flags: dict[str, str | None]
-    nodes: int | None = None
-    options: CheckOptions | DevOptions | LambdaOptions | CompletionOptions | None = None
+    options: CheckOptions | DemoOptions | DevOptions | LambdaOptions | CompletionOptions | None = None
 
 
 class _Parser(ArgumentParser):
@@ -119,8 +120,7 @@ def main_parser() -> _Parser:
     )
     parser.add_argument("command", nargs="?", default="serve", help=_HELP)
     parser.add_argument("--version", action="version", version=f"wsaas {__version__} ({BUILD})")
-    nodes = "demo: run N nodes (2 to 9) as a cluster; needs pip install 'wsaas[demo]'"
-    parser.add_argument("--nodes", type=_node_count, metavar="N", help=nodes)
+    add_demo_flags(parser)
     settings.add_flags(parser)
     return parser
 
@@ -130,8 +130,9 @@ def _parse_main(given: Sequence[str]) -> Arguments:
     # Not `choices`: the value of an unknown flag would be taken for the command, and the error would not name the flag.
     known, others = parser.parse_known_args(given)
     flags = vars(known)
-    command, nodes = flags.pop("command"), flags.pop("nodes")
-    _refuse_unknown_flags(parser, others, ["--version", "--nodes", *map(settings.flag, flags)])
+    command, options = flags.pop("command"), demo_options(flags)
+    own = [settings.flag(name) for name in DEMO_FLAGS]
+    _refuse_unknown_flags(parser, others, ["--version", *own, *map(settings.flag, flags)])
     if command in _OWN_FLAGS:
         parser.error(f"write {command} before the flags: wsaas {command} ...")
     if command not in COMMANDS:
@@ -139,16 +140,11 @@ def _parse_main(given: Sequence[str]) -> Arguments:
         parser.error(f"unrecognized command: {_suggested([command], COMMANDS)}; expected {expected}")
     if others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
-    if nodes and command != "demo":
-        parser.error("argument --nodes: only for the demo (wsaas demo --nodes 3)")
-    return Arguments(command, flags, nodes)
-
-
-def _node_count(text: str) -> int:
-    """Parse the number of nodes."""
-    if not text.isdecimal() or not MIN_NODES <= int(text) <= MAX_NODES:
-        raise ArgumentTypeError(f"{text!r} is not a number from {MIN_NODES} to {MAX_NODES}")
-    return int(text)
+    if command != "demo":
+        if given_own := [settings.flag(name) for name in DEMO_FLAGS if getattr(options, name) is not None]:
+            parser.error(f"argument {given_own[0]}: only for the demo (wsaas demo {given_own[0]} ...)")
+        return Arguments(command, flags)
+    return Arguments(command, flags, options)
 
 
 def check_parser() -> _Parser:

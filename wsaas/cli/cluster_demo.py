@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import islice
@@ -22,6 +23,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from wsaas import settings
+from wsaas.cli.demo_address import DemoAddress
 from wsaas.cli.signals import HANGUP
 from wsaas.errors import SettingError
 from wsaas.setting_types import Address
@@ -42,34 +44,33 @@ OLDEST_NATS: Final = (2, 11)
 INSTALL: Final = "run pip install 'wsaas[demo]'"
 
 
-def start(given: Mapping[str, str], count: int, listen: str, first_port: int) -> int:
+def start(given: Mapping[str, str], count: int, page: DemoAddress, first_port: int) -> int:
     """Run a cluster of `count` nodes until it is stopped; return the exit status.
 
-    `given`: flags of each node; `listen`: address of the backend; `first_port`: the usual port of the first node.
+    `given`: flags of each node; `page`: address of the backend; `first_port`: the usual port of the first node.
     """
     if unusable := [settings.flag(name) for name in given if name in REFUSED]:
         return refuse(f"the demo of a cluster sets up its nodes itself: it cannot be used with {', '.join(unusable)}")
     flags = {**DEFAULTS, **given}
     try:
         program = nats_server()
-        ports = free_ports(first_port, count)
+        ports = free_ports(first_port, count, page.port)
         lease = settings.load({**flags, "api_uri": "localhost:1/"}, {}).cluster_lease
     except SettingError as error:
         return refuse(error)
     folder = tempfile.mkdtemp(prefix="wsaas-demo-")
     arguments = {
-        "listen": listen,
         "gateway": f"localhost:{ports[0]}",
         "nodes": ",".join(map(str, ports)),
         "nats-server": program,
         "folder": folder,
         "lease": str(round(lease * 1000)),
     }
-    command = [sys.executable, "-m", "wsaas.demo", "--with-parent"]
+    command = [sys.executable, "-m", "wsaas.demo", "--with-parent", *page.flags()]
     command += [f"--{name}={text}" for name, text in arguments.items()]
     command += ["--", *(f"{settings.flag(name)}={text}" for name, text in flags.items())]
     try:
-        return ClusterDemo().run(command, count)
+        return ClusterDemo(partial(page.greeting, f"to see {count} nodes")).run(command)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,12 +103,14 @@ def wheel_program() -> str | None:
     return None
 
 
-def free_ports(first: int, count: int) -> list[int]:
-    """Return the lowest ports from `first` on that are free on the loopback addresses. Raises `SettingError`.
+def free_ports(first: int, count: int, taken: int = 0) -> list[int]:
+    """Return the lowest ports from `first` on that are free on the loopback addresses, except `taken`.
 
-    They are not chosen by the kernel, which would give the port of a killed node to another program.
+    They are not chosen by the kernel, which would give the port of a killed node to another program. Raises
+    `SettingError`.
     """
-    ports = list(islice(filter(is_free, range(first, first + PORTS_SEARCHED)), count))
+    found = (port for port in range(first, first + PORTS_SEARCHED) if port != taken and is_free(port))
+    ports = list(islice(found, count))
     if len(ports) < count:
         raise SettingError(f"fewer than {count} ports from {first} to {first + PORTS_SEARCHED - 1} are free")
     return ports
@@ -127,13 +130,14 @@ def is_free(port: int) -> bool:
 class ClusterDemo:
     """Runs the backend. It tells on its standard output which processes it has started, and which of them ended."""
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    def __init__(self, greeting: Callable[[int], str]) -> None:
+        """Start nothing yet. `greeting`: returns what to print for the port of the page."""
+        self._greeting = greeting
         self._events: SimpleQueue[str] = SimpleQueue()  # lines of the backend, "signal" and "end"
         self._pids: set[int] = set()
         self._was_stopped = False
 
-    def run(self, command: Sequence[str], count: int) -> int:
+    def run(self, command: Sequence[str]) -> int:
         """Run `command` until it ends, or a signal stops it; return the exit status."""
         variables = {settings.variable(each) for each in fields(settings.Settings)}
         environment = {name: value for name, value in os.environ.items() if name not in variables}
@@ -153,7 +157,7 @@ class ClusterDemo:
                     if event == "signal":
                         self._stop(backend)
                     else:
-                        self._note(event, count)
+                        self._note(event)
             reader.join()
             for pid in self._pids:
                 with suppress(ProcessLookupError):
@@ -167,7 +171,7 @@ class ClusterDemo:
             self._events.put(line)
         self._events.put("end")
 
-    def _note(self, line: str, count: int) -> None:
+    def _note(self, line: str) -> None:
         """Handle a line of the backend."""
         word, _, value = line.strip().partition(" ")
         match word:
@@ -176,8 +180,7 @@ class ClusterDemo:
             case "ended":
                 self._pids.discard(int(value))
             case "listening":
-                page = f"http://localhost:{value.rpartition(':')[2]}/"
-                print(f"\n  Open {page} to see {count} nodes. Ctrl-C stops everything.\n", flush=True)
+                print(self._greeting(int(value.rpartition(":")[2])), flush=True)
 
     def _stop(self, backend: "subprocess.Popen[str]") -> None:
         """Stop the backend: the first time cleanly, then at once."""

@@ -1,9 +1,10 @@
-"""The flags and arguments of `wsaas check`, `wsaas dev` and `wsaas lambda` that are not settings."""
+"""The flags and arguments of `wsaas check`, `wsaas demo`, `wsaas dev` and `wsaas lambda` that are not settings."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,14 @@ Header = tuple[str, str]
 _PATH: Final = re.compile(r"/[!-~]*")
 _HEADER: Final = re.compile(rf"({TOKEN}):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)?[ \t]*")
 
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?")
 _HANDLER: Final = re.compile(r"\w+(?:[./]\w+)*\.\w+")
+
+MIN_NODES: Final = 2
+MAX_NODES: Final = 9
+MAX_PORT: Final = 65535
+DEMO_FLAGS: Final = ("nodes", "host", "port")
+"""Flags of `wsaas demo` that are not settings."""
 
 MAX_HEADER_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a file with headers."""
@@ -42,6 +50,15 @@ class CheckOptions:
     rate: int
     timeout: float
     is_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The flags of `wsaas demo`. `nodes`: of a cluster; `host`, `port`: of the page. None: not given."""
+
+    nodes: int | None = None
+    host: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,24 @@ def add_check_flags(parser: ArgumentParser) -> None:
     )
 
 
+def add_demo_flags(parser: ArgumentParser) -> None:
+    """Add the flags of `wsaas demo`."""
+    parser.add_argument(
+        "--nodes",
+        type=_node_count,
+        metavar="N",
+        help="demo: run N nodes (2 to 9) as a cluster; needs pip install 'wsaas[demo]'",
+    )
+    parser.add_argument(
+        "--host",
+        type=_host,
+        metavar="ADDRESS",
+        help="demo: address at which the page listens, such as 0.0.0.0 or :: so that other machines reach it "
+        "(default: this machine only). It has no authentication",
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="demo: port of the page (default: 8000, or a free one)")
+
+
 def add_dev_flags(parser: ArgumentParser) -> None:
     """Add the flags of `wsaas dev`, except the command behind `--`."""
     group = parser.add_argument_group("dev")
@@ -125,6 +160,11 @@ def add_dev_flags(parser: ArgumentParser) -> None:
 def check_options(parsed: Namespace) -> CheckOptions:
     """Return the flags of `wsaas check`."""
     return CheckOptions(_client(parsed), parsed.message, parsed.rate, parsed.timeout, parsed.json)
+
+
+def demo_options(flags: dict[str, Any]) -> DemoOptions:
+    """Take the flags of `wsaas demo` out of `flags`."""
+    return DemoOptions(**{name: flags.pop(name) for name in DEMO_FLAGS})
 
 
 def dev_options(parsed: Namespace, command: tuple[str, ...]) -> DevOptions:
@@ -153,6 +193,30 @@ def _value(kind: SettingType[Any]) -> Callable[[str], Any]:
             raise ArgumentTypeError(f"expected {kind.accepts}") from None
 
     return parse
+
+
+def _node_count(text: str) -> int:
+    """Parse the number of nodes."""
+    if not text.isdecimal() or not MIN_NODES <= int(text) <= MAX_NODES:
+        raise ArgumentTypeError(f"{text!r} is not a number from {MIN_NODES} to {MAX_NODES}")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    """Parse an IP address, with or without brackets, or a host name."""
+    host = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        if _HOST_NAME.fullmatch(text):
+            return text
+    raise ArgumentTypeError(f"{text!r} is not an IP address or a host name, such as 0.0.0.0 (the port is --port)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PORT:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_PORT}")
+    return int(text)
 
 
 def _path(text: str) -> str:

@@ -16,9 +16,11 @@ from typing import Final
 import uvloop
 
 from wsaas import settings
-from wsaas.cli import arguments
-from wsaas.cli.command_options import CheckOptions, CompletionOptions, DevOptions, LambdaOptions
+from wsaas.access import is_unspecified_host
+from wsaas.cli import arguments, demo_address
+from wsaas.cli.command_options import CheckOptions, CompletionOptions, DemoOptions, DevOptions, LambdaOptions
 from wsaas.cli.console_url import console_url
+from wsaas.cli.demo_address import DemoAddress
 from wsaas.cli.ports import free_port
 from wsaas.cli.signals import HANGUP, signal_handlers
 from wsaas.delivery.journal import JournalError
@@ -80,29 +82,44 @@ async def serve(chosen: settings.Settings, greeting: str = "", unit: Unit = NO_U
         return status
 
 
-def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes: int | None = None) -> int:
-    """Run a gateway and the example backend until it is stopped; return the exit status.
+def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], options: DemoOptions) -> int:
+    """Run a gateway, or a cluster, and the example backend until it is stopped; return the exit status.
 
-    `nodes`: run a cluster of so many instead. The environment is ignored, so that the demo works the same everywhere.
+    The environment is ignored, so that the demo works the same everywhere.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if unusable := [settings.flag(name) for name in given if name in REFUSED_BY_DEMO]:
         return refuse(f"the demo brings its own backend and page: it cannot be used with {', '.join(unusable)}")
     if ignored := [each.upper() for each in flags if environment.get(each.upper())]:
         print(f"wsaas: the demo ignores the environment ({', '.join(ignored)}): use flags", file=sys.stderr)
-    listen = f"127.0.0.1:{free_port(DEMO_BACKEND_PORT)}"
-    if nodes:
+    try:
+        page = demo_address.choose(options, DEMO_BACKEND_PORT)
+    except OSError as error:
+        print(f"wsaas: cannot listen on {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    if options.nodes:
         from wsaas.cli import cluster_demo  # noqa: PLC0415 - one gateway needs none of it
 
-        return cluster_demo.start(given, nodes, listen, DEMO_PORT)
-    port = free_port(DEMO_PORT)
+        return cluster_demo.start(given, options.nodes, page, DEMO_PORT)
+    return demo_of_one(given, page)
+
+
+def demo_of_one(given: Mapping[str, str], page: DemoAddress) -> int:
+    """Run a gateway and the example backend until it is stopped; return the exit status."""
+    port = free_port(DEMO_BACKEND_PORT if page.port == DEMO_PORT else DEMO_PORT)
     name = given.get("ws_hostname") or f"localhost:{port}"
     try:
-        console = console_url(settings.load({**given, "api_uri": listen, "ws_hostname": name}, {}))
+        chosen = settings.load({**given, "api_uri": "localhost:1/", "ws_hostname": name}, {})
     except SettingError as error:
         return refuse(error)
-    command = [sys.executable, "-m", "wsaas.demo", "--listen", listen, "--gateway", name, "--with-parent"]
-    command += ["--console", console]
+    console, upstream = console_url(chosen), settings.listen_address(chosen)
+    command = [sys.executable, "-m", "wsaas.demo", "--gateway", name, "--with-parent", *page.flags()]
+    if not upstream.path:
+        host = "localhost" if not upstream.host or is_unspecified_host(upstream.host) else upstream.host
+        command += ["--upstream", demo_address.authority(host, upstream.port)]
+    if not page.names:
+        # The console is on this machine only, so others get no link to it.
+        command += ["--console", console]
     # In its own session, the backend gets no Ctrl-C. It has to outlive the gateway, which sends it DELETEs at the end.
     with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -112,11 +129,9 @@ def demo(flags: Mapping[str, str | None], environment: Mapping[str, str], nodes:
         if word != "listening":
             print("wsaas: the example backend did not start", file=sys.stderr)
             return 1
-        page = f"http://localhost:{address.rpartition(':')[2]}/"
-        inside = f", and {console} to look inside" if console else ""
-        greeting = f"\n  Open {page} in two browser tabs{inside}. Ctrl-C stops everything.\n"
-        chosen = {"journal": state_file(f"demo-{port}.journal"), **given}
-        return start({**chosen, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
+        greeting = page.greeting("in two browser tabs", int(address.rpartition(":")[2]), console)
+        flags = {"journal": state_file(f"demo-{port}.journal"), **given}
+        return start({**flags, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
 
 
 def state_file(name: str) -> str | None:
@@ -154,7 +169,7 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
     SIGHUP is blocked except while the event loop handles it: its default action would end the process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
-    command, flags, nodes, options = arguments.parse(given)
+    _, flags, options = arguments.parse(given)
     if isinstance(options, CheckOptions):
         from wsaas.cli import check  # noqa: PLC0415 - a gateway needs none of it
 
@@ -170,4 +185,6 @@ def main(given: Sequence[str] | None = None, environment: Mapping[str, str] = os
     if isinstance(options, CompletionOptions):
         print((COMPLETIONS / f"wsaas.{options.shell}").read_text(), end="")
         return 0
-    return demo(flags, environment, nodes) if command == "demo" else start(flags, environment)
+    if isinstance(options, DemoOptions):
+        return demo(flags, environment, options)
+    return start(flags, environment)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from wsaas.cli.arguments import parse
+from wsaas.cli.command_options import DemoOptions
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,28 @@ def test_a_command_and_its_flags(given, command, flags):
 
 
 @pytest.mark.parametrize(
-    ("given", "nodes"), [(["demo"], None), (["demo", "--nodes", "3"], 3), (["--nodes=9", "demo"], 9)]
+    ("given", "options"),
+    [
+        (["demo"], DemoOptions()),
+        (["demo", "--nodes", "3"], DemoOptions(nodes=3)),
+        (["--nodes=9", "demo"], DemoOptions(nodes=9)),
+        (["demo", "--host", "0.0.0.0", "--port", "8080"], DemoOptions(host="0.0.0.0", port=8080)),
+        (["--host=::", "demo"], DemoOptions(host="::")),
+        (["demo", "--host=[::1]"], DemoOptions(host="::1")),
+        (["demo", "--host=demo.example", "--port=1"], DemoOptions(host="demo.example", port=1)),
+        (["demo", "--port=65535"], DemoOptions(port=65535)),
+    ],
 )
-def test_the_number_of_nodes_of_a_demo(given, nodes):
-    assert parse(given).nodes == nodes
+def test_the_flags_of_a_demo(given, options):
+    assert parse(given).options == options
+
+
+@pytest.mark.parametrize("text", ["", "0.0.0.0:80", "[::1", "::1]", "http://x", "a b", "-x", "fe80::1%", "a" * 255])
+def test_what_is_no_host_of_a_demo_is_rejected(capsys, text):
+    with pytest.raises(SystemExit):
+        parse(["demo", f"--host={text}"])
+    expected = f"{text!r} is not an IP address or a host name, such as 0.0.0.0 (the port is --port)"
+    assert capsys.readouterr().err == f"wsaas: argument --host: {expected}; see wsaas --help\n"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +80,12 @@ def test_the_number_of_nodes_of_a_demo(given, nodes):
         (["demo", "--nodes", "1"], "argument --nodes: '1' is not a number from 2 to 9"),
         (["demo", "--nodes", "ten"], "argument --nodes: 'ten' is not a number from 2 to 9"),
         (["demo", "--node", "3"], "unrecognized arguments: --node (did you mean --nodes?)"),
-        (["--nodes", "3"], "argument --nodes: only for the demo (wsaas demo --nodes 3)"),
+        (["--nodes", "3"], "argument --nodes: only for the demo (wsaas demo --nodes ...)"),
+        (["--host", "::", "serve"], "argument --host: only for the demo (wsaas demo --host ...)"),
+        (["--port", "80"], "argument --port: only for the demo (wsaas demo --port ...)"),
+        (["demo", "--port", "0"], "argument --port: '0' is not a number from 1 to 65535"),
+        (["demo", "--port", "x"], "argument --port: 'x' is not a number from 1 to 65535"),
+        (["demo", "--hst", "::"], "unrecognized arguments: --hst (did you mean --host?)"),
         (["--version=1"], "argument --version: ignored explicit argument '1'"),
     ],
 )
