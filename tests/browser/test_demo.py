@@ -1,4 +1,4 @@
-"""`wsaas demo`: two browsers chat, and the console of its gateway shows it."""
+"""`wsaas demo` with the console of its gateway: two browsers chat, and the console shows it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.axe import overflow, violations
+from tests.browser.demo_page import open_demo, say
 from tests.support.demo_command import RunningDemo, running_demo
 
 if TYPE_CHECKING:
@@ -23,50 +23,26 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
         yield running
 
 
-def open_demo(page: "Page", demo: RunningDemo) -> "Page":
-    """Open the page of the demo. It opens two clients by itself."""
-    page.goto(demo.page)
-    for number in range(2):
-        page.wait_for_selector(f".client >> nth={number} >> .state.open")
-    return page
-
-
 def test_two_browsers_chat_and_see_the_requests(page: "Page", browser: "Browser", demo: RunningDemo) -> None:
-    open_demo(page, demo)
+    open_demo(page, demo.page)
     other = browser.new_page()
-    open_demo(other, demo)
-    page.fill(".client .say input >> nth=0", "hello from the first <b>browser</b>")
-    page.keyboard.press("Enter")
+    open_demo(other, demo.page)
+    say(page, 0, "hello from the first <b>browser</b>")
     for each in (page, other):
         for number in range(2):
             each.wait_for_selector(f".client >> nth={number} >> text=hello from the first <b>browser</b>")
         each.wait_for_selector("#traffic >> text=says “hello from the first <b>browser</b>”")
         assert each.locator("main b >> text=browser").count() == 0
-    other.fill(".client .say input >> nth=1", "and back")
-    other.keyboard.press("Enter")
+    say(other, 1, "and back")
     page.wait_for_selector(".client .log >> nth=0 >> text=and back")
-    fan = page.locator("#traffic .fan").last.inner_text()
-    assert fan == "1 → 4", "one request reaches the four clients"
+    fan = page.locator("#traffic .fan").last
+    assert fan.inner_text() == "1 → 4", "one request reaches the four clients"
+    assert fan.locator(".dot").count() == 4
     other.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_everybody_can_use_the_page(browser: "Browser", demo: RunningDemo, width: int, theme: str) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, bypass_csp=True)
-    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-    open_demo(page, demo)
-    page.fill(".client .say input >> nth=0", "hello")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#traffic >> text=says “hello”")
-    page.click("#traffic summary >> nth=0")
-    assert violations(page) == []
-    assert overflow(page) <= 0
-    page.close()
-
-
 def test_the_page_leads_to_the_console_which_shows_the_clients(page: "Page", demo: RunningDemo) -> None:
-    open_demo(page, demo)
+    open_demo(page, demo.page)
     with page.context.expect_page() as opened:
         page.click("text=The console of the gateway", modifiers=["ControlOrMeta"])
     console = opened.value
@@ -77,8 +53,7 @@ def test_the_page_leads_to_the_console_which_shows_the_clients(page: "Page", dem
     console.wait_for_selector("#matched:has-text('2 in all')")
     console.click("#table tbody a >> nth=0")
     console.wait_for_selector("text=Nothing has happened since you are looking.")
-    page.fill(".client .say input >> nth=1", "look")
-    page.keyboard.press("Enter")
+    say(page, 1, "look")
     console.wait_for_selector("#rows >> text=publish")
 
 
@@ -122,7 +97,7 @@ def test_the_next_connects_of_a_real_gateway_are_followed(page: "Page", browser:
     page.goto(f"{demo.console}#/watch")
     page.wait_for_selector("text=Waiting for a client to connect.")
     other = browser.new_page()
-    open_demo(other, demo)
+    open_demo(other, demo.page)
     page.wait_for_selector("text=2 of 20 clients.")
     page.wait_for_selector(".watched li >> nth=1 >> text=open >> nth=0")
     other.close()

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
-def violations(page: "Page") -> list[str]:
-    """Return what axe finds, one line each."""
+def violations(page: "Page", animations_ms: int = 400) -> list[str]:
+    """Return what axe finds, one line each. It waits for animations, which may take `animations_ms`."""
     # Only these tests need the package.
     from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415 - only the tests in a browser have it
 
-    page.wait_for_timeout(400)  # for animations
+    page.wait_for_timeout(animations_ms)
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate("async rules => (await axe.run(document, rules)).violations", RULES)
     return [f"{each['id']}: {node['html']} {node['failureSummary']}" for each in found for node in each["nodes"]]

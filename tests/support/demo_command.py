@@ -13,29 +13,34 @@ from tests.support.waiting import TIMEOUT_S
 
 
 class RunningDemo(NamedTuple):
-    """The addresses of the two pages."""
+    """What the demo has printed when it listens, and the addresses of the two pages in it."""
 
+    greeting: str
     page: str
     console: str
 
 
 @contextmanager
-def running_demo(folder: Path) -> Iterator[RunningDemo]:
-    """Run the demo, with its journal in `folder`."""
-    command = [sys.executable, "-m", "wsaas", "demo"]
+def running_demo(folder: Path, *flags: str) -> Iterator[RunningDemo]:
+    """Run the demo with its files in `folder`."""
+    command = [sys.executable, "-m", "wsaas", "demo", *flags]
     with subprocess.Popen(
         command,
-        env=environment(XDG_STATE_HOME=str(folder)),
+        env=environment(XDG_STATE_HOME=str(folder), TMPDIR=str(folder)),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
         try:
             assert process.stdout
-            greeting = "".join(process.stdout.readline() for _ in range(3))
-            found = re.search(r"Open (\S+) in two browser tabs, and (\S+) to look inside", greeting)
-            assert found, greeting
-            yield RunningDemo(found[1], found[2])
+            lines = ["", process.stdout.readline()]
+            while lines[-1].strip() or not lines[2:]:  # it ends with an empty line
+                lines.append(process.stdout.readline())
+                assert lines[-1], "".join(lines)
+            greeting = "".join(lines)
+            urls = re.findall(r"http://[^\s,]+", greeting)
+            console = next((url for url in urls if url.endswith("/console")), "")
+            yield RunningDemo(greeting, urls[0], console)
         finally:
             process.terminate()
             process.wait(TIMEOUT_S)

@@ -1,77 +1,88 @@
-function flash(wire) {
-  wire.classList.add("live");
-  requestAnimationFrame(() => setTimeout(() => wire.classList.remove("live"), 60));
-}
-
-// ---- who is who. A client is known by its ws_uri; the POST that announced it tells its name.
-
-const known = new Map();  // ws_uri → {name, path, hue, groups}
-
-function color(element, ws_uri) {
-  const { hue } = known.get(ws_uri) ?? {};
-  if (hue !== undefined) element.style.setProperty("--hue", hueColor(hue));
-}
-
-function meet(exchange) {
-  if (exchange.method !== "POST" || exchange.to !== "backend") return;
-  const event = parsed(exchange.body);
-  if (typeof event?.ws_uri !== "string") return;
-  exchange.ws_uri = event.ws_uri;
-  const query = new URLSearchParams(String(event.request?.query ?? ""));
-  const path = String(event.request?.path ?? "");
-  if (!known.has(event.ws_uri)) {
-    const name = path === "/echo" ? "echo" : query.get("nick") ?? "guest";
-    known.set(event.ws_uri, { ws_uri: event.ws_uri, name, path, hue: HUES[known.size % HUES.length], groups: [] });
-  }
-  const groups = parsed(exchange.answer ?? "")?.groups;
-  if (Array.isArray(groups)) known.get(event.ws_uri).groups = groups.map(String);
-  const mine = clients.get(query.get("tag"));
-  if (mine) mine.introduce(event.ws_uri, exchange);
-}
-
 // ---- the left side: clients
 
-const clients = new Map();  // tag → Client
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 8000;
+const MAX_SHOWN = 4000;  // characters of a message
+const SHOWN_BYTES = 48;
+
+// After these, the same client may try again: the connection was lost, or the gateway stops or is too busy.
+const isTemporary = (code) => [1001, 1006, 1011, 1012, 1013, 1014].includes(code);
+
+function binaryText(data) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(data);
+  } catch {
+    const bytes = [...new Uint8Array(data.slice(0, SHOWN_BYTES))].map((byte) => byte.toString(16).padStart(2, "0"));
+    return `${data.byteLength} bytes: ${bytes.join(" ")}${data.byteLength > SHOWN_BYTES ? " …" : ""}`;
+  }
+}
+
+function shortened(text) {
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}… (${text.length - MAX_SHOWN} more characters)` : text;
+}
+
+function tiny(label, what, act) {
+  const button = el("button", { type: "button", className: "tiny", textContent: label, hidden: true });
+  button.setAttribute("aria-label", what);
+  button.addEventListener("click", act);
+  return button;
+}
 
 class Client {
   constructor(path, name) {
-    Object.assign(this, { path, name, wanted: Number($("node").value) });
+    Object.assign(this, { path, name, wanted: Number($("node").value), hue: aHue(), attempts: 0 });
     this.build();
     this.connect();
   }
 
   build() {
     this.state = el("span", { className: "state" });
-    this.where = el("span");
-    this.members = el("span");
-    this.again = el("button", { type: "button", className: "tiny", textContent: "Reconnect", hidden: true });
-    this.close = el("button", { type: "button", className: "tiny", textContent: "Close" });
-    this.remove = el("button", { type: "button", className: "tiny", textContent: "Remove", hidden: true });
+    this.where = el("span", { className: "mono where" });
+    this.members = el("span", { className: "members" });
+    this.again = el("button", { type: "button", textContent: "Reconnect", ariaLabel: `Reconnect ${this.name}` });
+    this.again.addEventListener("click", () => { this.connect(); this.input.focus(); });
+    this.ended = el("div", { className: "ended", hidden: true }, this.again);
+    this.close = tiny("Close", `Close ${this.name}`, () => this.stop());
+    this.remove = tiny("Remove", `Remove ${this.name}`, () => { this.card.remove(); clients.delete(this.tag); pick(); });
     this.log = el("div", { className: "log", tabIndex: 0 });
     this.log.setAttribute("role", "log");
     this.log.setAttribute("aria-label", `What ${this.name} received`);
-    this.input = el("input", { autocomplete: "off", placeholder: this.path === "/echo" ? "Say something to yourself" : `Speak as ${this.name}` });
+    this.input = el("input", { autocomplete: "off", dir: "auto", placeholder: "Message" });
     this.input.setAttribute("aria-label", `Message from ${this.name}`);
-    this.form = el("form", { className: "say" }, this.input, el("button", { textContent: "Send" }));
+    this.send = el("button", { className: "main", textContent: "Send" });
+    this.form = el("form", { className: "say" }, this.input, this.send);
     this.commands = el("div");
+    this.shell = el("details", { className: "shell" }, el("summary", { textContent: "Be the backend" }), this.commands);
     this.card = el("li", { className: "client panel" },
       el("div", { className: "client-head" },
-        el("h3", {}, this.name),
-        this.again, this.close, this.remove),
-      el("div", { className: "facts" }, el("span", { className: "mono", textContent: this.path }), this.where, this.state, this.members),
-      this.log, this.form,
-      el("details", { className: "shell" }, el("summary", { textContent: "Be the backend: push from your terminal" }), this.commands));
-    this.again.addEventListener("click", () => { this.connect(); this.input.focus(); });
-    this.close.addEventListener("click", () => this.socket.close(1000, "closed by the user"));
-    this.remove.addEventListener("click", () => { this.card.remove(); clients.delete(this.tag); pick(); });
+        el("h3", { title: this.name, dir: "auto", textContent: this.name }), this.close, this.remove),
+      el("div", { className: "facts" }, this.state, this.where, this.members),
+      this.log, this.form, this.ended, this.refusedForm(), this.shell);
     this.form.addEventListener("submit", (event) => this.say(event));
     this.card.addEventListener("mouseenter", () => pick(this.ws_uri));
     this.card.addEventListener("focusin", ({ target }) => pick(target === this.input ? undefined : this.ws_uri));
     for (const type of ["mouseleave", "focusout"]) this.card.addEventListener(type, () => pick());
+    paint(this.card, this.hue);
     $("clients").append(this.card);
   }
 
+  // What a refused client has instead of the message box.
+  refusedForm() {
+    this.reason = el("p");
+    this.room = el("input", { required: true, maxLength: 32, pattern: "[A-Za-z0-9_.~@\\-]+", title: "letters, digits and _ . ~ @ -", autocomplete: "off", value: "lobby" });
+    this.refused = el("form", { className: "refused", hidden: true }, this.reason,
+      el("div", {}, el("label", {}, "Room ", this.room), el("button", { textContent: "Try again" })));
+    this.refused.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.path = `/rooms/${this.room.value}`;
+      this.connect();
+      this.input.focus();
+    });
+    return this.refused;
+  }
+
   connect() {
+    clearTimeout(this.timer);
     clients.delete(this.tag);
     // The tag is how this page finds its own clients in the traffic. The backend takes no notice of it.
     this.tag = crypto.getRandomValues(new Uint32Array(2)).join("");
@@ -79,99 +90,154 @@ class Client {
     this.ws_uri = undefined;
     this.refusal = "";
     this.opened = false;
-    this.show("connecting");
-    const address = addressFor(this);
-    this.where.hidden = !this.node;
-    this.where.textContent = this.node ? `node ${this.node.number}` : "";
-    const scheme = address.startsWith("https://") ? "wss" : "ws";
-    const host = address.replace(/^https?:\/\//, "").replace(/\/$/, "");
-    this.socket = new WebSocket(`${scheme}://${host}${this.path}?nick=${encodeURIComponent(this.name)}&tag=${this.tag}`);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => { this.opened = true; this.show("open"); flash($("wire-ws")); };
-    this.socket.onmessage = ({ data }) => { this.receive(data); flash($("wire-ws")); };
-    this.socket.onclose = (event) => this.ended(event);
+    this.show(this.attempts ? "reconnecting" : "connecting");
+    this.node = nodeFor(this);
+    this.where.textContent = this.node ? `${this.path} · node ${this.node.number}` : this.path;
+    const base = `${location.origin.replace(/^http/, "ws")}${this.node ? `/nodes/${this.node.number}` : ""}`;
+    const socket = new WebSocket(`${base}${this.path}?nick=${encodeURIComponent(this.name)}&tag=${this.tag}`);
+    this.socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.isOpen();
+    socket.onmessage = ({ data }) => { this.receive(data); flash($("wire-ws")); };
+    socket.onclose = (event) => socket === this.socket && this.end(event);
   }
 
-  show(state, text = state) {
-    this.state.className = `state ${state}`;
+  isOpen() {
+    if (this.attempts) this.line("event", "", "connected again");
+    this.opened = true;
+    this.attempts = 0;
+    this.show("open");
+    flash($("wire-ws"));
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.isStopped = true;
+    if (this.socket.readyState === WebSocket.CLOSED) this.show("closed");
+    else this.socket.close(1000, "closed by the user");
+  }
+
+  // States: connecting, open, reconnecting, closed, refused.
+  show(state, text = { connecting: "connecting…", reconnecting: "reconnecting…" }[state] ?? state) {
+    const isOver = state === "closed" || state === "refused";
+    const hasFocus = this.card.contains(document.activeElement);
+    this.isStopped = isOver;
+    this.state.className = `state ${{ open: "open", closed: "closed", refused: "closed" }[state] ?? "waiting"}`;
     this.state.textContent = text;
-    this.close.hidden = state === "closed";
-    this.again.hidden = this.remove.hidden = state !== "closed";
-    for (const element of this.form.elements) element.disabled = state !== "open";
+    this.close.hidden = isOver;
+    this.remove.hidden = !isOver;
+    this.ended.hidden = state !== "closed";
+    this.form.hidden = isOver;
+    this.refused.hidden = state !== "refused";
+    this.shell.hidden = state !== "open";
+    // What was typed stays, and one can go on typing while the connection comes back.
+    this.send.disabled = state !== "open";
     if (state !== "open") this.members.textContent = "";
+    if (hasFocus && isOver) (state === "closed" ? this.again : this.room).focus();
   }
 
   introduce(ws_uri, exchange) {
     this.ws_uri = ws_uri;
-    color(this.card, ws_uri);
     const code = parsed(exchange.answer ?? "")?.code;
     this.refusal = code && code !== "OK" ? code : "";
-    if (this.refusal && this.socket.readyState === WebSocket.CLOSED) this.end.textContent = this.why();
+    // A browser does not say why a handshake failed. The traffic does, maybe only after the end of the socket.
+    if (this.refusal && this.socket.readyState === WebSocket.CLOSED) this.refuse();
     const url = ws_uri.includes("://") ? ws_uri : `http://${ws_uri}`;
+    const put = "curl -X PUT -H 'Content-Type: text/plain' -d 'hello'";
     const commands = [
-      ["send a message to it", `curl -X PUT -H 'Content-Type: text/plain' -d 'hello' '${url}'`],
-      ...(known.get(ws_uri)?.groups ?? []).map((group) => ["send a message to its room", `curl -X PUT -H 'Content-Type: text/plain' -d 'hello' '${url.slice(0, url.lastIndexOf("/"))}/groups/${group}'`]),
+      ["send a message to it", `${put} '${url}'`],
+      ...(known.get(ws_uri)?.groups ?? []).map((group) => ["send a message to its room", `${put} '${url.slice(0, url.lastIndexOf("/"))}/groups/${group}'`]),
       ["ask about it", `curl '${url}'`],
       ["close it", `curl -X DELETE '${url}'`],
     ];
-    this.commands.replaceChildren(...commands.map(([what, line]) => el("div", { className: "command" },
-      el("div", {}, el("span", { className: "soft", textContent: what }), el("pre", {}, line)),
-      copyButton(line, "copy", `Copy the command: ${what}`))));
+    this.commands.replaceChildren(
+      el("p", {}, aboutUri(ws_uri), " In a terminal on the machine of the demo, you can do the same:"),
+      ...commands.map(([what, line]) => el("div", { className: "command" },
+        el("div", {}, el("span", { className: "soft", textContent: what }), el("pre", {}, line)),
+        copyButton(line, "copy", `Copy the command: ${what}`))));
   }
 
   say(event) {
     event.preventDefault();
     if (!this.input.value || this.socket.readyState !== WebSocket.OPEN) return;
-    if (this.path === "/echo") this.line("me", "you: ", this.input.value);
+    if (this.path === "/echo") this.line("me", "you", this.input.value);
     this.socket.send(this.input.value);
     flash($("wire-ws"));
     this.input.value = "";
   }
 
   receive(data) {
-    const binary = typeof data !== "string";
-    const text = binary ? new TextDecoder().decode(data) : data;
-    const message = binary || this.path === "/echo" ? undefined : parsed(text);
-    const nick = String(message?.nick ?? "");
-    switch (message?.type) {
-      case "message":
-        return this.line(message.from === this.name ? "me" : "", `${message.from}: `, message.text);
-      case "joined":
-      case "left":
-        this.members.textContent = `in the room: ${[].concat(message.members).join(", ")}`;
-        showRoom(String(message.room));
-        return this.line("event", "", `${nick} ${message.type}`);
-      default:  // an echo, or what you pushed with curl
-        return this.line("", "", text, this.path === "/echo" ? "echo" : binary ? "pushed, binary" : "pushed");
+    const isBinary = typeof data !== "string";
+    const text = isBinary ? binaryText(data) : data;
+    const message = isBinary || this.path === "/echo" ? undefined : parsed(text);
+    if (message?.type === "message" && typeof message.text === "string") {
+      return this.line(message.from === this.name ? "me" : "", String(message.from), message.text);
+    }
+    if ((message?.type === "joined" || message?.type === "left") && Array.isArray(message.members)) {
+      const names = message.members.join(", ");
+      this.members.replaceChildren(el("span", { className: "hidden", textContent: "in the room: " }), names);
+      this.members.title = `in the room: ${names}`;
+      showRoom(String(message.room));
+      return this.line("event", "", `${message.nick} ${message.type}`);
+    }
+    // An echo, or what you pushed with curl.
+    const what = this.path === "/echo" ? "echo" : "pushed";
+    return this.line("", "", text, isBinary ? `${what}, binary` : what);
+  }
+
+  end({ code, reason }) {
+    const said = reason && `: ${reason}`;
+    if (this.isStopped || (this.opened && !isTemporary(code))) {
+      this.line("event bad", "", this.isStopped ? "Closed." : `Closed by the backend, code ${code}${said}`);
+      this.show("closed");
+    } else if (this.refusal) {
+      this.refuse();
+    } else {
+      if (this.opened) this.line("event bad", "", `Connection lost, code ${code}${said}`);
+      if (this.attempts === 2) this.line("event bad", "", "The gateway does not answer.");
+      this.retry();
     }
   }
 
-  why() {  // a browser does not tell why a handshake failed, but the traffic may, sooner or later
-    return this.refusal ? `The backend refused: ${this.refusal}` : "Refused, or the gateway is not there.";
+  refuse() {
+    clearTimeout(this.timer);
+    this.attempts = 0;
+    this.line("event bad", "", `The backend refused: ${this.refusal}`);
+    this.reason.replaceChildren(`The backend answered ${this.refusal}: it accepts /rooms/NAME and /echo, not ${this.path}. Try again with the name of a room.`);
+    this.show("refused");
+    this.card.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
-  ended({ code, reason }) {
-    this.show("closed", this.opened ? "closed" : "refused");
-    this.line("event bad", "", this.opened ? `Closed with code ${code}${reason && `: ${reason}`}` : this.why());
-    this.end = this.log.lastChild;
+  // Wait twice as long each time, and not as long as all others.
+  retry() {
+    const delay = Math.min(FIRST_RETRY_MS * 2 ** this.attempts++, MAX_RETRY_MS) * (.75 + Math.random() / 2);
+    const seconds = Math.round(delay / 1000);
+    this.show("reconnecting", seconds > 1 ? `reconnecting in ${seconds} s` : undefined);
+    this.timer = setTimeout(() => this.connect(), delay);
+  }
+
+  // The server is there again, so there is nothing to wait for.
+  hurry() {
+    if (!this.form.hidden && this.socket.readyState === WebSocket.CLOSED) this.connect();
   }
 
   line(kind, who, text, tag) {
     stuckToBottom(this.log, () => {
-      const item = el("p", { className: kind.startsWith("event") ? kind : "" });
+      const item = el("p", { className: kind.startsWith("event") ? kind : "", dir: "auto" });
       if (tag) item.append(el("span", { className: "tag", textContent: tag }));
-      if (who) item.append(el("span", { className: `who ${kind}`, textContent: who }));
-      item.append(String(text));
+      if (who) {
+        paint(item, kind === "me" ? this.hue : hueOf(who));
+        item.append(el("bdi", { className: "who", textContent: who }), ": ");
+      }
+      item.append(shortened(String(text)));
       this.log.append(item);
       if (this.log.children.length > 300) this.log.firstChild.remove();
     });
   }
 }
 
-const rooms = new Set();
-
-function showRoom(room) {
-  rooms.add(room);
-  $("rooms").replaceChildren(...[...rooms].map((name) => el("option", { value: name })));
+// Shown wherever a ws_uri is.
+function aboutUri(ws_uri) {
+  return el("span", {}, el("code", { className: "uri", textContent: ws_uri }), " is the ", el("b", { textContent: "ws_uri" }), ": the address at which the backend reaches this client.");
 }
 

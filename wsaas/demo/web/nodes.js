@@ -94,22 +94,20 @@ function whose(exchange) {  // said of a DELETE: any node may send it
 }
 
 function wayOf(exchange) {
-  const incoming = exchange.to === "backend";
   const node = nodeOf(exchange);
-  if (!node) return [incoming ? "→ to backend" : "← from backend"];
-  return [`node ${node} ${incoming ? "→" : "←"}`, el("span", { className: "word", textContent: " backend" })];
+  const arrow = exchange.to === "backend" ? "→" : "←";
+  return [node ? `node ${node} ${arrow}` : `${arrow} backend`, el("span", { className: "hidden", textContent: exchange.to === "backend" ? "(to the backend)" : "(from the backend)" })];
 }
 
 function showNodes() {
   for (const node of nodes.values()) node.show();
 }
 
-// The address for a client that connects: that of the node that was chosen, or of one node after another.
-function addressFor(client) {
+// The node for a client that connects: the one that was chosen, or one after another.
+function nodeFor(client) {
   const running = [...nodes.values()].filter((node) => node.isRunning);
   const chosen = nodes.get(client.wanted);
-  client.node = chosen ?? (running.length ? running[nextNode++ % running.length] : nodes.get(1));
-  return client.node?.address ?? config.gateway;
+  return chosen ?? (running.length ? running[nextNode++ % running.length] : nodes.get(1));
 }
 
 async function watchNodes() {

@@ -11,6 +11,12 @@ function openRoom() {
 }
 
 $("open").addEventListener("submit", (event) => { event.preventDefault(); openRoom().input.focus(); });
+// On a phone, the cards and the traffic have the screen for themselves.
+$("more").addEventListener("click", () => {
+  const isShown = $("open").classList.toggle("shown");
+  $("more").setAttribute("aria-expanded", isShown);
+  if (isShown) $("nick").focus();
+});
 $("open-echo").addEventListener("click", () => new Client("/echo", "echo").input.focus());
 $("open-refused").addEventListener("click", () => new Client("/nowhere", "nobody"));
 

@@ -1,11 +1,12 @@
 // ---- the right side: HTTP
 
 const rows = new Map();  // number → row
+const MAX_DOTS = 8;
+const RETRY_MS = 3000;
 let picked;
 
 function pick(ws_uri) {
   picked = ws_uri;
-  $("traffic").classList.toggle("picked", Boolean(ws_uri));
   for (const row of rows.values()) row.classList.toggle("pick", concerns(row, ws_uri));
 }
 
@@ -23,26 +24,40 @@ function groupOf(exchange) {
   return exchange.to === "gateway" ? decodeURIComponent(exchange.url.match(/\/groups\/([^/?]+)/)?.[1] ?? "") : "";
 }
 
+function isRefusal(exchange) {
+  const code = parsed(exchange.answer ?? "")?.code;
+  return exchange.to === "backend" && exchange.method === "POST" && code !== undefined && code !== "OK";
+}
+
 function summaryOf(exchange) {
   const body = parsed(exchange.body);
   const answer = parsed(exchange.answer ?? "");
   if (exchange.to === "gateway") {
-    if (exchange.method === "GET") return answer ? `: who is in it? ${answer.count}` : ": who is in it?";
-    const what = body?.type === "message" ? `“${body.text}” from ${body.from}` : `“${body?.nick} ${body?.type}”`;
-    return ` gets ${what}`;
+    if (exchange.method === "GET") return [answer ? `: who is in it? ${answer.count}` : ": who is in it?"];
+    if (body?.type !== "message") return [` gets “${body?.nick} ${body?.type}”`];
+    const who = el("bdi", { className: "who", textContent: body.from });
+    paint(who, hueOf(body.from));
+    return [" gets “", el("bdi", { textContent: body.text }), "” from ", who];
   }
-  if (exchange.method === "POST") {
-    const wants = ` wants in: ${body?.request?.path}`;
-    return answer && answer.code !== "OK" ? `${wants}, refused` : wants;
-  }
-  if (exchange.method === "DELETE") return `${whose(exchange)} is gone (code ${body?.code ?? "?"})`;
-  return ` says “${exchange.body}”${exchange.ws_reply ? ", answered at once" : ""}`;
+  if (exchange.method === "POST") return [` wants in: ${body?.request?.path}${isRefusal(exchange) ? ", refused" : ""}`];
+  if (exchange.method === "DELETE") return [`${whose(exchange)} is gone (code ${body?.code ?? "?"})`];
+  return [" says “", el("bdi", { textContent: exchange.body }), `”${exchange.ws_reply ? ", answered at once" : ""}`];
 }
 
-function fanOf(exchange) {  // how many clients one request reached
+function fanOf(row, exchange) {  // how many clients one request reached, and which
   const sent = exchange.to === "gateway" ? parsed(exchange.answer ?? "")?.sent : undefined;
   if (!Number.isInteger(sent)) return el("span");
-  return el("span", { className: "fan", textContent: `1 → ${sent}`, title: `one request, ${sent} message${sent === 1 ? "" : "s"}` });
+  row.reached ??= membersOf(row.group);
+  const fan = el("span", { className: "fan", title: `one request, ${sent} message${sent === 1 ? "" : "s"}` }, `1 → ${sent}`);
+  // Those whose connect this page has not seen have no name here.
+  if (row.reached.length !== sent || sent > MAX_DOTS) return fan;
+  fan.title += `: ${row.reached.map(({ name }) => name).join(", ")}`;
+  fan.append(...row.reached.map(({ hue }) => {
+    const dot = el("i", { className: "dot" });
+    paint(dot, hue);
+    return dot;
+  }));
+  return fan;
 }
 
 // A text that may be scrolled, by the keyboard too.
@@ -62,44 +77,66 @@ function pretty(text) {
 }
 
 function fill(row, exchange) {
-  const incoming = exchange.to === "backend";
   const bad = exchange.error || exchange.status >= 400;
   const code = parsed(exchange.answer ?? "")?.code;
+  row.exchange = exchange;
   row.ws_uri = exchange.ws_uri;
   row.group = groupOf(exchange);
   color(row, exchange.ws_uri);
-  row.summary.replaceChildren(
+  row.head.replaceChildren(
     el("span", { className: `way to-${exchange.to}` }, ...wayOf(exchange)),
     el("span", { className: "method", textContent: exchange.method }),
-    el("span", { className: "what" }, el("b", { textContent: row.group ? `room ${row.group}` : known.get(exchange.ws_uri)?.name ?? "a client" }), summaryOf(exchange)),
-    fanOf(exchange),
-    el("span", { className: `status ${bad ? "bad" : ""}` },
+    el("span", { className: "what", dir: "auto" }, el("bdi", { className: "who", textContent: row.group || (known.get(exchange.ws_uri)?.name ?? "a client") }), ...summaryOf(exchange)),
+    fanOf(row, exchange),
+    el("span", { className: `status ${bad || isRefusal(exchange) ? "bad" : ""}` },
       exchange.error ? "failed" : exchange.status === null ? "…" : `${exchange.status} ${exchange.ws_reply ? "reply" : code ?? ""}`,
-      el("span", { className: "soft", textContent: exchange.ms === null ? "" : ` ${exchange.ms} ms` })));
+      el("span", { className: "soft ms", textContent: exchange.ms === null ? "" : ` ${exchange.ms} ms` })));
+  if (!row.detail.hidden) fillDetail(row);
+}
+
+function fillDetail({ detail, exchange, reached }) {
+  const incoming = exchange.to === "backend";
   const headers = Object.entries(exchange.headers).map(([name, value]) => `${name}: ${value}`).join("\n");
   const reply = exchange.ws_reply ? `Ws-Reply: ${exchange.ws_reply}\n\n` : "";
-  row.detail.replaceChildren(
+  detail.replaceChildren(
+    ...(exchange.ws_uri ? [el("p", {}, aboutUri(exchange.ws_uri))] : []),
+    ...(reached ? [el("p", {}, `Reached ${reached.map(({ name }) => name).join(", ") || "nobody"}.`)] : []),
     ...section(incoming ? "Request of the gateway" : "Request of the backend", `${exchange.method} ${exchange.url}\n${headers}`),
     ...section("Body", pretty(exchange.body)),
-    ...section(`Answer: ${exchange.status}`, exchange.answer === null ? exchange.error : reply + pretty(exchange.answer)),
-    ...section("Do it again", exchange.curl));
-  if (exchange.curl && incoming && exchange.method === "PUT") {
-    row.detail.append(el("p", { className: "soft" }, "As the ce-id is the same, the chat takes it for a repeat. Leave that header out to have it said again."));
+    ...section(`Answer: ${exchange.status}`, exchange.answer === null ? exchange.error : reply + pretty(exchange.answer)));
+  if (!exchange.curl) return;
+  detail.append(...section("Do it again, on the machine of the demo", exchange.curl),
+    copyButton(exchange.curl, "Copy curl", `Copy this ${exchange.method} as a curl command`));
+  if (incoming && exchange.method === "PUT") {
+    detail.append(el("p", { className: "soft" }, "As the ce-id is the same, the chat takes it for a repeat. Leave that header out to have it said again."));
   }
-  const button = exchange.curl ? copyButton(exchange.curl, "copy curl", `Copy this ${exchange.method} as a curl command`) : el("span");
-  if (!row.button) row.line.append(row.button = button);
+}
+
+function toggle(row) {
+  const isOpen = row.detail.hidden;
+  row.detail.hidden = !isOpen;
+  row.head.setAttribute("aria-expanded", isOpen);
+  if (!isOpen) return;
+  fillDetail(row);
+  // Show as much of it as fits, without moving the page.
+  const [list, place] = [$("traffic").getBoundingClientRect(), row.getBoundingClientRect()];
+  $("traffic").scrollTop += Math.min(Math.max(0, place.bottom - list.bottom), place.top - list.top);
 }
 
 function rowFor(exchange) {
   let row = rows.get(exchange.number);
   if (row) return row;
   row = el("li");
-  row.summary = el("summary");
-  row.detail = el("div", { className: "detail" });
-  row.line = el("div", { className: "row" }, el("details", {}, row.summary, row.detail));
-  row.append(row.line);
+  row.detail = el("div", { className: "detail", id: `detail-${exchange.number}`, hidden: true });
+  row.head = el("button", { type: "button", className: "open" });
+  row.head.setAttribute("aria-expanded", false);
+  row.head.setAttribute("aria-controls", row.detail.id);
+  row.head.addEventListener("click", () => toggle(row));
+  row.append(row.head, row.detail);
   row.addEventListener("mouseenter", () => linkCards(row));
   row.addEventListener("mouseleave", () => linkCards());
+  row.addEventListener("focusin", () => linkCards(row));
+  row.addEventListener("focusout", () => linkCards());
   rows.set(exchange.number, row);
   $("traffic").append(row);
   if (rows.size > 400) {
@@ -151,8 +188,15 @@ function watch() {
   if (document.hidden) return;
   source = new EventSource(`/traffic?after=${encodeURIComponent(lastSeen)}`);
   source.onmessage = onTraffic;
-  source.onopen = () => streamState("open", "live");
-  source.onerror = () => streamState("closed", "the backend is away");
+  source.onopen = () => {
+    streamState("open", "live");
+    for (const client of clients.values()) client.hurry();
+  };
+  source.onerror = () => {
+    streamState("waiting", "offline");
+    // The browser connects again, unless a server answered with an error.
+    if (source.readyState === EventSource.CLOSED) setTimeout(watch, RETRY_MS);
+  };
 }
 
 function streamState(state, text) {
