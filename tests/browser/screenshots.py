@@ -1,17 +1,19 @@
-"""Makes the images of the console in docs/images: `python -m tests.browser.screenshots`.
+"""Makes the images of the console and the demo in docs/images: `python -m tests.browser.screenshots`.
 
 Those of the test client show a gateway. The other ones show what takes days, or many clients, to happen on one.
 """
 
 import io
 import sys
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.browser import stories
+from tests.browser import demo_page, stories
 from tests.support.chromium import running_chromium
+from tests.support.demo_command import RunningDemo, running_demo
 from tests.support.dev_command import running_dev
 from tests.support.fake_console import FakeConsole
 
@@ -71,16 +73,35 @@ def show_test_client(url: str, page: "Page") -> None:
     page.wait_for_timeout(500)
 
 
+def show_demo(demo: RunningDemo, page: "Page") -> None:
+    """Show the demo with two clients that have talked to each other."""
+    page.add_init_script("Math.random = () => 0")  # the names are always the same
+    demo_page.open_demo(page, demo.page)
+    for client, text in enumerate(("hello, everybody", "hi ada!")):
+        demo_page.say(page, client, text)
+        page.wait_for_selector(f"#traffic .open:has(.fan) >> text={text}")
+    page.locator(".say input").first.focus()
+    page.wait_for_timeout(1500)  # until the messages are no longer marked as new
+
+
 def fake_console() -> AbstractContextManager[FakeConsole]:
     """Serve a console whose gateway is made up."""
     return FakeConsole().running()
 
 
+@contextmanager
+def demo() -> Iterator[RunningDemo]:
+    """Run the demo, with its files in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder, running_demo(Path(folder)) as running:
+        yield running
+
+
 SCREENS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any, "Page"], None]]] = {
-    "node": (fake_console, show_node),
-    "connections": (fake_console, show_connections),
-    "connection": (fake_console, show_connection),
-    "try": (running_dev, show_test_client),
+    "console-node": (fake_console, show_node),
+    "console-connections": (fake_console, show_connections),
+    "console-connection": (fake_console, show_connection),
+    "console-try": (running_dev, show_test_client),
+    "demo": (demo, show_demo),
 }
 """What serves each screen, and what shows it."""
 
@@ -165,7 +186,7 @@ def main(chosen: Collection[str]) -> None:
         for screen in chosen or SCREENS:
             for width in SIZES:
                 for theme in THEMES:
-                    save(take(browser, screen, width, theme), f"console-{screen}-{width}-{theme}")
+                    save(take(browser, screen, width, theme), f"{screen}-{width}-{theme}")
         if not chosen:
             save_animation(record(browser), "console-run")
 
