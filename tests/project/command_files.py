@@ -10,6 +10,7 @@ from pathlib import Path
 import shtab
 
 from wsaas.cli import arguments
+from wsaas.cli.command_options import DEMO_FLAGS
 from wsaas.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def completion_script(shell: str) -> str:
         kept = [each for each in made._actions if each.dest not in {"help", "command", "version"}]
         command = commands.add_parser(name, help=help_text, conflict_handler="resolve")
         for action in kept:
-            if name != "serve" or action.dest != "nodes":
+            if name != "serve" or action.dest not in DEMO_FLAGS:
                 command._add_action(_with_values(action))
     for action in parser._actions:
         _with_values(action)
@@ -105,7 +106,7 @@ def _settings() -> set[str]:
 
 def _synopsis(name: str) -> str:
     if name in {"serve", "demo"}:
-        return "[serve] [flags]" if name == "serve" else "demo [--nodes N] [flags]"
+        return "[serve] [flags]" if name == "serve" else "demo [--nodes N] [--host ADDRESS] [flags]"
     usage = str(PARSERS[name]().usage)
     return "completion bash|zsh|fish" if name == "completion" else usage.removeprefix("wsaas ")
 

@@ -51,7 +51,7 @@ function _shtab_wsaas_using
 end
 
 set -g _shtab_wsaas_commands serve demo check dev lambda completion
-set -g _shtab_wsaas_opts_with_value --access-log --allowed-origins --api-connection-age --api-connections --api-retry --api-secret --api-secret-file --api-timeout --api-tls-ca --api-uri --aws-route-responses --aws-route-selection --azure-hub --browser-authorization --cluster --cluster-credentials --cluster-lease --cluster-name --cluster-secret --cluster-secret-file --cluster-tls-ca --compression --console --control-aws-keys --control-aws-keys-file --control-azure-keys --control-azure-keys-file --control-listen --control-tls-ca --control-token --control-token-file --drain-timeout --event-format --handshake-timeout --header --heartbeat --inbox --journal --journal-sync --keep-alive-timeout --listen --listen-mode --log-format --log-level --max-batch-size --max-connections --max-connections-per-address --max-groups --max-memory --max-message-rate --max-message-size --max-owed-disconnects --max-publishes --message --node-address --node-tls-ca --nodes --path --proxy-protocol --rate --send-buffer --subprotocols --text-content-type --timeout --tls-cert --tls-key --traces --trusted-proxies --workers --ws-hostname --ws-timeout
+set -g _shtab_wsaas_opts_with_value --access-log --allowed-origins --api-connection-age --api-connections --api-retry --api-secret --api-secret-file --api-timeout --api-tls-ca --api-uri --aws-route-responses --aws-route-selection --azure-hub --browser-authorization --cluster --cluster-credentials --cluster-lease --cluster-name --cluster-secret --cluster-secret-file --cluster-tls-ca --compression --console --control-aws-keys --control-aws-keys-file --control-azure-keys --control-azure-keys-file --control-listen --control-tls-ca --control-token --control-token-file --drain-timeout --event-format --handshake-timeout --header --heartbeat --host --inbox --journal --journal-sync --keep-alive-timeout --listen --listen-mode --log-format --log-level --max-batch-size --max-connections --max-connections-per-address --max-groups --max-memory --max-message-rate --max-message-size --max-owed-disconnects --max-publishes --message --node-address --node-tls-ca --nodes --path --port --proxy-protocol --rate --send-buffer --subprotocols --text-content-type --timeout --tls-cert --tls-key --traces --trusted-proxies --workers --ws-hostname --ws-timeout
 
 complete -c wsaas -e
 complete -c wsaas -f
@@ -59,6 +59,8 @@ complete -c wsaas -f
 complete -c wsaas -n _shtab_wsaas_using -s h -l help -d 'show this help message and exit'
 complete -c wsaas -n _shtab_wsaas_using -l version -d 'show program'"'"'s version number and exit'
 complete -c wsaas -n _shtab_wsaas_using -l nodes -x -d 'demo: run N nodes (2 to 9) as a cluster; needs pip install '"'"'wsaas[demo]'"'"''
+complete -c wsaas -n _shtab_wsaas_using -l host -x -d 'demo: address at which the page listens, such as 0.0.0.0 or :: so that other machines reach it (default: this machine only). It has no authentication'
+complete -c wsaas -n _shtab_wsaas_using -l port -x -d 'demo: port of the page (default: 8000, or a free one)'
 complete -c wsaas -n _shtab_wsaas_using -l api-uri -x -d 'URL of the backend'
 complete -c wsaas -n _shtab_wsaas_using -l ws-hostname -x -d 'Where the backend reaches this node'
 complete -c wsaas -n _shtab_wsaas_using -l log-level -xka "ERROR WARN INFO DEBUG" -d 'Lowest level that is logged'
@@ -194,6 +196,8 @@ complete -c wsaas -n '_shtab_wsaas_using serve' -l traces -xka "on off" -d 'on e
 complete -c wsaas -n '_shtab_wsaas_using; and test $_shtab_wsaas_npos -eq 0' -a demo -d 'run a gateway with an example backend, to try it'
 complete -c wsaas -n '_shtab_wsaas_using demo' -s h -l help -d 'show this help message and exit'
 complete -c wsaas -n '_shtab_wsaas_using demo' -l nodes -x -d 'demo: run N nodes (2 to 9) as a cluster; needs pip install '"'"'wsaas[demo]'"'"''
+complete -c wsaas -n '_shtab_wsaas_using demo' -l host -x -d 'demo: address at which the page listens, such as 0.0.0.0 or :: so that other machines reach it (default: this machine only). It has no authentication'
+complete -c wsaas -n '_shtab_wsaas_using demo' -l port -x -d 'demo: port of the page (default: 8000, or a free one)'
 complete -c wsaas -n '_shtab_wsaas_using demo' -l api-uri -x -d 'URL of the backend'
 complete -c wsaas -n '_shtab_wsaas_using demo' -l ws-hostname -x -d 'Where the backend reaches this node'
 complete -c wsaas -n '_shtab_wsaas_using demo' -l log-level -xka "ERROR WARN INFO DEBUG" -d 'Lowest level that is logged'

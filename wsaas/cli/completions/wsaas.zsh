@@ -24,6 +24,8 @@ _shtab_wsaas_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "(- : *)--version[show program\'s version number and exit]"
   "--nodes[demo\: run N nodes (2 to 9) as a cluster\; needs pip install \'wsaas\[demo\]\']:N:"
+  "--host[demo\: address at which the page listens, such as 0.0.0.0 or \:\: so that other machines reach it (default\: this machine only). It has no authentication]:ADDRESS:"
+  "--port[demo\: port of the page (default\: 8000, or a free one)]:N:"
   "--api-uri[URL of the backend]:VALUE:"
   "--ws-hostname[Where the backend reaches this node]:VALUE:"
   "--log-level[Lowest level that is logged]:VALUE:(ERROR WARN INFO DEBUG)"
@@ -184,6 +186,8 @@ _shtab_wsaas_completion_defaults_added=0
 _shtab_wsaas_demo_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--nodes[demo\: run N nodes (2 to 9) as a cluster\; needs pip install \'wsaas\[demo\]\']:N:"
+  "--host[demo\: address at which the page listens, such as 0.0.0.0 or \:\: so that other machines reach it (default\: this machine only). It has no authentication]:ADDRESS:"
+  "--port[demo\: port of the page (default\: 8000, or a free one)]:N:"
   "--api-uri[URL of the backend]:VALUE:"
   "--ws-hostname[Where the backend reaches this node]:VALUE:"
   "--log-level[Lowest level that is logged]:VALUE:(ERROR WARN INFO DEBUG)"
