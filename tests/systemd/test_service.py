@@ -4,6 +4,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
@@ -221,6 +222,22 @@ def test_workers_share_the_sockets(workers: Machine) -> None:
         # Both workers have it now, whichever is asked.
         assert {status(workers, "third-token") for _ in range(20)} == {200}
         workers.write(TOKEN, "first-token\n")
+
+
+def test_workers_drain_when_their_supervisor_is_killed(workers: Machine, backend: ThreadedBackend) -> None:
+    process, deleted = workers.show("MainPID"), backend.methods.count("DELETE")
+    with ExitStack() as stack:
+        # A worker closes one after the other, for which it needs time.
+        clients = [stack.enter_context(client(workers)) for _ in range(12)]
+        workers.run("kill", "-KILL", process)
+        for ws in clients:
+            with pytest.raises((ConnectionClosedOK, ConnectionClosedError)) as closed:
+                ws.recv(20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+    workers.wait(lambda: workers.show("StatusText").startswith("2 of 2"), "the workers")
+    assert workers.show("MainPID") != process
+    assert backend.methods.count("DELETE") == deleted + 12
 
 
 def test_a_supervisor_that_hangs_is_replaced_with_its_workers(workers: Machine) -> None:
