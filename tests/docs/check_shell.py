@@ -38,7 +38,7 @@ OF_OTHERS = {
         ("printf rm sed", "POSIX"),
         ("set sleep sort source tail tee test tr trap true ulimit umask wait wc xargs", "POSIX"),
         ("journalctl systemctl systemd-analyze systemd-creds systemd-run systemd-sysusers systemd-tmpfiles", "systemd"),
-        ("groupadd id ip open ss sysctl useradd", "of the operating system"),
+        ("groupadd id ip open ss ssh sysctl useradd", "of the operating system"),
         ("docker helm kubectl podman", "containers: the tests of deploy/ check its files"),
         ("caddy haproxy nginx", "proxies: the tests of deploy/ run them"),
         ("aws flask go gunicorn node php uvicorn", "runs a program that the page shows"),
