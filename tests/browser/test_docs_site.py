@@ -86,4 +86,4 @@ def test_a_command_is_copied(page, context, site):
     page.locator(".highlight", has_text="wsaas lambda app.handler").hover()
     page.locator(".highlight", has_text="wsaas lambda app.handler").locator("button.copybtn").click()
     page.wait_for_selector(".copybtn.success")
-    assert page.evaluate("navigator.clipboard.readText()").endswith("\nwsaas lambda app.handler")
+    assert page.evaluate("navigator.clipboard.readText()").endswith("\nwsaas completion bash")

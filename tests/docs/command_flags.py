@@ -39,7 +39,7 @@ def described() -> Iterator[str]:
         if command not in {"serve", "demo"}:
             parser = parser_of(command)
             yield f"## `wsaas {command}`"
-            yield f"`{' '.join(parser.format_usage().removeprefix('usage: ').split())}`"
+            yield f"`{' '.join(parser.format_usage().removeprefix('usage: ').replace('[-h] ', '').split())}`"
             yield parser.description or ""
             yield _flags(parser)
             if parser.epilog:
