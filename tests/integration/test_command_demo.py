@@ -176,8 +176,10 @@ def gateway_of(page: str) -> int:
 
 def test_the_demo_as_a_command(tmp_path: Path) -> None:
     state = tmp_path / "state"
+    # Not the usual ports: another process of the tests might take one between the search for a free one and its use.
+    flags = ["--ws-hostname", f"localhost:{free_port()}", "--port", str(free_port())]
     with subprocess.Popen(
-        [sys.executable, "-m", "wsaas", "demo"],
+        [sys.executable, "-m", "wsaas", "demo", *flags],
         env=environment(XDG_STATE_HOME=str(state), API_URI="ignored:1/", LOG_LEVEL="ignored"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

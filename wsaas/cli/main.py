@@ -130,7 +130,7 @@ def demo_of_one(given: Mapping[str, str], page: DemoAddress) -> int:
             print("wsaas: the example backend did not start", file=sys.stderr)
             return 1
         greeting = page.greeting("in two browser tabs", int(address.rpartition(":")[2]), console)
-        flags = {"journal": state_file(f"demo-{port}.journal"), **given}
+        flags = {"journal": state_file(f"demo-{upstream.port or port}.journal"), **given}
         return start({**flags, "api_uri": f"{address}/websocket", "ws_hostname": name}, {}, greeting)
 
 
