@@ -111,6 +111,8 @@ def check_command(command: list[str], version: str, home: Path) -> None:
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HOME": str(home), "PIPX_HOME": str(home / "pipx"), "UV_CACHE_DIR": str(home / "uv")}
+    # uv has authorities of its own. A registry may be reached through a proxy with one that this machine trusts.
+    environment["UV_SYSTEM_CERTS"] = "1"
     said = run(*command, "--version", env=environment, cwd=home)
     if said != f"wsaas {version} (pure Python)":
         raise PackageError(f"{' '.join(command)} --version printed {said!r}")

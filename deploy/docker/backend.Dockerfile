@@ -7,9 +7,10 @@ RUN python -m venv /opt/backend
 
 WORKDIR /app
 COPY LICENSE README.md hatch_build.py pyproject.toml ./package/
+COPY deploy/man ./package/deploy/man
 COPY wsaas ./package/wsaas
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install './package[backend]' 'fastapi>=0.115,<1' 'uvicorn>=0.34,<1'
+RUN --mount=type=cache,target=/var/cache/pip \
+    PIP_CACHE_DIR=/var/cache/pip pip install './package[backend]' 'fastapi>=0.115,<1' 'uvicorn>=0.34,<1'
 COPY examples/fastapi/app.py ./
 
 USER 10001:10001

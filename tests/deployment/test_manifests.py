@@ -208,6 +208,9 @@ def test_the_context_of_a_build_is_what_the_dockerfile_copies(name):
     assert everything == "*"
     assert {line.removeprefix("!") for line in lines if line.startswith("!")} == sources
     assert all((ROOT / each).exists() for each in sources)
+    # A wheel cannot be built without them.
+    shared = (ROOT / "pyproject.toml").read_text().partition("[tool.hatch.build.targets.wheel.shared-data]\n")[2]
+    assert set(re.findall(r'^"(.+)" = ', shared.partition("\n[")[0], re.MULTILINE)) <= sources
 
 
 def test_the_user_has_the_number_that_the_pods_run_as():
