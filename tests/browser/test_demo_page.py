@@ -1,5 +1,6 @@
 """The page of `wsaas demo`: what can be seen at once, what each state invites to, and what it survives."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_a_message_is_seen_to_arrive_and_to_be_requests_without_scrolling(
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": SIZES[width]}, color_scheme="light")
     open_demo(page, demo.page)
+    # The clients of another test may still be leaving. Their requests would move those of the message out of view.
+    page.locator(".members >> nth=0", has_text=re.compile(r": \w+, \w+$")).wait_for(state="attached")
     text = f"hello at {width}"
     say(page, 0, text)
     publish = page.locator("#traffic .open:has(.fan)", has_text=text)

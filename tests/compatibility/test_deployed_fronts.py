@@ -264,7 +264,7 @@ async def come_and_go(site: Front, cut_off: list[int], number: int) -> None:
     """Connect a new client, which sends a message and leaves. `cut_off`: where to note it if there is no answer."""
     try:
         client = await site.connect()
-    except websockets.InvalidMessage:
+    except (websockets.InvalidMessage, ConnectionResetError):
         cut_off.append(number)
         return
     await client.send("hello")
