@@ -49,6 +49,7 @@ class Service:
 
     def __init__(self, node: Node, notifier: Notifier, limits: Limits) -> None:
         """Report nothing yet."""
+        self._is_started = False
         self._is_stopping = False
         self._limits = limits
         self._node = node
@@ -64,6 +65,7 @@ class Service:
     def started(self) -> None:
         """Report that the node accepts connections. From now on it is watched."""
         if self._notifier.is_on and not self._is_stopping:
+            self._is_started = True
             self._notifier.send(READY=1, STATUS=self._status())
             self._schedule()
 
@@ -81,14 +83,16 @@ class Service:
         """Reload files, and report when that begins and ends."""
         self._reloads += 1
         number = self._reloads
-        # systemd tells from the time that this is about its own signal, and not an earlier one.
-        self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        if self._is_running():
+            # systemd tells from the time that this is about its own signal, and not an earlier one.
+            self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
         def done(is_complete: bool) -> None:
             # While another reload is in progress, READY would end that one.
-            if number == self._reloads and not self._is_stopping:
+            if number == self._reloads:
                 self._note = "" if is_complete else _FAILED
-                self._notifier.send(READY=1, STATUS=self._status())
+                if self._is_running():
+                    self._notifier.send(READY=1, STATUS=self._status())
 
         self._node.reload(done)
 
@@ -96,6 +100,10 @@ class Service:
         """Report nothing any more."""
         self._timer.cancel()
         self._notifier.close()
+
+    def _is_running(self) -> bool:
+        """Whether READY tells about a reload: before the start is over, it would end the start."""
+        return self._is_started and not self._is_stopping
 
     def _schedule(self) -> None:
         watchdog = self._limits.watchdog

@@ -84,6 +84,12 @@ def service(node, notifier):
     return Service(node, notifier, Limits(100.0, 40.0, 30.0))
 
 
+def started(service, notifier):
+    """Make `service` ready, and forget its report."""
+    service.started()
+    notifier.take()
+
+
 @pytest.mark.usefixtures("loop")
 def test_a_start_may_take_its_time_and_ends_with_ready(service, notifier):
     service.starting()
@@ -142,7 +148,9 @@ def test_a_node_that_stops_before_it_has_started_is_never_ready(service, notifie
     assert notifier.reports == []
 
 
+@pytest.mark.usefixtures("loop")
 def test_a_reload_begins_with_its_time_and_ends_with_ready(service, node, notifier, monkeypatch):
+    started(service, notifier)
     monkeypatch.setattr("time.monotonic_ns", lambda: 5_000_999)
     service.reload()
     assert notifier.take() == {"RELOADING": 1, "MONOTONIC_USEC": 5000}
@@ -152,6 +160,7 @@ def test_a_reload_begins_with_its_time_and_ends_with_ready(service, node, notifi
 
 @pytest.mark.usefixtures("loop")
 def test_the_status_says_that_a_reload_has_failed_until_one_succeeds(service, node, notifier):
+    started(service, notifier)
     service.reload()
     node.done[0](False)
     assert notifier.reports.pop()["STATUS"] == "2 clients; a file could not be reloaded, see the log"
@@ -160,7 +169,9 @@ def test_the_status_says_that_a_reload_has_failed_until_one_succeeds(service, no
     assert notifier.reports.pop()["STATUS"] == "2 clients"
 
 
+@pytest.mark.usefixtures("loop")
 def test_only_the_last_of_several_reloads_is_ready(service, node, notifier):
+    started(service, notifier)
     service.reload()
     service.reload()
     notifier.reports.clear()
@@ -170,12 +181,35 @@ def test_only_the_last_of_several_reloads_is_ready(service, node, notifier):
     assert notifier.take()["READY"] == 1
 
 
+@pytest.mark.usefixtures("loop")
 def test_a_reload_that_ends_after_the_stop_is_not_ready(service, node, notifier):
+    started(service, notifier)
     service.reload()
     service.stop()
     notifier.reports.clear()
     node.done[0](True)
     assert notifier.reports == []
+    service.reload()
+    node.done[1](True)
+    assert notifier.reports == []
+
+
+@pytest.mark.usefixtures("loop")
+def test_a_reload_does_not_end_the_start(service, node, notifier):
+    service.reload()
+    node.done[0](False)
+    assert notifier.reports == []
+    service.started()
+    assert notifier.take() == {"READY": 1, "STATUS": "2 clients; a file could not be reloaded, see the log"}
+
+
+@pytest.mark.usefixtures("loop")
+def test_a_reload_that_began_before_the_node_was_ready_may_end_after_it(service, node, notifier):
+    service.reload()
+    service.started()
+    notifier.take()
+    node.done[0](True)
+    assert notifier.take() == {"READY": 1, "STATUS": "2 clients"}
 
 
 def test_without_systemd_a_node_works_and_reports_nothing(node, loop):
