@@ -29,18 +29,20 @@ class Notifier:
         """Whether there is anybody to report to."""
         return bool(self._path)
 
-    def send(self, **fields: str | int) -> None:
-        """Report `fields`."""
+    def send(self, **fields: str | int) -> bool:
+        """Report `fields`. Returns False if systemd has no room for them now, so that a later attempt may succeed."""
         if not self._path:
-            return
+            return True
         text = "\n".join(f"{name}={value}" for name, value in fields.items())
         try:
             self._open().sendto(text.encode("utf-8", "backslashreplace"), address_of(self._path))
         except OSError as error:
             logger.warning("systemd at %s could not be told %s: %s", self._path, ", ".join(fields), error.strerror)
-            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
-                # Nobody is there, and systemd listens again only for a new process.
-                self.close()
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):
+                return False
+            # Nobody is there, and systemd listens again only for a new process.
+            self.close()
+        return True
 
     def close(self) -> None:
         """Report nothing any more. May be called again."""

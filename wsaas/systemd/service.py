@@ -55,6 +55,7 @@ class Service:
         self._node = node
         self._note = ""
         self._notifier = notifier
+        self._owed: dict[str, str | int] = {}
         self._reloads = 0
         self._timer: Timer = NO_TIMER
 
@@ -66,7 +67,7 @@ class Service:
         """Report that the node accepts connections. From now on it is watched."""
         if self._notifier.is_on and not self._is_stopping:
             self._is_started = True
-            self._notifier.send(READY=1, STATUS=self._status())
+            self._tell(READY=1, STATUS=self._status())
             self._schedule()
 
     def stop(self) -> None:
@@ -76,7 +77,7 @@ class Service:
             limit = self._limits.stop
             # Tells how long to wait, whatever the unit says: nobody has to keep it and DRAIN_TIMEOUT in step.
             extended = _microseconds(limit)
-            self._notifier.send(STOPPING=1, STATUS=self._status(), EXTEND_TIMEOUT_USEC=extended)
+            self._tell(STOPPING=1, STATUS=self._status(), EXTEND_TIMEOUT_USEC=extended)
         self._node.stop()
 
     def reload(self) -> None:
@@ -84,6 +85,8 @@ class Service:
         self._reloads += 1
         number = self._reloads
         if self._is_running():
+            # Otherwise, a READY that is owed could end this reload.
+            self._owed = {}
             # systemd tells from the time that this is about its own signal, and not an earlier one.
             self._notifier.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
@@ -92,7 +95,7 @@ class Service:
             if number == self._reloads:
                 self._note = "" if is_complete else _FAILED
                 if self._is_running():
-                    self._notifier.send(READY=1, STATUS=self._status())
+                    self._tell(READY=1, STATUS=self._status())
 
         self._node.reload(done)
 
@@ -105,16 +108,19 @@ class Service:
         """Whether READY tells about a reload: before the start is over, it would end the start."""
         return self._is_started and not self._is_stopping
 
+    def _tell(self, **state: str | int) -> None:
+        """Report a change of state. systemd waits for it: if it has no room now, the next report repeats it."""
+        self._owed = {} if self._notifier.send(**state) else state
+
     def _schedule(self) -> None:
         watchdog = self._limits.watchdog
         interval = STATUS_INTERVAL_S if watchdog is None else watchdog / 2
         self._timer = asyncio.get_running_loop().call_later(interval, self._report)
 
     def _report(self) -> None:
-        if self._limits.watchdog is not None and self._node.is_alive():
-            self._notifier.send(WATCHDOG=1, STATUS=self._status())
-        else:
-            self._notifier.send(STATUS=self._status())
+        alive = {"WATCHDOG": 1} if self._limits.watchdog is not None and self._node.is_alive() else {}
+        if self._notifier.send(**{**self._owed, **alive, "STATUS": self._status()}):
+            self._owed = {}
         self._schedule()
 
     def _status(self) -> str:

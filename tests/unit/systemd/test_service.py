@@ -11,14 +11,17 @@ from wsaas.systemd.unit import NO_UNIT, take_unit
 
 
 class NotifierDouble(Notifier):
-    """Keeps the reports."""
+    """Keeps the reports, unless systemd has no room for them."""
 
     def __init__(self) -> None:
         super().__init__("/run/notify")
+        self.has_room = True
         self.reports: list[dict[str, str | int]] = []
 
-    def send(self, **fields: str | int) -> None:
-        self.reports.append(fields)
+    def send(self, **fields: str | int) -> bool:
+        if self.has_room:
+            self.reports.append(fields)
+        return self.has_room
 
     def take(self) -> dict[str, str | int]:
         (report,) = self.reports
@@ -122,6 +125,37 @@ def test_without_a_watchdog_the_status_is_renewed(node, notifier, loop):
     assert loop.delay == STATUS_INTERVAL_S
     loop.expire()
     assert notifier.take() == {"STATUS": "2 clients"}
+
+
+@pytest.mark.parametrize("watchdog", [None, 30.0])
+def test_a_change_that_systemd_has_no_room_for_is_reported_later(watchdog, node, notifier, loop):
+    alive = {"WATCHDOG": 1} if watchdog else {}
+    service = Service(node, notifier, Limits(100.0, 40.0, watchdog))
+    notifier.has_room = False
+    service.started()
+    loop.expire()
+    notifier.has_room = True
+    loop.expire()
+    assert notifier.take() == {"READY": 1, "STATUS": "2 clients", **alive}
+    loop.expire()
+    assert notifier.take() == {"STATUS": "2 clients", **alive}
+    notifier.has_room = False
+    service.stop()
+    notifier.has_room = True
+    loop.expire()
+    stopping = {"STOPPING": 1, "EXTEND_TIMEOUT_USEC": 40_000_000}
+    assert notifier.take() == {**stopping, "STATUS": "stopping: 2 clients", **alive}
+
+
+def test_what_is_owed_does_not_end_a_reload(service, node, notifier, loop):
+    notifier.has_room = False
+    service.started()
+    service.reload()
+    notifier.has_room = True
+    loop.expire()
+    assert "READY" not in notifier.take()
+    node.done[0](True)
+    assert notifier.take()["READY"] == 1
 
 
 def test_a_stop_says_how_long_it_may_take_and_the_watchdog_goes_on(service, node, notifier, loop):
