@@ -20,6 +20,7 @@ from wsaas.shared_counts import SharedCounts
 from wsaas.workers import heartbeat
 from wsaas.workers import runtime as runtime_module
 from wsaas.workers import supervisor as module
+from wsaas.workers.channel import Channel
 from wsaas.workers.heartbeat import MAX_UNANSWERED
 from wsaas.workers.runtime_folder import RuntimeFolder
 from wsaas.workers.supervisor import Supervisor
@@ -103,6 +104,27 @@ async def test_a_reload_is_over_when_all_workers_have_reloaded(stage: Stage) -> 
     first.channel.send(reloaded=2, ok=False)
     second.end(-9)
     await wait_until(lambda: results == [False], "the reload to be over")
+
+
+async def test_a_reload_does_not_wait_for_a_worker_that_cannot_get_it_yet(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = node(stage)
+    _, second = await started.started()
+    may_open, open_channel = asyncio.Event(), Channel.open
+
+    async def open_later(channel: Channel, sock: socket.socket) -> None:
+        await may_open.wait()
+        await open_channel(channel, sock)
+
+    monkeypatch.setattr(Channel, "open", open_later)
+    second.end(-9)
+    await started.launcher.take(2)
+    results: list[bool] = []
+    started.supervisor.reload(results.append)
+    started.launcher.started[0].channel.send(reloaded=1, ok=True)
+    await wait_until(lambda: results == [True], "the reload to be over")
+    may_open.set()
 
 
 async def test_a_supervisor_is_alive_while_a_worker_listens_and_answers(stage: Stage) -> None:

@@ -29,6 +29,11 @@ class Channel(asyncio.Protocol):
         self._on_message = on_message
         self._transport: asyncio.Transport | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._transport is not None
+
     async def open(self, sock: socket.socket) -> None:
         """Use `sock`."""
         await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)

@@ -95,7 +95,8 @@ class Supervisor:
 
     def reload(self, done: Callable[[bool], object] = bool) -> None:
         """Make all workers reload TLS files and secret files; call `done` with whether all could be used."""
-        running = [worker.index for worker in self._workers if worker.channel is not None]
+        # A worker whose channel is not open has not read the files yet, or is about to end.
+        running = [worker.index for worker in self._workers if worker.channel is not None and worker.channel.is_open]
         self._reload = ReloadRound(self._reload.number + 1, running, done)
         self._tell_all({"reload": self._reload.number})
         self._reload.begin()
