@@ -70,8 +70,9 @@ def activation(
 
 def _names(variables: Mapping[str, str]) -> list[str]:
     """Return the name of each socket."""
-    text = variables.get(LISTEN_FDS)
-    if text is None or not is_for_this_process(variables.get(LISTEN_PID)):
+    text, pid = variables.get(LISTEN_FDS), variables.get(LISTEN_PID)
+    # Unlike WATCHDOG_PID, LISTEN_PID has to be there: descriptor 3 may be anything if the rest is inherited.
+    if text is None or pid is None or not is_for_this_process(pid):
         return []
     if not text.isascii() or not text.isdecimal() or int(text) > MAX_SOCKETS:
         raise SettingError(f"{LISTEN_FDS}={text!r}: expected a number of sockets up to {MAX_SOCKETS}")

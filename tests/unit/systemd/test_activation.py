@@ -50,6 +50,7 @@ def port(sock):
 
 
 def refusal(variables, flags=None, environment=None):
+    variables = {"LISTEN_PID": str(os.getpid()), **variables}
     with pytest.raises(SettingError) as caught:
         activation(variables, flags or {}, environment or {})
     return str(caught.value)
@@ -57,11 +58,18 @@ def refusal(variables, flags=None, environment=None):
 
 def test_without_sockets_there_is_nothing():
     assert activation({}, {}, {}) == Activation()
-    assert activation({"LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}, {}, {}) == Activation()
+    none = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}
+    assert activation(none, {}, {}) == Activation()
 
 
 def test_the_sockets_of_another_process_are_none():
     assert activation({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + 1)}, {}, {}) == Activation()
+
+
+def test_sockets_without_the_process_that_they_are_for_are_none(passed, listening):
+    variables = passed(listening())
+    del variables["LISTEN_PID"]
+    assert activation(variables, {}, {}) == Activation()
 
 
 def test_a_name_is_the_setting_that_a_socket_stands_for(passed, listening):
@@ -149,7 +157,9 @@ def refusal_of_closed():
 @given(st.text(), st.none() | st.text())
 @examples(200)
 def test_no_text_is_more_than_refused(count, names):
-    variables = {"LISTEN_FDS": count} | ({} if names is None else {"LISTEN_FDNAMES": names})
+    variables = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count}
+    if names is not None:
+        variables["LISTEN_FDNAMES"] = names
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FIRST", 3000)
         with suppress(SettingError):
