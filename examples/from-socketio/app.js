@@ -3,6 +3,7 @@
 import express from 'express';
 
 const { CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
+const ROOM = /^[\w-]{1,64}$/; // what a client names becomes a part of a URL and of a header
 const app = express();
 
 // io.to(room).emit(name, ...values)
@@ -33,7 +34,8 @@ app.route('/websocket').all(express.text({ type: () => true, limit: '1mb' }))
   })
   .put(async (req, res) => {
     const { id, name, values } = JSON.parse(req.body);
-    const result = await listeners[name]?.(req.get('ws-context'), res, ...values);
+    const isRoom = ROOM.test(values[0]);
+    const result = isRoom ? await listeners[name]?.(req.get('ws-context'), res, ...values) : { error: 'no such room' };
     res.set('Ws-Reply', 'text').json({ id, result });
   })
   // socket.on('disconnect', (reason) => …)

@@ -17,6 +17,8 @@ await events.emit('join', 'tea');
 await events.emit('leave', 'lobby');
 show('acknowledged', await events.emit('say', 'tea', 'Grüße'));
 show('acknowledged', await events.emit('say', 'lobby', 'not for me any more'));
+show('acknowledged', await events.emit('say', '../connections', 'for everybody'));
+show('acknowledged', await events.emit('join', 'a, b'));
 const ended = new Promise((resolve) => socket.addEventListener('close', resolve));
 const unanswered = events.emit('leave', 'tea').then(() => events.emit('say', 'tea', 'the end')).then(() => 'answered');
 socket.close();

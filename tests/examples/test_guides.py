@@ -209,6 +209,8 @@ def test_events_and_acknowledgements_work_as_they_did_with_socket_io(tmp_path: P
         ["said", {"user": "ada", "room": "tea", "text": "Grüße"}],
         ["acknowledged", {"ok": True}],
         ["acknowledged", {"ok": True}],
+        ["acknowledged", {"error": "no such room"}],
+        ["acknowledged", {"error": "no such room"}],
         ["closed", 1005, "closed: 1005 "],
     ]
 
