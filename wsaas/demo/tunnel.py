@@ -5,6 +5,7 @@ port. The gateway itself stays on this machine.
 """
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,6 +15,8 @@ from typing import Final
 CONNECT_TIMEOUT_S: Final = 5.0
 LINGER_S: Final = 5.0
 """Time for the browser to close its side after the gateway did."""
+WRITE_TIMEOUT_S: Final = 30
+"""Time for a browser that does not read. The gateway notices it, too, but cannot end a thread that waits here."""
 CHUNK: Final = 64 * 1024
 
 
@@ -34,6 +37,8 @@ def request_head(path: str, headers: Iterable[tuple[str, str]]) -> bytes:
 
 def relay(browser: socket.socket, received: BufferedIOBase, gateway: socket.socket) -> None:
     """Pass all bytes on in both directions until both sides have ended. `received`: reads from `browser`."""
+    # Not `settimeout`, which would limit the wait for a silent browser, too.
+    browser.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_TIMEOUT_S, 0))
     upward = threading.Thread(target=_copy, args=(lambda: received.read1(CHUNK), gateway), name="tunnel", daemon=True)
     upward.start()
     _copy(lambda: gateway.recv(CHUNK), browser)
@@ -46,7 +51,7 @@ def relay(browser: socket.socket, received: BufferedIOBase, gateway: socket.sock
 
 
 def _copy(read: Callable[[], bytes], to: socket.socket) -> None:
-    """Pass on what `read` returns until its end, and then end `to`. A socket that does not take it is waited for."""
+    """Pass on what `read` returns until its end, or until `to` does not take it, and then end `to`."""
     with suppress(OSError):
         while data := read():
             to.sendall(data)

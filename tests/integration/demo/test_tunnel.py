@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -13,6 +13,7 @@ from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, 
 from tests.support.demo import serving
 from tests.support.demo_cluster import options
 from tests.support.waiting import TIMEOUT_S
+from wsaas.demo import tunnel
 from wsaas.demo.cluster import Cluster
 from wsaas.demo.server import DemoServer
 
@@ -143,3 +144,24 @@ def test_a_browser_that_is_gone_ends_the_connection_to_the_gateway(node: FakeNod
     ):
         sock.sendall(ws.send(Request(host="localhost", target="/echo")))
         assert sock.recv(12) == b"HTTP/1.1 101"
+
+
+def test_a_browser_that_does_not_read_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "WRITE_TIMEOUT_S", 1)
+    (browser, server), (near, gateway) = socket.socketpair(), socket.socketpair()
+    with closing(browser), closing(server), closing(near), closing(gateway), server.makefile("rb") as received:
+        passing = Thread(target=tunnel.relay, args=(server, received, near), daemon=True)
+        passing.start()
+        sending = Thread(target=send_without_end, args=(gateway,), daemon=True)
+        sending.start()
+        passing.join(TIMEOUT_S)
+        assert not passing.is_alive()
+        near.close()
+        sending.join(TIMEOUT_S)
+
+
+def send_without_end(sock: socket.socket) -> None:
+    """Send until the other end is closed."""
+    with suppress(OSError):
+        while True:
+            sock.sendall(bytes(65536))
