@@ -255,3 +255,15 @@ def test_the_image_installs_what_the_package_needs():
     locked = {name.replace("_", "-"): version for name, version in lines}
     for each in wanted:
         assert each.specifier.contains(locked[each.name]), each
+
+
+def test_a_client_of_the_cluster_cannot_claim_an_address():
+    (node, *_) = services("compose.cluster.yaml").values()
+    trusted = settings.load({"api_uri": "x/", "trusted_proxies": node["environment"]["TRUSTED_PROXIES"]}, {})
+    proxy, client, claimed = "172.18.0.5", "192.168.1.5", "8.8.8.8"
+    # Of what is appended, the gateway would believe the claim of a client in a private network.
+    assert trusted.trusted_proxies.client(proxy, [claimed, client]) == claimed
+    assert trusted.trusted_proxies.client(proxy, [client]) == client
+    config = (DOCKER / "haproxy.cfg").read_text()
+    assert "http-request set-header X-Forwarded-For %[src]" in config
+    assert "option forwardfor" not in config
