@@ -25,7 +25,8 @@ class GatewayConnection(HTTPConnection):
         if address.startswith("unix:"):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(self.timeout)
-            self.sock.connect(address.removeprefix("unix:"))
+            path = address.removeprefix("unix:")
+            self.sock.connect(f"\0{path[1:]}" if path.startswith("@") else path)
         else:
             host, _, ports = address.rpartition(":")
             host = host.strip("[]")

@@ -29,8 +29,9 @@ async def test_it_succeeds_while_the_gateway_is_alive_and_ready(stage: Stage) ->
     await run_tool(*command(), env={"LISTEN": f":{port}"})
 
 
-async def test_it_reaches_a_gateway_on_a_unix_socket(stage: Stage, tmp_path: Path) -> None:
-    listen = f"unix:{tmp_path / 'gateway.sock'}"
+@pytest.mark.parametrize("prefix", ["", "@"])
+async def test_it_reaches_a_gateway_on_a_unix_socket(stage: Stage, tmp_path: Path, prefix: str) -> None:
+    listen = f"unix:{prefix}{tmp_path / 'gateway.sock'}"
     await stage.node(listen=listen, ws_hostname="http://gateway.test")
     await run_tool(*command(), env={"LISTEN": listen})
 
