@@ -26,7 +26,7 @@ def check_text(block: Block) -> None:
     if block.elsewhere or DRAWN.search(block.text):
         return
     for line in filter(str.strip, block.text.splitlines()):
-        checks = (is_log_line, is_of_greeting, is_version, is_of_http, is_of_systemd, is_of_kernel)
+        checks = (is_log_line, is_of_greeting, is_of_quick_start, is_version, is_of_http, is_of_systemd, is_of_kernel)
         assert any(check(line) for check in checks), f"no check covers {line!r}"
 
 
@@ -48,6 +48,11 @@ def is_of_greeting(line: str) -> bool:
     if found:
         return any(each in source() for each in found.groups() if each)
     return re.fullmatch(r"check +\| (OK|WARN|FAIL) +[\w -]+: .+", line) is not None
+
+
+def is_of_quick_start(line: str) -> bool:
+    """Tell whether a line is one that the backend of the quick start prints, with what `wsaas dev` puts in front."""
+    return re.fullmatch(r"backend \| (POST|PUT|DELETE) localhost:8080/[\w-]{30}", line) is not None
 
 
 def is_version(line: str) -> bool:
