@@ -9,6 +9,7 @@ listens, whoever has opened the socket.
 """
 
 import os
+import re
 import socket
 import stat
 from collections.abc import Mapping
@@ -74,7 +75,7 @@ def _names(variables: Mapping[str, str]) -> list[str]:
     # Unlike WATCHDOG_PID, LISTEN_PID has to be there: descriptor 3 may be anything if the rest is inherited.
     if text is None or pid is None or not is_for_this_process(pid):
         return []
-    if not text.isascii() or not text.isdecimal() or int(text) > MAX_SOCKETS:
+    if not re.fullmatch("[0-9]{1,3}", text) or int(text) > MAX_SOCKETS:
         raise SettingError(f"{LISTEN_FDS}={text!r}: expected a number of sockets up to {MAX_SOCKETS}")
     count, given = int(text), variables.get(LISTEN_FDNAMES)
     if given is None:

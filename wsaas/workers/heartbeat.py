@@ -46,8 +46,8 @@ class Heartbeat:
         self._timer.cancel()
 
     def is_answered(self) -> bool:
-        """Whether a worker listens, and has answered in time."""
-        return any(each.state is LISTENING and each.unanswered <= MAX_UNANSWERED for each in self._workers)
+        """Whether a worker is within its limit. One that waits to be started counts, too."""
+        return any(each.unanswered <= self._limits.get(each.state, math.inf) for each in self._workers)
 
     def _beat(self) -> None:
         for worker in self._workers:

@@ -107,7 +107,7 @@ class Supervisor:
         return f"{listening} of {len(self._workers)} workers listen on {', '.join(map(str, self.addresses))}"
 
     def is_alive(self) -> bool:
-        """Whether clients are served. A worker that hangs is restarted without the others."""
+        """Whether not all workers hang. One that hangs is restarted without the others."""
         return self._heartbeat.is_answered()
 
     async def _keep(self, worker: WorkerProcess) -> None:

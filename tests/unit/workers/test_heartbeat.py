@@ -5,9 +5,9 @@ import pytest
 
 from wsaas.workers import heartbeat as module
 from wsaas.workers.channel import Channel
-from wsaas.workers.heartbeat import Heartbeat
+from wsaas.workers.heartbeat import MAX_UNANSWERED, Heartbeat
 from wsaas.workers.worker_process import WorkerProcess
-from wsaas.workers.worker_state import REACHABLE, STARTING
+from wsaas.workers.worker_state import LISTENING, REACHABLE, STARTING
 
 
 class ChannelDouble:
@@ -43,3 +43,19 @@ def test_only_workers_that_others_can_reach_are_pinged(monkeypatch: pytest.Monke
         assert [worker.unanswered for worker in (waiting, starting, reachable)] == [0, 3, 3]
 
     asyncio.run(beat())
+
+
+def test_workers_answer_unless_all_of_them_are_over_their_limits() -> None:
+    hanging, other = workers = [WorkerProcess(index) for index in range(2)]
+    heartbeat = Heartbeat(workers, start_limit=100 * module.PING_INTERVAL_S)
+    for state in (STARTING, REACHABLE, LISTENING):
+        hanging.set_state(state)
+    hanging.unanswered = MAX_UNANSWERED + 1
+    assert heartbeat.is_answered(), "the other one waits to be started"
+    other.set_state(STARTING)
+    other.unanswered = 100
+    assert heartbeat.is_answered(), "the other one may still be starting"
+    other.unanswered = 101
+    assert not heartbeat.is_answered()
+    hanging.unanswered = MAX_UNANSWERED
+    assert heartbeat.is_answered()
