@@ -5,7 +5,7 @@ the same name, such as one for IPv4 and one for IPv6. Without names, the first s
 for REST requests.
 
 The address of a socket becomes the value of its setting, so that everything else in the gateway knows where it
-listens, whoever has opened the socket.
+listens, no matter which process opened the socket.
 """
 
 import os
