@@ -4,6 +4,7 @@ wsaas dev --no-check -- uvicorn app:app --port {port} --timeout-keep-alive 80
 """
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -18,7 +19,9 @@ from wsaas import backend
 PASSWORDS = {"ada": "lovelace", "ben": "franklin"}  # in place of your users
 SESSIONS: dict[str, str] = {}  # in place of your store of sessions
 ROOM = re.compile(r"[a-z0-9-]{1,32}")
+MAX_TEXT = 4000  # characters
 PAGE = Path(__file__).with_name("index.html")
+LOG = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
@@ -30,8 +33,13 @@ async def lifespan(app: FastAPI):
 app = FastAPI(lifespan=lifespan)
 app.add_exception_handler(backend.WebhookVerificationError, lambda *_: Response(status_code=401))
 app.add_exception_handler(backend.InvalidEvent, lambda _, error: Response(*backend.bad_request(str(error))))
-# The gateway sends a message or a disconnect again after this answer. A client that connects gets 503.
-app.add_exception_handler(backend.GatewayError, lambda *_: Response(*backend.retry_later(1)))
+
+
+@app.exception_handler(backend.GatewayError)
+async def gateway_failed(_: Request, error: backend.GatewayError) -> Response:
+    LOG.error("the gateway refused a request: %r", error)
+    # The gateway sends a message or a disconnect again after this answer. A client that connects gets 503.
+    return Response(*backend.retry_later(1))
 
 
 @app.get("/")
@@ -91,7 +99,7 @@ async def message(event: backend.Message, gateway: backend.AsyncClient) -> backe
     room, user = (event.context or "").split("/")
     try:
         match event.json():
-            case {"text": str(text)}:
+            case {"text": str(text)} if len(text) <= MAX_TEXT:
                 # The gateway may send an event twice, with the same id. The page shows each id once.
                 await publish(gateway, room, type="message", user=user, text=text, id=event.event_id)
                 return backend.ok()
@@ -102,7 +110,7 @@ async def message(event: backend.Message, gateway: backend.AsyncClient) -> backe
                 return backend.ok(reply, join=[other], leave=[room], context=f"{other}/{user}")
     except backend.InvalidEvent:
         pass
-    return backend.ok(close=(4400, "expected a text or a room"))
+    return backend.ok(close=(4400, f"expected a text of up to {MAX_TEXT} characters, or a room"))
 
 
 async def publish(gateway: backend.AsyncClient, room: str, **message: str) -> None:

@@ -131,11 +131,35 @@ def test_the_chat_says_why_it_refuses_or_closes_a_client(chat: RunningExample) -
     cookie = session_of(chat, "ada", "lovelace")
     with open_page(chat, "/elsewhere", cookie) as client:
         assert end_of(client) == (4404, "no such room")
-    for wrong in ("no JSON", "[]", '{"room": "../x"}', b"\xff"):
+    for wrong in ("no JSON", "[]", '{"room": "../x"}', b"\xff", json.dumps({"text": "x" * 4001})):
         with open_page(chat, "/rooms/quiet", cookie) as client:
             assert received(client)["users"] == ["ada"]
             client.send(wrong)
-            assert end_of(client) == (4400, "expected a text or a room")
+            assert end_of(client) == (4400, "expected a text of up to 4000 characters, or a room")
+
+
+def test_the_chat_publishes_the_longest_text_and_closes_who_sends_a_huge_one(chat: RunningExample) -> None:
+    cookie = session_of(chat, "ada", "lovelace")
+    with open_page(chat, "/rooms/long", cookie) as client:
+        assert received(client)["users"] == ["ada"]
+        send(client, text="ü" * 4000)
+        assert received(client)["text"] == "ü" * 4000
+        client.send(json.dumps({"text": "x" * 1_048_000}))
+        assert end_of(client) == (4400, "expected a text of up to 4000 characters, or a room")
+
+
+def test_the_chat_logs_that_the_gateway_refuses_its_token(tmp_path: Path) -> None:
+    folder = tmp_path / "chat"
+    folder.mkdir()
+    (folder / "app.py").write_text(CHAT.source.replace("-- uvicorn", "-- env CONTROL_TOKEN=wrong uvicorn"))
+    chat = Example(folder, "app.py", modules=CHAT.modules)
+    settings = {"BROWSER_AUTHORIZATION": "cookie:session", "ALLOWED_ORIGINS": ORIGIN}
+    with running_example(chat, tmp_path / "run", **settings) as running:
+        cookie = session_of(running, "ada", "lovelace")
+        with pytest.raises(InvalidStatus) as refused:
+            open_page(running, "/rooms/lobby", cookie)
+        assert refused.value.response.status_code == 503
+        wait_until(lambda: "the gateway refused a request: Unauthorized(" in running.said(), "the log", running.said)
 
 
 def test_the_page_of_the_chat_is_served(chat: RunningExample) -> None:
