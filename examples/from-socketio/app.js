@@ -1,5 +1,5 @@
 // The backend of a chat that was written for Socket.IO before. It is started by:
-// wsaas dev --no-check --browser-authorization=query:token -- node app.js
+// wsaas dev --no-check --heartbeat=ping=pong --browser-authorization=query:token -- node app.js
 import express from 'express';
 
 const { CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
@@ -33,7 +33,12 @@ app.route('/websocket').all(express.text({ type: () => true, limit: '1mb' }))
     else res.json({ code: 'UNAUTHORIZED', close: { code: 4401, reason: 'log in first' } });
   })
   .put(async (req, res) => {
-    const { id, name, values } = JSON.parse(req.body);
+    let id, name, values;
+    try {
+      ({ id, name, values = [] } = JSON.parse(req.body));
+    } catch {
+      return res.set('Ws-Close', '4400 expected JSON').end(); // after an error, Express answers 500: it would come again
+    }
     const isRoom = ROOM.test(values[0]);
     const result = isRoom ? await listeners[name]?.(req.get('ws-context'), res, ...values) : { error: 'no such room' };
     res.set('Ws-Reply', 'text').json({ id, result });

@@ -226,6 +226,13 @@ def test_events_and_acknowledgements_work_as_they_did_with_socket_io(tmp_path: P
         said = run("node", client, f"ws://{running.hostname}/?token=ada-token", cwd=running.folder)
         with connect(f"ws://{running.hostname}/?token=guessed") as refused:
             assert end_of(refused) == (4401, "log in first")
+        for wrong in ("no JSON", "", "null"):
+            with connect(f"ws://{running.hostname}/?token=ada-token") as page:
+                page.send(wrong)
+                assert end_of(page) == (4400, "expected JSON")
+        with connect(f"ws://{running.hostname}/?token=ada-token") as page:
+            page.send("ping")
+            assert page.recv(TIMEOUT_S) == "pong"
     assert [json.loads(line) for line in said.splitlines()] == [
         ["said", {"user": "ada", "room": "lobby", "text": "hello"}],
         ["acknowledged", {"ok": True}],
