@@ -35,7 +35,7 @@ def check_module(name: str, block: Block) -> None:
     top = name.split(".", maxsplit=1)[0]
     if top in STDLIB or find_spec(top):
         return
-    declared = {"rest_framework": "djangorestframework"}.get(top, top)
+    declared = {"itsdangerous": "flask", "rest_framework": "djangorestframework"}.get(top, top)
     in_project = re.search(rf'"{declared}\b', (ROOT / "pyproject.toml").read_text())
     assert in_project or f"{top}.py" in block.page_text, f"there is no module {name}"
 

@@ -21,6 +21,7 @@ ELSEWHERE = {
     ("docs/aws.md", "python"): "tests/integration/test_command_lambda.py",
     ("docs/backend.md", "python"): "tests/integration/test_backend_docs.py",
     ("docs/check.md", ""): "tests/integration/check/test_docs.py",
+    ("docs/guides/browser-authentication.md", "python"): "tests/examples/test_sessions.py",
     ("docs/guides/reconnecting.md", "python"): "tests/guides/test_code.py",
     ("docs/guides/retries.md", "python"): "tests/guides/test_code.py",
     ("docs/log.md", ""): "tests/faults/test_log.py",
