@@ -13,7 +13,7 @@ const newToken = () => randomBytes(32).toString('base64url');
 const app = express();
 
 app.post('/login', express.json(), (req, res) => {
-  const { user, password } = req.body;
+  const { user, password } = req.body ?? {};
   if (!password || passwords.get(user) !== password) return res.status(401).json({ code: 'WRONG_PASSWORD' });
   const session = newToken();
   sessions.set(session, user);
