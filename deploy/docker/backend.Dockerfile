@@ -9,6 +9,8 @@ WORKDIR /app
 COPY LICENSE README.md hatch_build.py pyproject.toml ./package/
 COPY deploy/man ./package/deploy/man
 COPY wsaas ./package/wsaas
+# The cache is mounted, so it is not in the image.
+# hadolint ignore=DL3042
 RUN --mount=type=cache,target=/var/cache/pip \
     PIP_CACHE_DIR=/var/cache/pip pip install './package[backend]' 'fastapi>=0.115,<1' 'uvicorn>=0.34,<1'
 COPY examples/fastapi/app.py ./
