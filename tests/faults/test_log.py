@@ -18,6 +18,7 @@ import websockets
 
 from tests.support.backend import Call
 from tests.support.clients import upgrade
+from tests.support.exposition import Exposition
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.stage import Stage
 from tests.support.waiting import with_timeout
@@ -55,6 +56,7 @@ WRONG: list[tuple[str, Callable[[Call], None]]] = [
     ("offers what was not asked for", lambda call: call.ok(subprotocol="graphql-ws")),
     ("refuses on purpose", lambda call: call.answer(200, {"code": "BANNED"})),
 ]
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OFF = {"ACCESS_LOG": "off"}
 """So that the page does not repeat the lines of the access log for each handshake."""
 
@@ -115,6 +117,14 @@ async def logged_line(gateway: GatewayProcess, text: str) -> None:
 async def handshake_status(gateway: GatewayProcess) -> int:
     """Send a handshake; return the status of the answer."""
     return (await gateway.ask(upgrade("/chat?room=1"))).status
+
+
+async def all_disconnects_delivered(gateway: GatewayProcess, number: int) -> None:
+    """Wait for `number` DELETEs, and until the gateway has read the answers: a stop logs those it still waits for."""
+    await gateway.stage.backend.wait(lambda: gateway.stage.backend.count("DELETE") == number)
+    deadline = asyncio.get_running_loop().time() + 20
+    while Exposition((await gateway.ask(METRICS)).body).value("disconnects_pending"):
+        assert asyncio.get_running_loop().time() < deadline
 
 
 async def test_the_log_of_a_bad_first_hour(stage: Stage, tmp_path: Path) -> None:
@@ -207,6 +217,7 @@ async def test_the_log_of_some_connections(stage: Stage, tmp_path: Path) -> None
         raw.close()
         await logged_line(gateway, "abandoned")
         backend.release()
+        await all_disconnects_delivered(gateway, 3)
         await gateway.stop()
     log = gateway.program.said()
     print(f"\n{log}")
