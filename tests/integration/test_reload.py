@@ -210,8 +210,13 @@ def test_sighup_is_ignored_while_the_program_is_imported() -> None:
     assert out.startswith("wsaas ")
 
 
+def demo_command() -> list[str]:
+    """Return the arguments of a demo on ports that no other test uses."""
+    return ["-m", "wsaas", "demo", "--ws-hostname", f"localhost:{free_port()}", "--port", str(free_port())]
+
+
 def test_a_demo_ends_with_its_terminal(tmp_path: Path) -> None:
-    with program("-m", "wsaas", "demo", XDG_STATE_HOME=str(tmp_path)) as process:
+    with program(*demo_command(), XDG_STATE_HOME=str(tmp_path)) as process:
         assert process.stdout is not None
         while "Open" not in process.stdout.readline():
             assert process.poll() is None
@@ -223,7 +228,7 @@ def test_a_demo_ends_with_its_terminal(tmp_path: Path) -> None:
 
 def test_sighup_does_not_end_a_demo_behind_nohup(tmp_path: Path) -> None:
     ignoring = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
-    run = "os.execv(sys.executable, [sys.executable, '-m', 'wsaas', 'demo'])"
+    run = f"os.execv(sys.executable, [sys.executable, *{demo_command()}])"
     with program("-c", ignoring + run, XDG_STATE_HOME=str(tmp_path)) as process:
         assert process.stdout is not None
         assert process.stderr is not None

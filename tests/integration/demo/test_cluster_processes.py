@@ -1,5 +1,6 @@
 """`wsaas demo --nodes 3` as a user runs it: with NATS, three nodes and real clients."""
 
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -23,6 +25,9 @@ from tests.support.processes import is_alive
 from tests.support.waiting import POLL_S, TIMEOUT_S
 
 LEASE_MS = 1000
+
+PORTS_LOCK = Path(gettempdir()) / "wsaas-tests-demo-ports"
+"""Locked while a demo starts: two at the same time would find the same ports free."""
 
 pytestmark = pytest.mark.slow
 
@@ -87,21 +92,21 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     folder = tmp_path / "temporary"
     folder.mkdir()
     command = [sys.executable, "-m", "wsaas", "demo", "--nodes", "3", "--cluster-lease", str(LEASE_MS)]
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen(
+    with (tmp_path / "log").open("w") as log, PORTS_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(
             command, env=environment(TMPDIR=str(folder)), stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
-        try:
-            assert process.stdout
-            greeting = "".join(process.stdout.readline() for _ in range(3))
-            found = re.fullmatch(r"\n  Open (\S+) to see 3 nodes\. Ctrl-C stops everything\.\n\n", greeting)
-            assert found, (greeting, (tmp_path / "log").read_text())
-            yield Demo(process, found[1], folder)
-        finally:
-            # The other processes end by themselves.
-            process.kill()
+        ) as process:
+            try:
+                assert process.stdout
+                greeting = "".join(process.stdout.readline() for _ in range(3))
+                found = re.fullmatch(r"\n  Open (\S+) to see 3 nodes\. Ctrl-C stops everything\.\n\n", greeting)
+                assert found, (greeting, (tmp_path / "log").read_text())
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                yield Demo(process, found[1], folder)
+            finally:
+                # The other processes end by themselves.
+                process.kill()
 
 
 def joined(address: str, nick: str) -> ClientConnection:
