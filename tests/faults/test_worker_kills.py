@@ -24,7 +24,8 @@ DEATH_TIMEOUT_S = 2.0
 @pytest.mark.slow
 async def test_a_killed_worker_of_many_clients_is_noticed_by_its_own_clients_only(stage: Stage, tmp_path: Path) -> None:
     descriptors.raise_limit()
-    async with workers(stage, tmp_path / "log") as node:
+    # Many clients connect at once: the last ones wait for a while before they send their handshake.
+    async with workers(stage, tmp_path / "log", handshake_timeout=20_000) as node:
         clients = await node.connect_many(CLIENTS)
         by_worker = Counter(client.worker for client in clients)
         assert len(by_worker) == WORKERS

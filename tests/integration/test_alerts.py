@@ -80,14 +80,14 @@ async def test_the_backend_is_slow(stage: Stage, tmp_path: Path) -> None:
         """Answer the message of one of the clients, which wait for more than a second."""
         await clients.pop().send("hello")
         put = await stage.backend.take("PUT")
-        asyncio.get_running_loop().call_later(1.1, put.ok)
+        asyncio.get_running_loop().call_later(1.5, put.ok)
         await asyncio.sleep(0.2)
 
     found = []
     for _ in range(MINUTES):
         found.append(Exposition((await node.rest("GET", "metrics")).body))
         await wait()
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(1.6)
     found.append(Exposition((await node.rest("GET", "metrics")).body))
     check(found, tmp_path, "WsaasBackendSlow")
 
