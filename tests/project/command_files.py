@@ -81,7 +81,7 @@ def man_page() -> str:
         lines += [".B wsaas", _roff(_synopsis(name)), ".br"]
     lines[-1:] = [".SH DESCRIPTION", _roff(str(main.description)), _roff(str(main.epilog)), ".SH COMMANDS"]
     for name, help_text in COMMANDS.items():
-        lines += [".TP", f".B {name}", _roff(help_text.capitalize() + ".")]
+        lines += [".TP", f".B {name}", _roff(f"{help_text[0].upper()}{help_text[1:]}.")]
     for name in ("check", "dev", "lambda"):
         made = PARSERS[name]()
         lines += [f".SH {name.upper()}", *_paragraphs(str(made.description))]
@@ -94,7 +94,9 @@ def man_page() -> str:
     lines += [".SH SETTINGS", "Each is also an environment variable, such as"]
     lines += [_roff("API_URI for --api-uri. A flag wins.")]
     lines += _flags(action for action in main._actions if action.dest in _settings())
-    lines += [".SH EXIT STATUS", ".TP", ".B 0", "Everything was delivered before the gateway stopped.", ".TP", ".B 1"]
+    lines += [".SH SIGNALS", ".TP", ".B SIGTERM, SIGINT", "Close the clients, deliver what waits, and exit."]
+    lines += [".TP", ".B SIGHUP", "Read the files of certificates and secrets again."]
+    lines += [".SH EXIT STATUS", ".TP", ".B 0", "Everything was delivered, or is in the journal.", ".TP", ".B 1"]
     lines += ["The gateway could not start, or something was not delivered.", ".TP", ".B 2", "A setting is invalid."]
     lines += [".SH SEE ALSO", _roff(f"The documentation: {_DOCS}")]
     return "\n".join(lines) + "\n"
@@ -106,7 +108,7 @@ def _settings() -> set[str]:
 
 def _synopsis(name: str) -> str:
     if name in {"serve", "demo"}:
-        return "[serve] [flags]" if name == "serve" else "demo [--nodes N] [--host ADDRESS] [flags]"
+        return "[serve] [flags]" if name == "serve" else "demo [--nodes N] [--host ADDRESS] [--port N] [flags]"
     usage = str(PARSERS[name]().usage)
     return "completion bash|zsh|fish" if name == "completion" else usage.removeprefix("wsaas ")
 

@@ -34,7 +34,7 @@ _HELP: Final = (
     "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
 wrong with it. dev: run a gateway and the command of a backend together. lambda: run a gateway and a Lambda function \
 in Python together. completion: print a script that completes this command in a shell. 'wsaas check --help' and the \
-like list the flags of the last four"
+like list the flags of a command"
 )
 
 _CHECK: Final = """\
@@ -53,7 +53,8 @@ the end of the command ends the gateway, with the exit status of the command.
 The command gets the port to listen on as the variable PORT, and for {port} in its arguments; also API_URI and
 WS_HOSTNAME. Without settings, both use free ports on localhost."""
 _DEV_END: Final = (
-    "Exit status: that of the command; 127 if it was not found; 0 after Ctrl-C; 2 for an invalid setting or flag."
+    "Exit status: that of the command; 127 if it was not found; after Ctrl-C 0, or 1 if a DELETE was not delivered; "
+    "2 for an invalid setting or flag."
 )
 
 _LAMBDA: Final = """\
@@ -64,7 +65,8 @@ current folder. Ctrl-C ends both.
 boto3.client("apigatewaymanagementapi") in the function leads to the gateway. API_TIMEOUT is the time limit of an
 invocation. With API_CONNECTIONS=1, there is one invocation at a time."""
 _LAMBDA_END: Final = (
-    "Exit status: 0 after Ctrl-C; 2 for an invalid setting or flag, and if the function cannot be imported."
+    "Exit status: after Ctrl-C 0, or 1 if a DELETE was not delivered; 2 for an invalid setting or flag, and if the "
+    "function cannot be imported."
 )
 
 
