@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from wsaas.aws_lambda.boto import lead_to_http
+from wsaas.aws_lambda.boto import lead_to_gateway
 from wsaas.aws_lambda.function import Function, NoHandler, load
 from wsaas.aws_lambda.server import InvocationServer
 
@@ -13,7 +13,7 @@ def main(name: str) -> int:
     """Serve invocations of the function `name` until the process ends; return an exit status if it cannot."""
     # As in Lambda: the lines of the root logger are written, and warnings are the default.
     logging.basicConfig(format="[%(levelname)s] %(message)s", stream=sys.stdout)
-    lead_to_http(os.environ.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", ""))
+    lead_to_gateway(os.environ.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", ""))
     try:
         handler = load(name)
     except NoHandler as error:
