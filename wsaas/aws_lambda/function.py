@@ -6,11 +6,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from decimal import Decimal
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from wsaas.aws_lambda.context import MEMORY_MB, VERSION, LambdaContext
+from wsaas.aws_lambda.event_loops import EventLoops
 
 Handler = Callable[[Any, LambdaContext], Any]
 
@@ -57,11 +59,15 @@ def _import_error(module: str) -> str:
 class Function:
     """Invokes a handler. Several invocations may run at a time, each in a thread of its own."""
 
-    def __init__(self, name: str, handler: Handler, timeout_s: float) -> None:
-        """Invoke `handler`. `timeout_s`: seconds after which the gateway does not wait any more."""
+    def __init__(self, name: str, handler: Handler, timeout_s: float, loops: EventLoops | None = None) -> None:
+        """Invoke `handler`. `timeout_s`: seconds after which the gateway does not wait any more.
+
+        `loops`: has the event loops of the threads, if it is the policy of asyncio.
+        """
         self.name = name.replace("/", ".").rpartition(".")[0].rpartition(".")[2]
         self.timeout_s = max(timeout_s - MARGIN_S, timeout_s * (1 - MARGIN))
         self._handler = handler
+        self._loops = loops
         self._spelled = name
 
     def variables(self) -> dict[str, str]:
@@ -99,12 +105,22 @@ class Function:
             lines = "".join(traceback.format_exception(type(error), error, frames))
             print(f"[ERROR] {type(error).__name__}: {error}\n{lines}", file=sys.stderr, flush=True)
             return _failure(context, type(error).__name__, str(error), traceback.format_tb(frames))
+        finally:
+            if self._loops is not None:
+                self._loops.release()
         try:
-            return Answer(json.dumps(result).encode())
+            return Answer(json.dumps(result, default=_number).encode())
         except (TypeError, ValueError, RecursionError) as error:
             text = f"Unable to marshal response: {error}"
             print(f"[ERROR] Runtime.MarshalError: {text}", file=sys.stderr, flush=True)
             return _failure(context, "Runtime.MarshalError", text)
+
+
+def _number(value: object) -> float:
+    """Return a number of DynamoDB, as Lambda serializes it. Raises `TypeError` for any other value."""
+    if not isinstance(value, Decimal):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
 
 
 def _failure(context: LambdaContext, kind: str, text: str, frames: list[str] | None = None) -> Answer:

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,14 @@ def test_a_value_that_is_no_json_is_an_error(value, capfd):
     assert (is_error, answer["errorType"]) == (True, "Runtime.MarshalError")
     assert answer["errorMessage"].startswith("Unable to marshal response: ")
     assert "[ERROR] Runtime.MarshalError: Unable to marshal response: " in capfd.readouterr().err
+
+
+def test_numbers_of_dynamodb_are_serialized():
+    numbers = [Decimal(200), Decimal("1.5"), Decimal("-1E+3"), Decimal("Infinity")]
+    is_error, answer = invoke(lambda *_: numbers, {})
+    assert not is_error
+    assert answer == [200, 1.5, -1000, float("inf")]
+    assert [type(each) for each in answer[:3]] == [int, float, int]
 
 
 def test_a_value_that_is_nested_too_deeply_is_an_error():
