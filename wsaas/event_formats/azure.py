@@ -14,7 +14,7 @@ from wsaas.delivery.event_bodies import read_disconnect
 from wsaas.delivery.failure_report import FAILED
 from wsaas.delivery.message_answer import InvalidAnswer
 from wsaas.delivery.pool import Exchange, Outcome
-from wsaas.delivery.verdicts import DELIVERED, Accepted, Delivered, Rejected, Undeliverable, Verdict
+from wsaas.delivery.verdicts import DELIVERED, Accepted, Delivered, Rejected, Retry, Undeliverable, Verdict
 from wsaas.delivery.webhook import BINARY, Delivery, Subject, Webhook
 from wsaas.delivery.webhook_wrapper import WebhookWrapper
 from wsaas.event_formats.azure_answers import accepted, read_answer, read_connect
@@ -38,7 +38,10 @@ _CONNECTED_NUMBER: Final = -3
 NAMES: Final[dict[type[Event], str]] = {Opened: "connect", Message: "message", Closed: "disconnected"}
 _JSON: Final = "Content-Type: application/json; charset=utf-8\r\nContent-Length: "
 _SUCCESS: Final = 2
+_REFUSED: Final = 4
 _NOT_REPEATED: Final = "it is not sent again, and the client stays"
+_REPAIRABLE: Final = frozenset({401, 403, 408, 425, 429})
+"""Statuses with which a handler may refuse a `disconnected` event that it wants. Others of 4xx say that it does not."""
 
 
 class AzureWebhook(WebhookWrapper):
@@ -167,6 +170,21 @@ class AzureConnection(WebhookWrapper):
             # The backend acknowledged the message, so it is not sent again.
             return Undeliverable(str(error), Reason.UNDELIVERED)
         return DELIVERED if actions is None else Delivered(actions)
+
+    def _judge_closed(self, outcome: Outcome) -> Verdict:
+        """Return the verdict on a `disconnected` event. Azure does not wait for its answer, and may not send it at all.
+
+        So handlers exist that do not know it, such as one in the samples of Azure: it answers 400.
+        """
+        verdict = super()._judge_closed(outcome)
+        if not isinstance(verdict, Retry) or not isinstance(outcome, Response):
+            return verdict
+        if outcome.status // 100 != _REFUSED or outcome.status in _REPAIRABLE:
+            return verdict
+        why = f"the backend answered {outcome.status} to a disconnected event"
+        fields = {"request": self._names[Closed], "why": why, "effect": "it is not sent again"}
+        throttle.warning((Closed, outcome.status), FAILED, fields)
+        return Delivered(failed=True)
 
     def _learn(self, subject: Subject, opened: Opened | None) -> None:
         """Keep what is known of the client. `opened`: None if its handshake is not known any more."""

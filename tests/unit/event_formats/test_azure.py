@@ -188,6 +188,30 @@ def test_the_end_has_a_reason():
     assert json.loads(rig.sent().body) == {"reason": "bye"}
 
 
+@pytest.mark.parametrize("status", [400, 405, 422])
+def test_a_handler_that_does_not_know_the_end_is_not_sent_it_again(status, caplog):
+    rig = Rig().accept()
+    rig.call(CLOSED)
+    assert rig.answer(status) == Delivered(failed=True)
+    assert caplog.messages == [
+        f"POST /hook: the backend answered {status} to a disconnected event; it is not sent again"
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 500, 503])
+def test_the_end_is_sent_again_if_it_may_succeed_then(status):
+    rig = Rig().accept()
+    rig.call(CLOSED)
+    assert isinstance(rig.answer(status), Retry)
+
+
+def test_an_end_without_an_answer_is_sent_again():
+    rig = Rig().accept()
+    rig.call(CLOSED)
+    rig.pool.answer(Failure.TIMED_OUT)
+    assert isinstance(rig.delivery.verdicts.pop(), Retry)
+
+
 def test_after_a_crash_the_token_tells_hub_and_user():
     rig = Rig(client_token("lobby", sub="ann", exp=1), preflight=False, control_azure_keys=KEY)
     rig.call(Closed(AT, 0.0, b'{"reason":"gateway lost","code":1006}'))
