@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import shutil
+import sqlite3
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -331,6 +333,16 @@ async def test_the_middleware_may_name_the_gateway(stage: Stage, packages: Path,
         assert await node.drain()
 
 
+def contexts(journal: Path) -> list[tuple[str]]:
+    """Return the contexts in a journal that a gateway is using, which has locked the file."""
+    copy = journal.with_name("copy")
+    copy.unlink(missing_ok=True)
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{journal}{suffix}", f"{copy}{suffix}")
+    with closing(sqlite3.connect(copy)) as connection:
+        return connection.execute("SELECT context FROM connections WHERE context IS NOT NULL").fetchall()
+
+
 async def test_after_a_kill_the_application_learns_who_has_gone(stage: Stage, packages: Path, tmp_path: Path) -> None:
     async with azure_application(packages, tmp_path / "log", "http://localhost:8080") as application:
         given = {"event_format": "azure", "control_azure_keys": KEY, "journal": tmp_path / "journal"}
@@ -339,6 +351,7 @@ async def test_after_a_kill_the_application_learns_who_has_gone(stage: Stage, pa
             url = f"ws://127.0.0.1:{running.port}/client/hubs/chat?access_token={token}&answer="
             await application.connect(url + quote('{"state":1}'))
             connected = await application.wait_for("connected")
+            await wait_until(lambda: contexts(tmp_path / "journal"), "the state in the journal")
             running.program.kill()
             await running.program.start()
             gone = await application.wait_for("disconnected")
