@@ -12,7 +12,7 @@ MAX_HEARTBEAT: Final = 125
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[ !#-\[\]-~]*")'
 _MEDIA_TYPE: Final = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
 _CHARSET: Final = re.compile(r';[ \t]*charset="?([^";]*)', re.IGNORECASE)
-_ROUTE_SELECTION: Final = re.compile(r"\$request\.body((?:\.[A-Za-z0-9_-]+)+)")
+_ROUTE_SELECTION: Final = re.compile(r"\$({)?request\.body((?:\.[A-Za-z0-9_-]+)+)(?(1)})")
 _BINARY_TYPE: Final = "application/octet-stream"
 
 
@@ -59,10 +59,13 @@ def heartbeat(text: str) -> Heartbeat:
     return found
 
 
-@accepting("$request.body. and the name of a member, such as $request.body.action; names of nested ones follow a dot")
+@accepting(
+    "$request.body. and the name of a member, such as $request.body.action or ${request.body.action}; names of nested "
+    "ones follow a dot"
+)
 def route_selection(text: str) -> tuple[str, ...]:
     """Parse a route selection expression of AWS API Gateway to the names of members, the outermost first."""
     found = _ROUTE_SELECTION.fullmatch(text)
     if found is None:
         raise ValueError
-    return tuple(found[1].split(".")[1:])
+    return tuple(found[2].split(".")[1:])

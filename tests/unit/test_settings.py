@@ -869,6 +869,7 @@ def test_other_values_of_text_content_type_are_refused(text):
         ("$request.body.action", ("action",)),
         ("$request.body.message-type", ("message-type",)),
         ("$request.body.a.b_2.C", ("a", "b_2", "C")),
+        ("${request.body.a.b}", ("a", "b")),
     ],
 )
 def test_a_route_selection_names_members(text, names):
@@ -876,12 +877,12 @@ def test_a_route_selection_names_members(text, names):
 
 
 @pytest.mark.parametrize(
-    "text", ["action", "$request.body", "$request.body.", "$request.body.a..b", "${request.body.a}"]
+    "text", ["action", "$request.body", "$request.body.", "$request.body.a..b", "${request.body.a", "$request.body.a}"]
 )
 def test_other_route_selections_are_refused(text):
     assert refusal("aws_route_selection", text) == (
         f"AWS_ROUTE_SELECTION={text!r}: expected $request.body. and the name of a member, such as "
-        "$request.body.action; names of nested ones follow a dot"
+        "$request.body.action or ${request.body.action}; names of nested ones follow a dot"
     )
 
 
