@@ -110,6 +110,11 @@ class PublicName:
         """Whether the text has a placeholder for the port of the REST API."""
         return PORT_PLACEHOLDER in self.text
 
+    @property
+    def url(self) -> str:
+        """The text with a scheme."""
+        return self.text if "://" in self.text else f"http://{self.text}"
+
     def with_port(self, port: int) -> "PublicName":
         """Return the name with `port` in place of the placeholder."""
         return public_name.parse(self.text.replace(PORT_PLACEHOLDER, str(port)))

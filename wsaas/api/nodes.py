@@ -26,7 +26,7 @@ class NodesResource:
     def __init__(self, registry: Registry, router: Router, view: ClusterView | None) -> None:
         """Describe the node of `registry` with its workers, and the nodes that `view` knows."""
         node_address = registry.services.settings.node_address
-        self._address = node_address.text if node_address else None
+        self._address = node_address.url if node_address else None
         self._registry = registry
         self._router = router
         self._view = view

@@ -26,12 +26,14 @@ def make_membership(
     when it started.
     """
     prefix, since = identity
+    address = settings.node_address
+    assert address is not None  # noqa: S101 - `settings.load` has checked it
     host = os.uname().nodename
     own = Member(
         prefix=prefix,
         node=prefix if place is None else place.node,
         name=host,
-        address=node_url(settings),
+        address=address.url,
         worker=0 if place is None else place.index,
         workers=settings.workers,
         since=since,
@@ -39,10 +41,3 @@ def make_membership(
     options = NatsOptions(settings.cluster_credentials, tls, f"wsaas {host} {prefix}")
     bus = Bus(settings.cluster, options, clock)
     return Membership(settings.cluster_name, settings.cluster_lease, bus, clock, own)
-
-
-def node_url(settings: Settings) -> str:
-    """Return `NODE_ADDRESS` with a scheme."""
-    address = settings.node_address
-    assert address is not None  # noqa: S101 - `settings.load` has checked it
-    return address.text if "://" in address.text else f"http://{address.text}"

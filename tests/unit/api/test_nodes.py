@@ -67,3 +67,9 @@ def test_the_processes_of_other_nodes_are_put_together_by_node():
         "since": "1970-01-01T00:00:10.000Z",
         "lease_age": 2000,
     }
+
+
+def test_the_address_of_a_node_is_a_url_with_and_without_a_scheme_in_the_setting():
+    rig = NodesRig(node_address="a.test:1", cluster="nats://127.0.0.1")
+    (own,) = rig.ask("GET", "/nodes").json["nodes"]
+    assert own["address"] == "http://a.test:1"
