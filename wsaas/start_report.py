@@ -117,10 +117,15 @@ def _warn_of_access(settings: Settings, control: Address) -> Iterator[str]:
     if settings.control_token or settings.control_tls_ca:
         return
     also = ", so there is no console" if settings.console else ""
+    node = settings.node_address if settings.cluster else None
+    advice = "set CONTROL_TOKEN, or CONTROL_LISTEN" if node is None else "set CONTROL_TOKEN, the same for all nodes"
     if keys := _access_keys(settings):
         yield f"{keys}: all others are refused{also}: set CONTROL_TOKEN to make other requests, too"
     elif not control.is_loopback:
-        yield f"anybody who reaches {_spelled(control)} can push to clients{also}: set CONTROL_TOKEN, or CONTROL_LISTEN"
+        yield f"anybody who reaches {_spelled(control)} can push to clients{also}: {advice}"
+    elif node is not None and not is_loopback_host(node.host):
+        # A proxy forwards what reaches it, of other nodes and of anybody else.
+        yield f"anybody who reaches NODE_ADDRESS={node.text} can push to clients: {advice}"
 
 
 def report_start_failure(error: SettingError | OSError | JournalError) -> int:

@@ -219,11 +219,21 @@ CLUSTER = {"cluster": "nats://localhost", "node_address": "10.0.0.5:8081"}
 
 
 def test_a_node_that_others_cannot_reach_causes_a_warning():
-    (warning,) = warnings("10.0.0.6:8080", LOCAL, **CLUSTER)
+    (warning,) = warnings("10.0.0.6:8080", LOCAL, **CLUSTER, control_token="x")
     assert warning == (
         "NODE_ADDRESS=10.0.0.5:8081 is where other nodes reach this one, but it serves REST requests on "
         "127.0.0.1:8080: set CONTROL_LISTEN, unless a proxy on this machine forwards them"
     )
+
+
+def test_a_node_without_a_token_causes_a_warning_if_others_reach_it():
+    advice = "can push to clients: set CONTROL_TOKEN, the same for all nodes"
+    everywhere, chosen = Address("", 8081), {**CLUSTER, "console": "off"}
+    assert warnings("10.0.0.6:8080", everywhere, **chosen) == [f"anybody who reaches *:8081 {advice}"]
+    behind_a_proxy = warnings("10.0.0.6:8080", LOCAL, **chosen)
+    assert behind_a_proxy[0] == f"anybody who reaches NODE_ADDRESS=10.0.0.5:8081 {advice}"
+    chosen["node_address"] = "localhost:8080"
+    assert warnings("10.0.0.6:8080", LOCAL, **chosen) == []
 
 
 def test_a_node_that_others_reach_by_tls_only_causes_a_warning():
