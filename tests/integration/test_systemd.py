@@ -150,7 +150,7 @@ def test_sockets_of_systemd_and_reports_to_it(notify: socket.socket) -> None:
             process.terminate()
             while not (report := notify.recv(1000)).startswith(b"STOPPING=1\nSTATUS=stopping: "):
                 assert report.startswith(b"WATCHDOG=1")
-            assert report.endswith(b"EXTEND_TIMEOUT_USEC=40000000")
+            assert report.endswith(b"EXTEND_TIMEOUT_USEC=50000000")
             assert process.wait(TIMEOUT_S) == 0
         finally:
             process.kill()

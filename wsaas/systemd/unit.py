@@ -13,6 +13,10 @@ from wsaas.systemd.watchdog import watchdog_timeout
 START_TIMEOUT_S: Final = 60.0
 """Seconds that a start may take, apart from the time for which it waits for an earlier process to drain."""
 
+STOP_MARGIN_S: Final = 10.0
+"""Seconds that systemd waits for longer than a stop may take, as a supervisor that kills workers then still has to end,
+and a single process may be exporting its traces."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -24,7 +28,7 @@ class Unit:
 
     def service(self, node: Node, drain: float) -> Service:
         """Return `node` as a service. `drain`: the seconds that its stop may take."""
-        return Service(node, Notifier(self.path), Limits(drain + START_TIMEOUT_S, drain, self.watchdog))
+        return Service(node, Notifier(self.path), Limits(drain + START_TIMEOUT_S, drain + STOP_MARGIN_S, self.watchdog))
 
 
 NO_UNIT: Final = Unit()
