@@ -37,7 +37,9 @@ class Notifier:
         try:
             self._open().sendto(text.encode("utf-8", "backslashreplace"), address_of(self._path))
         except OSError as error:
-            logger.warning("systemd at %s could not be told %s: %s", self._path, ", ".join(fields), error.strerror)
+            # A path that is too long has no number of an error, only a text.
+            why = error.strerror or error
+            logger.warning("systemd at %s could not be told %s: %s", self._path, ", ".join(fields), why)
             if error.errno in (errno.EAGAIN, errno.ENOBUFS):
                 return False
             # Nobody is there, and systemd listens again only for a new process.

@@ -50,6 +50,12 @@ def test_a_report_that_cannot_be_sent_is_logged_and_the_last_one(tmp_path, caplo
     assert message.endswith("could not be told READY, STATUS: No such file or directory")
 
 
+def test_a_path_that_is_too_long_is_explained(caplog):
+    with caplog.at_level(logging.WARNING):
+        Notifier("/" + "x" * 200).send(READY=1)
+    assert caplog.messages[0].endswith("could not be told READY: AF_UNIX path too long")
+
+
 def test_a_report_never_blocks(manager, caplog):
     sock, path = manager
     with closing(Notifier(path)) as notifier, caplog.at_level(logging.WARNING):
