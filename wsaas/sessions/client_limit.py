@@ -15,7 +15,8 @@ class ClientLimit:
     @property
     def share(self) -> float:
         """How many clients this process adds to the limit of the node."""
-        return self._limit
+        # Compiled, this is a float in any case.
+        return float(self._limit)
 
     def is_reached(self, clients: int) -> bool:
         """Return whether no further client can be admitted. `clients`: the number of clients of this process."""

@@ -418,6 +418,8 @@ def test_the_shares_of_the_workers_add_up_to_the_limit_of_the_node(shared):
     assert sum(rig.registry.clients_limit for rig in rigs) == 3
     assert Rig(limit=1, shared=shared[0], max_connections="3").registry.clients_limit == 1
     assert Rig(limit=7).registry.clients_limit == 7
+    # Whether it is compiled or not, it is a float: a dashboard must not see a difference.
+    assert isinstance(Rig(limit=7).registry.clients_limit, float)
 
 
 def test_a_worker_has_a_limit_of_its_own_too(shared):
