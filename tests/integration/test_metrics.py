@@ -174,6 +174,11 @@ async def test_failures_of_the_backend_are_counted_by_their_kind(stage: Stage) -
     }
     assert results == {"ok": 1, "error": 1, "broken": 1, "invalid": 1, "timeout": 1}
     assert found.labelled("retries_total", "event") == {"message": 4}
+    # A POST is never sent again, so there is no series for it.
+    assert {dict(labels)["event"] for name, labels in found.values if name == "wsaas_retries_total"} == {
+        "message",
+        "disconnect",
+    }
     assert found.value("backend_request_duration_seconds_count", event="message") == 5
 
 

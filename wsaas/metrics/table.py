@@ -18,9 +18,12 @@ from wsaas.counters import (
     RESULTS,
     Histogram,
 )
-from wsaas.events import Message
+from wsaas.events import Closed, Message
 from wsaas.metrics.metric import COUNTER, GAUGE, HISTOGRAM, Figures, Metric, Value
 from wsaas.reason import Reason
+
+_RETRIED: Final = (Message, Closed)
+"""The events whose requests are sent again. A client does not wait for another POST."""
 
 
 def _each(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
@@ -187,9 +190,9 @@ METRICS: Final = (
         COUNTER,
         "Requests that were sent again because an earlier attempt failed. Messages are delayed meanwhile: see "
         "wsaas_backend_requests_total for what failed.",
-        lambda figures: [requests.retries for requests in figures.counters.requests.values()],
+        lambda figures: [figures.counters.requests[kind].retries for kind in _RETRIED],
         ("event",),
-        _each(EVENT_NAMES.values()),
+        _each(EVENT_NAMES[kind] for kind in _RETRIED),
     ),
     Metric(
         "wsaas_backend_up",
