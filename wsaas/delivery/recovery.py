@@ -40,6 +40,7 @@ class _Orphan(OutboxListener):
         self.entry = entry
         self._is_retried = is_retried
         self._recovery = recovery
+        self._services = services
         subject = Subject(entry.id, entry.node, entry.authorization, entry.context, entry.trace)
         self.outbox = Outbox(services, subject, self)
 
@@ -51,7 +52,12 @@ class _Orphan(OutboxListener):
     def disconnecting(self, closed: Closed) -> None:
         """Reuse the journaled body; otherwise report `gateway lost`."""
         entry = self.entry
-        closed.disconnect = gateway_lost(entry, closed.at) if entry.disconnect_body is None else entry.disconnect_body
+        if entry.disconnect_body is not None:
+            closed.disconnect = entry.disconnect_body
+            return
+        closed.disconnect = gateway_lost(entry, closed.at)
+        # A connection that has a body was counted by the process that it ended in.
+        self._services.counters.closed[Reason.GATEWAY_LOST] += 1
 
     def disconnect_delayed(self) -> None:
         """Postpone the DELETE if it is to be attempted only once."""

@@ -110,7 +110,8 @@ METRICS: Final = (
         COUNTER,
         "Ends of connections, by reason. undelivered: a message was lost, see wsaas_messages_undelivered_total. "
         "timed_out, client_lost: the network, or WS_TIMEOUT is too short. slow_client: publishes with slow=close. "
-        "out_of_memory: see wsaas_memory_limit_bytes. violation: a client has a bug.",
+        "out_of_memory: see wsaas_memory_limit_bytes. violation: a client has a bug. gateway_lost: clients of a "
+        "process that was killed; the process that sends their DELETEs counts them.",
         lambda figures: [*figures.counters.closed.values()],
         ("reason",),
         _each(reason.name.lower() for reason in Reason),

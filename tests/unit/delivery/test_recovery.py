@@ -28,6 +28,7 @@ from wsaas.delivery.webhook import Webhook
 from wsaas.events import Closed
 from wsaas.http.response import Response
 from wsaas.http.trace_context import TraceContext
+from wsaas.reason import Reason
 
 DISCONNECT_BODY = b'{"code":1000}'
 
@@ -104,6 +105,15 @@ def test_the_delete_of_a_lost_connection_has_what_is_known():
         "messages_out": None,
         "undelivered": None,
     }
+
+
+def test_a_connection_is_counted_as_lost_once_unless_it_had_ended():
+    rig = Rig(lost("a"), ended("b")).start()
+    rig.webhook.answer(Retry("no", 1.0))
+    rig.clock.advance(10.0)
+    counters = rig.recovery._services.counters
+    assert [reason for reason, count in counters.closed.items() if count] == [Reason.GATEWAY_LOST]
+    assert counters.closed[Reason.GATEWAY_LOST] == 1
 
 
 def test_the_delete_of_a_lost_connection_belongs_to_its_trace():
