@@ -6,6 +6,7 @@ import pytest
 import websockets
 
 from tests.support.clients import upgrade
+from tests.support.exposition import Exposition
 from tests.support.stage import Stage
 from tests.support.waiting import wait_until, with_timeout
 
@@ -59,6 +60,55 @@ async def test_a_handshake_that_the_gateway_refuses_is_logged_with_the_address_o
     assert all(line["reason"] and "id" not in line for line in events(stage))
 
 
+@pytest.mark.parametrize(
+    ("status", "target", "more", "path"),
+    [
+        (400, "/a?t=s3cret#b", "", "/a"),
+        (400, "ws://ada:s3cret@a.test/b?t=s3cret", "", "/b"),
+        (400, "*", "", ""),
+        (400, "/a\xe9 b#s3cret", "", "/a%C3%A9%20b"),
+        (400, "/a", "Host: b\r\n", "/a"),
+        (400, "/a", "Connection: upgrade\r\nContent-Length: 5\r\n", "/a"),
+        (414, "/" + "a" * 9000, "", "/" + "a" * 999 + "..."),
+        (431, "/a", f"Cookie: {'s3cret' * 12_000}\r\n", "/a"),
+    ],
+)
+async def test_a_handshake_that_is_no_valid_http_is_logged_and_counted(
+    stage: Stage, status: int, target: str, more: str, path: str
+) -> None:
+    node = await stage.node()
+    raw = await node.raw()
+    raw.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nupgrade:WebSocket\r\n{more}\r\n".encode())
+    answer = await raw.answer()
+    assert answer.status == status
+    (line,) = events(stage)
+    assert line == {
+        "event": "refused",
+        "reason": answer.json["message"],
+        "status": status,
+        "remote_address": "127.0.0.1",
+        "path": path,
+    }
+    found = Exposition((await node.rest("GET", "/metrics")).body)
+    assert found.labelled("handshakes_total", "status") == {"400" if status == 400 else "other": 1}
+
+
+async def test_other_requests_that_are_no_valid_http_are_not_in_the_access_log(stage: Stage) -> None:
+    node = await stage.node()
+    handshake = b"GET / HTTP/1.1\r\nHost: b\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"
+    for request in (
+        b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n" + handshake,
+        b"PUT /#a HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /#a HTTP/1.1\n" + b"x" * 70_000,
+        b"GET /" + b"a" * 9000,
+        b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx" + handshake,
+    ):
+        raw = await node.raw()
+        raw.send(request)
+        assert (await raw.answer()).status >= 400
+    assert events(stage) == []
+
+
 async def test_a_handshake_that_the_backend_refuses_or_the_client_gives_up_is_logged(stage: Stage) -> None:
     node = await stage.node()
     stage.backend.on["POST"] = lambda call: call.answer(401)
@@ -83,6 +133,9 @@ async def test_without_an_access_log_there_are_no_such_lines(stage: Stage) -> No
     await client.close()
     raw = await node.raw()
     raw.send(upgrade(key="x"))
+    assert (await raw.answer()).status == 400
+    raw = await node.raw()
+    raw.send(upgrade("/#a"))
     assert (await raw.answer()).status == 400
     await with_timeout(stage.backend.take("DELETE"))
     assert events(stage) == []

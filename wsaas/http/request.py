@@ -19,7 +19,7 @@ from wsaas.http import headers as heads
 from wsaas.http import usual_handshake
 from wsaas.http.body import Body
 from wsaas.http.headers import COMMON_SIZE, END, MAX_HEAD, Head, Headers
-from wsaas.http.request_head import PUSH_LINE, check_part, common_head, read_head, read_line
+from wsaas.http.request_head import PUSH_LINE, check_part, common_head, handshake_path, read_head, read_line
 
 CHUNKS: Final = 64
 """How many chunks of a body one call of `RequestParser.next` reads, so that other connections have their turn."""
@@ -129,9 +129,21 @@ class RequestParser:
     not read if the client waits for `CONTINUE`, or if it is larger than `max_body`: then `keep_alive` of the request is
     false, and the phase is `CLOSED`. If a discarded body turns out to be malformed or too large, the phase becomes
     `CLOSED` without an `HTTPError`, because its request was already returned.
+
+    `refused_handshake`: the `HTTPError` and the path if the head that cannot be parsed is meant as a handshake.
     """
 
-    __slots__ = ("_at", "_body", "_body_limit", "_data", "_limit", "_request", "phase", "trailing_data")
+    __slots__ = (
+        "_at",
+        "_body",
+        "_body_limit",
+        "_data",
+        "_limit",
+        "_request",
+        "phase",
+        "refused_handshake",
+        "trailing_data",
+    )
 
     def __init__(self, max_body: int, body_limit: BodyLimit | None = None) -> None:
         """Accept bodies of at most `max_body` bytes, or fewer if `body_limit` says so."""
@@ -142,6 +154,7 @@ class RequestParser:
         self._request: Request | RejectedRequest | None = None
         self._body: Body | None = None
         self.phase = IDLE
+        self.refused_handshake: tuple[HTTPError, bytes] | None = None
         self.trailing_data = b""
 
     def receive(self, data: bytes) -> None:
@@ -208,6 +221,9 @@ class RequestParser:
                 self._at = 0
             return item
         answered = self.phase is DISCARD
+        if self._body is None and not isinstance(refusal, TooLarge):
+            path = handshake_path(self._data, self._at)
+            self.refused_handshake = None if path is None else (refusal, path)
         self.close()
         return None if answered else refusal
 

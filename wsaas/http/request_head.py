@@ -2,14 +2,14 @@
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import httptools
 
 from wsaas.errors import BadRequest, ExpectationFailed, Malformed, Unsupported, UriTooLong, VersionNotSupported
 from wsaas.grammar import TOKEN_CHARACTER
 from wsaas.http import headers as heads
-from wsaas.http.headers import COMMON_HEADS, Head
+from wsaas.http.headers import COMMON_HEADS, END, Head
 
 MAX_TARGET: Final = 8 * 1024
 
@@ -26,6 +26,10 @@ AUTHORITY: Final = re.compile(_HOST)
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://(?![:/?])%b([/?][!\"$-~]*)?" % _HOST)
 _ONCE: Final = {b"authorization", b"content-type", b"host", b"origin"}
 """Headers that must not be repeated."""
+_GET: Final = re.compile(rb"(?:\r?\n)*GET ")
+_UPGRADE: Final = re.compile(rb"(?i)\nupgrade:[ \t]*websocket[ \t]*\r?\n")
+_PATH: Final = re.compile(rb"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?(/[^?#]*)?")
+_INVISIBLE: Final = re.compile(rb"[^!-~]")
 
 
 def push_line(max_target: int) -> re.Pattern[bytes]:
@@ -80,6 +84,24 @@ def _origin(method: bytes, target: bytes) -> bytes:
         raise Malformed("its target is neither a path nor a URL")
     path = absolute[1] or b"/"
     return path if path.startswith(b"/") else b"/" + path
+
+
+def handshake_path(data: bytes, start: int) -> bytes | None:
+    """Return the path of the request at `start`, which cannot be parsed; None unless it is meant as a handshake.
+
+    That is a GET with `Upgrade: websocket`. The path has no query and no fragment, and is empty if the target has none.
+    What is not visible in it is percent-encoded.
+    """
+    method = _GET.match(data, start)
+    line_end = -1 if method is None else data.find(b"\n", method.end())
+    if method is None or line_end < 0:
+        return None
+    end = data.find(END, line_end - 1)
+    if _UPGRADE.search(data, line_end, len(data) if end < 0 else end + 2) is None:
+        return None
+    target = data[method.end() : line_end].rpartition(b" ")[0]
+    path = cast("re.Match[bytes]", _PATH.match(target))[1] or b""
+    return _INVISIBLE.sub(lambda found: b"%%%02X" % found[0][0], path)
 
 
 def read_head(data: bytes) -> Head:

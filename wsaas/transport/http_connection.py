@@ -100,6 +100,8 @@ class HttpConnection(DeferrableProtocol):
 
     def _end(self, last_response: bytes) -> None:
         """Send the last response, and wait for the peer to close."""
+        if self._parser.refused_handshake is not None:
+            self._site.note_malformed(*self._parser.refused_handshake, self.peer_address())
         self._parser.close()
         if last_response:
             self._transport.write(last_response)

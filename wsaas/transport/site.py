@@ -87,7 +87,7 @@ class Site:
             peer = connection.peer_address()
             _warn_of_proxy(peer)
             error = handshake.upgrade_lost()
-            self._note_refusal(error, peer, request)
+            self._note_refusal(error, peer, request.target)
             response = error_response(error)
         elif isinstance(item, RejectedRequest):
             response = error_response(item.error)
@@ -128,17 +128,23 @@ class Site:
             registry.check_admission(address, self.gate.count_of(connection, address))
         except HTTPError as error:
             _log_refusal(peer, request, error, has_access_log=self.context.settings.access_log)
-            self._note_refusal(error, address, request)
+            self._note_refusal(error, address, request.target)
             raise
         session = registry.register(accepted, address)
         client = PendingClientProtocol(self.context, transport, session, accepted, early_data)
         return registry.open_handshake(registry.services, session, accepted, client), client
 
-    def _note_refusal(self, error: HTTPError, remote_address: str, request: Request) -> None:
+    def note_malformed(self, error: HTTPError, path: bytes, peer: str) -> None:
+        """Count and log a handshake from `peer` that is not valid HTTP, and is answered with `error`."""
+        if not self.context.settings.access_log:
+            _log_why(throttle.info, peer, error, error.message)
+        self._note_refusal(error, peer, path)
+
+    def _note_refusal(self, error: HTTPError, remote_address: str, target: bytes) -> None:
         """Count and log a handshake that is answered with `error`."""
         self.context.counters.count_handshake(error.status)
         if self.context.settings.access_log:
-            log_refused_at_once(error, remote_address, request.target.decode("latin-1"))
+            log_refused_at_once(error, remote_address, target.decode("latin-1"))
 
     def _lost_upgrade(self, request: Request) -> bool:
         """Return whether `request` is a handshake from which a proxy removed the upgrade."""
@@ -176,6 +182,10 @@ def _log_refusal(peer: str, request: Request, error: HTTPError, *, has_access_lo
     if isinstance(error, Forbidden):
         origin = hide_secrets(request.headers.get(b"origin", b"").decode("latin-1"))
         why += f" ALLOWED_ORIGINS does not contain {origin[:MAX_LOGGED_ORIGIN]!r}"
+    _log_why(log, peer, error, why)
+
+
+def _log_why(log: Callable[..., None], peer: str, error: HTTPError, why: str) -> None:
     fields = {"remote_address": name_peer(peer), "status": error.status, "why": why}
     text = "a handshake from %(remote_address)s was refused with %(status)d: %(why)s"
     log(("handshake", error.message), text, fields)
