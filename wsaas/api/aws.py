@@ -11,6 +11,7 @@ from wsaas.api.authorization import Authorization
 from wsaas.api.aws_errors import as_aws, aws_error
 from wsaas.api.connections import ConnectionResource
 from wsaas.api.message import check_memory, declared_size
+from wsaas.api.peer_answers import ignore
 from wsaas.api.route import Response, Route
 from wsaas.api.sigv4 import is_signed
 from wsaas.cluster.forwarded import FOR_NODE
@@ -54,6 +55,13 @@ class TranslatedResponse(DeferredResponse):
     def resolve(self, response: OutgoingResponse) -> None:
         """Pass the translated `response` to the callback."""
         super().resolve(self._translate(response))
+        # It refers to the native response, which refers to this one.
+        self._cancelled = ignore
+
+    def cancel(self) -> None:
+        """Stop waiting for the native response, too."""
+        super().cancel()
+        self._cancelled = ignore
 
     def give_up(self, response: OutgoingResponse) -> None:
         """Cancel, and pass the translated `response` to the callback."""

@@ -113,6 +113,7 @@ class DeferringProtocol(SocketProtocol):
         self._context.timeouts.discard(self)
         if self._deferred.state is PENDING:
             self._deferred.cancel()
+        self._forget()
         self._connection.connection_lost(exc)
 
     def check_deadline(self, now: float) -> None:
@@ -132,6 +133,7 @@ class DeferringProtocol(SocketProtocol):
 
     def _resolved(self, response: OutgoingResponse) -> None:
         """Return the transport to the connection, which sends `response`."""
+        self._forget()
         if self._transport.is_closing():
             return
         self._context.timeouts.replace(self, self._connection)
@@ -143,3 +145,11 @@ class DeferringProtocol(SocketProtocol):
             is_write_paused=self._is_write_paused,
             is_last=self._is_half_closed,
         )
+
+    def _forget(self) -> None:
+        """Let the response not refer to this object any more: both would stay until the next garbage collection."""
+        self._deferred.on_response(_ignore)
+
+
+def _ignore(_response: OutgoingResponse) -> None:
+    """Do nothing."""

@@ -1,3 +1,4 @@
+import gc
 import re
 
 import pytest
@@ -7,6 +8,7 @@ from tests.support.frames import frame
 from tests.support.http_rig import HANDSHAKE, HEALTH, NOTHING, HttpRig, responses
 from tests.support.peers import REMOTE, PeerDouble
 from wsaas.api.api import Api
+from wsaas.api.aws import TranslatedResponse
 from wsaas.cluster.router import LocalRouter
 from wsaas.delivery.verdicts import Accepted
 from wsaas.http.serialize import OutgoingResponse
@@ -364,6 +366,29 @@ def test_the_transport_is_handed_over_only_if_something_happens_before_the_respo
     rig.peer.answer()
     assert rig.transport.protocol is rig.protocol
     assert rig.responses() == [(200, "OK", False), (404, "NOT_FOUND", False)]
+
+
+@pytest.mark.parametrize("event", ["answered", "lost"])
+@pytest.mark.parametrize("prefix", [b" /", b" /@connections/"])
+def test_what_has_waited_is_freed_without_the_garbage_collector(rig, prefix, event):
+    def waiting():
+        return sum(type(each) in {DeferringProtocol, TranslatedResponse} for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        rig.receive(remote(method=b"DELETE").replace(b" /", prefix))
+        rig.receive(NOTHING)
+        assert waiting() == (1 if prefix == b" /" else 2)
+        if event == "answered":
+            rig.peer.answer()
+        else:
+            rig.transport.protocol.connection_lost(None)
+            rig.peer._deferred.clear()
+            rig.transport.protocol = rig.protocol
+        assert waiting() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("event", ["pause_writing", "check", "close", "lost"])
