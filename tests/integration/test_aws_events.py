@@ -53,6 +53,10 @@ async def start(stage: Stage, function: ServedFunction, **chosen: Any) -> Node:
 async def test_a_client_connects_sends_and_leaves(stage: Stage, function: ServedFunction) -> None:
     node = await start(stage, function, aws_route_responses="on")
     client = await node.connect("/?room=1", user_agent_header="a test", subprotocols=["v2", "v1"])
+    (described,) = (await node.rest("GET", "connections")).json["connections"]
+    assert described["user_agent"] == "a test"
+    identity = (await node.rest("GET", f"@connections/{described['id']}")).json["identity"]
+    assert identity == {"sourceIp": "127.0.0.1", "userAgent": "a test"}
     assert client.subprotocol == "v1"
     opened = await take(function, "CONNECT")
     assert opened["queryStringParameters"] == {"room": "1"}

@@ -189,7 +189,7 @@ def _description(response: OutgoingResponse) -> OutgoingResponse:
     found: dict[str, Any] = orjson.loads(response.body)
     content = {
         "connectedAt": found["connected_at"],
-        "identity": {"sourceIp": found["remote_address"], "userAgent": ""},
+        "identity": {"sourceIp": found["remote_address"], "userAgent": found.get("user_agent", "")},
         "lastActiveAt": found["last_seen_at"],
     }
     return OutgoingResponse(200, orjson.dumps(content))

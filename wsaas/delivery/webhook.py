@@ -258,6 +258,10 @@ class Webhook:
         """
         return self
 
+    def user_agent(self) -> str:
+        """Return the `User-Agent` of the client of one connection, empty if the format has no use for it."""
+        return ""
+
     def given_up(self, subject: Subject, event: Event, why: str) -> None:
         """Learn that `event` is not retried any more, or was never sent. `why`: for people."""
 

@@ -40,6 +40,10 @@ class WebhookWrapper(Webhook):
         """Pass it on."""
         return self.inner.for_connection(subject)
 
+    def user_agent(self) -> str:
+        """Pass it on."""
+        return self.inner.user_agent()
+
     def given_up(self, subject: Subject, event: Event, why: str) -> None:
         """Pass it on."""
         self.inner.given_up(subject, event, why)

@@ -79,6 +79,10 @@ class AwsConnection(WebhookWrapper):
         """Return the event as JSON."""
         return JSON, event_json(subject, event, event_id, self._client, self._node.selection)
 
+    def user_agent(self) -> str:
+        """Return what the handshake told."""
+        return self._client.agent or ""
+
     def judge(self, event: Event, outcome: Outcome) -> Verdict:
         """Return the verdict on `event`; log that the function failed, or refused a client."""
         if not isinstance(outcome, Response) or outcome.status // 100 != _SUCCESS:

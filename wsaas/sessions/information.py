@@ -30,6 +30,8 @@ def information(session: Session, services: Services) -> dict[str, Any]:
         "inbox": session.outbox.level,
         "buffered": session.buffered,
     }
+    if agent := session.outbox.webhook.user_agent():
+        fields["user_agent"] = agent
     if info.ended:
         fields |= {
             "ended_at": rfc3339(clock.wall() - (clock.now() - info.ended)),

@@ -357,6 +357,7 @@ def test_a_wrapper_changes_nothing_by_itself(rig):
     rig.clock.advance(3600.0)
     rig.answer(503)
     wrapper.explain("detail", "advice")
+    assert wrapper.user_agent() == rig.plain.user_agent() == ""
     outbox.abandon()
     assert rig.spans() == []
 
