@@ -353,10 +353,14 @@ async def test_workers_are_not_killed_because_the_supervisor_was_suspended(
     assert [worker.kills for worker in workers] == [0, 0]
 
 
-async def test_a_worker_that_does_not_stop_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("journal", [None, "journal"])
+async def test_a_worker_that_does_not_stop_is_killed(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str | None
+) -> None:
     monkeypatch.setattr(module, "DRAIN_GRACE_S", 0.01)
-    stage.expected_errors.append("worker 2 did not stop in 0.05 s: it was killed")
-    started = node(stage, drain_timeout=40)
+    loss = "" if journal else "; the DELETEs of its clients are lost"
+    stage.expected_errors.append(f"worker 2 did not stop in 0.05 s: it was killed{loss}")
+    started = node(stage, drain_timeout=40, **({"journal": tmp_path / journal} if journal else {}))
     first, second = await started.started()
     started.supervisor.stop()
     first.end()
@@ -364,19 +368,25 @@ async def test_a_worker_that_does_not_stop_is_killed(stage: Stage, monkeypatch: 
     assert (first.kills, second.kills) == (0, 1)
 
 
-@pytest.mark.parametrize(("journal", "code", "is_lost"), [(None, -9, True), ("journal", -9, False), (None, 0, False)])
+CLUSTER = {"cluster": "nats://127.0.0.1:1", "node_address": "127.0.0.1:8081"}
+
+
+@pytest.mark.parametrize(
+    ("heir", "code", "is_lost"), [(None, -9, True), ("journal", -9, False), ("cluster", -9, False), (None, 0, False)]
+)
 async def test_without_a_journal_the_deletes_of_a_worker_that_is_not_started_again_are_lost(
     stage: Stage,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    journal: str | None,
+    heir: str | None,
     code: int,
     *,
     is_lost: bool,
 ) -> None:
     lost = "worker 2 has no successor, as the node is stopping: the DELETEs of its clients are lost"
     stage.expected_errors.append(lost)
-    started = node(stage, **({"journal": tmp_path / journal} if journal else {}))
+    chosen: dict[str, object] = {"journal": tmp_path / "journal"} if heir == "journal" else {}
+    started = node(stage, **(CLUSTER if heir == "cluster" else chosen))
     first, _ = await started.started()
     for number in (1, 2):
         (await started.launcher.take(number)).end(code)

@@ -48,6 +48,8 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._workers = [WorkerProcess(index) for index in range(settings.workers)]
         self._heartbeat = Heartbeat(self._workers, settings.drain_timeout + DRAIN_GRACE_S + START_TIMEOUT_S)
+        # Where the next start or another node finds what a worker owed.
+        self._has_heir = settings.journal is not None or bool(settings.cluster)
 
     @property
     def addresses(self) -> list[Address]:
@@ -80,7 +82,8 @@ class Supervisor:
         if late:
             for worker in self._workers:
                 if worker.kill():
-                    logger.error("%s did not stop in %g s: it was killed", worker.name, timeout)
+                    loss = "" if self._has_heir else "; the DELETEs of its clients are lost"
+                    logger.error("%s did not stop in %g s: it was killed%s", worker.name, timeout, loss)
         await asyncio.gather(*self._tasks)
         self._heartbeat.stop()
         self._runtime.close()
@@ -136,7 +139,7 @@ class Supervisor:
             logger.info("%s: its successor starts %s", how, when)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
-        if self.is_stopping() and worker.status and self._settings.journal is None:
+        if self.is_stopping() and worker.status and not self._has_heir:
             logger.error(
                 "%s has no successor, as the node is stopping: the DELETEs of its clients are lost", worker.name
             )
