@@ -41,7 +41,10 @@ class Member:
     def renewed(self, lease: bytes, now: float) -> None:
         """Take over what a renewal says. Raises `ValueError` if it is malformed."""
         found = _mapping(lease)
-        self.clients = int(found.get("clients", 0))
+        try:
+            self.clients = int(found.get("clients", 0))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
         self.is_listening = bool(found.get("is_listening"))
         self.has_lease = True
         self.renewed_at = now

@@ -38,7 +38,7 @@ def test_a_number_has_to_be_one():
         from_entry(orjson.dumps(entry))
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"1", b'{"clients": "x"}'])
+@pytest.mark.parametrize("data", [b"", b"x", b"1", b'{"clients": "x"}', b'{"clients": null}'])
 def test_other_data_is_no_lease(data):
     with pytest.raises(ValueError, match=r".*"):
         make_member("a").renewed(data, 0)
