@@ -200,6 +200,28 @@ async def test_what_was_sent_on_a_lost_connection_is_unknown_unless_the_node_sto
         peer.received = b""
 
 
+@pytest.mark.parametrize(("status", "expected"), [(404, 503), (502, 504)])
+async def test_the_answer_of_a_proxy_is_not_taken_for_that_of_a_node(stage: Stage, status: int, expected: int) -> None:
+    answer = b"HTTP/1.1 %d No\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<h1>" % status
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(answer)
+        writer.close()
+
+    server = await stage.stack.enter_async_context(await asyncio.start_server(serve, "127.0.0.1", 0))
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    node = await beside(stage, address)
+    assert (await ask(node))[0] == expected
+    # In the form of AWS, the body of an error is read.
+    answered, found = await ask(node, "POST", f"/@connections/{REMOTE}")
+    assert (answered, [*found]) == (expected, ["message"])
+    _, found = await ask(node, target="/groups/lobby")
+    assert (found["code"], found["missing"]) == ("PARTIAL", [f"host-of-other ({address})"])
+    advice = f"with {status}: is there a proxy in front of it?"
+    assert stage.messages() == [f"something else than host-of-other ({address}) answers at its address, {advice}"]
+
+
 @pytest.mark.parametrize("address", ["ftp://a:1", "http://", "nonsense nonsense"])
 async def test_an_address_that_is_none_is_unreachable(stage: Stage, address: str) -> None:
     node = await beside(stage, address)

@@ -7,12 +7,17 @@ from typing import Final
 from wsaas.cluster.forwarded import node_head, serialize_request
 from wsaas.cluster.link_policy import LinkPolicy
 from wsaas.cluster.peer_link import Connect, LinkServices, PeerLink
-from wsaas.errors import TLS_NEEDED, BadRequest, Forbidden, Misdirected, Unauthorized
+from wsaas.errors import TLS_NEEDED, BadRequest, Forbidden, Misdirected, Unauthorized, Unknown
 from wsaas.http.deferred import DeferredResponse
 from wsaas.http.request import Request
 from wsaas.http.serialize import OutgoingResponse, error_response
 from wsaas.log.throttle import throttle
 
+_FIRST_ERROR: Final = 400
+_SERVER_ERROR: Final = 500
+_UNKNOWN: Final = error_response(
+    Unknown("A proxy answered for the node that holds this connection: the request may have been carried out.")
+)
 _TLS_NEEDED: Final = error_response(BadRequest(TLS_NEEDED)).body
 
 
@@ -68,6 +73,11 @@ class NodeLink(PeerLink):
         if status == BadRequest.status and response.body == _TLS_NEEDED:
             throttle.warning(("tls", label), "%s uses TLS: its NODE_ADDRESS has to begin with https://", label)
             return error_response(self._unreachable())
+        if status >= _FIRST_ERROR and not response.body.startswith(b"{"):
+            # Each error of a node is a JSON object. A proxy may have passed on what it answers with 502 or 504.
+            text = "something else than %s answers at its address, with %d: is there a proxy in front of it?"
+            throttle.warning(("no node", label), text, label, status)
+            return _UNKNOWN if status >= _SERVER_ERROR else error_response(self._unreachable())
         if status in (Unauthorized.status, Forbidden.status):
             advice = "all nodes need the same CONTROL_TOKEN and CONTROL_TLS_CA"
             throttle.warning(("refused", label), "%s refused a request of a caller of this node: %s", label, advice)
