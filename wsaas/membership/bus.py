@@ -18,7 +18,7 @@ from wsaas.clock import NO_TIMER, Clock
 from wsaas.cluster_setting_types import NatsServer
 from wsaas.log.throttle import throttle
 from wsaas.membership.nats_connection import Headers, NatsConnection, NatsError, NatsOptions
-from wsaas.membership.tasks import end_tasks, wait_for
+from wsaas.membership.tasks import end_tasks, start_task, wait_for
 
 ACK_TIMEOUT_S: Final = 1.0
 """Seconds after which a publish counts as not acknowledged."""
@@ -105,7 +105,7 @@ class Bus:
     async def open(self) -> None:
         """Start to connect, and return at once."""
         random.shuffle(self._servers)
-        self._task = asyncio.ensure_future(self._run())
+        self._task = start_task(self._run(), "the connection to NATS")
 
     async def close(self) -> None:
         """Close the connection. All waiting publishes are reported as not acknowledged."""

@@ -26,7 +26,7 @@ from wsaas.membership.membership_state import (
     MembershipState,
 )
 from wsaas.membership.presence import DeclaredDeadError, Presence
-from wsaas.membership.tasks import end_tasks, wait_for
+from wsaas.membership.tasks import end_tasks, start_task, wait_for
 from wsaas.membership.trouble import Trouble
 
 RENEWALS_PER_LEASE: Final = 5
@@ -131,7 +131,7 @@ class Membership:
         self._set_state(JOINING)
         self._guard.started(self._clock.now() + JOIN_TIMEOUT_S)
         await self.bus.open()
-        self._tasks = [asyncio.ensure_future(self._run())]
+        self._tasks = [start_task(self._run(), "the membership in the cluster")]
         try:
             await wait_for(self._entered.wait(), JOIN_TIMEOUT_S)
             # An introduction has a time limit of its own.
@@ -228,7 +228,7 @@ class Membership:
         self._table.set_all({entry.key: entry for entry in entries}, self._clock.now(), started_at)
         self._entered.set()
         if len(self._tasks) == 1:
-            self._tasks.append(asyncio.ensure_future(self._watch.run()))
+            self._tasks.append(start_task(self._watch.run(), "the watch of the members of the cluster"))
         # Meanwhile, this process does not renew its lease.
         await self._introductions.introduce(min(INTRODUCTION_TIMEOUT_S, self._lease / 2))
 

@@ -5,13 +5,30 @@ result, and so does nats-py. A task that lost its cancellation would go on for e
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Coroutine
 from typing import Any, Final, TypeVar
+
+from wsaas.log import logger
 
 T = TypeVar("T")
 
 PATIENCE_S: Final = 0.2
 """Seconds after which a task is cancelled again, as it may use nats-py."""
+
+
+def start_task(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+    """Start a task that goes on until it is cancelled. An error that ends it is logged at once. `what`: for people.
+
+    asyncio would log it when nobody refers to the task any more, which is at the end of the process.
+    """
+    task = asyncio.ensure_future(work)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s has failed, so this node has to be restarted", what, exc_info=error)
+
+    task.add_done_callback(ended)
+    return task
 
 
 async def wait_for(awaitable: Awaitable[T], seconds: float) -> T:

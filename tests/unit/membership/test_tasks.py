@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.stage import Stage
 from wsaas.membership import tasks
-from wsaas.membership.tasks import end_tasks, wait_for
+from wsaas.membership.tasks import end_tasks, start_task, wait_for
 
 LONG_S = 1000.0
 
@@ -94,6 +94,22 @@ async def test_an_error_after_a_cancellation_is_not_reported_as_unseen() -> None
         await task
     del task
     gc.collect()
+
+
+async def test_an_error_that_ends_a_task_is_logged_at_once(impatient: Stage) -> None:
+    async def fail() -> None:
+        raise KeyError("seq")
+
+    said = "the watch has failed, so this node has to be restarted"
+    failed, cancelled = start_task(fail(), "the watch"), start_task(asyncio.sleep(LONG_S), "the rest")
+    await began(failed)
+    await end_tasks([failed, cancelled])
+    (record,) = [each for each in impatient.logged if each.getMessage() == said]
+    # Otherwise, it would be one that no test expects.
+    impatient.logged.remove(record)
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+    assert cancelled.cancelled()
 
 
 async def test_tasks_that_swallow_cancellations_are_ended() -> None:
