@@ -6,9 +6,11 @@ their part of a page one after the other, until the page is full.
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -24,6 +26,7 @@ from wsaas.cluster.router import Router
 from wsaas.errors import BadRequest, Gone
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.memory.untracked import untracked_list
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.registry import page as find_page
@@ -56,9 +59,12 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """What this process has of a list: its `sessions`, sorted by `order`, and the `fields` of each page with totals."""
+    """What this process has of a list, and the `fields` of each page with totals.
 
-    sessions: Collection[Session]
+    `after` returns the sessions whose `order` is higher than a number, sorted by it.
+    """
+
+    after: Callable[[int], Iterable[Session]]
     order: Callable[[Session], int]
     fields: Content
 
@@ -85,7 +91,7 @@ class Lists:
         registry = self._registry
         sessions = registry.ending() if "state" in query else registry.live()
         fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
-        return self._answer(request, query, _Listed(sessions, attrgetter("info.order"), fields))
+        return self._answer(request, query, _Listed(sessions.after, attrgetter("info.order"), fields))
 
     def members(self, request: Request, name: str) -> Response:
         """Answer a page of the members of the group `name`, in the order in which they joined. Raises `BadRequest`.
@@ -98,8 +104,14 @@ class Lists:
         def order(session: Session) -> int:
             return groups.order(session.id, name)
 
+        def after(number: int) -> Iterable[Session]:
+            if not number:
+                return members
+            ordered = untracked_list(members)
+            return islice(ordered, bisect_right(ordered, number, key=order), None)
+
         fields = {"group": name, "count": len(members)}
-        return self._answer(request, query, _Listed(members, order, fields))
+        return self._answer(request, query, _Listed(after, order, fields))
 
     def _answer(self, request: Request, query: Query, listed: _Listed) -> Response:
         """Answer the page behind the cursor in the `query`. Raises `BadRequest`, `Misdirected`.
@@ -145,7 +157,7 @@ class Lists:
 
         `before`: clients that connected at this time (seconds since the epoch) or later are left out.
         """
-        found, has_more = find_page(listed.sessions, listed.order, page.place.order, page.room, before)
+        found, has_more = find_page(listed.after(page.place.order), page.room, before)
         after = str(Cursor(self._registry.prefix, listed.order(found[-1]))) if has_more else None
         return [information(session, self._registry.services) for session in found], after
 

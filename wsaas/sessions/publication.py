@@ -1,6 +1,6 @@
 """What is done to many clients at once: publishing one message, and closing them."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN, State
+from wsaas.sessions.session_table import SessionTable
 from wsaas.sessions.watched_client import WatchedEncoder
 from wsaas.websocket.frames import Encoder
 
@@ -23,15 +24,19 @@ ACCEPTING: Final = (OPEN, CONNECTING)
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """The clients that work is done on: those that `find` returns when it begins.
+    """The clients that work is done on: those that `find` returns when it begins. Those that come later change nothing.
 
-    They are copied then, so clients that join or leave later change nothing. Skipped are clients that are in none of
-    `states` when it is their turn, and those whose ids are `excluded`.
+    Skipped are clients that are in none of `states` when it is their turn, and those whose ids are `excluded`.
     """
 
-    find: Callable[[], Collection[Session]]
+    find: Callable[[], Iterable[Session]]
     states: tuple[State, ...] = ACCEPTING
     excluded: Collection[str] = frozenset()
+
+    def begin(self) -> Iterator[Session]:
+        """Return an iterator over the clients of now. They are copied, unless an iteration bears changes."""
+        found = self.find()
+        return iter(found if isinstance(found, SessionTable) else untracked_list(found))
 
 
 class NamedClients:
@@ -136,7 +141,7 @@ class Publication(FanOut):
 
     def _begin(self) -> Iterator[Session]:
         if self._find_group is None:
-            self._pending = iter(untracked_list(self._recipients.find()))
+            self._pending = self._recipients.begin()
         else:
             self._group = self._find_group()
             self._pending = iter(self._group.begin_publish(len(self._message.data)))
@@ -175,7 +180,7 @@ class Closing(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Close the next clients."""
         if self._pending is None:
-            self._pending = iter(untracked_list(self._recipients.find()))
+            self._pending = self._recipients.begin()
         for session in self._pending:
             if session.state in self._recipients.states:
                 session.close(Reason.BACKEND_CLOSED, self._code, self._reason)

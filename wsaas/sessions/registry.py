@@ -3,9 +3,7 @@
 import os
 import re
 from base64 import urlsafe_b64encode
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, ValuesView
-from itertools import islice
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from wsaas import errors
@@ -15,7 +13,6 @@ from wsaas.delivery.journal import Entry, Journal
 from wsaas.delivery.webhook import Webhook
 from wsaas.errors import RETRY_AFTER
 from wsaas.memory.limit import NO_MEMORY_LIMIT, REFUSING, MemoryLimit
-from wsaas.memory.untracked import untracked_list
 from wsaas.sessions.address_limit import AddressLimit, SharedAddressLimit
 from wsaas.sessions.client_limit import ClientLimit, SharedClientLimit
 from wsaas.sessions.connection_info import ConnectionInfo
@@ -24,6 +21,7 @@ from wsaas.sessions.heartbeat_session import HeartbeatSession
 from wsaas.sessions.opening_handshake import OpeningHandshake
 from wsaas.sessions.ports import PendingClient
 from wsaas.sessions.session import Services, Session
+from wsaas.sessions.session_table import SessionTable
 from wsaas.settings import Settings
 from wsaas.shared_counts import SharedCounts
 from wsaas.websocket.handshake import Handshake
@@ -98,8 +96,10 @@ class Registry:
         their frames are written."""
         self.is_paused = False
         """Whether no client is admitted for the moment."""
-        self._live: dict[str, Session] = {}
-        self._ending: dict[str, Session] = {}
+        self._live = SessionTable()
+        self._ending = SessionTable()
+        self.find: Callable[[str], Session | None] = self._live.find
+        """Returns the session of a connected client, None for any other id. Every push calls it."""
         self._texts: dict[str, str] = {}
         self._on_no_clients: Callable[[], None] | None = None
         self._on_all_finished: Callable[[], None] | None = None
@@ -160,7 +160,7 @@ class Registry:
             session = HeartbeatSession(self.services, info, handshake, heartbeat)
         if self.addresses.limit and remote_address:
             self.addresses.add(address_block(remote_address))
-        self._live[connection_id] = session
+        self._live.add(session)
         self._limit.changed(len(self._live))
         return session
 
@@ -178,17 +178,13 @@ class Registry:
         have finished as well.
         """
         self._on_no_clients, self._on_all_finished = on_no_clients, on_all_finished
-        for session in list(self._ending.values()):
+        for session in self._ending:
             session.outbox.skip_delay()
         self._report_empty()
 
-    def find(self, connection_id: str) -> Session | None:
-        """Return the session of a connected client, None for any other id."""
-        return self._live.get(connection_id)
-
     def remembered(self, connection_id: str) -> Session | None:
         """Return the session with an id, also if its client has disconnected; None if it has finished."""
-        return self._live.get(connection_id) or self._ending.get(connection_id)
+        return self._live.find(connection_id) or self._ending.find(connection_id)
 
     def record_push(self, connection_id: str, method: str, status: int, code: str) -> None:
         """Report a request for a `ws_uri` if the connection is watched."""
@@ -200,33 +196,33 @@ class Registry:
         """Use another prefix for the ids of later connections, as if they were held by another process."""
         self.prefix = draw_prefix()
 
-    def live(self) -> ValuesView[Session]:
+    def live(self) -> SessionTable:
         """Return the sessions of the connected clients, oldest first."""
-        return self._live.values()
+        return self._live
 
     def disconnect_failed(self, session: Session) -> None:
         """Pass on the entry of `session`, whose DELETE was given up."""
         self.on_disconnect_failed(session.entry())
 
-    def ending(self) -> ValuesView[Session]:
+    def ending(self) -> SessionTable:
         """Return the sessions that still deliver events of a disconnected client, in the order of the disconnects."""
-        return self._ending.values()
+        return self._ending
 
     def client_disconnected(self, session: Session) -> None:
         """Move `session` from the live ones to the ending ones."""
-        del self._live[session.info.id]
+        self._live.remove(session)
         self._limit.changed(len(self._live))
         self.groups.leave_all(session.info.id)
         if self.addresses.limit and session.info.remote_address:
             self.addresses.remove(address_block(session.info.remote_address))
         self._ended_count += 1
         session.info.order = self._ended_count
-        self._ending[session.info.id] = session
+        self._ending.add(session)
         self._report_empty()
 
     def session_finished(self, session: Session) -> None:
         """Forget `session`."""
-        del self._ending[session.info.id]
+        self._ending.remove(session)
         self._report_empty()
 
     def _report_empty(self) -> None:
@@ -236,21 +232,14 @@ class Registry:
             self._on_all_finished()
 
 
-def page(
-    sessions: Collection[Session], order: Callable[[Session], int], after: int, limit: int, before: float
-) -> tuple[list[Session], bool]:
-    """Return a page of up to `limit` sessions, and whether there are more.
+def page(sessions: Iterable[Session], limit: int, before: float) -> tuple[list[Session], bool]:
+    """Return a page of up to `limit` of `sessions`, and whether there are more.
 
-    `sessions`: sorted by `order`. `after`: the order of the last session of the previous page, 0 for the first
-    page. `before`: clients that connected at this time (seconds since the epoch) or later are left out. So clients that
+    `before`: clients that connected at this time (seconds since the epoch) or later are left out. So clients that
     come and go meanwhile do not move other sessions to another page.
     """
-    candidates: Iterable[Session] = sessions
-    if after:
-        ordered = untracked_list(sessions)
-        candidates = islice(ordered, bisect_right(ordered, after, key=order), None)
     found: list[Session] = []
-    for session in candidates:
+    for session in sessions:
         # They are not sorted by this time, as the wall clock may have been set back.
         if session.info.connected_at < before:
             if len(found) == limit:

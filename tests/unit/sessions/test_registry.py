@@ -2,7 +2,6 @@ import math
 import os
 import sys
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -303,8 +302,6 @@ def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
 
 # Pages.
 
-ORDER = attrgetter("info.order")
-
 
 def orders(page):
     """Return the orders of the sessions on a page, and whether there are more."""
@@ -324,13 +321,13 @@ def test_a_page_is_limited_and_says_whether_there_are_more():
     rig = Rig(limit=10)
     for _ in range(5):
         rig.admit()
-    assert orders(page(rig.registry.live(), ORDER, 0, 2, math.inf)) == ([1, 2], True)
-    assert orders(page(rig.registry.live(), ORDER, 2, 2, math.inf)) == ([3, 4], True)
-    assert orders(page(rig.registry.live(), ORDER, 4, 2, math.inf)) == ([5], False)
-    assert orders(page(rig.registry.live(), ORDER, 3, 2, math.inf)) == ([4, 5], False)
-    assert orders(page(rig.registry.live(), ORDER, 0, 5, math.inf)) == ([1, 2, 3, 4, 5], False)
-    assert orders(page(rig.registry.live(), ORDER, 5, 5, math.inf)) == ([], False)
-    assert orders(page(rig.registry.live(), ORDER, 99, 1, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 2], True)
+    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([3, 4], True)
+    assert orders(page(rig.registry.live().after(4), 2, math.inf)) == ([5], False)
+    assert orders(page(rig.registry.live().after(3), 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live().after(0), 5, math.inf)) == ([1, 2, 3, 4, 5], False)
+    assert orders(page(rig.registry.live().after(5), 5, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live().after(99), 1, math.inf)) == ([], False)
 
 
 def test_the_next_page_continues_after_a_disconnected_client():
@@ -338,8 +335,8 @@ def test_the_next_page_continues_after_a_disconnected_client():
     clients = [rig.admit() for _ in range(5)]
     clients[1].lost()
     clients[2].lost()
-    assert orders(page(rig.registry.live(), ORDER, 2, 2, math.inf)) == ([4, 5], False)
-    assert orders(page(rig.registry.live(), ORDER, 0, 2, math.inf)) == ([1, 4], True)
+    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([4, 5], False)
+    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 4], True)
 
 
 def test_a_page_leaves_out_clients_that_connected_at_before_or_later():
@@ -348,10 +345,10 @@ def test_a_page_leaves_out_clients_that_connected_at_before_or_later():
         rig.admit()
         rig.clock.advance(10.0)
     start = rig.registry.started_at
-    assert orders(page(rig.registry.live(), ORDER, 0, 10, start)) == ([], False)
-    assert orders(page(rig.registry.live(), ORDER, 0, 10, start + 20.0)) == ([1, 2], False)
-    assert orders(page(rig.registry.live(), ORDER, 0, 2, start + 20.1)) == ([1, 2], True)
-    assert orders(page(rig.registry.live(), ORDER, 0, 3, start + 20.1)) == ([1, 2, 3], False)
+    assert orders(page(rig.registry.live().after(0), 10, start)) == ([], False)
+    assert orders(page(rig.registry.live().after(0), 10, start + 20.0)) == ([1, 2], False)
+    assert orders(page(rig.registry.live().after(0), 2, start + 20.1)) == ([1, 2], True)
+    assert orders(page(rig.registry.live().after(0), 3, start + 20.1)) == ([1, 2, 3], False)
 
 
 def test_an_earlier_client_is_listed_although_the_clock_was_set_back():
@@ -359,8 +356,8 @@ def test_an_earlier_client_is_listed_although_the_clock_was_set_back():
     early, late, early_again = rig.admit(), rig.admit(), rig.admit()
     late.info.connected_at = early.info.connected_at + 3600.0
     time = early.info.connected_at + 1.0
-    assert orders(page(rig.registry.live(), ORDER, 0, 2, time)) == ([early.info.order, early_again.info.order], False)
-    assert orders(page(rig.registry.live(), ORDER, 0, 1, time)) == ([early.info.order], True)
+    assert orders(page(rig.registry.live().after(0), 2, time)) == ([early.info.order, early_again.info.order], False)
+    assert orders(page(rig.registry.live().after(0), 1, time)) == ([early.info.order], True)
 
 
 # The journal.

@@ -173,7 +173,7 @@ class Scan:
         self._on_done: Callable[[], None] = ignore
         self._run_queue = run_queue
         self._search = search
-        self._sessions = iter([*registry.live()])
+        self._sessions = iter(registry.live())
         self.has_more = False
         self.matched = 0
 
