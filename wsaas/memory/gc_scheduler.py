@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-GC_THRESHOLDS: Final = (2_000, 1, 1 << 30)
+GC_THRESHOLDS: Final = (1_000, 1, 1 << 30)
 """Thresholds of the three generations. The first two have few objects and are collected in a millisecond. The second is
 collected with every other collection of the first: objects are visited no more often than with a higher threshold, but
 fewer at a time. Collecting the third visits all objects of all clients while everything waits, so only `GcScheduler`
