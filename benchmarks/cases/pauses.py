@@ -90,11 +90,11 @@ class Crowd:
             self._pinged.popleft().receive(PONG_FRAME)
 
     async def list(self) -> None:
-        """Read one of the longest pages of the list of clients, behind any client."""
+        """Read a page of the list of clients, behind any client."""
         _, path = random.choice(self._clients)
         prefix = path.rpartition("/")[2][:8]
         after = f"{prefix}{random.randrange(1, len(self._clients))}"
-        self._call(request("GET", f"/connections?limit=1000&after={after}"))
+        self._call(request("GET", f"/connections?after={after}"))
 
     async def publish(self) -> None:
         """Publish a message to all clients, behind the publishes that are not answered yet."""
