@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wsaas.demo.cluster import Cluster, ClusterError, ClusterOptions
+from wsaas.demo.connections import Connections, possible_connections
 from wsaas.demo.hosts import Hosts
 from wsaas.demo.server import WEBHOOK, DemoServer
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"wsaas demo: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
         return 1
+    server.connections = Connections(possible_connections())
     server.hosts = Hosts(options.names)
     server.upstream = options.upstream or server.upstream
     if options.console:

@@ -5,16 +5,17 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Final
+from typing import Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 from wsaas.demo import tunnel
 from wsaas.demo.chat import Answer, Chat, Webhook, answer, call, full_url
 from wsaas.demo.cluster import Cluster
+from wsaas.demo.connections import Connections, is_of_other_machine
 from wsaas.demo.hosts import Hosts, is_own_origin
 from wsaas.demo.traffic import Request, Traffic
 from wsaas.web.page import load
@@ -24,6 +25,17 @@ UNSPECIFIED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it on
 """Addresses that stand for all interfaces, each with the one at which this machine reaches itself."""
 NODE_ACTION: Final = re.compile(r"/nodes/(?P<number>[1-9])/(?P<action>kill|start)")
 NODE_PATH: Final = re.compile(r"/nodes/(?P<number>[1-9])(?P<path>/.*)")
+REQUEST_TIMEOUT_S: Final = 10.0
+"""Time for the first request of a connection, with its body."""
+IDLE_TIMEOUT_S: Final = 90.0
+"""Time for each further request. Gateways close idle connections earlier (KEEP_ALIVE_TIMEOUT)."""
+MAX_HEAD: Final = 64 * 1024
+MAX_BODY_OF_OTHERS: Final = 64 * 1024
+"""The size of a body from another machine. The page sends none, and the gateways bound their own."""
+BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"The demo has too many connections.\n"
+)
 POLICY: Final = "default-src 'none'; {sources}; connect-src 'self'; img-src 'self' data:; form-action 'none'"
 
 
@@ -45,6 +57,7 @@ class DemoServer(ThreadingHTTPServer):
         self.upstream = self.gateway
         """Where the gateway listens for clients."""
         self.cluster = cluster
+        self.connections = Connections()
         self.hosts = Hosts()
         send = self.traffic.observed(self.to_gateways(call))
         self.chat = Chat(cluster.through_any_node(send) if cluster else send)
@@ -91,6 +104,25 @@ class DemoServer(ThreadingHTTPServer):
         found = NODE_PATH.fullmatch(path)
         return (self.gateways()[int(found["number"])], found["path"]) if found else (self.gateways()[1], path)
 
+    def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002 - as in the base class
+        """Return whether there may be one more connection; answer it otherwise."""
+        connection = cast(socket.socket, request)
+        with suppress(OSError):
+            tunnel.limit_writes(connection)
+            if self.connections.add(connection):
+                return True
+            connection.sendall(BUSY)
+        return False
+
+    def shutdown_request(self, request: object) -> None:
+        """Close a connection."""
+        self.connections.remove(cast(socket.socket, request))
+        super().shutdown_request(request)  # type: ignore[arg-type]  # a TCP server has no datagrams
+
+    def service_actions(self) -> None:
+        """End what takes too long. `serve_forever` calls this after each poll."""
+        self.connections.end_overdue()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore errors of connections, which browsers may close at any time."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -107,10 +139,42 @@ class DemoHandler(Webhook):
     """Serves the requests of the gateway, like the chat, and the requests of the browser."""
 
     server: DemoServer
-    write_timeout = 30.0
+    is_first = True
+
+    def handle_one_request(self) -> None:
+        """Serve one request, which has to arrive in time."""
+        seconds = REQUEST_TIMEOUT_S if self.is_first else IDLE_TIMEOUT_S
+        self.server.connections.expect_request(self.connection, seconds)
+        self.is_first = False
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Read the head of a request; return whether there is one that is not too large."""
+        if not super().parse_request():
+            return False
+        if sum(len(name) + len(value) for name, value in self.headers.items()) > MAX_HEAD:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return False
+        return True
+
+    def do_POST(self) -> None:  # noqa: N802 - http.server wants this name
+        """Serve a request with a body, unless that is too large for where it comes from."""
+        size = self.headers.get("Content-Length", "0")
+        if not size.isdecimal():
+            self.refuse(HTTPStatus.BAD_REQUEST)
+        elif int(size) > MAX_BODY_OF_OTHERS and is_of_other_machine(self.connection):
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            super().do_POST()
+
+    do_PUT = do_DELETE = do_POST  # noqa: N815 - http.server wants these names
 
     def decide(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Let the chat handle the request, and record both."""
+        self.server.connections.request_arrived(self.connection)
+        if len(body) < int(headers.get("content-length", 0)):
+            self.close_connection = True
+            return answer("BAD_REQUEST", HTTPStatus.BAD_REQUEST, message="The body is not complete.")
         path = urlsplit(self.path).path
         if (found := NODE_ACTION.fullmatch(path)) and self.command == "POST":
             return self.act_on_node(int(found["number"]), found["action"], headers)
@@ -138,6 +202,7 @@ class DemoHandler(Webhook):
 
     def do_GET(self) -> None:  # noqa: N802 - http.server wants this name
         """Serve the page and its requests."""
+        self.server.connections.request_arrived(self.connection)
         if not self.server.hosts.allow(self.headers.get("Host", "")):
             here = f"Open http://localhost:{self.server.server_port}/ instead."
             advice = f"{here} For another name of this machine, start the demo with --host NAME.\n"
@@ -181,6 +246,11 @@ class DemoHandler(Webhook):
             gateway.sendall(tunnel.request_head(path, self.headers.items()))
             tunnel.relay(self.connection, self.rfile, gateway)
 
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer with an error, and read nothing more."""
+        self.close_connection = True
+        self.send_error(status)
+
     def send(self, content_type: str, body: bytes, status: int = HTTPStatus.OK) -> None:
         """Send a response to a browser."""
         self.send_response(status)
@@ -195,7 +265,6 @@ class DemoHandler(Webhook):
     def stream(self, after: str) -> None:
         """Send the traffic as Server-Sent Events, until the browser closes or the server stops."""
         self.close_connection = True  # the body has no length, so it ends with the connection
-        self.connection.settimeout(self.write_timeout)  # bounds the wait for a browser that does not read
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Cache-Control", "no-store")

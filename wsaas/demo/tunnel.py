@@ -29,6 +29,11 @@ def connect(address: str) -> socket.socket:
     return gateway
 
 
+def limit_writes(browser: socket.socket) -> None:
+    """Give a browser `WRITE_TIMEOUT_S` to read. Unlike `settimeout`, this does not limit the wait for a silent one."""
+    browser.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_TIMEOUT_S, 0))
+
+
 def request_head(path: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """Return the head of a GET request."""
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
@@ -36,9 +41,10 @@ def request_head(path: str, headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def relay(browser: socket.socket, received: BufferedIOBase, gateway: socket.socket) -> None:
-    """Pass all bytes on in both directions until both sides have ended. `received`: reads from `browser`."""
-    # Not `settimeout`, which would limit the wait for a silent browser, too.
-    browser.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_TIMEOUT_S, 0))
+    """Pass all bytes on in both directions until both sides have ended. `received`: reads from `browser`.
+
+    Writes to `browser` have to be limited.
+    """
     upward = threading.Thread(target=_copy, args=(lambda: received.read1(CHUNK), gateway), name="tunnel", daemon=True)
     upward.start()
     _copy(lambda: gateway.recv(CHUNK), browser)

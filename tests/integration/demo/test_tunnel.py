@@ -148,8 +148,10 @@ def test_a_browser_that_is_gone_ends_the_connection_to_the_gateway(node: FakeNod
 
 def test_a_browser_that_does_not_read_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnel, "WRITE_TIMEOUT_S", 1)
+    monkeypatch.setattr(tunnel, "LINGER_S", 0.1)
     (browser, server), (near, gateway) = socket.socketpair(), socket.socketpair()
     with closing(browser), closing(server), closing(near), closing(gateway), server.makefile("rb") as received:
+        tunnel.limit_writes(server)
         passing = Thread(target=tunnel.relay, args=(server, received, near), daemon=True)
         passing.start()
         sending = Thread(target=send_without_end, args=(gateway,), daemon=True)
