@@ -49,9 +49,15 @@ async def page() -> Response:
 
 @app.post("/login")
 async def login(request: Request) -> Response:
-    form = await request.json()
-    user, password = str(form.get("user")), str(form.get("password"))
-    if not secrets.compare_digest(PASSWORDS.get(user, secrets.token_hex()).encode(), password.encode()):
+    # A form of another site has another type. That site could make its visitors log in as somebody else.
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return JSONResponse({"code": "UNSUPPORTED_MEDIA_TYPE"}, status_code=415)
+    try:
+        form = await request.json()
+        user, password = str(form["user"]), str(form["password"]).encode()
+    except (LookupError, TypeError, ValueError):
+        return JSONResponse({"code": "BAD_REQUEST"}, status_code=400)
+    if not secrets.compare_digest(PASSWORDS.get(user, secrets.token_hex()).encode(), password):
         return JSONResponse({"code": "WRONG_PASSWORD"}, status_code=401)
     session = secrets.token_urlsafe()
     SESSIONS[session] = user

@@ -13,7 +13,9 @@ const newToken = () => randomBytes(32).toString('base64url');
 const app = express();
 
 app.post('/login', express.json(), (req, res) => {
-  const { user, password } = req.body ?? {};
+  // A form of another site has another type. That site could make its visitors log in as somebody else.
+  if (!req.is('json')) return res.status(415).json({ code: 'UNSUPPORTED_MEDIA_TYPE' });
+  const { user, password } = req.body;
   if (!password || passwords.get(user) !== password) return res.status(401).json({ code: 'WRONG_PASSWORD' });
   const session = newToken();
   sessions.set(session, user);
