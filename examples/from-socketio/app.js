@@ -4,6 +4,7 @@ import express from 'express';
 
 const { CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
 const ROOM = /^[\w-]{1,64}$/; // what a client names becomes a part of a URL and of a header
+const MAX_TEXT = 4000; // a publish that is larger than MAX_MESSAGE_SIZE would fail each time
 const app = express();
 
 // io.to(room).emit(name, ...values)
@@ -16,15 +17,17 @@ async function emit(room, name, ...values) {
   if (!answer.ok) throw new Error(`the gateway answered ${answer.status}`); // Express answers 500: it comes again
 }
 
-// socket.on(name, (...values) => result): an event of a client, and what it is acknowledged with
-const listeners = {
+// socket.on(name, (...values) => result): an event of a client, and what it is acknowledged with. Clients choose
+// the name: a plain object would have a listener for 'constructor', too.
+const listeners = new Map(Object.entries({
   join: (user, res, room) => void res.set('Ws-Join', room),
   leave: (user, res, room) => void res.set('Ws-Leave', room),
   say: async (user, res, room, text) => {
+    if (typeof text !== 'string' || text.length > MAX_TEXT) return { error: 'no text, or too long' };
     await emit(room, 'said', { user, room, text });
     return { ok: true };
   },
-};
+}));
 
 app.route('/websocket').all(express.text({ type: () => true, limit: '1mb' }))
   // io.use((socket, next) => …) and io.on('connection', …)
@@ -33,14 +36,18 @@ app.route('/websocket').all(express.text({ type: () => true, limit: '1mb' }))
     else res.json({ code: 'UNAUTHORIZED', close: { code: 4401, reason: 'log in first' } });
   })
   .put(async (req, res) => {
-    let id, name, values;
+    let id, name, values, room;
     try {
-      ({ id, name, values = [] } = JSON.parse(req.body));
+      ({ id, name, values } = JSON.parse(req.body));
+      [room] = values;
     } catch {
-      return res.set('Ws-Close', '4400 expected JSON').end(); // after an error, Express answers 500: it would come again
+      return res.set('Ws-Close', '4400 expected an event').end(); // Express would answer 500, and it would come again
     }
-    const isRoom = ROOM.test(values[0]);
-    const result = isRoom ? await listeners[name]?.(req.get('ws-context'), res, ...values) : { error: 'no such room' };
+    const listener = listeners.get(name);
+    let result;
+    if (!listener) result = { error: 'no such event' };
+    else if (typeof room !== 'string' || !ROOM.test(room)) result = { error: 'no such room' };
+    else result = await listener(req.get('ws-context'), res, ...values);
     res.set('Ws-Reply', 'text').json({ id, result });
   })
   // socket.on('disconnect', (reason) => …)

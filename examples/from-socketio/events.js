@@ -9,6 +9,7 @@ export class Events {
     this.#socket = socket;
     socket.addEventListener('message', ({ data }) => this.#receive(JSON.parse(data)));
     socket.addEventListener('close', ({ code, reason }) => {
+      // Whether the event has arrived is not known. A ReconnectingWebSocket still sends what it has not sent yet.
       for (const { reject } of this.#waiting.values()) reject(new Error(`closed: ${code} ${reason}`));
       this.#waiting.clear();
     });
@@ -22,8 +23,9 @@ export class Events {
   emit(name, ...values) {
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      if (this.#socket.readyState > 1) throw new Error('closed'); // a WebSocket would drop it without an error
       this.#socket.send(JSON.stringify({ id, name, values }));
+      this.#waiting.set(id, { resolve, reject });
     });
   }
 

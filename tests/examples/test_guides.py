@@ -245,10 +245,10 @@ def test_events_and_acknowledgements_work_as_they_did_with_socket_io(tmp_path: P
         said = run("node", client, f"ws://{running.hostname}/?token=ada-token", cwd=running.folder)
         with connect(f"ws://{running.hostname}/?token=guessed") as refused:
             assert end_of(refused) == (4401, "log in first")
-        for wrong in ("no JSON", "", "null"):
+        for wrong in ("no JSON", "", "null", '{"name": "say"}', '{"name": "say", "values": {}}'):
             with connect(f"ws://{running.hostname}/?token=ada-token") as page:
                 page.send(wrong)
-                assert end_of(page) == (4400, "expected JSON")
+                assert end_of(page) == (4400, "expected an event")
         with connect(f"ws://{running.hostname}/?token=ada-token") as page:
             page.send("ping")
             assert page.recv(TIMEOUT_S) == "pong"
@@ -261,7 +261,11 @@ def test_events_and_acknowledgements_work_as_they_did_with_socket_io(tmp_path: P
         ["acknowledged", {"ok": True}],
         ["acknowledged", {"error": "no such room"}],
         ["acknowledged", {"error": "no such room"}],
+        ["acknowledged", {"error": "no such room"}],
+        ["acknowledged", {"error": "no text, or too long"}],
+        ["acknowledged", {"error": "no such event"}],
         ["closed", 1005, "closed: 1005 "],
+        ["emitted", "closed"],
     ]
 
 
