@@ -75,6 +75,14 @@ export interface ConnectionEndEvent extends Event, ConnectionEnd {
   readonly pending: readonly (string | ArrayBuffer | Uint8Array | Blob)[];
 }
 
+export interface ReceivedEvent extends MessageEvent {
+  /**
+   * As the method of the client, but after the end of the connection that has received this message, it does nothing.
+   * So it may be called at any time, such as after an `await`.
+   */
+  acknowledge(count?: number): void;
+}
+
 export interface ReconnectingEvent extends Event {
   /** Milliseconds until the next attempt. */
   readonly delay: number;
@@ -90,7 +98,7 @@ export interface QueueFullEvent extends Event {
 export interface EventMap {
   /** A connection is open, and the queue was handed to it. */
   open: Event;
-  message: MessageEvent;
+  message: ReceivedEvent;
   /** A connection, or the attempt to open one, has ended. */
   close: ConnectionEndEvent;
   /** The wait for the next attempt begins. */
@@ -127,9 +135,11 @@ export class ReconnectingWebSocket extends EventTarget {
   send(data: Data): void;
 
   /**
-   * With `acknowledgements`: the oldest `count` messages have arrived. Default: one.
+   * With `acknowledgements`: the oldest `count` messages that the present connection has sent have arrived. Default:
+   * one. Without a connection, or for more than it has sent, this does nothing.
    *
-   * To be called in the listener of the message that says so, before any `await`: later, there may be another connection.
+   * Use that of the `message` event which says so. This one is safe only in its listener, before any `await`: later,
+   * there may be another connection, whose messages have not arrived yet.
    */
   acknowledge(count?: number): void;
 

@@ -107,9 +107,9 @@ export class ReconnectingWebSocket extends EventTarget {
     if (this.#isOpen()) this.#transmit(message);
   }
 
-  /** Drop the oldest `count` messages that this connection has sent: they have arrived. */
+  /** Drop the oldest `count` messages that the present connection has sent: they have arrived. */
   acknowledge(count = 1) {
-    for (; count > 0 && this.#queue[0]?.end !== undefined; count--) this.#drop();
+    if (this.#options.acknowledgements) this.#dropOldest(count);
   }
 
   close(code = 1000, reason = "") {
@@ -187,7 +187,12 @@ export class ReconnectingWebSocket extends EventTarget {
     if (this.#connection.pinged) this.#unanswered = 0;
     this.#beat();
     if (this.#heartbeat && data === this.#heartbeat.pong) return;
-    this.dispatchEvent(new MessageEvent("message", { data, origin }));
+    const connection = this.#connection;
+    // Another connection may have sent the same messages again. What it has sent was not acknowledged by this event.
+    const acknowledge = (count) => {
+      if (connection === this.#connection) this.acknowledge(count);
+    };
+    this.dispatchEvent(Object.assign(new MessageEvent("message", { data, origin }), { acknowledge }));
   }
 
   /** Wait for silence, then for the answer to a ping. Any message ends both. */
@@ -221,7 +226,7 @@ export class ReconnectingWebSocket extends EventTarget {
     const { socket } = this.#connection;
     const { acknowledgements } = this.#options;
     // The socket goes on sending what it has got. Sent again, it could arrive twice: so it counts as sent.
-    if (!acknowledgements) this.acknowledge(Infinity);
+    if (!acknowledgements) this.#dropOldest(Infinity);
     this.#lost({ code: 1006, reason, wasClean: false, error });
     // The next connection sends it again, so nothing more of it should leave here. Only the sockets of ws can do that.
     if (acknowledgements && socket?.terminate) socket.terminate();
@@ -289,6 +294,11 @@ export class ReconnectingWebSocket extends EventTarget {
     if (!this.#connection?.socket || this.#options.acknowledgements) return;
     const left = this.#left();
     while (this.#queue[0]?.end <= left) this.#drop();
+  }
+
+  /** Drop the oldest `count` messages, but none that the present connection has not sent. */
+  #dropOldest(count) {
+    for (; count > 0 && this.#queue[0]?.end !== undefined; count--) this.#drop();
   }
 
   #drop() {

@@ -26,7 +26,7 @@ PAGE = b"""<!doctype html><title>A page</title>
     const seen = { sent: 0, opens: 0, closes: [], acks: 0 };
     Object.assign(window, { client, seen });
     client.addEventListener("open", () => seen.opens++);
-    client.addEventListener("message", () => (seen.acks++, client.acknowledge()));
+    client.addEventListener("message", (event) => (seen.acks++, event.acknowledge()));
     client.addEventListener("close", ({ code, reason, willReconnect, pending }) =>
       seen.closes.push({ code, reason, willReconnect, pending: pending.length }));
   };

@@ -220,6 +220,45 @@ test("only what this connection has sent can be acknowledged", async () => {
   assert.equal(client.pending, 0);
 });
 
+test("a late acknowledgement concerns the connection of its event only", async () => {
+  const { client, events } = await opened({ acknowledgements: true });
+  const receive = () => {
+    FakeSocket.last.receives("arrived");
+    return events.at(-1)[1];
+  };
+  for (const text of ["a", "b", "c", "d"]) client.send(text);
+  const [early, late] = [receive(), receive()];
+  await pass();
+  early.acknowledge(2);
+  assert.equal(client.pending, 2);
+  FakeSocket.last.ends();
+  late.acknowledge();
+  assert.equal(client.pending, 2, "the connection is over");
+  await reconnect();
+  late.acknowledge();
+  assert.deepEqual([client.pending, FakeSocket.last.sent], [2, ["c", "d"]], "this one has not got an answer yet");
+  const last = receive();
+  for (const count of [0, -1, NaN]) last.acknowledge(count);
+  assert.equal(client.pending, 2);
+  last.acknowledge(9);
+  client.send("e");
+  assert.equal(client.pending, 1, "nothing is acknowledged in advance");
+  client.close();
+  last.acknowledge();
+  assert.equal(client.pending, 0, "until the end of the connection");
+  FakeSocket.last.ends(1000);
+  last.acknowledge();
+  assert.deepEqual(events.at(-1)[1].pending, []);
+});
+
+test("without the option, an acknowledgement changes nothing", async () => {
+  const { client } = await opened();
+  FakeSocket.last.drains = false;
+  client.send("a");
+  client.acknowledge();
+  assert.equal(client.pending, 1);
+});
+
 test("what was not acknowledged takes space in the queue", async () => {
   const { client } = await opened({ acknowledgements: true, maxPending: 2 * (OVERHEAD + 1) });
   client.send("a");

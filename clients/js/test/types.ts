@@ -12,6 +12,7 @@ new ReconnectingWebSocket("wss://example.com/", { WebSocket, heartbeat: true });
 
 client.addEventListener("open", (event) => console.log(event.type, client.protocol));
 client.addEventListener("message", ({ data }) => client.send(data), { once: true });
+client.addEventListener("message", (event) => (event.acknowledge(), event.acknowledge(2)));
 client.addEventListener("close", ({ code, willReconnect, pending }) => {
   const left: number = pending.length;
   console.log(code + left, willReconnect === false);
