@@ -109,14 +109,14 @@ async def message(event: backend.Message, gateway: backend.AsyncClient) -> backe
                 # The gateway may send an event twice, with the same id. The page shows each id once.
                 await publish(gateway, room, type="message", user=user, text=text, id=event.event_id)
                 return backend.ok()
-            case {"room": str(other)} if ROOM.fullmatch(other):
+            case {"room": str(other)} if ROOM.fullmatch(other) and other != room:
                 await publish(gateway, room, type="left", user=user)
                 await publish(gateway, other, type="joined", user=user)
                 reply = await members(gateway, other, user)
                 return backend.ok(reply, join=[other], leave=[room], context=f"{other}/{user}")
     except backend.InvalidEvent:
         pass
-    return backend.ok(close=(4400, f"expected a text of up to {MAX_TEXT} characters, or a room"))
+    return backend.ok(close=(4400, f"expected a text of up to {MAX_TEXT} characters, or another room"))
 
 
 async def publish(gateway: backend.AsyncClient, room: str, **message: str) -> None:

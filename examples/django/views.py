@@ -7,6 +7,7 @@ import os
 
 from django.http import HttpResponse
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
 
 from wsaas import backend
 
@@ -43,11 +44,13 @@ def handle(event):
 
 
 @csrf_exempt
+@require_POST
 def notify(request):
     if request.headers.get("Authorization") not in USERS:
         return HttpResponse(status=401)
-    ws_uri, text = request.GET.get("to"), request.body.decode()
+    ws_uri = request.GET.get("to")
     try:
+        text = request.body.decode()
         gateway.push(ws_uri, text) if ws_uri else gateway.publish("lobby", text)
     except backend.Gone:
         return HttpResponse(status=410)

@@ -6,6 +6,8 @@ import express from 'express';
 const { API_SECRET, CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
 const USERS = new Map([['Bearer ada-token', 'ada'], ['Bearer ben-token', 'ben']]); // in place of your users
 const KEY = Buffer.from(API_SECRET.replace('whsec_', ''), 'base64');
+// One client, or the group: CONTROL_TOKEN allows more than to push.
+const allows = (to) => /^\/([\w-]{30}|groups\/lobby)$/.test(to.slice(WS_HOSTNAME.length)) && to.startsWith(WS_HOSTNAME);
 const app = express();
 
 function verify(req, res, next) {
@@ -13,7 +15,7 @@ function verify(req, res, next) {
   const signature = createHmac('sha256', KEY).update(`${id}.${time}.`).update(req.body ?? '').digest('base64');
   const expected = Buffer.from(`v1,${signature}`);
   const isEqual = (each) => each.length === expected.length && timingSafeEqual(Buffer.from(each, 'latin1'), expected);
-  if (Math.abs(Date.now() / 1000 - time) < 300 && given.split(' ').some(isEqual)) next();
+  if (KEY.length && Math.abs(Date.now() / 1000 - time) < 300 && given.split(' ').some(isEqual)) next();
   else res.status(401).json({ code: 'UNAUTHORIZED' });
 }
 
@@ -37,10 +39,10 @@ app.route('/websocket').all(verify)
   });
 
 app.post('/notify', authenticate, async (req, res) => {
-  const uri = req.query.to ?? `${WS_HOSTNAME}/groups/lobby`;
-  if (!uri.startsWith(`${WS_HOSTNAME}/`)) return res.sendStatus(400);
+  const { to = `${WS_HOSTNAME}/groups/lobby` } = req.query;
+  if (!allows(to)) return res.sendStatus(400);
   const headers = { authorization: `Bearer ${CONTROL_TOKEN}`, 'content-type': 'text/plain' };
-  const answer = await fetch(`http://${uri}`, { method: 'PUT', headers, body: req.body });
+  const answer = await fetch(`http://${to}`, { method: 'PUT', headers, body: req.body });
   res.sendStatus(answer.status);
 });
 

@@ -6,6 +6,8 @@ import Fastify from 'fastify';
 const { API_SECRET, CONTROL_TOKEN, PORT, WS_HOSTNAME } = process.env;
 const USERS = new Map([['Bearer ada-token', 'ada'], ['Bearer ben-token', 'ben']]); // in place of your users
 const KEY = Buffer.from(API_SECRET.replace('whsec_', ''), 'base64');
+// One client, or the group: CONTROL_TOKEN allows more than to push.
+const allows = (to) => /^\/([\w-]{30}|groups\/lobby)$/.test(to.slice(WS_HOSTNAME.length)) && to.startsWith(WS_HOSTNAME);
 const app = Fastify({ bodyLimit: 1_048_576, keepAliveTimeout: 80_000 }); // MAX_MESSAGE_SIZE; > KEEP_ALIVE_TIMEOUT
 
 async function verify({ headers, body }, reply) {
@@ -13,8 +15,8 @@ async function verify({ headers, body }, reply) {
   const signature = createHmac('sha256', KEY).update(`${id}.${time}.`).update(body ?? '').digest('base64');
   const expected = Buffer.from(`v1,${signature}`);
   const isEqual = (each) => each.length === expected.length && timingSafeEqual(Buffer.from(each, 'latin1'), expected);
-  const isRecent = Math.abs(Date.now() / 1000 - time) < 300;
-  if (!isRecent || !given.split(' ').some(isEqual)) return reply.code(401).send({ code: 'UNAUTHORIZED' });
+  const isValid = KEY.length && Math.abs(Date.now() / 1000 - time) < 300 && given.split(' ').some(isEqual);
+  if (!isValid) return reply.code(401).send({ code: 'UNAUTHORIZED' });
 }
 
 app.register(async (scope) => {
@@ -38,10 +40,10 @@ app.register(async (scope) => {
   });
   scope.post('/notify', async ({ headers, query, body }, reply) => {
     if (!USERS.has(headers.authorization)) return reply.code(401).send({ code: 'UNAUTHORIZED' });
-    const uri = query.to ?? `${WS_HOSTNAME}/groups/lobby`;
-    if (!uri.startsWith(`${WS_HOSTNAME}/`)) return reply.code(400).send();
+    const { to = `${WS_HOSTNAME}/groups/lobby` } = query;
+    if (!allows(to)) return reply.code(400).send();
     const sent = { authorization: `Bearer ${CONTROL_TOKEN}`, 'content-type': 'text/plain' };
-    const answer = await fetch(`http://${uri}`, { method: 'PUT', headers: sent, body });
+    const answer = await fetch(`http://${to}`, { method: 'PUT', headers: sent, body });
     return reply.code(answer.status).send();
   });
 });

@@ -20,7 +20,10 @@ func isSigned(header http.Header, body []byte) bool {
 	if err != nil || time.Since(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
 		return false
 	}
-	key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("API_SECRET"), "whsec_"))
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("API_SECRET"), "whsec_"))
+	if err != nil || len(key) == 0 {
+		return false
+	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s.%s.%s", header.Get("Webhook-Id"), sent, body)
 	expected := []byte("v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)))

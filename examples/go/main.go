@@ -8,10 +8,11 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"strings"
+	"regexp"
 )
 
 var hostname = os.Getenv("WS_HOSTNAME")
+var target = regexp.MustCompile("^" + regexp.QuoteMeta(hostname) + `/([\w-]{30}|groups/lobby)$`)
 var users = map[string]string{"Bearer ada-token": "ada", "Bearer ben-token": "ben"} // in place of your users
 
 func websocket(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +40,7 @@ func notify(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case users[r.Header.Get("Authorization")] == "":
 		http.Error(w, `{"code": "UNAUTHORIZED"}`, http.StatusUnauthorized)
-	case !strings.HasPrefix(uri, hostname+"/"):
+	case !target.MatchString(uri): // CONTROL_TOKEN allows more than to push
 		http.Error(w, `{"code": "BAD_REQUEST"}`, http.StatusBadRequest)
 	default:
 		w.WriteHeader(push(uri, r.Body))

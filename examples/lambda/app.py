@@ -31,7 +31,7 @@ def handler(event, _context):
         case "$disconnect":
             print(f"{members.pop(connection, None)} left: {request['disconnectStatusCode']}")
         case "notify":
-            publish(gateway, json.loads(event["body"])["text"])
+            publish(gateway, str(json.loads(event["body"]).get("text", "")))
         case _ if event["body"] == "bye":
             gateway.delete_connection(ConnectionId=connection)
         case _:

@@ -46,7 +46,7 @@ function verify(req, res, next) {
   const signature = createHmac('sha256', KEY).update(`${id}.${time}.`).update(req.body ?? '').digest('base64');
   const expected = Buffer.from(`v1,${signature}`);
   const isEqual = (each) => each.length === expected.length && timingSafeEqual(Buffer.from(each, 'latin1'), expected);
-  if (Math.abs(Date.now() / 1000 - time) < 300 && given.split(' ').some(isEqual)) next();
+  if (KEY.length && Math.abs(Date.now() / 1000 - time) < 300 && given.split(' ').some(isEqual)) next();
   else res.status(401).json({ code: 'UNAUTHORIZED' });
 }
 

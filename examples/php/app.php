@@ -15,11 +15,11 @@ function isSigned(array $headers, string $body): bool
     [$id, $time, $given] = array_map(fn($name) => $headers["webhook-$name"] ?? '', ['id', 'timestamp', 'signature']);
     $key = base64_decode(substr(getenv('API_SECRET'), strlen('whsec_')));
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$time.$body", $key, true));
-    $isEqual = fn($each) => hash_equals($expected, $each);
-    return abs(time() - (int) $time) < 300 && array_filter(explode(' ', $given), $isEqual);
+    $equal = array_filter(explode(' ', $given), fn($each) => hash_equals($expected, $each));
+    return $key && $equal && abs(time() - (int) $time) < 300;
 }
 
-$body = file_get_contents('php://input');
+[$body, $host] = [file_get_contents('php://input'), getenv('WS_HOSTNAME')];
 $headers = array_change_key_case(getallheaders());
 $user = USERS[$headers['authorization'] ?? ''] ?? null;
 $route = $_SERVER['REQUEST_METHOD'] . ' ' . parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
@@ -37,8 +37,9 @@ switch ($route) {
         error_log(($headers['ws-context'] ?? '') . ' left: ' . json_decode($body)->code);
         answer(200, 'OK');
     case 'POST /notify':
-        $uri = $_GET['to'] ?? getenv('WS_HOSTNAME') . '/groups/lobby';
-        if (!str_starts_with($uri, getenv('WS_HOSTNAME') . '/')) answer(400, 'BAD_REQUEST');
+        $uri = $_GET['to'] ?? "$host/groups/lobby";
+        // One client, or the group: CONTROL_TOKEN allows more than to push.
+        if (!preg_match('#^' . preg_quote($host) . '/([\w-]{30}|groups/lobby)$#D', $uri)) answer(400, 'BAD_REQUEST');
         $sent = ['Content-Type: text/plain', 'Authorization: Bearer ' . getenv('CONTROL_TOKEN')];
         $http = ['method' => 'PUT', 'header' => $sent, 'content' => $body, 'ignore_errors' => true];
         $answer = file_get_contents("http://$uri", false, stream_context_create(['http' => $http]));

@@ -119,7 +119,14 @@ def test_a_push_needs_a_token_an_address_of_the_gateway_and_a_client(
 ) -> None:
     ws_uri = example.members()["ada"]
     assert notify(example, "no token", "Bearer of nobody").status_code == 401
-    assert notify(example, "elsewhere", to=f"localhost:{free_port()}/{'A' * 30}").status_code == 400
+    another = f"localhost:{free_port()}/{'A' * 30}"
+    for to in (
+        another,
+        f"{ws_uri}/../groups/lobby",
+        f"{example.hostname}/connections",
+        f"{example.hostname}/groups/tea",
+    ):
+        assert notify(example, "elsewhere", to=to).status_code == 400, to
     ada.send("nothing came before")
     assert received(ada) == "nothing came before"
     ada.close()

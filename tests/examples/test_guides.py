@@ -150,11 +150,11 @@ def test_the_chat_says_why_it_refuses_or_closes_a_client(chat: RunningExample) -
     cookie = session_of(chat, "ada", "lovelace")
     with open_page(chat, "/elsewhere", cookie) as client:
         assert end_of(client) == (4404, "no such room")
-    for wrong in ("no JSON", "[]", '{"room": "../x"}', b"\xff", json.dumps({"text": "x" * 4001})):
+    for wrong in ("no JSON", "[]", '{"room": "../x"}', '{"room": "quiet"}', b"\xff", json.dumps({"text": "x" * 4001})):
         with open_page(chat, "/rooms/quiet", cookie) as client:
             assert received(client)["users"] == ["ada"]
             client.send(wrong)
-            assert end_of(client) == (4400, "expected a text of up to 4000 characters, or a room")
+            assert end_of(client) == (4400, "expected a text of up to 4000 characters, or another room")
 
 
 def test_the_chat_publishes_the_longest_text_and_closes_who_sends_a_huge_one(chat: RunningExample) -> None:
@@ -164,7 +164,7 @@ def test_the_chat_publishes_the_longest_text_and_closes_who_sends_a_huge_one(cha
         send(client, text="ü" * 4000)
         assert received(client)["text"] == "ü" * 4000
         client.send(json.dumps({"text": "x" * 1_048_000}))
-        assert end_of(client) == (4400, "expected a text of up to 4000 characters, or a room")
+        assert end_of(client) == (4400, "expected a text of up to 4000 characters, or another room")
 
 
 def test_the_chat_logs_that_the_gateway_refuses_its_token(tmp_path: Path) -> None:
