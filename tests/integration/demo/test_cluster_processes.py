@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -21,13 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.command import environment
+from tests.support.demo_command import PORTS_LOCK
 from tests.support.processes import is_alive
 from tests.support.waiting import POLL_S, TIMEOUT_S
 
 LEASE_MS = 1000
-
-PORTS_LOCK = Path(gettempdir()) / "wsaas-tests-demo-ports"
-"""Locked while a demo starts: two at the same time would find the same ports free."""
 
 pytestmark = pytest.mark.slow
 
