@@ -12,7 +12,7 @@ import gc
 import random
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -24,8 +24,8 @@ from benchmarks.wire import NO_CONTENT, PONG, close, frame, push, request, text
 TICK_S = 0.001
 """Between two looks at the clock."""
 
-IDLE_S = 10.0
-"""How long the idle loop is measured."""
+MAX_IDLE_S = 10.0
+"""How long the idle loop is measured at most."""
 
 SETTLING_S = 0.5
 """Seconds after all clients have connected, to free what only their connects needed."""
@@ -54,9 +54,10 @@ class PingWatch(list[bytes]):
 class Crowd:
     """The clients of a gateway, and everything that they and the backend do."""
 
-    def __init__(self, gateway: InProcessGateway) -> None:
-        """Start without clients."""
+    def __init__(self, gateway: InProcessGateway, page: int) -> None:
+        """Start without clients. `page`: how many of them a page of their list has."""
         self._gateway = gateway
+        self._page = page
         self._api = gateway.accept()
         self._publisher = gateway.accept()
         self._clients: deque[tuple[MemoryTransport, str]] = deque()
@@ -94,7 +95,7 @@ class Crowd:
         _, path = random.choice(self._clients)
         prefix = path.rpartition("/")[2][:8]
         after = f"{prefix}{random.randrange(1, len(self._clients))}"
-        self._call(request("GET", f"/connections?after={after}"))
+        self._call(request("GET", f"/connections?after={after}&limit={self._page}"))
 
     async def publish(self) -> None:
         """Publish a message to all clients, behind the publishes that are not answered yet."""
@@ -187,31 +188,32 @@ async def act(crowd: Crowd, seconds: float) -> None:
         await asyncio.sleep(0.0005)
 
 
-async def measure_idle(loop: Loop) -> TickMeter:
+async def measure_idle(loop: Loop, seconds: float) -> TickMeter:
     """Return how late the ticks of an idle loop are."""
     ticks = TickMeter(loop)
-    await asyncio.sleep(IDLE_S)
+    await asyncio.sleep(seconds)
     ticks.stop()
     return ticks
 
 
-async def measure(loop: Loop, clients: int, seconds: float, *, plain: bool) -> tuple[TickMeter, dict[str, float]]:
+async def measure(loop: Loop, chosen: Namespace) -> tuple[TickMeter, dict[str, float]]:
     """Return how late the ticks were, and the longest collection (ms) of each generation."""
+    clients = chosen.clients
     limit = str(2 * clients)
     with descriptors(4 * clients + 1000):
         gateway = await start(loop, time.perf_counter, MAX_CONNECTIONS=limit, **SETTINGS)
     from wsaas.memory.gc_scheduler import stop_full_collections  # noqa: PLC0415 - of the target, now on the path
 
-    crowd = Crowd(gateway)
+    crowd = Crowd(gateway, chosen.page)
     for number in range(clients):
         await crowd.connect()
         if number % 100 == 0:
             await asyncio.sleep(0)
-    if not plain:
+    if not chosen.plain:
         stop_full_collections()
     await asyncio.sleep(SETTLING_S)
     collections, ticks = CollectionMeter(), TickMeter(loop)
-    await act(crowd, seconds)
+    await act(crowd, chosen.seconds)
     ticks.stop()
     collections.stop()
     return ticks, collections.longest
@@ -235,6 +237,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = ArgumentParser(prog="python -m benchmarks pauses", description=__doc__)
     parser.add_argument("--clients", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--page", type=int, default=100, help="clients of each page of the list (default: %(default)s)")
     add_checkouts_option(parser)
     parser.add_argument("--plain", action="store_true", help="leave the garbage collector as Python sets it up")
     chosen = parser.parse_args(arguments)
@@ -243,11 +246,12 @@ def main(arguments: Sequence[str]) -> None:
     sys.path.insert(0, str(chosen.targets[0].checkout))
     loop = Loop()
     asyncio.set_event_loop(loop)
-    idle = loop.run_until_complete(measure_idle(loop))
-    ticks, collections = loop.run_until_complete(measure(loop, chosen.clients, chosen.seconds, plain=chosen.plain))
+    idle_seconds = min(MAX_IDLE_S, chosen.seconds)
+    idle = loop.run_until_complete(measure_idle(loop, idle_seconds))
+    ticks, collections = loop.run_until_complete(measure(loop, chosen))
     print(
         f"{chosen.clients:,} clients without sockets, {chosen.seconds:g} s, longest pause {max(ticks.late):.1f} ms, "
-        f"longest of its own {max(ticks.busy):.1f} ms; longest pause of the idle loop before that, {IDLE_S:g} s: "
+        f"longest of its own {max(ticks.busy):.1f} ms; longest pause of the idle loop before that, {idle_seconds:g} s: "
         f"{max(idle.late):.1f} ms\n"
     )
     print(table(ticks.late, ticks.busy))
