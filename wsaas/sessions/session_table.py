@@ -25,8 +25,8 @@ class SessionTable:
     take 6 ms, and to copy them 2.4 ms more for each publish (`python -m benchmarks pauses`). One set of dicts is by the
     last character of the id, which is random. The other is by the number.
 
-    Sessions may come and go during an iteration. It is over the sessions that were there when it began, except those
-    that are removed before their turn.
+    Sessions may be added and removed during an iteration. It is over the sessions that were there when it began; those
+    that are removed before their turn may be left out.
     """
 
     __slots__ = ("_by_id", "_chunks", "_count")
