@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Check the file that `tox --result-json` wrote: every expected environment ran and passed.
 
-An environment that tox skipped counts as failed, unless `--may-skip` names it. tox itself exits with 0 then.
+An environment that tox skipped counts as failed, unless `--may-skip` names it. tox itself exits with 0 then. The end of
+the output of each command that failed is printed again, as it may be thousands of lines above.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+REPEATED_LINES: Final = 200
+"""Lines of the output of a failed command that are printed again."""
 
 
 def judge(result: Mapping[str, Any] | None, *, may_skip: bool) -> tuple[bool, str]:
@@ -21,6 +25,17 @@ def judge(result: Mapping[str, Any] | None, *, may_skip: bool) -> tuple[bool, st
     if result["skipped"]:
         return may_skip, "skipped" if may_skip else "SKIPPED, although it can run on this machine"
     return True, f"passed in {result['duration']:.0f} s"
+
+
+def failures(environments: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the name of each environment whose command failed, the command, and the end of its output."""
+    for name, run in environments.items():
+        for command in [*run.get("setup", ()), *run.get("test", ())]:
+            if command["retcode"] != 0:
+                lines = [*command["output"].splitlines(), *command["err"].splitlines()][-REPEATED_LINES:]
+                yield "\n".join(
+                    [f"{name}: failed with exit code {command['retcode']}: {' '.join(command['command'])}", *lines]
+                )
 
 
 def report(results: Mapping[str, Mapping[str, Any]], expected: Sequence[str], may_skip: Collection[str]) -> bool:
@@ -49,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     # tox has an empty entry for each environment that it knows but did not run, and one without a result for packaging.
     results = {name: run["result"] for name, run in environments.items() if "result" in run}
+    for failure in failures(environments):
+        print(f"{failure}\n")
     return 0 if report(results, options.expected, options.may_skip) else 1
 
 

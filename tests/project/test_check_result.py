@@ -66,3 +66,24 @@ def test_no_expected_environment_fails(tmp_path):
     file = tmp_path / "result.json"
     file.write_text(json.dumps({"testenvs": {"lint": PASSED}}))
     assert check(file).returncode != 0
+
+
+def test_the_end_of_the_output_of_a_failed_command_is_printed_again(tmp_path):
+    def command(name: str, exit_code: int, output: str) -> dict[str, object]:
+        return {"command": [name, "-q"], "output": output, "err": f"stderr of {name}\n", "retcode": exit_code}
+
+    long = "".join(f"line {number}\n" for number in range(300))
+    py311 = {
+        **FAILED,
+        "setup": [command("pip", 0, "installed\n")],
+        "test": [command("first", 0, "fine\n"), command("second", 3, long)],
+    }
+    docs = {**FAILED, "setup": [command("build", 1, "no wheel\n")]}
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps({"testenvs": {"lint": PASSED, "py311": py311, "docs": docs}}))
+    done = check(file, "lint", "py311", "docs")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "py311: failed with exit code 3: second -q"
+    assert lines[1:201] == [*(f"line {number}" for number in range(101, 300)), "stderr of second"]
+    assert lines[201:-3] == ["", "docs: failed with exit code 1: build -q", "no wheel", "stderr of build", ""]
+    assert done.returncode == 1
