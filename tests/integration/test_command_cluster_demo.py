@@ -1,15 +1,18 @@
 """The command `wsaas demo --nodes`: what it refuses, and how it ends."""
 
+import os
 import re
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,3 +252,16 @@ sys.stdin.read()
 """,
     )
     assert main(DEMO, {}) == int(by_nohup)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_signal_while_the_backend_starts_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            if options.get("start_new_session"):  # not the one that prints the version of NATS
+                os.kill(os.getpid(), signal.SIGINT)
+
+    end(tmp_path / "backend", monkeypatch, "sys.stdin.read()")
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    assert main(DEMO, {}) == 0

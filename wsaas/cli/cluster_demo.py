@@ -142,17 +142,20 @@ class ClusterDemo:
         variables = {settings.variable(each) for each in fields(settings.Settings)}
         environment = {name: value for name, value in os.environ.items() if name not in variables}
         # In its own session, the backend gets no Ctrl-C. It has to outlive the nodes, which send it DELETEs at the end.
-        with subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=environment,
-        ) as backend:
+        with (
+            self._signals(),
+            subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env=environment,
+            ) as backend,
+        ):
             reader = threading.Thread(target=self._read, args=(backend,), name="backend")
-            with self._signals():
-                reader.start()
+            reader.start()
+            with _hangups():
                 while (event := self._events.get()) != "end":
                     if event == "signal":
                         self._stop(backend)
@@ -202,10 +205,18 @@ class ClusterDemo:
             if number not in HANGUP or before[number] is not signal.SIG_IGN:
                 # Other than an Event, a SimpleQueue may be used by a handler.
                 signal.signal(number, lambda *_: self._events.put("signal"))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
             for number in numbers:
                 signal.signal(number, before[number])
+
+
+@contextmanager
+def _hangups() -> Iterator[None]:
+    """Do not block SIGHUP. Processes that are started meanwhile would not block it either."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANGUP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANGUP)
