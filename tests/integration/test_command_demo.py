@@ -64,11 +64,12 @@ def test_deletes_left_in_the_journal_are_exit_status_0_and_sent_at_the_next_star
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal"
-    variables = {"API_URI": backend.uri, "DRAIN_TIMEOUT": "300", "JOURNAL": str(path)}
+    variables = {"API_URI": backend.uri, "JOURNAL": str(path)}
     with socket.socket() as nobody:
         # Bound but not listening: this reserves the backend's port and refuses connections.
         nobody.bind(("127.0.0.1", 0))
-        silent = {**variables, "API_URI": f"127.0.0.1:{nobody.getsockname()[1]}/hook"}
+        address = f"127.0.0.1:{nobody.getsockname()[1]}/hook"
+        silent = {**variables, "API_URI": address, "DRAIN_TIMEOUT": "300"}
         write_journal(path, Entry("a", "old/a", None, None, 1.0))
         with running_wsaas(**silent) as (process, port):
             assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
