@@ -112,7 +112,7 @@ def test_an_unknown_flag_is_status_2(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_with_status_0_after_the_deletes(backend: ThreadedBackend, number: signal.Signals) -> None:
-    with running_wsaas(API_URI=backend.uri, HANDSHAKE_TIMEOUT="500") as (process, port), connect_client(port) as client:
+    with running_wsaas(API_URI=backend.uri) as (process, port), connect_client(port) as client:
         process.send_signal(number)
         assert b"going away" in read_to_end(client)
         client.close()
@@ -191,7 +191,7 @@ def test_main_serves_until_a_signal(backend: ThreadedBackend, capfd: pytest.Capt
 
     seen: list[bytes] = []
     thread = when_ready(port, visit)
-    flags = ["--ws-hostname", f"127.0.0.1:{port}", "--handshake-timeout", "300"]
+    flags = ["--ws-hostname", f"127.0.0.1:{port}"]
     assert main(flags, {"API_URI": backend.uri, "WS_HOSTNAME": "overridden:1"}) == 0
     thread.join()
     assert b"going away" in seen[0]

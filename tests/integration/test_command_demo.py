@@ -258,7 +258,7 @@ def test_the_demo_runs_on_its_default_ports_where_they_are_free(monkeypatch: pyt
             assert (state / "wsaas" / f"demo-{gateway}.journal").exists()
 
     visit = Visit(monkeypatch, act)
-    assert main(["demo", "--handshake-timeout", "500"], {"API_URI": "ignored:1/"}) == 0
+    assert main(["demo"], {"API_URI": "ignored:1/"}) == 0
     visit.end()
 
 
@@ -318,7 +318,7 @@ def test_the_demo_runs_with_several_workers(monkeypatch: pytest.MonkeyPatch, sta
             assert names == {f"demo-{gateway}.journal.1", f"demo-{gateway}.journal.2"}
 
     visit = Visit(monkeypatch, act)
-    assert main(["demo", "--workers", "2", "--handshake-timeout", "500"], {"WORKERS": "9"}) == 0
+    assert main(["demo", "--workers", "2"], {"WORKERS": "9"}) == 0
     visit.end()
 
 

@@ -329,7 +329,7 @@ def test_the_supervisor_serves_until_a_signal(
     monkeypatch.setattr(workers_command, "report_start", report)
     thread = threading.Thread(target=visit)
     thread.start()
-    flags = ["--ws-hostname", f"0.0.0.0:{port}", "--handshake-timeout", "300", "--workers", "2"]
+    flags = ["--ws-hostname", f"0.0.0.0:{port}", "--workers", "2"]
     assert main(flags, {"API_URI": backend.uri, "LOG_FORMAT": "json"}) == 0
     thread.join()
     assert b"going away" in seen[0]
@@ -392,7 +392,7 @@ def test_a_worker_serves_until_a_signal(
 
     thread = threading.Thread(target=supervise)
     thread.start()
-    flags = ["--ws-hostname", f"127.0.0.1:{port}", "--handshake-timeout", "300", "--workers=2", "--max-connections=9"]
+    flags = ["--ws-hostname", f"127.0.0.1:{port}", "--workers=2", "--max-connections=9"]
     assert main(flags, {"API_URI": backend.uri, PLACE_VARIABLE: place.to_text()}) == 0
     thread.join()
     assert place.counts is not None

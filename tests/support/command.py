@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.support.frames import close_frame
 from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT_S
 
@@ -145,9 +146,12 @@ def connect_client(port: int) -> socket.socket:
 
 
 def read_to_end(client: socket.socket) -> bytes:
+    """Return what the gateway sends until it closes the connection. Its Close is answered if it goes away."""
     data = b""
     while piece := client.recv(4096):
         data += piece
+        if b"going away" in piece:
+            client.sendall(close_frame(1001))
     return data
 
 
