@@ -6,8 +6,8 @@ reads secret files.
 
 import os
 import re
-from argparse import ArgumentParser
-from collections.abc import Mapping
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +49,8 @@ TRACES_PACKAGES: Final = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.e
 GROUPS_OF_AZURE: Final = 2
 """Groups that a client is in with `EVENT_FORMAT=azure`, besides those of the backend."""
 
+NO_DEFAULTS: Final[Mapping[str, str]] = {}
+
 MAX_SECRET_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a secret file."""
 
@@ -88,14 +90,19 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def add_flags(parser: ArgumentParser) -> None:
-    """Add a flag such as `--api-uri` for each setting to `parser`. The values are not parsed before `load`."""
+def add_flags(parser: ArgumentParser, defaults: Mapping[str, str] = NO_DEFAULTS, hidden: Collection[str] = ()) -> None:
+    """Add a flag such as `--api-uri` for each setting to `parser`. The values are not parsed before `load`.
+
+    `defaults`: the defaults of a command that has others, by the names of their fields; `hidden`: those that the help
+    leaves out.
+    """
     group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
     for setting in fields(Settings):
-        text = setting.metadata["default"]
+        text = defaults.get(setting.name, setting.metadata["default"])
         note = " (required)" if text == REQUIRED else f" (default: {text})" if text else ""
         meaning = _plain(setting.metadata["meaning"]).replace("%", "%%")
-        group.add_argument(flag(setting.name), metavar="VALUE", help=meaning + note)
+        shown = SUPPRESS if setting.name in hidden else meaning + note
+        group.add_argument(flag(setting.name), metavar="VALUE", help=shown)
 
 
 def _plain(meaning: str) -> str:

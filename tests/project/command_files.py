@@ -44,7 +44,8 @@ def completion_script(shell: str) -> str:
     commands = parser.add_subparsers(dest="command")
     for name, help_text in COMMANDS.items():
         made = PARSERS[name]()
-        kept = [each for each in made._actions if each.dest not in {"help", "command", "version"}]
+        listed = [each for each in made._actions if each.help != SUPPRESS]
+        kept = [each for each in listed if each.dest not in {"help", "command", "version"}]
         command = commands.add_parser(name, help=help_text, conflict_handler="resolve")
         for action in kept:
             if name != "serve" or action.dest not in DEMO_FLAGS:

@@ -32,7 +32,8 @@ EXPECTED = [
     (("wsaas", "comp"), "completion"),
     (("wsaas", "check", "--api-u"), "--api-uri"),
     (("wsaas", "dev", "--no-c"), "--no-check"),
-    (("wsaas", "lambda", "--event-format", "az"), "azure"),
+    (("wsaas", "dev", "--event-format", "az"), "azure"),
+    (("wsaas", "lambda", "--aws-route-r"), "--aws-route-responses"),
     (("wsaas", "completion", "fi"), "fish"),
 ]
 

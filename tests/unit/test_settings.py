@@ -220,6 +220,15 @@ def test_every_setting_has_a_variable_a_flag_and_help(setting):
     assert help_text.count("(required)") == 1
 
 
+def test_a_command_may_have_other_defaults_and_hide_flags_in_its_help():
+    made = argparse.ArgumentParser()
+    add_flags(made, {"api_uri": "a free port"}, {"workers"})
+    help_text = " ".join(made.format_help().split())
+    assert "replaced with the connection's id (default: a free port)" in help_text
+    assert "--workers" not in help_text
+    assert vars(made.parse_args(["--workers", "2"]))["workers"] == "2"
+
+
 def test_a_flag_that_is_not_given_is_none():
     assert set(vars(parser().parse_args([])).values()) == {None}
 

@@ -11,6 +11,9 @@ from wsaas import __version__, settings
 from wsaas.build_kind import BUILD
 from wsaas.cli.command_options import (
     DEMO_FLAGS,
+    HIDDEN_BY_DEV,
+    HIDDEN_BY_LAMBDA,
+    WITHOUT_EFFECT_IN_LAMBDA,
     CheckOptions,
     CompletionOptions,
     DemoOptions,
@@ -69,6 +72,12 @@ _LAMBDA_END: Final = (
     "function cannot be imported."
 )
 
+_DEV_DEFAULTS: Final = {
+    "api_uri": "localhost:8000/websocket, or another free port",
+    "ws_hostname": "localhost:8080, or another free port",
+    "drain_timeout": "3000",
+}
+_LAMBDA_DEFAULTS: Final = {**_DEV_DEFAULTS, "api_uri": "port 8000 of localhost, or another free port"}
 
 _COMPLETION: Final = """\
 Prints a script by which a shell completes the commands and flags of wsaas. The first lines of the script say where to
@@ -185,7 +194,7 @@ def dev_parser() -> _Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_dev_flags(parser)
-    settings.add_flags(parser)
+    settings.add_flags(parser, _DEV_DEFAULTS, HIDDEN_BY_DEV)
     return parser
 
 
@@ -210,7 +219,7 @@ def lambda_parser() -> _Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("handler", nargs="?", type=handler, metavar="HANDLER", help="such as app.handler")
-    settings.add_flags(parser)
+    settings.add_flags(parser, _LAMBDA_DEFAULTS, HIDDEN_BY_LAMBDA)
     return parser
 
 
@@ -226,6 +235,8 @@ def _parse_lambda(given: Sequence[str]) -> Arguments:
     parsed, flags = _parse_flags(parser, [each for each in given if each != "--"])
     if parsed.handler is None:
         parser.error("the handler is missing: wsaas lambda app.handler")
+    if unused := [settings.flag(name) for name in WITHOUT_EFFECT_IN_LAMBDA if flags[name] is not None]:
+        parser.error(f"argument {unused[0]}: it has no effect on a Lambda function in Python")
     return Arguments("lambda", flags, options=LambdaOptions(parsed.handler))
 
 

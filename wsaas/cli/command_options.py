@@ -25,6 +25,23 @@ MAX_PORT: Final = 65535
 DEMO_FLAGS: Final = ("nodes", "host", "port")
 """Flags of `wsaas demo` that are not settings."""
 
+HIDDEN_BY_DEV: Final = frozenset({"workers"})
+"""Settings that `wsaas dev` refuses."""
+
+WITHOUT_EFFECT_IN_LAMBDA: Final = (
+    "text_content_type",
+    "api_secret",
+    "api_secret_file",
+    "azure_hub",
+    "control_azure_keys",
+    "control_azure_keys_file",
+    "api_tls_ca",
+)
+"""Settings for other event formats, and for what `wsaas lambda` itself receives: no TLS, no signatures."""
+
+HIDDEN_BY_LAMBDA: Final = frozenset({"event_format", "workers", *WITHOUT_EFFECT_IN_LAMBDA})
+"""Settings that `wsaas lambda` refuses. It accepts its own event format."""
+
 MAX_HEADER_FILE_SIZE: Final = 64 * 1024
 """Maximum size (bytes) of a file with headers."""
 

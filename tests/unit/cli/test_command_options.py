@@ -2,8 +2,17 @@
 
 import pytest
 
+from wsaas import settings
+from wsaas.cli import dev
 from wsaas.cli.arguments import parse
-from wsaas.cli.command_options import MAX_HEADER_FILE_SIZE, CheckOptions, ClientOptions, DevOptions, LambdaOptions
+from wsaas.cli.command_options import (
+    MAX_HEADER_FILE_SIZE,
+    WITHOUT_EFFECT_IN_LAMBDA,
+    CheckOptions,
+    ClientOptions,
+    DevOptions,
+    LambdaOptions,
+)
 
 NO_HANDLER = "expected a module and the name of a function in it, such as app.handler"
 NO_CLIENT = ClientOptions("/", ())
@@ -120,6 +129,13 @@ def test_a_file_with_headers_has_a_limit(tmp_path, capsys):
         ),
         *(
             (
+                ["lambda", "app.handler", "--api-tls-ca=ca.pem", f"{unused}=x"],
+                f"argument {unused}: it has no effect on a Lambda function in Python; see wsaas lambda --help",
+            )
+            for unused in ("--text-content-type", "--api-secret", "--api-secret-file")
+        ),
+        *(
+            (
                 ["lambda", wrong],
                 f"argument HANDLER: {NO_HANDLER}; see wsaas lambda --help",
             )
@@ -172,3 +188,18 @@ def test_the_help_of_lambda_names_its_argument_and_the_settings(capsys, monkeypa
     assert text.startswith("usage: wsaas lambda HANDLER [flags]\n")
     for word in ("app.handler", "--api-timeout", "Exit status"):
         assert word in text
+    for setting in (*WITHOUT_EFFECT_IN_LAMBDA, "event_format", "workers"):
+        assert f"{settings.flag(setting)} " not in text
+
+
+@pytest.mark.parametrize("command", ["dev", "lambda"])
+def test_the_help_says_the_defaults_of_development(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    text = capsys.readouterr().out
+    assert "(required)" not in text
+    assert "--workers" not in text
+    assert f"(default: localhost:{dev.GATEWAY_PORT}, or another free port)" in text
+    assert f"localhost:{dev.BACKEND_PORT}{dev.BACKEND_PATH}, or another free port" in text or command == "lambda"
+    assert f"for a stop by SIGTERM or SIGINT (default: {dev.DRAIN_TIMEOUT_MS})" in text

@@ -348,7 +348,6 @@ complete -c wsaas -n '_shtab_wsaas_using dev' -l log-format -xka "text json" -d 
 complete -c wsaas -n '_shtab_wsaas_using dev' -l access-log -xka "on off" -d 'on logs a line at INFO when a connection has ended, and for each handshake that was refused'
 complete -c wsaas -n '_shtab_wsaas_using dev' -l ws-timeout -x -d 'Close a client from which nothing arrived for this long'
 complete -c wsaas -n '_shtab_wsaas_using dev' -l heartbeat -x -d ping=pong
-complete -c wsaas -n '_shtab_wsaas_using dev' -l workers -x -d 'Processes that share the listeners, for more than one CPU core'
 complete -c wsaas -n '_shtab_wsaas_using dev' -l listen -x -d 'Address for clients'
 complete -c wsaas -n '_shtab_wsaas_using dev' -l control-listen -x -d 'Address for the REST API'
 complete -c wsaas -n '_shtab_wsaas_using dev' -l listen-mode -x -d 'File mode'
@@ -415,7 +414,6 @@ complete -c wsaas -n '_shtab_wsaas_using lambda' -l log-format -xka "text json" 
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l access-log -xka "on off" -d 'on logs a line at INFO when a connection has ended, and for each handshake that was refused'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l ws-timeout -x -d 'Close a client from which nothing arrived for this long'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l heartbeat -x -d ping=pong
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l workers -x -d 'Processes that share the listeners, for more than one CPU core'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l listen -x -d 'Address for clients'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-listen -x -d 'Address for the REST API'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l listen-mode -x -d 'File mode'
@@ -426,17 +424,10 @@ complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-timeout -x -d 'Time limi
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-retry -x -d 'How long'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-connections -x -d 'Maximum number of connections to the backend'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-connection-age -x -d 'How long'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l text-content-type -x -d 'Content-Type of text messages to the backend'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-secret -x -d 'Secret that signs every request to the backend'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-secret-file -xka "(__fish_complete_path (commandline -ct))" -d 'File with the value of API_SECRET, one secret per line'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l event-format -xka "native aws azure" -d 'Format of the requests to the backend'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l aws-route-selection -x -d 'With EVENT_FORMAT=aws'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l aws-route-responses -xka "on off" -d 'With EVENT_FORMAT=aws'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-aws-keys -x -d 'Access keys of AWS, id:secret'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-aws-keys-file -xka "(__fish_complete_path (commandline -ct))" -d 'File with the value of CONTROL_AWS_KEYS, one key per line'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l azure-hub -x -d 'With EVENT_FORMAT=azure'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-azure-keys -x -d 'Access keys of Azure Web PubSub, or connection strings with them'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-azure-keys-file -xka "(__fish_complete_path (commandline -ct))" -d 'File with the value of CONTROL_AZURE_KEYS, one key per line'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l max-message-size -x -d 'Maximum size'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l max-memory -x -d Memory
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l max-connections -x -d 'Maximum number of clients'
@@ -460,7 +451,6 @@ complete -c wsaas -n '_shtab_wsaas_using lambda' -l journal-sync -xka "normal fu
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l tls-cert -xka "(__fish_complete_path (commandline -ct))" -d 'PEM file with the certificate, followed by its chain'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l tls-key -xka "(__fish_complete_path (commandline -ct))" -d 'PEM file with the private key of TLS_CERT'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l control-tls-ca -xka "(__fish_complete_path (commandline -ct))" -d 'PEM file with certificate authorities'
-complete -c wsaas -n '_shtab_wsaas_using lambda' -l api-tls-ca -xka "(__fish_complete_path (commandline -ct))" -d 'PEM file with the certificate authorities for an https:// backend, instead of those of the system'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l trusted-proxies -x -d 'Addresses and networks of proxies whose X-Forwarded-For is trusted, separated by commas'
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l proxy-protocol -xka "on off" -d on
 complete -c wsaas -n '_shtab_wsaas_using lambda' -l cluster -x -d 'NATS servers, which make this node one of a cluster'
