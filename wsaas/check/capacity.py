@@ -32,7 +32,8 @@ async def check_capacity(context: Context) -> None:
     usual, slowest = median(context.samples), max(context.samples)
     needed = max(1, ceil(HEADROOM * rate * usual))
     times = f"answers take {milliseconds(usual)} (at most {milliseconds(slowest)})"
-    busy = f"{rate} messages per second need about {counted(needed, 'connection')}"
+    needing = f"{counted(rate, 'message')} per second {'needs' if rate == 1 else 'need'}"
+    busy = f"{needing} about {counted(needed, 'connection')}"
     if usual >= SLOW_S:
         report.warn(
             "latency",

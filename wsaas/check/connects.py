@@ -9,6 +9,7 @@ from wsaas.delivery.failure_report import is_deliberate
 from wsaas.delivery.verdicts import Accepted, Rejected
 from wsaas.errors import HTTPError
 from wsaas.http.response import Response
+from wsaas.log.wording import counted
 
 UNKNOWN_SUBPROTOCOL: Final = "wsaas-check"
 _REFUSALS: Final = {401, 403}
@@ -81,7 +82,7 @@ def _is_clean(observed: Observed) -> bool:
 def _report_answer(context: Context, verdict: Accepted) -> None:
     """Report what else is in the answer to an accepted POST."""
     parts = [
-        "no context" if verdict.context is None else f"a context of {len(verdict.context)} characters",
+        "no context" if verdict.context is None else f"a context of {counted(len(verdict.context), 'character')}",
         f"the groups {', '.join(verdict.groups)}" if verdict.groups else "no groups",
         "no subprotocol" if verdict.subprotocol is None else f"the subprotocol {verdict.subprotocol}",
     ]

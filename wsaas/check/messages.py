@@ -8,6 +8,7 @@ from wsaas.check.context import Context
 from wsaas.check.observed import Observed, joined
 from wsaas.delivery.verdicts import Delivered, Undeliverable
 from wsaas.events import Message
+from wsaas.log.wording import counted
 
 JSON_MESSAGE: Final = b'{"type": "wsaas-check"}'
 BINARY_MESSAGE: Final = b"\x00\xff\xfe wsaas check \x80"
@@ -75,18 +76,18 @@ def check_keep_alive(context: Context) -> None:
     if closing:
         context.report.warn(
             "keep-alive",
-            f"the backend closed the connection after {closing} of {len(answered)} answers",
+            f"the backend closed the connection after {closing} of {counted(len(answered), 'answer')}",
             "answer in HTTP/1.1 with Content-Length and without Connection: close; the servers that come with "
             "frameworks for development often cannot",
         )
     elif lost:
         context.report.warn(
             "keep-alive",
-            f"the backend closed {lost} idle connections at once, although its answers had announced to keep them",
+            f"the backend closed {counted(lost, 'idle connection')} at once, and its answers had not announced it",
             "raise its keep-alive time-out above KEEP_ALIVE_TIMEOUT",
         )
     else:
-        context.report.ok("keep-alive", f"{len(answered)} requests used the same connection")
+        context.report.ok("keep-alive", f"{counted(len(answered), 'request')} used the same connection")
 
 
 async def _check_large(context: Context) -> None:
@@ -124,12 +125,14 @@ def _replied(delivered: Delivered) -> str:
     reply = delivered.actions and delivered.actions.reply
     if not reply:
         return ""
-    return f", with a reply of {len(reply.data)} bytes as {'text' if reply.text else 'binary'}"
+    return f", with a reply of {counted(len(reply.data), 'byte')} as {'text' if reply.text else 'binary'}"
 
 
 def _report_replies(context: Context) -> None:
     replies = _count_replies(context.messages)
-    text = f"{replies} of {len(context.messages)} messages got a reply" if replies else "no message got a reply"
+    text = (
+        f"{replies} of {counted(len(context.messages), 'message')} got a reply" if replies else "no message got a reply"
+    )
     context.report.ok("Ws-Reply", f"{text}; a reply is optional")
 
 

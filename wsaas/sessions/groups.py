@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Generic
 
 from wsaas.errors import TooManyGroups
+from wsaas.log.wording import counted
 from wsaas.sessions.group import Group, GroupMembership, Member
 
 
@@ -49,7 +50,8 @@ class Groups(Generic[Member]):
         if name in memberships:
             return
         if len(memberships) >= self.limit:
-            raise TooManyGroups(f"This connection is in {self.limit} groups already, as many as MAX_GROUPS allows.")
+            groups = counted(self.limit, "group")
+            raise TooManyGroups(f"This connection is in {groups} already, as many as MAX_GROUPS allows.")
         group = self._groups[name] = self.group(name)
         self._joined += 1
         memberships[name] = group.add(member, self._joined)

@@ -44,6 +44,17 @@ async def test_a_message_of_each_kind_is_sent(stage: Stage) -> None:
     assert checked.of("Ws-Reply").message == "5 of 5 messages got a reply; a reply is optional"
 
 
+async def test_one_byte_and_one_message_are_singular(stage: Stage) -> None:
+    backend = await stage.backend.start()
+    backend.on |= {
+        "POST": lambda call: call.ok(context="7"),
+        "PUT": lambda call: call.answer(200, call.body, Ws_Reply="text") if len(call.body) == 1 else call.answer(409),
+    }
+    checked = await run_check(backend, Options(message="x", rate=1))
+    assert checked.of("POST answer").message.startswith("has a context of 1 character, ")
+    assert checked.of("PUT text").message.endswith(", with a reply of 1 byte as text")
+
+
 async def test_the_largest_message_is_as_large_as_allowed(stage: Stage) -> None:
     backend = await stage.backend.start()
     backend.on["PUT"] = refuse(lambda call: len(call.body) == 100, 413)
@@ -190,7 +201,7 @@ async def test_a_backend_that_ends_connections_without_a_word_is_named(stage: St
     backend.on["PUT"] = answer
     found = (await run_check(backend)).of("keep-alive")
     assert found.status.value == "WARN"
-    assert "idle connections at once, although its answers had announced to keep them" in found.message
+    assert "at once, and its answers had not announced it" in found.message
 
 
 async def test_a_slow_backend_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,4 +216,4 @@ async def test_messages_that_are_not_taken_are_no_samples(stage: Stage) -> None:
     backend = await stage.backend.start()
     backend.on["PUT"] = refuse(lambda call: call.body == b"hi", 409)
     checked = await run_check(backend, Options(message="hi", rate=1))
-    assert checked.of("API_CONNECTIONS").message.endswith("1 messages per second need about 1 connection of 128")
+    assert checked.of("API_CONNECTIONS").message.endswith("1 message per second needs about 1 connection of 128")

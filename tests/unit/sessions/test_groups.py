@@ -99,6 +99,10 @@ def test_a_client_joins_no_more_groups_than_the_limit():
         groups.join(ADA, "c")
     assert groups.names("ada") == ["a", "b"]
     assert list(groups.members("c")) == []
+    only_one = make_groups(1)
+    only_one.join(ADA, "a")
+    with pytest.raises(TooManyGroups, match="1 group already"):
+        only_one.join(ADA, "b")
 
 
 def test_a_client_at_the_limit_may_join_another_group_once_it_left_one():

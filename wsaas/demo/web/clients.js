@@ -13,12 +13,12 @@ function binaryText(data) {
     return new TextDecoder("utf-8", { fatal: true }).decode(data);
   } catch {
     const bytes = [...new Uint8Array(data.slice(0, SHOWN_BYTES))].map((byte) => byte.toString(16).padStart(2, "0"));
-    return `${data.byteLength} bytes: ${bytes.join(" ")}${data.byteLength > SHOWN_BYTES ? " …" : ""}`;
+    return `${data.byteLength} byte${data.byteLength === 1 ? "" : "s"}: ${bytes.join(" ")}${data.byteLength > SHOWN_BYTES ? " …" : ""}`;
   }
 }
 
 function shortened(text) {
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}… (${text.length - MAX_SHOWN} more characters)` : text;
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}… (of ${text.length} characters)` : text;
 }
 
 function tiny(label, what, act) {
