@@ -43,7 +43,7 @@ _ALL_METHODS: Final = "the backend has to support POST, PUT and DELETE at the pa
 _HINTS: Final = {
     400: "the backend's log should say what it expects; the Host may be one that it does not allow",
     401: "the handshake's Authorization is passed on unchanged",
-    403: "if the backend checks CSRF tokens, exempt this path",
+    403: "if the backend checks CSRF tokens, exempt this path; the Host may be one that it does not allow",
     404: "check the path in API_URI",
     405: _ALL_METHODS,
     411: "the backend has to accept a body with Content-Length",

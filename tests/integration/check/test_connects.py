@@ -65,7 +65,12 @@ def has_v1(call: Call) -> bool:
     ("status", "body", "chosen", "advice"),
     [
         (401, "", {}, "the handshake's Authorization is passed on unchanged; let the check connect as a client would"),
-        (403, "", {}, "if the backend checks CSRF tokens, exempt this path; let the check connect as a client would"),
+        (
+            403,
+            "",
+            {},
+            "exempt this path; the Host may be one that it does not allow; let the check connect as a client would",
+        ),
         (401, "", {"api_secret": SECRET}, "API_SECRET has to be the secret that the backend verifies with"),
         (200, {"code": "BANNED"}, {"api_secret": SECRET}, "let the check connect as a client would: --path, --header"),
         (200, {"code": "ok"}, {}, 'only {"code": "OK"}, in capitals, lets a client in'),

@@ -87,7 +87,8 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             "WARNING",
             (
                 "POST /hook: the backend answered 403: 'Forbidden (403) CSRF verification failed. Request aborted.'; "
-                "a client was refused with 403; if the backend checks CSRF tokens, exempt this path"
+                "a client was refused with 403; if the backend checks CSRF tokens, exempt this path; the Host may be "
+                "one that it does not allow"
             ),
         ),
         (

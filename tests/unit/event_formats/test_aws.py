@@ -238,7 +238,8 @@ def test_a_client_is_refused_as_usual_if_the_request_fails(caplog):
     assert isinstance(rig.listener.verdict, Rejected)
     assert rig.listener.verdict.error.status == 403
     said = (
-        "the backend answered 403; a client was refused with 403; if the backend checks CSRF tokens, exempt this path"
+        "the backend answered 403; a client was refused with 403; if the backend checks CSRF tokens, exempt this path; "
+        "the Host may be one that it does not allow"
     )
     assert caplog.messages == [f"POST {PATH}: {said}"]
 
