@@ -143,7 +143,7 @@ def test_each_member_of_the_body_of_a_post_is_described():
 
 
 def refusal(outcome):
-    """Return the verdict on a POST that does not let the client in."""
+    """Return the verdict on a POST that does not accept the client."""
     verdict = judge_opened(outcome)
     assert isinstance(verdict, Rejected)
     return verdict

@@ -127,7 +127,7 @@ class FakeConsole:
                 queue.put_nowait(event)
 
     def handshake(self, connection_id: str, path: str, query: str = "") -> None:
-        """Tell the handshake of a client that the backend lets in."""
+        """Tell the handshake of a client that the backend accepts."""
         headers = [["Host", f"localhost:{self.port}"], ["Authorization", "•••"], ["User-Agent", "Mozilla/5.0"]]
         address = "203.0.113.7"
         self.emit(

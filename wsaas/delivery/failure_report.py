@@ -172,7 +172,7 @@ def advice(response: Response, hints: dict[int, str] = _HINTS) -> str:
     """
     status = response.status
     if status // 100 == _SUCCESS:
-        hint = 'only {"code": "OK"}, in capitals, lets a client in' if _is_nearly_ok(response) else ""
+        hint = 'only {"code": "OK"}, in capitals, accepts a client' if _is_nearly_ok(response) else ""
     elif status // 100 == _REDIRECTION:
         location = _shorten(hide_secrets(response.headers.get(b"location", b"").decode("latin-1")))
         hint = f"redirects are not followed: exempt this path from the one to {location}"

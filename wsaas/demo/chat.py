@@ -2,7 +2,7 @@
 
 WSaaS holds the WebSockets of the clients. It tells this backend what happens in three HTTP requests:
 
-    POST     a client wants in          answer {"code": "OK"}, or any other code to refuse it
+    POST     a client connects          answer {"code": "OK"}, or any other code to refuse it
     PUT      a client sent a message    the request's body is the message
     DELETE   a client is gone           however it ended
 

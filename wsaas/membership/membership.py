@@ -127,7 +127,7 @@ class Membership:
         return self._state is MEMBER and self._guard.is_passed(self._clock.now())
 
     async def join(self) -> None:
-        """Join; return when all others know this process, or with a warning if NATS does not let it in soon."""
+        """Join; return when all others know this process, or with a warning if NATS does not accept it soon."""
         self._set_state(JOINING)
         self._guard.started(self._clock.now() + JOIN_TIMEOUT_S)
         await self.bus.open()

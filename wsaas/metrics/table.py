@@ -279,7 +279,7 @@ METRICS: Final = (
         "wsaas_disconnects_given_up_total",
         COUNTER,
         "DELETEs that failed for ten times API_RETRY. The log names each client. With JOURNAL or CLUSTER they are "
-        "tried again every minute; without, the backend never hears of them: compare its records with GET "
+        "tried again every minute; without, the backend never receives them: compare its records with GET "
         "/connections.",
         lambda figures: [figures.counters.disconnects_given_up],
     ),

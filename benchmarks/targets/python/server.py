@@ -67,7 +67,7 @@ class Node:
         self.session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False)
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """A client wants in."""
+        """A client connects."""
         client = Client(self, request.headers.get("Authorization"))
         wanted = {"path": request.path, "headers": dict(request.headers)}
         body = json.dumps({"ws_uri": client.ws_uri, "id": client.id, "request": wanted}).encode()

@@ -73,7 +73,7 @@ def has_v1(call: Call) -> bool:
         ),
         (401, "", {"api_secret": SECRET}, "API_SECRET has to be the secret that the backend verifies with"),
         (200, {"code": "BANNED"}, {"api_secret": SECRET}, "let the check connect as a client would: --path, --header"),
-        (200, {"code": "ok"}, {}, 'only {"code": "OK"}, in capitals, lets a client in'),
+        (200, {"code": "ok"}, {}, 'only {"code": "OK"}, in capitals, accepts a client'),
         (404, "", {}, "check the path in API_URI"),
         (200, {"code": "OK", "context": "\n"}, {}, "answer 2xx with a JSON object"),
     ],

@@ -121,7 +121,7 @@ def logged(caplog, event, answer, uri="localhost:8000/hook?key=secret", **settin
             "WARNING",
             (
                 """POST /hook: the backend answered 200: '{"code":"ok"}'; a client was refused with 403; """
-                'only {"code": "OK"}, in capitals, lets a client in'
+                'only {"code": "OK"}, in capitals, accepts a client'
             ),
         ),
         (
