@@ -83,7 +83,7 @@ async def handle(event: backend.Event, gateway: backend.AsyncClient) -> backend.
             return await message(event, gateway)
         case backend.Disconnect(context=str(context)):
             room, user = context.split("/")
-            await publish(gateway, room, type="left", user=user)
+            await leave(gateway, room, user, own=0)
     return backend.ok()
 
 
@@ -98,7 +98,7 @@ async def connect(event: backend.Connect, gateway: backend.AsyncClient) -> backe
     # The client is no member yet: the others get this, and it gets the list when it is connected.
     await publish(gateway, room, type="joined", user=user)
     await gateway.push(event.ws_uri, await members(gateway, room, user))
-    return backend.accept(context=f"{room}/{user}", groups=[room])
+    return backend.accept(context=f"{room}/{user}", groups=[room, f"{room}:{user}"])
 
 
 async def message(event: backend.Message, gateway: backend.AsyncClient) -> backend.Answer:
@@ -110,13 +110,23 @@ async def message(event: backend.Message, gateway: backend.AsyncClient) -> backe
                 await publish(gateway, room, type="message", user=user, text=text, id=event.event_id)
                 return backend.ok()
             case {"room": str(other)} if ROOM.fullmatch(other) and other != room:
-                await publish(gateway, room, type="left", user=user)
+                await leave(gateway, room, user, own=1)
                 await publish(gateway, other, type="joined", user=user)
                 reply = await members(gateway, other, user)
-                return backend.ok(reply, join=[other], leave=[room], context=f"{other}/{user}")
+                joined, left = [other, f"{other}:{user}"], [room, f"{room}:{user}"]
+                return backend.ok(reply, join=joined, leave=left, context=f"{other}/{user}")
     except backend.InvalidEvent:
         pass
     return backend.ok(close=(4400, f"expected a text of up to {MAX_TEXT} characters, or another room"))
+
+
+async def leave(gateway: backend.AsyncClient, room: str, user: str, *, own: int) -> None:
+    """Publish that a user has left a room, unless another tab is still there.
+
+    `own`: connections that are about to leave. One that has ended is no member any more.
+    """
+    if (await gateway.members(f"{room}:{user}", limit=1)).total <= own:
+        await publish(gateway, room, type="left", user=user)
 
 
 async def publish(gateway: backend.AsyncClient, room: str, **message: str) -> None:

@@ -143,6 +143,27 @@ def test_users_of_the_chat_meet_in_rooms(chat: RunningExample) -> None:
         assert received(ada) == {"type": "left", "user": "ben"}
 
 
+def test_a_user_of_the_chat_leaves_with_the_last_tab(chat: RunningExample) -> None:
+    ada_cookie = session_of(chat, "ada", "lovelace")
+    with open_page(chat, "/rooms/tabs", session_of(chat, "ben", "franklin")) as ben:
+        assert received(ben)["users"] == ["ben"]
+        with open_page(chat, "/rooms/tabs", ada_cookie) as first:
+            assert received(ben) == {"type": "joined", "user": "ada"}
+            with open_page(chat, "/rooms/tabs", ada_cookie) as second:
+                assert received(ben) == {"type": "joined", "user": "ada"}
+                assert received(second)["users"] == ["ada", "ben"]
+                send(second, room="tea")
+                assert received(second) == {"type": "room", "room": "tea", "users": ["ada"]}
+                send(second, room="tabs")
+                # The first tab was there all the time: nobody was told that ada had left.
+                assert received(ben) == {"type": "joined", "user": "ada"}
+                deleted = chat.said().count('"DELETE /websocket')
+            wait_until(lambda: chat.said().count('"DELETE /websocket') > deleted, "the DELETE of a tab", chat.said)
+            send(first, text="still here")
+            assert received(ben)["text"] == "still here"
+        assert received(ben) == {"type": "left", "user": "ada"}
+
+
 def test_the_chat_says_why_it_refuses_or_closes_a_client(chat: RunningExample) -> None:
     assert_needs_the_password(chat)
     with open_page(chat, "/rooms/lobby", "session=guessed") as client:
