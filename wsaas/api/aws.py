@@ -12,7 +12,7 @@ from wsaas.api.aws_errors import as_aws, aws_error
 from wsaas.api.connections import ConnectionResource
 from wsaas.api.message import check_memory, declared_size
 from wsaas.api.peer_answers import ignore
-from wsaas.api.route import Response, Route
+from wsaas.api.route import Handler, Response, Route
 from wsaas.api.sigv4 import is_signed
 from wsaas.cluster.forwarded import FOR_NODE
 from wsaas.errors import HTTPError
@@ -69,9 +69,16 @@ class TranslatedResponse(DeferredResponse):
 
 
 class AwsRoute(Route):
-    """A route whose requests may be signed."""
+    """A route whose requests may be signed, and whose errors are in the form of AWS."""
 
     __slots__ = ()
+
+    def handler(self, method: bytes) -> Handler:
+        """Return the handler of `method`. Raises an error in the form of AWS if there is none."""
+        try:
+            return super().handler(method)
+        except HTTPError as error:
+            raise as_aws(error) from None
 
     def verify(self, authorization: Authorization, request: Request) -> None:
         """Raise an error in the form of AWS if the signature of a complete request is wrong."""
