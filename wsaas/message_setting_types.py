@@ -9,9 +9,8 @@ from wsaas.setting_types import accepting
 
 MAX_CONTENT_TYPE: Final = 200
 MAX_HEARTBEAT: Final = 125
-_PARAMETER: Final = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[ !#-\[\]-~]*")'
+_PARAMETER: Final = rf'[ \t]*;[ \t]*({TOKEN})=({TOKEN}|"[ !#-\[\]-~]*")'
 _MEDIA_TYPE: Final = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
-_CHARSET: Final = re.compile(r';[ \t]*charset="?([^";]*)', re.IGNORECASE)
 _ROUTE_SELECTION: Final = re.compile(r"\$({)?request\.body((?:\.[A-Za-z0-9_-]+)+)(?(1)})")
 _BINARY_TYPE: Final = "application/octet-stream"
 
@@ -30,14 +29,14 @@ class Heartbeat:
 
 @accepting(
     "a media type such as application/json, of at most 200 characters, other than application/octet-stream, and with "
-    "no charset but utf-8"
+    "at most one charset, utf-8"
 )
 def text_content_type(text: str) -> str:
     """Parse the media type of text messages (RFC 9110 section 8.3.1)."""
     if len(text) > MAX_CONTENT_TYPE or not _MEDIA_TYPE.fullmatch(text):
         raise ValueError
-    charset = _CHARSET.search(text)
-    if charset is not None and charset[1].strip().lower() != "utf-8":
+    charsets = [value.strip('"').lower() for name, value in re.findall(_PARAMETER, text) if name.lower() == "charset"]
+    if charsets not in ([], ["utf-8"]):
         raise ValueError
     if text.partition(";")[0].strip().lower() == _BINARY_TYPE:
         raise ValueError
