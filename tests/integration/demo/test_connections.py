@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.restartable import wait_until
 from tests.support.waiting import TIMEOUT_S
 from wsaas.demo import connections
 from wsaas.demo import server as demo_server
-from wsaas.demo.connections import Connections, possible_connections
+from wsaas.demo.connections import Connections, machine_of, possible_connections
 from wsaas.demo.server import DemoServer
 
 OTHER = "127.0.0.2"
@@ -49,6 +50,30 @@ def test_other_machines_have_a_limit_of_their_own(server: DemoServer) -> None:
             return status(sock) == 200
 
     wait_until(there_is_room, "the end of the first connection")
+
+
+def test_one_other_machine_leaves_room_for_the_next_one(server: DemoServer) -> None:
+    server.connections = Connections(limit=4, of_others=3, of_one=1)
+    port = server.server_port
+    with connected(port, OTHER) as first, connected(port, OTHER) as second, connected(port, "127.0.0.3") as third:
+        assert (status(first), status(second), status(third)) == (200, 503, 200)
+        with connected(port) as own:
+            assert status(own) == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::2:0:0:3", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_a_network_of_ipv6_counts_as_one_machine(one: str, other: str, *, is_same: bool) -> None:
+    first, second = (Mock(**{"getpeername.return_value": (address, 1)}) for address in (one, other))
+    assert (machine_of(first) == machine_of(second)) == is_same
 
 
 def test_the_limit_follows_that_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
