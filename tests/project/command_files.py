@@ -33,7 +33,7 @@ PARSERS = {
     "completion": arguments.completion_parser,
 }
 _CHOICES = re.compile(r"[\w-]+(?:, [\w-]+)* or [\w-]+")
-_DOCS = "https://github.com/wsaas/wsaas/tree/main/docs"
+_DOCS = "https://github.com/wsaas/wsaas/blob/main/docs/index.md"
 
 
 def completion_script(shell: str) -> str:

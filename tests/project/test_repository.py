@@ -100,6 +100,16 @@ def test_all_addresses_of_the_repository_are_the_one_of_pyproject():
     assert set(addresses) == {source[1]}
 
 
+def test_the_metadata_and_the_readme_lead_to_the_same_pages():
+    paths = re.findall(r'^(\w+) = "https://github\.com/wsaas/wsaas/blob/main/(.+)"$', PYPROJECT, re.MULTILINE)
+    assert [name for name, _ in paths] == ["Documentation", "Changelog", "Security"]
+    for _, path in paths:
+        assert (ROOT / path).is_file()
+        assert f"]({path})" in (ROOT / "README.md").read_text() or path == "SECURITY.md"
+    for name in ("deploy/docker/Dockerfile", "deploy/man/wsaas.1"):
+        assert f"/wsaas/blob/main/{dict(paths)['Documentation']}" in (ROOT / name).read_text()
+
+
 def test_contributing_names_the_command_of_ci():
     command = re.search(r"^\((.+)\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert command
