@@ -36,6 +36,9 @@ _FILE_SUFFIX: Final = "_file"
 _LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _ASIDE: Final = re.compile(r" \((?:\[more\]|see \[[^\]]+\])\([^)]+\)\)")
 """Parentheses that contain only a link."""
+_GROUP: Final = """\
+each is also an environment variable: API_URI, ...; a flag wins
+docs/... is a page of https://github.com/wsaas/wsaas/tree/main/docs"""
 _CREDENTIALS: Final = re.compile(r"\A(.*?//)?.*@", re.DOTALL)
 DELETE_RETRY_FACTOR: Final = 10
 """A DELETE is retried this many times as long as a PUT."""
@@ -96,7 +99,7 @@ def add_flags(parser: ArgumentParser, defaults: Mapping[str, str] = NO_DEFAULTS,
     `defaults`: the defaults of a command that has others, by the names of their fields; `hidden`: those that the help
     leaves out.
     """
-    group = parser.add_argument_group("settings", "each is also an environment variable: API_URI, ...; a flag wins")
+    group = parser.add_argument_group("settings", _GROUP)
     for setting in fields(Settings):
         text = defaults.get(setting.name, setting.metadata["default"])
         note = " (required)" if text == REQUIRED else f" (default: {text})" if text else ""

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from textwrap import wrap
 from typing import Final, NamedTuple, NoReturn
 
 from wsaas import __version__, settings
@@ -34,27 +35,28 @@ _OWN_FLAGS: Final = frozenset({"check", "dev", "lambda", "completion"})
 """Commands with flags of their own, so they come before all flags."""
 _POSITIONAL: Final = frozenset({"backend", "handler"})
 _HELP: Final = (
-    "serve (the default): run a gateway. demo: run one with an example backend. check: try a backend and say what is \
-wrong with it. dev: run a gateway and the command of a backend together. lambda: run a gateway and a Lambda function \
-in Python together. completion: print a script that completes this command in a shell. 'wsaas check --help' and the \
-like list the flags of a command"
+    "serve (the default): run a gateway. demo: run one with an example backend; it ignores the environment. check: try \
+a backend and say what is wrong with it. dev: run a gateway and the command of a backend together. lambda: run a \
+gateway and a Lambda function in Python together. completion: print a script that completes this command in a shell. \
+'wsaas check --help' and the like list the flags of a command"
 )
 
 _CHECK: Final = """\
 Tries a backend before a client does, with the requests of a gateway, and prints a line for each check:
 OK, WARN (works, but see the advice) or FAIL (breaks the contract).
 
-The client connects, sends messages of each kind, and closes; others are refused or do not exist. The header
-wsaas-check in its handshake tells the backend that this is a check. To try pushes, the check listens where the
-gateway would (LISTEN, CONTROL_LISTEN), so stop the gateway before, or choose other addresses."""
+A client connects, sends messages of each kind, and closes. Further ones may be refused: they offer an unknown
+subprotocol, or have no credentials. A DELETE is for a client that never connected. The header wsaas-check in each
+handshake tells the backend that this is a check. To try pushes, the check listens where the gateway would (LISTEN,
+CONTROL_LISTEN), so stop the gateway before, or choose other addresses."""
 _CHECK_END: Final = "Exit status: 0 without a FAIL; 1 with one; 2 for an invalid setting or flag."
 
 _DEV: Final = """\
 Runs a gateway and the command of a backend together, and checks the backend once it listens. Ctrl-C ends both;
 the end of the command ends the gateway, with the exit status of the command.
 
-The command gets the port to listen on as the variable PORT, and for {port} in its arguments; also API_URI and
-WS_HOSTNAME. Without settings, both use free ports on localhost."""
+The command gets the port to listen on in the variable PORT, and in place of {port} in its arguments. It also gets
+API_URI and WS_HOSTNAME. Without settings, gateway and backend use free ports on localhost."""
 _DEV_END: Final = (
     "Exit status: that of the command; 127 if it was not found; after Ctrl-C 0, or 1 if a DELETE was not delivered; "
     "2 for an invalid setting or flag."
@@ -96,8 +98,15 @@ class Arguments(NamedTuple):
     options: CheckOptions | DemoOptions | DevOptions | LambdaOptions | CompletionOptions | None = None
 
 
+class _HelpFormatter(RawDescriptionHelpFormatter):
+    """Breaks no line within a word with a hyphen, such as an address or the name of a header."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class _Parser(ArgumentParser):
-    """Reports an error in one line. The usage, which lists all flags, would make the error scroll out of sight."""
+    """Reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Print the error and exit with status 2."""
@@ -125,9 +134,11 @@ def main_parser() -> _Parser:
     """Return the parser of `serve` and `demo`."""
     parser = _Parser(
         prog="wsaas",
+        usage="wsaas [command] [flags]",
         description="WebSocket as a Service: holds WebSockets for backends that speak plain HTTP.",
         epilog="Try 'wsaas demo' first: it brings its own backend and needs no setting.",
         allow_abbrev=False,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("command", nargs="?", default="serve", help=_HELP)
     parser.add_argument("--version", action="version", version=f"wsaas {__version__} ({BUILD})")
@@ -166,7 +177,7 @@ def check_parser() -> _Parser:
         description=_CHECK,
         epilog=_CHECK_END,
         allow_abbrev=False,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     add_check_flags(parser)
     settings.add_flags(parser)
@@ -191,7 +202,7 @@ def dev_parser() -> _Parser:
         description=_DEV,
         epilog=_DEV_END,
         allow_abbrev=False,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     add_dev_flags(parser)
     settings.add_flags(parser, _DEV_DEFAULTS, HIDDEN_BY_DEV)
@@ -216,7 +227,7 @@ def lambda_parser() -> _Parser:
         description=_LAMBDA,
         epilog=_LAMBDA_END,
         allow_abbrev=False,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("handler", nargs="?", type=handler, metavar="HANDLER", help="such as app.handler")
     settings.add_flags(parser, _LAMBDA_DEFAULTS, HIDDEN_BY_LAMBDA)
@@ -225,7 +236,7 @@ def lambda_parser() -> _Parser:
 
 def completion_parser() -> _Parser:
     """Return the parser of `completion`."""
-    parser = _Parser(prog="wsaas completion", description=_COMPLETION, formatter_class=RawDescriptionHelpFormatter)
+    parser = _Parser(prog="wsaas completion", description=_COMPLETION, formatter_class=_HelpFormatter)
     parser.add_argument("shell", choices=SHELLS, help="the shell that completes the command")
     return parser
 

@@ -108,7 +108,7 @@ def add_client_flags(group: _ArgumentGroup) -> None:
         type=_path,
         default="/",
         metavar="PATH",
-        help="path and query with which the client connects (default: /)",
+        help="path and query with which the client of the check connects (default: /)",
     )
     group.add_argument(
         "--header",
@@ -116,7 +116,7 @@ def add_client_flags(group: _ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
-        help="header of the client's handshake, such as 'Authorization: Bearer ...'. @FILE reads one per line from a "
+        help="header of its handshake, such as 'Authorization: Bearer ...'. @FILE reads one per line from a "
         "file, which hides them from other users of this machine. May be repeated. Never printed",
     )
 
@@ -131,7 +131,8 @@ def add_check_flags(parser: ArgumentParser) -> None:
         type=_value(positive_milliseconds),
         default=DEFAULT_TIMEOUT_MS / 1000,
         metavar="MS",
-        help=f"time limit (ms) for all checks together (default: {DEFAULT_TIMEOUT_MS}); each request has API_TIMEOUT",
+        help=f"time limit (ms) for all checks together (default: {DEFAULT_TIMEOUT_MS}); that for each request is "
+        "API_TIMEOUT",
     )
     group.add_argument(
         "--rate",
@@ -162,7 +163,7 @@ def add_demo_flags(parser: ArgumentParser) -> None:
         type=_host,
         metavar="ADDRESS",
         help="demo: address at which the page listens, such as 0.0.0.0 or :: so that other machines reach it "
-        "(default: this machine only). It has no authentication",
+        "(default: this machine only). The page has no authentication",
     )
     parser.add_argument("--port", type=_port, metavar="N", help="demo: port of the page (default: 8000, or a free one)")
 

@@ -174,9 +174,19 @@ def test_the_help_of_the_program_names_the_commands(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = capsys.readouterr().out
+    assert text.startswith("usage: wsaas [command] [flags]\n")
     assert "check: try a backend" in text
     assert "dev: run a gateway and the command of a backend" in text
     assert "lambda: run a gateway and a Lambda function" in text
+
+
+def test_the_help_breaks_no_address_and_no_name_of_a_header(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    for whole in ("docs/operations.md#tokens-of-browsers", "X-Forwarded-For"):
+        assert whole in text
 
 
 def test_the_help_of_lambda_names_its_argument_and_the_settings(capsys, monkeypatch):
