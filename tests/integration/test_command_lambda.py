@@ -209,6 +209,11 @@ def test_the_function_signs_with_the_first_key_that_the_gateway_accepts(environm
     assert "AWS_ACCESS_KEY_ID" not in function.variables(chosen, FILES | environment | {"AWS_ACCESS_KEY_ID": "own"})
 
 
-def test_a_function_is_not_served_at_a_unix_socket(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lambda", "app.handler", "--api-uri", "unix:/run/app.sock"], {}) == 2
-    assert capsys.readouterr().err == "wsaas: wsaas lambda needs a port: API_URI=unix:/run/app.sock:/ has none\n"
+@pytest.mark.parametrize("uri", ["unix:/run/app.sock:/", "https://localhost:8443/"])
+def test_a_function_is_served_neither_at_a_unix_socket_nor_with_tls(
+    capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    assert main(["lambda", "app.handler", "--api-uri", uri], {}) == 2
+    assert capsys.readouterr().err == (
+        f"wsaas: wsaas lambda needs a port without TLS: it cannot be used with API_URI={uri}\n"
+    )

@@ -52,7 +52,7 @@ class Profile:
     """What distinguishes the command of a backend from others that run together with a gateway.
 
     `command`: that of `wsaas`. `name`: that of the process, in front of its output.
-    `path`: of `API_URI`, unless that is set. `needs_port`: whether `API_URI` may be no Unix socket.
+    `path`: of `API_URI`, unless that is set. `needs_port`: whether `API_URI` may be neither a Unix socket nor https.
     `variables`: returns more variables for the process, unless they are set; `rows`: more rows of the greeting.
     """
 
@@ -77,8 +77,9 @@ def run(
         return refuse(error)
     if chosen.workers > 1:
         return refuse(f"wsaas {profile.command} runs one process: it cannot be used with WORKERS")
-    if chosen.api_uri.socket and profile.needs_port:
-        return refuse(f"wsaas {profile.command} needs a port: API_URI={without_query(chosen.api_uri)} has none")
+    if profile.needs_port and (chosen.api_uri.socket or chosen.api_uri.scheme != "http"):
+        shown = without_query(chosen.api_uri)
+        return refuse(f"wsaas {profile.command} needs a port without TLS: it cannot be used with API_URI={shown}")
     log.configure(chosen.log_level, chosen.log_format)
     if chosen.log_format == "text":
         _prefix_log()
