@@ -228,10 +228,13 @@ def test_a_publish_goes_to_any_node(nodes: tuple[Cluster, DemoBackend]) -> None:
     backend.connect("1", "/rooms/lobby", "nick=ada")
     answer = backend.message("1", "room=lobby&nick=ada", b"hello")
     assert answer.json()["code"] == "OK"
+    # The chat publishes after its answer to the POST, and before its answer to the PUT.
+    hosts: set[str] = set()
     with closing(HTTPConnection("127.0.0.1", backend.port, timeout=TIMEOUT_S)) as connection:
         connection.request("GET", "/traffic")
         with connection.getresponse() as stream:
-            stream.readline()
-            exchanges = json.loads(stream.readline().removeprefix(b"data: "))
-    hosts = {each["url"].split("/")[2] for each in exchanges if each["to"] == "gateway"}
+            while len(hosts) < len(cluster.nodes):
+                line = stream.readline()
+                exchanges = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else []
+                hosts |= {each["url"].split("/")[2] for each in exchanges if each["to"] == "gateway"}
     assert hosts == {node.address for node in cluster.nodes.values()}

@@ -92,12 +92,12 @@ async def test_without_a_connection_nothing_is_acknowledged():
 
 
 async def test_a_publish_without_an_acknowledgement_is_reported_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(bus_module, "ACK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(bus_module, "ACK_TIMEOUT_S", 0.6)
     async with nats(tmp_path) as server, nats_bus(server.url) as bus, nats_bus(server.url) as silent:
         await silent.subscribe("quiet", lambda _message: None)
         acks = list[Any]()
         bus.publish("quiet", b"", lambda ack: acks.append((1, ack)))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
         bus.publish("quiet", b"", lambda ack: acks.append((2, ack)))
         assert len(bus) == 2
         await wait_until(lambda: acks == [(1, None), (2, None)])
