@@ -486,15 +486,16 @@ def test_empty_fragments_cost_no_memory():
     stream = FrameDecoder(10)
     stream.receive(frame(TEXT, b"", fin=False))
     assert stream.next() is None
-    many = frame(0, b"", fin=False) * 5_000
+    many = frame(0, b"", fin=False) * 50_000
     tracemalloc.start()
     try:
         for _ in range(2):
             stream.receive(many)
             assert drain(stream) == []
             before, _ = tracemalloc.get_traced_memory()
-        assert tracemalloc.get_traced_memory()[0] < 10_000
-        assert before < 10_000
+        # Two bytes for each of them. Threads of the test runner take some kilobytes meanwhile.
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+        assert before < 100_000
     finally:
         tracemalloc.stop()
     stream.receive(frame(0, b"end"))
