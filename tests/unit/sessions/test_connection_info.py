@@ -3,6 +3,7 @@ import tracemalloc
 from dataclasses import replace
 
 from tests.support.fakes import FakeClock
+from tests.support.traced import traced_memory
 from wsaas.delivery.event_bodies import disconnect_body, stored_disconnect_body
 from wsaas.events import Closed
 from wsaas.http.trace_context import TraceContext
@@ -54,7 +55,7 @@ def test_a_stored_delete_body_takes_no_spare_memory():
     tracemalloc.start()
     try:
         kept = [stored_disconnect_body(Closed(0.0, disconnect=facts.disconnect())) for _ in range(100)]
-        size, _ = tracemalloc.get_traced_memory()
+        size = traced_memory()
     finally:
         tracemalloc.stop()
     assert size / len(kept) < len(kept[0]) + 100
