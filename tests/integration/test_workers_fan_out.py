@@ -180,6 +180,27 @@ async def test_the_list_of_connections_goes_through_all_workers(stage: Stage, li
             assert ids[start : start + 3] == expected
 
 
+async def test_a_long_page_of_two_workers_keeps_its_place_among_pipelined_requests(stage: Stage) -> None:
+    here, there = await stage.workers(2)
+    clients = [await worker.upgraded() for worker in (here, there) for _ in range(130)]
+    names = [call.client for call in stage.backend.calls]
+    # A caller that goes away is not in the way of the next ones.
+    gone = await here.raw()
+    gone.send(b"GET /connections?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    gone.reset()
+    page = (await here.rest("GET", "/connections?limit=1000")).json
+    assert (sorted(each["id"] for each in page["connections"]), page["next"]) == (sorted(names), None)
+    raw = await here.raw()
+    targets = [f"/{names[0]}", "/connections?limit=1000", f"/{names[1]}", "/connections?limit=250", f"/{names[-1]}"]
+    raw.send("".join(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n" for target in targets).encode())
+    answers = [(await raw.answer()).json for _ in targets]
+    assert [each["id"] for each in answers[::2]] == [names[0], names[1], names[-1]]
+    ids = [[each["id"] for each in answer["connections"]] for answer in answers[1::2]]
+    assert ids == [[each["id"] for each in page["connections"]], ids[0][:250]]
+    for client in clients:
+        client.reset()
+
+
 async def test_pages_may_be_asked_of_changing_workers(stage: Stage) -> None:
     workers = await stage.workers(3)
     names = [(await worker.admit())[1] for worker in workers for _ in range(4)]

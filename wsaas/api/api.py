@@ -59,7 +59,7 @@ class Api:
         self._for_request = router.for_request
         connection = connection_resource(router, registry, settings.max_message_size)
         runner = FanOutRunner(queue, registry.services.clock, settings.keep_alive_timeout, router)
-        lists = Lists(registry, router)
+        lists = Lists(registry, router, queue.run_queue)
         groups = GroupResource(router, registry, runner, lists, settings.max_message_size)
         send = SendResource(router, registry.services, runner, settings.max_batch_size)
         self._push = connection.push

@@ -1,7 +1,8 @@
 """`GET /connections`, the list of all connections, and the pages of such lists.
 
 A list goes from process to process, whatever their nodes, in the order of their prefixes. The processes are asked for
-their part of a page one after the other, until the page is full.
+their part of a page one after the other, until the page is full. A long page is made of several parts of each process,
+so that no process stands still for it.
 """
 
 import math
@@ -23,10 +24,11 @@ from wsaas.api.route import Response
 from wsaas.clock import rfc3339
 from wsaas.cluster.peer_process import PeerProcess
 from wsaas.cluster.router import Router
-from wsaas.errors import BadRequest, Gone
+from wsaas.errors import BadRequest, Gone, HTTPError
 from wsaas.http.request import Request
-from wsaas.http.serialize import OK, OutgoingResponse
+from wsaas.http.serialize import OK, OutgoingResponse, error_response
 from wsaas.memory.untracked import untracked_list
+from wsaas.run_queue import RunQueue
 from wsaas.sessions.information import information
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.registry import page as find_page
@@ -35,6 +37,9 @@ from wsaas.sessions.session import Session
 PAGE: Final = 100
 LONGEST_PAGE: Final = 1000
 """Connections on a page: the default of `limit`, and its maximum."""
+
+PART: Final = 100
+"""Connections that are added to a page in one turn of the event loop, and that a peer is asked for at a time."""
 
 _CURSOR: Final = re.compile(rf"([A-Za-z0-9_-]{{{PREFIX_LENGTH}}})([0-9]{{1,{MAX_DIGITS}}})")
 _TOTALS: Final = {"total", "count"}
@@ -72,12 +77,16 @@ class _Listed:
 class Lists:
     """The lists of connections, over all processes."""
 
-    __slots__ = ("_registry", "_router")
+    __slots__ = ("_registry", "_router", "_run_queue")
 
-    def __init__(self, registry: Registry, router: Router) -> None:
-        """List the connections of `registry` and those of the peers that `router` knows."""
+    def __init__(self, registry: Registry, router: Router, run_queue: RunQueue) -> None:
+        """List the connections of `registry` and those of the peers that `router` knows.
+
+        `run_queue`: in which long pages take turns with other connections.
+        """
         self._registry = registry
         self._router = router
+        self._run_queue = run_queue
 
     def connections(self, request: Request) -> Response:
         """Answer a page of connections, for a backend to compare its records with.
@@ -99,67 +108,135 @@ class Lists:
         They are stored in this order, so a page of a large group is found without sorting it.
         """
         groups, query = self._registry.groups, read_query(request)
-        members = groups.members(name)
 
         def order(session: Session) -> int:
             return groups.order(session.id, name)
 
         def after(number: int) -> Iterable[Session]:
+            members = groups.members(name)
             if not number:
                 return members
             ordered = untracked_list(members)
             return islice(ordered, bisect_right(ordered, number, key=order), None)
 
-        fields = {"group": name, "count": len(members)}
+        fields = {"group": name, "count": len(groups.members(name))}
         return self._answer(request, query, _Listed(after, order, fields))
 
     def _answer(self, request: Request, query: Query, listed: _Listed) -> Response:
-        """Answer the page behind the cursor in the `query`. Raises `BadRequest`, `Misdirected`.
-
-        The query may have `limit` and `connected_before` (RFC 3339).
-        """
+        """Answer the page that `request` is for. Raises `BadRequest`, `Misdirected`."""
         router = self._router.for_request(request)
-        own, processes = self._registry.prefix, router.processes
-        cursor = _read_cursor(query)
-        before = time(query, "connected_before", math.inf)
-        page = _Page(listed.fields, cursor, (own, *processes), _limit(query))
-        page.add_missing(router.unknown)
-        answers = PeerAnswers(page.response)
-        path = request.target.partition(b"?")[0]
-        state = {"state": query["state"]} if "state" in query else {}
-        totals = _target(path, {**state, "after": _END, "limit": "1"})
+        filling = _Filling(_PageRequest(request, query), listed, router, self._registry, self._run_queue)
+        return filling.start()
+
+
+class _PageRequest:
+    """What a request for a page asks for. `before`: see `registry.page`."""
+
+    __slots__ = ("_path", "_query", "before", "cursor", "http", "limit")
+
+    def __init__(self, http: Request, query: Query) -> None:
+        """Read a query, which may have `after`, `limit` and `connected_before` (RFC 3339). Raises `BadRequest`."""
+        self._path = http.target.partition(b"?")[0]
+        self._query = query
+        self.before = time(query, "connected_before", math.inf)
+        self.cursor = _read_cursor(query)
+        self.http = http
+        self.limit = _limit(query)
+
+    def part(self, place: Cursor, limit: int) -> bytes:
+        """Return the target of a request for up to `limit` connections behind `place`."""
+        return self._target({**self._query, "after": str(place), "limit": str(limit)})
+
+    def totals(self) -> bytes:
+        """Return the target of a request for the totals."""
+        state = {"state": self._query["state"]} if "state" in self._query else {}
+        return self._target({**state, "after": _END, "limit": "1"})
+
+    def _target(self, query: Query) -> bytes:
+        return self._path + b"?" + urlencode(query).encode()
+
+
+class _Filling:
+    """The work on one page: part by part, each of at most `PART` connections.
+
+    A turn of the event loop adds at most one part of this process, so a page of up to `PART` connections of one process
+    is complete at once. An HTTP connection has one response under way. The parts of a page are kept as JSON, so that it
+    takes no more memory before it is complete than afterwards.
+    """
+
+    __slots__ = ("_answers", "_listed", "_page", "_processes", "_registry", "_request", "_run_queue")
+
+    def __init__(
+        self, request: _PageRequest, listed: _Listed, router: Router, registry: Registry, run_queue: RunQueue
+    ) -> None:
+        """Begin a page of what `listed` and the peers of `router` have."""
+        self._processes = router.processes
+        self._page = _Page(listed.fields, request.cursor, (registry.prefix, *self._processes), request.limit)
+        self._page.add_missing(router.unknown)
+        self._answers = PeerAnswers(self._page.response)
+        self._listed = listed
+        self._registry = registry
+        self._request = request
+        self._run_queue = run_queue
+
+    def start(self) -> Response:
+        """Ask the peers for their totals, add the first parts, and return the response."""
+        totals = self._request.totals()
         # A node answers for the total of all its processes.
-        for peer in dict.fromkeys(processes.values()):
-            answers.ask(partial(peer.get, request, totals), partial(page.add_total, peer))
+        for peer in dict.fromkeys(self._processes.values()):
+            self._answers.ask(partial(peer.get, self._request.http, totals), partial(self._page.add_total, peer))
+        self._fill()
+        return self._answers.response(math.inf)
 
-        def fill(peer: PeerProcess | None = None, answer: OutgoingResponse | None = None) -> None:
-            """Add what a peer has answered for its part of the page; then add the next parts."""
-            if peer is not None and answer is not None:
-                page.add_answer(peer, answer)
-            while not page.is_full:
-                holder = processes.get(page.place.prefix)
-                if page.place.prefix == own:
-                    page.add_part(*self._part(listed, page, before))
-                elif holder is None:
-                    # It has ended since the page was begun.
-                    page.go_on()
-                else:
-                    target = _target(path, {**query, "after": str(page.place), "limit": str(page.room)})
-                    answers.ask(partial(holder.get, request, target), partial(fill, holder))
-                    return
+    def _fill(self) -> None:
+        """Add parts, up to the next one that a peer or a later turn has to add."""
+        page, own = self._page, self._registry.prefix
+        has_turn = True
+        while not page.is_full:
+            prefix = page.place.prefix
+            if prefix == own and has_turn:
+                self._add_own()
+                has_turn = False
+            elif prefix == own:
+                self._run_queue.add(self._go_on)
+                return
+            elif (peer := self._processes.get(prefix)) is None:
+                # It has ended since the page was begun.
+                page.go_on()
+            elif self._ask(peer):
+                return
+        self._answers.done()
 
-        fill()
-        answers.done()
-        return answers.response(math.inf)
+    def _go_on(self) -> None:
+        # If the caller has gone away, the page is dropped.
+        if not self._answers.is_cancelled:
+            self._fill()
 
-    def _part(self, listed: _Listed, page: "_Page", before: float) -> tuple[list[Content], str | None]:
-        """Return the part of this process, and the `next` behind it.
+    def _add_own(self) -> None:
+        """Add a part of this process."""
+        listed, page, registry = self._listed, self._page, self._registry
+        found, last = find_page(listed.after(page.place.order), min(PART, page.room), self._request.before)
+        page.add([information(session, registry.services) for session in found])
+        if last is None:
+            page.go_on()
+        else:
+            page.place = Cursor(registry.prefix, listed.order(last))
 
-        `before`: clients that connected at this time (seconds since the epoch) or later are left out.
-        """
-        found, has_more = find_page(listed.after(page.place.order), page.room, before)
-        after = str(Cursor(self._registry.prefix, listed.order(found[-1]))) if has_more else None
-        return [information(session, self._registry.services) for session in found], after
+    def _ask(self, peer: PeerProcess) -> bool:
+        """Ask `peer` for the next part; return whether it will answer."""
+        page, request = self._page, self._request
+        try:
+            deferred = peer.get(request.http, request.part(page.place, min(PART, page.room)))
+        except HTTPError as error:
+            page.add_answer(peer, error_response(error))
+            return False
+        self._answers.wait_for(deferred, partial(self._answered, peer))
+        return True
+
+    def _answered(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
+        """Add what a peer has answered, and go on."""
+        self._page.add_answer(peer, answer)
+        self._go_on()
 
 
 class _Page:
@@ -186,24 +263,17 @@ class _Page:
         """Whether nothing can be added."""
         return not self.room or not self.place.prefix
 
-    def add_part(self, connections: Iterable[Content], after: str | None) -> None:
-        """Add the `connections` of the process at `place`. `after`: the `next` behind them."""
-        prefix = self.place.prefix
-        # A node may go on to its next worker, whose turn is later.
-        found = [each for each in connections if each["id"].startswith(prefix)]
-        self._content["connections"] += found
-        self.room -= len(found)
-        if found and after is not None and after.startswith(prefix):
-            self.place = _cursor(after)
-        else:
-            self.go_on()
+    def add(self, connections: Sequence[Content]) -> None:
+        """Add `connections`, as JSON: that of a whole page takes longer than a turn of the event loop should."""
+        self._content["connections"] += [orjson.Fragment(orjson.dumps(each)) for each in connections]
+        self.room -= len(connections)
 
     def add_answer(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Add what a peer has answered for the process at `place`. Without an answer, that process has no part."""
         if answer.status == OK.status:
             part = orjson.loads(answer.body)
             self.add_missing(missing_at(peer.name, part))
-            self.add_part(part["connections"], part["next"])
+            self._add_part(part["connections"], part["next"])
         else:
             self._add_unanswered(peer, answer)
             self.go_on()
@@ -230,6 +300,17 @@ class _Page:
         """Let the next part be that of the next process. After the last one, `place` has no prefix."""
         self.place = Cursor(self._left.pop() if self._left else "", 0)
 
+    def _add_part(self, connections: Iterable[Content], after: str | None) -> None:
+        """Add the `connections` of a peer at `place`. `after`: the `next` behind them."""
+        prefix = self.place.prefix
+        # A node may go on to its next worker, whose turn is later.
+        found = [each for each in connections if each["id"].startswith(prefix)]
+        self.add(found)
+        if found and after is not None and after.startswith(prefix):
+            self.place = _cursor(after)
+        else:
+            self.go_on()
+
     def _add_unanswered(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Name a peer that has not answered, unless it has ended or has no clients."""
         if answer.status != Gone.status and peer.may_have_clients():
@@ -242,10 +323,6 @@ class _Page:
             content[key] += other[key]
         if "started_at" in content:
             content["started_at"] = min(content["started_at"], other["started_at"])
-
-
-def _target(path: bytes, query: Query) -> bytes:
-    return path + b"?" + urlencode(query).encode()
 
 
 def _limit(query: Query) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from wsaas.api.route import Response
 from wsaas.errors import HTTPError
-from wsaas.http.deferred import DeferredResponse
+from wsaas.http.deferred import CANCELLED, DeferredResponse
 from wsaas.http.serialize import OutgoingResponse, error_response
 
 
@@ -22,15 +22,26 @@ class PeerAnswers:
         self._respond = respond
 
     def ask(self, request: Callable[[], DeferredResponse], on_answer: Callable[[OutgoingResponse], None]) -> None:
-        """Make a `request` to a peer. `on_answer`: called with its response, or with the error that stands for it."""
-        self._pending += 1
+        """Make a `request` to a peer, before `done`.
+
+        `on_answer`: called with its response, or with the error that stands for it.
+        """
         try:
             deferred = request()
         except HTTPError as error:
             on_answer(error_response(error))
-            self._one_done()
         else:
-            deferred.on_response(partial(self._answered, on_answer))
+            self.wait_for(deferred, on_answer)
+
+    def wait_for(self, deferred: DeferredResponse, on_answer: Callable[[OutgoingResponse], None]) -> None:
+        """Wait for the response of a peer, too. `on_answer`: called with it."""
+        self._pending += 1
+        deferred.on_response(partial(self._answered, on_answer))
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the response is not wanted any more."""
+        return self._deferred is not None and self._deferred.state is CANCELLED
 
     def done(self) -> None:
         """This process is done."""

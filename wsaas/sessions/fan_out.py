@@ -53,7 +53,7 @@ class FanOut(ABC):
 class FanOutQueue:
     """The work that is under way. Different channels take turns with each other, and with the `run_queue`."""
 
-    __slots__ = ("_channels", "_count", "_counters", "_limit", "_run_queue")
+    __slots__ = ("_channels", "_count", "_counters", "_limit", "run_queue")
 
     def __init__(self, run_queue: RunQueue, limit: int, counters: Counters | None = None) -> None:
         """Have at most `limit` pieces of work under way (`MAX_PUBLISHES`). `counters`: those of the process."""
@@ -61,7 +61,7 @@ class FanOutQueue:
         self._channels: dict[Hashable, deque[FanOut]] = {}
         self._count = 0
         self._limit = limit
-        self._run_queue = run_queue
+        self.run_queue = run_queue
 
     def __len__(self) -> int:
         """Return how many pieces of work are under way."""
@@ -84,7 +84,7 @@ class FanOutQueue:
         elif not self._advance(work):
             self._channels[channel] = deque([work])
             self._count += 1
-            self._run_queue.add(partial(self._take_turn, channel))
+            self.run_queue.add(partial(self._take_turn, channel))
 
     def stop(self) -> None:
         """Drop the work that is under way. Its `on_done` is not called."""
@@ -92,7 +92,7 @@ class FanOutQueue:
         self._count = 0
 
     def _advance(self, work: FanOut) -> bool:
-        timer = self._run_queue.timer
+        timer = self.run_queue.timer
         work.is_done = work.advance(timer, timer() + FAN_OUT_SLICE_S)
         if work.is_done:
             work.count(self._counters)
@@ -111,7 +111,7 @@ class FanOutQueue:
                 del self._channels[channel]
             work.on_done()
         if waiting:
-            self._run_queue.add(partial(self._take_turn, channel))
+            self.run_queue.add(partial(self._take_turn, channel))
 
 
 def _ignore() -> None:

@@ -45,6 +45,9 @@ MAX_SHARED_TEXT: Final = 256
 """Addresses and paths that are remembered, and the characters of the longest one. The clients that have the same share
 one object of 64 bytes or more. When there are more, all are forgotten: clients that have them still share them."""
 
+MAX_PASSED: Final = 1000
+"""Sessions that are looked at for one part of a page. Where many are left out, the page gets several parts."""
+
 PushRecorder = Callable[[str, int, str], None]
 """Called with the method of a request for a `ws_uri`, and the status and code of its answer."""
 
@@ -232,20 +235,22 @@ class Registry:
             self._on_all_finished()
 
 
-def page(sessions: Iterable[Session], limit: int, before: float) -> tuple[list[Session], bool]:
-    """Return a page of up to `limit` of `sessions`, and whether there are more.
+def page(sessions: Iterable[Session], limit: int, before: float) -> tuple[list[Session], Session | None]:
+    """Return up to `limit` of `sessions`, and the session behind which there may be more; None at their end.
 
-    `before`: clients that connected at this time (seconds since the epoch) or later are left out. So clients that
-    come and go meanwhile do not move other sessions to another page.
+    Not more than `MAX_PASSED` are looked at. `before`: clients that connected at this time (seconds since the epoch) or
+    later are left out. So clients that come and go meanwhile do not move other sessions to another page.
     """
     found: list[Session] = []
-    for session in sessions:
+    for count, session in enumerate(sessions, 1):
         # They are not sorted by this time, as the wall clock may have been set back.
         if session.info.connected_at < before:
             if len(found) == limit:
-                return found, True
+                return found, found[-1]
             found.append(session)
-    return found, False
+        if count == MAX_PASSED:
+            return found, found[-1] if len(found) == limit else session
+    return found, None
 
 
 def draw_prefix() -> str:

@@ -20,7 +20,7 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import DELIVERED, Accepted, Rejected
 from wsaas.memory.limit import REFUSING, THROTTLING, MemoryLimit
 from wsaas.sessions.heartbeat_session import HeartbeatSession
-from wsaas.sessions.registry import ID_FORM, MAX_SHARED_TEXT, MAX_SHARED_TEXTS, Registry, page
+from wsaas.sessions.registry import ID_FORM, MAX_PASSED, MAX_SHARED_TEXT, MAX_SHARED_TEXTS, Registry, page
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import State
 from wsaas.shared_counts import SharedCounts, create
@@ -304,9 +304,9 @@ def test_a_registry_has_the_name_and_the_start_of_its_node(rig):
 
 
 def orders(page):
-    """Return the orders of the sessions on a page, and whether there are more."""
-    sessions, more = page
-    return [session.info.order for session in sessions], more
+    """Return the orders of the sessions on a page, and of the one behind which there may be more."""
+    sessions, last = page
+    return [session.info.order for session in sessions], last and last.info.order
 
 
 def test_clients_are_numbered_from_one_without_repeats():
@@ -321,13 +321,13 @@ def test_a_page_is_limited_and_says_whether_there_are_more():
     rig = Rig(limit=10)
     for _ in range(5):
         rig.admit()
-    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 2], True)
-    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([3, 4], True)
-    assert orders(page(rig.registry.live().after(4), 2, math.inf)) == ([5], False)
-    assert orders(page(rig.registry.live().after(3), 2, math.inf)) == ([4, 5], False)
-    assert orders(page(rig.registry.live().after(0), 5, math.inf)) == ([1, 2, 3, 4, 5], False)
-    assert orders(page(rig.registry.live().after(5), 5, math.inf)) == ([], False)
-    assert orders(page(rig.registry.live().after(99), 1, math.inf)) == ([], False)
+    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 2], 2)
+    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([3, 4], 4)
+    assert orders(page(rig.registry.live().after(4), 2, math.inf)) == ([5], None)
+    assert orders(page(rig.registry.live().after(3), 2, math.inf)) == ([4, 5], None)
+    assert orders(page(rig.registry.live().after(0), 5, math.inf)) == ([1, 2, 3, 4, 5], None)
+    assert orders(page(rig.registry.live().after(5), 5, math.inf)) == ([], None)
+    assert orders(page(rig.registry.live().after(99), 1, math.inf)) == ([], None)
 
 
 def test_the_next_page_continues_after_a_disconnected_client():
@@ -335,8 +335,8 @@ def test_the_next_page_continues_after_a_disconnected_client():
     clients = [rig.admit() for _ in range(5)]
     clients[1].lost()
     clients[2].lost()
-    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([4, 5], False)
-    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 4], True)
+    assert orders(page(rig.registry.live().after(2), 2, math.inf)) == ([4, 5], None)
+    assert orders(page(rig.registry.live().after(0), 2, math.inf)) == ([1, 4], 4)
 
 
 def test_a_page_leaves_out_clients_that_connected_at_before_or_later():
@@ -345,10 +345,23 @@ def test_a_page_leaves_out_clients_that_connected_at_before_or_later():
         rig.admit()
         rig.clock.advance(10.0)
     start = rig.registry.started_at
-    assert orders(page(rig.registry.live().after(0), 10, start)) == ([], False)
-    assert orders(page(rig.registry.live().after(0), 10, start + 20.0)) == ([1, 2], False)
-    assert orders(page(rig.registry.live().after(0), 2, start + 20.1)) == ([1, 2], True)
-    assert orders(page(rig.registry.live().after(0), 3, start + 20.1)) == ([1, 2, 3], False)
+    assert orders(page(rig.registry.live().after(0), 10, start)) == ([], None)
+    assert orders(page(rig.registry.live().after(0), 10, start + 20.0)) == ([1, 2], None)
+    assert orders(page(rig.registry.live().after(0), 2, start + 20.1)) == ([1, 2], 2)
+    assert orders(page(rig.registry.live().after(0), 3, start + 20.1)) == ([1, 2, 3], None)
+
+
+def test_a_part_of_a_page_ends_after_many_clients_that_are_left_out():
+    rig = Rig(limit=MAX_PASSED + 2)
+    sessions = [rig.admit() for _ in range(MAX_PASSED + 2)]
+    for each in sessions[1:-1]:
+        each.info.connected_at += 3600.0
+    before = sessions[0].info.connected_at + 1.0
+    live = rig.registry.live()
+    assert orders(page(live.after(0), 2, before)) == ([1], MAX_PASSED)
+    # What is behind a full page is passed, too.
+    assert orders(page(live.after(0), 1, before)) == ([1], 1)
+    assert orders(page(live.after(MAX_PASSED), 2, before)) == ([MAX_PASSED + 2], None)
 
 
 def test_an_earlier_client_is_listed_although_the_clock_was_set_back():
@@ -356,8 +369,8 @@ def test_an_earlier_client_is_listed_although_the_clock_was_set_back():
     early, late, early_again = rig.admit(), rig.admit(), rig.admit()
     late.info.connected_at = early.info.connected_at + 3600.0
     time = early.info.connected_at + 1.0
-    assert orders(page(rig.registry.live().after(0), 2, time)) == ([early.info.order, early_again.info.order], False)
-    assert orders(page(rig.registry.live().after(0), 1, time)) == ([early.info.order], True)
+    assert orders(page(rig.registry.live().after(0), 2, time)) == ([early.info.order, early_again.info.order], None)
+    assert orders(page(rig.registry.live().after(0), 1, time)) == ([early.info.order], early.info.order)
 
 
 # The journal.
