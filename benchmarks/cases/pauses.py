@@ -1,10 +1,10 @@
 """How long the event loop is ever blocked with many clients, on a whole gateway without sockets.
 
 Clients connect, disconnect, send and receive messages and answer pings; clients are listed and counted, and each second
-a message is published to all of them. Meanwhile a timer that is due each millisecond measures how late it is:
-everything else waited for that long. Before that, it measures how late it is when the loop has nothing else to do: such
-pauses are those of the machine. There are no sockets because a process may not have enough descriptors for as many
-clients.
+a message is published to all of them: with `--group`, as the members of one group. Meanwhile a timer that is due each
+millisecond measures how late it is: everything else waited for that long. Before that, it measures how late it is when
+the loop has nothing else to do: such pauses are those of the machine. There are no sockets because a process may not
+have enough descriptors for as many clients.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from benchmarks.in_process.gateway import InProcessGateway, Loop, MemoryTransport, descriptors, start
 from benchmarks.report import markdown
 from benchmarks.targets import add_checkouts_option
-from benchmarks.wire import NO_CONTENT, PONG, close, frame, push, request, text
+from benchmarks.wire import JSON, NO_CONTENT, OK, PONG, close, frame, push, request, response, text
 
 TICK_S = 0.001
 """Between two looks at the clock."""
@@ -35,6 +35,7 @@ BUCKETS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, float("inf"))
 
 PING_BYTES = b"\x89\x00"
 MESSAGE, PONG_FRAME, CLOSE_FRAME = text(128), frame(opcode=PONG), close()
+IN_GROUP = response(200, JSON, b'{"code":"OK","groups":["all"]}')
 SETTINGS = {"KEEP_ALIVE_TIMEOUT": "3600000", "API_CONNECTION_AGE": "0", "API_CONNECTIONS": "32"}
 
 
@@ -54,10 +55,12 @@ class PingWatch(list[bytes]):
 class Crowd:
     """The clients of a gateway, and everything that they and the backend do."""
 
-    def __init__(self, gateway: InProcessGateway, page: int) -> None:
-        """Start without clients. `page`: how many of them a page of their list has."""
+    def __init__(self, gateway: InProcessGateway, page: int, *, in_group: bool) -> None:
+        """Start without clients. `page`: how many of them a page of their list has. `in_group`: join all to a group."""
+        self._accept = IN_GROUP if in_group else OK
         self._gateway = gateway
         self._page = page
+        self._path = "/groups/all" if in_group else "/connections"
         self._api = gateway.accept()
         self._publisher = gateway.accept()
         self._clients: deque[tuple[MemoryTransport, str]] = deque()
@@ -65,7 +68,7 @@ class Crowd:
 
     async def connect(self) -> None:
         """Connect a client."""
-        client, path = await self._gateway.connect()
+        client, path = await self._gateway.connect(accept=self._accept)
         client.written = PingWatch(lambda: self._pinged.append(client))
         self._clients.append((client, path))
 
@@ -95,16 +98,16 @@ class Crowd:
         _, path = random.choice(self._clients)
         prefix = path.rpartition("/")[2][:8]
         after = f"{prefix}{random.randrange(1, len(self._clients))}"
-        self._call(request("GET", f"/connections?after={after}&limit={self._page}"))
+        self._call(request("GET", f"{self._path}?after={after}&limit={self._page}"))
 
     async def publish(self) -> None:
         """Publish a message to all clients, behind the publishes that are not answered yet."""
         self._publisher.written.clear()
-        self._publisher.receive(push("/connections", 128))
+        self._publisher.receive(push(self._path, 128))
 
     async def count(self) -> None:
         """Ask for the number of clients."""
-        self._call(request("HEAD", "/connections"))
+        self._call(request("HEAD", self._path))
 
     def _call(self, data: bytes) -> None:
         self._api.receive(data)
@@ -204,7 +207,7 @@ async def measure(loop: Loop, chosen: Namespace) -> tuple[TickMeter, dict[str, f
         gateway = await start(loop, time.perf_counter, MAX_CONNECTIONS=limit, **SETTINGS)
     from wsaas.memory.gc_scheduler import stop_full_collections  # noqa: PLC0415 - of the target, now on the path
 
-    crowd = Crowd(gateway, chosen.page)
+    crowd = Crowd(gateway, chosen.page, in_group=chosen.group)
     for number in range(clients):
         await crowd.connect()
         if number % 100 == 0:
@@ -238,6 +241,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--page", type=int, default=100, help="clients of each page of the list (default: %(default)s)")
+    parser.add_argument("--group", action="store_true", help="list and publish to one group, with all clients")
     add_checkouts_option(parser)
     parser.add_argument("--plain", action="store_true", help="leave the garbage collector as Python sets it up")
     chosen = parser.parse_args(arguments)

@@ -169,15 +169,18 @@ class InProcessGateway:
                 connection.written.clear()
                 connection.receive(response)
 
-    async def connect(self, handshake: bytes = HANDSHAKE) -> tuple[MemoryTransport, str]:
-        """Connect a WebSocket client; return its connection and the path of its `ws_uri`."""
+    async def connect(self, handshake: bytes = HANDSHAKE, accept: bytes = OK) -> tuple[MemoryTransport, str]:
+        """Connect a WebSocket client; return its connection and the path of its `ws_uri`.
+
+        `accept`: how the backend answers.
+        """
         client = self.accept()
         client.receive(handshake)
         # The gateway connects to its backend in a task.
         while not (requests := [each for each in self.backend if each.written]):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0)
         path = path_of(header(b"".join(requests[0].written), "Ws-Uri"))
-        self.answer(OK)
+        self.answer(accept)
         if not client.written or not client.written[0].startswith(b"HTTP/1.1 101"):
             raise ConnectionError(f"a handshake was answered {client.written}")
         client.written.clear()

@@ -620,6 +620,7 @@ def test_the_code_is_measured_with_recorded_traces():
         "slow --megabytes=1",
         "stalls --connections=5 --timeout=300",
         "pauses --clients=50 --seconds=0.2",
+        "pauses --clients=50 --seconds=0.2 --group",
         "framing --frames=20 --repeats=1",
     ],
 )
