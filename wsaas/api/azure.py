@@ -4,7 +4,7 @@ A hub, a group and a user are groups here (see `wsaas.hubs`). Requests are forwa
 since their token is valid there, too.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, cast
 
@@ -195,7 +195,7 @@ class AzureResource:
             named = hub_in_path(session.info.path, session.info.query)
             hub = self._registry.services.settings.azure_hub if named is None else named
             return hub.lower() == target.hub.lower()
-        return session.id in self._groups.group(hub_group(target.hub)).members
+        return self._groups.has(session.id, hub_group(target.hub))
 
     # All clients of a hub, a group or a user.
 
@@ -224,35 +224,32 @@ class AzureResource:
         return self._exists(request, target, target.user())
 
     def _user_joins(self, request: Request, target: Target) -> Response:
-        work = Joining(partial(self._groups.members, target.user()), self._groups, target.group(1))
+        work = Joining(partial(self._groups.group, target.user()), self._groups, target.group(1))
         return self._run(request, target, work, target.group(1), _joined)
 
     def _user_leaves(self, request: Request, target: Target) -> Response:
         name = target.group(1)
-        work = Leaving(partial(self._groups.members, target.user()), self._groups, name.__eq__)
+        work = Leaving(partial(self._groups.group, target.user()), self._groups, name.__eq__)
         return self._run(request, target, work, name, _done)
 
     def _user_leaves_all(self, request: Request, target: Target) -> Response:
         name = target.user()
-        work = Leaving(partial(self._groups.members, name), self._groups, _groups_of(target))
+        work = Leaving(partial(self._groups.group, name), self._groups, _groups_of(target))
         return self._run(request, target, work, name, _done)
 
     def _publish(self, request: Request, target: Target, name: str) -> Response:
         message = SharedMessage(*read_message(request, self._registry.services.settings.max_message_size))
-        recipients = Recipients(partial(self._groups.members, name), ACCEPTING, frozenset(_excluded(target)))
+        recipients = Recipients(partial(self._groups.group, name), ACCEPTING, frozenset(_excluded(target)))
         work = Publication(message, recipients, find_group=partial(self._groups.group, name))
         return self._run(request, target, work, name, _published)
 
     def _close(self, request: Request, target: Target, name: str) -> Response:
-        members = partial(self._members, name, frozenset(_excluded(target)))
+        recipients = Recipients(partial(self._groups.group, name), ACCEPTING, frozenset(_excluded(target)))
         # On the channel of the publishes, so that those before it are delivered first.
-        return self._run(request, target, Closing(_NORMAL_CLOSURE, _reason(target), Recipients(members)), name, _done)
+        return self._run(request, target, Closing(_NORMAL_CLOSURE, _reason(target), recipients), name, _done)
 
     def _exists(self, request: Request, target: Target, name: str) -> Response:
-        return self._run(request, target, Counting(partial(self._groups.members, name)), name, _found)
-
-    def _members(self, name: str, excluded: Collection[str]) -> list[Session]:
-        return [each for each in self._groups.members(name) if each.id not in excluded]
+        return self._run(request, target, Counting(partial(self._groups.group, name)), name, _found)
 
     def _run(self, request: Request, target: Target, work: FanOut, channel: str, translate: Translation) -> Response:
         """Do `work` here and at all peers, and `translate` the summary unless it is for another process."""

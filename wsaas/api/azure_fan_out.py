@@ -1,10 +1,11 @@
 """What the REST API of Azure Web PubSub does to the clients of a group, besides publishing and closing."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 from wsaas.counters import Counters
 from wsaas.errors import TooManyGroups
 from wsaas.sessions.fan_out import FanOut, Summary
+from wsaas.sessions.group import Group
 from wsaas.sessions.groups import Groups
 from wsaas.sessions.session import Session
 
@@ -14,7 +15,7 @@ class Counting(FanOut):
 
     __slots__ = ("_find", "_members")
 
-    def __init__(self, find: Callable[[], Collection[Session]]) -> None:
+    def __init__(self, find: Callable[[], Group[Session]]) -> None:
         """Count nothing yet."""
         super().__init__()
         self._find = find
@@ -38,7 +39,7 @@ class Joining(FanOut):
 
     __slots__ = ("_find", "_full", "_groups", "_members", "_name", "_pending")
 
-    def __init__(self, find: Callable[[], Collection[Session]], groups: Groups[Session], name: str) -> None:
+    def __init__(self, find: Callable[[], Group[Session]], groups: Groups[Session], name: str) -> None:
         """Add them to the group `name` of `groups`."""
         super().__init__()
         self._find = find
@@ -51,7 +52,7 @@ class Joining(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Add the next clients."""
         if self._pending is None:
-            self._pending = iter([*self._find()])
+            self._pending = iter(self._find())
         for session in self._pending:
             self._members += 1
             try:
@@ -76,7 +77,7 @@ class Leaving(FanOut):
     __slots__ = ("_find", "_groups", "_is_left", "_members", "_pending")
 
     def __init__(
-        self, find: Callable[[], Collection[Session]], groups: Groups[Session], is_left: Callable[[str], bool]
+        self, find: Callable[[], Group[Session]], groups: Groups[Session], is_left: Callable[[str], bool]
     ) -> None:
         """Remove them from groups of `groups`."""
         super().__init__()
@@ -89,7 +90,7 @@ class Leaving(FanOut):
     def advance(self, timer: Callable[[], float], end: float) -> bool:
         """Remove the next clients."""
         if self._pending is None:
-            self._pending = iter([*self._find()])
+            self._pending = iter(self._find())
         for session in self._pending:
             self._members += 1
             leave_groups(self._groups, session, self._is_left)

@@ -56,7 +56,7 @@ class GroupResource:
     def publish(self, request: Request, name: str) -> Response:
         """Send the body as one message to each member of the group."""
         _check_name(name)
-        recipients = partial(Recipients, partial(self._groups.members, name), ACCEPTING)
+        recipients = partial(Recipients, partial(self._groups.group, name), ACCEPTING)
         return self._publish(request, name, recipients, partial(self._groups.group, name))
 
     def publish_to_all(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class GroupResource:
             raise too_large(MAX_CLOSE_BODY)
         code, reason = read_close(request.body)
         # On the channel of the publishes, so that those before it are delivered first.
-        members = Recipients(partial(self._groups.members, name))
+        members = Recipients(partial(self._groups.group, name))
         return self._runner.run(Closing(code, reason, members), name, request)
 
     def get(self, request: Request, name: str) -> Response:

@@ -7,12 +7,9 @@ so that no process stands still for it.
 
 import math
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -27,9 +24,9 @@ from wsaas.cluster.router import Router
 from wsaas.errors import BadRequest, Gone, HTTPError
 from wsaas.http.request import Request
 from wsaas.http.serialize import OK, OutgoingResponse, error_response
-from wsaas.memory.untracked import untracked_list
 from wsaas.run_queue import RunQueue
 from wsaas.sessions.information import information
+from wsaas.sessions.ordered_table import OrderedTable
 from wsaas.sessions.registry import PREFIX_LENGTH, Registry
 from wsaas.sessions.registry import page as find_page
 from wsaas.sessions.session import Session
@@ -64,13 +61,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """What this process has of a list, and the `fields` of each page with totals.
+    """What this process has of a list, which `find` returns, and the `fields` of each page with totals."""
 
-    `after` returns the sessions whose `order` is higher than a number, sorted by it.
-    """
-
-    after: Callable[[int], Iterable[Session]]
-    order: Callable[[Session], int]
+    find: Callable[[], OrderedTable[Session]]
     fields: Content
 
 
@@ -98,29 +91,15 @@ class Lists:
         if query.get("state", "ending") != "ending":
             raise BadRequest('state must be "ending"; leave it out to list live connections.')
         registry = self._registry
-        sessions = registry.ending() if "state" in query else registry.live()
-        fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(sessions)}
-        return self._answer(request, query, _Listed(sessions.after, attrgetter("info.order"), fields))
+        find = registry.ending if "state" in query else registry.live
+        fields = {"node": registry.node, "started_at": rfc3339(registry.started_at), "total": len(find())}
+        return self._answer(request, query, _Listed(find, fields))
 
     def members(self, request: Request, name: str) -> Response:
-        """Answer a page of the members of the group `name`, in the order in which they joined. Raises `BadRequest`.
-
-        They are stored in this order, so a page of a large group is found without sorting it.
-        """
-        groups, query = self._registry.groups, read_query(request)
-
-        def order(session: Session) -> int:
-            return groups.order(session.id, name)
-
-        def after(number: int) -> Iterable[Session]:
-            members = groups.members(name)
-            if not number:
-                return members
-            ordered = untracked_list(members)
-            return islice(ordered, bisect_right(ordered, number, key=order), None)
-
-        fields = {"group": name, "count": len(groups.members(name))}
-        return self._answer(request, query, _Listed(after, order, fields))
+        """Answer a page of the members of the group `name`, in the order in which they joined. Raises `BadRequest`."""
+        find = partial(self._registry.groups.group, name)
+        fields = {"group": name, "count": len(find())}
+        return self._answer(request, read_query(request), _Listed(find, fields))
 
     def _answer(self, request: Request, query: Query, listed: _Listed) -> Response:
         """Answer the page that `request` is for. Raises `BadRequest`, `Misdirected`."""
@@ -214,13 +193,13 @@ class _Filling:
 
     def _add_own(self) -> None:
         """Add a part of this process."""
-        listed, page, registry = self._listed, self._page, self._registry
-        found, last = find_page(listed.after(page.place.order), min(PART, page.room), self._request.before)
+        page, registry, table = self._page, self._registry, self._listed.find()
+        found, last = find_page(table.after(page.place.order), min(PART, page.room), self._request.before)
         page.add([information(session, registry.services) for session in found])
         if last is None:
             page.go_on()
         else:
-            page.place = Cursor(registry.prefix, listed.order(last))
+            page.place = Cursor(registry.prefix, table.number(last))
 
     def _ask(self, peer: PeerProcess) -> bool:
         """Ask `peer` for the next part; return whether it will answer."""

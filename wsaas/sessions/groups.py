@@ -4,12 +4,16 @@ A group exists while it has members. Membership lives with the process that hold
 the connection.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Generic
+from collections.abc import Iterable
+from typing import Final, Generic
 
 from wsaas.errors import TooManyGroups
 from wsaas.log.wording import counted
 from wsaas.sessions.group import Group, GroupMembership, Member
+from wsaas.sessions.split_dict import MASK, SplitDict, split_dict
+
+_NONE: Final[dict[str, GroupMembership]] = {}
+"""The memberships of a client that is in no group. It stays empty."""
 
 
 class Groups(Generic[Member]):
@@ -23,47 +27,49 @@ class Groups(Generic[Member]):
     def __init__(self, limit: int) -> None:
         """Let a client be in at most `limit` groups."""
         self.limit = limit
-        self._groups: dict[str, Group[Member]] = {}
+        self._groups: SplitDict[Group[Member]] = split_dict()
         self._joined = 0
         # By the id of a client, then by group.
-        self._memberships: dict[str, dict[str, GroupMembership]] = {}
+        self._memberships: SplitDict[dict[str, GroupMembership]] = split_dict()
 
     def group(self, name: str) -> Group[Member]:
-        """Return the group `name`; one without members if there is none."""
-        return self._groups.get(name) or Group(name, self._memberships)
-
-    def members(self, name: str) -> Collection[Member]:
-        """Return the members of the group `name`, in the order in which they joined. Changes when they do."""
-        return self.group(name).members.values()
+        """Return the group `name`, which has its members; one without members if there is none."""
+        return self._groups[hash(name) & MASK].get(name) or Group(name, self._memberships)
 
     def names(self, member_id: str) -> list[str]:
         """Return the groups of a client, in the order in which it joined them."""
-        return list(self._memberships.get(member_id, ()))
+        return [*self._of(member_id)]
 
-    def order(self, member_id: str, name: str) -> int:
-        """Return a number of a member of the group `name` that is higher for those who joined later, never 0."""
-        return self._memberships[member_id][name].order
+    def has(self, member_id: str, name: str) -> bool:
+        """Return whether a client is a member of the group `name`."""
+        return name in self._of(member_id)
 
     def join(self, member: Member, name: str) -> None:
         """Add `member` to the group `name`; harmless when it is a member. Raises `TooManyGroups`."""
-        memberships = self._memberships.get(member.id, {})
+        member_id = member.id
+        clients = self._memberships[hash(member_id) & MASK]
+        memberships = clients.get(member_id, _NONE)
         if name in memberships:
             return
         if len(memberships) >= self.limit:
-            groups = counted(self.limit, "group")
-            raise TooManyGroups(f"This connection is in {groups} already, as many as MAX_GROUPS allows.")
-        group = self._groups[name] = self.group(name)
+            limit = counted(self.limit, "group")
+            raise TooManyGroups(f"This connection is in {limit} already, as many as MAX_GROUPS allows.")
+        if not memberships:
+            clients[member_id] = memberships = {}
+        groups = self._groups[hash(name) & MASK]
+        group = groups.get(name)
+        if group is None:
+            group = groups[name] = Group(name, self._memberships)
         self._joined += 1
         memberships[name] = group.add(member, self._joined)
-        self._memberships[member.id] = memberships
 
     def leave(self, member_id: str, name: str) -> None:
         """Remove a client from the group `name`; harmless when it is not a member."""
-        memberships = self._memberships.get(member_id)
-        if memberships is not None and name in memberships:
+        memberships = self._of(member_id)
+        if name in memberships:
             membership = memberships.pop(name)
             if not memberships:
-                del self._memberships[member_id]
+                del self._memberships[hash(member_id) & MASK][member_id]
             self._remove(member_id, name, membership)
 
     def change(self, member: Member, join: Iterable[str], leave: Iterable[str]) -> None:
@@ -75,16 +81,21 @@ class Groups(Generic[Member]):
 
     def leave_all(self, member_id: str) -> None:
         """Remove a client from all its groups."""
-        for name, membership in self._memberships.pop(member_id, {}).items():
-            self._remove(member_id, name, membership)
+        memberships = self._memberships[hash(member_id) & MASK].pop(member_id, None)
+        if memberships is not None:
+            for name, membership in memberships.items():
+                self._remove(member_id, name, membership)
 
     def settle(self, member_id: str) -> None:
         """Bring the counters of a client up to date (see `Group`)."""
-        for name, membership in self._memberships.get(member_id, {}).items():
-            self._groups[name].settle(member_id, membership)
+        for name, membership in self._of(member_id).items():
+            self._groups[hash(name) & MASK][name].settle(member_id, membership)
+
+    def _of(self, member_id: str) -> dict[str, GroupMembership]:
+        """Return the memberships of a client, by group."""
+        return self._memberships[hash(member_id) & MASK].get(member_id, _NONE)
 
     def _remove(self, member_id: str, name: str, membership: GroupMembership) -> None:
-        group = self._groups[name]
-        group.remove(member_id, membership)
-        if not group.members:
-            del self._groups[name]
+        groups = self._groups[hash(name) & MASK]
+        if not groups[name].remove(member_id, membership):
+            del groups[name]

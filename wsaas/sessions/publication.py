@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsaas.counters import Counters
-from wsaas.memory.untracked import untracked_list
 from wsaas.reason import Reason
 from wsaas.sessions.fan_out import FanOut, Summary
 from wsaas.sessions.group import Group
 from wsaas.sessions.session import Session
 from wsaas.sessions.session_state import CONNECTING, OPEN, State
-from wsaas.sessions.session_table import SessionTable
 from wsaas.sessions.watched_client import WatchedEncoder
 from wsaas.websocket.frames import Encoder
 
@@ -24,7 +22,7 @@ ACCEPTING: Final = (OPEN, CONNECTING)
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
-    """The clients that work is done on: those that `find` returns when it begins. Those that come later change nothing.
+    """The clients that work is done on: those that `find` returns when it begins, which may be changed meanwhile.
 
     Skipped are clients that are in none of `states` when it is their turn, and those whose ids are `excluded`.
     """
@@ -34,9 +32,8 @@ class Recipients:
     excluded: Collection[str] = frozenset()
 
     def begin(self) -> Iterator[Session]:
-        """Return an iterator over the clients of now. They are copied, unless an iteration bears changes."""
-        found = self.find()
-        return iter(found if isinstance(found, SessionTable) else untracked_list(found))
+        """Return an iterator over the clients of now."""
+        return iter(self.find())
 
 
 class NamedClients:
@@ -144,7 +141,7 @@ class Publication(FanOut):
             self._pending = self._recipients.begin()
         else:
             self._group = self._find_group()
-            self._pending = iter(self._group.begin_publish(len(self._message.data)))
+            self._pending = self._group.begin_publish(len(self._message.data))
         return self._pending
 
     def _uncount(self, session: Session) -> None:
@@ -181,8 +178,9 @@ class Closing(FanOut):
         """Close the next clients."""
         if self._pending is None:
             self._pending = self._recipients.begin()
+        excluded, states = self._recipients.excluded, self._recipients.states
         for session in self._pending:
-            if session.state in self._recipients.states:
+            if session.state in states and session.id not in excluded:
                 session.close(Reason.BACKEND_CLOSED, self._code, self._reason)
                 self.closed += 1
             if timer() >= end:

@@ -33,7 +33,7 @@ class GroupRig(Rig):
         return [connection.written for connection in self.connections]
 
     def members(self, name="lobby"):
-        return [*self.registry.groups.members(name)]
+        return [*self.registry.groups.group(name)]
 
     def turn(self):
         self.clock.turn()
@@ -52,11 +52,11 @@ def test_a_client_joins_and_leaves_a_group():
     path = f"/groups/lobby/connections/{rig.session.id}"
     for _ in range(2):
         assert rig.ask("PUT", path).json == {"code": "OK"}
-        assert [*rig.registry.groups.members("lobby")] == [rig.session]
+        assert [*rig.registry.groups.group("lobby")] == [rig.session]
     assert rig.ask("GET", rig.path).json["groups"] == ["lobby"]
     for _ in range(2):
         assert rig.ask("DELETE", path).json == {"code": "OK"}
-        assert [*rig.registry.groups.members("lobby")] == []
+        assert [*rig.registry.groups.group("lobby")] == []
 
 
 def test_a_name_may_be_escaped():

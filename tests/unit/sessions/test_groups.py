@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import pytest
 from hypothesis import strategies as st
@@ -9,8 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wsaas.errors import TooManyGroups
 from wsaas.grammar import is_group_name
+from wsaas.sessions import group
 from wsaas.sessions.group import SentCounter
 from wsaas.sessions.groups import Groups
+from wsaas.sessions.ordered_table import CHUNK
 
 
 class Uncounted(SentCounter):
@@ -39,11 +42,11 @@ def test_a_group_has_its_members_in_the_order_in_which_they_joined():
     groups = make_groups(8)
     groups.join(BOB, "room")
     groups.join(ADA, "room")
-    assert list(groups.members("room")) == [BOB, ADA]
+    assert list(groups.group("room")) == [BOB, ADA]
 
 
 def test_a_group_without_members_is_empty():
-    assert list(make_groups(8).members("room")) == []
+    assert list(make_groups(8).group("room")) == []
 
 
 def test_a_client_has_its_groups_in_the_order_in_which_it_joined_them():
@@ -58,7 +61,7 @@ def test_joining_twice_changes_nothing():
     groups = make_groups(1)
     groups.join(ADA, "room")
     groups.join(ADA, "room")
-    assert list(groups.members("room")) == [ADA]
+    assert list(groups.group("room")) == [ADA]
     assert groups.names("ada") == ["room"]
 
 
@@ -67,7 +70,7 @@ def test_a_client_leaves_one_group_and_stays_in_others():
     groups.join(ADA, "a")
     groups.join(ADA, "b")
     groups.leave("ada", "a")
-    assert list(groups.members("a")) == []
+    assert list(groups.group("a")) == []
     assert groups.names("ada") == ["b"]
 
 
@@ -77,7 +80,7 @@ def test_leaving_a_group_without_being_a_member_changes_nothing(name):
     groups.join(ADA, "a")
     groups.leave("bob", name)
     groups.leave("ada", "other")
-    assert list(groups.members("a")) == [ADA]
+    assert list(groups.group("a")) == [ADA]
 
 
 def test_a_client_that_disconnects_leaves_all_its_groups():
@@ -88,7 +91,7 @@ def test_a_client_that_disconnects_leaves_all_its_groups():
     groups.leave_all("ada")
     groups.leave_all("ada")
     assert groups.names("ada") == []
-    assert list(groups.members("a")) == list(groups.members("b")) == [BOB]
+    assert list(groups.group("a")) == list(groups.group("b")) == [BOB]
 
 
 def test_a_client_joins_no_more_groups_than_the_limit():
@@ -98,7 +101,7 @@ def test_a_client_joins_no_more_groups_than_the_limit():
     with pytest.raises(TooManyGroups, match="2 groups already"):
         groups.join(ADA, "c")
     assert groups.names("ada") == ["a", "b"]
-    assert list(groups.members("c")) == []
+    assert list(groups.group("c")) == []
     only_one = make_groups(1)
     only_one.join(ADA, "a")
     with pytest.raises(TooManyGroups, match="1 group already"):
@@ -123,7 +126,24 @@ def test_other_text_is_no_group_name(name):
     assert not is_group_name(name)
 
 
-CLIENTS = st.sampled_from([Client(name) for name in "abc"])
+def test_a_large_group_has_its_members_in_the_order_in_which_they_joined():
+    groups = make_groups(8)
+    clients = [Client(f"client {number}") for number in range(3 * CHUNK)]
+    for client in clients:
+        groups.join(client, "room")
+    for client in clients[::3]:
+        groups.leave(client.id, "room")
+    groups.join(clients[0], "room")
+    expected = [client for number, client in enumerate(clients) if number % 3] + clients[:1]
+    room = groups.group("room")
+    assert (len(room), list(room)) == (len(expected), expected)
+    assert list(room.after(room.number(expected[400]))) == expected[401:]
+    for client in clients:
+        groups.leave_all(client.id)
+    assert (len(groups.group("room")), list(groups.group("room"))) == (0, [])
+
+
+CLIENTS = st.sampled_from([Client(name) for name in "abcdef"])
 NAMES = st.sampled_from(["red", "green", "blue", "black"])
 
 
@@ -134,8 +154,13 @@ class GroupMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
+        self.chunk = patch.object(group, "CHUNK", 2)
+        self.chunk.start()
         self.groups = make_groups(self.LIMIT)
         self.model: defaultdict[str, dict[Client, None]] = defaultdict(dict)
+
+    def teardown(self):
+        self.chunk.stop()
 
     @rule(client=CLIENTS, name=NAMES)
     def join(self, client, name):
@@ -161,11 +186,14 @@ class GroupMachine(RuleBasedStateMachine):
     @invariant()
     def members_agree(self):
         for name, members in self.model.items():
-            assert list(self.groups.members(name)) == list(members)
+            found, expected = self.groups.group(name), list(members)
+            assert (len(found), list(found)) == (len(expected), expected)
+            for place, member in enumerate(expected, 1):
+                assert list(found.after(found.number(member))) == expected[place:]
 
     @invariant()
     def names_agree(self):
-        for client in (Client(name) for name in "abc"):
+        for client in (Client(name) for name in "abcdef"):
             assert set(self.groups.names(client.id)) == {
                 name for name, members in self.model.items() if client in members
             }

@@ -1,6 +1,8 @@
 """Tests of publishing to many clients, and of closing them."""
 
 import math
+from collections import defaultdict
+from unittest.mock import patch
 
 import pytest
 from hypothesis import strategies as st
@@ -18,7 +20,9 @@ from wsaas.delivery.journal import NoJournal
 from wsaas.delivery.verdicts import Accepted
 from wsaas.reason import Reason
 from wsaas.run_queue import RunQueue
+from wsaas.sessions import group
 from wsaas.sessions.fan_out import FAN_OUT_SLICE_S, FanOutQueue
+from wsaas.sessions.ordered_table import CHUNK
 from wsaas.sessions.publication import MAX_NAMED, Closing, NamedClients, Publication, Recipients, SharedMessage
 from wsaas.sessions.registry import Registry
 from wsaas.sessions.session_state import OPEN, State
@@ -50,7 +54,7 @@ class Rig:
         return session
 
     def recipients(self, group="room", **values):
-        return Recipients(lambda: self.groups.members(group), **values)
+        return Recipients(lambda: self.groups.group(group), **values)
 
     def publication(self, text=b"hello", *, closes_slow=False, group="room", **values):
         return Publication(
@@ -433,6 +437,27 @@ def test_members_that_wait_for_the_backend_are_refused():
     assert pending.refused.status == 403
 
 
+def test_members_of_a_large_group_that_leave_before_their_turn_may_miss_a_publish_but_are_counted_truly():
+    rig = Rig(members=2 * CHUNK + 10)
+    publication = rig.publication()
+    assert not rig.slice(publication, 5)
+    first, last = rig.members[:CHUNK], rig.members[-1]
+    # The first dict has been read, the second has not.
+    read, unread = first[7], rig.members[CHUNK + 7]
+    for each in (read, unread, last):
+        rig.groups.leave(each.id, "room")
+    rig.groups.join(unread, "room")
+    late = rig.admit("room")
+    assert rig.slice(publication, 3 * CHUNK)
+    assert [sent(each) for each in (read, last)] == [(1, 5)] * 2
+    assert [sent(each) for each in (unread, late)] == [(0, 0)] * 2
+    assert [len(written(each)) for each in (read, last, unread, late)] == [1, 1, 0, 0]
+    assert publication.sent == 2 * CHUNK + 9
+    assert all(sent(each) == (1, 5) for each in rig.members[:-1] if each not in (unread, late))
+    rig.publish()
+    assert [sent(each) for each in (read, unread, last, late)] == [(1, 5)] * 4
+
+
 # All of it, against a plain model.
 
 NAMES = st.sampled_from(["red", "green"])
@@ -450,6 +475,8 @@ class PublishMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
+        self.chunk = patch.object(group, "CHUNK", 2)
+        self.chunk.start()
         self.rig = Rig(send_buffer="60")
         self.queue = FanOutQueue(RunQueue(self.rig.clock, Stopwatch(FAN_OUT_SLICE_S / self.PER_SLICE)), 1000)
         self.clients = []
@@ -458,6 +485,8 @@ class PublishMachine(RuleBasedStateMachine):
         self.names = {}
         self.work = {}
         self.begun = {}
+        # The ids of the members that left while it was under way, by its number. They may get it.
+        self.left = defaultdict(set)
         # The number of each publish, by its text.
         self.texts = {}
 
@@ -482,7 +511,11 @@ class PublishMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(data=st.data(), name=NAMES)
     def leave(self, data, name):
-        self.rig.groups.leave(data.draw(st.sampled_from(self.clients)).id, name)
+        client = data.draw(st.sampled_from(self.clients))
+        self.rig.groups.leave(client.id, name)
+        for number in self.begun:
+            if self.names[number] == name and not self.work[number].is_done:
+                self.left[number].add(client.id)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -504,9 +537,9 @@ class PublishMachine(RuleBasedStateMachine):
         number = len(self.work) + 1
 
         def find_group():
-            group = self.rig.groups.group(name)
-            self.begun[number] = set(group.members) - excluded
-            return group
+            found = self.rig.groups.group(name)
+            self.begun[number] = {each.id for each in found} - excluded
+            return found
 
         ids = [each.id for each in self.clients]
         excluded = data.draw(st.frozensets(st.sampled_from(ids), max_size=2)) if ids else frozenset()
@@ -585,6 +618,7 @@ class PublishMachine(RuleBasedStateMachine):
             assert not receivers & set(work.slow.ids)
 
     def teardown(self):
+        self.chunk.stop()
         while len(self.queue):
             self.rig.clock.turn()
         for client in self.clients:
@@ -593,7 +627,7 @@ class PublishMachine(RuleBasedStateMachine):
             assert work.is_done
             # A member that is still open has either got the message, or was slow.
             for client in self.clients:
-                if client.id in self.begun[number] and client.state is OPEN:
+                if client.id in self.begun[number] - self.left[number] and client.state is OPEN:
                     assert (number in self.received(client)) is (client.id not in work.slow.ids)
 
 

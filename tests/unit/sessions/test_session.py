@@ -1032,7 +1032,7 @@ def test_the_client_joins_the_groups_of_the_answer_before_its_101(rig):
 def test_a_client_that_left_before_the_answer_joins_no_groups(rig):
     rig.session.lost()
     rig.webhook.answer(Accepted(None, None, ("lobby",)))
-    assert list(rig.services.groups.members("lobby")) == []
+    assert list(rig.services.groups.group("lobby")) == []
 
 
 def test_a_client_with_too_many_groups_is_refused(caplog):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wsaas.sessions import session_table
-from wsaas.sessions.session_table import CHUNK, ID_ALPHABET, SessionTable
+from wsaas.sessions.ordered_table import CHUNK
+from wsaas.sessions.session_table import ID_ALPHABET, SessionTable
 
 
 def make_session(number) -> Any:

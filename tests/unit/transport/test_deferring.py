@@ -89,7 +89,7 @@ def test_a_client_of_a_peer_joins_and_leaves_a_group_there(rig, method):
     assert request.method == method
     rig.peer.answer()
     assert rig.responses() == [(200, "OK", False)]
-    assert list(rig.registry.groups.members("lobby")) == []
+    assert list(rig.registry.groups.group("lobby")) == []
 
 
 @pytest.mark.parametrize(("method", "size"), [(b"PUT", 2_000_000), (b"DELETE", 5000)])

@@ -918,7 +918,7 @@ def test_a_slow_client_that_was_only_published_to_is_not_closed_while_it_reads(r
     groups = rig.session._services.groups
     groups.join(rig.session, "room")
     message = SharedMessage(frames.TEXT, b"x")
-    recipients = Recipients(lambda: groups.members("room"))
+    recipients = Recipients(lambda: groups.group("room"))
     publication = Publication(message, recipients, find_group=lambda: groups.group("room"))
     assert publication.advance(lambda: 0.0, 1.0)
     rig.transport.backlog = 100_000
