@@ -1,6 +1,6 @@
 """Tests of the log lines about requests to the backend that failed."""
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -288,9 +288,9 @@ def test_the_secrets_in_a_location_are_hidden_and_it_is_truncated():
     [b"?", b"cookie", b"token ", b"a?", b"authorization:", b"//", b"http://a", b'"token":"', b"key=", b"bearer "],
 )
 def test_no_answer_takes_long_to_quote(body):
-    begin = perf_counter()
+    begin = thread_time()
     str(Excerpt(response(500, (body * EXCERPT_SOURCE)[:EXCERPT_SOURCE])))
-    assert perf_counter() - begin < 0.1
+    assert thread_time() - begin < 0.1
 
 
 def test_html_that_is_cut_off_within_a_tag_or_a_script_is_not_shown():
