@@ -215,7 +215,7 @@ async def test_a_message_at_the_limit_is_accepted_in_one_frame_or_several(stage:
 @covers("10.4-1")
 def test_endless_empty_fragments_take_no_memory() -> None:
     stream = FrameDecoder(1000)
-    fragments = frame(CONTINUATION, fin=False) * 10
+    fragments = frame(CONTINUATION, fin=False) * 50
 
     def receive_fragments() -> None:
         for _ in range(500):
@@ -232,7 +232,8 @@ def test_endless_empty_fragments_take_no_memory() -> None:
         after = traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 1000
+    # Python 3.10 keeps the frame objects of functions, which are some kilobytes.
+    assert after - before < 5_000
     stream.receive(frame(CONTINUATION))
     assert stream.next() == Message(True, b"")
 

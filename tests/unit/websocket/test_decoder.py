@@ -487,13 +487,14 @@ def test_empty_fragments_cost_no_memory():
     stream = FrameDecoder(10)
     stream.receive(frame(TEXT, b"", fin=False))
     assert stream.next() is None
-    many = frame(0, b"", fin=False) * 5_000
+    many = frame(0, b"", fin=False) * 20_000
     tracemalloc.start()
     try:
         for _ in range(2):
             stream.receive(many)
             assert drain(stream) == []
-            assert traced_memory() < 10_000
+            # Two bytes for each of them. Python 3.10 keeps the frame objects of functions, which are some kilobytes.
+            assert traced_memory() < 40_000
     finally:
         tracemalloc.stop()
     stream.receive(frame(0, b"end"))
