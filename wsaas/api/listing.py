@@ -281,12 +281,12 @@ class _Page:
 
     def _add_part(self, connections: Iterable[Content], after: str | None) -> None:
         """Add the `connections` of a peer at `place`. `after`: the `next` behind them."""
-        prefix = self.place.prefix
-        # A node may go on to its next worker, whose turn is later.
-        found = [each for each in connections if each["id"].startswith(prefix)]
-        self.add(found)
-        if found and after is not None and after.startswith(prefix):
-            self.place = _cursor(after)
+        place, following = self.place, None if after is None else _cursor(after)
+        # A node may go on to its next worker, whose turn is later. After it was declared dead, it also lists those of
+        # its last clients that have not answered the Close: they have another prefix, and may be all that it answers.
+        self.add([each for each in connections if each["id"].startswith(place.prefix)])
+        if following is not None and following.prefix == place.prefix and following.order > place.order:
+            self.place = following
         else:
             self.go_on()
 

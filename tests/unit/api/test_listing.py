@@ -166,6 +166,27 @@ def test_a_peer_is_asked_for_a_hundred_connections_at_a_time():
     )
 
 
+def test_connections_behind_a_hundred_with_the_last_prefix_of_a_peer_are_listed():
+    peer = FakeProcess("node 2")
+    rig = with_peers(zzzzzzzz=peer)
+    _, answers = rig.defer("GET", "/connections?limit=1000")
+    part(peer, "zzzzzzzz", 0, None)
+    part(peer, "xxxxxxxx", 100, "zzzzzzzz100")
+    part(peer, "zzzzzzzz", 1, None)
+    page = answers[0].json
+    assert [each["id"][:8] for each in page["connections"]] == [rig.registry.prefix, "zzzzzzzz"]
+    assert page["next"] is None
+
+
+def test_a_peer_that_does_not_go_on_is_not_asked_again():
+    peer = FakeProcess("worker 2")
+    rig = with_peers(zzzzzzzz=peer)
+    _, answers = rig.defer("GET", "/connections?limit=1000&after=zzzzzzzz7")
+    part(peer, "zzzzzzzz", 0, None)
+    part(peer, "zzzzzzzz", 1, "zzzzzzzz7")
+    assert (len(answers[0].json["connections"]), answers[0].json["next"]) == (1, None)
+
+
 def test_a_page_passes_more_unreachable_peers_than_python_can_nest_calls():
     processes = {f"z{number:07}": FakeProcess(f"worker {number}", is_full=True) for number in range(1500)}
     rig = with_peers(**processes)
