@@ -7,6 +7,7 @@ so that no process stands still for it.
 
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,7 +71,7 @@ class _Listed:
 class Lists:
     """The lists of connections, over all processes."""
 
-    __slots__ = ("_registry", "_router", "_run_queue")
+    __slots__ = ("_registry", "_router", "_turns")
 
     def __init__(self, registry: Registry, router: Router, run_queue: RunQueue) -> None:
         """List the connections of `registry` and those of the peers that `router` knows.
@@ -79,7 +80,7 @@ class Lists:
         """
         self._registry = registry
         self._router = router
-        self._run_queue = run_queue
+        self._turns = _Turns(run_queue)
 
     def connections(self, request: Request) -> Response:
         """Answer a page of connections, for a backend to compare its records with.
@@ -104,7 +105,7 @@ class Lists:
     def _answer(self, request: Request, query: Query, listed: _Listed) -> Response:
         """Answer the page that `request` is for. Raises `BadRequest`, `Misdirected`."""
         router = self._router.for_request(request)
-        filling = _Filling(_PageRequest(request, query), listed, router, self._registry, self._run_queue)
+        filling = _Filling(_PageRequest(request, query), listed, router, self._registry, self._turns)
         return filling.start()
 
 
@@ -143,10 +144,10 @@ class _Filling:
     takes no more memory before it is complete than afterwards.
     """
 
-    __slots__ = ("_answers", "_listed", "_page", "_processes", "_registry", "_request", "_run_queue")
+    __slots__ = ("_answers", "_listed", "_page", "_processes", "_registry", "_request", "_turns")
 
     def __init__(
-        self, request: _PageRequest, listed: _Listed, router: Router, registry: Registry, run_queue: RunQueue
+        self, request: _PageRequest, listed: _Listed, router: Router, registry: Registry, turns: "_Turns"
     ) -> None:
         """Begin a page of what `listed` and the peers of `router` have."""
         self._processes = router.processes
@@ -156,7 +157,7 @@ class _Filling:
         self._listed = listed
         self._registry = registry
         self._request = request
-        self._run_queue = run_queue
+        self._turns = turns
 
     def start(self) -> Response:
         """Ask the peers for their totals, add the first parts, and return the response."""
@@ -164,11 +165,17 @@ class _Filling:
         # A node answers for the total of all its processes.
         for peer in dict.fromkeys(self._processes.values()):
             self._answers.ask(partial(peer.get, self._request.http, totals), partial(self._page.add_total, peer))
-        self._fill()
+        if self._fill():
+            self._turns.add(self)
         return self._answers.response(math.inf)
 
-    def _fill(self) -> None:
-        """Add parts, up to the next one that a peer or a later turn has to add."""
+    def go_on(self) -> bool:
+        """Add the next parts; return whether a later turn has to add more. See `_fill`."""
+        # If the caller has gone away, the page is dropped.
+        return not self._answers.is_cancelled and self._fill()
+
+    def _fill(self) -> bool:
+        """Add parts, up to the next one that a peer or a later turn has to add; return whether it is a later turn."""
         page, own = self._page, self._registry.prefix
         has_turn = True
         while not page.is_full:
@@ -177,19 +184,14 @@ class _Filling:
                 self._add_own()
                 has_turn = False
             elif prefix == own:
-                self._run_queue.add(self._go_on)
-                return
+                return True
             elif (peer := self._processes.get(prefix)) is None:
                 # It has ended since the page was begun.
                 page.go_on()
             elif self._ask(peer):
-                return
+                return False
         self._answers.done()
-
-    def _go_on(self) -> None:
-        # If the caller has gone away, the page is dropped.
-        if not self._answers.is_cancelled:
-            self._fill()
+        return False
 
     def _add_own(self) -> None:
         """Add a part of this process."""
@@ -215,7 +217,39 @@ class _Filling:
     def _answered(self, peer: PeerProcess, answer: OutgoingResponse) -> None:
         """Add what a peer has answered, and go on."""
         self._page.add_answer(peer, answer)
-        self._go_on()
+        if self.go_on():
+            self._turns.add(self)
+
+
+class _Turns:
+    """The pages that wait for a turn of the event loop.
+
+    The first one gets all its parts before the next one gets more: many pages that are half filled would take much
+    memory. All together have the share of one connection in the `run_queue`.
+    """
+
+    __slots__ = ("_run_queue", "_waiting")
+
+    def __init__(self, run_queue: RunQueue) -> None:
+        self._run_queue = run_queue
+        self._waiting: deque[_Filling] = deque()
+
+    def add(self, filling: _Filling) -> None:
+        """Let `filling` go on after those that wait already."""
+        self._waiting.append(filling)
+        if len(self._waiting) == 1:
+            self._run_queue.add(self._take_turn)
+
+    def _take_turn(self) -> None:
+        waiting, is_waiting = self._waiting, False
+        try:
+            is_waiting = waiting[0].go_on()
+        finally:
+            # In `finally`, so that the others continue even after an exception.
+            if not is_waiting:
+                waiting.popleft()
+            if waiting:
+                self._run_queue.add(self._take_turn)
 
 
 class _Page:

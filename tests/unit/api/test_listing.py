@@ -1,7 +1,12 @@
 """Long pages of connections, which are filled in several turns of the loop, and pages with the parts of peers."""
 
+from unittest.mock import patch
+
+import pytest
+
 from tests.support.api_rig import Rig
 from tests.support.peers import FakeProcess, FakeRouter
+from wsaas.api import listing
 from wsaas.api.api import Api
 from wsaas.clock import rfc3339
 from wsaas.http.deferred import CANCELLED
@@ -49,6 +54,30 @@ def test_a_long_page_of_few_connections_is_complete_at_once():
     rig.crowd(100)
     page = rig.ask("GET", "/connections?limit=1000").json
     assert ([each["id"] for each in page["connections"]], page["next"]) == (ids(rig.sessions), None)
+
+
+def test_long_pages_are_filled_one_after_the_other():
+    rig = Rig(limit=500)
+    rig.crowd(301)
+    pages = [rig.defer("GET", "/connections?limit=300")[1] for _ in range(3)]
+    complete = []
+    for _ in range(6):
+        assert len(rig.run_queue.waiting) == 1
+        rig.clock.turn()
+        complete.append(sum(map(len, pages)))
+    assert (complete, len(pages[0])) == ([0, 1, 1, 2, 2, 3], 1)
+    assert not rig.run_queue.waiting
+
+
+def test_a_page_that_fails_is_not_in_the_way_of_the_next_one():
+    rig = Rig(limit=500)
+    rig.crowd(150)
+    rig.defer("GET", "/connections?limit=300")
+    _, answers = rig.defer("GET", "/connections?limit=300")
+    with patch.object(listing, "find_page", side_effect=ZeroDivisionError), pytest.raises(ZeroDivisionError):
+        rig.clock.turn()
+    rig.clock.turn()
+    assert len(answers[0].json["connections"]) == 150
 
 
 def test_other_work_has_its_turn_while_a_long_page_is_filled():
@@ -164,6 +193,17 @@ def test_a_peer_is_asked_for_a_hundred_connections_at_a_time():
         [rig.registry.prefix, *["zzzzzzzz"] * 201],
         "zzzzzzzz201",
     )
+
+
+def test_connections_of_this_process_follow_those_of_a_peer_in_turns():
+    peer = FakeProcess("worker 2")
+    rig = with_peers(**{"--------": peer})
+    rig.crowd(150)
+    _, answers = rig.defer("GET", "/connections?limit=1000")
+    part(peer, "--------", 0, None)
+    part(peer, "--------", 3, None)
+    count, page = turns(rig, answers)
+    assert (count, [each["id"] for each in page["connections"][3:]]) == (1, ids(rig.sessions))
 
 
 def test_connections_behind_a_hundred_with_the_last_prefix_of_a_peer_are_listed():
