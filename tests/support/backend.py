@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from tests.support.clients import RESET
-from tests.support.waiting import with_timeout
+from tests.support.waiting import run_ready_callbacks, with_timeout
 
 
 class Call:
@@ -213,6 +213,8 @@ class Backend:
             return
         self._server.close()
         self._server = None
+        # A connection may just have been accepted. Otherwise the next test would fail with a warning about it.
+        await run_ready_callbacks()
         for connection in list(self.connections):
             connection.reset()
         for task in self._tasks:

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.support.ports import free_port
+from tests.support.waiting import run_ready_callbacks
 from wsaas.console_page import console_page, content_security_policy
 
 RING = 1000
@@ -218,7 +219,7 @@ class FakeConsole:
             try:
                 yield self
             finally:
-                asyncio.run_coroutine_threadsafe(runner.cleanup(), self._loop).result(10)
+                asyncio.run_coroutine_threadsafe(self._stop(runner), self._loop).result(10)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
@@ -245,6 +246,17 @@ class FakeConsole:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         return runner
+
+    async def _stop(self, runner: web.AppRunner) -> None:
+        server = runner.server
+        assert server is not None
+        await runner.cleanup()
+        # A connection may have been accepted meanwhile. Otherwise the next test would fail with a warning about it.
+        await run_ready_callbacks()
+        for connection in server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await run_ready_callbacks()
 
     @web.middleware
     async def _authorize(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:

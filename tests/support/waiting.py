@@ -37,3 +37,9 @@ async def wait_until_stable(number: Callable[[], int]) -> int:
         before = now
         await asyncio.sleep(STABLE_S)
     return before
+
+
+async def run_ready_callbacks() -> None:
+    """Let the loop make the calls that are scheduled, and those that they schedule, such as for a new connection."""
+    for _ in range(5):
+        await asyncio.sleep(0)
