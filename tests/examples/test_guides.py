@@ -155,7 +155,7 @@ def test_a_user_of_the_chat_leaves_with_the_last_tab(chat: RunningExample) -> No
                 send(second, room="tea")
                 assert received(second) == {"type": "room", "room": "tea", "users": ["ada"]}
                 send(second, room="tabs")
-                # The first tab was there all the time: nobody was told that ada had left.
+                # The first tab was there all the time, so no "left" was published.
                 assert received(ben) == {"type": "joined", "user": "ada"}
                 deleted = chat.said().count('"DELETE /websocket')
             wait_until(lambda: chat.said().count('"DELETE /websocket') > deleted, "the DELETE of a tab", chat.said)
